@@ -1,0 +1,161 @@
+"""The one differ: (objects before, objects after) → ordered steps. Pure.
+
+Create and replace go first, in the order in which objects rest on each other; deletes follow in the opposite order.
+So a default route moves by one replace before the link of the old one goes, and firewall elements go before links.
+Undo of a step is the step between the same two objects the other way round: there is no hand-written inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from netcore.objects import (
+    HOST,
+    Address,
+    Announcement,
+    Bridge,
+    Element,
+    Hairpin,
+    HostsLines,
+    KernelObject,
+    LinkUp,
+    Neighbor,
+    Route,
+    Scalar,
+    Sysctl,
+    Veth,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change: create (*before* None), delete (*after* None) or replace."""
+
+    before: KernelObject | None
+    after: KernelObject | None
+
+    def inverse(self) -> Step:
+        """Return the step that undoes this one."""
+        return Step(self.after, self.before)
+
+    @property
+    def subject(self) -> KernelObject:
+        """The object that the step is about, as it will be, or as it was."""
+        subject = self.after if self.after is not None else self.before
+        assert subject is not None
+        return subject
+
+    def describe(self) -> str:
+        """Return one line for `--dry-run` and for errors."""
+        verb = "create" if self.before is None else "delete" if self.after is None else "replace"
+        return f"{verb} {describe(self.subject)}"
+
+
+def diff(before: Iterable[KernelObject], after: Iterable[KernelObject]) -> tuple[Step, ...]:
+    """Return the steps that lead from *before* to *after*, in the order in which they must be done."""
+    old = {item.key: item for item in before}
+    new = {item.key: item for item in after}
+    changes = [Step(old.get(key), item) for key, item in new.items() if old.get(key) != item]
+    changes.sort(key=lambda step: rank(step.subject))
+    gone_links = {link for item in _deleted(old, new) for link in _links(item)}
+    deletes = [Step(item, None) for item in _deleted(old, new) if not _goes_with(item, gone_links)]
+    deletes.sort(key=lambda step: -rank(step.subject))
+    return (*changes, *deletes)
+
+
+def _deleted(old: dict[tuple[str, ...], KernelObject], new: dict[tuple[str, ...], KernelObject]) -> list[KernelObject]:
+    return [item for key, item in old.items() if key not in new]
+
+
+def _links(item: KernelObject) -> tuple[tuple[str, str], ...]:
+    """Return the (netns, ifname) of each link that goes when *item* is deleted."""
+    match item:
+        case Bridge(reused=False):
+            return ((HOST, item.name),)
+        case Veth():
+            return ((HOST, item.host_ifname), (item.netns, item.ifname))
+    return ()
+
+
+def _goes_with(item: KernelObject, links: set[tuple[str, str]]) -> bool:
+    """Return whether the kernel removes *item* by itself with a link that goes, or its deletion means nothing."""
+    match item:
+        case Address() | LinkUp() | Neighbor() | Route():
+            return (item.netns, item.ifname) in links
+        case Hairpin():
+            return (HOST, item.host_ifname) in links
+        case Sysctl() | Announcement():
+            return True
+    return False
+
+
+def rank(item: KernelObject) -> int:
+    """Return the place of *item* in the order of creation."""
+    match item:
+        case Bridge():
+            return 10
+        case Sysctl():
+            # The host's switches come behind the bridge they are about, a sandbox's behind its link.
+            return 11 if item.netns == HOST else 41
+        case Address():
+            return 12 if item.netns == HOST else 42
+        case Veth():
+            return 40
+        case Hairpin():
+            return 43
+        case LinkUp():
+            return 44
+        case Neighbor():
+            return 45
+        case Route():
+            return 46
+        case Element():
+            return 50
+        case HostsLines():
+            return 60
+        case Announcement():
+            return 70
+    assert_never(item)
+
+
+def describe(item: KernelObject) -> str:
+    """Return *item* in the words of the `ip` and `nft` commands."""
+    match item:
+        case Bridge():
+            return f"link {item.name} type bridge address {item.mac} mtu {item.mtu}"
+        case Veth():
+            isolated = " isolated" if item.isolated else ""
+            return (
+                f"link {item.host_ifname} type veth master {item.bridge}{isolated} mtu {item.mtu}"
+                f" peer {item.ifname} address {item.mac} in {item.netns[:12]}"
+            )
+        case Sysctl():
+            return f"sysctl {item.path}={item.value}{_where(item.netns)}"
+        case Address():
+            return f"address {item.interface} dev {item.ifname}{_where(item.netns)}"
+        case Hairpin():
+            return f"bridge port {item.host_ifname} hairpin on"
+        case LinkUp():
+            return f"link {item.ifname} up{_where(item.netns)}"
+        case Neighbor():
+            return f"neighbor {item.address} lladdr {item.mac} dev {item.ifname} permanent{_where(item.netns)}"
+        case Route():
+            return f"route {item.destination} via {item.gateway} dev {item.ifname}{_where(item.netns)}"
+        case Element():
+            data = f" : {_join(item.data)}" if item.data else ""
+            return f"element {item.table} {item.set} {{ {_join(item.fields)}{data} }}"
+        case HostsLines():
+            return f"hosts lines {item.path}: {'; '.join(line.replace(chr(9), ' ') for line in item.lines)}"
+        case Announcement():
+            return f"announcement of {', '.join(map(str, item.addresses))} on {item.ifname}{_where(item.netns)}"
+    assert_never(item)
+
+
+def _where(netns: str) -> str:
+    return "" if netns == HOST else f" in {netns[:12]}"
+
+
+def _join(fields: tuple[Scalar, ...]) -> str:
+    return " . ".join(map(str, fields))

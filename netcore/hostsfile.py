@@ -1,0 +1,103 @@
+"""The hosts and hostname files of a sandbox: rendered from state, merged without touching foreign lines. Pure.
+
+Rules HO-1..HO-15 of docker-behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from netcore.errors import InvalidRequest
+from netcore.model import Endpoint, IPAddress
+
+DEFAULT_LINES4 = ("127.0.0.1\tlocalhost",)
+DEFAULT_LINES6 = (
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::\tip6-localnet",
+    "ff00::\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+)
+HOST_GATEWAY = "host-gateway"
+
+
+def parse_extra_host(text: str) -> tuple[str, IPAddress | None]:
+    """Return (name, address) of an `--add-host NAME:IP`; address None stands for `host-gateway` (HO-11).
+
+    NAME=IP and a bracketed IPv6 address are taken too, as Compose files have them.
+    """
+    field = f"add-host {text}"
+    colon, equals = text.find(":"), text.find("=")
+    at = equals if 0 <= equals and (colon < 0 or equals < colon) else colon
+    if at <= 0:
+        raise InvalidRequest(field, "bad format; it should be NAME:IP or NAME:host-gateway")
+    name, value = text[:at], text[at + 1 :]
+    if any(char.isspace() or char == "#" for char in name):
+        raise InvalidRequest(field, f"{name!r} must not hold spaces or #")
+    if value == HOST_GATEWAY:
+        return name, None
+    try:
+        address = ip_address(value.removeprefix("[").removesuffix("]"))
+    except ValueError as error:
+        raise InvalidRequest(field, f"{value!r} is not an IP address or {HOST_GATEWAY}") from error
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return name, address.ipv4_mapped
+    return name, address
+
+
+def base_lines(extra_hosts: Sequence[str], *, ipv6: bool, host_gateways: Sequence[IPAddress]) -> tuple[str, ...]:
+    """Return the default lines and those of `--add-host`, in order (HO-1..HO-3).
+
+    *host_gateways*: gateways of the sandbox's gateway endpoints; a `host-gateway` entry gives one line for each, and
+    no line while there is none.
+    """
+    lines = [*DEFAULT_LINES4, *(DEFAULT_LINES6 if ipv6 else ())]
+    for text in extra_hosts:
+        name, address = parse_extra_host(text)
+        for item in host_gateways if address is None else (address,):
+            if ipv6 or isinstance(item, IPv4Address):
+                lines.append(f"{item}\t{name}")
+    return tuple(lines)
+
+
+def endpoint_lines(endpoint: Endpoint, hostname: str, domainname: str) -> tuple[str, ...]:
+    """Return the lines of one endpoint: its addresses, IPv4 first, with the host's names (HO-4)."""
+    full = f"{hostname}.{domainname}" if domainname else hostname
+    names = f"{full} {full.split('.')[0]}" if "." in full else full
+    return tuple(f"{address}\t{names}" for address in endpoint.addresses())
+
+
+def render_hosts(lines: Iterable[str]) -> str:
+    """Return a complete hosts file of *lines*."""
+    return "".join(f"{line}\n" for line in lines)
+
+
+def merge_hosts(current: str, before: Sequence[str], after: Sequence[str]) -> str:
+    """Return *current* with our lines *before* turned into *after*; every other line stays as it is.
+
+    A line of ours that the user changed or removed is theirs and stays so. A new line goes behind the last line of
+    ours, or to the end.
+    """
+    if tuple(before) == tuple(after):
+        return current
+    lines = current.splitlines()
+    gone = [line for line in before if line not in after]
+    at = -1
+    for line in gone:
+        if line in lines:
+            at = lines.index(line) - 1
+            lines.remove(line)
+    for line in after:
+        if line in before:
+            if line in lines:
+                at = max(at, lines.index(line))
+            continue
+        at = len(lines) if at < 0 else at + 1
+        lines.insert(at, line)
+    return render_hosts(lines)
+
+
+def render_hostname(hostname: str) -> str:
+    """Return the hostname file (HO-14)."""
+    return f"{hostname}\n"

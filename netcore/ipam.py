@@ -1,0 +1,226 @@
+"""Address management: pools of networks and addresses in them. Pure; clock and allocations come as arguments.
+
+Rules IP-* of docker-behaviour, except that an option is never accepted and ignored (IP-14) and a repeated release is
+no error (IP-8). A released address rests for `limits.ADDRESS_QUARANTINE` seconds unless the pool has no other one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import deque
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from netcore import limits
+from netcore.errors import Conflict, Exhausted, InvalidRequest
+from netcore.model import IPAddress, IPNetwork, Pool
+
+DEFAULT_POOLS4: tuple[tuple[IPv4Network, int], ...] = (
+    (IPv4Network("172.17.0.0/16"), 16),
+    (IPv4Network("172.18.0.0/16"), 16),
+    (IPv4Network("172.19.0.0/16"), 16),
+    (IPv4Network("172.20.0.0/14"), 16),
+    (IPv4Network("172.24.0.0/14"), 16),
+    (IPv4Network("172.28.0.0/14"), 16),
+    (IPv4Network("192.168.0.0/16"), 20),
+)
+"""(block, prefix length of the subnets cut from it), in the order they are used (docker-behaviour IP-1)."""
+
+_CONSIDERED = 1 << 63
+"""Addresses of a range that are ever handed out dynamically (docker-behaviour IP-23)."""
+
+
+def ula_pool(host_id: str) -> tuple[IPv6Network, int]:
+    """Return this host's ULA /48 and the subnet length, from its stable id (docker-behaviour IP-2, RFC 4193)."""
+    digest = hashlib.sha256(host_id.encode()).digest()
+    return IPv6Network((b"\xfd" + digest[3:8] + bytes(10), 48)), 64
+
+
+def choose_subnet(
+    pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None
+) -> IPNetwork:
+    """Return the first subnet of *pools* that overlaps nothing of *taken*; Exhausted if there is none.
+
+    *prefix_length*: only pools that can hold it are used, cut to that size.
+    """
+    busy = tuple(taken)
+    fitting = False
+    for block, default_length in pools:
+        length = prefix_length or default_length
+        if length < block.prefixlen:
+            continue
+        fitting = True
+        subnet = _first_free(block, length, [item for item in busy if item.version == block.version])
+        if subnet is not None:
+            return subnet
+    if prefix_length is not None and not fitting:
+        raise InvalidRequest("subnet", f"no address pool can hold a /{prefix_length}")
+    raise Exhausted("address pools", "default", "all predefined address pools have been fully subnetted; give --subnet")
+
+
+def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPNetwork | None:
+    size = 1 << (block.max_prefixlen - length)
+    start, end = int(block.network_address), int(block.broadcast_address)
+    candidate = start
+    while candidate + size - 1 <= end:
+        last = candidate + size - 1
+        ends = [
+            int(item.broadcast_address)
+            for item in busy
+            if int(item.network_address) <= last and int(item.broadcast_address) >= candidate
+        ]
+        if not ends:
+            return ip_network((candidate, length)) if block.version == 4 else IPv6Network((candidate, length))
+        candidate = (max(ends) // size + 1) * size
+    return None
+
+
+def parse_subnet(field: str, text: str) -> IPNetwork:
+    """Return *text* as a subnet without host bits (docker-behaviour IP-11)."""
+    try:
+        subnet = ip_network(text, strict=False)
+    except ValueError as error:
+        raise InvalidRequest(field, f"{text!r} is not a subnet like 10.10.0.0/16") from error
+    if "/" not in text:
+        raise InvalidRequest(field, f"{text!r} has no prefix length, as in {text}/24")
+    if str(ip_network(text.split("/")[0]).network_address) != str(subnet.network_address):
+        raise InvalidRequest(field, f"invalid {field} {text}: it should be {subnet}")
+    return subnet
+
+
+def validate_pool(
+    subnet: IPNetwork, ip_range: IPNetwork | None, gateway: IPAddress | None, auxiliary: Sequence[tuple[str, IPAddress]]
+) -> list[str]:
+    """Return everything that is wrong with a pool, as one line each (docker-behaviour IP-12, IP-13, BR-5)."""
+    problems = []
+    family = f"IPv{subnet.version}"
+    if subnet.is_multicast:
+        problems.append(f"invalid subnet {subnet}: multicast subnets can't be used")
+    link_local = IPv6Network("fe80::/64")
+    if isinstance(subnet, IPv6Network) and subnet != link_local and subnet.overlaps(link_local):
+        problems.append(f"invalid subnet {subnet}: a subnet overlapping fe80::/64 must be fe80::/64 itself")
+    if ip_range is not None:
+        if ip_range.version != subnet.version:
+            problems.append(f"invalid ip-range {ip_range}: parent subnet is an {family} block")
+        elif ip_range.prefixlen < subnet.prefixlen:
+            problems.append(f"invalid ip-range {ip_range}: CIDR block is bigger than its parent subnet {subnet}")
+        elif not ip_range.subnet_of(subnet):  # type: ignore[arg-type]
+            problems.append(f"invalid ip-range {ip_range}: parent subnet {subnet} doesn't contain ip-range")
+    if gateway is not None and gateway not in subnet:
+        problems.append(f"invalid gateway {gateway}: parent subnet {subnet} doesn't contain this address")
+    problems.extend(
+        f"invalid auxiliary address {name}: parent subnet {subnet} doesn't contain {address}"
+        for name, address in auxiliary
+        if address not in subnet
+    )
+    return problems
+
+
+class AddressPool:
+    """The addresses of one `Pool`: which are taken and which comes next. Single owner, no I/O.
+
+    Allocation costs O(log n) in the number of released addresses and O(1) amortized otherwise.
+    """
+
+    def __init__(self, pool: Pool, network: str) -> None:
+        self.pool = pool
+        self._network = network
+        subnet, source = pool.subnet, pool.ip_range or pool.subnet
+        self._taken: set[int] = set()
+        self._first, self._last = int(source.network_address), int(source.broadcast_address)
+        low, high = int(subnet.network_address), int(subnet.broadcast_address)
+        # IP-15: network and broadcast address except in /31 and /32; the subnet-router anycast address in IPv6.
+        self._forbidden = set[int]()
+        if subnet.version == 4 and subnet.prefixlen < 31:
+            self._forbidden = {low, high}
+        elif subnet.version == 6 and subnet.prefixlen < 127:
+            self._forbidden = {low}
+        self._last = min(self._last, self._first + _CONSIDERED - 1)
+        self._next = self._first
+        self._free: list[int] = []
+        self._resting: deque[tuple[float, int]] = deque()
+        for _, address in pool.auxiliary:
+            self._taken.add(int(address))
+        if pool.gateway is not None:
+            self._taken.add(int(pool.gateway))
+
+    def reserve(self, address: IPAddress, *, field: str) -> None:
+        """Take exactly *address*; Conflict if it is taken, InvalidRequest if it is not in the subnet."""
+        if address not in self.pool.subnet:
+            raise InvalidRequest(field, f"no configured subnet contains IP address {address}; {self._network} has {self.pool.subnet}")
+        if int(address) in self._forbidden:
+            raise InvalidRequest(field, f"{address} is the network or broadcast address of {self.pool.subnet}")
+        if int(address) in self._taken:
+            raise Conflict("address", str(address), f"address already in use on network {self._network}")
+        self._taken.add(int(address))
+
+    def allocate(self, now: float) -> IPAddress:
+        """Take the lowest free address that has rested long enough; Exhausted when the pool has none at all."""
+        value = self._pick(now)
+        if value is None:
+            family = self.pool.subnet.version
+            raise Exhausted(
+                "network", self._network, f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})"
+            )
+        self._taken.add(value)
+        return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)
+
+    def release(self, address: IPAddress, now: float) -> None:
+        """Give *address* back; it rests before it is handed out again. Releasing twice does nothing."""
+        value = int(address)
+        if value in self._taken:
+            self._taken.discard(value)
+            self._resting.append((now + limits.ADDRESS_QUARANTINE, value))
+
+    def give_back(self, address: IPAddress) -> None:
+        """Undo an allocation that never took effect: the address is free again at once."""
+        value = int(address)
+        if value in self._taken:
+            self._taken.discard(value)
+            heapq.heappush(self._free, value)
+
+    def in_use(self) -> int:
+        """Return how many addresses are taken, gateway and auxiliary ones included."""
+        return len(self._taken)
+
+    def resting(self) -> tuple[tuple[float, IPAddress], ...]:
+        """Return (time it may be used again, address) of released addresses, oldest first."""
+        make = ip_address if self.pool.subnet.version == 4 else _address6
+        return tuple((until, make(value)) for until, value in self._resting if value not in self._taken)
+
+    def rest(self, address: IPAddress, until: float) -> None:
+        """Let *address* rest until *until*, as read back from the store."""
+        if address in self.pool.subnet and int(address) not in self._taken:
+            self._resting.append((until, int(address)))
+
+    def _pick(self, now: float) -> int | None:
+        while self._resting and self._resting[0][0] <= now:
+            heapq.heappush(self._free, self._resting.popleft()[1])
+        resting = {value for _, value in self._resting}
+        while self._free:
+            value = heapq.heappop(self._free)
+            if self._usable(value) and value not in resting and value < self._next:
+                return value
+        while self._next <= self._last:
+            value = self._next
+            self._next += 1
+            if self._usable(value) and value not in resting:
+                return value
+        while self._resting:
+            value = self._resting.popleft()[1]
+            if self._usable(value):
+                return value
+        return None
+
+    def _usable(self, value: int) -> bool:
+        return self._first <= value <= self._last and value not in self._taken and value not in self._forbidden
+
+
+def _address6(value: int) -> IPAddress:
+    return IPv6Address(value)
+
+
+def default_gateway(subnet: IPNetwork, ip_range: IPNetwork | None, auxiliary: Sequence[tuple[str, IPAddress]]) -> IPAddress:
+    """Return the lowest free address of the range, or of the subnet, as gateway (docker-behaviour IP-16)."""
+    return AddressPool(Pool(subnet=subnet, ip_range=ip_range, auxiliary=tuple(auxiliary)), "new").allocate(0.0)

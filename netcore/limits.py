@@ -1,0 +1,36 @@
+"""Every bound of netcore: a name, a unit and a reason."""
+
+from __future__ import annotations
+
+BRIDGE_PORTS = 1023
+"""Ports of one bridge. The kernel numbers ports in 10 bits, 0 excluded, and answers EXFULL beyond."""
+
+IFNAME_LENGTH = 15
+"""Visible characters of a link name (IFNAMSIZ less the final NUL)."""
+
+HOSTNAME_LENGTH = 64
+"""Octets of a host name (HOST_NAME_MAX; sethostname refuses more)."""
+
+LABEL_LENGTH = 63
+"""Octets of one DNS label (RFC 1035 section 2.3.4)."""
+
+ADDRESS_QUARANTINE = 30.0
+"""Seconds before a released address is handed out again: longer than neighbour and DNS caches of its old peers."""
+
+DUMP_RETRIES = 5
+"""Attempts at a netlink dump that the kernel marks as interrupted by a change."""
+
+KERNEL_WORKERS = 8
+"""Threads that do kernel work. Eight parallel link removals take as long as one (35 ms measured)."""
+
+FORWARDING_WAIT = 1.0
+"""Seconds to wait for a bridge port to reach the forwarding state; 2 ms is usual."""
+
+PUBLISHED_PORTS_PER_SANDBOX = 4096
+"""Published ports of one sandbox: a whole /20 of the port space, and one nftables transaction stays small."""
+
+NETWORKS = 4096
+"""Networks of one host: the kernel's interface lists and our start-up dump stay quick."""
+
+SYSCTL_VALUE_LENGTH = 256
+"""Octets read back from one sysctl file."""

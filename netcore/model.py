@@ -1,0 +1,195 @@
+"""The values of the field: networks, sandboxes, endpoints, published ports. Frozen, validated by their makers, no I/O.
+
+sandbox  = one network stack (a netns with its hosts, resolv.conf and hostname files)
+endpoint = one attachment of a sandbox to one network
+network  = endpoints that reach each other, with a driver, pools and a zone
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+
+class GatewayMode(StrEnum):
+    """How a bridge network meets the outside, per family (docker-behaviour BR-7)."""
+
+    NAT = "nat"
+    NAT_UNPROTECTED = "nat-unprotected"
+    ROUTED = "routed"
+    ISOLATED = "isolated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One subnet of a network. *gateway* None: the network has none in this family."""
+
+    subnet: IPNetwork
+    ip_range: IPNetwork | None = None
+    gateway: IPAddress | None = None
+    auxiliary: tuple[tuple[str, IPAddress], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeOptions:
+    """What `--opt` says of a bridge network; names in docker-behaviour BR-1."""
+
+    bridge_name: str
+    bridge_mac: str
+    mtu: int
+    mtu_given: bool = False
+    reuse_bridge: bool = False
+    icc: bool = True
+    masquerade: bool = True
+    host_binding: tuple[IPAddress, ...] = ()
+    gateway_mode_ipv4: GatewayMode = GatewayMode.NAT
+    gateway_mode_ipv6: GatewayMode = GatewayMode.NAT
+    inhibit_ipv4: bool = False
+    trusted_interfaces: tuple[str, ...] = ()
+    ifname_prefix: str = "eth"
+    snat_ipv4: IPv4Address | None = None
+    snat_ipv6: IPv6Address | None = None
+    announcements: int = 3
+    announcement_interval_ms: int = 1000
+    ttl: int = 5
+    forward_single_label: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network as it exists. *options* are as the user gave them; *bridge* is what they mean."""
+
+    id: str
+    name: str
+    driver: str
+    bridge: BridgeOptions
+    internal: bool = False
+    ipv4: bool = True
+    ipv6: bool = False
+    pool4: Pool | None = None
+    pool6: Pool | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    created: float = 0.0
+
+    def pools(self) -> tuple[Pool, ...]:
+        """Return the pools of the families that are on, IPv4 first."""
+        return tuple(pool for pool in (self.pool4, self.pool6) if pool is not None)
+
+    def gateway4(self) -> IPAddress | None:
+        """Return the IPv4 default gateway for endpoints; None on internal networks."""
+        return None if self.internal or self.pool4 is None else self.pool4.gateway
+
+    def gateway6(self) -> IPAddress | None:
+        """Return the IPv6 default gateway for endpoints; None on internal networks."""
+        return None if self.internal or self.pool6 is None else self.pool6.gateway
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """One published port, host port chosen. *host_address* None means every address of *family*."""
+
+    family: int
+    protocol: str
+    host_address: IPAddress | None
+    host_port: int
+    sandbox_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortRequest:
+    """One `-p` as asked: equal-length ranges, or one sandbox port with a host range. Host range (0, 0) = any free port."""
+
+    host_address: IPAddress | None
+    host_first: int
+    host_last: int
+    sandbox_first: int
+    sandbox_last: int
+    protocol: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointRequest:
+    """What a connect asks for."""
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    mac: str | None = None
+    gateway_priority: int = 0
+    ifname: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One attachment. Its key is (origin, network id, sandbox id, ifname)."""
+
+    origin: str
+    network_id: str
+    sandbox_id: str
+    ifname: str
+    host_ifname: str
+    mac: str
+    ipv4: IPv4Interface | None
+    ipv6: IPv6Interface | None
+    aliases: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    gateway_priority: int = 0
+    ports: tuple[PortMapping, ...] = ()
+    fixed_mac: bool = False
+
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Return the addresses without their prefix length, IPv4 first."""
+        return tuple(item.ip for item in (self.ipv4, self.ipv6) if item is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsSettings:
+    """What the user said of name resolution; empty tuples mean "as the host"."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process a sandbox lives with. *start_time* (clock ticks, /proc/PID/stat field 22) tells a reused pid apart."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """One network stack under our care. *pinned*: we made the netns and remove it; otherwise it was adopted."""
+
+    id: str
+    name: str
+    hostname: str
+    netns_path: str
+    pinned: bool
+    boot_id: str
+    domainname: str = ""
+    origin: str = "api"
+    owner: Owner | None = None
+    dns: DnsSettings = field(default_factory=DnsSettings)
+    extra_hosts: tuple[str, ...] = ()
+    port_requests: tuple[PortRequest, ...] = ()
+    exposed: tuple[str, ...] = ()
+    publish_all: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    created: float = 0.0
+
+    @property
+    def short_id(self) -> str:
+        """The first 12 characters of the id, which is a DNS name and the default host name."""
+        return self.id[:12]

@@ -1,0 +1,175 @@
+"""Kernel objects that must exist: frozen values with a key that is a name, never an ifindex. Pure.
+
+A driver says which objects must exist; `diff` turns two sets of them into steps; `kernel.apply` carries steps out.
+*netns* is a sandbox id, or HOST.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from netcore.model import IPAddress, IPInterface, IPNetwork
+
+HOST = ""
+DEFAULT4 = IPv4Network("0.0.0.0/0")
+DEFAULT6 = IPv6Network("::/0")
+
+Scalar = str | int | IPAddress
+"""One field of a firewall key or datum: link name or MAC (str), port (int), protocol name (str), address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """A file under /proc/sys. Deleting it does nothing: what it governs goes with its link, or must stay for others."""
+
+    netns: str
+    path: str
+    value: str
+    optional: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("sysctl", self.netns, self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A bridge of ours on the host, up. *reused*: it was there before us and stays."""
+
+    name: str
+    mac: str
+    mtu: int
+    tag: str
+    reused: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Veth:
+    """A pair: host end on *bridge* and up, sandbox end created in place in *netns*, still down."""
+
+    host_ifname: str
+    netns: str
+    ifname: str
+    mac: str
+    mtu: int
+    bridge: str
+    isolated: bool
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.host_ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hairpin:
+    """The flag of a bridge port that lets a frame leave by the port it came in: needed while it publishes ports."""
+
+    host_ifname: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("hairpin", HOST, self.host_ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    netns: str
+    ifname: str
+    interface: IPInterface
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("address", self.netns, self.ifname, str(self.interface))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUp:
+    """The sandbox end is up. Apart from `Veth`, because addresses and sysctls come first."""
+
+    netns: str
+    ifname: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("up", self.netns, self.ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
+    """A permanent neighbour: exempt from the table's bound of 1,024, and not to be changed by ARP or ND."""
+
+    netns: str
+    ifname: str
+    address: IPAddress
+    mac: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("neighbor", self.netns, self.ifname, str(self.address))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route; its key has no next hop, so that a change is one atomic replace."""
+
+    netns: str
+    destination: IPNetwork
+    gateway: IPAddress
+    ifname: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("route", self.netns, str(self.destination))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One element of a set or map in our firewall tables."""
+
+    table: str
+    set: str
+    fields: tuple[Scalar, ...]
+    data: tuple[Scalar, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("element", self.table, self.set, *map(str, self.fields))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """Gratuitous ARP and unsolicited NA for a fresh address, sent once the port forwards. Deleting it does nothing."""
+
+    netns: str
+    ifname: str
+    host_ifname: str
+    mac: str
+    addresses: tuple[IPAddress, ...]
+    count: int
+    interval: float
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("announcement", self.netns, self.ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostsLines:
+    """Our lines in the hosts file of a sandbox."""
+
+    path: str
+    lines: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("hosts", self.path)
+
+
+KernelObject = (
+    Sysctl | Bridge | Veth | Hairpin | Address | LinkUp | Neighbor | Route | Element | Announcement | HostsLines
+)

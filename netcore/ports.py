@@ -1,0 +1,213 @@
+"""Published ports: reading `-p`, choosing host ports, conflicts. Pure; which ports are free comes as a function.
+
+Rules CL-17..CL-23 of docker-behaviour. The registry of host ports is the set of mappings of all endpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv6Address, ip_address
+
+from netcore import limits
+from netcore.errors import Conflict, InvalidRequest
+from netcore.model import IPAddress, PortMapping, PortRequest
+
+PROTOCOLS = ("tcp", "udp")
+FALLBACK_EPHEMERAL = (49_153, 65_535)
+
+_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
+
+PortIsFree = Callable[[int, str, IPAddress | None, int], bool]
+"""(family, protocol, host address or None, port) → whether the host's own programs leave it free."""
+
+
+def parse_port(text: str) -> PortRequest:
+    """Return the meaning of one `[ip:][hostPort[-end]:]containerPort[-end][/proto]` (docker-behaviour CL-17, CL-18)."""
+    field = f"publish {text}"
+    rest, slash, protocol = text.partition("/")
+    protocol = protocol.lower() if slash else "tcp"
+    if protocol not in PROTOCOLS:
+        raise InvalidRequest(field, f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    host, sandbox = _split_host(field, rest)
+    address_text, host_ports = host
+    address = _host_address(field, address_text)
+    first, last = _range(field, sandbox)
+    if first == 0:
+        raise InvalidRequest(field, "port 0 of the sandbox can't be published")
+    host_first, host_last = _range(field, host_ports) if host_ports else (0, 0)
+    wanted, offered = last - first + 1, host_last - host_first + 1
+    if host_ports and wanted != offered and wanted != 1:
+        raise InvalidRequest(field, f"{wanted} sandbox ports need as many host ports, not {offered}")
+    return PortRequest(
+        host_address=address,
+        host_first=host_first,
+        host_last=host_last,
+        sandbox_first=first,
+        sandbox_last=last,
+        protocol=protocol,
+        text=text,
+    )
+
+
+def parse_exposed(text: str) -> tuple[int, int, str]:
+    """Return (first, last, protocol) of an `--expose` value like 80, 8000-8010 or 53/udp."""
+    request = parse_port(text)
+    if request.host_address is not None or request.host_first:
+        raise InvalidRequest(f"expose {text}", "takes a port of the sandbox only, without a host part")
+    return request.sandbox_first, request.sandbox_last, request.protocol
+
+
+def _split_host(field: str, text: str) -> tuple[tuple[str, str], str]:
+    if text.startswith("["):
+        address, bracket, tail = text[1:].partition("]:")
+        if not bracket:
+            raise InvalidRequest(field, "an address in brackets is followed by :port")
+        host, _, sandbox = tail.rpartition(":")
+        return (address, host), sandbox
+    parts = text.split(":")
+    if len(parts) > 3:
+        raise InvalidRequest(field, "an IPv6 address must be in brackets, as in [::1]:80:80")
+    parts = [""] * (3 - len(parts)) + parts
+    return (parts[0], parts[1]), parts[2]
+
+
+def _host_address(field: str, text: str) -> IPAddress | None:
+    if not text:
+        return None
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise InvalidRequest(field, f"{text!r} is not an IP address; host names are not taken here") from error
+
+
+def _range(field: str, text: str) -> tuple[int, int]:
+    match = _RANGE.match(text)
+    if match is None:
+        raise InvalidRequest(field, f"{text!r} is not a port or a range like 8000-8010")
+    first = int(match[1])
+    last = int(match[2] or first)
+    if last > 65_535 or last < first:
+        raise InvalidRequest(field, f"{text!r} must lie in 1 to 65535, the lower number first")
+    return first, last
+
+
+def allocate_ports(
+    requests: Sequence[PortRequest],
+    *,
+    families: tuple[int, ...],
+    default_binding: Sequence[IPAddress],
+    taken: Iterable[tuple[str, PortMapping]],
+    is_free: PortIsFree,
+    ephemeral: tuple[int, int],
+    start: int,
+) -> tuple[PortMapping, ...]:
+    """Return the mappings for *requests*; Conflict names the holder of a busy port.
+
+    *families*: 4 and/or 6, those of the endpoint. *taken*: (holder, mapping) of everything published already.
+    *start*: where the search for an ephemeral port begins. Exact ports are served before ranges (CL-21), and the
+    same port is used for all addresses of one request (CL-19).
+    """
+    held = [*taken]
+    chosen: dict[int, list[PortMapping]] = {}
+    order = sorted(range(len(requests)), key=lambda i: _searches(requests[i]))
+    for i in order:
+        request = requests[i]
+        bindings = _bindings(request, families, default_binding)
+        chosen[i] = []
+        for offset in range(request.sandbox_last - request.sandbox_first + 1):
+            port = _choose(request, offset, bindings, held, is_free, ephemeral, start)
+            made = [
+                PortMapping(
+                    family=family,
+                    protocol=request.protocol,
+                    host_address=address,
+                    host_port=port,
+                    sandbox_port=request.sandbox_first + offset,
+                )
+                for family, address in bindings
+            ]
+            chosen[i] += made
+            held += [("this sandbox", mapping) for mapping in made]
+    mappings = tuple(mapping for i in range(len(requests)) for mapping in chosen[i])
+    if len(mappings) > 2 * limits.PUBLISHED_PORTS_PER_SANDBOX:
+        raise InvalidRequest("publish", f"at most {limits.PUBLISHED_PORTS_PER_SANDBOX} ports can be published")
+    return mappings
+
+
+def _searches(request: PortRequest) -> bool:
+    """Whether a host port is looked for, rather than fixed by the request."""
+    return (request.host_last - request.host_first) != (request.sandbox_last - request.sandbox_first) or request.host_first == 0
+
+
+def _bindings(
+    request: PortRequest, families: tuple[int, ...], default_binding: Sequence[IPAddress]
+) -> list[tuple[int, IPAddress | None]]:
+    """Return (family, address or None for all) for each host address of *request* (docker-behaviour CL-19)."""
+    addresses = [request.host_address] if request.host_address is not None else [*default_binding]
+    if not addresses:
+        return [(family, None) for family in families]
+    result: list[tuple[int, IPAddress | None]] = []
+    for address in addresses:
+        if address.version not in families:
+            if request.host_address is not None:
+                raise InvalidRequest(f"publish {request.text}", f"the sandbox has no IPv{address.version} gateway network to publish on")
+            continue
+        if isinstance(address, IPv6Address) and address.is_loopback:
+            raise InvalidRequest(
+                f"publish {request.text}", "the kernel can't translate ::1; publish on 127.0.0.1 or on another IPv6 address"
+            )
+        result.append((address.version, None if address.is_unspecified else address))
+    return result
+
+
+def _choose(
+    request: PortRequest,
+    offset: int,
+    bindings: Sequence[tuple[int, IPAddress | None]],
+    held: Sequence[tuple[str, PortMapping]],
+    is_free: PortIsFree,
+    ephemeral: tuple[int, int],
+    start: int,
+) -> int:
+    if not _searches(request):
+        port = request.host_first + offset
+        for family, address in bindings:
+            holder = _holder(held, family, request.protocol, address, port)
+            if holder is not None:
+                raise Conflict("port", _text(family, address, port, request.protocol), f"port is already allocated by {holder}")
+            if not is_free(family, request.protocol, address, port):
+                raise Conflict(
+                    "port", _text(family, address, port, request.protocol), "address already in use by a program of the host"
+                )
+        return port
+    if request.host_first:
+        candidates = [*range(request.host_first, request.host_last + 1)]
+    else:
+        low, high = ephemeral
+        begin = min(max(start, low), high)
+        candidates = [*range(begin, high + 1), *range(low, begin)]
+    busy = {mapping.host_port for _, mapping in held if mapping.protocol == request.protocol}
+    for port in candidates:
+        if port in busy and any(_holder(held, family, request.protocol, address, port) for family, address in bindings):
+            continue
+        if all(is_free(family, request.protocol, address, port) for family, address in bindings):
+            return port
+    raise Conflict("port", request.text, f"no free {request.protocol} host port in {candidates[0]} to {candidates[-1]}")
+
+
+def _holder(
+    held: Sequence[tuple[str, PortMapping]], family: int, protocol: str, address: IPAddress | None, port: int
+) -> str | None:
+    """Return who holds the port: an unspecific binding conflicts with every address of its family (CL-23)."""
+    for holder, mapping in held:
+        if mapping.host_port == port and mapping.protocol == protocol and mapping.family == family:
+            if address is None or mapping.host_address is None or address == mapping.host_address:
+                return holder
+    return None
+
+
+def _text(family: int, address: IPAddress | None, port: int, protocol: str) -> str:
+    if address is None:
+        return f"{'0.0.0.0' if family == 4 else '[::]'}:{port}/{protocol}"
+    return f"{address if family == 4 else f'[{address}]'}:{port}/{protocol}"
