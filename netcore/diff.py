@@ -98,17 +98,17 @@ def rank(item: KernelObject) -> int:
             return 10
         case Sysctl():
             # The host's switches come behind the bridge they are about, a sandbox's behind its link.
-            return 11 if item.netns == HOST else 41
+            return 11 if item.netns == HOST else 42
         case Address():
-            return 12 if item.netns == HOST else 42
+            return 12 if item.netns == HOST else 43
         case Veth():
             return 40
         case Hairpin():
-            return 43
+            return 41
         case LinkUp():
             return 44
         case Neighbor():
-            return 45
+            return 47 if item.netns == HOST else 45
         case Route():
             return 46
         case Element():

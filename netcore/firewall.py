@@ -111,8 +111,7 @@ _CHAINS = {
     type filter hook prerouting priority -310; policy accept;
     iifname != @ports accept
     iifname . ether saddr . ip saddr @source4 accept
-    arp operation { request, reply } ether saddr != arp saddr ether drop
-    iifname . arp saddr ether . arp saddr ip @source4 accept
+    iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 accept
     icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @target6 drop
     iifname . ether saddr . ip6 saddr @source6 accept
     drop

@@ -1,0 +1,70 @@
+"""Announce a fresh address: gratuitous ARP and unsolicited neighbour advertisement, from a packet socket.
+
+`arp_notify` of the kernel sends nothing for a link that is brought up in another namespace.
+
+Spec: RFC 5227 section 3 (ARP announcement), RFC 4861 section 7.2.6 (unsolicited advertisement, override flag set).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import IPv4Address, IPv6Address
+
+from netcore.model import IPAddress
+
+_ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
+_BROADCAST = b"\xff" * 6
+_ALL_NODES = IPv6Address("ff02::1")
+_ALL_NODES_MAC = bytes.fromhex("333300000001")
+_NEIGHBOR_ADVERTISEMENT, _OVERRIDE, _TARGET_LINK_LAYER = 136, 0x2000_0000, 2
+_ICMPV6 = 58
+
+
+def open_packet_socket(ifname: str) -> socket.socket:
+    """Return a packet socket on *ifname* in the calling thread's namespace that receives nothing."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.bind((ifname, 0))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def send(sock: socket.socket, mac: str, addresses: tuple[IPAddress, ...]) -> None:
+    """Send one announcement of each address."""
+    own = bytes.fromhex(mac.replace(":", ""))
+    for address in addresses:
+        sock.send(arp_frame(own, address) if isinstance(address, IPv4Address) else neighbor_frame(own, address))
+
+
+def arp_frame(mac: bytes, address: IPv4Address) -> bytes:
+    """Return a gratuitous ARP request for *address*."""
+    packed = address.packed
+    return (
+        _BROADCAST
+        + mac
+        + struct.pack("!HHHBBH", _ETH_ARP, 1, 0x0800, 6, 4, 1)
+        + mac
+        + packed
+        + bytes(6)
+        + packed
+    )
+
+
+def neighbor_frame(mac: bytes, address: IPv6Address) -> bytes:
+    """Return an unsolicited neighbour advertisement for *address*, to all nodes."""
+    body = struct.pack("!BBHI", _NEIGHBOR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address.packed
+    body += bytes([_TARGET_LINK_LAYER, 1]) + mac
+    pseudo = address.packed + _ALL_NODES.packed + struct.pack("!II", len(body), _ICMPV6)
+    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255) + address.packed + _ALL_NODES.packed
+    return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_IPV6) + header + body
+
+
+def _checksum(octets: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

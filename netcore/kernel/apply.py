@@ -1,0 +1,379 @@
+"""The one executor: carries out steps of `diff`, in batches; undoes what it did when one fails. Blocking.
+
+Neighbouring steps for the same door (rtnetlink in one namespace, one nftables transaction, one hosts file) go as one
+batch. Undo of a failed `apply` is the diff between what was reached and what was there before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
+from typing import TypeVar, assert_never
+
+from netcore import hostsfile, limits
+from netcore.diff import Step, diff
+from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
+from netcore.firewall import SETS
+from netcore.kernel import announce, conntrack, files, netns, nft, rtnl, sysctl
+from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request
+from netcore.model import IPAddress
+from netcore.objects import (
+    HOST,
+    Address,
+    Announcement,
+    Bridge,
+    Element,
+    Hairpin,
+    HostsLines,
+    LinkUp,
+    Neighbor,
+    Route,
+    Sysctl,
+    Veth,
+)
+
+_T = TypeVar("_T")
+
+_ABSENT = {errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENETUNREACH, errno.ENXIO}
+
+Later = Callable[[float, Callable[[], None]], None]
+"""(seconds, what to do then on a worker thread)."""
+
+
+class Executor:
+    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements."""
+
+    def __init__(self, netns_path: Callable[[str], str], later: Later) -> None:
+        self._netns_path = netns_path
+        self._later = later
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        """Carry out *steps*; when one fails, undo those done and raise its error."""
+        done: list[Step] = []
+        try:
+            with _Doors(self._netns_path) as doors:
+                for lane in _lanes(steps):
+                    for step, error in self._run(doors, lane):
+                        if error is not None:
+                            error.add_note(f"while: {step.describe()}")
+                            raise error
+                        done.append(step)
+        except BaseException as error:
+            self._undo(done, error)
+            raise
+        self._forget_flows(done)
+
+    def remove(self, steps: Sequence[Step], target: str) -> None:
+        """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end."""
+        reasons: list[str] = []
+        with _Doors(self._netns_path) as doors:
+            for lane in _lanes(steps):
+                try:
+                    reasons += [str(error) for _, error in self._run(doors, lane) if error is not None]
+                except NotFound:
+                    continue
+                except (NetcoreError, OSError) as error:
+                    reasons.append(str(error))
+        self._forget_flows(steps)
+        if reasons:
+            raise TeardownFailed(target, tuple(reasons))
+
+    def _undo(self, done: Sequence[Step], error: BaseException) -> None:
+        reached = [step.after for step in done if step.after is not None]
+        was = [step.before for step in done if step.before is not None]
+        try:
+            self.remove(diff(reached, was), "what was done")
+        except NetcoreError as second:
+            error.add_note(f"undo: {second}")
+
+    def _run(self, doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
+        match lane[0].subject:
+            case Element():
+                yield from _elements(doors, lane)
+            case HostsLines():
+                for step in lane:
+                    _hosts(step)
+                    yield step, None
+            case Announcement():
+                for step in lane:
+                    if isinstance(step.after, Announcement):
+                        self._announce(doors, step.after)
+                    yield step, None
+            case _:
+                yield from _links(doors, lane)
+
+    def _announce(self, doors: _Doors, item: Announcement) -> None:
+        _wait_until_forwarding(doors.rtnl(HOST), item.host_ifname)
+        sock = doors.packet(item.netns, item.ifname)
+        announce.send(sock, item.mac, item.addresses)
+        self._announce_again(sock, item, item.count - 1)
+
+    def _announce_again(self, sock: socket.socket, item: Announcement, left: int) -> None:
+        if left <= 0:
+            sock.close()
+            return
+
+        def again() -> None:
+            try:
+                announce.send(sock, item.mac, item.addresses)
+            except OSError:
+                # The link went away in the meantime, and the address with it.
+                sock.close()
+                return
+            self._announce_again(sock, item, left - 1)
+
+        self._later(item.interval, again)
+
+    def _forget_flows(self, steps: Iterable[Step]) -> None:
+        """Delete conntrack entries of addresses that went, and of host ports that were published or unpublished."""
+        addresses: set[IPAddress] = set()
+        ports: set[tuple[int, str, int]] = set()
+        for step in steps:
+            match step.subject:
+                case Element(table="bridge", set="source4" | "target6", fields=(_, _, address)) if step.after is None:
+                    if not isinstance(address, str | int) and not address.is_unspecified and not address.is_link_local:
+                        addresses.add(address)
+                case Element(set="dnat4" | "dnat4_any" | "dnat6" | "dnat6_any" as name, fields=fields):
+                    ports.add((4 if "4" in name else 6, str(fields[0]), int(str(fields[-1]))))
+        if addresses or ports:
+            with NetlinkSocket(NETFILTER) as netlink:
+                try:
+                    conntrack.flush(netlink, addresses, ports)
+                except KernelError:
+                    # A kernel without connection tracking has no stale entries.
+                    return
+
+
+class _Doors:
+    """Sockets opened on first need, each in its namespace, for the length of one run of steps."""
+
+    def __init__(self, netns_path: Callable[[str], str]) -> None:
+        self._netns_path = netns_path
+        self._stack = ExitStack()
+        self._rtnl: dict[str, NetlinkSocket] = {}
+        self._index: dict[tuple[str, str], int] = {}
+
+    def __enter__(self) -> _Doors:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def rtnl(self, where: str, sysctls: Sequence[Sysctl] = ()) -> NetlinkSocket:
+        """Return the rtnetlink socket of *where*, having written *sysctls* there: one visit for both."""
+
+        def visit() -> NetlinkSocket | None:
+            for item in sysctls:
+                sysctl.write(item.path, item.value, optional=item.optional)
+            return None if where in self._rtnl else NetlinkSocket(ROUTE)
+
+        if where not in self._rtnl or sysctls:
+            made = visit() if where == HOST else self._inside(where, visit)
+            if made is not None:
+                self._rtnl[where] = self._stack.enter_context(made)
+        return self._rtnl[where]
+
+    def nftables(self) -> NetlinkSocket:
+        return self._stack.enter_context(NetlinkSocket(NETFILTER))
+
+    def packet(self, where: str, ifname: str) -> socket.socket:
+        return self._inside(where, lambda: announce.open_packet_socket(ifname))
+
+    def index(self, where: str, ifname: str) -> int:
+        if (where, ifname) not in self._index:
+            self._index[where, ifname] = rtnl.link_index(self.rtnl(where), ifname)
+        return self._index[where, ifname]
+
+    @contextmanager
+    def netns(self, where: str) -> Iterator[int]:
+        descriptor = netns.open_netns(self._netns_path(where))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _inside(self, where: str, body: Callable[[], _T]) -> _T:
+        with self.netns(where) as descriptor:
+            return netns.run_inside(descriptor, body)
+
+
+def _lane(step: Step) -> tuple[str, str, bool]:
+    match step.subject:
+        case Element():
+            return "nft", HOST, False
+        case HostsLines():
+            return "hosts", HOST, False
+        case Announcement():
+            return "announce", HOST, False
+        case Veth() | Bridge() | Hairpin():
+            return "link", HOST, step.after is None
+        case other:
+            return "rtnl", other.netns, step.after is None
+
+
+def _lanes(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    for _, group in groupby(steps, key=_lane):
+        yield list(group)
+
+
+def _elements(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
+    netlink = doors.nftables()
+    try:
+        nft.commit(netlink, [request for step in lane for request in _element_requests(step)])
+    except KernelError as error:
+        if error.errno != errno.ENOENT or any(step.after is not None for step in lane):
+            yield lane[0], error
+            return
+        # An element is gone already: delete the others one by one.
+        for step in lane:
+            yield step, _absent_is_done(lambda step=step: nft.commit(netlink, _element_requests(step)))  # type: ignore[misc]
+        return
+    for step in lane:
+        yield step, None
+
+
+def _element_requests(step: Step) -> list[Request]:
+    result = []
+    if isinstance(step.before, Element):
+        result.append(nft.element_request(step.before, SETS[step.before.table, step.before.set], delete=True))
+    if isinstance(step.after, Element):
+        result.append(nft.element_request(step.after, SETS[step.after.table, step.after.set], delete=False))
+    return result
+
+
+def _absent_is_done(action: Callable[[], None]) -> KernelError | None:
+    try:
+        action()
+    except KernelError as error:
+        return None if error.errno in _ABSENT else error
+    return None
+
+
+def _hosts(step: Step) -> None:
+    before = step.before.lines if isinstance(step.before, HostsLines) else ()
+    after = step.after.lines if isinstance(step.after, HostsLines) else ()
+    path = step.subject.path if isinstance(step.subject, HostsLines) else ""
+    try:
+        current = files.read(path)
+    except FileNotFoundError:
+        if step.after is None:
+            return
+        current = ""
+    files.write_in_place(path, hostsfile.merge_hosts(current, before, after))
+
+
+def _links(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
+    """Carry out steps of one rtnetlink socket: sysctls at once, then links one by one, then the rest as one batch."""
+    where = _lane(lane[0])[1]
+    deleting = lane[0].after is None
+    sysctls = [step.after for step in lane if isinstance(step.after, Sysctl)]
+    try:
+        netlink = doors.rtnl(where, sysctls)
+    except NotFound:
+        if not deleting:
+            raise
+        # The namespace is gone, and with it everything inside.
+        for step in lane:
+            yield step, None
+        return
+    batch: list[tuple[Step, Request]] = []
+    for step in lane:
+        match step.subject:
+            case Bridge() | Veth():
+                yield step, _link_step(doors, netlink, step)
+            case Sysctl():
+                yield step, None
+            case _:
+                try:
+                    batch += [(step, request) for request in _requests(doors, step)]
+                except KernelError as error:
+                    if not (deleting and error.errno in _ABSENT):
+                        yield step, error
+                        return
+                    yield step, None
+    errors = netlink.run([request for _, request in batch])
+    for (step, _), failed in zip(batch, errors, strict=True):
+        yield step, None if failed is not None and deleting and failed.errno in _ABSENT else failed
+
+
+def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError | None:
+    try:
+        match step.before, step.after:
+            case _, Bridge(reused=False) as item:
+                rtnl.ensure_bridge(netlink, item.name, item.mac, item.mtu, item.tag)
+            case _, Bridge() as item:
+                _first_error(netlink, [rtnl.set_link(item.name)])
+            case _, Veth() as item:
+                _make_veth(doors, netlink, item)
+            case Bridge(reused=False) as item, None:
+                _first_error(netlink, [rtnl.delete_link(item.name)])
+            case Veth() as item, None:
+                _first_error(netlink, [rtnl.delete_link(item.host_ifname)])
+    except KernelError as error:
+        return None if step.after is None and error.errno in _ABSENT else error
+    return None
+
+
+def _make_veth(doors: _Doors, netlink: NetlinkSocket, item: Veth) -> None:
+    with doors.netns(item.netns) as peer:
+        requests = [
+            rtnl.add_veth(
+                item.host_ifname,
+                master=doors.index(HOST, item.bridge),
+                mtu=item.mtu,
+                peer_ifname=item.ifname,
+                peer_mac=item.mac,
+                peer_netns=peer,
+            )
+        ]
+        if item.isolated:
+            requests.append(rtnl.set_port(item.host_ifname, isolated=1))
+        try:
+            _first_error(netlink, requests)
+        except KernelError:
+            netlink.run([rtnl.delete_link(item.host_ifname)])
+            raise
+
+
+def _first_error(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
+    for error in netlink.run(requests):
+        if error is not None:
+            raise error
+
+
+def _requests(doors: _Doors, step: Step) -> list[Request]:
+    item, create = step.subject, step.after is not None
+    match item:
+        case Hairpin():
+            return [rtnl.set_port(item.host_ifname, mode=int(create))]
+        case Address():
+            index = doors.index(item.netns, item.ifname)
+            return [(rtnl.add_address if create else rtnl.delete_address)(item.interface, index)]
+        case LinkUp():
+            return [rtnl.set_link(item.ifname, up=create)]
+        case Neighbor():
+            index = doors.index(item.netns, item.ifname)
+            return [(rtnl.replace_neighbor if create else rtnl.delete_neighbor)(item.address, item.mac, index)]
+        case Route():
+            index = doors.index(item.netns, item.ifname)
+            return [(rtnl.replace_route if create else rtnl.delete_route)(item.destination, item.gateway, index)]
+        case Bridge() | Veth() | Sysctl() | Element() | HostsLines() | Announcement():
+            return []
+    assert_never(item)
+
+
+def _wait_until_forwarding(netlink: NetlinkSocket, host_ifname: str) -> None:
+    """Wait until the port passes frames; otherwise the first packet of a new sandbox is lost and costs a second."""
+    end = time.monotonic() + limits.FORWARDING_WAIT
+    pause = 0.0002
+    while time.monotonic() < end:
+        if rtnl.is_forwarding(netlink, host_ifname):
+            return
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.005)
+    raise KernelError("wait for", f"bridge port {host_ifname}", errno.ETIMEDOUT, "it does not reach the forwarding state")

@@ -1,0 +1,84 @@
+"""Facts about the host: links, routes, uplinks, MTU of the egress route, free ports. Reads only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+from netcore.kernel import rtnl, sysctl
+from netcore.kernel.netlink import ROUTE, NetlinkSocket
+from netcore.model import IPAddress, IPInterface, IPNetwork
+from netcore.ports import FALLBACK_EPHEMERAL
+
+_DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """One look at the host. *on_link*: subnets of its addresses and routes, the default route excluded."""
+
+    links: tuple[rtnl.Link, ...]
+    addresses: tuple[tuple[str, IPInterface], ...]
+    on_link: tuple[IPNetwork, ...]
+    uplinks: tuple[str, ...]
+    egress_mtu: int
+    ipv6: bool
+    force_forwarding: bool
+    accept_ra: tuple[str, ...]
+
+
+def look() -> HostFacts:
+    """Return the facts about the namespace that this thread runs in."""
+    with NetlinkSocket(ROUTE) as netlink:
+        links = rtnl.links(netlink)
+        addresses = rtnl.addresses(netlink)
+        routes = rtnl.routes(netlink)
+    by_index = {link.index: link for link in links}
+    uplinks = []
+    for index, destination, _ in routes:
+        if destination.prefixlen == 0 and index in by_index and by_index[index].name not in uplinks:
+            uplinks.append(by_index[index].name)
+    mtus = [link.mtu for link in links if link.name in uplinks]
+    ipv6 = os.path.exists("/proc/sys/net/ipv6/conf/all")
+    return HostFacts(
+        links=tuple(links),
+        addresses=tuple((by_index[index].name, item) for index, item in addresses if index in by_index),
+        on_link=tuple(destination for _, destination, _ in routes if destination.prefixlen),
+        uplinks=tuple(uplinks),
+        egress_mtu=min(mtus, default=_DEFAULT_MTU),
+        ipv6=ipv6,
+        force_forwarding=os.path.exists("/proc/sys/net/ipv6/conf/all/force_forwarding"),
+        accept_ra=tuple(name for name in uplinks if sysctl.read(f"net/ipv6/conf/{name}/accept_ra") == "1"),
+    )
+
+
+def ephemeral_range() -> tuple[int, int]:
+    """Return the host's range of ephemeral ports (docker-behaviour CL-20)."""
+    text = sysctl.read("net/ipv4/ip_local_port_range")
+    try:
+        low, high = map(int, (text or "").split())
+    except ValueError:
+        return FALLBACK_EPHEMERAL
+    return low, high
+
+
+def port_is_free(family: int, protocol: str, address: IPAddress | None, port: int) -> bool:
+    """Return whether no program of the host holds the port: a bind is tried and given up at once."""
+    af = socket.AF_INET if family == 4 else socket.AF_INET6
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    try:
+        with socket.socket(af, kind | socket.SOCK_CLOEXEC) as sock:
+            if family == 6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if protocol == "tcp":
+                # Connections in TIME_WAIT do not hold a port; a listener does, also with this option.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((str(address) if address is not None else ("0.0.0.0" if family == 4 else "::"), port))
+            if protocol == "tcp":
+                sock.listen(1)
+    except OSError as error:
+        # An address that the host does not have yet (a VIP, say) can't be in use there.
+        return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True

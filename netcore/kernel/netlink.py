@@ -1,0 +1,187 @@
+"""A blocking netlink socket: batches of requests, extended acknowledgements, dumps. Knows no message contents.
+
+A socket belongs for ever to the namespace of the thread that opened it; it may then be used from any thread, by one
+at a time.
+
+Spec: Linux Documentation/userspace-api/netlink/intro.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from netcore import limits
+from netcore.errors import KernelError
+
+ROUTE = 0
+NETFILTER = 12
+
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
+REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
+
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_F_MULTI, _F_DUMP_INTERRUPTED, _F_CAPPED, _F_ACK_TLVS = 0x2, 0x10, 0x100, 0x200
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
+_ERROR_TEXT = 1
+_NESTED = 0x8000
+_HEADER = struct.Struct("=IHHII")
+_ATTR = struct.Struct("=HH")
+_RECEIVE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message: type, flags (REQUEST and ACK are added), body, and what to call it in an error."""
+
+    type: int
+    flags: int
+    body: bytes
+    operation: str
+    target: str
+
+
+class NetlinkSocket:
+    """A netlink socket in the network namespace of the calling thread."""
+
+    def __init__(self, protocol: int) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._sequence = 0
+        for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
+        self._socket.bind((0, 0))
+
+    def __enter__(self) -> NetlinkSocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def run(self, requests: Sequence[Request]) -> list[KernelError | None]:
+        """Send *requests* as one batch; return for each the error that the kernel answered, or None."""
+        if not requests:
+            return []
+        first = self._sequence + 1
+        self._socket.sendall(b"".join(self._message(request, ACK) for request in requests))
+        return self._answers(requests, first)
+
+    def run_transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> list[KernelError | None]:
+        """Send *requests* as one nfnetlink batch between *begin* and *end*; return as `run` does."""
+        opening = self._message(begin, 0)
+        first = self._sequence + 1
+        octets = b"".join(self._message(request, ACK) for request in requests)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(1 << 18, 2 * len(octets)))
+        self._socket.sendall(opening + octets + self._message(end, 0))
+        return self._answers(requests, first)
+
+    def _answers(self, requests: Sequence[Request], first: int) -> list[KernelError | None]:
+        results: list[KernelError | None] = [None] * len(requests)
+        waiting = set(range(first, first + len(requests)))
+        while waiting:
+            for type_, flags, sequence, body in self._receive():
+                if type_ == _NLMSG_ERROR and sequence in waiting:
+                    waiting.discard(sequence)
+                    results[sequence - first] = _error(body, flags, requests[sequence - first])
+        return results
+
+    def get(self, request: Request) -> bytes:
+        """Return the one message (header included) that answers *request*; raises KernelError."""
+        self._socket.sendall(self._message(request, 0))
+        sequence = self._sequence
+        while True:
+            for type_, flags, answered, body in self._receive():
+                if answered != sequence:
+                    continue
+                if type_ == _NLMSG_ERROR:
+                    error = _error(body, flags, request)
+                    raise error if error is not None else KernelError(request.operation, request.target, 0, "no answer")
+                return _HEADER.pack(_HEADER.size + len(body), type_, 0, answered, 0) + body
+
+    def dump(self, request: Request) -> list[bytes]:
+        """Return all messages (header included) of a dump; one that was interrupted by a change is asked again."""
+        for _ in range(limits.DUMP_RETRIES):
+            result = self._dump_once(request)
+            if result is not None:
+                return result
+        raise KernelError(request.operation, request.target, 4, "the dump was interrupted again and again")
+
+    def _dump_once(self, request: Request) -> list[bytes] | None:
+        self._socket.sendall(self._message(request, DUMP))
+        sequence, result, interrupted = self._sequence, [], False
+        while True:
+            for type_, flags, answered, body in self._receive():
+                if answered != sequence:
+                    continue
+                interrupted |= bool(flags & _F_DUMP_INTERRUPTED)
+                if type_ == _NLMSG_DONE:
+                    return None if interrupted else result
+                if type_ == _NLMSG_ERROR:
+                    error = _error(body, flags, request)
+                    if error is not None:
+                        raise error
+                    return result
+                result.append(_HEADER.pack(_HEADER.size + len(body), type_, flags, answered, 0) + body)
+
+    def _message(self, request: Request, flags: int) -> bytes:
+        self._sequence += 1
+        size = _HEADER.size + len(request.body)
+        header = _HEADER.pack(size, request.type, request.flags | REQUEST | flags, self._sequence, 0)
+        return header + request.body + bytes(-size % 4)
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        octets = self._socket.recv(_RECEIVE)
+        at = 0
+        while at + _HEADER.size <= len(octets):
+            size, type_, flags, sequence, _ = _HEADER.unpack_from(octets, at)
+            yield type_, flags, sequence, octets[at + _HEADER.size : at + size]
+            at += (size + 3) & ~3
+
+
+def _error(body: bytes, flags: int, request: Request) -> KernelError | None:
+    code = struct.unpack_from("=i", body)[0]
+    if code == 0:
+        return None
+    text = ""
+    if flags & _F_ACK_TLVS:
+        echoed = struct.unpack_from("=I", body, 4)[0]
+        start = 4 + (_HEADER.size if flags & _F_CAPPED else (echoed + 3) & ~3)
+        text = next((value for type_, value in walk(body[start:]) if type_ == _ERROR_TEXT), b"").rstrip(b"\0").decode()
+    return KernelError(request.operation, request.target, -code, text or os.strerror(-code))
+
+
+def attr(type_: int, value: bytes) -> bytes:
+    """Return one attribute, padded."""
+    return _ATTR.pack(4 + len(value), type_) + value + bytes(-len(value) % 4)
+
+
+def nested(type_: int, *children: bytes) -> bytes:
+    """Return an attribute that holds attributes."""
+    return attr(type_ | _NESTED, b"".join(children))
+
+
+def walk(octets: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (type, value) of each attribute in *octets*."""
+    at = 0
+    while at + 4 <= len(octets):
+        size, type_ = _ATTR.unpack_from(octets, at)
+        if size < 4:
+            return
+        yield type_ & 0x3FFF, octets[at + 4 : at + size]
+        at += (size + 3) & ~3
+
+
+def find(octets: bytes, *path: int) -> bytes | None:
+    """Return the value of the attribute at *path* (outermost type first), or None."""
+    for type_ in path:
+        value = next((value for found, value in walk(octets) if found == type_), None)
+        if value is None:
+            return None
+        octets = value
+    return octets

@@ -1,0 +1,197 @@
+"""nftables: elements by our own nfnetlink batches, skeletons as text through libnftables or the `nft` program.
+
+libnftables looks at every chain of the host on each command; an element batch costs the same on any host. It also
+calls `exit` when it finds no free descriptor, so there must be some before it is called.
+
+Spec: Linux include/uapi/linux/netfilter/nf_tables.h; libnftables(3).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from netcore.errors import KernelError, Unavailable
+from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, nested
+from netcore.objects import Element, Scalar
+
+_SUBSYSTEM = 10
+_NEWELEM, _DELELEM = (_SUBSYSTEM << 8) | 12, (_SUBSYSTEM << 8) | 14
+_GETCHAIN = (_SUBSYSTEM << 8) | 4
+_BATCH_BEGIN, _BATCH_END = 16, 17
+_FAMILIES = {"inet": 1, "bridge": 7}
+_FAMILY_NAMES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
+_TABLE, _SET, _ELEMENTS = 1, 2, 3
+_LIST_ELEM, _KEY, _DATA, _VALUE = 1, 1, 2, 1
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
+_HOOK_NUM, _HOOK_PRIORITY = 1, 2
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_NFGEN = struct.Struct("!BBH")
+_DROP = 0
+_NEEDED_DESCRIPTORS = 8
+
+
+class BaseChain:
+    """A chain of any table that is hooked into packet flow."""
+
+    __slots__ = ("drops", "family", "hook", "name", "priority", "table")
+
+    def __init__(self, family: str, table: str, name: str, hook: int, priority: int, *, drops: bool) -> None:
+        self.family = family
+        self.table = table
+        self.name = name
+        self.hook = hook
+        self.priority = priority
+        self.drops = drops
+
+
+def encode_fields(types: Sequence[str], fields: Sequence[Scalar]) -> bytes:
+    """Return a key or datum of a set with *types*: each field padded to four octets if there are several."""
+    parts = [_encode(kind, value) for kind, value in zip(types, fields, strict=True)]
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join(part + bytes(-len(part) % 4) for part in parts)
+
+
+def _encode(kind: str, value: Scalar) -> bytes:
+    match kind, value:
+        case "ifname", str():
+            return value.encode().ljust(16, b"\0")
+        case "ether_addr", str():
+            return bytes.fromhex(value.replace(":", ""))
+        case "inet_proto", str():
+            return bytes([_PROTOCOLS[value]])
+        case "inet_service", int():
+            return struct.pack("!H", value)
+        case ("ipv4_addr" | "ipv6_addr" | "payload128"), (IPv4Address() | IPv6Address()):
+            return value.packed
+    raise AssertionError(f"{value!r} is no {kind}")
+
+
+def element_request(element: Element, types: Sequence[str], *, delete: bool) -> Request:
+    """Return the request that adds or deletes one element of a set with *types* (see `firewall.SETS`)."""
+    at = types.index(":") if ":" in types else len(types)
+    parts = [nested(_KEY, attr(_VALUE, encode_fields(types[:at], element.fields)))]
+    if element.data and not delete:
+        parts.append(nested(_DATA, attr(_VALUE, encode_fields(types[at + 1 :], element.data))))
+    body = (
+        _NFGEN.pack(_FAMILIES[element.table], 0, 0)
+        + attr(_TABLE, b"berth\0")
+        + attr(_SET, element.set.encode() + b"\0")
+        + nested(_ELEMENTS, nested(_LIST_ELEM, *parts))
+    )
+    operation = "delete element" if delete else "add element"
+    return Request(_DELELEM if delete else _NEWELEM, 0 if delete else CREATE, body, operation, f"{element.table} {element.set}")
+
+
+def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
+    """Carry out *requests* as one transaction; raises the first KernelError, and then nothing has changed."""
+    if not requests:
+        return
+    mark = _NFGEN.pack(0, 0, _SUBSYSTEM)
+    begin = Request(_BATCH_BEGIN, 0, mark, "begin", "nftables transaction")
+    end = Request(_BATCH_END, 0, mark, "end", "nftables transaction")
+    for error in netlink.run_transaction(begin, requests, end):
+        if error is not None:
+            raise error
+
+
+def base_chains(netlink: NetlinkSocket) -> list[BaseChain]:
+    """Return the base chains of all tables of the namespace."""
+    request = Request(_GETCHAIN, 0, _NFGEN.pack(0, 0, 0), "list", "chains")
+    chains = []
+    for message in netlink.dump(request):
+        family, body = message[16], message[20:]
+        hook = find(body, _CHAIN_HOOK)
+        number = find(hook, _HOOK_NUM) if hook is not None else None
+        priority = find(hook, _HOOK_PRIORITY) if hook is not None else None
+        if number is None or priority is None:
+            continue
+        policy = find(body, _CHAIN_POLICY)
+        chains.append(
+            BaseChain(
+                _FAMILY_NAMES.get(family, str(family)),
+                (find(body, _CHAIN_TABLE) or b"").rstrip(b"\0").decode(),
+                (find(body, _CHAIN_NAME) or b"").rstrip(b"\0").decode(),
+                struct.unpack("!I", number)[0],
+                struct.unpack("!i", priority)[0],
+                drops=policy is not None and struct.unpack("!I", policy)[0] == _DROP,
+            )
+        )
+    return chains
+
+
+def apply_text(text: str) -> None:
+    """Apply *text* in the namespace of the calling thread, as one transaction; raises KernelError or Unavailable."""
+    run = _library()
+    if run is not None:
+        run(text)
+        return
+    program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
+    if program is None:
+        raise Unavailable("nftables", "install libnftables1 (or the nft program)")
+    done = subprocess.run([program, "-f", "-"], input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise KernelError("apply", "nftables rules", errno.EINVAL, done.stderr.strip().split("\n")[0])
+
+
+def have_nftables() -> bool:
+    """Return whether this host has libnftables or the `nft` program."""
+    return _library() is not None or shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
+
+
+_loaded: list[ctypes.CDLL | None] = []
+
+
+def _library() -> Callable[[str], None] | None:
+    if not _loaded:
+        try:
+            library = ctypes.CDLL("libnftables.so.1")
+            library.nft_ctx_new.restype = ctypes.c_void_p
+            library.nft_ctx_new.argtypes = [ctypes.c_uint32]
+            library.nft_ctx_free.argtypes = [ctypes.c_void_p]
+            library.nft_ctx_buffer_output.argtypes = [ctypes.c_void_p]
+            library.nft_ctx_buffer_error.argtypes = [ctypes.c_void_p]
+            library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
+            library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+            library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+            _loaded.append(library)
+        except OSError:
+            _loaded.append(None)
+    library_or_none = _loaded[0]
+    if library_or_none is None:
+        return None
+    found = library_or_none
+
+    def run(text: str) -> None:
+        _need_descriptors()
+        context = found.nft_ctx_new(0)
+        try:
+            found.nft_ctx_buffer_output(context)
+            found.nft_ctx_buffer_error(context)
+            if found.nft_run_cmd_from_buffer(context, text.encode()):
+                detail = (found.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
+                raise KernelError("apply", "nftables rules", errno.EINVAL, detail.split("\n")[0])
+        finally:
+            found.nft_ctx_free(context)
+
+    return run
+
+
+def _need_descriptors() -> None:
+    held: list[int] = []
+    try:
+        for _ in range(_NEEDED_DESCRIPTORS):
+            held.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+

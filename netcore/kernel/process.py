@@ -1,0 +1,38 @@
+"""Processes: when one started, a descriptor that tells its end, which boot this is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from netcore.errors import NotFound
+
+
+def boot_id() -> str:
+    """Return the id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_time(pid: int) -> int:
+    """Return when *pid* started, in clock ticks since boot; NotFound if there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFound("process", str(pid)) from error
+    # The second field is the program's name in parentheses and may hold anything.
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def open_pidfd(pid: int, started: int | None = None) -> int:
+    """Return a descriptor that becomes readable when *pid* ends; NotFound if it is gone or another process now."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError as error:
+        raise NotFound("process", str(pid)) from error
+    try:
+        if started is not None and start_time(pid) != started:
+            raise NotFound("process", str(pid))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,256 @@
+"""rtnetlink: links, addresses, routes, neighbours, one builder for each operation. The requests only; see `netlink`.
+
+Kernel lore, where it bites: a bridge without a MAC of its own changes it as ports come and go; the peer of a veth
+can't be created up; an alias is taken by a change of a link, not by its creation.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from netcore.errors import Conflict, KernelError
+from netcore.kernel import codec
+from netcore.kernel.netlink import CREATE, EXCL, REPLACE, NetlinkSocket, Request, find
+from netcore.model import IPAddress, IPInterface, IPNetwork
+
+_NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_UP = 1
+_LINKINFO, _INFO_KIND, _INFO_SLAVE_DATA, _BRPORT_STATE, _MASTER = 18, 1, 5, 1, 10
+_FORWARDING = 3
+_IFA_F_NODAD = 0x02
+_NUD_PERMANENT = 0x80
+_TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _UNICAST = 254, 4, 0, 1
+_IFI = struct.Struct("=BxHiII")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link as the kernel has it."""
+
+    index: int
+    name: str
+    kind: str
+    up: bool
+    mtu: int
+    mac: str
+    alias: str
+    master: int
+
+
+def add_bridge(name: str, mac: str, mtu: int) -> Request:
+    attrs = [
+        ("IFLA_IFNAME", name),
+        ("IFLA_ADDRESS", mac),
+        ("IFLA_MTU", mtu),
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
+    ]
+    return Request(_NEWLINK, CREATE | EXCL, codec.encode("link", {}, attrs), "create bridge", name)
+
+
+def set_link(name: str, *, up: bool = True, alias: str | None = None, mtu: int | None = None) -> Request:
+    attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
+    if alias is not None:
+        attrs.append(("IFLA_IFALIAS", alias))
+    if mtu is not None:
+        attrs.append(("IFLA_MTU", mtu))
+    body = codec.encode("link", {"flags": _UP if up else 0, "change": _UP}, attrs)
+    return Request(_NEWLINK, 0, body, "change link", name)
+
+
+def delete_link(name: str) -> Request:
+    return Request(_DELLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "delete link", name)
+
+
+def add_veth(
+    host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns: int
+) -> Request:
+    """Create a pair in one request: host end enslaved and up, the other end inside the namespace *peer_netns* (an fd)."""
+    peer = [
+        ("IFLA_IFNAME", peer_ifname),
+        ("IFLA_ADDRESS", peer_mac),
+        ("IFLA_MTU", mtu),
+        ("IFLA_NET_NS_FD", peer_netns),
+    ]
+    info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]}
+    attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_MTU", mtu), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info)]
+    body = codec.encode("link", {"flags": _UP, "change": _UP}, attrs)
+    return Request(_NEWLINK, CREATE | EXCL, body, "create veth", host_ifname)
+
+
+def set_port(host_ifname: str, **flags: int) -> Request:
+    """Set flags of a bridge port: `isolated`, `mode` (hairpin)."""
+    data = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
+    info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
+    attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_LINKINFO", info)]
+    return Request(_NEWLINK, 0, codec.encode("link", {}, attrs), "change bridge port", host_ifname)
+
+
+def _address(type_: int, flags: int, interface: IPInterface, index: int, operation: str) -> Request:
+    family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+    attrs: list[tuple[str, Any]] = [("IFA_ADDRESS", str(interface.ip))]
+    if interface.version == 4:
+        attrs.append(("IFA_LOCAL", str(interface.ip)))
+        if interface.network.prefixlen < 31 and type_ == _NEWADDR:
+            attrs.append(("IFA_BROADCAST", str(interface.network.broadcast_address)))
+    fields = {"family": family, "prefixlen": interface.network.prefixlen, "index": index, "flags": 0, "scope": 0}
+    if interface.version == 6:
+        fields["flags"] = _IFA_F_NODAD
+    return Request(type_, flags, codec.encode("address", fields, attrs), operation, str(interface))
+
+
+def add_address(interface: IPInterface, index: int) -> Request:
+    """Add an address without duplicate detection: it is unique by allocation, and must be usable at once."""
+    return _address(_NEWADDR, CREATE | REPLACE, interface, index, "add address")
+
+
+def delete_address(interface: IPInterface, index: int) -> Request:
+    return _address(_DELADDR, 0, interface, index, "delete address")
+
+
+def _route(type_: int, flags: int, destination: IPNetwork, gateway: IPAddress, index: int, operation: str) -> Request:
+    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    fields = {
+        "family": family,
+        "dst_len": destination.prefixlen,
+        "table": _TABLE_MAIN,
+        "proto": _PROTO_STATIC,
+        "scope": _SCOPE_UNIVERSE,
+        "type": _UNICAST,
+    }
+    attrs: list[tuple[str, Any]] = [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)]
+    if destination.prefixlen:
+        attrs.append(("RTA_DST", str(destination.network_address)))
+    return Request(type_, flags, codec.encode("route", fields, attrs), operation, f"{destination} via {gateway}")
+
+
+def replace_route(destination: IPNetwork, gateway: IPAddress, index: int) -> Request:
+    return _route(_NEWROUTE, CREATE | REPLACE, destination, gateway, index, "set route")
+
+
+def delete_route(destination: IPNetwork, gateway: IPAddress, index: int) -> Request:
+    return _route(_DELROUTE, 0, destination, gateway, index, "delete route")
+
+
+def _neighbor(type_: int, flags: int, address: IPAddress, mac: str, index: int, operation: str) -> Request:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    fields = {"family": family, "ifindex": index, "state": _NUD_PERMANENT}
+    attrs = [("NDA_DST", str(address)), ("NDA_LLADDR", mac)]
+    return Request(type_, flags, codec.encode("neighbor", fields, attrs), operation, f"{address} lladdr {mac}")
+
+
+def replace_neighbor(address: IPAddress, mac: str, index: int) -> Request:
+    return _neighbor(_NEWNEIGH, CREATE | REPLACE, address, mac, index, "set neighbor")
+
+
+def delete_neighbor(address: IPAddress, mac: str, index: int) -> Request:
+    return _neighbor(_DELNEIGH, 0, address, mac, index, "delete neighbor")
+
+
+def get_link(name: str) -> Request:
+    return Request(_GETLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "look up link", name)
+
+
+def find_link(netlink: NetlinkSocket, name: str) -> Link | None:
+    """Return the link called *name*, or None."""
+    try:
+        message = netlink.get(get_link(name))
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    return _link(message)
+
+
+def link_index(netlink: NetlinkSocket, name: str) -> int:
+    """Return the ifindex of the link called *name*; KernelError ENODEV if there is none."""
+    message = netlink.get(get_link(name))
+    index: int = _IFI.unpack_from(message, 16)[2]
+    return index
+
+
+def is_forwarding(netlink: NetlinkSocket, host_ifname: str) -> bool:
+    """Return whether a bridge port passes frames."""
+    message = netlink.get(get_link(host_ifname))
+    state = find(message[16 + _IFI.size :], _LINKINFO, _INFO_SLAVE_DATA, _BRPORT_STATE)
+    return state is not None and state[0] == _FORWARDING
+
+
+def ensure_bridge(netlink: NetlinkSocket, name: str, mac: str, mtu: int, tag: str) -> None:
+    """Create a bridge of ours and raise it. One that exists must carry our tag, else Conflict."""
+    error = netlink.run([add_bridge(name, mac, mtu)])[0]
+    if error is not None:
+        if error.errno != errno.EEXIST:
+            raise error
+        link = find_link(netlink, name)
+        if link is None or link.kind != "bridge" or link.alias != tag:
+            raise Conflict("link", name, "exists and is not a bridge of this network; choose another name with --opt name=")
+    error = netlink.run([set_link(name, alias=tag)])[0]
+    if error is not None:
+        raise error
+
+
+def links(netlink: NetlinkSocket) -> list[Link]:
+    """Return all links of the namespace."""
+    return [_link(item) for item in netlink.dump(Request(_GETLINK, 0, codec.encode("link", {}, []), "list", "links"))]
+
+
+def _link(message: bytes) -> Link:
+    decoded = codec.decode("link", message)
+    info = decoded.get_attr("IFLA_LINKINFO")
+    return Link(
+        index=decoded["index"],
+        name=decoded.get_attr("IFLA_IFNAME"),
+        kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
+        up=bool(decoded["flags"] & _UP),
+        mtu=decoded.get_attr("IFLA_MTU") or 0,
+        mac=decoded.get_attr("IFLA_ADDRESS") or "",
+        alias=decoded.get_attr("IFLA_IFALIAS") or "",
+        master=decoded.get_attr("IFLA_MASTER") or 0,
+    )
+
+
+def addresses(netlink: NetlinkSocket) -> list[tuple[int, IPInterface]]:
+    """Return (ifindex, address) of all addresses of the namespace."""
+    result = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = Request(_GETADDR, 0, codec.encode("address", {"family": family}, []), "list", "addresses")
+        for message in netlink.dump(request):
+            decoded = codec.decode("address", message)
+            text = decoded.get_attr("IFA_LOCAL") or decoded.get_attr("IFA_ADDRESS")
+            result.append((decoded["index"], ip_interface(f"{text}/{decoded['prefixlen']}")))
+    return result
+
+
+def routes(netlink: NetlinkSocket) -> list[tuple[int, IPNetwork, IPAddress | None]]:
+    """Return (ifindex, destination, next hop) of the unicast routes of the main table."""
+    result: list[tuple[int, IPNetwork, IPAddress | None]] = []
+    for family, any_ in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        request = Request(_GETROUTE, 0, codec.encode("route", {"family": family}, []), "list", "routes")
+        for message in netlink.dump(request):
+            decoded = codec.decode("route", message)
+            if decoded["type"] != _UNICAST or decoded["table"] != _TABLE_MAIN:
+                continue
+            destination = ip_network(f"{decoded.get_attr('RTA_DST') or any_}/{decoded['dst_len']}")
+            hop = decoded.get_attr("RTA_GATEWAY")
+            result.append((decoded.get_attr("RTA_OIF") or 0, destination, ip_address(hop) if hop else None))
+    return result
+
+
+def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
+    """Return (ifindex, address, MAC) of the permanent neighbours."""
+    result = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = Request(_GETNEIGH, 0, codec.encode("neighbor", {"family": family}, []), "list", "neighbors")
+        for message in netlink.dump(request):
+            decoded = codec.decode("neighbor", message)
+            if decoded["state"] & _NUD_PERMANENT and decoded.get_attr("NDA_LLADDR"):
+                result.append((decoded["ifindex"], ip_address(decoded.get_attr("NDA_DST")), decoded.get_attr("NDA_LLADDR")))
+    return result
