@@ -21,9 +21,7 @@ def ordered(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> t
     return tuple(sorted(endpoints, key=rank))
 
 
-def gateway_endpoints(
-    endpoints: Iterable[Endpoint], networks: Mapping[str, Network]
-) -> tuple[Endpoint | None, Endpoint | None]:
+def gateway_endpoints(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> tuple[Endpoint | None, Endpoint | None]:
     """Return the endpoints that give the IPv4 and the IPv6 default route; each family is chosen alone (GW-1)."""
     order = ordered(endpoints, networks)
     ipv4 = next((item for item in order if item.ipv4 and networks[item.network_id].gateway4()), None)

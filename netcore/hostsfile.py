@@ -29,7 +29,7 @@ def parse_extra_host(text: str) -> tuple[str, IPAddress | None]:
     """
     field = f"add-host {text}"
     colon, equals = text.find(":"), text.find("=")
-    at = equals if 0 <= equals and (colon < 0 or equals < colon) else colon
+    at = equals if equals >= 0 and (colon < 0 or equals < colon) else colon
     if at <= 0:
         raise InvalidRequest(field, "bad format; it should be NAME:IP or NAME:host-gateway")
     name, value = text[:at], text[at + 1 :]
@@ -89,9 +89,10 @@ def merge_hosts(current: str, before: Sequence[str], after: Sequence[str]) -> st
             at = lines.index(line) - 1
             lines.remove(line)
     for line in after:
+        if line in lines:
+            at = max(at, lines.index(line))
+            continue
         if line in before:
-            if line in lines:
-                at = max(at, lines.index(line))
             continue
         at = len(lines) if at < 0 else at + 1
         lines.insert(at, line)

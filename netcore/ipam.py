@@ -37,9 +37,7 @@ def ula_pool(host_id: str) -> tuple[IPv6Network, int]:
     return IPv6Network((b"\xfd" + digest[3:8] + bytes(10), 48)), 64
 
 
-def choose_subnet(
-    pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None
-) -> IPNetwork:
+def choose_subnet(pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None) -> IPNetwork:
     """Return the first subnet of *pools* that overlaps nothing of *taken*; Exhausted if there is none.
 
     *prefix_length*: only pools that can hold it are used, cut to that size.
@@ -66,9 +64,7 @@ def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPN
     while candidate + size - 1 <= end:
         last = candidate + size - 1
         ends = [
-            int(item.broadcast_address)
-            for item in busy
-            if int(item.network_address) <= last and int(item.broadcast_address) >= candidate
+            int(item.broadcast_address) for item in busy if int(item.network_address) <= last and int(item.broadcast_address) >= candidate
         ]
         if not ends:
             return ip_network((candidate, length)) if block.version == 4 else IPv6Network((candidate, length))
@@ -161,7 +157,9 @@ class AddressPool:
         if value is None:
             family = self.pool.subnet.version
             raise Exhausted(
-                "network", self._network, f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})"
+                "network",
+                self._network,
+                f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
             )
         self._taken.add(value)
         return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)

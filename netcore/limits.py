@@ -34,3 +34,9 @@ NETWORKS = 4096
 
 SYSCTL_VALUE_LENGTH = 256
 """Octets read back from one sysctl file."""
+
+HELD_PORTS = 4096
+"""Published host ports that are held by a socket of ours; further ones are published without that."""
+
+FOREIGN_CHECK_INTERVAL = 30.0
+"""Seconds between looks at other programs' firewalls; a change in nftables is noticed at once."""

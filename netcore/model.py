@@ -184,6 +184,7 @@ class Sandbox:
     dns: DnsSettings = field(default_factory=DnsSettings)
     extra_hosts: tuple[str, ...] = ()
     port_requests: tuple[PortRequest, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
     exposed: tuple[str, ...] = ()
     publish_all: bool = False
     labels: tuple[tuple[str, str], ...] = ()
@@ -193,3 +194,39 @@ class Sandbox:
     def short_id(self) -> str:
         """The first 12 characters of the id, which is a DNS name and the default host name."""
         return self.id[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRequest:
+    """What a network create asks for; None and empty mean "choose"."""
+
+    name: str
+    driver: str = "bridge"
+    internal: bool = False
+    ipv4: bool | None = None
+    ipv6: bool | None = None
+    subnets: tuple[str, ...] = ()
+    ip_ranges: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    auxiliary: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxRequest:
+    """What a sandbox create or adopt asks for. *netns*: path of a namespace to adopt; None: make one."""
+
+    name: str
+    netns: str | None = None
+    owner: Owner | None = None
+    hostname: str = ""
+    domainname: str = ""
+    networks: tuple[EndpointRequest, ...] = ()
+    dns: DnsSettings = field(default_factory=DnsSettings)
+    extra_hosts: tuple[str, ...] = ()
+    publish: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    publish_all: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    origin: str = "api"

@@ -170,6 +170,4 @@ class HostsLines:
         return ("hosts", self.path)
 
 
-KernelObject = (
-    Sysctl | Bridge | Veth | Hairpin | Address | LinkUp | Neighbor | Route | Element | Announcement | HostsLines
-)
+KernelObject = Sysctl | Bridge | Veth | Hairpin | Address | LinkUp | Neighbor | Route | Element | Announcement | HostsLines

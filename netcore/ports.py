@@ -136,13 +136,12 @@ def allocate_ports(
 
 
 def _searches(request: PortRequest) -> bool:
-    """Whether a host port is looked for, rather than fixed by the request."""
-    return (request.host_last - request.host_first) != (request.sandbox_last - request.sandbox_first) or request.host_first == 0
+    """Return whether a host port is looked for, rather than fixed by the request."""
+    same_length = request.host_last - request.host_first == request.sandbox_last - request.sandbox_first
+    return request.host_first == 0 or not same_length
 
 
-def _bindings(
-    request: PortRequest, families: tuple[int, ...], default_binding: Sequence[IPAddress]
-) -> list[tuple[int, IPAddress | None]]:
+def _bindings(request: PortRequest, families: tuple[int, ...], default_binding: Sequence[IPAddress]) -> list[tuple[int, IPAddress | None]]:
     """Return (family, address or None for all) for each host address of *request* (docker-behaviour CL-19)."""
     addresses = [request.host_address] if request.host_address is not None else [*default_binding]
     if not addresses:
@@ -155,7 +154,8 @@ def _bindings(
             continue
         if isinstance(address, IPv6Address) and address.is_loopback:
             raise InvalidRequest(
-                f"publish {request.text}", "the kernel can't translate ::1; publish on 127.0.0.1 or on another IPv6 address"
+                f"publish {request.text}",
+                "the kernel can't translate ::1; publish on 127.0.0.1 or on another IPv6 address",
             )
         result.append((address.version, None if address.is_unspecified else address))
     return result
@@ -178,7 +178,9 @@ def _choose(
                 raise Conflict("port", _text(family, address, port, request.protocol), f"port is already allocated by {holder}")
             if not is_free(family, request.protocol, address, port):
                 raise Conflict(
-                    "port", _text(family, address, port, request.protocol), "address already in use by a program of the host"
+                    "port",
+                    _text(family, address, port, request.protocol),
+                    "address already in use by a program of the host",
                 )
         return port
     if request.host_first:
@@ -196,13 +198,11 @@ def _choose(
     raise Conflict("port", request.text, f"no free {request.protocol} host port in {candidates[0]} to {candidates[-1]}")
 
 
-def _holder(
-    held: Sequence[tuple[str, PortMapping]], family: int, protocol: str, address: IPAddress | None, port: int
-) -> str | None:
+def _holder(held: Sequence[tuple[str, PortMapping]], family: int, protocol: str, address: IPAddress | None, port: int) -> str | None:
     """Return who holds the port: an unspecific binding conflicts with every address of its family (CL-23)."""
     for holder, mapping in held:
         if mapping.host_port == port and mapping.protocol == protocol and mapping.family == family:
-            if address is None or mapping.host_address is None or address == mapping.host_address:
+            if address is None or mapping.host_address in (None, address):
                 return holder
     return None
 

@@ -136,6 +136,8 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts) -> tupl
     else:
         result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="0"))
         result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_ra", value="0", optional=True))
+        # The link-local address would be tentative for a second, and neighbour discovery with it.
+        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True))
     interfaces = [item for item in (endpoint.ipv4, endpoint.ipv6) if item is not None]
     result += [Address(netns=netns, ifname=ifname, interface=item) for item in interfaces]
     result += _neighbors(network, endpoint)
@@ -195,13 +197,9 @@ def sandbox_objects(
         hop = default_gateway(networks[endpoint.network_id], family)
         if hop is not None:
             gateways.append(hop)
-            result.append(
-                Route(netns=sandbox.id, destination=destination, gateway=hop, ifname=endpoint.ifname)
-            )
+            result.append(Route(netns=sandbox.id, destination=destination, gateway=hop, ifname=endpoint.ifname))
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=gateways)
     for endpoint in endpoints:
         lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)
     result.append(HostsLines(path=hosts_path, lines=lines))
     return tuple(result)
-
-

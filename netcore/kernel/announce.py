@@ -42,15 +42,7 @@ def send(sock: socket.socket, mac: str, addresses: tuple[IPAddress, ...]) -> Non
 def arp_frame(mac: bytes, address: IPv4Address) -> bytes:
     """Return a gratuitous ARP request for *address*."""
     packed = address.packed
-    return (
-        _BROADCAST
-        + mac
-        + struct.pack("!HHHBBH", _ETH_ARP, 1, 0x0800, 6, 4, 1)
-        + mac
-        + packed
-        + bytes(6)
-        + packed
-    )
+    return _BROADCAST + mac + struct.pack("!HHHBBH", _ETH_ARP, 1, 0x0800, 6, 4, 1) + mac + packed + bytes(6) + packed
 
 
 def neighbor_frame(mac: bytes, address: IPv6Address) -> bytes:
@@ -64,7 +56,7 @@ def neighbor_frame(mac: bytes, address: IPv6Address) -> bytes:
 
 
 def _checksum(octets: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -7,11 +7,10 @@ batch. Undo of a failed `apply` is the diff between what was reached and what wa
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from itertools import groupby
 from typing import TypeVar, assert_never
 
@@ -58,6 +57,9 @@ class Executor:
         try:
             with _Doors(self._netns_path) as doors:
                 for lane in _lanes(steps):
+                    if isinstance(lane[0].subject, Announcement):
+                        # Here it costs nothing: the bridge port needs some time to forward.
+                        self._forget_flows(done)
                     for step, error in self._run(doors, lane):
                         if error is not None:
                             error.add_note(f"while: {step.describe()}")
@@ -66,7 +68,8 @@ class Executor:
         except BaseException as error:
             self._undo(done, error)
             raise
-        self._forget_flows(done)
+        if not any(isinstance(step.subject, Announcement) for step in done):
+            self._forget_flows(done)
 
     def remove(self, steps: Sequence[Step], target: str) -> None:
         """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end."""
@@ -114,10 +117,6 @@ class Executor:
         self._announce_again(sock, item, item.count - 1)
 
     def _announce_again(self, sock: socket.socket, item: Announcement, left: int) -> None:
-        if left <= 0:
-            sock.close()
-            return
-
         def again() -> None:
             try:
                 announce.send(sock, item.mac, item.addresses)
@@ -127,7 +126,11 @@ class Executor:
                 return
             self._announce_again(sock, item, left - 1)
 
-        self._later(item.interval, again)
+        # Closing a packet socket waits for the kernel's readers, 5 to 10 ms: not on the way of a connect.
+        if left <= 0:
+            self._later(0.0, sock.close)
+        else:
+            self._later(item.interval, again)
 
     def _forget_flows(self, steps: Iterable[Step]) -> None:
         """Delete conntrack entries of addresses that went, and of host ports that were published or unpublished."""
@@ -189,13 +192,8 @@ class _Doors:
             self._index[where, ifname] = rtnl.link_index(self.rtnl(where), ifname)
         return self._index[where, ifname]
 
-    @contextmanager
-    def netns(self, where: str) -> Iterator[int]:
-        descriptor = netns.open_netns(self._netns_path(where))
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def netns(self, where: str) -> AbstractContextManager[int]:
+        return netns.opened(self._netns_path(where))
 
     def _inside(self, where: str, body: Callable[[], _T]) -> _T:
         with self.netns(where) as descriptor:

@@ -23,9 +23,7 @@ _PROTO_NUM, _DST_PORT = 1, 3
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
-def flush(
-    netlink: NetlinkSocket, addresses: Collection[IPAddress], ports: Collection[tuple[int, str, int]]
-) -> int:
+def flush(netlink: NetlinkSocket, addresses: Collection[IPAddress], ports: Collection[tuple[int, str, int]]) -> int:
     """Delete the entries that touch one of *addresses*, or go to one of the host *ports*; return how many.
 
     *ports*: (family, protocol, port).

@@ -114,7 +114,8 @@ class NetlinkSocket:
 
     def _dump_once(self, request: Request) -> list[bytes] | None:
         self._socket.sendall(self._message(request, DUMP))
-        sequence, result, interrupted = self._sequence, [], False
+        sequence, interrupted = self._sequence, False
+        result: list[bytes] = []
         while True:
             for type_, flags, answered, body in self._receive():
                 if answered != sequence:

@@ -13,8 +13,9 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -138,6 +139,25 @@ def open_netns(path: str) -> int:
         os.close(descriptor)
         raise InvalidRequest("netns", f"{path} is not a network namespace")
     return descriptor
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Give a descriptor of the network namespace at *path* for the length of a block."""
+    descriptor = open_netns(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def identity_of_path(path: str) -> tuple[int, int] | None:
+    """Return the identity of the namespace at *path*, None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def identity(descriptor: int) -> tuple[int, int]:

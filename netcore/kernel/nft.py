@@ -69,7 +69,7 @@ def _encode(kind: str, value: Scalar) -> bytes:
             return bytes([_PROTOCOLS[value]])
         case "inet_service", int():
             return struct.pack("!H", value)
-        case ("ipv4_addr" | "ipv6_addr" | "payload128"), (IPv4Address() | IPv6Address()):
+        case (("ipv4_addr" | "ipv6_addr" | "payload128"), (IPv4Address() | IPv6Address())):
             return value.packed
     raise AssertionError(f"{value!r} is no {kind}")
 
@@ -194,4 +194,3 @@ def _need_descriptors() -> None:
     finally:
         for descriptor in held:
             os.close(descriptor)
-

@@ -69,9 +69,7 @@ def delete_link(name: str) -> Request:
     return Request(_DELLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "delete link", name)
 
 
-def add_veth(
-    host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns: int
-) -> Request:
+def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns: int) -> Request:
     """Create a pair in one request: host end enslaved and up, the other end inside the namespace *peer_netns* (an fd)."""
     peer = [
         ("IFLA_IFNAME", peer_ifname),
@@ -193,6 +191,13 @@ def ensure_bridge(netlink: NetlinkSocket, name: str, mac: str, mtu: int, tag: st
         if link is None or link.kind != "bridge" or link.alias != tag:
             raise Conflict("link", name, "exists and is not a bridge of this network; choose another name with --opt name=")
     error = netlink.run([set_link(name, alias=tag)])[0]
+    if error is not None:
+        raise error
+
+
+def raise_link(netlink: NetlinkSocket, name: str) -> None:
+    """Bring the link called *name* up."""
+    error = netlink.run([set_link(name)])[0]
     if error is not None:
         raise error
 

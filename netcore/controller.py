@@ -1,0 +1,639 @@
+"""The controller: networks, sandboxes and endpoints of this host, and the only writer of them.
+
+Each operation: locks → validate and allocate → record the intent → diff → executor → record the result → publish names.
+Names are published last and withdrawn first. Kernel work runs on worker threads; the loop only decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from netcore import gateway, hostsfile, ipam, limits, names, planning, ports
+from netcore.diff import Step, diff
+from netcore.drivers import bridge
+from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, NotFound, TeardownFailed
+from netcore.hostports import HostPorts
+from netcore.kernel import files, host, netns, process, rtnl, sysctl
+from netcore.kernel.apply import Executor
+from netcore.kernel.netlink import ROUTE, NetlinkSocket
+from netcore.locks import KeyedLocks
+from netcore.model import (
+    Endpoint,
+    EndpointRequest,
+    IPAddress,
+    IPNetwork,
+    Network,
+    NetworkRequest,
+    PortMapping,
+    Sandbox,
+    SandboxRequest,
+)
+from netcore.objects import KernelObject
+from netcore.records import Records
+
+_T = TypeVar("_T")
+_Named = TypeVar("_Named", Network, Sandbox)
+
+
+class Directory(Protocol):
+    """Who must know of sandboxes and endpoints: the resolver half. Declared here, where it is called."""
+
+    async def open(self, sandbox: Sandbox) -> None:
+        """Make the sandbox's resolver answer; called once its namespace exists."""
+
+    async def close(self, sandbox: Sandbox) -> None:
+        """The opposite of `open`; never fails."""
+
+    def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
+        """From now on the names of *sandbox* are those of *endpoints*, in gateway order."""
+
+    async def network_up(self, network: Network) -> None:
+        """The bridge of *network* and its addresses exist."""
+
+    async def network_down(self, network: Network) -> None:
+        """The bridge of *network* is about to go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where things are and what is allowed; from the daemon's configuration."""
+
+    run_directory: str
+    netns_directory: str = "/run/netns"
+    pools4: tuple[tuple[IPNetwork, int], ...] = ipam.DEFAULT_POOLS4
+    pools6: tuple[tuple[IPNetwork, int], ...] = ()
+    firewall: bool = True
+    uplinks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an operation did: the steps, and what the user should know."""
+
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Controller:
+    """See the module. Made by `recovery.start_controller`, which brings it to the state of the store."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        records: Records,
+        directory: Directory,
+        *,
+        reserved: Callable[[], Sequence[IPAddress]],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.networks: dict[str, Network] = {}
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self._records = records
+        self._directory = directory
+        self._reserved = reserved
+        self._clock = clock
+        self._pools: dict[tuple[str, int], ipam.AddressPool] = {}
+        self._ports = HostPorts()
+        self._next_port = secrets.randbelow(10_000) + 32_768
+        self._locks = KeyedLocks()
+        self._names_in_use: set[str] = set()
+        self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
+        self._loop = asyncio.get_running_loop()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self.facts = bridge.Facts(uplinks=(), firewall=settings.firewall)
+        self.executor = Executor(self.netns_path, self._later)
+
+    # --- shared -------------------------------------------------------------------------------------------------
+
+    async def kernel(self, body: Callable[[], _T]) -> _T:
+        """Return what *body* returns, run on a worker thread. A cancelled caller still waits for the kernel's answer."""
+        future = self._loop.run_in_executor(self._workers, body)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    def _later(self, delay: float, body: Callable[[], None]) -> None:
+        def arm() -> None:
+            def fire() -> None:
+                self._timers.discard(handle)
+                self._workers.submit(body)
+
+            handle = self._loop.call_later(delay, fire)
+            self._timers.add(handle)
+
+        try:
+            self._loop.call_soon_threadsafe(arm)
+        except RuntimeError:
+            # The loop has ended; what was to be announced again is announced often enough.
+            return
+
+    async def close(self) -> None:
+        """Stop; sandboxes and their traffic are left alone."""
+        for handle in self._timers:
+            handle.cancel()
+        await asyncio.to_thread(self._workers.shutdown)
+
+    def netns_path(self, sandbox_id: str) -> str:
+        """Return the path of a sandbox's namespace."""
+        return self.sandboxes[sandbox_id].netns_path
+
+    def find_network(self, reference: str) -> Network:
+        """Return the network with this id, name or unique id prefix (docker-behaviour IP-35)."""
+        return _find("network", reference, self.networks)
+
+    def find_sandbox(self, reference: str) -> Sandbox:
+        """Return the sandbox with this id, name or unique id prefix."""
+        return _find("sandbox", reference, self.sandboxes)
+
+    def files_of(self, sandbox: Sandbox) -> Path:
+        """Return the directory with the sandbox's hosts, resolv.conf and hostname files."""
+        return Path(self.settings.run_directory, "sandboxes", sandbox.id)
+
+    def members(self, network_id: str) -> list[tuple[Sandbox, Endpoint]]:
+        """Return who is connected to a network."""
+        return [
+            (self.sandboxes[sandbox_id], endpoint)
+            for sandbox_id, endpoints in self.endpoints.items()
+            for endpoint in endpoints
+            if endpoint.network_id == network_id
+        ]
+
+    def pool_usage(self, network: Network) -> dict[int, int]:
+        """Return how many addresses of each family of *network* are in use."""
+        return {family: self._pools[network.id, family].in_use() for family in (4, 6) if (network.id, family) in self._pools}
+
+    async def look_at_host(self) -> host.HostFacts:
+        """Look at the host and remember what drivers need of it."""
+        facts = await self.kernel(host.look)
+        self.facts = bridge.Facts(
+            uplinks=tuple(dict.fromkeys([*facts.uplinks, *self.settings.uplinks])),
+            ipv6=facts.ipv6,
+            force_forwarding=facts.force_forwarding,
+            accept_ra=facts.accept_ra,
+            firewall=self.settings.firewall,
+        )
+        return facts
+
+    # --- networks -----------------------------------------------------------------------------------------------
+
+    async def create_network(self, request: NetworkRequest, *, dry_run: bool = False) -> tuple[Network, Outcome]:
+        """Create a network; it is usable when this returns."""
+        async with self._locks.hold(["networks"]):
+            facts = await self.look_at_host()
+            network = planning.plan_network(request, self.networks.values(), self._surroundings(facts), secrets.token_hex(32))
+            steps = diff((), bridge.network_objects(network, self.facts))
+            if dry_run:
+                return network, Outcome(steps)
+            await self._records.put_network(network, pending=True)
+            try:
+                await self.kernel(lambda: self.executor.apply(steps))
+            except BaseException:
+                await self._records.drop_network(network)
+                raise
+            await self._records.put_network(network)
+            self.adopt_network(network)
+            await self._directory.network_up(network)
+            return network, Outcome(steps)
+
+    def adopt_network(self, network: Network) -> None:
+        """Take *network* into the state, with fresh pools."""
+        self.networks[network.id] = network
+        for pool in network.pools():
+            self._pools[network.id, pool.subnet.version] = ipam.AddressPool(pool, network.name)
+
+    def _surroundings(self, facts: host.HostFacts) -> planning.Surroundings:
+        own = {network.bridge.bridge_name for network in self.networks.values()}
+        servers = [address for address in self._reserved() if not address.is_loopback]
+        reserved = [item for item in facts.on_link if item.prefixlen] + [_single(address) for address in servers]
+        return planning.Surroundings(
+            pools4=self.settings.pools4,
+            pools6=self.settings.pools6,
+            reserved=reserved,
+            egress_mtu=facts.egress_mtu,
+            links={link.name: link.kind for link in facts.links if link.name not in own},
+            ipv6=facts.ipv6,
+            now=self._clock(),
+        )
+
+    async def remove_network(self, reference: str, *, dry_run: bool = False) -> Outcome:
+        """Remove a network that has no endpoints."""
+        if reference in planning.PREDEFINED:
+            raise Conflict("network", reference, "is a pre-defined network and cannot be removed")
+        network = self.find_network(reference)
+        async with self._locks.hold(["networks", f"network:{network.id}"]):
+            network = self.find_network(network.id)
+            members = self.members(network.id)
+            if members:
+                listed = ", ".join(f'name:"{sandbox.name}" id:"{sandbox.short_id}"' for sandbox, _ in members)
+                raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first")
+            steps = diff(bridge.network_objects(network, self.facts), ())
+            if dry_run:
+                return Outcome(steps)
+            await self._directory.network_down(network)
+            await self._records.put_network(network, pending=True)
+            del self.networks[network.id]
+            for family in (4, 6):
+                self._pools.pop((network.id, family), None)
+            try:
+                await self.kernel(lambda: self.executor.remove(steps, f"network {network.name}"))
+            finally:
+                await self._records.drop_network(network)
+            return Outcome(steps)
+
+    # --- sandboxes ----------------------------------------------------------------------------------------------
+
+    async def create_sandbox(self, request: SandboxRequest, *, dry_run: bool = False) -> tuple[Sandbox, Outcome]:
+        """Create or adopt a sandbox and connect it to its networks; its names answer when this returns."""
+        sandbox = self._plan_sandbox(request)
+        targets = [self.find_network(item.network) for item in request.networks]
+        if len({network.id for network in targets}) != len(targets):
+            raise InvalidRequest("network", "each network can be given once")
+        keys = [f"sandbox:{sandbox.id}", *(f"network:{network.id}" for network in targets)]
+        self._names_in_use.add(sandbox.name)
+        try:
+            async with self._locks.hold(keys):
+                return await self._create_sandbox(sandbox, request, dry_run=dry_run)
+        finally:
+            self._names_in_use.discard(sandbox.name)
+
+    async def _create_sandbox(self, sandbox: Sandbox, request: SandboxRequest, *, dry_run: bool) -> tuple[Sandbox, Outcome]:
+        if not dry_run:
+            await self._records.put_sandbox(sandbox, pending=True)
+            try:
+                await self.kernel(lambda: self._make_namespace(sandbox, request.netns))
+                self.sandboxes[sandbox.id] = sandbox
+                self.endpoints[sandbox.id] = ()
+                await self._directory.open(sandbox)
+            except BaseException:
+                await self._drop_sandbox(sandbox)
+                raise
+        else:
+            self.sandboxes[sandbox.id], self.endpoints[sandbox.id] = sandbox, ()
+        try:
+            outcome = await self._connect(sandbox, request.networks, dry_run=dry_run, fresh=True)
+        except BaseException:
+            if not dry_run:
+                await self._drop_sandbox(sandbox)
+            raise
+        finally:
+            if dry_run:
+                del self.sandboxes[sandbox.id], self.endpoints[sandbox.id]
+        return (sandbox if dry_run else self.sandboxes[sandbox.id]), outcome
+
+    def _plan_sandbox(self, request: SandboxRequest) -> Sandbox:
+        name = names.check_object_name("sandbox", request.name)
+        if name in self._names_in_use or any(item.name == name for item in self.sandboxes.values()):
+            raise Conflict("sandbox", name, "exists already; choose another name or remove it with `berth rm`")
+        for text in request.extra_hosts:
+            hostsfile.parse_extra_host(text)
+        for text in request.expose:
+            ports.parse_exposed(text)
+        if request.domainname:
+            names.check_dns_name("domainname", request.domainname)
+        for item in request.networks:
+            for target, _ in item.links:
+                self.find_sandbox(target)
+        identity = secrets.token_hex(32)
+        return Sandbox(
+            id=identity,
+            name=name,
+            hostname=names.check_hostname(request.hostname or identity[:12]),
+            domainname=request.domainname,
+            netns_path=f"{self.settings.netns_directory}/berth-{name}",
+            pinned=True,
+            boot_id=process.boot_id(),
+            origin=request.origin,
+            owner=request.owner,
+            dns=request.dns,
+            extra_hosts=request.extra_hosts,
+            port_requests=tuple(ports.parse_port(text) for text in request.publish),
+            exposed=request.expose,
+            publish_all=request.publish_all,
+            labels=request.labels,
+            created=self._clock(),
+        )
+
+    def _make_namespace(self, sandbox: Sandbox, adopted: str | None) -> None:
+        directory = self.files_of(sandbox)
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        files.write_in_place(str(directory / "hosts"), "")
+        files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
+        if adopted is None:
+            netns.create(sandbox.netns_path, _prepare_new_namespace)
+            return
+        with netns.opened(adopted) as descriptor:
+            if netns.identity(descriptor) == netns.own_identity():
+                raise InvalidRequest("netns", f"{adopted} is the host's own namespace, which can't be a sandbox")
+            for other in self.sandboxes.values():
+                if netns.identity_of_path(other.netns_path) == netns.identity(descriptor):
+                    raise Conflict("netns", adopted, f"is sandbox {other.name} already")
+            netns.pin(f"/proc/self/fd/{descriptor}", sandbox.netns_path)
+            netns.run_inside(descriptor, _raise_loopback)
+
+    async def remove_sandbox(self, reference: str, *, dry_run: bool = False) -> Outcome:
+        """Remove a sandbox with everything it has; parts that fail are reported after all were tried."""
+        sandbox = self.find_sandbox(reference)
+        keys = [f"sandbox:{sandbox.id}", *(f"network:{item.network_id}" for item in self.endpoints[sandbox.id])]
+        async with self._locks.hold(keys):
+            sandbox = self.find_sandbox(sandbox.id)
+            endpoints = self.endpoints[sandbox.id]
+            steps = diff(self._desired(sandbox, endpoints), ())
+            if dry_run:
+                return Outcome(steps)
+            self._directory.update(sandbox, (), self.networks)
+            await self._records.put_sandbox(sandbox, pending=True)
+            reasons: list[str] = []
+            try:
+                await self.kernel(lambda: self.executor.remove(steps, f"sandbox {sandbox.name}"))
+            except TeardownFailed as error:
+                reasons += error.reasons
+            await self.kernel(lambda: self._ports.release(sandbox.ports))
+            await self._release(endpoints)
+            await self._drop_sandbox(sandbox)
+            if reasons:
+                raise TeardownFailed(f"sandbox {sandbox.name}", tuple(reasons))
+            return Outcome(steps)
+
+    async def _drop_sandbox(self, sandbox: Sandbox) -> None:
+        await self._directory.close(sandbox)
+
+        def remove() -> None:
+            if sandbox.pinned:
+                netns.unpin(sandbox.netns_path)
+            directory = self.files_of(sandbox)
+            for path in directory.glob("*"):
+                path.unlink(missing_ok=True)
+            if directory.is_dir():
+                directory.rmdir()
+
+        await self.kernel(remove)
+        self.sandboxes.pop(sandbox.id, None)
+        self.endpoints.pop(sandbox.id, None)
+        await self._records.drop_sandbox(sandbox)
+
+    async def forget(self, sandbox: Sandbox) -> None:
+        """Remove the namespace, files and record of a sandbox that has no endpoints any more."""
+        await self._drop_sandbox(sandbox)
+
+    async def change_sandbox(self, reference: str, change: Callable[[Sandbox], Sandbox]) -> Sandbox:
+        """Replace facts about a sandbox that touch no kernel object: its name (DNS-47), its owner."""
+        sandbox = self.find_sandbox(reference)
+        async with self._locks.hold([f"sandbox:{sandbox.id}"]):
+            before = self.find_sandbox(sandbox.id)
+            after = change(before)
+            if after.name != before.name:
+                names.check_object_name("sandbox", after.name)
+                if after.name in self._names_in_use or any(item.name == after.name for item in self.sandboxes.values()):
+                    raise Conflict("sandbox", after.name, "exists already; choose another name")
+            await self._records.put_sandbox(after)
+            self.sandboxes[after.id] = after
+            self._directory.update(after, self._ordered(after.id), self.networks)
+            return after
+
+    # --- connect, disconnect ------------------------------------------------------------------------------------
+
+    async def connect(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Outcome:
+        """Connect a sandbox to one more network."""
+        sandbox, network = self.find_sandbox(reference), self.find_network(request.network)
+        for target, _ in request.links:
+            self.find_sandbox(target)
+        async with self._locks.hold([f"sandbox:{sandbox.id}", f"network:{network.id}"]):
+            return await self._connect(self.find_sandbox(sandbox.id), (request,), dry_run=dry_run)
+
+    async def _connect(self, sandbox: Sandbox, requests: Sequence[EndpointRequest], *, dry_run: bool, fresh: bool = False) -> Outcome:
+        before = self.endpoints[sandbox.id]
+        old = () if fresh else self._desired(sandbox, before)
+        used = await self._used_ifnames(sandbox, before)
+        taken: list[tuple[str, IPAddress]] = []
+        claimed: tuple[PortMapping, ...] = ()
+        try:
+            made: list[Endpoint] = []
+            for request in requests:
+                endpoint = self._plan_endpoint(sandbox, request, [*before, *made], used, taken)
+                used.add(endpoint.ifname)
+                made.append(endpoint)
+            after, mappings, warnings = await self._with_ports(sandbox, (*before, *made))
+            updated = replace(sandbox, ports=mappings)
+            steps = diff(old, self._desired(updated, after))
+            if dry_run:
+                self._give_back(taken)
+                return Outcome(steps, warnings)
+            claimed = tuple(item for item in mappings if item not in sandbox.ports)
+            await self.kernel(lambda: self._ports.claim(claimed))
+            await self._records.put_endpoints(sandbox, after, pending=True)
+            await self.kernel(lambda: self.executor.apply(steps))
+        except BaseException:
+            self._give_back(taken)
+            await self.kernel(lambda: self._ports.release(claimed))
+            if not dry_run:
+                await self._records.put_endpoints(sandbox, before)
+            raise
+        await self._commit(updated, after)
+        return Outcome(steps, warnings)
+
+    async def _commit(self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]) -> None:
+        await self._records.put_all(sandbox, endpoints)
+        self.sandboxes[sandbox.id] = sandbox
+        self.endpoints[sandbox.id] = endpoints
+        self._directory.update(sandbox, self._ordered(sandbox.id), self.networks)
+
+    def _plan_endpoint(
+        self,
+        sandbox: Sandbox,
+        request: EndpointRequest,
+        present: Sequence[Endpoint],
+        used: set[str],
+        taken: list[tuple[str, IPAddress]],
+    ) -> Endpoint:
+        network = self.find_network(request.network)
+        if any(item.network_id == network.id for item in present):
+            raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
+        request = planning.check_endpoint_request(request, network)
+        members = self.members(network.id)
+        if len(members) >= limits.BRIDGE_PORTS:
+            raise Exhausted("network", network.name, f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
+        if request.mac and any(endpoint.mac == request.mac for _, endpoint in members):
+            raise Conflict("mac-address", request.mac, f"is in use on network {network.name}")
+        addresses: dict[int, IPAddress] = {}
+        wishes: dict[int, IPAddress | None] = {4: request.ipv4, 6: request.ipv6}
+        for pool in network.pools():
+            family = pool.subnet.version
+            addresses[family] = self._take(network, family, wishes[family])
+            taken.append((network.id, addresses[family]))
+        return planning.plan_endpoint(request, network, sandbox, ipv4=addresses.get(4), ipv6=addresses.get(6), used_ifnames=used)
+
+    def _take(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
+        pool = self._pools[network.id, family]
+        if wish is None:
+            return pool.allocate(self._clock())
+        pool.reserve(wish, field="ip" if family == 4 else "ip6")
+        return wish
+
+    def _give_back(self, taken: Iterable[tuple[str, IPAddress]]) -> None:
+        for network_id, address in taken:
+            pool = self._pools.get((network_id, address.version))
+            if pool is not None:
+                pool.give_back(address)
+
+    async def _release(self, endpoints: Iterable[Endpoint]) -> None:
+        now = self._clock()
+        for endpoint in endpoints:
+            for address in endpoint.addresses():
+                pool = self._pools.get((endpoint.network_id, address.version))
+                if pool is not None:
+                    pool.release(address, now)
+                    await self._records.put_rest(endpoint.network_id, address, now + limits.ADDRESS_QUARANTINE)
+
+    async def _used_ifnames(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> set[str]:
+        own = {item.ifname for item in endpoints}
+        if not netns.is_pinned(sandbox.netns_path):
+            return own
+        return own | await self.kernel(lambda: _link_names(sandbox.netns_path))
+
+    async def _with_ports(
+        self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]
+    ) -> tuple[tuple[Endpoint, ...], tuple[PortMapping, ...], tuple[str, ...]]:
+        """Return *endpoints* with ports on their gateway endpoints, the sandbox's mappings, and warnings."""
+        if not sandbox.port_requests and not sandbox.publish_all:
+            return endpoints, (), ()
+        taken = [(other.name, item) for other in self.sandboxes.values() if other.id != sandbox.id for item in other.ports]
+        ephemeral = await self.kernel(host.ephemeral_range)
+        start = self._next_port
+        mappings = await self.kernel(
+            lambda: planning.plan_ports(
+                sandbox,
+                endpoints,
+                self.networks,
+                taken=taken,
+                is_free=host.port_is_free,
+                ephemeral=ephemeral,
+                start=start,
+            )
+        )
+        self._next_port = max((item.host_port for item in mappings), default=start) + 1
+        bare = tuple(replace(item, ports=()) for item in endpoints)
+        warnings = () if mappings else ("published ports are ignored: no network of the sandbox has a gateway",)
+        return planning.assign_ports(bare, self.networks, mappings), mappings, warnings
+
+    async def disconnect(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Outcome:
+        """Take a sandbox off a network; the default route moves before the link goes."""
+        sandbox, network = self.find_sandbox(reference), self.find_network(network_reference)
+        async with self._locks.hold([f"sandbox:{sandbox.id}", f"network:{network.id}"]):
+            sandbox = self.find_sandbox(sandbox.id)
+            before = self.endpoints[sandbox.id]
+            left = tuple(item for item in before if item.network_id != network.id)
+            if left == before:
+                raise NotFound("endpoint", f"sandbox {sandbox.name} is not connected to network {network.name}")
+            after = planning.assign_ports(tuple(replace(item, ports=()) for item in left), self.networks, sandbox.ports)
+            steps = diff(self._desired(sandbox, before), self._desired(sandbox, after))
+            if dry_run:
+                return Outcome(steps)
+            kept = self._ordered(sandbox.id, left)
+            self._directory.update(sandbox, kept, self.networks)
+            await self._records.put_endpoints(sandbox, after, pending=True)
+            failed: NetcoreError | None = None
+            try:
+                await self.kernel(lambda: self.executor.remove(steps, f"endpoint of {sandbox.name} on {network.name}"))
+            except TeardownFailed as error:
+                failed = error
+            await self._release(item for item in before if item.network_id == network.id)
+            await self._commit(sandbox, after)
+            if failed is not None:
+                raise failed
+            return Outcome(steps)
+
+    # --- what must exist ----------------------------------------------------------------------------------------
+
+    def _ordered(self, sandbox_id: str, endpoints: Sequence[Endpoint] | None = None) -> tuple[Endpoint, ...]:
+        return gateway.ordered(self.endpoints[sandbox_id] if endpoints is None else endpoints, self.networks)
+
+    def _desired(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[KernelObject, ...]:
+        return planning.desired(
+            sandbox,
+            endpoints,
+            self.networks,
+            self.facts,
+            hosts_path=str(self.files_of(sandbox) / "hosts"),
+            loopback_ipv6=self.facts.ipv6,
+        )
+
+    def desired_everything(self) -> tuple[KernelObject, ...]:
+        """Return every object that must exist on this host."""
+        result: list[KernelObject] = []
+        for network in self.networks.values():
+            result += bridge.network_objects(network, self.facts)
+        for sandbox_id, endpoints in self.endpoints.items():
+            result += self._desired(self.sandboxes[sandbox_id], endpoints)
+        return tuple(result)
+
+    def restore_sandbox(self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]) -> None:
+        """Take a sandbox that survived into the state, with its addresses and ports."""
+        self.sandboxes[sandbox.id] = sandbox
+        self.endpoints[sandbox.id] = endpoints
+        for endpoint in endpoints:
+            for address in endpoint.addresses():
+                self._pools[endpoint.network_id, address.version].reserve(address, field="address")
+
+    def restore_rest(self, network_id: str, address: IPAddress, until: float) -> None:
+        """Let a released address go on resting after a restart."""
+        pool = self._pools.get((network_id, address.version))
+        if pool is not None:
+            pool.rest(address, until)
+
+    def publish_restored(self, sandbox: Sandbox) -> None:
+        """Publish the names of a sandbox that survived, and hold its ports again."""
+        self._directory.update(sandbox, self._ordered(sandbox.id), self.networks)
+
+    async def hold_ports(self, sandbox: Sandbox) -> None:
+        """Hold the published ports of a sandbox that survived; Conflict if a program took one meanwhile."""
+        await self.kernel(lambda: self._ports.claim(sandbox.ports))
+
+
+def _raise_loopback() -> None:
+    with NetlinkSocket(ROUTE) as netlink:
+        rtnl.raise_link(netlink, "lo")
+
+
+def _prepare_new_namespace() -> None:
+    """Give a new namespace its loopback and switch forwarding off, whatever it inherited from the host."""
+    _raise_loopback()
+    sysctl.write("net/ipv4/ip_forward", "0")
+    sysctl.write("net/ipv6/conf/all/forwarding", "0", optional=True)
+
+
+def _link_names(netns_path: str) -> set[str]:
+    def read() -> set[str]:
+        with NetlinkSocket(ROUTE) as netlink:
+            return {link.name for link in rtnl.links(netlink)}
+
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, read)
+
+
+def _single(address: IPAddress) -> IPNetwork:
+    return ip_network(address)
+
+
+def _find(kind: str, reference: str, items: Mapping[str, _Named]) -> _Named:
+    if reference in items:
+        return items[reference]
+    for item in items.values():
+        if item.name == reference:
+            return item
+    matches = [item for key, item in items.items() if reference and key.startswith(reference)]
+    if len(matches) > 1:
+        raise InvalidRequest(kind, f"{reference} is ambiguous: it begins the ids of {', '.join(item.name for item in matches)}")
+    if not matches:
+        raise NotFound(kind, reference)
+    return matches[0]

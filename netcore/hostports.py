@@ -1,0 +1,66 @@
+"""Host ports that are published: held by a bound socket each, so that no program of the host takes one unnoticed.
+
+No packet reaches these sockets: the firewall translates first. Blocking; for worker threads.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from netcore import limits
+from netcore.errors import Conflict
+from netcore.model import PortMapping
+
+
+class HostPorts:
+    """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered."""
+
+    def __init__(self) -> None:
+        self._held: dict[PortMapping, socket.socket | None] = {}
+
+    def claim(self, mappings: Iterable[PortMapping]) -> None:
+        """Hold every one of *mappings*, or none and raise Conflict."""
+        made: list[PortMapping] = []
+        try:
+            for mapping in mappings:
+                if mapping.host_port and mapping not in self._held:
+                    self._held[mapping] = _bind(mapping) if len(self._held) < limits.HELD_PORTS else None
+                    made.append(mapping)
+        except OSError as error:
+            self.release(made)
+            where = mapping.host_address or ("0.0.0.0" if mapping.family == 4 else "[::]")
+            raise Conflict(
+                "port", f"{where}:{mapping.host_port}/{mapping.protocol}", f"failed to bind host port: {error.strerror}"
+            ) from error
+
+    def release(self, mappings: Iterable[PortMapping]) -> None:
+        """Let go of *mappings*; one that is not held is done."""
+        for mapping in mappings:
+            sock = self._held.pop(mapping, None)
+            if sock is not None:
+                sock.close()
+
+
+def _bind(mapping: PortMapping) -> socket.socket | None:
+    family = socket.AF_INET if mapping.family == 4 else socket.AF_INET6
+    kind = socket.SOCK_STREAM if mapping.protocol == "tcp" else socket.SOCK_DGRAM
+    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC)
+    try:
+        if mapping.family == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # An address that the host will have later (a failover address) can be published too.
+        sock.setsockopt(socket.IPPROTO_IP, 15, 1)
+        if mapping.protocol == "tcp":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            # Nothing is ever read from it; keep no datagram that comes before the rules do.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        address = str(mapping.host_address) if mapping.host_address else ("0.0.0.0" if mapping.family == 4 else "::")
+        sock.bind((address, mapping.host_port))
+        if mapping.protocol == "tcp":
+            sock.listen(1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,149 @@
+"""Start of the controller: bring the kernel from whatever it holds to what the store says, by the one diff.
+
+A pending record is an operation that a crash cut short: it is taken back to what was there before. Sandboxes whose
+namespace or process is gone are removed. The firewall tables are made anew in one transaction, so that traffic never
+meets a half-filled one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from itertools import groupby
+
+from netcore.controller import Controller
+from netcore.diff import diff
+from netcore.drivers import bridge
+from netcore.errors import NetcoreError
+from netcore.firewall import SETS, render_skeleton
+from netcore.kernel import netns, nft, process
+from netcore.model import Endpoint, Sandbox
+from netcore.objects import Element, KernelObject
+from netcore.observe import observe
+from netcore.records import Everything, Records
+
+log = logging.getLogger(__name__)
+
+
+async def restore(controller: Controller, records: Records, now: float) -> tuple[Sandbox, ...]:
+    """Bring *controller* and the kernel to the state of the store; return the sandboxes that live on.
+
+    Their resolvers and names are not up yet.
+    """
+    everything = await records.load()
+    await controller.look_at_host()
+    for record in everything.networks:
+        if not record.pending:
+            controller.adopt_network(record.network)
+    gone = await _restore_sandboxes(controller, everything)
+    await _restore_rests(controller, records, everything, now)
+    desired = controller.desired_everything()
+    await controller.kernel(lambda: _bring(controller, desired, gone))
+    for record in everything.networks:
+        if record.pending:
+            await records.drop_network(record.network)
+    for sandbox in gone.sandboxes:
+        await controller.forget(sandbox)
+    return tuple(controller.sandboxes.values())
+
+
+class _Gone:
+    """What a crash or the end of a process left behind."""
+
+    def __init__(self) -> None:
+        self.objects: list[KernelObject] = []
+        self.sandboxes: list[Sandbox] = []
+
+
+async def _restore_sandboxes(controller: Controller, everything: Everything) -> _Gone:
+    gone = _Gone()
+    for network_record in everything.networks:
+        if network_record.pending:
+            gone.objects += bridge.network_objects(network_record.network, controller.facts)
+    for record, endpoints in everything.sandboxes:
+        sandbox = record.sandbox
+        known = tuple(item for item in endpoints.endpoints if item.network_id in controller.networks)
+        kept = endpoints.before if endpoints.pending else known
+        kept = tuple(item for item in kept if item.network_id in controller.networks)
+        if record.pending or not await controller.kernel(lambda sandbox=sandbox: _lives(sandbox)):  # type: ignore[misc]
+            gone.sandboxes.append(sandbox)
+            kept = ()
+        else:
+            controller.restore_sandbox(sandbox, kept)
+        for endpoint in (*known, *endpoints.before):
+            if endpoint not in kept and endpoint.network_id in controller.networks:
+                gone.objects += _host_side(controller, endpoint)
+    return gone
+
+
+def _host_side(controller: Controller, endpoint: Endpoint) -> Iterable[KernelObject]:
+    """Return an endpoint's objects on the host; what is inside the sandbox goes with its link."""
+    objects = bridge.endpoint_objects(controller.networks[endpoint.network_id], endpoint, controller.facts)
+    return [item for item in objects if not isinstance(item, Element)]
+
+
+def _lives(sandbox: Sandbox) -> bool:
+    if not netns.is_pinned(sandbox.netns_path):
+        return False
+    if sandbox.owner is None:
+        return True
+    try:
+        return process.start_time(sandbox.owner.pid) == sandbox.owner.start_time
+    except NetcoreError:
+        return False
+
+
+async def _restore_rests(controller: Controller, records: Records, everything: Everything, now: float) -> None:
+    over = []
+    for network_id, address, until in everything.resting:
+        if until > now and network_id in controller.networks:
+            controller.restore_rest(network_id, address, until)
+        else:
+            over.append((network_id, address))
+    if over:
+        await records.drop_rest(over)
+
+
+def _bring(controller: Controller, desired: tuple[KernelObject, ...], gone: _Gone) -> None:
+    """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors."""
+    links = [item for item in gone.objects if not isinstance(item, Element)]
+    kept = {item.key for item in desired}
+    steps = [
+        *diff([item for item in links if item.key not in kept], ()),
+        *diff(observe(desired, controller.netns_path), desired),
+    ]
+    steps = [step for step in steps if not isinstance(step.subject, Element)]
+    for _, group in groupby(steps, key=lambda step: step.after is None):
+        try:
+            controller.executor.remove(list(group), "state of the last run")
+        except NetcoreError as error:
+            log.error("state not restored completely reason=%s", error)
+    if controller.settings.firewall:
+        nft.apply_text(render_firewall(desired))
+
+
+def render_firewall(desired: Iterable[KernelObject]) -> str:
+    """Return the text that makes both firewall tables with all elements of *desired*, in one transaction."""
+    elements = sorted((item for item in desired if isinstance(item, Element)), key=lambda item: (item.table, item.set))
+    lines = [render_skeleton()]
+    for (table, name), group in groupby(elements, key=lambda item: (item.table, item.set)):
+        texts = ", ".join(_element_text(item) for item in group)
+        lines.append(f"add element {table} berth {name} {{ {texts} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _element_text(item: Element) -> str:
+    types = SETS[item.table, item.set]
+    key = " . ".join(_field(kind, value) for kind, value in zip(types, item.fields, strict=False))
+    if not item.data:
+        return key
+    return f"{key} : {' . '.join(str(value) for value in item.data)}"
+
+
+def _field(kind: str, value: object) -> str:
+    match kind:
+        case "ifname":
+            return f'"{value}"'
+        case "payload128":
+            return f"0x{int(value):032x}"  # type: ignore[call-overload]
+    return str(value)

@@ -1,0 +1,65 @@
+"""Model values to octets and back: JSON of the dataclass fields, addresses as text. Pure."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from typing import Any, TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+_PARSERS: dict[type, Any] = {
+    IPv4Address: ip_address,
+    IPv6Address: ip_address,
+    IPv4Interface: ip_interface,
+    IPv6Interface: ip_interface,
+    IPv4Network: ip_network,
+    IPv6Network: ip_network,
+}
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def encode(value: object) -> bytes:
+    """Return *value* (a model dataclass) as JSON."""
+    return msgspec.json.encode(value, enc_hook=str)
+
+
+def decode(kind: type[_T], octets: bytes) -> _T:
+    """Return the *kind* that `encode` wrote; fields that are not there take their default."""
+    result: _T = _build(kind, msgspec.json.decode(octets))
+    return result
+
+
+def _build(hint: Any, raw: Any) -> Any:
+    if raw is None:
+        return None
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return _build(next(item for item in typing.get_args(hint) if item is not type(None)), raw)
+    if typing.get_origin(hint) is tuple:
+        arguments = typing.get_args(hint)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_build(arguments[0], item) for item in raw)
+        return tuple(_build(item, part) for item, part in zip(arguments, raw, strict=True))
+    if is_dataclass(hint) and isinstance(hint, type):
+        hints = _HINTS.setdefault(hint, typing.get_type_hints(hint))
+        return hint(**{item.name: _build(hints[item.name], raw[item.name]) for item in fields(hint) if item.name in raw})
+    if hint in _PARSERS:
+        return _PARSERS[hint](raw)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(raw)
+    return raw

@@ -1,0 +1,69 @@
+"""The `Store` protocol: load, transaction with compares, watch from a revision, sessions. No I/O here.
+
+Keys are paths like `network/ID`; values are octets. Every commit gets the next revision; an item carries the revision
+of its last change. A session groups keys that end together (with a boot, or with a lease of a host).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from netcore.errors import NetcoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    value: bytes
+    revision: int
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change as a watcher sees it; *value* None means deleted."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """*writes*: key → value, or None to delete. *compares*: key → revision it must have, 0 for "absent"."""
+
+    writes: Mapping[str, bytes | None]
+    compares: Mapping[str, int] = field(default_factory=dict)
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    revision: int
+    items: Mapping[str, Item]
+
+
+class CompareFailed(NetcoreError):
+    """A key of a transaction did not have the revision that was expected; nothing was written."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} was changed by somebody else; try again")
+        self.key = key
+
+
+class Store(Protocol):
+    async def load(self) -> Snapshot:
+        """Return everything, as of one revision."""
+
+    async def commit(self, transaction: Transaction) -> int:
+        """Write all or nothing; return the new revision. Raises CompareFailed."""
+
+    def watch(self, revision: int) -> AsyncIterator[Change]:
+        """Yield every change after *revision*, in order, without end."""
+
+    async def end_session(self, session: str) -> None:
+        """Delete all keys of *session*; no such session is done."""
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the store."""

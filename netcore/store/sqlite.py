@@ -1,0 +1,148 @@
+"""The store of one host: SQLite in WAL mode, one writer thread, a lock against a second daemon.
+
+Layout: `item` holds one row for each key with the revision of its last change; deleted keys stay as rows without a
+value until the next start, so that a watcher can catch up. `meta` holds the schema version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from netcore.errors import Conflict, KernelError, Unavailable
+from netcore.store.protocol import Change, CompareFailed, Item, Snapshot, Transaction
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS item (
+  key TEXT PRIMARY KEY, value BLOB, revision INTEGER NOT NULL, session TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX IF NOT EXISTS item_revision ON item (revision);
+"""
+
+_T = TypeVar("_T")
+
+
+class SqliteStore:
+    """See `protocol.Store`. Made by `open_store`."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: int) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._lock = lock
+        self._changed = asyncio.Event()
+        self._revision = 0
+
+    async def _run(self, body: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, body)
+
+    async def load(self) -> Snapshot:
+        def read() -> Snapshot:
+            rows = self._connection.execute("SELECT key, value, revision, session FROM item").fetchall()
+            revision = max((row[2] for row in rows), default=0)
+            return Snapshot(revision, {row[0]: Item(row[1], row[2], row[3]) for row in rows if row[1] is not None})
+
+        snapshot = await self._run(read)
+        self._revision = snapshot.revision
+        return snapshot
+
+    async def commit(self, transaction: Transaction) -> int:
+        revision = await self._run(lambda: self._commit(transaction))
+        self._wake(revision)
+        return revision
+
+    def _commit(self, transaction: Transaction) -> int:
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for key, expected in transaction.compares.items():
+                row = self._connection.execute("SELECT revision FROM item WHERE key = ? AND value IS NOT NULL", (key,)).fetchone()
+                if (row[0] if row else 0) != expected:
+                    raise CompareFailed(key)
+            revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
+            self._connection.executemany(
+                "INSERT INTO item (key, value, revision, session) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
+                " SET value = excluded.value, revision = excluded.revision, session = excluded.session",
+                [(key, value, revision, transaction.session) for key, value in transaction.writes.items()],
+            )
+        return revision
+
+    async def watch(self, revision: int) -> AsyncIterator[Change]:
+        at = revision
+        while True:
+            changed = self._changed
+            rows = await self._run(
+                lambda at=at: self._connection.execute(  # type: ignore[misc]
+                    "SELECT key, value, revision FROM item WHERE revision > ? ORDER BY revision", (at,)
+                ).fetchall()
+            )
+            for key, value, number in rows:
+                at = number
+                yield Change(key, value, number)
+            if not rows:
+                await changed.wait()
+
+    async def end_session(self, session: str) -> None:
+        def end() -> int:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
+                self._connection.execute(
+                    "UPDATE item SET value = NULL, revision = ? WHERE session = ? AND value IS NOT NULL",
+                    (revision, session),
+                )
+            return revision
+
+        self._wake(await self._run(end))
+
+    async def close(self) -> None:
+        await self._run(self._connection.close)
+        self._thread.shutdown()
+        os.close(self._lock)
+
+    def _wake(self, revision: int) -> None:
+        self._revision = revision
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+async def open_store(directory: str) -> SqliteStore:
+    """Open or make the store in *directory*; Conflict if another daemon has it, Unavailable if it is from the future."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+    loop = asyncio.get_running_loop()
+    connection, lock = await loop.run_in_executor(thread, _open, directory)
+    return SqliteStore(connection, thread, lock)
+
+
+def _open(directory: str) -> tuple[sqlite3.Connection, int]:
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise KernelError("create", directory, error.errno or 0) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise Conflict("state directory", directory, "another berth daemon is using it; stop it or give --state-dir") from error
+    connection = sqlite3.connect(os.path.join(directory, "berth.db"), isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # A power cut may lose the last commits, never the file; a killed daemon loses nothing.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.executescript(_SCHEMA)
+    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+    if row is None:
+        connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+    elif int(row[0]) > SCHEMA_VERSION:
+        connection.close()
+        os.close(lock)
+        raise Unavailable("the state", f"{directory} was written by a newer berth (schema {row[0]}); upgrade this one")
+    # The newest row stays, so that no revision is ever used twice.
+    connection.execute("DELETE FROM item WHERE value IS NULL AND revision < (SELECT MAX(revision) FROM item)")
+    return connection, lock
