@@ -1,0 +1,134 @@
+"""What a question gets from a view: a local answer, or the decision to forward it. Pure.
+
+Every type of a name of ours is answered here, so that nothing about it leaks to an upstream and none contradicts us
+(docker-behaviour W-13). `localhost`, `invalid` and `onion` are answered as RFC 6761 section 6 and RFC 7686 ask; the
+reverse zones of our subnets are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from resolver.engine import response
+from resolver.wire import name as names
+from resolver.wire.message import Query, Rcode, Type
+from resolver.zone.view import Found, View
+
+_LOCALHOST = names.from_text("localhost")
+_LOOPBACK: dict[int, bytes] = {Type.A: IPv4Address("127.0.0.1").packed, Type.AAAA: IPv6Address("::1").packed}
+_NEVER_EXIST = (names.from_text("invalid"), names.from_text("onion"))
+_SIZES: dict[int, int] = {Type.A: 4, Type.AAAA: 16}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """A name of ours: *values* packed, none for NODATA."""
+
+    values: tuple[bytes, ...]
+    ttl: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    target: bytes
+    ttl: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """NXDOMAIN or NODATA; *apex* owns the SOA."""
+
+    rcode: Rcode
+    apex: bytes
+    ttl: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Not ours: ask an upstream."""
+
+
+Answer = Addresses | Pointer | Negative | Forward
+
+
+def answer(view: View, qname: bytes, qtype: int) -> Answer:
+    """Return what *view* says to a question for the lower-case wire name *qname*."""
+    if qname.endswith((names.IN_ADDR_ARPA, names.IP6_ARPA)):
+        return _reverse(view, qname, qtype)
+    if qname.endswith(_LOCALHOST):
+        return _localhost(view, qname, qtype)
+    found = _find(view, qname, qtype)
+    if found is not None:
+        return _local(qname, found)
+    for zone in _NEVER_EXIST:
+        if qname.endswith(zone):
+            return Negative(Rcode.NXDOMAIN, zone, view.ttl, f"special-use name {names.to_text(zone)}")
+    if qname.endswith(view.suffix):
+        rcode = Rcode.NOERROR if qname == view.suffix or _is_network(view, qname) else Rcode.NXDOMAIN
+        return Negative(rcode, view.suffix, view.ttl, f"our own domain {names.to_text(view.suffix)}")
+    if len(qname) > 1 and 2 + qname[0] == len(qname) and not view.forwards_single_labels:
+        return Negative(Rcode.NXDOMAIN, names.ROOT, view.ttl, "names of one label are not forwarded on this network")
+    return Forward()
+
+
+def _find(view: View, qname: bytes, qtype: int) -> Found | None:
+    if qtype == Type.ANY:
+        # One RRset is enough (RFC 8482 section 4.1); IPv4 if there is one.
+        ipv4 = view.find_addresses(qname, 4)
+        return ipv4 if ipv4 is None or ipv4.values else view.find_addresses(qname, 16)
+    return view.find_addresses(qname, _SIZES.get(qtype, 0))
+
+
+def _local(qname: bytes, found: Found) -> Answer:
+    if found.values:
+        return Addresses(found.values, found.ttl, f"network {found.network[:-1]}")
+    return Negative(Rcode.NOERROR, qname, found.ttl, f"network {found.network[:-1]}")
+
+
+def _is_network(view: View, qname: bytes) -> bool:
+    return any(names.join(item.zone.label, view.suffix) == qname for item in view.attachments)
+
+
+def _localhost(view: View, qname: bytes, qtype: int) -> Answer:
+    if qtype in _LOOPBACK:
+        return Addresses((_LOOPBACK[qtype],), view.ttl, "special-use name localhost")
+    return Negative(Rcode.NOERROR, qname, view.ttl, "special-use name localhost")
+
+
+def _reverse(view: View, qname: bytes, qtype: int) -> Answer:
+    found = view.find_pointer(qname)
+    if found is not None:
+        if qtype == Type.PTR:
+            return Pointer(found.values[0], found.ttl, f"network {found.network[:-1]}")
+        return Negative(Rcode.NOERROR, qname, found.ttl, f"network {found.network[:-1]}")
+    network = names.reverse_network(qname)
+    if network is None:
+        return Forward()
+    if network.is_loopback and network.prefixlen == network.max_prefixlen:
+        if qtype == Type.PTR:
+            return Pointer(_LOCALHOST, view.ttl, "special-use address of loopback")
+        return Negative(Rcode.NOERROR, qname, view.ttl, "special-use address of loopback")
+    for subnet in view.subnets:
+        if subnet.version == network.version and network.subnet_of(subnet):  # type: ignore[arg-type]
+            whole = network.prefixlen == network.max_prefixlen
+            rcode = Rcode.NXDOMAIN if whole else Rcode.NOERROR
+            return Negative(rcode, names.parent(qname) if whole else qname, view.ttl, f"reverse zone of {subnet}")
+    return Forward()
+
+
+def render(query: Query, found: Addresses | Pointer | Negative, rotation: int, *, tcp: bool) -> bytes:
+    """Return *found* as octets; *rotation* picks which address comes first."""
+    match found:
+        case Addresses():
+            at = rotation % len(found.values)
+            return response.render_addresses(query, found.values[at:] + found.values[:at], found.ttl, tcp=tcp)
+        case Pointer():
+            return response.render_pointer(query, found.target, found.ttl, tcp=tcp)
+        case Negative():
+            if query.qtype == Type.SOA and found.rcode is Rcode.NOERROR and found.apex == query.qname:
+                return response.render_soa(query, found.ttl, tcp=tcp)
+            return response.render_negative(query, found.rcode, found.apex, found.ttl, tcp=tcp)

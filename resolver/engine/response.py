@@ -1,0 +1,104 @@
+"""Answers as octets: local answers, negative ones with SOA, truncation, relayed replies. Pure.
+
+| RFC | what | status |
+|---|---|---|
+| 2181 5.1, 9 | an RRset is sent whole or not at all; TC if a needed one is left out | done |
+| 2308 2, 5 | SOA in negative answers, its MINIMUM as their lifetime | done |
+| 6891 6.2.5 | the requestor's payload size is honoured, 512 at least | done |
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import dns.exception
+import dns.flags
+import dns.message
+
+from resolver import limits
+from resolver.wire.message import AA, CD, HEADER, IN, QR, RA, RD, TC, ExtendedError, Query, Rcode, Type, option_octets, render_opt
+from resolver.wire.name import from_text
+
+_RECORD = struct.Struct("!HHIH")
+_MASTER = from_text("ns.berth.internal")
+_MAILBOX = from_text("hostmaster.berth.internal")
+_POINTER_TO_QUESTION = b"\xc0\x0c"
+_MIN_UDP = 512
+
+
+def size_limit(query: Query, *, tcp: bool) -> int:
+    """Return how many octets the client takes."""
+    if tcp:
+        return 65_535
+    return max(_MIN_UDP, query.edns.payload) if query.edns is not None else _MIN_UDP
+
+
+def render_addresses(query: Query, addresses: Sequence[bytes], ttl: int, *, tcp: bool) -> bytes:
+    """Return a positive answer with *addresses* (packed) as A or AAAA records, or a truncated one."""
+    rtype = Type.A if len(addresses[0]) == 4 else Type.AAAA
+    head = _POINTER_TO_QUESTION + _RECORD.pack(rtype, IN, ttl, len(addresses[0]))
+    return _assemble(query, Rcode.NOERROR, b"".join([head + address for address in addresses]), len(addresses), b"", tcp=tcp)
+
+
+def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes:
+    """Return a PTR answer."""
+    record = _POINTER_TO_QUESTION + _RECORD.pack(Type.PTR, IN, ttl, len(target)) + target
+    return _assemble(query, Rcode.NOERROR, record, 1, b"", tcp=tcp)
+
+
+def render_negative(query: Query, rcode: Rcode, apex: bytes, ttl: int, *, tcp: bool) -> bytes:
+    """Return NXDOMAIN or NODATA with the SOA of *apex* (RFC 2308 section 2)."""
+    return _assemble(query, rcode, b"", 0, _soa(apex, ttl), tcp=tcp)
+
+
+def render_soa(query: Query, ttl: int, *, tcp: bool) -> bytes:
+    """Return the SOA of the name asked for, which is the apex of a zone of ours."""
+    return _assemble(query, Rcode.NOERROR, _soa(query.qname, ttl), 1, b"", tcp=tcp)
+
+
+def _soa(apex: bytes, ttl: int) -> bytes:
+    data = _MASTER + _MAILBOX + struct.pack("!IIIII", 1, 3600, 600, 86_400, ttl)
+    return apex + _RECORD.pack(Type.SOA, IN, ttl, len(data)) + data
+
+
+def _assemble(query: Query, rcode: Rcode, answer: bytes, answers: int, authority: bytes, *, tcp: bool) -> bytes:
+    opt = b""
+    if query.edns is not None:
+        opt = render_opt(do=query.edns.do, payload=limits.OUR_PAYLOAD)
+    flags = QR | AA | RA | query.flags & (RD | CD) | rcode
+    size = HEADER.size + len(query.question) + len(answer) + len(authority) + len(opt)
+    if size > size_limit(query, tcp=tcp):
+        answer, answers, authority, flags = b"", 0, b"", flags | TC
+    counts = (1, answers, 1 if authority else 0, 1 if opt else 0)
+    return HEADER.pack(query.id, flags, *counts) + query.question + answer + authority + opt
+
+
+def render_failure(query: Query, code: ExtendedError, text: str, rcode: Rcode = Rcode.SERVFAIL) -> bytes:
+    """Return SERVFAIL (or *rcode*) that says why in an extended DNS error, if the client speaks EDNS."""
+    flags = QR | RA | query.flags & (RD | CD) | rcode
+    opt = b""
+    if query.edns is not None:
+        opt = render_opt(do=query.edns.do, payload=limits.OUR_PAYLOAD, options=option_octets(code, text))
+    return HEADER.pack(query.id, flags, 1, 0, 0, 1 if opt else 0) + query.question + opt
+
+
+def relay(query: Query, reply: bytes, *, tcp: bool) -> bytes:
+    """Return an upstream's *reply* as the client must see it: its ID, its spelling of the question, its size."""
+    reply = query.id.to_bytes(2, "big") + reply[2:12] + query.question + reply[12 + len(query.question) :]
+    if len(reply) <= size_limit(query, tcp=tcp):
+        return reply
+    return _truncate(query, reply, size_limit(query, tcp=tcp))
+
+
+def _truncate(query: Query, reply: bytes, limit: int) -> bytes:
+    """Return *reply* cut to *limit* at the border of an RRset, with TC."""
+    try:
+        message = dns.message.from_wire(reply, ignore_trailing=True)
+        message.flags |= dns.flags.TC
+        return message.to_wire(max_size=limit, prefer_truncation=True)
+    except (dns.exception.DNSException, ValueError):
+        flags = int.from_bytes(reply[2:4], "big") | TC
+        return HEADER.pack(query.id, flags, 1, 0, 0, 0) + query.question
+
+

@@ -1,0 +1,1 @@
+"""Sockets: UDP and TCP listeners, upstreams. No decision about DNS is made here."""

@@ -1,0 +1,152 @@
+"""Header, question and OPT of a message, read in bounded steps; the constants of the protocol. Pure.
+
+| RFC | what | status |
+|---|---|---|
+| 1035 4.1 | header, question, compression in skipped names | done |
+| 6891 6.1 | OPT record, payload size, extended RCODE, version | done; options are not looked at |
+| 8914 | extended DNS errors, written | done |
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from resolver.errors import DecodeError
+
+HEADER = struct.Struct("!HHHHHH")
+QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+OPCODE = 0x7800
+IN, ANY_CLASS = 1, 255
+_OPT = 41
+_MAX_NAME = 255
+
+
+class Type(IntEnum):
+    """The RR types that decisions are about."""
+
+    A = 1
+    NS = 2
+    SOA = 6
+    PTR = 12
+    AAAA = 28
+    OPT = 41
+    ANY = 255
+
+
+class Rcode(IntEnum):
+    """RFC 1035 section 4.1.1, RFC 6891 section 9."""
+
+    NOERROR = 0
+    FORMERR = 1
+    SERVFAIL = 2
+    NXDOMAIN = 3
+    NOTIMP = 4
+    REFUSED = 5
+    BADVERS = 16
+
+
+class ExtendedError(IntEnum):
+    """RFC 8914 section 4, those we use."""
+
+    OTHER = 0
+    PROHIBITED = 18
+    NOT_READY = 14
+    NO_REACHABLE_AUTHORITY = 22
+    NETWORK_ERROR = 23
+
+
+@dataclass(frozen=True, slots=True)
+class Edns:
+    """An OPT record: what the peer takes and which version it speaks."""
+
+    payload: int
+    version: int
+    do: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query that has been read. *qname*: lower-case wire form. *question*: the question section as it came."""
+
+    id: int
+    flags: int
+    qname: bytes
+    qtype: int
+    qclass: int
+    question: bytes
+    edns: Edns | None
+
+
+def read_question(octets: bytes) -> tuple[bytes, int, int, int]:
+    """Return (name as sent, type, class, offset behind) of the one question of a message.
+
+    Raises DecodeError, also for a compressed name: there is nothing before it that it could point to.
+    """
+    at, end = 12, len(octets)
+    while True:
+        if at >= end:
+            raise DecodeError(at, "the name runs off the end")
+        size = octets[at]
+        if size == 0:
+            break
+        if size > 63:
+            raise DecodeError(at, "compressed or unknown label in the question")
+        at += 1 + size
+        if at - 12 >= _MAX_NAME:
+            raise DecodeError(at, "the name is longer than 255 octets")
+    at += 1
+    if at + 4 > end:
+        raise DecodeError(at, "no type and class behind the name")
+    name = octets[12:at]
+    return name, octets[at] << 8 | octets[at + 1], octets[at + 2] << 8 | octets[at + 3], at + 4
+
+
+def skip_name(octets: bytes, at: int) -> int:
+    """Return the offset behind the name at *at*, compressed or not."""
+    end = len(octets)
+    start = at
+    while at < end:
+        size = octets[at]
+        if size == 0:
+            return at + 1
+        if size >= 0xC0:
+            return at + 2
+        if size > 63:
+            raise DecodeError(at, "unknown label type")
+        at += 1 + size
+        if at - start > _MAX_NAME:
+            raise DecodeError(at, "the name is longer than 255 octets")
+    raise DecodeError(at, "the name runs off the end")
+
+
+def find_edns(octets: bytes, at: int, records: int) -> Edns | None:
+    """Return the OPT among the *records* that begin at *at*; DecodeError if there are two or one is cut off."""
+    found: Edns | None = None
+    for _ in range(records):
+        owner = at
+        at = skip_name(octets, at)
+        if at + 10 > len(octets):
+            raise DecodeError(at, "the record is cut off")
+        rtype, size, ttl, length = struct.unpack_from("!HHIH", octets, at)
+        at += 10 + length
+        if at > len(octets):
+            raise DecodeError(at, "the record is cut off")
+        if rtype == _OPT:
+            if found is not None or octets[owner] != 0:
+                raise DecodeError(owner, "two OPT records, or one that is not at the root")
+            found = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000))
+    return found
+
+
+def option_octets(code: ExtendedError, text: str) -> bytes:
+    """Return an extended DNS error as an EDNS option (RFC 8914 section 2)."""
+    info = text.encode()[:200]
+    return struct.pack("!HHH", 15, 2 + len(info), code) + info
+
+
+def render_opt(*, rcode: int = 0, do: bool = False, payload: int, options: bytes = b"") -> bytes:
+    """Return an OPT record for a reply."""
+    ttl = (rcode >> 4) << 24 | (0x8000 if do else 0)
+    return struct.pack("!BHHIH", 0, _OPT, payload, ttl, len(options)) + options

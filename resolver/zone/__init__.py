@@ -1,0 +1,1 @@
+"""Names that we answer for: zones of networks, views of sandboxes. Frozen values, swapped whole. Pure."""
