@@ -26,6 +26,14 @@ class GatewayMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process a sandbox lives with. *start_time* (clock ticks, /proc/PID/stat field 22) tells a reused pid apart."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """One subnet of a network. *gateway* None: the network has none in this family."""
 
@@ -75,6 +83,7 @@ class Network:
     pool6: Pool | None = None
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    owner: Owner | None = None
     created: float = 0.0
 
     def pools(self) -> tuple[Pool, ...]:
@@ -161,14 +170,6 @@ class DnsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """The process a sandbox lives with. *start_time* (clock ticks, /proc/PID/stat field 22) tells a reused pid apart."""
-
-    pid: int
-    start_time: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """One network stack under our care. *pinned*: we made the netns and remove it; otherwise it was adopted."""
 
@@ -211,6 +212,7 @@ class NetworkRequest:
     auxiliary: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,7 @@ def plan_network(request: NetworkRequest, existing: Collection[Network], around:
         pool6=pool6,
         options=request.options,
         labels=request.labels,
+        owner=request.owner,
         created=around.now,
     )
 
@@ -118,7 +119,7 @@ class _Addressing:
         sizes: dict[int, int] = {}
         for text in request.subnets:
             subnet = ipam.parse_subnet("subnet", text)
-            family = subnet.version
+            family: int = subnet.version
             if not (ipv4 if family == 4 else ipv6):
                 switch = "leave out --ipv4=false" if family == 4 else "add --ipv6"
                 raise InvalidRequest("subnet", f"{text} needs IPv{family}, which is off for this network; {switch}")

@@ -183,12 +183,13 @@ def _choose(
                     "address already in use by a program of the host",
                 )
         return port
+    candidates: list[int]
     if request.host_first:
         candidates = [*range(request.host_first, request.host_last + 1)]
     else:
         low, high = ephemeral
         begin = min(max(start, low), high)
-        candidates = [*range(begin, high + 1), *range(low, begin)]
+        candidates = [*range(begin, high + 1), *range(low, begin)]  # upwards from the last one handed out
     busy = {mapping.host_port for _, mapping in held if mapping.protocol == request.protocol}
     for port in candidates:
         if port in busy and any(_holder(held, family, request.protocol, address, port) for family, address in bindings):
@@ -201,9 +202,9 @@ def _choose(
 def _holder(held: Sequence[tuple[str, PortMapping]], family: int, protocol: str, address: IPAddress | None, port: int) -> str | None:
     """Return who holds the port: an unspecific binding conflicts with every address of its family (CL-23)."""
     for holder, mapping in held:
-        if mapping.host_port == port and mapping.protocol == protocol and mapping.family == family:
-            if address is None or mapping.host_address in (None, address):
-                return holder
+        same_port = (mapping.family, mapping.protocol, mapping.host_port) == (family, protocol, port)
+        if same_port and (address is None or mapping.host_address in (None, address)):
+            return holder
     return None
 
 

@@ -37,18 +37,25 @@ class DnsService:
             if known is not None:
                 slot.local_answers += 1
                 tail = known[slot.queries % len(known)]
+                self.rcodes[tail[1] & 0xF] += 1
                 return octets[:2] + tail
         query = screen(octets)
         if not isinstance(query, Query):
-            self.counters["refused" if query else "dropped"] += 1
-            return query
+            return self._count(query)
         found = answer(slot.current, query.qname, query.qtype)
         if isinstance(found, Forward):
             return self._forward(slot, query, octets, reply, tcp=tcp)
         slot.local_answers += 1
         if tcp:
-            return render(query, found, random.randrange(limits.ROTATIONS), tcp=True)
-        return self._remember(slot, query, octets, found)
+            return self._count(render(query, found, random.randrange(limits.ROTATIONS), tcp=True))
+        return self._count(self._remember(slot, query, octets, found))
+
+    def _count(self, reply: bytes | None) -> bytes | None:
+        if reply is None:
+            self.counters["dropped"] += 1
+        else:
+            self.rcodes[reply[3] & 0xF] += 1
+        return reply
 
     def _remember(self, slot: ViewSlot, query: Query, octets: bytes, found: Addresses | Pointer | Negative) -> bytes:
         """Render *found* in every order, keep the replies for the same octets, return one."""
@@ -63,10 +70,10 @@ class DnsService:
         view = slot.current
         if not view.upstreams:
             self.counters["prohibited"] += 1
-            return response.render_failure(query, ExtendedError.PROHIBITED, view.no_upstream)
+            return self._count(response.render_failure(query, ExtendedError.PROHIBITED, view.no_upstream))
         if slot.in_flight >= limits.IN_FLIGHT_PER_VIEW or self._in_flight >= limits.IN_FLIGHT:
             self.counters["limited"] += 1
-            return response.render_failure(query, ExtendedError.OTHER, "too many questions are being forwarded")
+            return self._count(response.render_failure(query, ExtendedError.OTHER, "too many questions are being forwarded"))
         slot.in_flight += 1
         self._in_flight += 1
 
@@ -75,10 +82,12 @@ class DnsService:
             self._in_flight -= 1
             if message is None:
                 self.counters["failed"] += 1
-                reply(response.render_failure(query, ExtendedError.NO_REACHABLE_AUTHORITY, reason))
+                answer_octets = response.render_failure(query, ExtendedError.NO_REACHABLE_AUTHORITY, reason)
             else:
                 self.counters["forwarded"] += 1
-                reply(response.relay(query, message, tcp=tcp))
+                answer_octets = response.relay(query, message, tcp=tcp)
+            self._count(answer_octets)
+            reply(answer_octets)
 
         self._pool.forward(view.upstreams, octets, query.question, on_result)
         return None

@@ -115,12 +115,18 @@ def unpin(path: str) -> None:
 
 def _prepare_directory(directory: Path) -> None:
     """Make the directory a shared mount of its own, so that other mount namespaces see pins come and go."""
-    if directory.is_dir() and os.path.ismount(directory):
+    if _is_mount_point(str(directory)):
         return
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     target = str(directory).encode()
     if _libc.mount(target, target, None, _MS_BIND | _MS_REC, None) == 0:
         _libc.mount(None, target, None, _MS_SHARED | _MS_REC, None)
+
+
+def _is_mount_point(path: str) -> bool:
+    """Return whether something is mounted at *path*; os.path.ismount does not see a bind mount of the same file system."""
+    with open("/proc/self/mountinfo") as file:
+        return any(line.split(" ", 5)[4] == path for line in file)
 
 
 def open_netns(path: str) -> int:

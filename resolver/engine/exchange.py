@@ -98,7 +98,7 @@ class Exchange:
     """One question on its way. The driver carries out the actions returned, and calls back at `deadline`."""
 
     def __init__(self, upstreams: Sequence[Upstream], health: dict[Upstream, Health], now: float) -> None:
-        self._health = health
+        self._health = {item: health[item] for item in upstreams}
         healthy = [item for item in upstreams if health[item].down_until <= now]
         self._probe = not healthy
         self._waiting = [*healthy, *(item for item in upstreams if item not in healthy)]

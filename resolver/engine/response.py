@@ -100,5 +100,3 @@ def _truncate(query: Query, reply: bytes, limit: int) -> bytes:
     except (dns.exception.DNSException, ValueError):
         flags = int.from_bytes(reply[2:4], "big") | TC
         return HEADER.pack(query.id, flags, 1, 0, 0, 0) + query.question
-
-

@@ -45,23 +45,19 @@ class TcpListener:
         slots = asyncio.Semaphore(limits.TCP_IN_FLIGHT)
         peer = writer.get_extra_info("peername")
         wait = limits.TCP_FIRST_READ
-        in_flight = 0
 
         def reply(octets: bytes) -> None:
-            nonlocal in_flight
-            in_flight -= 1
             slots.release()
             if not writer.is_closing():
                 writer.write(len(octets).to_bytes(2, "big") + octets)
 
         while True:
-            async with asyncio.timeout(wait if not in_flight else None):
+            async with asyncio.timeout(wait):
                 size = int.from_bytes(await reader.readexactly(2), "big")
             async with asyncio.timeout(limits.TCP_FIRST_READ):
                 octets = await reader.readexactly(size)
             wait = limits.TCP_IDLE
             await slots.acquire()
-            in_flight += 1
             answer = self._ask(octets, peer, reply)
             if answer is not None:
                 reply(answer)

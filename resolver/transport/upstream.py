@@ -116,9 +116,7 @@ class _Forward:
 
     __slots__ = ("_exchange", "_on_result", "_pool", "_query", "_question", "_timer", "asked")
 
-    def __init__(
-        self, pool: UpstreamPool, exchange: Exchange, query: bytes, question: bytes, on_result: OnResult
-    ) -> None:
+    def __init__(self, pool: UpstreamPool, exchange: Exchange, query: bytes, question: bytes, on_result: OnResult) -> None:
         self._pool = pool
         self._exchange = exchange
         self._query = query

@@ -22,12 +22,33 @@ class Upstream:
     netns: str = ""
 
 
+class ZoneSlot:
+    """The one reference through which readers see a zone. Written by the registry; *watchers* hold rendered replies."""
+
+    __slots__ = ("current", "watchers")
+
+    def __init__(self, zone: Zone) -> None:
+        self.current = zone
+        self.watchers: set[ViewSlot] = set()
+
+    def swap(self, zone: Zone) -> None:
+        """Let readers see *zone* from now on, and forget what was rendered from the old one."""
+        self.current = zone
+        for watcher in self.watchers:
+            watcher.answers = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """One network of a sandbox. *links*: private alias → name of its target, both wire octets (DNS-51)."""
 
-    zone: Zone
+    slot: ZoneSlot
     links: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def zone(self) -> Zone:
+        """The network's zone as it is now."""
+        return self.slot.current
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +112,7 @@ class View:
         yield from self._qualified(qname)
 
     def _qualified(self, qname: bytes) -> Iterator[tuple[bytes, tuple[Attachment, ...]]]:
-        matching = [
-            item for item in self.attachments if qname.endswith(item.zone.label) and len(qname) > len(item.zone.label)
-        ]
+        matching = [item for item in self.attachments if qname.endswith(item.zone.label) and len(qname) > len(item.zone.label)]
         for item in sorted(matching, key=lambda item: len(item.zone.label)):
             yield qname[: -len(item.zone.label)] + names.ROOT, (item,)
 

@@ -1,0 +1,9 @@
+"""`python -m resolver` is `berth`."""
+
+from __future__ import annotations
+
+import sys
+
+from resolver.cli import main
+
+sys.exit(main())

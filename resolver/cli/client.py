@@ -1,0 +1,141 @@
+"""The client of the admin API: one request, one connection, standard library only; starts a daemon if none runs."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+from urllib.parse import quote
+
+DEFAULT_RUN_DIR = "/run/berth"
+_START_TIMEOUT = 10.0
+
+
+class Refused(Exception):
+    """The daemon refused, or can't be reached. Its text is for the user."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class NoDaemon(Refused):
+    """No daemon answers at the socket."""
+
+
+def run_directory() -> str:
+    """Return the directory of the daemon's socket."""
+    return os.environ.get("BERTH_RUN_DIR") or DEFAULT_RUN_DIR
+
+
+def call(method: str, path: str, body: Any = None, *, autostart: bool = False) -> Any:
+    """Return the decoded response of one request; raises Refused with the daemon's words."""
+    try:
+        sock = connect(f"{run_directory()}/berth.sock")
+    except NoDaemon:
+        if not autostart:
+            raise
+        start_daemon()
+        sock = connect(f"{run_directory()}/berth.sock")
+    with sock:
+        send(sock, method, path, body)
+        status, octets = _read(sock)
+    decoded = json.loads(octets) if octets else None
+    if status >= 400:
+        error = (decoded or {}).get("error", {})
+        raise Refused(error.get("message") or f"the daemon answered {status}", error.get("kind", ""))
+    return decoded
+
+
+def connect(path: str) -> socket.socket:
+    """Return a connection to the admin socket; NoDaemon or Refused say why not."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            raise NoDaemon(f"no berth daemon answers at {path}; start one with `berth daemon`") from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Refused(f"{path}: permission denied; use sudo, or join the socket's group") from error
+        raise Refused(f"{path}: {error.strerror}") from error
+    return sock
+
+
+def send(sock: socket.socket, method: str, path: str, body: Any = None) -> None:
+    """Send one request; the connection closes with its response."""
+    content = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: berth\r\nConnection: close\r\nContent-Length: {len(content)}\r\n"
+    sock.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
+
+
+def _read(sock: socket.socket) -> tuple[int, bytes]:
+    octets = b""
+    while part := sock.recv(65_536):
+        octets += part
+    head, _, body = octets.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 "):
+        raise Refused("the daemon closed the connection without an answer")
+    return int(head[9:12]), body
+
+
+def segment(text: str) -> str:
+    """Return *text* as one segment of a path."""
+    return quote(text, safe="")
+
+
+def start_daemon() -> None:
+    """Start a daemon that ends by itself when nothing needs it any more; return when it answers."""
+    directory = run_directory()
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        log = open(f"{directory}/daemon.log", "ab")  # noqa: SIM115 (handed to the daemon)
+    except OSError as error:
+        raise Refused(f"{directory}: {error.strerror}; berth needs root: use sudo") from error
+    start = log.tell()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "resolver", "daemon", "--exit-when-idle"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        cwd="/",
+    )
+    log.close()
+    end = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < end:
+        try:
+            connect(f"{directory}/berth.sock").close()
+        except Refused:
+            if process.poll() is not None:
+                break
+            time.sleep(0.01)
+        else:
+            # It is not our child to wait for.
+            process.returncode = 0
+            return
+    with open(f"{directory}/daemon.log", errors="replace") as file:
+        file.seek(start)
+        said = file.read().strip().splitlines()
+    if any("another berth daemon" in line for line in said):
+        # Two clients at once: the other one's daemon is as good.
+        _wait_for_other(end)
+        return
+    raise Refused(f"no daemon could be started: {said[-1].removeprefix('berth: ') if said else 'it ended without a word'}")
+
+
+def _wait_for_other(end: float) -> None:
+    while True:
+        try:
+            connect(f"{run_directory()}/berth.sock").close()
+        except NoDaemon:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return

@@ -1,0 +1,475 @@
+"""The commands other than `run` and `exec`: click definitions, each one call of the admin API."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from resolver.cli import thin
+from resolver.cli.client import NoDaemon, Refused, call, connect, run_directory, segment, send
+from resolver.cli.output import print_json, print_table
+
+_FORMAT = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to print.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps and do nothing.")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command of *arguments* and return its exit code: 0, 1 (refused or failed) or 2 (usage)."""
+    try:
+        result = cli.main(args=arguments, prog_name="berth", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (Refused, BrokenPipeError) as error:
+        if isinstance(error, Refused):
+            print(f"berth: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="berth")
+def cli() -> None:
+    """Docker's container networking for any process: networks, addresses, names, a gateway, published ports.
+
+    The admin socket is $BERTH_RUN_DIR/berth.sock, /run/berth/berth.sock by default.
+    """
+
+
+# Shown in the help; `resolver.cli.main` runs them without click.
+@cli.command("run", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run_command(arguments: tuple[str, ...]) -> int:
+    """Run a command in a sandbox of its own."""
+    return thin.main(["run", *arguments])
+
+
+@cli.command("exec", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def exec_command(arguments: tuple[str, ...]) -> int:
+    """Run one more command in a sandbox."""
+    return thin.main(["exec", *arguments])
+
+
+@cli.command()
+@click.option("--config", "config_path", type=click.Path(), help="Configuration file (default /etc/berth/berth.toml).")
+@click.option("--state-dir", help="Where networks are remembered (default /var/lib/berth).")
+@click.option("--run-dir", help="Sockets and files of running sandboxes (default /run/berth).")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
+@click.option("--exit-when-idle", is_flag=True, help="End when no sandbox and no owner is left.")
+@click.option("--check-config", is_flag=True, help="Print the effective configuration and end.")
+def daemon(
+    config_path: str | None,
+    state_dir: str | None,
+    run_dir: str | None,
+    log_level: str | None,
+    exit_when_idle: bool,
+    check_config: bool,
+) -> int:
+    """Run the daemon in the foreground."""
+    from netcore.errors import NetcoreError
+    from resolver.daemon import logs
+    from resolver.daemon.config import load
+    from resolver.errors import ConfigError
+
+    try:
+        config = load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "log_level": log_level})
+        if check_config:
+            for name in config.__dataclass_fields__:
+                value = getattr(config, name)
+                print(f"{name} = {json.dumps(value, default=str)}")
+            return 0
+        logs.configure(config.log_level)
+        from resolver.daemon import app
+
+        app.run(config, exit_when_idle=exit_when_idle)
+    except (NetcoreError, ConfigError, OSError) as error:
+        print(f"berth: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+# --- networks -----------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def network() -> None:
+    """Create, list, inspect, connect, disconnect, remove networks."""
+
+
+def _pairs(values: tuple[str, ...]) -> dict[str, str]:
+    return {key: value for key, _, value in (item.partition("=") for item in values)}
+
+
+@network.command("create")
+@click.argument("name")
+@click.option("-d", "--driver", default="bridge", show_default=True, help="Driver.")
+@click.option("--subnet", "subnets", multiple=True, metavar="CIDR", help="Subnet; one for each family. 0.0.0.0/24: any of that size.")
+@click.option("--ip-range", "ip_ranges", multiple=True, metavar="CIDR", help="Part of the subnet that addresses come from.")
+@click.option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Gateway of the subnet.")
+@click.option("--aux-address", "auxiliary", multiple=True, metavar="NAME=ADDRESS", help="Address that is never handed out.")
+@click.option("--internal", is_flag=True, help="No traffic to and from other networks and the outside.")
+@click.option("--ipv4/--no-ipv4", default=None, help="IPv4 (on unless --ipv4=false).")
+@click.option("--ipv6/--no-ipv6", default=None, help="IPv6 (off unless --ipv6).")
+@click.option("-o", "--opt", "options", multiple=True, metavar="KEY=VALUE", help="Driver option, by Docker's label or short name.")
+@click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label.")
+@_DRY_RUN
+def network_create(**given: Any) -> None:
+    """Create a network called NAME."""
+    dry = given.pop("dry_run")
+    for key in ("auxiliary", "options", "labels"):
+        given[key] = _pairs(given[key])
+    made = call("POST", f"/v1/networks{'?dry_run=1' if dry else ''}", given)
+    if dry:
+        _print_plan(made)
+        return
+    _print_warnings(made)
+    print(made["id"])
+
+
+@network.command("ls")
+@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="name=, id=, driver=, label=, internal=.")
+@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+@_FORMAT
+def network_ls(filters: tuple[str, ...], quiet: bool, form: str) -> None:
+    """List networks."""
+    networks = [item for item in call("GET", "/v1/networks") if all(_matches(item, text) for text in filters)]
+    if form == "json":
+        print_json(networks)
+    elif quiet:
+        for item in networks:
+            print(item["id"])
+    else:
+        rows = [
+            (
+                item["id"][:12],
+                item["name"],
+                item["driver"],
+                item["scope"],
+                " ".join(pool["subnet"] for pool in item["pools"]),
+                "internal" if item["internal"] else "",
+            )
+            for item in networks
+        ]
+        print_table(("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS", ""), rows)
+
+
+def _matches(item: dict[str, Any], text: str) -> bool:
+    key, equals, value = text.partition("=")
+    match key:
+        case "name":
+            return value in item["name"]
+        case "id":
+            return bool(item["id"].startswith(value))
+        case "driver" | "scope":
+            return bool(item[key] == value)
+        case "internal":
+            return item["internal"] is (value == "true")
+        case "label":
+            name, has_value, wanted = value.partition("=")
+            return name in item["labels"] and (not has_value or item["labels"][name] == wanted)
+    raise click.UsageError(f"--filter {text}: {key!r} is not one of name, id, driver, scope, internal, label{'' if equals else '='}")
+
+
+@network.command("inspect")
+@click.argument("names", nargs=-1, required=True)
+def network_inspect(names: tuple[str, ...]) -> None:
+    """Show networks as JSON."""
+    print_json([call("GET", f"/v1/networks/{segment(name)}") for name in names])
+
+
+@network.command("rm")
+@click.argument("names", nargs=-1, required=True)
+@_DRY_RUN
+def network_rm(names: tuple[str, ...], dry_run: bool) -> int:
+    """Remove networks that have no endpoints."""
+    return _each(names, lambda name: _remove(f"/v1/networks/{segment(name)}", name, dry_run))
+
+
+@network.command("prune")
+@click.option("--force", "-f", is_flag=True, help="Don't ask.")
+def network_prune(force: bool) -> None:
+    """Remove all networks without endpoints."""
+    if not force:
+        click.confirm("Remove all networks without endpoints?", abort=True)
+    for name in call("POST", "/v1/networks/prune")["removed"]:
+        print(name)
+
+
+@network.command("connect")
+@click.argument("network_name", metavar="NETWORK")
+@click.argument("sandbox")
+@click.option("--alias", "aliases", multiple=True, help="One more name on this network.")
+@click.option("--ip", help="IPv4 address.")
+@click.option("--ip6", help="IPv6 address.")
+@click.option("--mac-address", help="MAC address.")
+@click.option("--gw-priority", type=int, default=0, help="The highest gives the default gateway.")
+@click.option("--link", "links", multiple=True, metavar="SANDBOX[:ALIAS]", help="Private alias of another sandbox.")
+@click.option("--ifname", help="Name of the link in the sandbox.")
+@_DRY_RUN
+def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
+    """Connect SANDBOX to NETWORK."""
+    links = dict(_link(text) for text in given.pop("links"))
+    body = {"sandbox": thin.find_sandbox(sandbox)["id"], "links": links, **given}
+    made = call("POST", f"/v1/networks/{segment(network_name)}/connect{'?dry_run=1' if dry_run else ''}", body)
+    _print_plan(made) if dry_run else _print_warnings(made)
+
+
+def _link(text: str) -> tuple[str, str]:
+    target, _, alias = text.partition(":")
+    return alias or target, target
+
+
+@network.command("disconnect")
+@click.argument("network_name", metavar="NETWORK")
+@click.argument("sandbox")
+@_DRY_RUN
+def network_disconnect(network_name: str, sandbox: str, dry_run: bool) -> None:
+    """Disconnect SANDBOX from NETWORK."""
+    body = {"sandbox": thin.find_sandbox(sandbox)["id"]}
+    made = call("POST", f"/v1/networks/{segment(network_name)}/disconnect{'?dry_run=1' if dry_run else ''}", body)
+    if dry_run:
+        _print_plan(made)
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    print("\n".join(plan["steps"]))
+    _print_warnings(plan)
+
+
+def _print_warnings(made: dict[str, Any]) -> None:
+    for warning in made["warnings"]:
+        print(f"berth: warning: {warning}", file=sys.stderr)
+
+
+def _remove(path: str, name: str, dry_run: bool) -> None:
+    made = call("DELETE", f"{path}{'?dry_run=1' if dry_run else ''}")
+    if dry_run:
+        _print_plan(made)
+    else:
+        print(name)
+
+
+def _each(names: tuple[str, ...], action: Callable[[str], None]) -> int:
+    """Do *action* for every name, report each failure, and return 1 if there was one."""
+    failed = 0
+    for name in names:
+        try:
+            action(name)
+        except NoDaemon:
+            raise
+        except Refused as error:
+            print(f"berth: {error}", file=sys.stderr)
+            failed = 1
+    return failed
+
+
+# --- sandboxes ----------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+@_FORMAT
+def ps(quiet: bool, form: str) -> None:
+    """List sandboxes."""
+    from resolver.cli.up import port_text
+
+    sandboxes = call("GET", "/v1/sandboxes")
+    if form == "json":
+        print_json(sandboxes)
+    elif quiet:
+        for item in sandboxes:
+            print(item["id"])
+    else:
+        rows = [
+            (
+                item["id"][:12],
+                item["name"],
+                str(item["pid"] or "-"),
+                " ".join(item["networks"]),
+                " ".join(item["addresses"]),
+                " ".join(port_text(port) for endpoint in item["endpoints"] for port in endpoint["ports"]),
+            )
+            for item in sandboxes
+        ]
+        print_table(("SANDBOX ID", "NAME", "PID", "NETWORKS", "ADDRESSES", "PORTS"), rows)
+
+
+@cli.command()
+@click.argument("names", nargs=-1, required=True)
+def inspect(names: tuple[str, ...]) -> None:
+    """Show sandboxes as JSON."""
+    print_json([thin.find_sandbox(name) for name in names])
+
+
+@cli.command()
+@click.argument("names", nargs=-1, required=True)
+@_DRY_RUN
+def rm(names: tuple[str, ...], dry_run: bool) -> int:
+    """Remove sandboxes, and end the processes that berth started in them."""
+    from resolver.cli.up import remove_sandbox
+
+    def remove(name: str) -> None:
+        sandbox = thin.find_sandbox(name)
+        if dry_run:
+            _remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
+        else:
+            remove_sandbox(sandbox)
+            print(name)
+
+    return _each(names, remove)
+
+
+@cli.command()
+@click.argument("old")
+@click.argument("new")
+def rename(old: str, new: str) -> None:
+    """Give a sandbox another name; the new one resolves at once, the old one no more."""
+    call("PATCH", f"/v1/sandboxes/{thin.find_sandbox(old)['id']}", {"name": new})
+
+
+@cli.command()
+@click.option("--pid", type=int, help="Process whose network namespace to adopt.")
+@click.option("--netns", help="Path of the network namespace to adopt.")
+@click.option("--fd", type=int, help="Descriptor of a namespace, in the process --pid.")
+@click.option("--name", required=True, help="Name of the sandbox.")
+@click.option("--network", "networks", multiple=True, metavar="NAME[,alias=..,ip=..]", help="Network to connect to.")
+@click.option("--network-alias", "aliases", multiple=True, help="One more name on the first network.")
+@click.option("-p", "--publish", multiple=True, help="Publish a port on the host.")
+@click.option("--dns", multiple=True, help="Nameserver, asked from the sandbox.")
+@click.option("--dns-search", multiple=True, help="Search domain.")
+@click.option("--dns-opt", multiple=True, help="Option of resolv.conf.")
+@click.option("--add-host", multiple=True, metavar="NAME:IP", help="Line in the hosts file.")
+@click.option("--hostname", default="", help="Host name.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Label.")
+@_DRY_RUN
+def attach(**given: Any) -> None:
+    """Adopt a network namespace that exists: of a process, at a path, or behind a descriptor."""
+    if given["pid"] is None and given["netns"] is None:
+        raise click.UsageError("give --pid or --netns")
+    networks = [thin.network_option(text) for text in given["networks"]]
+    if given["aliases"] and networks:
+        networks[0]["aliases"] += given["aliases"]
+    body = {
+        "name": given["name"],
+        "pid": given["pid"],
+        "netns": given["netns"],
+        "fd": given["fd"],
+        "hostname": given["hostname"],
+        "networks": networks,
+        "dns": given["dns"],
+        "dns_search": given["dns_search"],
+        "dns_options": given["dns_opt"],
+        "extra_hosts": given["add_host"],
+        "publish": given["publish"],
+        "labels": _pairs(given["label"]),
+    }
+    made = call("POST", f"/v1/sandboxes{'?dry_run=1' if given['dry_run'] else ''}", body)
+    if given["dry_run"]:
+        _print_plan(made)
+        return
+    _print_warnings(made)
+    print(made["id"])
+    print(f"berth: its files are in {made['directory']}: resolv.conf, hosts, hostname", file=sys.stderr)
+
+
+@cli.command()
+@click.argument("name")
+def detach(name: str) -> None:
+    """Let go of a sandbox that was adopted; its processes and its namespace stay."""
+    call("DELETE", f"/v1/sandboxes/{thin.find_sandbox(name)['id']}")
+
+
+# --- compose ------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("-f", "--file", help="Compose file (default compose.yaml).")
+@click.option("-p", "--project-name", help="Name of the project.")
+@click.option("--profile", "profiles", multiple=True, help="Start the services of this profile too; * for all.")
+@click.option("-d", "--detach", is_flag=True, help="Return when everything is up.")
+def up(file: str | None, project_name: str | None, profiles: tuple[str, ...], detach: bool) -> int:
+    """Bring a Compose project up: its networks, sandboxes, names, ports and commands."""
+    from resolver.cli.up import up as bring_up
+
+    return bring_up(file, project_name, profiles, detach=detach)
+
+
+@cli.command()
+@click.option("-f", "--file", help="Compose file (default compose.yaml).")
+@click.option("-p", "--project-name", help="Name of the project.")
+def down(file: str | None, project_name: str | None) -> int:
+    """Remove everything of a Compose project."""
+    from resolver.cli.up import down as take_down
+
+    return take_down(file, project_name)
+
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("name")
+@click.option("-t", "--type", "rtype", default="A", show_default=True, help="Record type; PTR takes an address.")
+@click.option("--from", "sandbox", help="Ask as this sandbox does.")
+@click.option("--explain", is_flag=True, help="Say why.")
+@_FORMAT
+def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str) -> int:
+    """Look NAME up as a sandbox would."""
+    asked = thin.find_sandbox(sandbox)["id"] if sandbox else None
+    found = call("POST", "/v1/resolve", {"name": name, "type": rtype, "sandbox": asked})
+    if form == "json":
+        print_json(found)
+    else:
+        for record in found["records"]:
+            print(f"{record['name']}\t{record['ttl']}\t{record['type']}\t{record['data']}")
+        if not found["records"]:
+            print(f"{found['name']}\t{found['type']}\t{found['rcode']}: no records")
+        if explain:
+            for line in found["explanation"]:
+                print(f"  {line}")
+    return 0 if found["records"] else 1
+
+
+@cli.command()
+@_FORMAT
+def status(form: str) -> int:
+    """Show the daemon, its upstreams, and what is not as it should be."""
+    shown = call("GET", "/v1/status")
+    if form == "json":
+        print_json(shown)
+        return 0
+    print(f"berth {shown['version']}, pid {shown['pid']}, up {shown['uptime_seconds']:.0f} s, firewall {shown['firewall']}")
+    print(f"{shown['networks']} networks, {shown['sandboxes']} sandboxes, {shown['queries']} queries answered")
+    print(f"nameservers of {shown['resolv_conf']}: {', '.join(shown['nameservers']) or 'none'}")
+    for item in shown["upstreams"]:
+        print(f"upstream {item['address']} ({item['namespace']}): {item['state']}")
+    for warning in shown["warnings"]:
+        print(f"warning: {warning}")
+    return 0
+
+
+@cli.command()
+@_FORMAT
+def events(form: str) -> None:
+    """Follow what happens to networks and sandboxes."""
+    with connect(f"{run_directory()}/berth.sock") as sock:
+        send(sock, "GET", "/v1/events")
+        with sock.makefile("r") as stream:
+            for line in stream:
+                if not line.startswith("{"):
+                    continue
+                if form == "json":
+                    print(line.strip(), flush=True)
+                    continue
+                event = json.loads(line)
+                where = f" network={event['network']}" if event["network"] else ""
+                print(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}", flush=True)

@@ -1,0 +1,1 @@
+"""The daemon: configuration, registry of names, admin API, start and stop. The only part that knows both halves."""

@@ -1,0 +1,165 @@
+"""Configuration: one TOML file, a few environment variables, the command line. All errors at once, with their path.
+
+Precedence: default < file < environment (BERTH_RUN_DIR, BERTH_STATE_DIR, BERTH_CONFIG) < command line.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from ipaddress import ip_network
+from typing import Any
+
+from netcore.model import IPNetwork
+from resolver import resolvconf
+from resolver.errors import ConfigError, ResolverError
+from resolver.wire import name as names
+
+DEFAULT_PATH = "/etc/berth/berth.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonConfig:
+    """Effective settings. Each field is a key of the file; all take effect at start."""
+
+    state_dir: str = "/var/lib/berth"
+    run_dir: str = "/run/berth"
+    netns_dir: str = "/run/netns"
+    resolv_conf: str = "/etc/resolv.conf"
+    suffix: str = "berth.internal"
+    firewall: str = "nftables"
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    default_address_pools: tuple[tuple[IPNetwork, int], ...] = ()
+    uplinks: tuple[str, ...] = ()
+    socket_group: str = ""
+    log_level: str = "info"
+    gateway_resolver: bool = True
+
+
+HELP: dict[str, str] = {
+    "state_dir": "where networks are remembered",
+    "run_dir": "sockets and files of running sandboxes",
+    "netns_dir": "where namespaces are pinned",
+    "resolv_conf": "the host's resolv.conf, followed live",
+    "suffix": "domain below which NAME.NETWORK answers too",
+    "firewall": "`nftables`, or `none`: change nothing and print what is needed",
+    "dns": "nameservers of sandboxes without `--dns`, asked from their namespace",
+    "dns_search": "search domains of sandboxes without `--dns-search`",
+    "dns_options": "resolv.conf options of sandboxes without `--dns-opt`",
+    "default_address_pools": 'list of `{base = "10.100.0.0/16", size = 24}` in place of Docker\'s pools',
+    "uplinks": "links on which forwarding is switched on, beside those with a default route",
+    "socket_group": "group that may use the admin socket beside root",
+    "log_level": "`debug`, `info`, `warning` or `error`",
+    "gateway_resolver": "answer on each network's gateway address too",
+}
+
+
+def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> DaemonConfig:
+    """Return the effective configuration. *path* None: the default file if it is there. Raises ConfigError."""
+    chosen = path or environment.get("BERTH_CONFIG")
+    raw: dict[str, Any] = {}
+    if chosen or os.path.exists(DEFAULT_PATH):
+        raw = _read(chosen or DEFAULT_PATH)
+    config = parse(raw, chosen or DEFAULT_PATH)
+    config = replace(
+        config,
+        run_dir=environment.get("BERTH_RUN_DIR") or config.run_dir,
+        state_dir=environment.get("BERTH_STATE_DIR") or config.state_dir,
+    )
+    return replace(config, **{key: value for key, value in overrides.items() if value})
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(path, (("file", error.strerror or str(error)),)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, (("file", str(error)),)) from error
+
+
+def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
+    """Return the configuration that *raw* means; ConfigError names every wrong key."""
+    problems: list[tuple[str, str]] = []
+    values: dict[str, Any] = {}
+    known = {item.name for item in fields(DaemonConfig)}
+    for key, value in raw.items():
+        if key not in known:
+            problems.append((key, f"unknown; known are {', '.join(sorted(known))}"))
+            continue
+        try:
+            parse_value: Callable[[Any], Any] = _PARSERS.get(key, _text)
+            values[key] = parse_value(value)
+        except (ValueError, TypeError, KeyError, ResolverError) as error:
+            problems.append((key, str(error)))
+    if problems:
+        raise ConfigError(source, tuple(problems))
+    return DaemonConfig(**values)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _list(parse_item: Callable[[str], str]) -> Callable[[Any], tuple[str, ...]]:
+    def parse_all(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise ValueError("must be a list of strings")
+        return tuple(parse_item(_text(item)) for item in value)
+
+    return parse_all
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def parse_choice(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return str(value)
+
+    return parse_choice
+
+
+def _pools(value: Any) -> tuple[tuple[IPNetwork, int], ...]:
+    if not isinstance(value, list):
+        raise ValueError("must be a list of tables with base and size")
+    pools = []
+    for number, item in enumerate(value):
+        if not isinstance(item, dict) or set(item) != {"base", "size"}:
+            raise ValueError(f"entry {number} must have base and size and nothing else")
+        base, size = ip_network(item["base"]), item["size"]
+        if not isinstance(size, int) or not base.prefixlen <= size <= base.max_prefixlen:
+            raise ValueError(f"entry {number}: size must be {base.prefixlen} to {base.max_prefixlen}")
+        pools.append((base, size))
+    return tuple(pools)
+
+
+def _suffix(value: Any) -> str:
+    text = _text(value).strip(".")
+    names.from_text(text)
+    return text.lower()
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "suffix": _suffix,
+    "firewall": _one_of("nftables", "none"),
+    "dns": _list(resolvconf.check_server),
+    "dns_search": _list(resolvconf.check_search),
+    "dns_options": _list(str),
+    "default_address_pools": _pools,
+    "uplinks": _list(str),
+    "log_level": _one_of("debug", "info", "warning", "error"),
+    "gateway_resolver": _boolean,
+}

@@ -1,0 +1,178 @@
+"""Between the model and the shapes of the admin API. Pure, but for the pid that a body names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from netcore import gateway
+from netcore.errors import InvalidRequest
+from netcore.model import DnsSettings, Endpoint, EndpointRequest, Network, NetworkRequest, Owner, PortMapping, Sandbox, SandboxRequest
+from netcore.planning import parse_endpoint_address
+from resolver import resolvconf
+from resolver.daemon.schema import (
+    ConnectBody,
+    EndpointBody,
+    EndpointView,
+    MemberView,
+    NetworkBody,
+    NetworkView,
+    PoolView,
+    PortView,
+    SandboxBody,
+    SandboxView,
+)
+
+
+def network_request(body: NetworkBody, owner: Owner | None) -> NetworkRequest:
+    return NetworkRequest(
+        name=body.name,
+        driver=body.driver,
+        internal=body.internal,
+        ipv4=body.ipv4,
+        ipv6=body.ipv6,
+        subnets=tuple(body.subnets),
+        ip_ranges=tuple(body.ip_ranges),
+        gateways=tuple(body.gateways),
+        auxiliary=tuple(body.auxiliary.items()),
+        options=tuple(body.options.items()),
+        labels=tuple(body.labels.items()),
+        owner=owner,
+    )
+
+
+def endpoint_request(body: EndpointBody | ConnectBody, network: str) -> EndpointRequest:
+    ipv4 = parse_endpoint_address("ip", body.ip, 4) if body.ip else None
+    ipv6 = parse_endpoint_address("ip6", body.ip6, 6) if body.ip6 else None
+    return EndpointRequest(
+        network=network,
+        aliases=tuple(body.aliases),
+        links=tuple((target, alias) for alias, target in body.links.items()),
+        ipv4=ipv4 if isinstance(ipv4, IPv4Address) else None,
+        ipv6=ipv6 if isinstance(ipv6, IPv6Address) else None,
+        mac=body.mac_address,
+        gateway_priority=body.gw_priority,
+        ifname=body.ifname,
+    )
+
+
+def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -> SandboxRequest:
+    for field, values, check in (
+        ("dns", body.dns, resolvconf.check_server),
+        ("dns-search", body.dns_search, resolvconf.check_search),
+    ):
+        for value in values:
+            try:
+                check(value)
+            except ValueError as error:
+                raise InvalidRequest(field, str(error)) from error
+    return SandboxRequest(
+        name=body.name,
+        netns=netns,
+        owner=owner,
+        hostname=body.hostname,
+        domainname=body.domainname,
+        networks=tuple(endpoint_request(item, item.network) for item in body.networks),
+        dns=DnsSettings(
+            servers=tuple(body.dns),
+            search=tuple(item.strip() for item in body.dns_search),
+            options=tuple(body.dns_options),
+        ),
+        extra_hosts=tuple(body.extra_hosts),
+        publish=tuple(body.publish),
+        expose=tuple(body.expose),
+        publish_all=body.publish_all,
+        labels=tuple(body.labels.items()),
+    )
+
+
+def network_view(
+    network: Network, members: list[tuple[Sandbox, Endpoint]], usage: Mapping[int, int], warnings: tuple[str, ...] = ()
+) -> NetworkView:
+    return NetworkView(
+        id=network.id,
+        name=network.name,
+        driver=network.driver,
+        scope="local",
+        internal=network.internal,
+        ipv4=network.ipv4,
+        ipv6=network.ipv6,
+        bridge=network.bridge.bridge_name,
+        mtu=network.bridge.mtu,
+        pools=[
+            PoolView(
+                subnet=str(pool.subnet),
+                ip_range=str(pool.ip_range) if pool.ip_range else None,
+                gateway=str(pool.gateway) if pool.gateway else None,
+                auxiliary={name: str(address) for name, address in pool.auxiliary},
+                in_use=usage.get(pool.subnet.version, 0),
+            )
+            for pool in network.pools()
+        ],
+        options=dict(network.options),
+        labels=dict(network.labels),
+        members=[
+            MemberView(
+                sandbox=sandbox.name,
+                sandbox_id=sandbox.id,
+                addresses=[str(item) for item in endpoint.addresses()],
+                mac=endpoint.mac,
+            )
+            for sandbox, endpoint in members
+        ],
+        created=network.created,
+        warnings=list(warnings),
+    )
+
+
+def sandbox_view(
+    sandbox: Sandbox,
+    endpoints: tuple[Endpoint, ...],
+    networks: Mapping[str, Network],
+    directory: Path,
+    warnings: tuple[str, ...] = (),
+) -> SandboxView:
+    chosen = gateway.gateway_endpoints(endpoints, networks)
+    views = [
+        EndpointView(
+            network=networks[item.network_id].name,
+            network_id=item.network_id,
+            ifname=item.ifname,
+            host_ifname=item.host_ifname,
+            mac=item.mac,
+            addresses=[str(interface) for interface in (item.ipv4, item.ipv6) if interface is not None],
+            names=list(dict.fromkeys([sandbox.name, *item.aliases, sandbox.short_id, sandbox.hostname])),
+            gateway_priority=item.gateway_priority,
+            gateway=item in chosen,
+            ports=[_port_view(mapping) for mapping in item.ports],
+        )
+        for item in endpoints
+    ]
+    return SandboxView(
+        id=sandbox.id,
+        name=sandbox.name,
+        hostname=sandbox.hostname,
+        domainname=sandbox.domainname,
+        netns=sandbox.netns_path,
+        directory=str(directory),
+        pid=sandbox.owner.pid if sandbox.owner else None,
+        origin=sandbox.origin,
+        labels=dict(sandbox.labels),
+        networks=[item.network for item in views],
+        addresses=[str(address) for item in endpoints for address in item.addresses()],
+        names=list(dict.fromkeys(name for item in views for name in item.names)),
+        endpoints=views,
+        created=sandbox.created,
+        warnings=list(warnings),
+    )
+
+
+def _port_view(mapping: PortMapping) -> PortView:
+    unspecific = "0.0.0.0" if mapping.family == 4 else "::"
+    return PortView(
+        protocol=mapping.protocol,
+        host_address=str(mapping.host_address) if mapping.host_address else unspecific,
+        host_port=mapping.host_port,
+        sandbox_port=mapping.sandbox_port,
+    )

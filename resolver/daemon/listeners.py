@@ -1,0 +1,101 @@
+"""Opening the sockets of resolvers: inside a sandbox with its redirect, and on a network's gateway. Blocking parts only.
+
+Everything here runs on worker threads, through the doors of netcore.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from netcore.errors import NetcoreError, Unavailable
+from netcore.kernel import netns, nft
+from netcore.model import IPAddress
+from resolver.daemon import redirect
+from resolver.resolvconf import EMBEDDED
+
+_IP_FREEBIND = 15
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPair:
+    """A bound UDP socket and a listening TCP socket."""
+
+    udp: socket.socket
+    tcp: socket.socket
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+
+
+def open_in_sandbox(netns_path: str, *, replace: bool) -> tuple[SocketPair, str]:
+    """Open a sandbox's resolver sockets and make them appear at 127.0.0.11:53; return them and a warning, or "".
+
+    Without nftables they are bound to port 53 itself, which the sandbox then can't use.
+    """
+
+    def inside() -> tuple[SocketPair, str]:
+        pair = _bind(socket.AF_INET, EMBEDDED, 0, "")
+        try:
+            ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
+            nft.apply_text(redirect.render(*ports, replace=replace))
+        except NetcoreError as error:
+            pair.close()
+            return _bind(socket.AF_INET, EMBEDDED, 53, ""), f"port 53 of the sandbox is taken by the resolver: {error}"
+        return pair, ""
+
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, inside)
+
+
+def open_on_gateway(address: IPAddress, bridge: str) -> SocketPair:
+    """Open resolver sockets at port 53 of a network's gateway, for what arrives over *bridge* and nothing else."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return _bind(family, str(address), 53, bridge)
+
+
+def _bind(family: int, address: str, port: int, device: str) -> SocketPair:
+    opened: list[socket.socket] = []
+    try:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            opened.append(sock)
+            if device:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+                sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, port))
+        opened[1].listen(128)
+    except BaseException as error:
+        for sock in opened:
+            sock.close()
+        if isinstance(error, OSError) and error.errno in (23, 24):
+            raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
+        raise
+    return SocketPair(*opened)
+
+
+def find_holder(port: int) -> str:
+    """Return "program (pid N)" of who holds UDP or TCP *port* in this namespace, "" if it can't be found."""
+    inodes = set()
+    for table in ("udp", "udp6", "tcp", "tcp6"):
+        try:
+            with open(f"/proc/net/{table}") as file:
+                rows = [line.split() for line in file][1:]
+        except OSError:
+            continue
+        inodes |= {row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] in ("07", "0A")}
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if pid == str(os.getpid()):
+            continue
+        try:
+            if any(os.readlink(f"/proc/{pid}/fd/{item}") in wanted for item in os.listdir(f"/proc/{pid}/fd")):
+                with open(f"/proc/{pid}/comm") as file:
+                    return f"{file.read().strip()} (pid {pid})"
+        except OSError:
+            continue
+    return ""

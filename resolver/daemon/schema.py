@@ -1,0 +1,280 @@
+"""The shapes of the admin API: what comes in, what goes out, and the OpenAPI document made from them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class PortView(msgspec.Struct, frozen=True):
+    protocol: str
+    host_address: str
+    host_port: int
+    sandbox_port: int
+
+
+class EndpointView(msgspec.Struct, frozen=True):
+    network: str
+    network_id: str
+    ifname: str
+    host_ifname: str
+    mac: str
+    addresses: list[str]
+    names: list[str]
+    gateway_priority: int
+    gateway: bool
+    ports: list[PortView]
+
+
+class SandboxView(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    hostname: str
+    domainname: str
+    netns: str
+    directory: str
+    pid: int | None
+    origin: str
+    labels: dict[str, str]
+    networks: list[str]
+    addresses: list[str]
+    names: list[str]
+    endpoints: list[EndpointView]
+    created: float
+    warnings: list[str] = []
+
+
+class PoolView(msgspec.Struct, frozen=True):
+    subnet: str
+    ip_range: str | None
+    gateway: str | None
+    auxiliary: dict[str, str]
+    in_use: int
+
+
+class MemberView(msgspec.Struct, frozen=True):
+    sandbox: str
+    sandbox_id: str
+    addresses: list[str]
+    mac: str
+
+
+class NetworkView(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    driver: str
+    scope: str
+    internal: bool
+    ipv4: bool
+    ipv6: bool
+    bridge: str
+    mtu: int
+    pools: list[PoolView]
+    options: dict[str, str]
+    labels: dict[str, str]
+    members: list[MemberView]
+    created: float
+    warnings: list[str] = []
+
+
+class PlanView(msgspec.Struct, frozen=True):
+    """What a dry run would do."""
+
+    steps: list[str]
+    warnings: list[str] = []
+
+
+class OutcomeView(msgspec.Struct, frozen=True):
+    """What an operation without an object of its own did."""
+
+    done: str
+    warnings: list[str] = []
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    kind: str
+    object: str
+    message: str
+
+
+class ErrorView(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+class RecordView(msgspec.Struct, frozen=True):
+    name: str
+    ttl: int
+    type: str
+    data: str
+
+
+class ResolveView(msgspec.Struct, frozen=True):
+    name: str
+    type: str
+    rcode: str
+    source: str
+    records: list[RecordView]
+    explanation: list[str]
+
+
+class UpstreamView(msgspec.Struct, frozen=True):
+    address: str
+    namespace: str
+    state: str
+
+
+class StatusView(msgspec.Struct, frozen=True):
+    version: str
+    pid: int
+    uptime_seconds: float
+    networks: int
+    sandboxes: int
+    queries: int
+    resolv_conf: str
+    nameservers: list[str]
+    upstreams: list[UpstreamView]
+    firewall: str
+    warnings: list[str]
+
+
+class HealthView(msgspec.Struct, frozen=True):
+    status: str
+
+
+class EventView(msgspec.Struct, frozen=True):
+    time: float
+    kind: str
+    action: str
+    name: str
+    network: str | None = None
+
+
+class PrunedView(msgspec.Struct, frozen=True):
+    removed: list[str]
+
+
+class EndpointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    network: str
+    aliases: list[str] = []
+    links: dict[str, str] = {}
+    ip: str | None = None
+    ip6: str | None = None
+    mac_address: str | None = None
+    gw_priority: int = 0
+    ifname: str | None = None
+
+
+class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sandbox: str
+    aliases: list[str] = []
+    links: dict[str, str] = {}
+    ip: str | None = None
+    ip6: str | None = None
+    mac_address: str | None = None
+    gw_priority: int = 0
+    ifname: str | None = None
+
+
+class DisconnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sandbox: str
+
+
+class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    driver: str = "bridge"
+    internal: bool = False
+    ipv4: bool | None = None
+    ipv6: bool | None = None
+    subnets: list[str] = []
+    ip_ranges: list[str] = []
+    gateways: list[str] = []
+    auxiliary: dict[str, str] = {}
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    owner_pid: int | None = None
+
+
+class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
+
+    *default_network*: where *networks* is empty, connect to the network `default`, which is made on first need.
+    """
+
+    name: str
+    netns: str | None = None
+    pid: int | None = None
+    fd: int | None = None
+    owner_pid: int | None = None
+    hostname: str = ""
+    domainname: str = ""
+    networks: list[EndpointBody] = []
+    default_network: bool = False
+    dns: list[str] = []
+    dns_search: list[str] = []
+    dns_options: list[str] = []
+    extra_hosts: list[str] = []
+    publish: list[str] = []
+    expose: list[str] = []
+    publish_all: bool = False
+    labels: dict[str, str] = {}
+
+
+class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str | None = None
+    owner_pid: int | None = None
+
+
+class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    type: str = "A"
+    sandbox: str | None = None
+
+
+OPERATIONS: tuple[tuple[str, str, str, type | None, Any, str], ...] = (
+    ("post", "/v1/networks", "201", NetworkBody, NetworkView | PlanView, "Create a network"),
+    ("get", "/v1/networks", "200", None, list[NetworkView], "List networks"),
+    ("get", "/v1/networks/{network}", "200", None, NetworkView, "Show one network"),
+    ("delete", "/v1/networks/{network}", "200", None, OutcomeView | PlanView, "Remove a network without endpoints"),
+    ("post", "/v1/networks/prune", "200", None, PrunedView, "Remove all networks without endpoints"),
+    ("post", "/v1/networks/{network}/connect", "200", ConnectBody, SandboxView | PlanView, "Connect a sandbox"),
+    ("post", "/v1/networks/{network}/disconnect", "200", DisconnectBody, SandboxView | PlanView, "Disconnect a sandbox"),
+    ("post", "/v1/sandboxes", "201", SandboxBody, SandboxView | PlanView, "Create or adopt a sandbox"),
+    ("get", "/v1/sandboxes", "200", None, list[SandboxView], "List sandboxes"),
+    ("get", "/v1/sandboxes/{sandbox}", "200", None, SandboxView, "Show one sandbox"),
+    ("patch", "/v1/sandboxes/{sandbox}", "200", SandboxChange, SandboxView, "Rename a sandbox, or give it to a process"),
+    ("delete", "/v1/sandboxes/{sandbox}", "200", None, OutcomeView | PlanView, "Remove a sandbox with all it has"),
+    ("post", "/v1/resolve", "200", ResolveBody, ResolveView, "Look a name up as a sandbox would, with the reasons"),
+    ("get", "/v1/events", "200", None, EventView, "A stream of events, one JSON object a line"),
+    ("get", "/v1/status", "200", None, StatusView, "What is up, and what is not as it should be"),
+    ("get", "/healthz", "200", None, HealthView, "The process answers"),
+    ("get", "/readyz", "200", None, HealthView, "Networks and names of the last run are back"),
+)
+"""(method, path, status, body, response, summary) of everything but /metrics and /v1/openapi.json."""
+
+
+def openapi(version: str) -> dict[str, Any]:
+    """Return the OpenAPI document of the admin API."""
+    types = [item for _, _, _, body, response, _ in OPERATIONS for item in (body, response) if item is not None]
+    schemas, components = msgspec.json.schema_components([*types, ErrorView], ref_template="#/components/schemas/{name}")
+    by_type = dict(zip(map(str, types), schemas, strict=False))
+    paths: dict[str, Any] = {}
+    for method, path, status, body, response, summary in OPERATIONS:
+        operation: dict[str, Any] = {
+            "summary": summary,
+            "responses": {
+                status: {"description": "done", "content": {"application/json": {"schema": by_type[str(response)]}}},
+                "default": {"description": "refused or failed", "content": {"application/json": {"schema": schemas[-1]}}},
+            },
+        }
+        names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+        if body is not None:
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": by_type[str(body)]}}}
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "berth admin API", "version": version},
+        "paths": paths,
+        "components": {"schemas": components},
+    }

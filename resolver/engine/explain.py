@@ -1,0 +1,51 @@
+"""Why a name gets the answer it gets, in words. Walks the same decisions as `answer`. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from resolver.engine.answer import Addresses, Forward, Negative, Pointer, answer
+from resolver.wire import name as names
+from resolver.zone.view import View
+
+
+def explain(view: View, qname: bytes, qtype: int) -> list[str]:
+    """Return one line for each thing that was looked at, the decision last."""
+    lines = []
+    for attachment in view.attachments:
+        zone = attachment.zone
+        label = names.to_text(zone.label)[:-1]
+        alias = attachment.links.get(qname)
+        if alias is not None:
+            lines.append(f"network {label}: {names.to_text(qname)} is a private alias of {names.to_text(alias)}")
+        values = zone.find(qname)
+        if values is None:
+            lines.append(f"network {label}: has no name {names.to_text(qname)} among its {zone.size} records")
+        else:
+            lines.append(f"network {label}: {names.to_text(qname)} is {', '.join(map(_value, values))}")
+    found = answer(view, qname, qtype)
+    match found:
+        case Addresses():
+            lines.append(f"answered from {found.source} with TTL {found.ttl}")
+        case Pointer():
+            lines.append(f"answered from {found.source}: {names.to_text(found.target)}")
+        case Negative():
+            lines.append(f"answered from {found.source}: {found.rcode.name}, no record of this type")
+        case Forward() if view.upstreams:
+            asked = ", ".join(f"{item.address}{' (from the sandbox)' if item.netns else ''}" for item in view.upstreams)
+            lines.append(f"not ours: forwarded to {asked}")
+        case Forward():
+            lines.append(f"not ours, and not forwarded: {view.no_upstream}")
+    return lines
+
+
+def source(view: View, qname: bytes, qtype: int) -> str:
+    """Return in a few words where the answer comes from."""
+    found = answer(view, qname, qtype)
+    if isinstance(found, Forward):
+        return "upstream" if view.upstreams else "policy"
+    return found.source
+
+
+def _value(value: bytes) -> str:
+    return str(ip_address(value)) if len(value) in (4, 16) else names.to_text(value)

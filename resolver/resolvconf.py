@@ -1,0 +1,140 @@
+"""resolv.conf: parse the host's, transform it for a sandbox, render it. Pure.
+
+Rules RC-1..RC-20 of docker-behaviour, with W-22 and W-23 mended: a file that the user edited is told apart by the text
+we last wrote, and the upstreams are taken whether or not it was edited. Public servers are never put in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from resolver import limits
+from resolver.errors import ConfigError
+
+EMBEDDED = "127.0.0.11"
+HEADER = "# Made by berth. You may edit this file: berth will not touch it again\n# once it differs from what berth wrote.\n"
+
+_LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvConf:
+    """The content of a resolv.conf. *invalid*: nameservers that are no addresses; *other*: lines we don't know."""
+
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+
+    def option(self, name: str) -> str | None:
+        """Return the value of the last option *name* ("" for one without a value), None if there is none (RC-8)."""
+        value = None
+        for item in self.options:
+            key, _, text = item.partition(":")
+            if key == name:
+                value = text
+        return value
+
+
+def parse(text: str, path: str = "resolv.conf") -> ResolvConf:
+    """Return the content of *text* (RC-6, RC-7)."""
+    nameservers: list[str] = []
+    invalid: list[str] = []
+    search: tuple[str, ...] = ()
+    options: list[str] = []
+    other: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > limits.RESOLV_CONF_LINE:
+            raise ConfigError(path, ((f"line {number}", f"line too long (exceeds {limits.RESOLV_CONF_LINE})"),))
+        fields = line.split()
+        if not fields or fields[0][0] in "#;":
+            continue
+        match fields[0], fields[1:]:
+            case "nameserver", [server, *_]:
+                (nameservers if is_address(server) else invalid).append(server)
+            case (("search" | "domain"), [*domains]) if domains:
+                search = tuple(domains)
+            case "options", [*items]:
+                options += items
+            case (("nameserver" | "search" | "domain"), _):
+                continue
+            case _:
+                other.append(line)
+    return ResolvConf(nameservers=tuple(nameservers), search=search, options=tuple(options), other=tuple(other), invalid=tuple(invalid))
+
+
+def is_address(text: str) -> bool:
+    """Return whether *text* is an IP address, a zone included."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_server(text: str) -> str:
+    """Return *text* if it can be a `--dns` server; ValueError says why not (RC-13)."""
+    if not is_address(text):
+        raise ValueError(f"{text!r} is not an IP address")
+    return text
+
+
+def check_search(text: str) -> str:
+    """Return *text* as a search domain; ValueError says why not (RC-12)."""
+    domain = text.strip()
+    if domain == ".":
+        return domain
+    labels = domain.removesuffix(".").split(".")
+    if len(domain) > 254 or not all(_LABEL.match(label) and len(label) <= 63 for label in labels):
+        raise ValueError(f"{text!r} is not a domain name")
+    if not any(char.isalpha() for char in domain):
+        raise ValueError(f"{text!r} has no letter; a search domain is a name, not an address")
+    return domain
+
+
+def override(host: ResolvConf, servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> ResolvConf:
+    """Return *host* with whole lists replaced by what was given (RC-9..RC-11)."""
+    chosen = tuple(item for item in search if item != ".") if search else host.search
+    return ResolvConf(
+        nameservers=tuple(servers) or host.nameservers,
+        search=chosen,
+        options=tuple(options) or host.options,
+        other=host.other,
+        invalid=host.invalid if not servers else (),
+    )
+
+
+def for_sandbox(settings: ResolvConf) -> ResolvConf:
+    """Return what a sandbox with the embedded resolver reads: one nameserver, `ndots:0` unless a valid one is there."""
+    options = tuple(item for item in settings.options if not _is_invalid_ndots(item))
+    if not any(item.startswith("ndots:") for item in options):
+        options = (*options, "ndots:0")
+    return ResolvConf(nameservers=(EMBEDDED,), search=settings.search, options=options, other=settings.other)
+
+
+def _is_invalid_ndots(option: str) -> bool:
+    key, _, value = option.partition(":")
+    return key == "ndots" and not value.isdigit()
+
+
+def render(
+    content: ResolvConf, *, source: str, upstreams: Sequence[tuple[str, bool]], overrides: Sequence[str], invalid: Sequence[str]
+) -> str:
+    """Return the file. *upstreams*: (address, whether the host asks it); they and the rest are told in comments (RC-19)."""
+    lines = [f"nameserver {item}" for item in content.nameservers]
+    if content.search:
+        lines.append(f"search {' '.join(content.search)}")
+    if content.options:
+        lines.append(f"options {' '.join(content.options)}")
+    lines += content.other
+    told = " ".join(f"host({address})" if by_host else address for address, by_host in upstreams)
+    trailer = [f"# Based on host file: '{source}' (internal resolver)"]
+    trailer.append(f"# ExtServers: [{told}]" if upstreams else "# NO EXTERNAL NAMESERVERS DEFINED")
+    if invalid:
+        trailer.append(f"# Invalid nameservers: [{' '.join(invalid)}]")
+    trailer.append(f"# Overrides: [{' '.join(overrides)}]")
+    return HEADER + "\n" + "\n".join([*lines, "", *trailer]) + "\n"
