@@ -44,6 +44,9 @@ RESEND = 0.8
 DOWN = 15.0
 """Seconds during which an upstream that gave no answer is asked last."""
 
+PROBE_PAUSE = 1.0
+"""Seconds after a failure during which questions are refused at once, if all upstreams have failed."""
+
 IN_FLIGHT_PER_VIEW = 256
 """Forwarded questions of one sandbox at a time; more get SERVFAIL at once."""
 

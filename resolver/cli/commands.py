@@ -19,6 +19,8 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps and do 
 
 def main(arguments: list[str]) -> int:
     """Run the command of *arguments* and return its exit code: 0, 1 (refused or failed) or 2 (usage)."""
+    # As with Docker, a bare --ipv6 means --ipv6=true, and a value is only taken behind "=".
+    arguments = [f"{item}=true" if item in ("--ipv4", "--ipv6") else item for item in arguments]
     try:
         result = cli.main(args=arguments, prog_name="berth", standalone_mode=False)
     except click.exceptions.Abort:
@@ -117,8 +119,8 @@ def _pairs(values: tuple[str, ...]) -> dict[str, str]:
 @click.option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Gateway of the subnet.")
 @click.option("--aux-address", "auxiliary", multiple=True, metavar="NAME=ADDRESS", help="Address that is never handed out.")
 @click.option("--internal", is_flag=True, help="No traffic to and from other networks and the outside.")
-@click.option("--ipv4/--no-ipv4", default=None, help="IPv4 (on unless --ipv4=false).")
-@click.option("--ipv6/--no-ipv6", default=None, help="IPv6 (off unless --ipv6).")
+@click.option("--ipv4", type=bool, metavar="[=true|false]", help="IPv4 (on unless --ipv4=false).")
+@click.option("--ipv6", type=bool, metavar="[=true|false]", help="IPv6 (off unless --ipv6).")
 @click.option("-o", "--opt", "options", multiple=True, metavar="KEY=VALUE", help="Driver option, by Docker's label or short name.")
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label.")
 @_DRY_RUN

@@ -317,7 +317,7 @@ class _Reader:
         if isinstance(value, list):
             return tuple(Attachment(network=item, mac=shared_mac if i == 0 else None) for i, item in enumerate(self.texts(raw, "networks")))
         networks = self.mapping(value, raw.lines["networks"], f"services.{name}.networks")
-        result = []
+        result: list[Attachment] = []
         for key, item in networks.items():
             where = f"services.{name}.networks.{key}"
             one = self.mapping(item, networks.lines[key], where)
@@ -341,7 +341,7 @@ class _Reader:
         """Return (path, whether it must exist) of each env_file."""
         value = raw.get("env_file")
         items = value if isinstance(value, list) else [] if value is None else [value]
-        result = []
+        result: list[tuple[str, bool]] = []
         for item in items:
             if isinstance(item, Located):
                 result.append((self.text(item, "path"), self.boolean(item, "required") is not False))

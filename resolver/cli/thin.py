@@ -254,5 +254,5 @@ def find_sandbox(name: str) -> dict[str, Any]:
             raise
         if len(matches) > 1:
             raise Refused(f"{name} is ambiguous: it can be {', '.join(item['name'] for item in matches)}") from error
-        return matches[0]
+        found = matches[0]
     return found

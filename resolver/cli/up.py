@@ -76,10 +76,8 @@ def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach
 
 def down(file: str | None, project: str | None) -> int:
     """Remove everything of a project."""
-    if file is None and project is not None:
-        name = project
-    else:
-        name = load_project(file, project, ("*",))[0].name
+    by_name = file is None and project is not None
+    name = project if by_name else load_project(file, project, ("*",))[0].name
     sandboxes = [item for item in call("GET", "/v1/sandboxes", autostart=True) if item["labels"].get(PROJECT) == name]
     networks = [item for item in call("GET", "/v1/networks") if item["labels"].get(PROJECT) == name]
     if not sandboxes and not networks:
@@ -352,9 +350,8 @@ class _Session:
         """Send *number*, or each service's own stop signal, to what still runs."""
         for item in self._running:
             if item.code is None:
-                chosen = number or getattr(signal, "SIG" + item.service.stop_signal.removeprefix("SIG"), signal.SIGTERM)
                 try:
-                    os.kill(item.pid, chosen)
+                    os.kill(item.pid, number or _stop_signal(item.service))
                 except ProcessLookupError:
                     continue
 
@@ -369,6 +366,11 @@ class _Session:
             list(workers.map(remove_sandbox, self._sandboxes))
         for network in self._networks:
             _delete(f"/v1/networks/{network['id']}")
+
+
+def _stop_signal(service: Service) -> signal.Signals:
+    name = "SIG" + service.stop_signal.removeprefix("SIG")
+    return signal.Signals[name] if name in signal.Signals.__members__ else signal.SIGTERM
 
 
 def _link(text: str) -> tuple[str, str]:

@@ -54,19 +54,25 @@ def _is_reply(identity: int, message: bytes) -> bool:
 class Health:
     """What is remembered of one upstream: until when it is asked last, and whether somebody probes it."""
 
-    __slots__ = ("down_until", "failures", "probing")
+    __slots__ = ("down_until", "failures", "last_failure", "probing")
 
     def __init__(self) -> None:
         self.down_until = 0.0
         self.failures = 0
         self.probing = False
+        self.last_failure = -limits.DOWN
 
     def failed(self, now: float) -> None:
         self.failures += 1
+        self.last_failure = now
         self.down_until = now + limits.DOWN
 
     def answered(self) -> None:
         self.down_until = 0.0
+
+    def refuses(self, now: float) -> bool:
+        """Return whether it is too early to try it again: somebody does just now, or did a moment ago."""
+        return self.probing or now - self.last_failure < limits.PROBE_PAUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class Exchange:
 
     def start(self, now: float) -> Action:
         """Return the first action."""
-        if self._probe and any(self._health[item].probing for item in self._waiting):
+        if self._probe and any(self._health[item].refuses(now) for item in self._waiting):
             self.done = True
             return GiveUp("all nameservers failed a moment ago")
         for item in self._waiting if self._probe else ():

@@ -1,0 +1,65 @@
+from ipaddress import ip_address, ip_interface, ip_network
+
+from netcore import gateway
+from netcore.model import Endpoint, Network, Pool
+from netcore.options import parse_bridge_options
+
+
+def network(name, *, internal=False, ipv6=False):
+    return Network(
+        id=name,
+        name=name,
+        driver="bridge",
+        bridge=parse_bridge_options(name, {}, egress_mtu=1500),
+        internal=internal,
+        ipv6=ipv6,
+        pool4=Pool(subnet=ip_network("10.0.0.0/24"), gateway=ip_address("10.0.0.1")),
+        pool6=Pool(subnet=ip_network("fd00::/64"), gateway=ip_address("fd00::1")) if ipv6 else None,
+    )
+
+
+def endpoint(name, *, priority=0, ipv6=False):
+    return Endpoint(
+        origin="api",
+        network_id=name,
+        sandbox_id="s",
+        ifname="eth0",
+        host_ifname=f"veth{name}",
+        mac="02:42:00:00:00:02",
+        ipv4=ip_interface("10.0.0.2/24"),
+        ipv6=ip_interface("fd00::2/64") if ipv6 else None,
+        gateway_priority=priority,
+    )
+
+
+def order(*pairs):
+    networks = {item.id: item for item, _ in pairs}
+    return [item.network_id for item in gateway.ordered([item for _, item in pairs], networks)], networks
+
+
+def test_higher_priority_first_then_not_internal_then_families_then_name():
+    names, _ = order(
+        (network("b"), endpoint("b")),
+        (network("a"), endpoint("a")),
+        (network("c", ipv6=True), endpoint("c", ipv6=True)),
+        (network("d", internal=True), endpoint("d")),
+        (network("e", internal=True), endpoint("e", priority=5)),
+        (network("f"), endpoint("f", priority=-1)),
+    )
+    assert names == ["e", "c", "a", "b", "d", "f"]
+
+
+def test_each_family_has_its_own_gateway_and_internal_gives_none():
+    pairs = [
+        (network("v4"), endpoint("v4", priority=1)),
+        (network("both", ipv6=True), endpoint("both", ipv6=True)),
+        (network("inside", internal=True), endpoint("inside", priority=9)),
+    ]
+    networks = {item.id: item for item, _ in pairs}
+    ipv4, ipv6 = gateway.gateway_endpoints([item for _, item in pairs], networks)
+    assert (ipv4.network_id, ipv6.network_id) == ("v4", "both")
+
+
+def test_only_internal_networks_give_no_external_access():
+    item = network("inside", internal=True)
+    assert not gateway.has_external_access([endpoint("inside")], {"inside": item})

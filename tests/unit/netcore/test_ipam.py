@@ -1,0 +1,129 @@
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netcore import ipam, limits
+from netcore.errors import Conflict, Exhausted, InvalidRequest
+from netcore.model import Pool
+
+
+def pool(subnet, **more):
+    return ipam.AddressPool(Pool(subnet=ip_network(subnet), **more), "net")
+
+
+def test_dynamic_allocation_is_lowest_free_and_skips_network_gateway_and_auxiliary():
+    addresses = pool("10.0.0.0/29", gateway=ip_address("10.0.0.1"), auxiliary=(("router", ip_address("10.0.0.3")),))
+    assert [str(addresses.allocate(0)) for _ in range(4)] == ["10.0.0.2", "10.0.0.4", "10.0.0.5", "10.0.0.6"]
+    with pytest.raises(Exhausted, match="no available IPv4 addresses"):
+        addresses.allocate(0)
+
+
+def test_both_addresses_of_a_31_are_usable():
+    addresses = pool("10.0.0.0/31")
+    assert {str(addresses.allocate(0)) for _ in range(2)} == {"10.0.0.0", "10.0.0.1"}
+
+
+def test_first_and_last_of_a_range_inside_the_subnet_are_usable():
+    addresses = pool("172.28.0.0/16", ip_range=ip_network("172.28.30.0/30"))
+    assert [str(addresses.allocate(0)) for _ in range(4)] == ["172.28.30.0", "172.28.30.1", "172.28.30.2", "172.28.30.3"]
+
+
+def test_released_address_rests_unless_there_is_no_other():
+    addresses = pool("10.0.0.0/29", gateway=ip_address("10.0.0.1"))
+    first = addresses.allocate(0)
+    addresses.release(first, 10)
+    assert str(addresses.allocate(11)) == "10.0.0.3"
+    assert addresses.allocate(10 + limits.ADDRESS_QUARANTINE) == first
+    for _ in range(3):
+        addresses.allocate(50)
+    last = IPv4Address("10.0.0.6")
+    addresses.release(last, 50)
+    assert addresses.allocate(51) == last
+
+
+def test_release_twice_is_no_error_and_gives_the_address_once():
+    addresses = pool("10.0.0.0/30")
+    first = addresses.allocate(0)
+    addresses.release(first, 0)
+    addresses.release(first, 0)
+    got = [addresses.allocate(100), addresses.allocate(100)]
+    assert len(set(got)) == 2
+
+
+def test_address_given_back_is_free_at_once():
+    addresses = pool("10.0.0.0/24")
+    first = addresses.allocate(0)
+    addresses.give_back(first)
+    assert addresses.allocate(0) == first
+
+
+def test_chosen_address_outside_range_is_allowed_outside_subnet_is_not():
+    addresses = pool("10.0.0.0/24", ip_range=ip_network("10.0.0.128/25"))
+    addresses.reserve(ip_address("10.0.0.5"), field="ip")
+    with pytest.raises(Conflict, match="already in use"):
+        addresses.reserve(ip_address("10.0.0.5"), field="ip")
+    with pytest.raises(InvalidRequest, match=r"no configured subnet contains IP address 10\.1\.0\.1"):
+        addresses.reserve(ip_address("10.1.0.1"), field="ip")
+    with pytest.raises(InvalidRequest, match="broadcast"):
+        addresses.reserve(ip_address("10.0.0.255"), field="ip")
+
+
+def test_ipv6_router_anycast_address_is_never_handed_out():
+    assert pool("fd00::/64").allocate(0) == IPv6Address("fd00::1")
+
+
+@given(st.lists(st.sampled_from(["allocate", "release"]), max_size=60), st.integers(26, 30))
+def test_no_address_is_held_twice(actions, length):
+    addresses = pool(f"10.0.0.0/{length}")
+    held, now = [], 0.0
+    for action in actions:
+        now += 7
+        if action == "allocate":
+            try:
+                got = addresses.allocate(now)
+            except Exhausted:
+                assert len(held) == 2 ** (32 - length) - 2
+                continue
+            assert got not in held
+            assert got in ip_network(f"10.0.0.0/{length}")
+            held.append(got)
+        elif held:
+            addresses.release(held.pop(0), now)
+
+
+def test_subnet_is_first_that_overlaps_nothing():
+    taken = [ip_network("172.17.0.0/16"), ip_network("172.18.5.0/24")]
+    assert ipam.choose_subnet(ipam.DEFAULT_POOLS4, taken) == ip_network("172.19.0.0/16")
+
+
+def test_all_pools_used_up_is_said():
+    with pytest.raises(Exhausted, match="fully subnetted"):
+        ipam.choose_subnet([(ip_network("10.0.0.0/24"), 25)], [ip_network("10.0.0.0/8")])
+
+
+def test_any_pool_of_a_size():
+    assert ipam.choose_subnet([(ip_network("10.0.0.0/16"), 24)], [], prefix_length=20) == ip_network("10.0.0.0/20")
+    with pytest.raises(InvalidRequest):
+        ipam.choose_subnet([(ip_network("10.0.0.0/16"), 24)], [], prefix_length=8)
+
+
+def test_host_bits_are_refused_with_the_right_subnet():
+    with pytest.raises(InvalidRequest, match=r"it should be 10\.0\.0\.0/8"):
+        ipam.parse_subnet("subnet", "10.10.10.0/8")
+
+
+def test_every_problem_of_a_pool_is_named():
+    problems = ipam.validate_pool(
+        ip_network("10.0.0.0/24"), ip_network("10.0.0.0/16"), ip_address("10.1.0.1"), [("x", ip_address("11.0.0.1"))]
+    )
+    assert len(problems) == 3
+    assert "bigger than its parent" in problems[0]
+
+
+def test_ula_pool_is_stable_and_a_48_of_64s():
+    block, size = ipam.ula_pool("host")
+    assert (block, size) == ipam.ula_pool("host")
+    assert str(block).startswith("fd")
+    assert (block.prefixlen, size) == (48, 64)

@@ -1,0 +1,106 @@
+from ipaddress import ip_address
+
+import pytest
+
+from netcore import ports
+from netcore.errors import Conflict, InvalidRequest
+from netcore.model import PortMapping
+
+
+def allocate(*texts, taken=(), families=(4, 6), is_free=lambda *_: True, binding=(), start=0):
+    return ports.allocate_ports(
+        [ports.parse_port(text) for text in texts],
+        families=families,
+        default_binding=[ip_address(item) for item in binding],
+        taken=taken,
+        is_free=is_free,
+        ephemeral=(32768, 60999),
+        start=start,
+    )
+
+
+def shown(mappings):
+    return [(m.family, str(m.host_address or "*"), m.host_port, m.sandbox_port, m.protocol) for m in mappings]
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "first", "last", "sandbox", "protocol"),
+    [
+        ("80", None, 0, 0, 80, "tcp"),
+        ("8080:80", None, 8080, 8080, 80, "tcp"),
+        ("127.0.0.1:8080:80/UDP", "127.0.0.1", 8080, 8080, 80, "udp"),
+        ("127.0.0.1::80", "127.0.0.1", 0, 0, 80, "tcp"),
+        ("[fd00::1]:8080:80", "fd00::1", 8080, 8080, 80, "tcp"),
+        ("8000-8010:80", None, 8000, 8010, 80, "tcp"),
+    ],
+)
+def test_port_forms(text, host, first, last, sandbox, protocol):
+    request = ports.parse_port(text)
+    assert (str(request.host_address) if request.host_address else None) == host
+    assert (request.host_first, request.host_last, request.sandbox_first, request.protocol) == (first, last, sandbox, protocol)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "80/icmp", "localhost:80:80", "::1:80:80", "8000-8001:80-82", "70000", "90-80", "a:b", "1:2:3:4", "[::1]80"]
+)
+def test_bad_ports_are_refused_by_name(text):
+    with pytest.raises(InvalidRequest, match="publish"):
+        ports.parse_port(text)
+
+
+def test_no_host_address_means_both_families_and_the_same_port():
+    made = shown(allocate("80"))
+    assert [item[0] for item in made] == [4, 6]
+    assert made[0][2] == made[1][2] == 32768
+
+
+def test_default_binding_limits_the_families():
+    assert shown(allocate("8080:80", binding=["127.0.0.1"])) == [(4, "127.0.0.1", 8080, 80, "tcp")]
+
+
+def test_unspecified_address_means_its_family_only():
+    assert shown(allocate("0.0.0.0:8080:80")) == [(4, "*", 8080, 80, "tcp")]
+
+
+def test_range_is_mapped_pairwise():
+    assert [item[2:4] for item in shown(allocate("8000-8002:80-82", families=(4,)))] == [(8000, 80), (8001, 81), (8002, 82)]
+
+
+def test_exact_port_is_served_before_a_range():
+    made = shown(allocate("8000-8001:80", "8000:81", families=(4,)))
+    assert [item[2:4] for item in made] == [(8001, 80), (8000, 81)]
+
+
+def held(address, port, protocol="tcp", family=4):
+    mapping = PortMapping(
+        family=family, protocol=protocol, host_address=ip_address(address) if address else None, host_port=port, sandbox_port=1
+    )
+    return [("web", mapping)]
+
+
+def test_unspecific_binding_conflicts_with_a_specific_one_and_names_the_holder():
+    with pytest.raises(Conflict, match="port is already allocated by web"):
+        allocate("8080:80", taken=held("10.0.0.1", 8080))
+    with pytest.raises(Conflict):
+        allocate("10.0.0.1:8080:80", taken=held(None, 8080))
+
+
+def test_different_addresses_and_protocols_do_not_conflict():
+    allocate("10.0.0.2:8080:80", taken=held("10.0.0.1", 8080))
+    allocate("8080:80/udp", taken=held(None, 8080))
+
+
+def test_port_held_by_the_host_is_refused():
+    with pytest.raises(Conflict, match="by a program of the host"):
+        allocate("8080:80", is_free=lambda *_: False)
+
+
+def test_ephemeral_search_goes_on_behind_the_last_one_and_wraps():
+    busy = {60998, 60999}
+    made = allocate("80", families=(4,), start=60998, is_free=lambda _f, _p, _a, port: port not in busy)
+    assert made[0].host_port == 32768
+
+
+def test_ipv6_loopback_is_refused_with_a_way_out():
+    with pytest.raises(InvalidRequest, match=r"publish on 127\.0\.0\.1"):
+        allocate("[::1]:80:80")
