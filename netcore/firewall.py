@@ -18,6 +18,9 @@ from netcore.objects import Element
 MARK = 0x1000_0000
 """Bit set on packets that our forward chain lets pass."""
 
+_HAIRPIN = 0x2000_0000
+"""Bit set on packets that go back to the network they came from, by a published port."""
+
 INET = "inet"
 BRIDGE = "bridge"
 
@@ -61,6 +64,8 @@ _CHAINS = {
   chain forward {
     type filter hook forward priority -10; policy accept;
     iifname != @bridges oifname != @bridges accept
+    # Noted here, because behind a bridge with bridge-nf-call-iptables postrouting knows no input link.
+    iifname . oifname @same ct status dnat meta mark set meta mark or %(hairpin)s
     iifname . oifname @icc goto pass
     iifname @internal drop
     oifname @internal drop
@@ -96,7 +101,7 @@ _CHAINS = {
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     # A sandbox that asks a published port of its own network must get the answer back through the host.
-    iifname . oifname @same ct status dnat masquerade
+    meta mark and %(hairpin)s == %(hairpin)s masquerade
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
     iifname . oifname @same accept
     iifname != @bridges accept
@@ -126,7 +131,7 @@ def render_skeleton() -> str:
     for family, chains in _CHAINS.items():
         parts.append(f"table {family} berth {{\n}}\ndelete table {family} berth\ntable {family} berth {{")
         parts += [_declare(name, types) for (table, name), types in SETS.items() if table == family]
-        parts.append(chains.strip("\n").replace("%(mark)s", f"{MARK:#x}"))
+        parts.append(chains.strip("\n").replace("%(mark)s", f"{MARK:#x}").replace("%(hairpin)s", f"{_HAIRPIN:#x}"))
         parts.append("}")
     return "\n".join(parts) + "\n"
 

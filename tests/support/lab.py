@@ -1,0 +1,216 @@
+"""A lab: a network and mount namespace that plays the host, one more that plays the outside, a daemon in between.
+
+Nothing of the real host is touched: /run and /var/lib are fresh file systems, links live in the lab's namespaces, and
+traffic goes to addresses inside them only. Without root the lab is built in a user namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HOST_ADDRESS, OUTSIDE_ADDRESS = "10.9.0.2", "10.9.0.1"
+HOST_ADDRESS6, OUTSIDE_ADDRESS6 = "fd09::2", "fd09::1"
+
+_SETUP = f"""
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/lib
+mount -t tmpfs tmpfs /mnt
+mount -o remount,rw /proc/sys 2>/dev/null || true
+mkdir -p /run/netns /mnt/work
+cp -a /etc /mnt/etc
+rm -f /mnt/etc/resolv.conf
+printf 'nameserver {OUTSIDE_ADDRESS}\\n' > /mnt/etc/resolv.conf
+printf '127.0.0.1 localhost\\n10.1.2.3 only-on-the-host\\n' > /mnt/etc/hosts
+mount --bind /mnt/etc /etc
+ip link set lo up
+ip netns add outside
+ip link add up0 type veth peer name up1 netns outside
+ip link set up0 up
+ip -n outside link set lo up
+ip -n outside link set up1 up
+ip addr add {HOST_ADDRESS}/24 dev up0
+ip -6 addr add {HOST_ADDRESS6}/64 dev up0 nodad
+ip -n outside addr add {OUTSIDE_ADDRESS}/24 dev up1
+ip -n outside -6 addr add {OUTSIDE_ADDRESS6}/64 dev up1 nodad
+ip route add default via {OUTSIDE_ADDRESS}
+ip -6 route add default via {OUTSIDE_ADDRESS6}
+echo ready
+exec sleep infinity
+"""
+
+
+def why_no_lab() -> str:
+    """Return why no lab can be built here, "" if one can."""
+    for program in ("unshare", "nsenter", "ip", "nft"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    done = subprocess.run([*_unshare(), "true"], capture_output=True, text=True, check=False)
+    return done.stderr.strip()
+
+
+def _unshare() -> list[str]:
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *user, "--net", "--mount"]
+
+
+class Failed(AssertionError):
+    """A command in the lab failed."""
+
+
+class Lab:
+    """One lab. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self._shell = subprocess.Popen(
+            [*_unshare(), "sh", "-c", _SETUP], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        assert self._shell.stdout is not None
+        line = self._shell.stdout.readline()
+        assert line.strip() == "ready", line + self._shell.stdout.read()
+        self.pid = self._shell.pid
+        self.started: list[subprocess.Popen[str]] = []
+        self.daemon: subprocess.Popen[str] | None = None
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin",
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        }
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the daemon, everything started, and the lab itself."""
+        for process in reversed(self.started):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+        for pid in self._members():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        self._shell.wait()
+        assert self._shell.stdout is not None
+        self._shell.stdout.close()
+
+    def _members(self) -> list[int]:
+        """Return every process whose mount namespace came from the lab's: those in its namespaces, by its /run."""
+        wanted = os.stat(f"/proc/{self.pid}/root/run").st_dev
+        pids = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError):
+                    if os.stat(f"/proc/{entry}/root/run").st_dev == wanted:
+                        pids.append(int(entry))
+        return pids
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    def _prefix(self, where: str) -> list[str]:
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        enter = ["nsenter", "--target", str(self.pid), *user, "--net", "--mount"]
+        return enter if where == "host" else [*enter, "ip", "netns", "exec", where]
+
+    def run(self, *command: str, where: str = "host", check: bool = True, timeout: float = 30, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run *command* in the lab and return what it did; *where*: "host", or a netns like "outside"."""
+        done = subprocess.run(
+            [*self._prefix(where), *command], capture_output=True, text=True, check=False, timeout=timeout,
+            input=stdin, env=self.environment, cwd="/",
+        )  # fmt: skip
+        if check and done.returncode:
+            raise Failed(f"{' '.join(command)} → {done.returncode}\n{done.stdout}{done.stderr}\n{self.log()}")
+        return done
+
+    def out(self, *command: str, **more) -> str:
+        """Return the standard output of *command*, stripped."""
+        return self.run(*command, **more).stdout.strip()
+
+    def shell(self, script: str, **more) -> str:
+        """Return the standard output of a shell script."""
+        return self.out("sh", "-c", script, **more)
+
+    def start(self, *command: str, where: str = "host") -> subprocess.Popen[str]:
+        """Start *command* and go on; it is ended with the lab."""
+        process = subprocess.Popen(
+            [*self._prefix(where), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env=self.environment, start_new_session=True, cwd="/",
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the lab."""
+        self.run("sh", "-c", f"cat > '{path}'", stdin=text)
+
+    # --- berth --------------------------------------------------------------------------------------------------
+
+    def berth(self, *arguments: str, **more) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "resolver", *arguments, **more)
+
+    def start_daemon(self, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
+        """Start a daemon, its log at /run/daemon.log."""
+        command = f"exec {sys.executable} -m resolver daemon {' '.join(arguments)} >> /run/daemon.log 2>&1"
+        self.daemon = self.start("sh", "-c", command)
+        if wait:
+            self.wait_for(lambda: self.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and self.is_ready())
+        return self.daemon
+
+    def is_ready(self) -> bool:
+        command = ("curl", "-s", "-f", "--unix-socket", "/run/berth/berth.sock", "http://berth/readyz")
+        return self.run(*command, check=False).returncode == 0
+
+    def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the daemon; sandboxes stay."""
+        assert self.daemon is not None
+        # nsenter executes the daemon in its place, so its pid is the daemon's.
+        self.daemon.send_signal(number)
+        self.daemon.wait(10)
+
+    def api(self, method: str, path: str, body=None) -> tuple[int, object]:
+        """Return (status, decoded body) of one request to the admin API."""
+        data = [] if body is None else ["-d", json.dumps(body)]
+        text = self.out("curl", "-s", "-w", "\n%{http_code}", "-X", method, *data, "--unix-socket", "/run/berth/berth.sock", f"http://berth{path}")
+        content, _, status = text.rpartition("\n")
+        return int(status), json.loads(content) if content.startswith(("{", "[")) else content
+
+    def inspect(self, name: str) -> dict:
+        return json.loads(self.berth("inspect", name).stdout)[0]
+
+    def in_sandbox(self, name: str, *command: str, **more) -> str:
+        """Return the output of a command inside a sandbox."""
+        return self.berth("exec", name, *command, **more).stdout.strip()
+
+    def log(self) -> str:
+        return subprocess.run(
+            [*self._prefix("host"), "cat", "/run/daemon.log"], capture_output=True, text=True, check=False
+        ).stdout[-4000:]
+
+    def wait_for(self, condition, timeout: float = 10.0) -> None:
+        """Wait until *condition* holds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"waited {timeout} s in vain\n{self.log()}"
+            time.sleep(0.02)
+
+    def kernel_state(self) -> str:
+        """Return links, addresses, routes, neighbours, rules and namespaces of the lab's host, without what counts."""
+        return self.shell(
+            "ip -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//' | sort; ip -o addr show | awk '{print $2,$4}' | sort;"
+            "ip route show table all | sort; ip neigh show nud permanent | sort; ls /run/netns /run/berth/sandboxes | sort;"
+            "nft -s list table inet berth; nft -s list table bridge berth; ss -Hlntu | awk '{print $1,$5}' | sort"
+        )

@@ -1,0 +1,72 @@
+"""A scripted name server: `python upstream.py ADDRESS [BEHAVIOUR]`. Answers below example.test; says on standard output what it saw.
+
+Behaviours: `ok` (default), `silent`, `refused`, `servfail`, `spoof` (wrong question first), `big` (truncates over UDP).
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+
+
+def answer(octets: bytes, behaviour: str, *, tcp: bool) -> list[bytes]:
+    query = dns.message.from_wire(octets)
+    question = query.question[0]
+    print(f"{'tcp' if tcp else 'udp'} {question.name} {question.rdtype.name}", flush=True)
+    response = dns.message.make_response(query, recursion_available=True)
+    name = question.name.to_text().lower()
+    if behaviour in ("refused", "servfail"):
+        response.set_rcode(dns.rcode.from_text(behaviour.upper()))
+    elif not name.endswith("example.test."):
+        response.set_rcode(dns.rcode.NXDOMAIN)
+    elif name.startswith("big.") and question.rdtype.name == "TXT":
+        if not tcp and (behaviour == "big" or query.payload < 4096):
+            response.flags |= dns.flags.TC
+        else:
+            response.answer.append(dns.rrset.from_text(question.name, 60, "IN", "TXT", *(f'"{"x" * 250}{i}"' for i in range(12))))
+    elif question.rdtype.name == "A":
+        response.answer.append(dns.rrset.from_text(question.name, 60, "IN", "A", "192.0.2.80"))
+    wire = response.to_wire(max_size=65535)
+    if behaviour == "spoof":
+        wrong = dns.message.make_response(dns.message.make_query("evil.example.test", "A", id=query.id))
+        wrong.answer.append(dns.rrset.from_text("evil.example.test.", 60, "IN", "A", "192.0.2.66"))
+        return [wrong.to_wire(), wire]
+    return [wire]
+
+
+def serve_tcp(listener: socket.socket, behaviour: str) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            size = int.from_bytes(connection.recv(2), "big")
+            for wire in answer(connection.recv(size), behaviour, tcp=True)[-1:]:
+                connection.sendall(len(wire).to_bytes(2, "big") + wire)
+
+
+def main() -> None:
+    address, behaviour = sys.argv[1], (sys.argv[2:] or ["ok"])[0]
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    udp.bind((address, 53))
+    tcp = socket.socket(family)
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    tcp.bind((address, 53))
+    tcp.listen()
+    threading.Thread(target=serve_tcp, args=(tcp, behaviour), daemon=True).start()
+    print("listening", flush=True)
+    while True:
+        octets, peer = udp.recvfrom(65535)
+        if behaviour != "silent":
+            for wire in answer(octets, behaviour, tcp=False):
+                udp.sendto(wire, peer)
+        else:
+            print("ignored", flush=True)
+
+
+main()
