@@ -126,9 +126,8 @@ def describe(item: KernelObject) -> str:
         case Bridge():
             return f"link {item.name} type bridge address {item.mac} mtu {item.mtu}"
         case Veth():
-            isolated = " isolated" if item.isolated else ""
             return (
-                f"link {item.host_ifname} type veth master {item.bridge}{isolated} mtu {item.mtu}"
+                f"link {item.host_ifname} type veth master {item.bridge} mtu {item.mtu}"
                 f" peer {item.ifname} address {item.mac} in {item.netns[:12]}"
             )
         case Sysctl():

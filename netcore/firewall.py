@@ -45,6 +45,7 @@ SETS: dict[tuple[str, str], tuple[str, ...]] = {
     (INET, "dnat4_any"): ("inet_proto", "inet_service", ":", "ipv4_addr", "inet_service"),
     (INET, "dnat6_any"): ("inet_proto", "inet_service", ":", "ipv6_addr", "inet_service"),
     (BRIDGE, "ports"): ("ifname",),
+    (BRIDGE, "noicc"): ("ifname",),
     (BRIDGE, "source4"): ("ifname", "ether_addr", "ipv4_addr"),
     (BRIDGE, "source6"): ("ifname", "ether_addr", "ipv6_addr"),
     (BRIDGE, "target6"): ("ifname", "ether_addr", "payload128"),
@@ -121,6 +122,13 @@ _CHAINS = {
     iifname . ether saddr . ip6 saddr @source6 accept
     drop
   }
+  chain forward {
+    type filter hook forward priority 10; policy accept;
+    iifname != @noicc accept
+    # A published port of its own network: with bridge-nf-call-iptables translated frames are bridged, not routed.
+    meta mark and %(hairpin)s == %(hairpin)s accept
+    drop
+  }
 """,
 }
 
@@ -180,10 +188,13 @@ def _family_elements(bridge: str, options: BridgeOptions, family: int) -> Iterab
         yield Element(table=INET, set=f"masquerade{family}", fields=(bridge,))
 
 
-def endpoint_elements(endpoint: Endpoint) -> Iterable[Element]:
-    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND."""
+def endpoint_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
+    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; and keeps it apart."""
     port, mac = endpoint.host_ifname, endpoint.mac
     yield Element(table=BRIDGE, set="ports", fields=(port,))
+    if not network.bridge.icc:
+        # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).
+        yield Element(table=BRIDGE, set="noicc", fields=(port,))
     if endpoint.ipv4 is not None:
         # 0.0.0.0 is the sender of an ARP probe (RFC 5227 section 2.1.1).
         for address in (endpoint.ipv4.ip, IPv4Address(0)):

@@ -58,7 +58,6 @@ class Veth:
     mac: str
     mtu: int
     bridge: str
-    isolated: bool
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -125,7 +125,6 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts) -> tupl
             mac=endpoint.mac,
             mtu=options.mtu,
             bridge=options.bridge_name,
-            isolated=not options.icc,
         ),
         LinkUp(netns=netns, ifname=ifname),
         # With several networks a strict check would drop what arrives over the one that is not the default route.
@@ -156,7 +155,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts) -> tupl
             )
         )
     if facts.firewall:
-        result += firewall.endpoint_elements(endpoint)
+        result += firewall.endpoint_elements(network, endpoint)
         result += _published(network, endpoint)
     return tuple(result)
 

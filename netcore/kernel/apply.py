@@ -329,13 +329,7 @@ def _make_veth(doors: _Doors, netlink: NetlinkSocket, item: Veth) -> None:
                 peer_netns=peer,
             )
         ]
-        if item.isolated:
-            requests.append(rtnl.set_port(item.host_ifname, isolated=1))
-        try:
-            _first_error(netlink, requests)
-        except KernelError:
-            netlink.run([rtnl.delete_link(item.host_ifname)])
-            raise
+        _first_error(netlink, requests)
 
 
 def _first_error(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:

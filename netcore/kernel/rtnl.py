@@ -84,7 +84,7 @@ def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_
 
 
 def set_port(host_ifname: str, **flags: int) -> Request:
-    """Set flags of a bridge port: `isolated`, `mode` (hairpin)."""
+    """Set flags of a bridge port: `mode` is hairpin."""
     data = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
     info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_LINKINFO", info)]

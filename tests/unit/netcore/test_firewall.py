@@ -35,7 +35,7 @@ def test_every_set_is_declared_and_every_element_fits_one():
     for table, name in firewall.SETS:
         assert f" {name} {{" in text
         assert table in ("inet", "bridge")
-    for item in (*firewall.network_elements(network()), *firewall.endpoint_elements(ENDPOINT), *firewall.port_elements(network(), ENDPOINT)):
+    for item in (*firewall.network_elements(network()), *firewall.endpoint_elements(network(), ENDPOINT), *firewall.port_elements(network(), ENDPOINT)):
         types = firewall.SETS[item.table, item.set]
         at = types.index(":") if ":" in types else len(types)
         encode_fields(types[:at], item.fields)
@@ -52,6 +52,8 @@ def test_key_octets_are_padded_to_four():
 def test_icc_off_takes_the_accept_away():
     assert "icc" in sets(firewall.network_elements(network()))
     assert "icc" not in sets(firewall.network_elements(network(icc="false")))
+    assert "noicc" in sets(firewall.endpoint_elements(network(icc="false"), ENDPOINT))
+    assert "noicc" not in sets(firewall.endpoint_elements(network(), ENDPOINT))
 
 
 def test_internal_network_has_no_masquerade():
@@ -73,5 +75,5 @@ def test_link_local_address_is_the_kernels():
 
 
 def test_probe_senders_are_bound_to_the_port_too():
-    senders = {item.fields[2] for item in firewall.endpoint_elements(ENDPOINT) if item.set in ("source4", "source6")}
+    senders = {item.fields[2] for item in firewall.endpoint_elements(network(), ENDPOINT) if item.set in ("source4", "source6")}
     assert {ip_address("0.0.0.0"), ip_address("::"), ip_address("10.0.0.2"), ip_address("fd00::2")} <= senders
