@@ -65,7 +65,7 @@ class Records:
         await self._commit({f"sandbox/{sandbox.id}": encode(record)})
 
     async def put_endpoints(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, pending: bool = False) -> None:
-        before = self._finished.get(sandbox.id, ())
+        before = self._finished.get(sandbox.id, ()) if pending else ()
         record = EndpointsRecord(endpoints=tuple(endpoints), pending=pending, before=before)
         if not pending:
             self._finished[sandbox.id] = tuple(endpoints)

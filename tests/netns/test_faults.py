@@ -1,0 +1,26 @@
+"""Every step fails in turn; the kernel, the store and the names are as before."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab() as made:
+        yield made
+
+
+@pytest.mark.timeout(180)
+def test_every_failing_step_is_undone_completely(lab):
+    program = Path(__file__).parents[1] / "support" / "fail_every_step.py"
+    done = json.loads(lab.out(sys.executable, str(program), timeout=170))
+    assert done["failures"] == []
+    # Not vacuous: each operation has this many steps and each failed once.
+    assert done["tried"]["network"] >= 10
+    assert done["tried"]["connect"] >= 15
+    assert done["tried"]["sandbox"] >= 30

@@ -1,0 +1,158 @@
+"""Run inside a lab: make every step of a create, connect, disconnect and sandbox create fail in turn; print JSON of what differed.
+
+The executor is wrapped from outside; the product has no hook for this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from netcore.controller import Controller, Settings
+from netcore.errors import KernelError, NetcoreError
+from netcore.ipam import ula_pool
+from netcore.kernel import apply as executor_module
+from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
+from netcore.records import Records
+from netcore.recovery import restore
+from netcore.store.sqlite import open_store
+
+# Without what the kernel derives from carriers, and what it does later by itself.
+STATE = """
+ip -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//' | sort; ip -o addr show | awk '{print $2,$4}' | sort
+ip route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort; ip neigh show nud permanent | sort; ls /run/netns | sort
+nft -s list table inet berth; nft -s list table bridge berth; ss -Hlntu | awk '{print $1,$5}' | sort
+for n in $(ls /run/netns); do ip -n $n -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//'; ip -n $n -o addr | awk '{print $2,$4}'; ip -n $n route | sed 's/ linkdown//'; done
+"""
+
+
+class Directory:
+    """Remembers what was published."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str]] = {}
+
+    async def open(self, sandbox) -> None:
+        self.names[sandbox.id] = []
+
+    async def close(self, sandbox) -> None:
+        self.names.pop(sandbox.id, None)
+
+    def update(self, sandbox, endpoints, networks) -> None:
+        self.names[sandbox.id] = [item.network_id for item in endpoints]
+
+    async def network_up(self, network) -> None: ...
+
+    async def network_down(self, network) -> None: ...
+
+
+class Breaker:
+    """Lets the *n*-th step of the next `apply` fail, after it was carried out or before."""
+
+    def __init__(self) -> None:
+        self.at = -1
+        self.count = 0
+        original = executor_module.Executor._run
+        breaker = self
+
+        def run(executor, doors, lane):
+            for step in lane:
+                if breaker.at >= 0:
+                    breaker.count += 1
+                    if breaker.count - 1 == breaker.at:
+                        breaker.at = -1
+                        yield step, KernelError("test", step.describe(), errno.ENOSPC)
+                        return
+                yield from original(executor, doors, [step])
+
+        executor_module.Executor._run = run
+
+    def arm(self, at: int) -> None:
+        self.at, self.count = at, 0
+
+
+def kernel_state() -> str:
+    return subprocess.run(["sh", "-c", STATE], capture_output=True, text=True, check=False).stdout
+
+
+async def store_state(store) -> dict[str, bytes]:
+    return {key: item.value for key, item in (await store.load()).items.items() if not key.startswith("rest/")}
+
+
+async def main() -> None:
+    store = await open_store("/var/lib/berth-test")
+    directory = Directory()
+    settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
+    Path(settings.run_directory).mkdir()
+    controller = Controller(settings, Records(store, "boot"), directory, reserved=lambda: (), clock=lambda: 1000.0)
+    await restore(controller, Records(store, "boot"), 1000.0)
+    a, _ = await controller.create_network(NetworkRequest(name="a", ipv6=True))
+    b, _ = await controller.create_network(NetworkRequest(name="b"))
+    sandbox, _ = await controller.create_sandbox(
+        SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",))
+    )
+    breaker = Breaker()
+    failures, tried = [], {}
+
+    async def world():
+        hosts = Path(controller.files_of(sandbox), "hosts").read_text()
+        pools = {key: pool.in_use() for key, pool in controller._pools.items()}
+        return kernel_state(), await store_state(store), {k: list(v) for k, v in directory.names.items()}, hosts, str(sorted(pools.items()))
+
+    async def sweep(name, operation) -> None:
+        for number in range(200):
+            before = await world()
+            breaker.arm(number)
+            try:
+                await operation()
+            except NetcoreError as error:
+                assert "ENOSPC" in str(error), error
+            else:
+                tried[name] = number
+                breaker.at = -1
+                return
+            after = await world()
+            for _ in range(20):
+                if after != before:
+                    await asyncio.sleep(0.05)
+                    after = await world()
+            for i, (x, y) in enumerate(zip(before, after, strict=True)):
+                if x != y:
+                    difference = "\n".join(set(str(x).splitlines()) ^ set(str(y).splitlines()))[:600]
+                    failures.append(f"{name} step {number} part {i}: {difference}")
+
+    await sweep("network", lambda: controller.create_network(NetworkRequest(name="c", ipv6=True)))
+    await sweep("connect", lambda: controller.connect("s", EndpointRequest(network="b", gateway_priority=5)))
+    await sweep(
+        "sandbox",
+        lambda: controller.create_sandbox(
+            SandboxRequest(name="t", networks=(EndpointRequest(network="a"), EndpointRequest(network="b")), publish=("9090:90/udp",))
+        ),
+    )
+    # Teardown never stops: with any step failing, the sandbox and its names are gone, and the failure is reported.
+    for number in range(3):
+        breaker.arm(number)
+        with contextlib.suppress(NetcoreError):
+            await controller.disconnect("s", "b")
+        if len(controller.endpoints[sandbox.id]) != 1:
+            failures.append(f"disconnect with failing step {number} left the endpoint")
+        breaker.at = -1
+        await controller.connect("s", EndpointRequest(network="b"))
+    for name in ("s", "t"):
+        await controller.remove_sandbox(name)
+    for name in ("a", "b", "c"):
+        await controller.remove_network(name)
+    left = await store_state(store)
+    if left or controller._ports._held or directory.names:
+        failures.append(f"left behind: {list(left)} {controller._ports._held} {directory.names}")
+    json.dump({"failures": failures, "tried": tried}, sys.stdout)
+    await controller.close()
+    await store.close()
+
+
+asyncio.run(main())
