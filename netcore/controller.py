@@ -7,6 +7,7 @@ Names are published last and withdrawn first. Kernel work runs on worker threads
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from typing import Protocol, TypeVar
 from netcore import gateway, hostsfile, ipam, limits, names, planning, ports
 from netcore.diff import Step, diff
 from netcore.drivers import bridge
-from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, NotFound, TeardownFailed
+from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, NotFound, TeardownFailed, Unavailable
 from netcore.hostports import HostPorts
 from netcore.kernel import files, host, netns, process, rtnl, sysctl
 from netcore.kernel.apply import Executor
@@ -121,6 +122,10 @@ class Controller:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])
+            raise
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
             raise
 
     def _later(self, delay: float, body: Callable[[], None]) -> None:

@@ -89,7 +89,7 @@ def _same_pid_namespace_again() -> None:
 def _write_leader(sandbox: dict[str, Any], pid: int) -> None:
     """Note the init's pid for `berth exec`."""
     with open(f"{sandbox['directory']}/leader", "w") as file:
-        file.write(str(pid))
+        file.write(f"{pid}\n")
 
 
 def _init(

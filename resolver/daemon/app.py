@@ -195,6 +195,7 @@ async def _serve(config: DaemonConfig, admin: Admin, stack: AsyncExitStack) -> N
     runner = web.AppRunner(admin.application(), shutdown_timeout=2.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    stack.callback(path.unlink, missing_ok=True)
     old = os.umask(0o117)
     try:
         await web.UnixSite(runner, str(path)).start()

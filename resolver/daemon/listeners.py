@@ -43,6 +43,8 @@ def open_in_sandbox(netns_path: str, *, replace: bool) -> tuple[SocketPair, str]
             nft.apply_text(redirect.render(*ports, replace=replace))
         except NetcoreError as error:
             pair.close()
+            if isinstance(error, Unavailable) and error.capability != "nftables":
+                raise
             return _bind(socket.AF_INET, EMBEDDED, 53, ""), f"port 53 of the sandbox is taken by the resolver: {error}"
         return pair, ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from typing import Any
 
 import msgspec
@@ -255,22 +257,28 @@ OPERATIONS: tuple[tuple[str, str, str, type | None, Any, str], ...] = (
 
 def openapi(version: str) -> dict[str, Any]:
     """Return the OpenAPI document of the admin API."""
-    types = [item for _, _, _, body, response, _ in OPERATIONS for item in (body, response) if item is not None]
-    schemas, components = msgspec.json.schema_components([*types, ErrorView], ref_template="#/components/schemas/{name}")
-    by_type = dict(zip(map(str, types), schemas, strict=False))
+    kinds: list[Any] = [ErrorView]
+    for _, _, _, body, response, _ in OPERATIONS:
+        kinds += [item for item in (body, *_alternatives(response)) if item is not None and item not in kinds]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+
+    def schema_of(kind: Any) -> dict[str, Any]:
+        found = [schemas[kinds.index(item)] for item in _alternatives(kind)]
+        return found[0] if len(found) == 1 else {"anyOf": found}
+
     paths: dict[str, Any] = {}
     for method, path, status, body, response, summary in OPERATIONS:
         operation: dict[str, Any] = {
             "summary": summary,
             "responses": {
-                status: {"description": "done", "content": {"application/json": {"schema": by_type[str(response)]}}},
-                "default": {"description": "refused or failed", "content": {"application/json": {"schema": schemas[-1]}}},
+                status: {"description": "done", "content": {"application/json": {"schema": schema_of(response)}}},
+                "default": {"description": "refused or failed", "content": {"application/json": {"schema": schema_of(ErrorView)}}},
             },
         }
         names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
         operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
         if body is not None:
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": by_type[str(body)]}}}
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema_of(body)}}}
         paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.0",
@@ -278,3 +286,8 @@ def openapi(version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": components},
     }
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a union of response types; a dry run answers with another shape."""
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)

@@ -208,9 +208,14 @@ class Lab:
             time.sleep(0.02)
 
     def kernel_state(self) -> str:
-        """Return links, addresses, routes, neighbours, rules and namespaces of the lab's host, without what counts."""
+        """Return links, addresses, routes, neighbours, rules, namespaces and sockets of the lab's host.
+
+        Without indexes, and without what the kernel derives from carriers or does later by itself.
+        """
         return self.shell(
-            "ip -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//' | sort; ip -o addr show | awk '{print $2,$4}' | sort;"
-            "ip route show table all | sort; ip neigh show nud permanent | sort; ls /run/netns /run/berth/sandboxes | sort;"
-            "nft -s list table inet berth; nft -s list table bridge berth; ss -Hlntu | awk '{print $1,$5}' | sort"
+            "ip -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//' | sort;"
+            "ip -o addr show | grep -v fe80 | awk '{print $2,$4}' | sort; ip route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort;"
+            "ip neigh show nud permanent | sort; ls /run/netns; ls /run/berth/sandboxes 2>/dev/null;"
+            "nft -s list table inet berth; nft -s list table bridge berth; ss -Hlntu | awk '{print $1,$5}' | sort",
+            check=False,
         )
