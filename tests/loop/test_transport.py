@@ -1,0 +1,279 @@
+"""Listeners and upstream sockets on the loopback: what hostile or unlucky peers do harms only themselves."""
+
+import asyncio
+import socket
+from ipaddress import ip_address
+
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from resolver import limits
+from resolver.service import DnsService
+from resolver.transport.tcp import TcpListener
+from resolver.transport.udp import UdpListener
+from resolver.transport.upstream import UpstreamPool, open_datagram
+from resolver.wire.name import from_text
+from resolver.zone.build import entries
+from resolver.zone.view import Attachment, Upstream, View, ViewSlot, ZoneSlot
+from resolver.zone.zone import Zone
+
+
+class Served:
+    """A resolver on free ports of the loopback."""
+
+    async def start(self, upstreams=()):
+        loop = asyncio.get_running_loop()
+        self.opened = 0
+
+        async def open_socket(_netns, upstream, kind):
+            self.opened += 1
+            return open_datagram(upstream, kind)
+
+        self.pool = UpstreamPool(loop, open_socket)
+        self.service = DnsService(self.pool)
+        zone = Zone("net", from_text("net"), 5).with_changes(
+            (), entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
+        )
+        self.zone = ZoneSlot(zone)
+        self.slot = ViewSlot("s", View(attachments=(Attachment(self.zone),), upstreams=tuple(upstreams)))
+        self.zone.watchers.add(self.slot)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 0))
+        tcp = socket.socket()
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        tcp.setblocking(False)
+        self.udp_address, self.tcp_address = udp.getsockname(), tcp.getsockname()
+        self.udp = UdpListener(loop, udp, lambda octets, _peer, reply: self.service.on_query(self.slot, octets, reply, tcp=False))
+        self.tcp = TcpListener(lambda octets, _peer, reply: self.service.on_query(self.slot, octets, reply, tcp=True))
+        await self.tcp.listen(tcp)
+        return self
+
+    async def stop(self):
+        self.udp.close()
+        await self.tcp.close()
+        await self.pool.close()
+
+    async def ask(self, name="web", qtype="A", timeout=3.0, **more):
+        message = dns.message.make_query(name, qtype, **more)
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            await loop.sock_sendto(sock, message.to_wire(), self.udp_address)
+            octets = await asyncio.wait_for(loop.sock_recv(sock, 65_535), timeout)
+        reply = dns.message.from_wire(octets)
+        assert message.is_response(reply)
+        return reply
+
+
+@pytest.fixture
+async def served():
+    made = await Served().start()
+    yield made
+    await made.stop()
+
+
+async def test_repeated_question_rotates_and_comes_from_rendered_octets(served):
+    firsts = {(await served.ask()).answer[0][0].address for _ in range(20)}
+    assert firsts == {"10.0.0.2", "10.0.0.3"}
+    assert len(served.slot.answers) == 1
+    assert served.slot.queries == 20
+
+
+async def test_changed_zone_is_seen_by_the_next_question(served):
+    await served.ask()
+    old = entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
+    served.zone.swap(served.zone.current.with_changes(old, ()))
+    assert (await served.ask()).rcode() == dns.rcode.SERVFAIL
+    assert served.slot.answers == {}
+
+
+async def test_rendered_replies_are_bounded(served):
+    for number in range(limits.ANSWERS_PER_VIEW + 5):
+        served.service.on_query(served.slot, dns.message.make_query("web", "A", id=0).to_wire()[:2] + number.to_bytes(2, "big") + b"", lambda _: None, tcp=False)
+    for bits in range(2**3):
+        name = "".join(char.upper() if bits >> i & 1 else char for i, char in enumerate("web"))
+        await served.ask(name)
+    assert len(served.slot.answers) <= limits.ANSWERS_PER_VIEW
+
+
+async def test_garbage_by_udp_is_survived(served):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for octets in (b"", b"x", b"\xff" * 65_000, b"\0" * 12, bytes(range(256))):
+            sock.sendto(octets, served.udp_address)
+    assert (await served.ask()).answer
+
+
+async def connect(served):
+    return await asyncio.open_connection(*served.tcp_address)
+
+
+async def test_several_questions_on_one_connection(served):
+    reader, writer = await connect(served)
+    for identity in (1, 2, 3):
+        wire = dns.message.make_query("web", "A", id=identity).to_wire()
+        writer.write(len(wire).to_bytes(2, "big") + wire)
+    seen = set()
+    for _ in range(3):
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        seen.add(dns.message.from_wire(await reader.readexactly(size)).id)
+    assert seen == {1, 2, 3}
+    writer.close()
+
+
+async def test_stalled_connection_does_not_block_others_and_is_closed(served, monkeypatch):
+    monkeypatch.setattr(limits, "TCP_FIRST_READ", 0.2)
+    reader, writer = await connect(served)
+    writer.write(b"\x00\x50half")
+    assert (await served.ask()).answer
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+
+
+async def test_connection_that_sends_rubbish_closes_only_itself(served):
+    good_reader, good_writer = await connect(served)
+    reader, writer = await connect(served)
+    # A message with length 0, one that is a response, one that is shorter than a header.
+    for octets in (b"\x00\x00", b"\x00\x0c\0\0\x80" + b"\0" * 9, b"\x00\x01x"):
+        writer.write(octets)
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    wire = dns.message.make_query("web", "A").to_wire()
+    good_writer.write(len(wire).to_bytes(2, "big") + wire)
+    assert int.from_bytes(await asyncio.wait_for(good_reader.readexactly(2), 2), "big") > 12
+    for one in (writer, good_writer):
+        one.close()
+
+
+async def test_connections_are_bounded(served, monkeypatch):
+    monkeypatch.setattr(limits, "TCP_CONNECTIONS", 3)
+    opened = [await connect(served) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    reader, writer = await connect(served)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        writer.write(b"\0")
+        await asyncio.wait_for(reader.readexactly(1), 2)
+    for _, one in (*opened, (reader, writer)):
+        one.close()
+
+
+class Scripted:
+    """A name server on the loopback whose replies are functions of the query."""
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+        self.queries = []
+        self.sources = set()
+
+    async def start(self):
+        loop = asyncio.get_running_loop()
+        scripted = self
+
+        class Protocol(asyncio.DatagramProtocol):
+            def connection_made(self, transport):
+                self.transport = transport
+
+            def datagram_received(self, octets, peer):
+                scripted.queries.append(octets)
+                scripted.sources.add(peer)
+                for reply in scripted.replies:
+                    made = reply(octets)
+                    if made is not None:
+                        self.transport.sendto(made, peer)
+
+        self.transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
+        self.upstream = Upstream("127.0.0.1", self.transport.get_extra_info("sockname")[1])
+        return self
+
+
+def good(octets):
+    made = dns.message.make_response(dns.message.from_wire(octets))
+    made.answer.append(dns.rrset.from_text(made.question[0].name, 9, "IN", "A", "192.0.2.1"))
+    return made.to_wire()
+
+
+def other_id(octets):
+    return bytes([octets[0] ^ 1]) + good(octets)[1:]
+
+
+def other_question(octets):
+    made = dns.message.make_response(dns.message.make_query("evil.test", "A", id=int.from_bytes(octets[:2], "big")))
+    return made.to_wire()
+
+
+async def forwarding(*scripted):
+    upstreams = [await item.start() for item in scripted]
+    return await Served().start([item.upstream for item in upstreams])
+
+
+async def test_forged_replies_are_passed_over():
+    upstream = Scripted(other_id, other_question, lambda _: b"junk", good)
+    made = await forwarding(upstream)
+    assert (await made.ask("x.test")).answer[0][0].address == "192.0.2.1"
+    await made.stop()
+    upstream.transport.close()
+
+
+async def test_ids_are_fresh_and_sockets_few():
+    upstream = Scripted(good)
+    made = await forwarding(upstream)
+    await asyncio.gather(*(made.ask(f"n{i}.test", id=1) for i in range(100)))
+    identities = {octets[:2] for octets in upstream.queries}
+    assert len(identities) > 90
+    assert len(upstream.sources) <= limits.SOCKETS_PER_UPSTREAM
+    assert made.opened <= limits.SOCKETS_PER_UPSTREAM
+    await made.stop()
+    upstream.transport.close()
+
+
+async def test_worn_socket_is_replaced(monkeypatch):
+    monkeypatch.setattr(limits, "SOCKET_QUERIES", 5)
+    upstream = Scripted(good)
+    made = await forwarding(upstream)
+    for i in range(60):
+        await made.ask(f"n{i}.test")
+    assert len(upstream.sources) > limits.SOCKETS_PER_UPSTREAM
+    await made.stop()
+    upstream.transport.close()
+
+
+async def test_idle_sockets_are_closed(monkeypatch):
+    monkeypatch.setattr(limits, "SOCKET_IDLE", 0.1)
+    upstream = Scripted(good)
+    made = await forwarding(upstream)
+    await made.ask("x.test")
+    await asyncio.sleep(0.5)
+    assert not made.pool._sockets
+    await made.stop()
+    upstream.transport.close()
+
+
+async def test_closed_port_is_noticed_at_once():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        closed = Upstream("127.0.0.1", sock.getsockname()[1])
+    made = await Served().start([closed])
+    start = asyncio.get_running_loop().time()
+    reply = await made.ask("x.test", use_edns=0)
+    assert reply.rcode() == dns.rcode.SERVFAIL
+    assert "refused" in reply.options[0].text.lower()
+    assert asyncio.get_running_loop().time() - start < 1
+    await made.stop()
+
+
+async def test_too_many_questions_in_flight_are_refused_at_once(monkeypatch):
+    monkeypatch.setattr(limits, "IN_FLIGHT_PER_VIEW", 3)
+    monkeypatch.setattr(limits, "BUDGET", 0.5)
+    upstream = Scripted()
+    made = await forwarding(upstream)
+    replies = await asyncio.gather(*(made.ask(f"n{i}.test", use_edns=0) for i in range(6)))
+    texts = [reply.options[0].text for reply in replies]
+    assert sum("too many" in text for text in texts) == 3
+    assert made.service.counters["limited"] == 3
+    # The slots are free again.
+    assert made.slot.in_flight == 0
+    # A local name never waits for them.
+    assert (await made.ask()).answer
+    await made.stop()
+    upstream.transport.close()

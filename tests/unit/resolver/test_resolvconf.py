@@ -1,0 +1,80 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resolver import nsswitch, resolvconf
+from resolver.errors import ConfigError
+from resolver.resolvconf import ResolvConf
+
+
+def test_parse():
+    content = resolvconf.parse(
+        "# c\n;c\n  # blank before\nnameserver 10.0.0.1 # x\nnameserver nonsense\nnameserver fe80::1%eth0\nnameserver\n"
+        "domain old.test\nsearch a.test b.test\nsearch\noptions ndots:2\noptions rotate timeout:1\nsortlist 1.2.3.4\n"
+    )
+    assert content.nameservers == ("10.0.0.1", "fe80::1%eth0")
+    assert content.invalid == ("nonsense",)
+    assert content.search == ("a.test", "b.test")
+    assert content.options == ("ndots:2", "rotate", "timeout:1")
+    assert content.other == ("sortlist 1.2.3.4",)
+    assert (content.option("ndots"), content.option("rotate"), content.option("x")) == ("2", "", None)
+
+
+def test_too_long_a_line_is_refused():
+    with pytest.raises(ConfigError, match="exceeds 65536"):
+        resolvconf.parse("#" + "x" * 65_536 + "\n")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read(text):
+    resolvconf.parse(text)
+
+
+HOST = ResolvConf(nameservers=("10.0.0.1",), search=("host.test",), options=("ndots:3",))
+
+
+def test_overrides_replace_whole_lists_and_dot_means_none():
+    made = resolvconf.override(HOST, ["1.1.1.1"], ["."], [])
+    assert (made.nameservers, made.search, made.options) == (("1.1.1.1",), (), ("ndots:3",))
+    assert resolvconf.override(HOST, [], [], []) == HOST
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [((), ("ndots:0",)), (("ndots:2",), ("ndots:2",)), (("ndots:x", "rotate"), ("rotate", "ndots:0")), (("ndots",), ("ndots:0",))],
+)
+def test_ndots_is_added_unless_a_valid_one_is_there(options, wanted):
+    assert resolvconf.for_sandbox(ResolvConf(options=options)).options == wanted
+
+
+def test_no_server_is_ever_made_up():
+    text = resolvconf.render(resolvconf.for_sandbox(ResolvConf()), source="/etc/resolv.conf", upstreams=[], overrides=[], invalid=[])
+    assert "8.8.8.8" not in text
+    assert "NO EXTERNAL NAMESERVERS DEFINED" in text
+    assert [line for line in text.splitlines() if line.startswith("nameserver")] == ["nameserver 127.0.0.11"]
+
+
+def test_rendered_file_reads_back_and_tells_who_asks_whom():
+    content = resolvconf.for_sandbox(HOST)
+    text = resolvconf.render(content, source="x", upstreams=[("10.0.0.1", True), ("1.1.1.1", False)], overrides=["search"], invalid=["bad"])
+    assert resolvconf.parse(text) == content
+    assert "# ExtServers: [host(10.0.0.1) 1.1.1.1]" in text
+    assert "# Overrides: [search]" in text
+    assert "# Invalid nameservers: [bad]" in text
+
+
+@pytest.mark.parametrize("text", ["", "-a.test", "a..b", "1.2.3.4", "a" * 255, "a b"])
+def test_bad_search_domains(text):
+    with pytest.raises(ValueError, match=r"domain|letter"):
+        resolvconf.check_search(text)
+
+
+def test_good_search_domains():
+    assert resolvconf.check_search(" a-b.test. ") == "a-b.test."
+    assert resolvconf.check_search(".") == "."
+
+
+def test_nsswitch_asks_files_and_dns_only():
+    text = nsswitch.render("passwd: files\nhosts: resolve [!UNAVAIL=return] files\n")
+    assert text == "passwd: files\nhosts: files dns\n"
+    assert nsswitch.render("passwd: files\n").endswith("hosts: files dns\n")
