@@ -1,7 +1,8 @@
 """nftables: elements by our own nfnetlink batches, skeletons as text through libnftables or the `nft` program.
 
 libnftables looks at every chain of the host on each command; an element batch costs the same on any host. It also
-calls `exit` when it finds no free descriptor, so there must be some before it is called.
+calls `exit` when it finds no free descriptor, and `abort` when it gets one above 1023 (it uses select); so it runs
+where low descriptors are free.
 
 Spec: Linux include/uapi/linux/netfilter/nf_tables.h; libnftables(3).
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from netcore.errors import KernelError, Unavailable
+from netcore.kernel import netns
 from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, nested
 from netcore.objects import Element, Scalar
 
@@ -34,7 +36,6 @@ _HOOK_NUM, _HOOK_PRIORITY = 1, 2
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _NFGEN = struct.Struct("!BBH")
 _DROP = 0
-_NEEDED_DESCRIPTORS = 8
 
 
 class BaseChain:
@@ -170,7 +171,6 @@ def _library() -> Callable[[str], None] | None:
     found = library_or_none
 
     def run(text: str) -> None:
-        _need_descriptors()
         context = found.nft_ctx_new(0)
         try:
             found.nft_ctx_buffer_output(context)
@@ -181,16 +181,4 @@ def _library() -> Callable[[str], None] | None:
         finally:
             found.nft_ctx_free(context)
 
-    return run
-
-
-def _need_descriptors() -> None:
-    held: list[int] = []
-    try:
-        for _ in range(_NEEDED_DESCRIPTORS):
-            held.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
+    return lambda text: netns.with_low_descriptors(lambda: run(text))

@@ -54,6 +54,7 @@ class _Served:
     directory: Path
     endpoints: tuple[Endpoint, ...] = ()
     registered: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    addresses: list[tuple[str, str]] = field(default_factory=list)
     warning: str = ""
     edited: bool = False
 
@@ -206,11 +207,11 @@ class Registry:
             if old != new and gateway_slot is not None:
                 gateway_slot.zone.swap(gateway_slot.zone.current.with_changes(old, new))
         served.registered = dict(wanted)
-        for key in [key for key, slot in self._by_address.items() if slot is served.slot]:
-            del self._by_address[key]
-        for endpoint in endpoints:
-            for address in endpoint.addresses():
-                self._by_address[endpoint.network_id, str(address)] = served.slot
+        for key in served.addresses:
+            self._by_address.pop(key, None)
+        served.addresses = [(item.network_id, str(address)) for item in endpoints for address in item.addresses()]
+        for key in served.addresses:
+            self._by_address[key] = served.slot
 
     def _watch(self, slot: ViewSlot, network_ids: Sequence[str]) -> None:
         for network_id, served in self._gateways.items():
