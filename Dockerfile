@@ -1,0 +1,19 @@
+# berth as a sidecar of its host. It works on the host's namespaces, so it needs them, and three capabilities:
+#
+#   docker run -d --name berth --network host --pid host \
+#     --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add SYS_ADMIN --cap-add DAC_OVERRIDE --cap-add SYS_PTRACE \
+#     --security-opt apparmor=unconfined \
+#     -v /run/netns:/run/netns:shared -v /run/berth:/run/berth -v /var/lib/berth:/var/lib/berth \
+#     -v /etc/resolv.conf:/etc/resolv.conf:ro -v /proc/sys:/proc/sys berth
+#
+# /run/netns must be a shared mount on the host (it is once `ip netns add` has run).
+FROM python:3.11-slim-bookworm AS build
+COPY . /src
+RUN python -m venv /opt/berth && /opt/berth/bin/pip install --no-cache-dir /src
+
+FROM python:3.11-slim-bookworm
+RUN apt-get update -q && apt-get install -qy --no-install-recommends libnftables1 && rm -rf /var/lib/apt/lists/*
+COPY --from=build /opt/berth /opt/berth
+ENV PATH=/opt/berth/bin:$PATH
+ENTRYPOINT ["berth"]
+CMD ["daemon"]
