@@ -191,7 +191,7 @@ def floor(results: dict) -> None:
 def docker(results: dict, facts: dict) -> None:
     """Docker Engine by its API: networks, and connect and disconnect of a running container."""
     if not (shutil.which("dockerd") and shutil.which("containerd") and shutil.which("busybox")):
-        facts["docker"] = "not installed"
+        facts["docker bench"] = "not installed"
         return
     log = open("/run/docker-bench.log", "w")  # noqa: SIM115
     Path("/run/docker").mkdir(exist_ok=True)
@@ -211,23 +211,23 @@ def docker(results: dict, facts: dict) -> None:
     try:
         build = "mkdir -p /mnt/img/bin && cp $(which busybox) /mnt/img/bin/ && ln -sf busybox /mnt/img/bin/sleep && tar -C /mnt/img -c . | docker import - bench"
         subprocess.run(["sh", "-c", build], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["docker", "run", "-d", "--name", "c", "bench", "/bin/sleep", "100000"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["docker", "run", "-d", "--name", "bench-c", "bench", "/bin/sleep", "100000"], check=True, stdout=subprocess.DEVNULL)
         samples: dict[str, list[float]] = {"create network": [], "connect": [], "disconnect": [], "remove network": []}
         connection = UnixConnection("/run/docker.sock")
         for number in range(REPEAT // 2):
             name = f"d{number}"
             samples["create network"].append(timed(lambda name=name: call(connection, "POST", "/networks/create", {"Name": name})))
-            samples["connect"].append(timed(lambda name=name: call_plain(connection, f"/networks/{name}/connect", {"Container": "c"})))
-            samples["disconnect"].append(timed(lambda name=name: call_plain(connection, f"/networks/{name}/disconnect", {"Container": "c"})))
+            samples["connect"].append(timed(lambda name=name: call_plain(connection, f"/networks/{name}/connect", {"Container": "bench-c"})))
+            samples["disconnect"].append(timed(lambda name=name: call_plain(connection, f"/networks/{name}/disconnect", {"Container": "bench-c"})))
             samples["remove network"].append(timed(lambda name=name: call(connection, "DELETE", f"/networks/{name}")))
         for operation, values in samples.items():
             results[f"docker: {operation}"] = values
         run = ["docker", "run", "--rm", "bench", "/bin/busybox", "true"]
         results["docker run --rm true"] = [timed(lambda: subprocess.run(run, check=True)) for _ in range(8)]
     except (subprocess.CalledProcessError, RuntimeError) as error:
-        facts["docker"] = f"did not run here: {error}"
+        facts["docker bench"] = f"did not run here: {error}"
     finally:
-        subprocess.run(["docker", "rm", "-f", "c"], capture_output=True, check=False)
+        subprocess.run(["docker", "rm", "-f", "bench-c"], capture_output=True, check=False)
         for process in (engine, containerd):
             process.terminate()
             process.wait()

@@ -19,14 +19,12 @@ if "pyroute2" not in sys.modules:
     _package.__path__ = list(_spec.submodule_search_locations)
     sys.modules["pyroute2"] = _package
 
-from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-Message = Any
-_CLASSES = {"link": ifinfmsg, "address": ifaddrmsg, "route": rtmsg, "neighbor": ndmsg, "conntrack": nfct_msg}
+_CLASSES = {"link": ifinfmsg, "address": ifaddrmsg, "route": rtmsg, "neighbor": ndmsg}
 
 
 def encode(kind: str, fields: dict[str, Any], attrs: list[tuple[str, Any]]) -> bytes:
@@ -37,10 +35,3 @@ def encode(kind: str, fields: dict[str, Any], attrs: list[tuple[str, Any]]) -> b
     message["attrs"] = attrs
     message.encode()
     return bytes(message.data[16:])
-
-
-def decode(kind: str, octets: bytes) -> Message:
-    """Return the message of *kind* in *octets* (netlink header included), with `get_attr` for its attributes."""
-    message = _CLASSES[kind](octets)
-    message.decode()
-    return message

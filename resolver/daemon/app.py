@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -42,6 +43,7 @@ from resolver.zone.view import Upstream
 
 log = logging.getLogger(__name__)
 
+_SWITCH_INTERVAL = 0.0002
 _NET_ADMIN, _NET_RAW, _SYS_ADMIN = 12, 13, 21
 _CAPABILITIES = {_NET_ADMIN: "CAP_NET_ADMIN", _NET_RAW: "CAP_NET_RAW", _SYS_ADMIN: "CAP_SYS_ADMIN"}
 
@@ -62,6 +64,8 @@ def run(config: DaemonConfig, *, exit_when_idle: bool) -> None:
 async def _main(config: DaemonConfig, *, exit_when_idle: bool) -> None:
     check_capabilities()
     _raise_descriptor_limit()
+    # Worker threads must not keep the interpreter from the loop for the usual 5 ms: names are answered there.
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

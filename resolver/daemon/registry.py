@@ -35,6 +35,7 @@ from resolver.zone.zone import Entry, Zone
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_Subnets = tuple[IPv4Network | IPv6Network, ...]
 
 
 class Kernel(Protocol):
@@ -66,6 +67,7 @@ class _Gateway:
     network: Network
     zone: ZoneSlot
     slot: ViewSlot
+    own: tuple[str, ...] = ()
     listeners: list[tuple[UdpListener, TcpListener]] = field(default_factory=list)
     warning: str = ""
 
@@ -138,7 +140,8 @@ class Registry:
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
         zone = ZoneSlot(Zone(network.id, names.from_text(network.name), network.bridge.ttl, network.bridge.forward_single_label))
-        served = _Gateway(network, zone, ViewSlot("", View(suffix=self._suffix)))
+        own = tuple(str(item.ip) for item in bridge_addresses(network))
+        served = _Gateway(network, zone, ViewSlot("", View(suffix=self._suffix)), own)
         self._gateways[network.id] = served
         zone.watchers.add(served.slot)
         self._rebuild_all()
@@ -221,6 +224,9 @@ class Registry:
                 served.zone.watchers.discard(slot)
 
     def _rebuild(self, served: _Served) -> None:
+        self._swap_view(served, self._subnets(), self._host_upstreams())
+
+    def _swap_view(self, served: _Served, subnets: _Subnets, host_upstreams: tuple[Upstream, ...]) -> None:
         endpoints = [item for item in served.endpoints if item.network_id in self._gateways]
         attachments = tuple(
             Attachment(
@@ -230,33 +236,34 @@ class Registry:
             for item in endpoints
         )
         self._watch(served.slot, [item.network_id for item in endpoints])
-        upstreams, reason = self._upstreams(served)
+        upstreams, reason = self._upstreams(served, host_upstreams)
         served.slot.swap(
             View(
                 attachments=attachments,
                 suffix=self._suffix,
-                subnets=self._subnets(),
+                subnets=subnets,
                 upstreams=upstreams,
                 no_upstream=reason,
             )
         )
 
     def _rebuild_all(self) -> None:
+        subnets, host_upstreams = self._subnets(), self._host_upstreams()
         for served in self._served.values():
-            self._rebuild(served)
+            self._swap_view(served, subnets, host_upstreams)
         for item in self._gateways.values():
             internal = item.network.internal
             item.slot.swap(
                 View(
                     attachments=(Attachment(item.zone),),
                     suffix=self._suffix,
-                    subnets=self._subnets(),
-                    upstreams=() if internal else self._host_upstreams(),
+                    subnets=subnets,
+                    upstreams=() if internal else host_upstreams,
                     no_upstream=f"network {item.network.name} is internal" if internal else "the host has no nameserver",
                 )
             )
 
-    def _subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
+    def _subnets(self) -> _Subnets:
         return tuple(pool.subnet for item in self._gateways.values() for pool in item.network.pools())
 
     # --- upstreams and resolv.conf ------------------------------------------------------------------------------
@@ -265,7 +272,7 @@ class Registry:
         """Return the nameservers given for *sandbox*, its own or the daemon's; none: the host's are used."""
         return sandbox.dns.servers or self._config.dns
 
-    def _upstreams(self, served: _Served) -> tuple[tuple[Upstream, ...], str]:
+    def _upstreams(self, served: _Served, host_upstreams: tuple[Upstream, ...]) -> tuple[tuple[Upstream, ...], str]:
         """Return where the sandbox may forward to now, and why nowhere if so (docker-behaviour DNS-64..DNS-69)."""
         given = self.own_servers(served.sandbox)
         if given:
@@ -275,10 +282,10 @@ class Registry:
         present = [item for item in served.endpoints if item.network_id in self._networks]
         if not gateway.has_external_access(present, self._networks):
             return (), "the sandbox has no network with external access, so the host's nameservers are not asked for it"
-        return self._host_upstreams(), f"{self._host.path} names no nameserver that can be used"
+        return host_upstreams, f"{self._host.path} names no nameserver that can be used"
 
     def _host_upstreams(self) -> tuple[Upstream, ...]:
-        own = {str(item.ip) for served in self._gateways.values() for item in bridge_addresses(served.network)}
+        own = {address for served in self._gateways.values() for address in served.own}
         servers = [item for item in self._host.content.nameservers if item not in own and item != EMBEDDED]
         return tuple(Upstream(item) for item in dict.fromkeys(servers))[: limits.UPSTREAMS]
 
