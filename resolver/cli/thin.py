@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import signal
 import sys
 from typing import Any
@@ -136,7 +135,7 @@ def sandbox_body(options: argparse.Namespace, command: list[str]) -> dict[str, A
     program = os.path.basename(command[0]).replace("_", "-") if command else "run"
     name = "".join(char for char in program if char.isalnum() or char in "-.").strip("-.") or "run"
     return {
-        "name": options.name or f"{name[:40]}-{secrets.token_hex(3)}",
+        "name": options.name or f"{name[:40]}-{os.urandom(3).hex()}",
         "owner_pid": os.getpid(),
         "hostname": options.hostname,
         "domainname": options.domainname,
