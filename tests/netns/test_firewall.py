@@ -188,4 +188,4 @@ def test_conntrack_entries_of_a_removed_sandbox_are_gone(lab):
     lab.in_sandbox("short", "ping", "-c1", "-W2", OUTSIDE_ADDRESS)
     assert lab.shell(f"conntrack -L -s {address} 2>/dev/null")
     lab.berth("rm", "short")
-    assert not lab.shell(f"conntrack -L -s {address} 2>/dev/null")
+    lab.wait_for(lambda: not lab.shell(f"conntrack -L -s {address} 2>/dev/null"))
