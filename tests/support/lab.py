@@ -27,7 +27,7 @@ mount -t tmpfs tmpfs /var/lib
 mount -t tmpfs tmpfs /mnt
 mount -o remount,rw /proc/sys 2>/dev/null || true
 mkdir -p /run/netns /mnt/work
-cp -a /etc /mnt/etc
+cp -r --preserve=mode,links /etc /mnt/etc 2>/dev/null || true
 rm -f /mnt/etc/resolv.conf
 printf 'nameserver {OUTSIDE_ADDRESS}\\n' > /mnt/etc/resolv.conf
 printf '127.0.0.1 localhost\\n10.1.2.3 only-on-the-host\\n' > /mnt/etc/hosts
@@ -83,7 +83,7 @@ class Lab:
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin",
-            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "PYTHONPATH": ":".join(filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")])),
         }
 
     def __enter__(self) -> Lab:
