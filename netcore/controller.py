@@ -316,8 +316,8 @@ class Controller:
             hostname=names.check_hostname(request.hostname or identity[:12]),
             domainname=request.domainname,
             netns_path=f"{self.settings.netns_directory}/berth-{name}",
-            pinned=True,
             boot_id=process.boot_id(),
+            adopted=request.netns is not None,
             origin=request.origin,
             owner=request.owner,
             dns=request.dns,
@@ -374,8 +374,7 @@ class Controller:
         await self._directory.close(sandbox)
 
         def remove() -> None:
-            if sandbox.pinned:
-                netns.unpin(sandbox.netns_path)
+            netns.unpin(sandbox.netns_path)
             directory = self.files_of(sandbox)
             for path in directory.glob("*"):
                 path.unlink(missing_ok=True)

@@ -1,16 +1,21 @@
 """Host ports that are published: held by a bound socket each, so that no program of the host takes one unnoticed.
 
-No packet reaches these sockets: the firewall translates first. Blocking; for worker threads.
+No packet reaches these sockets once the firewall translates; what comes before is dropped by a filter, so that a client
+tries again instead of talking to nobody. Blocking; for worker threads.
 """
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
 from collections.abc import Iterable
 
 from netcore import limits
 from netcore.errors import Conflict
 from netcore.model import PortMapping
+
+_BPF_RETURN, _SO_ATTACH_FILTER, _IP_FREEBIND = 0x06, 26, 15
 
 
 class HostPorts:
@@ -50,12 +55,10 @@ def _bind(mapping: PortMapping) -> socket.socket | None:
         if mapping.family == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # An address that the host will have later (a failover address) can be published too.
-        sock.setsockopt(socket.IPPROTO_IP, 15, 1)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        _drop_everything(sock)
         if mapping.protocol == "tcp":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        else:
-            # Nothing is ever read from it; keep no datagram that comes before the rules do.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         address = str(mapping.host_address) if mapping.host_address else ("0.0.0.0" if mapping.family == 4 else "::")
         sock.bind((address, mapping.host_port))
         if mapping.protocol == "tcp":
@@ -64,3 +67,10 @@ def _bind(mapping: PortMapping) -> socket.socket | None:
         sock.close()
         raise
     return sock
+
+
+def _drop_everything(sock: socket.socket) -> None:
+    """Attach a filter of one instruction, "return 0 octets" (Linux Documentation/networking/filter.rst)."""
+    instruction = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
+    program = struct.pack("@HP", 1, ctypes.addressof(instruction))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)

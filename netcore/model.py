@@ -171,14 +171,14 @@ class DnsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """One network stack under our care. *pinned*: we made the netns and remove it; otherwise it was adopted."""
+    """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*."""
 
     id: str
     name: str
     hostname: str
     netns_path: str
-    pinned: bool
     boot_id: str
+    adopted: bool = False
     domainname: str = ""
     origin: str = "api"
     owner: Owner | None = None

@@ -23,8 +23,9 @@ from aiohttp import web
 
 from netcore import ipam
 from netcore.controller import Controller, Settings
-from netcore.errors import Conflict, Unavailable
+from netcore.errors import Conflict, NotFound, Unavailable
 from netcore.kernel import netns, nft, process
+from netcore.model import Sandbox
 from netcore.records import Records
 from netcore.recovery import restore
 from netcore.store.sqlite import open_store
@@ -162,13 +163,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     survivors = await restore(controller, records, _wall_clock())
     for network in controller.networks.values():
         await registry.network_up(network)
-    for sandbox in survivors:
-        await registry.open(sandbox, replace=True)
-        controller.publish_restored(sandbox)
-        try:
-            await controller.hold_ports(sandbox)
-        except Conflict as error:
-            log.warning("published port is not held sandbox=%s reason=%s", sandbox.name, error)
+    await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     foreign.start()
     stack.callback(foreign.close)
     await foreign.check()
@@ -182,6 +177,16 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     stack.callback(events.close)
     admin.ready = True
     return _Daemon(controller, keeper, admin, foreign)
+
+
+async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:
+    """Open the resolver of a sandbox that survived, publish its names, hold its ports."""
+    try:
+        await registry.open(sandbox, replace=True)
+        controller.publish_restored(sandbox)
+        await controller.hold_ports(sandbox)
+    except (Conflict, NotFound) as error:
+        log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
 
 
 async def _forget(admin: Admin, kind: str, identity: str) -> None:

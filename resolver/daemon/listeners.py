@@ -52,6 +52,16 @@ def open_in_sandbox(netns_path: str, *, replace: bool) -> tuple[SocketPair, str]
         return netns.run_inside(descriptor, inside)
 
 
+def close_in_sandbox(netns_path: str) -> None:
+    """Take the redirect away from a namespace that lives on; absent is done."""
+    try:
+        with netns.opened(netns_path) as descriptor:
+            netns.run_inside(descriptor, lambda: nft.apply_text(redirect.render_removal()))
+    except NetcoreError:
+        # The namespace is gone, or never had one.
+        return
+
+
 def open_on_gateway(address: IPAddress, bridge: str) -> SocketPair:
     """Open resolver sockets at port 53 of a network's gateway, for what arrives over *bridge* and nothing else."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6

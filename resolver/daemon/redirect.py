@@ -19,7 +19,7 @@ def render(udp_port: int, tcp_port: int, *, replace: bool) -> str:
     A deletion makes the kernel wait for all its readers (10 ms), so it is left out in a fresh namespace.
     """
     to, back = f"ip daddr {EMBEDDED}", f"ip saddr {EMBEDDED}"
-    older = f"table {TABLE} {{\n}}\ndelete table {TABLE}\n" if replace else ""
+    older = render_removal() if replace else ""
     return f"""{older}table {TABLE} {{
   chain output {{
     type filter hook output priority -300; policy accept;
@@ -35,3 +35,8 @@ def render(udp_port: int, tcp_port: int, *, replace: bool) -> str:
   }}
 }}
 """
+
+
+def render_removal() -> str:
+    """Return the text that takes the table away, whether or not it is there."""
+    return f"table {TABLE} {{\n}}\ndelete table {TABLE}\n"

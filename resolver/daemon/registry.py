@@ -123,6 +123,8 @@ class Registry:
         served.udp.close()
         await served.tcp.close()
         self._pool.forget(sandbox.id)
+        if sandbox.adopted:
+            await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
 
     def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
         """From now on the names of *sandbox* are those of *endpoints*, in gateway order."""

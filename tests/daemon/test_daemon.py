@@ -75,12 +75,12 @@ def test_killed_client_leaves_nothing_behind(lab):
     lab.start_daemon()
     lab.berth("network", "create", "net")
     before = lab.kernel_state()
-    client = lab.start(sys.executable, "-m", "resolver", "run", "--name", "victim", "--network", "net", "--", "sh", "-c", "sleep 1000 & sleep 1001")
-    lab.wait_for(lambda: "sleep 1001" in lab.shell("ps ax"))
+    client = lab.start(sys.executable, "-m", "resolver", "run", "--name", "victim", "--network", "net", "--", "sh", "-c", "sleep 31337 & sleep 31338")
+    lab.wait_for(lambda: "sleep 31338" in lab.shell("ps ax"))
     os.kill(client.pid, signal.SIGKILL)
     lab.wait_for(lambda: "victim" not in lab.berth("ps").stdout)
     lab.wait_for(lambda: lab.kernel_state() == before)
-    assert "sleep 100" not in lab.shell("ps ax | grep -v grep | grep 'sleep 100' || true")
+    assert "sleep 3133" not in lab.shell("ps ax | grep -v grep | grep 'sleep 3133' || true")
 
 
 def test_exit_codes_are_the_commands_or_dockers(lab):

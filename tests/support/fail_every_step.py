@@ -11,12 +11,14 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from netcore.controller import Controller, Settings
 from netcore.errors import KernelError, NetcoreError
 from netcore.ipam import ula_pool
 from netcore.kernel import apply as executor_module
+from netcore.kernel import files, netlink, netns, nft, sysctl
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from netcore.records import Records
 from netcore.recovery import restore
@@ -49,6 +51,30 @@ class Directory:
     async def network_up(self, network) -> None: ...
 
     async def network_down(self, network) -> None: ...
+
+
+ON_THE_LOOP: list[str] = []
+
+
+def watch_the_loop() -> None:
+    """Note every netlink socket, namespace entry and sysctl write that happens on the loop's thread."""
+
+    def watched(owner, name) -> None:
+        original = getattr(owner, name)
+
+        def call(*arguments, **more):
+            if threading.current_thread() is threading.main_thread():
+                ON_THE_LOOP.append(f"{name} {arguments[1:2]}")
+            return original(*arguments, **more)
+
+        setattr(owner, name, call)
+
+    watched(netlink.NetlinkSocket, "__init__")
+    watched(netlink.NetlinkSocket, "run")
+    watched(netns, "_on_own_thread")
+    watched(sysctl, "write")
+    watched(nft, "apply_text")
+    watched(files, "write_in_place")
 
 
 class Breaker:
@@ -85,6 +111,7 @@ async def store_state(store) -> dict[str, bytes]:
 
 
 async def main() -> None:
+    watch_the_loop()
     store = await open_store("/var/lib/berth-test")
     directory = Directory()
     settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
@@ -150,6 +177,7 @@ async def main() -> None:
     left = await store_state(store)
     if left or controller._ports._held or directory.names:
         failures.append(f"left behind: {list(left)} {controller._ports._held} {directory.names}")
+    failures += [f"on the loop: {item}" for item in ON_THE_LOOP]
     json.dump({"failures": failures, "tried": tried}, sys.stdout)
     await controller.close()
     await store.close()

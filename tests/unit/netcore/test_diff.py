@@ -19,7 +19,7 @@ def network(name, third, **more):
 
 
 NETWORKS = {item.id: item for item in (network("a", 1), network("b", 2))}
-SANDBOX = Sandbox(id="s" * 12, name="web", hostname="web", netns_path="/x", pinned=True, boot_id="")
+SANDBOX = Sandbox(id="s" * 12, name="web", hostname="web", netns_path="/x", boot_id="")
 
 
 def endpoint(name, third, ifname, priority=0):

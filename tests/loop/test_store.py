@@ -1,0 +1,113 @@
+"""The contract of the `Store` protocol; every implementation must pass it."""
+
+import asyncio
+
+import pytest
+
+from netcore.errors import Conflict, Unavailable
+from netcore.store.protocol import CompareFailed, Transaction
+from netcore.store.sqlite import open_store
+
+
+@pytest.fixture(params=["sqlite"])
+async def store(request, tmp_path):
+    made = await open_store(str(tmp_path / "state"))
+    yield made
+    await made.close()
+
+
+async def content(store):
+    return {key: item.value for key, item in (await store.load()).items.items()}
+
+
+async def test_what_is_committed_is_loaded_with_its_revision(store):
+    first = await store.commit(Transaction({"a": b"1", "b": b"2"}))
+    second = await store.commit(Transaction({"b": b"3"}))
+    assert second > first
+    snapshot = await store.load()
+    assert snapshot.revision == second
+    assert {key: (item.value, item.revision) for key, item in snapshot.items.items()} == {"a": (b"1", first), "b": (b"3", second)}
+
+
+async def test_deleted_key_is_gone_and_deleting_twice_is_no_error(store):
+    await store.commit(Transaction({"a": b"1"}))
+    await store.commit(Transaction({"a": None}))
+    await store.commit(Transaction({"a": None}))
+    assert await content(store) == {}
+
+
+async def test_failed_compare_writes_nothing(store):
+    revision = await store.commit(Transaction({"a": b"1"}))
+    with pytest.raises(CompareFailed):
+        await store.commit(Transaction({"a": b"2", "b": b"2"}, compares={"a": revision + 1}))
+    with pytest.raises(CompareFailed):
+        await store.commit(Transaction({"a": b"2"}, compares={"a": 0}))
+    assert await content(store) == {"a": b"1"}
+    await store.commit(Transaction({"a": b"2"}, compares={"a": revision, "new": 0}))
+    assert await content(store) == {"a": b"2"}
+
+
+async def test_create_if_absent_works_after_a_delete(store):
+    await store.commit(Transaction({"a": b"1"}))
+    await store.commit(Transaction({"a": None}))
+    await store.commit(Transaction({"a": b"2"}, compares={"a": 0}))
+    assert await content(store) == {"a": b"2"}
+
+
+async def test_watch_yields_every_change_in_order_from_a_revision(store):
+    start = await store.commit(Transaction({"a": b"1"}))
+    await store.commit(Transaction({"b": b"2"}))
+    seen = []
+
+    async def watch():
+        async for change in store.watch(start):
+            seen.append((change.key, change.value))
+            if len(seen) == 3:
+                return
+
+    task = asyncio.create_task(watch())
+    await asyncio.sleep(0.05)
+    await store.commit(Transaction({"a": None}))
+    await store.commit(Transaction({"c": b"3"}))
+    await asyncio.wait_for(task, 3)
+    assert seen == [("b", b"2"), ("a", None), ("c", b"3")]
+
+
+async def test_session_ends_with_all_its_keys_and_no_others(store):
+    await store.commit(Transaction({"a": b"1", "b": b"1"}, session="boot"))
+    await store.commit(Transaction({"c": b"1"}))
+    await store.end_session("boot")
+    await store.end_session("unknown")
+    assert await content(store) == {"c": b"1"}
+
+
+async def test_state_survives_and_revisions_go_on(tmp_path):
+    directory = str(tmp_path / "state")
+    first = await open_store(directory)
+    await first.commit(Transaction({"a": b"1"}))
+    last = await first.commit(Transaction({"b": b"1"}))
+    last = await first.commit(Transaction({"b": None}))
+    await first.close()
+    second = await open_store(directory)
+    assert await content(second) == {"a": b"1"}
+    assert await second.commit(Transaction({"c": b"1"})) > last
+    await second.close()
+
+
+async def test_second_daemon_is_refused(tmp_path):
+    first = await open_store(str(tmp_path))
+    with pytest.raises(Conflict, match="another berth daemon"):
+        await open_store(str(tmp_path))
+    await first.close()
+
+
+async def test_state_of_a_newer_version_is_refused(tmp_path):
+    import sqlite3
+
+    first = await open_store(str(tmp_path))
+    await first.close()
+    with sqlite3.connect(tmp_path / "berth.db") as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+    connection.close()
+    with pytest.raises(Unavailable, match="newer berth"):
+        await open_store(str(tmp_path))
