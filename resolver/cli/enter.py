@@ -11,12 +11,14 @@ import ctypes
 import errno
 import os
 import signal
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x1000, 0x4000, 0x8_0000
+_CLONE3 = 435
 _OPEN_TREE, _MOVE_MOUNT, _OPEN_TREE_CLONE, _FROM_EMPTY_PATH, _AT_FDCWD = 428, 429, 1, 4, -100
 _PR_SET_PDEATHSIG = 1
 
@@ -32,6 +34,8 @@ _RESOLVER_SOCKETS = (
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+# Keeps the interpreter's lock during the call, as a fork must.
+_libc_with_lock = ctypes.PyDLL(None, use_errno=True)
 
 
 class EnterFailed(Exception):
@@ -61,15 +65,13 @@ def start(
     """
     netns = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    _check(_libc.unshare(_CLONE_NEWPID), "making a PID namespace")
     sys.stdout.flush()
-    pid = os.fork()
+    pid = _fork_into_pid_namespace()
     if pid == 0:
         os.close(reading)
         _init(sandbox, command, netns, writing, environment, directory, detached=detached, prepare=prepare)
     os.close(writing)
     os.close(netns)
-    _same_pid_namespace_again()
     _write_leader(sandbox, pid)
     with os.fdopen(reading, "rb") as pipe:
         said = pipe.read().decode(errors="replace")
@@ -79,11 +81,22 @@ def start(
     return pid
 
 
-def _same_pid_namespace_again() -> None:
-    """Let later children be born in our own PID namespace again, so that `start` can be called once more."""
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    _libc.setns(own, _CLONE_NEWPID)
-    os.close(own)
+def _fork_into_pid_namespace() -> int:
+    """Fork a child that is the first process of a new PID namespace; return as `os.fork` does.
+
+    One call, because after `unshare` a process can't start threads, and in a user namespace there is no way back.
+    Spec: clone3(2); a stack of 0 makes it a fork.
+    """
+    arguments = ctypes.create_string_buffer(struct.pack("=8Q", _CLONE_NEWPID, 0, 0, 0, signal.SIGCHLD, 0, 0, 0))
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = _libc_with_lock.syscall(_CLONE3, arguments, 64)
+    code = ctypes.get_errno()
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    ctypes.set_errno(code)
+    return _check(pid, "making a PID namespace")
 
 
 def _write_leader(sandbox: dict[str, Any], pid: int) -> None:
