@@ -21,7 +21,7 @@ from netcore.diff import Step, diff
 from netcore.drivers import bridge
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, NotFound, TeardownFailed, Unavailable
 from netcore.hostports import HostPorts
-from netcore.kernel import files, host, netns, process, rtnl, sysctl
+from netcore.kernel import files, host, netns, nft, process, rtnl, sysctl
 from netcore.kernel.apply import Executor
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.locks import KeyedLocks
@@ -580,6 +580,13 @@ class Controller:
         for sandbox_id, endpoints in self.endpoints.items():
             result += self._desired(self.sandboxes[sandbox_id], endpoints)
         return tuple(result)
+
+    async def repair_firewall(self, render: Callable[[Iterable[KernelObject]], str]) -> None:
+        """Write the firewall tables anew from the state, after somebody flushed them; no operation is under way meanwhile."""
+        keys = ["networks", *(f"sandbox:{item}" for item in self.sandboxes), *(f"network:{item}" for item in self.networks)]
+        async with self._locks.hold(keys):
+            text = render(self.desired_everything())
+            await self.kernel(lambda: nft.apply_text(text))
 
     def restore_sandbox(self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]) -> None:
         """Take a sandbox that survived into the state, with its addresses and ports."""

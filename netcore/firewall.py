@@ -133,6 +133,18 @@ _CHAINS = {
 }
 
 
+BASE_CHAINS = {
+    ("inet", "raw_prerouting"),
+    ("inet", "forward"),
+    ("inet", "prerouting"),
+    ("inet", "output"),
+    ("inet", "postrouting"),
+    ("bridge", "source"),
+    ("bridge", "forward"),
+}
+"""(family, chain) of every chain that packets meet first; if one is missing, somebody removed our tables."""
+
+
 def render_skeleton() -> str:
     """Return the nftables text that makes both tables anew, empty. Applying it twice gives the same."""
     parts = []

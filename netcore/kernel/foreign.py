@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 from netcore.errors import KernelError
+from netcore.firewall import BASE_CHAINS
 from netcore.foreign import Chain, DockerRule, FirewalldZone, Measure, measures
 from netcore.kernel import nft
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket
@@ -30,6 +31,13 @@ def look(bridges: tuple[str, ...]) -> tuple[Measure, ...]:
     docker = [program for program in (*variants, *legacy) if _run(program, ["-S", "DOCKER-USER"]) is not None]
     firewalld = any(chain.table == "firewalld" for chain in chains) and _run("firewall-cmd", ["--state"]) is not None
     return measures(chains, docker_user=docker, firewalld=firewalld, bridges=bridges)
+
+
+def is_firewall_whole() -> bool:
+    """Return whether all base chains of our two tables are there."""
+    with NetlinkSocket(NETFILTER) as netlink:
+        ours = {(item.family, item.name) for item in nft.base_chains(netlink) if item.table == "berth"}
+    return ours >= BASE_CHAINS
 
 
 def apply(wanted: tuple[Measure, ...]) -> list[str]:

@@ -15,6 +15,7 @@ from netcore.controller import Controller
 from netcore.errors import NetcoreError
 from netcore.foreign import Measure, Missing, needed_without_firewall
 from netcore.kernel import foreign
+from netcore.recovery import render_firewall
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,12 @@ class ForeignFirewalls:
 
     async def check(self) -> None:
         """Look now, and put our rule where it belongs."""
+        if not self._controller.settings.firewall:
+            return
         networks = [item for item in self._controller.networks.values() if not item.internal]
         bridges = tuple(item.bridge.bridge_name for item in networks)
         try:
+            await self._repair()
             wanted = await self._controller.kernel(lambda: foreign.look(bridges)) if networks else ()
             gone = tuple(item for item in self._applied if item not in wanted)
             failed = await self._controller.kernel(lambda: foreign.apply(wanted))
@@ -87,6 +91,13 @@ class ForeignFirewalls:
             if problem not in self._problems:
                 log.warning("another firewall is in the way what=%s", problem)
         self._applied, self._problems = wanted, problems
+
+    async def _repair(self) -> None:
+        """Write our own tables again if somebody flushed them."""
+        if not self._controller.networks or await self._controller.kernel(foreign.is_firewall_whole):
+            return
+        await self._controller.repair_firewall(render_firewall)
+        log.warning("firewall tables were gone and are written again networks=%d", len(self._controller.networks))
 
     def warnings(self) -> tuple[str, ...]:
         """Return what another firewall drops, and which rule is missing; or what a host without ours needs."""

@@ -127,3 +127,13 @@ def test_firewalld_gets_our_bridges_in_its_trusted_zone(lab):
     lab.berth("network", "rm", "net")
     time.sleep(0.5)
     assert "--zone=trusted --remove-interface=brwall" in lab.out("cat", "/run/asked")
+
+
+def test_flushed_rules_come_back(lab):
+    lab.start_daemon()
+    pair(lab)
+    lab.wait_for(lambda: traffic_flows(lab))
+    before = lab.shell("nft -s list table inet berth; nft -s list table bridge berth")
+    lab.shell("nft flush ruleset")
+    lab.wait_for(lambda: traffic_flows(lab))
+    assert lab.shell("nft -s list table inet berth; nft -s list table bridge berth") == before

@@ -77,3 +77,14 @@ def test_link_local_address_is_the_kernels():
 def test_probe_senders_are_bound_to_the_port_too():
     senders = {item.fields[2] for item in firewall.endpoint_elements(network(), ENDPOINT) if item.set in ("source4", "source6")}
     assert {ip_address("0.0.0.0"), ip_address("::"), ip_address("10.0.0.2"), ip_address("fd00::2")} <= senders
+
+
+def test_base_chains_are_those_of_the_skeleton():
+    chains, family = set(), ""
+    lines = firewall.render_skeleton().splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith("table "):
+            family = line.split()[1]
+        if line.strip().startswith("chain ") and "hook" in lines[i + 1]:
+            chains.add((family, line.split()[1]))
+    assert chains == firewall.BASE_CHAINS
