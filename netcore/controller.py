@@ -11,19 +11,19 @@ import errno
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from netcore import gateway, hostsfile, ipam, limits, names, planning, ports
-from netcore.diff import Step, diff
+from netcore.contract import Directory, Outcome, Settings
+from netcore.diff import diff
 from netcore.drivers import bridge
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, NotFound, TeardownFailed, Unavailable
 from netcore.hostports import HostPorts
-from netcore.kernel import files, host, netns, nft, process, rtnl, sysctl
+from netcore.kernel import files, host, namespace, netns, nft, process
 from netcore.kernel.apply import Executor
-from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.locks import KeyedLocks
 from netcore.model import (
     Endpoint,
@@ -41,45 +41,6 @@ from netcore.records import Records
 
 _T = TypeVar("_T")
 _Named = TypeVar("_Named", Network, Sandbox)
-
-
-class Directory(Protocol):
-    """Who must know of sandboxes and endpoints: the resolver half. Declared here, where it is called."""
-
-    async def open(self, sandbox: Sandbox) -> None:
-        """Make the sandbox's resolver answer; called once its namespace exists."""
-
-    async def close(self, sandbox: Sandbox) -> None:
-        """The opposite of `open`; never fails."""
-
-    def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
-        """From now on the names of *sandbox* are those of *endpoints*, in gateway order."""
-
-    async def network_up(self, network: Network) -> None:
-        """The bridge of *network* and its addresses exist."""
-
-    async def network_down(self, network: Network) -> None:
-        """The bridge of *network* is about to go."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Where things are and what is allowed; from the daemon's configuration."""
-
-    run_directory: str
-    netns_directory: str = "/run/netns"
-    pools4: tuple[tuple[IPNetwork, int], ...] = ipam.DEFAULT_POOLS4
-    pools6: tuple[tuple[IPNetwork, int], ...] = ()
-    firewall: bool = True
-    uplinks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an operation did: the steps, and what the user should know."""
-
-    steps: tuple[Step, ...]
-    warnings: tuple[str, ...] = ()
 
 
 class Controller:
@@ -335,16 +296,10 @@ class Controller:
         files.write_in_place(str(directory / "hosts"), "")
         files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
         if adopted is None:
-            netns.create(sandbox.netns_path, _prepare_new_namespace)
+            namespace.make(sandbox.netns_path)
             return
-        with netns.opened(adopted) as descriptor:
-            if netns.identity(descriptor) == netns.own_identity():
-                raise InvalidRequest("netns", f"{adopted} is the host's own namespace, which can't be a sandbox")
-            for other in self.sandboxes.values():
-                if netns.identity_of_path(other.netns_path) == netns.identity(descriptor):
-                    raise Conflict("netns", adopted, f"is sandbox {other.name} already")
-            netns.pin(f"/proc/self/fd/{descriptor}", sandbox.netns_path)
-            netns.run_inside(descriptor, _raise_loopback)
+        taken = {other.name: other.netns_path for other in self.sandboxes.values()}
+        namespace.adopt(adopted, sandbox.netns_path, taken)
 
     async def remove_sandbox(self, reference: str, *, dry_run: bool = False) -> Outcome:
         """Remove a sandbox with everything it has; parts that fail are reported after all were tried."""
@@ -503,7 +458,7 @@ class Controller:
         own = {item.ifname for item in endpoints}
         if not netns.is_pinned(sandbox.netns_path):
             return own
-        return own | await self.kernel(lambda: _link_names(sandbox.netns_path))
+        return own | await self.kernel(lambda: namespace.link_names(sandbox.netns_path))
 
     async def _with_ports(
         self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]
@@ -609,27 +564,6 @@ class Controller:
     async def hold_ports(self, sandbox: Sandbox) -> None:
         """Hold the published ports of a sandbox that survived; Conflict if a program took one meanwhile."""
         await self.kernel(lambda: self._ports.claim(sandbox.ports))
-
-
-def _raise_loopback() -> None:
-    with NetlinkSocket(ROUTE) as netlink:
-        rtnl.raise_link(netlink, "lo")
-
-
-def _prepare_new_namespace() -> None:
-    """Give a new namespace its loopback and switch forwarding off, whatever it inherited from the host."""
-    _raise_loopback()
-    sysctl.write("net/ipv4/ip_forward", "0")
-    sysctl.write("net/ipv6/conf/all/forwarding", "0", optional=True)
-
-
-def _link_names(netns_path: str) -> set[str]:
-    def read() -> set[str]:
-        with NetlinkSocket(ROUTE) as netlink:
-            return {link.name for link in rtnl.links(netlink)}
-
-    with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, read)
 
 
 def _single(address: IPAddress) -> IPNetwork:

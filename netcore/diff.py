@@ -2,7 +2,7 @@
 
 Create and replace go first, in the order in which objects rest on each other; deletes follow in the opposite order.
 So a default route moves by one replace before the link of the old one goes, and firewall elements go before links.
-Undo of a step is the step between the same two objects the other way round: there is no hand-written inverse.
+Undo is the diff between what was reached and what was there before: there is no hand-written inverse.
 """
 
 from __future__ import annotations
@@ -35,10 +35,6 @@ class Step:
 
     before: KernelObject | None
     after: KernelObject | None
-
-    def inverse(self) -> Step:
-        """Return the step that undoes this one."""
-        return Step(self.after, self.before)
 
     @property
     def subject(self) -> KernelObject:

@@ -50,7 +50,6 @@ class BridgeOptions:
     bridge_name: str
     bridge_mac: str
     mtu: int
-    mtu_given: bool = False
     reuse_bridge: bool = False
     icc: bool = True
     masquerade: bool = True
@@ -153,7 +152,6 @@ class Endpoint:
     links: tuple[tuple[str, str], ...] = ()
     gateway_priority: int = 0
     ports: tuple[PortMapping, ...] = ()
-    fixed_mac: bool = False
 
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return the addresses without their prefix length, IPv4 first."""

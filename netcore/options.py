@@ -44,7 +44,6 @@ SHORT_NAMES: dict[str, str] = {
 # Docker's own historic spellings.
 SYNONYMS = {BRIDGE + "mtu": DRIVER + "mtu", BRIDGE + "container_iface_prefix": SHORT_NAMES["ifname_prefix"]}
 
-IFNAME_LABEL = "com.docker.network.endpoint.ifname"
 
 _T = TypeVar("_T")
 
@@ -76,7 +75,6 @@ def parse_bridge_options(network_id: str, options: Mapping[str, str], *, egress_
         bridge_name=name,
         bridge_mac=stable_mac(f"bridge:{network_id}"),
         mtu=_value(labels, "mtu", _mtu, egress_mtu) or egress_mtu,
-        mtu_given=SHORT_NAMES["mtu"] in labels,
         icc=_value(labels, "icc", _boolean, True),
         masquerade=_value(labels, "masquerade", _boolean, True),
         host_binding=() if binding is None else (binding,),

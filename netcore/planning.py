@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from netcore import gateway, ipam, limits, names, options, ports
 from netcore.drivers import bridge
-from netcore.errors import Conflict, Exhausted, InvalidRequest, NotFound
+from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import (
     BridgeOptions,
     Endpoint,
@@ -225,7 +225,6 @@ def plan_endpoint(
         ifname=ifname,
         host_ifname=f"veth{random_hex(4)[:7]}",
         mac=request.mac or random_mac(random_hex),
-        fixed_mac=request.mac is not None,
         ipv4=IPv4Interface(f"{ipv4}/{network.pool4.subnet.prefixlen}") if ipv4 and network.pool4 else None,
         ipv6=IPv6Interface(f"{ipv6}/{network.pool6.subnet.prefixlen}") if ipv6 and network.pool6 else None,
         aliases=tuple(dict.fromkeys(request.aliases)),
@@ -319,13 +318,6 @@ def _exposed(sandbox: Sandbox) -> list[PortRequest]:
     published = {(item.protocol, item.sandbox_first) for item in sandbox.port_requests}
     parsed = [ports.parse_port(text) for text in sandbox.exposed]
     return [item for item in parsed if (item.protocol, item.sandbox_first) not in published]
-
-
-def check_links(links: Sequence[tuple[str, str]], sandbox_names: Collection[str]) -> None:
-    """Refuse a link whose target does not exist (docker-behaviour DNS-51)."""
-    for target, _ in links:
-        if target not in sandbox_names:
-            raise NotFound("sandbox", f"{target} (target of a link)")
 
 
 def parse_endpoint_address(field: str, text: str, family: int) -> IPAddress:

@@ -35,7 +35,6 @@ class DnsService:
         if not tcp:
             known = slot.answers.get(octets[2:])
             if known is not None:
-                slot.local_answers += 1
                 tail = known[slot.queries % len(known)]
                 self.rcodes[tail[1] & 0xF] += 1
                 return octets[:2] + tail
@@ -45,7 +44,6 @@ class DnsService:
         found = answer(slot.current, query.qname, query.qtype)
         if isinstance(found, Forward):
             return self._forward(slot, query, octets, reply, tcp=tcp)
-        slot.local_answers += 1
         if tcp:
             return self._count(render(query, found, random.randrange(limits.ROTATIONS), tcp=True))
         return self._count(self._remember(slot, query, octets, found))

@@ -10,7 +10,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +28,6 @@ _LOW = 64
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x10_0000
 _MNT_DETACH = 2
 _NS_GET_NSTYPE = 0xB703
-_SIOCGSKNS = 0x894C
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -192,11 +190,6 @@ def own_identity() -> tuple[int, int]:
     """Return the identity of the namespace that this process runs in."""
     status = os.stat("/proc/thread-self/ns/net")
     return status.st_dev, status.st_ino
-
-
-def netns_of_socket(sock: socket.socket) -> int:
-    """Return a descriptor of the namespace that *sock* belongs to (SIOCGSKNS)."""
-    return int(fcntl.ioctl(sock.fileno(), _SIOCGSKNS))
 
 
 def is_pinned(path: str) -> bool:

@@ -38,7 +38,6 @@ class SqliteStore:
         self._thread = thread
         self._lock = lock
         self._changed = asyncio.Event()
-        self._revision = 0
 
     async def _run(self, body: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, body)
@@ -49,13 +48,11 @@ class SqliteStore:
             revision = max((row[2] for row in rows), default=0)
             return Snapshot(revision, {row[0]: Item(row[1], row[2], row[3]) for row in rows if row[1] is not None})
 
-        snapshot = await self._run(read)
-        self._revision = snapshot.revision
-        return snapshot
+        return await self._run(read)
 
     async def commit(self, transaction: Transaction) -> int:
         revision = await self._run(lambda: self._commit(transaction))
-        self._wake(revision)
+        self._wake()
         return revision
 
     def _commit(self, transaction: Transaction) -> int:
@@ -89,7 +86,7 @@ class SqliteStore:
                 await changed.wait()
 
     async def end_session(self, session: str) -> None:
-        def end() -> int:
+        def end() -> None:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
@@ -97,17 +94,16 @@ class SqliteStore:
                     "UPDATE item SET value = NULL, revision = ? WHERE session = ? AND value IS NOT NULL",
                     (revision, session),
                 )
-            return revision
 
-        self._wake(await self._run(end))
+        await self._run(end)
+        self._wake()
 
     async def close(self) -> None:
         await self._run(self._connection.close)
         self._thread.shutdown()
         os.close(self._lock)
 
-    def _wake(self, revision: int) -> None:
-        self._revision = revision
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 

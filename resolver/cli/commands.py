@@ -79,15 +79,14 @@ def daemon(
     """Run the daemon in the foreground."""
     from netcore.errors import NetcoreError
     from resolver.daemon import logs
-    from resolver.daemon.config import load
+    from resolver.daemon.config import HELP, load
     from resolver.errors import ConfigError
 
     try:
         config = load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "log_level": log_level})
         if check_config:
             for name in config.__dataclass_fields__:
-                value = getattr(config, name)
-                print(f"{name} = {json.dumps(value, default=str)}")
+                print(f"{name} = {json.dumps(getattr(config, name), default=str)}  # {HELP[name]}")
             return 0
         logs.configure(config.log_level)
         from resolver.daemon import app

@@ -128,7 +128,7 @@ def parse(
         raw = load(text, substitute)
     except YamlError as error:
         raise ComposeError(path, [(error.line, error.reason)]) from error
-    reader = _Reader(path)
+    reader = _Reader()
     document = reader.mapping(raw, 1, "the file")
     reader.check_keys(document, _TOP_KEYS | _IGNORED_TOP_KEYS, "")
     reader.note_ignored(document, _IGNORED_TOP_KEYS)
@@ -170,8 +170,7 @@ def _in_order(services: list[Service]) -> list[Service]:
 class _Reader:
     """Reads values and collects what is wrong with them."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self.problems: list[tuple[int, str]] = []
         self._ignored: set[str] = set()
 

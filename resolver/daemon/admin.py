@@ -16,7 +16,8 @@ import msgspec
 from aiohttp import web
 
 from netcore import errors as netcore_errors
-from netcore.controller import Controller, Outcome
+from netcore.contract import Outcome
+from netcore.controller import Controller
 from netcore.errors import InvalidRequest
 from netcore.model import EndpointRequest, Network, NetworkRequest, Sandbox
 from netcore.store.protocol import CompareFailed

@@ -22,7 +22,8 @@ import uvloop
 from aiohttp import web
 
 from netcore import ipam
-from netcore.controller import Controller, Settings
+from netcore.contract import Settings
+from netcore.controller import Controller
 from netcore.errors import Conflict, NotFound, Unavailable
 from netcore.kernel import netns, nft, process
 from netcore.model import Sandbox

@@ -50,15 +50,6 @@ def _escape(octet: int) -> str:
     return chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03d}"
 
 
-def label_count(wire: bytes) -> int:
-    """Return how many labels *wire* has, without the root."""
-    count = at = 0
-    while wire[at]:
-        at += 1 + wire[at]
-        count += 1
-    return count
-
-
 def parent(wire: bytes) -> bytes:
     """Return *wire* without its first label."""
     return wire[1 + wire[0] :] if wire[0] else wire

@@ -133,7 +133,7 @@ class View:
 class ViewSlot:
     """The one reference through which readers see a view, and the replies rendered from it. Written by the registry."""
 
-    __slots__ = ("answers", "current", "in_flight", "local_answers", "queries", "sandbox")
+    __slots__ = ("answers", "current", "in_flight", "queries", "sandbox")
 
     def __init__(self, sandbox: str, view: View) -> None:
         self.sandbox = sandbox
@@ -141,7 +141,6 @@ class ViewSlot:
         self.answers: dict[bytes, list[bytes]] = {}
         self.in_flight = 0
         self.queries = 0
-        self.local_answers = 0
 
     def swap(self, view: View) -> None:
         """Let readers see *view* from now on."""

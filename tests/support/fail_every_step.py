@@ -14,7 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
-from netcore.controller import Controller, Settings
+from netcore.contract import Settings
+from netcore.controller import Controller
 from netcore.errors import KernelError, NetcoreError
 from netcore.ipam import ula_pool
 from netcore.kernel import apply as executor_module

@@ -65,9 +65,9 @@ def test_same_state_needs_no_step():
     assert diff(desired(A, B), desired(A, B)) == ()
 
 
-def test_undo_is_the_inverse_of_each_step():
+def test_undo_is_the_diff_the_other_way():
     steps = diff(desired(A), desired(A, B))
-    assert [step.inverse().inverse() for step in steps] == list(steps)
+    assert {step.after for step in steps} >= set(desired(A, B)) - set(desired(A))
     assert diff(desired(A, B), desired(A))[-1] == Step(next(item for item in desired(A, B) if getattr(item, "host_ifname", "") == "vethb"), None)
 
 

@@ -1,0 +1,50 @@
+"""What the controller is given and what it gives back: its settings, who must know of changes, the outcome of an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from netcore import ipam
+from netcore.diff import Step
+from netcore.model import Endpoint, IPNetwork, Network, Sandbox
+
+
+class Directory(Protocol):
+    """Who must know of sandboxes and endpoints: the resolver half. Declared here, where it is called."""
+
+    async def open(self, sandbox: Sandbox) -> None:
+        """Make the sandbox's resolver answer; called once its namespace exists."""
+
+    async def close(self, sandbox: Sandbox) -> None:
+        """The opposite of `open`; never fails."""
+
+    def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
+        """From now on the names of *sandbox* are those of *endpoints*, in gateway order."""
+
+    async def network_up(self, network: Network) -> None:
+        """The bridge of *network* and its addresses exist."""
+
+    async def network_down(self, network: Network) -> None:
+        """The bridge of *network* is about to go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where things are and what is allowed; from the daemon's configuration."""
+
+    run_directory: str
+    netns_directory: str = "/run/netns"
+    pools4: tuple[tuple[IPNetwork, int], ...] = ipam.DEFAULT_POOLS4
+    pools6: tuple[tuple[IPNetwork, int], ...] = ()
+    firewall: bool = True
+    uplinks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an operation did: the steps, and what the user should know."""
+
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
