@@ -60,11 +60,16 @@ class Executor:
                     if isinstance(lane[0].subject, Announcement):
                         # Here it costs nothing: the bridge port needs some time to forward.
                         self._forget_flows(done)
+                    failed: KernelError | None = None
                     for step, error in self._run(doors, lane):
-                        if error is not None:
+                        # The kernel goes on with a batch behind an error: what it did there must be undone too.
+                        if error is None:
+                            done.append(step)
+                        elif failed is None:
                             error.add_note(f"while: {step.describe()}")
-                            raise error
-                        done.append(step)
+                            failed = error
+                    if failed is not None:
+                        raise failed
         except BaseException as error:
             self._undo(done, error)
             raise
