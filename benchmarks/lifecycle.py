@@ -267,6 +267,32 @@ def cni(results: dict, facts: dict) -> None:
     results["cni bridge: connect"], results["cni bridge: disconnect"] = adds, dels
 
 
+def netavark(results: dict, facts: dict) -> None:
+    """netavark, as Podman calls it: one process for each set-up and teardown."""
+    program = next((path for path in ("/usr/lib/podman/netavark", "/usr/libexec/podman/netavark") if Path(path).exists()), None)
+    if program is None:
+        facts["netavark"] = "not installed"
+        return
+    identity = "53ce4390f2adb1681eb1a90ec8b48c49c015e0a8d336c197637e7f65e365fa9e"
+    info = {
+        "name": "bench", "id": identity, "driver": "bridge", "network_interface": "podman9", "ipv6_enabled": False, "internal": False,
+        "dns_enabled": False, "subnets": [{"subnet": "10.252.0.0/16", "gateway": "10.252.0.1"}], "ipam_options": {"driver": "host-local"}, "options": {},
+    }  # fmt: skip
+    networks = {"bench": {"static_ips": ["10.252.0.2"], "interface_name": "eth0"}}
+    config = json.dumps({"container_id": "b" * 64, "container_name": "bench", "networks": networks, "network_info": {"bench": info}})
+    subprocess.run(["ip", "netns", "add", "netavark"], check=True)
+    samples: dict[str, list[float]] = {"setup": [], "teardown": []}
+    try:
+        for _ in range(REPEAT // 2):
+            for verb, values in samples.items():
+                command = [program, "--config", "/run/netavark", verb, "/run/netns/netavark"]
+                values.append(timed(lambda command=command: subprocess.run(command, input=config, text=True, check=True, capture_output=True)))
+    except subprocess.CalledProcessError as error:
+        facts["netavark"] = f"did not run here: {(error.stdout or error.stderr)[:120]}"
+        return
+    results["netavark: connect"], results["netavark: disconnect"] = samples["setup"], samples["teardown"]
+
+
 def inside() -> None:
     results: dict[str, list[float]] = {}
     facts: dict[str, object] = {}
@@ -274,6 +300,7 @@ def inside() -> None:
     floor(results)
     berth(results, facts)
     cni(results, facts)
+    netavark(results, facts)
     docker(results, facts)
     json.dump({"results": results, "facts": facts}, sys.stdout)
 

@@ -1,0 +1,143 @@
+"""Options of bridge networks, families, and the rarer options of `run`, with real traffic."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, Lab
+
+SERVER = ("python3", "-m", "http.server", "80", "--bind", "::")
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab() as made:
+        made.start_daemon()
+        yield made
+
+
+def fetch(lab: Lab, url: str, where: str = "outside") -> bool:
+    return lab.run("curl", "-s", "-o", "/dev/null", "-m", "2", url, where=where, check=False).returncode == 0
+
+
+def served(lab: Lab, name: str, network: str, *more: str) -> None:
+    lab.berth("run", "-d", "--name", name, "--network", network, *more, "--", *SERVER)
+    lab.wait_for(lambda: lab.berth("exec", name, "curl", "-s", "-o", "/dev/null", "http://127.0.0.1/", check=False).returncode == 0)
+
+
+def test_existing_bridge_is_used_and_left(lab):
+    lab.run("ip", "link", "add", "mybr", "type", "bridge")
+    lab.berth("network", "create", "--opt", "name=mybr", "--subnet", "10.50.0.0/24", "reuse")
+    assert "1 received" in lab.berth("run", "--network", "reuse", "--", "ping", "-c1", "-W2", "10.50.0.1").stdout
+    lab.berth("network", "rm", "reuse")
+    assert lab.out("ip", "-o", "link", "show", "mybr")
+    assert "10.50.0.1" not in lab.out("ip", "addr", "show", "mybr")
+
+
+def test_isolated_network_has_no_address_on_the_host(lab):
+    lab.berth("network", "create", "--internal", "-o", "gateway_mode_ipv4=isolated", "-o", "name=briso", "iso")
+    served(lab, "i1", "iso")
+    assert "Directory" in lab.berth("run", "--network", "iso", "--", "curl", "-s", "-m", "3", "http://i1/").stdout
+    assert "inet " not in lab.out("ip", "addr", "show", "briso")
+    lab.berth("rm", "i1")
+    lab.berth("network", "rm", "iso")
+    refused = lab.berth("network", "create", "-o", "gateway_mode_ipv4=isolated", "open", check=False)
+    assert "can only be used for an internal network" in refused.stderr
+
+
+def test_auxiliary_default_gateway_is_the_next_hop(lab):
+    lab.berth("network", "create", "--subnet", "10.51.0.0/24", "--aux-address", "DefaultGatewayIPv4=10.51.0.254", "aux")
+    assert "default via 10.51.0.254" in lab.berth("run", "--network", "aux", "--", "ip", "route").stdout
+    lab.berth("network", "rm", "aux")
+
+
+def test_own_source_address(lab):
+    lab.run("ip", "addr", "add", "10.9.0.77/24", "dev", "up0")
+    lab.berth("network", "create", "-o", "host_ipv4=10.9.0.77", "snat")
+    server = lab.start("python3", "-u", "-m", "http.server", "8000", where="outside")
+    lab.wait_for(lambda: fetch(lab, f"http://{OUTSIDE_ADDRESS}:8000/", where="host"))
+    lab.berth("run", "--network", "snat", "--", "curl", "-s", "-m", "3", f"http://{OUTSIDE_ADDRESS}:8000/from-the-sandbox")
+    server.kill()
+    assert any(line.startswith("10.9.0.77") and "from-the-sandbox" in line for line in server.stdout)
+    lab.berth("network", "rm", "snat")
+
+
+@pytest.mark.parametrize(
+    ("option", "subnet", "reached"),
+    [("gateway_mode_ipv4=nat", "10.52.0", False), ("gateway_mode_ipv4=nat-unprotected", "10.53.0", True), ("trusted_interfaces=up0", "10.54.0", True)],
+)
+def test_who_reaches_a_sandbox_by_its_own_address(lab, option, subnet, reached):
+    lab.berth("network", "create", "-o", option, "--subnet", f"{subnet}.0/24", "direct")
+    served(lab, "d1", "direct")
+    lab.run("ip", "route", "add", f"{subnet}.0/24", "via", HOST_ADDRESS, where="outside")
+    assert fetch(lab, f"http://{subnet}.2/") is reached
+    lab.berth("rm", "d1")
+    lab.berth("network", "rm", "direct")
+
+
+def test_network_without_ipv4(lab):
+    lab.berth("network", "create", "--ipv6", "--ipv4=false", "six")
+    served(lab, "s1", "six", "-p", "8086:80")
+    said = lab.berth("run", "--network", "six", "--", "sh", "-c", "getent ahosts s1; curl -s http://s1/; ip -4 -o addr show scope global").stdout
+    assert "Directory" in said
+    assert "inet " not in said
+    assert fetch(lab, f"http://[{HOST_ADDRESS6}]:8086/")
+    assert not fetch(lab, f"http://{HOST_ADDRESS}:8086/")
+    lab.berth("rm", "s1")
+    lab.berth("network", "rm", "six")
+    refused = lab.berth("network", "create", "--ipv4=false", "neither", check=False)
+    assert "IPv4 or IPv6 must be enabled" in refused.stderr
+
+
+def test_mtu_follows_the_egress_route_or_the_option(lab):
+    lab.run("ip", "link", "set", "up0", "mtu", "1400")
+    lab.berth("network", "create", "--opt", "ifname_prefix=net", "small")
+    lab.berth("network", "create", "--opt", "mtu=1300", "given")
+    assert "mtu 1400" in lab.berth("run", "--network", "small", "--", "ip", "link", "show", "net0").stdout
+    assert "mtu 1300" in lab.berth("run", "--network", "given", "--", "ip", "link", "show", "eth0").stdout
+    lab.run("ip", "link", "set", "up0", "mtu", "1500")
+    lab.berth("network", "rm", "small", "given")
+
+
+def test_links_names_and_hosts_of_run(lab):
+    lab.berth("network", "create", "n")
+    lab.berth("run", "-d", "--name", "db", "--network", "n", "--", "sleep", "100")
+    assert lab.berth("run", "--network", "n", "--link", "db:store", "--", "dig", "+short", "store").stdout.strip()
+    said = lab.berth(
+        "run", "--network", "n", "--hostname", "hh", "--domainname", "ex.org", "--add-host", "gate:host-gateway", "--", "sh", "-c", "cat /etc/hosts; hostname -f"
+    ).stdout
+    assert "hh.ex.org hh" in said
+    assert said.splitlines()[-1] == "hh.ex.org"
+    assert "172.17.0.1\tgate" in said
+    published = lab.berth("run", "-d", "--name", "pub", "--network", "n", "-P", "--expose", "80", "--expose", "53/udp", "--", "sleep", "100")
+    assert published.returncode == 0
+    ports = lab.inspect("pub")["endpoints"][0]["ports"]
+    assert {(port["protocol"], port["sandbox_port"]) for port in ports} == {("tcp", 80), ("udp", 53)}
+    lab.berth("rm", "db", "pub")
+    lab.berth("network", "rm", "n")
+
+
+def test_given_addresses_order_and_mac(lab):
+    lab.berth("network", "create", "--subnet", "10.61.0.0/24", "--ip-range", "10.61.0.128/25", "one")
+    lab.berth("network", "create", "--subnet", "10.62.0.0/24", "two")
+    said = lab.berth(
+        "run", "--network", "two,ip=10.62.0.9,mac-address=02:42:00:00:00:99", "--network", "one", "--", "sh", "-c", "ip -o -4 addr; ip link show eth0"
+    ).stdout
+    assert "eth0    inet 10.62.0.9/24" in said
+    assert "eth1    inet 10.61.0.12" in said
+    assert "02:42:00:00:00:99" in said
+    lab.berth("network", "rm", "one", "two")
+
+
+def test_adopt_by_descriptor(lab):
+    lab.berth("network", "create", "n")
+    process = lab.start("unshare", "--net", "sleep", "100")
+    lab.wait_for(lambda: lab.shell(f"readlink /proc/{process.pid}/ns/net") != lab.shell("readlink /proc/self/ns/net"))
+    holder = lab.start("sh", "-c", f"exec 9</proc/{process.pid}/ns/net; exec sleep 100")
+    lab.wait_for(lambda: os.path.exists(f"/proc/{holder.pid}/fd/9"))
+    lab.berth("attach", "--pid", str(holder.pid), "--fd", "9", "--name", "byfd", "--network", "n")
+    assert lab.inspect("byfd")["addresses"][0] in lab.shell(f"nsenter --net -t {process.pid} ip addr")
+    subprocess.run(["kill", "-9", str(holder.pid)], check=True)
+    lab.wait_for(lambda: "byfd" not in lab.berth("ps").stdout)
+    lab.berth("network", "rm", "n")
