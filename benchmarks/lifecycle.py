@@ -299,9 +299,10 @@ def inside() -> None:
     sys.path.insert(0, str(ROOT))
     floor(results)
     berth(results, facts)
+    # Docker first: the others leave iptables rules that its containers fail on.
+    docker(results, facts)
     cni(results, facts)
     netavark(results, facts)
-    docker(results, facts)
     json.dump({"results": results, "facts": facts}, sys.stdout)
 
 

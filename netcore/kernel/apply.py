@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from itertools import groupby
+from threading import Thread
 from typing import TypeVar, assert_never
 
 from netcore import hostsfile, limits
@@ -79,17 +80,23 @@ class Executor:
     def remove(self, steps: Sequence[Step], target: str) -> None:
         """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end."""
         reasons: list[str] = []
+        flows: Thread | None = None
         with _Doors(self._netns_path) as doors:
             for lane in _lanes(steps):
+                if flows is None and isinstance(lane[0].subject, Veth):
+                    # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.
+                    flows = Thread(target=self._forget_flows, args=(steps,), name="flows", daemon=True)
+                    flows.start()
                 try:
                     reasons += [str(error) for _, error in self._run(doors, lane) if error is not None]
                 except NotFound:
                     continue
                 except (NetcoreError, OSError) as error:
                     reasons.append(str(error))
-        # Not on the way of a disconnect: looking through the kernel's table takes 4 ms and slows the removal of links
-        # on other threads. The addresses rest for a while, and who publishes the same port next looks for himself.
-        self._later(0.0, lambda: self._forget_flows(steps))
+        if flows is None:
+            self._forget_flows(steps)
+        else:
+            flows.join()
         if reasons:
             raise TeardownFailed(target, tuple(reasons))
 
