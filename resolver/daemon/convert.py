@@ -12,8 +12,7 @@ from netcore.model import DnsSettings, Endpoint, EndpointRequest, Network, Netwo
 from netcore.planning import parse_endpoint_address
 from resolver import resolvconf
 from resolver.daemon.schema import (
-    ConnectBody,
-    EndpointBody,
+    EndpointSettings,
     EndpointView,
     MemberView,
     NetworkBody,
@@ -42,7 +41,7 @@ def network_request(body: NetworkBody, owner: Owner | None) -> NetworkRequest:
     )
 
 
-def endpoint_request(body: EndpointBody | ConnectBody, network: str) -> EndpointRequest:
+def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
     ipv4 = parse_endpoint_address("ip", body.ip, 4) if body.ip else None
     ipv6 = parse_endpoint_address("ip6", body.ip6, 6) if body.ip6 else None
     return EndpointRequest(

@@ -156,26 +156,24 @@ class PrunedView(msgspec.Struct, frozen=True):
     removed: list[str]
 
 
-class EndpointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an endpoint may be given, wherever it is asked for."""
+
+    aliases: list[str] = []
+    links: dict[str, str] = {}
+    ip: str | None = None
+    ip6: str | None = None
+    mac_address: str | None = None
+    gw_priority: int = 0
+    ifname: str | None = None
+
+
+class EndpointBody(EndpointSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     network: str
-    aliases: list[str] = []
-    links: dict[str, str] = {}
-    ip: str | None = None
-    ip6: str | None = None
-    mac_address: str | None = None
-    gw_priority: int = 0
-    ifname: str | None = None
 
 
-class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ConnectBody(EndpointSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sandbox: str
-    aliases: list[str] = []
-    links: dict[str, str] = {}
-    ip: str | None = None
-    ip6: str | None = None
-    mac_address: str | None = None
-    gw_priority: int = 0
-    ifname: str | None = None
 
 
 class DisconnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
