@@ -238,8 +238,13 @@ class Controller:
             await self._records.put_sandbox(sandbox, pending=True)
             try:
                 await self.kernel(lambda: self._make_namespace(sandbox, request.netns))
-                self.sandboxes[sandbox.id] = sandbox
-                self.endpoints[sandbox.id] = ()
+            except BaseException:
+                # What is pinned at its path, if anything, is not ours.
+                await self._drop_sandbox(sandbox, pinned=False)
+                raise
+            self.sandboxes[sandbox.id] = sandbox
+            self.endpoints[sandbox.id] = ()
+            try:
                 await self._directory.open(sandbox)
             except BaseException:
                 await self._drop_sandbox(sandbox)
@@ -271,12 +276,16 @@ class Controller:
             for target, _ in item.links:
                 self.find_sandbox(target)
         identity = secrets.token_hex(32)
+        path = f"{self.settings.netns_directory}/berth-{name}"
+        if any(item.netns_path == path for item in self.sandboxes.values()):
+            # A sandbox that was renamed keeps its path.
+            path = f"{path}-{identity[:12]}"
         return Sandbox(
             id=identity,
             name=name,
             hostname=names.check_hostname(request.hostname or identity[:12]),
             domainname=request.domainname,
-            netns_path=f"{self.settings.netns_directory}/berth-{name}",
+            netns_path=path,
             boot_id=process.boot_id(),
             adopted=request.netns is not None,
             origin=request.origin,
@@ -325,11 +334,12 @@ class Controller:
                 raise TeardownFailed(f"sandbox {sandbox.name}", tuple(reasons))
             return Outcome(steps)
 
-    async def _drop_sandbox(self, sandbox: Sandbox) -> None:
+    async def _drop_sandbox(self, sandbox: Sandbox, *, pinned: bool = True) -> None:
         await self._directory.close(sandbox)
 
         def remove() -> None:
-            netns.unpin(sandbox.netns_path)
+            if pinned:
+                netns.unpin(sandbox.netns_path)
             directory = self.files_of(sandbox)
             for path in directory.glob("*"):
                 path.unlink(missing_ok=True)

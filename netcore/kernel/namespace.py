@@ -26,7 +26,11 @@ def adopt(source: str, path: str, taken: Mapping[str, str]) -> None:
             if netns.identity_of_path(other) == netns.identity(descriptor):
                 raise Conflict("netns", source, f"is sandbox {name} already")
         netns.pin(f"/proc/self/fd/{descriptor}", path)
-        netns.run_inside(descriptor, _raise_loopback)
+        try:
+            netns.run_inside(descriptor, _raise_loopback)
+        except BaseException:
+            netns.unpin(path)
+            raise
 
 
 def _raise_loopback() -> None:

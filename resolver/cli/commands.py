@@ -218,15 +218,10 @@ def network_prune(force: bool) -> None:
 @_DRY_RUN
 def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
     """Connect SANDBOX to NETWORK."""
-    links = dict(_link(text) for text in given.pop("links"))
+    links = dict(thin.link_option(text) for text in given.pop("links"))
     body = {"sandbox": thin.find_sandbox(sandbox)["id"], "links": links, **given}
     made = call("POST", f"/v1/networks/{segment(network_name)}/connect{'?dry_run=1' if dry_run else ''}", body)
     _print_plan(made) if dry_run else _print_warnings(made)
-
-
-def _link(text: str) -> tuple[str, str]:
-    target, _, alias = text.partition(":")
-    return alias or target, target
 
 
 @network.command("disconnect")

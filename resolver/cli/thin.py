@@ -125,7 +125,7 @@ def sandbox_body(options: argparse.Namespace, command: list[str]) -> dict[str, A
         "gw_priority": options.gw_priority or None,
     }
     given = {key: value for key, value in own.items() if value is not None}
-    links = dict(_link(text) for text in options.link)
+    links = dict(link_option(text) for text in options.link)
     if given or options.network_alias or links:
         if not networks:
             parser().error(f"--{next(iter([*given, 'network-alias'])).replace('_', '-')} needs a --network")
@@ -181,7 +181,8 @@ def network_option(text: str) -> dict[str, Any]:
     return result
 
 
-def _link(text: str) -> tuple[str, str]:
+def link_option(text: str) -> tuple[str, str]:
+    """Return (alias, target) of a `--link SANDBOX[:ALIAS]`."""
     target, _, alias = text.partition(":")
     return alias or target, target
 

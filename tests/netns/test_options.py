@@ -141,3 +141,22 @@ def test_adopt_by_descriptor(lab):
     subprocess.run(["kill", "-9", str(holder.pid)], check=True)
     lab.wait_for(lambda: "byfd" not in lab.berth("ps").stdout)
     lab.berth("network", "rm", "n")
+
+
+def test_name_of_a_renamed_sandbox_can_be_used_again(lab):
+    lab.berth("network", "create", "n")
+    lab.berth("run", "-d", "--name", "first", "--network", "n", "--", "sleep", "100")
+    lab.berth("rename", "first", "second")
+    lab.berth("run", "-d", "--name", "first", "--network", "n", "--", "sleep", "100")
+    assert lab.in_sandbox("first", "dig", "+short", "second") == lab.inspect("second")["addresses"][0]
+    lab.berth("rm", "first", "second")
+    lab.berth("network", "rm", "n")
+
+
+def test_somebody_elses_namespace_at_our_path_is_left_alone(lab):
+    lab.run("ip", "netns", "add", "berth-theirs")
+    before = lab.shell("stat -Lc %i /run/netns/berth-theirs")
+    refused = lab.berth("run", "--name", "theirs", "--", "true", check=False)
+    assert "exists already and is not ours" in refused.stderr
+    assert lab.shell("stat -Lc %i /run/netns/berth-theirs") == before
+    lab.run("ip", "netns", "del", "berth-theirs")
