@@ -45,7 +45,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeOptions:
-    """What `--opt` says of a bridge network; names in docker-behaviour BR-1."""
+    """What `--opt` says of a bridge network; names in docker-behaviour BR-1. *forward*: (domain, its nameservers) of each."""
 
     bridge_name: str
     bridge_mac: str
@@ -65,6 +65,8 @@ class BridgeOptions:
     announcement_interval_ms: int = 1000
     ttl: int = 5
     forward_single_label: bool = True
+    allow_rebinding: bool = False
+    forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

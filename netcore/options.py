@@ -38,8 +38,10 @@ SHORT_NAMES: dict[str, str] = {
     "announcement_interval_ms": "com.docker.network.advertise_addr_ms",
     "ttl": "berth.ttl",
     "forward_single_label": "berth.forward_single_label",
+    "allow_rebinding": "berth.allow_rebinding",
+    "forward": "berth.forward",
 }
-"""Short name of `--opt` → label. Both are accepted; the last three have no Docker label of their own meaning."""
+"""Short name of `--opt` → label. Both are accepted; those of berth have no Docker label of their own meaning."""
 
 # Docker's own historic spellings.
 SYNONYMS = {BRIDGE + "mtu": DRIVER + "mtu", BRIDGE + "container_iface_prefix": SHORT_NAMES["ifname_prefix"]}
@@ -89,7 +91,14 @@ def parse_bridge_options(network_id: str, options: Mapping[str, str], *, egress_
         announcement_interval_ms=_value(labels, "announcement_interval_ms", _between(100, 2000), 1000),
         ttl=_value(labels, "ttl", _between(0, 86_400), 5),
         forward_single_label=_value(labels, "forward_single_label", _boolean, True),
+        allow_rebinding=_value(labels, "allow_rebinding", _boolean, False),
+        forward=_value(labels, "forward", _forward, ()),
     )
+
+
+def parse_forward(options: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the (domain, nameservers) pairs of *options*; InvalidRequest if they can't be read."""
+    return _value(canonical_options(options), "forward", _forward, ())
 
 
 def family_flags(options: Mapping[str, str], *, ipv4: bool | None, ipv6: bool | None) -> tuple[bool, bool]:
@@ -164,6 +173,20 @@ def _mtu(text: str) -> int:
     if value != 0 and not 68 <= value <= 65_535:
         raise ValueError("must be 0 (as the egress route) or 68 to 65535")
     return value
+
+
+def _forward(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Read `DOMAIN=SERVER,SERVER;DOMAIN=SERVER`. What a nameserver may look like is the resolver's to say."""
+    result: dict[str, tuple[str, ...]] = {}
+    for item in filter(None, (part.strip() for part in text.split(";"))):
+        domain, _, servers = item.partition("=")
+        given = tuple(filter(None, (server.strip() for server in servers.split(","))))
+        if not domain.strip() or not given:
+            raise ValueError(f"{item!r} must be DOMAIN=SERVER[,SERVER]; more domains follow behind a semicolon")
+        if domain.strip() in result:
+            raise ValueError(f"domain {domain.strip()} is given twice")
+        result[domain.strip()] = given
+    return tuple(result.items())
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

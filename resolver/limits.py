@@ -6,13 +6,25 @@ UDP_PAYLOAD = 65_535
 """Octets that we read from a datagram: queries with large EDNS options are legal (docker-behaviour W-9)."""
 
 UDP_DRAIN = 64
-"""Datagrams read in one go before other sockets get their turn: at 7 us each no sandbox waits longer than 0.5 ms."""
+"""Datagrams read in one go before other sockets get their turn: at 5 us each no sandbox waits longer than 0.3 ms for one."""
+
+UDP_DRAIN_SLOW = 8
+"""The same for a socket most of whose datagrams are no repeated questions, and so cost up to ten times as much."""
+
+READY_SOCKETS = 256
+"""Sockets served in one round before the loop looks at what else there is."""
 
 OUR_PAYLOAD = 1232
 """The UDP size we announce in OPT: fits every path without fragments (DNS flag day 2020)."""
 
-ANSWERS_PER_VIEW = 2048
-"""Rendered replies kept for one view; beyond it they are forgotten together. About 1 MB at the worst."""
+REPLIES = 131_072
+"""Rendered replies kept for all views, about 60 MB; beyond it the view that has most forgets its own."""
+
+REPLIES_LOOK = 4096
+"""Replies rendered between two looks at how many there are."""
+
+SHAPES_PER_VIEW = 16
+"""Forms (flags, type, EDNS) in which one sandbox's repeated questions come; with more its rendered replies start anew."""
 
 ROTATIONS = 16
 """Orders in which the addresses of one name are rendered; more addresses than that rotate in steps."""
@@ -29,6 +41,12 @@ TCP_IDLE = 8.0
 TCP_IN_FLIGHT = 32
 """Unanswered questions of one TCP connection; further ones are read when one is answered."""
 
+TCP_TURN = 32
+"""Questions of one TCP connection answered in one turn of the loop."""
+
+TCP_UNREAD = 65_536
+"""Octets of answers that a client may leave unread before its questions are."""
+
 TCP_WRITE = 5.0
 """Seconds that a client may take to read its answers before the connection is closed."""
 
@@ -36,13 +54,25 @@ BUDGET = 2.2
 """Seconds that forwarding one question may take: two of them (a search list) fit in glibc's 5 s."""
 
 NEXT_UPSTREAM = 0.4
-"""Seconds before the next upstream is asked too, while the earlier ones may still answer."""
+"""Seconds at most before the next upstream is asked too, while the earlier ones may still answer."""
+
+HEDGE = 0.05
+"""Seconds at least before that: a resolver that must ask others takes that long."""
+
+MISSES = 3
+"""Questions in a row that others answered while an upstream was late, before it counts as failed."""
 
 RESEND = 0.8
 """Seconds before an only upstream is asked again: UDP may lose a datagram."""
 
 DOWN = 15.0
 """Seconds during which an upstream that gave no answer is asked last."""
+
+NO_EDNS = 900.0
+"""Seconds during which an upstream that refused EDNS is asked without."""
+
+LOOP = 60.0
+"""Seconds during which an upstream that leads back to us is not asked; then it is tried again."""
 
 PROBE_PAUSE = 1.0
 """Seconds after a failure during which questions are refused at once, if all upstreams have failed."""
@@ -51,7 +81,7 @@ IN_FLIGHT_PER_VIEW = 256
 """Forwarded questions of one sandbox at a time; more get SERVFAIL at once."""
 
 IN_FLIGHT = 8192
-"""Forwarded questions of all sandboxes at a time."""
+"""Forwarded questions of all sandboxes at a time. When half are taken, each sandbox may have an equal share of them."""
 
 SOCKETS_PER_UPSTREAM = 4
 """UDP sockets to one upstream: each question picks one at random, so port and ID are both unknown to a spoofer."""
@@ -64,6 +94,42 @@ SOCKET_AGE = 30.0
 
 SOCKET_IDLE = 5.0
 """Seconds without a question after which a socket to an upstream is closed."""
+
+STREAM_IDLE = 10.0
+"""Seconds without a question after which a TCP or TLS connection to an upstream is closed (RFC 7766 section 6.2.3)."""
+
+STREAM_OPEN = 1.5
+"""Seconds that connecting to an upstream by TCP or TLS may take."""
+
+STREAM_IN_FLIGHT = 1024
+"""Unanswered questions of one connection to an upstream."""
+
+CACHE_OVERHEAD = 900
+"""Octets that one remembered answer takes beside its records and its key, measured."""
+
+CACHE_GHOSTS = 4096
+"""Names that were thrown out and are recognised if they come back, for one set of upstreams."""
+
+FAILURES = 1024
+"""Questions that failed lately and are not asked again at once, for one set of upstreams (RFC 9520)."""
+
+FAILURE_FIRST, FAILURE_LONGEST = 1.0, 5.0
+"""Seconds that a failure is remembered, at first and at most (RFC 9520 section 3.2); it doubles from failure to failure."""
+
+LONGEST_TTL = 604_800
+"""Seconds that any TTL is believed (RFC 8767 section 4 suggests a week)."""
+
+NEGATIVE_TTL = 3600
+"""Seconds that a negative answer is remembered at most (RFC 2308 section 5 suggests one to three hours)."""
+
+STALE_TTL = 30
+"""TTL of an answer that is served although its time is over (RFC 8767 section 4)."""
+
+PREFETCH = 0.1
+"""Share of its lifetime that an answer has left when it is fetched anew, if it is asked for (Unbound's value)."""
+
+PREFETCH_HITS = 2
+"""Hits that make an answer popular enough for that."""
 
 UPSTREAMS = 16
 """Upstreams used of one list; more are named in a warning."""

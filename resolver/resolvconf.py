@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from resolver import limits
 from resolver.errors import ConfigError
+from resolver.zone import upstream
+from resolver.zone.upstream import is_address
 
 EMBEDDED = "127.0.0.11"
 HEADER = "# Made by berth. You may edit this file: berth will not touch it again\n# once it differs from what berth wrote.\n"
@@ -67,19 +68,9 @@ def parse(text: str, path: str = "resolv.conf") -> ResolvConf:
     return ResolvConf(nameservers=tuple(nameservers), search=search, options=tuple(options), other=tuple(other), invalid=tuple(invalid))
 
 
-def is_address(text: str) -> bool:
-    """Return whether *text* is an IP address, a zone included."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def check_server(text: str) -> str:
-    """Return *text* if it can be a `--dns` server; ValueError says why not (RC-13)."""
-    if not is_address(text):
-        raise ValueError(f"{text!r} is not an IP address")
+    """Return *text* if it can be a `--dns` server; ValueError says why not (RC-13, and `zone/upstream.py` for the forms)."""
+    upstream.parse(text)
     return text
 
 

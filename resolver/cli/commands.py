@@ -435,6 +435,40 @@ def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str
     return 0 if found["records"] else 1
 
 
+@cli.group()
+def cache() -> None:
+    """Show and forget what the nameservers answered."""
+
+
+@cache.command("ls")
+@_FORMAT
+def cache_ls(form: str) -> None:
+    """List remembered answers."""
+    shown = call("GET", "/v1/cache")
+    if form == "json":
+        print_json(shown)
+        return
+    rows = [
+        (
+            item["name"],
+            item["type"],
+            item["rcode"],
+            "stale" if item["stale"] else str(item["ttl"]),
+            str(item["hits"]),
+            " ".join(item["upstreams"]),
+        )
+        for item in shown["entries"]
+    ]
+    print_table(("NAME", "TYPE", "RCODE", "TTL", "HITS", "UPSTREAMS"), rows)
+
+
+@cache.command("flush")
+@click.argument("name", required=False)
+def cache_flush(name: str | None) -> None:
+    """Forget the answers for NAME and everything below it, or all answers."""
+    print(call("POST", "/v1/cache/flush", {"name": name})["removed"])
+
+
 @cli.command()
 @_FORMAT
 def status(form: str) -> int:
@@ -447,7 +481,8 @@ def status(form: str) -> int:
     print(f"{shown['networks']} networks, {shown['sandboxes']} sandboxes, {shown['queries']} queries answered")
     print(f"nameservers of {shown['resolv_conf']}: {', '.join(shown['nameservers']) or 'none'}")
     for item in shown["upstreams"]:
-        print(f"upstream {item['address']} ({item['namespace']}): {item['state']}")
+        took = f", {item['rtt_ms']:.1f} ms" if item["rtt_ms"] else ""
+        print(f"upstream {item['address']} ({item['namespace']}): {item['state']}{took}")
     for warning in shown["warnings"]:
         print(f"warning: {warning}")
     return 0

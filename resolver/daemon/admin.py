@@ -93,6 +93,8 @@ class Admin:
             ("patch", "/v1/sandboxes/{sandbox}"): self._change_sandbox,
             ("delete", "/v1/sandboxes/{sandbox}"): self._remove_sandbox,
             ("post", "/v1/resolve"): self._resolve,
+            ("get", "/v1/cache"): self._show_cache,
+            ("post", "/v1/cache/flush"): self._flush_cache,
             ("get", "/v1/events"): self._stream_events,
             ("get", "/v1/status"): self._status,
             ("get", "/healthz"): self._health,
@@ -268,6 +270,22 @@ class Admin:
         sandbox = self._controller.find_sandbox(body.sandbox) if body.sandbox else None
         return _json(await self._lookup.resolve(body.name, body.type, sandbox))
 
+    async def _show_cache(self, _: web.Request) -> web.Response:
+        service = self._lookup.service
+        return _json(
+            schema.CacheView(
+                size=service.cache.size,
+                bound=service.cache.settings.size,
+                hits=service.counters["hits"],
+                misses=service.counters["misses"],
+                entries=self._lookup.cached(),
+            )
+        )
+
+    async def _flush_cache(self, request: web.Request) -> web.Response:
+        body = await _body(request, schema.FlushBody)
+        return _json(schema.FlushView(self._lookup.forget(body.name)))
+
     async def _stream_events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
@@ -307,7 +325,7 @@ class Admin:
         return _json(schema.HealthView("ok" if self.ready else "starting"), 200 if self.ready else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        text = metrics.render(self._controller, self._registry, self._lookup.service, self._lookup.pool, asyncio.get_running_loop().time())
+        text = metrics.render(self._controller, self._registry, self._lookup.service, self._lookup.pool, time.monotonic())
         return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def _openapi(self, _: web.Request) -> web.Response:

@@ -39,9 +39,12 @@ from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.keeper import Keeper
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.registry import Registry
+from resolver.engine.cache import Cache, CacheSettings
 from resolver.service import DnsService
+from resolver.transport.poller import Poller
 from resolver.transport.upstream import UpstreamPool, open_datagram
-from resolver.zone.view import Upstream
+from resolver.wire import name as names
+from resolver.zone.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -141,10 +144,14 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
             return open_datagram(upstream, kind)
         return await controller.kernel(lambda: _open_inside(controller.netns_path(sandbox_id), upstream, kind))
 
-    pool = UpstreamPool(loop, open_socket)
+    poller = Poller(loop)
+    stack.callback(poller.close)
+    loop_domain = names.join(names.from_text("_loop"), names.from_text(config.suffix))
+    pool = UpstreamPool(loop, poller, open_socket, time.monotonic, loop_domain=loop_domain, tls_ca=config.tls_ca)
     stack.push_async_callback(pool.close)
-    service = DnsService(pool)
-    registry = Registry(config, service, pool, host, lambda sandbox: controller.files_of(sandbox))
+    service = DnsService(pool, Cache(_cache_settings(config)), time.monotonic)
+    stack.push_async_callback(service.close)
+    registry = Registry(config, service, poller, host, lambda sandbox: controller.files_of(sandbox))
     controller = Controller(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
     registry.kernel = controller.kernel
     stack.push_async_callback(controller.close)
@@ -178,6 +185,12 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     stack.callback(events.close)
     admin.ready = True
     return _Daemon(controller, keeper, admin, foreign)
+
+
+def _cache_settings(config: DaemonConfig) -> CacheSettings:
+    return CacheSettings(
+        size=config.cache_size, least_ttl=config.cache_min_ttl, most_ttl=config.cache_max_ttl, serve_stale=config.serve_stale
+    )
 
 
 async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:

@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from netcore.model import IPNetwork
-from resolver import resolvconf
+from resolver import limits, resolvconf
 from resolver.errors import ConfigError, ResolverError
 from resolver.wire import name as names
 
@@ -38,6 +38,13 @@ class DaemonConfig:
     socket_group: str = ""
     log_level: str = "info"
     gateway_resolver: bool = True
+    forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    allow_rebinding: bool = False
+    tls_ca: str = ""
+    cache_size: int = 16 << 20
+    cache_min_ttl: int = 0
+    cache_max_ttl: int = 86_400
+    serve_stale: int = 86_400
 
 
 HELP: dict[str, str] = {
@@ -55,6 +62,13 @@ HELP: dict[str, str] = {
     "socket_group": "group that may use the admin socket beside root",
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer on each network's gateway address too",
+    "forward": "nameservers for the names below a domain, asked from the host: `{\"corp.example\" = [\"10.0.0.53\"]}`",
+    "allow_rebinding": "let answers of outside nameservers point into our own networks",
+    "tls_ca": "file of certificates to check `tls://` nameservers with, in place of the system's",
+    "cache_size": "octets of answers that are remembered; 0 for none",
+    "cache_min_ttl": "seconds that an answer is remembered at least",
+    "cache_max_ttl": "seconds that an answer is remembered at most",
+    "serve_stale": "seconds for which an answer is told after its time when all nameservers fail; 0 never",
 }
 
 
@@ -152,6 +166,27 @@ def _suffix(value: Any) -> str:
     return text.lower()
 
 
+def _forward(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if not isinstance(value, dict):
+        raise ValueError("must be a table of domain = [nameserver, ...]")
+    result = []
+    for domain, servers in value.items():
+        names.from_text(domain)
+        if not servers:
+            raise ValueError(f"{domain}: name at least one nameserver")
+        result.append((domain, _list(resolvconf.check_server)(servers)))
+    return tuple(result)
+
+
+def _number(most: int) -> Callable[[Any], int]:
+    def parse_number(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"must be a whole number from 0 to {most}")
+        return value
+
+    return parse_number
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "suffix": _suffix,
     "firewall": _one_of("nftables", "none"),
@@ -162,4 +197,10 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "uplinks": _list(str),
     "log_level": _one_of("debug", "info", "warning", "error"),
     "gateway_resolver": _boolean,
+    "forward": _forward,
+    "allow_rebinding": _boolean,
+    "cache_size": _number(1 << 34),
+    "cache_min_ttl": _number(86_400),
+    "cache_max_ttl": _number(limits.LONGEST_TTL),
+    "serve_stale": _number(limits.LONGEST_TTL),
 }

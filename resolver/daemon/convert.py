@@ -9,6 +9,7 @@ from pathlib import Path
 from netcore import gateway
 from netcore.errors import InvalidRequest
 from netcore.model import DnsSettings, Endpoint, EndpointRequest, Network, NetworkRequest, Owner, PortMapping, Sandbox, SandboxRequest
+from netcore.options import parse_forward
 from netcore.planning import parse_endpoint_address
 from resolver import resolvconf
 from resolver.daemon.schema import (
@@ -22,9 +23,18 @@ from resolver.daemon.schema import (
     SandboxBody,
     SandboxView,
 )
+from resolver.errors import BadName
+from resolver.wire import name as names
 
 
 def network_request(body: NetworkBody, owner: Owner | None) -> NetworkRequest:
+    for domain, servers in parse_forward(body.options):
+        try:
+            names.from_text(domain)
+            for server in servers:
+                resolvconf.check_server(server)
+        except (ValueError, BadName) as error:
+            raise InvalidRequest("option forward", str(error)) from error
     return NetworkRequest(
         name=body.name,
         driver=body.driver,

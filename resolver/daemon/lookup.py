@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import dns.exception
 import dns.message
@@ -15,11 +16,13 @@ from netcore.errors import InvalidRequest
 from netcore.model import Sandbox
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.registry import Registry
-from resolver.daemon.schema import RecordView, ResolveView, UpstreamView
+from resolver.daemon.schema import CachedView, RecordView, ResolveView, UpstreamView
+from resolver.engine.cache import Entry, name_of
 from resolver.engine.explain import explain, source
 from resolver.service import DnsService
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire import name as names
+from resolver.zone.upstream import Route
 from resolver.zone.view import ViewSlot
 
 
@@ -42,7 +45,7 @@ class Lookup:
         qname = names.from_text(name.to_text())
         lines, where = explain(slot.current, qname, int(rtype)), source(slot.current, qname, int(rtype))
         reply = dns.message.from_wire(await self._ask(slot, query.to_wire()), ignore_trailing=True)
-        lines += [f"the nameservers failed: {option.to_text()}" for option in reply.options]
+        lines += [f"the answer says: {option.to_text()}" for option in reply.options]
         records = [
             RecordView(rrset.name.to_text(), rrset.ttl, dns.rdatatype.to_text(rrset.rdtype), rdata.to_text())
             for rrset in reply.answer
@@ -51,9 +54,9 @@ class Lookup:
         return ResolveView(name.to_text(), dns.rdatatype.to_text(rtype), dns.rcode.to_text(reply.rcode()), where, records, lines)
 
     async def _ask(self, slot: ViewSlot, octets: bytes) -> bytes:
-        later: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        now = self.service.on_query(slot, octets, later.set_result, tcp=True)
-        return now if now is not None else await later
+        later = _Later(asyncio.get_running_loop().create_future())
+        now = self.service.on_query(slot, octets, later, b"", tcp=True)
+        return now if now is not None else await later.octets
 
     @staticmethod
     def _type(text: str) -> dns.rdatatype.RdataType:
@@ -72,9 +75,49 @@ class Lookup:
             raise InvalidRequest("name", f"{text!r}: {error}") from error
 
     def upstreams(self) -> list[UpstreamView]:
-        """Return every upstream that was asked lately, with its state."""
-        now = self.pool.now()
+        """Return every upstream that was asked lately, with its state and its round-trip time."""
+        now = time.monotonic()
         return [
-            UpstreamView(item.address, item.netns[:12] or "host", "down" if health.down_until > now else "ok")
+            UpstreamView(
+                str(item), item.netns[:12] or "host", health.state(now), round(1000 * health.rtt, 3), health.queries, health.failures
+            )
             for item, health in self.pool.health().items()
         ]
+
+    def cached(self) -> list[CachedView]:
+        """Return the answers that are remembered, sorted by name."""
+        now = time.monotonic()
+        shown = [_cached_view(route, entry, now) for route, entry in self.service.cache.entries()]
+        return sorted(shown, key=lambda item: (item.name.split(".")[::-1], item.type))
+
+    def forget(self, text: str | None) -> int:
+        """Forget what is known of the name *text* and below it, None: everything; return how many answers that was."""
+        return self.service.forget(None if text is None else names.from_text(text))
+
+
+class _Later:
+    """Takes the reply that comes later."""
+
+    def __init__(self, octets: asyncio.Future[bytes]) -> None:
+        self.octets = octets
+
+    def reply(self, peer: bytes, octets: bytes) -> None:
+        """Hand *octets* to who waits."""
+        if not self.octets.done():
+            self.octets.set_result(octets)
+
+
+def _cached_view(route: Route, entry: Entry, now: float) -> CachedView:
+    rtype = dns.rdatatype.RdataType.make(int.from_bytes(entry.question[-5:-3], "big"))
+    rcode = dns.rcode.Rcode.make(entry.received.rcode)
+    return CachedView(
+        name=names.to_text(name_of(entry.question)),
+        type=dns.rdatatype.to_text(rtype),
+        rcode="NODATA" if rcode == 0 and not entry.received.counts[0] else dns.rcode.to_text(rcode),
+        ttl=max(0, int(entry.expires - now)),
+        stale=entry.expires <= now,
+        records=sum(entry.received.counts),
+        hits=entry.hits,
+        size=entry.size,
+        upstreams=[f"{item} ({item.netns[:12]})" if item.netns else str(item) for item in route.upstreams],
+    )

@@ -30,24 +30,34 @@ def render(controller: Controller, registry: Registry, service: DnsService, pool
             outcomes = CounterMetricFamily(
                 "berth_forward_requests", "Questions not answered here, by what became of them.", labels=["outcome"]
             )
-            for outcome in ("forwarded", "failed", "limited", "prohibited"):
+            for outcome in ("forwarded", "failed", "limited", "prohibited", "coalesced", "rebinding", "refused"):
                 outcomes.add_metric([outcome], service.counters[outcome])
             yield outcomes
+            looked = CounterMetricFamily(
+                "berth_cache_requests", "Foreign names looked for in the cache, by what was found.", labels=["result"]
+            )
+            for result in ("hits", "misses", "stale", "prefetched"):
+                looked.add_metric([result], service.counters[result])
+            yield looked
             dropped = CounterMetricFamily("berth_dns_dropped", "Datagrams that were no queries.")
             dropped.add_metric([], service.counters["dropped"])
             yield dropped
             down = GaugeMetricFamily("berth_forward_upstream_down", "1 while an upstream is asked last.", labels=["to"])
             failures = CounterMetricFamily("berth_forward_upstream_failures", "Questions an upstream left open.", labels=["to"])
+            times = GaugeMetricFamily("berth_forward_upstream_rtt_seconds", "Smoothed round-trip time.", labels=["to"])
             for upstream, health in pool.health().items():
                 if not upstream.netns:
-                    down.add_metric([upstream.address], float(health.down_until > now))
-                    failures.add_metric([upstream.address], health.failures)
+                    down.add_metric([str(upstream)], float(health.state(now) != "ok"))
+                    failures.add_metric([str(upstream)], health.failures)
+                    times.add_metric([str(upstream)], health.rtt)
             yield down
             yield failures
+            yield times
             in_flight = GaugeMetricFamily("berth_forward_in_flight", "Questions that wait for an upstream.")
             in_flight.add_metric([], sum(slot.in_flight for slot in slots))
             yield in_flight
             for name, text, value in (
+                ("berth_cache_bytes", "Octets of remembered answers.", service.cache.size),
                 ("berth_networks", "Networks.", len(controller.networks)),
                 ("berth_sandboxes", "Sandboxes.", len(controller.sandboxes)),
                 ("berth_endpoints", "Endpoints.", sum(map(len, controller.endpoints.values()))),
@@ -65,9 +75,12 @@ NAMES = (
     "berth_dns_requests_total",
     "berth_dns_responses_total",
     "berth_dns_dropped_total",
+    "berth_cache_requests_total",
+    "berth_cache_bytes",
     "berth_forward_requests_total",
     "berth_forward_upstream_down",
     "berth_forward_upstream_failures_total",
+    "berth_forward_upstream_rtt_seconds",
     "berth_forward_in_flight",
     "berth_networks",
     "berth_sandboxes",

@@ -6,30 +6,30 @@ the loop: a reader sees the old or the new state.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from netcore import gateway
 from netcore.drivers.bridge import bridge_addresses
 from netcore.kernel import files
 from netcore.model import Endpoint, Network, Sandbox
-from resolver import limits, nsswitch, resolvconf
+from resolver import nsswitch, resolvconf
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.hostfile import HostResolvConf
-from resolver.resolvconf import EMBEDDED
+from resolver.daemon.routes import Routes
+from resolver.engine.received import Protected
 from resolver.service import DnsService
+from resolver.transport.batch import packed
+from resolver.transport.poller import Poller
 from resolver.transport.tcp import TcpListener
-from resolver.transport.udp import Reply, UdpListener
-from resolver.transport.upstream import UpstreamPool
+from resolver.transport.udp import UdpListener
 from resolver.wire import name as names
 from resolver.zone.build import entries
-from resolver.zone.view import Attachment, Upstream, View, ViewSlot, ZoneSlot
+from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
 from resolver.zone.zone import Entry, Zone
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class _Served:
     directory: Path
     endpoints: tuple[Endpoint, ...] = ()
     registered: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
-    addresses: list[tuple[str, str]] = field(default_factory=list)
+    addresses: list[tuple[str, bytes]] = field(default_factory=list)
     warning: str = ""
     edited: bool = False
 
@@ -79,21 +79,21 @@ class Registry:
         self,
         config: DaemonConfig,
         service: DnsService,
-        pool: UpstreamPool,
+        poller: Poller,
         host: HostResolvConf,
         sandbox_directory: Callable[[Sandbox], Path],
     ) -> None:
         self._config = config
         self._service = service
-        self._pool = pool
+        self._poller = poller
         self._host = host
+        self._routes = Routes(config, host)
         self._directory = sandbox_directory
-        self._loop = asyncio.get_running_loop()
         self._suffix = names.from_text(config.suffix)
         self._served: dict[str, _Served] = {}
         self._gateways: dict[str, _Gateway] = {}
         self._networks: Mapping[str, Network] = {}
-        self._by_address: dict[tuple[str, str], ViewSlot] = {}
+        self._by_address: dict[tuple[str, bytes], ViewSlot] = {}
         self.closed_queries = 0
         self.kernel: Kernel
 
@@ -103,8 +103,8 @@ class Registry:
         """Open the sandbox's resolver; *replace*: one of an earlier daemon was there."""
         pair, warning = await self.kernel(lambda: listeners.open_in_sandbox(sandbox.netns_path, replace=replace))
         slot = ViewSlot(sandbox.id, View(suffix=self._suffix))
-        udp = UdpListener(self._loop, pair.udp, self._on_query(slot, tcp=False))
-        tcp = TcpListener(self._on_query(slot, tcp=True))
+        udp = UdpListener(self._poller, pair.udp, self._service, slot)
+        tcp = TcpListener(self._service, lambda _: slot)
         await tcp.listen(pair.tcp)
         served = _Served(sandbox, slot, udp, tcp, self._directory(sandbox), warning=warning)
         self._served[sandbox.id] = served
@@ -122,7 +122,8 @@ class Registry:
         self._watch(served.slot, ())
         served.udp.close()
         await served.tcp.close()
-        self._pool.forget(sandbox.id)
+        if any(item.netns for route in served.slot.current.all_routes() for item in route.upstreams):
+            self._drop_unused_routes()
         if sandbox.adopted:
             await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
 
@@ -160,25 +161,15 @@ class Registry:
                 await tcp.close()
         self._rebuild_all()
 
-    # --- queries ------------------------------------------------------------------------------------------------
+    # --- listeners ----------------------------------------------------------------------------------------------
 
-    def _on_query(self, slot: ViewSlot, *, tcp: bool) -> Callable[[bytes, Any, Reply], bytes | None]:
-        on_query = self._service.on_query
+    def _slot_of(self, served: _Gateway) -> Callable[[bytes], ViewSlot]:
+        """Return what finds the view of an address. Who asks is known by the bridge it came over and its source address,
 
-        def handle(octets: bytes, _: Any, reply: Reply) -> bytes | None:
-            return on_query(slot, octets, reply, tcp=tcp)
-
-        return handle
-
-    def _on_gateway_query(self, served: _Gateway, *, tcp: bool) -> Callable[[bytes, Any, Reply], bytes | None]:
-        """Who asks is known by the bridge it came over and its source address, which is bound to its bridge port."""
-        on_query, by_address, network_id = self._service.on_query, self._by_address, served.network.id
-
-        def handle(octets: bytes, peer: Any, reply: Reply) -> bytes | None:
-            slot = by_address.get((network_id, peer[0].partition("%")[0]), served.slot)
-            return on_query(slot, octets, reply, tcp=tcp)
-
-        return handle
+        which is bound to its bridge port.
+        """
+        by_address, network_id = self._by_address, served.network.id
+        return lambda address: by_address.get((network_id, address), served.slot)
 
     async def _listen_on_gateway(self, served: _Gateway, address: IPv4Address | IPv6Address) -> None:
         bridge = served.network.bridge.bridge_name
@@ -189,8 +180,9 @@ class Registry:
             served.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
             log.warning("gateway resolver not started network=%s reason=%s", served.network.name, served.warning)
             return
-        udp = UdpListener(self._loop, pair.udp, self._on_gateway_query(served, tcp=False))
-        tcp = TcpListener(self._on_gateway_query(served, tcp=True))
+        slot_of = self._slot_of(served)
+        udp = UdpListener(self._poller, pair.udp, self._service, served.slot, lambda peer: slot_of(packed(peer)))
+        tcp = TcpListener(self._service, lambda peer: slot_of(ip_address(peer).packed))
         await tcp.listen(pair.tcp)
         served.listeners.append((udp, tcp))
 
@@ -210,11 +202,11 @@ class Registry:
             old, new = served.registered.get(network_id, ()), wanted.get(network_id, ())
             gateway_slot = self._gateways.get(network_id)
             if old != new and gateway_slot is not None:
-                gateway_slot.zone.swap(gateway_slot.zone.current.with_changes(old, new))
+                gateway_slot.zone.change(old, new)
         served.registered = dict(wanted)
         for key in served.addresses:
             self._by_address.pop(key, None)
-        served.addresses = [(item.network_id, str(address)) for item in endpoints for address in item.addresses()]
+        served.addresses = [(item.network_id, address.packed) for item in endpoints for address in item.addresses()]
         for key in served.addresses:
             self._by_address[key] = served.slot
 
@@ -226,9 +218,9 @@ class Registry:
                 served.zone.watchers.discard(slot)
 
     def _rebuild(self, served: _Served) -> None:
-        self._swap_view(served, self._subnets(), self._host_upstreams())
+        self._swap_view(served, self._subnets(), self._own_addresses())
 
-    def _swap_view(self, served: _Served, subnets: _Subnets, host_upstreams: tuple[Upstream, ...]) -> None:
+    def _swap_view(self, served: _Served, subnets: _Subnets, own: frozenset[str]) -> None:
         endpoints = [item for item in served.endpoints if item.network_id in self._gateways]
         attachments = tuple(
             Attachment(
@@ -238,58 +230,55 @@ class Registry:
             for item in endpoints
         )
         self._watch(served.slot, [item.network_id for item in endpoints])
-        upstreams, reason = self._upstreams(served, host_upstreams)
+        present = [item for item in served.endpoints if item.network_id in self._networks]
+        route, routes = self._routes.of_sandbox(served.sandbox, present, self._networks, own)
+        networks = [self._networks[item.network_id] for item in present]
         served.slot.swap(
             View(
                 attachments=attachments,
                 suffix=self._suffix,
                 subnets=subnets,
-                upstreams=upstreams,
-                no_upstream=reason,
+                route=route,
+                routes=routes,
+                allows_rebinding=self._allows_rebinding(networks),
             )
         )
 
+    def _allows_rebinding(self, networks: Sequence[Network]) -> bool:
+        return self._config.allow_rebinding or any(item.bridge.allow_rebinding for item in networks)
+
     def _rebuild_all(self) -> None:
-        subnets, host_upstreams = self._subnets(), self._host_upstreams()
+        subnets, own = self._subnets(), self._own_addresses()
+        self._service.protected = Protected(subnets)
         for served in self._served.values():
-            self._swap_view(served, subnets, host_upstreams)
+            self._swap_view(served, subnets, own)
         for item in self._gateways.values():
-            internal = item.network.internal
+            route, routes = self._routes.of_network(item.network, own)
             item.slot.swap(
                 View(
                     attachments=(Attachment(item.zone),),
                     suffix=self._suffix,
                     subnets=subnets,
-                    upstreams=() if internal else host_upstreams,
-                    no_upstream=f"network {item.network.name} is internal" if internal else "the host has no nameserver",
+                    route=route,
+                    routes=routes,
+                    allows_rebinding=self._allows_rebinding([item.network]),
                 )
             )
+        self._drop_unused_routes()
+
+    def _drop_unused_routes(self) -> None:
+        """Close what was opened for upstreams that nobody asks any more, and forget their answers."""
+        used = [route for slot in self.slots() for route in slot.current.all_routes()]
+        self._routes.keep(used)
+        self._service.keep(used)
 
     def _subnets(self) -> _Subnets:
         return tuple(pool.subnet for item in self._gateways.values() for pool in item.network.pools())
 
-    # --- upstreams and resolv.conf ------------------------------------------------------------------------------
+    def _own_addresses(self) -> frozenset[str]:
+        return frozenset(address for item in self._gateways.values() for address in item.own)
 
-    def own_servers(self, sandbox: Sandbox) -> tuple[str, ...]:
-        """Return the nameservers given for *sandbox*, its own or the daemon's; none: the host's are used."""
-        return sandbox.dns.servers or self._config.dns
-
-    def _upstreams(self, served: _Served, host_upstreams: tuple[Upstream, ...]) -> tuple[tuple[Upstream, ...], str]:
-        """Return where the sandbox may forward to now, and why nowhere if so (docker-behaviour DNS-64..DNS-69)."""
-        given = self.own_servers(served.sandbox)
-        if given:
-            # Its own embedded resolver would be asked in circles (DNS-68).
-            usable = [item for item in given if item != EMBEDDED][: limits.UPSTREAMS]
-            return tuple(Upstream(item, netns=served.sandbox.id) for item in usable), f"--dns has no other server than {EMBEDDED}"
-        present = [item for item in served.endpoints if item.network_id in self._networks]
-        if not gateway.has_external_access(present, self._networks):
-            return (), "the sandbox has no network with external access, so the host's nameservers are not asked for it"
-        return host_upstreams, f"{self._host.path} names no nameserver that can be used"
-
-    def _host_upstreams(self) -> tuple[Upstream, ...]:
-        own = {address for served in self._gateways.values() for address in served.own}
-        servers = [item for item in self._host.content.nameservers if item not in own and item != EMBEDDED]
-        return tuple(Upstream(item) for item in dict.fromkeys(servers))[: limits.UPSTREAMS]
+    # --- resolv.conf --------------------------------------------------------------------------------------------
 
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: use its servers from now on and tell the sandboxes' files."""
@@ -333,7 +322,7 @@ class Registry:
     def render_resolv_conf(self, sandbox: Sandbox) -> str:
         """Return the resolv.conf of *sandbox* (docker-behaviour RC-9..RC-19)."""
         host, config = self._host.content, self._config
-        servers = self.own_servers(sandbox)
+        servers = self._routes.own_servers(sandbox)
         search = sandbox.dns.search or config.dns_search
         options = sandbox.dns.options or config.dns_options
         settings = resolvconf.override(host, servers, search, options)
@@ -356,11 +345,13 @@ class Registry:
     def everything(self) -> View:
         """Return a view of all networks, in the order of their names, with the host's upstreams."""
         zones = sorted(self._gateways.values(), key=lambda item: item.network.name)
+        route, routes = self._routes.of_host([item.network for item in zones], self._own_addresses())
         return View(
             attachments=tuple(Attachment(item.zone) for item in zones),
             suffix=self._suffix,
             subnets=self._subnets(),
-            upstreams=self._host_upstreams(),
+            route=route,
+            routes=routes,
         )
 
     def slots(self) -> list[ViewSlot]:

@@ -121,9 +121,42 @@ class ResolveView(msgspec.Struct, frozen=True):
 
 
 class UpstreamView(msgspec.Struct, frozen=True):
+    """*state*: ok, down or looping. *rtt_ms*: smoothed round-trip time, 0 if it is not known."""
+
     address: str
     namespace: str
     state: str
+    rtt_ms: float
+    queries: int
+    failures: int
+
+
+class CachedView(msgspec.Struct, frozen=True):
+    """One answer that is remembered. *stale*: its time is over; it is told only if all upstreams fail."""
+
+    name: str
+    type: str
+    rcode: str
+    ttl: int
+    stale: bool
+    records: int
+    hits: int
+    size: int
+    upstreams: list[str]
+
+
+class CacheView(msgspec.Struct, frozen=True):
+    """*size* and *bound* in octets."""
+
+    size: int
+    bound: int
+    hits: int
+    misses: int
+    entries: list[CachedView]
+
+
+class FlushView(msgspec.Struct, frozen=True):
+    removed: int
 
 
 class StatusView(msgspec.Struct, frozen=True):
@@ -225,6 +258,12 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner_pid: int | None = None
 
 
+class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*name*: forget what is known of it and below it; none: everything."""
+
+    name: str | None = None
+
+
 class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     type: str = "A"
@@ -245,6 +284,8 @@ OPERATIONS: tuple[tuple[str, str, str, type | None, Any, str], ...] = (
     ("patch", "/v1/sandboxes/{sandbox}", "200", SandboxChange, SandboxView, "Rename a sandbox, or give it to a process"),
     ("delete", "/v1/sandboxes/{sandbox}", "200", None, OutcomeView | PlanView, "Remove a sandbox with all it has"),
     ("post", "/v1/resolve", "200", ResolveBody, ResolveView, "Look a name up as a sandbox would, with the reasons"),
+    ("get", "/v1/cache", "200", None, CacheView, "What is remembered of the upstreams' answers"),
+    ("post", "/v1/cache/flush", "200", FlushBody, FlushView, "Forget remembered answers"),
     ("get", "/v1/events", "200", None, EventView, "A stream of events, one JSON object a line"),
     ("get", "/v1/status", "200", None, StatusView, "What is up, and what is not as it should be"),
     ("get", "/healthz", "200", None, HealthView, "The process answers"),

@@ -7,8 +7,9 @@ reverse zones of our subnets are ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+
+import msgspec
 
 from resolver.engine import response
 from resolver.wire import name as names
@@ -21,8 +22,7 @@ _NEVER_EXIST = (names.from_text("invalid"), names.from_text("onion"))
 _SIZES: dict[int, int] = {Type.A: 4, Type.AAAA: 16}
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(msgspec.Struct, frozen=True):
     """A name of ours: *values* packed, none for NODATA."""
 
     values: tuple[bytes, ...]
@@ -30,15 +30,15 @@ class Addresses:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(msgspec.Struct, frozen=True):
+    """A reverse-mapping name of ours."""
+
     target: bytes
     ttl: int
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Negative:
+class Negative(msgspec.Struct, frozen=True):
     """NXDOMAIN or NODATA; *apex* owns the SOA."""
 
     rcode: Rcode
@@ -47,11 +47,11 @@ class Negative:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True):
     """Not ours: ask an upstream."""
 
 
+_FORWARD = Forward()
 Answer = Addresses | Pointer | Negative | Forward
 
 
@@ -72,7 +72,7 @@ def answer(view: View, qname: bytes, qtype: int) -> Answer:
         return Negative(rcode, view.suffix, view.ttl, f"our own domain {names.to_text(view.suffix)}")
     if len(qname) > 1 and 2 + qname[0] == len(qname) and not view.forwards_single_labels:
         return Negative(Rcode.NXDOMAIN, names.ROOT, view.ttl, "names of one label are not forwarded on this network")
-    return Forward()
+    return _FORWARD
 
 
 def _find(view: View, qname: bytes, qtype: int) -> Found | None:
@@ -85,8 +85,8 @@ def _find(view: View, qname: bytes, qtype: int) -> Found | None:
 
 def _local(qname: bytes, found: Found) -> Answer:
     if found.values:
-        return Addresses(found.values, found.ttl, f"network {found.network[:-1]}")
-    return Negative(Rcode.NOERROR, qname, found.ttl, f"network {found.network[:-1]}")
+        return Addresses(found.values, found.ttl, found.source)
+    return Negative(Rcode.NOERROR, qname, found.ttl, found.source)
 
 
 def _is_network(view: View, qname: bytes) -> bool:
@@ -103,11 +103,11 @@ def _reverse(view: View, qname: bytes, qtype: int) -> Answer:
     found = view.find_pointer(qname)
     if found is not None:
         if qtype == Type.PTR:
-            return Pointer(found.values[0], found.ttl, f"network {found.network[:-1]}")
-        return Negative(Rcode.NOERROR, qname, found.ttl, f"network {found.network[:-1]}")
+            return Pointer(found.values[0], found.ttl, found.source)
+        return Negative(Rcode.NOERROR, qname, found.ttl, found.source)
     network = names.reverse_network(qname)
     if network is None:
-        return Forward()
+        return _FORWARD
     if network.is_loopback and network.prefixlen == network.max_prefixlen:
         if qtype == Type.PTR:
             return Pointer(_LOCALHOST, view.ttl, "special-use address of loopback")
@@ -117,7 +117,7 @@ def _reverse(view: View, qname: bytes, qtype: int) -> Answer:
             whole = network.prefixlen == network.max_prefixlen
             rcode = Rcode.NXDOMAIN if whole else Rcode.NOERROR
             return Negative(rcode, names.parent(qname) if whole else qname, view.ttl, f"reverse zone of {subnet}")
-    return Forward()
+    return _FORWARD
 
 
 def render(query: Query, found: Addresses | Pointer | Negative, rotation: int, *, tcp: bool) -> bytes:

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from resolver.engine.answer import Addresses, Forward, Negative, Pointer, answer
 from resolver.wire import name as names
+from resolver.zone.upstream import Route
 from resolver.zone.view import View
 
 
@@ -31,11 +32,8 @@ def explain(view: View, qname: bytes, qtype: int) -> list[str]:
             lines.append(f"answered from {found.source}: {names.to_text(found.target)}")
         case Negative():
             lines.append(f"answered from {found.source}: {found.rcode.name}, no record of this type")
-        case Forward() if view.upstreams:
-            asked = ", ".join(f"{item.address}{' (from the sandbox)' if item.netns else ''}" for item in view.upstreams)
-            lines.append(f"not ours: forwarded to {asked}")
         case Forward():
-            lines.append(f"not ours, and not forwarded: {view.no_upstream}")
+            lines.append(_forwarding(view.route_of(qname)))
     return lines
 
 
@@ -43,8 +41,15 @@ def source(view: View, qname: bytes, qtype: int) -> str:
     """Return in a few words where the answer comes from."""
     found = answer(view, qname, qtype)
     if isinstance(found, Forward):
-        return "upstream" if view.upstreams else "policy"
+        return "upstream" if view.route_of(qname).upstreams else "policy"
     return found.source
+
+
+def _forwarding(route: Route) -> str:
+    if not route.upstreams:
+        return f"not ours, and not forwarded: {route.reason}"
+    asked = ", ".join(f"{item}{' (from the sandbox)' if item.netns else ''}" for item in route.upstreams)
+    return f"not ours: forwarded to {asked}"
 
 
 def _value(value: bytes) -> str:

@@ -1,14 +1,17 @@
 """Which messages are queries for us, and what is said to those that are not. Pure.
 
 Rules DNS-11..DNS-15 of docker-behaviour, in this order: too short or a response → silence; unknown opcode → NOTIMP;
-wrong counts or malformed → FORMERR; EDNS version above 0 → BADVERS (RFC 6891 section 6.1.3); class not IN → REFUSED.
+wrong counts or malformed → FORMERR; EDNS version above 0 → BADVERS (RFC 6891 section 6.1.3); class not IN, and zone
+transfers, which nobody may ask of a resolver → REFUSED.
 """
 
 from __future__ import annotations
 
 from resolver import limits
 from resolver.errors import DecodeError
-from resolver.wire.message import ANY_CLASS, CD, HEADER, IN, OPCODE, QR, RA, RD, Query, Rcode, find_edns, read_question, render_opt
+from resolver.wire.message import ANY_CLASS, CD, HEADER, IN, OPCODE, QR, RA, RD, Query, Rcode, Type, find_edns, read_question, render_opt
+
+_TRANSFERS = (Type.AXFR, Type.IXFR)
 
 
 def screen(octets: bytes) -> Query | bytes | None:
@@ -31,7 +34,7 @@ def screen(octets: bytes) -> Query | bytes | None:
     query = Query(identity, flags, name.lower(), qtype, qclass, octets[12:at], edns)
     if edns is not None and edns.version > 0:
         return refuse(query, Rcode.BADVERS)
-    if qclass not in (IN, ANY_CLASS):
+    if qclass not in (IN, ANY_CLASS) or qtype in _TRANSFERS:
         return refuse(query, Rcode.REFUSED)
     return query
 

@@ -1,4 +1,4 @@
-"""Answers as octets: local answers, negative ones with SOA, truncation, relayed replies. Pure.
+"""Answers as octets: local answers, negative ones with SOA, failures, truncation. Pure.
 
 | RFC | what | status |
 |---|---|---|
@@ -83,9 +83,8 @@ def render_failure(query: Query, code: ExtendedError, text: str, rcode: Rcode = 
     return HEADER.pack(query.id, flags, 1, 0, 0, 1 if opt else 0) + query.question + opt
 
 
-def relay(query: Query, reply: bytes, *, tcp: bool) -> bytes:
-    """Return an upstream's *reply* as the client must see it: its ID, its spelling of the question, its size."""
-    reply = query.id.to_bytes(2, "big") + reply[2:12] + query.question + reply[12 + len(query.question) :]
+def fit(query: Query, reply: bytes, *, tcp: bool) -> bytes:
+    """Return *reply*, cut at the border of an RRset if the client takes less (RFC 2181 section 9)."""
     if len(reply) <= size_limit(query, tcp=tcp):
         return reply
     return _truncate(query, reply, size_limit(query, tcp=tcp))

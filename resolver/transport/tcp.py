@@ -1,4 +1,7 @@
-"""A TCP listener: framing, time-outs, bounds. Each connection is a task of its own and can only harm itself.
+"""A TCP listener: framing, time-outs, bounds. A connection can only harm itself, and has no task.
+
+A client that pipelines gets a bounded number of answers in each turn of the loop. What it sends beyond that, or does
+not fetch, stays in its socket.
 
 Spec: RFC 7766 (several questions on one connection, answers in any order, idle time-outs); RFC 1035 section 4.2.2.
 """
@@ -7,74 +10,176 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from collections.abc import Callable
 
 from resolver import limits
-from resolver.transport.udp import OnQuery
+from resolver.transport.udp import Service
+from resolver.zone.view import ViewSlot
 
 
 class TcpListener:
-    """Serves DNS on the listening socket *sock*, which it owns. Made by `listen`."""
+    """Serves the view that *slot_of* gives for a client's IP address. Serves after `listen`."""
 
-    def __init__(self, on_query: OnQuery) -> None:
-        self._on_query = on_query
+    def __init__(self, service: Service, slot_of: Callable[[str], ViewSlot]) -> None:
+        self.service = service
+        self.slot_of = slot_of
+        self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
 
     async def listen(self, sock: socket.socket) -> None:
-        """Begin to accept connections."""
-        self._server = await asyncio.start_server(self._accept, sock=sock, limit=1 << 17)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self._connections) >= limits.TCP_CONNECTIONS:
-            writer.transport.abort()
-            return
-        self._connections.add(task)
-        try:
-            await self._serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            # The client went away, or was too slow: only its connection ends.
-            pass
-        finally:
-            self._connections.discard(task)
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        slots = asyncio.Semaphore(limits.TCP_IN_FLIGHT)
-        peer = writer.get_extra_info("peername")
-        wait = limits.TCP_FIRST_READ
-
-        def reply(octets: bytes) -> None:
-            slots.release()
-            if not writer.is_closing():
-                writer.write(len(octets).to_bytes(2, "big") + octets)
-
-        while True:
-            async with asyncio.timeout(wait):
-                size = int.from_bytes(await reader.readexactly(2), "big")
-            async with asyncio.timeout(limits.TCP_FIRST_READ):
-                octets = await reader.readexactly(size)
-            wait = limits.TCP_IDLE
-            await slots.acquire()
-            answer = self._ask(octets, peer, reply)
-            if answer is not None:
-                reply(answer)
-            elif len(octets) < 12 or octets[2] & 0x80:
-                # What is no query gets no answer; whoever sends it is not speaking DNS.
-                return
-            async with asyncio.timeout(limits.TCP_WRITE):
-                await writer.drain()
-
-    def _ask(self, octets: bytes, peer: Any, reply: Any) -> bytes | None:
-        return self._on_query(octets, peer, reply)
+        """Begin to accept connections on *sock*, which is the listener's from now on."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self, loop), sock=sock)
 
     async def close(self) -> None:
         """Stop accepting and end all connections; repeated calls do nothing."""
         if self._server is not None:
             self._server.close()
             self._server = None
-        for task in tuple(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        for connection in tuple(self.connections):
+            connection.end()
+
+
+class _Connection(asyncio.Protocol):
+    """One client. *peer* of its replies is unused: there is only one."""
+
+    def __init__(self, listener: TcpListener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._loop = loop
+        self._buffer = bytearray()
+        self._waiting = 0
+        self._turn: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._writable = True
+        self._paused = False
+        self._ended = False
+        self._eof = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if len(self._listener.connections) >= limits.TCP_CONNECTIONS:
+            self._ended = True
+            transport.abort()
+            return
+        self._listener.connections.add(self)
+        self._slot = self._listener.slot_of(transport.get_extra_info("peername")[0].partition("%")[0])
+        transport.set_write_buffer_limits(high=limits.TCP_UNREAD)
+        self._expire_in(limits.TCP_FIRST_READ)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        self._listener.connections.discard(self)
+        for handle in (self._timer, self._turn):
+            if handle is not None:
+                handle.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._turn is None:
+            self._serve()
+
+    def eof_received(self) -> bool:
+        # What was asked is still answered; `_settle` closes behind it.
+        self._eof = True
+        return self._waiting > 0 or self._turn is not None or self._paused
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self._expire_in(limits.TCP_WRITE)
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._continue()
+
+    def reply(self, peer: bytes, octets: bytes) -> None:
+        """Send a late reply."""
+        self._waiting -= 1
+        if not self._ended:
+            self._transport.write(len(octets).to_bytes(2, "big") + octets)
+            self._continue()
+            self._close_behind_eof()
+
+    def _continue(self) -> None:
+        """Go on where reading was put off, if it may go on."""
+        if self._turn is None and self._paused and self._may_read():
+            self._turn = self._loop.call_soon(self._serve)
+
+    def _may_read(self) -> bool:
+        return self._writable and self._waiting < limits.TCP_IN_FLIGHT
+
+    def _serve(self) -> None:
+        """Answer a few of the messages that are there; the rest in the next turn of the loop."""
+        self._turn = None
+        buffer, at, replies = self._buffer, 0, bytearray()
+        for _ in range(limits.TCP_TURN):
+            size = int.from_bytes(buffer[at : at + 2], "big")
+            if not self._may_read() or len(buffer) < at + 2 or len(buffer) < at + 2 + size:
+                break
+            octets = bytes(buffer[at + 2 : at + 2 + size])
+            at += 2 + size
+            # What is no query gets no answer; whoever sends it is not speaking DNS.
+            if size < 12 or octets[2] & 0x80:
+                self.end()
+                return
+            answer = self._listener.service.on_query(self._slot, octets, self, b"", tcp=True)
+            if answer is None:
+                self._waiting += 1
+            else:
+                replies += len(answer).to_bytes(2, "big") + answer
+        else:
+            self._turn = self._loop.call_soon(self._serve)
+        del buffer[:at]
+        if replies:
+            self._transport.write(replies)
+        if self._ended:
+            return
+        self._settle(progress=at > 0)
+
+    def _settle(self, *, progress: bool) -> None:
+        """Stop or go on reading, and set the time by which something must have happened."""
+        if self._turn is not None or not self._may_read():
+            self._pause()
+        elif self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        if progress and self._writable:
+            self._expire_in(limits.TCP_FIRST_READ if self._buffer else limits.TCP_IDLE)
+        self._close_behind_eof()
+
+    def _close_behind_eof(self) -> None:
+        if self._eof and not self._waiting and self._turn is None:
+            self._transport.close()
+
+    def _pause(self) -> None:
+        if not self._paused and not self._ended:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _expire_in(self, seconds: float) -> None:
+        """Set the deadline. A timer that is due earlier stays: it looks again, which costs less than a new one each time."""
+        self._deadline = self._loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._expire)
+        elif self._waiting and self._writable:
+            # We are the slow one; the forwarder has a time-out of its own.
+            self._expire_in(limits.TCP_IDLE)
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Close the connection at once, without what was not sent."""
+        if not self._ended:
+            self._ended = True
+            self._transport.abort()
+

@@ -1,314 +1,418 @@
-"""Upstream nameservers: pooled UDP sockets with random ports and IDs, TCP for what does not fit. Drives `Exchange`.
+"""Upstream nameservers: pooled UDP sockets with random ports and IDs, TCP and TLS connections. Drives `Exchange`.
 
 A socket to an upstream belongs to the namespace from which that upstream is asked; it is opened there on first need,
-serves many questions, is renewed, and closed when idle.
+serves many questions, is renewed, and closed when idle. What is sent in one round goes out with one system call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 
 from resolver import limits
 from resolver.engine.exchange import Done, Exchange, GiveUp, Health, Kind, Send, classify
-from resolver.zone.view import Upstream
+from resolver.transport.batch import LONGEST_SENT
+from resolver.transport.deadlines import Deadlines
+from resolver.transport.poller import Poller
+from resolver.transport.stream import Asked, Stream
+from resolver.wire import name as names
+from resolver.wire.message import RD, Type
+from resolver.zone.upstream import Route, Upstream
 
 OpenSocket = Callable[[str, Upstream, int], Awaitable[socket.socket]]
 """(netns, upstream, socket kind) → a non-blocking socket of that namespace, connected if it is a datagram socket."""
 
-OnResult = Callable[[bytes | None, str], None]
-"""(reply, "") or (None, why there is none)."""
+OnResult = Callable[[Done | GiveUp], None]
+"""What is told when a question is answered, or is not going to be."""
+
+_PLAIN_OPT_SIZE = 11
+
+
+def _identities() -> Callable[[], int]:
+    """Return a source of unpredictable 16-bit numbers; a system call for each would cost more than all else about an ID."""
+    numbers: list[int] = []
+
+    def draw() -> int:
+        if not numbers:
+            numbers.extend(memoryview(os.urandom(4096)).cast("H"))
+        return numbers.pop()
+
+    return draw
 
 
 class _UpstreamSocket:
     """One connected UDP socket and the questions that wait on it."""
 
-    __slots__ = ("_loop", "_socket", "born", "last", "left", "pending")
+    __slots__ = ("_clock", "_draw", "_out", "_poller", "_socket", "born", "last", "left", "pending")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, now: float) -> None:
-        self._loop = loop
+    def __init__(self, poller: Poller, sock: socket.socket, clock: Callable[[], float], draw: Callable[[], int]) -> None:
+        self._poller = poller
         self._socket = sock
-        self.born = now
-        self.last = now
+        self._clock = clock
+        self._draw = draw
+        self._out: list[bytes] = []
+        self.born = self.last = clock()
         self.left = limits.SOCKET_QUERIES
-        self.pending: dict[int, _Asked] = {}
-        loop.add_reader(sock.fileno(), self._read)
+        self.pending: dict[int, Asked] = {}
+        poller.add(sock.fileno(), self._read)
 
-    def send(self, asked: _Asked, query: bytes, now: float) -> None:
-        identity = _random.randrange(65_536)
-        while identity in self.pending:
-            identity = _random.randrange(65_536)
+    def send(self, asked: Asked) -> None:
+        pending, draw = self.pending, self._draw
+        identity = draw()
+        while identity in pending:
+            identity = draw()
         asked.identity = identity
-        self.pending[identity] = asked
+        pending[identity] = asked
         self.left -= 1
-        self.last = now
+        self.last = asked.sent
+        self._out.append(identity.to_bytes(2, "big") + asked.message)
+        if len(self._out) == 1:
+            self._poller.flush_later(self._flush)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._socket.fileno() < 0:
+            return
         try:
-            self._socket.send(identity.to_bytes(2, "big") + query[2:])
+            if len(out) == 1:
+                self._socket.send(out[0])
+            else:
+                self._poller.ipv4.send_connected(self._socket.fileno(), [item for item in out if len(item) <= LONGEST_SENT])
+                for item in out:
+                    if len(item) > LONGEST_SENT:
+                        self._socket.send(item)
         except (BlockingIOError, InterruptedError):
             # As if the network had lost it.
             return
         except OSError as error:
-            del self.pending[identity]
-            self._loop.call_soon(asked.failed, error.strerror or "unreachable")
+            self._refused(error)
 
     def _read(self) -> None:
-        for _ in range(limits.UDP_DRAIN):
-            try:
-                message = self._socket.recv(limits.UDP_PAYLOAD)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                self._refused(error.strerror or "unreachable")
-                return
-            asked = self.pending.get(message[0] << 8 | message[1]) if len(message) >= 12 else None
+        try:
+            messages = self._poller.ipv4.receive(self._socket.fileno(), limits.UDP_DRAIN)
+        except OSError as error:
+            self._refused(error)
+            return
+        now, pending = self._clock(), self.pending
+        for message, _ in messages:
+            asked = pending.get(message[0] << 8 | message[1]) if len(message) >= 12 else None
             if asked is not None:
                 kind = classify(asked.question, asked.identity, message)
                 if kind is not Kind.FOREIGN:
-                    del self.pending[asked.identity]
-                    asked.answered(kind, message)
+                    del pending[asked.identity]
+                    asked.answered(kind, message, now)
 
-    def _refused(self, reason: str) -> None:
-        """Nobody listens there (an ICMP error): everything that waits here has failed."""
+    def _refused(self, error: OSError) -> None:
+        """Nobody listens there (an ICMP error), or there is no way: everything that waits here has failed."""
+        self.fail(error.strerror or "unreachable")
+
+    def fail(self, reason: str) -> None:
+        """Tell everything that waits here that it has failed."""
         waiting, self.pending = list(self.pending.values()), {}
+        now = self._clock()
         for asked in waiting:
-            asked.failed(reason)
+            asked.failed(reason, now)
 
-    def forget(self, asked: _Asked) -> None:
-        if self.pending.get(asked.identity) is asked:
-            del self.pending[asked.identity]
+    def drop_old(self, now: float) -> None:
+        """Forget the questions whose time is over; late replies to them are of no use any more."""
+        for identity in [key for key, asked in self.pending.items() if now - asked.sent > limits.BUDGET]:
+            del self.pending[identity]
 
     def is_worn(self, now: float) -> bool:
         return self.left <= 0 or now - self.born > limits.SOCKET_AGE
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
+            self._poller.remove(self._socket.fileno())
             self._socket.close()
 
 
-_random = random.SystemRandom()
+class _Server:
+    """One upstream with its health, its UDP sockets and its connection."""
+
+    __slots__ = ("health", "opening", "sockets", "stream", "waiting", "worn")
+
+    def __init__(self, upstream: Upstream, stream: Stream) -> None:
+        self.health = Health(upstream)
+        self.sockets: list[_UpstreamSocket] = []
+        self.worn: list[_UpstreamSocket] = []
+        self.waiting: list[Asked] = []
+        self.opening: asyncio.Task[None] | None = None
+        self.stream = stream
+
+    def close(self) -> None:
+        for item in (*self.sockets, *self.worn):
+            item.close()
+        self.stream.close()
+        if self.opening is not None:
+            self.opening.cancel()
 
 
-class _Asked:
-    """One question at one upstream, as part of a forward."""
+class _Flight:
+    """One question on its way through an `Exchange`."""
 
-    __slots__ = ("_forward", "identity", "question", "sock", "upstream")
+    __slots__ = ("_exchange", "_message", "_on_result", "_pool", "_question", "deadline", "done")
 
-    def __init__(self, forward: _Forward, upstream: Upstream, question: bytes) -> None:
-        self._forward = forward
-        self.upstream = upstream
-        self.question = question
-        self.identity = -1
-        self.sock: _UpstreamSocket | None = None
-
-    def answered(self, kind: Kind, message: bytes) -> None:
-        self._forward.on_message(self, kind, message)
-
-    def failed(self, reason: str) -> None:
-        self._forward.on_failure(self, reason)
-
-
-class _Forward:
-    """One client's question on its way through an `Exchange`."""
-
-    __slots__ = ("_exchange", "_on_result", "_pool", "_query", "_question", "_timer", "asked")
-
-    def __init__(self, pool: UpstreamPool, exchange: Exchange, query: bytes, question: bytes, on_result: OnResult) -> None:
+    def __init__(self, pool: UpstreamPool, exchange: Exchange, message: bytes, question: bytes, on_result: OnResult) -> None:
         self._pool = pool
         self._exchange = exchange
-        self._query = query
+        self._message = message
         self._question = question
         self._on_result = on_result
-        self._timer: asyncio.TimerHandle | None = None
-        self.asked: list[_Asked] = []
+        self.deadline = 0.0
+        self.done = False
 
-    def start(self) -> None:
-        self._do(self._exchange.start(self._pool.now()))
+    def start(self, now: float) -> None:
+        self._do(self._exchange.start(now), now)
 
-    def on_message(self, asked: _Asked, kind: Kind, message: bytes) -> None:
-        if self._exchange.done:
+    def on_message(self, asked: Asked, kind: Kind, message: bytes, now: float) -> None:
+        if self.done:
             return
-        if kind is Kind.TRUNCATED:
-            self._pool.ask_by_tcp(asked, self._query)
+        if kind is Kind.TRUNCATED and not asked.by_stream:
+            self._pool.ask_by_stream(asked)
+        elif kind is Kind.NO_EDNS and not asked.retried:
+            self._pool.ask_without_edns(asked, now)
+        else:
+            self._do(self._exchange.on_message(asked.health, self._final(asked, kind, message, now), message, now), now)
+
+    def _final(self, asked: Asked, kind: Kind, message: bytes, now: float) -> Kind:
+        """Return what a reply is when nothing more can be done about its size or its EDNS."""
+        if kind is Kind.FINAL and asked.retried and len(asked.message) < len(self._message):
+            asked.health.no_edns_until = now + limits.NO_EDNS
+        if kind is Kind.NO_EDNS and len(message) >= 12 + len(self._question):
+            return Kind.FINAL
+        return kind if kind in (Kind.FINAL, Kind.FAILED) else Kind.FAILED
+
+    def on_failure(self, asked: Asked, reason: str, now: float) -> None:
+        if not self.done:
+            self._do(self._exchange.on_failure(asked.health, reason, now), now)
+
+    def on_deadline(self, now: float) -> None:
+        self._do(self._exchange.on_deadline(now), now)
+
+    def _do(self, action: Send | Done | GiveUp | None, now: float) -> None:
+        if action.__class__ is Send:
+            assert isinstance(action, Send)
+            self._ask(action.upstream, now)
+            if action.probe is not None:
+                self._ask(action.probe, now)
+            if self.done:
+                return
+        elif action is not None:
+            self.done = True
+            assert isinstance(action, Done | GiveUp)
+            self._on_result(action)
             return
-        self._do(self._exchange.on_message(asked.upstream, kind, message, self._pool.now()))
+        if self.deadline != self._exchange.deadline:
+            self.deadline = self._exchange.deadline
+            self._pool.deadlines.add(self, now)
 
-    def on_failure(self, asked: _Asked, reason: str) -> None:
-        if not self._exchange.done:
-            self._do(self._exchange.on_failure(asked.upstream, reason, self._pool.now()))
+    def _ask(self, health: Health, now: float) -> None:
+        self._pool.ask(Asked(self, health, self._question, self._message, now), now)
 
-    def _on_deadline(self) -> None:
-        if not self._exchange.done:
-            self._do(self._exchange.on_deadline(self._pool.now()))
 
-    def _do(self, action: Send | Done | GiveUp | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        match action:
-            case Send(upstream):
-                asked = _Asked(self, upstream, self._question)
-                self.asked.append(asked)
-                self._pool.ask(asked, self._query)
-            case Done(_, message):
-                self._end()
-                self._on_result(message, "")
-                return
-            case GiveUp(reason):
-                self._end()
-                self._on_result(None, reason)
-                return
-        self._timer = self._pool.at(self._exchange.deadline, self._on_deadline)
+class _LoopProbe:
+    """The one who waits for the reply to a question about ourselves; what it says does not matter."""
 
-    def _end(self) -> None:
-        for asked in self.asked:
-            if asked.sock is not None:
-                asked.sock.forget(asked)
+    def on_message(self, asked: Asked, kind: Kind, message: bytes, now: float) -> None:
+        return
+
+    def on_failure(self, asked: Asked, reason: str, now: float) -> None:
+        return
 
 
 class UpstreamPool:
-    """All upstream sockets of the daemon. *open_socket* enters namespaces; see `OpenSocket`."""
+    """All upstream sockets of the daemon. *open_socket* enters namespaces; see `OpenSocket`.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, open_socket: OpenSocket) -> None:
+    *loop_domain*: names below it are asked to find out whether an upstream leads back to us; see `on_loop`. *tls_ca*: a
+    file of certificates in place of the system's.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        poller: Poller,
+        open_socket: OpenSocket,
+        clock: Callable[[], float],
+        *,
+        loop_domain: bytes = b"\x05_loop\0",
+        tls_ca: str = "",
+    ) -> None:
         self._loop = loop
+        self._poller = poller
         self._open_socket = open_socket
-        self._health: dict[Upstream, Health] = {}
-        self._sockets: dict[Upstream, list[_UpstreamSocket]] = {}
-        self._worn: list[_UpstreamSocket] = []
-        self._opening: dict[Upstream, asyncio.Task[_UpstreamSocket | str]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._clock = clock
+        self._tls_ca = tls_ca
+        self._draw = _identities()
+        self._servers: dict[Upstream, _Server] = {}
+        self._by_health: dict[Health, _Server] = {}
+        self._routes: dict[Route, list[Health]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
-        self.now = loop.time
-        self.at = loop.call_at
+        self._probes: dict[bytes, Health] = {}
+        self.loop_domain = loop_domain
+        self.deadlines = Deadlines(loop, clock)
 
-    def forward(self, upstreams: Sequence[Upstream], query: bytes, question: bytes, on_result: OnResult) -> None:
-        """Ask *upstreams* the message *query* (its ID is replaced) and call *on_result* once."""
-        for item in upstreams:
-            if item not in self._health:
-                self._health[item] = Health()
-        _Forward(self, Exchange(upstreams, self._health, self.now()), query, question, on_result).start()
+    def forward(self, route: Route, message: bytes, question: bytes, on_result: OnResult, now: float) -> None:
+        """Ask the upstreams of *route* the *message* (without its ID), which ends with a plain OPT, and call *on_result* once."""
+        upstreams = self._routes.get(route)
+        if upstreams is None:
+            upstreams = self._routes[route] = [self._server(item).health for item in route.upstreams]
+        _Flight(self, Exchange(upstreams, now), message, question, on_result).start(now)
+
+    def _server(self, upstream: Upstream) -> _Server:
+        found = self._servers.get(upstream)
+        if found is None:
+            found = _Server(upstream, Stream(self._loop, upstream, self._open_socket, self._clock, self._draw, self._tls_ca))
+            self._servers[upstream] = found
+            self._by_health[found.health] = found
+        return found
 
     def health(self) -> dict[Upstream, Health]:
         """Return what is remembered of each upstream, for `status` and metrics."""
-        return self._health
+        return {upstream: server.health for upstream, server in self._servers.items()}
 
-    def ask(self, asked: _Asked, query: bytes) -> None:
-        """Send *query* to an upstream from one of its sockets, opening one if need be."""
-        now = self.now()
-        sockets = self._sockets.setdefault(asked.upstream, [])
-        for worn in [item for item in sockets if item.is_worn(now)]:
-            sockets.remove(worn)
-            self._worn.append(worn)
-        if len(sockets) < limits.SOCKETS_PER_UPSTREAM and asked.upstream not in self._opening:
-            self._begin_opening(asked.upstream)
-        if sockets:
-            asked.sock = _random.choice(sockets)
-            asked.sock.send(asked, query, now)
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def ask(self, asked: Asked, now: float) -> None:
+        """Send a question to its upstream, over UDP from one of its sockets, opening one if need be."""
+        health = asked.health
+        server = self._by_health.get(health)
+        if server is None:
+            asked.failed("no longer in use", now)
             return
-        self._task(self._ask_when_open(asked, query))
+        if not health.loop_checked:
+            health.loop_checked = True
+            self._check_for_loop(health, now)
+        health.queries += 1
+        if health.no_edns_until > now:
+            asked.message = _without_edns(asked.message)
+        if health.upstream.transport != "udp":
+            server.stream.ask(asked)
+            self._sweep_later()
+            return
+        self._by_datagram(server, asked, now)
 
-    def _begin_opening(self, upstream: Upstream) -> None:
-        task = self._loop.create_task(self._open(upstream))
-        self._opening[upstream] = task
-        task.add_done_callback(lambda _: self._opening.pop(upstream, None))
+    def _by_datagram(self, server: _Server, asked: Asked, now: float) -> None:
+        sockets = server.sockets
+        if sockets:
+            chosen = sockets[self._draw() % len(sockets)]
+            chosen.send(asked)
+            if chosen.is_worn(now):
+                sockets.remove(chosen)
+                server.worn.append(chosen)
+        else:
+            server.waiting.append(asked)
+        if len(sockets) < limits.SOCKETS_PER_UPSTREAM and server.opening is None:
+            server.opening = self._loop.create_task(self._open(server))
 
-    async def _open(self, upstream: Upstream) -> _UpstreamSocket | str:
+    async def _open(self, server: _Server) -> None:
+        """Open one more socket to an upstream, and send from it what waits for the first."""
+        upstream = server.health.upstream
         try:
             sock = await self._open_socket(upstream.netns, upstream, socket.SOCK_DGRAM)
         except Exception as error:
-            return getattr(error, "strerror", None) or str(error)
-        opened = _UpstreamSocket(self._loop, sock, self.now())
-        self._sockets.setdefault(upstream, []).append(opened)
+            opened, reason = None, getattr(error, "strerror", None) or str(error)
+        else:
+            opened, reason = _UpstreamSocket(self._poller, sock, self._clock, self._draw), ""
+            server.sockets.append(opened)
+            self._sweep_later()
+        server.opening = None
+        waiting, server.waiting = server.waiting, []
+        for asked in waiting:
+            if opened is None:
+                asked.failed(reason, self._clock())
+            else:
+                opened.send(asked)
+
+    def ask_by_stream(self, asked: Asked) -> None:
+        """Ask the upstream again over TCP, because its answer did not fit in a datagram."""
+        server = self._by_health.get(asked.health)
+        if server is not None:
+            asked.by_stream = True
+            server.stream.ask(asked)
+            self._sweep_later()
+
+    def ask_without_edns(self, asked: Asked, now: float) -> None:
+        """Ask the upstream again without the OPT record that it may not understand (RFC 6891 section 7)."""
+        again = Asked(asked.owner, asked.health, asked.question, _without_edns(asked.message), now)
+        again.retried = True
+        self.ask(again, now)
+
+    # --- loops --------------------------------------------------------------------------------------------------
+
+    def _check_for_loop(self, health: Health, now: float) -> None:
+        """Ask the upstream for a name that nobody else can know of; if the question comes back, `on_loop` hears of it."""
+        label = b"%016x" % random.SystemRandom().getrandbits(64)
+        self._probes = {key: item for key, item in self._probes.items() if item is not health}
+        self._probes[label] = health
+        question = names.join(bytes([len(label)]) + label + names.ROOT, self.loop_domain) + Type.TXT.to_bytes(2, "big") + b"\0\1"
+        message = RD.to_bytes(2, "big") + b"\0\1" + bytes(6) + question
+        self.ask(Asked(_LoopProbe(), health, question, message, now), now)
+
+    def on_loop(self, qname: bytes) -> None:
+        """Take note that the question for *qname*, below the loop domain, has come to us: its upstream leads back here."""
+        health = self._probes.pop(qname[1 : 1 + qname[0]], None)
+        if health is None:
+            return
+        health.looping_until = self._clock() + limits.LOOP
+        health.loop_checked = False
+        server = self._by_health[health]
+        for item in (*server.sockets, *server.worn):
+            item.fail("leads back to this resolver")
+
+    # --- closing ------------------------------------------------------------------------------------------------
+
+    def _sweep_later(self) -> None:
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(limits.SOCKET_IDLE, self._sweep)
-        return opened
-
-    async def _ask_when_open(self, asked: _Asked, query: bytes) -> None:
-        opened = await asyncio.shield(self._opening[asked.upstream])
-        if isinstance(opened, str):
-            asked.failed(opened)
-        else:
-            asked.sock = opened
-            opened.send(asked, query, self.now())
 
     def _sweep(self) -> None:
-        """Close sockets that are worn or idle, and forget namespaces that are gone with them."""
-        now = self.now()
-        for upstream, sockets in [*self._sockets.items()]:
-            for item in [item for item in sockets if not item.pending and now - item.last >= limits.SOCKET_IDLE]:
-                sockets.remove(item)
-                item.close()
-            if not sockets:
-                del self._sockets[upstream]
-        for item in [item for item in self._worn if not item.pending or now - item.last > limits.BUDGET]:
-            self._worn.remove(item)
-            item.close()
-        busy = bool(self._sockets or self._worn)
+        """Close what is worn or idle."""
+        now, busy = self._clock(), False
+        for server in self._servers.values():
+            for sockets in (server.sockets, server.worn):
+                for item in [*sockets]:
+                    item.drop_old(now)
+                    if not item.pending and (sockets is server.worn or now - item.last >= limits.SOCKET_IDLE):
+                        sockets.remove(item)
+                        item.close()
+                busy = busy or bool(sockets)
+            busy = server.stream.close_if_idle(now) or busy
         self._sweeper = self._loop.call_later(limits.SOCKET_IDLE, self._sweep) if busy else None
 
-    def ask_by_tcp(self, asked: _Asked, query: bytes) -> None:
-        """Ask the upstream again over TCP, because its answer did not fit in a datagram."""
-        self._task(self._by_tcp(asked, query))
-
-    async def _by_tcp(self, asked: _Asked, query: bytes) -> None:
-        identity = _random.randrange(65_536)
-        try:
-            async with asyncio.timeout(limits.BUDGET):
-                sock = await self._open_socket(asked.upstream.netns, asked.upstream, socket.SOCK_STREAM)
-                try:
-                    await self._loop.sock_connect(sock, sockaddr(asked.upstream))
-                    message = identity.to_bytes(2, "big") + query[2:]
-                    await self._loop.sock_sendall(sock, len(message).to_bytes(2, "big") + message)
-                    size = int.from_bytes(await self._read_exactly(sock, 2), "big")
-                    reply = await self._read_exactly(sock, size)
-                finally:
-                    sock.close()
-        except TimeoutError:
-            asked.failed("no answer over TCP")
-            return
-        except (OSError, EOFError) as error:
-            asked.failed(f"over TCP: {error}")
-            return
-        kind = classify(asked.question, identity, reply)
-        if kind in (Kind.FOREIGN, Kind.TRUNCATED):
-            asked.failed("a wrong answer over TCP")
-        else:
-            asked.answered(kind, reply)
-
-    async def _read_exactly(self, sock: socket.socket, size: int) -> bytes:
-        octets = b""
-        while len(octets) < size:
-            part = await self._loop.sock_recv(sock, size - len(octets))
-            if not part:
-                raise EOFError("the connection was closed")
-            octets += part
-        return octets
-
-    def _task(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def forget(self, netns: str) -> None:
-        """Close all sockets in the namespace of sandbox *netns*."""
-        for upstream in [item for item in self._health if item.netns == netns]:
-            del self._health[upstream]
-            for item in self._sockets.pop(upstream, []):
-                item.close()
+    def keep(self, routes: Iterable[Route]) -> None:
+        """Close and forget the upstreams that are in none of *routes*."""
+        kept = set(routes)
+        self._routes = {route: found for route, found in self._routes.items() if route in kept}
+        wanted = {upstream for route in kept for upstream in route.upstreams}
+        for upstream in [item for item in self._servers if item not in wanted]:
+            server = self._servers.pop(upstream)
+            del self._by_health[server.health]
+            self._probes = {key: item for key, item in self._probes.items() if item is not server.health}
+            for item in (*server.sockets, *server.worn):
+                item.fail("no longer in use")
+            server.close()
 
     async def close(self) -> None:
         """Close every socket and end what is under way."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for task in (*self._tasks, *self._opening.values()):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for item in [*self._worn, *(item for sockets in self._sockets.values() for item in sockets)]:
-            item.close()
+        self.deadlines.close()
+        opening = [server.opening for server in self._servers.values() if server.opening is not None]
+        for server in self._servers.values():
+            server.close()
+        await asyncio.gather(*opening, return_exceptions=True)
+
+
+def _without_edns(message: bytes) -> bytes:
+    """Return *message* (without its ID) without the plain OPT record at its end."""
+    if not message[9] or not message[-_PLAIN_OPT_SIZE:].startswith(b"\0\0\x29"):
+        return message
+    return message[:9] + bytes([message[9] - 1]) + message[10:-_PLAIN_OPT_SIZE]
 
 
 def sockaddr(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
@@ -323,15 +427,16 @@ def sockaddr(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
 
 
 def open_datagram(upstream: Upstream, kind: int) -> socket.socket:
-    """Open a socket for *upstream* in the namespace of the calling thread; connected if it is a datagram socket.
+    """Open a socket for *upstream* in the namespace of the calling thread, connected or connecting.
 
     The kernel then takes only datagrams from that very address, and reports when nobody listens there.
     """
     family = socket.AF_INET if ip_address(upstream.address.partition("%")[0]).version == 4 else socket.AF_INET6
     sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        if kind == socket.SOCK_DGRAM:
-            sock.connect(sockaddr(upstream))
+        sock.connect(sockaddr(upstream))
+    except BlockingIOError:
+        return sock
     except BaseException:
         sock.close()
         raise

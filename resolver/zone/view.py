@@ -5,21 +5,20 @@ Search: docker-behaviour DNS-52..DNS-54, but for each family alone (W-17) and wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+import msgspec
+
+from resolver import limits
 from resolver.wire import name as names
-from resolver.zone.zone import Zone
+from resolver.zone.policy import Policy
+from resolver.zone.upstream import Route
+from resolver.zone.zone import Entry, Zone
 
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """A nameserver to forward to. *netns*: sandbox id from whose namespace it is asked, "" for the host's."""
-
-    address: str
-    port: int = 53
-    netns: str = ""
+Tail = bytes | Callable[[], bytes]
+"""A rendered reply without its ID, or what returns one in turn."""
 
 
 class ZoneSlot:
@@ -31,11 +30,16 @@ class ZoneSlot:
         self.current = zone
         self.watchers: set[ViewSlot] = set()
 
-    def swap(self, zone: Zone) -> None:
-        """Let readers see *zone* from now on, and forget what was rendered from the old one."""
-        self.current = zone
+    def change(self, remove: Iterable[Entry], add: Iterable[Entry]) -> None:
+        """Withdraw and publish names in one step, and forget the replies that told of them."""
+        remove, add = tuple(remove), tuple(add)
+        self.current = self.current.with_changes(remove, add)
+        changed = {entry.name for entry in (*remove, *add)}
+        qualified = {names.join(item, self.current.label) for item in changed}
+        keys: dict[tuple[bytes, frozenset[Shape]], set[bytes]] = {}
         for watcher in self.watchers:
-            watcher.answers = {}
+            if watcher.replies:
+                watcher.forget(changed | qualified, qualified, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +55,31 @@ class Attachment:
         return self.slot.current
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A name that exists: its values in the family asked for (none: NODATA), and where it was found."""
 
     values: tuple[bytes, ...]
     ttl: int
-    network: str
+    source: str
+
+
+_NOWHERE = Route()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """*attachments* in gateway order. *upstreams* are those it may use now; *no_upstream* says why there are none."""
+    """*attachments* in gateway order. *route*: where foreign names go; *routes*: those below a domain, by its wire name.
+
+    *allows_rebinding*: answers of upstreams may point into networks of this host. *policy*: see there.
+    """
 
     attachments: tuple[Attachment, ...] = ()
     suffix: bytes = names.from_text("berth.internal")
     subnets: tuple[IPv4Network | IPv6Network, ...] = ()
-    upstreams: tuple[Upstream, ...] = ()
-    no_upstream: str = "no nameserver is configured"
+    route: Route = _NOWHERE
+    routes: Mapping[bytes, Route] = field(default_factory=dict)
+    allows_rebinding: bool = False
+    policy: Policy | None = None
 
     @property
     def forwards_single_labels(self) -> bool:
@@ -80,69 +91,134 @@ class View:
         """The TTL of negative answers that belong to no network."""
         return min((item.zone.ttl for item in self.attachments), default=5)
 
+    def all_routes(self) -> Iterator[Route]:
+        """Yield every route of this view."""
+        yield self.route
+        yield from self.routes.values()
+
+    def route_of(self, qname: bytes) -> Route:
+        """Return where the foreign name *qname* goes: the route of the longest domain it is below, else the common one."""
+        if self.routes:
+            at = 0
+            while qname[at]:
+                found = self.routes.get(qname[at:])
+                if found is not None:
+                    return found
+                at += 1 + qname[at]
+        return self.route
+
     def find_addresses(self, qname: bytes, size: int) -> Found | None:
         """Return the addresses of *size* octets (4 or 16) of *qname*; None if the name is not ours."""
-        exists: Found | None = None
-        for candidate, attachments in self._candidates(qname):
-            for attachment, values in self._values(candidate, attachments):
-                wanted = tuple(value for value in values if len(value) == size)
-                found = Found(wanted, attachment.zone.ttl, names.to_text(attachment.zone.label))
-                if wanted:
-                    return found
-                exists = exists or found
-            if exists is not None:
-                return exists
-        return exists
+        if qname.endswith(self.suffix) and len(qname) > len(self.suffix):
+            qname = qname[: -len(self.suffix)] + names.ROOT
+        else:
+            found = self._find(qname, self.attachments, size)
+            if found is not None:
+                return found
+        for candidate, attachment in self._qualified(qname):
+            found = self._find(candidate, (attachment,), size)
+            if found is not None:
+                return found
+        return None
 
     def find_pointer(self, qname: bytes) -> Found | None:
         """Return the PTR target of the reverse-mapping name *qname*."""
         for attachment in self.attachments:
-            values = attachment.zone.find(qname)
+            zone = attachment.slot.current
+            values = zone.find(qname)
             if values:
-                return Found(values[:1], attachment.zone.ttl, names.to_text(attachment.zone.label))
+                return Found(values[:1], zone.ttl, zone.source)
         return None
 
-    def _candidates(self, qname: bytes) -> Iterator[tuple[bytes, tuple[Attachment, ...]]]:
-        """Yield (name, where to look): the whole name anywhere, then what stands before each attached network's name."""
-        if qname.endswith(self.suffix) and len(qname) > len(self.suffix):
-            inner = qname[: -len(self.suffix)] + names.ROOT
-            yield from self._qualified(inner)
-            return
-        yield qname, self.attachments
-        yield from self._qualified(qname)
-
-    def _qualified(self, qname: bytes) -> Iterator[tuple[bytes, tuple[Attachment, ...]]]:
+    def _qualified(self, qname: bytes) -> Iterator[tuple[bytes, Attachment]]:
+        """Yield what stands before each attached network's name in *qname*, the shortest network name first."""
         matching = [item for item in self.attachments if qname.endswith(item.zone.label) and len(qname) > len(item.zone.label)]
         for item in sorted(matching, key=lambda item: len(item.zone.label)):
-            yield qname[: -len(item.zone.label)] + names.ROOT, (item,)
+            yield qname[: -len(item.zone.label)] + names.ROOT, item
 
     @staticmethod
-    def _values(name: bytes, attachments: tuple[Attachment, ...]) -> Iterator[tuple[Attachment, tuple[bytes, ...]]]:
-        for attachment in attachments:
-            target = attachment.links.get(name)
-            values = attachment.zone.find(target) if target is not None else None
-            if values is not None:
-                yield attachment, values
-        for attachment in attachments:
-            if name not in attachment.links:
-                values = attachment.zone.find(name)
-                if values is not None:
-                    yield attachment, values
+    def _find(name: bytes, attachments: tuple[Attachment, ...], size: int) -> Found | None:
+        """Return the first network's addresses of that size; NODATA of the first that knows the name, if none has any."""
+        exists: Found | None = None
+        for aliases in (True, False):
+            for attachment in attachments:
+                if (name in attachment.links) is not aliases:
+                    continue
+                zone = attachment.slot.current
+                registered = zone.look(attachment.links[name] if aliases else name)
+                if registered is None:
+                    continue
+                wanted = registered.of_size(size)
+                if wanted:
+                    return Found(wanted, zone.ttl, zone.source)
+                exists = exists or Found((), zone.ttl, zone.source)
+        return exists
+
+
+Shape = tuple[bytes, bytes]
+"""What a question looks like but for its ID and name: the octets before the name, and those behind it."""
 
 
 class ViewSlot:
-    """The one reference through which readers see a view, and the replies rendered from it. Written by the registry."""
+    """The one reference through which readers see a view, and the replies rendered from it. Written by the registry.
 
-    __slots__ = ("answers", "current", "in_flight", "queries", "sandbox")
+    *replies*: octets of a query behind its ID → its reply. They come in a few *shapes*, so that those about one name can
+    be found again when it changes. *aged*: the keys of those whose TTL counts down.
+    """
+
+    __slots__ = ("__weakref__", "aged", "current", "in_flight", "queries", "replies", "sandbox", "shapes")
 
     def __init__(self, sandbox: str, view: View) -> None:
         self.sandbox = sandbox
         self.current = view
-        self.answers: dict[bytes, list[bytes]] = {}
+        self.replies: dict[bytes, Tail] = {}
+        self.aged: list[bytes] = []
+        self.shapes: frozenset[Shape] = frozenset()
         self.in_flight = 0
         self.queries = 0
 
     def swap(self, view: View) -> None:
         """Let readers see *view* from now on."""
         self.current = view
-        self.answers = {}
+        self.forget_all()
+
+    def remember(self, octets: bytes, size: int, tail: Tail) -> None:
+        """Remember *tail* for the query *octets*, whose lower-case name takes *size* octets."""
+        shape = (octets[2:12], octets[12 + size :])
+        if shape not in self.shapes:
+            if len(self.shapes) >= limits.SHAPES_PER_VIEW:
+                self.forget_all()
+            self.shapes |= {shape}
+        self.replies[octets[2:]] = tail
+
+    def forget(
+        self, changed: set[bytes], qualified: set[bytes], keys: dict[tuple[bytes, frozenset[Shape]], set[bytes]]
+    ) -> None:
+        """Forget the replies about names that changed. *keys* is shared by all who are told of one change."""
+        view = self.current
+        if any(attachment.links for attachment in view.attachments):
+            # A private alias may lead to a changed name.
+            self.forget_all()
+            return
+        wanted = keys.get((view.suffix, self.shapes))
+        if wanted is None:
+            every = changed | {names.join(item, view.suffix) for item in qualified}
+            wanted = {head + name + rest for name in every for head, rest in self.shapes}
+            keys[view.suffix, self.shapes] = wanted
+        replies = self.replies
+        if not replies.keys().isdisjoint(wanted):
+            for key in replies.keys() & wanted:
+                del replies[key]
+
+    def forget_aged(self) -> None:
+        """Forget the replies whose TTL counts down."""
+        replies = self.replies
+        for key in self.aged:
+            replies.pop(key, None)
+        self.aged = []
+
+    def forget_all(self) -> None:
+        """Forget every rendered reply."""
+        self.replies = {}
+        self.aged = []
+        self.shapes = frozenset()

@@ -10,11 +10,13 @@ and an address stays until its last owner withdraws it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-_SHARDS = 64
-_Shard = Mapping[bytes, tuple[tuple[bytes, str], ...]]
+from resolver.wire import name as names
+
+_SHARDS = 512
+_Shard = Mapping[bytes, "Registered"]
 _EMPTY: _Shard = MappingProxyType({})
 
 
@@ -28,8 +30,28 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """One name: who registered which value, and the values without repetition, by their size in octets."""
+
+    entries: tuple[tuple[bytes, str], ...]
+    values: tuple[bytes, ...]
+    ipv4: tuple[bytes, ...]
+    ipv6: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, entries: tuple[tuple[bytes, str], ...]) -> Registered:
+        """Return the name that has *entries*, in the order of registration."""
+        values = tuple(dict.fromkeys(value for value, _ in entries))
+        return cls(entries, values, tuple(item for item in values if len(item) == 4), tuple(item for item in values if len(item) == 16))
+
+    def of_size(self, size: int) -> tuple[bytes, ...]:
+        """Return the addresses of *size* octets: 4 or 16; none for any other."""
+        return self.ipv4 if size == 4 else self.ipv6 if size == 16 else ()
+
+
+@dataclass(frozen=True, slots=True)
 class Zone:
-    """The names of one network. *label*: its name as wire octets; *ttl* in seconds."""
+    """The names of one network. *label*: its name as wire octets; *ttl* in seconds; *source*: what `explain` calls it."""
 
     network_id: str
     label: bytes
@@ -37,37 +59,50 @@ class Zone:
     forward_single_label: bool = True
     shards: tuple[_Shard, ...] = field(default=(_EMPTY,) * _SHARDS)
     size: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            object.__setattr__(self, "source", f"network {names.to_text(self.label)[:-1]}")
+
+    def look(self, name: bytes) -> Registered | None:
+        """Return what is registered under *name*; None if it does not exist."""
+        return self.shards[hash(name) % _SHARDS].get(name)
 
     def find(self, name: bytes) -> tuple[bytes, ...] | None:
         """Return the values of *name* without repetition, in the order of registration; None if it does not exist."""
-        found = self.shards[hash(name) % _SHARDS].get(name)
-        return None if found is None else tuple(dict.fromkeys(value for value, _ in found))
+        found = self.look(name)
+        return None if found is None else found.values
 
     def with_changes(self, remove: Iterable[Entry], add: Iterable[Entry]) -> Zone:
         """Return this zone without the entries *remove* and with the entries *add*."""
-        changed: dict[int, dict[bytes, tuple[tuple[bytes, str], ...]]] = {}
+        changed: dict[bytes, list[tuple[bytes, str]]] = {}
         size = self.size
         for entry in remove:
-            shard = self._shard(changed, entry.name)
-            left = tuple(item for item in shard.get(entry.name, ()) if item != (entry.value, entry.owner))
-            size -= len(shard.get(entry.name, ())) - len(left)
-            if left:
-                shard[entry.name] = left
-            else:
-                shard.pop(entry.name, None)
+            left = self._changing(changed, entry.name)
+            if (entry.value, entry.owner) in left:
+                left.remove((entry.value, entry.owner))
+                size -= 1
         for entry in add:
-            shard = self._shard(changed, entry.name)
-            present = shard.get(entry.name, ())
+            present = self._changing(changed, entry.name)
             if (entry.value, entry.owner) not in present:
-                shard[entry.name] = (*present, (entry.value, entry.owner))
+                present.append((entry.value, entry.owner))
                 size += 1
-        shards = tuple(MappingProxyType(changed[i]) if i in changed else shard for i, shard in enumerate(self.shards))
-        return Zone(self.network_id, self.label, self.ttl, self.forward_single_label, shards, size)
+        shards: dict[int, dict[bytes, Registered]] = {}
+        for name, entries in changed.items():
+            number = hash(name) % _SHARDS
+            if number not in shards:
+                shards[number] = dict(self.shards[number])
+            shard = shards[number]
+            if entries:
+                shard[name] = Registered.of(tuple(entries))
+            else:
+                shard.pop(name, None)
+        merged = tuple(MappingProxyType(shards[i]) if i in shards else shard for i, shard in enumerate(self.shards))
+        return replace(self, shards=merged, size=size)
 
-    def _shard(
-        self, changed: dict[int, dict[bytes, tuple[tuple[bytes, str], ...]]], name: bytes
-    ) -> dict[bytes, tuple[tuple[bytes, str], ...]]:
-        number = hash(name) % _SHARDS
-        if number not in changed:
-            changed[number] = dict(self.shards[number])
-        return changed[number]
+    def _changing(self, changed: dict[bytes, list[tuple[bytes, str]]], name: bytes) -> list[tuple[bytes, str]]:
+        if name not in changed:
+            found = self.look(name)
+            changed[name] = list(found.entries) if found is not None else []
+        return changed[name]

@@ -2,28 +2,33 @@
 
 import asyncio
 import socket
+import time
 from ipaddress import ip_address
 
+import dns.edns
 import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
 
 from resolver import limits
+from resolver.engine.cache import Cache, CacheSettings
 from resolver.service import DnsService
+from resolver.transport.poller import Poller
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
 from resolver.transport.upstream import UpstreamPool, open_datagram
 from resolver.wire.name import from_text
 from resolver.zone.build import entries
-from resolver.zone.view import Attachment, Upstream, View, ViewSlot, ZoneSlot
+from resolver.zone.upstream import Route, Upstream
+from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
 from resolver.zone.zone import Zone
 
 
 class Served:
     """A resolver on free ports of the loopback."""
 
-    async def start(self, upstreams=()):
+    async def start(self, upstreams=(), *, cache=None, **view):
         loop = asyncio.get_running_loop()
         self.opened = 0
 
@@ -31,13 +36,14 @@ class Served:
             self.opened += 1
             return open_datagram(upstream, kind)
 
-        self.pool = UpstreamPool(loop, open_socket)
-        self.service = DnsService(self.pool)
+        self.poller = Poller(loop)
+        self.pool = UpstreamPool(loop, self.poller, open_socket, time.monotonic)
+        self.service = DnsService(self.pool, Cache(cache or CacheSettings()), time.monotonic)
         zone = Zone("net", from_text("net"), 5).with_changes(
             (), entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
         )
         self.zone = ZoneSlot(zone)
-        self.slot = ViewSlot("s", View(attachments=(Attachment(self.zone),), upstreams=tuple(upstreams)))
+        self.slot = ViewSlot("s", View(attachments=(Attachment(self.zone),), route=Route(tuple(upstreams)), **view))
         self.zone.watchers.add(self.slot)
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         udp.bind(("127.0.0.1", 0))
@@ -46,15 +52,17 @@ class Served:
         tcp.listen()
         tcp.setblocking(False)
         self.udp_address, self.tcp_address = udp.getsockname(), tcp.getsockname()
-        self.udp = UdpListener(loop, udp, lambda octets, _peer, reply: self.service.on_query(self.slot, octets, reply, tcp=False))
-        self.tcp = TcpListener(lambda octets, _peer, reply: self.service.on_query(self.slot, octets, reply, tcp=True))
+        self.udp = UdpListener(self.poller, udp, self.service, self.slot)
+        self.tcp = TcpListener(self.service, lambda _: self.slot)
         await self.tcp.listen(tcp)
         return self
 
     async def stop(self):
         self.udp.close()
         await self.tcp.close()
+        await self.service.close()
         await self.pool.close()
+        self.poller.close()
 
     async def ask(self, name="web", qtype="A", timeout=3.0, **more):
         message = dns.message.make_query(name, qtype, **more)
@@ -78,25 +86,57 @@ async def served():
 async def test_repeated_question_rotates_and_comes_from_rendered_octets(served):
     firsts = {(await served.ask()).answer[0][0].address for _ in range(20)}
     assert firsts == {"10.0.0.2", "10.0.0.3"}
-    assert len(served.slot.answers) == 1
+    assert len(served.slot.replies) == 1
     assert served.slot.queries == 20
 
 
 async def test_changed_zone_is_seen_by_the_next_question(served):
     await served.ask()
     old = entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
-    served.zone.swap(served.zone.current.with_changes(old, ()))
+    served.zone.change(old, ())
     assert (await served.ask()).rcode() == dns.rcode.SERVFAIL
-    assert served.slot.answers == {}
+    assert served.slot.replies == {}
 
 
-async def test_rendered_replies_are_bounded(served):
-    for number in range(limits.ANSWERS_PER_VIEW + 5):
-        served.service.on_query(served.slot, dns.message.make_query("web", "A", id=0).to_wire()[:2] + number.to_bytes(2, "big") + b"", lambda _: None, tcp=False)
-    for bits in range(2**3):
-        name = "".join(char.upper() if bits >> i & 1 else char for i, char in enumerate("web"))
-        await served.ask(name)
-    assert len(served.slot.answers) <= limits.ANSWERS_PER_VIEW
+async def test_rendered_replies_are_bounded(served, monkeypatch):
+    monkeypatch.setattr(limits, "REPLIES", 20)
+    monkeypatch.setattr(limits, "REPLIES_LOOK", 10)
+    other = ViewSlot("other", served.slot.current)
+    ask(served, other, "web")
+    for number in range(200):
+        ask(served, served.slot, f"{number}.net.berth.internal")
+        assert len(served.slot.replies) + len(other.replies) <= 30
+    # The one that has most gave way.
+    assert other.replies
+
+
+def ask(served, slot, name, qtype="A", **more):
+    query = dns.message.make_query(name, qtype, **more)
+    return dns.message.from_wire(served.service.on_query(slot, query.to_wire(), None, b"", tcp=False))
+
+
+async def test_spellings_share_one_rendered_reply(served):
+    names = ["".join(c.upper() if bits >> i & 1 else c for i, c in enumerate("web")) for bits in range(8)]
+    for name in (*names, *names):
+        reply = ask(served, served.slot, name)
+        assert reply.question[0].name.to_text() == f"{name}."
+        assert reply.answer[0].name.to_text() == f"{name}."
+    assert len(served.slot.replies) == 1
+
+
+async def test_questions_with_odd_options_are_answered_and_not_kept(served):
+    for number in range(50):
+        option = dns.edns.GenericOption(10, number.to_bytes(8, "big"))
+        assert ask(served, served.slot, "web", use_edns=0, options=[option]).answer
+    assert served.slot.replies == {}
+
+
+async def test_forms_of_questions_are_bounded(served):
+    for payload in range(512, 512 + 3 * limits.SHAPES_PER_VIEW):
+        ask(served, served.slot, "web", use_edns=0, payload=payload)
+        assert len(served.slot.shapes) <= limits.SHAPES_PER_VIEW
+    ask(served, served.slot, "web")
+    assert any(len(key) == 2 + 8 + 5 + 4 for key in served.slot.replies)
 
 
 async def test_garbage_by_udp_is_survived(served):
@@ -244,7 +284,7 @@ async def test_idle_sockets_are_closed(monkeypatch):
     made = await forwarding(upstream)
     await made.ask("x.test")
     await asyncio.sleep(0.5)
-    assert not made.pool._sockets
+    assert not any(server.sockets for server in made.pool._servers.values())
     await made.stop()
     upstream.transport.close()
 

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from resolver.engine.answer import Addresses, Forward, Negative, Pointer, answer, render
 from resolver.engine.explain import explain
 from resolver.engine.request import screen
-from resolver.engine.response import relay, render_failure
+from resolver.engine.received import render as render_received
+from resolver.engine.received import take_apart
+from resolver.engine.response import render_failure
 from resolver.wire.message import ExtendedError, Rcode, Type
 from resolver.wire.name import from_text, reverse
 from resolver.zone.build import entries
+from resolver.zone.upstream import Route
 from resolver.zone.view import Attachment, View, ZoneSlot
 from resolver.zone.zone import Entry, Zone
 
@@ -207,6 +210,10 @@ def test_truncation_never_splits_an_rrset_and_keeps_opt(count, payload):
     assert len(reply_to(message, Addresses(values, 5, ""), tcp=True).answer[0]) == count
 
 
+def relay(query, wire, *, tcp):
+    return render_received(query, take_apart(wire, 12 + len(query.question)), tcp=tcp)
+
+
 def test_relayed_reply_has_the_clients_id_and_spelling():
     query = screen(dns.message.make_query("WWW.example.test", "A", id=7).to_wire())
     upstream = dns.message.make_response(dns.message.make_query("www.example.test", "A", id=999))
@@ -237,4 +244,4 @@ def test_failure_says_why_to_who_speaks_edns():
 
 def test_explanation_ends_with_the_decision():
     assert explain(BOTH, from_text("web"), Type.A)[-1] == "answered from network front with TTL 5"
-    assert "not forwarded" in explain(view(FRONT, no_upstream="closed"), from_text("x.test"), Type.A)[-1]
+    assert "not forwarded" in explain(view(FRONT, route=Route((), "closed")), from_text("x.test"), Type.A)[-1]

@@ -1,0 +1,228 @@
+"""An upstream's reply taken apart: what is kept of it, how long it may be, how it is told to a client. Pure.
+
+The OPT record belongs to the hop (RFC 6891 section 6.1.1), so it is taken out and each client gets one of ours; extended
+errors in it are passed on. The rest stays as octets: names in it point to offsets, which do not change.
+
+| RFC | what | status |
+|---|---|---|
+| 2181 5.2, 8 | one TTL for an RRset, TTLs with the top bit are 0 | done |
+| 2308 3, 5 | lifetime of negative answers from the SOA, none without it | done |
+| 6891 6.1 | OPT is hop by hop | done |
+| 7871 | answers tailored to a client's subnet are not kept | done |
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+import dns.exception
+import dns.message
+import msgspec
+
+from resolver import limits
+from resolver.engine.response import fit
+from resolver.errors import DecodeError
+from resolver.wire.message import AD, CD, HEADER, QR, RA, RD, Option, Query, Rcode, Type, options, render_opt, skip_name
+
+_RECORD = struct.Struct("!HHIH")
+_TTL = struct.Struct("!I")
+_TOP_BIT = 0x80000000
+
+
+class Received(msgspec.Struct, frozen=True):
+    """*rcode*, *authentic* (AD), *counts* of the three sections and their *body*, all without OPT.
+
+    *ttls*: where in *body* TTLs are. *lifetime*: seconds that it may be kept, 0: not at all. *errors*: extended errors, as
+    EDNS options.
+    """
+
+    rcode: int
+    authentic: bool
+    counts: tuple[int, int, int]
+    body: bytes
+    ttls: tuple[int, ...]
+    lifetime: int
+    errors: bytes
+
+
+def take_apart(message: bytes, start: int) -> Received:
+    """Return what is kept of *message*, whose records begin at *start*; DecodeError if it is malformed."""
+    try:
+        return _take_apart(message, start)
+    except (IndexError, struct.error) as error:
+        raise DecodeError(len(message), "a record is cut off") from error
+
+
+def _take_apart(message: bytes, start: int) -> Received:
+    _, flags, _, answers, authorities, additionals = HEADER.unpack_from(message)
+    ttls, least, soa = [], limits.LONGEST_TTL, False
+    rcode, errors, tailored = flags & 0xF, b"", False
+    at, total = start, answers + authorities + additionals
+    opt_at, opt_end = -1, -1
+    for number in range(total):
+        owner = at
+        at = at + 2 if message[at] >= 0xC0 else skip_name(message, at)
+        rtype, _, ttl, size = _RECORD.unpack_from(message, at)
+        at += 10
+        if rtype == Type.OPT:
+            if opt_at >= 0 or number < answers + authorities:
+                raise DecodeError(owner, "two OPT records, or one outside the additional section")
+            opt_at, opt_end = owner, at + size
+            rcode |= ttl >> 24 << 4
+            if size:
+                errors, tailored = _read_options(message[at : at + size])
+        else:
+            ttls.append(at - start - 6)
+            if ttl >= _TOP_BIT:
+                ttl = 0
+            if rtype == Type.SOA and answers <= number < answers + authorities:
+                soa = True
+                ttl = min(ttl, _TTL.unpack_from(message, at + size - 4)[0])
+            if ttl < least:
+                least = ttl
+        at += size
+    if at > len(message):
+        raise DecodeError(at, "a record is cut off")
+    if opt_at >= 0:
+        if opt_end != at:
+            return _without_opt(message, errors)
+        additionals, at = additionals - 1, opt_at
+    keeps = not tailored and ((rcode == Rcode.NOERROR and answers > 0) or (rcode in (Rcode.NOERROR, Rcode.NXDOMAIN) and soa))
+    counts = (answers, authorities, additionals)
+    return Received(rcode, bool(flags & AD), counts, message[start:at], tuple(ttls), least if keeps else 0, errors)
+
+
+def _read_options(octets: bytes) -> tuple[bytes, bool]:
+    """Return (the extended errors, whether the answer is for one client's subnet only)."""
+    errors, tailored = b"", False
+    for code, data in options(octets):
+        if code == Option.EXTENDED_ERROR:
+            errors += struct.pack("!HH", code, len(data)) + data
+        elif code == Option.CLIENT_SUBNET:
+            tailored = True
+    return errors, tailored
+
+
+def _without_opt(message: bytes, errors: bytes) -> Received:
+    """Return what is kept of a message whose OPT is not the last record: names behind it may point over it."""
+    try:
+        read = dns.message.from_wire(message, ignore_trailing=True)
+        read.use_edns(False)
+        plain = read.to_wire(max_size=65_535)
+    except (dns.exception.DNSException, ValueError) as error:
+        raise DecodeError(0, str(error)) from error
+    start = skip_name(plain, HEADER.size) + 4
+    made = _take_apart(plain, start)
+    return Received(made.rcode, made.authentic, made.counts, made.body, made.ttls, made.lifetime, errors)
+
+
+def is_negative(received: Received) -> bool:
+    """Return whether it says that the name, or records of this type, do not exist."""
+    return received.rcode != Rcode.NOERROR or not received.counts[0]
+
+
+def render(
+    query: Query, received: Received, *, tcp: bool, ttls: tuple[int, int, int] | None = None, rotation: int = 0, errors: bytes = b""
+) -> bytes:
+    """Return *received* as the client must see it: its ID, its spelling of the question, its size, OPT if it sent one.
+
+    *ttls*: (least, most, age) for an answer that was kept; None for a fresh one. *errors*: more extended errors.
+    """
+    flags = QR | RA | query.flags & (RD | CD) | received.rcode & 0xF
+    if received.authentic and (query.flags & AD or (query.edns is not None and query.edns.do)):
+        flags |= AD
+    body = _rotated(received, rotation) if rotation else received.body
+    if ttls is not None:
+        body = _aged(body, received.ttls, *ttls)
+    answers, authorities, additionals = received.counts
+    opt = b""
+    if query.edns is not None:
+        opt = render_opt(rcode=received.rcode, do=query.edns.do, payload=limits.OUR_PAYLOAD, options=received.errors + errors)
+        additionals += 1
+    return fit(query, HEADER.pack(query.id, flags, 1, answers, authorities, additionals) + query.question + body + opt, tcp=tcp)
+
+
+def _aged(body: bytes, ttls: tuple[int, ...], least: int, most: int, age: int) -> bytes:
+    """Return *body* with every TTL between *least* and *most*, less *age*."""
+    changed = bytearray(body)
+    for at in ttls:
+        ttl = _TTL.unpack_from(body, at)[0]
+        if ttl >= _TOP_BIT:
+            ttl = 0
+        _TTL.pack_into(changed, at, max(0, max(least, min(ttl, most)) - age))
+    return bytes(changed)
+
+
+def orders(received: Received) -> int:
+    """Return in how many orders the addresses of the answer can be told."""
+    first, count, _ = _run(received)
+    return min(count, limits.ROTATIONS) if first >= 0 else 1
+
+
+def _run(received: Received) -> tuple[int, int, int]:
+    """Return (offset, count, size) of the addresses at the end of the answer section; offset -1 if there is one or none.
+
+    Only records whose owner is a pointer are moved: no name begins in them that another could point to.
+    """
+    answers = received.counts[0]
+    sizes = {4: 16, 16: 28}
+    first, count, size, wanted = -1, 0, 0, b""
+    for number in range(answers - 1, -1, -1):
+        at = received.ttls[number] - 6
+        head = received.body[at : at + 6] + received.body[at + 10 : at + 12]
+        data = int.from_bytes(head[6:8], "big")
+        if at < 0 or head[0] < 0xC0 or head[2:4] not in (b"\0\x01", b"\0\x1c") or data not in sizes or (wanted and head != wanted):
+            break
+        wanted, first, count, size = head, at, count + 1, sizes[data]
+    return (first, count, size) if count > 1 else (-1, 0, 0)
+
+
+def _rotated(received: Received, rotation: int) -> bytes:
+    first, count, size = _run(received)
+    if first < 0:
+        return received.body
+    cut, end = first + rotation % count * size, first + count * size
+    body = received.body
+    return body[:first] + body[cut:end] + body[first:cut] + body[end:]
+
+
+class Protected:
+    """Networks into which no answer of an upstream may point: a name of the outside that does is an attack (rebinding)."""
+
+    __slots__ = ("_by_size",)
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network] = ()) -> None:
+        by_size: dict[int, dict[int, set[int]]] = {4: {}, 16: {}}
+        for network in networks:
+            size = 4 if network.version == 4 else 16
+            by_size[size].setdefault(network.max_prefixlen - network.prefixlen, set()).add(
+                int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+            )
+        self._by_size = {size: tuple((shift, frozenset(values)) for shift, values in found.items()) for size, found in by_size.items()}
+
+    def holds(self, address: bytes) -> bool:
+        """Return whether the packed *address* is in one of the networks."""
+        value = int.from_bytes(address, "big")
+        return any(value >> shift in values for shift, values in self._by_size.get(len(address), ()))
+
+    def found_in(self, received: Received) -> str:
+        """Return the first address of the answer section that is in one of the networks, "" if there is none."""
+        body = received.body
+        for at in received.ttls[: received.counts[0]]:
+            kind = body[at - 4 : at - 2]
+            if kind == b"\0\x01":
+                address = body[at + 6 : at + 10]
+            elif kind == b"\0\x1c":
+                address = body[at + 6 : at + 22]
+            else:
+                continue
+            if self.holds(address):
+                return str(ip_address(address))
+            if len(address) == 16 and address[:12] == _MAPPED and self.holds(address[12:]):
+                return str(ip_address(address[12:]))
+        return ""
+
+
+_MAPPED = bytes(10) + b"\xff\xff"

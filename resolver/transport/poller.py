@@ -1,0 +1,84 @@
+"""All UDP sockets of the daemon behind one epoll descriptor that the event loop watches.
+
+The loop takes 0.7 us to tell one reader of one socket; with a thousand sandboxes that is a sixth of what a query costs.
+Here one wake-up serves every socket that is ready, each a bounded number of datagrams in its turn, so that one sandbox
+that floods leaves the others their place in the next round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Callable
+
+from resolver import limits
+from resolver.transport.batch import Batch
+
+_ROUNDS = 4
+
+
+class Poller:
+    """Calls the reader of each socket that has datagrams, then the flushers that asked for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._flushers: dict[Callable[[], None], None] = {}
+        self._running = False
+        self._scheduled = False
+        self.ipv4, self.ipv6 = Batch(socket.AF_INET), Batch(socket.AF_INET6)
+        loop.add_reader(self._epoll.fileno(), self._round)
+
+    def batch(self, family: int) -> Batch:
+        """Return the shared memory for sockets of *family*."""
+        return self.ipv4 if family == socket.AF_INET else self.ipv6
+
+    def add(self, descriptor: int, reader: Callable[[], None]) -> None:
+        """Call *reader* whenever the socket has datagrams. It reads a bounded number of them."""
+        self._readers[descriptor] = reader
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def remove(self, descriptor: int) -> None:
+        """Stop calling the socket's reader; to be called before it is closed."""
+        if self._readers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def flush_later(self, flush: Callable[[], None]) -> None:
+        """Call *flush* once behind the datagrams of this round, or of none."""
+        self._flushers[flush] = None
+        if not self._running and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _round(self) -> None:
+        """Serve what is ready. A few times over: looking again is cheaper than a turn of the loop."""
+        self._running = True
+        try:
+            for _ in range(_ROUNDS):
+                ready = self._epoll.poll(0, limits.READY_SOCKETS)
+                if not ready:
+                    return
+                for descriptor, _event in ready:
+                    reader = self._readers.get(descriptor)
+                    if reader is not None:
+                        reader()
+                if self._flushers:
+                    self._flush()
+        finally:
+            self._running = False
+            if self._flushers:
+                self._flush()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        flushers, self._flushers = self._flushers, {}
+        for flush in flushers:
+            flush()
+
+    def close(self) -> None:
+        """Stop; the sockets are their owners' to close."""
+        if not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()

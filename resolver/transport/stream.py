@@ -1,0 +1,217 @@
+"""A connection to an upstream over TCP or TLS: opened on first need, many questions at a time, closed when idle.
+
+| RFC | what | status |
+|---|---|---|
+| 7766 6.2 | one connection for many questions, answers in any order, asked again if it closes meanwhile | done |
+| 7858 | DNS over TLS, the certificate checked against the name given, or the address | done |
+| 8467 4.1 | queries over TLS are padded to 128 octets | done |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from resolver import limits
+from resolver.engine.exchange import Health, Kind, classify
+from resolver.wire.message import padded
+from resolver.zone.upstream import Upstream
+
+
+class AskedOwner(Protocol):
+    """Who waits for the reply to one question at one upstream."""
+
+    def on_message(self, asked: Asked, kind: Kind, message: bytes, now: float) -> None:
+        """Take the reply."""
+
+    def on_failure(self, asked: Asked, reason: str, now: float) -> None:
+        """Take note that there is none."""
+
+
+class Asked:
+    """One question at one upstream. *message* is without its ID. *sent*: when, for the round-trip time."""
+
+    __slots__ = ("by_stream", "health", "identity", "message", "owner", "question", "retried", "sent")
+
+    def __init__(self, owner: AskedOwner, health: Health, question: bytes, message: bytes, sent: float) -> None:
+        self.owner = owner
+        self.health = health
+        self.question = question
+        self.message = message
+        self.sent = sent
+        self.identity = -1
+        self.by_stream = False
+        self.retried = False
+
+    def answered(self, kind: Kind, message: bytes, now: float) -> None:
+        """Tell the upstream's health and the owner of the reply."""
+        self.health.answered(now - self.sent)
+        self.owner.on_message(self, kind, message, now)
+
+    def failed(self, reason: str, now: float) -> None:
+        """Tell the owner that there is none."""
+        self.owner.on_failure(self, reason, now)
+
+
+class Stream(asyncio.Protocol):
+    """The connection to *upstream*. *tls_ca*: a file of certificates in place of the system's."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        upstream: Upstream,
+        open_socket: Callable[[str, Upstream, int], Awaitable[socket.socket]],
+        clock: Callable[[], float],
+        draw: Callable[[], int],
+        tls_ca: str,
+    ) -> None:
+        self._loop = loop
+        self._upstream = upstream
+        self._open_socket = open_socket
+        self._clock = clock
+        self._draw = draw
+        self._tls_ca = tls_ca
+        self._context: ssl.SSLContext | None = None
+        self._transport: asyncio.Transport | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._queue: list[Asked] = []
+        self._pending: dict[int, Asked] = {}
+        self._buffer = bytearray()
+        self._last = 0.0
+
+    def ask(self, asked: Asked) -> None:
+        """Send the question, opening the connection if need be."""
+        self._last = self._clock()
+        if len(self._pending) + len(self._queue) >= limits.STREAM_IN_FLIGHT:
+            asked.failed("too many questions wait on its connection", self._last)
+        elif self._transport is not None:
+            self._send(self._transport, asked)
+        else:
+            self._queue.append(asked)
+            if self._opening is None:
+                self._opening = self._loop.create_task(self._open())
+
+    def _send(self, transport: asyncio.Transport, asked: Asked) -> None:
+        identity = self._draw()
+        while identity in self._pending:
+            identity = self._draw()
+        asked.identity = identity
+        self._pending[identity] = asked
+        message = identity.to_bytes(2, "big") + asked.message
+        if self._upstream.transport == "tls" and message[-11:].startswith(b"\0\0\x29"):
+            message = padded(message)
+        transport.write(len(message).to_bytes(2, "big") + message)
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(limits.STREAM_OPEN):
+                sock = await self._open_socket(self._upstream.netns, self._upstream, socket.SOCK_STREAM)
+                try:
+                    await self._connected(sock)
+                    await self._loop.create_connection(lambda: self, sock=sock, **self._tls())
+                except BaseException:
+                    sock.close()
+                    raise
+        except TimeoutError:
+            self._fail("no connection in time")
+        except ssl.SSLCertVerificationError as error:
+            self._fail(f"its certificate is not trusted: {error.verify_message}")
+        except Exception as error:
+            self._fail(f"no connection: {getattr(error, 'strerror', None) or error}")
+        finally:
+            self._opening = None
+
+    async def _connected(self, sock: socket.socket) -> None:
+        """Return when the connection stands; OSError if it can't."""
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_writer(sock.fileno(), _settle, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(sock.fileno())
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    def _tls(self) -> dict[str, Any]:
+        if self._upstream.transport != "tls":
+            return {}
+        if self._context is None:
+            self._context = ssl.create_default_context(cafile=self._tls_ca or None)
+            self._context.set_alpn_protocols(["dot"])
+        return {"ssl": self._context, "server_hostname": self._upstream.name or self._upstream.address.partition("%")[0]}
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._buffer.clear()
+        queue, self._queue = self._queue, []
+        for asked in queue:
+            self._send(transport, asked)
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        now = self._clock()
+        while len(buffer) >= 2:
+            end = 2 + int.from_bytes(buffer[:2], "big")
+            if len(buffer) < end:
+                return
+            message = bytes(buffer[2:end])
+            del buffer[:end]
+            asked = self._pending.get(message[0] << 8 | message[1]) if len(message) >= 12 else None
+            if asked is not None:
+                kind = classify(asked.question, asked.identity, message)
+                if kind is Kind.FOREIGN:
+                    continue
+                del self._pending[asked.identity]
+                asked.by_stream = True
+                asked.answered(kind, message, now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        waiting, self._pending = list(self._pending.values()), {}
+        # It may have closed as idle just when these came: they get a second one (RFC 7766 section 6.2.4).
+        for asked in waiting:
+            if asked.retried:
+                asked.failed("closed the connection", self._clock())
+            else:
+                asked.retried = True
+                self.ask(asked)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _fail(self, reason: str) -> None:
+        waiting, self._queue = self._queue, []
+        now = self._clock()
+        for asked in waiting:
+            asked.failed(reason, now)
+
+    def close_if_idle(self, now: float) -> bool:
+        """Close the connection if nobody needs it; return whether it is still there."""
+        if self._transport is None:
+            return self._opening is not None
+        self._pending = {key: asked for key, asked in self._pending.items() if now - asked.sent <= limits.BUDGET}
+        if not self._pending and now - self._last >= limits.STREAM_IDLE:
+            self._transport.close()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection; who waits for it is not told."""
+        self._queue, self._pending = [], {}
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
