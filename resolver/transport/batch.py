@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import socket
 import struct
@@ -45,7 +46,9 @@ class Batch:
     def __init__(self, family: int) -> None:
         self._address_size = 16 if family == socket.AF_INET else 28
         self._octets = ctypes.create_string_buffer(_SLOTS * _STRIDE)
-        self._overflow = ctypes.create_string_buffer(_SLOTS * (_LONGEST - _STRIDE))
+        # Fresh pages of the kernel: what no datagram fills takes no memory.
+        self._overflow = mmap.mmap(-1, _SLOTS * (_LONGEST - _STRIDE))
+        self._overflow_at = ctypes.addressof(ctypes.c_char.from_buffer(self._overflow))
         self._names = ctypes.create_string_buffer(_SLOTS * _NAME)
         self._at, self._names_at = ctypes.addressof(self._octets), ctypes.addressof(self._names)
         self._view = memoryview(self._octets).cast("B")
@@ -61,7 +64,7 @@ class Batch:
 
     def _parts(self, slot: int) -> bytes:
         """Return two `struct iovec`: the slot, and its overflow."""
-        overflow = ctypes.addressof(self._overflow) + slot * (_LONGEST - _STRIDE)
+        overflow = self._overflow_at + slot * (_LONGEST - _STRIDE)
         return struct.pack("QQQQ", self._at + slot * _STRIDE, _STRIDE, overflow, _LONGEST - _STRIDE)
 
     def _headers(self, parts: ctypes.Array[ctypes.c_char], count: int, *, connected: bool = False) -> bytes:
@@ -123,7 +126,7 @@ class Batch:
         at = slot * _STRIDE
         message = octets[at : at + min(size, _STRIDE)]
         if size > _STRIDE:
-            message += _string_at(ctypes.addressof(self._overflow) + slot * (_LONGEST - _STRIDE), size - _STRIDE)
+            message += _string_at(self._overflow_at + slot * (_LONGEST - _STRIDE), size - _STRIDE)
         return message, _string_at(self._names_at + slot * _NAME, self._address_size)
 
     def send(self, sock: socket.socket, datagrams: Sequence[Datagram]) -> None:

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from resolver import limits
 from resolver.engine.exchange import Health, Kind, classify
@@ -148,8 +148,7 @@ class Stream(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)
         self._buffer.clear()
         queue, self._queue = self._queue, []
         for asked in queue:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from resolver import limits
 from resolver.transport.udp import Service
@@ -57,8 +58,7 @@ class _Connection(asyncio.Protocol):
         self._eof = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)
         if len(self._listener.connections) >= limits.TCP_CONNECTIONS:
             self._ended = True
             transport.abort()

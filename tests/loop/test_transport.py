@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from ipaddress import ip_address
 
 import dns.edns
@@ -12,68 +11,10 @@ import dns.rrset
 import pytest
 
 from resolver import limits
-from resolver.engine.cache import Cache, CacheSettings
-from resolver.service import DnsService
-from resolver.transport.poller import Poller
-from resolver.transport.tcp import TcpListener
-from resolver.transport.udp import UdpListener
-from resolver.transport.upstream import UpstreamPool, open_datagram
-from resolver.wire.name import from_text
 from resolver.zone.build import entries
-from resolver.zone.upstream import Route, Upstream
-from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
-from resolver.zone.zone import Zone
-
-
-class Served:
-    """A resolver on free ports of the loopback."""
-
-    async def start(self, upstreams=(), *, cache=None, **view):
-        loop = asyncio.get_running_loop()
-        self.opened = 0
-
-        async def open_socket(_netns, upstream, kind):
-            self.opened += 1
-            return open_datagram(upstream, kind)
-
-        self.poller = Poller(loop)
-        self.pool = UpstreamPool(loop, self.poller, open_socket, time.monotonic)
-        self.service = DnsService(self.pool, Cache(cache or CacheSettings()), time.monotonic)
-        zone = Zone("net", from_text("net"), 5).with_changes(
-            (), entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
-        )
-        self.zone = ZoneSlot(zone)
-        self.slot = ViewSlot("s", View(attachments=(Attachment(self.zone),), route=Route(tuple(upstreams)), **view))
-        self.zone.watchers.add(self.slot)
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("127.0.0.1", 0))
-        tcp = socket.socket()
-        tcp.bind(("127.0.0.1", 0))
-        tcp.listen()
-        tcp.setblocking(False)
-        self.udp_address, self.tcp_address = udp.getsockname(), tcp.getsockname()
-        self.udp = UdpListener(self.poller, udp, self.service, self.slot)
-        self.tcp = TcpListener(self.service, lambda _: self.slot)
-        await self.tcp.listen(tcp)
-        return self
-
-    async def stop(self):
-        self.udp.close()
-        await self.tcp.close()
-        await self.service.close()
-        await self.pool.close()
-        self.poller.close()
-
-    async def ask(self, name="web", qtype="A", timeout=3.0, **more):
-        message = dns.message.make_query(name, qtype, **more)
-        loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
-            await loop.sock_sendto(sock, message.to_wire(), self.udp_address)
-            octets = await asyncio.wait_for(loop.sock_recv(sock, 65_535), timeout)
-        reply = dns.message.from_wire(octets)
-        assert message.is_response(reply)
-        return reply
+from resolver.zone.upstream import Upstream
+from resolver.zone.view import ViewSlot
+from tests.support.served import Scripted, Served, forwarding, good, other_id, other_question
 
 
 @pytest.fixture
@@ -196,55 +137,6 @@ async def test_connections_are_bounded(served, monkeypatch):
         await asyncio.wait_for(reader.readexactly(1), 2)
     for _, one in (*opened, (reader, writer)):
         one.close()
-
-
-class Scripted:
-    """A name server on the loopback whose replies are functions of the query."""
-
-    def __init__(self, *replies):
-        self.replies = list(replies)
-        self.queries = []
-        self.sources = set()
-
-    async def start(self):
-        loop = asyncio.get_running_loop()
-        scripted = self
-
-        class Protocol(asyncio.DatagramProtocol):
-            def connection_made(self, transport):
-                self.transport = transport
-
-            def datagram_received(self, octets, peer):
-                scripted.queries.append(octets)
-                scripted.sources.add(peer)
-                for reply in scripted.replies:
-                    made = reply(octets)
-                    if made is not None:
-                        self.transport.sendto(made, peer)
-
-        self.transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
-        self.upstream = Upstream("127.0.0.1", self.transport.get_extra_info("sockname")[1])
-        return self
-
-
-def good(octets):
-    made = dns.message.make_response(dns.message.from_wire(octets))
-    made.answer.append(dns.rrset.from_text(made.question[0].name, 9, "IN", "A", "192.0.2.1"))
-    return made.to_wire()
-
-
-def other_id(octets):
-    return bytes([octets[0] ^ 1]) + good(octets)[1:]
-
-
-def other_question(octets):
-    made = dns.message.make_response(dns.message.make_query("evil.test", "A", id=int.from_bytes(octets[:2], "big")))
-    return made.to_wire()
-
-
-async def forwarding(*scripted):
-    upstreams = [await item.start() for item in scripted]
-    return await Served().start([item.upstream for item in upstreams])
 
 
 async def test_forged_replies_are_passed_over():

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from resolver.engine.answer import Addresses, Forward, Negative, Pointer, answer, render
 from resolver.engine.explain import explain
-from resolver.engine.request import screen
 from resolver.engine.received import render as render_received
 from resolver.engine.received import take_apart
+from resolver.engine.request import screen
 from resolver.engine.response import render_failure
 from resolver.wire.message import ExtendedError, Rcode, Type
 from resolver.wire.name import from_text, reverse

@@ -1,0 +1,487 @@
+"""Foreign names: the cache in use, equal questions, failing and lying upstreams, streams, rules of views."""
+
+import asyncio
+import socket
+import ssl
+import subprocess
+from ipaddress import ip_network
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from resolver import limits
+from resolver.engine.cache import CacheSettings
+from resolver.engine.received import Protected
+from resolver.wire import name as names
+from resolver.zone.policy import Refusal
+from resolver.zone.upstream import Route
+from resolver.zone.view import View, ViewSlot
+from tests.support.served import Scripted, Served, StreamServer, forwarding, good
+
+
+def answering(*, ttl=60, address="192.0.2.1", **more):
+    """A reply with one address, to names outside the loop domain."""
+
+    def reply(octets):
+        made = dns.message.make_response(dns.message.from_wire(octets), recursion_available=True)
+        made.answer.append(dns.rrset.from_text(made.question[0].name, ttl, "IN", more.get("rtype", "A"), address))
+        return made.to_wire()
+
+    return reply
+
+
+def failing(rcode):
+    def reply(octets):
+        made = dns.message.make_response(dns.message.from_wire(octets))
+        made.set_rcode(dns.rcode.from_text(rcode))
+        return made.to_wire()
+
+    return reply
+
+
+def asked(upstream, name):
+    """How often *upstream* was asked for *name*."""
+    return sum(dns.message.from_wire(octets).question[0].name.to_text().lower() == f"{name}." for octets in upstream.queries)
+
+
+@pytest.fixture
+async def serve():
+    made = []
+
+    async def start(*scripted, **more):
+        served = await forwarding(*scripted, **more)
+        made.append((served, scripted))
+        return served
+
+    yield start
+    for served, scripted in made:
+        await served.stop()
+        for item in scripted:
+            item.transport.close()
+
+
+# --- cache ----------------------------------------------------------------------------------------------------------
+
+
+async def test_answer_is_remembered_and_its_ttl_goes_down(serve):
+    upstream = Scripted(answering(ttl=60))
+    served = await serve(upstream)
+    assert (await served.ask("a.test")).answer[0].ttl == 60
+    ttls = [(await served.ask("a.test")).answer[0].ttl for _ in range(3)]
+    await asyncio.sleep(2.1)
+    later = (await served.ask("A.Test")).answer[0].ttl
+    assert asked(upstream, "a.test") == 1
+    assert all(57 <= ttl < 60 for ttl in ttls)
+    assert 55 <= later < min(ttls)
+    assert served.service.counters["hits"] == 4
+
+
+async def test_repeated_cached_name_comes_from_rendered_octets_for_a_second(serve):
+    upstream = Scripted(answering())
+    served = await serve(upstream)
+    for _ in range(5):
+        await served.ask("a.test")
+    assert len(served.slot.aged) == 1
+    await asyncio.sleep(1.2)
+    assert served.slot.aged == []
+    assert not served.slot.replies
+
+
+async def test_nothing_is_told_beyond_its_time(serve):
+    upstream = Scripted(answering(ttl=1))
+    served = await serve(upstream, cache=CacheSettings(serve_stale=0))
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    known_until = 0.0
+    while loop.time() - start < 3:
+        before = loop.time()
+        count = asked(upstream, "a.test")
+        reply = await served.ask("a.test")
+        if asked(upstream, "a.test") > count:
+            known_until = loop.time() + 1
+        # A client that keeps it for its TTL must not keep it longer than the upstream allowed.
+        assert before + reply.answer[0].ttl <= known_until + 0.05
+    assert asked(upstream, "a.test") >= 3
+
+
+async def test_negative_answers_are_remembered(serve):
+    def nxdomain(octets):
+        made = dns.message.make_response(dns.message.from_wire(octets))
+        made.set_rcode(3)
+        made.authority.append(dns.rrset.from_text("test.", 300, "IN", "SOA", "ns.test. host.test. 1 2 3 4 60"))
+        return made.to_wire()
+
+    upstream = Scripted(nxdomain)
+    served = await serve(upstream)
+    replies = [await served.ask("no.test") for _ in range(4)]
+    assert asked(upstream, "no.test") == 1
+    assert {reply.rcode() for reply in replies} == {dns.rcode.NXDOMAIN}
+    assert served.service.rcodes[3] == 4
+    assert served.service.rcodes[0] == 0
+
+
+async def test_equal_questions_share_one(serve):
+    upstream = Scripted(lambda octets: None)
+    served = await serve(upstream)
+    waiting = [asyncio.ensure_future(served.ask(name, id=i)) for i, name in enumerate(("a.test", "A.test", "a.TEST"))]
+    await asyncio.sleep(0.1)
+    assert asked(upstream, "a.test") == 1
+    upstream.replies[:] = [good]
+    upstream.answer_all()
+    replies = await asyncio.gather(*waiting)
+    assert [reply.question[0].name.to_text() for reply in replies] == ["a.test.", "A.test.", "a.TEST."]
+    assert served.service.counters["coalesced"] == 2
+    assert served.slot.in_flight == 0
+
+
+async def test_popular_answers_are_fetched_before_they_expire(serve):
+    upstream = Scripted(answering(ttl=10))
+    served = await serve(upstream)
+    await served.ask("a.test")
+    entry = next(entry for _, entry in served.service.cache.entries() if names.to_text(entry.question[:-5]) == "a.test.")
+    entry.hits, entry.expires = 5, entry.expires - 9.5
+    await served.ask("a.test")
+    await asyncio.sleep(0.05)
+    assert asked(upstream, "a.test") == 2
+    assert served.service.counters["prefetched"] == 1
+    assert next(e for _, e in served.service.cache.entries() if e.question == entry.question).expires > entry.expires + 5
+
+
+async def test_stale_answer_when_all_upstreams_fail(serve):
+    upstream = Scripted(answering(ttl=1))
+    served = await serve(upstream)
+    await served.ask("a.test")
+    upstream.replies[:] = [failing("SERVFAIL")]
+    await asyncio.sleep(1.1)
+    for _ in range(2):
+        reply = await served.ask("a.test", use_edns=0)
+        assert reply.rcode() == 0
+        assert reply.answer[0].ttl == limits.STALE_TTL
+        assert (reply.options[0].code, "SERVFAIL" in reply.options[0].text) == (3, True)
+    # The failure is remembered: the upstream was asked once more only.
+    assert asked(upstream, "a.test") == 2
+    # A name never heard of gets the failure.
+    assert (await served.ask("b.test")).rcode() == dns.rcode.SERVFAIL
+
+
+async def test_client_subnets_and_questions_without_recursion_pass_by_the_cache(serve):
+    upstream = Scripted(answering())
+    served = await serve(upstream)
+    for number in (1, 2):
+        await served.ask("a.test", use_edns=0, options=[dns.edns.ECSOption(f"192.0.{number}.0", 24)])
+    await served.ask("a.test", flags=0)
+    assert asked(upstream, "a.test") == 3
+    assert not [entry for _, entry in served.service.cache.entries() if b"\x01a\x04test" in entry.question]
+    subnets = [dns.message.from_wire(octets).options for octets in upstream.queries if b"\x01a\x04test" in octets]
+    assert [options[0].to_text() if options else "" for options in subnets] == ["ECS 192.0.1.0/24 scope/0", "ECS 192.0.2.0/24 scope/0", ""]
+
+
+async def test_other_options_of_a_client_stay_with_it(serve):
+    upstream = Scripted(answering())
+    served = await serve(upstream)
+    await served.ask("a.test", use_edns=0, payload=4096, options=[dns.edns.GenericOption(10, b"12345678")])
+    sent = next(dns.message.from_wire(octets) for octets in upstream.queries if b"\x01a\x04test" in octets)
+    assert (sent.options, sent.payload) == ((), limits.OUR_PAYLOAD)
+
+
+async def test_flush_forgets_rendered_replies_too(serve):
+    upstream = Scripted(answering())
+    served = await serve(upstream)
+    for _ in range(3):
+        await served.ask("a.test")
+    assert served.service.forget(names.from_text("test")) == 1
+    await served.ask("a.test")
+    assert asked(upstream, "a.test") == 2
+
+
+async def test_local_name_that_appears_hides_the_cached_one(serve):
+    upstream = Scripted(answering())
+    served = await serve(upstream)
+    for _ in range(3):
+        assert (await served.ask("new")).answer[0][0].address == "192.0.2.1"
+    from resolver.zone.zone import Entry
+
+    served.zone.change((), [Entry(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")])
+    assert (await served.ask("new")).answer[0][0].address == "10.0.0.9"
+    assert (await served.ask("new.net")).answer[0][0].address == "10.0.0.9"
+    served.zone.change([Entry(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")], ())
+    assert (await served.ask("new")).answer[0][0].address == "192.0.2.1"
+
+
+# --- upstreams --------------------------------------------------------------------------------------------------------
+
+
+async def test_dead_first_upstream_costs_little_once_it_is_known(serve):
+    dead, alive = Scripted(), Scripted(good)
+    served = await serve(dead, alive, Scripted())
+    loop = asyncio.get_running_loop()
+    times = []
+    for number in range(30):
+        start = loop.time()
+        assert (await served.ask(f"n{number}.test")).answer
+        times.append(loop.time() - start)
+    assert times[0] < 1.5
+    assert max(times[5:]) < 0.3
+    assert sum(asked(dead, f"n{number}.test") for number in range(10, 30)) == 0
+
+
+async def test_upstream_without_edns_is_asked_without(serve):
+    def formerr(octets):
+        message = dns.message.from_wire(octets)
+        return octets[:2] + b"\x80\x01" + bytes(8) if message.edns >= 0 else good(octets)
+
+    upstream = Scripted(formerr)
+    served = await serve(upstream)
+    for name in ("a.test", "b.test"):
+        assert (await served.ask(name, use_edns=0)).answer
+    # The first name told; the second was asked rightly at once.
+    assert (asked(upstream, "a.test"), asked(upstream, "b.test")) == (2, 1)
+
+
+async def test_error_that_is_an_answer_is_passed_on(serve):
+    served = await serve(Scripted(failing("NOTIMP")))
+    assert (await served.ask("a.test")).rcode() == dns.rcode.NOTIMP
+
+
+async def test_malformed_answer_is_a_failure(serve):
+    served = await serve(Scripted(lambda octets: good(octets)[:-3]))
+    reply = await served.ask("a.test", use_edns=0)
+    assert reply.rcode() == dns.rcode.SERVFAIL
+    assert "malformed" in reply.options[0].text
+
+
+async def test_upstream_that_leads_back_to_us_is_left_out():
+    served = Served()
+
+    async def back(octets):
+        return octets
+
+    # The upstream is the resolver itself, as a forwarder on the host would make it.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    sock.close()
+    alive = await Scripted(good).start()
+    from resolver.zone.upstream import Upstream
+
+    await served.start([Upstream("127.0.0.1", port), alive.upstream])
+    from resolver.transport.udp import UdpListener
+
+    again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    again.bind(("127.0.0.1", port))
+    listener = UdpListener(served.poller, again, served.service, served.slot)
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    reply = await served.ask("a.test")
+    assert reply.answer[0][0].address == "192.0.2.1"
+    assert loop.time() - start < 0.3
+    states = {item.port: health.state(served.pool._clock()) for item, health in served.pool.health().items()}
+    assert states == {port: "looping", alive.upstream.port: "ok"}
+    count = served.slot.queries
+    for number in range(5):
+        assert (await served.ask(f"b{number}.test")).answer
+    assert served.slot.queries == count + 5
+    listener.close()
+    await served.stop()
+    alive.transport.close()
+
+
+async def test_names_below_a_domain_go_to_its_own_upstreams(serve):
+    common, corporate = Scripted(answering()), await Scripted(answering(address="10.20.0.1")).start()
+    served = await serve(common)
+    view = served.slot.current
+    route = Route((corporate.upstream,), is_trusted=True)
+    served.service.protected = Protected([ip_network("10.20.0.0/16")])
+    served.slot.swap(View(attachments=view.attachments, route=view.route, routes={names.from_text("corp.example"): route}))
+    assert (await served.ask("intra.Corp.Example")).answer[0][0].address == "10.20.0.1"
+    assert (await served.ask("corp.example")).answer[0][0].address == "10.20.0.1"
+    assert (await served.ask("notcorp.example")).answer[0][0].address == "192.0.2.1"
+    corporate.transport.close()
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_answers_that_point_into_our_networks_are_refused(serve, allowed):
+    upstream = Scripted(answering(address="172.17.0.5"))
+    served = await serve(upstream, allows_rebinding=allowed)
+    served.service.protected = Protected([ip_network("172.17.0.0/16")])
+    for _ in range(2):
+        reply = await served.ask("evil.test", use_edns=0)
+        assert reply.rcode() == (dns.rcode.NOERROR if allowed else dns.rcode.REFUSED)
+        if not allowed:
+            assert reply.options[0].code == 15
+    assert bool(served.service.counters["rebinding"]) is not allowed
+
+
+async def test_network_that_comes_later_is_protected_from_what_is_remembered(serve):
+    served = await serve(Scripted(answering(address="172.17.0.5")))
+    assert (await served.ask("evil.test")).answer
+    served.service.protected = Protected([ip_network("172.17.0.0/16")])
+    served.slot.forget_all()
+    assert (await served.ask("evil.test")).rcode() == dns.rcode.REFUSED
+
+
+async def test_each_sandbox_has_its_share(serve, monkeypatch):
+    monkeypatch.setattr(limits, "IN_FLIGHT", 20)
+    upstream = Scripted()
+    served = await serve(upstream)
+    greedy, modest = served.slot, ViewSlot("other", served.slot.current)
+
+    class Sink:
+        def reply(self, peer, octets):
+            pass
+
+    def ask(slot, name):
+        return served.service.on_query(slot, dns.message.make_query(name, "A").to_wire(), Sink(), b"", tcp=False)
+
+    for number in range(50):
+        ask(greedy, f"g{number}.test")
+    assert greedy.in_flight == 10
+    assert ask(modest, "m.test") is None
+    assert served.service.counters["limited"] == 40
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+async def test_questions_share_one_connection():
+    upstream = await StreamServer(good).start()
+    served = await Served().start([upstream.upstream])
+    replies = await asyncio.gather(*(served.ask(f"n{number}.test") for number in range(20)))
+    assert all(reply.answer for reply in replies)
+    assert upstream.connections == 1
+    await served.stop()
+    await upstream.stop()
+
+
+async def test_connection_that_closes_is_opened_again():
+    upstream = await StreamServer(good, close_after=2).start()
+    served = await Served().start([upstream.upstream])
+    for number in range(6):
+        assert (await served.ask(f"n{number}.test")).answer
+    assert upstream.connections > 1
+    await served.stop()
+    await upstream.stop()
+
+
+async def test_truncated_answer_is_fetched_over_tcp():
+    stream = await StreamServer(good).start("udp")
+
+    def truncated(octets):
+        made = dns.message.make_response(dns.message.from_wire(octets))
+        made.flags |= dns.flags.TC
+        return made.to_wire()
+
+    loop = asyncio.get_running_loop()
+
+    class Truncating(asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def datagram_received(self, octets, peer):
+            self.transport.sendto(truncated(octets), peer)
+
+    transport, _ = await loop.create_datagram_endpoint(Truncating, local_addr=("127.0.0.1", stream.upstream.port))
+    served = await Served().start([stream.upstream])
+    assert (await served.ask("a.test")).answer
+    assert stream.connections == 1
+    await served.stop()
+    transport.close()
+    await stream.stop()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A server's certificate for dns.example and its key, self-signed."""
+    where = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=dns.example", "-addext",
+         "subjectAltName=DNS:dns.example,IP:127.0.0.1", "-keyout", str(where / "key"), "-out", str(where / "cert")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return where
+
+
+async def over_tls(certificate, name, *, ca=True):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "cert", certificate / "key")
+    upstream = await StreamServer(good, context).start("tls", name)
+    served = await Served().start([upstream.upstream], tls_ca=str(certificate / "cert") if ca else "")
+    reply = await served.ask("a.test", use_edns=0)
+    second = await served.ask("b.test", use_edns=0)
+    await served.stop()
+    await upstream.stop()
+    return upstream, reply, second
+
+
+@pytest.mark.parametrize("name", ["dns.example", ""])
+async def test_tls_upstream_is_asked_over_one_connection_with_padding(certificate, name):
+    upstream, reply, second = await over_tls(certificate, name)
+    assert reply.answer
+    assert second.answer
+    assert upstream.connections == 1
+    assert all(len(octets) % 128 == 0 for octets in upstream.queries if dns.message.from_wire(octets).edns >= 0)
+
+
+async def test_certificate_of_another_name_is_not_trusted(certificate):
+    upstream, reply, _ = await over_tls(certificate, "other.example")
+    assert reply.rcode() == dns.rcode.SERVFAIL
+    assert "certificate is not trusted" in reply.options[0].text
+    assert not upstream.queries
+
+
+async def test_unknown_authority_is_not_trusted(certificate):
+    upstream, reply, _ = await over_tls(certificate, "dns.example", ca=False)
+    assert reply.rcode() == dns.rcode.SERVFAIL
+    assert not upstream.queries
+
+
+# --- policy -----------------------------------------------------------------------------------------------------------
+
+
+class Rules:
+    """Refuses names below bad.test; notes what it was told before a reply left."""
+
+    def __init__(self):
+        self.told, self.gate, self.seen = [], asyncio.Event(), 0
+        self.gate.set()
+
+    def verdict(self, qname, qtype):
+        self.seen += 1
+        return Refusal(5, "not for you") if qname.endswith(names.from_text("bad.test")) else None
+
+    def effect(self, qname, qtype, reply):
+        return self.wait(names.to_text(qname)) if qname.endswith(names.from_text("test")) else None
+
+    async def wait(self, name):
+        await self.gate.wait()
+        if name == "broken.test.":
+            raise RuntimeError("no set")
+        self.told.append(name)
+
+
+async def test_policy_refuses_before_anything_is_asked(serve):
+    upstream = Scripted(good)
+    served = await serve(upstream, policy=Rules())
+    reply = await served.ask("x.bad.test", use_edns=0)
+    assert (reply.rcode(), reply.options[0].text) == (dns.rcode.REFUSED, "not for you")
+    assert not upstream.queries
+
+
+async def test_effect_is_complete_before_the_reply_and_comes_again_with_a_cache_hit(serve):
+    upstream, rules = Scripted(good), Rules()
+    served = await serve(upstream, policy=rules)
+    rules.gate.clear()
+    asking = asyncio.ensure_future(served.ask("a.test"))
+    await asyncio.sleep(0.1)
+    assert not asking.done()
+    rules.gate.set()
+    assert (await asking).answer
+    assert (await served.ask("a.test")).answer
+    assert rules.told == ["a.test.", "a.test."]
+    assert asked(upstream, "a.test") == 1
+    assert (await served.ask("broken.test")).rcode() == dns.rcode.SERVFAIL
+    assert (await served.ask("web")).answer

@@ -1,0 +1,187 @@
+"""Replies of upstreams taken apart: TTLs, lifetimes, OPT, rotation, networks they may not point into."""
+
+import struct
+from ipaddress import ip_network
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resolver.engine.received import Protected, is_negative, orders, render, take_apart
+from resolver.engine.request import screen
+from resolver.errors import DecodeError
+
+
+def response(name="www.example.test", rtype="A", *, answer=(), authority=(), additional=(), rcode=0, **edns):
+    made = dns.message.make_response(dns.message.make_query(name, rtype, **edns), recursion_available=True)
+    for section, texts in ((made.answer, answer), (made.authority, authority), (made.additional, additional)):
+        section += [dns.rrset.from_text(*text) for text in texts]
+    made.set_rcode(rcode)
+    return made
+
+
+def received(made):
+    wire = made if isinstance(made, bytes) else made.to_wire(max_size=65_535)
+    return take_apart(wire, 12 + len(question(wire)))
+
+
+def question(wire):
+    return wire[12 : wire.index(0, 12) + 5]
+
+
+def told(made, *, name="www.example.test", rtype="A", query=None, **more):
+    client = query or dns.message.make_query(name, rtype)
+    return dns.message.from_wire(render(screen(client.to_wire()), received(made), tcp=False, **more))
+
+
+A = ("www.example.test.", 60, "IN", "A", "192.0.2.1", "192.0.2.2", "192.0.2.3")
+SOA = ("example.test.", 900, "IN", "SOA", "ns.example.test. host.example.test. 1 2 3 4 300")
+
+
+def test_lifetime_is_the_least_ttl():
+    assert received(response(answer=[A])).lifetime == 60
+    chain = [("www.example.test.", 5, "IN", "CNAME", "web.example.test."), ("web.example.test.", 60, "IN", "A", "192.0.2.1")]
+    assert received(response(answer=chain)).lifetime == 5
+
+
+@pytest.mark.parametrize("rcode", [0, 3])
+def test_negative_answers_live_as_their_soa_says(rcode):
+    made = received(response(authority=[SOA], rcode=rcode))
+    assert is_negative(made)
+    assert made.lifetime == 300
+    assert received(response(authority=[("example.test.", 9, *SOA[2:])], rcode=rcode)).lifetime == 9
+
+
+def test_what_may_not_be_kept():
+    assert received(response(rcode=3)).lifetime == 0
+    assert received(response(answer=[A], rcode=4)).lifetime == 0
+    assert received(response(answer=[("www.example.test.", 0, *A[2:])])).lifetime == 0
+    high = bytearray(response(answer=[("www.example.test.", 60, "IN", "A", "192.0.2.1")]).to_wire())
+    struct.pack_into("!I", high, len(high) - 10, 0x80000001)
+    assert received(bytes(high)).lifetime == 0
+    subnet = response(answer=[A])
+    subnet.use_edns(0, options=[dns.edns.ECSOption("192.0.2.0", 24, 24)])
+    assert received(subnet).lifetime == 0
+
+
+def test_opt_is_ours_and_extended_errors_are_passed_on():
+    made = response(rcode=2, use_edns=0)
+    made.use_edns(0, payload=4096, options=[dns.edns.EDEOption(6, "bogus"), dns.edns.NSIDOption(b"upstream")])
+    plain = told(made)
+    assert plain.edns == -1
+    with_edns = told(made, query=dns.message.make_query("www.example.test", "A", use_edns=0, want_dnssec=True))
+    assert [int(option.otype) for option in with_edns.options] == [15]
+    assert with_edns.options[0].text == "bogus"
+    assert (with_edns.payload, bool(with_edns.ednsflags & dns.flags.DO)) == (1232, True)
+
+
+def test_opt_before_other_records_is_taken_out():
+    made = response(answer=[A], additional=[("ns.www.example.test.", 60, "IN", "A", "192.0.2.9")], use_edns=0)
+    wire = made.to_wire()
+    # dnspython writes OPT last; put it in front of the other additional record.
+    opt = wire[-11:]
+    extra = wire.index(b"\x02ns", 12)
+    moved = wire[:extra] + opt + wire[extra:-11]
+    reply = told(moved)
+    assert reply.additional[0].name.to_text() == "ns.www.example.test."
+    assert reply.edns == -1
+
+
+def test_ttls_go_down_and_stay_within_bounds():
+    made = response(answer=[A], additional=[("x.example.test.", 5, "IN", "A", "192.0.2.9")])
+    reply = told(made, ttls=(0, 60, 10))
+    assert (reply.answer[0].ttl, reply.additional[0].ttl) == (50, 0)
+    assert told(made, ttls=(0, 30, 10)).answer[0].ttl == 20
+    assert told(made, ttls=(100, 100, 0)).answer[0].ttl == 100
+    assert told(made).answer[0].ttl == 60
+
+
+def test_every_address_comes_first_in_turn():
+    made = response(answer=[("www.example.test.", 60, "IN", "CNAME", "web.example.test."), ("web.example.test.", *A[1:])])
+    # dnspython writes the addresses in an order of its own each time.
+    made = made.to_wire()
+    assert orders(received(made)) == 3
+    firsts = []
+    for number in range(3):
+        reply = told(made, rotation=number)
+        assert reply.answer[0].rdtype.name == "CNAME"
+        assert {item.address for item in reply.answer[1]} == {"192.0.2.1", "192.0.2.2", "192.0.2.3"}
+        firsts.append(reply.answer[1][0].address)
+    assert len(set(firsts)) == 3
+
+
+@pytest.mark.parametrize("answer", [[], [(*A[:4], "192.0.2.1")], [("www.example.test.", 60, "IN", "TXT", "a", "b")]])
+def test_what_has_one_order(answer):
+    made = response(answer=answer)
+    assert orders(received(made)) == 1
+    assert told(made, rotation=1).answer == told(made).answer
+
+
+def test_authentic_data_is_told_to_who_asks_for_it():
+    made = response(answer=[A])
+    made.flags |= dns.flags.AD
+    assert not told(made).flags & dns.flags.AD
+    asked = dns.message.make_query("www.example.test", "A", flags=dns.flags.RD | dns.flags.AD)
+    assert told(made, query=asked).flags & dns.flags.AD
+    assert told(made, query=dns.message.make_query("www.example.test", "A", want_dnssec=True)).flags & dns.flags.AD
+
+
+def test_answer_is_not_authoritative_and_has_the_clients_spelling():
+    made = response(answer=[A])
+    made.flags |= dns.flags.AA
+    reply = told(made, query=dns.message.make_query("WWW.example.TEST", "A"))
+    assert not reply.flags & dns.flags.AA
+    assert reply.flags & dns.flags.RA
+    assert reply.question[0].name.to_text() == "WWW.example.TEST."
+
+
+PROTECTED = Protected([ip_network("10.1.0.0/16"), ip_network("172.17.0.0/16"), ip_network("fd01::/64")])
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        (("A", "10.1.2.3"), "10.1.2.3"),
+        (("A", "192.0.2.1", "172.17.0.9"), "172.17.0.9"),
+        (("A", "10.2.0.1"), ""),
+        (("AAAA", "fd01::5"), "fd01::5"),
+        (("AAAA", "fd02::5"), ""),
+        (("AAAA", "::ffff:10.1.2.3"), "10.1.2.3"),
+        (("TXT", "10.1.2.3"), ""),
+    ],
+)
+def test_addresses_in_our_networks_are_found(record, found):
+    assert PROTECTED.found_in(received(response(answer=[("www.example.test.", 60, "IN", *record)]))) == found
+
+
+def test_additional_records_do_not_count_as_answers():
+    made = response(answer=[A], additional=[("x.example.test.", 60, "IN", "A", "10.1.2.3")])
+    assert PROTECTED.found_in(received(made)) == ""
+
+
+@given(st.binary(max_size=300))
+def test_any_octets_are_read_or_refused(octets):
+    wire = response(answer=[A], authority=[SOA], use_edns=0).to_wire()
+    for mixed in (wire[:12] + octets, wire[:40] + octets, octets):
+        try:
+            made = take_apart(mixed, 34)
+        except DecodeError:
+            continue
+        assert made.lifetime >= 0
+        orders(made)
+        PROTECTED.found_in(made)
+        query = screen(dns.message.make_query("www.example.test", "A").to_wire())
+        render(query, made, tcp=False, ttls=(0, 60, 5), rotation=1)
+
+
+@given(st.data())
+def test_cut_messages_are_refused(data):
+    wire = response(answer=[A], authority=[SOA], use_edns=0).to_wire()
+    end = data.draw(st.integers(12, len(wire) - 1))
+    with pytest.raises(DecodeError):
+        take_apart(wire[:end], 34)
