@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class Peer:
     pids: list[int]
     target: str
     stop: Callable[[], None]
-    facts: dict[str, str] = field(default_factory=dict)
+    web: str = "10.0.0.2"
+    """The address of the name `web`, for its PTR."""
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all its threads (schedstat)."""
@@ -78,7 +79,7 @@ def dnsmasq(names: Names) -> Peer | None:
     process = pinned(
         "dnsmasq", "--keep-in-foreground", "--resolv-file=/run/dnsmasq.resolv", "--no-hosts", "--addn-hosts=/run/hosts", "--port=5302",
         "--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--pid-file=/run/dnsmasq.pid", "--cache-size=10000",
-        "--dns-forward-max=10000", "--local-ttl=5",
+        "--dns-forward-max=10000", "--local-ttl=5", "--domain-needed",
     )  # fmt: skip
     return Peer([process.pid], "- 127.0.0.1 5302", ended(process))
 
@@ -191,8 +192,8 @@ def docker(names: Names) -> Peer | None:
             for number, _ in enumerate(addresses):
                 command = ["docker", "run", "-d", "--name", f"{name}-{number}", "--network", "bench", "--network-alias", name, "bench"]
                 subprocess.run([*command, "/bin/sleep", "100000"], check=True, stdout=subprocess.DEVNULL)
-        asker = ["docker", "inspect", "-f", "{{.State.Pid}}", f"{names[0][0]}-0"]
-        pid = subprocess.run(asker, check=True, capture_output=True, text=True).stdout.strip()
+        asker = ["docker", "inspect", "-f", "{{.State.Pid}} {{.NetworkSettings.Networks.bench.IPAddress}}", f"{names[0][0]}-0"]
+        pid, address = subprocess.run(asker, check=True, capture_output=True, text=True).stdout.split()
     except subprocess.CalledProcessError as error:
         print(f"docker did not run here: {error}", file=sys.stderr)
         ended(*processes)()
@@ -202,7 +203,7 @@ def docker(names: Names) -> Peer | None:
         subprocess.run("docker rm -f $(docker ps -aq)", shell=True, capture_output=True, check=False)
         ended(*processes)()
 
-    return Peer([processes[0].pid], f"/proc/{pid}/ns/net 127.0.0.11 53", stop)
+    return Peer([processes[0].pid], f"/proc/{pid}/ns/net 127.0.0.11 53", stop, address)
 
 
 PEERS: dict[str, Callable[[Names], Peer | None]] = {

@@ -168,7 +168,7 @@ def local(results: Results) -> None:
             if peer is None:
                 results.facts[f"left out: {name}"] = "not installed, or did not start"
                 continue
-            measure(name, peer, MIX)
+            measure(name, peer, [("web", [peer.web]), *MIX[1:]])
             results.facts[f"{name} MB"] = round(peer.resident_mb(), 1)
         with running("C responder", MIX) as floor, contextlib.suppress(RuntimeError):
             assert floor is not None

@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from itertools import cycle
 
+import msgspec
+
 from resolver import limits
 from resolver.engine import received as relaying
 from resolver.engine import response
@@ -37,18 +39,31 @@ _TRUNCATED = TC >> 8
 _BLOCKED = "the answer points into a network of this host (rebinding)"
 
 
-class _Waiter:
-    """One client that waits for an upstream's answer."""
+class _Waiter(msgspec.Struct, frozen=True, gc=False):
+    """One client that waits for an answer."""
 
-    __slots__ = ("octets", "peer", "query", "replier", "slot", "tcp")
+    slot: ViewSlot
+    query: Query
+    octets: bytes
+    replier: Replier
+    peer: bytes
+    tcp: bool
 
-    def __init__(self, slot: ViewSlot, query: Query, octets: bytes, replier: Replier, peer: bytes, *, tcp: bool) -> None:
-        self.slot = slot
-        self.query = query
-        self.octets = octets
-        self.replier = replier
-        self.peer = peer
-        self.tcp = tcp
+
+class _Asking:
+    """One question in flight, and the clients that wait for it; more may come."""
+
+    __slots__ = ("question", "route", "service", "start", "waiting")
+
+    def __init__(self, service: DnsService, route: Route, question: bytes, start: int, waiting: list[_Waiter]) -> None:
+        self.service = service
+        self.route = route
+        self.question = question
+        self.start = start
+        self.waiting = waiting
+
+    def on_result(self, result: Done | GiveUp) -> None:
+        self.service.on_result(self, result)
 
 
 class _Counted:
@@ -83,7 +98,7 @@ class DnsService:
         self._clock = clock
         self._in_flight = 0
         self._busy_views = 0
-        self._flights: dict[tuple[Route, bytes], list[_Waiter]] = {}
+        self._flights: dict[tuple[Route, bytes], _Asking] = {}
         self._slots: weakref.WeakSet[ViewSlot] = weakref.WeakSet()
         self._rendered = 0
         self._aging: list[ViewSlot] = []
@@ -118,12 +133,12 @@ class DnsService:
                 return self._count(response.render_failure(query, ExtendedError.PROHIBITED, refusal.reason, Rcode(refusal.rcode)))
         found = answer(slot.current, query.qname, query.qtype)
         if isinstance(found, Forward):
-            return self._foreign(_Waiter(slot, query, octets, replier, peer, tcp=tcp))
+            return self._foreign(_Waiter(slot, query, octets, replier, peer, tcp))
         if tcp or policy is not None or (query.edns is not None and query.edns.options):
             reply = render(query, found, random.randrange(limits.ROTATIONS), tcp=tcp)
         else:
             reply = self._remember(slot, query, octets, found)
-        return self._finish(_Waiter(slot, query, octets, replier, peer, tcp=tcp), reply) if policy is not None else self._count(reply)
+        return self._finish(_Waiter(slot, query, octets, replier, peer, tcp), reply) if policy is not None else self._count(reply)
 
     def _known(self, slot: ViewSlot, octets: bytes, *, tcp: bool) -> bytes | None:
         """Return the reply that is remembered for *octets*, also if they differ in the case of letters only.
@@ -135,6 +150,9 @@ class DnsService:
         end = octets.find(0, 12)
         name = octets[12:end]
         lower = name.lower()
+        if lower == name and not tcp:
+            # The listener has looked for it.
+            return None
         tail = replies.get(octets[2:12] + lower + octets[end:])
         if tail is None:
             return None
@@ -209,33 +227,31 @@ class DnsService:
             return self._count(response.render_failure(query, ExtendedError.PROHIBITED, route.reason))
         edns = query.edns
         do = edns is not None and edns.do
+        now = self._clock()
         if not query.flags & RD or (edns is not None and edns.options and _is_tailored(edns.options)):
             # What asks for one server's own state, or for one client's subnet, is passed on as it is and not kept.
-            return self._ask(waiter, route, b"", waiter.octets[2:])
-        question = question_of(query.qname, query.question, do=do, cd=bool(query.flags & CD), ad=bool(query.flags & AD))
-        now = self._clock()
+            return self._ask(waiter, route, b"", waiter.octets[2:], now)
+        question = question_of(query.qname, query.question, do, query.flags)
         entry = self.cache.get(route, question)
         if entry is not None and entry.expires > now and not self._is_blocked(waiter, entry.received, trusted=entry.is_trusted):
             self.counters["hits"] += 1
             if entry.is_popular(now):
                 entry.refreshing = True
                 self.counters["prefetched"] += 1
-                self._launch(route, question, _message(query, do=do), query.question, [], now)
+                self._launch(route, question, _message(query, do), query.question, [], now)
             return self._finish(waiter, self._from_cache(waiter, entry, now))
         self.counters["misses"] += 1
         failure = self.cache.failure(route, question, now)
         if failure is not None:
             return self._finish(waiter, self._render_failure(waiter, route, question, failure, ExtendedError.CACHED_ERROR))
-        return self._ask(waiter, route, question, _message(query, do=do))
+        return self._ask(waiter, route, question, _message(query, do), now)
 
     def _is_blocked(self, waiter: _Waiter, received: Received, *, trusted: bool) -> bool:
         """Return whether an answer must not reach this client, because it points into networks of this host."""
         return not trusted and not waiter.slot.current.allows_rebinding and bool(self.protected.found_in(received))
 
-    def _is_trusted(self, route: Route, upstream: Upstream) -> bool:
-        """Return whether an upstream may tell addresses of ours: it is one of us, in the sandbox itself, or set for a domain."""
-        if route.is_trusted:
-            return True
+    def _is_trusted(self, upstream: Upstream) -> bool:
+        """Return whether an upstream may tell addresses of ours: it is one of us, or in the sandbox itself."""
         address = ip_address(upstream.address.partition("%")[0])
         return self.protected.holds(address.packed) or (address.is_loopback and bool(upstream.netns))
 
@@ -266,22 +282,24 @@ class DnsService:
 
     # --- forwarding ---------------------------------------------------------------------------------------------
 
-    def _ask(self, waiter: _Waiter, route: Route, question: bytes, message: bytes) -> bytes | None:
+    def _ask(self, waiter: _Waiter, route: Route, question: bytes, message: bytes, now: float) -> bytes | None:
         """Wait for an equal question that is in flight, or send this one out."""
         slot = waiter.slot
         if not self._may_forward(slot):
             self.counters["limited"] += 1
             reason = "too many questions are being forwarded"
             return self._finish(waiter, self._render_failure(waiter, route, question, reason, ExtendedError.OTHER))
-        self._busy_views += not slot.in_flight
+        if not slot.in_flight:
+            self._busy_views += 1
         slot.in_flight += 1
         self._in_flight += 1
-        waiting = self._flights.get((route, question)) if question else None
-        if waiting is not None:
-            self.counters["coalesced"] += 1
-            waiting.append(waiter)
-            return None
-        self._launch(route, question, message, waiter.query.question, [waiter], self._clock())
+        if question:
+            flight = self._flights.get((route, question))
+            if flight is not None:
+                self.counters["coalesced"] += 1
+                flight.waiting.append(waiter)
+                return None
+        self._launch(route, question, message, waiter.query.question, [waiter], now)
         return None
 
     def _may_forward(self, slot: ViewSlot) -> bool:
@@ -292,35 +310,38 @@ class DnsService:
 
     def _launch(self, route: Route, question: bytes, message: bytes, asked: bytes, waiting: list[_Waiter], now: float) -> None:
         """Send a question to the upstreams of *route*; *waiting* may grow until the answer is there."""
+        flight = _Asking(self, route, question, 12 + len(asked), waiting)
         if question:
-            self._flights[route, question] = waiting
+            self._flights[route, question] = flight
+        self._pool.forward(route, message, asked, flight, now)
 
-        def on_result(result: Done | GiveUp) -> None:
-            if question:
-                self._flights.pop((route, question), None)
-            received, reason, trusted = self._take(route, question, result, 12 + len(asked))
-            for waiter in waiting:
-                slot = waiter.slot
-                slot.in_flight -= 1
-                self._in_flight -= 1
-                self._busy_views -= not slot.in_flight
-                if received is None:
-                    self.counters["failed"] += 1
-                    reply: bytes = self._render_failure(waiter, route, question, reason)
-                elif self._is_blocked(waiter, received, trusted=trusted):
-                    self.counters["rebinding"] += 1
-                    reply = response.render_failure(waiter.query, ExtendedError.BLOCKED, _BLOCKED, Rcode.REFUSED)
-                else:
-                    self.counters["forwarded"] += 1
-                    reply = relaying.render(waiter.query, received, tcp=waiter.tcp)
-                octets = self._finish(waiter, reply)
-                if octets is not None:
-                    waiter.replier.reply(waiter.peer, octets)
-
-        self._pool.forward(route, message, asked, on_result, now)
+    def on_result(self, flight: _Asking, result: Done | GiveUp) -> None:
+        """Answer everybody who waits for this question."""
+        route, question = flight.route, flight.question
+        if question:
+            self._flights.pop((route, question), None)
+        received, reason, is_ours = self._take(route, question, result, flight.start)
+        for waiter in flight.waiting:
+            slot = waiter.slot
+            slot.in_flight -= 1
+            self._in_flight -= 1
+            if not slot.in_flight:
+                self._busy_views -= 1
+            if received is None:
+                self.counters["failed"] += 1
+                reply = self._render_failure(waiter, route, question, reason)
+            elif is_ours and not slot.current.allows_rebinding:
+                self.counters["rebinding"] += 1
+                reply = response.render_failure(waiter.query, ExtendedError.BLOCKED, _BLOCKED, Rcode.REFUSED)
+            else:
+                self.counters["forwarded"] += 1
+                reply = relaying.render(waiter.query, received, tcp=waiter.tcp)
+            octets = self._finish(waiter, reply)
+            if octets is not None:
+                waiter.replier.reply(waiter.peer, octets)
 
     def _take(self, route: Route, question: bytes, result: Done | GiveUp, start: int) -> tuple[Received | None, str, bool]:
-        """Remember what came of a question; return (the answer, why there is none, whether it may point to addresses of ours)."""
+        """Remember what came of a question; return (the answer, why there is none, whether it points to us and may not)."""
         if isinstance(result, GiveUp):
             reason = result.reason
             if not result.asked:
@@ -331,10 +352,12 @@ class DnsService:
             except DecodeError as error:
                 reason = f"{result.upstream.upstream}: {error}"
             else:
-                trusted = self._is_trusted(route, result.upstream.upstream)
+                is_ours = bool(self.protected.found_in(received))
+                # Looked at only where it matters: nearly no answer points to us.
+                trusted = route.is_trusted or (is_ours and self._is_trusted(result.upstream.upstream))
                 if question:
                     self.cache.put(route, question, received, self._clock(), trusted=trusted)
-                return received, "", trusted
+                return received, "", is_ours and not trusted
         if question:
             self.cache.failed(route, question, reason, self._clock())
         return None, reason, False
@@ -400,13 +423,13 @@ class DnsService:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _message(query: Query, *, do: bool) -> bytes:
+def _message(query: Query, do: bool) -> bytes:
     """Return the question as it goes to an upstream, without its ID: its own flags and EDNS, whatever the client's were."""
-    flags = RD | query.flags & (CD | AD)
-    return flags.to_bytes(2, "big") + _ONE_QUESTION + query.question + (_OPT_DO if do else _OPT)
+    return _HEADS[query.flags & _KEPT_FLAGS] + query.question + (_OPT_DO if do else _OPT)
 
 
-_ONE_QUESTION = b"\0\1\0\0\0\0\0\1"
+_KEPT_FLAGS = CD | AD
+_HEADS = {flags: (RD | flags).to_bytes(2, "big") + b"\0\1\0\0\0\0\0\1" for flags in (0, CD, AD, CD | AD)}
 _OPT = render_opt(payload=limits.OUR_PAYLOAD)
 _OPT_DO = render_opt(payload=limits.OUR_PAYLOAD, do=True)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import grp
 import importlib.metadata
 import logging
@@ -49,6 +50,7 @@ from resolver.zone.upstream import Upstream
 log = logging.getLogger(__name__)
 
 _SWITCH_INTERVAL = 0.0002
+_COLLECT_AFTER = 20_000
 _NET_ADMIN, _NET_RAW, _SYS_ADMIN = 12, 13, 21
 _CAPABILITIES = {_NET_ADMIN: "CAP_NET_ADMIN", _NET_RAW: "CAP_NET_RAW", _SYS_ADMIN: "CAP_SYS_ADMIN"}
 
@@ -77,6 +79,7 @@ async def _main(config: DaemonConfig, *, exit_when_idle: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         daemon = await _start(config, stack)
+        _calm_the_collector()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, *daemon.counts())
         notify("READY=1")
         if exit_when_idle:
@@ -250,6 +253,16 @@ def check_capabilities() -> None:
     missing = [name for number, name in _CAPABILITIES.items() if not effective >> number & 1]
     if missing:
         raise Unavailable(", ".join(missing), "run berth as root or through sudo, or inside `unshare --user --map-root-user --net --mount`")
+
+
+def _calm_the_collector() -> None:
+    """Leave what is there now out of garbage collections, and collect seldom: a query makes no cycles.
+
+    With Python's own thresholds collections take a sixth of the time under load, and stop the loop for up to 50 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
 def _raise_descriptor_limit() -> None:

@@ -31,6 +31,8 @@ class Kind(Enum):
 
 
 _NOT_UNDERSTOOD = (Rcode.FORMERR, Rcode.NOTIMP)
+_FINAL = (int(Rcode.NOERROR), int(Rcode.NXDOMAIN))
+_QR, _TC = QR >> 8, TC >> 8
 
 
 def classify(question: bytes, identity: int, message: bytes) -> Kind:
@@ -38,10 +40,12 @@ def classify(question: bytes, identity: int, message: bytes) -> Kind:
     if len(message) < HEADER.size or not _is_reply(identity, message):
         return Kind.FOREIGN
     end = HEADER.size + len(question)
+    if message[HEADER.size : end] == question and not message[2] & _TC and message[3] & 0xF in _FINAL:
+        return Kind.FINAL
     if message[HEADER.size : end] != question and not _is_same_question(question, message):
         # A server that can't parse us may leave the question out.
         return Kind.NO_EDNS if len(message) < end and message[3] & 0xF in _NOT_UNDERSTOOD else Kind.FOREIGN
-    if message[2] & TC >> 8:
+    if message[2] & _TC:
         return Kind.TRUNCATED
     rcode = message[3] & 0xF
     if rcode in (Rcode.SERVFAIL, Rcode.REFUSED):
@@ -50,7 +54,7 @@ def classify(question: bytes, identity: int, message: bytes) -> Kind:
 
 
 def _is_reply(identity: int, message: bytes) -> bool:
-    return message[0] << 8 | message[1] == identity and bool(message[2] & QR >> 8)
+    return message[0] << 8 | message[1] == identity and message[2] & _QR != 0
 
 
 def _is_same_question(question: bytes, message: bytes) -> bool:
@@ -103,11 +107,10 @@ class Health:
 
     def answered(self, took: float) -> None:
         """Note an answer after *took* seconds (smoothed as RFC 6298 section 2 does)."""
-        self.is_unsure = False
-        self.probing = False
-        self.probed = 0.0
-        self.down_until = 0.0
         self._misses = 0
+        if self.is_unsure:
+            self.is_unsure = self.probing = False
+            self.probed = self.down_until = 0.0
         if self.rtt:
             self._deviation += (abs(took - self.rtt) - self._deviation) / 4
             self.rtt += (took - self.rtt) / 8
@@ -119,6 +122,10 @@ class Health:
         if not self.rtt:
             return limits.NEXT_UPSTREAM
         return min(limits.NEXT_UPSTREAM, max(limits.HEDGE, self.rtt + 4 * self._deviation))
+
+    def is_sound(self, now: float) -> bool:
+        """Return whether nothing speaks against asking it, and nothing has to be found out about it."""
+        return self.loop_checked and not self.is_unsure and self.looping_until <= now and self.no_edns_until <= now
 
     def state(self, now: float) -> str:
         """Return `looping`, `down` or `ok`."""
@@ -182,6 +189,14 @@ class Exchange:
         self._resent = len(upstreams) > 1
         self.deadline = self._end
         self.done = False
+
+    @classmethod
+    def begun(cls, upstreams: Sequence[Health], asked: Health, at: float) -> Exchange:
+        """Return the exchange of a question that was sent to *asked* at that time, all being well with it."""
+        made = cls(upstreams, at)
+        made._waiting = [item for item in made._waiting if item is not asked]
+        made._note_asked(asked, at)
+        return made
 
     def _order(self, upstreams: Sequence[Health], now: float) -> list[Health]:
         """Return *upstreams* as they are to be asked: those in doubt behind the good ones, those that loop not at all."""
@@ -255,13 +270,16 @@ class Exchange:
 
     def _next(self, now: float) -> Action:
         upstream = self._waiting.pop(0)
+        self._note_asked(upstream, now)
+        probe, self._probe = self._probe, None
+        return Send(upstream, probe)
+
+    def _note_asked(self, upstream: Health, now: float) -> None:
         self._silent[upstream] = now
         if self._waiting:
             self.deadline = min(now + upstream.patience(), self._end)
         else:
             self.deadline = self._end if self._resent else min(now + limits.RESEND, self._end)
-        probe, self._probe = self._probe, None
-        return Send(upstream, probe)
 
     def _finish(self, now: float) -> None:
         """Note who stayed silent longer than we waited before the next one was asked."""

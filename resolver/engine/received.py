@@ -19,6 +19,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import dns.exception
 import dns.message
+import dns.rcode
 import msgspec
 
 from resolver import limits
@@ -29,9 +30,10 @@ from resolver.wire.message import AD, CD, HEADER, QR, RA, RD, Option, Query, Rco
 _RECORD = struct.Struct("!HHIH")
 _TTL = struct.Struct("!I")
 _TOP_BIT = 0x80000000
+_PLAIN_OPT, _OPT, _SOA = b"\0\0\x29", int(Type.OPT), int(Type.SOA)
 
 
-class Received(msgspec.Struct, frozen=True):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """*rcode*, *authentic* (AD), *counts* of the three sections and their *body*, all without OPT.
 
     *ttls*: where in *body* TTLs are. *lifetime*: seconds that it may be kept, 0: not at all. *errors*: extended errors, as
@@ -49,49 +51,51 @@ class Received(msgspec.Struct, frozen=True):
 
 def take_apart(message: bytes, start: int) -> Received:
     """Return what is kept of *message*, whose records begin at *start*; DecodeError if it is malformed."""
+    end = len(message)
     try:
-        return _take_apart(message, start)
+        if message.startswith(_PLAIN_OPT, end - 11) and message.endswith(b"\0\0") and message[10:12] != b"\0\0":
+            # It looks like the OPT record at the end of nearly every reply. If it is none, the others don't end before it.
+            made = _read(message, start, end - 11, message[end - 6] << 4)
+            if made is not None:
+                return made
+        made = _read(message, start, end, 0)
     except (IndexError, struct.error) as error:
-        raise DecodeError(len(message), "a record is cut off") from error
+        raise DecodeError(end, "a record is cut off") from error
+    return made if made is not None else _without_opt(message)
 
 
-def _take_apart(message: bytes, start: int) -> Received:
+def _read(message: bytes, start: int, end: int, extended: int) -> Received | None:
+    """Return what is kept of the records from *start* to *end*; None if they don't fill the space, or OPT is among them.
+
+    *extended*: the upper bits of the RCODE, from an OPT behind *end*.
+    """
     _, flags, _, answers, authorities, additionals = HEADER.unpack_from(message)
-    ttls, least, soa = [], limits.LONGEST_TTL, False
-    rcode, errors, tailored = flags & 0xF, b"", False
-    at, total = start, answers + authorities + additionals
-    opt_at, opt_end = -1, -1
-    for number in range(total):
-        owner = at
+    opts = end < len(message)
+    ttls, least, soa, at = [], limits.LONGEST_TTL, False, start
+    for number in range(answers + authorities + additionals - opts):
         at = at + 2 if message[at] >= 0xC0 else skip_name(message, at)
         rtype, _, ttl, size = _RECORD.unpack_from(message, at)
-        at += 10
-        if rtype == Type.OPT:
-            if opt_at >= 0 or number < answers + authorities:
-                raise DecodeError(owner, "two OPT records, or one outside the additional section")
-            opt_at, opt_end = owner, at + size
-            rcode |= ttl >> 24 << 4
-            if size:
-                errors, tailored = _read_options(message[at : at + size])
-        else:
-            ttls.append(at - start - 6)
-            if ttl >= _TOP_BIT:
-                ttl = 0
-            if rtype == Type.SOA and answers <= number < answers + authorities:
-                soa = True
-                ttl = min(ttl, _TTL.unpack_from(message, at + size - 4)[0])
-            if ttl < least:
-                least = ttl
-        at += size
-    if at > len(message):
-        raise DecodeError(at, "a record is cut off")
-    if opt_at >= 0:
-        if opt_end != at:
-            return _without_opt(message, errors)
-        additionals, at = additionals - 1, opt_at
-    keeps = not tailored and ((rcode == Rcode.NOERROR and answers > 0) or (rcode in (Rcode.NOERROR, Rcode.NXDOMAIN) and soa))
-    counts = (answers, authorities, additionals)
-    return Received(rcode, bool(flags & AD), counts, message[start:at], tuple(ttls), least if keeps else 0, errors)
+        if rtype == _OPT:
+            return None
+        ttls.append(at - start + 4)
+        at += 10 + size
+        if at > end:
+            if opts:
+                return None
+            raise DecodeError(at, "a record is cut off")
+        if ttl >= _TOP_BIT:
+            ttl = 0
+        if rtype == _SOA and answers <= number < answers + authorities:
+            soa = True
+            ttl = min(ttl, _TTL.unpack_from(message, at - 4)[0])
+        if ttl < least:
+            least = ttl
+    if opts and at != end:
+        return None
+    rcode = extended | flags & 0xF
+    keeps = (rcode == 0 and answers > 0) or (rcode in (0, 3) and soa)
+    counts = (answers, authorities, additionals - opts)
+    return Received(rcode, flags & AD != 0, counts, message[start:at], tuple(ttls), least if keeps else 0, b"")
 
 
 def _read_options(octets: bytes) -> tuple[bytes, bool]:
@@ -105,17 +109,22 @@ def _read_options(octets: bytes) -> tuple[bytes, bool]:
     return errors, tailored
 
 
-def _without_opt(message: bytes, errors: bytes) -> Received:
-    """Return what is kept of a message whose OPT is not the last record: names behind it may point over it."""
+def _without_opt(message: bytes) -> Received:
+    """Return what is kept of a message whose OPT has options, or is not the last record: names behind it may point over it."""
     try:
         read = dns.message.from_wire(message, ignore_trailing=True)
+        given = b"".join(struct.pack("!HH", item.otype, len(item.to_wire() or b"")) + (item.to_wire() or b"") for item in read.options)
+        rcode = int(read.rcode())
         read.use_edns(False)
+        read.set_rcode(dns.rcode.NOERROR)
         plain = read.to_wire(max_size=65_535)
     except (dns.exception.DNSException, ValueError) as error:
         raise DecodeError(0, str(error)) from error
-    start = skip_name(plain, HEADER.size) + 4
-    made = _take_apart(plain, start)
-    return Received(made.rcode, made.authentic, made.counts, made.body, made.ttls, made.lifetime, errors)
+    start = skip_name(plain, HEADER.size) + 4 if read.question else HEADER.size
+    made = _read(plain[:3] + bytes([plain[3] & 0xF0 | rcode & 0xF]) + plain[4:], start, len(plain), rcode & 0xFF0)
+    assert made is not None
+    errors, tailored = _read_options(given)
+    return Received(made.rcode, made.authentic, made.counts, made.body, made.ttls, 0 if tailored else made.lifetime, errors)
 
 
 def is_negative(received: Received) -> bool:
@@ -191,7 +200,7 @@ def _rotated(received: Received, rotation: int) -> bytes:
 class Protected:
     """Networks into which no answer of an upstream may point: a name of the outside that does is an attack (rebinding)."""
 
-    __slots__ = ("_by_size",)
+    __slots__ = ("_by_size", "_first")
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network] = ()) -> None:
         by_size: dict[int, dict[int, set[int]]] = {4: {}, 16: {}}
@@ -200,27 +209,35 @@ class Protected:
             by_size[size].setdefault(network.max_prefixlen - network.prefixlen, set()).add(
                 int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
             )
+        # Most addresses are told apart by their first octet.
+        ranges = [range(item.network_address.packed[0], item.broadcast_address.packed[0] + 1) for item in networks]
+        self._first = frozenset(bytes((octet,)) for item in ranges for octet in item)
+        if networks:
+            # An IPv4 address in an IPv6 one.
+            self._first |= {b"\0"}
         self._by_size = {size: tuple((shift, frozenset(values)) for shift, values in found.items()) for size, found in by_size.items()}
 
     def holds(self, address: bytes) -> bool:
         """Return whether the packed *address* is in one of the networks."""
         value = int.from_bytes(address, "big")
-        return any(value >> shift in values for shift, values in self._by_size.get(len(address), ()))
+        return any(value >> shift in values for shift, values in self._by_size[len(address)])
 
     def found_in(self, received: Received) -> str:
         """Return the first address of the answer section that is in one of the networks, "" if there is none."""
         body = received.body
         for at in received.ttls[: received.counts[0]]:
-            kind = body[at - 4 : at - 2]
-            if kind == b"\0\x01":
+            if body[at + 6 : at + 7] not in self._first:
+                continue
+            kind = body[at - 4 : at - 2] + body[at + 4 : at + 6]
+            if kind == b"\0\x01\0\x04":
                 address = body[at + 6 : at + 10]
-            elif kind == b"\0\x1c":
+            elif kind == b"\0\x1c\0\x10":
                 address = body[at + 6 : at + 22]
             else:
                 continue
             if self.holds(address):
                 return str(ip_address(address))
-            if len(address) == 16 and address[:12] == _MAPPED and self.holds(address[12:]):
+            if address[:12] == _MAPPED and self.holds(address[12:]):
                 return str(ip_address(address[12:]))
         return ""
 

@@ -37,7 +37,7 @@ class Asked:
 
     __slots__ = ("by_stream", "health", "identity", "message", "owner", "question", "retried", "sent")
 
-    def __init__(self, owner: AskedOwner, health: Health, question: bytes, message: bytes, sent: float) -> None:
+    def __init__(self, owner: AskedOwner | None, health: Health, question: bytes, message: bytes, sent: float) -> None:
         self.owner = owner
         self.health = health
         self.question = question
@@ -50,11 +50,13 @@ class Asked:
     def answered(self, kind: Kind, message: bytes, now: float) -> None:
         """Tell the upstream's health and the owner of the reply."""
         self.health.answered(now - self.sent)
-        self.owner.on_message(self, kind, message, now)
+        if self.owner is not None:
+            self.owner.on_message(self, kind, message, now)
 
     def failed(self, reason: str, now: float) -> None:
         """Tell the owner that there is none."""
-        self.owner.on_failure(self, reason, now)
+        if self.owner is not None:
+            self.owner.on_failure(self, reason, now)
 
 
 class Stream(asyncio.Protocol):
@@ -82,6 +84,7 @@ class Stream(asyncio.Protocol):
         self._pending: dict[int, Asked] = {}
         self._buffer = bytearray()
         self._last = 0.0
+        self.is_only_way = upstream.transport != "udp"
 
     def ask(self, asked: Asked) -> None:
         """Send the question, opening the connection if need be."""

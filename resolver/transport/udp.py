@@ -86,7 +86,14 @@ class UdpListener:
             return
         replies = []
         for octets, peer in queries:
-            reply = self._service.on_query(self._slot_of(peer), octets, self, peer, tcp=False)
+            slot = self._slot_of(peer)
+            known = slot.replies.get(octets[2:])
+            if known is not None:
+                slot.queries += 1
+                self._service.count_known(1)
+                replies.append((octets[:2] + (known if isinstance(known, bytes) else known()), peer))
+                continue
+            reply = self._service.on_query(slot, octets, self, peer, tcp=False)
             if reply is not None:
                 replies.append((reply, peer))
         if replies:

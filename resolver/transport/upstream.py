@@ -7,11 +7,13 @@ serves many questions, is renewed, and closed when idle. What is sent in one rou
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
+from typing import Protocol
 
 from resolver import limits
 from resolver.engine.exchange import Done, Exchange, GiveUp, Health, Kind, Send, classify
@@ -26,10 +28,15 @@ from resolver.zone.upstream import Route, Upstream
 OpenSocket = Callable[[str, Upstream, int], Awaitable[socket.socket]]
 """(netns, upstream, socket kind) → a non-blocking socket of that namespace, connected if it is a datagram socket."""
 
-OnResult = Callable[[Done | GiveUp], None]
-"""What is told when a question is answered, or is not going to be."""
+
+class Asking(Protocol):
+    """Who wants the answer to one question."""
+
+    def on_result(self, result: Done | GiveUp) -> None:
+        """Take the answer, or the reason why there is none. Called once."""
 
 _PLAIN_OPT_SIZE = 11
+_TICK = 0.01
 
 
 def _identities() -> Callable[[], int]:
@@ -134,15 +141,21 @@ class _UpstreamSocket:
 class _Server:
     """One upstream with its health, its UDP sockets and its connection."""
 
-    __slots__ = ("health", "opening", "sockets", "stream", "waiting", "worn")
+    __slots__ = ("fresh", "health", "opening", "sockets", "stream", "waiting", "worn")
 
     def __init__(self, upstream: Upstream, stream: Stream) -> None:
         self.health = Health(upstream)
+        self.fresh: dict[_First, None] = {}
         self.sockets: list[_UpstreamSocket] = []
         self.worn: list[_UpstreamSocket] = []
         self.waiting: list[Asked] = []
         self.opening: asyncio.Task[None] | None = None
         self.stream = stream
+
+    def overdue(self, now: float) -> list[_First]:
+        """Return the questions for which the next upstream is to be asked. They are in the order of their sending."""
+        late = now - self.health.patience()
+        return list(itertools.takewhile(lambda first: first.sent <= late, self.fresh))
 
     def close(self) -> None:
         for item in (*self.sockets, *self.worn):
@@ -152,22 +165,69 @@ class _Server:
             self.opening.cancel()
 
 
+class _First(Asked):
+    """A question at the first of sound upstreams. Nearly always that is all there is to it, and no `Exchange` is made."""
+
+    __slots__ = ("_asking", "_pool", "_route")
+
+    def __init__(
+        self, pool: UpstreamPool, route: Route, health: Health, question: bytes, message: bytes, asking: Asking, now: float
+    ) -> None:
+        self._pool = pool
+        self._route = route
+        self._asking = asking
+        self.owner = None
+        self.health = health
+        self.question = question
+        self.message = message
+        self.sent = now
+        self.identity = -1
+        self.by_stream = self.retried = False
+
+    def answered(self, kind: Kind, message: bytes, now: float) -> None:
+        if kind is Kind.FINAL and self.owner is None:
+            self.health.answered(now - self.sent)
+            self._pool.no_longer_waits(self)
+            self._asking.on_result(Done(self.health, message))
+        else:
+            self.go_on()
+            super().answered(kind, message, now)
+
+    def failed(self, reason: str, now: float) -> None:
+        self.go_on()
+        super().failed(reason, now)
+
+    def go_on(self) -> None:
+        """Leave what follows to an `Exchange`: the upstream is late, or did not answer as one wants."""
+        if self.owner is None:
+            self._pool.no_longer_waits(self)
+            self.owner = self._pool.flight(self._route, self.message, self.question, self._asking)
+            self.owner.resume(self)
+
+
 class _Flight:
     """One question on its way through an `Exchange`."""
 
-    __slots__ = ("_exchange", "_message", "_on_result", "_pool", "_question", "deadline", "done")
+    __slots__ = ("_asking", "_exchange", "_message", "_pool", "_question", "_upstreams", "deadline", "done")
 
-    def __init__(self, pool: UpstreamPool, exchange: Exchange, message: bytes, question: bytes, on_result: OnResult) -> None:
+    def __init__(self, pool: UpstreamPool, upstreams: list[Health], message: bytes, question: bytes, asking: Asking) -> None:
         self._pool = pool
-        self._exchange = exchange
+        self._upstreams = upstreams
         self._message = message
         self._question = question
-        self._on_result = on_result
+        self._asking = asking
+        self._exchange: Exchange
         self.deadline = 0.0
         self.done = False
 
     def start(self, now: float) -> None:
+        self._exchange = Exchange(self._upstreams, now)
         self._do(self._exchange.start(now), now)
+
+    def resume(self, first: Asked) -> None:
+        """Go on from the question *first*, which has been sent."""
+        self._exchange = Exchange.begun(self._upstreams, first.health, first.sent)
+        self._wait(first.sent)
 
     def on_message(self, asked: Asked, kind: Kind, message: bytes, now: float) -> None:
         if self.done:
@@ -205,24 +265,17 @@ class _Flight:
         elif action is not None:
             self.done = True
             assert isinstance(action, Done | GiveUp)
-            self._on_result(action)
+            self._asking.on_result(action)
             return
+        self._wait(now)
+
+    def _wait(self, now: float) -> None:
         if self.deadline != self._exchange.deadline:
             self.deadline = self._exchange.deadline
             self._pool.deadlines.add(self, now)
 
     def _ask(self, health: Health, now: float) -> None:
         self._pool.ask(Asked(self, health, self._question, self._message, now), now)
-
-
-class _LoopProbe:
-    """The one who waits for the reply to a question about ourselves; what it says does not matter."""
-
-    def on_message(self, asked: Asked, kind: Kind, message: bytes, now: float) -> None:
-        return
-
-    def on_failure(self, asked: Asked, reason: str, now: float) -> None:
-        return
 
 
 class UpstreamPool:
@@ -252,16 +305,49 @@ class UpstreamPool:
         self._by_health: dict[Health, _Server] = {}
         self._routes: dict[Route, list[Health]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._ticker: asyncio.TimerHandle | None = None
         self._probes: dict[bytes, Health] = {}
         self.loop_domain = loop_domain
         self.deadlines = Deadlines(loop, clock)
 
-    def forward(self, route: Route, message: bytes, question: bytes, on_result: OnResult, now: float) -> None:
-        """Ask the upstreams of *route* the *message* (without its ID), which ends with a plain OPT, and call *on_result* once."""
+    def forward(self, route: Route, message: bytes, question: bytes, asking: Asking, now: float) -> None:
+        """Ask the upstreams of *route* the *message* (without its ID), and tell *asking* once what came of it."""
         upstreams = self._routes.get(route)
         if upstreams is None:
             upstreams = self._routes[route] = [self._server(item).health for item in route.upstreams]
-        _Flight(self, Exchange(upstreams, now), message, question, on_result).start(now)
+        for health in upstreams:
+            if not health.is_sound(now):
+                break
+        else:
+            server = self._by_health[upstreams[0]]
+            if server.sockets and not server.stream.is_only_way:
+                first = _First(self, route, server.health, question, message, asking, now)
+                server.fresh[first] = None
+                if self._ticker is None:
+                    self._ticker = self._loop.call_later(_TICK, self._tick)
+                server.health.queries += 1
+                self._by_datagram(server, first, now)
+                return
+        self.flight(route, message, question, asking).start(now)
+
+    def flight(self, route: Route, message: bytes, question: bytes, asking: Asking) -> _Flight:
+        """Return a question to the upstreams of *route* that has not been sent."""
+        return _Flight(self, self._routes.get(route, []), message, question, asking)
+
+    def no_longer_waits(self, first: _First) -> None:
+        """Take note that *first* is answered, or goes on another way."""
+        server = self._by_health.get(first.health)
+        if server is not None:
+            server.fresh.pop(first, None)
+
+    def _tick(self) -> None:
+        """Look for upstreams that are late."""
+        now, busy = self._clock(), False
+        for server in self._servers.values():
+            for first in server.overdue(now):
+                first.go_on()
+            busy = busy or bool(server.fresh)
+        self._ticker = self._loop.call_later(_TICK, self._tick) if busy else None
 
     def _server(self, upstream: Upstream) -> _Server:
         found = self._servers.get(upstream)
@@ -290,7 +376,7 @@ class UpstreamPool:
         health.queries += 1
         if health.no_edns_until > now:
             asked.message = _without_edns(asked.message)
-        if health.upstream.transport != "udp":
+        if server.stream.is_only_way:
             server.stream.ask(asked)
             self._sweep_later()
             return
@@ -351,7 +437,8 @@ class UpstreamPool:
         self._probes[label] = health
         question = names.join(bytes([len(label)]) + label + names.ROOT, self.loop_domain) + Type.TXT.to_bytes(2, "big") + b"\0\1"
         message = RD.to_bytes(2, "big") + b"\0\1" + bytes(6) + question
-        self.ask(Asked(_LoopProbe(), health, question, message, now), now)
+        # What the reply says does not matter, so nobody owns the question.
+        self.ask(Asked(None, health, question, message, now), now)
 
     def on_loop(self, qname: bytes) -> None:
         """Take note that the question for *qname*, below the loop domain, has come to us: its upstream leads back here."""
@@ -399,8 +486,9 @@ class UpstreamPool:
 
     async def close(self) -> None:
         """Close every socket and end what is under way."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._ticker):
+            if timer is not None:
+                timer.cancel()
         self.deadlines.close()
         opening = [server.opening for server in self._servers.values() if server.opening is not None]
         for server in self._servers.values():

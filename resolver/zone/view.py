@@ -115,8 +115,16 @@ class View:
             found = self._find(qname, self.attachments, size)
             if found is not None:
                 return found
-        for candidate, attachment in self._qualified(qname):
-            found = self._find(candidate, (attachment,), size)
+        for attachment in self.attachments:
+            if qname.endswith(attachment.slot.current.label):
+                return self._find_qualified(qname, size)
+        return None
+
+    def _find_qualified(self, qname: bytes, size: int) -> Found | None:
+        """Return the addresses of what stands before an attached network's name, the shortest network name first."""
+        matching = [item for item in self.attachments if qname.endswith(item.zone.label) and len(qname) > len(item.zone.label)]
+        for item in sorted(matching, key=lambda item: len(item.zone.label)):
+            found = self._find(qname[: -len(item.zone.label)] + names.ROOT, (item,), size)
             if found is not None:
                 return found
         return None
@@ -130,24 +138,18 @@ class View:
                 return Found(values[:1], zone.ttl, zone.source)
         return None
 
-    def _qualified(self, qname: bytes) -> Iterator[tuple[bytes, Attachment]]:
-        """Yield what stands before each attached network's name in *qname*, the shortest network name first."""
-        matching = [item for item in self.attachments if qname.endswith(item.zone.label) and len(qname) > len(item.zone.label)]
-        for item in sorted(matching, key=lambda item: len(item.zone.label)):
-            yield qname[: -len(item.zone.label)] + names.ROOT, item
-
     @staticmethod
     def _find(name: bytes, attachments: tuple[Attachment, ...], size: int) -> Found | None:
-        """Return the first network's addresses of that size; NODATA of the first that knows the name, if none has any."""
+        """Return the first network's addresses of that size; NODATA of the first that knows the name, if none has any.
+
+        Private aliases of any network come before names.
+        """
         exists: Found | None = None
-        for aliases in (True, False):
-            for attachment in attachments:
-                if (name in attachment.links) is not aliases:
-                    continue
-                zone = attachment.slot.current
-                registered = zone.look(attachment.links[name] if aliases else name)
-                if registered is None:
-                    continue
+        linked = [item for item in attachments if item.links and name in item.links]
+        for attachment in (*linked, *attachments):
+            zone = attachment.slot.current
+            registered = zone.look(attachment.links.get(name, name) if linked else name)
+            if registered is not None:
                 wanted = registered.of_size(size)
                 if wanted:
                     return Found(wanted, zone.ttl, zone.source)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from resolver import limits
 from resolver.engine.cache import Cache, CacheSettings, name_of, question_of
 from resolver.engine.received import Received
+from resolver.wire.message import AD, CD
 from resolver.wire.name import from_text
 from resolver.zone.upstream import Route
 
@@ -17,7 +18,7 @@ HERE, THERE = Route(), Route()
 
 
 def question(name, *, do=False, cd=False, ad=False):
-    return question_of(from_text(name), from_text(name) + b"\0\1\0\1", do=do, cd=cd, ad=ad)
+    return question_of(from_text(name), from_text(name) + b"\0\1\0\1", bool(do), (CD if cd else 0) | (AD if ad else 0))
 
 
 def received(size=40, *, lifetime=60, rcode=0, answers=1):
