@@ -107,6 +107,9 @@ STREAM_IN_FLIGHT = 1024
 CACHE_OVERHEAD = 900
 """Octets that one remembered answer takes beside its records and its key, measured."""
 
+CACHE_ROOM = 65_536
+"""Octets that are made free together when the cache is full; a sixteenth of a small cache."""
+
 CACHE_GHOSTS = 4096
 """Names that were thrown out and are recognised if they come back, for one set of upstreams."""
 

@@ -15,7 +15,8 @@ import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
-from itertools import cycle
+from itertools import cycle, repeat
+from operator import length_hint
 
 import msgspec
 
@@ -32,9 +33,10 @@ from resolver.transport.udp import Replier
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire.message import AD, CD, RD, TC, ExtendedError, Option, Query, Rcode, option_octets, options, render_opt
 from resolver.zone.upstream import Route, Upstream
-from resolver.zone.view import ViewSlot
+from resolver.zone.view import Tail, ViewSlot
 
 _AGE_TICK = 1.0
+_MOST = 1 << 62
 _TRUNCATED = TC >> 8
 _BLOCKED = "the answer points into a network of this host (rebinding)"
 
@@ -66,27 +68,39 @@ class _Asking:
         self.service.on_result(self, result)
 
 
-class _Counted:
-    """A rendered reply that is counted by itself: one with an RCODE, or from the cache."""
+class _WithRcode:
+    """A rendered reply with an RCODE, which its listener counts as one without."""
 
-    __slots__ = ("_at", "_entry", "_service", "_tails")
+    __slots__ = ("_rcodes", "_tail")
 
-    def __init__(self, service: DnsService, tails: list[bytes], entry: Entry | None) -> None:
-        self._service = service
-        self._tails = tails
-        self._entry = entry
-        self._at = 0
+    def __init__(self, rcodes: Counter[int], tail: bytes) -> None:
+        self._rcodes = rcodes
+        self._tail = tail
 
     def __call__(self) -> bytes:
-        self._at += 1
-        tail = self._tails[self._at % len(self._tails)]
-        rcode = tail[1] & 0xF
-        if rcode:
-            self._service.rcodes[rcode] += 1
-            self._service.rcodes[0] -= 1
-        if self._entry is not None:
-            self._service.counters["hits"] += 1
-            self._entry.hits += 1
+        self._rcodes[self._tail[1] & 0xF] += 1
+        self._rcodes[0] -= 1
+        return self._tail
+
+
+class _InTurn:
+    """Replies from the cache that differ in the order of their addresses, or have an RCODE."""
+
+    __slots__ = ("_counters", "_entry", "_rcodes", "_tails")
+
+    def __init__(self, counters: Counter[str], rcodes: Counter[int], tails: list[bytes], entry: Entry) -> None:
+        self._counters = counters
+        self._rcodes = rcodes
+        self._tails = tails
+        self._entry = entry
+
+    def __call__(self) -> bytes:
+        self._counters["hits"] += 1
+        self._entry.hits += 1
+        tail = self._tails[self._entry.hits % len(self._tails)]
+        if tail[1] & 0xF:
+            self._rcodes[tail[1] & 0xF] += 1
+            self._rcodes[0] -= 1
         return tail
 
 
@@ -104,6 +118,7 @@ class DnsService:
         self._aging: list[ViewSlot] = []
         self._ager: asyncio.TimerHandle | None = None
         self._ages_at = 0.0
+        self._told: list[tuple[Entry, repeat[bytes]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.cache = cache
         self.protected = Protected()
@@ -185,7 +200,7 @@ class DnsService:
         count = min(len(found.values), limits.ROTATIONS) if isinstance(found, Addresses) else 1
         tails = [render(query, found, i, tcp=False)[2:] for i in range(count)]
         if tails[0][1] & 0xF:
-            slot.remember(octets, name_size, _Counted(self, tails, None))
+            slot.remember(octets, name_size, _WithRcode(self.rcodes, tails[0]))
         else:
             slot.remember(octets, name_size, tails[0] if count == 1 else cycle(tails).__next__)
         self._bound(slot)
@@ -214,6 +229,11 @@ class DnsService:
         aging, self._aging = self._aging, []
         for slot in aging:
             slot.forget_aged()
+        told, self._told = self._told, []
+        for entry, replies in told:
+            count = _MOST - length_hint(replies)
+            entry.hits += count
+            self.counters["hits"] += count
 
     # --- foreign names ------------------------------------------------------------------------------------------
 
@@ -264,7 +284,15 @@ class DnsService:
             return relaying.render(query, entry.received, tcp=waiter.tcp, ttls=ttls, rotation=entry.hits % count)
         ttls = self._ttls(entry, self._age_later(slot, now))
         tails = [relaying.render(query, entry.received, tcp=False, ttls=ttls, rotation=i)[2:] for i in range(count)]
-        slot.remember(waiter.octets, len(query.qname), _Counted(self, tails, entry))
+        tail: Tail
+        if tails[0][1] & 0xF or count > 1:
+            tail = _InTurn(self.counters, self.rcodes, tails, entry)
+        else:
+            # An iterator of Python's own, which counts down: a function of ours would cost more than the look-up.
+            told = repeat(tails[0], _MOST)
+            self._told.append((entry, told))
+            tail = told.__next__
+        slot.remember(waiter.octets, len(query.qname), tail)
         slot.aged.append(waiter.octets[2:])
         self._bound(slot)
         return waiter.octets[:2] + tails[entry.hits % count]

@@ -19,6 +19,8 @@ from resolver.zone.view import Found, View
 _LOCALHOST = names.from_text("localhost")
 _LOOPBACK: dict[int, bytes] = {Type.A: IPv4Address("127.0.0.1").packed, Type.AAAA: IPv6Address("::1").packed}
 _NEVER_EXIST = (names.from_text("invalid"), names.from_text("onion"))
+_SPECIAL = (names.IN_ADDR_ARPA, names.IP6_ARPA, _LOCALHOST, *_NEVER_EXIST)
+_ANY = int(Type.ANY)
 _SIZES: dict[int, int] = {Type.A: 4, Type.AAAA: 16}
 
 
@@ -57,16 +59,17 @@ Answer = Addresses | Pointer | Negative | Forward
 
 def answer(view: View, qname: bytes, qtype: int) -> Answer:
     """Return what *view* says to a question for the lower-case wire name *qname*."""
-    if qname.endswith((names.IN_ADDR_ARPA, names.IP6_ARPA)):
+    is_special = qname.endswith(_SPECIAL)
+    if is_special and qname.endswith((names.IN_ADDR_ARPA, names.IP6_ARPA)):
         return _reverse(view, qname, qtype)
-    if qname.endswith(_LOCALHOST):
+    if is_special and qname.endswith(_LOCALHOST):
         return _localhost(view, qname, qtype)
-    found = _find(view, qname, qtype)
+    found = view.find_addresses(qname, _SIZES.get(qtype, 0)) if qtype != _ANY else _find_any(view, qname)
     if found is not None:
         return _local(qname, found)
-    for zone in _NEVER_EXIST:
-        if qname.endswith(zone):
-            return Negative(Rcode.NXDOMAIN, zone, view.ttl, f"special-use name {names.to_text(zone)}")
+    if is_special:
+        zone = next(item for item in _NEVER_EXIST if qname.endswith(item))
+        return Negative(Rcode.NXDOMAIN, zone, view.ttl, f"special-use name {names.to_text(zone)}")
     if qname.endswith(view.suffix):
         rcode = Rcode.NOERROR if qname == view.suffix or _is_network(view, qname) else Rcode.NXDOMAIN
         return Negative(rcode, view.suffix, view.ttl, f"our own domain {names.to_text(view.suffix)}")
@@ -75,12 +78,10 @@ def answer(view: View, qname: bytes, qtype: int) -> Answer:
     return _FORWARD
 
 
-def _find(view: View, qname: bytes, qtype: int) -> Found | None:
-    if qtype == Type.ANY:
-        # One RRset is enough (RFC 8482 section 4.1); IPv4 if there is one.
-        ipv4 = view.find_addresses(qname, 4)
-        return ipv4 if ipv4 is None or ipv4.values else view.find_addresses(qname, 16)
-    return view.find_addresses(qname, _SIZES.get(qtype, 0))
+def _find_any(view: View, qname: bytes) -> Found | None:
+    """Return one RRset, which is enough (RFC 8482 section 4.1); IPv4 if there is one."""
+    ipv4 = view.find_addresses(qname, 4)
+    return ipv4 if ipv4 is None or ipv4.values else view.find_addresses(qname, 16)
 
 
 def _local(qname: bytes, found: Found) -> Answer:

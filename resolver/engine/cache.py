@@ -110,40 +110,44 @@ class _Partition:
             else:
                 self.small_size -= entry.size
 
-    def evict(self) -> None:
-        """Throw one entry out."""
-        while self.entries:
-            from_small = self.small and (self.small_size * 9 > self.main_size or not self.main)
-            if self._evict_small() if from_small else self._evict_main():
-                return
+    def evict(self, size: int) -> None:
+        """Throw entries out until they take no more than *size* octets."""
+        while self.small_size + self.main_size > size:
+            if self.small and (self.small_size * 9 > self.main_size or not self.main):
+                self._evict_small(size)
+            else:
+                self._evict_main()
 
-    def _evict_small(self) -> bool:
-        entry = self.small.popleft()
-        if entry.is_dead:
-            return False
-        if entry.frequency > 1:
+    def _evict_small(self, size: int) -> None:
+        """Take what waits in the small queue: into the main one if it was asked for again, else out."""
+        small, entries, ghosts, order = self.small, self.entries, self.ghosts, self.ghost_order
+        while small and self.small_size + self.main_size > size and self.small_size * 9 > self.main_size:
+            entry = small.popleft()
+            if entry.is_dead:
+                continue
             self.small_size -= entry.size
-            self.main_size += entry.size
-            entry.is_main, entry.frequency = True, 0
-            self.main.append(entry)
-            return False
-        self.remove(entry)
-        if len(self.ghost_order) == limits.CACHE_GHOSTS:
-            self.ghosts.discard(self.ghost_order[0])
-        self.ghost_order.append(hash(entry.question))
-        self.ghosts.add(hash(entry.question))
-        return True
+            if entry.frequency > 1:
+                entry.is_main, entry.frequency = True, 0
+                self.main.append(entry)
+                self.main_size += entry.size
+                continue
+            entry.is_dead = True
+            del entries[entry.question]
+            if len(order) == limits.CACHE_GHOSTS:
+                ghosts.discard(order[0])
+            ghost = hash(entry.question)
+            order.append(ghost)
+            ghosts.add(ghost)
 
-    def _evict_main(self) -> bool:
+    def _evict_main(self) -> None:
         entry = self.main.popleft()
         if entry.is_dead:
-            return False
+            return
         if entry.frequency:
             entry.frequency -= 1
             self.main.append(entry)
-            return False
-        self.remove(entry)
-        return True
+        else:
+            self.remove(entry)
 
     def tidy(self) -> None:
         """Drop dead entries from the queues when they are the most of them."""
@@ -182,7 +186,7 @@ class Cache:
         old = partition.entries.get(question)
         if old is not None:
             old.refreshing = False
-        if not lifetime or not self.settings.size:
+        if not lifetime:
             if old is not None and received.rcode in (0, 3):
                 # It has changed; what was known is known to be wrong.
                 self._remove(partition, old)
@@ -197,23 +201,27 @@ class Cache:
             partition.tidy()
         partition.add(entry)
         self.size += entry.size
-        while self.size > self.settings.size:
+        if self.size > self.settings.size:
             self._give_way()
-        return entry
+        return None if entry.is_dead else entry
 
     def _give_way(self) -> None:
-        """Throw one entry out of the route that holds most."""
-        partitions = self._partitions.values()
-        fullest = next(iter(partitions)) if len(partitions) == 1 else max(partitions, key=_size)
-        before = _size(fullest)
-        fullest.evict()
-        self.size -= before - _size(fullest)
+        """Throw entries out of the routes that hold most; some at a time, which costs less than one for each that comes."""
+        wanted = self.settings.size - min(limits.CACHE_ROOM, self.settings.size // 16)
+        while self.size > wanted:
+            fullest = max(self._partitions.values(), key=_size)
+            before = _size(fullest)
+            fullest.evict(max(0, before - (self.size - wanted)) if len(self._partitions) == 1 else before - 1)
+            self.size -= before - _size(fullest)
 
     def _lifetime(self, received: Received) -> int:
-        if not received.lifetime:
+        lifetime, settings = received.lifetime, self.settings
+        if not lifetime or not settings.size:
             return 0
-        most = limits.NEGATIVE_TTL if is_negative(received) else self.settings.most_ttl
-        return max(min(received.lifetime, most), self.settings.least_ttl)
+        most = settings.most_ttl
+        if lifetime > limits.NEGATIVE_TTL and is_negative(received):
+            most = min(most, limits.NEGATIVE_TTL)
+        return max(settings.least_ttl, lifetime if lifetime < most else most)
 
     def _remove(self, partition: _Partition, entry: Entry) -> None:
         if not entry.is_dead:

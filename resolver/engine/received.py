@@ -27,10 +27,10 @@ from resolver.engine.response import fit
 from resolver.errors import DecodeError
 from resolver.wire.message import AD, CD, HEADER, QR, RA, RD, Option, Query, Rcode, Type, options, render_opt, skip_name
 
-_RECORD = struct.Struct("!HHIH")
-_TTL = struct.Struct("!I")
-_TOP_BIT = 0x80000000
-_PLAIN_OPT, _OPT, _SOA = b"\0\0\x29", int(Type.OPT), int(Type.SOA)
+_RECORD = struct.Struct("!HHiH")
+_TTL = struct.Struct("!i")
+_PLAIN_OPT, _OPT = b"\0\0\x29", int(Type.OPT)
+_OPT_OR_SOA = (_OPT, int(Type.SOA))
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
@@ -75,21 +75,21 @@ def _read(message: bytes, start: int, end: int, extended: int) -> Received | Non
     for number in range(answers + authorities + additionals - opts):
         at = at + 2 if message[at] >= 0xC0 else skip_name(message, at)
         rtype, _, ttl, size = _RECORD.unpack_from(message, at)
-        if rtype == _OPT:
-            return None
         ttls.append(at - start + 4)
         at += 10 + size
         if at > end:
             if opts:
                 return None
             raise DecodeError(at, "a record is cut off")
-        if ttl >= _TOP_BIT:
-            ttl = 0
-        if rtype == _SOA and answers <= number < answers + authorities:
-            soa = True
-            ttl = min(ttl, _TTL.unpack_from(message, at - 4)[0])
+        if rtype in _OPT_OR_SOA:
+            if rtype == _OPT:
+                return None
+            if answers <= number < answers + authorities:
+                soa = True
+                ttl = min(ttl, _TTL.unpack_from(message, at - 4)[0])
         if ttl < least:
-            least = ttl
+            # A TTL with the top bit set is negative here, and means 0 (RFC 2181 section 8).
+            least = ttl if ttl > 0 else 0
     if opts and at != end:
         return None
     rcode = extended | flags & 0xF
@@ -157,9 +157,7 @@ def _aged(body: bytes, ttls: tuple[int, ...], least: int, most: int, age: int) -
     """Return *body* with every TTL between *least* and *most*, less *age*."""
     changed = bytearray(body)
     for at in ttls:
-        ttl = _TTL.unpack_from(body, at)[0]
-        if ttl >= _TOP_BIT:
-            ttl = 0
+        ttl = max(0, _TTL.unpack_from(body, at)[0])
         _TTL.pack_into(changed, at, max(0, max(least, min(ttl, most)) - age))
     return bytes(changed)
 

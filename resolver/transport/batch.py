@@ -85,7 +85,7 @@ class Batch:
             return 0, []
         octets = _string_at(self._at, count * _STRIDE)
         known, view = replies.get, self._view
-        sizes, rest = [], []
+        sizes, rest, names = [], [], None
         for at, size in zip(_STARTS, _LENGTHS[count](self._in), strict=False):
             tail = known(octets[at : at + size - 2])
             if tail is not None:
@@ -96,8 +96,12 @@ class Batch:
                     view[at : at + length] = tail
                     sizes.append(length + 2)
                     continue
+            if names is None:
+                names = _string_at(self._names_at, count * _NAME)
+            slot = len(sizes)
             sizes.append(0)
-            rest.append(self._datagram(octets, len(sizes) - 1, size))
+            name_at = slot * _NAME
+            rest.append((self._message(octets, slot, size), names[name_at : name_at + self._address_size]))
         self._out_sizes[:count] = array("Q", sizes)
         if not rest:
             self._send(descriptor, self._out_at, 0, count)
@@ -106,12 +110,23 @@ class Batch:
         return count, rest
 
     def receive(self, descriptor: int, most: int) -> list[Datagram]:
-        """Return at most *most* datagrams; OSError for an error that waits on a connected socket."""
+        """Return at most *most* datagrams."""
         count = self._receive(descriptor, most)
         if not count:
             return []
-        octets = _string_at(self._at, count * _STRIDE)
-        return [self._datagram(octets, slot, size) for slot, size in enumerate(_LENGTHS[count](self._in))]
+        octets, names, address_size = _string_at(self._at, count * _STRIDE), _string_at(self._names_at, count * _NAME), self._address_size
+        return [
+            (self._message(octets, slot, size), names[slot * _NAME : slot * _NAME + address_size])
+            for slot, size in enumerate(_LENGTHS[count](self._in))
+        ]
+
+    def receive_connected(self, descriptor: int, most: int) -> list[bytes]:
+        """Return at most *most* messages of a connected socket; OSError for an error that waits there."""
+        count = self._receive(descriptor, most)
+        if not count:
+            return []
+        octets, message = _string_at(self._at, count * _STRIDE), self._message
+        return [message(octets, slot, size) for slot, size in enumerate(_LENGTHS[count](self._in))]
 
     def _receive(self, descriptor: int, most: int) -> int:
         count: int = _recvmmsg(descriptor, self._in_at, most, _MSG_DONTWAIT, None)
@@ -122,12 +137,11 @@ class Batch:
             return 0
         raise OSError(number, os.strerror(number))
 
-    def _datagram(self, octets: bytes, slot: int, size: int) -> Datagram:
+    def _message(self, octets: bytes, slot: int, size: int) -> bytes:
         at = slot * _STRIDE
-        message = octets[at : at + min(size, _STRIDE)]
-        if size > _STRIDE:
-            message += _string_at(self._overflow_at + slot * (_LONGEST - _STRIDE), size - _STRIDE)
-        return message, _string_at(self._names_at + slot * _NAME, self._address_size)
+        if size <= _STRIDE:
+            return octets[at : at + size]
+        return octets[at : at + _STRIDE] + _string_at(self._overflow_at + slot * (_LONGEST - _STRIDE), size - _STRIDE)
 
     def send(self, sock: socket.socket, datagrams: Sequence[Datagram]) -> None:
         """Send each datagram to its address; what the kernel does not take is lost, as in a network."""

@@ -16,6 +16,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
+import msgspec
+
 from resolver import limits
 from resolver.engine.exchange import Health, Kind, classify
 from resolver.wire.message import padded
@@ -32,20 +34,17 @@ class AskedOwner(Protocol):
         """Take note that there is none."""
 
 
-class Asked:
-    """One question at one upstream. *message* is without its ID. *sent*: when, for the round-trip time."""
+class Asked(msgspec.Struct, eq=False, gc=False):
+    """One question at one upstream. *message* is without its ID. *sent*: when, for the round-trip time. *owner*: nobody cares if None."""
 
-    __slots__ = ("by_stream", "health", "identity", "message", "owner", "question", "retried", "sent")
-
-    def __init__(self, owner: AskedOwner | None, health: Health, question: bytes, message: bytes, sent: float) -> None:
-        self.owner = owner
-        self.health = health
-        self.question = question
-        self.message = message
-        self.sent = sent
-        self.identity = -1
-        self.by_stream = False
-        self.retried = False
+    owner: AskedOwner | None
+    health: Health
+    question: bytes
+    message: bytes
+    sent: float
+    identity: int = -1
+    by_stream: bool = False
+    retried: bool = False
 
     def answered(self, kind: Kind, message: bytes, now: float) -> None:
         """Tell the upstream's health and the owner of the reply."""

@@ -80,6 +80,11 @@ class _UpstreamSocket:
         if len(self._out) == 1:
             self._poller.flush_later(self._flush)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits for the end of the round."""
+        return bool(self._out)
+
     def _flush(self) -> None:
         out, self._out = self._out, []
         if self._socket.fileno() < 0:
@@ -100,12 +105,12 @@ class _UpstreamSocket:
 
     def _read(self) -> None:
         try:
-            messages = self._poller.ipv4.receive(self._socket.fileno(), limits.UDP_DRAIN)
+            messages = self._poller.ipv4.receive_connected(self._socket.fileno(), limits.UDP_DRAIN)
         except OSError as error:
             self._refused(error)
             return
         now, pending = self._clock(), self.pending
-        for message, _ in messages:
+        for message in messages:
             asked = pending.get(message[0] << 8 | message[1]) if len(message) >= 12 else None
             if asked is not None:
                 kind = classify(asked.question, asked.identity, message)
@@ -141,12 +146,13 @@ class _UpstreamSocket:
 class _Server:
     """One upstream with its health, its UDP sockets and its connection."""
 
-    __slots__ = ("fresh", "health", "opening", "sockets", "stream", "waiting", "worn")
+    __slots__ = ("chosen", "fresh", "health", "opening", "sockets", "stream", "waiting", "worn")
 
     def __init__(self, upstream: Upstream, stream: Stream) -> None:
         self.health = Health(upstream)
         self.fresh: dict[_First, None] = {}
         self.sockets: list[_UpstreamSocket] = []
+        self.chosen: _UpstreamSocket | None = None
         self.worn: list[_UpstreamSocket] = []
         self.waiting: list[Asked] = []
         self.opening: asyncio.Task[None] | None = None
@@ -165,30 +171,18 @@ class _Server:
             self.opening.cancel()
 
 
-class _First(Asked):
+class _First(Asked, eq=False, gc=False, kw_only=True):
     """A question at the first of sound upstreams. Nearly always that is all there is to it, and no `Exchange` is made."""
 
-    __slots__ = ("_asking", "_pool", "_route")
-
-    def __init__(
-        self, pool: UpstreamPool, route: Route, health: Health, question: bytes, message: bytes, asking: Asking, now: float
-    ) -> None:
-        self._pool = pool
-        self._route = route
-        self._asking = asking
-        self.owner = None
-        self.health = health
-        self.question = question
-        self.message = message
-        self.sent = now
-        self.identity = -1
-        self.by_stream = self.retried = False
+    pool: UpstreamPool
+    route: Route
+    asking: Asking
 
     def answered(self, kind: Kind, message: bytes, now: float) -> None:
         if kind is Kind.FINAL and self.owner is None:
             self.health.answered(now - self.sent)
-            self._pool.no_longer_waits(self)
-            self._asking.on_result(Done(self.health, message))
+            self.pool.no_longer_waits(self)
+            self.asking.on_result(Done(self.health, message))
         else:
             self.go_on()
             super().answered(kind, message, now)
@@ -200,8 +194,8 @@ class _First(Asked):
     def go_on(self) -> None:
         """Leave what follows to an `Exchange`: the upstream is late, or did not answer as one wants."""
         if self.owner is None:
-            self._pool.no_longer_waits(self)
-            self.owner = self._pool.flight(self._route, self.message, self.question, self._asking)
+            self.pool.no_longer_waits(self)
+            self.owner = self.pool.flight(self.route, self.message, self.question, self.asking)
             self.owner.resume(self)
 
 
@@ -321,7 +315,7 @@ class UpstreamPool:
         else:
             server = self._by_health[upstreams[0]]
             if server.sockets and not server.stream.is_only_way:
-                first = _First(self, route, server.health, question, message, asking, now)
+                first = _First(None, server.health, question, message, now, pool=self, route=route, asking=asking)
                 server.fresh[first] = None
                 if self._ticker is None:
                     self._ticker = self._loop.call_later(_TICK, self._tick)
@@ -383,15 +377,18 @@ class UpstreamPool:
         self._by_datagram(server, asked, now)
 
     def _by_datagram(self, server: _Server, asked: Asked, now: float) -> None:
-        sockets = server.sockets
-        if sockets:
-            chosen = sockets[self._draw() % len(sockets)]
+        sockets, chosen = server.sockets, server.chosen
+        if chosen is None or not chosen.has_unsent:
+            # Drawn anew for each round and not for each question: what is sent together then takes one system call.
+            chosen = server.chosen = sockets[self._draw() % len(sockets)] if sockets else None
+        if chosen is None:
+            server.waiting.append(asked)
+        else:
             chosen.send(asked)
             if chosen.is_worn(now):
+                server.chosen = None
                 sockets.remove(chosen)
                 server.worn.append(chosen)
-        else:
-            server.waiting.append(asked)
         if len(sockets) < limits.SOCKETS_PER_UPSTREAM and server.opening is None:
             server.opening = self._loop.create_task(self._open(server))
 

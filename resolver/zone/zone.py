@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 from resolver.wire import name as names
 
 _SHARDS = 512
 _Shard = Mapping[bytes, "Registered"]
-_EMPTY: _Shard = MappingProxyType({})
+_EMPTY: _Shard = {}
+"""Shards are never written once they are in a zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Zone:
                 shard[name] = Registered.of(tuple(entries))
             else:
                 shard.pop(name, None)
-        merged = tuple(MappingProxyType(shards[i]) if i in shards else shard for i, shard in enumerate(self.shards))
+        merged = tuple(shards.get(number, shard) for number, shard in enumerate(self.shards))
         return replace(self, shards=merged, size=size)
 
     def _changing(self, changed: dict[bytes, list[tuple[bytes, str]]], name: bytes) -> list[tuple[bytes, str]]:
