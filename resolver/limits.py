@@ -42,7 +42,10 @@ TCP_IN_FLIGHT = 32
 """Unanswered questions of one TCP connection; further ones are read when one is answered."""
 
 TCP_TURN = 32
-"""Questions of one TCP connection answered in one turn of the loop."""
+"""Questions of all TCP connections of one listener answered in one turn of the loop."""
+
+TCP_SHARE = 8
+"""Questions of one connection among them."""
 
 TCP_UNREAD = 65_536
 """Octets of answers that a client may leave unread before its questions are."""

@@ -1,6 +1,6 @@
 """Many datagrams with one system call: recvmmsg(2) and sendmmsg(2) through ctypes, on memory that all sockets share.
 
-One system call for each datagram costs a third more CPU than batches do. The memory is used between two awaits of one
+The socket module's calls for each datagram cost a third more CPU. The memory is used between two awaits of one
 thread only, so it is there once and not for each of a thousand sockets; the calls keep the interpreter's lock, because
 they never block. Measured in `benchmarks/resolver.py`.
 
@@ -83,6 +83,8 @@ class Batch:
         count = self._receive(descriptor, most)
         if not count:
             return 0, []
+        if count == 1:
+            return self._answer_one(descriptor, replies)
         octets = _string_at(self._at, count * _STRIDE)
         known, view = replies.get, self._view
         sizes, rest, names = [], [], None
@@ -108,6 +110,22 @@ class Batch:
         else:
             self._send_runs(descriptor, sizes)
         return count, rest
+
+    def _answer_one(self, descriptor: int, replies: Mapping[bytes, bytes | Callable[[], bytes]]) -> tuple[int, list[Datagram]]:
+        """Do the same for one query: with many sandboxes that is nearly every batch, and takes a third less so."""
+        (size,) = _LENGTHS[1](self._in)
+        tail = replies.get(_string_at(self._at + 2, size - 2)) if 2 < size <= _STRIDE else None
+        if tail is not None:
+            if tail.__class__ is not bytes:
+                tail = tail()  # type: ignore[operator]
+            length = len(tail)
+            if length < _STRIDE - 1:
+                self._view[2 : 2 + length] = tail
+                self._out_sizes[0] = length + 2
+                _sendmmsg(descriptor, self._out_at, 1, _MSG_DONTWAIT)
+                return 1, []
+        octets = self._message(_string_at(self._at, _STRIDE), 0, size)
+        return 1, [(octets, _string_at(self._names_at, self._address_size))]
 
     def receive(self, descriptor: int, most: int) -> list[Datagram]:
         """Return at most *most* datagrams."""

@@ -1,7 +1,7 @@
 """A TCP listener: framing, time-outs, bounds. A connection can only harm itself, and has no task.
 
-A client that pipelines gets a bounded number of answers in each turn of the loop. What it sends beyond that, or does
-not fetch, stays in its socket.
+The clients of one listener together get a bounded number of answers in each turn of the loop, a few each, so that none of
+them, nor all of one sandbox, keeps others waiting. What is sent beyond that, or not fetched, stays in the socket.
 
 Spec: RFC 7766 (several questions on one connection, answers in any order, idle time-outs); RFC 1035 section 4.2.2.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -26,17 +27,36 @@ class TcpListener:
         self.slot_of = slot_of
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+        self._ready: deque[_Connection] = deque()
+        self._turn: asyncio.Handle | None = None
 
     async def listen(self, sock: socket.socket) -> None:
         """Begin to accept connections on *sock*, which is the listener's from now on."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self, loop), sock=sock)
 
+    def schedule(self, connection: _Connection) -> None:
+        """Serve *connection* when its turn comes; it is told by `serve`, and scheduled again while that returns True."""
+        self._ready.append(connection)
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        self._turn = None
+        for _ in range(min(len(self._ready), limits.TCP_TURN // limits.TCP_SHARE)):
+            connection = self._ready.popleft()
+            if connection.serve():
+                self._ready.append(connection)
+        if self._ready:
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turns)
+
     async def close(self) -> None:
         """Stop accepting and end all connections; repeated calls do nothing."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._turn is not None:
+            self._turn.cancel()
         for connection in tuple(self.connections):
             connection.end()
 
@@ -49,7 +69,7 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._buffer = bytearray()
         self._waiting = 0
-        self._turn: asyncio.Handle | None = None
+        self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
         self._writable = True
@@ -71,19 +91,22 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
         self._listener.connections.discard(self)
-        for handle in (self._timer, self._turn):
-            if handle is not None:
-                handle.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if self._turn is None:
-            self._serve()
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._listener.schedule(self)
 
     def eof_received(self) -> bool:
         # What was asked is still answered; `_settle` closes behind it.
         self._eof = True
-        return self._waiting > 0 or self._turn is not None or self._paused
+        return self._waiting > 0 or self._is_scheduled or self._paused
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -104,17 +127,18 @@ class _Connection(asyncio.Protocol):
 
     def _continue(self) -> None:
         """Go on where reading was put off, if it may go on."""
-        if self._turn is None and self._paused and self._may_read():
-            self._turn = self._loop.call_soon(self._serve)
+        if self._paused and self._may_read():
+            self._schedule()
 
     def _may_read(self) -> bool:
         return self._writable and self._waiting < limits.TCP_IN_FLIGHT
 
-    def _serve(self) -> None:
-        """Answer a few of the messages that are there; the rest in the next turn of the loop."""
-        self._turn = None
+    def serve(self) -> bool:
+        """Answer a few of the messages that are there; return whether there are more."""
         buffer, at, replies = self._buffer, 0, bytearray()
-        for _ in range(limits.TCP_TURN):
+        if self._ended:
+            return False
+        for _ in range(limits.TCP_SHARE):
             size = int.from_bytes(buffer[at : at + 2], "big")
             if not self._may_read() or len(buffer) < at + 2 or len(buffer) < at + 2 + size:
                 break
@@ -123,24 +147,23 @@ class _Connection(asyncio.Protocol):
             # What is no query gets no answer; whoever sends it is not speaking DNS.
             if size < 12 or octets[2] & 0x80:
                 self.end()
-                return
+                return False
             answer = self._listener.service.on_query(self._slot, octets, self, b"", tcp=True)
             if answer is None:
                 self._waiting += 1
             else:
                 replies += len(answer).to_bytes(2, "big") + answer
-        else:
-            self._turn = self._loop.call_soon(self._serve)
         del buffer[:at]
         if replies:
             self._transport.write(replies)
-        if self._ended:
-            return
-        self._settle(progress=at > 0)
+        self._is_scheduled = self._may_read() and len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big")
+        if not self._ended:
+            self._settle(progress=at > 0)
+        return self._is_scheduled
 
     def _settle(self, *, progress: bool) -> None:
         """Stop or go on reading, and set the time by which something must have happened."""
-        if self._turn is not None or not self._may_read():
+        if self._is_scheduled or not self._may_read():
             self._pause()
         elif self._paused:
             self._paused = False
@@ -150,7 +173,7 @@ class _Connection(asyncio.Protocol):
         self._close_behind_eof()
 
     def _close_behind_eof(self) -> None:
-        if self._eof and not self._waiting and self._turn is None:
+        if self._eof and not self._waiting and not self._is_scheduled:
             self._transport.close()
 
     def _pause(self) -> None:

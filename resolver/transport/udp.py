@@ -32,11 +32,15 @@ class Service(Protocol):
 class UdpListener:
     """Serves *slot* on *sock*, which it owns. *slot_of*: whose view it is by the peer's address, if not always that one."""
 
+    # With a thousand sandboxes each wake-up finds this object cold: the fewer cache lines the better.
+    __slots__ = ("_batch", "_descriptor", "_late", "_most", "_poller", "_service", "_slot", "_slot_of", "_socket")
+
     def __init__(
         self, poller: Poller, sock: socket.socket, service: Service, slot: ViewSlot, slot_of: Callable[[bytes], ViewSlot] | None = None
     ) -> None:
         self._poller = poller
         self._socket = sock
+        self._descriptor = sock.fileno()
         self._service = service
         self._slot = slot
         self._slot_of = slot_of
@@ -49,7 +53,7 @@ class UdpListener:
     def _drain(self) -> None:
         slot = self._slot
         try:
-            count, rest = self._batch.answer(self._socket.fileno(), slot.replies, self._most)
+            count, rest = self._batch.answer(self._descriptor, slot.replies, self._most)
         except OSError:
             # An error of an earlier reply; the next read is good again.
             return
