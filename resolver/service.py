@@ -149,11 +149,12 @@ class DnsService:
         found = answer(slot.current, query.qname, query.qtype)
         if isinstance(found, Forward):
             return self._foreign(_Waiter(slot, query, octets, replier, peer, tcp))
-        if tcp or policy is not None or (query.edns is not None and query.edns.options):
+        has_effects = policy is not None and policy.has_effects
+        if tcp or has_effects or (query.edns is not None and query.edns.options):
             reply = render(query, found, random.randrange(limits.ROTATIONS), tcp=tcp)
         else:
             reply = self._remember(slot, query, octets, found)
-        return self._finish(_Waiter(slot, query, octets, replier, peer, tcp), reply) if policy is not None else self._count(reply)
+        return self._finish(_Waiter(slot, query, octets, replier, peer, tcp), reply) if has_effects else self._count(reply)
 
     def _known(self, slot: ViewSlot, octets: bytes, *, tcp: bool) -> bytes | None:
         """Return the reply that is remembered for *octets*, also if they differ in the case of letters only.
@@ -305,8 +306,10 @@ class DnsService:
     def _is_repeatable(waiter: _Waiter) -> bool:
         """Return whether the same octets may come again, so that the reply is worth keeping for them."""
         query = waiter.query
-        plain = query.edns is None or not query.edns.options
-        return plain and not waiter.tcp and waiter.slot.current.policy is None and query.question.startswith(query.qname)
+        policy = waiter.slot.current.policy
+        if waiter.tcp or (policy is not None and policy.has_effects) or (query.edns is not None and query.edns.options):
+            return False
+        return query.question.startswith(query.qname)
 
     # --- forwarding ---------------------------------------------------------------------------------------------
 
@@ -409,7 +412,7 @@ class DnsService:
     def _finish(self, waiter: _Waiter, reply: bytes) -> bytes | None:
         """Return *reply*, or None while what the policy wants first is being done."""
         policy = waiter.slot.current.policy
-        if policy is not None:
+        if policy is not None and policy.has_effects:
             effect = policy.effect(waiter.query.qname, waiter.query.qtype, reply)
             if effect is not None:
                 task = asyncio.ensure_future(self._reply_behind(effect, waiter, reply))

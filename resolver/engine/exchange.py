@@ -40,9 +40,10 @@ def classify(question: bytes, identity: int, message: bytes) -> Kind:
     if len(message) < HEADER.size or not _is_reply(identity, message):
         return Kind.FOREIGN
     end = HEADER.size + len(question)
-    if message[HEADER.size : end] == question and not message[2] & _TC and message[3] & 0xF in _FINAL:
+    has_one = message[4:6] == b"\0\1"
+    if has_one and message[HEADER.size : end] == question and not message[2] & _TC and message[3] & 0xF in _FINAL:
         return Kind.FINAL
-    if message[HEADER.size : end] != question and not _is_same_question(question, message):
+    if (not has_one or message[HEADER.size : end] != question) and not _is_same_question(question, message):
         # A server that can't parse us may leave the question out.
         return Kind.NO_EDNS if len(message) < end and message[3] & 0xF in _NOT_UNDERSTOOD else Kind.FOREIGN
     if message[2] & _TC:
@@ -63,7 +64,7 @@ def _is_same_question(question: bytes, message: bytes) -> bool:
         _, _, _, end = read_question(message)
     except DecodeError:
         return False
-    return message[HEADER.size : end].lower() == question.lower()
+    return message[4:6] == b"\0\1" and message[HEADER.size : end].lower() == question.lower()
 
 
 class Health:

@@ -52,6 +52,8 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 def take_apart(message: bytes, start: int) -> Received:
     """Return what is kept of *message*, whose records begin at *start*; DecodeError if it is malformed."""
     end = len(message)
+    if message[4:6] != b"\0\1":
+        raise DecodeError(4, "not one question")
     try:
         if message.startswith(_PLAIN_OPT, end - 11) and message.endswith(b"\0\0") and message[10:12] != b"\0\0":
             # It looks like the OPT record at the end of nearly every reply. If it is none, the others don't end before it.
@@ -122,7 +124,8 @@ def _without_opt(message: bytes) -> Received:
         raise DecodeError(0, str(error)) from error
     start = skip_name(plain, HEADER.size) + 4 if read.question else HEADER.size
     made = _read(plain[:3] + bytes([plain[3] & 0xF0 | rcode & 0xF]) + plain[4:], start, len(plain), rcode & 0xFF0)
-    assert made is not None
+    if made is None:
+        raise DecodeError(0, "its OPT record can't be taken out")
     errors, tailored = _read_options(given)
     return Received(made.rcode, made.authentic, made.counts, made.body, made.ttls, 0 if tailored else made.lifetime, errors)
 

@@ -141,10 +141,12 @@ def skip_name(octets: bytes, at: int) -> int:
 
 def find_edns(octets: bytes, at: int, records: int) -> Edns | None:
     """Return the OPT among the *records* that begin at *at*; DecodeError if there are two or one is cut off."""
-    end = len(octets)
-    if records == 1 and end == at + 11 and octets.startswith(_PLAIN_OPT, at):
-        # What nearly every client sends: an OPT without options, and nothing else.
-        return Edns(octets[at + 3] << 8 | octets[at + 4], octets[at + 6], octets[at + 7] > 0x7F)
+    if records == 1 and octets.startswith(_PLAIN_OPT, at) and at + 11 <= len(octets):
+        # What nearly every client sends: an OPT, and nothing else.
+        behind = at + 11 + (octets[at + 9] << 8 | octets[at + 10])
+        if behind > len(octets):
+            raise DecodeError(at, "the record is cut off")
+        return Edns(octets[at + 3] << 8 | octets[at + 4], octets[at + 6], octets[at + 7] > 0x7F, octets[at + 11 : behind])
     found: Edns | None = None
     for _ in range(records):
         owner = at

@@ -20,12 +20,17 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Policy(Protocol):
-    """What a sandbox may ask, and what must have happened before it hears the answer."""
+    """What a sandbox may ask, and what must have happened before it hears the answer.
+
+    *has_effects*: whether `effect` is asked at all; without it repeated questions cost no more than without a policy.
+    """
+
+    has_effects: bool
 
     def verdict(self, qname: bytes, qtype: int) -> Refusal | None:
         """Return why the question may not be asked, None if it may. Pure, and asked before zone, cache and upstreams.
 
-        Replies are remembered for as long as the view stands: another verdict takes another view.
+        Verdicts are remembered with the replies for as long as the view stands: another verdict takes another view.
         """
 
     def effect(self, qname: bytes, qtype: int, reply: bytes) -> Awaitable[None] | None:

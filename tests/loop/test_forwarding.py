@@ -445,6 +445,8 @@ async def test_unknown_authority_is_not_trusted(certificate):
 class Rules:
     """Refuses names below bad.test; notes what it was told before a reply left."""
 
+    has_effects = True
+
     def __init__(self):
         self.told, self.gate, self.seen = [], asyncio.Event(), 0
         self.gate.set()
@@ -469,6 +471,15 @@ async def test_policy_refuses_before_anything_is_asked(serve):
     reply = await served.ask("x.bad.test", use_edns=0)
     assert (reply.rcode(), reply.options[0].text) == (dns.rcode.REFUSED, "not for you")
     assert not upstream.queries
+
+
+async def test_policy_without_effects_costs_repeated_questions_nothing(serve):
+    rules = Rules()
+    rules.has_effects = False
+    served = await serve(Scripted(good), policy=rules)
+    for _ in range(5):
+        assert (await served.ask()).answer
+    assert rules.seen == 1
 
 
 async def test_effect_is_complete_before_the_reply_and_comes_again_with_a_cache_hit(serve):

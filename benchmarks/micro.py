@@ -1,0 +1,238 @@
+"""What one query costs in frames of our code, in memory blocks and in system calls, kind by kind; and, for people, in time.
+
+The counts are the same on every machine and gate CI (`tests/unit/resolver/test_costs.py`); times never do.
+
+    python -m benchmarks.micro
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import dns.edns
+import dns.message
+import dns.rrset
+import uvloop
+
+from benchmarks.report import machine, table, write
+from resolver import limits
+from resolver.engine.cache import Cache, CacheSettings
+from resolver.service import DnsService
+from resolver.transport import batch
+from resolver.transport.poller import Poller
+from resolver.transport.udp import UdpListener
+from resolver.transport.upstream import UpstreamPool, open_datagram
+from resolver.wire.name import from_text
+from resolver.zone.build import entries
+from resolver.zone.policy import Policy, Refusal
+from resolver.zone.upstream import Route, Upstream
+from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
+from resolver.zone.zone import Zone
+
+ROOT = str(Path(__file__).resolve().parents[1] / "resolver")
+BATCH = limits.UDP_DRAIN
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one query: *frames* of our code entered, *blocks* of memory that it leaves behind, *calls* of the kernel."""
+
+    frames: float
+    blocks: float
+    calls: float
+    microseconds: float
+
+
+class _AllowAll:
+    """A policy that refuses nothing and wants nothing done, to see what asking it costs."""
+
+    has_effects = True
+
+    def verdict(self, qname: bytes, qtype: int) -> Refusal | None:
+        return None
+
+    def effect(self, qname: bytes, qtype: int, reply: bytes) -> Awaitable[None] | None:
+        return None
+
+
+class Bench:
+    """A service on loopback sockets, driven by hand: the poller's rounds are called, the loop has nothing to do."""
+
+    async def start(self, policy: Policy | None = None) -> Bench:
+        loop = asyncio.get_running_loop()
+        self.upstream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.upstream.bind(("127.0.0.1", 0))
+        self.poller = Poller(loop)
+        loop.remove_reader(self.poller._epoll.fileno())
+
+        async def open_socket(_netns: str, upstream: Upstream, kind: int) -> socket.socket:
+            return open_datagram(upstream, kind)
+
+        pool = UpstreamPool(loop, self.poller, open_socket, time.monotonic)
+        self.service = DnsService(pool, Cache(CacheSettings()), time.monotonic)
+        zone = Zone("net", from_text("net"), 5).with_changes(
+            (), entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2")])
+        )
+        route = Route((Upstream("127.0.0.1", self.upstream.getsockname()[1]),))
+        self.slot = ViewSlot("s", View(attachments=(Attachment(ZoneSlot(zone)),), route=route, policy=policy))
+        served = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        served.bind(("127.0.0.1", 0))
+        self.listener = UdpListener(self.poller, served, self.service, self.slot)
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.client.connect(served.getsockname())
+        # Everything is open and known: the first questions of all.
+        for number in range(8):
+            self.client.send(_query(f"warm{number}.example"))
+            self.poller._round()
+            await asyncio.sleep(0.02)
+            self.answer_upstream()
+            self.poller._round()
+        self.drain_client()
+        return self
+
+    def serve(self) -> None:
+        """Serve all that waits; a socket whose queries are expensive takes several rounds."""
+        while self.poller._epoll.poll(0, 1):
+            self.poller._round()
+
+    def answer_upstream(self) -> None:
+        """Answer what the upstream has got."""
+        self.upstream.setblocking(False)
+        while True:
+            try:
+                octets, peer = self.upstream.recvfrom(4096)
+            except BlockingIOError:
+                return
+            end = octets.index(0, 12) + 5
+            answer = b"\xc0\x0c\0\1\0\1\0\0\x0e\x10\0\x04\xc0\0\2\1"
+            self.upstream.sendto(octets[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + octets[12:end] + answer, peer)
+
+    def drain_client(self) -> int:
+        """Return how many replies have come."""
+        self.client.setblocking(False)
+        count = 0
+        while True:
+            try:
+                self.client.recv(4096)
+            except BlockingIOError:
+                return count
+            count += 1
+
+    def stop(self) -> None:
+        self.listener.close()
+        for sock in (self.client, self.upstream):
+            sock.close()
+        for server in self.service._pool._servers.values():
+            server.close()
+        self.poller.close()
+
+
+def _query(name: str, **more) -> bytes:
+    return dns.message.make_query(name, "A", id=7, **more).to_wire()
+
+
+def _spelling(number: int) -> str:
+    return "".join(char.upper() if number >> i & 1 else char for i, char in enumerate("web.net.berth.internal"))
+
+
+def _with_cookie(number: int) -> bytes:
+    return _query("web", use_edns=0, options=[dns.edns.GenericOption(10, number.to_bytes(8, "big"))])
+
+
+KINDS: dict[str, Callable[[int], bytes]] = {
+    "local, repeated": lambda _: _query("web"),
+    "local, new spelling": lambda number: _query(_spelling(number + 1)),
+    "local, new octets": _with_cookie,
+    "cached, repeated": lambda _: _query("warm1.example"),
+    "forwarded": lambda number: _query(f"new{number}.example"),
+}
+
+
+async def measure(kind: str, *, policy: Policy | None = None, rounds: int = 20) -> Cost:
+    """Return the cost of one query of *kind* when they come in full batches."""
+    bench = await Bench().start(policy)
+    queries = [KINDS[kind](number) for number in range((rounds + 4) * BATCH)]
+    frames = calls = answered = 0
+    taken = blocks = 0.0
+
+    def count(frame, event, _argument) -> None:
+        nonlocal frames
+        if event == "call" and frame.f_code.co_filename.startswith(ROOT):
+            frames += 1
+
+    def counted(call):
+        def run(*arguments):
+            nonlocal calls
+            calls += 1
+            return call(*arguments)
+
+        return run
+
+    originals = batch._recvmmsg, batch._sendmmsg
+    for number in range(rounds + 4):
+        for octets in queries[number * BATCH : (number + 1) * BATCH]:
+            bench.client.send(octets)
+        gc.collect()
+        gc.disable()
+        is_counted, is_timed = 4 <= number < 4 + rounds // 2, number >= 4 + rounds // 2
+        before, start = sys.getallocatedblocks(), time.perf_counter()
+        if is_counted:
+            batch._recvmmsg, batch._sendmmsg = map(counted, originals)
+            sys.setprofile(count)
+        bench.serve()
+        if kind == "forwarded":
+            sys.setprofile(None)
+            between = time.perf_counter()
+            bench.answer_upstream()
+            start += time.perf_counter() - between
+            sys.setprofile(count if is_counted else None)
+            bench.serve()
+        sys.setprofile(None)
+        batch._recvmmsg, batch._sendmmsg = originals
+        if is_timed:
+            taken += time.perf_counter() - start
+            blocks += sys.getallocatedblocks() - before
+        gc.enable()
+        replies = bench.drain_client()
+        answered += replies if number >= 4 else 0
+        assert replies == BATCH, (kind, number, replies)
+    bench.stop()
+    half = rounds // 2 * BATCH
+    return Cost(round(frames / half, 2), round(blocks / half, 2), round(calls / half, 3), round(taken * 1e6 / half, 2))
+
+
+def costs(*, policy: Policy | None = None) -> dict[str, Cost]:
+    """Return the cost of every kind of query."""
+
+    async def run() -> dict[str, Cost]:
+        return {kind: await measure(kind, policy=policy) for kind in KINDS}
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
+
+
+def main() -> None:
+    plain, ruled = costs(), costs(policy=_AllowAll())
+    rows = [
+        [kind, f"{cost.frames:.2f}", f"{cost.blocks:.2f}", f"{cost.calls:.3f}", f"{cost.microseconds:.2f}", f"{ruled[kind].microseconds:.2f}"]
+        for kind, cost in plain.items()
+    ]
+    print(table(["query", "frames", "blocks left", "system calls", "us", "us with a policy"], rows))
+    content = {
+        "machine": machine(),
+        "costs": {kind: asdict(cost) for kind, cost in plain.items()},
+        "with a policy": {kind: asdict(cost) for kind, cost in ruled.items()},
+    }
+    print(f"\nraw figures: {write('micro', content)}")
+
+
+if __name__ == "__main__":
+    main()

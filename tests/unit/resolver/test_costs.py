@@ -1,0 +1,28 @@
+"""What a query may cost, in counts that are the same on every machine. Times are for the benchmarks."""
+
+import pytest
+
+from benchmarks.micro import KINDS, costs
+
+BOUNDS = {
+    # kind: (frames of our code, memory blocks left behind, recvmmsg and sendmmsg calls), each for one query of a full batch
+    "local, repeated": (0.2, 1, 0.05),
+    "local, new spelling": (5, 1, 0.3),
+    "local, new octets": (22, 1, 0.3),
+    "cached, repeated": (0.2, 1, 0.05),
+    "forwarded": (52, 14, 0.4),
+}
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return costs()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cost_of_a_query(measured, kind):
+    cost = measured[kind]
+    frames, blocks, calls = BOUNDS[kind]
+    assert cost.frames <= frames
+    assert cost.blocks <= blocks
+    assert cost.calls <= calls
