@@ -29,7 +29,8 @@ from resolver.service import DnsService
 from resolver.transport import batch
 from resolver.transport.poller import Poller
 from resolver.transport.udp import UdpListener
-from resolver.transport.upstream import UpstreamPool, open_datagram
+from resolver.transport.upstream import UpstreamPool
+from resolver.transport.upstream_socket import open_datagram
 from resolver.wire.name import from_text
 from resolver.zone.build import entries
 from resolver.zone.policy import Policy, Refusal

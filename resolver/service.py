@@ -140,6 +140,8 @@ class DnsService:
         query = screen(octets)
         if not isinstance(query, Query):
             return self._count(query)
+        if query.qname.endswith(self._pool.loop_domain):
+            self._pool.on_loop(query.qname)
         policy = slot.current.policy
         if policy is not None:
             refusal = policy.verdict(query.qname, query.qtype)
@@ -241,8 +243,6 @@ class DnsService:
     def _foreign(self, waiter: _Waiter) -> bytes | None:
         query, view = waiter.query, waiter.slot.current
         route = view.route_of(query.qname)
-        if query.qname.endswith(self._pool.loop_domain):
-            self._pool.on_loop(query.qname)
         if not route.upstreams:
             self.counters["prohibited"] += 1
             return self._count(response.render_failure(query, ExtendedError.PROHIBITED, route.reason))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from resolver.cli import thin
-from resolver.cli.client import NoDaemon, Refused, call, connect, run_directory, segment, send
-from resolver.cli.output import print_json, print_table
-
-_FORMAT = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to print.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps and do nothing.")
+from resolver.cli.client import Refused, call, connect, run_directory, send
+from resolver.cli.networks import network
+from resolver.cli.options import DRY_RUN, FORMAT, each, pairs, remove
+from resolver.cli.output import print_json, print_plan, print_table, print_warnings
 
 
 def main(arguments: list[str]) -> int:
@@ -98,174 +96,7 @@ def daemon(
     return 0
 
 
-# --- networks -----------------------------------------------------------------------------------------------------
-
-
-@cli.group()
-def network() -> None:
-    """Create, list, inspect, connect, disconnect, remove networks."""
-
-
-def _pairs(values: tuple[str, ...]) -> dict[str, str]:
-    return {key: value for key, _, value in (item.partition("=") for item in values)}
-
-
-@network.command("create")
-@click.argument("name")
-@click.option("-d", "--driver", default="bridge", show_default=True, help="Driver.")
-@click.option("--subnet", "subnets", multiple=True, metavar="CIDR", help="Subnet; one for each family. 0.0.0.0/24: any of that size.")
-@click.option("--ip-range", "ip_ranges", multiple=True, metavar="CIDR", help="Part of the subnet that addresses come from.")
-@click.option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Gateway of the subnet.")
-@click.option("--aux-address", "auxiliary", multiple=True, metavar="NAME=ADDRESS", help="Address that is never handed out.")
-@click.option("--internal", is_flag=True, help="No traffic to and from other networks and the outside.")
-@click.option("--ipv4", type=bool, metavar="[=true|false]", help="IPv4 (on unless --ipv4=false).")
-@click.option("--ipv6", type=bool, metavar="[=true|false]", help="IPv6 (off unless --ipv6).")
-@click.option("-o", "--opt", "options", multiple=True, metavar="KEY=VALUE", help="Driver option, by Docker's label or short name.")
-@click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label.")
-@_DRY_RUN
-def network_create(**given: Any) -> None:
-    """Create a network called NAME."""
-    dry = given.pop("dry_run")
-    for key in ("auxiliary", "options", "labels"):
-        given[key] = _pairs(given[key])
-    made = call("POST", f"/v1/networks{'?dry_run=1' if dry else ''}", given)
-    if dry:
-        _print_plan(made)
-        return
-    _print_warnings(made)
-    print(made["id"])
-
-
-@network.command("ls")
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="name=, id=, driver=, label=, internal=.")
-@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
-@_FORMAT
-def network_ls(filters: tuple[str, ...], quiet: bool, form: str) -> None:
-    """List networks."""
-    networks = [item for item in call("GET", "/v1/networks") if all(_matches(item, text) for text in filters)]
-    if form == "json":
-        print_json(networks)
-    elif quiet:
-        for item in networks:
-            print(item["id"])
-    else:
-        rows = [
-            (
-                item["id"][:12],
-                item["name"],
-                item["driver"],
-                item["scope"],
-                " ".join(pool["subnet"] for pool in item["pools"]),
-                "internal" if item["internal"] else "",
-            )
-            for item in networks
-        ]
-        print_table(("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS", ""), rows)
-
-
-def _matches(item: dict[str, Any], text: str) -> bool:
-    key, equals, value = text.partition("=")
-    match key:
-        case "name":
-            return value in item["name"]
-        case "id":
-            return bool(item["id"].startswith(value))
-        case "driver" | "scope":
-            return bool(item[key] == value)
-        case "internal":
-            return item["internal"] is (value == "true")
-        case "label":
-            name, has_value, wanted = value.partition("=")
-            return name in item["labels"] and (not has_value or item["labels"][name] == wanted)
-    raise click.UsageError(f"--filter {text}: {key!r} is not one of name, id, driver, scope, internal, label{'' if equals else '='}")
-
-
-@network.command("inspect")
-@click.argument("names", nargs=-1, required=True)
-def network_inspect(names: tuple[str, ...]) -> None:
-    """Show networks as JSON."""
-    print_json([call("GET", f"/v1/networks/{segment(name)}") for name in names])
-
-
-@network.command("rm")
-@click.argument("names", nargs=-1, required=True)
-@_DRY_RUN
-def network_rm(names: tuple[str, ...], dry_run: bool) -> int:
-    """Remove networks that have no endpoints."""
-    return _each(names, lambda name: _remove(f"/v1/networks/{segment(name)}", name, dry_run))
-
-
-@network.command("prune")
-@click.option("--force", "-f", is_flag=True, help="Don't ask.")
-def network_prune(force: bool) -> None:
-    """Remove all networks without endpoints."""
-    if not force:
-        click.confirm("Remove all networks without endpoints?", abort=True)
-    for name in call("POST", "/v1/networks/prune")["removed"]:
-        print(name)
-
-
-@network.command("connect")
-@click.argument("network_name", metavar="NETWORK")
-@click.argument("sandbox")
-@click.option("--alias", "aliases", multiple=True, help="One more name on this network.")
-@click.option("--ip", help="IPv4 address.")
-@click.option("--ip6", help="IPv6 address.")
-@click.option("--mac-address", help="MAC address.")
-@click.option("--gw-priority", type=int, default=0, help="The highest gives the default gateway.")
-@click.option("--link", "links", multiple=True, metavar="SANDBOX[:ALIAS]", help="Private alias of another sandbox.")
-@click.option("--ifname", help="Name of the link in the sandbox.")
-@_DRY_RUN
-def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
-    """Connect SANDBOX to NETWORK."""
-    links = dict(thin.link_option(text) for text in given.pop("links"))
-    body = {"sandbox": thin.find_sandbox(sandbox)["id"], "links": links, **given}
-    made = call("POST", f"/v1/networks/{segment(network_name)}/connect{'?dry_run=1' if dry_run else ''}", body)
-    _print_plan(made) if dry_run else _print_warnings(made)
-
-
-@network.command("disconnect")
-@click.argument("network_name", metavar="NETWORK")
-@click.argument("sandbox")
-@_DRY_RUN
-def network_disconnect(network_name: str, sandbox: str, dry_run: bool) -> None:
-    """Disconnect SANDBOX from NETWORK."""
-    body = {"sandbox": thin.find_sandbox(sandbox)["id"]}
-    made = call("POST", f"/v1/networks/{segment(network_name)}/disconnect{'?dry_run=1' if dry_run else ''}", body)
-    if dry_run:
-        _print_plan(made)
-
-
-def _print_plan(plan: dict[str, Any]) -> None:
-    print("\n".join(plan["steps"]))
-    _print_warnings(plan)
-
-
-def _print_warnings(made: dict[str, Any]) -> None:
-    for warning in made["warnings"]:
-        print(f"berth: warning: {warning}", file=sys.stderr)
-
-
-def _remove(path: str, name: str, dry_run: bool) -> None:
-    made = call("DELETE", f"{path}{'?dry_run=1' if dry_run else ''}")
-    if dry_run:
-        _print_plan(made)
-    else:
-        print(name)
-
-
-def _each(names: tuple[str, ...], action: Callable[[str], None]) -> int:
-    """Do *action* for every name, report each failure, and return 1 if there was one."""
-    failed = 0
-    for name in names:
-        try:
-            action(name)
-        except NoDaemon:
-            raise
-        except Refused as error:
-            print(f"berth: {error}", file=sys.stderr)
-            failed = 1
-    return failed
+cli.add_command(network)
 
 
 # --- sandboxes ----------------------------------------------------------------------------------------------------
@@ -273,7 +104,7 @@ def _each(names: tuple[str, ...], action: Callable[[str], None]) -> int:
 
 @cli.command()
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
-@_FORMAT
+@FORMAT
 def ps(quiet: bool, form: str) -> None:
     """List sandboxes."""
     from resolver.cli.up import port_text
@@ -308,20 +139,20 @@ def inspect(names: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("names", nargs=-1, required=True)
-@_DRY_RUN
+@DRY_RUN
 def rm(names: tuple[str, ...], dry_run: bool) -> int:
     """Remove sandboxes, and end the processes that berth started in them."""
     from resolver.cli.up import remove_sandbox
 
-    def remove(name: str) -> None:
+    def remove_one(name: str) -> None:
         sandbox = thin.find_sandbox(name)
         if dry_run:
-            _remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
+            remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
         else:
             remove_sandbox(sandbox)
             print(name)
 
-    return _each(names, remove)
+    return each(names, remove_one)
 
 
 @cli.command()
@@ -346,7 +177,7 @@ def rename(old: str, new: str) -> None:
 @click.option("--add-host", multiple=True, metavar="NAME:IP", help="Line in the hosts file.")
 @click.option("--hostname", default="", help="Host name.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Label.")
-@_DRY_RUN
+@DRY_RUN
 def attach(**given: Any) -> None:
     """Adopt a network namespace that exists: of a process, at a path, or behind a descriptor."""
     if given["pid"] is None and given["netns"] is None:
@@ -366,13 +197,13 @@ def attach(**given: Any) -> None:
         "dns_options": given["dns_opt"],
         "extra_hosts": given["add_host"],
         "publish": given["publish"],
-        "labels": _pairs(given["label"]),
+        "labels": pairs(given["label"]),
     }
     made = call("POST", f"/v1/sandboxes{'?dry_run=1' if given['dry_run'] else ''}", body)
     if given["dry_run"]:
-        _print_plan(made)
+        print_plan(made)
         return
-    _print_warnings(made)
+    print_warnings(made)
     print(made["id"])
     print(f"berth: its files are in {made['directory']}: resolv.conf, hosts, hostname", file=sys.stderr)
 
@@ -417,7 +248,7 @@ def down(file: str | None, project_name: str | None) -> int:
 @click.option("-t", "--type", "rtype", default="A", show_default=True, help="Record type; PTR takes an address.")
 @click.option("--from", "sandbox", help="Ask as this sandbox does.")
 @click.option("--explain", is_flag=True, help="Say why.")
-@_FORMAT
+@FORMAT
 def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str) -> int:
     """Look NAME up as a sandbox would."""
     asked = thin.find_sandbox(sandbox)["id"] if sandbox else None
@@ -441,7 +272,7 @@ def cache() -> None:
 
 
 @cache.command("ls")
-@_FORMAT
+@FORMAT
 def cache_ls(form: str) -> None:
     """List remembered answers."""
     shown = call("GET", "/v1/cache")
@@ -470,7 +301,7 @@ def cache_flush(name: str | None) -> None:
 
 
 @cli.command()
-@_FORMAT
+@FORMAT
 def status(form: str) -> int:
     """Show the daemon, its upstreams, and what is not as it should be."""
     shown = call("GET", "/v1/status")
@@ -489,7 +320,7 @@ def status(form: str) -> int:
 
 
 @cli.command()
-@_FORMAT
+@FORMAT
 def events(form: str) -> None:
     """Follow what happens to networks and sandboxes."""
     with connect(f"{run_directory()}/berth.sock") as sock:

@@ -29,3 +29,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in everything) for i in range(len(columns))]
     for row in everything:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """Print the steps of a dry run."""
+    print("\n".join(plan["steps"]))
+    print_warnings(plan)
+
+
+def print_warnings(made: dict[str, Any]) -> None:
+    """Print the warnings of an answer, each a line on standard error."""
+    for warning in made["warnings"]:
+        print(f"berth: warning: {warning}", file=sys.stderr)

@@ -43,7 +43,8 @@ from resolver.daemon.registry import Registry
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
-from resolver.transport.upstream import UpstreamPool, open_datagram
+from resolver.transport.upstream import UpstreamPool
+from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
 from resolver.zone.upstream import Upstream
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from ipaddress import ip_address
 from typing import Protocol
 
 from resolver import limits
-from resolver.engine.exchange import Done, Exchange, GiveUp, Health, Kind, Send, classify
-from resolver.transport.batch import LONGEST_SENT
+from resolver.engine.exchange import Done, Exchange, GiveUp, Health, Kind, Send
 from resolver.transport.deadlines import Deadlines
 from resolver.transport.poller import Poller
 from resolver.transport.stream import Asked, Stream
+from resolver.transport.upstream_socket import UpstreamSocket, identities
 from resolver.wire import name as names
 from resolver.wire.message import RD, Type
 from resolver.zone.upstream import Route, Upstream
@@ -39,110 +37,6 @@ _PLAIN_OPT_SIZE = 11
 _TICK = 0.01
 
 
-def _identities() -> Callable[[], int]:
-    """Return a source of unpredictable 16-bit numbers; a system call for each would cost more than all else about an ID."""
-    numbers: list[int] = []
-
-    def draw() -> int:
-        if not numbers:
-            numbers.extend(memoryview(os.urandom(4096)).cast("H"))
-        return numbers.pop()
-
-    return draw
-
-
-class _UpstreamSocket:
-    """One connected UDP socket and the questions that wait on it."""
-
-    __slots__ = ("_clock", "_draw", "_out", "_poller", "_socket", "born", "last", "left", "pending")
-
-    def __init__(self, poller: Poller, sock: socket.socket, clock: Callable[[], float], draw: Callable[[], int]) -> None:
-        self._poller = poller
-        self._socket = sock
-        self._clock = clock
-        self._draw = draw
-        self._out: list[bytes] = []
-        self.born = self.last = clock()
-        self.left = limits.SOCKET_QUERIES
-        self.pending: dict[int, Asked] = {}
-        poller.add(sock.fileno(), self._read)
-
-    def send(self, asked: Asked) -> None:
-        pending, draw = self.pending, self._draw
-        identity = draw()
-        while identity in pending:
-            identity = draw()
-        asked.identity = identity
-        pending[identity] = asked
-        self.left -= 1
-        self.last = asked.sent
-        self._out.append(identity.to_bytes(2, "big") + asked.message)
-        if len(self._out) == 1:
-            self._poller.flush_later(self._flush)
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether something waits for the end of the round."""
-        return bool(self._out)
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if self._socket.fileno() < 0:
-            return
-        try:
-            if len(out) == 1:
-                self._socket.send(out[0])
-            else:
-                self._poller.ipv4.send_connected(self._socket.fileno(), [item for item in out if len(item) <= LONGEST_SENT])
-                for item in out:
-                    if len(item) > LONGEST_SENT:
-                        self._socket.send(item)
-        except (BlockingIOError, InterruptedError):
-            # As if the network had lost it.
-            return
-        except OSError as error:
-            self._refused(error)
-
-    def _read(self) -> None:
-        try:
-            messages = self._poller.ipv4.receive_connected(self._socket.fileno(), limits.UDP_DRAIN)
-        except OSError as error:
-            self._refused(error)
-            return
-        now, pending = self._clock(), self.pending
-        for message in messages:
-            asked = pending.get(message[0] << 8 | message[1]) if len(message) >= 12 else None
-            if asked is not None:
-                kind = classify(asked.question, asked.identity, message)
-                if kind is not Kind.FOREIGN:
-                    del pending[asked.identity]
-                    asked.answered(kind, message, now)
-
-    def _refused(self, error: OSError) -> None:
-        """Nobody listens there (an ICMP error), or there is no way: everything that waits here has failed."""
-        self.fail(error.strerror or "unreachable")
-
-    def fail(self, reason: str) -> None:
-        """Tell everything that waits here that it has failed."""
-        waiting, self.pending = list(self.pending.values()), {}
-        now = self._clock()
-        for asked in waiting:
-            asked.failed(reason, now)
-
-    def drop_old(self, now: float) -> None:
-        """Forget the questions whose time is over; late replies to them are of no use any more."""
-        for identity in [key for key, asked in self.pending.items() if now - asked.sent > limits.BUDGET]:
-            del self.pending[identity]
-
-    def is_worn(self, now: float) -> bool:
-        return self.left <= 0 or now - self.born > limits.SOCKET_AGE
-
-    def close(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._poller.remove(self._socket.fileno())
-            self._socket.close()
-
-
 class _Server:
     """One upstream with its health, its UDP sockets and its connection."""
 
@@ -151,9 +45,9 @@ class _Server:
     def __init__(self, upstream: Upstream, stream: Stream) -> None:
         self.health = Health(upstream)
         self.fresh: dict[_First, None] = {}
-        self.sockets: list[_UpstreamSocket] = []
-        self.chosen: _UpstreamSocket | None = None
-        self.worn: list[_UpstreamSocket] = []
+        self.sockets: list[UpstreamSocket] = []
+        self.chosen: UpstreamSocket | None = None
+        self.worn: list[UpstreamSocket] = []
         self.waiting: list[Asked] = []
         self.opening: asyncio.Task[None] | None = None
         self.stream = stream
@@ -294,7 +188,7 @@ class UpstreamPool:
         self._open_socket = open_socket
         self._clock = clock
         self._tls_ca = tls_ca
-        self._draw = _identities()
+        self._draw = identities()
         self._servers: dict[Upstream, _Server] = {}
         self._by_health: dict[Health, _Server] = {}
         self._routes: dict[Route, list[Health]] = {}
@@ -400,7 +294,7 @@ class UpstreamPool:
         except Exception as error:
             opened, reason = None, getattr(error, "strerror", None) or str(error)
         else:
-            opened, reason = _UpstreamSocket(self._poller, sock, self._clock, self._draw), ""
+            opened, reason = UpstreamSocket(self._poller, sock, self._clock, self._draw), ""
             server.sockets.append(opened)
             self._sweep_later()
         server.opening = None
@@ -498,31 +392,3 @@ def _without_edns(message: bytes) -> bytes:
     if not message[9] or not message[-_PLAIN_OPT_SIZE:].startswith(b"\0\0\x29"):
         return message
     return message[:9] + bytes([message[9] - 1]) + message[10:-_PLAIN_OPT_SIZE]
-
-
-def sockaddr(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
-    """Return the address of *upstream* for the socket calls; a zone in it is an interface of its namespace."""
-    if ":" not in upstream.address:
-        return upstream.address, upstream.port
-    host, _, zone = upstream.address.partition("%")
-    index = 0
-    if zone:
-        index = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
-    return host, upstream.port, 0, index
-
-
-def open_datagram(upstream: Upstream, kind: int) -> socket.socket:
-    """Open a socket for *upstream* in the namespace of the calling thread, connected or connecting.
-
-    The kernel then takes only datagrams from that very address, and reports when nobody listens there.
-    """
-    family = socket.AF_INET if ip_address(upstream.address.partition("%")[0]).version == 4 else socket.AF_INET6
-    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    try:
-        sock.connect(sockaddr(upstream))
-    except BlockingIOError:
-        return sock
-    except BaseException:
-        sock.close()
-        raise
-    return sock

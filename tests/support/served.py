@@ -16,7 +16,8 @@ from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
-from resolver.transport.upstream import UpstreamPool, open_datagram
+from resolver.transport.upstream import UpstreamPool
+from resolver.transport.upstream_socket import open_datagram
 from resolver.wire.name import from_text
 from resolver.zone.build import entries
 from resolver.zone.upstream import Route, Upstream
