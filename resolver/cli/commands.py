@@ -171,7 +171,7 @@ def rename(old: str, new: str) -> None:
 @click.option("--network", "networks", multiple=True, metavar="NAME[,alias=..,ip=..]", help="Network to connect to.")
 @click.option("--network-alias", "aliases", multiple=True, help="One more name on the first network.")
 @click.option("-p", "--publish", multiple=True, help="Publish a port on the host.")
-@click.option("--dns", multiple=True, help="Nameserver, asked from the sandbox.")
+@click.option("--dns", multiple=True, help="Nameserver, asked from the sandbox: 10.0.0.53, 10.0.0.53:5353, tcp://.., tls://1.1.1.1#name.")
 @click.option("--dns-search", multiple=True, help="Search domain.")
 @click.option("--dns-opt", multiple=True, help="Option of resolv.conf.")
 @click.option("--add-host", multiple=True, metavar="NAME:IP", help="Line in the hosts file.")

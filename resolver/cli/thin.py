@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     add("-p", "--publish", action="append", default=[], metavar="[IP:][HOST:]PORT[/PROTO]", help="publish a port on the host")
     add("-P", "--publish-all", action="store_true", help="publish every exposed port")
     add("--expose", action="append", default=[], metavar="PORT[/PROTO]", help="a port for --publish-all")
-    add("--dns", action="append", default=[], metavar="ADDRESS", help="nameserver, asked from the sandbox")
+    forms = "10.0.0.53, 10.0.0.53:5353, tcp://.., tls://1.1.1.1#name"
+    add("--dns", action="append", default=[], metavar="SERVER", help=f"nameserver, asked from the sandbox: {forms}")
     add("--dns-search", action="append", default=[], metavar="DOMAIN", help="search domain; . for none")
     add("--dns-opt", "--dns-option", action="append", default=[], metavar="OPTION", help="option of resolv.conf")
     add("--add-host", action="append", default=[], metavar="NAME:IP", help="line in the hosts file; host-gateway as IP")

@@ -198,14 +198,12 @@ def main() -> None:
         kept = [base64.b64decode(line) for line in CORPUS.read_text().splitlines()] if CORPUS.exists() else []
         for number, octets in enumerate((*seeds(), *kept)):
             Path(directory, f"seed{number}").write_bytes(octets)
-        # A process of its own: libFuzzer ends the one that it runs in.
-        subprocess.run([sys.executable, "-m", "tests.fuzz.fuzz", directory, f"-max_total_time={seconds}", "-max_len=600"], check=True)
-        small = Path(directory, "..", f"{Path(directory).name}-small")
-        small.mkdir()
-        subprocess.run([sys.executable, "-m", "tests.fuzz.fuzz", str(small), directory, "-merge=1"], check=True, capture_output=True)
-        found = sorted(base64.b64encode(item.read_bytes()).decode() for item in small.iterdir())
-        CORPUS.write_text("\n".join(found) + "\n")
-        print(f"{len(found)} inputs kept in {CORPUS}")
+        # A process of its own: libFuzzer ends the one that it runs in. It keeps what reached new code in the directory.
+        command = [sys.executable, "-m", "tests.fuzz.fuzz", directory, f"-max_total_time={seconds}", "-max_len=600"]
+        subprocess.run(command, check=True, cwd=CORPUS.parents[2])
+        found = sorted({base64.b64encode(item.read_bytes()).decode() for item in Path(directory).iterdir()})
+    CORPUS.write_text("\n".join(found) + "\n")
+    print(f"{len(found)} inputs kept in {CORPUS}")
 
 
 if __name__ == "__main__":
