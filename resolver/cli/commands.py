@@ -283,6 +283,7 @@ def cache_ls(form: str) -> None:
         (
             item["name"],
             item["type"],
+            item["flags"],
             item["rcode"],
             "stale" if item["stale"] else str(item["ttl"]),
             str(item["hits"]),
@@ -290,7 +291,7 @@ def cache_ls(form: str) -> None:
         )
         for item in shown["entries"]
     ]
-    print_table(("NAME", "TYPE", "RCODE", "TTL", "HITS", "UPSTREAMS"), rows)
+    print_table(("NAME", "TYPE", "FLAGS", "RCODE", "TTL", "HITS", "UPSTREAMS"), rows)
 
 
 @cache.command("flush")

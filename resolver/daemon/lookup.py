@@ -17,7 +17,7 @@ from netcore.model import Sandbox
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.registry import Registry
 from resolver.daemon.schema import CachedView, RecordView, ResolveView, UpstreamView
-from resolver.engine.cache import Entry, name_of
+from resolver.engine.cache import Entry, flags_of, name_of
 from resolver.engine.explain import explain, source
 from resolver.service import DnsService
 from resolver.transport.upstream import UpstreamPool
@@ -45,6 +45,7 @@ class Lookup:
         qname = names.from_text(name.to_text())
         lines, where = explain(slot.current, qname, int(rtype)), source(slot.current, qname, int(rtype))
         reply = dns.message.from_wire(await self._ask(slot, query.to_wire()), ignore_trailing=True)
+        lines += self._remembered(slot.current.route_of(qname), qname, int(rtype))
         lines += [f"the answer says: {option.to_text()}" for option in reply.options]
         records = [
             RecordView(rrset.name.to_text(), rrset.ttl, dns.rdatatype.to_text(rrset.rdtype), rdata.to_text())
@@ -52,6 +53,16 @@ class Lookup:
             for rdata in rrset
         ]
         return ResolveView(name.to_text(), dns.rdatatype.to_text(rtype), dns.rcode.to_text(reply.rcode()), where, records, lines)
+
+    def _remembered(self, route: Route, qname: bytes, rtype: int) -> list[str]:
+        """Return a line for each answer that is remembered for the question, those with other flags too."""
+        now, question = time.monotonic(), qname + rtype.to_bytes(2, "big")
+        found = [entry for where, entry in self.service.cache.entries() if where is route and entry.question.startswith(question)]
+        return [
+            f"remembered{f' for questions with {flags_of(entry.question)}' if flags_of(entry.question) else ''}: "
+            f"{f'{entry.expires - now:.0f} s left' if entry.expires > now else 'its time is over'}, told {entry.hits} times"
+            for entry in found
+        ]
 
     async def _ask(self, slot: ViewSlot, octets: bytes) -> bytes:
         later = _Later(asyncio.get_running_loop().create_future())
@@ -113,6 +124,7 @@ def _cached_view(route: Route, entry: Entry, now: float) -> CachedView:
     return CachedView(
         name=names.to_text(name_of(entry.question)),
         type=dns.rdatatype.to_text(rtype),
+        flags=flags_of(entry.question),
         rcode="NODATA" if rcode == 0 and not entry.received.counts[0] else dns.rcode.to_text(rcode),
         ttl=max(0, int(entry.expires - now)),
         stale=entry.expires <= now,

@@ -132,10 +132,14 @@ class UpstreamView(msgspec.Struct, frozen=True):
 
 
 class CachedView(msgspec.Struct, frozen=True):
-    """One answer that is remembered. *stale*: its time is over; it is told only if all upstreams fail."""
+    """One answer that is remembered. *flags*: of the question, those that are kept apart (DO, CD, AD).
+
+    *stale*: its time is over; it is told only if all upstreams fail.
+    """
 
     name: str
     type: str
+    flags: str
     rcode: str
     ttl: int
     stale: bool

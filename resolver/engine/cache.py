@@ -301,6 +301,12 @@ def name_of(question: bytes) -> bytes:
     return question[:-5]
 
 
+def flags_of(question: bytes) -> str:
+    """Return the flags that are kept apart in a key, as text: DO, CD, AD."""
+    flags = question[-1]
+    return " ".join(text for bit, text in ((1, "DO"), (CD, "CD"), (AD, "AD")) if flags & bit)
+
+
 def _is_below(question: bytes, name: bytes) -> bool:
     found = name_of(question)
     at = 0

@@ -51,6 +51,7 @@ def test_remembered_answers_are_listed_and_flushed(lab):
     table = lab.berth("cache", "ls").stdout
     assert "one.example.test." in table
     assert "UPSTREAMS" in table
+    assert "s left, told" in lab.berth("resolve", "two.example.test", "--from", "asker", "--explain").stdout
     assert lab.berth("cache", "flush", "one.example.test").stdout.strip() == "1"
     assert lab.in_sandbox("asker", "dig", "+short", "one.example.test") == "192.0.2.80"
     assert asked(lab, OUTSIDE_ADDRESS).count("one.example.test.") == 1
