@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
-from netcore import gateway, hostsfile, ipam, limits, names, planning, ports
+from netcore import gateway, hostsfile, ipam, limits, names, planning
 from netcore.contract import Directory, Outcome, Settings
 from netcore.diff import diff
-from netcore.drivers import bridge
+from netcore.drivers import bridge, stack
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, NotFound, TeardownFailed, Unavailable
 from netcore.hostports import HostPorts
 from netcore.kernel import files, host, namespace, netns, nft, process
@@ -29,18 +29,18 @@ from netcore.model import (
     Endpoint,
     EndpointRequest,
     IPAddress,
-    IPNetwork,
     Network,
     NetworkRequest,
     PortMapping,
     Sandbox,
     SandboxRequest,
+    Stack,
 )
 from netcore.objects import KernelObject
 from netcore.records import Records
+from netcore.references import find
 
 _T = TypeVar("_T")
-_Named = TypeVar("_Named", Network, Sandbox)
 
 
 class Controller:
@@ -116,11 +116,13 @@ class Controller:
 
     def find_network(self, reference: str) -> Network:
         """Return the network with this id, name or unique id prefix (docker-behaviour IP-35)."""
-        return _find("network", reference, self.networks)
+        if reference in stack.MODES or reference.startswith(stack.SHARED_PREFIX):
+            raise InvalidRequest("network", f"{reference} is no network but a mode of a whole sandbox: `berth run --network {reference}`")
+        return find("network", reference, self.networks)
 
     def find_sandbox(self, reference: str) -> Sandbox:
         """Return the sandbox with this id, name or unique id prefix."""
-        return _find("sandbox", reference, self.sandboxes)
+        return find("sandbox", reference, self.sandboxes)
 
     def files_of(self, sandbox: Sandbox) -> Path:
         """Return the directory with the sandbox's hosts, resolv.conf and hostname files."""
@@ -181,7 +183,7 @@ class Controller:
     def _surroundings(self, facts: host.HostFacts) -> planning.Surroundings:
         own = {network.bridge.bridge_name for network in self.networks.values()}
         servers = [address for address in self._reserved() if not address.is_loopback]
-        reserved = [item for item in facts.on_link if item.prefixlen] + [_single(address) for address in servers]
+        reserved = [item for item in facts.on_link if item.prefixlen] + [ip_network(address) for address in servers]
         return planning.Surroundings(
             pools4=self.settings.pools4,
             pools6=self.settings.pools6,
@@ -222,18 +224,26 @@ class Controller:
     async def create_sandbox(self, request: SandboxRequest, *, dry_run: bool = False) -> tuple[Sandbox, Outcome]:
         """Create or adopt a sandbox and connect it to its networks; its names answer when this returns."""
         sandbox = self._plan_sandbox(request)
+        warnings = stack.check(request, sandbox.stack)
+        if sandbox.stack is not Stack.OWN:
+            request = replace(request, networks=())
         targets = [self.find_network(item.network) for item in request.networks]
         if len({network.id for network in targets}) != len(targets):
             raise InvalidRequest("network", "each network can be given once")
         keys = [f"sandbox:{sandbox.id}", *(f"network:{network.id}" for network in targets)]
+        if sandbox.shared_with:
+            keys.append(f"sandbox:{sandbox.shared_with}")
         self._names_in_use.add(sandbox.name)
         try:
             async with self._locks.hold(keys):
-                return await self._create_sandbox(sandbox, request, dry_run=dry_run)
+                made, outcome = await self._create_sandbox(sandbox, request, dry_run=dry_run)
+                return made, Outcome(outcome.steps, (*warnings, *outcome.warnings))
         finally:
             self._names_in_use.discard(sandbox.name)
 
     async def _create_sandbox(self, sandbox: Sandbox, request: SandboxRequest, *, dry_run: bool) -> tuple[Sandbox, Outcome]:
+        if sandbox.shared_with and self.find_sandbox(sandbox.shared_with).ended:
+            raise Conflict("sandbox", request.name, "cannot join network namespace of a sandbox that has ended")
         if not dry_run:
             await self._records.put_sandbox(sandbox, pending=True)
             try:
@@ -263,47 +273,40 @@ class Controller:
         return (sandbox if dry_run else self.sandboxes[sandbox.id]), outcome
 
     def _plan_sandbox(self, request: SandboxRequest) -> Sandbox:
-        name = names.check_object_name("sandbox", request.name)
-        if name in self._names_in_use or any(item.name == name for item in self.sandboxes.values()):
-            raise Conflict("sandbox", name, "exists already; choose another name or remove it with `berth rm`")
-        for text in request.extra_hosts:
-            hostsfile.parse_extra_host(text)
-        for text in request.expose:
-            ports.parse_exposed(text)
-        if request.domainname:
-            names.check_dns_name("domainname", request.domainname)
+        if request.name in self._names_in_use or any(item.name == request.name for item in self.sandboxes.values()):
+            raise Conflict("sandbox", request.name, "exists already; choose another name or remove it with `berth rm`")
         for item in request.networks:
             for target, _ in item.links:
                 self.find_sandbox(target)
-        identity = secrets.token_hex(32)
-        path = f"{self.settings.netns_directory}/berth-{name}"
-        if any(item.netns_path == path for item in self.sandboxes.values()):
-            # A sandbox that was renamed keeps its path.
-            path = f"{path}-{identity[:12]}"
-        return Sandbox(
-            id=identity,
-            name=name,
-            hostname=names.check_hostname(request.hostname or identity[:12]),
-            domainname=request.domainname,
-            netns_path=path,
+        kind, reference = stack.asked(request)
+        return planning.plan_sandbox(
+            request,
+            kind,
+            self._owner_of_stack(reference) if kind is Stack.SHARED else None,
+            netns_directory=self.settings.netns_directory,
+            taken={item.netns_path for item in self.sandboxes.values()},
+            host_name=host.name(),
             boot_id=process.boot_id(),
-            adopted=request.netns is not None,
-            origin=request.origin,
-            owner=request.owner,
-            dns=request.dns,
-            extra_hosts=request.extra_hosts,
-            port_requests=tuple(ports.parse_port(text) for text in request.publish),
-            exposed=request.expose,
-            publish_all=request.publish_all,
-            labels=request.labels,
-            created=self._clock(),
+            now=self._clock(),
         )
+
+    def _owner_of_stack(self, reference: str) -> Sandbox:
+        """Return the sandbox whose stack the one called *reference* has: itself, or the one that it shares with."""
+        found = self.find_sandbox(reference)
+        return self.sandboxes[found.shared_with] if found.shared_with else found
 
     def _make_namespace(self, sandbox: Sandbox, adopted: str | None) -> None:
         directory = self.files_of(sandbox)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        files.write_in_place(str(directory / "hosts"), "")
+        if sandbox.stack is Stack.SHARED:
+            namespace.share(self.sandboxes[sandbox.shared_with].netns_path, sandbox.netns_path)
+            return
+        inherited = files.read_if_there("/etc/hosts") if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
+        files.write_in_place(str(directory / "hosts"), inherited)
         files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
+        if sandbox.stack is Stack.HOST:
+            namespace.share(netns.OWN, sandbox.netns_path)
+            return
         if adopted is None:
             namespace.make(sandbox.netns_path)
             return
@@ -316,6 +319,9 @@ class Controller:
         keys = [f"sandbox:{sandbox.id}", *(f"network:{item.network_id}" for item in self.endpoints[sandbox.id])]
         async with self._locks.hold(keys):
             sandbox = self.find_sandbox(sandbox.id)
+            users = self.users_of(sandbox)
+            if users:
+                return await self._end_but_for_its_stack(sandbox, users, dry_run=dry_run)
             endpoints = self.endpoints[sandbox.id]
             steps = diff(self._desired(sandbox, endpoints), ())
             if dry_run:
@@ -330,9 +336,24 @@ class Controller:
             await self.kernel(lambda: self._ports.release(sandbox.ports))
             await self._release(endpoints)
             await self._drop_sandbox(sandbox)
-            if reasons:
-                raise TeardownFailed(f"sandbox {sandbox.name}", tuple(reasons))
-            return Outcome(steps)
+        target = self.sandboxes.get(sandbox.shared_with)
+        if target is not None and target.ended and not self.users_of(target):
+            await self.remove_sandbox(target.id)
+        if reasons:
+            raise TeardownFailed(f"sandbox {sandbox.name}", tuple(reasons))
+        return Outcome(steps)
+
+    def users_of(self, sandbox: Sandbox) -> list[str]:
+        """Return the names of the sandboxes that share the stack of *sandbox*."""
+        return [item.name for item in self.sandboxes.values() if item.shared_with == sandbox.id]
+
+    async def _end_but_for_its_stack(self, sandbox: Sandbox, users: list[str], *, dry_run: bool) -> Outcome:
+        """Keep a sandbox whose stack others share until the last of them ends; its names stay theirs."""
+        if not dry_run and not sandbox.ended:
+            ended = replace(sandbox, ended=True, owner=None)
+            await self._records.put_sandbox(ended)
+            self.sandboxes[ended.id] = ended
+        return Outcome((), (f"the network stack of {sandbox.name} stays until {', '.join(users)} ends",))
 
     async def _drop_sandbox(self, sandbox: Sandbox, *, pinned: bool = True) -> None:
         await self._directory.close(sandbox)
@@ -375,6 +396,7 @@ class Controller:
     async def connect(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Outcome:
         """Connect a sandbox to one more network."""
         sandbox, network = self.find_sandbox(reference), self.find_network(request.network)
+        stack.check_connectable(sandbox)
         for target, _ in request.links:
             self.find_sandbox(target)
         async with self._locks.hold([f"sandbox:{sandbox.id}", f"network:{network.id}"]):
@@ -574,21 +596,3 @@ class Controller:
     async def hold_ports(self, sandbox: Sandbox) -> None:
         """Hold the published ports of a sandbox that survived; Conflict if a program took one meanwhile."""
         await self.kernel(lambda: self._ports.claim(sandbox.ports))
-
-
-def _single(address: IPAddress) -> IPNetwork:
-    return ip_network(address)
-
-
-def _find(kind: str, reference: str, items: Mapping[str, _Named]) -> _Named:
-    if reference in items:
-        return items[reference]
-    for item in items.values():
-        if item.name == reference:
-            return item
-    matches = [item for key, item in items.items() if reference and key.startswith(reference)]
-    if len(matches) > 1:
-        raise InvalidRequest(kind, f"{reference} is ambiguous: it begins the ids of {', '.join(item.name for item in matches)}")
-    if not matches:
-        raise NotFound(kind, reference)
-    return matches[0]

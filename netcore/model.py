@@ -169,9 +169,22 @@ class DnsSettings:
     options: tuple[str, ...] = ()
 
 
+class Stack(StrEnum):
+    """Whose network stack a sandbox has."""
+
+    OWN = "own"
+    NONE = "none"
+    HOST = "host"
+    SHARED = "container"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*."""
+    """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*.
+
+    *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which
+    others share.
+    """
 
     id: str
     name: str
@@ -190,6 +203,9 @@ class Sandbox:
     publish_all: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     created: float = 0.0
+    stack: Stack = Stack.OWN
+    shared_with: str = ""
+    ended: bool = False
 
     @property
     def short_id(self) -> str:

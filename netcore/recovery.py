@@ -44,6 +44,8 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
             await records.drop_network(record.network)
     for sandbox in gone.sandboxes:
         await controller.forget(sandbox)
+    for sandbox in [item for item in controller.sandboxes.values() if item.ended and not controller.users_of(item)]:
+        await controller.remove_sandbox(sandbox.id)
     return tuple(controller.sandboxes.values())
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from resolver import limits
 from resolver.errors import ConfigError
@@ -112,19 +113,29 @@ def _is_invalid_ndots(option: str) -> bool:
     return key == "ndots" and not value.isdigit()
 
 
+def without_loopback(settings: ResolvConf) -> ResolvConf:
+    """Return what a sandbox without a network reads: the host's own loopback is not its own (RC-15)."""
+    kept = tuple(item for item in settings.nameservers if not ip_address(item.partition("%")[0]).is_loopback)
+    return replace(settings, nameservers=kept)
+
+
 def render(
-    content: ResolvConf, *, source: str, upstreams: Sequence[tuple[str, bool]], overrides: Sequence[str], invalid: Sequence[str]
+    content: ResolvConf, *, source: str, upstreams: Sequence[tuple[str, bool]] | None, overrides: Sequence[str], invalid: Sequence[str]
 ) -> str:
-    """Return the file. *upstreams*: (address, whether the host asks it); they and the rest are told in comments (RC-19)."""
+    """Return the file. *upstreams*: (address, whether the host asks it); they and the rest are told in comments (RC-19).
+
+    None: the file is no more than a copy with overrides.
+    """
     lines = [f"nameserver {item}" for item in content.nameservers]
     if content.search:
         lines.append(f"search {' '.join(content.search)}")
     if content.options:
         lines.append(f"options {' '.join(content.options)}")
     lines += content.other
-    told = " ".join(f"host({address})" if by_host else address for address, by_host in upstreams)
-    trailer = [f"# Based on host file: '{source}' (internal resolver)"]
-    trailer.append(f"# ExtServers: [{told}]" if upstreams else "# NO EXTERNAL NAMESERVERS DEFINED")
+    trailer = [f"# Based on host file: '{source}'{'' if upstreams is None else ' (internal resolver)'}"]
+    if upstreams is not None:
+        told = " ".join(f"host({address})" if by_host else address for address, by_host in upstreams)
+        trailer.append(f"# ExtServers: [{told}]" if upstreams else "# NO EXTERNAL NAMESERVERS DEFINED")
     if invalid:
         trailer.append(f"# Invalid nameservers: [{' '.join(invalid)}]")
     trailer.append(f"# Overrides: [{' '.join(overrides)}]")

@@ -11,6 +11,14 @@ def read(path: str) -> str:
         return file.read()
 
 
+def read_if_there(path: str) -> str:
+    """Return the text of the file at *path*, "" if there is none."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return ""
+
+
 def write_in_place(path: str, text: str) -> None:
     """Give the file at *path* the content *text*, on the same inode, created with mode 0644.
 

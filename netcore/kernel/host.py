@@ -54,6 +54,11 @@ def look() -> HostFacts:
     )
 
 
+def name() -> str:
+    """Return the host's name (uname(2))."""
+    return os.uname().nodename
+
+
 def ephemeral_range() -> tuple[int, int]:
     """Return the host's range of ephemeral ports (docker-behaviour CL-20)."""
     text = sysctl.read("net/ipv4/ip_local_port_range")

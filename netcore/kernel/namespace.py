@@ -33,6 +33,12 @@ def adopt(source: str, path: str, taken: Mapping[str, str]) -> None:
             raise
 
 
+def share(source: str, path: str) -> None:
+    """Pin the namespace at *source* to *path* too, as it is."""
+    with netns.opened(source) as descriptor:
+        netns.pin(f"/proc/self/fd/{descriptor}", path)
+
+
 def _raise_loopback() -> None:
     with NetlinkSocket(ROUTE) as netlink:
         rtnl.raise_link(netlink, "lo")

@@ -80,6 +80,10 @@ def with_low_descriptors(body: Callable[[], _T]) -> _T:
     return _on_own_thread("low-descriptors", inside)
 
 
+OWN = "/proc/thread-self/ns/net"
+"""The namespace of the calling thread: the host's, unless it has entered another."""
+
+
 def create(path: str, body: Callable[[], _T]) -> _T:
     """Make a new network namespace, pin it at *path* and return what *body* returns inside it.
 

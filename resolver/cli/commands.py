@@ -121,13 +121,23 @@ def ps(quiet: bool, form: str) -> None:
                 item["id"][:12],
                 item["name"],
                 str(item["pid"] or "-"),
-                " ".join(item["networks"]),
+                network_mode(item) or " ".join(item["networks"]),
                 " ".join(item["addresses"]),
                 " ".join(port_text(port) for endpoint in item["endpoints"] for port in endpoint["ports"]),
             )
             for item in sandboxes
         ]
         print_table(("SANDBOX ID", "NAME", "PID", "NETWORKS", "ADDRESSES", "PORTS"), rows)
+
+
+def network_mode(sandbox: dict[str, Any]) -> str:
+    """Return the mode of a sandbox without networks of its own, as `--network` names it, "" for any other."""
+    match sandbox["stack"]:
+        case "host" | "none" as mode:
+            return str(mode)
+        case "container":
+            return f"container:{sandbox['shared_with']}"
+    return "(ended, its stack is shared)" if sandbox["ended"] else ""
 
 
 @cli.command()
@@ -149,7 +159,7 @@ def rm(names: tuple[str, ...], dry_run: bool) -> int:
         if dry_run:
             remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
         else:
-            remove_sandbox(sandbox)
+            print_warnings({"warnings": remove_sandbox(sandbox)})
             print(name)
 
     return each(names, remove_one)

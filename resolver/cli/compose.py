@@ -65,6 +65,7 @@ class Attachment:
 class Service:
     name: str
     attachments: tuple[Attachment, ...]
+    network_mode: str = ""
     command: tuple[str, ...] = ()
     has_image: bool = False
     environment: Mapping[str, str | None] = field(default_factory=dict)
@@ -254,7 +255,10 @@ class _Reader:
     def service(self, name: str, raw: Located, line: int) -> Service | None:
         self.check_keys(raw, _SERVICE_KEYS | _IGNORED_SERVICE_KEYS, f"services.{name}")
         self.note_ignored(raw, _IGNORED_SERVICE_KEYS)
-        self._check_mode(raw, name)
+        mode = self._mode(raw, name)
+        needed = tuple(raw["depends_on"]) if isinstance(raw.get("depends_on"), Located) else self.texts(raw, "depends_on")
+        if mode.startswith("service:"):
+            needed = (*needed, mode.removeprefix("service:"))
         command = (*self._words(raw, "entrypoint"), *self._words(raw, "command"))
         has_image = "image" in raw or "build" in raw
         if not command and not has_image:
@@ -265,7 +269,8 @@ class _Reader:
             self.problem(raw.lines["container_name"], f"services.{name}: container_name allows one replica only")
         return Service(
             name=name,
-            attachments=self._attachments(raw, name),
+            attachments=() if mode else self._attachments(raw, name),
+            network_mode=mode,
             command=command if not has_image else (),
             has_image=has_image,
             environment=self.pairs(raw, "environment"),
@@ -280,7 +285,7 @@ class _Reader:
             links=self.texts(raw, "links"),
             expose=self.texts(raw, "expose"),
             ports=self._ports(raw, name),
-            depends_on=tuple(raw["depends_on"]) if isinstance(raw.get("depends_on"), Located) else self.texts(raw, "depends_on"),
+            depends_on=needed,
             replicas=replicas,
             profiles=self.texts(raw, "profiles"),
             labels={key: value or "" for key, value in self.pairs(raw, "labels").items()},
@@ -289,14 +294,18 @@ class _Reader:
             stop_signal=self.text(raw, "stop_signal") or "SIGTERM",
         )
 
-    def _check_mode(self, raw: Located, name: str) -> None:
+    def _mode(self, raw: Located, name: str) -> str:
+        """Return `host`, `none`, `service:NAME` or `container:NAME`; "" for a service on networks."""
         mode = self.text(raw, "network_mode")
         if not mode:
-            return
+            return ""
         line = raw.lines["network_mode"]
         if raw.get("networks"):
             self.problem(line, f"services.{name}: network_mode and networks exclude each other")
-        self.problem(line, f"services.{name}.network_mode {mode} needs a driver that this version does not have; use networks")
+        kind, _, target = mode.partition(":")
+        if mode not in ("host", "none") and not (kind in ("service", "container") and target):
+            self.problem(line, f"services.{name}.network_mode {mode} is not one of host, none, service:NAME, container:NAME")
+        return mode
 
     def _words(self, raw: Located, key: str) -> tuple[str, ...]:
         value = raw.get(key)

@@ -175,10 +175,10 @@ def prepare_mounts(sandbox: dict[str, Any], *, own_proc: bool) -> None:
         # Refused in a container with a masked /proc; then the host's stays, which works but shows other processes.
         _libc.mount(b"proc", b"/proc", b"proc", flags, None)
     for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
-        source = f"{sandbox['directory']}/{name}"
+        source = f"{sandbox['files']}/{name}"
         if os.path.exists(source):
             cover(source, f"/etc/{name}", required=name in ("resolv.conf", "hosts"), scratch=sandbox["directory"])
-    for path in _RESOLVER_SOCKETS:
+    for path in _RESOLVER_SOCKETS if sandbox["stack"] != "host" else ():
         if os.path.exists(path):
             _libc.mount(b"/dev/null", path.encode(), None, _MS_BIND, None)
     hostname = sandbox["hostname"].encode()

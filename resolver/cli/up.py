@@ -90,8 +90,8 @@ def down(file: str | None, project: str | None) -> int:
     return 0
 
 
-def remove_sandbox(sandbox: dict[str, Any]) -> None:
-    """End the processes of *sandbox* that berth started, then remove it."""
+def remove_sandbox(sandbox: dict[str, Any]) -> list[str]:
+    """End the processes of *sandbox* that berth started, then remove it; return warnings."""
     leader = enter.leader(sandbox)
     if leader is not None:
         signal.pidfd_send_signal(leader, signal.SIGTERM)
@@ -100,15 +100,17 @@ def remove_sandbox(sandbox: dict[str, Any]) -> None:
             if not selector.select(_KILL_WAIT):
                 signal.pidfd_send_signal(leader, signal.SIGKILL)
         os.close(leader)
-    _delete(f"/v1/sandboxes/{sandbox['id']}")
+    return _delete(f"/v1/sandboxes/{sandbox['id']}")
 
 
-def _delete(path: str) -> None:
+def _delete(path: str) -> list[str]:
     try:
-        call("DELETE", path)
+        warnings: list[str] = call("DELETE", path)["warnings"]
     except Refused as error:
         if error.kind != "not-found":
             raise
+        return []
+    return warnings
 
 
 class _Running:
@@ -201,7 +203,7 @@ class _Session:
     def _sandbox(self, service: Service, number: int) -> dict[str, Any] | Refused:
         names = {item.key: item.name for item in self._project.networks}
         links = {alias: self._container(target) for target, alias in map(_link, service.links)}
-        networks = [
+        networks: list[dict[str, Any]] = [
             {
                 "network": names[item.network],
                 "aliases": [service.name, *item.aliases],
@@ -214,6 +216,9 @@ class _Session:
             }
             for item in service.attachments
         ]
+        if service.network_mode:
+            kind, _, target = service.network_mode.partition(":")
+            networks = [{"network": f"container:{self._container(target)}" if kind == "service" else service.network_mode}]
         body: dict[str, Any] = {
             "name": service.container_name or f"{self._project.name}-{service.name}-{number}",
             "hostname": service.hostname,

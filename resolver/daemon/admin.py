@@ -19,7 +19,7 @@ from netcore import errors as netcore_errors
 from netcore.contract import Outcome
 from netcore.controller import Controller
 from netcore.errors import InvalidRequest
-from netcore.model import EndpointRequest, Network, NetworkRequest, Sandbox
+from netcore.model import EndpointRequest, Network, NetworkRequest, Sandbox, Stack
 from netcore.store.protocol import CompareFailed
 from resolver import errors, limits
 from resolver.daemon import convert, metrics, schema
@@ -188,7 +188,7 @@ class Admin:
             return _plan(outcome)
         await self._keeper.watch(owner)
         self._events.emit("sandbox", "create", sandbox.name)
-        for item in asked.networks:
+        for item in asked.networks if sandbox.stack is Stack.OWN else ():
             self._events.emit("endpoint", "connect", sandbox.name, self._controller.find_network(item.network).name)
         return _json(self._sandbox_view(sandbox, (*outcome.warnings, *self._foreign.warnings())), 201)
 
@@ -228,14 +228,15 @@ class Admin:
         if _dry(request):
             return _plan(await self._controller.remove_sandbox(reference, dry_run=True))
         name = self._controller.find_sandbox(reference).name
-        await self.remove_sandbox(reference)
-        return _json(schema.OutcomeView(f"sandbox {name} removed"))
+        outcome = await self.remove_sandbox(reference)
+        return _json(schema.OutcomeView(f"sandbox {name} removed", list(outcome.warnings)))
 
-    async def remove_sandbox(self, reference: str) -> None:
+    async def remove_sandbox(self, reference: str) -> Outcome:
         """Remove a sandbox and tell everybody."""
         name = self._controller.find_sandbox(reference).name
-        await self._controller.remove_sandbox(reference)
+        outcome = await self._controller.remove_sandbox(reference)
         self._events.emit("sandbox", "remove", name)
+        return outcome
 
     async def _connect(self, request: web.Request) -> web.Response:
         body = await _body(request, schema.ConnectBody)
@@ -261,7 +262,8 @@ class Admin:
     def _sandbox_view(self, sandbox: Sandbox, warnings: tuple[str, ...] = ()) -> schema.SandboxView:
         endpoints = self._controller.endpoints[sandbox.id]
         directory = self._controller.files_of(sandbox)
-        return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, warnings)
+        target = self._controller.sandboxes.get(sandbox.shared_with)
+        return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, warnings)
 
     # --- the rest -----------------------------------------------------------------------------------------------
 

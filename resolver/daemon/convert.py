@@ -140,8 +140,10 @@ def sandbox_view(
     endpoints: tuple[Endpoint, ...],
     networks: Mapping[str, Network],
     directory: Path,
+    target: Sandbox | None,
     warnings: tuple[str, ...] = (),
 ) -> SandboxView:
+    """Return what is told of *sandbox*; *target*: the one whose stack it shares."""
     chosen = gateway.gateway_endpoints(endpoints, networks)
     views = [
         EndpointView(
@@ -165,6 +167,10 @@ def sandbox_view(
         domainname=sandbox.domainname,
         netns=sandbox.netns_path,
         directory=str(directory),
+        files=str(directory if target is None else directory.with_name(target.id)),
+        stack=sandbox.stack.value,
+        shared_with=target.name if target is not None else "",
+        ended=sandbox.ended,
         pid=sandbox.owner.pid if sandbox.owner else None,
         origin=sandbox.origin,
         labels=dict(sandbox.labels),

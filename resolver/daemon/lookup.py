@@ -40,7 +40,8 @@ class Lookup:
         rtype = self._type(type_text)
         name = self._name(text, rtype)
         slot = self._registry.slot_of(sandbox) if sandbox is not None else ViewSlot("", self._registry.everything())
-        assert slot is not None
+        if slot is None:
+            raise InvalidRequest("from", "the sandbox has no resolver: it is on no network of ours")
         query = dns.message.make_query(name, rtype, use_edns=0, payload=65_535)
         qname = names.from_text(name.to_text())
         lines, where = explain(slot.current, qname, int(rtype)), source(slot.current, qname, int(rtype))

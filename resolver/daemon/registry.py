@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from netcore.drivers.bridge import bridge_addresses
 from netcore.kernel import files
-from netcore.model import Endpoint, Network, Sandbox
+from netcore.model import Endpoint, Network, Sandbox, Stack
 from resolver import nsswitch, resolvconf
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
@@ -45,19 +45,25 @@ class Kernel(Protocol):
 
 
 @dataclass(slots=True)
-class _Served:
-    """One sandbox with its resolver."""
+class _Files:
+    """The files of one sandbox. *edited*: its resolv.conf is the user's now."""
 
     sandbox: Sandbox
+    directory: Path
+    edited: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Served(_Files):
+    """One sandbox with its resolver."""
+
     slot: ViewSlot
     udp: UdpListener
     tcp: TcpListener
-    directory: Path
     endpoints: tuple[Endpoint, ...] = ()
     registered: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     addresses: list[tuple[str, bytes]] = field(default_factory=list)
     warning: str = ""
-    edited: bool = False
 
 
 @dataclass(slots=True)
@@ -91,6 +97,7 @@ class Registry:
         self._directory = sandbox_directory
         self._suffix = names.from_text(config.suffix)
         self._served: dict[str, _Served] = {}
+        self._unserved: dict[str, _Files] = {}
         self._gateways: dict[str, _Gateway] = {}
         self._networks: Mapping[str, Network] = {}
         self._by_address: dict[tuple[str, bytes], ViewSlot] = {}
@@ -100,13 +107,19 @@ class Registry:
     # --- Directory ----------------------------------------------------------------------------------------------
 
     async def open(self, sandbox: Sandbox, *, replace: bool = False) -> None:
-        """Open the sandbox's resolver; *replace*: one of an earlier daemon was there."""
+        """Open the sandbox's resolver, if it has one (DNS-2); *replace*: one of an earlier daemon was there."""
+        if sandbox.stack is Stack.SHARED:
+            return
+        if sandbox.stack is not Stack.OWN:
+            found = self._unserved[sandbox.id] = _Files(sandbox, self._directory(sandbox))
+            await self.kernel(lambda: self._write_resolv_conf(found, first=not replace))
+            return
         pair, warning = await self.kernel(lambda: listeners.open_in_sandbox(sandbox.netns_path, replace=replace))
         slot = ViewSlot(sandbox.id, View(suffix=self._suffix))
         udp = UdpListener(self._poller, pair.udp, self._service, slot)
         tcp = TcpListener(self._service, lambda _: slot)
         await tcp.listen(pair.tcp)
-        served = _Served(sandbox, slot, udp, tcp, self._directory(sandbox), warning=warning)
+        served = _Served(sandbox, self._directory(sandbox), slot=slot, udp=udp, tcp=tcp, warning=warning)
         self._served[sandbox.id] = served
         await self.kernel(lambda: self._write_resolv_conf(served, first=not replace))
         if warning:
@@ -114,6 +127,7 @@ class Registry:
 
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
+        self._unserved.pop(sandbox.id, None)
         served = self._served.pop(sandbox.id, None)
         if served is None:
             return
@@ -283,15 +297,15 @@ class Registry:
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: use its servers from now on and tell the sandboxes' files."""
         self._rebuild_all()
-        everyone = list(self._served.values())
+        everyone = [*self._served.values(), *self._unserved.values()]
 
         def write() -> None:
-            for served in everyone:
-                self._write_resolv_conf(served)
+            for item in everyone:
+                self._write_resolv_conf(item)
 
         await self.kernel(write)
 
-    def _write_resolv_conf(self, served: _Served, *, first: bool = False) -> None:
+    def _write_resolv_conf(self, served: _Files, *, first: bool = False) -> None:
         """Bring the sandbox's resolv.conf up to date, unless the user has edited it. Blocking."""
         path, note = served.directory / "resolv.conf", served.directory / "resolv.conf.written"
         text = self.render_resolv_conf(served.sandbox)
@@ -304,7 +318,7 @@ class Registry:
                 log.info("resolv.conf was edited and is left alone sandbox=%s", served.sandbox.name)
             served.edited = True
             return
-        if first:
+        if first and served.sandbox.stack is not Stack.HOST:
             self._write_nsswitch(served.directory)
         if text != current:
             files.write_in_place(str(note), text)
@@ -320,26 +334,30 @@ class Registry:
         files.write_in_place(str(directory / "nsswitch.conf"), nsswitch.render(text))
 
     def render_resolv_conf(self, sandbox: Sandbox) -> str:
-        """Return the resolv.conf of *sandbox* (docker-behaviour RC-9..RC-19)."""
+        """Return the resolv.conf of *sandbox* (docker-behaviour RC-9..RC-19): ours, or a copy of the host's."""
         host, config = self._host.content, self._config
         servers = self._routes.own_servers(sandbox)
         search = sandbox.dns.search or config.dns_search
         options = sandbox.dns.options or config.dns_options
         settings = resolvconf.override(host, servers, search, options)
         given = (("nameservers", servers), ("search", search), ("options", options))
+        overridden = [name for name, value in given if value]
+        if sandbox.stack is not Stack.OWN:
+            content = settings if sandbox.stack is Stack.HOST or servers else resolvconf.without_loopback(settings)
+            return resolvconf.render(content, source=self._host.path, upstreams=None, overrides=overridden, invalid=settings.invalid)
         return resolvconf.render(
             resolvconf.for_sandbox(settings),
             source=self._host.path,
             upstreams=[(item, not servers) for item in settings.nameservers],
-            overrides=[name for name, value in given if value],
+            overrides=overridden,
             invalid=settings.invalid,
         )
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 
     def slot_of(self, sandbox: Sandbox) -> ViewSlot | None:
-        """Return the view slot of *sandbox*."""
-        served = self._served.get(sandbox.id)
+        """Return the view slot of *sandbox*, None if it has no resolver."""
+        served = self._served.get(sandbox.shared_with or sandbox.id)
         return None if served is None else served.slot
 
     def everything(self) -> View:
@@ -364,8 +382,9 @@ class Registry:
         for served in self._served.values():
             if served.warning:
                 result.append(f"sandbox {served.sandbox.name}: {served.warning}")
-            if served.edited:
-                result.append(f"sandbox {served.sandbox.name}: its resolv.conf was edited and is left alone")
+        for item in (*self._served.values(), *self._unserved.values()):
+            if item.edited:
+                result.append(f"sandbox {item.sandbox.name}: its resolv.conf was edited and is left alone")
         return result
 
     def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:

@@ -30,12 +30,22 @@ class EndpointView(msgspec.Struct, frozen=True):
 
 
 class SandboxView(msgspec.Struct, frozen=True):
+    """*directory*: what is of this sandbox alone; *files*: where its hosts, resolv.conf and hostname files are.
+
+    *stack*: own, none, host or container; *shared_with*: name of the sandbox whose stack it has. *ended*: removed, but for
+    its stack, which others share.
+    """
+
     id: str
     name: str
     hostname: str
     domainname: str
     netns: str
     directory: str
+    files: str
+    stack: str
+    shared_with: str
+    ended: bool
     pid: int | None
     origin: str
     labels: dict[str, str]
