@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--help", action="help", help="show this")
     add("--name", help="name of the sandbox, which resolves on its networks")
-    add("--network", "--net", action="append", default=[], metavar="NAME[,alias=..,ip=..]", help="network to connect to; may be repeated; or host, none, container:NAME")
+    networks = "network to connect to; may be repeated; or host, none, container:NAME"
+    add("--network", "--net", action="append", default=[], metavar="NAME[,alias=..,ip=..]", help=networks)
     add("--network-alias", "--net-alias", action="append", default=[], metavar="NAME", help="one more name on the first network")
     add("--ip", help="IPv4 address on the first network")
     add("--ip6", help="IPv6 address on the first network")
