@@ -46,6 +46,7 @@ SETS: dict[tuple[str, str], tuple[str, ...]] = {
     (INET, "dnat6_any"): ("inet_proto", "inet_service", ":", "ipv6_addr", "inet_service"),
     (BRIDGE, "ports"): ("ifname",),
     (BRIDGE, "noicc"): ("ifname",),
+    (BRIDGE, "routers"): ("ifname", "ether_addr"),
     (BRIDGE, "source4"): ("ifname", "ether_addr", "ipv4_addr"),
     (BRIDGE, "source6"): ("ifname", "ether_addr", "ipv6_addr"),
     (BRIDGE, "target6"): ("ifname", "ether_addr", "payload128"),
@@ -120,6 +121,11 @@ _CHAINS = {
     iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 accept
     icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @target6 drop
     iifname . ether saddr . ip6 saddr @source6 accept
+    # What a router passes on has its own MAC and the sender's address. ARP and ND stay bound to its own.
+    iifname . ether saddr != @routers drop
+    meta protocol ip accept
+    icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } drop
+    meta protocol ip6 accept
     drop
   }
   chain forward {
@@ -200,9 +206,14 @@ def _family_elements(bridge: str, options: BridgeOptions, family: int) -> Iterab
         yield Element(table=INET, set=f"masquerade{family}", fields=(bridge,))
 
 
-def endpoint_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
-    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; and keeps it apart."""
+def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = False) -> Iterable[Element]:
+    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; and keeps it apart.
+
+    *forwards*: its sandbox is a router, which sends what has other senders.
+    """
     port, mac = endpoint.host_ifname, endpoint.mac
+    if forwards:
+        yield Element(table=BRIDGE, set="routers", fields=(port, mac))
     yield Element(table=BRIDGE, set="ports", fields=(port,))
     if not network.bridge.icc:
         # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).

@@ -70,6 +70,14 @@ class BridgeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StaticRoute:
+    """A way to *destination* over *via*, a neighbour on the network that the route belongs to."""
+
+    destination: IPNetwork
+    via: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A network as it exists. *options* are as the user gave them; *bridge* is what they mean."""
 
@@ -84,6 +92,7 @@ class Network:
     pool6: Pool | None = None
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    routes: tuple[StaticRoute, ...] = ()
     owner: Owner | None = None
     created: float = 0.0
 
@@ -136,6 +145,7 @@ class EndpointRequest:
     mac: str | None = None
     gateway_priority: int = 0
     ifname: str | None = None
+    routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +163,7 @@ class Endpoint:
     aliases: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     gateway_priority: int = 0
+    routes: tuple[StaticRoute, ...] = ()
     ports: tuple[PortMapping, ...] = ()
 
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -182,8 +193,8 @@ class Stack(StrEnum):
 class Sandbox:
     """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*.
 
-    *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which
-    others share.
+    *forwards*: it is a router between its networks. *shared_with*: id of the sandbox whose stack it has, with *stack*
+    SHARED. *ended*: removed, but for its stack, which others share.
     """
 
     id: str
@@ -206,6 +217,7 @@ class Sandbox:
     stack: Stack = Stack.OWN
     shared_with: str = ""
     ended: bool = False
+    forwards: bool = False
 
     @property
     def short_id(self) -> str:
@@ -228,6 +240,7 @@ class NetworkRequest:
     auxiliary: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    routes: tuple[str, ...] = ()
     owner: Owner | None = None
 
 
@@ -247,4 +260,5 @@ class SandboxRequest:
     expose: tuple[str, ...] = ()
     publish_all: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    forwards: bool = False
     origin: str = "api"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
-from netcore import gateway, hostsfile, ipam, limits, names, options, ports
+from netcore import gateway, hostsfile, ipam, limits, names, options, ports, routes
 from netcore.drivers import bridge, stack
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import (
@@ -81,6 +81,7 @@ def plan_network(request: NetworkRequest, existing: Collection[Network], around:
         pool6=pool6,
         options=request.options,
         labels=request.labels,
+        routes=routes.parse(request.routes, [pool for pool in (pool4, pool6) if pool is not None]),
         owner=request.owner,
         created=around.now,
     )
@@ -228,6 +229,7 @@ def plan_sandbox(
         publish_all=request.publish_all and kind is Stack.OWN,
         labels=request.labels,
         created=now,
+        forwards=request.forwards,
         stack=kind,
         shared_with=target.id if target is not None else "",
     )
@@ -248,6 +250,7 @@ def check_endpoint_request(request: EndpointRequest, network: Network) -> Endpoi
             problems.append(f"ip6 {request.ipv6}: network {network.name} has no IPv6; create it with --ipv6")
     if problems:
         raise InvalidRequest("endpoint settings", "; ".join(problems))
+    routes.parse(request.routes, network.pools())
     for alias in request.aliases:
         names.check_dns_name("network-alias", alias)
     for _, alias in request.links:
@@ -287,6 +290,7 @@ def plan_endpoint(
         aliases=tuple(dict.fromkeys(request.aliases)),
         links=request.links,
         gateway_priority=request.gateway_priority,
+        routes=routes.parse(request.routes, network.pools()),
     )
 
 
@@ -310,7 +314,7 @@ def desired(
         return stack.sandbox_objects(sandbox, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
     result: list[KernelObject] = []
     for endpoint in endpoints:
-        result += bridge.endpoint_objects(networks[endpoint.network_id], endpoint, facts)
+        result += bridge.endpoint_objects(networks[endpoint.network_id], endpoint, facts, forwards=sandbox.forwards)
     result += bridge.sandbox_objects(sandbox, tuple(endpoints), networks, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
     return tuple(result)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
-from netcore import firewall, gateway, hostsfile
+from netcore import firewall, gateway, hostsfile, routes
 from netcore.model import Endpoint, GatewayMode, IPAddress, IPInterface, Network, Pool, Sandbox
 from netcore.objects import (
     DEFAULT4,
@@ -114,8 +114,8 @@ def _forwarding(network: Network, facts: Facts) -> Iterable[Sysctl]:
             yield Sysctl(netns=HOST, path="net/ipv6/conf/all/forwarding", value="1")
 
 
-def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts) -> tuple[KernelObject, ...]:
-    """Return what must exist for *endpoint*, without the sandbox's routes and hosts lines."""
+def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
+    """Return what must exist for *endpoint*, without the sandbox's routes and hosts lines. *forwards*: it is a router's."""
     options, netns, ifname = network.bridge, endpoint.sandbox_id, endpoint.ifname
     result: list[KernelObject] = [
         Veth(
@@ -155,7 +155,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts) -> tupl
             )
         )
     if facts.firewall:
-        result += firewall.endpoint_elements(network, endpoint)
+        result += firewall.endpoint_elements(network, endpoint, forwards=forwards)
         result += _published(network, endpoint)
     return tuple(result)
 
@@ -197,6 +197,10 @@ def sandbox_objects(
         if hop is not None:
             gateways.append(hop)
             result.append(Route(netns=sandbox.id, destination=destination, gateway=hop, ifname=endpoint.ifname))
+    result += routes.of_sandbox(sandbox, endpoints, networks)
+    if sandbox.forwards:
+        result.append(Sysctl(netns=sandbox.id, path="net/ipv4/ip_forward", value="1"))
+        result.append(Sysctl(netns=sandbox.id, path="net/ipv6/conf/all/forwarding", value="1", optional=True))
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=gateways)
     for endpoint in endpoints:
         lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)

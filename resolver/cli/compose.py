@@ -59,6 +59,7 @@ class Attachment:
     gw_priority: int = 0
     priority: int = 0
     ifname: str | None = None
+    routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ class Service:
     name: str
     attachments: tuple[Attachment, ...]
     network_mode: str = ""
+    forward: bool = False
     command: tuple[str, ...] = ()
     has_image: bool = False
     environment: Mapping[str, str | None] = field(default_factory=dict)
@@ -271,6 +273,7 @@ class _Reader:
             name=name,
             attachments=() if mode else self._attachments(raw, name),
             network_mode=mode,
+            forward=bool(self.boolean(raw, "x-forward")),
             command=command if not has_image else (),
             has_image=has_image,
             environment=self.pairs(raw, "environment"),
@@ -340,6 +343,7 @@ class _Reader:
                     gw_priority=self.number(one, "gw_priority", 0),
                     priority=self.number(one, "priority", 0),
                     ifname=self.text(one, "interface_name") or None,
+                    routes=self._routes(one),
                 )
             )
         # Compose connects in the order of `priority`, highest first; the order of the file decides among equals.
@@ -424,6 +428,7 @@ class _Reader:
             "ipv6": self.boolean(one, "enable_ipv6"),
             "options": {key: value or "" for key, value in self.pairs(one, "driver_opts").items()},
             "labels": {key: value or "" for key, value in self.pairs(one, "labels").items()},
+            "routes": self._routes(one),
             "subnets": [],
             "ip_ranges": [],
             "gateways": [],
@@ -446,6 +451,10 @@ class _Reader:
         if body["ipv6"] is None and any(":" in text for text in body["subnets"]):
             body["ipv6"] = True
         return body
+
+    def _routes(self, one: Located) -> tuple[str, ...]:
+        """Return `x-routes`: a mapping of destination to next hop, or a list of `DESTINATION=VIA`."""
+        return tuple(f"{destination}={via or ''}" for destination, via in self.pairs(one, "x-routes").items())
 
     def complete(self, services: list[Service], networks: list[NetworkSpec], project: str, raw: Located) -> list[NetworkSpec]:
         """Add the default network if it is used, drop unused ones, and check references."""

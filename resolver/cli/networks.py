@@ -29,6 +29,7 @@ def network() -> None:
 @click.option("--ipv6", type=bool, metavar="[=true|false]", help="IPv6 (off unless --ipv6).")
 @click.option("-o", "--opt", "options", multiple=True, metavar="KEY=VALUE", help="Driver option, by Docker's label or short name.")
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label.")
+@click.option("--route", "routes", multiple=True, metavar="DESTINATION=VIA", help="Route of every sandbox, over a neighbour on it.")
 @DRY_RUN
 def network_create(**given: Any) -> None:
     """Create a network called NAME."""
@@ -122,6 +123,7 @@ def network_prune(force: bool) -> None:
 @click.option("--gw-priority", type=int, default=0, help="The highest gives the default gateway.")
 @click.option("--link", "links", multiple=True, metavar="SANDBOX[:ALIAS]", help="Private alias of another sandbox.")
 @click.option("--ifname", help="Name of the link in the sandbox.")
+@click.option("--route", "routes", multiple=True, metavar="DESTINATION=VIA", help="Route over a neighbour on the network.")
 @DRY_RUN
 def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
     """Connect SANDBOX to NETWORK."""

@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ip6", help="IPv6 address on the first network")
     add("--mac-address", help="MAC address on the first network")
     add("--gw-priority", type=int, default=0, help="the highest gives the default gateway (first network)")
+    add("--forward", action="store_true", help="be a router: forward between the networks of the sandbox")
     add("--link", action="append", default=[], metavar="SANDBOX[:ALIAS]", help="private alias of another sandbox")
     add("-p", "--publish", action="append", default=[], metavar="[IP:][HOST:]PORT[/PROTO]", help="publish a port on the host")
     add("-P", "--publish-all", action="store_true", help="publish every exposed port")
@@ -79,7 +80,7 @@ def _run(arguments: list[str]) -> int:
         plan = call("POST", "/v1/sandboxes?dry_run=1", body, autostart=True)
         print("\n".join(plan["steps"]))
         return 0
-    environment = {**os.environ, **_environment(options)}
+    explicit = _environment(options)
     if not options.detach:
         # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -93,7 +94,8 @@ def _run(arguments: list[str]) -> int:
         pid = enter.start(
             sandbox,
             command,
-            environment=environment,
+            # An explicit variable wins, in its own spelling only (PX-3).
+            environment={**os.environ, **sandbox["environment"], **explicit},
             directory=directory,
             detached=options.detach,
             prepare=_detach_streams if options.detach else lambda: None,
@@ -150,6 +152,7 @@ def sandbox_body(options: argparse.Namespace, command: list[str]) -> dict[str, A
         "publish": options.publish,
         "expose": options.expose,
         "publish_all": options.publish_all,
+        "forward": options.forward,
         "labels": dict(_pair(text) for text in options.label),
     }
 
@@ -161,6 +164,7 @@ _NETWORK_KEYS = {
     "mac-address": "mac_address",
     "gw-priority": "gw_priority",
     "ifname": "ifname",
+    "route": "routes",
 }
 
 
@@ -174,6 +178,8 @@ def network_option(text: str) -> dict[str, Any]:
             parser().error(f"--network {text}: {item!r} is not one of {', '.join(f'{name}=' for name in _NETWORK_KEYS)}")
         if key == "alias":
             result["aliases"].append(value)
+        elif key == "route":
+            result.setdefault("routes", []).append(value)
         elif key == "gw-priority":
             if not value.lstrip("-").isdigit():
                 parser().error(f"--network {text}: gw-priority must be a number")
@@ -240,7 +246,7 @@ def _exec(arguments: list[str]) -> int:
     if not command:
         options_of_exec.error("a command is missing: berth exec NAME COMMAND")
     sandbox = find_sandbox(options.name)
-    environment = {**os.environ, **_environment(options)}
+    environment = {**os.environ, **sandbox["environment"], **_environment(options)}
     return enter.join(sandbox, command, environment=environment, directory=options.workdir or os.getcwd())
 
 

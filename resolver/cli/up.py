@@ -213,6 +213,7 @@ class _Session:
                 "mac_address": item.mac,
                 "gw_priority": item.gw_priority,
                 "ifname": item.ifname,
+                "routes": item.routes,
             }
             for item in service.attachments
         ]
@@ -230,6 +231,7 @@ class _Session:
             "extra_hosts": service.extra_hosts,
             "publish": service.ports,
             "expose": service.expose,
+            "forward": service.forward,
             "labels": {**service.labels, PROJECT: self._project.name, SERVICE: service.name},
         }
         if not self._detach or service.command:
@@ -262,7 +264,7 @@ class _Session:
             pid = enter.start(
                 sandbox,
                 service.command,
-                environment={**os.environ, **self._environment(service)},
+                environment={**os.environ, **sandbox["environment"], **self._environment(service)},
                 directory=str(self._directory / service.working_dir),
                 detached=self._detach,
                 prepare=prepare,

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -63,6 +63,7 @@ class Admin:
         lookup: Lookup,
         events: Events,
         foreign: ForeignFirewalls,
+        proxies: Mapping[str, Mapping[str, str]],
     ) -> None:
         self._version = version
         self._controller = controller
@@ -71,6 +72,7 @@ class Admin:
         self._lookup = lookup
         self._events = events
         self._foreign = foreign
+        self._proxies = proxies
         self._started = time.monotonic()
         self._default = asyncio.Lock()
         self.ready = False
@@ -263,7 +265,7 @@ class Admin:
         endpoints = self._controller.endpoints[sandbox.id]
         directory = self._controller.files_of(sandbox)
         target = self._controller.sandboxes.get(sandbox.shared_with)
-        return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, warnings)
+        return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, self._proxies, warnings)
 
     # --- the rest -----------------------------------------------------------------------------------------------
 

@@ -171,6 +171,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         lookup=Lookup(registry, service, pool, host),
         events=events,
         foreign=foreign,
+        proxies=config.proxies,
     )
     survivors = await restore(controller, records, _wall_clock())
     for network in controller.networks.values():

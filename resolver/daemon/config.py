@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_network
 from typing import Any
 
 from netcore.model import IPNetwork
 from resolver import limits, resolvconf
+from resolver.daemon import proxies
 from resolver.errors import ConfigError, ResolverError
 from resolver.wire import name as names
 
@@ -45,6 +46,7 @@ class DaemonConfig:
     cache_min_ttl: int = 0
     cache_max_ttl: int = 86_400
     serve_stale: int = 86_400
+    proxies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 HELP: dict[str, str] = {
@@ -68,6 +70,7 @@ HELP: dict[str, str] = {
     "cache_size": "octets of answers that are remembered; 0 for none",
     "cache_min_ttl": "seconds that an answer is remembered at least",
     "cache_max_ttl": "seconds that an answer is remembered at most",
+    "proxies": 'environment of commands, by network or `default`: `{default = {httpProxy = "http://10.0.0.1:3128"}}`',
     "serve_stale": "seconds for which an answer is told after its time when all nameservers fail; 0 never",
 }
 
@@ -178,6 +181,18 @@ def _forward(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(result)
 
 
+def _proxies(value: Any) -> dict[str, dict[str, str]]:
+    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        raise ValueError("must be a table of network or default = {httpProxy = ..}")
+    for name, settings in value.items():
+        unknown = [key for key in settings if key not in proxies.VARIABLES]
+        if unknown:
+            raise ValueError(f"{name}: {unknown[0]} is not one of {', '.join(proxies.VARIABLES)}")
+        for text in settings.values():
+            _text(text)
+    return value
+
+
 def _number(most: int) -> Callable[[Any], int]:
     def parse_number(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
@@ -203,4 +218,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "cache_min_ttl": _number(86_400),
     "cache_max_ttl": _number(limits.LONGEST_TTL),
     "serve_stale": _number(limits.LONGEST_TTL),
+    "proxies": _proxies,
 }

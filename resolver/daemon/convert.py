@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import gateway
 from netcore.errors import InvalidRequest
-from netcore.model import DnsSettings, Endpoint, EndpointRequest, Network, NetworkRequest, Owner, PortMapping, Sandbox, SandboxRequest
+from netcore.model import (
+    DnsSettings,
+    Endpoint,
+    EndpointRequest,
+    Network,
+    NetworkRequest,
+    Owner,
+    PortMapping,
+    Sandbox,
+    SandboxRequest,
+    StaticRoute,
+)
 from netcore.options import parse_forward
 from netcore.planning import parse_endpoint_address
 from resolver import resolvconf
+from resolver.daemon.proxies import environment
 from resolver.daemon.schema import (
     EndpointSettings,
     EndpointView,
@@ -47,6 +59,7 @@ def network_request(body: NetworkBody, owner: Owner | None) -> NetworkRequest:
         auxiliary=tuple(body.auxiliary.items()),
         options=tuple(body.options.items()),
         labels=tuple(body.labels.items()),
+        routes=tuple(body.routes),
         owner=owner,
     )
 
@@ -63,6 +76,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
         mac=body.mac_address,
         gateway_priority=body.gw_priority,
         ifname=body.ifname,
+        routes=tuple(body.routes),
     )
 
 
@@ -92,6 +106,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
         publish=tuple(body.publish),
         expose=tuple(body.expose),
         publish_all=body.publish_all,
+        forwards=body.forward,
         labels=tuple(body.labels.items()),
     )
 
@@ -121,6 +136,7 @@ def network_view(
         ],
         options=dict(network.options),
         labels=dict(network.labels),
+        routes=_route_texts(network.routes),
         members=[
             MemberView(
                 sandbox=sandbox.name,
@@ -141,9 +157,10 @@ def sandbox_view(
     networks: Mapping[str, Network],
     directory: Path,
     target: Sandbox | None,
+    proxies: Mapping[str, Mapping[str, str]],
     warnings: tuple[str, ...] = (),
 ) -> SandboxView:
-    """Return what is told of *sandbox*; *target*: the one whose stack it shares."""
+    """Return what is told of *sandbox*; *target*: the one whose stack it shares; *proxies*: see `proxies.environment`."""
     chosen = gateway.gateway_endpoints(endpoints, networks)
     views = [
         EndpointView(
@@ -156,6 +173,7 @@ def sandbox_view(
             names=list(dict.fromkeys([sandbox.name, *item.aliases, sandbox.short_id, sandbox.hostname])),
             gateway_priority=item.gateway_priority,
             gateway=item in chosen,
+            routes=_route_texts(item.routes),
             ports=[_port_view(mapping) for mapping in item.ports],
         )
         for item in endpoints
@@ -168,9 +186,11 @@ def sandbox_view(
         netns=sandbox.netns_path,
         directory=str(directory),
         files=str(directory if target is None else directory.with_name(target.id)),
+        forward=sandbox.forwards,
         stack=sandbox.stack.value,
         shared_with=target.name if target is not None else "",
         ended=sandbox.ended,
+        environment=environment(proxies, [networks[item.network_id].name for item in gateway.ordered(endpoints, networks)]),
         pid=sandbox.owner.pid if sandbox.owner else None,
         origin=sandbox.origin,
         labels=dict(sandbox.labels),
@@ -181,6 +201,10 @@ def sandbox_view(
         created=sandbox.created,
         warnings=list(warnings),
     )
+
+
+def _route_texts(routes: Iterable[StaticRoute]) -> list[str]:
+    return [f"{item.destination}={item.via}" for item in routes]
 
 
 def _port_view(mapping: PortMapping) -> PortView:

@@ -26,6 +26,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     names: list[str]
     gateway_priority: int
     gateway: bool
+    routes: list[str]
     ports: list[PortView]
 
 
@@ -33,7 +34,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     """*directory*: what is of this sandbox alone; *files*: where its hosts, resolv.conf and hostname files are.
 
     *stack*: own, none, host or container; *shared_with*: name of the sandbox whose stack it has. *ended*: removed, but for
-    its stack, which others share.
+    its stack, which others share. *environment*: proxy settings for the commands in it.
     """
 
     id: str
@@ -43,9 +44,11 @@ class SandboxView(msgspec.Struct, frozen=True):
     netns: str
     directory: str
     files: str
+    forward: bool
     stack: str
     shared_with: str
     ended: bool
+    environment: dict[str, str]
     pid: int | None
     origin: str
     labels: dict[str, str]
@@ -85,6 +88,7 @@ class NetworkView(msgspec.Struct, frozen=True):
     pools: list[PoolView]
     options: dict[str, str]
     labels: dict[str, str]
+    routes: list[str]
     members: list[MemberView]
     created: float
     warnings: list[str] = []
@@ -213,6 +217,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     mac_address: str | None = None
     gw_priority: int = 0
     ifname: str | None = None
+    routes: list[str] = []
 
 
 class EndpointBody(EndpointSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -239,6 +244,7 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auxiliary: dict[str, str] = {}
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    routes: list[str] = []
     owner_pid: int | None = None
 
 
@@ -264,6 +270,7 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     publish: list[str] = []
     expose: list[str] = []
     publish_all: bool = False
+    forward: bool = False
     labels: dict[str, str] = {}
 
 

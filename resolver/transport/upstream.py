@@ -33,6 +33,7 @@ class Asking(Protocol):
     def on_result(self, result: Done | GiveUp) -> None:
         """Take the answer, or the reason why there is none. Called once."""
 
+
 _PLAIN_OPT_SIZE = 11
 _TICK = 0.01
 
@@ -373,6 +374,8 @@ class UpstreamPool:
             self._probes = {key: item for key, item in self._probes.items() if item is not server.health}
             for item in (*server.sockets, *server.worn):
                 item.fail("no longer in use")
+            for asked in server.waiting:
+                asked.failed("no longer in use", self._clock())
             server.close()
 
     async def close(self) -> None:

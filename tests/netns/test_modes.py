@@ -201,3 +201,24 @@ services:
     assert lab.in_sandbox("outer", "ip", "-o", "link") == lab.out("ip", "-o", "link")
     lab.berth("down", "-f", "/run/modes/compose.yaml")
     assert json.loads(lab.berth("ps", "--format", "json").stdout) == []
+
+
+def test_proxy_settings_are_the_environment_of_commands():
+    with Lab() as lab:
+        lab.write(
+            "/run/berth.toml",
+            '[proxies.default]\nhttpProxy = "http://10.0.0.1:3128"\n[proxies.special]\nhttpProxy = "http://10.0.0.2:3128"\nnoProxy = "localhost"\n',
+        )
+        lab.start_daemon("--config", "/run/berth.toml")
+        for name in ("plain", "special"):
+            lab.berth("network", "create", name)
+        shown = "echo $HTTP_PROXY $http_proxy $NO_PROXY"
+        for options, wanted in (
+            (("--network", "plain"), "http://10.0.0.1:3128 http://10.0.0.1:3128"),
+            (("--network", "plain", "--network", "special,gw-priority=1"), "http://10.0.0.2:3128 http://10.0.0.2:3128 localhost"),
+            (("--network", "host"), "http://10.0.0.1:3128 http://10.0.0.1:3128"),
+            (("--network", "plain", "-e", "HTTP_PROXY=mine"), "mine http://10.0.0.1:3128"),
+        ):
+            assert lab.berth("run", *options, "--", "sh", "-c", shown).stdout.strip() == wanted
+        lab.berth("run", "-d", "--name", "s", "--network", "plain", "--", "sleep", "60")
+        assert lab.in_sandbox("s", "sh", "-c", shown) == "http://10.0.0.1:3128 http://10.0.0.1:3128"
