@@ -458,7 +458,7 @@ class Controller:
             raise Conflict("mac-address", request.mac, f"is in use on network {network.name}")
         addresses: dict[int, IPAddress] = {}
         wishes: dict[int, IPAddress | None] = {4: request.ipv4, 6: request.ipv6}
-        for pool in network.pools():
+        for pool in planning.pools_for(request, network):
             family = pool.subnet.version
             addresses[family] = self._take(network, family, wishes[family])
             taken.append((network.id, addresses[family]))

@@ -146,6 +146,7 @@ class EndpointRequest:
     gateway_priority: int = 0
     ifname: str | None = None
     routes: tuple[str, ...] = ()
+    driver_options: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +165,7 @@ class Endpoint:
     links: tuple[tuple[str, str], ...] = ()
     gateway_priority: int = 0
     routes: tuple[StaticRoute, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
     ports: tuple[PortMapping, ...] = ()
 
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -218,6 +220,7 @@ class Sandbox:
     shared_with: str = ""
     ended: bool = False
     forwards: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
 
     @property
     def short_id(self) -> str:
@@ -261,4 +264,5 @@ class SandboxRequest:
     publish_all: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     forwards: bool = False
+    sysctls: tuple[str, ...] = ()
     origin: str = "api"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
-from netcore import gateway, hostsfile, ipam, limits, names, options, ports, routes
+from netcore import endpoint_options, gateway, hostsfile, ipam, limits, names, options, ports, routes
 from netcore.drivers import bridge, stack
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import (
@@ -230,6 +230,7 @@ def plan_sandbox(
         labels=request.labels,
         created=now,
         forwards=request.forwards,
+        sysctls=endpoint_options.sandbox_sysctls(request.sysctls),
         stack=kind,
         shared_with=target.id if target is not None else "",
     )
@@ -255,11 +256,26 @@ def check_endpoint_request(request: EndpointRequest, network: Network) -> Endpoi
         names.check_dns_name("network-alias", alias)
     for _, alias in request.links:
         names.check_dns_name("link alias", alias)
+    own = endpoint_options.canonical(dict(request.driver_options))
+    named = own.get(endpoint_options.SHORT_NAMES["ifname"])
+    if named and request.ifname and named != request.ifname:
+        raise InvalidRequest("ifname", f"{request.ifname} and driver-opt {named} contradict each other")
+    if request.ipv6 is not None and network.pool6 not in pools_for(request, network):
+        raise InvalidRequest("ip6", f"{request.ipv6} can't be had while a sysctl switches IPv6 off on the link")
+    wanted = request.ifname or named
     return replace(
         request,
         mac=names.check_mac(request.mac) if request.mac else None,
-        ifname=options.check_ifname("ifname", request.ifname) if request.ifname else None,
+        ifname=options.check_ifname("ifname", wanted) if wanted else None,
+        driver_options=tuple(own.items()),
     )
+
+
+def pools_for(request: EndpointRequest, network: Network) -> tuple[Pool, ...]:
+    """Return the pools that an endpoint gets addresses from: not IPv6 if a sysctl of its switches that off (BR-14)."""
+    own = endpoint_options.canonical(dict(request.driver_options))
+    without = endpoint_options.switches_ipv6_off(endpoint_options.link_sysctls(own))
+    return tuple(pool for pool in network.pools() if not (without and pool.subnet.version == 6))
 
 
 def plan_endpoint(
@@ -291,6 +307,7 @@ def plan_endpoint(
         links=request.links,
         gateway_priority=request.gateway_priority,
         routes=routes.parse(request.routes, network.pools()),
+        sysctls=endpoint_options.link_sysctls(dict(request.driver_options)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
-from netcore import firewall, gateway, hostsfile, routes
+from netcore import endpoint_options, firewall, gateway, hostsfile, routes
 from netcore.model import Endpoint, GatewayMode, IPAddress, IPInterface, Network, Pool, Sandbox
 from netcore.objects import (
     DEFAULT4,
@@ -137,6 +137,10 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forw
         result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_ra", value="0", optional=True))
         # The link-local address would be tentative for a second, and neighbour discovery with it.
         result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True))
+    # What the user sets for the link comes in place of ours.
+    own = {item.key: item for item in endpoint_options.link_objects(netns, ifname, endpoint.sysctls)}
+    result = [item for item in result if item.key not in own]
+    result += own.values()
     interfaces = [item for item in (endpoint.ipv4, endpoint.ipv6) if item is not None]
     result += [Address(netns=netns, ifname=ifname, interface=item) for item in interfaces]
     result += _neighbors(network, endpoint)
@@ -201,6 +205,9 @@ def sandbox_objects(
     if sandbox.forwards:
         result.append(Sysctl(netns=sandbox.id, path="net/ipv4/ip_forward", value="1"))
         result.append(Sysctl(netns=sandbox.id, path="net/ipv6/conf/all/forwarding", value="1", optional=True))
+    given = {path for path, _ in sandbox.sysctls}
+    result = [item for item in result if not (isinstance(item, Sysctl) and item.path in given)]
+    result += [Sysctl(netns=sandbox.id, path=path, value=value) for path, value in sandbox.sysctls]
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=gateways)
     for endpoint in endpoints:
         lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)

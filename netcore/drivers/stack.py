@@ -48,6 +48,9 @@ def check(request: SandboxRequest, stack: Stack) -> tuple[str, ...]:
             "link", "conflicting options: host type networking can't be used with links. This would result in undefined behavior"
         )
     _check_endpoint(request.networks[0])
+    if request.sysctls and stack is not Stack.NONE:
+        text = f"{request.sysctls[0]!r} not allowed with {stack.value} network mode: the stack is not the sandbox's own"
+        raise InvalidRequest("sysctl", text)
     if request.forwards:
         raise InvalidRequest("forward", "a router needs networks of its own to forward between")
     if request.publish or request.publish_all:
@@ -80,6 +83,7 @@ def _check_endpoint(endpoint: EndpointRequest) -> None:
         ("ip", endpoint.ipv4 or endpoint.ipv6, "user specified IP address is supported on user defined networks only"),
         ("mac-address", endpoint.mac, "conflicting options: mac-address and the network mode"),
         ("ifname", endpoint.ifname, "a name for a link needs a network to link to"),
+        ("driver-opt", endpoint.driver_options, "an option of an endpoint needs a network"),
         ("route", endpoint.routes, "a route needs a network that its next hop is on"),
         ("gw-priority", endpoint.gateway_priority, "a gateway priority needs a network with a gateway"),
         ("link", endpoint.links, "a private alias needs a network that both are on"),

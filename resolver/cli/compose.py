@@ -10,15 +10,17 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from resolver.cli.project import Attachment, ComposeError, NetworkSpec, Project, Service
 from resolver.cli.yaml12 import Located, YamlError, load
+
+__all__ = ["ComposeError", "Project", "Service", "parse"]
 
 _SERVICE_KEYS = {
     "networks", "network_mode", "dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "container_name",
     "links", "expose", "ports", "command", "entrypoint", "environment", "env_file", "depends_on", "scale", "deploy",
-    "profiles", "image", "build", "labels", "working_dir", "stop_grace_period", "stop_signal", "mac_address",
+    "profiles", "image", "build", "labels", "working_dir", "stop_grace_period", "stop_signal", "mac_address", "sysctls",
 }  # fmt: skip
 _IGNORED_SERVICE_KEYS = {
     "annotations", "attach", "blkio_config", "cap_add", "cap_drop", "cgroup", "cgroup_parent", "configs", "cpu_count",
@@ -26,10 +28,10 @@ _IGNORED_SERVICE_KEYS = {
     "credential_spec", "develop", "device_cgroup_rules", "devices", "gpus", "group_add", "healthcheck", "init", "ipc",
     "isolation", "logging", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "models", "oom_kill_disable",
     "oom_score_adj", "pid", "pids_limit", "platform", "post_start", "pre_stop", "privileged", "provider", "pull_policy",
-    "read_only", "restart", "runtime", "secrets", "security_opt", "shm_size", "stdin_open", "storage_opt", "sysctls",
+    "read_only", "restart", "runtime", "secrets", "security_opt", "shm_size", "stdin_open", "storage_opt",
     "tmpfs", "tty", "ulimits", "user", "userns_mode", "uts", "volumes", "volumes_from", "label_file", "extends",
 }  # fmt: skip
-_ATTACHMENT_KEYS = {"aliases", "ipv4_address", "ipv6_address", "mac_address", "gw_priority", "priority", "interface_name"}
+_ATTACHMENT_KEYS = {"aliases", "ipv4_address", "ipv6_address", "mac_address", "gw_priority", "priority", "interface_name", "driver_opts"}
 _NETWORK_KEYS = {"driver", "driver_opts", "ipam", "internal", "enable_ipv4", "enable_ipv6", "labels", "external", "name", "attachable"}
 _IPAM_KEYS = {"driver", "config", "options"}
 _IPAM_CONFIG_KEYS = {"subnet", "ip_range", "gateway", "aux_addresses"}
@@ -37,76 +39,6 @@ _TOP_KEYS = {"version", "name", "services", "networks"}
 _IGNORED_TOP_KEYS = {"volumes", "configs", "secrets", "include", "models"}
 _PORT_KEYS = {"target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"}
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
-
-
-class ComposeError(Exception):
-    """What is wrong with the file, one line each."""
-
-    def __init__(self, path: str, problems: list[tuple[int, str]]) -> None:
-        super().__init__("\n".join(f"{path}:{line}: {text}" for line, text in sorted(set(problems))))
-        self.problems = problems
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attachment:
-    """One network of a service, by its key in the file."""
-
-    network: str
-    aliases: tuple[str, ...] = ()
-    ipv4: str | None = None
-    ipv6: str | None = None
-    mac: str | None = None
-    gw_priority: int = 0
-    priority: int = 0
-    ifname: str | None = None
-    routes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Service:
-    name: str
-    attachments: tuple[Attachment, ...]
-    network_mode: str = ""
-    forward: bool = False
-    command: tuple[str, ...] = ()
-    has_image: bool = False
-    environment: Mapping[str, str | None] = field(default_factory=dict)
-    env_files: tuple[tuple[str, bool], ...] = ()
-    dns: tuple[str, ...] = ()
-    dns_search: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
-    extra_hosts: tuple[str, ...] = ()
-    hostname: str = ""
-    domainname: str = ""
-    container_name: str = ""
-    links: tuple[str, ...] = ()
-    expose: tuple[str, ...] = ()
-    ports: tuple[str, ...] = ()
-    depends_on: tuple[str, ...] = ()
-    replicas: int = 1
-    profiles: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    working_dir: str = ""
-    stop_grace: float = 10.0
-    stop_signal: str = "SIGTERM"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
-    """A network of the file. *name*: as it is called outside the file; *external*: it must exist already."""
-
-    key: str
-    name: str
-    external: bool = False
-    body: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Project:
-    name: str
-    services: tuple[Service, ...]
-    networks: tuple[NetworkSpec, ...]
-    notes: tuple[str, ...] = ()
 
 
 def project_name(given: str | None, environment: Mapping[str, str], in_file: str | None, directory: str) -> str:
@@ -274,6 +206,7 @@ class _Reader:
             attachments=() if mode else self._attachments(raw, name),
             network_mode=mode,
             forward=bool(self.boolean(raw, "x-forward")),
+            sysctls=tuple(f"{key}={value or ''}" for key, value in self.pairs(raw, "sysctls").items()),
             command=command if not has_image else (),
             has_image=has_image,
             environment=self.pairs(raw, "environment"),
@@ -344,6 +277,7 @@ class _Reader:
                     priority=self.number(one, "priority", 0),
                     ifname=self.text(one, "interface_name") or None,
                     routes=self._routes(one),
+                    driver_opts={key: value or "" for key, value in self.pairs(one, "driver_opts").items()},
                 )
             )
         # Compose connects in the order of `priority`, highest first; the order of the file decides among equals.

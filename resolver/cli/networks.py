@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -45,7 +47,7 @@ def network_create(**given: Any) -> None:
 
 
 @network.command("ls")
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="name=, id=, driver=, label=, internal=.")
+@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="name=, id=, driver=, label=, ...")
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
 @FORMAT
 def network_ls(filters: tuple[str, ...], quiet: bool, form: str) -> None:
@@ -82,10 +84,16 @@ def _matches(item: dict[str, Any], text: str) -> bool:
             return bool(item[key] == value)
         case "internal":
             return item["internal"] is (value == "true")
+        case "dangling":
+            return (not item["members"]) is (value in ("true", "1"))
+        case "type":
+            # Docker's predefined networks are modes here, so every network is somebody's own.
+            return value == "custom"
         case "label":
             name, has_value, wanted = value.partition("=")
             return name in item["labels"] and (not has_value or item["labels"][name] == wanted)
-    raise click.UsageError(f"--filter {text}: {key!r} is not one of name, id, driver, scope, internal, label{'' if equals else '='}")
+    known = "name, id, driver, scope, internal, dangling, type, label"
+    raise click.UsageError(f"--filter {text}: {key!r} is not one of {known}{'' if equals else '='}")
 
 
 @network.command("inspect")
@@ -105,12 +113,40 @@ def network_rm(names: tuple[str, ...], dry_run: bool) -> int:
 
 @network.command("prune")
 @click.option("--force", "-f", is_flag=True, help="Don't ask.")
-def network_prune(force: bool) -> None:
-    """Remove all networks without endpoints."""
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="label=, label!=, until= (24h, or a time).")
+def network_prune(force: bool, filters: tuple[str, ...]) -> None:
+    """Remove all networks without endpoints, or those of them that pass every filter."""
+    body: dict[str, Any] = {"labels": [], "other_labels": [], "until": None}
+    for text in filters:
+        key, _, value = text.partition("=")
+        match key:
+            case "label":
+                body["labels"].append(value)
+            case "label!":
+                body["other_labels"].append(value)
+            case "until":
+                body["until"] = _moment(value)
+            case _:
+                raise click.UsageError(f"--filter {text}: {key!r} is not one of label, label!, until")
     if not force:
-        click.confirm("Remove all networks without endpoints?", abort=True)
-    for name in call("POST", "/v1/networks/prune")["removed"]:
+        click.confirm("Remove all networks without endpoints?" if not filters else "Remove these networks?", abort=True)
+    for name in call("POST", "/v1/networks/prune", body)["removed"]:
         print(name)
+
+
+def _moment(text: str) -> float:
+    """Return the time that *text* means, in seconds since the epoch: so long ago, a date, or such seconds."""
+    parts = _DURATION.match(text)
+    if parts is not None and text:
+        hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+        return datetime.now(UTC).timestamp() - hours * 3600 - minutes * 60 - seconds
+    try:
+        return float(text) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(text).timestamp()
+    except ValueError as error:
+        raise click.UsageError(f"--filter until={text}: it should be like 24h, 2026-11-25T12:00 or seconds since 1970") from error
+
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
 
 
 @network.command("connect")
@@ -124,10 +160,12 @@ def network_prune(force: bool) -> None:
 @click.option("--link", "links", multiple=True, metavar="SANDBOX[:ALIAS]", help="Private alias of another sandbox.")
 @click.option("--ifname", help="Name of the link in the sandbox.")
 @click.option("--route", "routes", multiple=True, metavar="DESTINATION=VIA", help="Route over a neighbour on the network.")
+@click.option("--driver-opt", "driver_opts", multiple=True, metavar="KEY=VALUE", help="Option of the endpoint: sysctls, ifname.")
 @DRY_RUN
 def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
     """Connect SANDBOX to NETWORK."""
     links = dict(thin.link_option(text) for text in given.pop("links"))
+    given["driver_opts"] = pairs(given["driver_opts"])
     body = {"sandbox": thin.find_sandbox(sandbox)["id"], "links": links, **given}
     made = call("POST", f"/v1/networks/{segment(network_name)}/connect{'?dry_run=1' if dry_run else ''}", body)
     print_plan(made) if dry_run else print_warnings(made)

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--mac-address", help="MAC address on the first network")
     add("--gw-priority", type=int, default=0, help="the highest gives the default gateway (first network)")
     add("--forward", action="store_true", help="be a router: forward between the networks of the sandbox")
+    add("--sysctl", action="append", default=[], metavar="net.KEY=VALUE", help="switch of the sandbox's network stack")
     add("--link", action="append", default=[], metavar="SANDBOX[:ALIAS]", help="private alias of another sandbox")
     add("-p", "--publish", action="append", default=[], metavar="[IP:][HOST:]PORT[/PROTO]", help="publish a port on the host")
     add("-P", "--publish-all", action="store_true", help="publish every exposed port")
@@ -153,6 +154,7 @@ def sandbox_body(options: argparse.Namespace, command: list[str]) -> dict[str, A
         "expose": options.expose,
         "publish_all": options.publish_all,
         "forward": options.forward,
+        "sysctls": options.sysctl,
         "labels": dict(_pair(text) for text in options.label),
     }
 
@@ -165,6 +167,7 @@ _NETWORK_KEYS = {
     "gw-priority": "gw_priority",
     "ifname": "ifname",
     "route": "routes",
+    "driver-opt": "driver_opts",
 }
 
 
@@ -180,6 +183,9 @@ def network_option(text: str) -> dict[str, Any]:
             result["aliases"].append(value)
         elif key == "route":
             result.setdefault("routes", []).append(value)
+        elif key == "driver-opt":
+            name, _, setting = value.partition("=")
+            result.setdefault("driver_opts", {})[name] = setting
         elif key == "gw-priority":
             if not value.lstrip("-").isdigit():
                 parser().error(f"--network {text}: gw-priority must be a number")

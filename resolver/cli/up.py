@@ -214,6 +214,7 @@ class _Session:
                 "gw_priority": item.gw_priority,
                 "ifname": item.ifname,
                 "routes": item.routes,
+                "driver_opts": item.driver_opts,
             }
             for item in service.attachments
         ]
@@ -232,6 +233,7 @@ class _Session:
             "publish": service.ports,
             "expose": service.expose,
             "forward": service.forward,
+            "sysctls": service.sysctls,
             "labels": {**service.labels, PROJECT: self._project.name, SERVICE: service.name},
         }
         if not self._detach or service.command:

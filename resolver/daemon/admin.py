@@ -165,10 +165,11 @@ class Admin:
         self._events.emit("network", "remove", name)
         await self._foreign.check()
 
-    async def _prune_networks(self, _: web.Request) -> web.Response:
+    async def _prune_networks(self, request: web.Request) -> web.Response:
+        body = await _body(request, schema.PruneBody) if request.can_read_body else schema.PruneBody()
         removed = []
         for network in list(self._controller.networks.values()):
-            if not self._controller.members(network.id):
+            if convert.is_meant(network, body) and not self._controller.members(network.id):
                 await self.remove_network(network.id)
                 removed.append(network.name)
         return _json(schema.PrunedView(removed))

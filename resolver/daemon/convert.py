@@ -32,6 +32,7 @@ from resolver.daemon.schema import (
     NetworkView,
     PoolView,
     PortView,
+    PruneBody,
     SandboxBody,
     SandboxView,
 )
@@ -64,6 +65,18 @@ def network_request(body: NetworkBody, owner: Owner | None) -> NetworkRequest:
     )
 
 
+def is_meant(network: Network, body: PruneBody) -> bool:
+    """Return whether a prune may remove *network*."""
+    labels = dict(network.labels)
+
+    def has(text: str) -> bool:
+        key, equals, value = text.partition("=")
+        return key in labels and (not equals or labels[key] == value)
+
+    in_time = body.until is None or network.created < body.until
+    return in_time and all(map(has, body.labels)) and not any(map(has, body.other_labels))
+
+
 def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
     ipv4 = parse_endpoint_address("ip", body.ip, 4) if body.ip else None
     ipv6 = parse_endpoint_address("ip6", body.ip6, 6) if body.ip6 else None
@@ -77,6 +90,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
         gateway_priority=body.gw_priority,
         ifname=body.ifname,
         routes=tuple(body.routes),
+        driver_options=tuple(body.driver_opts.items()),
     )
 
 
@@ -107,6 +121,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
         expose=tuple(body.expose),
         publish_all=body.publish_all,
         forwards=body.forward,
+        sysctls=tuple(body.sysctls),
         labels=tuple(body.labels.items()),
     )
 

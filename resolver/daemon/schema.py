@@ -218,6 +218,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     gw_priority: int = 0
     ifname: str | None = None
     routes: list[str] = []
+    driver_opts: dict[str, str] = {}
 
 
 class EndpointBody(EndpointSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -248,6 +249,14 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner_pid: int | None = None
 
 
+class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which networks without endpoints go: with all of *labels*, none of *other_labels* (KEY or KEY=VALUE), made before *until*."""
+
+    labels: list[str] = []
+    other_labels: list[str] = []
+    until: float | None = None
+
+
 class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
@@ -271,6 +280,7 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expose: list[str] = []
     publish_all: bool = False
     forward: bool = False
+    sysctls: list[str] = []
     labels: dict[str, str] = {}
 
 
@@ -296,7 +306,7 @@ OPERATIONS: tuple[tuple[str, str, str, type | None, Any, str], ...] = (
     ("get", "/v1/networks", "200", None, list[NetworkView], "List networks"),
     ("get", "/v1/networks/{network}", "200", None, NetworkView, "Show one network"),
     ("delete", "/v1/networks/{network}", "200", None, OutcomeView | PlanView, "Remove a network without endpoints"),
-    ("post", "/v1/networks/prune", "200", None, PrunedView, "Remove all networks without endpoints"),
+    ("post", "/v1/networks/prune", "200", PruneBody, PrunedView, "Remove networks without endpoints"),
     ("post", "/v1/networks/{network}/connect", "200", ConnectBody, SandboxView | PlanView, "Connect a sandbox"),
     ("post", "/v1/networks/{network}/disconnect", "200", DisconnectBody, SandboxView | PlanView, "Disconnect a sandbox"),
     ("post", "/v1/sandboxes", "201", SandboxBody, SandboxView | PlanView, "Create or adopt a sandbox"),

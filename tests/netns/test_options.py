@@ -1,5 +1,6 @@
 """Options of bridge networks, families, and the rarer options of `run`, with real traffic."""
 
+import json
 import os
 import subprocess
 
@@ -160,3 +161,53 @@ def test_somebody_elses_namespace_at_our_path_is_left_alone(lab):
     assert "exists already and is not ours" in refused.stderr
     assert lab.shell("stat -Lc %i /run/netns/berth-theirs") == before
     lab.run("ip", "netns", "del", "berth-theirs")
+
+
+def test_sysctls_of_links_and_sandboxes(lab):
+    lab.berth("network", "create", "--ipv6", "tuned")
+    sysctls = "sysctls=net.ipv4.conf.IFNAME.log_martians=1"
+    run = ("run", "-d", "--name", "tuned1", "--sysctl", "net.ipv4.ip_default_ttl=40")
+    lab.berth(*run, "--network", f"tuned,ifname=lan0,driver-opt={sysctls}", "--", "sleep", "60")
+    assert lab.in_sandbox("tuned1", "cat", "/proc/sys/net/ipv4/conf/lan0/log_martians") == "1"
+    assert lab.in_sandbox("tuned1", "cat", "/proc/sys/net/ipv4/ip_default_ttl") == "40"
+    # A link without IPv6 has no address of it, in no place.
+    lab.berth("run", "-d", "--name", "tuned2", "--", "sleep", "60")
+    lab.berth("network", "connect", "--driver-opt", "sysctls=net.ipv6.conf.IFNAME.disable_ipv6=1", "tuned", "tuned2")
+    endpoint = next(item for item in lab.inspect("tuned2")["endpoints"] if item["network"] == "tuned")
+    assert not [item for item in endpoint["addresses"] if ":" in item]
+    assert lab.in_sandbox("tuned1", "dig", "+short", "AAAA", "tuned2") == ""
+    before = lab.kernel_state()
+    for options in (
+        ("--network", "tuned,driver-opt=sysctls=net.ipv4.conf.IFNAME.no_such_switch=1"),
+        ("--network", "tuned,driver-opt=sysctls=nonsense"),
+        ("--network", "tuned,driver-opt=nothing=1"),
+        ("--network", "tuned", "--sysctl", "kernel.panic=1"),
+        ("--network", "host", "--sysctl", "net.ipv4.ip_default_ttl=40"),
+    ):
+        assert lab.berth("run", *options, "--", "true", check=False).returncode == 125
+    lab.wait_for(lambda: lab.kernel_state() == before)
+    lab.berth("rm", "tuned1", "tuned2")
+    lab.berth("network", "rm", "tuned")
+
+
+def test_networks_are_listed_and_pruned_by_filter(lab):
+    for name, label in (("p1", "team=a"), ("p2", "team=b"), ("p3", "keep=yes")):
+        lab.berth("network", "create", "-l", label, name)
+    lab.berth("run", "-d", "--name", "user", "--network", "p3", "--", "sleep", "60")
+
+    def names(*filters):
+        arguments = [text for item in filters for text in ("--filter", item)]
+        return {item["name"] for item in json.loads(lab.berth("network", "ls", "--format", "json", *arguments).stdout)} & {"p1", "p2", "p3"}
+
+    assert names("label=team") == {"p1", "p2"}
+    assert names("label=team=a") == {"p1"}
+    assert names("dangling=true") == {"p1", "p2"}
+    assert names("type=builtin") == set()
+    assert lab.berth("network", "ls", "--filter", "x=y", check=False).returncode == 2
+    assert lab.berth("network", "prune", "-f", "--filter", "label=team", "--filter", "until=1h").stdout == ""
+    assert lab.berth("network", "prune", "-f", "--filter", "label=team", "--filter", "label!=team=b").stdout.split() == ["p1"]
+    assert "p3" not in lab.berth("network", "prune", "-f", "--filter", "label=team", "--filter", "until=0s").stdout
+    assert names() == {"p3"}
+    assert lab.berth("network", "prune", "-f", "--filter", "until=soon", check=False).returncode == 2
+    lab.berth("rm", "user")
+    lab.berth("network", "rm", "p3")

@@ -1,0 +1,49 @@
+import pytest
+
+from netcore import endpoint_options
+from netcore.errors import InvalidRequest
+
+LABEL = "com.docker.network.endpoint.sysctls"
+
+
+def settings(text):
+    return endpoint_options.link_sysctls({LABEL: text})
+
+
+def test_sysctls_of_a_link():
+    assert settings("net.ipv4.conf.IFNAME.log_martians=1, net.ipv6.neigh.ifname.gc_stale_time=60") == (
+        ("net/ipv4/conf/{ifname}/log_martians", "1"),
+        ("net/ipv6/neigh/{ifname}/gc_stale_time", "60"),
+    )
+    made = list(endpoint_options.link_objects("s", "eth0.7", settings("net.ipv4.conf.IFNAME.log_martians=1")))
+    assert [(item.path, item.value) for item in made] == [("net/ipv4/conf/eth0.7/log_martians", "1")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", "net.ipv4.conf.eth0.log_martians=1", "net.ipv4.conf.IFNAME.log_martians", "net.core.IFNAME.x.y=1", "kernel.x.IFNAME.y=1", "net.ipv4.conf.IFNAME.a/b=1"],
+)
+def test_malformed_sysctls_are_named(text):
+    with pytest.raises(InvalidRequest, match="unrecognised network interface sysctl"):
+        settings(text)
+
+
+def test_ipv6_that_is_switched_off_is_noticed():
+    assert endpoint_options.switches_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=1"))
+    assert not endpoint_options.switches_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=0"))
+    assert not endpoint_options.switches_ipv6_off(())
+
+
+def test_options_by_label_and_short_name():
+    assert endpoint_options.canonical({"sysctls": "x"}) == endpoint_options.canonical({LABEL: "x"})
+    with pytest.raises(InvalidRequest, match="did you mean sysctls"):
+        endpoint_options.canonical({"sysctl": "x"})
+    with pytest.raises(InvalidRequest, match="given twice"):
+        endpoint_options.canonical({"sysctls": "x", LABEL: "x"})
+
+
+def test_sysctls_of_a_sandbox():
+    assert endpoint_options.sandbox_sysctls(["net.ipv4.ip_forward=1"]) == (("net/ipv4/ip_forward", "1"),)
+    for text in ("kernel.panic=1", "net.ipv4.ip_forward", "net/ipv4/x=1", "net...x=1", "net.ipv4.../x=1"):
+        with pytest.raises(InvalidRequest, match=r"net\.KEY=VALUE"):
+            endpoint_options.sandbox_sysctls([text])
