@@ -60,13 +60,10 @@ class ExtendedError(IntEnum):
 
     OTHER = 0
     STALE_ANSWER = 3
-    FORGED_ANSWER = 4
     CACHED_ERROR = 13
-    NOT_READY = 14
     BLOCKED = 15
     PROHIBITED = 18
     NO_REACHABLE_AUTHORITY = 22
-    NETWORK_ERROR = 23
 
 
 class Option(IntEnum):

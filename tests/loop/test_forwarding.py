@@ -201,13 +201,14 @@ async def test_flush_forgets_rendered_replies_too(serve):
 async def test_local_name_that_appears_hides_the_cached_one(serve):
     upstream = Scripted(answering())
     served = await serve(upstream)
-    for _ in range(3):
-        assert (await served.ask("new")).answer[0][0].address == "192.0.2.1"
+    for name in ("new", "new.net", "new.net.berth.internal") * 3:
+        assert bool((await served.ask(name)).answer) is not name.endswith("internal")
     from resolver.zone.zone import Entry
 
     served.zone.change((), [Entry(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")])
     assert (await served.ask("new")).answer[0][0].address == "10.0.0.9"
-    assert (await served.ask("new.net")).answer[0][0].address == "10.0.0.9"
+    for name in ("new.net", "new.net.berth.internal"):
+        assert (await served.ask(name)).answer[0][0].address == "10.0.0.9"
     served.zone.change([Entry(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")], ())
     assert (await served.ask("new")).answer[0][0].address == "192.0.2.1"
 

@@ -79,13 +79,13 @@ def test_who_is_no_router_forwards_nothing_and_keeps_its_address(net):
     # A packet with somebody else's address does not leave the bridge port of a sandbox that is no router.
     spoof = (
         "import socket,struct;s=socket.socket(socket.AF_INET,socket.SOCK_RAW,socket.IPPROTO_RAW);"
-        "h=struct.pack('!BBHHHBBH4s4s',0x45,0,28,1,0,64,1,0,socket.inet_aton('10.99.9.9'),socket.inet_aton('10.71.0.9'));"
+        "h=struct.pack('!BBHHHBBH4s4s',0x45,0,28,1,0,64,1,0,socket.inet_aton('10.71.0.77'),socket.inet_aton('10.71.0.9'));"
         "s.sendto(h+bytes([8,0,0xf7,0xff,0,0,0,0]),('10.71.0.9',0))"
     )
     before = counted(net)
     net.in_sandbox("one", "python3", "-c", spoof)
     assert counted(net) == before
-    net.in_sandbox("one", "python3", "-c", spoof.replace("10.99.9.9", "10.71.0.50"))
+    net.in_sandbox("one", "python3", "-c", spoof.replace("10.71.0.77", "10.71.0.50"))
     net.wait_for(lambda: counted(net) > before)
 
 

@@ -154,6 +154,9 @@ def reply(**changes):
     return made.to_wire()
 
 
+SAME = reply(name="www.example.test")
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
@@ -166,6 +169,10 @@ def reply(**changes):
         (reply(id=78), Kind.FOREIGN),
         (reply(name="evil.test"), Kind.FOREIGN),
         (QUERY.to_wire(), Kind.FOREIGN),
+        (reply()[:4] + b"\0\2" + reply()[6:], Kind.FOREIGN),
+        (SAME[:4] + b"\0\2" + SAME[6:], Kind.FOREIGN),
+        (reply()[:4] + b"\0\0" + reply()[6:], Kind.FOREIGN),
+        (SAME[:4] + b"\0\0" + SAME[6:], Kind.FOREIGN),
         (b"", Kind.FOREIGN),
         (b"\0\x4d\x80\x01" + b"\0" * 8, Kind.NO_EDNS),
         (b"\0\x4d\x80\x00\0\1" + b"\0" * 60, Kind.FOREIGN),
