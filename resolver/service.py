@@ -64,8 +64,8 @@ class _Asking:
         self.start = start
         self.waiting = waiting
 
-    def on_result(self, result: Done | GiveUp) -> None:
-        self.service.on_result(self, result)
+    def on_result(self, result: Done | GiveUp, now: float) -> None:
+        self.service.on_result(self, result, now)
 
 
 class _WithRcode:
@@ -346,12 +346,12 @@ class DnsService:
             self._flights[route, question] = flight
         self._pool.forward(route, message, asked, flight, now)
 
-    def on_result(self, flight: _Asking, result: Done | GiveUp) -> None:
+    def on_result(self, flight: _Asking, result: Done | GiveUp, now: float) -> None:
         """Answer everybody who waits for this question."""
         route, question = flight.route, flight.question
         if question:
             self._flights.pop((route, question), None)
-        received, reason, is_ours = self._take(route, question, result, flight.start)
+        received, reason, is_ours = self._take(route, question, result, flight.start, now)
         for waiter in flight.waiting:
             slot = waiter.slot
             slot.in_flight -= 1
@@ -371,7 +371,7 @@ class DnsService:
             if octets is not None:
                 waiter.replier.reply(waiter.peer, octets)
 
-    def _take(self, route: Route, question: bytes, result: Done | GiveUp, start: int) -> tuple[Received | None, str, bool]:
+    def _take(self, route: Route, question: bytes, result: Done | GiveUp, start: int, now: float) -> tuple[Received | None, str, bool]:
         """Remember what came of a question; return (the answer, why there is none, whether it points to us and may not)."""
         if isinstance(result, GiveUp):
             reason = result.reason
@@ -387,10 +387,10 @@ class DnsService:
                 # Looked at only where it matters: nearly no answer points to us.
                 trusted = route.is_trusted or (is_ours and self._is_trusted(result.upstream.upstream))
                 if question:
-                    self.cache.put(route, question, received, self._clock(), trusted=trusted)
+                    self.cache.put(route, question, received, now, trusted=trusted)
                 return received, "", is_ours and not trusted
         if question:
-            self.cache.failed(route, question, reason, self._clock())
+            self.cache.failed(route, question, reason, now)
         return None, reason, False
 
     def _render_failure(

@@ -23,7 +23,7 @@ import dns.rcode
 import msgspec
 
 from resolver import limits
-from resolver.engine.response import fit
+from resolver.engine.response import LEAST_UDP, fit
 from resolver.errors import DecodeError
 from resolver.wire.message import AD, CD, HEADER, QR, RA, RD, Option, Query, Rcode, Type, options, render_opt, skip_name
 
@@ -153,7 +153,8 @@ def render(
     if query.edns is not None:
         opt = render_opt(rcode=received.rcode, do=query.edns.do, payload=limits.OUR_PAYLOAD, options=received.errors + errors)
         additionals += 1
-    return fit(query, HEADER.pack(query.id, flags, 1, answers, authorities, additionals) + query.question + body + opt, tcp=tcp)
+    reply = HEADER.pack(query.id, flags, 1, answers, authorities, additionals) + query.question + body + opt
+    return reply if len(reply) <= LEAST_UDP else fit(query, reply, tcp=tcp)
 
 
 def _aged(body: bytes, ttls: tuple[int, ...], least: int, most: int, age: int) -> bytes:

@@ -24,14 +24,15 @@ _RECORD = struct.Struct("!HHIH")
 _MASTER = from_text("ns.berth.internal")
 _MAILBOX = from_text("hostmaster.berth.internal")
 _POINTER_TO_QUESTION = b"\xc0\x0c"
-_MIN_UDP = 512
+LEAST_UDP = 512
+"""Octets that every client takes (RFC 1035 section 4.2.1)."""
 
 
 def size_limit(query: Query, *, tcp: bool) -> int:
     """Return how many octets the client takes."""
     if tcp:
         return 65_535
-    return max(_MIN_UDP, query.edns.payload) if query.edns is not None else _MIN_UDP
+    return max(LEAST_UDP, query.edns.payload) if query.edns is not None else LEAST_UDP
 
 
 def render_addresses(query: Query, addresses: Sequence[bytes], ttl: int, *, tcp: bool) -> bytes:

@@ -175,7 +175,10 @@ class Batch:
                     sizes.append(0)
                     _send_long(sock, octets, address)
             self._out_sizes[: len(sizes)] = array("Q", sizes)
-            self._send_runs(sock.fileno(), sizes)
+            if all(sizes):
+                self._send(sock.fileno(), self._out_at, 0, len(sizes))
+            else:
+                self._send_runs(sock.fileno(), sizes)
 
     def send_connected(self, descriptor: int, messages: Sequence[bytes]) -> None:
         """Send *messages* (of at most 512 octets each) over a connected socket; OSError for what the kernel reports."""

@@ -30,7 +30,7 @@ OpenSocket = Callable[[str, Upstream, int], Awaitable[socket.socket]]
 class Asking(Protocol):
     """Who wants the answer to one question."""
 
-    def on_result(self, result: Done | GiveUp) -> None:
+    def on_result(self, result: Done | GiveUp, now: float) -> None:
         """Take the answer, or the reason why there is none. Called once."""
 
 
@@ -67,17 +67,21 @@ class _Server:
 
 
 class _First(Asked, eq=False, gc=False, kw_only=True):
-    """A question at the first of sound upstreams. Nearly always that is all there is to it, and no `Exchange` is made."""
+    """A question at the first of sound upstreams. Nearly always that is all there is to it, and no `Exchange` is made.
+
+    *fresh*: those of its upstream that wait for the first answer.
+    """
 
     pool: UpstreamPool
     route: Route
     asking: Asking
+    fresh: dict[_First, None]
 
     def answered(self, kind: Kind, message: bytes, now: float) -> None:
         if kind is Kind.FINAL and self.owner is None:
             self.health.answered(now - self.sent)
-            self.pool.no_longer_waits(self)
-            self.asking.on_result(Done(self.health, message))
+            self.fresh.pop(self, None)
+            self.asking.on_result(Done(self.health, message), now)
         else:
             self.go_on()
             super().answered(kind, message, now)
@@ -89,7 +93,7 @@ class _First(Asked, eq=False, gc=False, kw_only=True):
     def go_on(self) -> None:
         """Leave what follows to an `Exchange`: the upstream is late, or did not answer as one wants."""
         if self.owner is None:
-            self.pool.no_longer_waits(self)
+            self.fresh.pop(self, None)
             self.owner = self.pool.flight(self.route, self.message, self.question, self.asking)
             self.owner.resume(self)
 
@@ -154,7 +158,7 @@ class _Flight:
         elif action is not None:
             self.done = True
             assert isinstance(action, Done | GiveUp)
-            self._asking.on_result(action)
+            self._asking.on_result(action, now)
             return
         self._wait(now)
 
@@ -210,7 +214,7 @@ class UpstreamPool:
         else:
             server = self._by_health[upstreams[0]]
             if server.sockets and not server.stream.is_only_way:
-                first = _First(None, server.health, question, message, now, pool=self, route=route, asking=asking)
+                first = _First(None, server.health, question, message, now, pool=self, route=route, asking=asking, fresh=server.fresh)
                 server.fresh[first] = None
                 if self._ticker is None:
                     self._ticker = self._loop.call_later(_TICK, self._tick)
@@ -222,12 +226,6 @@ class UpstreamPool:
     def flight(self, route: Route, message: bytes, question: bytes, asking: Asking) -> _Flight:
         """Return a question to the upstreams of *route* that has not been sent."""
         return _Flight(self, self._routes.get(route, []), message, question, asking)
-
-    def no_longer_waits(self, first: _First) -> None:
-        """Take note that *first* is answered, or goes on another way."""
-        server = self._by_health.get(first.health)
-        if server is not None:
-            server.fresh.pop(first, None)
 
     def _tick(self) -> None:
         """Look for upstreams that are late."""
