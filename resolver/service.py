@@ -242,7 +242,7 @@ class DnsService:
 
     def _foreign(self, waiter: _Waiter) -> bytes | None:
         query, view = waiter.query, waiter.slot.current
-        route = view.route_of(query.qname)
+        route = view.route_of(query.qname) if view.routes else view.route
         if not route.upstreams:
             self.counters["prohibited"] += 1
             return self._count(response.render_failure(query, ExtendedError.PROHIBITED, route.reason))
@@ -367,9 +367,17 @@ class DnsService:
             else:
                 self.counters["forwarded"] += 1
                 reply = relaying.render(waiter.query, received, tcp=waiter.tcp)
-            octets = self._finish(waiter, reply)
-            if octets is not None:
-                waiter.replier.reply(waiter.peer, octets)
+            policy = slot.current.policy
+            if policy is None or not policy.has_effects:
+                self.rcodes[reply[3] & 0xF] += 1
+                waiter.replier.reply(waiter.peer, reply)
+            else:
+                self._reply_with_effect(waiter, reply)
+
+    def _reply_with_effect(self, waiter: _Waiter, reply: bytes) -> None:
+        octets = self._finish(waiter, reply)
+        if octets is not None:
+            waiter.replier.reply(waiter.peer, octets)
 
     def _take(self, route: Route, question: bytes, result: Done | GiveUp, start: int, now: float) -> tuple[Received | None, str, bool]:
         """Remember what came of a question; return (the answer, why there is none, whether it points to us and may not)."""

@@ -192,9 +192,9 @@ class Cache:
                 self._remove(partition, old)
             return None
         size = len(received.body) + 2 * len(question) + 8 * len(received.ttls) + limits.CACHE_OVERHEAD
-        entry = Entry(question, received, lifetime, now, now + lifetime, size, trusted)
-        if entry.size > self.settings.size // 8:
+        if size > self.settings.size // 8:
             return None
+        entry = Entry(question, received, lifetime, now, now + lifetime, size, trusted)
         if old is not None:
             entry.hits, entry.frequency = old.hits, old.frequency
             self._remove(partition, old)

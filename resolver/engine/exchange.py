@@ -37,7 +37,7 @@ _QR, _TC = QR >> 8, TC >> 8
 
 def classify(question: bytes, identity: int, message: bytes) -> Kind:
     """Return what *message* is, if *question* was asked with *identity* (RFC 5452 section 9.1)."""
-    if len(message) < HEADER.size or not _is_reply(identity, message):
+    if len(message) < HEADER.size or message[0] << 8 | message[1] != identity or not message[2] & _QR:
         return Kind.FOREIGN
     end = HEADER.size + len(question)
     has_one = message[4:6] == b"\0\1"
@@ -52,10 +52,6 @@ def classify(question: bytes, identity: int, message: bytes) -> Kind:
     if rcode in (Rcode.SERVFAIL, Rcode.REFUSED):
         return Kind.FAILED
     return Kind.NO_EDNS if rcode in _NOT_UNDERSTOOD else Kind.FINAL
-
-
-def _is_reply(identity: int, message: bytes) -> bool:
-    return message[0] << 8 | message[1] == identity and message[2] & _QR != 0
 
 
 def _is_same_question(question: bytes, message: bytes) -> bool:

@@ -271,7 +271,7 @@ class UpstreamPool:
 
     def _by_datagram(self, server: _Server, asked: Asked, now: float) -> None:
         sockets, chosen = server.sockets, server.chosen
-        if chosen is None or not chosen.has_unsent:
+        if chosen is None or not chosen.unsent:
             # Drawn anew for each round and not for each question: what is sent together then takes one system call.
             chosen = server.chosen = sockets[self._draw() % len(sockets)] if sockets else None
         if chosen is None:

@@ -28,16 +28,16 @@ def identities() -> Callable[[], int]:
 
 
 class UpstreamSocket:
-    """One connected UDP socket and the questions that wait on it."""
+    """One connected UDP socket and the questions that wait on it; *unsent* go out at the end of the round."""
 
-    __slots__ = ("_clock", "_draw", "_out", "_poller", "_socket", "born", "last", "left", "pending")
+    __slots__ = ("_clock", "_draw", "_poller", "_socket", "born", "last", "left", "pending", "unsent")
 
     def __init__(self, poller: Poller, sock: socket.socket, clock: Callable[[], float], draw: Callable[[], int]) -> None:
         self._poller = poller
         self._socket = sock
         self._clock = clock
         self._draw = draw
-        self._out: list[bytes] = []
+        self.unsent: list[bytes] = []
         self.born = self.last = clock()
         self.left = limits.SOCKET_QUERIES
         self.pending: dict[int, Asked] = {}
@@ -53,17 +53,12 @@ class UpstreamSocket:
         pending[identity] = asked
         self.left -= 1
         self.last = asked.sent
-        self._out.append(identity.to_bytes(2, "big") + asked.message)
-        if len(self._out) == 1:
+        self.unsent.append(identity.to_bytes(2, "big") + asked.message)
+        if len(self.unsent) == 1:
             self._poller.flush_later(self._flush)
 
-    @property
-    def has_unsent(self) -> bool:
-        """Whether something waits for the end of the round."""
-        return bool(self._out)
-
     def _flush(self) -> None:
-        out, self._out = self._out, []
+        out, self.unsent = self.unsent, []
         if self._socket.fileno() < 0:
             return
         try:

@@ -98,13 +98,12 @@ class View:
 
     def route_of(self, qname: bytes) -> Route:
         """Return where the foreign name *qname* goes: the route of the longest domain it is below, else the common one."""
-        if self.routes:
-            at = 0
-            while qname[at]:
-                found = self.routes.get(qname[at:])
-                if found is not None:
-                    return found
-                at += 1 + qname[at]
+        at = 0
+        while qname[at]:
+            found = self.routes.get(qname[at:])
+            if found is not None:
+                return found
+            at += 1 + qname[at]
         return self.route
 
     def find_addresses(self, qname: bytes, size: int) -> Found | None:
