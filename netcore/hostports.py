@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from netcore import limits
 from netcore.errors import Conflict
+from netcore.kernel import host
 from netcore.model import PortMapping
 
 _BPF_RETURN, _SO_ATTACH_FILTER, _IP_FREEBIND = 0x06, 26, 15
@@ -48,21 +49,14 @@ class HostPorts:
 
 
 def _bind(mapping: PortMapping) -> socket.socket | None:
-    family = socket.AF_INET if mapping.family == 4 else socket.AF_INET6
-    kind = socket.SOCK_STREAM if mapping.protocol == "tcp" else socket.SOCK_DGRAM
-    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC)
+    sock = host.port_socket(mapping.family, mapping.protocol)
+    if sock is None:
+        return None
     try:
-        if mapping.family == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # An address that the host will have later (a failover address) can be published too.
         sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         _drop_everything(sock)
-        if mapping.protocol == "tcp":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        address = str(mapping.host_address) if mapping.host_address else ("0.0.0.0" if mapping.family == 4 else "::")
-        sock.bind((address, mapping.host_port))
-        if mapping.protocol == "tcp":
-            sock.listen(1)
+        host.bind_port(sock, mapping.family, mapping.protocol, mapping.host_address, mapping.host_port)
     except BaseException:
         sock.close()
         raise

@@ -13,7 +13,7 @@ from netcore import limits
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import IPAddress, PortMapping, PortRequest
 
-PROTOCOLS = ("tcp", "udp")
+PROTOCOLS = ("tcp", "udp", "sctp")
 FALLBACK_EPHEMERAL = (49_153, 65_535)
 
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")

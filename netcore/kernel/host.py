@@ -69,20 +69,45 @@ def ephemeral_range() -> tuple[int, int]:
     return low, high
 
 
+_CONNECTIONLESS = ("udp",)
+_NO_SUCH_SOCKETS = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+
+
+def port_socket(family: int, protocol: str) -> socket.socket | None:
+    """Return a socket to bind a port of *protocol* with; None where the kernel has none (SCTP), and so no program either.
+
+    NAT may know the protocol all the same.
+    """
+    kind = socket.SOCK_DGRAM if protocol in _CONNECTIONLESS else socket.SOCK_STREAM
+    number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
+    try:
+        sock = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, kind | socket.SOCK_CLOEXEC, number)
+    except OSError as error:
+        if protocol == "sctp" and error.errno in _NO_SUCH_SOCKETS:
+            return None
+        raise
+    if family == 6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if protocol == "tcp":
+        # Connections in TIME_WAIT do not hold a port; a listener does, also with this option.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sock
+
+
+def bind_port(sock: socket.socket, family: int, protocol: str, address: IPAddress | None, port: int) -> None:
+    """Bind *sock* to a port of the host, of all its addresses if *address* is None, and listen if there are connections."""
+    sock.bind((str(address) if address is not None else ("0.0.0.0" if family == 4 else "::"), port))
+    if protocol not in _CONNECTIONLESS:
+        sock.listen(1)
+
+
 def port_is_free(family: int, protocol: str, address: IPAddress | None, port: int) -> bool:
     """Return whether no program of the host holds the port: a bind is tried and given up at once."""
-    af = socket.AF_INET if family == 4 else socket.AF_INET6
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     try:
-        with socket.socket(af, kind | socket.SOCK_CLOEXEC) as sock:
-            if family == 6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if protocol == "tcp":
-                # Connections in TIME_WAIT do not hold a port; a listener does, also with this option.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((str(address) if address is not None else ("0.0.0.0" if family == 4 else "::"), port))
-            if protocol == "tcp":
-                sock.listen(1)
+        sock = port_socket(family, protocol)
+        if sock is not None:
+            with sock:
+                bind_port(sock, family, protocol, address, port)
     except OSError as error:
         # An address that the host does not have yet (a VIP, say) can't be in use there.
         return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

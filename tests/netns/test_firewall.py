@@ -1,6 +1,8 @@
 """Who reaches whom, with bridge-nf-call-iptables off and on."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -189,3 +191,16 @@ def test_conntrack_entries_of_a_removed_sandbox_are_gone(lab):
     assert lab.shell(f"conntrack -L -s {address} 2>/dev/null")
     lab.berth("rm", "short")
     lab.wait_for(lambda: not lab.shell(f"conntrack -L -s {address} 2>/dev/null"))
+
+
+def test_sctp_is_translated_both_ways(lab):
+    """The kernel of the test machine has no SCTP sockets: the packets are made by hand, the translation is the kernel's."""
+    script = str(Path(__file__).parents[1] / "support" / "sctp.py")
+    lab.berth("run", "-d", "--name", "sctp", "--network", "a", "-p", "3868:3868/sctp", "--", sys.executable, script, "listen", "3868")
+    assert lab.inspect("sctp")["endpoints"][0]["ports"][0]["protocol"] == "sctp"
+    lab.wait_for(lambda: lab.run(sys.executable, script, "ask", HOST_ADDRESS, "3868", where="outside", check=False).stdout != "")
+    said = lab.run(sys.executable, script, "ask", HOST_ADDRESS, "3868", where="outside").stdout
+    assert said == f"init ack from {HOST_ADDRESS}\n"
+    assert lab.berth("run", "--network", "a", "-p", "3868:1/sctp", "--", "true", check=False).returncode == 125
+    lab.berth("rm", "sctp")
+    assert lab.run(sys.executable, script, "ask", HOST_ADDRESS, "3868", where="outside", check=False).returncode != 0
