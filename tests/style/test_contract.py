@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
     "netcore/model", "netcore/objects", "netcore/ipam", "netcore/ports", "netcore/options", "netcore/names", "netcore/gateway",
-    "netcore/hostsfile", "netcore/firewall", "netcore/diff", "netcore/planning", "netcore/foreign", "netcore/drivers/bridge",
+    "netcore/hostsfile", "netcore/firewall", "netcore/diff", "netcore/planning", "netcore/foreign", "netcore/drivers",
+    "netcore/routes", "netcore/endpoint_options", "netcore/references", "resolver/daemon/proxies", "resolver/cli/project",
     "resolver/wire", "resolver/zone", "resolver/engine", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
     "resolver/cli/compose", "resolver/cli/interpolate", "resolver/cli/yaml12",
 )  # fmt: skip
