@@ -110,6 +110,9 @@ STREAM_IN_FLIGHT = 1024
 CACHE_OVERHEAD = 900
 """Octets that one remembered answer takes beside its records and its key, measured."""
 
+CACHE_SHOWN, CACHE_SHOWN_MOST = 1000, 10_000
+"""Remembered answers in one reply of the admin API, unless it asks for more, and at most."""
+
 CACHE_ROOM = 65_536
 """Octets that are made free together when the cache is full; a sixteenth of a small cache."""
 

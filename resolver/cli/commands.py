@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from resolver.cli import thin
-from resolver.cli.client import Refused, call, connect, run_directory, send
+from resolver.cli.client import Refused, call, connect, run_directory, segment, send
 from resolver.cli.networks import network
 from resolver.cli.options import DRY_RUN, FORMAT, each, pairs, remove
 from resolver.cli.output import print_json, print_plan, print_table, print_warnings
@@ -282,10 +282,12 @@ def cache() -> None:
 
 
 @cache.command("ls")
+@click.argument("name", required=False)
+@click.option("--limit", type=int, default=1000, show_default=True, help="How many; those told most come first.")
 @FORMAT
-def cache_ls(form: str) -> None:
-    """List remembered answers."""
-    shown = call("GET", "/v1/cache")
+def cache_ls(name: str | None, limit: int, form: str) -> None:
+    """List remembered answers, those for NAME and below it or all."""
+    shown = call("GET", f"/v1/cache?limit={limit}{f'&name={segment(name)}' if name else ''}")
     if form == "json":
         print_json(shown)
         return
@@ -302,6 +304,8 @@ def cache_ls(form: str) -> None:
         for item in shown["entries"]
     ]
     print_table(("NAME", "TYPE", "FLAGS", "RCODE", "TTL", "HITS", "UPSTREAMS"), rows)
+    if shown["found"] > len(rows):
+        print(f"berth: {shown['found'] - len(rows)} more; give a name, or --limit", file=sys.stderr)
 
 
 @cache.command("flush")

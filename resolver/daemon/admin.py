@@ -275,15 +275,20 @@ class Admin:
         sandbox = self._controller.find_sandbox(body.sandbox) if body.sandbox else None
         return _json(await self._lookup.resolve(body.name, body.type, sandbox))
 
-    async def _show_cache(self, _: web.Request) -> web.Response:
+    async def _show_cache(self, request: web.Request) -> web.Response:
         service = self._lookup.service
+        most = request.query.get("limit", str(limits.CACHE_SHOWN))
+        if not most.isdigit() or not 0 < int(most) <= limits.CACHE_SHOWN_MOST:
+            raise InvalidRequest("limit", f"{most!r} is not a number from 1 to {limits.CACHE_SHOWN_MOST}")
+        found, entries = await self._lookup.cached(request.query.get("name"), int(most))
         return _json(
             schema.CacheView(
+                found=found,
                 size=service.cache.size,
                 bound=service.cache.settings.size,
                 hits=service.counters["hits"],
                 misses=service.counters["misses"],
-                entries=self._lookup.cached(),
+                entries=entries,
             )
         )
 

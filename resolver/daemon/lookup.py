@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 
 import dns.exception
@@ -17,7 +18,7 @@ from netcore.model import Sandbox
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.registry import Registry
 from resolver.daemon.schema import CachedView, RecordView, ResolveView, UpstreamView
-from resolver.engine.cache import Entry, flags_of, name_of
+from resolver.engine.cache import Entry, flags_of, is_below, name_of
 from resolver.engine.explain import explain, source
 from resolver.service import DnsService
 from resolver.transport.upstream import UpstreamPool
@@ -57,12 +58,11 @@ class Lookup:
 
     def _remembered(self, route: Route, qname: bytes, rtype: int) -> list[str]:
         """Return a line for each answer that is remembered for the question, those with other flags too."""
-        now, question = time.monotonic(), qname + rtype.to_bytes(2, "big")
-        found = [entry for where, entry in self.service.cache.entries() if where is route and entry.question.startswith(question)]
+        now = time.monotonic()
         return [
             f"remembered{f' for questions with {flags_of(entry.question)}' if flags_of(entry.question) else ''}: "
             f"{f'{entry.expires - now:.0f} s left' if entry.expires > now else 'its time is over'}, told {entry.hits} times"
-            for entry in found
+            for entry in self.service.cache.known(route, qname, rtype)
         ]
 
     async def _ask(self, slot: ViewSlot, octets: bytes) -> bytes:
@@ -96,11 +96,14 @@ class Lookup:
             for item, health in self.pool.health().items()
         ]
 
-    def cached(self) -> list[CachedView]:
-        """Return the answers that are remembered, sorted by name."""
-        now = time.monotonic()
-        shown = [_cached_view(route, entry, now) for route, entry in self.service.cache.entries()]
-        return sorted(shown, key=lambda item: (item.name.split(".")[::-1], item.type))
+    async def cached(self, text: str | None, most: int) -> tuple[int, list[CachedView]]:
+        """Return how many answers for the name *text* and below it (None: at all) are remembered, and the *most* told of them.
+
+        The loop only copies references: a full cache has tens of thousands, and names are answered meanwhile.
+        """
+        name = None if text is None else names.from_text(text)
+        everything = list(self.service.cache.entries())
+        return await asyncio.to_thread(_select, everything, name, most)
 
     def forget(self, text: str | None) -> int:
         """Forget what is known of the name *text* and below it, None: everything; return how many answers that was."""
@@ -117,6 +120,13 @@ class _Later:
         """Hand *octets* to who waits."""
         if not self.octets.done():
             self.octets.set_result(octets)
+
+
+def _select(everything: list[tuple[Route, Entry]], name: bytes | None, most: int) -> tuple[int, list[CachedView]]:
+    now = time.monotonic()
+    found = [item for item in everything if name is None or is_below(item[1].question, name)]
+    shown = [_cached_view(route, entry, now) for route, entry in heapq.nlargest(most, found, key=lambda item: item[1].hits)]
+    return len(found), sorted(shown, key=lambda item: (item.name.split(".")[::-1], item.type))
 
 
 def _cached_view(route: Route, entry: Entry, now: float) -> CachedView:

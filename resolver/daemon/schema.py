@@ -164,8 +164,9 @@ class CachedView(msgspec.Struct, frozen=True):
 
 
 class CacheView(msgspec.Struct, frozen=True):
-    """*size* and *bound* in octets."""
+    """*size* and *bound* in octets. *found*: how many answers were asked for, of which *entries* are those told most."""
 
+    found: int
     size: int
     bound: int
     hits: int

@@ -23,7 +23,7 @@ import msgspec
 
 from resolver import limits
 from resolver.engine.received import Received, is_negative
-from resolver.wire.message import AD, CD
+from resolver.wire.message import AD, CD, IN
 from resolver.zone.upstream import Route
 
 
@@ -263,14 +263,27 @@ class Cache:
             for entry in partition.entries.values():
                 yield route, entry
 
+    def known(self, route: Route, qname: bytes, rtype: int) -> list[Entry]:
+        """Return what is remembered for a name and type, with whatever flags; no hit is counted."""
+        partition = self._partitions.get(route)
+        if partition is None:
+            return []
+        question = qname + rtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
+        return [entry for flags in _APART.values() if (entry := partition.entries.get(question + flags)) is not None]
+
     def forget(self, name: bytes | None = None) -> int:
         """Forget what is known of *name* (lower-case wire form) and below it, None: everything; return how many answers."""
+        if name is None:
+            count = sum(len(partition.entries) for partition in self._partitions.values())
+            self._partitions.clear()
+            self.size = 0
+            return count
         count = 0
         for partition in self._partitions.values():
-            gone = [item for item in partition.entries.values() if name is None or _is_below(item.question, name)]
+            gone = [entry for question, entry in partition.entries.items() if is_below(question, name)]
             for entry in gone:
                 self._remove(partition, entry)
-            for question in [item for item in partition.failures if name is None or _is_below(item, name)]:
+            for question in [item for item in partition.failures if is_below(item, name)]:
                 del partition.failures[question]
             partition.tidy()
             count += len(gone)
@@ -307,7 +320,10 @@ def flags_of(question: bytes) -> str:
     return " ".join(text for bit, text in ((1, "DO"), (CD, "CD"), (AD, "AD")) if flags & bit)
 
 
-def _is_below(question: bytes, name: bytes) -> bool:
+def is_below(question: bytes, name: bytes) -> bool:
+    """Return whether the name in a key is *name* or below it."""
+    if not question.endswith(name, 0, -5):
+        return False
     found = name_of(question)
     at = 0
     while len(found) - at > len(name):

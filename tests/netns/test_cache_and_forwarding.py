@@ -51,6 +51,11 @@ def test_remembered_answers_are_listed_and_flushed(lab):
     table = lab.berth("cache", "ls").stdout
     assert "one.example.test." in table
     assert "UPSTREAMS" in table
+    assert "two.example" not in lab.berth("cache", "ls", "one.example.test").stdout
+    few = lab.berth("cache", "ls", "--limit", "1")
+    assert len(few.stdout.splitlines()) == 2
+    assert "more; give a name" in few.stderr
+    assert lab.berth("cache", "ls", "--limit", "0", check=False).returncode == 1
     assert "s left, told" in lab.berth("resolve", "two.example.test", "--from", "asker", "--explain").stdout
     assert lab.berth("cache", "flush", "one.example.test").stdout.strip() == "1"
     assert lab.in_sandbox("asker", "dig", "+short", "one.example.test") == "192.0.2.80"
