@@ -116,7 +116,10 @@ def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
             problems.append((key, str(error)))
     if problems:
         raise ConfigError(source, tuple(problems))
-    return DaemonConfig(**values)
+    config = DaemonConfig(**values)
+    if config.cache_min_ttl > config.cache_max_ttl:
+        raise ConfigError(source, (("cache_min_ttl", f"{config.cache_min_ttl} is more than cache_max_ttl, {config.cache_max_ttl}"),))
+    return config
 
 
 def _text(value: Any) -> str:

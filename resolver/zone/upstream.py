@@ -54,8 +54,8 @@ def parse(text: str, netns: str = "") -> Upstream:
 def _split(text: str) -> tuple[str, str]:
     """Return (address, port or ""); an IPv6 address takes a port in brackets only."""
     if text.startswith("["):
-        address, _, port = text[1:].partition("]")
-        return address, port.removeprefix(":")
+        address, bracket, port = text[1:].partition("]")
+        return (address, port.removeprefix(":")) if bracket and (not port or port.startswith(":")) else (text, "")
     if text.count(":") == 1:
         address, _, port = text.partition(":")
         return address, port

@@ -1,0 +1,30 @@
+import pytest
+
+from resolver.zone.upstream import Upstream, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("10.0.0.53", Upstream("10.0.0.53")),
+        ("10.0.0.53:5353", Upstream("10.0.0.53", 5353)),
+        ("fd00::53", Upstream("fd00::53")),
+        ("fe80::1%eth0", Upstream("fe80::1%eth0")),
+        ("[fd00::53]:5353", Upstream("fd00::53", 5353)),
+        ("udp://10.0.0.53", Upstream("10.0.0.53")),
+        ("tcp://10.0.0.53", Upstream("10.0.0.53", 53, "", "tcp")),
+        ("tls://1.1.1.1", Upstream("1.1.1.1", 853, "", "tls")),
+        ("tls://1.1.1.1:8853#one.example", Upstream("1.1.1.1", 8853, "", "tls", "one.example")),
+        ("tls://[fd00::53]#one.example", Upstream("fd00::53", 853, "", "tls", "one.example")),
+    ],
+)
+def test_forms(text, wanted):
+    assert parse(text) == wanted
+    assert parse(str(wanted)) == wanted
+    assert parse(text, "sandbox").netns == "sandbox"
+
+
+@pytest.mark.parametrize("text", ["", "dns.example", "10.0.0.53#53", "tcp://1.1.1.1#name", "10.0.0.53:0", "10.0.0.53:x", "http://1.1.1.1", "[fd00::53", "[fd00::53]53"])
+def test_what_is_none(text):
+    with pytest.raises(ValueError, match=r".+"):
+        parse(text)
