@@ -24,3 +24,5 @@ def test_every_failing_step_is_undone_completely(lab):
     assert done["tried"]["network"] >= 10
     assert done["tried"]["connect"] >= 15
     assert done["tried"]["sandbox"] >= 30
+    assert done["tried"]["router"] >= 30
+    assert min(done["tried"][mode] for mode in ("host", "none", "container:s")) >= 1

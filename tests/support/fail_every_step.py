@@ -162,6 +162,25 @@ async def main() -> None:
             SandboxRequest(name="t", networks=(EndpointRequest(network="a"), EndpointRequest(network="b")), publish=("9090:90/udp",))
         ),
     )
+    via = next(a.pool4.subnet.hosts()) + 76
+    options = (("sysctls", "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.disable_ipv6=1"),)
+    await sweep(
+        "router",
+        lambda: controller.create_sandbox(
+            SandboxRequest(
+                name="r",
+                forwards=True,
+                sysctls=("net.ipv4.ip_default_ttl=40",),
+                networks=(
+                    EndpointRequest(network="a", routes=(f"10.99.0.0/16={via}",), driver_options=options),
+                    EndpointRequest(network="b"),
+                ),
+            )
+        ),
+    )
+    for name, mode in (("m1", "host"), ("m2", "none"), ("m3", "container:s")):
+        await sweep(mode, lambda name=name, mode=mode: controller.create_sandbox(SandboxRequest(name=name, networks=(EndpointRequest(network=mode),))))
+        await controller.remove_sandbox(name)
     # Teardown never stops: with any step failing, the sandbox and its names are gone, and the failure is reported.
     for number in range(3):
         breaker.arm(number)
@@ -171,7 +190,7 @@ async def main() -> None:
             failures.append(f"disconnect with failing step {number} left the endpoint")
         breaker.at = -1
         await controller.connect("s", EndpointRequest(network="b"))
-    for name in ("s", "t"):
+    for name in ("s", "t", "r"):
         await controller.remove_sandbox(name)
     for name in ("a", "b", "c"):
         await controller.remove_network(name)
