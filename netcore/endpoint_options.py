@@ -5,12 +5,12 @@ Rules BR-9, BR-13, BR-14 and CL-15 of docker-behaviour.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from netcore.errors import InvalidRequest
 from netcore.objects import Sysctl
+from netcore.options import canonical_options
 
 ENDPOINT = "com.docker.network.endpoint."
 SHORT_NAMES: dict[str, str] = {"sysctls": ENDPOINT + "sysctls", "ifname": ENDPOINT + "ifname"}
@@ -23,17 +23,7 @@ Settings = tuple[tuple[str, str], ...]
 
 def canonical(options: Mapping[str, str]) -> dict[str, str]:
     """Return *options* keyed by label; InvalidRequest names an unknown or doubled one."""
-    result: dict[str, str] = {}
-    for key, value in options.items():
-        label = SHORT_NAMES.get(key, key)
-        if label not in SHORT_NAMES.values():
-            near = difflib.get_close_matches(key, [*SHORT_NAMES, *SHORT_NAMES.values()], n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(SHORT_NAMES)}"
-            raise InvalidRequest(f"driver-opt {key}", f"an endpoint has no such option{hint}")
-        if label in result:
-            raise InvalidRequest(f"driver-opt {key}", f"given twice, also as {label}")
-        result[label] = value
-    return result
+    return canonical_options(options, SHORT_NAMES, field="driver-opt", owner="an endpoint")
 
 
 def link_sysctls(options: Mapping[str, str]) -> Settings:

@@ -50,8 +50,13 @@ SYNONYMS = {BRIDGE + "mtu": DRIVER + "mtu", BRIDGE + "container_iface_prefix": S
 _T = TypeVar("_T")
 
 
-def canonical_options(options: Mapping[str, str], known: Mapping[str, str] = SHORT_NAMES) -> dict[str, str]:
-    """Return *options* keyed by label; InvalidRequest names an unknown or doubled option."""
+def canonical_options(
+    options: Mapping[str, str], known: Mapping[str, str] = SHORT_NAMES, *, field: str = "option", owner: str = "the bridge driver"
+) -> dict[str, str]:
+    """Return *options* of *owner* keyed by label; InvalidRequest names an unknown or doubled one as a *field*.
+
+    *known*: short name → label.
+    """
     labels = set(known.values())
     result: dict[str, str] = {}
     for key, value in options.items():
@@ -59,9 +64,9 @@ def canonical_options(options: Mapping[str, str], known: Mapping[str, str] = SHO
         if label not in labels:
             near = difflib.get_close_matches(key, [*known, *labels], n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            raise InvalidRequest(f"option {key}", f"the bridge driver has no such option{hint}")
+            raise InvalidRequest(f"{field} {key}", f"{owner} has no such option{hint}")
         if label in result:
-            raise InvalidRequest(f"option {key}", f"given twice, also as {label}")
+            raise InvalidRequest(f"{field} {key}", f"given twice, also as {label}")
         result[label] = value
     return result
 
