@@ -12,10 +12,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from resolver.cli.duration import seconds_of
 from resolver.cli.project import Attachment, ComposeError, NetworkSpec, Project, Service
 from resolver.cli.yaml12 import Located, YamlError, load
-
-__all__ = ["ComposeError", "Project", "Service", "parse"]
 
 _SERVICE_KEYS = {
     "networks", "network_mode", "dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "container_name",
@@ -38,7 +37,6 @@ _IPAM_CONFIG_KEYS = {"subnet", "ip_range", "gateway", "aux_addresses"}
 _TOP_KEYS = {"version", "name", "services", "networks"}
 _IGNORED_TOP_KEYS = {"volumes", "configs", "secrets", "include", "models"}
 _PORT_KEYS = {"target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"}
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
 
 
 def project_name(given: str | None, environment: Mapping[str, str], in_file: str | None, directory: str) -> str:
@@ -328,12 +326,11 @@ class _Reader:
         text = self.text(raw, key)
         if not text:
             return default
-        match = _DURATION.match(text)
-        if match is None or not any(match.groups()):
+        seconds = seconds_of(text)
+        if seconds is None:
             self.problem(raw.lines[key], f"{key} must be a duration like 10s or 1m30s, not {text!r}")
             return default
-        hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        return hours * 3600 + minutes * 60 + seconds
+        return seconds
 
     # --- networks -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from resolver.cli import thin
 from resolver.cli.client import call, segment
+from resolver.cli.duration import seconds_of
 from resolver.cli.options import DRY_RUN, FORMAT, each, pairs, remove
 from resolver.cli.output import print_json, print_plan, print_table, print_warnings
 
@@ -136,17 +136,13 @@ def network_prune(force: bool, filters: tuple[str, ...]) -> None:
 
 def _moment(text: str) -> float:
     """Return the time that *text* means, in seconds since the epoch: so long ago, a date, or such seconds."""
-    parts = _DURATION.match(text)
-    if parts is not None and text:
-        hours, minutes, seconds = (float(part or 0) for part in parts.groups())
-        return datetime.now(UTC).timestamp() - hours * 3600 - minutes * 60 - seconds
+    seconds = seconds_of(text)
+    if seconds is not None:
+        return datetime.now(UTC).timestamp() - seconds
     try:
         return float(text) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(text).timestamp()
     except ValueError as error:
         raise click.UsageError(f"--filter until={text}: it should be like 24h, 2026-11-25T12:00 or seconds since 1970") from error
-
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
 
 
 @network.command("connect")

@@ -14,8 +14,9 @@ from typing import Any
 
 from resolver.cli import enter
 from resolver.cli.client import Refused, call, segment
-from resolver.cli.compose import ComposeError, Project, Service, parse
+from resolver.cli.compose import parse
 from resolver.cli.interpolate import BadVariable, interpolate, parse_env
+from resolver.cli.project import ComposeError, Project, Service
 from resolver.cli.yaml12 import YamlError
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")

@@ -14,7 +14,7 @@ PURE = (
     "netcore/hostsfile", "netcore/firewall", "netcore/diff", "netcore/planning", "netcore/foreign", "netcore/drivers",
     "netcore/routes", "netcore/endpoint_options", "netcore/references", "resolver/daemon/proxies", "resolver/cli/project",
     "resolver/wire", "resolver/zone", "resolver/engine", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
-    "resolver/cli/compose", "resolver/cli/interpolate", "resolver/cli/yaml12",
+    "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate", "resolver/cli/yaml12",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 import pytest
 
-from resolver.cli.compose import ComposeError, parse, project_name
+from resolver.cli.compose import parse, project_name
 from resolver.cli.interpolate import BadVariable, interpolate, parse_env
+from resolver.cli.project import ComposeError
 from resolver.cli.yaml12 import YamlError, load
 
 
