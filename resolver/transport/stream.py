@@ -14,48 +14,12 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, cast
-
-import msgspec
+from typing import Any, cast
 
 from resolver import limits
-from resolver.engine.exchange import Health, Kind, classify
-from resolver.wire.message import padded
+from resolver.transport.pending import Asked, Pending
+from resolver.wire.message import has_plain_opt, padded
 from resolver.zone.upstream import Upstream
-
-
-class AskedOwner(Protocol):
-    """Who waits for the reply to one question at one upstream."""
-
-    def on_message(self, asked: Asked, kind: Kind, message: bytes, now: float) -> None:
-        """Take the reply."""
-
-    def on_failure(self, asked: Asked, reason: str, now: float) -> None:
-        """Take note that there is none."""
-
-
-class Asked(msgspec.Struct, eq=False, gc=False):
-    """One question at one upstream. *message* is without its ID. *sent*: when, for the round-trip time. *owner*: nobody cares if None."""
-
-    owner: AskedOwner | None
-    health: Health
-    question: bytes
-    message: bytes
-    sent: float
-    identity: int = -1
-    by_stream: bool = False
-    retried: bool = False
-
-    def answered(self, kind: Kind, message: bytes, now: float) -> None:
-        """Tell the upstream's health and the owner of the reply."""
-        self.health.answered(now - self.sent)
-        if self.owner is not None:
-            self.owner.on_message(self, kind, message, now)
-
-    def failed(self, reason: str, now: float) -> None:
-        """Tell the owner that there is none."""
-        if self.owner is not None:
-            self.owner.on_failure(self, reason, now)
 
 
 class Stream(asyncio.Protocol):
@@ -74,13 +38,12 @@ class Stream(asyncio.Protocol):
         self._upstream = upstream
         self._open_socket = open_socket
         self._clock = clock
-        self._draw = draw
         self._tls_ca = tls_ca
         self._context: ssl.SSLContext | None = None
         self._transport: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
         self._queue: list[Asked] = []
-        self._pending: dict[int, Asked] = {}
+        self._pending = Pending(draw)
         self._buffer = bytearray()
         self._last = 0.0
         self.is_only_way = upstream.transport != "udp"
@@ -98,13 +61,9 @@ class Stream(asyncio.Protocol):
                 self._opening = self._loop.create_task(self._open())
 
     def _send(self, transport: asyncio.Transport, asked: Asked) -> None:
-        identity = self._draw()
-        while identity in self._pending:
-            identity = self._draw()
-        asked.identity = identity
-        self._pending[identity] = asked
-        message = identity.to_bytes(2, "big") + asked.message
-        if self._upstream.transport == "tls" and message[-11:].startswith(b"\0\0\x29"):
+        asked.by_stream = True
+        message = self._pending.add(asked)
+        if self._upstream.transport == "tls" and has_plain_opt(message):
             message = padded(message)
         transport.write(len(message).to_bytes(2, "big") + message)
 
@@ -159,27 +118,16 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
         buffer += data
-        now = self._clock()
-        while len(buffer) >= 2:
-            end = 2 + int.from_bytes(buffer[:2], "big")
-            if len(buffer) < end:
-                return
-            message = bytes(buffer[2:end])
+        messages = []
+        while len(buffer) >= 2 and len(buffer) >= (end := 2 + int.from_bytes(buffer[:2], "big")):
+            messages.append(bytes(buffer[2:end]))
             del buffer[:end]
-            asked = self._pending.get(message[0] << 8 | message[1]) if len(message) >= 12 else None
-            if asked is not None:
-                kind = classify(asked.question, asked.identity, message)
-                if kind is Kind.FOREIGN:
-                    continue
-                del self._pending[asked.identity]
-                asked.by_stream = True
-                asked.answered(kind, message, now)
+        self._pending.on_messages(messages, self._clock())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        waiting, self._pending = list(self._pending.values()), {}
         # It may have closed as idle just when these came: they get a second one (RFC 7766 section 6.2.4).
-        for asked in waiting:
+        for asked in self._pending.take_all():
             if asked.retried:
                 asked.failed("closed the connection", self._clock())
             else:
@@ -198,7 +146,7 @@ class Stream(asyncio.Protocol):
         """Close the connection if nobody needs it; return whether it is still there."""
         if self._transport is None:
             return self._opening is not None
-        self._pending = {key: asked for key, asked in self._pending.items() if now - asked.sent <= limits.BUDGET}
+        self._pending.drop_old(now)
         if not self._pending and now - self._last >= limits.STREAM_IDLE:
             self._transport.close()
             return False
@@ -206,7 +154,8 @@ class Stream(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection; who waits for it is not told."""
-        self._queue, self._pending = [], {}
+        self._queue = []
+        self._pending.clear()
         if self._opening is not None:
             self._opening.cancel()
         if self._transport is not None:

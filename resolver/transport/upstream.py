@@ -16,11 +16,12 @@ from typing import Protocol
 from resolver import limits
 from resolver.engine.exchange import Done, Exchange, GiveUp, Health, Kind, Send
 from resolver.transport.deadlines import Deadlines
+from resolver.transport.pending import Asked, identities
 from resolver.transport.poller import Poller
-from resolver.transport.stream import Asked, Stream
-from resolver.transport.upstream_socket import UpstreamSocket, identities
+from resolver.transport.stream import Stream
+from resolver.transport.upstream_socket import UpstreamSocket
 from resolver.wire import name as names
-from resolver.wire.message import RD, Type
+from resolver.wire.message import PLAIN_OPT_SIZE, RD, Type, has_plain_opt
 from resolver.zone.upstream import Route, Upstream
 
 OpenSocket = Callable[[str, Upstream, int], Awaitable[socket.socket]]
@@ -34,7 +35,6 @@ class Asking(Protocol):
         """Take the answer, or the reason why there is none. Called once."""
 
 
-_PLAIN_OPT_SIZE = 11
 _TICK = 0.01
 
 
@@ -353,7 +353,7 @@ class UpstreamPool:
         for server in self._servers.values():
             for sockets in (server.sockets, server.worn):
                 for item in [*sockets]:
-                    item.drop_old(now)
+                    item.pending.drop_old(now)
                     if not item.pending and (sockets is server.worn or now - item.last >= limits.SOCKET_IDLE):
                         sockets.remove(item)
                         item.close()
@@ -390,6 +390,6 @@ class UpstreamPool:
 
 def _without_edns(message: bytes) -> bytes:
     """Return *message* (without its ID) without the plain OPT record at its end."""
-    if not message[9] or not message[-_PLAIN_OPT_SIZE:].startswith(b"\0\0\x29"):
+    if not message[9] or not has_plain_opt(message):
         return message
-    return message[:9] + bytes([message[9] - 1]) + message[10:-_PLAIN_OPT_SIZE]
+    return message[:9] + bytes([message[9] - 1]) + message[10:-PLAIN_OPT_SIZE]

@@ -25,6 +25,8 @@ OPCODE = 0x7800
 IN, ANY_CLASS = 1, 255
 _OPT = 41
 _PLAIN_OPT = b"\0\0\x29"
+PLAIN_OPT_SIZE = 11
+"""Octets of an OPT record without options."""
 _MAX_NAME = 255
 
 
@@ -182,6 +184,11 @@ def render_opt(*, rcode: int = 0, do: bool = False, payload: int, options: bytes
     """Return an OPT record for a reply."""
     ttl = (rcode >> 4) << 24 | (0x8000 if do else 0)
     return struct.pack("!BHHIH", 0, _OPT, payload, ttl, len(options)) + options
+
+
+def has_plain_opt(message: bytes) -> bool:
+    """Return whether *message*, one of ours, ends with an OPT record without options."""
+    return message.startswith(_PLAIN_OPT, len(message) - PLAIN_OPT_SIZE)
 
 
 def padded(message: bytes) -> bytes:
