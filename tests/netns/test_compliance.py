@@ -4,20 +4,16 @@ import re
 
 import pytest
 
-from tests.netns.conftest import upstream
-from tests.support.lab import OUTSIDE_ADDRESS, Lab
+from tests.support.lab import Lab
 
 ZONE, NAME = "berth.internal", "web"
 
 
 @pytest.fixture(scope="module")
-def lab():
-    with Lab() as made:
-        upstream(made, OUTSIDE_ADDRESS)
-        made.start_daemon()
-        made.berth("network", "create", "net")
-        made.berth("run", "-d", "--name", NAME, "--network", "net", "--", "sleep", "infinity")
-        yield made
+def lab(lab):
+    lab.berth("network", "create", "net")
+    lab.berth("run", "-d", "--name", NAME, "--network", "net", "--", "sleep", "infinity")
+    return lab
 
 
 def dig(lab: Lab, *arguments: str) -> str:

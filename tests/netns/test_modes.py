@@ -5,17 +5,13 @@ import time
 
 import pytest
 
-from tests.netns.conftest import upstream
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
 
 @pytest.fixture(scope="module")
-def lab():
-    with Lab() as made:
-        upstream(made, OUTSIDE_ADDRESS)
-        made.start_daemon()
-        made.berth("network", "create", "net")
-        yield made
+def lab(lab):
+    lab.berth("network", "create", "net")
+    return lab
 
 
 def run(lab: Lab, mode: str, *command: str, options=(), **more):

@@ -12,22 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.conftest import upstream
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
-def lab():
-    with Lab() as made:
-        upstream(made, OUTSIDE_ADDRESS)
-        made.start_daemon()
-        made.run("mkdir", "-p", "/run/bin")
-        made.write("/run/bin/berth", f"#!/bin/sh\nexec {sys.executable} -m resolver \"$@\"\n")
-        made.run("chmod", "+x", "/run/bin/berth")
-        made.environment["PATH"] = f"/run/bin:{made.environment['PATH']}"
-        yield made
+def lab(lab):
+    lab.run("mkdir", "-p", "/run/bin")
+    lab.write("/run/bin/berth", f"#!/bin/sh\nexec {sys.executable} -m resolver \"$@\"\n")
+    lab.run("chmod", "+x", "/run/bin/berth")
+    lab.environment["PATH"] = f"/run/bin:{lab.environment['PATH']}"
+    return lab
 
 
 def example(title: str) -> str:
