@@ -20,7 +20,7 @@ from resolver import nsswitch, resolvconf
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.hostfile import HostResolvConf
-from resolver.daemon.routes import Routes
+from resolver.daemon.routes import Found, Routes
 from resolver.engine.received import Protected
 from resolver.service import DnsService
 from resolver.transport.batch import packed
@@ -245,21 +245,19 @@ class Registry:
         )
         self._watch(served.slot, [item.network_id for item in endpoints])
         present = [item for item in served.endpoints if item.network_id in self._networks]
-        route, routes = self._routes.of_sandbox(served.sandbox, present, self._networks, own)
-        networks = [self._networks[item.network_id] for item in present]
-        served.slot.swap(
-            View(
-                attachments=attachments,
-                suffix=self._suffix,
-                subnets=subnets,
-                route=route,
-                routes=routes,
-                allows_rebinding=self._allows_rebinding(networks),
-            )
-        )
+        found = self._routes.of_sandbox(served.sandbox, present, self._networks, own)
+        served.slot.swap(self._view(attachments, subnets, found, [self._networks[item.network_id] for item in present]))
 
-    def _allows_rebinding(self, networks: Sequence[Network]) -> bool:
-        return self._config.allow_rebinding or any(item.bridge.allow_rebinding for item in networks)
+    def _view(self, attachments: tuple[Attachment, ...], subnets: _Subnets, found: Found, networks: Sequence[Network]) -> View:
+        route, routes = found
+        return View(
+            attachments=attachments,
+            suffix=self._suffix,
+            subnets=subnets,
+            route=route,
+            routes=routes,
+            allows_rebinding=self._config.allow_rebinding or any(item.bridge.allow_rebinding for item in networks),
+        )
 
     def _rebuild_all(self) -> None:
         subnets, own = self._subnets(), self._own_addresses()
@@ -267,17 +265,8 @@ class Registry:
         for served in self._served.values():
             self._swap_view(served, subnets, own)
         for item in self._gateways.values():
-            route, routes = self._routes.of_network(item.network, own)
-            item.slot.swap(
-                View(
-                    attachments=(Attachment(item.zone),),
-                    suffix=self._suffix,
-                    subnets=subnets,
-                    route=route,
-                    routes=routes,
-                    allows_rebinding=self._allows_rebinding([item.network]),
-                )
-            )
+            found = self._routes.of_network(item.network, own)
+            item.slot.swap(self._view((Attachment(item.zone),), subnets, found, [item.network]))
         self._drop_unused_routes()
 
     def _drop_unused_routes(self) -> None:
