@@ -350,16 +350,11 @@ class Registry:
         return None if served is None else served.slot
 
     def everything(self) -> View:
-        """Return a view of all networks, in the order of their names, with the host's upstreams."""
+        """Return the view of somebody on all networks, in the order of their names, with the host's upstreams."""
         zones = sorted(self._gateways.values(), key=lambda item: item.network.name)
-        route, routes = self._routes.of_host([item.network for item in zones], self._own_addresses())
-        return View(
-            attachments=tuple(Attachment(item.zone) for item in zones),
-            suffix=self._suffix,
-            subnets=self._subnets(),
-            route=route,
-            routes=routes,
-        )
+        networks = [item.network for item in zones]
+        found = self._routes.of_host(networks, self._own_addresses())
+        return self._view(tuple(Attachment(item.zone) for item in zones), self._subnets(), found, networks)
 
     def slots(self) -> list[ViewSlot]:
         """Return all view slots."""
