@@ -16,12 +16,13 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
-from netcore import gateway, hostsfile, ipam, limits, names, planning
+from netcore import drivers, gateway, hostsfile, limits, names
+from netcore.addresses import Addresses, Taken
 from netcore.contract import Directory, Outcome, Settings
 from netcore.diff import diff
-from netcore.drivers import bridge, stack
-from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, NotFound, TeardownFailed, Unavailable
-from netcore.hostports import HostPorts
+from netcore.drivers import stack
+from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound, TeardownFailed, Unavailable
+from netcore.hostports import Claim, HostPorts
 from netcore.kernel import files, host, namespace, netns, nft, process
 from netcore.kernel.apply import Executor
 from netcore.locks import KeyedLocks
@@ -29,6 +30,7 @@ from netcore.model import (
     Endpoint,
     EndpointRequest,
     IPAddress,
+    IPNetwork,
     Network,
     NetworkRequest,
     PortMapping,
@@ -37,6 +39,11 @@ from netcore.model import (
     Stack,
 )
 from netcore.objects import KernelObject
+from netcore.planning import endpoint as plan_endpoint
+from netcore.planning import network as plan_network
+from netcore.planning import publish
+from netcore.planning import sandbox as plan_sandbox
+from netcore.portproxy import PortProxies
 from netcore.records import Records
 from netcore.references import find
 
@@ -63,15 +70,18 @@ class Controller:
         self._directory = directory
         self._reserved = reserved
         self._clock = clock
-        self._pools: dict[tuple[str, int], ipam.AddressPool] = {}
+        self._addresses = Addresses(clock)
         self._ports = HostPorts()
+        self._proxies = PortProxies(
+            self._ports, lambda address, scope: publish.is_prisoner(self.networks.values(), address, host.link_name(scope))
+        )
         self._next_port = secrets.randbelow(10_000) + 32_768
         self._locks = KeyedLocks()
         self._names_in_use: set[str] = set()
         self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
         self._loop = asyncio.get_running_loop()
         self._timers: set[asyncio.TimerHandle] = set()
-        self.facts = bridge.Facts(uplinks=(), firewall=settings.firewall)
+        self.facts = drivers.Facts(uplinks=(), firewall=settings.firewall)
         self.executor = Executor(self.netns_path, self._later)
 
     # --- shared -------------------------------------------------------------------------------------------------
@@ -108,6 +118,7 @@ class Controller:
         """Stop; sandboxes and their traffic are left alone."""
         for handle in self._timers:
             handle.cancel()
+        self._proxies.close()
         await asyncio.to_thread(self._workers.shutdown)
 
     def netns_path(self, sandbox_id: str) -> str:
@@ -137,14 +148,14 @@ class Controller:
             if endpoint.network_id == network_id
         ]
 
-    def pool_usage(self, network: Network) -> dict[int, int]:
-        """Return how many addresses of each family of *network* are in use."""
-        return {family: self._pools[network.id, family].in_use() for family in (4, 6) if (network.id, family) in self._pools}
+    def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use."""
+        return self._addresses.usage(network)
 
     async def look_at_host(self) -> host.HostFacts:
         """Look at the host and remember what drivers need of it."""
         facts = await self.kernel(host.look)
-        self.facts = bridge.Facts(
+        self.facts = drivers.Facts(
             uplinks=tuple(dict.fromkeys([*facts.uplinks, *self.settings.uplinks])),
             ipv6=facts.ipv6,
             force_forwarding=facts.force_forwarding,
@@ -159,8 +170,12 @@ class Controller:
         """Create a network; it is usable when this returns."""
         async with self._locks.hold(["networks"]):
             facts = await self.look_at_host()
-            network = planning.plan_network(request, self.networks.values(), self._surroundings(facts), secrets.token_hex(32))
-            steps = diff((), bridge.network_objects(network, self.facts))
+            around = self._surroundings(facts)
+            network = plan_network.plan_network(request, self.networks.values(), around, secrets.token_hex(32))
+            kinds = drivers.link_kinds(network)
+            if kinds:
+                await self.kernel(lambda: host.check_link_kinds(kinds))
+            steps = diff((), drivers.only_of(network, self.networks.values(), self.facts))
             if dry_run:
                 return network, Outcome(steps)
             await self._records.put_network(network, pending=True)
@@ -177,26 +192,32 @@ class Controller:
     def adopt_network(self, network: Network) -> None:
         """Take *network* into the state, with fresh pools."""
         self.networks[network.id] = network
-        for pool in network.pools():
-            self._pools[network.id, pool.subnet.version] = ipam.AddressPool(pool, network.name)
+        self._addresses.adopt(network)
 
-    def _surroundings(self, facts: host.HostFacts) -> planning.Surroundings:
-        own = {network.bridge.bridge_name for network in self.networks.values()}
+    def _surroundings(self, facts: host.HostFacts) -> plan_network.Surroundings:
+        own = {item.key[-1] for network in self.networks.values() for item in drivers.network_objects(network, self.facts)}
+        by_index = {link.index: link for link in facts.links}
         servers = [address for address in self._reserved() if not address.is_loopback]
         reserved = [item for item in facts.on_link if item.prefixlen] + [ip_network(address) for address in servers]
-        return planning.Surroundings(
+        return plan_network.Surroundings(
             pools4=self.settings.pools4,
             pools6=self.settings.pools6,
             reserved=reserved,
             egress_mtu=facts.egress_mtu,
-            links={link.name: link.kind for link in facts.links if link.name not in own},
+            links={
+                link.name: plan_network.HostLink(
+                    kind=link.kind, mtu=link.mtu, mac=link.mac, master=by_index[link.master].kind if link.master in by_index else ""
+                )
+                for link in facts.links
+                if link.name not in own
+            },
             ipv6=facts.ipv6,
             now=self._clock(),
         )
 
     async def remove_network(self, reference: str, *, dry_run: bool = False) -> Outcome:
         """Remove a network that has no endpoints."""
-        if reference in planning.PREDEFINED:
+        if reference in plan_network.PREDEFINED:
             raise Conflict("network", reference, "is a pre-defined network and cannot be removed")
         network = self.find_network(reference)
         async with self._locks.hold(["networks", f"network:{network.id}"]):
@@ -205,14 +226,13 @@ class Controller:
             if members:
                 listed = ", ".join(f'name:"{sandbox.name}" id:"{sandbox.short_id}"' for sandbox, _ in members)
                 raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first")
-            steps = diff(bridge.network_objects(network, self.facts), ())
+            steps = diff(drivers.only_of(network, self.networks.values(), self.facts), ())
             if dry_run:
                 return Outcome(steps)
             await self._directory.network_down(network)
             await self._records.put_network(network, pending=True)
             del self.networks[network.id]
-            for family in (4, 6):
-                self._pools.pop((network.id, family), None)
+            self._addresses.drop(network)
             try:
                 await self.kernel(lambda: self.executor.remove(steps, f"network {network.name}"))
             finally:
@@ -279,7 +299,7 @@ class Controller:
             for target, _ in item.links:
                 self.find_sandbox(target)
         kind, reference = stack.asked(request)
-        return planning.plan_sandbox(
+        return plan_sandbox.plan_sandbox(
             request,
             kind,
             self._owner_of_stack(reference) if kind is Stack.SHARED else None,
@@ -333,6 +353,7 @@ class Controller:
                 await self.kernel(lambda: self.executor.remove(steps, f"sandbox {sandbox.name}"))
             except TeardownFailed as error:
                 reasons += error.reasons
+            self._proxies.settle(sandbox.id, {})
             await self.kernel(lambda: self._ports.release(sandbox.ports))
             await self._release(endpoints)
             await self._drop_sandbox(sandbox)
@@ -406,30 +427,30 @@ class Controller:
         before = self.endpoints[sandbox.id]
         old = () if fresh else self._desired(sandbox, before)
         used = await self._used_ifnames(sandbox, before)
-        taken: list[tuple[str, IPAddress]] = []
-        claimed: tuple[PortMapping, ...] = ()
+        taken: list[Taken] = []
+        claim = self._ports.begin()
         try:
             made: list[Endpoint] = []
             for request in requests:
-                endpoint = self._plan_endpoint(sandbox, request, [*before, *made], used, taken)
+                endpoint = await self._plan_endpoint(sandbox, request, [*before, *made], used, taken)
                 used.add(endpoint.ifname)
                 made.append(endpoint)
-            after, mappings, warnings = await self._with_ports(sandbox, (*before, *made))
+            after, mappings, warnings = await self._with_ports(sandbox, (*before, *made), claim)
             updated = replace(sandbox, ports=mappings)
             steps = diff(old, self._desired(updated, after))
             if dry_run:
-                self._give_back(taken)
+                self._addresses.give_back(taken)
+                claim.keep(())
                 return Outcome(steps, warnings)
-            claimed = tuple(item for item in mappings if item not in sandbox.ports)
-            await self.kernel(lambda: self._ports.claim(claimed))
             await self._records.put_endpoints(sandbox, after, pending=True)
             await self.kernel(lambda: self.executor.apply(steps))
         except BaseException:
-            self._give_back(taken)
-            await self.kernel(lambda: self._ports.release(claimed))
+            self._addresses.give_back(taken)
+            await self.kernel(lambda: claim.keep(()))
             if not dry_run:
                 await self._records.put_endpoints(sandbox, before)
             raise
+        claim.keep(mappings)
         await self._commit(updated, after)
         return Outcome(steps, warnings)
 
@@ -437,54 +458,36 @@ class Controller:
         await self._records.put_all(sandbox, endpoints)
         self.sandboxes[sandbox.id] = sandbox
         self.endpoints[sandbox.id] = endpoints
+        self._proxies.settle(sandbox.id, publish.proxies(endpoints))
         self._directory.update(sandbox, self._ordered(sandbox.id), self.networks)
 
-    def _plan_endpoint(
-        self,
-        sandbox: Sandbox,
-        request: EndpointRequest,
-        present: Sequence[Endpoint],
-        used: set[str],
-        taken: list[tuple[str, IPAddress]],
+    async def _plan_endpoint(
+        self, sandbox: Sandbox, request: EndpointRequest, present: Sequence[Endpoint], used: set[str], taken: list[Taken]
     ) -> Endpoint:
         network = self.find_network(request.network)
         if any(item.network_id == network.id for item in present):
             raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
-        request = planning.check_endpoint_request(request, network)
-        members = self.members(network.id)
-        if len(members) >= limits.BRIDGE_PORTS:
-            raise Exhausted("network", network.name, f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
-        if request.mac and any(endpoint.mac == request.mac for _, endpoint in members):
-            raise Conflict("mac-address", request.mac, f"is in use on network {network.name}")
+        request = plan_endpoint.check_endpoint_request(request, network)
+        plan_endpoint.check_room(request, network, [endpoint for _, endpoint in self.members(network.id)])
+        mac = await self._mac_of_parent(network)
         addresses: dict[int, IPAddress] = {}
         wishes: dict[int, IPAddress | None] = {4: request.ipv4, 6: request.ipv6}
-        for pool in planning.pools_for(request, network):
-            family = pool.subnet.version
-            addresses[family] = self._take(network, family, wishes[family])
+        for family in plan_endpoint.families_for(request, network):
+            addresses[family] = self._addresses.take(network, family, wishes[family])
             taken.append((network.id, addresses[family]))
-        return planning.plan_endpoint(request, network, sandbox, ipv4=addresses.get(4), ipv6=addresses.get(6), used_ifnames=used)
+        return plan_endpoint.plan_endpoint(request, network, sandbox, addresses=addresses, parent_mac=mac, used_ifnames=used)
 
-    def _take(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
-        pool = self._pools[network.id, family]
-        if wish is None:
-            return pool.allocate(self._clock())
-        pool.reserve(wish, field="ip" if family == 4 else "ip6")
-        return wish
-
-    def _give_back(self, taken: Iterable[tuple[str, IPAddress]]) -> None:
-        for network_id, address in taken:
-            pool = self._pools.get((network_id, address.version))
-            if pool is not None:
-                pool.give_back(address)
+    async def _mac_of_parent(self, network: Network) -> str:
+        parent = plan_endpoint.parent_of(network)
+        link = await self.kernel(lambda: host.find_link(parent)) if parent else None
+        if parent and link is None:
+            raise NotFound("link", f"{parent}, the parent of network {network.name}")
+        return link.mac if link is not None else ""
 
     async def _release(self, endpoints: Iterable[Endpoint]) -> None:
-        now = self._clock()
-        for endpoint in endpoints:
-            for address in endpoint.addresses():
-                pool = self._pools.get((endpoint.network_id, address.version))
-                if pool is not None:
-                    pool.release(address, now)
-                    await self._records.put_rest(endpoint.network_id, address, now + limits.ADDRESS_QUARANTINE)
+        until = self._clock() + limits.ADDRESS_QUARANTINE
+        for network_id, address in self._addresses.release(endpoints):
+            await self._records.put_rest(network_id, address, until)
 
     async def _used_ifnames(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> set[str]:
         own = {item.ifname for item in endpoints}
@@ -493,29 +496,28 @@ class Controller:
         return own | await self.kernel(lambda: namespace.link_names(sandbox.netns_path))
 
     async def _with_ports(
-        self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]
+        self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...], claim: Claim
     ) -> tuple[tuple[Endpoint, ...], tuple[PortMapping, ...], tuple[str, ...]]:
         """Return *endpoints* with ports on their gateway endpoints, the sandbox's mappings, and warnings."""
         if not sandbox.port_requests and not sandbox.publish_all:
             return endpoints, (), ()
         taken = [(other.name, item) for other in self.sandboxes.values() if other.id != sandbox.id for item in other.ports]
-        ephemeral = await self.kernel(host.ephemeral_range)
         start = self._next_port
         mappings = await self.kernel(
-            lambda: planning.plan_ports(
+            lambda: publish.plan_ports(
                 sandbox,
                 endpoints,
                 self.networks,
                 taken=taken,
-                is_free=host.port_is_free,
-                ephemeral=ephemeral,
+                find_busy=claim.try_hold,
+                ephemeral=host.ephemeral_range(),
                 start=start,
+                host_ipv6=self.facts.ipv6,
             )
         )
         self._next_port = max((item.host_port for item in mappings), default=start) + 1
-        bare = tuple(replace(item, ports=()) for item in endpoints)
-        warnings = () if mappings else ("published ports are ignored: no network of the sandbox has a gateway",)
-        return planning.assign_ports(bare, self.networks, mappings), mappings, warnings
+        warnings = () if mappings else (publish.IGNORED,)
+        return publish.assign_ports(endpoints, self.networks, mappings), mappings, warnings
 
     async def disconnect(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Outcome:
         """Take a sandbox off a network; the default route moves before the link goes."""
@@ -526,7 +528,7 @@ class Controller:
             left = tuple(item for item in before if item.network_id != network.id)
             if left == before:
                 raise NotFound("endpoint", f"sandbox {sandbox.name} is not connected to network {network.name}")
-            after = planning.assign_ports(tuple(replace(item, ports=()) for item in left), self.networks, sandbox.ports)
+            after = publish.assign_ports(left, self.networks, sandbox.ports)
             steps = diff(self._desired(sandbox, before), self._desired(sandbox, after))
             if dry_run:
                 return Outcome(steps)
@@ -550,7 +552,7 @@ class Controller:
         return gateway.ordered(self.endpoints[sandbox_id] if endpoints is None else endpoints, self.networks)
 
     def _desired(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[KernelObject, ...]:
-        return planning.desired(
+        return drivers.desired(
             sandbox,
             endpoints,
             self.networks,
@@ -563,7 +565,7 @@ class Controller:
         """Return every object that must exist on this host."""
         result: list[KernelObject] = []
         for network in self.networks.values():
-            result += bridge.network_objects(network, self.facts)
+            result += drivers.network_objects(network, self.facts)
         for sandbox_id, endpoints in self.endpoints.items():
             result += self._desired(self.sandboxes[sandbox_id], endpoints)
         return tuple(result)
@@ -580,14 +582,11 @@ class Controller:
         self.sandboxes[sandbox.id] = sandbox
         self.endpoints[sandbox.id] = endpoints
         for endpoint in endpoints:
-            for address in endpoint.addresses():
-                self._pools[endpoint.network_id, address.version].reserve(address, field="address")
+            self._addresses.restore(endpoint)
 
     def restore_rest(self, network_id: str, address: IPAddress, until: float) -> None:
         """Let a released address go on resting after a restart."""
-        pool = self._pools.get((network_id, address.version))
-        if pool is not None:
-            pool.rest(address, until)
+        self._addresses.rest(network_id, address, until)
 
     def publish_restored(self, sandbox: Sandbox) -> None:
         """Publish the names of a sandbox that survived, and hold its ports again."""
@@ -596,3 +595,4 @@ class Controller:
     async def hold_ports(self, sandbox: Sandbox) -> None:
         """Hold the published ports of a sandbox that survived; Conflict if a program took one meanwhile."""
         await self.kernel(lambda: self._ports.claim(sandbox.ports))
+        self._proxies.settle(sandbox.id, publish.proxies(self.endpoints[sandbox.id]))

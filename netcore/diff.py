@@ -16,16 +16,20 @@ from netcore.objects import (
     Address,
     Announcement,
     Bridge,
+    DummyLink,
     Element,
     Hairpin,
     HostsLines,
+    Ipvlan,
     KernelObject,
     LinkUp,
+    Macvlan,
     Neighbor,
     Route,
     Scalar,
     Sysctl,
     Veth,
+    VlanLink,
 )
 
 
@@ -68,8 +72,10 @@ def _deleted(old: dict[tuple[str, ...], KernelObject], new: dict[tuple[str, ...]
 def _links(item: KernelObject) -> tuple[tuple[str, str], ...]:
     """Return the (netns, ifname) of each link that goes when *item* is deleted."""
     match item:
-        case Bridge(reused=False):
+        case Bridge(reused=False) | VlanLink() | DummyLink():
             return ((HOST, item.name),)
+        case Macvlan() | Ipvlan():
+            return ((item.netns, item.ifname),)
         case Veth():
             return ((HOST, item.host_ifname), (item.netns, item.ifname))
     return ()
@@ -90,14 +96,14 @@ def _goes_with(item: KernelObject, links: set[tuple[str, str]]) -> bool:
 def rank(item: KernelObject) -> int:
     """Return the place of *item* in the order of creation."""
     match item:
-        case Bridge():
+        case Bridge() | VlanLink() | DummyLink():
             return 10
         case Sysctl():
             # The host's switches come behind the bridge they are about, a sandbox's behind its link.
             return 11 if item.netns == HOST else 42
         case Address():
             return 12 if item.netns == HOST else 43
-        case Veth():
+        case Veth() | Macvlan() | Ipvlan():
             return 40
         case Hairpin():
             return 41
@@ -126,6 +132,15 @@ def describe(item: KernelObject) -> str:
                 f"link {item.host_ifname} type veth master {item.bridge} mtu {item.mtu}"
                 f" peer {item.ifname} address {item.mac} in {item.netns[:12]}"
             )
+        case VlanLink():
+            return f"link {item.name} type vlan id {item.vid} link {item.base}"
+        case DummyLink():
+            return f"link {item.name} type dummy mtu {item.mtu}"
+        case Macvlan():
+            address = f" address {item.mac}" if item.mac else ""
+            return f"link {item.ifname} type macvlan mode {item.mode} link {item.parent}{address} mtu {item.mtu}{_where(item.netns)}"
+        case Ipvlan():
+            return f"link {item.ifname} type ipvlan mode {item.mode} {item.flag} link {item.parent} mtu {item.mtu}{_where(item.netns)}"
         case Sysctl():
             return f"sysctl {item.path}={item.value}{_where(item.netns)}"
         case Address():
@@ -137,7 +152,8 @@ def describe(item: KernelObject) -> str:
         case Neighbor():
             return f"neighbor {item.address} lladdr {item.mac} dev {item.ifname} permanent{_where(item.netns)}"
         case Route():
-            return f"route {item.destination} via {item.gateway} dev {item.ifname}{_where(item.netns)}"
+            via = f" via {item.gateway}" if item.gateway is not None else ""
+            return f"route {item.destination}{via} dev {item.ifname}{_where(item.netns)}"
         case Element():
             data = f" : {_join(item.data)}" if item.data else ""
             return f"element {item.table} {item.set} {{ {_join(item.fields)}{data} }}"

@@ -95,6 +95,8 @@ _CHAINS = {
     fib daddr type local goto published
   }
   chain published {
+    # What is sent from ::1 can't leave the host: `portproxy` serves it.
+    ip6 daddr ::1 return
     dnat ip to meta l4proto . ip daddr . th dport map @dnat4
     dnat ip to meta l4proto . th dport map @dnat4_any
     dnat ip6 to meta l4proto . ip6 daddr . th dport map @dnat6
@@ -234,6 +236,8 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
 def port_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
     """Yield what publishes an endpoint's ports: NAT entries, or open ports in a routed family (CL-30)."""
     for mapping in endpoint.ports:
+        if mapping.proxied:
+            continue
         address = endpoint.ipv4 if mapping.family == 4 else endpoint.ipv6
         if address is None:
             continue

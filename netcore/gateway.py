@@ -1,13 +1,50 @@
 """Which endpoint gives a sandbox its default gateway, and in which order endpoints are asked. Pure.
 
-Rules GW-1..GW-6 of docker-behaviour.
+Rules GW-1..GW-8 of docker-behaviour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
 
-from netcore.model import Endpoint, Network
+from netcore.model import BridgeOptions, Endpoint, IPAddress, Network, ParentOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Where the default route leads: to the neighbour *address*, or with None just to the link (ipvlan l3, IV-2)."""
+
+    address: IPAddress | None
+
+
+def default_hop(network: Network, endpoint: Endpoint, family: int) -> Hop | None:
+    """Return where the default route of *family* over *endpoint* leads; None where its network gives none (GW-6, BR-8)."""
+    own = endpoint.ipv4 if family == 4 else endpoint.ipv6
+    pool = network.pool_of(own.ip) if own is not None else None
+    if network.internal or pool is None:
+        return None
+    match network.driver_options:
+        case BridgeOptions():
+            address = dict(pool.auxiliary).get(f"DefaultGatewayIPv{family}", pool.gateway)
+        case ParentOptions(mode="l3" | "l3s"):
+            return Hop(None)
+        case ParentOptions():
+            address = pool.gateway
+        case other:
+            assert_never(other)
+    return Hop(address) if address is not None else None
+
+
+def _is_candidate(network: Network, endpoint: Endpoint, family: int) -> bool:
+    """Return whether traffic of *family* to the outside may be meant to leave by *endpoint*.
+
+    A macvlan or ipvlan network without a gateway is: how to get on is known to the sandbox, not to us (GW-7).
+    """
+    if isinstance(network.driver_options, ParentOptions):
+        return not network.internal and (endpoint.ipv4 if family == 4 else endpoint.ipv6) is not None
+    return default_hop(network, endpoint, family) is not None
 
 
 def ordered(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> tuple[Endpoint, ...]:
@@ -15,7 +52,7 @@ def ordered(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> t
 
     def rank(endpoint: Endpoint) -> tuple[int, bool, int, bytes]:
         network = networks[endpoint.network_id]
-        gateways = (network.gateway4() is not None) + (network.gateway6() is not None)
+        gateways = sum(default_hop(network, endpoint, family) is not None for family in (4, 6))
         return (-endpoint.gateway_priority, network.internal, -gateways, network.name.encode())
 
     return tuple(sorted(endpoints, key=rank))
@@ -24,8 +61,8 @@ def ordered(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> t
 def gateway_endpoints(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> tuple[Endpoint | None, Endpoint | None]:
     """Return the endpoints that give the IPv4 and the IPv6 default route; each family is chosen alone (GW-1)."""
     order = ordered(endpoints, networks)
-    ipv4 = next((item for item in order if item.ipv4 and networks[item.network_id].gateway4()), None)
-    ipv6 = next((item for item in order if item.ipv6 and networks[item.network_id].gateway6()), None)
+    ipv4 = next((item for item in order if _is_candidate(networks[item.network_id], item, 4)), None)
+    ipv6 = next((item for item in order if _is_candidate(networks[item.network_id], item, 6)), None)
     return ipv4, ipv6
 
 

@@ -116,14 +116,16 @@ def validate_pool(
 class AddressPool:
     """The addresses of one `Pool`: which are taken and which comes next. Single owner, no I/O.
 
-    Allocation costs O(log n) in the number of released addresses and O(1) amortized otherwise.
+    *taken*: those of the subnet that are taken by whatever network; ours are added. Allocation costs O(log n) in the number
+    of released addresses and O(1) amortized otherwise.
     """
 
-    def __init__(self, pool: Pool, network: str) -> None:
+    def __init__(self, pool: Pool, network: str, taken: set[int] | None = None) -> None:
         self.pool = pool
         self._network = network
         subnet, source = pool.subnet, pool.ip_range or pool.subnet
-        self._taken: set[int] = set()
+        self._taken: set[int] = set() if taken is None else taken
+        self._own: set[int] = set()
         self._first, self._last = int(source.network_address), int(source.broadcast_address)
         low, high = int(subnet.network_address), int(subnet.broadcast_address)
         # IP-15: network and broadcast address except in /31 and /32; the subnet-router anycast address in IPv6.
@@ -136,10 +138,22 @@ class AddressPool:
         self._next = self._first
         self._free: list[int] = []
         self._resting: deque[tuple[float, int]] = deque()
-        for _, address in pool.auxiliary:
-            self._taken.add(int(address))
-        if pool.gateway is not None:
-            self._taken.add(int(pool.gateway))
+        for address in (*(address for _, address in pool.auxiliary), *(() if pool.gateway is None else (pool.gateway,))):
+            self._take(int(address))
+
+    def close(self) -> None:
+        """Give everything back that this pool has taken."""
+        self._taken -= self._own
+
+    def _take(self, value: int) -> None:
+        if value not in self._taken:
+            # What networks on one subnet both name (a gateway) goes with the first of them.
+            self._own.add(value)
+        self._taken.add(value)
+
+    def _give(self, value: int) -> None:
+        self._own.discard(value)
+        self._taken.discard(value)
 
     def reserve(self, address: IPAddress, *, field: str) -> None:
         """Take exactly *address*; Conflict if it is taken, InvalidRequest if it is not in the subnet."""
@@ -149,7 +163,7 @@ class AddressPool:
             raise InvalidRequest(field, f"{address} is the network or broadcast address of {self.pool.subnet}")
         if int(address) in self._taken:
             raise Conflict("address", str(address), f"address already in use on network {self._network}")
-        self._taken.add(int(address))
+        self._take(int(address))
 
     def allocate(self, now: float) -> IPAddress:
         """Take the lowest free address that has rested long enough; Exhausted when the pool has none at all."""
@@ -161,26 +175,26 @@ class AddressPool:
                 self._network,
                 f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
             )
-        self._taken.add(value)
+        self._take(value)
         return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)
 
     def release(self, address: IPAddress, now: float) -> None:
         """Give *address* back; it rests before it is handed out again. Releasing twice does nothing."""
         value = int(address)
-        if value in self._taken:
-            self._taken.discard(value)
+        if value in self._own:
+            self._give(value)
             self._resting.append((now + limits.ADDRESS_QUARANTINE, value))
 
     def give_back(self, address: IPAddress) -> None:
         """Undo an allocation that never took effect: the address is free again at once."""
         value = int(address)
-        if value in self._taken:
-            self._taken.discard(value)
+        if value in self._own:
+            self._give(value)
             heapq.heappush(self._free, value)
 
     def in_use(self) -> int:
         """Return how many addresses are taken, gateway and auxiliary ones included."""
-        return len(self._taken)
+        return len(self._own)
 
     def resting(self) -> tuple[tuple[float, IPAddress], ...]:
         """Return (time it may be used again, address) of released addresses, oldest first."""

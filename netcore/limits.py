@@ -40,3 +40,24 @@ HELD_PORTS = 4096
 
 FOREIGN_CHECK_INTERVAL = 30.0
 """Seconds between looks at other programs' firewalls; a change in nftables is noticed at once."""
+
+PROXY_BACKLOG = 128
+"""Connections that wait to be accepted on a published port that is relayed."""
+
+PROXY_CONNECTIONS = 1024
+"""Connections at once through one relayed port; each costs two descriptors. Further ones are reset."""
+
+PROXY_CONNECT = 5.0
+"""Seconds for a sandbox to accept a relayed connection."""
+
+PROXY_SESSIONS = 1024
+"""UDP clients at once of one relayed port; each costs a descriptor. Datagrams of further ones are dropped."""
+
+PROXY_IDLE = 90.0
+"""Seconds after which a UDP client that is silent is forgotten, as by Docker's proxy."""
+
+PROXY_DATAGRAMS = 64
+"""Datagrams relayed for one port before the loop looks at others."""
+
+FORGET_FLOWS_AFTER = 0.05
+"""Seconds from the publishing of a port until flows from before it are cut off; new ones are right at once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Literal
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -44,23 +45,11 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeOptions:
-    """What `--opt` says of a bridge network; names in docker-behaviour BR-1. *forward*: (domain, its nameservers) of each."""
+class CommonOptions:
+    """What `--opt` says of a network of any driver. *forward*: (domain, its nameservers) of each."""
 
-    bridge_name: str
-    bridge_mac: str
     mtu: int
-    reuse_bridge: bool = False
-    icc: bool = True
-    masquerade: bool = True
-    host_binding: tuple[IPAddress, ...] = ()
-    gateway_mode_ipv4: GatewayMode = GatewayMode.NAT
-    gateway_mode_ipv6: GatewayMode = GatewayMode.NAT
-    inhibit_ipv4: bool = False
-    trusted_interfaces: tuple[str, ...] = ()
     ifname_prefix: str = "eth"
-    snat_ipv4: IPv4Address | None = None
-    snat_ipv6: IPv6Address | None = None
     announcements: int = 3
     announcement_interval_ms: int = 1000
     ttl: int = 5
@@ -70,54 +59,111 @@ class BridgeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeOptions:
+    """What `--opt` says of a bridge network; names in docker-behaviour BR-1."""
+
+    kind: Literal["bridge"] = "bridge"
+    bridge_name: str
+    bridge_mac: str
+    reuse_bridge: bool = False
+    icc: bool = True
+    masquerade: bool = True
+    host_binding: tuple[IPAddress, ...] = ()
+    gateway_mode_ipv4: GatewayMode = GatewayMode.NAT
+    gateway_mode_ipv6: GatewayMode = GatewayMode.NAT
+    inhibit_ipv4: bool = False
+    trusted_interfaces: tuple[str, ...] = ()
+    snat_ipv4: IPv4Address | None = None
+    snat_ipv6: IPv6Address | None = None
+
+
+class Makes(StrEnum):
+    """What a network makes on the host to have a parent link, and removes with the last network on it."""
+
+    NOTHING = ""
+    VLAN = "vlan"
+    DUMMY = "dummy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentOptions:
+    """What `--opt` says of a macvlan or ipvlan network (docker-behaviour MV-1..MV-6, IV-1..IV-3).
+
+    *parent*: link of the host that the sandboxes' links are slices of; *flag*: of ipvlan only. With *makes* VLAN the parent
+    is VLAN *vid* of *base*.
+    """
+
+    kind: Literal["parent"] = "parent"
+    parent: str
+    mode: str
+    flag: str = ""
+    makes: Makes = Makes.NOTHING
+    base: str = ""
+    vid: int = 0
+
+
+DriverOptions = BridgeOptions | ParentOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StaticRoute:
-    """A way to *destination* over *via*, a neighbour on the network that the route belongs to."""
+    """A way to *destination* over *via*, a neighbour on the network that the route belongs to; None: it is on the link."""
 
     destination: IPNetwork
-    via: IPAddress
+    via: IPAddress | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A network as it exists. *options* are as the user gave them; *bridge* is what they mean."""
+    """A network as it exists. *options* are as the user gave them; *common* and *driver_options* are what they mean.
+
+    *pools*: IPv4 first; of a bridge network at most one for each family.
+    """
 
     id: str
     name: str
     driver: str
-    bridge: BridgeOptions
+    common: CommonOptions
+    driver_options: DriverOptions
     internal: bool = False
     ipv4: bool = True
     ipv6: bool = False
-    pool4: Pool | None = None
-    pool6: Pool | None = None
+    pools: tuple[Pool, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     routes: tuple[StaticRoute, ...] = ()
     owner: Owner | None = None
     created: float = 0.0
 
-    def pools(self) -> tuple[Pool, ...]:
-        """Return the pools of the families that are on, IPv4 first."""
-        return tuple(pool for pool in (self.pool4, self.pool6) if pool is not None)
+    @property
+    def bridge(self) -> BridgeOptions:
+        """The options of a network whose driver is bridge."""
+        assert isinstance(self.driver_options, BridgeOptions)
+        return self.driver_options
 
-    def gateway4(self) -> IPAddress | None:
-        """Return the IPv4 default gateway for endpoints; None on internal networks."""
-        return None if self.internal or self.pool4 is None else self.pool4.gateway
+    def pool(self, family: int) -> Pool | None:
+        """Return the first pool of *family*, None if that is off."""
+        return next((pool for pool in self.pools if pool.subnet.version == family), None)
 
-    def gateway6(self) -> IPAddress | None:
-        """Return the IPv6 default gateway for endpoints; None on internal networks."""
-        return None if self.internal or self.pool6 is None else self.pool6.gateway
+    def pool_of(self, address: IPAddress) -> Pool | None:
+        """Return the pool that *address* is in."""
+        return next((pool for pool in self.pools if pool.subnet.version == address.version and address in pool.subnet), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortMapping:
-    """One published port, host port chosen. *host_address* None means every address of *family*."""
+    """One published port, host port chosen. *host_address* None means every address of *family*, the host's family.
+
+    *proxied*: of an endpoint's ports, those that the kernel's NAT can't carry: to an address of the other family, or
+    from the host's ::1.
+    """
 
     family: int
     protocol: str
     host_address: IPAddress | None
     host_port: int
     sandbox_port: int
+    proxied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

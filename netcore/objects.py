@@ -65,6 +65,65 @@ class Veth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VlanLink:
+    """802.1Q link of VLAN *vid* over *base* on the host, up. One with our *tag* is taken as it is."""
+
+    name: str
+    base: str
+    vid: int
+    tag: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DummyLink:
+    """A link of the host that leads nowhere, up."""
+
+    name: str
+    mtu: int
+    tag: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Macvlan:
+    """A slice of the host's link *parent* in a sandbox, still down. *mac* "": as the kernel says."""
+
+    netns: str
+    ifname: str
+    parent: str
+    mode: str
+    mac: str
+    mtu: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", self.netns, self.ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipvlan:
+    """A slice of the host's link *parent* in a sandbox, with the parent's MAC, still down."""
+
+    netns: str
+    ifname: str
+    parent: str
+    mode: str
+    flag: str
+    mtu: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", self.netns, self.ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hairpin:
     """The flag of a bridge port that lets a frame leave by the port it came in: needed while it publishes ports."""
 
@@ -114,11 +173,11 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route; its key has no next hop, so that a change is one atomic replace."""
+    """A route; its key has no next hop, so that a change is one atomic replace. *gateway* None: all of it is on the link."""
 
     netns: str
     destination: IPNetwork
-    gateway: IPAddress
+    gateway: IPAddress | None
     ifname: str
 
     @property
@@ -142,11 +201,14 @@ class Element:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """Gratuitous ARP and unsolicited NA for a fresh address, sent once the port forwards. Deleting it does nothing."""
+    """Gratuitous ARP and unsolicited NA for a fresh address, sent once the bridge port *port* forwards, if there is one.
+
+    Deleting it does nothing.
+    """
 
     netns: str
     ifname: str
-    host_ifname: str
+    port: str
     mac: str
     addresses: tuple[IPAddress, ...]
     count: int
@@ -169,4 +231,10 @@ class HostsLines:
         return ("hosts", self.path)
 
 
-KernelObject = Sysctl | Bridge | Veth | Hairpin | Address | LinkUp | Neighbor | Route | Element | Announcement | HostsLines
+HostLink = Bridge | VlanLink | DummyLink
+"""Links that stay on the host."""
+
+SandboxLink = Macvlan | Ipvlan
+"""Links in a sandbox that have no other end on the host."""
+
+KernelObject = Sysctl | HostLink | Veth | SandboxLink | Hairpin | Address | LinkUp | Neighbor | Route | Element | Announcement | HostsLines

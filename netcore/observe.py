@@ -12,7 +12,21 @@ from netcore.errors import NetcoreError
 from netcore.kernel import netns, rtnl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface, IPNetwork
-from netcore.objects import HOST, Address, Announcement, Bridge, KernelObject, LinkUp, Neighbor, Route, Veth
+from netcore.objects import (
+    HOST,
+    Address,
+    Announcement,
+    Bridge,
+    DummyLink,
+    Ipvlan,
+    KernelObject,
+    LinkUp,
+    Macvlan,
+    Neighbor,
+    Route,
+    Veth,
+    VlanLink,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,12 @@ def _exists(item: KernelObject, view: Callable[[str], _View | None]) -> bool:
         case Bridge():
             link = host.links.get(item.name)
             return link is not None and link.kind == "bridge" and link.up and (item.reused or link.alias == item.tag)
+        case VlanLink() | DummyLink():
+            link = host.links.get(item.name)
+            return link is not None and link.up
+        case Macvlan() | Ipvlan():
+            inside = view(item.netns)
+            return inside is not None and item.ifname in inside.links
         case Veth():
             link, inside = host.links.get(item.host_ifname), view(item.netns)
             return link is not None and host.names.get(link.master) == item.bridge and inside is not None and item.ifname in inside.links

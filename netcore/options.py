@@ -1,4 +1,4 @@
-"""Driver options of a bridge network: Docker's labels and our short names, parsed to `BridgeOptions`. Pure.
+"""Options of networks: Docker's labels and our short names, parsed to `CommonOptions` and those of each driver. Pure.
 
 Docker ignores a label it does not know (docker-behaviour BR-2); we refuse it by name, with the nearest known one.
 """
@@ -13,25 +13,14 @@ from typing import TypeVar
 
 from netcore import limits
 from netcore.errors import InvalidRequest
-from netcore.model import BridgeOptions, GatewayMode, IPAddress
+from netcore.model import BridgeOptions, CommonOptions, GatewayMode, IPAddress, Makes, ParentOptions
 
 BRIDGE = "com.docker.network.bridge."
 DRIVER = "com.docker.network.driver."
 
-SHORT_NAMES: dict[str, str] = {
-    "name": BRIDGE + "name",
-    "icc": BRIDGE + "enable_icc",
-    "masquerade": BRIDGE + "enable_ip_masquerade",
-    "host_binding": BRIDGE + "host_binding_ipv4",
-    "gateway_mode_ipv4": BRIDGE + "gateway_mode_ipv4",
-    "gateway_mode_ipv6": BRIDGE + "gateway_mode_ipv6",
-    "inhibit_ipv4": BRIDGE + "inhibit_ipv4",
-    "trusted_interfaces": BRIDGE + "trusted_host_interfaces",
-    "default_bridge": BRIDGE + "default_bridge",
+COMMON_NAMES: dict[str, str] = {
     "mtu": DRIVER + "mtu",
     "ifname_prefix": "com.docker.network.container_iface_prefix",
-    "host_ipv4": "com.docker.network.host_ipv4",
-    "host_ipv6": "com.docker.network.host_ipv6",
     "enable_ipv4": "com.docker.network.enable_ipv4",
     "enable_ipv6": "com.docker.network.enable_ipv6",
     "announcements": "com.docker.network.advertise_addr_nmsgs",
@@ -41,7 +30,25 @@ SHORT_NAMES: dict[str, str] = {
     "allow_rebinding": "berth.allow_rebinding",
     "forward": "berth.forward",
 }
+BRIDGE_NAMES: dict[str, str] = {
+    "name": BRIDGE + "name",
+    "icc": BRIDGE + "enable_icc",
+    "masquerade": BRIDGE + "enable_ip_masquerade",
+    "host_binding": BRIDGE + "host_binding_ipv4",
+    "gateway_mode_ipv4": BRIDGE + "gateway_mode_ipv4",
+    "gateway_mode_ipv6": BRIDGE + "gateway_mode_ipv6",
+    "inhibit_ipv4": BRIDGE + "inhibit_ipv4",
+    "trusted_interfaces": BRIDGE + "trusted_host_interfaces",
+    "default_bridge": BRIDGE + "default_bridge",
+    "host_ipv4": "com.docker.network.host_ipv4",
+    "host_ipv6": "com.docker.network.host_ipv6",
+}
+MACVLAN_NAMES: dict[str, str] = {"parent": "parent", "macvlan_mode": "macvlan_mode"}
+IPVLAN_NAMES: dict[str, str] = {"parent": "parent", "ipvlan_mode": "ipvlan_mode", "ipvlan_flag": "ipvlan_flag"}
+SHORT_NAMES = COMMON_NAMES | BRIDGE_NAMES | MACVLAN_NAMES | IPVLAN_NAMES
 """Short name of `--opt` → label. Both are accepted; those of berth have no Docker label of their own meaning."""
+
+_BY_DRIVER = {"bridge": BRIDGE_NAMES, "macvlan": MACVLAN_NAMES, "ipvlan": IPVLAN_NAMES}
 
 # Docker's own historic spellings.
 SYNONYMS = {BRIDGE + "mtu": DRIVER + "mtu", BRIDGE + "container_iface_prefix": SHORT_NAMES["ifname_prefix"]}
@@ -50,9 +57,12 @@ SYNONYMS = {BRIDGE + "mtu": DRIVER + "mtu", BRIDGE + "container_iface_prefix": S
 _T = TypeVar("_T")
 
 
-def canonical_options(
-    options: Mapping[str, str], known: Mapping[str, str] = SHORT_NAMES, *, field: str = "option", owner: str = "the bridge driver"
-) -> dict[str, str]:
+def of_network(driver: str, options: Mapping[str, str]) -> dict[str, str]:
+    """Return *options* of a network with *driver*, keyed by label; InvalidRequest names an unknown or doubled one."""
+    return canonical_options(options, COMMON_NAMES | _BY_DRIVER[driver], field="option", owner=f"the {driver} driver")
+
+
+def canonical_options(options: Mapping[str, str], known: Mapping[str, str], *, field: str, owner: str) -> dict[str, str]:
     """Return *options* of *owner* keyed by label; InvalidRequest names an unknown or doubled one as a *field*.
 
     *known*: short name → label.
@@ -71,17 +81,28 @@ def canonical_options(
     return result
 
 
-def parse_bridge_options(network_id: str, options: Mapping[str, str], *, egress_mtu: int) -> BridgeOptions:
-    """Return the meaning of *options* for the network with *network_id*; InvalidRequest on a bad value."""
-    labels = canonical_options(options)
+def parse_common(labels: Mapping[str, str], *, mtu: int) -> CommonOptions:
+    """Return what *labels* mean whatever the driver; *mtu*: unless they say another."""
+    return CommonOptions(
+        mtu=_value(labels, "mtu", _mtu, mtu) or mtu,
+        ifname_prefix=_value(labels, "ifname_prefix", _prefix, "eth"),
+        announcements=_value(labels, "announcements", _between(0, 3), 3),
+        announcement_interval_ms=_value(labels, "announcement_interval_ms", _between(100, 2000), 1000),
+        ttl=_value(labels, "ttl", _between(0, 86_400), 5),
+        forward_single_label=_value(labels, "forward_single_label", _boolean, True),
+        allow_rebinding=_value(labels, "allow_rebinding", _boolean, False),
+        forward=parse_forward(labels),
+    )
+
+
+def parse_bridge(network_id: str, labels: Mapping[str, str]) -> BridgeOptions:
+    """Return what *labels* mean for the bridge network with *network_id*."""
     if _value(labels, "default_bridge", _boolean, False):
         raise InvalidRequest("option default_bridge", "the default bridge network can't be created by hand")
-    name = _value(labels, "name", _ifname, f"br-{network_id[:12]}")
     binding = _value(labels, "host_binding", ip_address, None)
     return BridgeOptions(
-        bridge_name=name,
+        bridge_name=_value(labels, "name", _ifname, f"br-{network_id[:12]}"),
         bridge_mac=stable_mac(f"bridge:{network_id}"),
-        mtu=_value(labels, "mtu", _mtu, egress_mtu) or egress_mtu,
         icc=_value(labels, "icc", _boolean, True),
         masquerade=_value(labels, "masquerade", _boolean, True),
         host_binding=() if binding is None else (binding,),
@@ -89,30 +110,53 @@ def parse_bridge_options(network_id: str, options: Mapping[str, str], *, egress_
         gateway_mode_ipv6=_value(labels, "gateway_mode_ipv6", _mode, GatewayMode.NAT),
         inhibit_ipv4=_value(labels, "inhibit_ipv4", _boolean, False),
         trusted_interfaces=_value(labels, "trusted_interfaces", _interfaces, ()),
-        ifname_prefix=_value(labels, "ifname_prefix", _prefix, "eth"),
         snat_ipv4=_value(labels, "host_ipv4", IPv4Address, None),
         snat_ipv6=_value(labels, "host_ipv6", IPv6Address, None),
-        announcements=_value(labels, "announcements", _between(0, 3), 3),
-        announcement_interval_ms=_value(labels, "announcement_interval_ms", _between(100, 2000), 1000),
-        ttl=_value(labels, "ttl", _between(0, 86_400), 5),
-        forward_single_label=_value(labels, "forward_single_label", _boolean, True),
-        allow_rebinding=_value(labels, "allow_rebinding", _boolean, False),
-        forward=_value(labels, "forward", _forward, ()),
     )
 
 
+MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")
+IPVLAN_MODES = ("l2", "l3", "l3s")
+IPVLAN_FLAGS = ("bridge", "private", "vepa")
+_VLAN_IDS = range(1, 4095)
+
+
+def parse_parent(driver: str, network_id: str, labels: Mapping[str, str]) -> ParentOptions:
+    """Return what *labels* mean for a macvlan or ipvlan network; whether its parent exists is not asked here.
+
+    Without a parent the network gets a dummy link of its own (MV-3), *makes* then says so.
+    """
+    mode = _value(labels, f"{driver}_mode", _one_of(*(MACVLAN_MODES if driver == "macvlan" else IPVLAN_MODES)), "")
+    flag = _value(labels, "ipvlan_flag", _one_of(*IPVLAN_FLAGS), "bridge") if driver == "ipvlan" else ""
+    given = _value(labels, "parent", _parent, "")
+    return ParentOptions(
+        parent=given or f"d{driver[0]}-{network_id[:12]}",
+        mode=mode or ("bridge" if driver == "macvlan" else "l2"),
+        flag=flag,
+        makes=Makes.NOTHING if given else Makes.DUMMY,
+    )
+
+
+def vlan_of(parent: str) -> tuple[str, int]:
+    """Return (base link, VLAN id) of a parent written like eth0.10; InvalidRequest if it is not (MV-2)."""
+    base, dot, number = parent.rpartition(".")
+    if not dot or not number.isdigit() or int(number) not in _VLAN_IDS:
+        reason = f"the host has no link {parent}; name one that it has, or VLAN 1 to 4094 of one, like eth0.10"
+        raise InvalidRequest("option parent", reason)
+    return base, int(number)
+
+
 def parse_forward(options: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the (domain, nameservers) pairs of *options*; InvalidRequest if they can't be read."""
-    return _value(canonical_options(options), "forward", _forward, ())
+    """Return the (domain, nameservers) pairs of *options*, keyed by label or short name; InvalidRequest if they can't be read."""
+    label = COMMON_NAMES["forward"]
+    given = options.get(label, options.get("forward", ""))
+    return _value({label: given}, "forward", _forward, ())
 
 
-def family_flags(options: Mapping[str, str], *, ipv4: bool | None, ipv6: bool | None) -> tuple[bool, bool]:
+def family_flags(labels: Mapping[str, str], *, ipv4: bool | None, ipv6: bool | None) -> tuple[bool, bool]:
     """Return whether IPv4 and IPv6 are on: the flag, else the option, else Docker's default (docker-behaviour IP-30)."""
-    labels = canonical_options(options)
     on4 = _value(labels, "enable_ipv4", _boolean, True) if ipv4 is None else ipv4
     on6 = _value(labels, "enable_ipv6", _boolean, False) if ipv6 is None else ipv6
-    if not on4 and not on6:
-        raise InvalidRequest("network", "IPv4 or IPv6 must be enabled; leave out --ipv4=false or add --ipv6")
     return on4, on6
 
 
@@ -166,10 +210,22 @@ def _interfaces(text: str) -> tuple[str, ...]:
 
 
 def _mode(text: str) -> GatewayMode:
-    try:
-        return GatewayMode(text)
-    except ValueError:
-        raise ValueError(f"must be one of {', '.join(GatewayMode)}") from None
+    return GatewayMode(_one_of(*GatewayMode)(text))
+
+
+def _parent(text: str) -> str:
+    if text == "lo":
+        raise ValueError("the loopback link can't be a parent")
+    return check_ifname("option parent", text)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    return parse
 
 
 def _mtu(text: str) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from netcore import limits
 from netcore.errors import Conflict, InvalidRequest
@@ -18,8 +18,11 @@ FALLBACK_EPHEMERAL = (49_153, 65_535)
 
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
 
-PortIsFree = Callable[[int, str, IPAddress | None, int], bool]
-"""(family, protocol, host address or None, port) → whether the host's own programs leave it free."""
+Binding = tuple[int, IPAddress | None]
+"""(family of the host, address or None for all) that a port is published on."""
+
+FindBusy = Callable[[Sequence[Binding], str, int], Binding | None]
+"""(bindings, protocol, port) → the one where a program of the host has the port; None if it is free at all."""
 
 
 def parse_port(text: str) -> PortRequest:
@@ -98,17 +101,17 @@ def allocate_ports(
     families: tuple[int, ...],
     default_binding: Sequence[IPAddress],
     taken: Iterable[tuple[str, PortMapping]],
-    is_free: PortIsFree,
+    find_busy: FindBusy,
     ephemeral: tuple[int, int],
     start: int,
 ) -> tuple[PortMapping, ...]:
     """Return the mappings for *requests*; Conflict names the holder of a busy port.
 
-    *families*: 4 and/or 6, those of the endpoint. *taken*: (holder, mapping) of everything published already.
+    *families*: 4 and/or 6, those of the host that can be published on. *taken*: (holder, mapping) of everything published already.
     *start*: where the search for an ephemeral port begins. Exact ports are served before ranges (CL-21), and the
     same port is used for all addresses of one request (CL-19).
     """
-    held = [*taken]
+    held = _Held(taken)
     chosen: dict[int, list[PortMapping]] = {}
     order = sorted(range(len(requests)), key=lambda i: _searches(requests[i]))
     for i in order:
@@ -116,7 +119,7 @@ def allocate_ports(
         bindings = _bindings(request, families, default_binding)
         chosen[i] = []
         for offset in range(request.sandbox_last - request.sandbox_first + 1):
-            port = _choose(request, offset, bindings, held, is_free, ephemeral, start)
+            port = _choose(request, offset, bindings, held, find_busy, ephemeral, start)
             made = [
                 PortMapping(
                     family=family,
@@ -128,7 +131,8 @@ def allocate_ports(
                 for family, address in bindings
             ]
             chosen[i] += made
-            held += [("this sandbox", mapping) for mapping in made]
+            for mapping in made:
+                held.add("this sandbox", mapping)
     mappings = tuple(mapping for i in range(len(requests)) for mapping in chosen[i])
     if len(mappings) > 2 * limits.PUBLISHED_PORTS_PER_SANDBOX:
         raise InvalidRequest("publish", f"at most {limits.PUBLISHED_PORTS_PER_SANDBOX} ports can be published")
@@ -141,22 +145,17 @@ def _searches(request: PortRequest) -> bool:
     return request.host_first == 0 or not same_length
 
 
-def _bindings(request: PortRequest, families: tuple[int, ...], default_binding: Sequence[IPAddress]) -> list[tuple[int, IPAddress | None]]:
+def _bindings(request: PortRequest, families: tuple[int, ...], default_binding: Sequence[IPAddress]) -> list[Binding]:
     """Return (family, address or None for all) for each host address of *request* (docker-behaviour CL-19)."""
     addresses = [request.host_address] if request.host_address is not None else [*default_binding]
     if not addresses:
         return [(family, None) for family in families]
-    result: list[tuple[int, IPAddress | None]] = []
+    result: list[Binding] = []
     for address in addresses:
         if address.version not in families:
             if request.host_address is not None:
-                raise InvalidRequest(f"publish {request.text}", f"the sandbox has no IPv{address.version} gateway network to publish on")
+                raise InvalidRequest(f"publish {request.text}", f"nothing can be published on IPv{address.version} for the sandbox")
             continue
-        if isinstance(address, IPv6Address) and address.is_loopback:
-            raise InvalidRequest(
-                f"publish {request.text}",
-                "the kernel can't translate ::1; publish on 127.0.0.1 or on another IPv6 address",
-            )
         result.append((address.version, None if address.is_unspecified else address))
     return result
 
@@ -164,24 +163,21 @@ def _bindings(request: PortRequest, families: tuple[int, ...], default_binding: 
 def _choose(
     request: PortRequest,
     offset: int,
-    bindings: Sequence[tuple[int, IPAddress | None]],
-    held: Sequence[tuple[str, PortMapping]],
-    is_free: PortIsFree,
+    bindings: Sequence[Binding],
+    held: _Held,
+    find_busy: FindBusy,
     ephemeral: tuple[int, int],
     start: int,
 ) -> int:
     if not _searches(request):
         port = request.host_first + offset
         for family, address in bindings:
-            holder = _holder(held, family, request.protocol, address, port)
+            holder = held.holder(family, request.protocol, address, port)
             if holder is not None:
                 raise Conflict("port", _text(family, address, port, request.protocol), f"port is already allocated by {holder}")
-            if not is_free(family, request.protocol, address, port):
-                raise Conflict(
-                    "port",
-                    _text(family, address, port, request.protocol),
-                    "address already in use by a program of the host",
-                )
+        busy = find_busy(bindings, request.protocol, port)
+        if busy is not None:
+            raise Conflict("port", _text(*busy, port, request.protocol), "address already in use by a program of the host")
         return port
     candidates: list[int]
     if request.host_first:
@@ -190,22 +186,31 @@ def _choose(
         low, high = ephemeral
         begin = min(max(start, low), high)
         candidates = [*range(begin, high + 1), *range(low, begin)]  # upwards from the last one handed out
-    busy = {mapping.host_port for _, mapping in held if mapping.protocol == request.protocol}
     for port in candidates:
-        if port in busy and any(_holder(held, family, request.protocol, address, port) for family, address in bindings):
+        if any(held.holder(family, request.protocol, address, port) for family, address in bindings):
             continue
-        if all(is_free(family, request.protocol, address, port) for family, address in bindings):
+        if find_busy(bindings, request.protocol, port) is None:
             return port
     raise Conflict("port", request.text, f"no free {request.protocol} host port in {candidates[0]} to {candidates[-1]}")
 
 
-def _holder(held: Sequence[tuple[str, PortMapping]], family: int, protocol: str, address: IPAddress | None, port: int) -> str | None:
-    """Return who holds the port: an unspecific binding conflicts with every address of its family (CL-23)."""
-    for holder, mapping in held:
-        same_port = (mapping.family, mapping.protocol, mapping.host_port) == (family, protocol, port)
-        if same_port and (address is None or mapping.host_address in (None, address)):
-            return holder
-    return None
+class _Held:
+    """Who holds which host port, found by family, protocol and number."""
+
+    def __init__(self, taken: Iterable[tuple[str, PortMapping]]) -> None:
+        self._by_port: dict[tuple[int, str, int], list[tuple[str, PortMapping]]] = {}
+        for holder, mapping in taken:
+            self.add(holder, mapping)
+
+    def add(self, holder: str, mapping: PortMapping) -> None:
+        self._by_port.setdefault((mapping.family, mapping.protocol, mapping.host_port), []).append((holder, mapping))
+
+    def holder(self, family: int, protocol: str, address: IPAddress | None, port: int) -> str | None:
+        """Return who holds the port: an unspecific binding conflicts with every address of its family (CL-23)."""
+        for holder, mapping in self._by_port.get((family, protocol, port), ()):
+            if address is None or mapping.host_address in (None, address):
+                return holder
+        return None
 
 
 def _text(family: int, address: IPAddress | None, port: int, protocol: str) -> str:

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterable
 from itertools import groupby
 
+from netcore import drivers
 from netcore.controller import Controller
 from netcore.diff import diff
-from netcore.drivers import bridge
 from netcore.errors import NetcoreError
 from netcore.firewall import SETS, render_skeleton
 from netcore.kernel import netns, nft, process
@@ -61,7 +61,7 @@ async def _restore_sandboxes(controller: Controller, everything: Everything) -> 
     gone = _Gone()
     for network_record in everything.networks:
         if network_record.pending:
-            gone.objects += bridge.network_objects(network_record.network, controller.facts)
+            gone.objects += drivers.network_objects(network_record.network, controller.facts)
     for record, endpoints in everything.sandboxes:
         sandbox = record.sandbox
         known = tuple(item for item in endpoints.endpoints if item.network_id in controller.networks)
@@ -80,7 +80,7 @@ async def _restore_sandboxes(controller: Controller, everything: Everything) -> 
 
 def _host_side(controller: Controller, endpoint: Endpoint) -> Iterable[KernelObject]:
     """Return an endpoint's objects on the host; what is inside the sandbox goes with its link."""
-    objects = bridge.endpoint_objects(controller.networks[endpoint.network_id], endpoint, controller.facts)
+    objects = drivers.endpoint_objects(controller.networks[endpoint.network_id], endpoint, controller.facts)
     return [item for item in objects if not isinstance(item, Element)]
 
 

@@ -1,1 +1,90 @@
-"""Network drivers: pure functions from (network, endpoints, facts about the host) to the objects that must exist."""
+"""The drivers: from networks, endpoints and facts about the host to the kernel objects that must exist. Pure.
+
+This module chooses the driver; each of the others is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
+
+from netcore.drivers import bridge, parent, sandbox, stack
+from netcore.drivers.bridge import Facts
+from netcore.model import BridgeOptions, Endpoint, IPInterface, Network, ParentOptions, Sandbox, Stack
+from netcore.objects import KernelObject
+
+__all__ = ["Facts", "desired", "endpoint_objects", "host_addresses", "host_link", "link_kinds", "network_objects", "only_of"]
+
+
+def network_objects(network: Network, facts: Facts) -> tuple[KernelObject, ...]:
+    """Return what must exist for *network* without any endpoint."""
+    match network.driver_options:
+        case BridgeOptions():
+            return bridge.network_objects(network, facts)
+        case ParentOptions() as options:
+            return parent.network_objects(options, network.common.mtu)
+        case other:
+            assert_never(other)
+
+
+def host_link(network: Network) -> str:
+    """Return the name of the host's link that the sandboxes of *network* hang on."""
+    match network.driver_options:
+        case BridgeOptions() as options:
+            return options.bridge_name
+        case ParentOptions() as options:
+            return options.parent
+        case other:
+            assert_never(other)
+
+
+def host_addresses(network: Network) -> tuple[IPInterface, ...]:
+    """Return the addresses that the host itself has on *network*, where a resolver may listen."""
+    return bridge.bridge_addresses(network) if isinstance(network.driver_options, BridgeOptions) else ()
+
+
+def only_of(network: Network, others: Iterable[Network], facts: Facts) -> tuple[KernelObject, ...]:
+    """Return what of *network* goes with it: networks on one VLAN share its link."""
+    shared = {item.key for other in others if other.id != network.id for item in network_objects(other, facts)}
+    return tuple(item for item in network_objects(network, facts) if item.key not in shared)
+
+
+def link_kinds(network: Network) -> tuple[str, ...]:
+    """Return the kinds of links that the kernel must know for *network* and may lack."""
+    match network.driver_options:
+        case BridgeOptions():
+            return ()
+        case ParentOptions() as options:
+            return parent.link_kinds(network, options)
+        case other:
+            assert_never(other)
+
+
+def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
+    """Return what must exist for *endpoint*, without the sandbox's routes and hosts lines. *forwards*: it is a router's."""
+    match network.driver_options:
+        case BridgeOptions():
+            return bridge.endpoint_objects(network, endpoint, facts, forwards=forwards)
+        case ParentOptions() as options:
+            return parent.endpoint_objects(network, options, endpoint)
+        case other:
+            assert_never(other)
+
+
+def desired(
+    owner: Sandbox,
+    endpoints: Sequence[Endpoint],
+    networks: Mapping[str, Network],
+    facts: Facts,
+    *,
+    hosts_path: str,
+    loopback_ipv6: bool,
+) -> tuple[KernelObject, ...]:
+    """Return everything that must exist for the sandbox *owner* with *endpoints*."""
+    if owner.stack is not Stack.OWN:
+        return stack.sandbox_objects(owner, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
+    result: list[KernelObject] = []
+    for endpoint in endpoints:
+        result += endpoint_objects(networks[endpoint.network_id], endpoint, facts, forwards=owner.forwards)
+    result += sandbox.sandbox_objects(owner, tuple(endpoints), networks, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
+    return tuple(result)

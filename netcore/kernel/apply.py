@@ -27,14 +27,20 @@ from netcore.objects import (
     Address,
     Announcement,
     Bridge,
+    DummyLink,
     Element,
     Hairpin,
+    HostLink,
     HostsLines,
+    Ipvlan,
     LinkUp,
+    Macvlan,
     Neighbor,
     Route,
+    SandboxLink,
     Sysctl,
     Veth,
+    VlanLink,
 )
 
 _T = TypeVar("_T")
@@ -58,9 +64,6 @@ class Executor:
         try:
             with _Doors(self._netns_path) as doors:
                 for lane in _lanes(steps):
-                    if isinstance(lane[0].subject, Announcement):
-                        # Here it costs nothing: the bridge port needs some time to forward.
-                        self._forget_flows(done)
                     failed: KernelError | None = None
                     for step, error in self._run(doors, lane):
                         # The kernel goes on with a batch behind an error: what it did there must be undone too.
@@ -74,8 +77,10 @@ class Executor:
         except BaseException as error:
             self._undo(done, error)
             raise
-        if not any(isinstance(step.subject, Announcement) for step in done):
-            self._forget_flows(done)
+        if _flows(done) != (set(), set()):
+            # Not waited for, nor done meanwhile: new flows are right already, and looking through the table keeps a
+            # processor in the kernel for 9 ms.
+            self._later(limits.FORGET_FLOWS_AFTER, lambda: _forget_flows(done))
 
     def remove(self, steps: Sequence[Step], target: str) -> None:
         """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end."""
@@ -85,7 +90,7 @@ class Executor:
             for lane in _lanes(steps):
                 if flows is None and isinstance(lane[0].subject, Veth):
                     # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.
-                    flows = Thread(target=self._forget_flows, args=(steps,), name="flows", daemon=True)
+                    flows = Thread(target=_forget_flows, args=(steps,), name="flows", daemon=True)
                     flows.start()
                 try:
                     reasons += [str(error) for _, error in self._run(doors, lane) if error is not None]
@@ -94,7 +99,7 @@ class Executor:
                 except (NetcoreError, OSError) as error:
                     reasons.append(str(error))
         if flows is None:
-            self._forget_flows(steps)
+            _forget_flows(steps)
         else:
             flows.join()
         if reasons:
@@ -125,7 +130,8 @@ class Executor:
                 yield from _links(doors, lane)
 
     def _announce(self, doors: _Doors, item: Announcement) -> None:
-        _wait_until_forwarding(doors.rtnl(HOST), item.host_ifname)
+        if item.port:
+            _wait_until_forwarding(doors.rtnl(HOST), item.port)
         sock = doors.packet(item.netns, item.ifname)
         announce.send(sock, item.mac, item.addresses)
         self._announce_again(sock, item, item.count - 1)
@@ -146,24 +152,35 @@ class Executor:
         else:
             self._later(item.interval, again)
 
-    def _forget_flows(self, steps: Iterable[Step]) -> None:
-        """Delete conntrack entries of addresses that went, and of host ports that were published or unpublished."""
-        addresses: set[IPAddress] = set()
-        ports: set[tuple[int, str, int]] = set()
-        for step in steps:
-            match step.subject:
-                case Element(table="bridge", set="source4" | "target6", fields=(_, _, address)) if step.after is None:
-                    if not isinstance(address, str | int) and not address.is_unspecified and not address.is_link_local:
-                        addresses.add(address)
-                case Element(set="dnat4" | "dnat4_any" | "dnat6" | "dnat6_any" as name, fields=fields):
-                    ports.add((4 if "4" in name else 6, str(fields[0]), int(str(fields[-1]))))
-        if addresses or ports:
-            with NetlinkSocket(NETFILTER) as netlink:
-                try:
-                    conntrack.flush(netlink, addresses, ports)
-                except KernelError:
-                    # A kernel without connection tracking has no stale entries.
-                    return
+
+_Addresses = set[IPAddress]
+_Ports = set[tuple[int, str, int]]
+
+
+def _flows(steps: Iterable[Step]) -> tuple[_Addresses, _Ports]:
+    """Return the addresses that went, and the host ports that were published or unpublished: whose flows lead astray."""
+    addresses: _Addresses = set()
+    ports: _Ports = set()
+    for step in steps:
+        match step.subject:
+            case Element(table="bridge", set="source4" | "target6", fields=(_, _, address)) if step.after is None:
+                if not isinstance(address, str | int) and not address.is_unspecified and not address.is_link_local:
+                    addresses.add(address)
+            case Element(set="dnat4" | "dnat4_any" | "dnat6" | "dnat6_any" as name, fields=fields):
+                ports.add((4 if "4" in name else 6, str(fields[0]), int(str(fields[-1]))))
+    return addresses, ports
+
+
+def _forget_flows(steps: Iterable[Step]) -> None:
+    """Delete the conntrack entries of what *steps* made or took away."""
+    addresses, ports = _flows(steps)
+    if addresses or ports:
+        with NetlinkSocket(NETFILTER) as netlink:
+            try:
+                conntrack.flush(netlink, addresses, ports)
+            except KernelError:
+                # A kernel without connection tracking has no stale entries.
+                return
 
 
 class _Doors:
@@ -222,8 +239,11 @@ def _lane(step: Step) -> tuple[str, str, bool]:
             return "hosts", HOST, False
         case Announcement():
             return "announce", HOST, False
-        case Veth() | Bridge() | Hairpin():
+        case Veth() | Bridge() | VlanLink() | DummyLink() | Hairpin():
             return "link", HOST, step.after is None
+        case Macvlan() | Ipvlan() if step.after is not None:
+            # Made from the host, where the parent is.
+            return "link", HOST, False
         case other:
             return "rtnl", other.netns, step.after is None
 
@@ -236,26 +256,26 @@ def _lanes(steps: Sequence[Step]) -> Iterator[list[Step]]:
 def _elements(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
     netlink = doors.nftables()
     try:
-        nft.commit(netlink, [request for step in lane for request in _element_requests(step)])
+        nft.commit(netlink, nft.element_requests(_changes(lane), SETS))
     except KernelError as error:
         if error.errno != errno.ENOENT or any(step.after is not None for step in lane):
             yield lane[0], error
             return
         # An element is gone already: delete the others one by one.
         for step in lane:
-            yield step, _absent_is_done(lambda step=step: nft.commit(netlink, _element_requests(step)))  # type: ignore[misc]
+            yield step, _absent_is_done(lambda step=step: nft.commit(netlink, nft.element_requests(_changes([step]), SETS)))  # type: ignore[misc]
         return
     for step in lane:
         yield step, None
 
 
-def _element_requests(step: Step) -> list[Request]:
-    result = []
-    if isinstance(step.before, Element):
-        result.append(nft.element_request(step.before, SETS[step.before.table, step.before.set], delete=True))
-    if isinstance(step.after, Element):
-        result.append(nft.element_request(step.after, SETS[step.after.table, step.after.set], delete=False))
-    return result
+def _changes(steps: Sequence[Step]) -> Iterator[tuple[Element, bool]]:
+    """Yield each element of *steps* and whether it goes."""
+    for step in steps:
+        if isinstance(step.before, Element):
+            yield step.before, True
+        if isinstance(step.after, Element):
+            yield step.after, False
 
 
 def _absent_is_done(action: Callable[[], None]) -> KernelError | None:
@@ -296,7 +316,7 @@ def _links(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelEr
     batch: list[tuple[Step, Request]] = []
     for step in lane:
         match step.subject:
-            case Bridge() | Veth():
+            case Bridge() | VlanLink() | DummyLink() | Veth() | Macvlan() | Ipvlan():
                 yield step, _link_step(doors, netlink, step)
             case Sysctl():
                 yield step, None
@@ -316,19 +336,45 @@ def _links(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelEr
 def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError | None:
     try:
         match step.before, step.after:
-            case _, Bridge(reused=False) as item:
-                rtnl.ensure_bridge(netlink, item.name, item.mac, item.mtu, item.tag)
-            case _, Bridge() as item:
+            case _, Bridge(reused=True) as item:
                 _first_error(netlink, [rtnl.set_link(item.name)])
+            case _, Bridge() | VlanLink() | DummyLink() as item:
+                rtnl.ensure_link(netlink, _creation(doors, item), item.tag)
             case _, Veth() as item:
                 _make_veth(doors, netlink, item)
-            case Bridge(reused=False) as item, None:
+            case _, Macvlan() | Ipvlan() as item:
+                _make_slice(doors, netlink, item)
+            case (Bridge(reused=False) | VlanLink() | DummyLink()) as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.name)])
             case Veth() as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.host_ifname)])
+            case (Macvlan() | Ipvlan()) as item, None:
+                _first_error(netlink, [rtnl.delete_link(item.ifname)])
     except KernelError as error:
         return None if step.after is None and error.errno in _ABSENT else error
     return None
+
+
+def _creation(doors: _Doors, item: HostLink) -> Request:
+    match item:
+        case Bridge():
+            return rtnl.add_bridge(item.name, item.mac, item.mtu)
+        case VlanLink():
+            return rtnl.add_vlan(item.name, base=doors.index(HOST, item.base), vid=item.vid)
+        case DummyLink():
+            return rtnl.add_dummy(item.name, item.mtu)
+    assert_never(item)
+
+
+def _make_slice(doors: _Doors, netlink: NetlinkSocket, item: SandboxLink) -> None:
+    parent = doors.index(HOST, item.parent)
+    with doors.netns(item.netns) as inside:
+        match item:
+            case Macvlan():
+                request = rtnl.add_macvlan(item.ifname, parent=parent, netns=inside, mode=item.mode, mac=item.mac, mtu=item.mtu)
+            case Ipvlan():
+                request = rtnl.add_ipvlan(item.ifname, parent=parent, netns=inside, mode=item.mode, flag=item.flag, mtu=item.mtu)
+        _first_error(netlink, [request])
 
 
 def _make_veth(doors: _Doors, netlink: NetlinkSocket, item: Veth) -> None:
@@ -368,7 +414,7 @@ def _requests(doors: _Doors, step: Step) -> list[Request]:
         case Route():
             index = doors.index(item.netns, item.ifname)
             return [(rtnl.replace_route if create else rtnl.delete_route)(item.destination, item.gateway, index)]
-        case Bridge() | Veth() | Sysctl() | Element() | HostsLines() | Announcement():
+        case Bridge() | VlanLink() | DummyLink() | Veth() | Macvlan() | Ipvlan() | Sysctl() | Element() | HostsLines() | Announcement():
             return []
     assert_never(item)
 

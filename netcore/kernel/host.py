@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from netcore import limits
+from netcore.errors import Unavailable
 from netcore.kernel import rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface, IPNetwork
@@ -54,6 +57,34 @@ def look() -> HostFacts:
     )
 
 
+_MODULES = {"vlan": "8021q"}
+
+
+def check_link_kinds(kinds: Sequence[str]) -> None:
+    """Raise Unavailable that names the kernel's module for the first of *kinds* that it can't make."""
+    with NetlinkSocket(ROUTE) as netlink:
+        for kind in kinds:
+            if not rtnl.knows_kind(netlink, kind):
+                module = _MODULES.get(kind, kind)
+                raise Unavailable(
+                    f"kernel module {module}", f"this kernel can't make {kind} links; try `modprobe {module}` or another driver"
+                )
+
+
+def find_link(ifname: str) -> rtnl.Link | None:
+    """Return the host's link called *ifname*, None if there is none."""
+    with NetlinkSocket(ROUTE) as netlink:
+        return rtnl.find_link(netlink, ifname)
+
+
+def link_name(index: int) -> str:
+    """Return the name of the host's link with *index*, "" if there is none."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
+
+
 def name() -> str:
     """Return the host's name (uname(2))."""
     return os.uname().nodename
@@ -73,21 +104,21 @@ _CONNECTIONLESS = ("udp",)
 _NO_SUCH_SOCKETS = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
-def port_socket(family: int, protocol: str) -> socket.socket | None:
+def port_socket(family: int, protocol: str, *, both: bool = False) -> socket.socket | None:
     """Return a socket to bind a port of *protocol* with; None where the kernel has none (SCTP), and so no program either.
 
-    NAT may know the protocol all the same.
+    NAT may know the protocol all the same. *both*: with *family* 6, for IPv4 too.
     """
     kind = socket.SOCK_DGRAM if protocol in _CONNECTIONLESS else socket.SOCK_STREAM
     number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
     try:
-        sock = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, kind | socket.SOCK_CLOEXEC, number)
+        sock = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, number)
     except OSError as error:
         if protocol == "sctp" and error.errno in _NO_SUCH_SOCKETS:
             return None
         raise
     if family == 6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
     if protocol == "tcp":
         # Connections in TIME_WAIT do not hold a port; a listener does, also with this option.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -95,20 +126,10 @@ def port_socket(family: int, protocol: str) -> socket.socket | None:
 
 
 def bind_port(sock: socket.socket, family: int, protocol: str, address: IPAddress | None, port: int) -> None:
-    """Bind *sock* to a port of the host, of all its addresses if *address* is None, and listen if there are connections."""
+    """Bind *sock* to a port of the host, of all its addresses if *address* is None, and listen if there are connections.
+
+    The backlog is for those who are relayed; others never get here.
+    """
     sock.bind((str(address) if address is not None else ("0.0.0.0" if family == 4 else "::"), port))
     if protocol not in _CONNECTIONLESS:
-        sock.listen(1)
-
-
-def port_is_free(family: int, protocol: str, address: IPAddress | None, port: int) -> bool:
-    """Return whether no program of the host holds the port: a bind is tried and given up at once."""
-    try:
-        sock = port_socket(family, protocol)
-        if sock is not None:
-            with sock:
-                bind_port(sock, family, protocol, address, port)
-    except OSError as error:
-        # An address that the host does not have yet (a VIP, say) can't be in use there.
-        return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-    return True
+        sock.listen(limits.PROXY_BACKLOG)

@@ -15,8 +15,9 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
@@ -33,9 +34,11 @@ _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _LIST_ELEM, _KEY, _DATA, _VALUE = 1, 1, 2, 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY = 1, 2
-_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_PROTOCOLS = {"tcp": b"\6", "udp": b"\x11", "sctp": b"\x84"}
 _NFGEN = struct.Struct("!BBH")
 _DROP = 0
+_MOST_ELEMENTS = 500
+"""Elements in one request: an attribute has 65,535 octets at most, an element takes up to 100."""
 
 
 class BaseChain:
@@ -54,41 +57,53 @@ class BaseChain:
 
 def encode_fields(types: Sequence[str], fields: Sequence[Scalar]) -> bytes:
     """Return a key or datum of a set with *types*: each field padded to four octets if there are several."""
-    parts = [_encode(kind, value) for kind, value in zip(types, fields, strict=True)]
+    parts = [_ENCODERS[kind](value) for kind, value in zip(types, fields, strict=True)]
     if len(parts) == 1:
         return parts[0]
-    return b"".join(part + bytes(-len(part) % 4) for part in parts)
+    return b"".join([part + _PADDING[len(part) & 3] for part in parts])
 
 
-def _encode(kind: str, value: Scalar) -> bytes:
-    match kind, value:
-        case "ifname", str():
-            return value.encode().ljust(16, b"\0")
-        case "ether_addr", str():
-            return bytes.fromhex(value.replace(":", ""))
-        case "inet_proto", str():
-            return bytes([_PROTOCOLS[value]])
-        case "inet_service", int():
-            return struct.pack("!H", value)
-        case (("ipv4_addr" | "ipv6_addr" | "payload128"), (IPv4Address() | IPv6Address())):
-            return value.packed
-    raise AssertionError(f"{value!r} is no {kind}")
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
+_SERVICE = struct.Struct("!H")
+# A range of a thousand ports is encoded in one go: a table, not a chain of comparisons for each field.
+_ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "ifname": lambda value: value.encode().ljust(16, b"\0"),
+    "ether_addr": lambda value: bytes.fromhex(value.replace(":", "")),
+    "inet_proto": lambda value: _PROTOCOLS[value],
+    "inet_service": _SERVICE.pack,
+    "ipv4_addr": lambda value: value.packed,
+    "ipv6_addr": lambda value: value.packed,
+    "payload128": lambda value: value.packed,
+}
 
 
-def element_request(element: Element, types: Sequence[str], *, delete: bool) -> Request:
-    """Return the request that adds or deletes one element of a set with *types* (see `firewall.SETS`)."""
-    at = types.index(":") if ":" in types else len(types)
-    parts = [nested(_KEY, attr(_VALUE, encode_fields(types[:at], element.fields)))]
-    if element.data and not delete:
-        parts.append(nested(_DATA, attr(_VALUE, encode_fields(types[at + 1 :], element.data))))
-    body = (
-        _NFGEN.pack(_FAMILIES[element.table], 0, 0)
-        + attr(_TABLE, b"berth\0")
-        + attr(_SET, element.set.encode() + b"\0")
-        + nested(_ELEMENTS, nested(_LIST_ELEM, *parts))
-    )
-    operation = "delete element" if delete else "add element"
-    return Request(_DELELEM if delete else _NEWELEM, 0 if delete else CREATE, body, operation, f"{element.table} {element.set}")
+def element_requests(changes: Iterable[tuple[Element, bool]], types_of: Mapping[tuple[str, str], Sequence[str]]) -> list[Request]:
+    """Return the requests that carry out *changes* (element, whether it is deleted) in this order, one for many of one set.
+
+    *types_of*: see `firewall.SETS`.
+    """
+    result = []
+    for (table, name, delete), group in groupby(changes, key=lambda change: (change[0].table, change[0].set, change[1])):
+        types = types_of[table, name]
+        at = types.index(":") if ":" in types else len(types)
+        items = [_list_element(element, types[:at], () if delete else types[at + 1 :]) for element, _ in group]
+        for start in range(0, len(items), _MOST_ELEMENTS):
+            body = (
+                _NFGEN.pack(_FAMILIES[table], 0, 0)
+                + attr(_TABLE, b"berth\0")
+                + attr(_SET, name.encode() + b"\0")
+                + nested(_ELEMENTS, *items[start : start + _MOST_ELEMENTS])
+            )
+            operation = "delete element" if delete else "add element"
+            result.append(Request(_DELELEM if delete else _NEWELEM, 0 if delete else CREATE, body, operation, f"{table} {name}"))
+    return result
+
+
+def _list_element(element: Element, key: Sequence[str], data: Sequence[str]) -> bytes:
+    parts = [nested(_KEY, attr(_VALUE, encode_fields(key, element.fields)))]
+    if element.data and data:
+        parts.append(nested(_DATA, attr(_VALUE, encode_fields(data, element.data))))
+    return nested(_LIST_ELEM, *parts)
 
 
 def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from netcore.errors import Conflict, KernelError
 from netcore.kernel import codec
-from netcore.kernel.netlink import CREATE, EXCL, REPLACE, NetlinkSocket, Request, find, walk
+from netcore.kernel.netlink import CREATE, EXCL, REPLACE, NetlinkSocket, Request, attr, find, nested, walk
 from netcore.model import IPAddress, IPInterface, IPNetwork
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
@@ -24,11 +24,16 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _UP = 1
-_LINKINFO, _INFO_KIND, _INFO_SLAVE_DATA, _BRPORT_STATE, _MASTER = 18, 1, 5, 1, 10
+_LINKINFO, _INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA, _BRPORT_STATE, _MASTER = 18, 1, 2, 5, 1, 10
+# include/uapi/linux/if_link.h: pyroute2 knows neither the flags of ipvlan nor its mode l3s.
+_MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+_IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+_IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
+_MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS_ATTR, _VLAN_ID = 1, 1, 2, 1
 _FORWARDING = 3
 _IFA_F_NODAD = 0x02
 _NUD_PERMANENT = 0x80
-_TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _UNICAST = 254, 4, 0, 1
+_TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _HARDWARE_ADDRESS, _IFNAME, _MTU, _ALIAS = 1, 3, 4, 20
@@ -89,6 +94,46 @@ def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_
     return Request(_NEWLINK, CREATE | EXCL, body, "create veth", host_ifname)
 
 
+def _add(kind: str, name: str, attrs: list[tuple[str, Any]], *data: bytes) -> Request:
+    """Create a link of *kind*, whose own attributes *data* are packed already."""
+    info = [attr(_INFO_KIND, kind.encode()), *([nested(_INFO_DATA, *data)] if data else [])]
+    body = codec.encode("link", {}, [("IFLA_IFNAME", name), *attrs]) + nested(_LINKINFO, *info)
+    return Request(_NEWLINK, CREATE | EXCL, body, f"create {kind}", name)
+
+
+def add_vlan(name: str, *, base: int, vid: int) -> Request:
+    return _add("vlan", name, [("IFLA_LINK", base)], attr(_VLAN_ID, struct.pack("=H", vid)))
+
+
+def add_dummy(name: str, mtu: int) -> Request:
+    return _add("dummy", name, [("IFLA_MTU", mtu)])
+
+
+def add_macvlan(ifname: str, *, parent: int, netns: int, mode: str, mac: str, mtu: int) -> Request:
+    """Create a slice of the link with the index *parent* here, in the namespace *netns* (an fd)."""
+    attrs = [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_MTU", mtu), *([("IFLA_ADDRESS", mac)] if mac else [])]
+    return _add("macvlan", ifname, attrs, attr(_MACVLAN_MODE, struct.pack("=I", _MACVLAN_MODES[mode])))
+
+
+def add_ipvlan(ifname: str, *, parent: int, netns: int, mode: str, flag: str, mtu: int) -> Request:
+    """Create a slice of the link with the index *parent* here, in the namespace *netns* (an fd)."""
+    data = [
+        attr(_IPVLAN_MODE, struct.pack("=H", _IPVLAN_MODES[mode])),
+        attr(_IPVLAN_FLAGS_ATTR, struct.pack("=H", _IPVLAN_FLAGS[flag])),
+    ]
+    return _add("ipvlan", ifname, [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_MTU", mtu)], *data)
+
+
+def knows_kind(netlink: NetlinkSocket, kind: str) -> bool:
+    """Return whether the kernel can make links of *kind*, loading its module if need be; makes none.
+
+    A multicast address is refused by each kind before anything is made (and a link without a parent too), but only behind
+    the question whether the kind is known.
+    """
+    error = netlink.run([_add(kind, "berth-probe", [("IFLA_ADDRESS", "ff:ff:ff:ff:ff:ff")])])[0]
+    return error is None or error.errno != errno.EOPNOTSUPP
+
+
 def set_port(host_ifname: str, **flags: int) -> Request:
     """Set flags of a bridge port: `mode` is hairpin."""
     data = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
@@ -119,27 +164,27 @@ def delete_address(interface: IPInterface, index: int) -> Request:
     return _address(_DELADDR, 0, interface, index, "delete address")
 
 
-def _route(type_: int, flags: int, destination: IPNetwork, gateway: IPAddress, index: int, operation: str) -> Request:
+def _route(type_: int, flags: int, destination: IPNetwork, gateway: IPAddress | None, index: int, operation: str) -> Request:
     family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
     fields = {
         "family": family,
         "dst_len": destination.prefixlen,
         "table": _TABLE_MAIN,
         "proto": _PROTO_STATIC,
-        "scope": _SCOPE_UNIVERSE,
+        "scope": _SCOPE_UNIVERSE if gateway is not None else _SCOPE_LINK,
         "type": _UNICAST,
     }
-    attrs: list[tuple[str, Any]] = [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)]
+    attrs: list[tuple[str, Any]] = [("RTA_OIF", index), *([("RTA_GATEWAY", str(gateway))] if gateway is not None else [])]
     if destination.prefixlen:
         attrs.append(("RTA_DST", str(destination.network_address)))
-    return Request(type_, flags, codec.encode("route", fields, attrs), operation, f"{destination} via {gateway}")
+    return Request(type_, flags, codec.encode("route", fields, attrs), operation, f"{destination} via {gateway or 'the link'}")
 
 
-def replace_route(destination: IPNetwork, gateway: IPAddress, index: int) -> Request:
+def replace_route(destination: IPNetwork, gateway: IPAddress | None, index: int) -> Request:
     return _route(_NEWROUTE, CREATE | REPLACE, destination, gateway, index, "set route")
 
 
-def delete_route(destination: IPNetwork, gateway: IPAddress, index: int) -> Request:
+def delete_route(destination: IPNetwork, gateway: IPAddress | None, index: int) -> Request:
     return _route(_DELROUTE, 0, destination, gateway, index, "delete route")
 
 
@@ -187,15 +232,16 @@ def is_forwarding(netlink: NetlinkSocket, host_ifname: str) -> bool:
     return state is not None and state[0] == _FORWARDING
 
 
-def ensure_bridge(netlink: NetlinkSocket, name: str, mac: str, mtu: int, tag: str) -> None:
-    """Create a bridge of ours and raise it. One that exists must carry our tag, else Conflict."""
-    error = netlink.run([add_bridge(name, mac, mtu)])[0]
+def ensure_link(netlink: NetlinkSocket, creation: Request, tag: str) -> None:
+    """Create a link of ours and raise it. One that exists must carry our tag, else Conflict."""
+    name = creation.target
+    error = netlink.run([creation])[0]
     if error is not None:
         if error.errno != errno.EEXIST:
             raise error
         link = find_link(netlink, name)
-        if link is None or link.kind != "bridge" or link.alias != tag:
-            raise Conflict("link", name, "exists and is not a bridge of this network; choose another name with --opt name=")
+        if link is None or link.alias != tag:
+            raise Conflict("link", name, "exists and is not of this network; choose another name")
     error = netlink.run([set_link(name, alias=tag)])[0]
     if error is not None:
         raise error

@@ -49,7 +49,7 @@ def _build(hint: Any, raw: Any) -> Any:
     if raw is None:
         return None
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return _build(next(item for item in typing.get_args(hint) if item is not type(None)), raw)
+        return _build(_alternative(typing.get_args(hint), raw), raw)
     if typing.get_origin(hint) is tuple:
         arguments = typing.get_args(hint)
         if len(arguments) == 2 and arguments[1] is Ellipsis:
@@ -63,3 +63,11 @@ def _build(hint: Any, raw: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint(raw)
     return raw
+
+
+def _alternative(hints: tuple[Any, ...], raw: Any) -> Any:
+    """Return which of the types of a union *raw* is: of several dataclasses the one with its `kind`."""
+    named = [item for item in hints if is_dataclass(item)]
+    if len(named) > 1:
+        return next(item for item in named if next(part.default for part in fields(item) if part.name == "kind") == raw["kind"])
+    return next(item for item in hints if item is not type(None))

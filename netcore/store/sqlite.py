@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from netcore.errors import Conflict, KernelError, Unavailable
 from netcore.store.protocol import Change, CompareFailed, Item, Snapshot, Transaction
+from netcore.store.upgrade import upgraded
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -139,6 +140,16 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
         connection.close()
         os.close(lock)
         raise Unavailable("the state", f"{directory} was written by a newer berth (schema {row[0]}); upgrade this one")
+    elif int(row[0]) < SCHEMA_VERSION:
+        _upgrade(connection, int(row[0]))
     # The newest row stays, so that no revision is ever used twice.
     connection.execute("DELETE FROM item WHERE value IS NULL AND revision < (SELECT MAX(revision) FROM item)")
     return connection, lock
+
+
+def _upgrade(connection: sqlite3.Connection, schema: int) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        rows = connection.execute("SELECT key, value FROM item WHERE value IS NOT NULL").fetchall()
+        connection.executemany("UPDATE item SET value = ? WHERE key = ?", [(upgraded(schema, key, value), key) for key, value in rows])
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA_VERSION),))

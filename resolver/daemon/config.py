@@ -64,7 +64,7 @@ HELP: dict[str, str] = {
     "socket_group": "group that may use the admin socket beside root",
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer on each network's gateway address too",
-    "forward": "nameservers for the names below a domain, asked from the host: `{\"corp.example\" = [\"10.0.0.53\"]}`",
+    "forward": 'nameservers for the names below a domain, asked from the host: `{"corp.example" = ["10.0.0.53"]}`',
     "allow_rebinding": "let answers of outside nameservers point into our own networks",
     "tls_ca": "file of certificates to check `tls://` nameservers with, in place of the system's",
     "cache_size": "octets of answers that are remembered; 0 for none",

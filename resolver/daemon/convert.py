@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from netcore import gateway
+from netcore import drivers, gateway
 from netcore.errors import InvalidRequest
 from netcore.model import (
     DnsSettings,
     Endpoint,
     EndpointRequest,
+    IPNetwork,
     Network,
     NetworkRequest,
     Owner,
@@ -21,7 +22,7 @@ from netcore.model import (
     StaticRoute,
 )
 from netcore.options import parse_forward
-from netcore.planning import parse_endpoint_address
+from netcore.planning.endpoint import parse_endpoint_address
 from resolver import resolvconf
 from resolver.daemon.proxies import environment
 from resolver.daemon.schema import (
@@ -127,7 +128,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
 
 
 def network_view(
-    network: Network, members: list[tuple[Sandbox, Endpoint]], usage: Mapping[int, int], warnings: tuple[str, ...] = ()
+    network: Network, members: list[tuple[Sandbox, Endpoint]], usage: Mapping[IPNetwork, int], warnings: tuple[str, ...] = ()
 ) -> NetworkView:
     return NetworkView(
         id=network.id,
@@ -137,17 +138,17 @@ def network_view(
         internal=network.internal,
         ipv4=network.ipv4,
         ipv6=network.ipv6,
-        bridge=network.bridge.bridge_name,
-        mtu=network.bridge.mtu,
+        link=drivers.host_link(network),
+        mtu=network.common.mtu,
         pools=[
             PoolView(
                 subnet=str(pool.subnet),
                 ip_range=str(pool.ip_range) if pool.ip_range else None,
                 gateway=str(pool.gateway) if pool.gateway else None,
                 auxiliary={name: str(address) for name, address in pool.auxiliary},
-                in_use=usage.get(pool.subnet.version, 0),
+                in_use=usage.get(pool.subnet, 0),
             )
-            for pool in network.pools()
+            for pool in network.pools
         ],
         options=dict(network.options),
         labels=dict(network.labels),

@@ -15,6 +15,7 @@ from netcore.controller import Controller
 from netcore.errors import NetcoreError
 from netcore.foreign import Measure, Missing, needed_without_firewall
 from netcore.kernel import foreign
+from netcore.model import BridgeOptions, Network
 from netcore.recovery import render_firewall
 
 log = logging.getLogger(__name__)
@@ -70,11 +71,15 @@ class ForeignFirewalls:
             self._task = self._loop.create_task(self.check())
         self._schedule(limits.FOREIGN_CHECK_INTERVAL)
 
+    def _bridges(self) -> list[Network]:
+        """Return the networks whose packets the host's firewalls see."""
+        return [item for item in self._controller.networks.values() if isinstance(item.driver_options, BridgeOptions)]
+
     async def check(self) -> None:
         """Look now, and put our rule where it belongs."""
         if not self._controller.settings.firewall:
             return
-        networks = [item for item in self._controller.networks.values() if not item.internal]
+        networks = [item for item in self._bridges() if not item.internal]
         bridges = tuple(item.bridge.bridge_name for item in networks)
         try:
             await self._repair()
@@ -104,8 +109,8 @@ class ForeignFirewalls:
         if self._controller.settings.firewall:
             return self._problems
         lines: list[str] = []
-        for network in self._controller.networks.values():
-            for pool in network.pools():
+        for network in self._bridges():
+            for pool in network.pools:
                 lines += needed_without_firewall(network.bridge.bridge_name, str(pool.subnet), internal=network.internal)
         return tuple(f'firewall = "none": {line}' for line in dict.fromkeys(lines))
 

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from netcore.drivers.bridge import bridge_addresses
+from netcore import drivers
 from netcore.kernel import files
 from netcore.model import Endpoint, Network, Sandbox, Stack
 from resolver import nsswitch, resolvconf
@@ -156,14 +156,14 @@ class Registry:
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
-        zone = ZoneSlot(Zone(network.id, names.from_text(network.name), network.bridge.ttl, network.bridge.forward_single_label))
-        own = tuple(str(item.ip) for item in bridge_addresses(network))
+        zone = ZoneSlot(Zone(network.id, names.from_text(network.name), network.common.ttl, network.common.forward_single_label))
+        own = tuple(str(item.ip) for item in drivers.host_addresses(network))
         served = _Gateway(network, zone, ViewSlot("", View(suffix=self._suffix)), own)
         self._gateways[network.id] = served
         zone.watchers.add(served.slot)
         self._rebuild_all()
         if self._config.gateway_resolver:
-            for interface in bridge_addresses(network):
+            for interface in drivers.host_addresses(network):
                 await self._listen_on_gateway(served, interface.ip)
 
     async def network_down(self, network: Network) -> None:
@@ -186,7 +186,7 @@ class Registry:
         return lambda address: by_address.get((network_id, address), served.slot)
 
     async def _listen_on_gateway(self, served: _Gateway, address: IPv4Address | IPv6Address) -> None:
-        bridge = served.network.bridge.bridge_name
+        bridge = drivers.host_link(served.network)
         try:
             pair = await self.kernel(lambda: listeners.open_on_gateway(address, bridge))
         except OSError as error:
@@ -256,7 +256,7 @@ class Registry:
             subnets=subnets,
             route=route,
             routes=routes,
-            allows_rebinding=self._config.allow_rebinding or any(item.bridge.allow_rebinding for item in networks),
+            allows_rebinding=self._config.allow_rebinding or any(item.common.allow_rebinding for item in networks),
         )
 
     def _rebuild_all(self) -> None:
@@ -276,7 +276,7 @@ class Registry:
         self._service.keep(used)
 
     def _subnets(self) -> _Subnets:
-        return tuple(pool.subnet for item in self._gateways.values() for pool in item.network.pools())
+        return tuple(pool.subnet for item in self._gateways.values() for pool in item.network.pools)
 
     def _own_addresses(self) -> frozenset[str]:
         return frozenset(address for item in self._gateways.values() for address in item.own)

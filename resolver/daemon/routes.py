@@ -44,7 +44,7 @@ class Routes:
         domains = self._domains(self._config.forward) if has_access else {}
         for item in reversed(endpoints):
             # What is set for a network is asked from its sandboxes: it may be a server on that network.
-            domains |= self._domains(networks[item.network_id].bridge.forward, sandbox.id)
+            domains |= self._domains(networks[item.network_id].common.forward, sandbox.id)
         given = self.own_servers(sandbox)
         if given:
             # Its own embedded resolver would be asked in circles (DNS-68).
@@ -58,13 +58,13 @@ class Routes:
         """Return the routes for who asks a network's gateway address and is no endpoint of ours."""
         if network.internal:
             return self._route((), f"network {network.name} is internal"), {}
-        return self._of_host_file(own), self._domains(self._config.forward) | self._domains(network.bridge.forward)
+        return self._of_host_file(own), self._domains(self._config.forward) | self._domains(network.common.forward)
 
     def of_host(self, networks: Iterable[Network], own: frozenset[str]) -> Found:
         """Return the routes of somebody on every network."""
         domains = self._domains(self._config.forward)
         for network in networks:
-            domains |= self._domains(network.bridge.forward)
+            domains |= self._domains(network.common.forward)
         return self._of_host_file(own), domains
 
     def _of_host_file(self, own: frozenset[str]) -> Route:

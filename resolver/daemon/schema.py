@@ -83,7 +83,7 @@ class NetworkView(msgspec.Struct, frozen=True):
     internal: bool
     ipv4: bool
     ipv6: bool
-    bridge: str
+    link: str
     mtu: int
     pools: list[PoolView]
     options: dict[str, str]

@@ -205,4 +205,3 @@ class _Connection(asyncio.Protocol):
         if not self._ended:
             self._ended = True
             self._transport.abort()
-

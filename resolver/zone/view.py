@@ -192,9 +192,7 @@ class ViewSlot:
             self.shapes |= {shape}
         self.replies[octets[2:]] = tail
 
-    def forget(
-        self, changed: set[bytes], qualified: set[bytes], keys: dict[tuple[bytes, frozenset[Shape]], set[bytes]]
-    ) -> None:
+    def forget(self, changed: set[bytes], qualified: set[bytes], keys: dict[tuple[bytes, frozenset[Shape]], set[bytes]]) -> None:
         """Forget the replies about names that changed. *keys* is shared by all who are told of one change."""
         view = self.current
         if any(attachment.links for attachment in view.attachments):

@@ -1,10 +1,12 @@
 """The contract of the `Store` protocol; every implementation must pass it."""
 
 import asyncio
+import sqlite3
 
 import pytest
 
 from netcore.errors import Conflict, Unavailable
+from netcore.records import Records
 from netcore.store.protocol import CompareFailed, Transaction
 from netcore.store.sqlite import open_store
 
@@ -102,8 +104,6 @@ async def test_second_daemon_is_refused(tmp_path):
 
 
 async def test_state_of_a_newer_version_is_refused(tmp_path):
-    import sqlite3
-
     first = await open_store(str(tmp_path))
     await first.close()
     with sqlite3.connect(tmp_path / "berth.db") as connection:
@@ -111,3 +111,26 @@ async def test_state_of_a_newer_version_is_refused(tmp_path):
     connection.close()
     with pytest.raises(Unavailable, match="newer berth"):
         await open_store(str(tmp_path))
+
+
+async def test_networks_of_the_first_version_are_read(tmp_path):
+    """A record as 0.1.0 wrote it: pools by family, all options in one place."""
+    old = (
+        b'{"network":{"id":"n","name":"front","driver":"bridge","bridge":{"bridge_name":"br-n","bridge_mac":"02:42:00:00:00:01",'
+        b'"mtu":1400,"icc":false,"ttl":9,"forward":[["corp.test",["10.0.0.53"]]]},"internal":false,"ipv4":true,"ipv6":false,'
+        b'"pool4":{"subnet":"10.1.0.0/16","ip_range":null,"gateway":"10.1.0.1","auxiliary":[]},"pool6":null,"options":[["icc","false"]],'
+        b'"labels":[],"owner":null,"created":1.0},"pending":false}'
+    )
+    made = await open_store(str(tmp_path))
+    await made.commit(Transaction({"network/n": old, "rest/n/10.1.0.9": b"2.0"}))
+    await made.close()
+    with sqlite3.connect(tmp_path / "berth.db") as connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    for _ in range(2):
+        made = await open_store(str(tmp_path))
+        everything = await Records(made, "boot").load()
+        (record,) = everything.networks
+        network = record.network
+        assert (network.common.mtu, network.common.ttl, network.common.forward) == (1400, 9, (("corp.test", ("10.0.0.53",)),))
+        assert (network.bridge.icc, network.bridge.bridge_name, str(network.pools[0].gateway)) == (False, "br-n", "10.1.0.1")
+        await made.close()

@@ -132,7 +132,7 @@ async def main() -> None:
 
     async def world():
         hosts = Path(controller.files_of(sandbox), "hosts").read_text()
-        pools = {key: pool.in_use() for key, pool in controller._pools.items()}
+        pools = {item.name: str(controller.pool_usage(item)) for item in controller.networks.values()}
         return kernel_state(), await store_state(store), {k: list(v) for k, v in directory.names.items()}, hosts, str(sorted(pools.items()))
 
     async def compare(before, what) -> None:
@@ -168,7 +168,7 @@ async def main() -> None:
             SandboxRequest(name="t", networks=(EndpointRequest(network="a"), EndpointRequest(network="b")), publish=("9090:90/udp",))
         ),
     )
-    via = next(a.pool4.subnet.hosts()) + 76
+    via = next(a.pools[0].subnet.hosts()) + 76
     options = (("sysctls", "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.disable_ipv6=1"),)
     await sweep(
         "router",
@@ -210,8 +210,8 @@ async def main() -> None:
     for name in ("a", "b", "c"):
         await controller.remove_network(name)
     left = await store_state(store)
-    if left or controller._ports._held or directory.names:
-        failures.append(f"left behind: {list(left)} {controller._ports._held} {directory.names}")
+    if left or controller._ports.held() or directory.names:
+        failures.append(f"left behind: {list(left)} {controller._ports.held()} {directory.names}")
     failures += [f"on the loop: {item}" for item in ON_THE_LOOP]
     json.dump({"failures": failures, "tried": tried}, sys.stdout)
     await controller.close()

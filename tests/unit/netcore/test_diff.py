@@ -1,21 +1,18 @@
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface
 
-from netcore import planning
+from netcore import drivers
 from netcore.diff import Step, diff
 from netcore.drivers import bridge
-from netcore.model import Endpoint, Network, Pool, Sandbox
+from netcore.model import Endpoint, Sandbox
 from netcore.objects import DEFAULT4, Announcement, Element, HostsLines, LinkUp, Neighbor, Route, Sysctl, Veth
-from netcore.options import parse_bridge_options
+from tests.support.networks import bridge_network, pool
 
 FACTS = bridge.Facts(uplinks=("up0",))
 
 
 def network(name, third, **more):
-    return Network(
-        id=name * 12, name=name, driver="bridge", bridge=parse_bridge_options(name * 12, {}, egress_mtu=1500),
-        pool4=Pool(subnet=ip_network(f"10.0.{third}.0/24"), gateway=ip_address(f"10.0.{third}.1")), **more,
-    )  # fmt: skip
+    return bridge_network(name, pool(f"10.0.{third}.0/24", f"10.0.{third}.1"), identity=name * 12, **more)
 
 
 NETWORKS = {item.id: item for item in (network("a", 1), network("b", 2))}
@@ -30,7 +27,7 @@ def endpoint(name, third, ifname, priority=0):
 
 
 def desired(*endpoints):
-    return planning.desired(SANDBOX, endpoints, NETWORKS, FACTS, hosts_path="/hosts", loopback_ipv6=True)
+    return drivers.desired(SANDBOX, endpoints, NETWORKS, FACTS, hosts_path="/hosts", loopback_ipv6=True)
 
 
 A, B = endpoint("a", 1, "eth0"), endpoint("b", 2, "eth1")

@@ -1,17 +1,14 @@
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface
 
 from netcore import firewall
 from netcore.kernel.nft import encode_fields
-from netcore.model import Endpoint, GatewayMode, Network, Pool, PortMapping
-from netcore.options import parse_bridge_options
+from netcore.model import Endpoint, GatewayMode, PortMapping
+from tests.support.networks import bridge_network, pool
 
 
 def network(**options):
-    return Network(
-        id="n" * 12, name="n", driver="bridge", bridge=parse_bridge_options("n" * 12, options, egress_mtu=1500),
-        pool4=Pool(subnet=ip_network("10.0.0.0/24"), gateway=ip_address("10.0.0.1")),
-    )  # fmt: skip
+    return bridge_network("n", pool("10.0.0.0/24", "10.0.0.1"), given=options, identity="n" * 12)
 
 
 ENDPOINT = Endpoint(

@@ -1,21 +1,13 @@
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface
 
 from netcore import gateway
-from netcore.model import Endpoint, Network, Pool
-from netcore.options import parse_bridge_options
+from netcore.model import Endpoint
+from tests.support.networks import bridge_network, pool
 
 
 def network(name, *, internal=False, ipv6=False):
-    return Network(
-        id=name,
-        name=name,
-        driver="bridge",
-        bridge=parse_bridge_options(name, {}, egress_mtu=1500),
-        internal=internal,
-        ipv6=ipv6,
-        pool4=Pool(subnet=ip_network("10.0.0.0/24"), gateway=ip_address("10.0.0.1")),
-        pool6=Pool(subnet=ip_network("fd00::/64"), gateway=ip_address("fd00::1")) if ipv6 else None,
-    )
+    pools = [pool("10.0.0.0/24", "10.0.0.1"), *([pool("fd00::/64", "fd00::1")] if ipv6 else [])]
+    return bridge_network(name, *pools, internal=internal)
 
 
 def endpoint(name, *, priority=0, ipv6=False):

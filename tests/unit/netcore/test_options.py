@@ -6,24 +6,20 @@ from netcore.model import GatewayMode
 
 
 def parse(**given):
-    return options.parse_bridge_options("0123456789abcdef", given, egress_mtu=1450)
+    labels = options.of_network("bridge", given)
+    return options.parse_common(labels, mtu=1450), options.parse_bridge("0123456789abcdef", labels)
 
 
 def test_defaults():
-    made = parse()
-    assert (made.bridge_name, made.mtu, made.icc, made.masquerade) == ("br-0123456789ab", 1450, True, True)
-    assert made.bridge_mac == parse().bridge_mac
+    common, made = parse()
+    assert (made.bridge_name, common.mtu, made.icc, made.masquerade) == ("br-0123456789ab", 1450, True, True)
+    assert made.bridge_mac == parse()[1].bridge_mac
     assert int(made.bridge_mac[:2], 16) & 3 == 2
 
 
 def test_docker_labels_and_short_names_mean_the_same():
-    long = options.parse_bridge_options(
-        "x" * 12,
-        {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.driver.mtu": "1400"},
-        egress_mtu=1500,
-    )
-    short = options.parse_bridge_options("x" * 12, {"icc": "0", "mtu": "1400"}, egress_mtu=1500)
-    assert long == short
+    long = parse(**{"com.docker.network.bridge.enable_icc": "false", "com.docker.network.driver.mtu": "1400"})
+    assert long == parse(icc="0", mtu="1400")
 
 
 def test_unknown_option_is_refused_with_the_nearest():
@@ -43,15 +39,32 @@ def test_bad_values_name_the_option(key, value):
 
 def test_same_option_twice_is_refused():
     with pytest.raises(InvalidRequest, match="given twice"):
-        options.canonical_options({"icc": "true", "com.docker.network.bridge.enable_icc": "true"})
+        options.of_network("bridge", {"icc": "true", "com.docker.network.bridge.enable_icc": "true"})
 
 
-def test_neither_family_is_refused():
-    with pytest.raises(InvalidRequest, match="IPv4 or IPv6 must be enabled"):
-        options.family_flags({}, ipv4=False, ipv6=None)
-    assert options.family_flags({"enable_ipv6": "true"}, ipv4=None, ipv6=None) == (True, True)
-    assert options.family_flags({"enable_ipv6": "true"}, ipv4=None, ipv6=False) == (True, False)
+def test_families_by_flag_option_and_default():
+    label = {"com.docker.network.enable_ipv6": "true"}
+    assert options.family_flags({}, ipv4=None, ipv6=None) == (True, False)
+    assert options.family_flags(label, ipv4=None, ipv6=None) == (True, True)
+    assert options.family_flags(label, ipv4=None, ipv6=False) == (True, False)
 
 
 def test_gateway_modes():
-    assert parse(gateway_mode_ipv6="routed").gateway_mode_ipv6 is GatewayMode.ROUTED
+    assert parse(gateway_mode_ipv6="routed")[1].gateway_mode_ipv6 is GatewayMode.ROUTED
+
+
+@pytest.mark.parametrize(
+    ("driver", "key", "value"),
+    [("macvlan", "parent", "lo"), ("macvlan", "macvlan_mode", "l2"), ("ipvlan", "ipvlan_mode", "bridge"), ("ipvlan", "ipvlan_flag", "x"),
+     ("macvlan", "ipvlan_mode", "l2"), ("bridge", "parent", "eth0"), ("macvlan", "icc", "true"), ("macvlan", "parent", "a b")],
+)  # fmt: skip
+def test_options_of_other_drivers_and_bad_ones_are_refused(driver, key, value):
+    with pytest.raises(InvalidRequest, match=f"option {key}"):
+        options.parse_parent(driver, "n" * 12, options.of_network(driver, {key: value}))
+
+
+@pytest.mark.parametrize("text", ["eth0", "eth0.0", "eth0.4095", "eth0.x", "eth0."])
+def test_what_is_no_vlan_of_a_link_is_refused(text):
+    with pytest.raises(InvalidRequest, match=r"like eth0\.10"):
+        options.vlan_of(text)
+    assert options.vlan_of("eth0.10") == ("eth0", 10)

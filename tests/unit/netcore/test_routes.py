@@ -1,14 +1,14 @@
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface
 
 import pytest
 
 from netcore import routes
 from netcore.errors import InvalidRequest
-from netcore.model import Endpoint, Network, Pool, Sandbox
-from netcore.options import parse_bridge_options
+from netcore.model import Endpoint, Sandbox
+from tests.support.networks import bridge_network, pool
 
-POOLS = (Pool(subnet=ip_network("10.1.0.0/24"), gateway=ip_address("10.1.0.1")), Pool(subnet=ip_network("fd01::/64"), gateway=None))
+POOLS = (pool("10.1.0.0/24", "10.1.0.1"), pool("fd01::/64"))
 
 
 def test_routes_are_read():
@@ -36,9 +36,8 @@ def test_wrong_routes_are_named(texts, reason):
 
 
 def network(name, third, *texts):
-    pool = Pool(subnet=ip_network(f"10.{third}.0.0/24"), gateway=ip_address(f"10.{third}.0.1"))
-    options = parse_bridge_options(name * 12, {}, egress_mtu=1500)
-    return Network(id=name, name=name, driver="bridge", bridge=options, pool4=pool, routes=routes.parse(texts, [pool]))
+    only = pool(f"10.{third}.0.0/24", f"10.{third}.0.1")
+    return bridge_network(name, only, routes=routes.parse(texts, [only]))
 
 
 NETWORKS = {"a": network("a", 1, "10.50.0.0/16=10.1.0.9", "10.60.0.0/16=10.1.0.9"), "b": network("b", 2, "10.50.0.0/16=10.2.0.9")}
@@ -48,7 +47,7 @@ SANDBOX = Sandbox(id="s", name="s", hostname="s", netns_path="/x", boot_id="")
 def endpoint(name, third, last=2, priority=0, *texts):
     return Endpoint(
         origin="api", network_id=name, sandbox_id="s", ifname=f"eth{third}", host_ifname="v", mac="02:42:00:00:00:02", ipv6=None,
-        ipv4=ip_interface(f"10.{third}.0.{last}/24"), gateway_priority=priority, routes=routes.parse(texts, [NETWORKS[name].pool4]),
+        ipv4=ip_interface(f"10.{third}.0.{last}/24"), gateway_priority=priority, routes=routes.parse(texts, NETWORKS[name].pools),
     )  # fmt: skip
 
 

@@ -1,0 +1,42 @@
+"""What must exist inside a sandbox for one of its links, whatever driver made the link. Pure."""
+
+from __future__ import annotations
+
+from netcore import endpoint_options
+from netcore.model import Endpoint, Network
+from netcore.objects import Address, Announcement, KernelObject, LinkUp, Sysctl
+
+
+def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: bool = True) -> list[KernelObject]:
+    """Return switches, addresses and announcement of an endpoint's link. *port*: the bridge port behind it, if there is one."""
+    netns, ifname = endpoint.sandbox_id, endpoint.ifname
+    result: list[KernelObject] = [
+        LinkUp(netns=netns, ifname=ifname),
+        # With several networks a strict check would drop what arrives over the one that is not the default route.
+        Sysctl(netns=netns, path=f"net/ipv4/conf/{ifname}/rp_filter", value="2"),
+    ]
+    if endpoint.ipv6 is None:
+        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="1", optional=True))
+    else:
+        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="0"))
+        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_ra", value="0", optional=True))
+        # The link-local address would be tentative for a second, and neighbour discovery with it.
+        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True))
+    # What the user sets for the link comes in place of ours.
+    own = {item.key: item for item in endpoint_options.link_objects(netns, ifname, endpoint.sysctls)}
+    result = [item for item in result if item.key not in own]
+    result += own.values()
+    result += [Address(netns=netns, ifname=ifname, interface=item) for item in (endpoint.ipv4, endpoint.ipv6) if item is not None]
+    if announces and network.common.announcements and endpoint.addresses():
+        result.append(
+            Announcement(
+                netns=netns,
+                ifname=ifname,
+                port=port,
+                mac=endpoint.mac,
+                addresses=endpoint.addresses(),
+                count=network.common.announcements,
+                interval=network.common.announcement_interval_ms / 1000,
+            )
+        )
+    return result

@@ -1,0 +1,31 @@
+"""Networks as values, for tests of pure modules."""
+
+from ipaddress import ip_address, ip_network
+
+from netcore import options
+from netcore.model import Network, Pool
+
+
+def pool(subnet, gateway=None, **more):
+    return Pool(subnet=ip_network(subnet), gateway=ip_address(gateway) if gateway else None, **more)
+
+
+def bridge_network(name, *pools, given=None, identity=None, **more):
+    """Return a bridge network with *pools* and the driver options *given*."""
+    identity = identity or name
+    labels = options.of_network("bridge", given or {})
+    return Network(
+        id=identity, name=name, driver="bridge", common=options.parse_common(labels, mtu=1500),
+        driver_options=options.parse_bridge(identity, labels), pools=pools,
+        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+    )  # fmt: skip
+
+
+def parent_network(name, driver, *pools, given=None, **more):
+    """Return a macvlan or ipvlan network."""
+    labels = options.of_network(driver, given or {})
+    return Network(
+        id=name, name=name, driver=driver, common=options.parse_common(labels, mtu=1500),
+        driver_options=options.parse_parent(driver, name, labels), pools=pools,
+        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+    )  # fmt: skip

@@ -1,0 +1,149 @@
+"""macvlan and ipvlan: what must exist, and the netlink messages for it, byte for byte as iproute2 sends them."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from netcore import drivers, gateway
+from netcore.diff import diff
+from netcore.kernel import rtnl
+from netcore.kernel.netlink import walk
+from netcore.model import Endpoint, Makes, Sandbox
+from netcore.objects import DEFAULT4, DEFAULT6, Address, Announcement, DummyLink, Element, Ipvlan, LinkUp, Macvlan, Route, VlanLink
+from tests.support.networks import bridge_network, parent_network, pool
+
+FACTS = drivers.Facts(uplinks=("up0",))
+SANDBOX = Sandbox(id="s" * 12, name="web", hostname="web", netns_path="/x", boot_id="")
+
+
+def endpoint(network, *, ipv4="10.0.1.2/24", ipv6=None, ifname="eth0", priority=0):
+    return Endpoint(
+        origin="api", network_id=network.id, sandbox_id=SANDBOX.id, ifname=ifname, host_ifname="", mac="02:42:00:00:01:02",
+        ipv4=ip_interface(ipv4) if ipv4 else None, ipv6=ip_interface(ipv6) if ipv6 else None, gateway_priority=priority,
+    )  # fmt: skip
+
+
+def desired(networks, *endpoints):
+    known = {item.id: item for item in networks}
+    return drivers.desired(SANDBOX, endpoints, known, FACTS, hosts_path="/hosts", loopback_ipv6=True)
+
+
+def of(kind, objects):
+    return [item for item in objects if isinstance(item, kind)]
+
+
+def test_macvlan_is_a_link_an_address_and_nothing_on_the_host():
+    net = parent_network("lan", "macvlan", pool("10.0.1.0/24"), given={"parent": "eth0"})
+    objects = desired([net], endpoint(net))
+    assert of(Macvlan, objects) == [Macvlan(netns=SANDBOX.id, ifname="eth0", parent="eth0", mode="bridge", mac="02:42:00:00:01:02", mtu=1500)]
+    assert of(Address, objects) == [Address(netns=SANDBOX.id, ifname="eth0", interface=ip_interface("10.0.1.2/24"))]
+    assert not of(Element, objects)
+    assert of(Announcement, objects)[0].port == ""
+    assert drivers.network_objects(net, FACTS) == ()
+    # Without a gateway given by the user there is no route, but it is the way out (GW-7).
+    assert not of(Route, objects)
+    assert gateway.gateway_endpoints([endpoint(net)], {"lan": net})[0] == endpoint(net)
+    assert gateway.has_external_access([endpoint(net)], {"lan": net})
+
+
+def test_gateway_of_a_parent_network_is_the_users():
+    net = parent_network("lan", "macvlan", pool("10.0.1.0/24", "10.0.1.254"), pool("10.0.2.0/24", "10.0.2.254"), given={"parent": "eth0"})
+    (route,) = of(Route, desired([net], endpoint(net, ipv4="10.0.2.7/24")))
+    assert (route.destination, route.gateway) == (DEFAULT4, ip_address("10.0.2.254"))
+
+
+def test_link_goes_by_itself_and_takes_the_rest_along():
+    net = parent_network("lan", "macvlan", pool("10.0.1.0/24", "10.0.1.254"), given={"parent": "eth0"})
+    deletes = [step.subject for step in diff(desired([net], endpoint(net)), desired([net])) if step.after is None]
+    assert [type(item) for item in deletes] == [Macvlan]
+
+
+@pytest.mark.parametrize(("mode", "hops", "announced"), [("l2", [], 1), ("l3", [DEFAULT4, DEFAULT6], 0), ("l3s", [DEFAULT4, DEFAULT6], 0)])
+def test_ipvlan_by_mode(mode, hops, announced):
+    net = parent_network("lan", "ipvlan", pool("10.0.1.0/24"), pool("fd01::/64"), given={"parent": "eth0", "ipvlan_mode": mode, "ipvlan_flag": "private"})
+    objects = desired([net], endpoint(net, ipv6="fd01::2/64"))
+    assert of(Ipvlan, objects) == [Ipvlan(netns=SANDBOX.id, ifname="eth0", parent="eth0", mode=mode, flag="private", mtu=1500)]
+    # Layer 3: the default route is the link itself, without a next hop (IV-2).
+    assert [(item.destination, item.gateway) for item in of(Route, objects)] == [(hop, None) for hop in hops]
+    assert len(of(Announcement, objects)) == announced
+
+
+def test_device_route_only_while_it_is_the_gateway():
+    """Docker's TestMixL3IPVlanAndBridge: the bridge network comes first unless the other has a higher priority."""
+    flat = parent_network("a", "ipvlan", pool("10.0.1.0/24"), given={"parent": "eth0", "ipvlan_mode": "l3"})
+    bridge = bridge_network("b", pool("10.0.2.0/24", "10.0.2.1"))
+    on_bridge = endpoint(bridge, ipv4="10.0.2.2/24", ifname="eth1", priority=1)
+    (route,) = of(Route, desired([flat, bridge], endpoint(flat), on_bridge))
+    assert (str(route.gateway), route.ifname) == ("10.0.2.1", "eth1")
+    (route,) = of(Route, desired([flat, bridge], endpoint(flat)))
+    assert (route.gateway, route.ifname) == (None, "eth0")
+
+
+def test_internal_parent_network_gives_no_way_out():
+    net = parent_network("lan", "macvlan", pool("10.0.1.0/24", "10.0.1.254"), given={"parent": "eth0"}, internal=True)
+    assert not of(Route, desired([net], endpoint(net)))
+    assert not gateway.has_external_access([endpoint(net)], {"lan": net})
+
+
+def attributes(octets):
+    return dict(walk(octets))
+
+
+# What `strace -x -e trace=sendmsg ip link add link up0 name eth0 mtu 1400 type ..` (iproute2 6.1) showed of each:
+# IFLA_INFO_KIND and the octets of IFLA_INFO_DATA.
+RECORDED = {
+    "type ipvlan mode l3s vepa": (b"ipvlan", b"\x06\x00\x01\x00\x02\x00\x00\x00\x06\x00\x02\x00\x02\x00\x00\x00"),
+    "type vlan id 10": (b"vlan", b"\x06\x00\x01\x00\x0a\x00\x00\x00"),
+    "type macvlan mode bridge": (b"macvlan", b"\x08\x00\x01\x00\x04\x00\x00\x00"),
+    "type dummy": (b"dummy", None),
+}
+REQUESTS = {
+    "type ipvlan mode l3s vepa": rtnl.add_ipvlan("eth0", parent=7, netns=5, mode="l3s", flag="vepa", mtu=1400),
+    "type vlan id 10": rtnl.add_vlan("eth0", base=7, vid=10),
+    "type macvlan mode bridge": rtnl.add_macvlan("eth0", parent=7, netns=5, mode="bridge", mac="02:42:00:00:00:01", mtu=1400),
+    "type dummy": rtnl.add_dummy("eth0", 1400),
+}
+
+
+@pytest.mark.parametrize("words", RECORDED)
+def test_messages_are_those_of_iproute2(words):
+    request, (kind, data) = REQUESTS[words], RECORDED[words]
+    found = attributes(request.body[16:])
+    assert (request.type, request.flags) == (16, 0x600)  # RTM_NEWLINK, NLM_F_EXCL|NLM_F_CREATE
+    assert found[3].rstrip(b"\0") == b"eth0"
+    info = attributes(found[18])
+    assert (info[1], info.get(2)) == (kind, data)
+    if kind != b"dummy":
+        assert found[5] == b"\7\0\0\0"  # IFLA_LINK
+    if kind != b"vlan":
+        assert found[4] == b"\x78\5\0\0"  # IFLA_MTU
+    if kind in (b"ipvlan", b"macvlan"):
+        assert found[28] == b"\5\0\0\0"  # IFLA_NET_NS_FD
+    assert found.get(1) == (bytes.fromhex("024200000001") if kind == b"macvlan" else None)
+
+
+def test_passthru_leaves_the_address_to_the_kernel():
+    request = rtnl.add_macvlan("eth0", parent=7, netns=5, mode="passthru", mac="", mtu=1500)
+    assert 1 not in attributes(request.body[16:])
+
+
+def test_route_to_the_link_has_no_next_hop():
+    request = rtnl.replace_route(DEFAULT4, None, 3)
+    assert dict(walk(request.body[12:])) == {4: b"\3\0\0\0"}
+    assert request.body[6] == 253  # RT_SCOPE_LINK
+
+
+def test_parent_that_we_make():
+    vlan = parent_network("v", "macvlan", pool("10.0.1.0/24"), given={"parent": "eth0.10"})
+    made = replace(vlan, driver_options=replace(vlan.driver_options, makes=Makes.VLAN, base="eth0", vid=10))
+    other = replace(made, id="w", name="w")
+    assert drivers.network_objects(made, FACTS) == (VlanLink(name="eth0.10", base="eth0", vid=10, tag="berth:parent"),)
+    # The link stays until the last network on it goes.
+    assert drivers.only_of(made, [made, other], FACTS) == ()
+    assert len(drivers.only_of(made, [made], FACTS)) == 1
+    alone = parent_network("n" * 12, "ipvlan", pool("10.0.1.0/24"))
+    assert drivers.network_objects(alone, FACTS) == (DummyLink(name="di-nnnnnnnnnnnn", mtu=1500, tag="berth:parent"),)
+    assert drivers.link_kinds(alone) == ("ipvlan", "dummy")
+    assert drivers.link_kinds(made) == ("macvlan", "vlan")
+    assert LinkUp(netns=SANDBOX.id, ifname="eth0") in desired([alone], endpoint(alone))

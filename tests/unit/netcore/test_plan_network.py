@@ -1,0 +1,145 @@
+"""Which network a request means: drivers, parents, several subnets, and every refusal."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from netcore.errors import Conflict, InvalidRequest
+from netcore.model import Makes, NetworkRequest
+from netcore.planning.network import HostLink, Surroundings, plan_network
+
+AROUND = Surroundings(
+    pools4=((ip_network("172.17.0.0/16"), 16), (ip_network("172.18.0.0/16"), 16)),
+    pools6=((ip_network("fd12::/48"), 64),),
+    reserved=(),
+    egress_mtu=1450,
+    links={
+        "eth0": HostLink(kind="", mtu=9000),
+        "eth1": HostLink(kind="", mtu=1500, master="bridge"),
+        "eth2": HostLink(kind="", mtu=1500),
+        "eth0.7": HostLink(kind="vlan", mtu=1500),
+    },
+    ipv6=True,
+    now=0.0,
+)
+
+
+def plan(driver, *existing, name="n", options=(), **more):
+    return plan_network(NetworkRequest(name=name, driver=driver, options=tuple(dict(options).items()), **more), existing, AROUND, name * 12)
+
+
+def test_parent_network_takes_mtu_of_its_parent_and_no_gateway():
+    made = plan("macvlan", options={"parent": "eth0"}, ipv6=True)
+    assert (made.common.mtu, made.driver_options.mode, made.driver_options.makes) == (9000, "bridge", Makes.NOTHING)
+    assert [(str(pool.subnet), pool.gateway) for pool in made.pools] == [("172.17.0.0/16", None), ("fd12::/64", None)]
+    assert plan("macvlan", options={"parent": "eth0", "mtu": "1400"}).common.mtu == 1400
+
+
+def test_several_subnets_with_their_ranges_gateways_and_auxiliary_addresses():
+    made = plan(
+        "ipvlan", options={"parent": "eth0"}, ipv6=True, subnets=("10.1.0.0/24", "10.2.0.0/24", "fd01::/64"),
+        gateways=("10.2.0.254",), ip_ranges=("10.1.0.128/25",), auxiliary=(("router", "10.2.0.9"),),
+    )  # fmt: skip
+    first, second, third = made.pools
+    assert (str(first.ip_range), first.gateway, second.ip_range, str(second.gateway)) == ("10.1.0.128/25", None, None, "10.2.0.254")
+    assert [name for name, _ in second.auxiliary] == ["router"]
+    assert third.subnet.version == 6
+
+
+def test_parent_by_vlan_is_made_once_and_shared():
+    first = plan("macvlan", options={"parent": "eth0.10"})
+    assert (first.driver_options.makes, first.driver_options.base, first.driver_options.vid) == (Makes.VLAN, "eth0", 10)
+    second = plan("macvlan", first, name="m", options={"parent": "eth0.10"})
+    assert second.driver_options == first.driver_options
+    # One that was there before is not ours.
+    assert plan("macvlan", options={"parent": "eth0.7"}).driver_options.makes is Makes.NOTHING
+
+
+def test_without_a_parent_it_leads_nowhere():
+    made = plan("macvlan")
+    assert (made.driver_options.parent, made.driver_options.makes, made.internal) == ("dm-nnnnnnnnnnnn", Makes.DUMMY, True)
+    assert plan("ipvlan").driver_options.parent == "di-nnnnnnnnnnnn"
+
+
+def test_parent_network_may_have_neither_family():
+    assert plan("macvlan", options={"parent": "eth0"}, ipv4=False).pools == ()
+    with pytest.raises(InvalidRequest, match="IPv4 or IPv6 must be enabled"):
+        plan("bridge", ipv4=False)
+
+
+def test_one_subnet_shared_out_by_ranges():
+    first = plan("macvlan", options={"parent": "eth0"}, subnets=("10.1.0.0/24",), ip_ranges=("10.1.0.0/25",))
+    second = plan("macvlan", first, name="m", options={"parent": "eth2"}, subnets=("10.1.0.0/24",), ip_ranges=("10.1.0.128/25",))
+    assert str(second.pools[0].ip_range) == "10.1.0.128/25"
+    for driver, ranges in (("macvlan", ("10.1.0.0/25",)), ("macvlan", ()), ("bridge", ("10.1.0.128/25",))):
+        if ranges or driver == "bridge":
+            with pytest.raises(Conflict, match="Pool overlaps"):
+                plan(driver, first, name="m", options={} if driver == "bridge" else {"parent": "eth2"}, subnets=("10.1.0.0/24",), ip_ranges=ranges)
+    with pytest.raises(Conflict, match="Pool overlaps"):
+        plan("macvlan", options={"parent": "eth0"}, subnets=("10.1.0.0/24", "10.1.0.0/25"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (("macvlan", {"parent": "eth0"}), ("ipvlan", {"parent": "eth0"}), "can't share"),
+        (("ipvlan", {"parent": "eth0"}), ("macvlan", {"parent": "eth0"}), "can't share"),
+        (("macvlan", {"parent": "eth0"}), ("macvlan", {"parent": "eth0", "macvlan_mode": "passthru"}), "for itself"),
+        (("macvlan", {"parent": "eth0", "macvlan_mode": "passthru"}), ("macvlan", {"parent": "eth0"}), "for itself"),
+        (("ipvlan", {"parent": "eth0"}), ("ipvlan", {"parent": "eth0", "ipvlan_mode": "l3"}), "have the same"),
+        (("ipvlan", {"parent": "eth0"}), ("ipvlan", {"parent": "eth0", "ipvlan_flag": "vepa"}), "have the same"),
+        (("macvlan", {"parent": "eth0"}), ("macvlan", {"parent": "eth0", "macvlan_mode": "private"}), None),
+        (("macvlan", {"parent": "eth0"}), ("ipvlan", {"parent": "eth2"}), None),
+    ],
+)
+def test_who_may_share_a_parent(old, new, reason):
+    first = plan(old[0], options=old[1])
+    if reason is None:
+        plan(new[0], first, name="m", options=new[1])
+        return
+    with pytest.raises(Conflict, match=reason):
+        plan(new[0], first, name="m", options=new[1])
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "error", "reason"),
+    [
+        ("macvlan", {"parent": "lo"}, InvalidRequest, "loopback"),
+        ("macvlan", {"parent": "wlan9"}, InvalidRequest, "no link wlan9"),
+        ("macvlan", {"parent": "wlan9.10"}, InvalidRequest, "neither a link wlan9.10 nor wlan9"),
+        ("macvlan", {"parent": "eth1"}, Conflict, "is a port of a bridge"),
+        ("overlay", {}, InvalidRequest, "is not one of bridge, macvlan, ipvlan"),
+        ("host", {}, InvalidRequest, "only one instance"),
+        ("bridge", {"name": "eth0"}, Conflict, "is not a bridge"),
+    ],
+)
+def test_refusals(driver, options, error, reason):
+    with pytest.raises(error, match=reason):
+        plan(driver, options=options)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"subnets": ("10.1.0.0/24", "10.2.0.0/24")}, "doesn't support multiple subnets"),
+        ({"gateways": ("10.1.0.1",)}, "needs a --subnet"),
+        ({"subnets": ("fd01::/64",)}, "add --ipv6"),
+        ({"subnets": ("10.1.0.0/24",), "gateways": ("10.1.0.1", "10.1.0.2")}, "already"),
+        ({"subnets": ("10.1.0.0/24",), "ip_ranges": ("10.1.0.0/25", "10.1.0.128/25")}, "already"),
+        ({"subnets": ("10.1.0.0/24",), "gateways": ("10.2.0.1",)}, "doesn't contain this address"),
+    ],
+)
+def test_refusals_of_addressing(more, reason):
+    with pytest.raises(InvalidRequest, match=reason):
+        plan("bridge", **more)
+
+
+def test_no_matching_subnet_of_several():
+    with pytest.raises(InvalidRequest, match="no matching subnet for gateway"):
+        plan("macvlan", options={"parent": "eth0"}, subnets=("10.1.0.0/24", "10.2.0.0/24"), gateways=("10.3.0.1",))
+
+
+def test_ipv6_on_a_host_without_it():
+    with pytest.raises(InvalidRequest, match="switched off"):
+        plan_network(NetworkRequest(name="n", ipv6=True), (), replace(AROUND, ipv6=False), "n" * 12)
