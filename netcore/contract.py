@@ -20,8 +20,8 @@ class Directory(Protocol):
     async def close(self, sandbox: Sandbox) -> None:
         """The opposite of `open`; never fails."""
 
-    def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
-        """From now on the names of *sandbox* are those of *endpoints*, in gateway order."""
+    async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
+        """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them."""
 
     async def network_up(self, network: Network) -> None:
         """The bridge of *network* and its addresses exist."""

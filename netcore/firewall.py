@@ -220,12 +220,14 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
     if not network.bridge.icc:
         # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).
         yield Element(table=BRIDGE, set="noicc", fields=(port,))
-    if endpoint.ipv4 is not None:
+    own4 = [item.ip for item in (endpoint.ipv4, *endpoint.link_local) if item is not None and item.version == 4]
+    if own4:
         # 0.0.0.0 is the sender of an ARP probe (RFC 5227 section 2.1.1).
-        for address in (endpoint.ipv4.ip, IPv4Address(0)):
+        for address in (*own4, IPv4Address(0)):
             yield Element(table=BRIDGE, set="source4", fields=(port, mac, address))
-    if endpoint.ipv6 is not None:
-        own = {endpoint.ipv6.ip, link_local(mac)}
+    own6 = [item.ip for item in (endpoint.ipv6, *endpoint.link_local) if item is not None and item.version == 6]
+    if own6:
+        own = {*own6, link_local(mac)}
         for address6 in sorted(own):
             yield Element(table=BRIDGE, set="target6", fields=(port, mac, address6))
         # :: is the sender of duplicate address detection and of first MLD reports (RFC 4862 section 5.4.2).

@@ -17,6 +17,9 @@ IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
 
+DEFAULT_BRIDGE = "bridge"
+
+
 class GatewayMode(StrEnum):
     """How a bridge network meets the outside, per family (docker-behaviour BR-7)."""
 
@@ -136,6 +139,11 @@ class Network:
     created: float = 0.0
 
     @property
+    def is_default_bridge(self) -> bool:
+        """Whether it is Docker's predefined network `bridge`, where nobody has a name (docker-behaviour DNS-41)."""
+        return self.name == DEFAULT_BRIDGE
+
+    @property
     def bridge(self) -> BridgeOptions:
         """The options of a network whose driver is bridge."""
         assert isinstance(self.driver_options, BridgeOptions)
@@ -181,13 +189,14 @@ class PortRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointRequest:
-    """What a connect asks for."""
+    """What a connect asks for. *link_local*: more addresses of the link, which are nobody's to hand out."""
 
     network: str
     aliases: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
+    link_local: tuple[IPAddress, ...] = ()
     mac: str | None = None
     gateway_priority: int = 0
     ifname: str | None = None
@@ -197,7 +206,7 @@ class EndpointRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One attachment. Its key is (origin, network id, sandbox id, ifname)."""
+    """One attachment. Its key is (origin, network id, sandbox id, ifname). *link_local*: addresses without names."""
 
     origin: str
     network_id: str
@@ -207,6 +216,7 @@ class Endpoint:
     mac: str
     ipv4: IPv4Interface | None
     ipv6: IPv6Interface | None
+    link_local: tuple[IPInterface, ...] = ()
     aliases: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     gateway_priority: int = 0
@@ -276,7 +286,7 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRequest:
-    """What a network create asks for; None and empty mean "choose"."""
+    """What a network create asks for; None and empty mean "choose". *predefined*: it is ours to make, not the user's."""
 
     name: str
     driver: str = "bridge"
@@ -291,6 +301,7 @@ class NetworkRequest:
     labels: tuple[tuple[str, str], ...] = ()
     routes: tuple[str, ...] = ()
     owner: Owner | None = None
+    predefined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,13 +95,13 @@ def parse_common(labels: Mapping[str, str], *, mtu: int) -> CommonOptions:
     )
 
 
-def parse_bridge(network_id: str, labels: Mapping[str, str]) -> BridgeOptions:
-    """Return what *labels* mean for the bridge network with *network_id*."""
+def parse_bridge(network_id: str, labels: Mapping[str, str], *, name: str = "") -> BridgeOptions:
+    """Return what *labels* mean for the bridge network with *network_id*. *name*: of the bridge, unless they say another."""
     if _value(labels, "default_bridge", _boolean, False):
         raise InvalidRequest("option default_bridge", "the default bridge network can't be created by hand")
     binding = _value(labels, "host_binding", ip_address, None)
     return BridgeOptions(
-        bridge_name=_value(labels, "name", _ifname, f"br-{network_id[:12]}"),
+        bridge_name=_value(labels, "name", _ifname, name or f"br-{network_id[:12]}"),
         bridge_mac=stable_mac(f"bridge:{network_id}"),
         icc=_value(labels, "icc", _boolean, True),
         masquerade=_value(labels, "masquerade", _boolean, True),

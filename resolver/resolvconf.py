@@ -113,10 +113,17 @@ def _is_invalid_ndots(option: str) -> bool:
     return key == "ndots" and not value.isdigit()
 
 
-def without_loopback(settings: ResolvConf) -> ResolvConf:
-    """Return what a sandbox without a network reads: the host's own loopback is not its own (RC-15)."""
-    kept = tuple(item for item in settings.nameservers if not ip_address(item.partition("%")[0]).is_loopback)
-    return replace(settings, nameservers=kept)
+def reachable(settings: ResolvConf, *, ipv6: bool) -> ResolvConf:
+    """Return what a sandbox without our resolver reads: the host's own loopback is not its own, nor IPv6 without *ipv6* (RC-15).
+
+    Where nothing is left nothing is put in.
+    """
+
+    def may(server: str) -> bool:
+        address = ip_address(server.partition("%")[0])
+        return not address.is_loopback and (ipv6 or address.version == 4)
+
+    return replace(settings, nameservers=tuple(item for item in settings.nameservers if may(item)))
 
 
 def render(

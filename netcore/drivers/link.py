@@ -15,7 +15,7 @@ def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: b
         # With several networks a strict check would drop what arrives over the one that is not the default route.
         Sysctl(netns=netns, path=f"net/ipv4/conf/{ifname}/rp_filter", value="2"),
     ]
-    if endpoint.ipv6 is None:
+    if endpoint.ipv6 is None and not any(item.version == 6 for item in endpoint.link_local):
         result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="1", optional=True))
     else:
         result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="0"))
@@ -26,7 +26,8 @@ def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: b
     own = {item.key: item for item in endpoint_options.link_objects(netns, ifname, endpoint.sysctls)}
     result = [item for item in result if item.key not in own]
     result += own.values()
-    result += [Address(netns=netns, ifname=ifname, interface=item) for item in (endpoint.ipv4, endpoint.ipv6) if item is not None]
+    interfaces = [item for item in (endpoint.ipv4, endpoint.ipv6, *endpoint.link_local) if item is not None]
+    result += [Address(netns=netns, ifname=ifname, interface=item) for item in interfaces]
     if announces and network.common.announcements and endpoint.addresses():
         result.append(
             Announcement(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 
 from netcore import endpoint_options, limits, names, options, routes
 from netcore.errors import Conflict, Exhausted, InvalidRequest
@@ -27,6 +27,11 @@ def check_endpoint_request(request: EndpointRequest, network: Network) -> Endpoi
             problems.append(f"invalid IPv6 address: {request.ipv6}")
         elif not network.ipv6:
             problems.append(f"ip6 {request.ipv6}: network {network.name} has no IPv6; create it with --ipv6")
+    for address in request.link_local:
+        if not address.is_link_local or getattr(address, "scope_id", None):
+            problems.append(f"invalid link-local IP address: {address}")
+    if network.is_default_bridge:
+        problems += _refused_on_default_bridge(request)
     if problems:
         raise InvalidRequest("endpoint settings", "; ".join(problems))
     routes.parse(request.routes, network.pools)
@@ -47,6 +52,16 @@ def check_endpoint_request(request: EndpointRequest, network: Network) -> Endpoi
         ifname=options.check_ifname("ifname", wanted) if wanted else None,
         driver_options=tuple(own.items()),
     )
+
+
+def _refused_on_default_bridge(request: EndpointRequest) -> Iterator[str]:
+    """Yield what the default network bridge does not give (IP-26, CL-14)."""
+    if request.ipv4 is not None or request.ipv6 is not None:
+        yield "user-specified IP address is supported on user-defined networks only"
+    if request.aliases:
+        yield "network-scoped aliases are only supported for user-defined networks"
+    if request.links:
+        yield "links on the default network bridge are deprecated in Docker and not there; use a network of your own"
 
 
 def families_for(request: EndpointRequest, network: Network) -> tuple[int, ...]:
@@ -84,6 +99,7 @@ def plan_endpoint(
         mac=parent_mac or request.mac or random_mac(random_hex),
         ipv4=IPv4Interface(_with_prefix(network, addresses[4])) if 4 in addresses else None,
         ipv6=IPv6Interface(_with_prefix(network, addresses[6])) if 6 in addresses else None,
+        link_local=tuple(ip_interface(f"{item}/{16 if item.version == 4 else 64}") for item in dict.fromkeys(request.link_local)),
         aliases=tuple(dict.fromkeys(request.aliases)),
         links=request.links,
         gateway_priority=request.gateway_priority,

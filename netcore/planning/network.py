@@ -22,6 +22,7 @@ from netcore.model import (
 )
 
 PREDEFINED = ("bridge", "host", "none")
+DEFAULT_BRIDGE_LINK = "berth0"
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 
 
@@ -51,7 +52,7 @@ class Surroundings:
 def plan_network(request: NetworkRequest, existing: Collection[Network], around: Surroundings, network_id: str) -> Network:
     """Return the network that *request* means; InvalidRequest with everything that is wrong, Conflict, Exhausted."""
     name = names.check_object_name("network", request.name)
-    if name in PREDEFINED:
+    if name in PREDEFINED and not request.predefined:
         raise Conflict("network", name, "operation is not permitted on predefined network names; choose another")
     if any(item.name == name for item in existing):
         raise Conflict("network", name, f"network with name {name} already exists")
@@ -96,7 +97,7 @@ def _driver_options(
 ) -> tuple[DriverOptions, int]:
     """Return the driver's options and the MTU that links have unless `--opt mtu` says another."""
     if request.driver == "bridge":
-        bridge = options.parse_bridge(network_id, labels)
+        bridge = options.parse_bridge(network_id, labels, name=DEFAULT_BRIDGE_LINK if request.predefined else "")
         return _check_bridge(bridge, existing, around, internal=request.internal), around.egress_mtu
     parent = _find_parent(options.parse_parent(request.driver, network_id, labels), existing, around)
     _check_sharing(request.driver, parent, existing)

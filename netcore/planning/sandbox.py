@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from netcore import endpoint_options, hostsfile, names, ports
-from netcore.model import Sandbox, SandboxRequest, Stack
+from netcore.errors import InvalidRequest
+from netcore.model import Network, Sandbox, SandboxRequest, Stack
 
 RandomHex = Callable[[int], str]
+
+
+def check_networks(networks: Sequence[Network]) -> None:
+    """Raise InvalidRequest if a new sandbox can't begin on all of *networks* (CL-7, CL-8)."""
+    if len({network.id for network in networks}) != len(networks):
+        raise InvalidRequest("network", "each network can be given once")
+    if len(networks) > 1 and any(network.is_default_bridge for network in networks):
+        text = "conflicting options: cannot attach both user-defined and non-user-defined network-modes; connect to the others later"
+        raise InvalidRequest("network", text)
 
 
 def plan_sandbox(

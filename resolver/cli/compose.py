@@ -30,7 +30,9 @@ _IGNORED_SERVICE_KEYS = {
     "read_only", "restart", "runtime", "secrets", "security_opt", "shm_size", "stdin_open", "storage_opt",
     "tmpfs", "tty", "ulimits", "user", "userns_mode", "uts", "volumes", "volumes_from", "label_file", "extends",
 }  # fmt: skip
-_ATTACHMENT_KEYS = {"aliases", "ipv4_address", "ipv6_address", "mac_address", "gw_priority", "priority", "interface_name", "driver_opts"}
+_ATTACHMENT_KEYS = {
+    "aliases", "ipv4_address", "ipv6_address", "link_local_ips", "mac_address", "gw_priority", "priority", "interface_name", "driver_opts",
+}  # fmt: skip
 _NETWORK_KEYS = {"driver", "driver_opts", "ipam", "internal", "enable_ipv4", "enable_ipv6", "labels", "external", "name", "attachable"}
 _IPAM_KEYS = {"driver", "config", "options"}
 _IPAM_CONFIG_KEYS = {"subnet", "ip_range", "gateway", "aux_addresses"}
@@ -229,7 +231,7 @@ class _Reader:
         )
 
     def _mode(self, raw: Located, name: str) -> str:
-        """Return `host`, `none`, `service:NAME` or `container:NAME`; "" for a service on networks."""
+        """Return `bridge`, `host`, `none`, `service:NAME` or `container:NAME`; "" for a service on networks."""
         mode = self.text(raw, "network_mode")
         if not mode:
             return ""
@@ -237,8 +239,8 @@ class _Reader:
         if raw.get("networks"):
             self.problem(line, f"services.{name}: network_mode and networks exclude each other")
         kind, _, target = mode.partition(":")
-        if mode not in ("host", "none") and not (kind in ("service", "container") and target):
-            self.problem(line, f"services.{name}.network_mode {mode} is not one of host, none, service:NAME, container:NAME")
+        if mode not in ("host", "none", "bridge") and not (kind in ("service", "container") and target):
+            self.problem(line, f"services.{name}.network_mode {mode} is not one of bridge, host, none, service:NAME, container:NAME")
         return mode
 
     def _words(self, raw: Located, key: str) -> tuple[str, ...]:
@@ -270,6 +272,7 @@ class _Reader:
                     aliases=self.texts(one, "aliases"),
                     ipv4=self.text(one, "ipv4_address") or None,
                     ipv6=self.text(one, "ipv6_address") or None,
+                    link_local=self.texts(one, "link_local_ips"),
                     mac=self.text(one, "mac_address") or (shared_mac if not result else None),
                     gw_priority=self.number(one, "gw_priority", 0),
                     priority=self.number(one, "priority", 0),

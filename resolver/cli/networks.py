@@ -87,8 +87,7 @@ def _matches(item: dict[str, Any], text: str) -> bool:
         case "dangling":
             return (not item["members"]) is (value in ("true", "1"))
         case "type":
-            # Docker's predefined networks are modes here, so every network is somebody's own.
-            return value == "custom"
+            return value == ("builtin" if item["name"] == "bridge" else "custom")
         case "label":
             name, has_value, wanted = value.partition("=")
             return name in item["labels"] and (not has_value or item["labels"][name] == wanted)
@@ -151,6 +150,7 @@ def _moment(text: str) -> float:
 @click.option("--alias", "aliases", multiple=True, help="One more name on this network.")
 @click.option("--ip", help="IPv4 address.")
 @click.option("--ip6", help="IPv6 address.")
+@click.option("--link-local-ip", "link_local_ips", multiple=True, metavar="ADDRESS", help="Link-local address, one more.")
 @click.option("--mac-address", help="MAC address.")
 @click.option("--gw-priority", type=int, default=0, help="The highest gives the default gateway.")
 @click.option("--link", "links", multiple=True, metavar="SANDBOX[:ALIAS]", help="Private alias of another sandbox.")

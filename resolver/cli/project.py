@@ -23,6 +23,7 @@ class Attachment:
     aliases: tuple[str, ...] = ()
     ipv4: str | None = None
     ipv6: str | None = None
+    link_local: tuple[str, ...] = ()
     mac: str | None = None
     gw_priority: int = 0
     priority: int = 0

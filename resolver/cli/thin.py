@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add("--network-alias", "--net-alias", action="append", default=[], metavar="NAME", help="one more name on the first network")
     add("--ip", help="IPv4 address on the first network")
     add("--ip6", help="IPv6 address on the first network")
+    add("--link-local-ip", action="append", default=[], metavar="ADDRESS", help="one more address of the link, on the first network")
     add("--mac-address", help="MAC address on the first network")
     add("--gw-priority", type=int, default=0, help="the highest gives the default gateway (first network)")
     add("--forward", action="store_true", help="be a router: forward between the networks of the sandbox")
@@ -128,6 +129,7 @@ def sandbox_body(options: argparse.Namespace, command: list[str]) -> dict[str, A
         "ip6": options.ip6,
         "mac_address": options.mac_address,
         "gw_priority": options.gw_priority or None,
+        "link_local_ips": options.link_local_ip or None,
     }
     given = {key: value for key, value in own.items() if value is not None}
     links = dict(link_option(text) for text in options.link)
@@ -163,6 +165,7 @@ _NETWORK_KEYS = {
     "alias": "aliases",
     "ip": "ip",
     "ip6": "ip6",
+    "link-local-ip": "link_local_ips",
     "mac-address": "mac_address",
     "gw-priority": "gw_priority",
     "ifname": "ifname",
@@ -181,8 +184,8 @@ def network_option(text: str) -> dict[str, Any]:
             parser().error(f"--network {text}: {item!r} is not one of {', '.join(f'{name}=' for name in _NETWORK_KEYS)}")
         if key == "alias":
             result["aliases"].append(value)
-        elif key == "route":
-            result.setdefault("routes", []).append(value)
+        elif key in ("route", "link-local-ip"):
+            result.setdefault(_NETWORK_KEYS[key], []).append(value)
         elif key == "driver-opt":
             name, _, setting = value.partition("=")
             result.setdefault("driver_opts", {})[name] = setting

@@ -211,6 +211,7 @@ class _Session:
                 "links": links,
                 "ip": item.ipv4,
                 "ip6": item.ipv6,
+                "link_local_ips": item.link_local,
                 "mac_address": item.mac,
                 "gw_priority": item.gw_priority,
                 "ifname": item.ifname,

@@ -19,7 +19,7 @@ from netcore import errors as netcore_errors
 from netcore.contract import Outcome
 from netcore.controller import Controller
 from netcore.errors import InvalidRequest
-from netcore.model import EndpointRequest, Network, NetworkRequest, Sandbox, Stack
+from netcore.model import DEFAULT_BRIDGE, EndpointRequest, Network, NetworkRequest, Sandbox, Stack
 from netcore.store.protocol import CompareFailed
 from resolver import errors, limits
 from resolver.daemon import convert, metrics, schema
@@ -31,6 +31,7 @@ from resolver.daemon.registry import Registry
 
 log = logging.getLogger(__name__)
 
+_DEFAULT = NetworkRequest(name="default", labels=(("berth.auto", "true"),))
 _B = TypeVar("_B", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,6 +65,7 @@ class Admin:
         events: Events,
         foreign: ForeignFirewalls,
         proxies: Mapping[str, Mapping[str, str]],
+        default_bridge: NetworkRequest,
     ) -> None:
         self._version = version
         self._controller = controller
@@ -73,6 +75,7 @@ class Admin:
         self._events = events
         self._foreign = foreign
         self._proxies = proxies
+        self._default_bridge = default_bridge
         self._started = time.monotonic()
         self._default = asyncio.Lock()
         self.ready = False
@@ -185,7 +188,9 @@ class Admin:
         owner = await self._keeper.owner(body.owner_pid if body.owner_pid is not None else body.pid)
         asked = convert.sandbox_request(body, _adopted(body, request), owner)
         if body.default_network and not body.networks:
-            asked = replace(asked, networks=(EndpointRequest(network=(await self._default_network()).id),))
+            asked = replace(asked, networks=(EndpointRequest(network=(await self._automatic(_DEFAULT)).id),))
+        if any(item.network == DEFAULT_BRIDGE for item in asked.networks):
+            await self._automatic(self._default_bridge)
         sandbox, outcome = await self._controller.create_sandbox(asked, dry_run=_dry(request))
         if _dry(request):
             return _plan(outcome)
@@ -195,12 +200,11 @@ class Admin:
             self._events.emit("endpoint", "connect", sandbox.name, self._controller.find_network(item.network).name)
         return _json(self._sandbox_view(sandbox, (*outcome.warnings, *self._foreign.warnings())), 201)
 
-    async def _default_network(self) -> Network:
-        """Return the network `default`; it is made when first needed."""
+    async def _automatic(self, asked: NetworkRequest) -> Network:
+        """Return the network that *asked* means: `default` or `bridge`, which are made when first needed."""
         async with self._default:
-            found = next((item for item in self._controller.networks.values() if item.name == "default"), None)
+            found = next((item for item in self._controller.networks.values() if item.name == asked.name), None)
             if found is None:
-                asked = NetworkRequest(name="default", labels=(("berth.auto", "true"),))
                 found, _ = await self._controller.create_network(asked)
                 self._events.emit("network", "create", found.name)
                 await self._foreign.check()
@@ -243,6 +247,8 @@ class Admin:
 
     async def _connect(self, request: web.Request) -> web.Response:
         body = await _body(request, schema.ConnectBody)
+        if request.match_info["network"] == DEFAULT_BRIDGE:
+            await self._automatic(self._default_bridge)
         network = self._controller.find_network(request.match_info["network"])
         asked = convert.endpoint_request(body, network.id)
         outcome = await self._controller.connect(body.sandbox, asked, dry_run=_dry(request))

@@ -32,6 +32,7 @@ from netcore.records import Records
 from netcore.recovery import restore
 from netcore.store.sqlite import open_store
 from resolver import limits
+from resolver.daemon import convert
 from resolver.daemon.admin import Admin
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.events import Events
@@ -112,6 +113,7 @@ class _Daemon:
                 return
             busy = self._keeper.is_busy() or self._admin.busy or self._controller.sandboxes
             quiet = 0.0 if busy else quiet + 0.25
+        await self._controller.remove_default_bridge()
         for network in list(self._controller.networks.values()):
             if dict(network.labels).get("berth.auto") == "true":
                 await self._controller.remove_network(network.id)
@@ -172,8 +174,10 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         events=events,
         foreign=foreign,
         proxies=config.proxies,
+        default_bridge=convert.network_request(config.default_bridge, None, predefined=True),
     )
     survivors = await restore(controller, records, _wall_clock())
+    await controller.remove_default_bridge()
     for network in controller.networks.values():
         await registry.network_up(network)
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
@@ -202,7 +206,7 @@ async def _serve_again(controller: Controller, registry: Registry, sandbox: Sand
     """Open the resolver of a sandbox that survived, publish its names, hold its ports."""
     try:
         await registry.open(sandbox, replace=True)
-        controller.publish_restored(sandbox)
+        await controller.publish_restored(sandbox)
         await controller.hold_ports(sandbox)
     except (Conflict, NotFound) as error:
         log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)

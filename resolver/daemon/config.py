@@ -12,9 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_network
 from typing import Any
 
-from netcore.model import IPNetwork
+import msgspec
+
+from netcore.model import DEFAULT_BRIDGE, IPNetwork
 from resolver import limits, resolvconf
 from resolver.daemon import proxies
+from resolver.daemon.schema import NetworkBody
 from resolver.errors import ConfigError, ResolverError
 from resolver.wire import name as names
 
@@ -47,6 +50,7 @@ class DaemonConfig:
     cache_max_ttl: int = 86_400
     serve_stale: int = 86_400
     proxies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    default_bridge: NetworkBody = field(default_factory=lambda: NetworkBody(name=DEFAULT_BRIDGE))
 
 
 HELP: dict[str, str] = {
@@ -71,6 +75,7 @@ HELP: dict[str, str] = {
     "cache_min_ttl": "seconds that an answer is remembered at least",
     "cache_max_ttl": "seconds that an answer is remembered at most",
     "proxies": 'environment of commands, by network or `default`: `{default = {httpProxy = "http://10.0.0.1:3128"}}`',
+    "default_bridge": 'the network `bridge`: `{subnets = ["10.88.0.0/16"], options = {icc = "false"}}`',
     "serve_stale": "seconds for which an answer is told after its time when all nameservers fail; 0 never",
 }
 
@@ -112,7 +117,7 @@ def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
         try:
             parse_value: Callable[[Any], Any] = _PARSERS.get(key, _text)
             values[key] = parse_value(value)
-        except (ValueError, TypeError, KeyError, ResolverError) as error:
+        except (ValueError, TypeError, KeyError, msgspec.ValidationError, ResolverError) as error:
             problems.append((key, str(error)))
     if problems:
         raise ConfigError(source, tuple(problems))
@@ -205,6 +210,15 @@ def _number(most: int) -> Callable[[Any], int]:
     return parse_number
 
 
+_BRIDGE_KEYS = ("subnets", "ip_ranges", "gateways", "auxiliary", "ipv4", "ipv6", "options")
+
+
+def _default_bridge(value: Any) -> NetworkBody:
+    if not isinstance(value, dict) or not value.keys() <= set(_BRIDGE_KEYS):
+        raise ValueError(f"must be a table of {', '.join(_BRIDGE_KEYS)}")
+    return msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "suffix": _suffix,
     "firewall": _one_of("nftables", "none"),
@@ -222,4 +236,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "cache_max_ttl": _number(limits.LONGEST_TTL),
     "serve_stale": _number(limits.LONGEST_TTL),
     "proxies": _proxies,
+    "default_bridge": _default_bridge,
 }

@@ -12,6 +12,7 @@ from netcore.model import (
     DnsSettings,
     Endpoint,
     EndpointRequest,
+    IPAddress,
     IPNetwork,
     Network,
     NetworkRequest,
@@ -21,7 +22,7 @@ from netcore.model import (
     SandboxRequest,
     StaticRoute,
 )
-from netcore.options import parse_forward
+from netcore.options import parse_addresses, parse_forward
 from netcore.planning.endpoint import parse_endpoint_address
 from resolver import resolvconf
 from resolver.daemon.proxies import environment
@@ -41,7 +42,7 @@ from resolver.errors import BadName
 from resolver.wire import name as names
 
 
-def network_request(body: NetworkBody, owner: Owner | None) -> NetworkRequest:
+def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool = False) -> NetworkRequest:
     for domain, servers in parse_forward(body.options):
         try:
             names.from_text(domain)
@@ -63,11 +64,14 @@ def network_request(body: NetworkBody, owner: Owner | None) -> NetworkRequest:
         labels=tuple(body.labels.items()),
         routes=tuple(body.routes),
         owner=owner,
+        predefined=predefined,
     )
 
 
 def is_meant(network: Network, body: PruneBody) -> bool:
     """Return whether a prune may remove *network*."""
+    if network.is_default_bridge:
+        return False
     labels = dict(network.labels)
 
     def has(text: str) -> bool:
@@ -87,6 +91,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
         links=tuple((target, alias) for alias, target in body.links.items()),
         ipv4=ipv4 if isinstance(ipv4, IPv4Address) else None,
         ipv6=ipv6 if isinstance(ipv6, IPv6Address) else None,
+        link_local=tuple(_address("link-local-ip", text) for text in body.link_local_ips),
         mac=body.mac_address,
         gateway_priority=body.gw_priority,
         ifname=body.ifname,
@@ -125,6 +130,17 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
         sysctls=tuple(body.sysctls),
         labels=tuple(body.labels.items()),
     )
+
+
+def _address(field: str, text: str) -> IPAddress:
+    return parse_addresses(field, (text,))[0]
+
+
+def endpoint_names(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> list[str]:
+    """Return the names of an endpoint, the one for PTR first (DNS-38); none on the default network bridge (DNS-41)."""
+    if network.is_default_bridge:
+        return []
+    return list(dict.fromkeys([sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname]))
 
 
 def network_view(
@@ -186,7 +202,8 @@ def sandbox_view(
             host_ifname=item.host_ifname,
             mac=item.mac,
             addresses=[str(interface) for interface in (item.ipv4, item.ipv6) if interface is not None],
-            names=list(dict.fromkeys([sandbox.name, *item.aliases, sandbox.short_id, sandbox.hostname])),
+            link_local=[str(interface) for interface in item.link_local],
+            names=endpoint_names(sandbox, item, networks[item.network_id]),
             gateway_priority=item.gateway_priority,
             gateway=item in chosen,
             routes=_route_texts(item.routes),

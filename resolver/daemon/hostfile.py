@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _MASK = 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800  # written, attributes, moved, created, deleted
 _SETTLE = 0.05
+_STUB, _BEHIND_STUB = "127.0.0.53", "/run/systemd/resolve/resolv.conf"
 _NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -31,6 +32,14 @@ class HostResolvConf:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def behind_stub(self) -> tuple[str, ResolvConf]:
+        """Return (path, content) for who can't reach the host's loopback: what is behind systemd-resolved's stub (RC-1)."""
+        if self.content.nameservers == (_STUB,):
+            content = _read(_BEHIND_STUB)
+            if content.nameservers:
+                return _BEHIND_STUB, content
+        return self.path, self.content
 
     def follow(self, on_change: Callable[[], Awaitable[None]]) -> None:
         """Call *on_change* after each change of the content, until `close`."""

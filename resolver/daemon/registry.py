@@ -19,6 +19,7 @@ from netcore.model import Endpoint, Network, Sandbox, Stack
 from resolver import nsswitch, resolvconf
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.convert import endpoint_names
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.routes import Found, Routes
 from resolver.engine.received import Protected
@@ -46,11 +47,13 @@ class Kernel(Protocol):
 
 @dataclass(slots=True)
 class _Files:
-    """The files of one sandbox. *edited*: its resolv.conf is the user's now."""
+    """The files of one sandbox. *edited*: its resolv.conf is the user's now. *copies*: that is a copy of the host's."""
 
     sandbox: Sandbox
     directory: Path
     edited: bool = False
+    copies: bool = False
+    ipv6: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,8 +144,11 @@ class Registry:
         if sandbox.adopted:
             await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
 
-    def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
-        """From now on the names of *sandbox* are those of *endpoints*, in gateway order."""
+    async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
+        """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them.
+
+        Who is on the default network bridge only reads a copy of the host's (DNS-2, RC-15, RC-20).
+        """
         self._networks = networks
         served = self._served.get(sandbox.id)
         if served is None:
@@ -153,6 +159,11 @@ class Registry:
         # A sandbox must see its new networks before others see it there, and lose them after.
         self._rebuild(served)
         self._register(served, tuple(endpoints), wanted)
+        present = [networks[item.network_id] for item in endpoints]
+        form = (bool(present) and all(item.is_default_bridge for item in present), any(item.ipv6 for item in present))
+        if form != (served.copies, served.ipv6):
+            served.copies, served.ipv6 = form
+            await self.kernel(lambda: self._write_resolv_conf(served))
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
@@ -207,7 +218,7 @@ class Registry:
         return entries(
             owner=f"{endpoint.origin}/{sandbox.id}/{endpoint.ifname}",
             network=network.name,
-            endpoint_names=(sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname),
+            endpoint_names=endpoint_names(sandbox, endpoint, network),
             addresses=endpoint.addresses(),
         )
 
@@ -297,7 +308,7 @@ class Registry:
     def _write_resolv_conf(self, served: _Files, *, first: bool = False) -> None:
         """Bring the sandbox's resolv.conf up to date, unless the user has edited it. Blocking."""
         path, note = served.directory / "resolv.conf", served.directory / "resolv.conf.written"
-        text = self.render_resolv_conf(served.sandbox)
+        text = self._render_resolv_conf(served)
         try:
             current, written = files.read(str(path)), files.read(str(note))
         except FileNotFoundError:
@@ -322,25 +333,30 @@ class Registry:
             return
         files.write_in_place(str(directory / "nsswitch.conf"), nsswitch.render(text))
 
-    def render_resolv_conf(self, sandbox: Sandbox) -> str:
-        """Return the resolv.conf of *sandbox* (docker-behaviour RC-9..RC-19): ours, or a copy of the host's."""
-        host, config = self._host.content, self._config
+    def _render_resolv_conf(self, served: _Files) -> str:
+        """Return the resolv.conf of a sandbox (docker-behaviour RC-9..RC-19): ours, or a copy of the host's. Blocking."""
+        config, sandbox = self._config, served.sandbox
         servers = self._routes.own_servers(sandbox)
         search = sandbox.dns.search or config.dns_search
         options = sandbox.dns.options or config.dns_options
-        settings = resolvconf.override(host, servers, search, options)
         given = (("nameservers", servers), ("search", search), ("options", options))
         overridden = [name for name, value in given if value]
-        if sandbox.stack is not Stack.OWN:
-            content = settings if sandbox.stack is Stack.HOST or servers else resolvconf.without_loopback(settings)
-            return resolvconf.render(content, source=self._host.path, upstreams=None, overrides=overridden, invalid=settings.invalid)
-        return resolvconf.render(
-            resolvconf.for_sandbox(settings),
-            source=self._host.path,
-            upstreams=[(item, not servers) for item in settings.nameservers],
-            overrides=overridden,
-            invalid=settings.invalid,
-        )
+        if sandbox.stack is Stack.OWN and not served.copies:
+            settings = resolvconf.override(self._host.content, servers, search, options)
+            return resolvconf.render(
+                resolvconf.for_sandbox(settings),
+                source=self._host.path,
+                upstreams=[(item, not servers) for item in settings.nameservers],
+                overrides=overridden,
+                invalid=settings.invalid,
+            )
+        if sandbox.stack is Stack.HOST:
+            path, host = self._host.path, self._host.content
+        else:
+            path, host = self._host.behind_stub()
+        settings = resolvconf.override(host, servers, search, options)
+        kept = settings if sandbox.stack is Stack.HOST or servers else resolvconf.reachable(settings, ipv6=served.ipv6)
+        return resolvconf.render(kept, source=path, upstreams=None, overrides=overridden, invalid=settings.invalid)
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     host_ifname: str
     mac: str
     addresses: list[str]
+    link_local: list[str]
     names: list[str]
     gateway_priority: int
     gateway: bool
@@ -215,6 +216,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     links: dict[str, str] = {}
     ip: str | None = None
     ip6: str | None = None
+    link_local_ips: list[str] = []
     mac_address: str | None = None
     gw_priority: int = 0
     ifname: str | None = None

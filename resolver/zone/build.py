@@ -13,6 +13,8 @@ def entries(
     *, owner: str, network: str, endpoint_names: Sequence[str], addresses: Iterable[IPv4Address | IPv6Address]
 ) -> tuple[Entry, ...]:
     """Return the entries of one endpoint. The first of *endpoint_names* is the target of its addresses' PTR records."""
+    if not endpoint_names:
+        return ()
     result = []
     wire_names = list(dict.fromkeys(names.from_text(text) for text in endpoint_names))
     target = names.join(wire_names[0], names.from_text(network))

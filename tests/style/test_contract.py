@@ -55,8 +55,7 @@ def test_only_one_place_enters_namespaces():
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_modules_and_functions_fit_in_the_head(path):
     text = path.read_text()
-    # The controller's operations share one state and its locks.
-    assert len(text.splitlines()) <= (600 if name(path) == "netcore/controller" else 500)
+    assert len(text.splitlines()) <= 500
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno <= 75, node.name

@@ -49,7 +49,7 @@ class Directory:
     async def close(self, sandbox) -> None:
         self.names.pop(sandbox.id, None)
 
-    def update(self, sandbox, endpoints, networks) -> None:
+    async def update(self, sandbox, endpoints, networks) -> None:
         self.names[sandbox.id] = [item.network_id for item in endpoints]
 
     async def network_up(self, network) -> None: ...

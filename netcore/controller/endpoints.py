@@ -1,0 +1,162 @@
+"""Endpoints: connect and disconnect, with addresses and published ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from netcore import limits
+from netcore.addresses import Taken
+from netcore.contract import Outcome
+from netcore.controller.state import State
+from netcore.diff import diff
+from netcore.drivers import stack
+from netcore.errors import Conflict, NetcoreError, NotFound, TeardownFailed
+from netcore.hostports import Claim
+from netcore.kernel import host, namespace, netns
+from netcore.model import (
+    Endpoint,
+    EndpointRequest,
+    IPAddress,
+    Network,
+    PortMapping,
+    Sandbox,
+)
+from netcore.planning import endpoint as plan_endpoint
+from netcore.planning import publish
+
+
+class Endpoints(State):
+    """Operations on endpoints of sandboxes that exist."""
+
+    async def connect(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Outcome:
+        """Connect a sandbox to one more network."""
+        sandbox, network = self.find_sandbox(reference), self.find_network(request.network)
+        stack.check_connectable(sandbox)
+        for target, _ in request.links:
+            self.find_sandbox(target)
+        async with self._locks.hold([f"sandbox:{sandbox.id}", f"network:{network.id}"]):
+            return await self._connect(self.find_sandbox(sandbox.id), (request,), dry_run=dry_run)
+
+    async def _connect(self, sandbox: Sandbox, requests: Sequence[EndpointRequest], *, dry_run: bool, fresh: bool = False) -> Outcome:
+        before = self.endpoints[sandbox.id]
+        old = () if fresh else self._desired(sandbox, before)
+        used = await self._used_ifnames(sandbox, before)
+        taken: list[Taken] = []
+        claim = self._ports.begin()
+        try:
+            made: list[Endpoint] = []
+            for request in requests:
+                endpoint = await self._plan_endpoint(sandbox, request, [*before, *made], used, taken)
+                used.add(endpoint.ifname)
+                made.append(endpoint)
+            after, mappings, warnings = await self._with_ports(sandbox, (*before, *made), claim)
+            updated = replace(sandbox, ports=mappings)
+            steps = diff(old, self._desired(updated, after))
+            if dry_run:
+                self._addresses.give_back(taken)
+                claim.keep(())
+                return Outcome(steps, warnings)
+            await self._records.put_endpoints(sandbox, after, pending=True)
+            await self.kernel(lambda: self.executor.apply(steps))
+        except BaseException:
+            self._addresses.give_back(taken)
+            await self.kernel(lambda: claim.keep(()))
+            if not dry_run:
+                await self._records.put_endpoints(sandbox, before)
+            raise
+        claim.keep(mappings)
+        await self._commit(updated, after)
+        return Outcome(steps, warnings)
+
+    async def _commit(self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]) -> None:
+        await self._records.put_all(sandbox, endpoints)
+        self.sandboxes[sandbox.id] = sandbox
+        self.endpoints[sandbox.id] = endpoints
+        self._proxies.settle(sandbox.id, publish.proxies(endpoints))
+        await self._directory.update(sandbox, self._ordered(sandbox.id), self.networks)
+
+    async def _plan_endpoint(
+        self, sandbox: Sandbox, request: EndpointRequest, present: Sequence[Endpoint], used: set[str], taken: list[Taken]
+    ) -> Endpoint:
+        network = self.find_network(request.network)
+        if any(item.network_id == network.id for item in present):
+            raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
+        request = plan_endpoint.check_endpoint_request(request, network)
+        plan_endpoint.check_room(request, network, [endpoint for _, endpoint in self.members(network.id)])
+        mac = await self._mac_of_parent(network)
+        addresses: dict[int, IPAddress] = {}
+        wishes: dict[int, IPAddress | None] = {4: request.ipv4, 6: request.ipv6}
+        for family in plan_endpoint.families_for(request, network):
+            addresses[family] = self._addresses.take(network, family, wishes[family])
+            taken.append((network.id, addresses[family]))
+        return plan_endpoint.plan_endpoint(request, network, sandbox, addresses=addresses, parent_mac=mac, used_ifnames=used)
+
+    async def _mac_of_parent(self, network: Network) -> str:
+        parent = plan_endpoint.parent_of(network)
+        link = await self.kernel(lambda: host.find_link(parent)) if parent else None
+        if parent and link is None:
+            raise NotFound("link", f"{parent}, the parent of network {network.name}")
+        return link.mac if link is not None else ""
+
+    async def _release(self, endpoints: Iterable[Endpoint]) -> None:
+        until = self._clock() + limits.ADDRESS_QUARANTINE
+        for network_id, address in self._addresses.release(endpoints):
+            await self._records.put_rest(network_id, address, until)
+
+    async def _used_ifnames(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> set[str]:
+        own = {item.ifname for item in endpoints}
+        if not netns.is_pinned(sandbox.netns_path):
+            return own
+        return own | await self.kernel(lambda: namespace.link_names(sandbox.netns_path))
+
+    async def _with_ports(
+        self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...], claim: Claim
+    ) -> tuple[tuple[Endpoint, ...], tuple[PortMapping, ...], tuple[str, ...]]:
+        """Return *endpoints* with ports on their gateway endpoints, the sandbox's mappings, and warnings."""
+        if not sandbox.port_requests and not sandbox.publish_all:
+            return endpoints, (), ()
+        taken = [(other.name, item) for other in self.sandboxes.values() if other.id != sandbox.id for item in other.ports]
+        start = self._next_port
+        mappings = await self.kernel(
+            lambda: publish.plan_ports(
+                sandbox,
+                endpoints,
+                self.networks,
+                taken=taken,
+                find_busy=claim.try_hold,
+                ephemeral=host.ephemeral_range(),
+                start=start,
+                host_ipv6=self.facts.ipv6,
+            )
+        )
+        self._next_port = max((item.host_port for item in mappings), default=start) + 1
+        warnings = () if mappings else (publish.IGNORED,)
+        return publish.assign_ports(endpoints, self.networks, mappings), mappings, warnings
+
+    async def disconnect(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Outcome:
+        """Take a sandbox off a network; the default route moves before the link goes."""
+        sandbox, network = self.find_sandbox(reference), self.find_network(network_reference)
+        async with self._locks.hold([f"sandbox:{sandbox.id}", f"network:{network.id}"]):
+            sandbox = self.find_sandbox(sandbox.id)
+            before = self.endpoints[sandbox.id]
+            left = tuple(item for item in before if item.network_id != network.id)
+            if left == before:
+                raise NotFound("endpoint", f"sandbox {sandbox.name} is not connected to network {network.name}")
+            after = publish.assign_ports(left, self.networks, sandbox.ports)
+            steps = diff(self._desired(sandbox, before), self._desired(sandbox, after))
+            if dry_run:
+                return Outcome(steps)
+            kept = self._ordered(sandbox.id, left)
+            await self._directory.update(sandbox, kept, self.networks)
+            await self._records.put_endpoints(sandbox, after, pending=True)
+            failed: NetcoreError | None = None
+            try:
+                await self.kernel(lambda: self.executor.remove(steps, f"endpoint of {sandbox.name} on {network.name}"))
+            except TeardownFailed as error:
+                failed = error
+            await self._release(item for item in before if item.network_id == network.id)
+            await self._commit(sandbox, after)
+            if failed is not None:
+                raise failed
+            return Outcome(steps)

@@ -1,0 +1,205 @@
+"""What all operations share: networks, sandboxes and endpoints of this host, and how work gets to the kernel.
+
+Kernel work runs on worker threads; the loop only decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from netcore import drivers, gateway, limits
+from netcore.addresses import Addresses
+from netcore.contract import Directory, Settings
+from netcore.drivers import stack
+from netcore.errors import InvalidRequest, Unavailable
+from netcore.hostports import HostPorts
+from netcore.kernel import host, nft
+from netcore.kernel.apply import Executor
+from netcore.locks import KeyedLocks
+from netcore.model import (
+    Endpoint,
+    IPAddress,
+    IPNetwork,
+    Network,
+    Sandbox,
+)
+from netcore.objects import KernelObject
+from netcore.planning import publish
+from netcore.portproxy import PortProxies
+from netcore.records import Records
+from netcore.references import find
+
+_T = TypeVar("_T")
+
+
+class State:
+    """See the module. *reserved*: addresses that no new pool may cover; *clock*: seconds since the epoch."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        records: Records,
+        directory: Directory,
+        *,
+        reserved: Callable[[], Sequence[IPAddress]],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.networks: dict[str, Network] = {}
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self._records = records
+        self._directory = directory
+        self._reserved = reserved
+        self._clock = clock
+        self._addresses = Addresses(clock)
+        self._ports = HostPorts()
+        self._proxies = PortProxies(
+            self._ports, lambda address, scope: publish.is_prisoner(self.networks.values(), address, host.link_name(scope))
+        )
+        self._next_port = secrets.randbelow(10_000) + 32_768
+        self._locks = KeyedLocks()
+        self._names_in_use: set[str] = set()
+        self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
+        self._loop = asyncio.get_running_loop()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self.facts = drivers.Facts(uplinks=(), firewall=settings.firewall)
+        self.executor = Executor(self.netns_path, self._later)
+
+    async def kernel(self, body: Callable[[], _T]) -> _T:
+        """Return what *body* returns, run on a worker thread. A cancelled caller still waits for the kernel's answer."""
+        future = self._loop.run_in_executor(self._workers, body)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
+            raise
+
+    def _later(self, delay: float, body: Callable[[], None]) -> None:
+        def arm() -> None:
+            def fire() -> None:
+                self._timers.discard(handle)
+                self._workers.submit(body)
+
+            handle = self._loop.call_later(delay, fire)
+            self._timers.add(handle)
+
+        try:
+            self._loop.call_soon_threadsafe(arm)
+        except RuntimeError:
+            # The loop has ended; what was to be announced again is announced often enough.
+            return
+
+    async def close(self) -> None:
+        """Stop; sandboxes and their traffic are left alone."""
+        for handle in self._timers:
+            handle.cancel()
+        self._proxies.close()
+        await asyncio.to_thread(self._workers.shutdown)
+
+    def netns_path(self, sandbox_id: str) -> str:
+        """Return the path of a sandbox's namespace."""
+        return self.sandboxes[sandbox_id].netns_path
+
+    def find_network(self, reference: str) -> Network:
+        """Return the network with this id, name or unique id prefix (docker-behaviour IP-35)."""
+        if reference in stack.MODES or reference.startswith(stack.SHARED_PREFIX):
+            raise InvalidRequest("network", f"{reference} is no network but a mode of a whole sandbox: `berth run --network {reference}`")
+        return find("network", reference, self.networks)
+
+    def find_sandbox(self, reference: str) -> Sandbox:
+        """Return the sandbox with this id, name or unique id prefix."""
+        return find("sandbox", reference, self.sandboxes)
+
+    def files_of(self, sandbox: Sandbox) -> Path:
+        """Return the directory with the sandbox's hosts, resolv.conf and hostname files."""
+        return Path(self.settings.run_directory, "sandboxes", sandbox.id)
+
+    def members(self, network_id: str) -> list[tuple[Sandbox, Endpoint]]:
+        """Return who is connected to a network."""
+        return [
+            (self.sandboxes[sandbox_id], endpoint)
+            for sandbox_id, endpoints in self.endpoints.items()
+            for endpoint in endpoints
+            if endpoint.network_id == network_id
+        ]
+
+    def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use."""
+        return self._addresses.usage(network)
+
+    async def look_at_host(self) -> host.HostFacts:
+        """Look at the host and remember what drivers need of it."""
+        facts = await self.kernel(host.look)
+        self.facts = drivers.Facts(
+            uplinks=tuple(dict.fromkeys([*facts.uplinks, *self.settings.uplinks])),
+            ipv6=facts.ipv6,
+            force_forwarding=facts.force_forwarding,
+            accept_ra=facts.accept_ra,
+            firewall=self.settings.firewall,
+        )
+        return facts
+
+    def adopt_network(self, network: Network) -> None:
+        """Take *network* into the state, with fresh pools."""
+        self.networks[network.id] = network
+        self._addresses.adopt(network)
+
+    def _ordered(self, sandbox_id: str, endpoints: Sequence[Endpoint] | None = None) -> tuple[Endpoint, ...]:
+        return gateway.ordered(self.endpoints[sandbox_id] if endpoints is None else endpoints, self.networks)
+
+    def _desired(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[KernelObject, ...]:
+        return drivers.desired(
+            sandbox,
+            endpoints,
+            self.networks,
+            self.facts,
+            hosts_path=str(self.files_of(sandbox) / "hosts"),
+            loopback_ipv6=self.facts.ipv6,
+        )
+
+    def desired_everything(self) -> tuple[KernelObject, ...]:
+        """Return every object that must exist on this host."""
+        result: list[KernelObject] = []
+        for network in self.networks.values():
+            result += drivers.network_objects(network, self.facts)
+        for sandbox_id, endpoints in self.endpoints.items():
+            result += self._desired(self.sandboxes[sandbox_id], endpoints)
+        return tuple(result)
+
+    async def repair_firewall(self, render: Callable[[Iterable[KernelObject]], str]) -> None:
+        """Write the firewall tables anew from the state, after somebody flushed them; no operation is under way meanwhile."""
+        keys = ["networks", *(f"sandbox:{item}" for item in self.sandboxes), *(f"network:{item}" for item in self.networks)]
+        async with self._locks.hold(keys):
+            text = render(self.desired_everything())
+            await self.kernel(lambda: nft.apply_text(text))
+
+    def restore_sandbox(self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]) -> None:
+        """Take a sandbox that survived into the state, with its addresses and ports."""
+        self.sandboxes[sandbox.id] = sandbox
+        self.endpoints[sandbox.id] = endpoints
+        for endpoint in endpoints:
+            self._addresses.restore(endpoint)
+
+    def restore_rest(self, network_id: str, address: IPAddress, until: float) -> None:
+        """Let a released address go on resting after a restart."""
+        self._addresses.rest(network_id, address, until)
+
+    async def publish_restored(self, sandbox: Sandbox) -> None:
+        """Publish the names of a sandbox that survived, and hold its ports again."""
+        await self._directory.update(sandbox, self._ordered(sandbox.id), self.networks)
+
+    async def hold_ports(self, sandbox: Sandbox) -> None:
+        """Hold the published ports of a sandbox that survived; Conflict if a program took one meanwhile."""
+        await self.kernel(lambda: self._ports.claim(sandbox.ports))
+        self._proxies.settle(sandbox.id, publish.proxies(self.endpoints[sandbox.id]))
