@@ -23,6 +23,9 @@ class Addresses:
 
     def adopt(self, network: Network) -> None:
         """Take the pools of *network* into the state, nothing but gateways and auxiliary addresses taken."""
+        if network.ipam is not None:
+            # A plugin hands its addresses out.
+            return
         self._pools[network.id] = tuple(
             ipam.AddressPool(pool, network.name, self._taken.setdefault(pool.subnet, set())) for pool in network.pools
         )

@@ -24,6 +24,7 @@ from netcore.objects import (
     KernelObject,
     LinkUp,
     Macvlan,
+    MovedLink,
     Neighbor,
     Route,
     Scalar,
@@ -74,7 +75,7 @@ def _links(item: KernelObject) -> tuple[tuple[str, str], ...]:
     match item:
         case Bridge(reused=False) | VlanLink() | DummyLink():
             return ((HOST, item.name),)
-        case Macvlan() | Ipvlan():
+        case Macvlan() | Ipvlan() | MovedLink():
             return ((item.netns, item.ifname),)
         case Veth():
             return ((HOST, item.host_ifname), (item.netns, item.ifname))
@@ -103,7 +104,7 @@ def rank(item: KernelObject) -> int:
             return 11 if item.netns == HOST else 42
         case Address():
             return 12 if item.netns == HOST else 43
-        case Veth() | Macvlan() | Ipvlan():
+        case Veth() | Macvlan() | Ipvlan() | MovedLink():
             return 40
         case Hairpin():
             return 41
@@ -141,6 +142,8 @@ def describe(item: KernelObject) -> str:
             return f"link {item.ifname} type macvlan mode {item.mode} link {item.parent}{address} mtu {item.mtu}{_where(item.netns)}"
         case Ipvlan():
             return f"link {item.ifname} type ipvlan mode {item.mode} {item.flag} link {item.parent} mtu {item.mtu}{_where(item.netns)}"
+        case MovedLink():
+            return f"link {item.source} moved to {item.ifname}{_where(item.netns)}"
         case Sysctl():
             return f"sysctl {item.path}={item.value}{_where(item.netns)}"
         case Address():

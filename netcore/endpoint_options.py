@@ -21,9 +21,14 @@ Settings = tuple[tuple[str, str], ...]
 """(path below /proc/sys with {ifname} where the link's name goes, value) of each."""
 
 
-def canonical(options: Mapping[str, str]) -> dict[str, str]:
-    """Return *options* keyed by label; InvalidRequest names an unknown or doubled one."""
-    return canonical_options(options, SHORT_NAMES, field="driver-opt", owner="an endpoint")
+def canonical(options: Mapping[str, str], *, has_others: bool = False) -> dict[str, str]:
+    """Return *options* keyed by label; InvalidRequest names an unknown or doubled one.
+
+    *has_others*: unknown ones are a plugin's, and stay as they are.
+    """
+    own = {key: value for key, value in options.items() if key in SHORT_NAMES or key in SHORT_NAMES.values()}
+    others = {key: value for key, value in options.items() if key not in own} if has_others else {}
+    return canonical_options(own if has_others else options, SHORT_NAMES, field="driver-opt", owner="an endpoint") | others
 
 
 def link_sysctls(options: Mapping[str, str]) -> Settings:

@@ -7,6 +7,7 @@ NetcoreError
 ├─ Exhausted(kind, name, reason)       a pool or a bound is used up
 ├─ KernelError(operation, target, errno, detail)
 ├─ Unavailable(capability, reason)     no root, module missing, IPv6 off, table locked
+├─ PluginFailed(plugin, method, reason)  a plugin refuses, breaks off or answers what it must not
 └─ TeardownFailed(reasons)             everything was tried; these parts failed
 """
 
@@ -72,6 +73,20 @@ class Unavailable(NetcoreError):
         super().__init__(f"{capability} is not available: {reason}")
         self.capability = capability
         self.reason = reason
+
+
+class PluginFailed(NetcoreError):
+    """A third-party plugin refused a call, did not answer it, or answered what the protocol does not allow.
+
+    *refused*: it said so itself, and so has done nothing.
+    """
+
+    def __init__(self, plugin: str, method: str, reason: str, *, refused: bool = False) -> None:
+        super().__init__(f"plugin {plugin}: {method}: {reason}")
+        self.plugin = plugin
+        self.method = method
+        self.reason = reason
+        self.refused = refused
 
 
 class TeardownFailed(NetcoreError):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from netcore.model import BridgeOptions, Endpoint, IPAddress, Network, ParentOptions
+from netcore.model import BridgeOptions, Endpoint, IPAddress, Network, ParentOptions, PluginOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,10 @@ class Hop:
 
 def default_hop(network: Network, endpoint: Endpoint, family: int) -> Hop | None:
     """Return where the default route of *family* over *endpoint* leads; None where its network gives none (GW-6, BR-8)."""
+    if isinstance(network.driver_options, PluginOptions):
+        answer = endpoint.answer
+        told = None if answer is None or network.internal else answer.gateway4 if family == 4 else answer.gateway6
+        return Hop(told) if told is not None else None
     own = endpoint.ipv4 if family == 4 else endpoint.ipv6
     pool = network.pool_of(own.ip) if own is not None else None
     if network.internal or pool is None:

@@ -138,7 +138,7 @@ class AddressPool:
         self._next = self._first
         self._free: list[int] = []
         self._resting: deque[tuple[float, int]] = deque()
-        for address in (*(address for _, address in pool.auxiliary), *(() if pool.gateway is None else (pool.gateway,))):
+        for address in pool.reserved():
             self._take(int(address))
 
     def close(self) -> None:

@@ -61,3 +61,15 @@ PROXY_DATAGRAMS = 64
 
 FORGET_FLOWS_AFTER = 0.05
 """Seconds from the publishing of a port until flows from before it are cut off; new ones are right at once."""
+
+PLUGIN_PATIENCE = 15.0
+"""Seconds for which a plugin that is not there is tried again, from the first pause on doubling."""
+
+PLUGIN_FIRST_PAUSE = 0.25
+"""Seconds before the second attempt to reach a plugin."""
+
+PLUGIN_CALL = 30.0
+"""Seconds for a plugin to answer one call: it may talk to a whole cluster."""
+
+PLUGIN_ANSWER = 1 << 20
+"""Octets of a plugin's answer."""

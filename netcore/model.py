@@ -7,6 +7,7 @@ network  = endpoints that reach each other, with a driver, pools and a zone
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
@@ -39,12 +40,28 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """One subnet of a network. *gateway* None: the network has none in this family."""
+    """One subnet of a network. *gateway* None: the network has none in this family. *identity*: an IPAM plugin's PoolID."""
 
     subnet: IPNetwork
     ip_range: IPNetwork | None = None
     gateway: IPAddress | None = None
     auxiliary: tuple[tuple[str, IPAddress], ...] = ()
+    identity: str = ""
+
+    def reserved(self) -> tuple[IPAddress, ...]:
+        """Return the addresses that are never handed out to endpoints: the auxiliary ones and the gateway."""
+        return (*(address for _, address in self.auxiliary), *(() if self.gateway is None else (self.gateway,)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginIpam:
+    """The IPAM plugin that a network's addresses come from. *needs_mac*, *needs_replay*: as it says (docker-behaviour RM-4)."""
+
+    plugin: str
+    space: str
+    options: tuple[tuple[str, str], ...] = ()
+    needs_mac: bool = False
+    needs_replay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +122,18 @@ class ParentOptions:
     vid: int = 0
 
 
-DriverOptions = BridgeOptions | ParentOptions
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginOptions:
+    """A network that a third-party plugin makes. *scope*: as it says. *no_gateway4*, *no_gateway6*: it wants none allocated."""
+
+    kind: Literal["plugin"] = "plugin"
+    plugin: str
+    scope: str = "local"
+    no_gateway4: bool = False
+    no_gateway6: bool = False
+
+
+DriverOptions = BridgeOptions | ParentOptions | PluginOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +160,7 @@ class Network:
     ipv4: bool = True
     ipv6: bool = False
     pools: tuple[Pool, ...] = ()
+    ipam: PluginIpam | None = None
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     routes: tuple[StaticRoute, ...] = ()
@@ -205,6 +234,19 @@ class EndpointRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginAnswer:
+    """What a network plugin has made for an endpoint. *link*: its name on the host, "" if there is none.
+
+    *wants_gateway*: without a gateway of its own, sandboxes may get the outside by a bridge (GW-9).
+    """
+
+    link: str
+    gateway4: IPAddress | None = None
+    gateway6: IPAddress | None = None
+    wants_gateway: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One attachment. Its key is (origin, network id, sandbox id, ifname). *link_local*: addresses without names."""
 
@@ -223,6 +265,12 @@ class Endpoint:
     routes: tuple[StaticRoute, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     ports: tuple[PortMapping, ...] = ()
+    answer: PluginAnswer | None = None
+
+    @property
+    def id(self) -> str:
+        """What a plugin knows the endpoint by: 64 hexadecimal digits, as of a network."""
+        return hashlib.sha256(f"{self.origin}/{self.network_id}/{self.sandbox_id}".encode()).hexdigest()
 
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return the addresses without their prefix length, IPv4 first."""
@@ -300,6 +348,8 @@ class NetworkRequest:
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     routes: tuple[str, ...] = ()
+    ipam_driver: str = "default"
+    ipam_options: tuple[tuple[str, str], ...] = ()
     owner: Owner | None = None
     predefined: bool = False
 

@@ -231,10 +231,24 @@ class HostsLines:
         return ("hosts", self.path)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedLink:
+    """A link that somebody made on the host as *source*, moved into a sandbox, still down. Deleting it moves it back."""
+
+    netns: str
+    ifname: str
+    source: str
+    mac: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", self.netns, self.ifname)
+
+
 HostLink = Bridge | VlanLink | DummyLink
 """Links that stay on the host."""
 
-SandboxLink = Macvlan | Ipvlan
-"""Links in a sandbox that have no other end on the host."""
+SandboxLink = Macvlan | Ipvlan | MovedLink
+"""Links in a sandbox that have no other end of ours on the host."""
 
 KernelObject = Sysctl | HostLink | Veth | SandboxLink | Hairpin | Address | LinkUp | Neighbor | Route | Element | Announcement | HostsLines

@@ -22,6 +22,7 @@ from netcore.objects import (
     KernelObject,
     LinkUp,
     Macvlan,
+    MovedLink,
     Neighbor,
     Route,
     Veth,
@@ -81,7 +82,7 @@ def _exists(item: KernelObject, view: Callable[[str], _View | None]) -> bool:
         case VlanLink() | DummyLink():
             link = host.links.get(item.name)
             return link is not None and link.up
-        case Macvlan() | Ipvlan():
+        case Macvlan() | Ipvlan() | MovedLink():
             inside = view(item.netns)
             return inside is not None and item.ifname in inside.links
         case Veth():

@@ -58,7 +58,12 @@ _T = TypeVar("_T")
 
 
 def of_network(driver: str, options: Mapping[str, str]) -> dict[str, str]:
-    """Return *options* of a network with *driver*, keyed by label; InvalidRequest names an unknown or doubled one."""
+    """Return *options* of a network with *driver*, keyed by label; InvalidRequest names an unknown or doubled one.
+
+    *driver* "": a plugin's, which knows its own; the labels that are for every driver are ours too.
+    """
+    if not driver:
+        return {key: value for key, value in options.items() if key in COMMON_NAMES.values()}
     return canonical_options(options, COMMON_NAMES | _BY_DRIVER[driver], field="option", owner=f"the {driver} driver")
 
 

@@ -17,7 +17,7 @@ from netcore.diff import diff
 from netcore.errors import NetcoreError
 from netcore.firewall import SETS, render_skeleton
 from netcore.kernel import netns, nft, process
-from netcore.model import Endpoint, Sandbox
+from netcore.model import Endpoint, Network, Sandbox
 from netcore.objects import Element, KernelObject
 from netcore.observe import observe
 from netcore.records import Everything, Records
@@ -39,6 +39,8 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     await _restore_rests(controller, records, everything, now)
     desired = controller.desired_everything()
     await controller.kernel(lambda: _bring(controller, desired, gone))
+    # A plugin may not be there yet, and the start does not wait for it.
+    controller.in_background(_tell_plugins(controller, gone, [item.network for item in everything.networks if item.pending]))
     for record in everything.networks:
         if record.pending:
             await records.drop_network(record.network)
@@ -49,11 +51,20 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     return tuple(controller.sandboxes.values())
 
 
+async def _tell_plugins(controller: Controller, gone: _Gone, networks: list[Network]) -> None:
+    """Ask again for addresses in use; let plugins take back what nobody has any more."""
+    await controller.replay()
+    await controller.unmake(gone.endpoints)
+    for network in networks:
+        await controller.unmake_network(network)
+
+
 class _Gone:
     """What a crash or the end of a process left behind."""
 
     def __init__(self) -> None:
         self.objects: list[KernelObject] = []
+        self.endpoints: list[Endpoint] = []
         self.sandboxes: list[Sandbox] = []
 
 
@@ -75,6 +86,7 @@ async def _restore_sandboxes(controller: Controller, everything: Everything) -> 
         for endpoint in (*known, *endpoints.before):
             if endpoint not in kept and endpoint.network_id in controller.networks:
                 gone.objects += _host_side(controller, endpoint)
+                gone.endpoints.append(endpoint)
     return gone
 
 

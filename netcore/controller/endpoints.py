@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 
-from netcore import limits
 from netcore.addresses import Taken
 from netcore.contract import Outcome
-from netcore.controller.state import State
-from netcore.diff import diff
+from netcore.controller.with_plugins import WithPlugins
+from netcore.diff import Step, diff
 from netcore.drivers import stack
 from netcore.errors import Conflict, NetcoreError, NotFound, TeardownFailed
 from netcore.hostports import Claim
@@ -26,7 +26,7 @@ from netcore.planning import endpoint as plan_endpoint
 from netcore.planning import publish
 
 
-class Endpoints(State):
+class Endpoints(WithPlugins):
     """Operations on endpoints of sandboxes that exist."""
 
     async def connect(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Outcome:
@@ -43,6 +43,7 @@ class Endpoints(State):
         old = () if fresh else self._desired(sandbox, before)
         used = await self._used_ifnames(sandbox, before)
         taken: list[Taken] = []
+        made_by_plugins: list[Endpoint] = []
         claim = self._ports.begin()
         try:
             made: list[Endpoint] = []
@@ -52,15 +53,21 @@ class Endpoints(State):
                 made.append(endpoint)
             after, mappings, warnings = await self._with_ports(sandbox, (*before, *made), claim)
             updated = replace(sandbox, ports=mappings)
-            steps = diff(old, self._desired(updated, after))
             if dry_run:
-                self._addresses.give_back(taken)
+                await self._give_back(taken)
                 claim.keep(())
-                return Outcome(steps, warnings)
+                return Outcome(diff(old, self._desired(updated, after)), warnings)
             await self._records.put_endpoints(sandbox, after, pending=True)
-            await self.kernel(lambda: self.executor.apply(steps))
+            asked = {item.network_id: request for item, request in zip(made, requests, strict=True)}
+            after = await self._make_by_plugins(updated, after, asked, used - {item.ifname for item in made}, made_by_plugins)
+            if made_by_plugins:
+                after = publish.assign_ports(after, self.networks, mappings)
+                await self._records.put_endpoints(sandbox, after, pending=True)
+            steps = diff(old, self._desired(updated, after))
+            await self._apply(sandbox, steps, before, after)
         except BaseException:
-            self._addresses.give_back(taken)
+            await self.unmake(made_by_plugins)
+            await self._give_back(taken)
             await self.kernel(lambda: claim.keep(()))
             if not dry_run:
                 await self._records.put_endpoints(sandbox, before)
@@ -68,6 +75,18 @@ class Endpoints(State):
         claim.keep(mappings)
         await self._commit(updated, after)
         return Outcome(steps, warnings)
+
+    async def _apply(self, sandbox: Sandbox, steps: Sequence[Step], before: Sequence[Endpoint], after: Sequence[Endpoint]) -> None:
+        """Carry out *steps* and tell plugins of the way outside; all or nothing."""
+        await self.kernel(lambda: self.executor.apply(steps))
+        try:
+            await self._turn_outside(sandbox, before, after)
+        except BaseException:
+            reached = [step.after for step in steps if step.after is not None]
+            back = diff(reached, [step.before for step in steps if step.before is not None])
+            with contextlib.suppress(NetcoreError):
+                await self.kernel(lambda: self.executor.remove(back, "what was done"))
+            raise
 
     async def _commit(self, sandbox: Sandbox, endpoints: tuple[Endpoint, ...]) -> None:
         await self._records.put_all(sandbox, endpoints)
@@ -84,13 +103,13 @@ class Endpoints(State):
             raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
         request = plan_endpoint.check_endpoint_request(request, network)
         plan_endpoint.check_room(request, network, [endpoint for _, endpoint in self.members(network.id)])
-        mac = await self._mac_of_parent(network)
+        mac = plan_endpoint.choose_mac(request, network, await self._mac_of_parent(network))
         addresses: dict[int, IPAddress] = {}
         wishes: dict[int, IPAddress | None] = {4: request.ipv4, 6: request.ipv6}
         for family in plan_endpoint.families_for(request, network):
-            addresses[family] = self._addresses.take(network, family, wishes[family])
+            addresses[family] = await self._take(network, family, wishes[family], mac)
             taken.append((network.id, addresses[family]))
-        return plan_endpoint.plan_endpoint(request, network, sandbox, addresses=addresses, parent_mac=mac, used_ifnames=used)
+        return plan_endpoint.plan_endpoint(request, network, sandbox, addresses=addresses, mac=mac, used_ifnames=used)
 
     async def _mac_of_parent(self, network: Network) -> str:
         parent = plan_endpoint.parent_of(network)
@@ -98,11 +117,6 @@ class Endpoints(State):
         if parent and link is None:
             raise NotFound("link", f"{parent}, the parent of network {network.name}")
         return link.mac if link is not None else ""
-
-    async def _release(self, endpoints: Iterable[Endpoint]) -> None:
-        until = self._clock() + limits.ADDRESS_QUARANTINE
-        for network_id, address in self._addresses.release(endpoints):
-            await self._records.put_rest(network_id, address, until)
 
     async def _used_ifnames(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> set[str]:
         own = {item.ifname for item in endpoints}
@@ -131,7 +145,7 @@ class Endpoints(State):
             )
         )
         self._next_port = max((item.host_port for item in mappings), default=start) + 1
-        warnings = () if mappings else (publish.IGNORED,)
+        warnings = () if mappings or any(self._plugin(item) for item in endpoints) else (publish.IGNORED,)
         return publish.assign_ports(endpoints, self.networks, mappings), mappings, warnings
 
     async def disconnect(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Outcome:
@@ -150,13 +164,19 @@ class Endpoints(State):
             kept = self._ordered(sandbox.id, left)
             await self._directory.update(sandbox, kept, self.networks)
             await self._records.put_endpoints(sandbox, after, pending=True)
-            failed: NetcoreError | None = None
+            gone = [item for item in before if item.network_id == network.id]
+            target = f"endpoint of {sandbox.name} on {network.name}"
+            reasons = await self._take_leave(gone, before)
             try:
-                await self.kernel(lambda: self.executor.remove(steps, f"endpoint of {sandbox.name} on {network.name}"))
+                await self.kernel(lambda: self.executor.remove(steps, target))
+                await self._turn_outside(sandbox, before, after)
             except TeardownFailed as error:
-                failed = error
-            await self._release(item for item in before if item.network_id == network.id)
+                reasons += error.reasons
+            except NetcoreError as error:
+                reasons.append(str(error))
+            reasons += await self._delete_by_plugins(gone)
+            await self._release(gone)
             await self._commit(sandbox, after)
-            if failed is not None:
-                raise failed
+            if reasons:
+                raise TeardownFailed(target, tuple(reasons))
             return Outcome(steps)

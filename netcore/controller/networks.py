@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Sequence
 from ipaddress import ip_network
 
 from netcore import drivers
 from netcore.contract import Outcome
 from netcore.controller.state import State
-from netcore.diff import diff
-from netcore.errors import Conflict
+from netcore.diff import Step, diff
+from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.kernel import host
-from netcore.model import (
-    Network,
-    NetworkRequest,
-)
+from netcore.model import Network, NetworkRequest, PluginOptions, Pool
 from netcore.planning import network as plan_network
+from netcore.planning import pools
+from netcore.plugins import messages
 
 
 class Networks(State):
@@ -25,24 +26,84 @@ class Networks(State):
         """Create a network; it is usable when this returns."""
         async with self._locks.hold(["networks"]):
             facts = await self.look_at_host()
-            around = self._surroundings(facts)
-            network = plan_network.plan_network(request, self.networks.values(), around, secrets.token_hex(32))
-            kinds = drivers.link_kinds(network)
+            around, existing = self._surroundings(facts), [*self.networks.values()]
+            plugin = await self._introduce(request)
+            plan = plan_network.prepare(request, existing, around, secrets.token_hex(32), plugin)
+            kinds = drivers.link_kinds(plan.network)
             if kinds:
                 await self.kernel(lambda: host.check_link_kinds(kinds))
-            steps = diff((), drivers.only_of(network, self.networks.values(), self.facts))
+            network = await self._with_pools(request, plan, existing, around)
+            steps = diff((), drivers.only_of(network, existing, self.facts))
             if dry_run:
+                await self._give_pools(network)
                 return network, Outcome(steps)
-            await self._records.put_network(network, pending=True)
             try:
-                await self.kernel(lambda: self.executor.apply(steps))
+                await self._make(network, steps)
             except BaseException:
-                await self._records.drop_network(network)
+                await self._give_pools(network)
                 raise
-            await self._records.put_network(network)
             self.adopt_network(network)
             await self._directory.network_up(network)
             return network, Outcome(steps)
+
+    async def _make(self, network: Network, steps: Sequence[Step]) -> None:
+        """Make *network*, by its plugin if it has one, and record it."""
+        await self._records.put_network(network, pending=True)
+        try:
+            if isinstance(network.driver_options, PluginOptions):
+                await self.network_plugins.create_network(network.driver_options.plugin, network)
+            await self.kernel(lambda: self.executor.apply(steps))
+        except BaseException:
+            await self._records.drop_network(network)
+            raise
+        await self._records.put_network(network)
+
+    async def _introduce(self, request: NetworkRequest) -> PluginOptions | None:
+        """Return what the driver's plugin says of itself; None for a driver of ours."""
+        name = plan_network.plugin_of(request.driver)
+        if not name:
+            return None
+        ipv4, ipv6 = request.ipv4 is not False, bool(request.ipv6)
+        options = messages.network_options(dict(request.options), internal=request.internal, ipv4=ipv4, ipv6=ipv6)
+        try:
+            return await self.network_plugins.introduce(name, options)
+        except NotFound as error:
+            known = ", ".join(plan_network.DRIVERS)
+            raise InvalidRequest("driver", f"{request.driver!r} is not one of {known}, and there is {error}") from error
+
+    async def _with_pools(
+        self, request: NetworkRequest, plan: plan_network.Plan, existing: Sequence[Network], around: plan_network.Surroundings
+    ) -> Network:
+        """Return the planned network with pools of ours, or of the IPAM plugin that was asked for."""
+        if request.ipam_driver == "default":
+            if request.ipam_options:
+                raise InvalidRequest("ipam-opt", "the default IPAM driver has no options")
+            return plan.with_pools(pools.plan_pools(plan.drafts, plan.wanted, existing, around))
+        name, driver = request.ipam_driver.removeprefix(plan_network.PLUGIN_PREFIX), plan.wanted.driver
+        scope = driver.scope if isinstance(driver, PluginOptions) else "local"
+        ipam = await self.ipam_plugins.introduce(name, dict(request.ipam_options), scope)
+        made: list[Pool] = []
+        try:
+            for draft in plan.drafts:
+                gateway = pools.wants_gateway(draft.family, plan.wanted)
+                made.append(await self.ipam_plugins.request_pool(ipam, draft.family, draft.wish(), gateway=gateway))
+                pools.check_overlap(made[-1].subnet, made[-1].ip_range, driver, existing, made[:-1])
+            return plan.with_pools(made, ipam)
+        except BaseException:
+            await self._give_pools(plan.with_pools(made, ipam))
+            raise
+
+    async def _give_pools(self, network: Network) -> None:
+        for pool in network.pools if network.ipam is not None else ():
+            assert network.ipam is not None
+            await self.ipam_plugins.release_pool(network.ipam, pool)
+
+    async def unmake_network(self, network: Network) -> None:
+        """Take back what plugins made for a network whose making a crash cut short, as far as they let us."""
+        with contextlib.suppress(NetcoreError):
+            if isinstance(network.driver_options, PluginOptions):
+                await self.network_plugins.delete_network(network.driver_options.plugin, network)
+        await self._give_pools(network)
 
     def _surroundings(self, facts: host.HostFacts) -> plan_network.Surroundings:
         own = {item.key[-1] for network in self.networks.values() for item in drivers.network_objects(network, self.facts)}
@@ -87,6 +148,9 @@ class Networks(State):
             steps = diff(drivers.only_of(network, self.networks.values(), self.facts), ())
             if dry_run:
                 return Outcome(steps)
+            if isinstance(network.driver_options, PluginOptions):
+                # Nothing of it is ours: while its plugin refuses, or is not there, the network stays.
+                await self.network_plugins.delete_network(network.driver_options.plugin, network)
             await self._directory.network_down(network)
             await self._records.put_network(network, pending=True)
             del self.networks[network.id]
@@ -95,4 +159,5 @@ class Networks(State):
                 await self.kernel(lambda: self.executor.remove(steps, f"network {network.name}"))
             finally:
                 await self._records.drop_network(network)
+                await self._give_pools(network)
             return Outcome(steps)

@@ -129,11 +129,12 @@ class Sandboxes(Endpoints):
                 return Outcome(steps)
             await self._directory.update(sandbox, (), self.networks)
             await self._records.put_sandbox(sandbox, pending=True)
-            reasons: list[str] = []
+            reasons = await self._take_leave(endpoints, endpoints)
             try:
                 await self.kernel(lambda: self.executor.remove(steps, f"sandbox {sandbox.name}"))
             except TeardownFailed as error:
                 reasons += error.reasons
+            reasons += await self._delete_by_plugins(endpoints)
             self._proxies.settle(sandbox.id, {})
             await self.kernel(lambda: self._ports.release(sandbox.ports))
             await self._release(endpoints)

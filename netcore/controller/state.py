@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from netcore import drivers, gateway, limits
 from netcore.addresses import Addresses
@@ -31,6 +31,9 @@ from netcore.model import (
 )
 from netcore.objects import KernelObject
 from netcore.planning import publish
+from netcore.plugins.ipam_driver import IpamDriver
+from netcore.plugins.network_driver import NetworkDriver
+from netcore.plugins.transport import Transport
 from netcore.portproxy import PortProxies
 from netcore.records import Records
 from netcore.references import find
@@ -63,12 +66,16 @@ class State:
         self._proxies = PortProxies(
             self._ports, lambda address, scope: publish.is_prisoner(self.networks.values(), address, host.link_name(scope))
         )
+        self._transport = Transport()
+        self.network_plugins = NetworkDriver(self._transport)
+        self.ipam_plugins = IpamDriver(self._transport)
         self._next_port = secrets.randbelow(10_000) + 32_768
         self._locks = KeyedLocks()
         self._names_in_use: set[str] = set()
         self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
         self._loop = asyncio.get_running_loop()
         self._timers: set[asyncio.TimerHandle] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.facts = drivers.Facts(uplinks=(), firewall=settings.firewall)
         self.executor = Executor(self.netns_path, self._later)
 
@@ -104,8 +111,17 @@ class State:
         """Stop; sandboxes and their traffic are left alone."""
         for handle in self._timers:
             handle.cancel()
+        for task in self._tasks:
+            task.cancel()
         self._proxies.close()
+        await self._transport.close()
         await asyncio.to_thread(self._workers.shutdown)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work* beside everything else; it ends with the controller."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def netns_path(self, sandbox_id: str) -> str:
         """Return the path of a sandbox's namespace."""
@@ -136,7 +152,10 @@ class State:
 
     def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
         """Return how many addresses of each subnet of *network* are in use."""
-        return self._addresses.usage(network)
+        if network.ipam is None:
+            return self._addresses.usage(network)
+        taken = [address for _, endpoint in self.members(network.id) for address in endpoint.addresses()]
+        return {pool.subnet: sum(item in pool.subnet for item in [*taken, *pool.reserved()]) for pool in network.pools}
 
     async def look_at_host(self) -> host.HostFacts:
         """Look at the host and remember what drivers need of it."""

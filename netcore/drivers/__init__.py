@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
-from netcore.drivers import bridge, parent, sandbox, stack
+from netcore.drivers import bridge, parent, plugin, sandbox, stack
 from netcore.drivers.bridge import Facts
-from netcore.model import BridgeOptions, Endpoint, IPInterface, Network, ParentOptions, Sandbox, Stack
+from netcore.model import BridgeOptions, Endpoint, IPInterface, Network, ParentOptions, PluginOptions, Sandbox, Stack
 from netcore.objects import KernelObject
 
 __all__ = ["Facts", "desired", "endpoint_objects", "host_addresses", "host_link", "link_kinds", "network_objects", "only_of"]
@@ -23,6 +23,8 @@ def network_objects(network: Network, facts: Facts) -> tuple[KernelObject, ...]:
             return bridge.network_objects(network, facts)
         case ParentOptions() as options:
             return parent.network_objects(options, network.common.mtu)
+        case PluginOptions():
+            return ()
         case other:
             assert_never(other)
 
@@ -34,6 +36,8 @@ def host_link(network: Network) -> str:
             return options.bridge_name
         case ParentOptions() as options:
             return options.parent
+        case PluginOptions():
+            return ""
         case other:
             assert_never(other)
 
@@ -52,7 +56,7 @@ def only_of(network: Network, others: Iterable[Network], facts: Facts) -> tuple[
 def link_kinds(network: Network) -> tuple[str, ...]:
     """Return the kinds of links that the kernel must know for *network* and may lack."""
     match network.driver_options:
-        case BridgeOptions():
+        case BridgeOptions() | PluginOptions():
             return ()
         case ParentOptions() as options:
             return parent.link_kinds(network, options)
@@ -67,6 +71,8 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forw
             return bridge.endpoint_objects(network, endpoint, facts, forwards=forwards)
         case ParentOptions() as options:
             return parent.endpoint_objects(network, options, endpoint)
+        case PluginOptions():
+            return plugin.endpoint_objects(network, endpoint)
         case other:
             assert_never(other)
 

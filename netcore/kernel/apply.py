@@ -35,9 +35,9 @@ from netcore.objects import (
     Ipvlan,
     LinkUp,
     Macvlan,
+    MovedLink,
     Neighbor,
     Route,
-    SandboxLink,
     Sysctl,
     Veth,
     VlanLink,
@@ -241,7 +241,7 @@ def _lane(step: Step) -> tuple[str, str, bool]:
             return "announce", HOST, False
         case Veth() | Bridge() | VlanLink() | DummyLink() | Hairpin():
             return "link", HOST, step.after is None
-        case Macvlan() | Ipvlan() if step.after is not None:
+        case Macvlan() | Ipvlan() | MovedLink() if step.after is not None:
             # Made from the host, where the parent is.
             return "link", HOST, False
         case other:
@@ -316,7 +316,7 @@ def _links(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelEr
     batch: list[tuple[Step, Request]] = []
     for step in lane:
         match step.subject:
-            case Bridge() | VlanLink() | DummyLink() | Veth() | Macvlan() | Ipvlan():
+            case Bridge() | VlanLink() | DummyLink() | Veth() | Macvlan() | Ipvlan() | MovedLink():
                 yield step, _link_step(doors, netlink, step)
             case Sysctl():
                 yield step, None
@@ -344,12 +344,20 @@ def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError
                 _make_veth(doors, netlink, item)
             case _, Macvlan() | Ipvlan() as item:
                 _make_slice(doors, netlink, item)
+            case _, MovedLink() as item:
+                with doors.netns(item.netns) as inside:
+                    _first_error(netlink, [rtnl.move_link(item.source, doors.index(HOST, item.source), inside, item.ifname)])
+                if item.mac:
+                    _first_error(doors.rtnl(item.netns), [rtnl.set_mac(item.ifname, item.mac)])
             case (Bridge(reused=False) | VlanLink() | DummyLink()) as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.name)])
             case Veth() as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.host_ifname)])
             case (Macvlan() | Ipvlan()) as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.ifname)])
+            case MovedLink() as item, None:
+                with netns.opened(netns.OWN) as host:
+                    _first_error(netlink, [rtnl.move_link(item.ifname, doors.index(item.netns, item.ifname), host, item.source)])
     except KernelError as error:
         return None if step.after is None and error.errno in _ABSENT else error
     return None
@@ -366,7 +374,7 @@ def _creation(doors: _Doors, item: HostLink) -> Request:
     assert_never(item)
 
 
-def _make_slice(doors: _Doors, netlink: NetlinkSocket, item: SandboxLink) -> None:
+def _make_slice(doors: _Doors, netlink: NetlinkSocket, item: Macvlan | Ipvlan) -> None:
     parent = doors.index(HOST, item.parent)
     with doors.netns(item.netns) as inside:
         match item:
@@ -414,7 +422,19 @@ def _requests(doors: _Doors, step: Step) -> list[Request]:
         case Route():
             index = doors.index(item.netns, item.ifname)
             return [(rtnl.replace_route if create else rtnl.delete_route)(item.destination, item.gateway, index)]
-        case Bridge() | VlanLink() | DummyLink() | Veth() | Macvlan() | Ipvlan() | Sysctl() | Element() | HostsLines() | Announcement():
+        case (
+            Bridge()
+            | VlanLink()
+            | DummyLink()
+            | Veth()
+            | Macvlan()
+            | Ipvlan()
+            | MovedLink()
+            | Sysctl()
+            | Element()
+            | HostsLines()
+            | Announcement()
+        ):
             return []
     assert_never(item)
 

@@ -76,6 +76,16 @@ def set_link(name: str, *, up: bool = True, alias: str | None = None, mtu: int |
     return Request(_NEWLINK, 0, body, "change link", name)
 
 
+def move_link(name: str, index: int, netns: int, ifname: str) -> Request:
+    """Move the link with *index* to the namespace *netns* (an fd), renamed to *ifname* there, down."""
+    body = codec.encode("link", {"index": index}, [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", netns)])
+    return Request(_NEWLINK, 0, body, "move link", name)
+
+
+def set_mac(name: str, mac: str) -> Request:
+    return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]), "change link", name)
+
+
 def delete_link(name: str) -> Request:
     return Request(_DELLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "delete link", name)
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 
 from netcore import endpoint_options, limits, names, options, routes
 from netcore.errors import Conflict, Exhausted, InvalidRequest
-from netcore.model import BridgeOptions, Endpoint, EndpointRequest, IPAddress, Network, ParentOptions, Sandbox
+from netcore.model import BridgeOptions, Endpoint, EndpointRequest, IPAddress, Network, ParentOptions, PluginOptions, Sandbox
 
 RandomHex = Callable[[int], str]
 
@@ -39,7 +39,7 @@ def check_endpoint_request(request: EndpointRequest, network: Network) -> Endpoi
         names.check_dns_name("network-alias", alias)
     for _, alias in request.links:
         names.check_dns_name("link alias", alias)
-    own = endpoint_options.canonical(dict(request.driver_options))
+    own = endpoint_options.canonical(dict(request.driver_options), has_others=isinstance(network.driver_options, PluginOptions))
     named = own.get(endpoint_options.SHORT_NAMES["ifname"])
     if named and request.ifname and named != request.ifname:
         raise InvalidRequest("ifname", f"{request.ifname} and driver-opt {named} contradict each other")
@@ -66,7 +66,7 @@ def _refused_on_default_bridge(request: EndpointRequest) -> Iterator[str]:
 
 def families_for(request: EndpointRequest, network: Network) -> tuple[int, ...]:
     """Return the families that an endpoint gets an address of: not IPv6 if a sysctl of its switches that off (BR-14)."""
-    own = endpoint_options.canonical(dict(request.driver_options))
+    own = endpoint_options.canonical(dict(request.driver_options), has_others=True)
     without = endpoint_options.switches_ipv6_off(endpoint_options.link_sysctls(own))
     return tuple(family for family, on in ((4, network.ipv4), (6, network.ipv6 and not without)) if on)
 
@@ -77,26 +77,19 @@ def plan_endpoint(
     sandbox: Sandbox,
     *,
     addresses: Mapping[int, IPAddress],
-    parent_mac: str,
+    mac: str,
     used_ifnames: Collection[str],
     random_hex: RandomHex = secrets.token_hex,
 ) -> Endpoint:
-    """Return the endpoint for *addresses* already taken, by family; Conflict if the wanted link name is in use.
-
-    *parent_mac*: MAC of the host's link that the endpoint's link is a slice of, "" where it has one of its own.
-    """
-    ifname = request.ifname or next(
-        name for i in range(len(used_ifnames) + 1) if (name := f"{network.common.ifname_prefix}{i}") not in used_ifnames
-    )
-    if ifname in used_ifnames:
-        raise Conflict("link", ifname, f"exists in sandbox {sandbox.name} already; choose another ifname")
+    """Return the endpoint for *addresses* already taken, by family; Conflict if the wanted link name is in use."""
+    ifname = link_name(sandbox, request.ifname or "", network.common.ifname_prefix, used_ifnames)
     return Endpoint(
         origin=sandbox.origin,
         network_id=network.id,
         sandbox_id=sandbox.id,
         ifname=ifname,
         host_ifname=f"veth{random_hex(4)[:7]}" if isinstance(network.driver_options, BridgeOptions) else "",
-        mac=parent_mac or request.mac or random_mac(random_hex),
+        mac=mac,
         ipv4=IPv4Interface(_with_prefix(network, addresses[4])) if 4 in addresses else None,
         ipv6=IPv6Interface(_with_prefix(network, addresses[6])) if 6 in addresses else None,
         link_local=tuple(ip_interface(f"{item}/{16 if item.version == 4 else 64}") for item in dict.fromkeys(request.link_local)),
@@ -106,6 +99,26 @@ def plan_endpoint(
         routes=routes.parse(request.routes, network.pools),
         sysctls=endpoint_options.link_sysctls(dict(request.driver_options)),
     )
+
+
+def link_name(sandbox: Sandbox, exact: str, prefix: str, used: Collection[str]) -> str:
+    """Return *exact*, or *prefix* with the lowest number that is free; Conflict if *exact* is in use."""
+    if exact in used:
+        raise Conflict("link", exact, f"exists in sandbox {sandbox.name} already; choose another ifname")
+    return exact or next(name for i in range(len(used) + 1) if (name := f"{prefix}{i}") not in used)
+
+
+def choose_mac(request: EndpointRequest, network: Network, parent_mac: str, random_hex: RandomHex = secrets.token_hex) -> str:
+    """Return the MAC of an endpoint; "" where a plugin chooses it. *parent_mac*: see `parent_of`."""
+    if parent_mac or request.mac:
+        return parent_mac or request.mac or ""
+    by_plugin = isinstance(network.driver_options, PluginOptions) and not (network.ipam is not None and network.ipam.needs_mac)
+    return "" if by_plugin else random_mac(random_hex)
+
+
+def foreign_options(request: EndpointRequest) -> dict[str, str]:
+    """Return the driver options of an endpoint that are for the network's plugin."""
+    return {key: value for key, value in request.driver_options if key not in endpoint_options.SHORT_NAMES.values()}
 
 
 def _with_prefix(network: Network, address: IPAddress) -> str:

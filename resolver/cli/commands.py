@@ -144,7 +144,7 @@ def network_mode(sandbox: dict[str, Any]) -> str:
 @click.argument("names", nargs=-1, required=True)
 def inspect(names: tuple[str, ...]) -> None:
     """Show sandboxes as JSON."""
-    print_json([thin.find_sandbox(name) for name in names])
+    print_json([call("GET", f"/v1/sandboxes/{thin.find_sandbox(name)['id']}?plugins=1") for name in names])
 
 
 @cli.command()

@@ -370,9 +370,9 @@ class _Reader:
         }
         ipam = self.mapping(one.get("ipam"), one.lines.get("ipam", 1), f"{where}.ipam")
         self.check_keys(ipam, _IPAM_KEYS, f"{where}.ipam")
-        if self.text(ipam, "driver") not in ("", "default"):
-            self.problem(ipam.lines["driver"], f"{where}.ipam.driver {ipam['driver']!r} is not known; leave it out")
-        if ipam.get("options"):
+        body["ipam_driver"] = self.text(ipam, "driver") or "default"
+        body["ipam_options"] = {key: value or "" for key, value in self.pairs(ipam, "options").items()}
+        if body["ipam_options"] and body["ipam_driver"] == "default":
             self.problem(ipam.lines["options"], f"{where}.ipam.options: the default IPAM driver has no options")
         configs = ipam.get("config")
         for item in configs if isinstance(configs, list) else []:

@@ -21,7 +21,7 @@ def network() -> None:
 
 @network.command("create")
 @click.argument("name")
-@click.option("-d", "--driver", default="bridge", show_default=True, help="Driver.")
+@click.option("-d", "--driver", default="bridge", show_default=True, help="bridge, macvlan, ipvlan or a plugin.")
 @click.option("--subnet", "subnets", multiple=True, metavar="CIDR", help="Subnet; one for each family. 0.0.0.0/24: any of that size.")
 @click.option("--ip-range", "ip_ranges", multiple=True, metavar="CIDR", help="Part of the subnet that addresses come from.")
 @click.option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Gateway of the subnet.")
@@ -32,11 +32,13 @@ def network() -> None:
 @click.option("-o", "--opt", "options", multiple=True, metavar="KEY=VALUE", help="Driver option, by Docker's label or short name.")
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label.")
 @click.option("--route", "routes", multiple=True, metavar="DESTINATION=VIA", help="Route of every sandbox, over a neighbour on it.")
+@click.option("--ipam-driver", default="default", show_default=True, help="Who hands addresses out: a plugin by name.")
+@click.option("--ipam-opt", "ipam_options", multiple=True, metavar="KEY=VALUE", help="Option of the IPAM plugin.")
 @DRY_RUN
 def network_create(**given: Any) -> None:
     """Create a network called NAME."""
     dry = given.pop("dry_run")
-    for key in ("auxiliary", "options", "labels"):
+    for key in ("auxiliary", "options", "labels", "ipam_options"):
         given[key] = pairs(given[key])
     made = call("POST", f"/v1/networks{'?dry_run=1' if dry else ''}", given)
     if dry:

@@ -42,6 +42,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     netcore_errors.Exhausted: (409, "exhausted"),
     netcore_errors.KernelError: (500, "kernel"),
     netcore_errors.Unavailable: (503, "unavailable"),
+    netcore_errors.PluginFailed: (502, "plugin"),
     netcore_errors.TeardownFailed: (500, "teardown"),
     CompareFailed: (409, "conflict"),
     errors.DecodeError: (400, "invalid"),
@@ -215,7 +216,9 @@ class Admin:
         return _json([self._sandbox_view(item) for item in sandboxes])
 
     async def _show_sandbox(self, request: web.Request) -> web.Response:
-        return _json(self._sandbox_view(self._controller.find_sandbox(request.match_info["sandbox"])))
+        sandbox = self._controller.find_sandbox(request.match_info["sandbox"])
+        told = await self._controller.told_by_plugins(sandbox) if request.query.get("plugins") == "1" else None
+        return _json(self._sandbox_view(sandbox, told=told))
 
     async def _change_sandbox(self, request: web.Request) -> web.Response:
         body = await _body(request, schema.SandboxChange)
@@ -268,11 +271,13 @@ class Admin:
         self._events.emit("endpoint", "disconnect", sandbox.name, network.name)
         return _json(self._sandbox_view(sandbox))
 
-    def _sandbox_view(self, sandbox: Sandbox, warnings: tuple[str, ...] = ()) -> schema.SandboxView:
+    def _sandbox_view(
+        self, sandbox: Sandbox, warnings: tuple[str, ...] = (), told: Mapping[str, dict[str, Any]] | None = None
+    ) -> schema.SandboxView:
         endpoints = self._controller.endpoints[sandbox.id]
         directory = self._controller.files_of(sandbox)
         target = self._controller.sandboxes.get(sandbox.shared_with)
-        return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, self._proxies, warnings)
+        return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, self._proxies, warnings, told)
 
     # --- the rest -----------------------------------------------------------------------------------------------
 

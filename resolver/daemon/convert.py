@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 from netcore import drivers, gateway
 from netcore.errors import InvalidRequest
@@ -17,6 +18,7 @@ from netcore.model import (
     Network,
     NetworkRequest,
     Owner,
+    PluginOptions,
     PortMapping,
     Sandbox,
     SandboxRequest,
@@ -63,6 +65,8 @@ def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool 
         options=tuple(body.options.items()),
         labels=tuple(body.labels.items()),
         routes=tuple(body.routes),
+        ipam_driver=body.ipam_driver or "default",
+        ipam_options=tuple(body.ipam_options.items()),
         owner=owner,
         predefined=predefined,
     )
@@ -150,12 +154,13 @@ def network_view(
         id=network.id,
         name=network.name,
         driver=network.driver,
-        scope="local",
+        scope=network.driver_options.scope if isinstance(network.driver_options, PluginOptions) else "local",
         internal=network.internal,
         ipv4=network.ipv4,
         ipv6=network.ipv6,
         link=drivers.host_link(network),
         mtu=network.common.mtu,
+        ipam_driver=network.ipam.plugin if network.ipam is not None else "default",
         pools=[
             PoolView(
                 subnet=str(pool.subnet),
@@ -191,8 +196,12 @@ def sandbox_view(
     target: Sandbox | None,
     proxies: Mapping[str, Mapping[str, str]],
     warnings: tuple[str, ...] = (),
+    told: Mapping[str, dict[str, Any]] | None = None,
 ) -> SandboxView:
-    """Return what is told of *sandbox*; *target*: the one whose stack it shares; *proxies*: see `proxies.environment`."""
+    """Return what is told of *sandbox*; *target*: the one whose stack it shares; *proxies*: see `proxies.environment`.
+
+    *told*: network id → what a plugin tells of the endpoint.
+    """
     chosen = gateway.gateway_endpoints(endpoints, networks)
     views = [
         EndpointView(
@@ -208,6 +217,7 @@ def sandbox_view(
             gateway=item in chosen,
             routes=_route_texts(item.routes),
             ports=[_port_view(mapping) for mapping in item.ports],
+            told_by_plugin=(told or {}).get(item.network_id, {}),
         )
         for item in endpoints
     ]
@@ -237,7 +247,7 @@ def sandbox_view(
 
 
 def _route_texts(routes: Iterable[StaticRoute]) -> list[str]:
-    return [f"{item.destination}={item.via}" for item in routes]
+    return [f"{item.destination}={item.via or ''}" for item in routes]
 
 
 def _port_view(mapping: PortMapping) -> PortView:

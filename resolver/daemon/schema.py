@@ -29,6 +29,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     gateway: bool
     routes: list[str]
     ports: list[PortView]
+    told_by_plugin: dict[str, Any] = {}
 
 
 class SandboxView(msgspec.Struct, frozen=True):
@@ -86,6 +87,7 @@ class NetworkView(msgspec.Struct, frozen=True):
     ipv6: bool
     link: str
     mtu: int
+    ipam_driver: str
     pools: list[PoolView]
     options: dict[str, str]
     labels: dict[str, str]
@@ -249,6 +251,8 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     routes: list[str] = []
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = {}
     owner_pid: int | None = None
 
 

@@ -1,0 +1,124 @@
+"""Calls to plugins: JSON by HTTP POST over their socket, the handshake first. On the loop.
+
+A plugin that is not there is tried again with growing pauses for `limits.PLUGIN_PATIENCE` seconds: it may be starting. A
+call that was sent is never sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from typing import Any
+
+import aiohttp
+
+from netcore import limits
+from netcore.errors import PluginFailed, Unavailable
+from netcore.plugins import where
+from netcore.plugins.where import Where
+
+_HEADERS = {"Accept": "application/vnd.docker.plugins.v1.2+json", "Content-Type": "application/vnd.docker.plugins.v1.2+json"}
+
+
+class Transport:
+    """Sessions to plugins by name, opened and shaken hands with on first need."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Where, aiohttp.ClientSession]] = {}
+        self._implements: dict[str, frozenset[str]] = {}
+
+    async def call(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any] | None:
+        """Return what *plugin* answers to `KIND.METHOD`; None if it does not know the method.
+
+        Raises NotFound, Unavailable, and PluginFailed for an error of its own.
+        """
+        await self._activate(plugin, kind)
+        return await self._post(plugin, f"{kind}.{method}", body)
+
+    async def _activate(self, plugin: str, kind: str) -> None:
+        if plugin not in self._implements:
+            answer = await self._post(plugin, "Plugin.Activate", None)
+            listed = answer.get("Implements") if answer is not None else None
+            if not isinstance(listed, list):
+                raise PluginFailed(plugin, "Plugin.Activate", "the answer has no list Implements: this is no Docker plugin")
+            self._implements[plugin] = frozenset(str(item) for item in listed)
+        if kind not in self._implements[plugin]:
+            have = ", ".join(sorted(self._implements[plugin])) or "nothing"
+            raise PluginFailed(plugin, "Plugin.Activate", f"it implements {have}, not {kind}")
+
+    async def _post(self, plugin: str, method: str, body: object) -> dict[str, Any] | None:
+        pause, left = limits.PLUGIN_FIRST_PAUSE, limits.PLUGIN_PATIENCE
+        data = b"" if body is None else json.dumps(body).encode()
+        while True:
+            try:
+                place, session = await self._session(plugin)
+                async with session.post(f"{place.url}/{method}", data=data, headers=_HEADERS) as response:
+                    return _answer(plugin, method, response.status, await _read(plugin, method, response))
+            except aiohttp.ClientConnectorError as error:
+                # Nothing was sent. The socket may be another one by now.
+                await self._forget(plugin)
+                if left <= 0:
+                    raise Unavailable(f"plugin {plugin}", f"{method}: {error}; is it running?") from error
+            except (aiohttp.ClientError, TimeoutError) as error:
+                await self._forget(plugin)
+                raise PluginFailed(plugin, method, f"no answer: {error or 'it takes too long'}") from error
+            await asyncio.sleep(min(pause, left))
+            left -= pause
+            pause *= 2
+
+    async def _session(self, plugin: str) -> tuple[Where, aiohttp.ClientSession]:
+        if plugin not in self._known:
+            place = await asyncio.to_thread(where.find, plugin)
+            tls = await asyncio.to_thread(_tls, plugin, place) if place.url.startswith("https:") else True
+            connector = aiohttp.UnixConnector(place.path) if place.path else aiohttp.TCPConnector(ssl=tls)
+            timeout = aiohttp.ClientTimeout(total=limits.PLUGIN_CALL)
+            self._known[plugin] = place, aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return self._known[plugin]
+
+    async def _forget(self, plugin: str) -> None:
+        self._implements.pop(plugin, None)
+        known = self._known.pop(plugin, None)
+        if known is not None:
+            await known[1].close()
+
+    async def close(self) -> None:
+        """End all sessions."""
+        for plugin in [*self._known]:
+            await self._forget(plugin)
+
+
+def _tls(plugin: str, place: Where) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=place.ca or None)
+        if place.certificate:
+            context.load_cert_chain(place.certificate, place.key or None)
+    except OSError as error:
+        raise Unavailable(f"plugin {plugin}", f"its TLS files can't be read: {error}") from error
+    if place.insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def _read(plugin: str, method: str, response: aiohttp.ClientResponse) -> bytes:
+    octets = await response.content.read(limits.PLUGIN_ANSWER + 1)
+    while len(octets) <= limits.PLUGIN_ANSWER and not response.content.at_eof():
+        octets += await response.content.read(limits.PLUGIN_ANSWER + 1 - len(octets))
+    if len(octets) > limits.PLUGIN_ANSWER:
+        raise PluginFailed(plugin, method, f"the answer is longer than {limits.PLUGIN_ANSWER} octets")
+    return octets
+
+
+def _answer(plugin: str, method: str, status: int, octets: bytes) -> dict[str, Any] | None:
+    if status == 404:
+        return None
+    try:
+        content = json.loads(octets or b"{}")
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise PluginFailed(plugin, method, f"HTTP {status}: {octets[:200].decode(errors='replace').strip() or 'no body'}")
+    reason = content.get("Err") or content.get("Error")
+    if reason or status != 200:
+        raise PluginFailed(plugin, method, str(reason or f"HTTP {status}"), refused=bool(reason))
+    return content
