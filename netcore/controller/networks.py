@@ -106,7 +106,7 @@ class Networks(State):
         await self._give_pools(network)
 
     def _surroundings(self, facts: host.HostFacts) -> plan_network.Surroundings:
-        own = {item.key[-1] for network in self.networks.values() for item in drivers.network_objects(network, self.facts)}
+        own = {drivers.own_link(network) for network in self.networks.values()}
         by_index = {link.index: link for link in facts.links}
         servers = [address for address in self._reserved() if not address.is_loopback]
         reserved = [item for item in facts.on_link if item.prefixlen] + [ip_network(address) for address in servers]

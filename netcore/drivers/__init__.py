@@ -10,10 +10,10 @@ from typing import assert_never
 
 from netcore.drivers import bridge, parent, plugin, sandbox, stack
 from netcore.drivers.bridge import Facts
-from netcore.model import BridgeOptions, Endpoint, IPInterface, Network, ParentOptions, PluginOptions, Sandbox, Stack
+from netcore.model import BridgeOptions, Endpoint, IPInterface, Makes, Network, ParentOptions, PluginOptions, Sandbox, Stack
 from netcore.objects import KernelObject
 
-__all__ = ["Facts", "desired", "endpoint_objects", "host_addresses", "host_link", "link_kinds", "network_objects", "only_of"]
+__all__ = ["Facts", "desired", "endpoint_objects", "host_addresses", "host_link", "link_kinds", "network_objects", "only_of", "own_link"]
 
 
 def network_objects(network: Network, facts: Facts) -> tuple[KernelObject, ...]:
@@ -42,6 +42,12 @@ def host_link(network: Network) -> str:
             assert_never(other)
 
 
+def own_link(network: Network) -> str:
+    """Return the name of the host's link that exists for the sake of *network*, "" if there is none."""
+    options = network.driver_options
+    return "" if isinstance(options, ParentOptions) and options.makes is Makes.NOTHING else host_link(network)
+
+
 def host_addresses(network: Network) -> tuple[IPInterface, ...]:
     """Return the addresses that the host itself has on *network*, where a resolver may listen."""
     return bridge.bridge_addresses(network) if isinstance(network.driver_options, BridgeOptions) else ()
@@ -49,6 +55,8 @@ def host_addresses(network: Network) -> tuple[IPInterface, ...]:
 
 def only_of(network: Network, others: Iterable[Network], facts: Facts) -> tuple[KernelObject, ...]:
     """Return what of *network* goes with it: networks on one VLAN share its link."""
+    if not isinstance(network.driver_options, ParentOptions):
+        return network_objects(network, facts)
     shared = {item.key for other in others if other.id != network.id for item in network_objects(other, facts)}
     return tuple(item for item in network_objects(network, facts) if item.key not in shared)
 

@@ -178,8 +178,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     )
     survivors = await restore(controller, records, _wall_clock())
     await controller.remove_default_bridge()
-    for network in controller.networks.values():
-        await registry.network_up(network)
+    await registry.networks_up(controller.networks.values())
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     foreign.start()
     stack.callback(foreign.close)

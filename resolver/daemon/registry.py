@@ -7,9 +7,9 @@ the loop: a reader sees the old or the new state.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -30,13 +30,13 @@ from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
 from resolver.wire import name as names
 from resolver.zone.build import entries
+from resolver.zone.subnets import Subnets
 from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
 from resolver.zone.zone import Entry, Zone
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Subnets = tuple[IPv4Network | IPv6Network, ...]
 
 
 class Kernel(Protocol):
@@ -66,6 +66,7 @@ class _Served(_Files):
     endpoints: tuple[Endpoint, ...] = ()
     registered: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     addresses: list[tuple[str, bytes]] = field(default_factory=list)
+    watched: set[str] = field(default_factory=set)
     warning: str = ""
 
 
@@ -102,6 +103,8 @@ class Registry:
         self._served: dict[str, _Served] = {}
         self._unserved: dict[str, _Files] = {}
         self._gateways: dict[str, _Gateway] = {}
+        self._subnets = Subnets()
+        self._own: frozenset[str] = frozenset()
         self._networks: Mapping[str, Network] = {}
         self._by_address: dict[tuple[str, bytes], ViewSlot] = {}
         self.closed_queries = 0
@@ -136,7 +139,7 @@ class Registry:
             return
         self.closed_queries += served.slot.queries
         self._register(served, (), {})
-        self._watch(served.slot, ())
+        self._watch(served, ())
         served.udp.close()
         await served.tcp.close()
         if any(item.netns for route in served.slot.current.all_routes() for item in route.upstreams):
@@ -167,14 +170,22 @@ class Registry:
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
-        zone = ZoneSlot(Zone(network.id, names.from_text(network.name), network.common.ttl, network.common.forward_single_label))
-        own = tuple(str(item.ip) for item in drivers.host_addresses(network))
-        served = _Gateway(network, zone, ViewSlot("", View(suffix=self._suffix)), own)
-        self._gateways[network.id] = served
-        zone.watchers.add(served.slot)
-        self._rebuild_all()
-        if self._config.gateway_resolver:
-            for interface in drivers.host_addresses(network):
+        await self.networks_up([network])
+
+    async def networks_up(self, networks: Iterable[Network]) -> None:
+        """Serve the names of several networks."""
+        made = []
+        for network in networks:
+            label = names.from_text(network.name)
+            zone = ZoneSlot(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
+            own = tuple(str(item.ip) for item in drivers.host_addresses(network))
+            served = _Gateway(network, zone, ViewSlot("", View(suffix=self._suffix)), own)
+            self._gateways[network.id] = served
+            zone.watchers.add(served.slot)
+            made.append(served)
+        self._networks_changed(made)
+        for served in made if self._config.gateway_resolver else ():
+            for interface in drivers.host_addresses(served.network):
                 await self._listen_on_gateway(served, interface.ip)
 
     async def network_down(self, network: Network) -> None:
@@ -184,7 +195,7 @@ class Registry:
             for udp, tcp in served.listeners:
                 udp.close()
                 await tcp.close()
-        self._rebuild_all()
+            self._networks_changed([served])
 
     # --- listeners ----------------------------------------------------------------------------------------------
 
@@ -235,17 +246,16 @@ class Registry:
         for key in served.addresses:
             self._by_address[key] = served.slot
 
-    def _watch(self, slot: ViewSlot, network_ids: Sequence[str]) -> None:
-        for network_id, served in self._gateways.items():
-            if network_id in network_ids:
-                served.zone.watchers.add(slot)
-            elif slot is not served.slot:
-                served.zone.watchers.discard(slot)
+    def _watch(self, served: _Served, network_ids: Iterable[str]) -> None:
+        wanted = set(network_ids)
+        for network_id in served.watched ^ wanted:
+            gateway_slot = self._gateways.get(network_id)
+            if gateway_slot is not None:
+                change = gateway_slot.zone.watchers.add if network_id in wanted else gateway_slot.zone.watchers.discard
+                change(served.slot)
+        served.watched = wanted
 
     def _rebuild(self, served: _Served) -> None:
-        self._swap_view(served, self._subnets(), self._own_addresses())
-
-    def _swap_view(self, served: _Served, subnets: _Subnets, own: frozenset[str]) -> None:
         endpoints = [item for item in served.endpoints if item.network_id in self._gateways]
         attachments = tuple(
             Attachment(
@@ -254,30 +264,48 @@ class Registry:
             )
             for item in endpoints
         )
-        self._watch(served.slot, [item.network_id for item in endpoints])
+        self._watch(served, [item.network_id for item in endpoints])
         present = [item for item in served.endpoints if item.network_id in self._networks]
-        found = self._routes.of_sandbox(served.sandbox, present, self._networks, own)
-        served.slot.swap(self._view(attachments, subnets, found, [self._networks[item.network_id] for item in present]))
+        found = self._routes.of_sandbox(served.sandbox, present, self._networks, self._own)
+        served.slot.swap(self._view(attachments, found, [self._networks[item.network_id] for item in present]))
 
-    def _view(self, attachments: tuple[Attachment, ...], subnets: _Subnets, found: Found, networks: Sequence[Network]) -> View:
+    def _rebuild_gateway(self, item: _Gateway) -> None:
+        found = self._routes.of_network(item.network, self._own)
+        item.slot.swap(self._view((Attachment(item.zone),), found, [item.network]))
+
+    def _view(self, attachments: tuple[Attachment, ...], found: Found, networks: Sequence[Network]) -> View:
         route, routes = found
         return View(
             attachments=attachments,
             suffix=self._suffix,
-            subnets=subnets,
+            subnets=self._subnets,
             route=route,
             routes=routes,
             allows_rebinding=self._config.allow_rebinding or any(item.common.allow_rebinding for item in networks),
         )
 
-    def _rebuild_all(self) -> None:
-        subnets, own = self._subnets(), self._own_addresses()
+    def _networks_changed(self, which: Sequence[_Gateway]) -> None:
+        """Take notice of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
+        subnets = [pool.subnet for item in self._gateways.values() for pool in item.network.pools]
+        self._subnets.swap(subnets)
         self._service.protected = Protected(subnets)
+        own = frozenset(address for item in self._gateways.values() for address in item.own)
+        moved, self._own = own ^ self._own, own
+        if any(item.network.common.forward for item in which) or not moved.isdisjoint(self._host.content.nameservers):
+            self._rebuild_all()
+            return
+        for item in which:
+            if item.network.id in self._gateways:
+                self._rebuild_gateway(item)
+        for slot in self.slots():
+            # A reverse name may be ours now, or no more.
+            slot.forget_all()
+
+    def _rebuild_all(self) -> None:
         for served in self._served.values():
-            self._swap_view(served, subnets, own)
+            self._rebuild(served)
         for item in self._gateways.values():
-            found = self._routes.of_network(item.network, own)
-            item.slot.swap(self._view((Attachment(item.zone),), subnets, found, [item.network]))
+            self._rebuild_gateway(item)
         self._drop_unused_routes()
 
     def _drop_unused_routes(self) -> None:
@@ -285,12 +313,6 @@ class Registry:
         used = [route for slot in self.slots() for route in slot.current.all_routes()]
         self._routes.keep(used)
         self._service.keep(used)
-
-    def _subnets(self) -> _Subnets:
-        return tuple(pool.subnet for item in self._gateways.values() for pool in item.network.pools)
-
-    def _own_addresses(self) -> frozenset[str]:
-        return frozenset(address for item in self._gateways.values() for address in item.own)
 
     # --- resolv.conf --------------------------------------------------------------------------------------------
 
@@ -369,8 +391,8 @@ class Registry:
         """Return the view of somebody on all networks, in the order of their names, with the host's upstreams."""
         zones = sorted(self._gateways.values(), key=lambda item: item.network.name)
         networks = [item.network for item in zones]
-        found = self._routes.of_host(networks, self._own_addresses())
-        return self._view(tuple(Attachment(item.zone) for item in zones), self._subnets(), found, networks)
+        found = self._routes.of_host(networks, self._own)
+        return self._view(tuple(Attachment(item.zone) for item in zones), found, networks)
 
     def slots(self) -> list[ViewSlot]:
         """Return all view slots."""

@@ -113,12 +113,12 @@ def _reverse(view: View, qname: bytes, qtype: int) -> Answer:
         if qtype == Type.PTR:
             return Pointer(_LOCALHOST, view.ttl, "special-use address of loopback")
         return Negative(Rcode.NOERROR, qname, view.ttl, "special-use address of loopback")
-    for subnet in view.subnets:
-        if subnet.version == network.version and network.subnet_of(subnet):  # type: ignore[arg-type]
-            whole = network.prefixlen == network.max_prefixlen
-            rcode = Rcode.NXDOMAIN if whole else Rcode.NOERROR
-            return Negative(rcode, names.parent(qname) if whole else qname, view.ttl, f"reverse zone of {subnet}")
-    return _FORWARD
+    subnet = view.subnets.containing(network)
+    if subnet is None:
+        return _FORWARD
+    whole = network.prefixlen == network.max_prefixlen
+    rcode = Rcode.NXDOMAIN if whole else Rcode.NOERROR
+    return Negative(rcode, names.parent(qname) if whole else qname, view.ttl, f"reverse zone of {subnet}")
 
 
 def render(query: Query, found: Addresses | Pointer | Negative, rotation: int, *, tcp: bool) -> bytes:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 
 import msgspec
 
 from resolver import limits
 from resolver.wire import name as names
 from resolver.zone.policy import Policy
+from resolver.zone.subnets import Subnets
 from resolver.zone.upstream import Route
 from resolver.zone.zone import Entry, Zone
 
@@ -64,6 +64,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 _NOWHERE = Route()
+_NO_SUBNETS = Subnets()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class View:
 
     attachments: tuple[Attachment, ...] = ()
     suffix: bytes = names.from_text("berth.internal")
-    subnets: tuple[IPv4Network | IPv6Network, ...] = ()
+    subnets: Subnets = _NO_SUBNETS
     route: Route = _NOWHERE
     routes: Mapping[bytes, Route] = field(default_factory=dict)
     allows_rebinding: bool = False

@@ -17,6 +17,7 @@ from resolver.engine.response import render_failure
 from resolver.wire.message import ExtendedError, Rcode, Type
 from resolver.wire.name import from_text, reverse
 from resolver.zone.build import entries
+from resolver.zone.subnets import Subnets
 from resolver.zone.upstream import Route
 from resolver.zone.view import Attachment, View, ZoneSlot
 from resolver.zone.zone import Entry, Zone
@@ -35,7 +36,7 @@ def view(*zones, links=(), **more):
     attachments = tuple(
         Attachment(item, {from_text(a): from_text(t) for a, t in links} if i == 0 else {}) for i, item in enumerate(zones)
     )
-    return View(attachments=attachments, subnets=(ip_network("10.1.0.0/16"), ip_network("fd01::/64")), **more)
+    return View(attachments=attachments, subnets=Subnets((ip_network("10.1.0.0/16"), ip_network("fd01::/64"))), **more)
 
 
 FRONT = zone("front", (["Web", "www"], ["10.1.0.2"]), (["db"], ["10.1.0.3", "fd01::3"]), (["www"], ["10.1.0.4"]))

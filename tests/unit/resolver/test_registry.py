@@ -1,0 +1,51 @@
+"""What a change of networks costs the loop: nothing that grows with sandboxes times networks."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from resolver.daemon.config import DaemonConfig
+from resolver.daemon.registry import Registry, _Served
+from resolver.daemon.routes import Routes
+from resolver.resolvconf import ResolvConf
+from resolver.zone.view import View, ViewSlot
+from tests.support.networks import bridge_network, pool
+
+
+def network(number, **given):
+    return bridge_network(f"n{number}", pool(f"10.{number}.0.0/24", f"10.{number}.0.1"), given=given)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    made = []
+    original = Routes.of_sandbox
+    monkeypatch.setattr(Routes, "of_sandbox", lambda *arguments: (made.append(1), original(*arguments))[1])
+    host = SimpleNamespace(content=ResolvConf(nameservers=("10.7.0.1",)), path="/etc/resolv.conf")
+    service = SimpleNamespace(protected=None, keep=lambda _: None)
+    registry = Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None)
+    for number in range(20):
+        sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()))
+        slot = ViewSlot(str(number), View(subnets=registry._subnets))
+        registry._served[str(number)] = _Served(sandbox, None, slot=slot, udp=None, tcp=None)
+    return registry, made
+
+
+async def test_network_that_comes_or_goes_makes_no_view_of_others_anew(world):
+    registry, made = world
+    await registry.networks_up([network(1), network(2)])
+    await registry.network_up(network(3))
+    await registry.network_down(network(1))
+    assert not made
+    # They know of it all the same.
+    view = registry._served["0"].slot.current
+    assert view.subnets.containing(pool("10.3.0.9/32").subnet) is not None
+    assert view.subnets.containing(pool("10.1.0.9/32").subnet) is None
+
+
+async def test_network_that_takes_the_hosts_nameserver_or_forwards_does(world):
+    registry, made = world
+    await registry.network_up(network(7))
+    assert len(made) == 20
+    await registry.network_up(network(8, forward="corp.test=10.8.0.9"))
+    assert len(made) == 40
