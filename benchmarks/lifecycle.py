@@ -62,6 +62,40 @@ def measure_berth(connection: UnixConnection, results: dict, label: str, network
         results[f"berth {label}: {operation}"] = values
 
 
+def measure_drivers(connection: UnixConnection, results: dict) -> None:
+    """Sandboxes made and removed with each driver that runs here; the plugin is the one of the tests, which runs `ip` itself."""
+    subprocess.run(["sh", "-c", "ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up"], check=True)
+    Path("/run/plugin-test").mkdir()
+    command = [sys.executable, str(ROOT / "tests/support/docker_plugin.py"), "/run/docker/plugins/weave.sock", "/run/plugin-test"]
+    plugin = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert plugin.stdout is not None
+    plugin.stdout.readline()
+    bodies: dict[str, dict] = {
+        "macvlan": {"driver": "macvlan", "options": {"parent": "lan0"}},
+        "bridge": {},
+        "bridge, addresses by a plugin": {"ipam_driver": "weave", "subnets": ["10.203.0.0/24"]},
+        "plugin": {"driver": "weave"},
+    }
+    for number, (label, body) in enumerate(bodies.items()):
+        call(connection, "POST", "/v1/networks", {"name": f"driver{number}", "subnets": [f"10.204.{number}.0/24"], **body})
+        measure_driver(connection, results, label, f"driver{number}")
+        call(connection, "DELETE", f"/v1/networks/driver{number}")
+    call(connection, "POST", "/v1/sandboxes", {"name": "owner"})
+    for label in ("host", "none", "container:owner"):
+        measure_driver(connection, results, label, label)
+    call(connection, "DELETE", "/v1/sandboxes/owner")
+    plugin.kill()
+
+
+def measure_driver(connection: UnixConnection, results: dict, label: str, network: str) -> None:
+    body = {"name": "driven", "networks": [{"network": network}]}
+    made, removed = [], []
+    for _ in range(REPEAT):
+        made.append(timed(lambda: call(connection, "POST", "/v1/sandboxes", body)))
+        removed.append(timed(lambda: call(connection, "DELETE", "/v1/sandboxes/driven")))
+    results[f"driver {label}: create sandbox"], results[f"driver {label}: remove sandbox"] = made, removed
+
+
 def berth(results: dict, facts: dict) -> None:
     log = open("/run/berth-bench.log", "w")  # noqa: SIM115
     start = time.perf_counter()
@@ -99,6 +133,7 @@ def berth(results: dict, facts: dict) -> None:
         measure_berth(connection, results, f"at {size} networks, 1 sandbox", "net1")
     removed = [timed(lambda n=n: call(connection, "DELETE", f"/v1/networks/net{n}")) for n in range(180, 201)]
     results["berth at 200 networks: remove network"] = removed
+    measure_drivers(connection, results)
     call(connection, "POST", "/v1/networks", {"name": "big", "subnets": ["10.200.0.0/16"]})
     call(connection, "POST", "/v1/networks", {"name": "other", "subnets": ["10.201.0.0/16"]})
     have = 0

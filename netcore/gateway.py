@@ -52,12 +52,15 @@ def _is_candidate(network: Network, endpoint: Endpoint, family: int) -> bool:
 
 
 def ordered(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> tuple[Endpoint, ...]:
-    """Return *endpoints* by gateway priority: higher first, then not internal, more gateways, network name (GW-2)."""
+    """Return *endpoints* by gateway priority: higher first, then not internal, more gateways, network name (GW-2).
 
-    def rank(endpoint: Endpoint) -> tuple[int, bool, int, bytes]:
+    The gateway bridge comes behind all of the same priority.
+    """
+
+    def rank(endpoint: Endpoint) -> tuple[int, bool, bool, int, bytes]:
         network = networks[endpoint.network_id]
         gateways = sum(default_hop(network, endpoint, family) is not None for family in (4, 6))
-        return (-endpoint.gateway_priority, network.internal, -gateways, network.name.encode())
+        return (-endpoint.gateway_priority, network.is_gateway_bridge, network.internal, -gateways, network.name.encode())
 
     return tuple(sorted(endpoints, key=rank))
 
@@ -73,3 +76,15 @@ def gateway_endpoints(endpoints: Iterable[Endpoint], networks: Mapping[str, Netw
 def has_external_access(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> bool:
     """Return whether a sandbox may reach beyond its networks, and so ask the host's nameservers (DNS-69)."""
     return gateway_endpoints(endpoints, networks) != (None, None)
+
+
+def needs_gateway_bridge(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> bool:
+    """Return whether a sandbox must get its way outside from the gateway bridge (GW-9).
+
+    So it is with an endpoint on a plugin's network that leaves this to us, while no other network has a gateway and no
+    endpoint a default route of its own.
+    """
+    others = [item for item in endpoints if not networks[item.network_id].is_gateway_bridge]
+    wanting = [item for item in others if item.answer is not None and item.answer.wants_gateway and not networks[item.network_id].internal]
+    has_route = any(not route.destination.prefixlen for item in others for route in item.routes)
+    return bool(wanting) and not has_route and gateway_endpoints(others, networks)[0] is None

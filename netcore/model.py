@@ -19,6 +19,8 @@ IPNetwork = IPv4Network | IPv6Network
 
 
 DEFAULT_BRIDGE = "bridge"
+GATEWAY_BRIDGE = "berth_gwbridge"
+"""Where sandboxes get a way outside whose networks are of plugins and give none (docker-behaviour GW-9)."""
 
 
 class GatewayMode(StrEnum):
@@ -171,6 +173,16 @@ class Network:
     def is_default_bridge(self) -> bool:
         """Whether it is Docker's predefined network `bridge`, where nobody has a name (docker-behaviour DNS-41)."""
         return self.name == DEFAULT_BRIDGE
+
+    @property
+    def is_gateway_bridge(self) -> bool:
+        """Whether it is the network that only gives a way outside."""
+        return self.name == GATEWAY_BRIDGE
+
+    @property
+    def has_names(self) -> bool:
+        """Whether its endpoints have names on it."""
+        return not self.is_default_bridge and not self.is_gateway_bridge
 
     @property
     def bridge(self) -> BridgeOptions:

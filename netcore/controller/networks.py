@@ -128,15 +128,14 @@ class Networks(State):
 
     async def remove_network(self, reference: str, *, dry_run: bool = False) -> Outcome:
         """Remove a network that has no endpoints."""
-        if reference in plan_network.PREDEFINED or self.find_network(reference).is_default_bridge:
+        if reference in plan_network.PREDEFINED or not self.find_network(reference).has_names:
             raise Conflict("network", reference, "is a pre-defined network and cannot be removed")
         return await self._remove_network(self.find_network(reference), dry_run=dry_run)
 
-    async def remove_default_bridge(self) -> None:
-        """Remove the network bridge if nobody is on it; it is made again on first need, as it is configured then."""
-        found = next((item for item in self.networks.values() if item.is_default_bridge), None)
-        if found is not None and not self.members(found.id):
-            await self._remove_network(found)
+    async def remove_unused_bridges(self) -> None:
+        """Remove the predefined networks that nobody is on; they are made again on first need, as configured then."""
+        for network in [item for item in self.networks.values() if not item.has_names and not self.members(item.id)]:
+            await self._remove_network(network)
 
     async def _remove_network(self, network: Network, *, dry_run: bool = False) -> Outcome:
         async with self._locks.hold(["networks", f"network:{network.id}"]):

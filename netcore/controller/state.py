@@ -71,6 +71,7 @@ class State:
         self.ipam_plugins = IpamDriver(self._transport)
         self._next_port = secrets.randbelow(10_000) + 32_768
         self._locks = KeyedLocks()
+        self._making_gateway_bridge = asyncio.Lock()
         self._names_in_use: set[str] = set()
         self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
         self._loop = asyncio.get_running_loop()

@@ -36,7 +36,7 @@ def sandbox_objects(
     result = [item for item in result if not (isinstance(item, Sysctl) and item.path in given)]
     result += [Sysctl(netns=sandbox.id, path=path, value=value) for path, value in sandbox.sysctls]
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=gateways)
-    for endpoint in endpoints:
+    for endpoint in [item for item in endpoints if not networks[item.network_id].is_gateway_bridge]:
         lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)
     result.append(HostsLines(path=hosts_path, lines=lines))
     return tuple(result)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from netcore import limits, names, options, routes
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import (
+    DEFAULT_BRIDGE,
+    GATEWAY_BRIDGE,
     BridgeOptions,
     DriverOptions,
     GatewayMode,
@@ -22,8 +24,8 @@ from netcore.model import (
 )
 from netcore.planning import pools
 
-PREDEFINED = ("bridge", "host", "none")
-DEFAULT_BRIDGE_LINK = "berth0"
+PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
+_LINKS = {DEFAULT_BRIDGE: "berth0", GATEWAY_BRIDGE: "berth_gw"}
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 PLUGIN_PREFIX = "plugin:"
 _SINGLE = ("host", "none", "null")
@@ -135,7 +137,7 @@ def _driver_options(
     if plugin is not None:
         return plugin, around.egress_mtu
     if request.driver == "bridge":
-        bridge = options.parse_bridge(network_id, labels, name=DEFAULT_BRIDGE_LINK if request.predefined else "")
+        bridge = options.parse_bridge(network_id, labels, name=_LINKS.get(request.name, ""))
         return _check_bridge(bridge, existing, around, internal=request.internal), around.egress_mtu
     parent = _find_parent(options.parse_parent(request.driver, network_id, labels), existing, around)
     _check_sharing(request.driver, parent, existing)

@@ -113,7 +113,7 @@ class _Daemon:
                 return
             busy = self._keeper.is_busy() or self._admin.busy or self._controller.sandboxes
             quiet = 0.0 if busy else quiet + 0.25
-        await self._controller.remove_default_bridge()
+        await self._controller.remove_unused_bridges()
         for network in list(self._controller.networks.values()):
             if dict(network.labels).get("berth.auto") == "true":
                 await self._controller.remove_network(network.id)
@@ -177,7 +177,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         default_bridge=convert.network_request(config.default_bridge, None, predefined=True),
     )
     survivors = await restore(controller, records, _wall_clock())
-    await controller.remove_default_bridge()
+    await controller.remove_unused_bridges()
     await registry.networks_up(controller.networks.values())
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     foreign.start()

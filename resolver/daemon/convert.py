@@ -74,7 +74,7 @@ def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool 
 
 def is_meant(network: Network, body: PruneBody) -> bool:
     """Return whether a prune may remove *network*."""
-    if network.is_default_bridge:
+    if not network.has_names:
         return False
     labels = dict(network.labels)
 
@@ -141,8 +141,8 @@ def _address(field: str, text: str) -> IPAddress:
 
 
 def endpoint_names(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> list[str]:
-    """Return the names of an endpoint, the one for PTR first (DNS-38); none on the default network bridge (DNS-41)."""
-    if network.is_default_bridge:
+    """Return the names of an endpoint, the one for PTR first (DNS-38); none on networks without names (DNS-41)."""
+    if not network.has_names:
         return []
     return list(dict.fromkeys([sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname]))
 

@@ -25,4 +25,7 @@ def test_every_failing_step_is_undone_completely(lab):
     assert done["tried"]["connect"] >= 15
     assert done["tried"]["sandbox"] >= 30
     assert done["tried"]["router"] >= 30
+    assert done["tried"]["macvlan"] >= 12
+    assert done["tried"]["default bridge"] >= 12
+    assert done["tried"]["plugin"] >= 18
     assert min(done["tried"][mode] for mode in ("host", "none", "container:s")) >= 1

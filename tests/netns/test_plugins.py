@@ -140,6 +140,40 @@ def test_both_and_a_pool_that_is_given(lab):
     ]
 
 
+def test_way_outside_where_the_plugin_gives_none(lab):
+    """GW-9: a bridge network comes in, and goes when another network has a gateway."""
+    answers(lab, GwAllocCheck={"SkipIPv4": True})
+    lab.berth("network", "create", "-d", "weave", "--subnet", "10.60.0.0/24", "net")
+    lab.berth("network", "create", "front")
+    assert bodies(lab, "CreateNetwork")[0]["IPv4Data"][0]["Gateway"] == ""
+    for name in ("one", "two"):
+        lab.berth("run", "-d", "--name", name, "--network", "net", "-p", "80", "--", sys.executable, "-m", "http.server", "80")
+    assert lab.inspect("one")["networks"] == ["net", "berth_gwbridge"]
+    assert "dev eth0" in lab.in_sandbox("one", "ip", "route", "show", "default")
+    lab.in_sandbox("one", "ping", "-c1", "-W1", "10.9.0.1")
+    assert lab.in_sandbox("one", "dig", "+short", "www.example.test") == "192.0.2.80"
+    # It is no network to be found on: neither name nor hosts line, and no traffic among its sandboxes.
+    assert lab.in_sandbox("one", "dig", "+short", "two") == lab.inspect("two")["addresses"][0]
+    other = lab.inspect("two")["endpoints"][1]["addresses"][0].partition("/")[0]
+    assert other not in lab.in_sandbox("two", "cat", "/etc/hosts")
+    assert lab.berth("exec", "one", "ping", "-c1", "-W1", other, check=False).returncode
+    port = lab.inspect("one")["endpoints"][1]["ports"][0]["host_port"]
+    lab.wait_for(lambda: "Directory" in lab.run("curl", "-s", "-m", "2", f"http://10.9.0.2:{port}/", where="outside", check=False).stdout)
+    lab.berth("network", "connect", "front", "one")
+    assert lab.inspect("one")["networks"] == ["net", "front"]
+    assert "Directory" in lab.run("curl", "-s", "-m", "2", f"http://10.9.0.2:{port}/", where="outside").stdout
+    lab.berth("network", "disconnect", "front", "one")
+    assert lab.inspect("one")["networks"] == ["net", "berth_gwbridge"]
+    assert "pre-defined network" in lab.berth("network", "rm", "berth_gwbridge", check=False).stderr
+    assert "not permitted on predefined" in lab.berth("network", "create", "berth_gwbridge", check=False).stderr
+    # A plugin may say that it needs none of it.
+    lab.shell(f"rm {DIRECTORY}/answers")
+    answers(lab, Join={"DisableGatewayService": True})
+    lab.berth("run", "-d", "--name", "three", "--network", "net", "--", "sleep", "300")
+    assert lab.inspect("three")["networks"] == ["net"]
+    assert [item.split()[1] for item in lab.in_sandbox("three", "ip", "-o", "link").splitlines()] == ["lo:"]
+
+
 FAILURES = [
     ("GetCapabilities", {"Scope": "galactic"}, "Scope is 'galactic'"),
     ("CreateNetwork", {"Err": "no more networks"}, "no more networks"),
@@ -158,7 +192,7 @@ def test_network_that_the_plugin_refuses(lab, method, answer, reason):
     assert "plugin weave: NetworkDriver." in done.stderr
     assert reason in done.stderr
     assert lab.kernel_state() == before
-    assert json.loads(lab.berth("network", "ls", "--format", "json").stdout) == []
+    assert "net" not in [item["name"] for item in json.loads(lab.berth("network", "ls", "--format", "json").stdout)]
 
 
 LINK = {"SrcName": "vcgone", "DstPrefix": "plug"}

@@ -25,9 +25,11 @@ from netcore.records import Records
 from netcore.recovery import restore
 from netcore.store.sqlite import open_store
 
+PLUGIN = str(Path(__file__).with_name("docker_plugin.py"))
+
 # Without what the kernel derives from carriers, and what it does later by itself.
 STATE = """
-ip -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//' | sort; ip -o addr show | awk '{print $2,$4}' | sort
+ip -o link show | grep -v ': plug' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//' | sort; ip -o addr show | awk '{print $2,$4}' | sort
 ip route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort; ip neigh show nud permanent | sort; ls /run/netns | sort
 nft -s list table inet berth; nft -s list table bridge berth; ss -Hlntu | awk '{print $1,$5}' | sort
 for n in $(ls /run/netns); do ip -n $n -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//'; ip -n $n -o addr | awk '{print $2,$4}'; ip -n $n route | sed 's/ linkdown//'; done
@@ -115,6 +117,10 @@ async def store_state(store) -> dict[str, bytes]:
 
 
 async def main() -> None:
+    subprocess.run(["sh", "-c", "ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up"], check=True)
+    Path("/run/plugin-test").mkdir()
+    plugin = subprocess.Popen([sys.executable, PLUGIN, "/run/docker/plugins/weave.sock", "/run/plugin-test"], stdout=subprocess.PIPE)
+    plugin.stdout.readline()
     watch_the_loop()
     store = await open_store("/var/lib/berth-test")
     directory = Directory()
@@ -186,6 +192,18 @@ async def main() -> None:
     )
     await sweep("none", lambda: controller.create_sandbox(SandboxRequest(name="n", networks=(EndpointRequest(network="none"),))))
     await controller.remove_sandbox("n")
+    lan = NetworkRequest(name="lan", driver="macvlan", ipv6=True, options=(("parent", "lan0"),), subnets=("10.50.0.0/24",), gateways=("10.50.0.254",))
+    await controller.create_network(lan)
+    await sweep("macvlan", lambda: controller.connect("s", EndpointRequest(network="lan", gateway_priority=7)))
+    await controller.create_network(NetworkRequest(name="bridge", predefined=True))
+    await sweep(
+        "default bridge",
+        lambda: controller.create_sandbox(SandboxRequest(name="d", networks=(EndpointRequest(network="bridge"),), publish=("[::1]:9191:90",))),
+    )
+    await controller.create_network(NetworkRequest(name="plugged", driver="weave", ipam_driver="weave"))
+    await sweep(
+        "plugin", lambda: controller.create_sandbox(SandboxRequest(name="p", networks=(EndpointRequest(network="plugged"), EndpointRequest(network="b"))))
+    )
     # The other modes have no steps: a namespace that exists is pinned, then the names are opened.
     for mode in ("host", "container:s"):
         before = await world()
@@ -201,14 +219,20 @@ async def main() -> None:
         breaker.arm(number)
         with contextlib.suppress(NetcoreError):
             await controller.disconnect("s", "b")
-        if len(controller.endpoints[sandbox.id]) != 1:
+        if b.id in [item.network_id for item in controller.endpoints[sandbox.id]]:
             failures.append(f"disconnect with failing step {number} left the endpoint")
         breaker.at = -1
         await controller.connect("s", EndpointRequest(network="b"))
-    for name in ("s", "t", "r"):
+    for name in ("s", "t", "r", "d", "p"):
         await controller.remove_sandbox(name)
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "lan", "plugged"):
         await controller.remove_network(name)
+    await controller.remove_unused_bridges()
+    asked = [json.loads(line) for line in Path("/run/plugin-test/calls").read_text().splitlines()]
+    for made, gone in (("CreateEndpoint", "DeleteEndpoint"), ("RequestPool", "ReleasePool"), ("RequestAddress", "ReleaseAddress")):
+        counts = [sum(method.endswith(f".{name}") for method, _ in asked) for name in (made, gone)]
+        if counts[0] != counts[1]:
+            failures.append(f"plugin: {made} {counts[0]} times, {gone} {counts[1]} times")
     left = await store_state(store)
     if left or controller._ports.held() or directory.names:
         failures.append(f"left behind: {list(left)} {controller._ports.held()} {directory.names}")
@@ -216,6 +240,7 @@ async def main() -> None:
     json.dump({"failures": failures, "tried": tried}, sys.stdout)
     await controller.close()
     await store.close()
+    plugin.kill()
 
 
 asyncio.run(main())

@@ -1,0 +1,137 @@
+"""Where plugins are found, what is said to them, and what of their answers is believed."""
+
+import json
+
+import pytest
+
+from netcore.errors import InvalidRequest, NotFound, PluginFailed
+from netcore.model import Endpoint, Pool, Sandbox
+from netcore.plugins import messages, where
+from netcore.plugins.where import Where
+from netcore.ports import parse_port
+from tests.support.networks import pool
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("unix:///run/x.sock", Where(path="/run/x.sock")),
+        ("tcp://localhost:8080", Where(url="http://localhost:8080")),
+        ("http://localhost:8080/base/", Where(url="http://localhost:8080/base")),
+        ("https://example.com/docker/plugin", Where(url="https://example.com/docker/plugin")),
+    ],
+)
+def test_addresses_of_plugins(text, expected):
+    assert where.of_address("x.spec", text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "localhost:8080", "ftp://x", "tcp://"])
+def test_what_is_no_address_is_refused_with_its_file(text):
+    with pytest.raises(InvalidRequest, match=r"x\.spec"):
+        where.of_address("x.spec", text)
+
+
+def test_json_with_tls():
+    content = {"Name": "x", "Addr": "tcp://h:1", "TLSConfig": {"CAFile": "/ca", "CertFile": "/cert", "KeyFile": "/key", "InsecureSkipVerify": False}}
+    assert where.of_json("x.json", json.dumps(content)) == Where(url="https://h:1", ca="/ca", certificate="/cert", key="/key")
+    for text in ("", "[]", "{}", '{"Addr": 5}'):
+        with pytest.raises(InvalidRequest, match=r"x\.json"):
+            where.of_json("x.json", text)
+
+
+def test_order_of_discovery(tmp_path):
+    sockets, first, second = (tmp_path / name for name in ("run", "etc", "lib"))
+    for directory in (sockets, first, second):
+        directory.mkdir()
+    found = lambda: where.find("x", str(sockets), (str(first), str(second)))  # noqa: E731
+    with pytest.raises(NotFound, match=r"x\.sock"):
+        found()
+    (second / "x.json").write_text('{"Addr": "https://lib"}')
+    assert found().url == "https://lib"
+    (second / "x.spec").write_text("tcp://spec:1\n")
+    assert found().url == "http://spec:1"
+    (first / "x").mkdir()
+    (first / "x" / "x.spec").write_text("unix:///etc.sock")
+    assert found().path == "/etc.sock"
+
+
+SANDBOX = Sandbox(
+    id="s", name="s", hostname="s", netns_path="/run/netns/s", boot_id="", exposed=("90-91",),
+    port_requests=(parse_port("8080-8081:80-81"), parse_port("127.0.0.1::53/udp"), parse_port("9000-9005:90")),
+)  # fmt: skip
+
+
+def test_ports_are_told_as_they_were_asked_for():
+    options = messages.endpoint_options(SANDBOX)
+    exposed = options["com.docker.network.endpoint.exposedports"]
+    assert [(item["Proto"], item["Port"]) for item in exposed] == [(6, 90), (6, 91), (6, 80), (6, 81), (17, 53)]
+    shown = [(item["HostIP"], item["HostPort"], item["HostPortEnd"], item["Port"]) for item in options["com.docker.network.portmap"]]
+    assert shown == [("", 8080, 8080, 80), ("", 8081, 8081, 81), ("127.0.0.1", 0, 0, 53), ("", 9000, 9005, 90)]
+
+
+def endpoint(**more):
+    return Endpoint(origin="api", network_id="n", sandbox_id="s", ifname="eth0", host_ifname="", mac="", ipv4=None, ipv6=None, **more)
+
+
+def test_plugin_may_fill_in_what_is_empty():
+    made = messages.with_interface("p", endpoint(), {"Interface": {"Address": "10.1.0.2/16", "AddressIPv6": "fd00::2/64", "MacAddress": "02:42:0A:01:00:02"}})
+    assert (str(made.ipv4), str(made.ipv6), made.mac) == ("10.1.0.2/16", "fd00::2/64", "02:42:0a:01:00:02")
+    assert messages.with_interface("p", endpoint(), {}) == endpoint()
+    assert messages.with_interface("p", endpoint(), {"Interface": None}) == endpoint()
+
+
+@pytest.mark.parametrize("answer", [{"Address": "10.1.0.2"}, {"Address": "fd00::2/64"}, {"AddressIPv6": "10.1.0.2/16"}, {"MacAddress": "01:00:00:00:00:01"}, {"Address": 5}])
+def test_interface_that_can_not_be(answer):
+    with pytest.raises(PluginFailed, match=r"plugin p: NetworkDriver\.CreateEndpoint"):
+        messages.with_interface("p", endpoint(), {"Interface": answer})
+
+
+def test_join_is_read():
+    answer, exact, prefix, routes = messages.joined(
+        "p",
+        {
+            "InterfaceName": {"SrcName": "vc1", "DstPrefix": "eth"}, "Gateway": "10.1.0.1", "GatewayIPv6": "fd00::1", "DisableGatewayService": True,
+            "StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0, "NextHop": "10.1.0.9"}, {"Destination": "fd02::/64", "RouteType": 1}],
+        },
+    )  # fmt: skip
+    assert (answer.link, str(answer.gateway4), str(answer.gateway6), answer.wants_gateway, exact, prefix) == ("vc1", "10.1.0.1", "fd00::1", False, "", "eth")
+    assert [(str(item.destination), str(item.via)) for item in routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
+    assert messages.joined("p", {})[0].link == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"InterfaceName": {"SrcName": "a" * 16, "DstPrefix": "eth"}},
+        {"InterfaceName": {"SrcName": "x"}},
+        {"InterfaceName": "x"},
+        {"Gateway": "fd00::1"},
+        {"GatewayIPv6": "here"},
+        {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0}]},
+        {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 7}]},
+        {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0, "NextHop": "fd00::1"}]},
+        {"StaticRoutes": ["x"]},
+    ],
+)
+def test_join_that_can_not_be(answer):
+    with pytest.raises(PluginFailed, match=r"plugin p: NetworkDriver\.Join"):
+        messages.joined("p", answer)
+
+
+def test_pools_and_addresses_are_read():
+    made, gateway = messages.pool_of("p", {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": {"com.docker.network.gateway": "10.1.0.1/16"}}, 4)
+    assert (str(made.subnet), made.identity, str(gateway)) == ("10.1.0.0/16", "7", "10.1.0.1")
+    assert str(messages.address_of("p", {"Address": "10.1.7.7/16"}, made)) == "10.1.7.7"
+
+
+@pytest.mark.parametrize("answer", [{}, {"PoolID": "7"}, {"PoolID": "7", "Pool": "10.1.0.1/16"}, {"PoolID": "7", "Pool": "fd00::/64"}, {"PoolID": 7, "Pool": "10.1.0.0/16"}])
+def test_pools_that_can_not_be(answer):
+    with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestPool"):
+        messages.pool_of("p", answer, 4)
+
+
+@pytest.mark.parametrize("text", ["", "10.2.0.1/16", "10.1.0.1", "x"])
+def test_addresses_that_can_not_be(text):
+    only: Pool = pool("10.1.0.0/16")
+    with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestAddress"):
+        messages.address_of("p", {"Address": text}, only)
