@@ -153,6 +153,17 @@ class Lab:
         self.started.append(process)
         return process
 
+    def start_talking(self, name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a Python script in a sandbox that takes lines and prints some; it has printed its first."""
+        command = [*self._prefix("host"), sys.executable, "-m", "resolver", "exec", name, sys.executable, "-c", script, *arguments]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment, start_new_session=True, cwd="/"
+        )
+        self.started.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
     def write(self, path: str, text: str) -> None:
         """Write a file of the lab."""
         self.run("sh", "-c", f"cat > '{path}'", stdin=text)
