@@ -193,6 +193,25 @@ def test_conntrack_entries_of_a_removed_sandbox_are_gone(lab):
     lab.wait_for(lambda: not lab.shell(f"conntrack -L -s {address} 2>/dev/null"))
 
 
+def test_flow_from_before_the_port_was_published_reaches_the_sandbox(lab):
+    """A UDP client that never stops asking keeps the old entry alive: it must be cut off (peers.md 6)."""
+    echo = str(Path(__file__).parents[1] / "support" / "echo.py")
+    ask = (
+        "import socket,time\ns=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 40404)); s.settimeout(0.05)\n"
+        "end=time.monotonic()+6; print('asking', flush=True)\n"
+        "while time.monotonic() < end:\n"
+        f"    s.sendto(b'hello', ('{HOST_ADDRESS}', 7171))\n"
+        "    try: print(s.recv(100).decode()); break\n"
+        "    except OSError: continue\n"
+    )
+    client = lab.start(sys.executable, "-c", ask, where="outside")
+    assert client.stdout.readline() == "asking\n"
+    lab.wait_for(lambda: lab.shell("conntrack -L -p udp --dport 7171 2>/dev/null"))
+    lab.berth("run", "-d", "--name", "late", "--network", "a", "-p", "7171:7171/udp", "--", sys.executable, echo, "udp", "7171")
+    assert client.communicate(timeout=10)[0] == f"::ffff:{OUTSIDE_ADDRESS} hello\n"
+    lab.berth("rm", "late")
+
+
 def test_sctp_is_translated_both_ways(lab):
     """The kernel of the test machine has no SCTP sockets: the packets are made by hand, the translation is the kernel's."""
     script = str(Path(__file__).parents[1] / "support" / "sctp.py")

@@ -160,3 +160,29 @@ def test_ports_are_held_conflict_and_are_given_back(lab, server):
     refused = lab.berth("run", "--network", "four", "-p", "8080:80", "--", "true", check=False)
     assert "in use by a program of the host" in refused.stderr
     assert lab.berth("run", "--network", "four", "-p", "0.0.0.0:8080:80", "--", "true").returncode == 0
+
+
+def test_held_port_answers_nobody_until_it_is_opened(lab):
+    """A client that comes between the holding of a port and its rules is neither accepted nor refused: it tries again."""
+    script = """
+import socket
+from netcore.hostports import HostPorts
+from netcore.model import PortMapping
+ports = HostPorts()
+mapping = PortMapping(family=4, protocol="tcp", host_address=None, host_port=7272, sandbox_port=1)
+ports.claim([mapping])
+
+def ask():
+    try:
+        socket.create_connection(("127.0.0.1", 7272), timeout=0.3)
+    except OSError as error:
+        return type(error).__name__
+    return "connected"
+
+told = [ask()]
+ports.opened(mapping)
+told.append(ask())
+ports.release([mapping])
+print(*told, ask())
+"""
+    assert lab.out(sys.executable, "-c", script) == "TimeoutError connected ConnectionRefusedError"

@@ -34,10 +34,12 @@ def world(monkeypatch):
 async def test_network_that_comes_or_goes_makes_no_view_of_others_anew(world):
     registry, made = world
     await registry.networks_up([network(1), network(2)])
+    registry._served["0"].slot.replies[b"who is 10.3.0.9?"] = b"I don't know"
     await registry.network_up(network(3))
     await registry.network_down(network(1))
     assert not made
-    # They know of it all the same.
+    # They know of it all the same, and have forgotten what they had said before.
+    assert not registry._served["0"].slot.replies
     view = registry._served["0"].slot.current
     assert view.subnets.containing(pool("10.3.0.9/32").subnet) is not None
     assert view.subnets.containing(pool("10.1.0.9/32").subnet) is None
