@@ -96,18 +96,23 @@ def measure_driver(connection: UnixConnection, results: dict, label: str, networ
     results[f"driver {label}: create sandbox"], results[f"driver {label}: remove sandbox"] = made, removed
 
 
-def berth(results: dict, facts: dict) -> None:
+def start_daemon() -> tuple[subprocess.Popen, UnixConnection]:
+    """Return a daemon that is ready, and a connection to it."""
     log = open("/run/berth-bench.log", "w")  # noqa: SIM115
-    start = time.perf_counter()
     daemon = subprocess.Popen([sys.executable, "-m", "resolver", "daemon"], stdout=log, stderr=log, cwd="/", env={**os.environ, "PYTHONPATH": str(ROOT)})
     connection = UnixConnection("/run/berth/berth.sock")
     while True:
         try:
             call(connection, "GET", "/readyz")
-            break
+            return daemon, connection
         except (OSError, RuntimeError):
             connection.close()
             time.sleep(0.005)
+
+
+def berth(results: dict, facts: dict) -> None:
+    start = time.perf_counter()
+    daemon, connection = start_daemon()
     facts["daemon start s"] = round(time.perf_counter() - start, 3)
     time.sleep(0.5)
     facts["daemon idle MB"] = memory(daemon.pid)

@@ -7,13 +7,11 @@ octets, with that port and network alone and beside 2,000 more, measured before,
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from benchmarks.lifecycle import ROOT, UnixConnection, call, timed
+from benchmarks.lifecycle import UnixConnection, call, start_daemon, timed
 from benchmarks.report import machine, summary, table, write
 
 REPEAT = 15
@@ -80,17 +78,7 @@ def throughput(results: dict[str, list[float]], label: str) -> None:
 
 def inside() -> None:
     results: dict[str, list[float]] = {}
-    log = open("/run/berth-bench.log", "w")  # noqa: SIM115
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    daemon = subprocess.Popen([sys.executable, "-m", "resolver", "daemon"], stdout=log, stderr=log, cwd="/", env=environment)
-    connection = UnixConnection("/run/berth/berth.sock")
-    while True:
-        try:
-            call(connection, "GET", "/readyz")
-            break
-        except (OSError, RuntimeError):
-            connection.close()
-            time.sleep(0.01)
+    daemon, connection = start_daemon()
     publishing(connection, results)
     call(connection, "POST", "/v1/networks", {"name": "front", "subnets": ["10.211.0.0/24"]})
     sandbox = call(connection, "POST", "/v1/sandboxes", {"name": "s", "networks": [{"network": "front"}], "publish": ["8080:80", "8081:81/udp"]})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from netcore.errors import NetcoreError, PluginFailed
 from netcore.model import IPAddress, PluginIpam, Pool
@@ -22,16 +21,10 @@ class IpamDriver:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def _call(self, plugin: str, method: str, body: object) -> dict[str, Any]:
-        answer = await self._transport.call(plugin, _KIND, method, body)
-        if answer is None:
-            raise PluginFailed(plugin, f"{_KIND}.{method}", "it does not know this method")
-        return answer
-
     async def introduce(self, plugin: str, options: Mapping[str, str], scope: str) -> PluginIpam:
         """Return what the plugin says of itself, for a network with *scope* (local or global)."""
         said = await self._transport.call(plugin, _KIND, "GetCapabilities", {}) or {}
-        spaces = await self._call(plugin, "GetDefaultAddressSpaces", {})
+        spaces = await self._transport.demand(plugin, _KIND, "GetDefaultAddressSpaces", {})
         space = spaces.get("GlobalDefaultAddressSpace" if scope == "global" else "LocalDefaultAddressSpace")
         return PluginIpam(
             plugin=plugin,
@@ -50,7 +43,7 @@ class IpamDriver:
             "Options": dict(ipam.options),
             "V6": family == 6,
         }
-        pool, brought = messages.pool_of(ipam.plugin, await self._call(ipam.plugin, "RequestPool", body), family)
+        pool, brought = messages.pool_of(ipam.plugin, await self._transport.demand(ipam.plugin, _KIND, "RequestPool", body), family)
         try:
             wanted = wish.gateway if wish is not None else None
             if brought is not None and wanted in (None, brought):
@@ -73,7 +66,7 @@ class IpamDriver:
         with contextlib.suppress(NetcoreError):
             for address in pool.reserved():
                 await self.release_address(ipam, pool, address)
-            await self._call(ipam.plugin, "ReleasePool", {"PoolID": pool.identity})
+            await self._transport.demand(ipam.plugin, _KIND, "ReleasePool", {"PoolID": pool.identity})
 
     async def request_address(
         self, ipam: PluginIpam, pool: Pool, wish: IPAddress | None, *, mac: str = "", options: Mapping[str, str] | None = None
@@ -81,14 +74,14 @@ class IpamDriver:
         """Return *wish*, or an address that the plugin chooses."""
         asked = {**dict(ipam.options), **(options or {}), **({_MAC: mac} if ipam.needs_mac and mac else {})}
         body = {"PoolID": pool.identity, "Address": str(wish or ""), "Options": asked}
-        found = messages.address_of(ipam.plugin, await self._call(ipam.plugin, "RequestAddress", body), pool)
+        found = messages.address_of(ipam.plugin, await self._transport.demand(ipam.plugin, _KIND, "RequestAddress", body), pool)
         if wish is not None and found != wish:
             raise PluginFailed(ipam.plugin, f"{_KIND}.RequestAddress", f"it gives {found}, where {wish} was asked for")
         return found
 
     async def release_address(self, ipam: PluginIpam, pool: Pool, address: IPAddress) -> None:
         """Give *address* back."""
-        await self._call(ipam.plugin, "ReleaseAddress", {"PoolID": pool.identity, "Address": str(address)})
+        await self._transport.demand(ipam.plugin, _KIND, "ReleaseAddress", {"PoolID": pool.identity, "Address": str(address)})
 
     async def replay(self, ipam: PluginIpam, pools: tuple[Pool, ...], addresses: list[IPAddress]) -> None:
         """Ask again for all that is in use, for a plugin that forgets with our restart (RequiresRequestReplay)."""
@@ -100,7 +93,7 @@ class IpamDriver:
                 "Options": dict(ipam.options),
                 "V6": pool.subnet.version == 6,
             }
-            await self._call(ipam.plugin, "RequestPool", body)
+            await self._transport.demand(ipam.plugin, _KIND, "RequestPool", body)
             if pool.gateway is not None:
                 await self.request_address(ipam, pool, pool.gateway, options={_TYPE: _GATEWAY})
             for address in addresses:

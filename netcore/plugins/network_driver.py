@@ -24,12 +24,6 @@ class NetworkDriver:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def _call(self, plugin: str, method: str, body: object) -> dict[str, Any]:
-        answer = await self._transport.call(plugin, _KIND, method, body)
-        if answer is None:
-            raise PluginFailed(plugin, f"{_KIND}.{method}", "it does not know this method", refused=True)
-        return answer
-
     async def introduce(self, plugin: str, options: Mapping[str, Any]) -> PluginOptions:
         """Return what the plugin says of itself, and whether a network with *options* wants gateways."""
         said = await self._transport.call(plugin, _KIND, "GetCapabilities", {}) or {}
@@ -43,7 +37,7 @@ class NetworkDriver:
     async def create_network(self, plugin: str, network: Network) -> None:
         """Let the plugin make *network*; nothing of it is left when that fails."""
         try:
-            await self._call(plugin, "CreateNetwork", messages.create_network(network))
+            await self._transport.demand(plugin, _KIND, "CreateNetwork", messages.create_network(network))
         except PluginFailed as error:
             if not error.refused:
                 with contextlib.suppress(NetcoreError):
@@ -52,7 +46,7 @@ class NetworkDriver:
 
     async def delete_network(self, plugin: str, network: Network) -> None:
         """Let the plugin remove *network*."""
-        await self._call(plugin, "DeleteNetwork", {"NetworkID": network.id})
+        await self._transport.demand(plugin, _KIND, "DeleteNetwork", {"NetworkID": network.id})
 
     async def make(self, plugin: str, sandbox: Sandbox, target: Endpoint, options: Mapping[str, str]) -> tuple[Endpoint, str, str]:
         """Make *target* and join it; return it with what was answered, and the exact name or the prefix of its link.
@@ -60,14 +54,14 @@ class NetworkDriver:
         When a call fails, those before it are taken back.
         """
         try:
-            answer = await self._call(plugin, "CreateEndpoint", messages.create_endpoint(target, sandbox, options))
+            answer = await self._transport.demand(plugin, _KIND, "CreateEndpoint", messages.create_endpoint(target, sandbox, options))
             made = messages.with_interface(plugin, target, answer)
         except PluginFailed as error:
             if not error.refused:
                 await self._try(plugin, "DeleteEndpoint", target)
             raise
         try:
-            said = await self._call(plugin, "Join", messages.join(made, sandbox))
+            said = await self._transport.demand(plugin, _KIND, "Join", messages.join(made, sandbox))
             found, exact, prefix, routes = messages.joined(plugin, said)
         except BaseException as error:
             if not (isinstance(error, PluginFailed) and error.refused):
@@ -93,13 +87,13 @@ class NetworkDriver:
 
     async def leave(self, plugin: str, target: Endpoint) -> None:
         """Tell the plugin that the sandbox leaves; its link is still there."""
-        await self._call(plugin, "Leave", messages.endpoint(target))
+        await self._transport.demand(plugin, _KIND, "Leave", messages.endpoint(target))
 
     async def delete(self, plugin: str, target: Endpoint) -> None:
         """Let the plugin remove what it made for *target*."""
-        await self._call(plugin, "DeleteEndpoint", messages.endpoint(target))
+        await self._transport.demand(plugin, _KIND, "DeleteEndpoint", messages.endpoint(target))
 
     async def _try(self, plugin: str, method: str, target: Endpoint) -> None:
         # The first error is the one to tell.
         with contextlib.suppress(NetcoreError):
-            await self._call(plugin, method, messages.endpoint(target))
+            await self._transport.demand(plugin, _KIND, method, messages.endpoint(target))

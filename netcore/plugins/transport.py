@@ -36,6 +36,13 @@ class Transport:
         await self._activate(plugin, kind)
         return await self._post(plugin, f"{kind}.{method}", body)
 
+    async def demand(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any]:
+        """Return what `call` does, for a method that every plugin must know."""
+        answer = await self.call(plugin, kind, method, body)
+        if answer is None:
+            raise PluginFailed(plugin, f"{kind}.{method}", "it does not know this method", refused=True)
+        return answer
+
     async def _activate(self, plugin: str, kind: str) -> None:
         if plugin not in self._implements:
             answer = await self._post(plugin, "Plugin.Activate", None)
