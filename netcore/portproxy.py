@@ -12,12 +12,14 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any, cast
 
 from netcore import hostports, limits
 from netcore.hostports import HostPorts
 from netcore.model import IPAddress, PortMapping
+from netcore.planning.publish import Relayed
 
 log = logging.getLogger(__name__)
 
@@ -44,29 +46,31 @@ class PortProxies:
         self._is_prisoner = is_prisoner
         self._relays: dict[str, dict[socket.socket, _TcpRelay | _UdpRelay]] = {}
 
-    def settle(self, sandbox_id: str, wanted: Mapping[PortMapping, Target]) -> None:
+    def settle(self, sandbox_id: str, wanted: Mapping[PortMapping, Relayed]) -> None:
         """From now on the ports of a sandbox that need a relay are *wanted*; connections of the others end."""
         relays = self._relays.pop(sandbox_id, {})
-        targets = self._targets(wanted)
-        for sock in [item for item in relays if targets.get(item) != relays[item].target]:
+        duties = self._duties(wanted)
+        for sock in [item for item in relays if duties.get(item) != relays[item].duty]:
             relays.pop(sock).close()
-            if sock not in targets:
+            if sock not in duties:
                 hostports.shut(sock)
-        for sock, target in targets.items():
+        for sock, duty in duties.items():
             if sock not in relays:
-                relays[sock] = (_TcpRelay if sock.type == socket.SOCK_STREAM else _UdpRelay)(sock, target, self._is_prisoner)
+                relays[sock] = (_TcpRelay if sock.type == socket.SOCK_STREAM else _UdpRelay)(sock, duty, self._is_prisoner)
         if relays:
             self._relays[sandbox_id] = relays
 
-    def _targets(self, wanted: Mapping[PortMapping, Target]) -> dict[socket.socket, Target]:
-        """Return the sockets to relay from. One may hold a port of both families, which then have the same target."""
-        result: dict[socket.socket, Target] = {}
-        for mapping, target in wanted.items():
+    def _duties(self, wanted: Mapping[PortMapping, Relayed]) -> dict[socket.socket, _Duty]:
+        """Return what each socket is for. One may hold a port of both families, which then have the same target."""
+        result: dict[socket.socket, _Duty] = {}
+        for mapping, relayed in wanted.items():
             sock = self._ports.opened(mapping)
-            if sock is not None:
-                result[sock] = target
-            else:
+            if sock is None:
                 log.warning("port is published without a relay port=%d protocol=%s", mapping.host_port, mapping.protocol)
+                continue
+            whom = frozenset({_LOOPBACK if relayed.only_loopback else mapping.family})
+            before = result[sock].whom if sock in result else frozenset[int]()
+            result[sock] = _Duty((relayed.address, relayed.port), whom | before)
         return result
 
     def close(self) -> None:
@@ -77,13 +81,27 @@ class PortProxies:
         self._relays.clear()
 
 
+_LOOPBACK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Duty:
+    """*whom*: 4 and 6, clients of that family; `_LOOPBACK`: the host's own ::1. Others are for NAT: they come too early, or too late."""
+
+    target: Target
+    whom: frozenset[int]
+
+    def serves(self, address: IPAddress) -> bool:
+        return address.version in self.whom or (_LOOPBACK in self.whom and address.version == 6 and address.is_loopback)
+
+
 class _TcpRelay:
-    """Accepts connections at *listener* and relays each to *target*."""
+    """Accepts connections at *listener* and relays each."""
 
-    __slots__ = ("_is_prisoner", "_listener", "_loop", "_open", "target")
+    __slots__ = ("_is_prisoner", "_listener", "_loop", "_open", "duty")
 
-    def __init__(self, listener: socket.socket, target: Target, is_prisoner: IsPrisoner) -> None:
-        self.target = target
+    def __init__(self, listener: socket.socket, duty: _Duty, is_prisoner: IsPrisoner) -> None:
+        self.duty = duty
         self._is_prisoner = is_prisoner
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -98,7 +116,7 @@ class _TcpRelay:
                 # Nobody more, gone already, or no descriptor is left: who waits in the backlog is accepted later.
                 return
             client.setblocking(False)
-            if len(self._open) >= limits.PROXY_CONNECTIONS or self._is_prisoner(*_whence(peer)):
+            if len(self._open) >= limits.PROXY_CONNECTIONS or not _is_welcome(peer, self.duty, self._is_prisoner):
                 _reset(client)
                 continue
             task = self._loop.create_task(self._carry(client))
@@ -107,7 +125,7 @@ class _TcpRelay:
 
     async def _carry(self, client: socket.socket) -> None:
         """Relay one connection until both of its sides have ended."""
-        address, port = self.target
+        address, port = self.duty.target
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         backend = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
@@ -136,12 +154,12 @@ class _TcpRelay:
             task.cancel()
 
 
-def _whence(peer: _Peer) -> tuple[IPAddress, int]:
-    """Return the address in *peer*, IPv4 as such, and its scope."""
-    address = ip_address(peer[0].partition("%")[0])
+def _is_welcome(peer: _Peer, duty: _Duty, is_prisoner: IsPrisoner) -> bool:
+    """Return whether what comes from *peer* is relayed; an IPv4 address in an IPv6 one is taken as such."""
+    address, scope = ip_address(peer[0].partition("%")[0]), 0
     if isinstance(address, IPv6Address):
-        return address.ipv4_mapped or address, peer[3]
-    return address, 0
+        address, scope = address.ipv4_mapped or address, peer[3]
+    return duty.serves(address) and not is_prisoner(address, scope)
 
 
 def _reset(sock: socket.socket) -> None:
@@ -228,15 +246,15 @@ class _Side(asyncio.Protocol):
 
 
 class _UdpRelay:
-    """Relays datagrams: one socket to *target* for each client, closed when nothing came for a while.
+    """Relays datagrams: one socket for each client, closed when nothing came for a while.
 
     An answer leaves from the address that the client had asked (IP_PKTINFO), which is not always the first of the host.
     """
 
-    __slots__ = ("_is_prisoner", "_loop", "_sessions", "_socket", "target")
+    __slots__ = ("_is_prisoner", "_loop", "_sessions", "_socket", "duty")
 
-    def __init__(self, sock: socket.socket, target: Target, is_prisoner: IsPrisoner) -> None:
-        self.target = target
+    def __init__(self, sock: socket.socket, duty: _Duty, is_prisoner: IsPrisoner) -> None:
+        self.duty = duty
         self._is_prisoner = is_prisoner
         self._loop = asyncio.get_running_loop()
         self._socket = sock
@@ -256,7 +274,7 @@ class _UdpRelay:
                 session.to_sandbox(data)
 
     def _begin(self, peer: _Peer, control: list[tuple[int, int, bytes]]) -> _Session | None:
-        if len(self._sessions) >= limits.PROXY_SESSIONS or self._is_prisoner(*_whence(peer)):
+        if len(self._sessions) >= limits.PROXY_SESSIONS or not _is_welcome(peer, self.duty, self._is_prisoner):
             return None
         listener = self._socket
         answer_from = [(level, kind, _as_source(level, data)) for level, kind, data in control]
@@ -266,7 +284,7 @@ class _UdpRelay:
                 listener.sendmsg([data], answer_from, 0, peer)
 
         try:
-            session = _Session(self._loop, self.target, reply, lambda: self._sessions.pop(peer, None))
+            session = _Session(self._loop, self.duty.target, reply, lambda: self._sessions.pop(peer, None))
         except OSError:
             return None
         self._sessions[peer] = session

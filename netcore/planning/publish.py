@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from netcore import gateway, ports
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network, PortMapping, PortRequest, Sandbox
@@ -30,12 +30,18 @@ def assign_ports(endpoints: Sequence[Endpoint], networks: Mapping[str, Network],
     return tuple(replace(item, ports=tuple(placed.get(item.network_id, ()))) for item in bare)
 
 
-def proxies(endpoints: Iterable[Endpoint]) -> dict[PortMapping, tuple[IPAddress, int]]:
-    """Return mapping → (address, port) of the sandbox for all that must not be left to NAT alone.
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """Where what comes to a host port is carried. *only_loopback*: for the host's own ::1 alone, NAT carries the rest."""
 
-    What is published on every IPv6 address is among it for the host's own ::1; NAT carries the rest of that.
-    """
-    result: dict[PortMapping, tuple[IPAddress, int]] = {}
+    address: IPAddress
+    port: int
+    only_loopback: bool
+
+
+def proxies(endpoints: Iterable[Endpoint]) -> dict[PortMapping, Relayed]:
+    """Return all that must not be left to NAT alone. What is published on every IPv6 address is among it, for ::1."""
+    result: dict[PortMapping, Relayed] = {}
     for endpoint in endpoints:
         for mapping in endpoint.ports:
             if not mapping.host_port or not (mapping.proxied or (mapping.family == 6 and mapping.host_address is None)):
@@ -43,7 +49,8 @@ def proxies(endpoints: Iterable[Endpoint]) -> dict[PortMapping, tuple[IPAddress,
             same, other = (endpoint.ipv4, endpoint.ipv6) if mapping.family == 4 else (endpoint.ipv6, endpoint.ipv4)
             interface = same or other
             if interface is not None:
-                result[mapping if not mapping.proxied else replace(mapping, proxied=False)] = (interface.ip, mapping.sandbox_port)
+                plain = mapping if not mapping.proxied else replace(mapping, proxied=False)
+                result[plain] = Relayed(interface.ip, mapping.sandbox_port, only_loopback=not mapping.proxied)
     return result
 
 

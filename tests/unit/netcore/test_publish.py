@@ -49,7 +49,8 @@ def shown(endpoints):
 
 
 def relays(endpoints):
-    return {(item.family, str(item.host_address or "*")): f"{address} {port}" for item, (address, port) in publish.proxies(endpoints).items()}
+    found = publish.proxies(endpoints)
+    return {(item.family, str(item.host_address or "*")): f"{to.address} {to.port}{' for ::1' * to.only_loopback}" for item, to in found.items()}
 
 
 def test_family_that_the_sandbox_lacks_is_carried_to_the_other():
@@ -58,13 +59,13 @@ def test_family_that_the_sandbox_lacks_is_carried_to_the_other():
     assert relays(endpoints) == {(6, "*"): "10.4.0.2 80"}
     _, endpoints = plan(["8080:80"], "six")
     assert shown(endpoints) == [("six", 4, "*", 8080, True), ("six", 6, "*", 8080, False)]
-    assert relays(endpoints) == {(4, "*"): "fd06::2 80", (6, "*"): "fd06::2 80"}
+    assert relays(endpoints) == {(4, "*"): "fd06::2 80", (6, "*"): "fd06::2 80 for ::1"}
 
 
 def test_with_both_families_only_loopback_needs_a_relay():
     _, endpoints = plan(["8080:80"], "both")
     assert shown(endpoints) == [("both", 4, "*", 8080, False), ("both", 6, "*", 8080, False)]
-    assert relays(endpoints) == {(6, "*"): "fd05::2 80"}
+    assert relays(endpoints) == {(6, "*"): "fd05::2 80 for ::1"}
 
 
 def test_loopback_of_both_families():
