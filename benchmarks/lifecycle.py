@@ -209,7 +209,7 @@ def floor(results: dict) -> None:
     netns.create("/run/netns/floor", lambda: None)
     connects, disconnects, networks = [], [], []
     with NetlinkSocket(ROUTE) as host, netns.opened("/run/netns/floor") as peer:
-        networks.append(timed(lambda: rtnl.ensure_bridge(host, "brfloor", "02:42:00:00:00:01", 1500, "floor")))
+        networks.append(timed(lambda: rtnl.ensure_link(host, rtnl.add_bridge("brfloor", "02:42:00:00:00:01", 1500), "floor")))
         inside = netns.run_inside(peer, lambda: NetlinkSocket(ROUTE))
         index = rtnl.link_index(host, "brfloor")
         host.run([rtnl.add_address(ip_interface("10.250.0.1/24"), index)])

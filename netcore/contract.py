@@ -8,7 +8,7 @@ from typing import Protocol
 
 from netcore import ipam
 from netcore.diff import Step
-from netcore.model import Endpoint, IPNetwork, Network, Sandbox
+from netcore.model import Endpoint, IPAddress, IPNetwork, Network, RemoteEndpoint, Sandbox
 
 
 class Directory(Protocol):
@@ -22,6 +22,9 @@ class Directory(Protocol):
 
     async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
         """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them."""
+
+    def remote(self, network: Network, before: RemoteEndpoint | None, after: RemoteEndpoint | None) -> None:
+        """From now on an endpoint of an overlay network on another host is *after*, None if it is gone."""
 
     async def network_up(self, network: Network) -> None:
         """The bridge of *network* and its addresses exist."""
@@ -40,6 +43,7 @@ class Settings:
     pools6: tuple[tuple[IPNetwork, int], ...] = ()
     firewall: bool = True
     uplinks: tuple[str, ...] = ()
+    vtep: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

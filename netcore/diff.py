@@ -18,6 +18,7 @@ from netcore.objects import (
     Bridge,
     DummyLink,
     Element,
+    Forwarding,
     Hairpin,
     HostsLines,
     Ipvlan,
@@ -31,6 +32,7 @@ from netcore.objects import (
     Sysctl,
     Veth,
     VlanLink,
+    VxlanLink,
 )
 
 
@@ -73,7 +75,7 @@ def _deleted(old: dict[tuple[str, ...], KernelObject], new: dict[tuple[str, ...]
 def _links(item: KernelObject) -> tuple[tuple[str, str], ...]:
     """Return the (netns, ifname) of each link that goes when *item* is deleted."""
     match item:
-        case Bridge(reused=False) | VlanLink() | DummyLink():
+        case Bridge(reused=False) | VlanLink() | DummyLink() | VxlanLink():
             return ((HOST, item.name),)
         case Macvlan() | Ipvlan() | MovedLink():
             return ((item.netns, item.ifname),)
@@ -89,6 +91,8 @@ def _goes_with(item: KernelObject, links: set[tuple[str, str]]) -> bool:
             return (item.netns, item.ifname) in links
         case Hairpin():
             return (HOST, item.host_ifname) in links
+        case Forwarding():
+            return (HOST, item.ifname) in links
         case Sysctl() | Announcement():
             return True
     return False
@@ -99,6 +103,10 @@ def rank(item: KernelObject) -> int:
     match item:
         case Bridge() | VlanLink() | DummyLink():
             return 10
+        case VxlanLink():
+            return 13
+        case Forwarding():
+            return 14
         case Sysctl():
             # The host's switches come behind the bridge they are about, a sandbox's behind its link.
             return 11 if item.netns == HOST else 42
@@ -133,6 +141,10 @@ def describe(item: KernelObject) -> str:
                 f"link {item.host_ifname} type veth master {item.bridge} mtu {item.mtu}"
                 f" peer {item.ifname} address {item.mac} in {item.netns[:12]}"
             )
+        case VxlanLink():
+            return f"link {item.name} type vxlan id {item.vni} dstport {item.port} local {item.local} master {item.bridge} mtu {item.mtu}"
+        case Forwarding():
+            return f"fdb {item.mac} dev {item.ifname} dst {item.vtep} static"
         case VlanLink():
             return f"link {item.name} type vlan id {item.vid} link {item.base}"
         case DummyLink():

@@ -38,6 +38,7 @@ SETS: dict[tuple[str, str], tuple[str, ...]] = {
     (INET, "routed6"): ("ifname",),
     (INET, "open4"): ("ipv4_addr", "inet_proto", "inet_service"),
     (INET, "open6"): ("ipv6_addr", "inet_proto", "inet_service"),
+    (INET, "tunnels"): ("inet_service",),
     (INET, "snat4"): ("ifname", ":", "ipv4_addr"),
     (INET, "snat6"): ("ifname", ":", "ipv6_addr"),
     (INET, "dnat4"): ("inet_proto", "ipv4_addr", "inet_service", ":", "ipv4_addr", "inet_service"),
@@ -62,6 +63,8 @@ _CHAINS = {
     # route_localnet is on for our bridges, so the host's loopback is closed here, to sandboxes and to outside.
     iifname != "lo" ip daddr 127.0.0.0/8 drop
     iifname @bridges ip6 daddr ::1 drop
+    # VXLAN is for hosts: from a sandbox it would be taken for another host's, here or there, behind our own address.
+    iifname @bridges udp dport @tunnels drop
   }
   chain forward {
     type filter hook forward priority -10; policy accept;
@@ -181,6 +184,8 @@ def network_elements(network: Network) -> Iterable[Element]:
     yield Element(table=INET, set="same", fields=(bridge, bridge))
     if options.icc:
         yield Element(table=INET, set="icc", fields=(bridge, bridge))
+    if options.vxlan is not None:
+        yield Element(table=INET, set="tunnels", fields=(options.vxlan.port,))
     if network.internal:
         yield Element(table=INET, set="internal", fields=(bridge,))
         return

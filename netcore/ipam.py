@@ -27,6 +27,9 @@ DEFAULT_POOLS4: tuple[tuple[IPv4Network, int], ...] = (
 )
 """(block, prefix length of the subnets cut from it), in the order they are used (docker-behaviour IP-1)."""
 
+OVERLAY_POOLS4: tuple[tuple[IPv4Network, int], ...] = ((IPv4Network("10.0.0.0/8"), 24),)
+"""The same for networks that span hosts."""
+
 _CONSIDERED = 1 << 63
 """Addresses of a range that are ever handed out dynamically (docker-behaviour IP-23)."""
 

@@ -73,3 +73,33 @@ PLUGIN_CALL = 30.0
 
 PLUGIN_ANSWER = 1 << 20
 """Octets of a plugin's answer."""
+
+STORE_OPERATIONS = 128
+"""Keys in one transaction, and in its compares: etcd's --max-txn-ops."""
+
+STORE_PAGE = 2000
+"""Items asked of etcd at once: an answer stays at some megabytes."""
+
+STORE_CALL = 2.0
+"""Seconds for one member of etcd to answer one call."""
+
+STORE_DEADLINE = 5.0
+"""Seconds in which some member must have answered, an election included."""
+
+STORE_PAUSE = 0.1
+"""Seconds before all members are tried again."""
+
+STORE_WATCH_SILENCE = 1200.0
+"""Seconds without a message on a watch, after which it is asked anew: etcd tells of its progress every 10 minutes."""
+
+STORE_PROBE = 1.0
+"""Seconds between looks whether etcd answers."""
+
+STORE_RETRY = 1.0
+"""Seconds before a store that can't be reached is tried again."""
+
+ADDRESS_ATTEMPTS = 64
+"""Addresses tried when other hosts take the same ones at the same time."""
+
+STORE_FIRST_WAIT = 2.0
+"""Seconds for which a start waits for etcd; behind that it goes on without."""

@@ -81,8 +81,16 @@ class CommonOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VxlanOptions:
+    """What makes a bridge one of many: the VXLAN between hosts (docker-behaviour OV-1)."""
+
+    vni: int
+    port: int = 4789
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeOptions:
-    """What `--opt` says of a bridge network; names in docker-behaviour BR-1."""
+    """What `--opt` says of a bridge network; names in docker-behaviour BR-1. *vxlan*: of an overlay, a bridge on each host."""
 
     kind: Literal["bridge"] = "bridge"
     bridge_name: str
@@ -97,6 +105,7 @@ class BridgeOptions:
     trusted_interfaces: tuple[str, ...] = ()
     snat_ipv4: IPv4Address | None = None
     snat_ipv6: IPv6Address | None = None
+    vxlan: VxlanOptions | None = None
 
 
 class Makes(StrEnum):
@@ -168,6 +177,11 @@ class Network:
     routes: tuple[StaticRoute, ...] = ()
     owner: Owner | None = None
     created: float = 0.0
+
+    @property
+    def is_overlay(self) -> bool:
+        """Whether it spans hosts."""
+        return isinstance(self.driver_options, BridgeOptions) and self.driver_options.vxlan is not None
 
     @property
     def is_default_bridge(self) -> bool:
@@ -287,6 +301,19 @@ class Endpoint:
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return the addresses without their prefix length, IPv4 first."""
         return tuple(item.ip for item in (self.ipv4, self.ipv6) if item is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEndpoint:
+    """An endpoint of an overlay network on another host. *vtep*: where its host takes VXLAN; *names*: the one for PTR first."""
+
+    id: str
+    network_id: str
+    node: str
+    vtep: IPAddress
+    mac: str
+    addresses: tuple[IPAddress, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,36 @@ class DummyLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VxlanLink:
+    """A tunnel to other hosts as port of *bridge*, up. It neither learns nor floods: ARP and ND are answered by the bridge."""
+
+    name: str
+    vni: int
+    port: int
+    local: IPAddress
+    bridge: str
+    mtu: int
+    tag: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarding:
+    """Frames for *mac* go by the tunnel *ifname* to the host at *vtep*: an FDB entry of the bridge and one of the tunnel."""
+
+    ifname: str
+    mac: str
+    vtep: IPAddress
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("forwarding", self.ifname, self.mac)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Macvlan:
     """A slice of the host's link *parent* in a sandbox, still down. *mac* "": as the kernel says."""
 
@@ -245,10 +275,13 @@ class MovedLink:
         return ("link", self.netns, self.ifname)
 
 
-HostLink = Bridge | VlanLink | DummyLink
+HostLink = Bridge | VlanLink | DummyLink | VxlanLink
 """Links that stay on the host."""
 
 SandboxLink = Macvlan | Ipvlan | MovedLink
 """Links in a sandbox that have no other end of ours on the host."""
 
-KernelObject = Sysctl | HostLink | Veth | SandboxLink | Hairpin | Address | LinkUp | Neighbor | Route | Element | Announcement | HostsLines
+LinkPart = Address | LinkUp | Neighbor | Hairpin | Forwarding
+"""What belongs to one link, and goes with it."""
+
+KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | Route | Element | Announcement | HostsLines

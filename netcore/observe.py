@@ -27,6 +27,7 @@ from netcore.objects import (
     Route,
     Veth,
     VlanLink,
+    VxlanLink,
 )
 
 
@@ -79,7 +80,7 @@ def _exists(item: KernelObject, view: Callable[[str], _View | None]) -> bool:
         case Bridge():
             link = host.links.get(item.name)
             return link is not None and link.kind == "bridge" and link.up and (item.reused or link.alias == item.tag)
-        case VlanLink() | DummyLink():
+        case VlanLink() | DummyLink() | VxlanLink():
             link = host.links.get(item.name)
             return link is not None and link.up
         case Macvlan() | Ipvlan() | MovedLink():

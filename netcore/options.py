@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
 from netcore import limits
-from netcore.errors import InvalidRequest
-from netcore.model import BridgeOptions, CommonOptions, GatewayMode, IPAddress, Makes, ParentOptions
+from netcore.errors import Conflict, InvalidRequest
+from netcore.model import BridgeOptions, CommonOptions, GatewayMode, IPAddress, Makes, ParentOptions, VxlanOptions
 
 BRIDGE = "com.docker.network.bridge."
 DRIVER = "com.docker.network.driver."
@@ -43,12 +43,17 @@ BRIDGE_NAMES: dict[str, str] = {
     "host_ipv4": "com.docker.network.host_ipv4",
     "host_ipv6": "com.docker.network.host_ipv6",
 }
+OVERLAY_NAMES: dict[str, str] = {
+    "vni": DRIVER + "overlay.vxlanid_list",
+    "vxlan_port": "berth.vxlan_port",
+    "encrypted": "encrypted",
+}
 MACVLAN_NAMES: dict[str, str] = {"parent": "parent", "macvlan_mode": "macvlan_mode"}
 IPVLAN_NAMES: dict[str, str] = {"parent": "parent", "ipvlan_mode": "ipvlan_mode", "ipvlan_flag": "ipvlan_flag"}
-SHORT_NAMES = COMMON_NAMES | BRIDGE_NAMES | MACVLAN_NAMES | IPVLAN_NAMES
+SHORT_NAMES = COMMON_NAMES | BRIDGE_NAMES | OVERLAY_NAMES | MACVLAN_NAMES | IPVLAN_NAMES
 """Short name of `--opt` → label. Both are accepted; those of berth have no Docker label of their own meaning."""
 
-_BY_DRIVER = {"bridge": BRIDGE_NAMES, "macvlan": MACVLAN_NAMES, "ipvlan": IPVLAN_NAMES}
+_BY_DRIVER = {"bridge": BRIDGE_NAMES, "overlay": BRIDGE_NAMES | OVERLAY_NAMES, "macvlan": MACVLAN_NAMES, "ipvlan": IPVLAN_NAMES}
 
 # Docker's own historic spellings.
 SYNONYMS = {BRIDGE + "mtu": DRIVER + "mtu", BRIDGE + "container_iface_prefix": SHORT_NAMES["ifname_prefix"]}
@@ -118,6 +123,19 @@ def parse_bridge(network_id: str, labels: Mapping[str, str], *, name: str = "") 
         snat_ipv4=_value(labels, "host_ipv4", IPv4Address, None),
         snat_ipv6=_value(labels, "host_ipv6", IPv6Address, None),
     )
+
+
+LEAST_VNI, MOST_VNI = 4096, (1 << 24) - 1
+
+
+def parse_vxlan(labels: Mapping[str, str], taken: Collection[int]) -> VxlanOptions:
+    """Return what *labels* mean for an overlay network; *taken*: VNIs in use, of which the lowest that is not is chosen (OV-1)."""
+    if _value(labels, "encrypted", lambda text: text == "" or _boolean(text), False):
+        raise InvalidRequest("option encrypted", "traffic between hosts is not encrypted in this version; use an underlay that is")
+    vni = _value(labels, "vni", _between(1, MOST_VNI), 0) or next(item for item in range(LEAST_VNI, MOST_VNI) if item not in taken)
+    if vni in taken:
+        raise Conflict("vni", str(vni), "is in use by another overlay network")
+    return VxlanOptions(vni=vni, port=_value(labels, "vxlan_port", _between(1024, 49_151), 4789))
 
 
 MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")

@@ -36,6 +36,7 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
         if not record.pending:
             controller.adopt_network(record.network)
     gone = await _restore_sandboxes(controller, everything)
+    await _restore_overlays(controller, records, everything, gone)
     await _restore_rests(controller, records, everything, now)
     desired = controller.desired_everything()
     await controller.kernel(lambda: _bring(controller, desired, gone))
@@ -49,6 +50,20 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     for sandbox in [item for item in controller.sandboxes.values() if item.ended and not controller.users_of(item)]:
         await controller.remove_sandbox(sandbox.id)
     return tuple(controller.sandboxes.values())
+
+
+async def _restore_overlays(controller: Controller, records: Records, everything: Everything, gone: _Gone) -> None:
+    """Keep the overlay networks whose endpoints are here still; what other hosts say of them comes later."""
+    for record in everything.networks:
+        network = record.network
+        if not network.is_overlay:
+            continue
+        if controller.members(network.id):
+            controller.remotes[network.id] = {}
+        else:
+            gone.objects += drivers.network_objects(network, controller.facts)
+            controller.networks.pop(network.id, None)
+            await records.drop_network(network)
 
 
 async def _tell_plugins(controller: Controller, gone: _Gone, networks: list[Network]) -> None:

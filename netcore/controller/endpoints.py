@@ -45,7 +45,11 @@ class Endpoints(WithPlugins):
         taken: list[Taken] = []
         made_by_plugins: list[Endpoint] = []
         claim = self._ports.begin()
+        targets = [self.find_network(request.network) for request in requests]
         try:
+            for network in targets if not dry_run else ():
+                if network.is_overlay:
+                    await self.raise_overlay(network)
             made: list[Endpoint] = []
             for request in requests:
                 endpoint = await self._plan_endpoint(sandbox, request, [*before, *made], used, taken)
@@ -71,10 +75,12 @@ class Endpoints(WithPlugins):
             await self.kernel(lambda: claim.keep(()))
             if not dry_run:
                 await self._records.put_endpoints(sandbox, before)
+                await self.lower_unused(network.id for network in targets)
             raise
         claim.keep(mappings)
         await self._commit(updated, after)
-        return Outcome(steps, warnings)
+        told = await self.tell_others(updated, [item for item in after if item.network_id in asked])
+        return Outcome(steps, (*warnings, *told))
 
     async def _apply(self, sandbox: Sandbox, steps: Sequence[Step], before: Sequence[Endpoint], after: Sequence[Endpoint]) -> None:
         """Carry out *steps* and tell plugins of the way outside; all or nothing."""
@@ -166,6 +172,7 @@ class Endpoints(WithPlugins):
             await self._records.put_endpoints(sandbox, after, pending=True)
             gone = [item for item in before if item.network_id == network.id]
             target = f"endpoint of {sandbox.name} on {network.name}"
+            await self.untell_others(gone)
             reasons = await self._take_leave(gone, before)
             try:
                 await self.kernel(lambda: self.executor.remove(steps, target))
@@ -177,6 +184,7 @@ class Endpoints(WithPlugins):
             reasons += await self._delete_by_plugins(gone)
             await self._release(gone)
             await self._commit(sandbox, after)
+            await self.lower_unused([network.id])
             if reasons:
                 raise TeardownFailed(target, tuple(reasons))
             return Outcome(steps)

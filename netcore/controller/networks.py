@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 
-from netcore import drivers
+from netcore import drivers, ipam
 from netcore.contract import Outcome
-from netcore.controller.state import State
+from netcore.controller.overlays import Overlays
 from netcore.diff import Step, diff
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.kernel import host
@@ -17,13 +19,18 @@ from netcore.model import Network, NetworkRequest, PluginOptions, Pool
 from netcore.planning import network as plan_network
 from netcore.planning import pools
 from netcore.plugins import messages
+from netcore.store.protocol import CompareFailed
+
+_OVERLAY_ATTEMPTS, _OVERLAY_PAUSE = 5, 0.2
 
 
-class Networks(State):
+class Networks(Overlays):
     """Operations on networks."""
 
     async def create_network(self, request: NetworkRequest, *, dry_run: bool = False) -> tuple[Network, Outcome]:
         """Create a network; it is usable when this returns."""
+        if request.driver == "overlay":
+            return await self._create_overlay(request, dry_run=dry_run)
         async with self._locks.hold(["networks"]):
             facts = await self.look_at_host()
             around, existing = self._surroundings(facts), [*self.networks.values()]
@@ -45,6 +52,30 @@ class Networks(State):
             self.adopt_network(network)
             await self._directory.network_up(network)
             return network, Outcome(steps)
+
+    async def _create_overlay(self, request: NetworkRequest, *, dry_run: bool) -> tuple[Network, Outcome]:
+        """Make a network known to all hosts. It is made on a host when the first endpoint there is."""
+        cluster = self.the_cluster()
+        for left in reversed(range(_OVERLAY_ATTEMPTS)):
+            async with self._locks.hold(["networks"]):
+                around = replace(self._surroundings(await self.look_at_host()), pools4=ipam.OVERLAY_POOLS4)
+                plan = plan_network.prepare(request, [*self.networks.values()], around, secrets.token_hex(32))
+                kinds = drivers.link_kinds(plan.network)
+                await self.kernel(lambda kinds=kinds: host.check_link_kinds(kinds))  # type: ignore[misc]
+                network = await self._with_pools(request, plan, [*self.networks.values()], around)
+                if dry_run:
+                    return network, Outcome(())
+                try:
+                    await cluster.create_network(network)
+                except CompareFailed:
+                    # Another host made one at the same time: what is free is another thing now.
+                    if not left:
+                        raise
+                else:
+                    self.adopt_network(network)
+                    return network, Outcome(())
+            await asyncio.sleep(_OVERLAY_PAUSE)
+        raise AssertionError("unreachable")
 
     async def _make(self, network: Network, steps: Sequence[Step]) -> None:
         """Make *network*, by its plugin if it has one, and record it."""
@@ -81,16 +112,16 @@ class Networks(State):
             return plan.with_pools(pools.plan_pools(plan.drafts, plan.wanted, existing, around))
         name, driver = request.ipam_driver.removeprefix(plan_network.PLUGIN_PREFIX), plan.wanted.driver
         scope = driver.scope if isinstance(driver, PluginOptions) else "local"
-        ipam = await self.ipam_plugins.introduce(name, dict(request.ipam_options), scope)
+        source = await self.ipam_plugins.introduce(name, dict(request.ipam_options), scope)
         made: list[Pool] = []
         try:
             for draft in plan.drafts:
                 gateway = pools.wants_gateway(draft.family, plan.wanted)
-                made.append(await self.ipam_plugins.request_pool(ipam, draft.family, draft.wish(), gateway=gateway))
+                made.append(await self.ipam_plugins.request_pool(source, draft.family, draft.wish(), gateway=gateway))
                 pools.check_overlap(made[-1].subnet, made[-1].ip_range, driver, existing, made[:-1])
-            return plan.with_pools(made, ipam)
+            return plan.with_pools(made, source)
         except BaseException:
-            await self._give_pools(plan.with_pools(made, ipam))
+            await self._give_pools(plan.with_pools(made, source))
             raise
 
     async def _give_pools(self, network: Network) -> None:
@@ -144,6 +175,11 @@ class Networks(State):
             if members:
                 listed = ", ".join(f'name:"{sandbox.name}" id:"{sandbox.short_id}"' for sandbox, _ in members)
                 raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first")
+            if network.is_overlay:
+                if not dry_run:
+                    await self.the_cluster().remove_network(network)
+                    self.networks.pop(network.id, None)
+                return Outcome(())
             steps = diff(drivers.only_of(network, self.networks.values(), self.facts), ())
             if dry_run:
                 return Outcome(steps)

@@ -129,6 +129,7 @@ class Sandboxes(Endpoints):
                 return Outcome(steps)
             await self._directory.update(sandbox, (), self.networks)
             await self._records.put_sandbox(sandbox, pending=True)
+            await self.untell_others(endpoints)
             reasons = await self._take_leave(endpoints, endpoints)
             try:
                 await self.kernel(lambda: self.executor.remove(steps, f"sandbox {sandbox.name}"))
@@ -139,6 +140,7 @@ class Sandboxes(Endpoints):
             await self.kernel(lambda: self._ports.release(sandbox.ports))
             await self._release(endpoints)
             await self._drop_sandbox(sandbox)
+            await self.lower_unused(item.network_id for item in endpoints)
         target = self.sandboxes.get(sandbox.shared_with)
         if target is not None and target.ended and not self.users_of(target):
             await self.remove_sandbox(target.id)
@@ -192,4 +194,5 @@ class Sandboxes(Endpoints):
             await self._records.put_sandbox(after)
             self.sandboxes[after.id] = after
             await self._directory.update(after, self._ordered(after.id), self.networks)
+            await self.tell_others(after, self.endpoints[after.id])
             return after

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from netcore import drivers, gateway, limits
 from netcore.addresses import Addresses
+from netcore.cluster.cluster import Cluster
+from netcore.cluster.picture import Touched
 from netcore.contract import Directory, Settings
 from netcore.drivers import stack
 from netcore.errors import InvalidRequest, Unavailable
@@ -27,6 +29,7 @@ from netcore.model import (
     IPAddress,
     IPNetwork,
     Network,
+    RemoteEndpoint,
     Sandbox,
 )
 from netcore.objects import KernelObject
@@ -57,6 +60,8 @@ class State:
         self.networks: dict[str, Network] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self.cluster: Cluster | None = None
+        self.remotes: dict[str, dict[str, RemoteEndpoint]] = {}
         self._records = records
         self._directory = directory
         self._reserved = reserved
@@ -73,11 +78,13 @@ class State:
         self._locks = KeyedLocks()
         self._making_gateway_bridge = asyncio.Lock()
         self._names_in_use: set[str] = set()
+        self._touched: set[Touched] = set()
+        self._following: asyncio.Task[None] | None = None
         self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
         self._loop = asyncio.get_running_loop()
         self._timers: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.facts = drivers.Facts(uplinks=(), firewall=settings.firewall)
+        self.facts = drivers.Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep)
         self.executor = Executor(self.netns_path, self._later)
 
     async def kernel(self, body: Callable[[], _T]) -> _T:
@@ -115,6 +122,8 @@ class State:
         for task in self._tasks:
             task.cancel()
         self._proxies.close()
+        if self.cluster is not None:
+            await self.cluster.close()
         await self._transport.close()
         await asyncio.to_thread(self._workers.shutdown)
 
@@ -153,6 +162,9 @@ class State:
 
     def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
         """Return how many addresses of each subnet of *network* are in use."""
+        if network.is_overlay:
+            everybodys = self.cluster.picture.addresses.get(network.id, set()) if self.cluster is not None else set()
+            return {pool.subnet: sum(item in pool.subnet for item in [*everybodys, *pool.reserved()]) for pool in network.pools}
         if network.ipam is None:
             return self._addresses.usage(network)
         taken = [address for _, endpoint in self.members(network.id) for address in endpoint.addresses()]
@@ -167,12 +179,20 @@ class State:
             force_forwarding=facts.force_forwarding,
             accept_ra=facts.accept_ra,
             firewall=self.settings.firewall,
+            vtep=self.settings.vtep,
         )
         return facts
+
+    def networks_here(self) -> list[Network]:
+        """Return the networks that this host has objects of: an overlay only while one of its endpoints is here."""
+        return [item for item in self.networks.values() if not item.is_overlay or item.id in self.remotes]
 
     def adopt_network(self, network: Network) -> None:
         """Take *network* into the state, with fresh pools."""
         self.networks[network.id] = network
+        if network.is_overlay:
+            # All hosts together hand its addresses out.
+            return
         self._addresses.adopt(network)
 
     def _ordered(self, sandbox_id: str, endpoints: Sequence[Endpoint] | None = None) -> tuple[Endpoint, ...]:
@@ -191,8 +211,8 @@ class State:
     def desired_everything(self) -> tuple[KernelObject, ...]:
         """Return every object that must exist on this host."""
         result: list[KernelObject] = []
-        for network in self.networks.values():
-            result += drivers.network_objects(network, self.facts)
+        for network in self.networks_here():
+            result += drivers.network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
         for sandbox_id, endpoints in self.endpoints.items():
             result += self._desired(self.sandboxes[sandbox_id], endpoints)
         return tuple(result)

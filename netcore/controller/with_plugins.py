@@ -10,7 +10,7 @@ from typing import Any
 
 from netcore import gateway, limits
 from netcore.addresses import Taken
-from netcore.controller.state import State
+from netcore.controller.overlays import Overlays
 from netcore.errors import NetcoreError
 from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, PluginOptions, Sandbox
 from netcore.planning import endpoint as plan_endpoint
@@ -18,13 +18,15 @@ from netcore.planning import endpoint as plan_endpoint
 log = logging.getLogger(__name__)
 
 
-class WithPlugins(State):
+class WithPlugins(Overlays):
     """The parts of operations on endpoints that a plugin may do."""
 
     # --- addresses ----------------------------------------------------------------------------------------------
 
     async def _take(self, network: Network, family: int, wish: IPAddress | None, mac: str) -> IPAddress:
         """Take *wish*, or an address that is free, from ours or from the network's IPAM plugin."""
+        if network.is_overlay:
+            return await self.the_cluster().take_address(network, family, wish)
         if network.ipam is None:
             return self._addresses.take(network, family, wish)
         pools = [pool for pool in network.pools if pool.subnet.version == family]
@@ -35,7 +37,9 @@ class WithPlugins(State):
         """Undo what `_take` did, where nothing came of it."""
         for network_id, address in taken:
             network = self.networks[network_id]
-            if network.ipam is None:
+            if network.is_overlay:
+                await self.the_cluster().give_address(network_id, address)
+            elif network.ipam is None:
                 self._addresses.give_back([(network_id, address)])
             else:
                 await self._give_to_plugin(network, address)
@@ -56,8 +60,10 @@ class WithPlugins(State):
             await self._records.put_rest(network_id, address, until)
         for endpoint in gone:
             network = self.networks[endpoint.network_id]
-            if network.ipam is not None:
-                for address in endpoint.addresses():
+            for address in endpoint.addresses():
+                if network.is_overlay and self.cluster is not None:
+                    await self.cluster.give_address(network.id, address)
+                elif network.ipam is not None:
                     await self._give_to_plugin(network, address)
 
     # --- endpoints ----------------------------------------------------------------------------------------------

@@ -10,17 +10,28 @@ from typing import assert_never
 
 from netcore.drivers import bridge, parent, plugin, sandbox, stack
 from netcore.drivers.bridge import Facts
-from netcore.model import BridgeOptions, Endpoint, IPInterface, Makes, Network, ParentOptions, PluginOptions, Sandbox, Stack
+from netcore.model import BridgeOptions, Endpoint, IPInterface, Makes, Network, ParentOptions, PluginOptions, RemoteEndpoint, Sandbox, Stack
 from netcore.objects import KernelObject
 
-__all__ = ["Facts", "desired", "endpoint_objects", "host_addresses", "host_link", "link_kinds", "network_objects", "only_of", "own_link"]
+__all__ = [
+    "Facts",
+    "desired",
+    "endpoint_objects",
+    "host_addresses",
+    "host_link",
+    "link_kinds",
+    "network_objects",
+    "only_of",
+    "own_link",
+    "remote_objects",
+]
 
 
-def network_objects(network: Network, facts: Facts) -> tuple[KernelObject, ...]:
-    """Return what must exist for *network* without any endpoint."""
+def network_objects(network: Network, facts: Facts, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
+    """Return what must exist for *network* without any endpoint of ours. *remotes*: those of an overlay on other hosts."""
     match network.driver_options:
         case BridgeOptions():
-            return bridge.network_objects(network, facts)
+            return bridge.network_objects(network, facts, remotes)
         case ParentOptions() as options:
             return parent.network_objects(options, network.common.mtu)
         case PluginOptions():
@@ -53,18 +64,28 @@ def host_addresses(network: Network) -> tuple[IPInterface, ...]:
     return bridge.bridge_addresses(network) if isinstance(network.driver_options, BridgeOptions) else ()
 
 
-def only_of(network: Network, others: Iterable[Network], facts: Facts) -> tuple[KernelObject, ...]:
-    """Return what of *network* goes with it: networks on one VLAN share its link."""
-    if not isinstance(network.driver_options, ParentOptions):
-        return network_objects(network, facts)
-    shared = {item.key for other in others if other.id != network.id for item in network_objects(other, facts)}
-    return tuple(item for item in network_objects(network, facts) if item.key not in shared)
+def remote_objects(network: Network, remotes: Iterable[RemoteEndpoint]) -> tuple[KernelObject, ...]:
+    """Return what must exist for endpoints of an overlay on other hosts, while the network is up here."""
+    vxlan = network.bridge.vxlan
+    return tuple(bridge.remote_objects(network, vxlan, remotes)) if vxlan is not None else ()
+
+
+def only_of(network: Network, others: Iterable[Network], facts: Facts, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
+    """Return what of *network* goes with it: networks on one VLAN share its link, overlays a port that is closed to sandboxes."""
+    own = network_objects(network, facts, remotes)
+    if not isinstance(network.driver_options, ParentOptions) and not network.is_overlay:
+        return own
+    alike = [item for item in others if item.id != network.id and item.driver == network.driver]
+    shared = {item.key for other in alike for item in network_objects(other, facts)}
+    return tuple(item for item in own if item.key not in shared)
 
 
 def link_kinds(network: Network) -> tuple[str, ...]:
     """Return the kinds of links that the kernel must know for *network* and may lack."""
     match network.driver_options:
-        case BridgeOptions() | PluginOptions():
+        case BridgeOptions() as options:
+            return ("vxlan",) if options.vxlan is not None else ()
+        case PluginOptions():
             return ()
         case ParentOptions() as options:
             return parent.link_kinds(network, options)

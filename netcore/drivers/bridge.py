@@ -8,23 +8,27 @@ from ipaddress import ip_interface
 
 from netcore import firewall
 from netcore.drivers import link
-from netcore.model import Endpoint, GatewayMode, IPAddress, IPInterface, Network, Pool
-from netcore.objects import HOST, Address, Bridge, Element, Hairpin, KernelObject, Neighbor, Sysctl, Veth
+from netcore.model import Endpoint, GatewayMode, IPAddress, IPInterface, Network, Pool, RemoteEndpoint, VxlanOptions
+from netcore.objects import HOST, Address, Bridge, Element, Forwarding, Hairpin, KernelObject, Neighbor, Sysctl, Veth, VxlanLink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a driver must know of the host. *uplinks*: links with a default route. *firewall*: we program ours."""
+    """What a driver must know of the host. *uplinks*: links with a default route. *firewall*: we program ours.
+
+    *vtep*: the address that other hosts send VXLAN to, where there are others.
+    """
 
     uplinks: tuple[str, ...]
     ipv6: bool = True
     force_forwarding: bool = True
     accept_ra: tuple[str, ...] = ()
     firewall: bool = True
+    vtep: IPAddress | None = None
 
 
-def network_objects(network: Network, facts: Facts) -> tuple[KernelObject, ...]:
-    """Return what must exist for *network* without any endpoint."""
+def network_objects(network: Network, facts: Facts, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
+    """Return what must exist for *network* without any endpoint of ours. *remotes*: those of an overlay on other hosts."""
     options, name = network.bridge, network.bridge.bridge_name
     result: list[KernelObject] = [
         Bridge(name=name, mac=options.bridge_mac, mtu=network.common.mtu, tag=f"berth:{network.id}", reused=options.reuse_bridge)
@@ -35,7 +39,26 @@ def network_objects(network: Network, facts: Facts) -> tuple[KernelObject, ...]:
         result += _forwarding(network, facts)
     if facts.firewall:
         result += firewall.network_elements(network)
+    if options.vxlan is not None and facts.vtep is not None:
+        result += _tunnel(network, options.vxlan, facts.vtep, remotes)
     return tuple(result)
+
+
+def _tunnel(network: Network, vxlan: VxlanOptions, vtep: IPAddress, remotes: Iterable[RemoteEndpoint]) -> Iterable[KernelObject]:
+    """Yield the tunnel to other hosts, and for each endpoint there where it is and who it is: nothing is flooded or learned."""
+    bridge, name = network.bridge.bridge_name, f"vx-{vxlan.vni}"
+    mtu, tag = network.common.mtu, f"berth:{network.id}"
+    yield VxlanLink(name=name, vni=vxlan.vni, port=vxlan.port, local=vtep, bridge=bridge, mtu=mtu, tag=tag)
+    yield from remote_objects(network, vxlan, remotes)
+
+
+def remote_objects(network: Network, vxlan: VxlanOptions, remotes: Iterable[RemoteEndpoint]) -> Iterable[KernelObject]:
+    """Yield what tells the kernel where endpoints on other hosts are."""
+    bridge, name = network.bridge.bridge_name, f"vx-{vxlan.vni}"
+    for item in remotes:
+        yield Forwarding(ifname=name, mac=item.mac, vtep=item.vtep)
+        for address in item.addresses:
+            yield Neighbor(netns=HOST, ifname=bridge, address=address, mac=item.mac)
 
 
 def bridge_addresses(network: Network) -> tuple[IPInterface, ...]:

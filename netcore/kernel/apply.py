@@ -29,6 +29,7 @@ from netcore.objects import (
     Bridge,
     DummyLink,
     Element,
+    Forwarding,
     Hairpin,
     HostLink,
     HostsLines,
@@ -41,6 +42,7 @@ from netcore.objects import (
     Sysctl,
     Veth,
     VlanLink,
+    VxlanLink,
 )
 
 _T = TypeVar("_T")
@@ -239,7 +241,7 @@ def _lane(step: Step) -> tuple[str, str, bool]:
             return "hosts", HOST, False
         case Announcement():
             return "announce", HOST, False
-        case Veth() | Bridge() | VlanLink() | DummyLink() | Hairpin():
+        case Veth() | Bridge() | VlanLink() | DummyLink() | VxlanLink() | Hairpin() | Forwarding():
             return "link", HOST, step.after is None
         case Macvlan() | Ipvlan() | MovedLink() if step.after is not None:
             # Made from the host, where the parent is.
@@ -316,7 +318,7 @@ def _links(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelEr
     batch: list[tuple[Step, Request]] = []
     for step in lane:
         match step.subject:
-            case Bridge() | VlanLink() | DummyLink() | Veth() | Macvlan() | Ipvlan() | MovedLink():
+            case Bridge() | VlanLink() | DummyLink() | VxlanLink() | Veth() | Macvlan() | Ipvlan() | MovedLink():
                 yield step, _link_step(doors, netlink, step)
             case Sysctl():
                 yield step, None
@@ -338,8 +340,10 @@ def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError
         match step.before, step.after:
             case _, Bridge(reused=True) as item:
                 _first_error(netlink, [rtnl.set_link(item.name)])
-            case _, Bridge() | VlanLink() | DummyLink() as item:
+            case _, Bridge() | VlanLink() | DummyLink() | VxlanLink() as item:
                 rtnl.ensure_link(netlink, _creation(doors, item), item.tag)
+                if isinstance(item, VxlanLink):
+                    _first_error(netlink, [rtnl.set_port(item.name, **_TUNNEL_PORT)])
             case _, Veth() as item:
                 _make_veth(doors, netlink, item)
             case _, Macvlan() | Ipvlan() as item:
@@ -349,7 +353,7 @@ def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError
                     _first_error(netlink, [rtnl.move_link(item.source, doors.index(HOST, item.source), inside, item.ifname)])
                 if item.mac:
                     _first_error(doors.rtnl(item.netns), [rtnl.set_mac(item.ifname, item.mac)])
-            case (Bridge(reused=False) | VlanLink() | DummyLink()) as item, None:
+            case (Bridge(reused=False) | VlanLink() | DummyLink() | VxlanLink()) as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.name)])
             case Veth() as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.host_ifname)])
@@ -363,6 +367,10 @@ def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError
     return None
 
 
+_TUNNEL_PORT = {"neigh_suppress": 1, "learning": 0, "unicast_flood": 0, "mcast_flood": 0, "bcast_flood": 0}
+"""A tunnel's flags as bridge port: who is where is told, and ARP and ND are answered here for who is elsewhere."""
+
+
 def _creation(doors: _Doors, item: HostLink) -> Request:
     match item:
         case Bridge():
@@ -371,6 +379,9 @@ def _creation(doors: _Doors, item: HostLink) -> Request:
             return rtnl.add_vlan(item.name, base=doors.index(HOST, item.base), vid=item.vid)
         case DummyLink():
             return rtnl.add_dummy(item.name, item.mtu)
+        case VxlanLink():
+            master = doors.index(HOST, item.bridge)
+            return rtnl.add_vxlan(item.name, vni=item.vni, port=item.port, local=item.local, master=master, mtu=item.mtu)
     assert_never(item)
 
 
@@ -409,6 +420,9 @@ def _first_error(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
 def _requests(doors: _Doors, step: Step) -> list[Request]:
     item, create = step.subject, step.after is not None
     match item:
+        case Forwarding():
+            index = doors.index(HOST, item.ifname)
+            return rtnl.forwarding(item.mac, item.vtep, index, create=create)
         case Hairpin():
             return [rtnl.set_port(item.host_ifname, mode=int(create))]
         case Address():
@@ -426,6 +440,7 @@ def _requests(doors: _Doors, step: Step) -> list[Request]:
             Bridge()
             | VlanLink()
             | DummyLink()
+            | VxlanLink()
             | Veth()
             | Macvlan()
             | Ipvlan()

@@ -29,10 +29,13 @@ _LINKINFO, _INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA, _BRPORT_STATE, _MASTER = 18
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
+_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 15, 17
 _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS_ATTR, _VLAN_ID = 1, 1, 2, 1
 _FORWARDING = 3
 _IFA_F_NODAD = 0x02
-_NUD_PERMANENT = 0x80
+_NUD_PERMANENT, _NUD_NOARP = 0x80, 0x40
+_AF_BRIDGE, _NTF_SELF, _NTF_MASTER = 7, 2, 4
+_NDMSG = struct.Struct("=BxxxiHBB")
 _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
@@ -132,6 +135,26 @@ def add_ipvlan(ifname: str, *, parent: int, netns: int, mode: str, flag: str, mt
         attr(_IPVLAN_FLAGS_ATTR, struct.pack("=H", _IPVLAN_FLAGS[flag])),
     ]
     return _add("ipvlan", ifname, [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_MTU", mtu)], *data)
+
+
+def add_vxlan(name: str, *, vni: int, port: int, local: IPAddress, master: int, mtu: int) -> Request:
+    """Create a tunnel as port of a bridge, that learns nothing from what it receives."""
+    data = [
+        attr(_VXLAN_ID, struct.pack("=I", vni)),
+        attr(_VXLAN_LOCAL if local.version == 4 else _VXLAN_LOCAL6, local.packed),
+        attr(_VXLAN_LEARNING, b"\0"),
+        attr(_VXLAN_PORT, struct.pack("!H", port)),
+    ]
+    return _add("vxlan", name, [("IFLA_MTU", mtu), ("IFLA_MASTER", master)], *data)
+
+
+def forwarding(mac: str, vtep: IPAddress, index: int, *, create: bool) -> list[Request]:
+    """Add or delete what sends frames for *mac* by the tunnel with *index* to *vtep*: at the bridge, and at the tunnel itself."""
+    type_, flags, verb = (_NEWNEIGH, CREATE | REPLACE, "set") if create else (_DELNEIGH, 0, "delete")
+    address = attr(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    at_bridge = _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0) + address
+    at_tunnel = _NDMSG.pack(_AF_BRIDGE, index, _NUD_PERMANENT | _NUD_NOARP, _NTF_SELF, 0) + address + attr(_NDA_DST, vtep.packed)
+    return [Request(type_, flags, body, f"{verb} forwarding", f"{mac} dst {vtep}") for body in (at_bridge, at_tunnel)]
 
 
 def knows_kind(netlink: NetlinkSocket, kind: str) -> bool:

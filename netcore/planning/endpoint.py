@@ -148,6 +148,13 @@ def check_room(request: EndpointRequest, network: Network, members: Sequence[End
         raise Conflict("mac-address", request.mac, f"is in use on network {network.name}")
 
 
+def names_of(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[str, ...]:
+    """Return the names of an endpoint, the one for PTR first (DNS-38); none on networks without names (DNS-41)."""
+    if not network.has_names:
+        return ()
+    return tuple(dict.fromkeys([sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname]))
+
+
 def random_mac(random_hex: RandomHex) -> str:
     """Return a random locally administered unicast MAC (docker-behaviour IP-32)."""
     octets = bytes.fromhex(random_hex(6))

@@ -26,8 +26,9 @@ from netcore.planning import pools
 
 PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
 _LINKS = {DEFAULT_BRIDGE: "berth0", GATEWAY_BRIDGE: "berth_gw"}
-DRIVERS = ("bridge", "macvlan", "ipvlan")
+DRIVERS = ("bridge", "macvlan", "ipvlan", "overlay")
 PLUGIN_PREFIX = "plugin:"
+_OVERHEAD = 50
 _SINGLE = ("host", "none", "null")
 
 
@@ -136,9 +137,14 @@ def _driver_options(
     """Return the driver's options and the MTU that links have unless `--opt mtu` says another."""
     if plugin is not None:
         return plugin, around.egress_mtu
-    if request.driver == "bridge":
+    if request.driver in ("bridge", "overlay"):
         bridge = options.parse_bridge(network_id, labels, name=_LINKS.get(request.name, ""))
-        return _check_bridge(bridge, existing, around, internal=request.internal), around.egress_mtu
+        bridge = _check_bridge(bridge, existing, around, internal=request.internal)
+        if request.driver == "bridge":
+            return bridge, around.egress_mtu
+        vnis = {item.bridge.vxlan.vni for item in existing if item.is_overlay and item.bridge.vxlan is not None}
+        # Outer IP, UDP and VXLAN headers and the inner Ethernet header (RFC 7348 section 5).
+        return replace(bridge, vxlan=options.parse_vxlan(labels, vnis)), around.egress_mtu - _OVERHEAD
     parent = _find_parent(options.parse_parent(request.driver, network_id, labels), existing, around)
     _check_sharing(request.driver, parent, existing)
     below = around.links.get(parent.base or parent.parent)

@@ -52,6 +52,14 @@ class CompareFailed(NetcoreError):
         self.key = key
 
 
+class Compacted(NetcoreError):
+    """What happened after *revision* is not known any more: load everything and watch from there."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"the history behind revision {revision} is gone; load everything again")
+        self.revision = revision
+
+
 class Store(Protocol):
     async def load(self) -> Snapshot:
         """Return everything, as of one revision."""
@@ -60,7 +68,7 @@ class Store(Protocol):
         """Write all or nothing; return the new revision. Raises CompareFailed."""
 
     def watch(self, revision: int) -> AsyncIterator[Change]:
-        """Yield every change after *revision*, in order, without end."""
+        """Yield every change after *revision*, in order, without end. Raises Compacted."""
 
     async def end_session(self, session: str) -> None:
         """Delete all keys of *session*; no such session is done."""

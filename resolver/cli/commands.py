@@ -63,6 +63,7 @@ def exec_command(arguments: tuple[str, ...]) -> int:
 @click.option("--config", "config_path", type=click.Path(), help="Configuration file (default /etc/berth/berth.toml).")
 @click.option("--state-dir", help="Where networks are remembered (default /var/lib/berth).")
 @click.option("--run-dir", help="Sockets and files of running sandboxes (default /run/berth).")
+@click.option("--store", help="etcd://HOST:2379[,HOST..] that hosts share, for overlay networks.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
 @click.option("--exit-when-idle", is_flag=True, help="End when no sandbox and no owner is left.")
 @click.option("--check-config", is_flag=True, help="Print the effective configuration and end.")
@@ -70,6 +71,7 @@ def daemon(
     config_path: str | None,
     state_dir: str | None,
     run_dir: str | None,
+    store: str | None,
     log_level: str | None,
     exit_when_idle: bool,
     check_config: bool,
@@ -81,7 +83,7 @@ def daemon(
     from resolver.errors import ConfigError
 
     try:
-        config = load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "log_level": log_level})
+        config = load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "store": store, "log_level": log_level})
         if check_config:
             for name in config.__dataclass_fields__:
                 print(f"{name} = {json.dumps(getattr(config, name), default=str)}  # {HELP[name]}")
@@ -94,6 +96,23 @@ def daemon(
         print(f"berth: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@cli.group()
+def node() -> None:
+    """The hosts that share overlay networks."""
+
+
+@node.command("ls")
+@FORMAT
+def node_ls(form: str) -> None:
+    """List the hosts that are heard of."""
+    nodes = call("GET", "/v1/nodes")
+    if form == "json":
+        print_json(nodes)
+        return
+    rows = [(item["id"][:12], item["name"] + (" *" if item["own"] else ""), item["address"], str(item["endpoints"])) for item in nodes]
+    print_table(("NODE ID", "NAME", "ADDRESS", "ENDPOINTS"), rows)
 
 
 cli.add_command(network)

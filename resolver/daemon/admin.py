@@ -20,7 +20,7 @@ from netcore.contract import Outcome
 from netcore.controller import Controller
 from netcore.errors import InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, EndpointRequest, Network, NetworkRequest, Sandbox, Stack
-from netcore.store.protocol import CompareFailed
+from netcore.store.protocol import Compacted, CompareFailed
 from resolver import errors, limits
 from resolver.daemon import convert, metrics, schema
 from resolver.daemon.events import Events
@@ -45,6 +45,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     netcore_errors.PluginFailed: (502, "plugin"),
     netcore_errors.TeardownFailed: (500, "teardown"),
     CompareFailed: (409, "conflict"),
+    Compacted: (503, "unavailable"),
     errors.DecodeError: (400, "invalid"),
     errors.BadName: (400, "invalid"),
     errors.ConfigError: (400, "invalid"),
@@ -98,6 +99,7 @@ class Admin:
             ("get", "/v1/sandboxes/{sandbox}"): self._show_sandbox,
             ("patch", "/v1/sandboxes/{sandbox}"): self._change_sandbox,
             ("delete", "/v1/sandboxes/{sandbox}"): self._remove_sandbox,
+            ("get", "/v1/nodes"): self._list_nodes,
             ("post", "/v1/resolve"): self._resolve,
             ("get", "/v1/cache"): self._show_cache,
             ("post", "/v1/cache/flush"): self._flush_cache,
@@ -180,7 +182,8 @@ class Admin:
 
     def _network_view(self, network: Network, warnings: tuple[str, ...] = ()) -> schema.NetworkView:
         members = self._controller.members(network.id)
-        return convert.network_view(network, members, self._controller.pool_usage(network), warnings)
+        remote = self._controller.elsewhere(network)
+        return convert.network_view(network, members, self._controller.pool_usage(network), warnings, remote)
 
     # --- sandboxes ----------------------------------------------------------------------------------------------
 
@@ -280,6 +283,14 @@ class Admin:
         return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, self._proxies, warnings, told)
 
     # --- the rest -----------------------------------------------------------------------------------------------
+
+    async def _list_nodes(self, _: web.Request) -> web.Response:
+        cluster = self._controller.the_cluster()
+        counts = cluster.picture.counts()
+        nodes = sorted(cluster.picture.nodes.values(), key=lambda item: (item.name, item.id))
+        return _json(
+            [schema.NodeView(item.id, item.name, str(item.vtep), counts.get(item.id, 0), item.id == cluster.node.id) for item in nodes]
+        )
 
     async def _resolve(self, request: web.Request) -> web.Response:
         body = await _body(request, schema.ResolveBody)

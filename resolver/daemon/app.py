@@ -32,7 +32,7 @@ from netcore.records import Records
 from netcore.recovery import restore
 from netcore.store.sqlite import open_store
 from resolver import limits
-from resolver.daemon import convert
+from resolver.daemon import clustering, convert
 from resolver.daemon.admin import Admin
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.events import Events
@@ -140,6 +140,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         pools6=tuple(item for item in config.default_address_pools if item[0].version == 6) or (ipam.ula_pool(_host_id(config)),),
         firewall=config.firewall == "nftables",
         uplinks=config.uplinks,
+        vtep=await asyncio.to_thread(clustering.find_vtep, config),
     )
     if settings.firewall and not nft.have_nftables():
         raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
@@ -176,10 +177,15 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         proxies=config.proxies,
         default_bridge=convert.network_request(config.default_bridge, None, predefined=True),
     )
+    if config.store:
+        controller.cluster = await clustering.make(config, controller, _wall_clock)
     survivors = await restore(controller, records, _wall_clock())
     await controller.remove_unused_bridges()
-    await registry.networks_up(controller.networks.values())
+    await registry.networks_up(controller.networks_here())
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
+    if controller.cluster is not None:
+        controller.tell_others_again(survivors)
+        await controller.cluster.start()
     foreign.start()
     stack.callback(foreign.close)
     await foreign.check()

@@ -9,12 +9,14 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
 
+from netcore.errors import NetcoreError
 from netcore.model import DEFAULT_BRIDGE, IPNetwork
+from netcore.store import etcd
 from resolver import limits, resolvconf
 from resolver.daemon import proxies
 from resolver.daemon.schema import NetworkBody
@@ -50,6 +52,13 @@ class DaemonConfig:
     cache_max_ttl: int = 86_400
     serve_stale: int = 86_400
     proxies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    store: str = ""
+    store_ca: str = ""
+    store_certificate: str = ""
+    store_key: str = ""
+    store_ttl: int = 15
+    store_grace: int = 600
+    advertise: str = ""
     default_bridge: NetworkBody = field(default_factory=lambda: NetworkBody(name=DEFAULT_BRIDGE))
 
 
@@ -76,6 +85,13 @@ HELP: dict[str, str] = {
     "cache_max_ttl": "seconds that an answer is remembered at most",
     "proxies": 'environment of commands, by network or `default`: `{default = {httpProxy = "http://10.0.0.1:3128"}}`',
     "default_bridge": 'the network `bridge`: `{subnets = ["10.88.0.0/16"], options = {icc = "false"}}`',
+    "store": "`etcd://[USER:PASSWORD@]HOST:2379[,HOST..][/PREFIX]` (`etcds://` for TLS) that hosts share for overlay networks",
+    "store_ca": "file of certificates to check etcd's with",
+    "store_certificate": "our own certificate for etcd",
+    "store_key": "its key",
+    "store_ttl": "seconds after which a host that is not heard of is gone, its names with it",
+    "store_grace": "seconds for which its addresses are kept longer: it may be cut off and use them",
+    "advertise": "address that other hosts reach this one at (the one that etcd is reached from)",
     "serve_stale": "seconds for which an answer is told after its time when all nameservers fail; 0 never",
 }
 
@@ -117,7 +133,7 @@ def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
         try:
             parse_value: Callable[[Any], Any] = _PARSERS.get(key, _text)
             values[key] = parse_value(value)
-        except (ValueError, TypeError, KeyError, msgspec.ValidationError, ResolverError) as error:
+        except (ValueError, TypeError, KeyError, msgspec.ValidationError, NetcoreError, ResolverError) as error:
             problems.append((key, str(error)))
     if problems:
         raise ConfigError(source, tuple(problems))
@@ -219,6 +235,12 @@ def _default_bridge(value: Any) -> NetworkBody:
     return msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
 
 
+def _store(value: Any) -> str:
+    text = _text(value)
+    etcd.parse_url(text)
+    return text
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "suffix": _suffix,
     "firewall": _one_of("nftables", "none"),
@@ -235,6 +257,10 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "cache_min_ttl": _number(86_400),
     "cache_max_ttl": _number(limits.LONGEST_TTL),
     "serve_stale": _number(limits.LONGEST_TTL),
+    "store": _store,
+    "store_ttl": _number(86_400),
+    "store_grace": _number(30 * 86_400),
+    "advertise": lambda value: str(ip_address(_text(value))),
     "proxies": _proxies,
     "default_bridge": _default_bridge,
 }

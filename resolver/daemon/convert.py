@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netcore import drivers, gateway
+from netcore.cluster.picture import EndpointRecord
 from netcore.errors import InvalidRequest
 from netcore.model import (
     DnsSettings,
@@ -25,7 +26,7 @@ from netcore.model import (
     StaticRoute,
 )
 from netcore.options import parse_addresses, parse_forward
-from netcore.planning.endpoint import parse_endpoint_address
+from netcore.planning.endpoint import names_of, parse_endpoint_address
 from resolver import resolvconf
 from resolver.daemon.proxies import environment
 from resolver.daemon.schema import (
@@ -140,21 +141,25 @@ def _address(field: str, text: str) -> IPAddress:
     return parse_addresses(field, (text,))[0]
 
 
-def endpoint_names(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> list[str]:
-    """Return the names of an endpoint, the one for PTR first (DNS-38); none on networks without names (DNS-41)."""
-    if not network.has_names:
-        return []
-    return list(dict.fromkeys([sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname]))
+def _scope(network: Network) -> str:
+    if isinstance(network.driver_options, PluginOptions):
+        return network.driver_options.scope
+    return "global" if network.is_overlay else "local"
 
 
 def network_view(
-    network: Network, members: list[tuple[Sandbox, Endpoint]], usage: Mapping[IPNetwork, int], warnings: tuple[str, ...] = ()
+    network: Network,
+    members: list[tuple[Sandbox, Endpoint]],
+    usage: Mapping[IPNetwork, int],
+    warnings: tuple[str, ...] = (),
+    remote: Iterable[tuple[str, EndpointRecord]] = (),
 ) -> NetworkView:
+    """Return what is told of *network*; *remote*: (node, endpoint) of other hosts."""
     return NetworkView(
         id=network.id,
         name=network.name,
         driver=network.driver,
-        scope=network.driver_options.scope if isinstance(network.driver_options, PluginOptions) else "local",
+        scope=_scope(network),
         internal=network.internal,
         ipv4=network.ipv4,
         ipv6=network.ipv6,
@@ -174,18 +179,19 @@ def network_view(
         options=dict(network.options),
         labels=dict(network.labels),
         routes=_route_texts(network.routes),
-        members=[
-            MemberView(
-                sandbox=sandbox.name,
-                sandbox_id=sandbox.id,
-                addresses=[str(item) for item in endpoint.addresses()],
-                mac=endpoint.mac,
-            )
-            for sandbox, endpoint in members
-        ],
+        members=[_member(sandbox, endpoint) for sandbox, endpoint in members] + [_remote_member(*item) for item in remote],
         created=network.created,
         warnings=list(warnings),
     )
+
+
+def _member(sandbox: Sandbox, endpoint: Endpoint) -> MemberView:
+    addresses = [str(item) for item in endpoint.addresses()]
+    return MemberView(sandbox=sandbox.name, sandbox_id=sandbox.id, addresses=addresses, mac=endpoint.mac)
+
+
+def _remote_member(node: str, item: EndpointRecord) -> MemberView:
+    return MemberView(sandbox=item.sandbox, sandbox_id="", addresses=list(item.addresses), mac=item.mac, node=node)
 
 
 def sandbox_view(
@@ -212,7 +218,7 @@ def sandbox_view(
             mac=item.mac,
             addresses=[str(interface) for interface in (item.ipv4, item.ipv6) if interface is not None],
             link_local=[str(interface) for interface in item.link_local],
-            names=endpoint_names(sandbox, item, networks[item.network_id]),
+            names=list(names_of(sandbox, item, networks[item.network_id])),
             gateway_priority=item.gateway_priority,
             gateway=item in chosen,
             routes=_route_texts(item.routes),

@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar
 
 from netcore import drivers
 from netcore.kernel import files
-from netcore.model import Endpoint, Network, Sandbox, Stack
+from netcore.model import Endpoint, Network, RemoteEndpoint, Sandbox, Stack
+from netcore.planning.endpoint import names_of
 from resolver import nsswitch, resolvconf
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
-from resolver.daemon.convert import endpoint_names
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.routes import Found, Routes
 from resolver.engine.received import Protected
@@ -168,6 +168,18 @@ class Registry:
             served.copies, served.ipv6 = form
             await self.kernel(lambda: self._write_resolv_conf(served))
 
+    def remote(self, network: Network, before: RemoteEndpoint | None, after: RemoteEndpoint | None) -> None:
+        """From now on an endpoint on another host is *after*, None if it is gone."""
+        served = self._gateways.get(network.id)
+        if served is not None:
+            served.zone.change(self._remote_entries(network, before), self._remote_entries(network, after))
+
+    @staticmethod
+    def _remote_entries(network: Network, item: RemoteEndpoint | None) -> tuple[Entry, ...]:
+        if item is None:
+            return ()
+        return entries(owner=f"remote/{item.id}", network=network.name, endpoint_names=item.names, addresses=item.addresses)
+
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
         await self.networks_up([network])
@@ -229,7 +241,7 @@ class Registry:
         return entries(
             owner=f"{endpoint.origin}/{sandbox.id}/{endpoint.ifname}",
             network=network.name,
-            endpoint_names=endpoint_names(sandbox, endpoint, network),
+            endpoint_names=names_of(sandbox, endpoint, network),
             addresses=endpoint.addresses(),
         )
 

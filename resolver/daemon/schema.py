@@ -75,6 +75,17 @@ class MemberView(msgspec.Struct, frozen=True):
     sandbox_id: str
     addresses: list[str]
     mac: str
+    node: str = ""
+
+
+class NodeView(msgspec.Struct, frozen=True):
+    """A host of the cluster. *address*: where it takes VXLAN; *own*: it is the one that answers."""
+
+    id: str
+    name: str
+    address: str
+    endpoints: int
+    own: bool
 
 
 class NetworkView(msgspec.Struct, frozen=True):
@@ -321,6 +332,7 @@ OPERATIONS: tuple[tuple[str, str, str, type | None, Any, str], ...] = (
     ("get", "/v1/sandboxes/{sandbox}", "200", None, SandboxView, "Show one sandbox"),
     ("patch", "/v1/sandboxes/{sandbox}", "200", SandboxChange, SandboxView, "Rename a sandbox, or give it to a process"),
     ("delete", "/v1/sandboxes/{sandbox}", "200", None, OutcomeView | PlanView, "Remove a sandbox with all it has"),
+    ("get", "/v1/nodes", "200", None, list[NodeView], "The hosts that share overlay networks"),
     ("post", "/v1/resolve", "200", ResolveBody, ResolveView, "Look a name up as a sandbox would, with the reasons"),
     ("get", "/v1/cache", "200", None, CacheView, "What is remembered of the upstreams' answers"),
     ("post", "/v1/cache/flush", "200", FlushBody, FlushView, "Forget remembered answers"),

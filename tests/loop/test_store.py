@@ -7,15 +7,25 @@ import pytest
 
 from netcore.errors import Conflict, Unavailable
 from netcore.records import Records
+from netcore.store.etcd import EtcdSettings, open_etcd
 from netcore.store.protocol import CompareFailed, Transaction
 from netcore.store.sqlite import open_store
+from tests.support.etcd import cluster, why_no_etcd
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "etcd"])
 async def store(request, tmp_path):
-    made = await open_store(str(tmp_path / "state"))
-    yield made
-    await made.close()
+    if request.param == "sqlite":
+        made = await open_store(str(tmp_path / "state"))
+        yield made
+        await made.close()
+        return
+    if why_no_etcd():
+        pytest.skip(why_no_etcd())
+    with cluster(tmp_path) as members:
+        made = await open_etcd(EtcdSettings(endpoints=(members[0].url,)))
+        yield made
+        await made.close()
 
 
 async def content(store):

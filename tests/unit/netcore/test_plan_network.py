@@ -109,7 +109,9 @@ def test_who_may_share_a_parent(old, new, reason):
         ("macvlan", {"parent": "wlan9"}, InvalidRequest, "no link wlan9"),
         ("macvlan", {"parent": "wlan9.10"}, InvalidRequest, "neither a link wlan9.10 nor wlan9"),
         ("macvlan", {"parent": "eth1"}, Conflict, "is a port of a bridge"),
-        ("overlay", {}, InvalidRequest, "is not one of bridge, macvlan, ipvlan"),
+        ("weave", {}, InvalidRequest, "is not one of bridge, macvlan, ipvlan"),
+        ("overlay", {"encrypted": ""}, InvalidRequest, "is not encrypted in this version"),
+        ("overlay", {"vxlan_port": "80"}, InvalidRequest, "must be 1024 to 49151"),
         ("host", {}, InvalidRequest, "only one instance"),
         ("bridge", {"name": "eth0"}, Conflict, "is not a bridge"),
     ],
@@ -143,3 +145,13 @@ def test_no_matching_subnet_of_several():
 def test_ipv6_on_a_host_without_it():
     with pytest.raises(InvalidRequest, match="switched off"):
         plan_network(NetworkRequest(name="n", ipv6=True), (), replace(AROUND, ipv6=False), "n" * 12)
+
+
+def test_overlay_takes_a_vni_of_its_own_and_leaves_room_for_its_headers():
+    first = plan("overlay")
+    assert (first.bridge.vxlan.vni, first.bridge.vxlan.port, first.common.mtu, first.is_overlay) == (4096, 4789, 1400, True)
+    second = plan("overlay", first, name="m", options={"vxlan_port": "4790"})
+    assert (second.bridge.vxlan.vni, second.bridge.vxlan.port) == (4097, 4790)
+    with pytest.raises(Conflict, match="in use by another overlay"):
+        plan("overlay", first, name="m", options={"com.docker.network.driver.overlay.vxlanid_list": "4096"})
+    assert not plan("bridge", first, name="m").is_overlay

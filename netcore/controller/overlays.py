@@ -1,0 +1,172 @@
+"""Overlay networks: known on all hosts, made on those where one of their endpoints is, following what other hosts say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from netcore import drivers
+from netcore.cluster.cluster import Cluster
+from netcore.cluster.picture import EndpointRecord, Touched
+from netcore.controller.state import State
+from netcore.diff import diff
+from netcore.errors import InvalidRequest, NetcoreError
+from netcore.model import Endpoint, Network, RemoteEndpoint, Sandbox
+from netcore.objects import KernelObject
+from netcore.planning import endpoint as plan_endpoint
+
+log = logging.getLogger(__name__)
+
+NO_CLUSTER = "an overlay network needs hosts that share a store: `berth daemon --store etcd://HOST:2379`"
+
+
+class Overlays(State):
+    """The parts of operations that concern other hosts. `remotes` has the networks that are made here."""
+
+    def the_cluster(self) -> Cluster:
+        """Return the cluster of hosts; InvalidRequest on a host that is alone."""
+        if self.cluster is None:
+            raise InvalidRequest("driver", NO_CLUSTER)
+        return self.cluster
+
+    # --- what is here -------------------------------------------------------------------------------------------
+
+    async def raise_overlay(self, network: Network) -> None:
+        """Make an overlay network on this host, with what is known of other hosts, unless it is there."""
+        async with self._locks.hold([f"overlay:{network.id}"]):
+            if network.id in self.remotes:
+                return
+            cluster = self.the_cluster()
+            await self.look_at_host()
+            remotes = cluster.picture.remotes(network.id, cluster.node.id)
+            steps = diff((), drivers.only_of(network, self.networks_here(), self.facts, remotes.values()))
+            await self.kernel(lambda: self.executor.apply(steps))
+            await self._records.put_network(network)
+            self.remotes[network.id] = remotes
+            await self._directory.network_up(network)
+            for item in remotes.values():
+                self._directory.remote(network, None, item)
+        # What was said in between was not for us then.
+        self.on_cluster_change(
+            {(network.id, identity) for identity in cluster.picture.remotes(network.id, cluster.node.id)}
+            | {(network.id, identity) for identity in remotes}
+        )
+
+    async def lower_overlay(self, network: Network) -> None:
+        """Remove an overlay network from this host, if none of its endpoints is here any more."""
+        async with self._locks.hold([f"overlay:{network.id}"]):
+            if network.id not in self.remotes or self.members(network.id):
+                return
+            remotes = self.remotes.pop(network.id)
+            await self._directory.network_down(network)
+            steps = diff(drivers.only_of(network, self.networks_here(), self.facts, remotes.values()), ())
+            try:
+                await self.kernel(lambda: self.executor.remove(steps, f"network {network.name} on this host"))
+            finally:
+                await self._records.drop_network(network)
+
+    async def lower_unused(self, networks: Iterable[str]) -> None:
+        """Lower those overlays of *networks* that no endpoint here is on."""
+        for network_id in networks:
+            network = self.networks.get(network_id)
+            if network is not None and network.is_overlay:
+                await self.lower_overlay(network)
+
+    # --- what others say ----------------------------------------------------------------------------------------
+
+    def on_cluster_change(self, touched: set[Touched]) -> None:
+        """Take notice of what other hosts said; the kernel and the names follow soon."""
+        self._touched |= touched
+        if self._following is None or self._following.done():
+            self._following = asyncio.get_running_loop().create_task(self._follow_cluster())
+
+    async def _follow_cluster(self) -> None:
+        while self._touched:
+            touched, self._touched = self._touched, set()
+            for network_id, identity in touched:
+                if not identity:
+                    self._follow_network(network_id)
+            by_network: dict[str, list[str]] = {}
+            for network_id, identity in touched:
+                if identity and network_id in self.remotes:
+                    by_network.setdefault(network_id, []).append(identity)
+            for network_id, identities in by_network.items():
+                try:
+                    await self._follow_endpoints(self.networks[network_id], identities)
+                except (NetcoreError, OSError) as error:
+                    log.error("network does not follow other hosts network=%s reason=%s", network_id[:12], error)
+
+    def _follow_network(self, network_id: str) -> None:
+        cluster = self.the_cluster()
+        network = cluster.picture.networks.get(network_id)
+        if network is None:
+            if network_id not in self.remotes:
+                self.networks.pop(network_id, None)
+        elif network_id not in self.networks:
+            if any(item.name == network.name for item in self.networks.values()):
+                log.warning("a network of this host has the name of one of all hosts, which is known by its id only name=%s", network.name)
+            self.adopt_network(network)
+
+    async def _follow_endpoints(self, network: Network, identities: Sequence[str]) -> None:
+        """Bring kernel and names to what other hosts say of endpoints; costs the same however many others there are."""
+        async with self._locks.hold([f"overlay:{network.id}"]):
+            known = self.remotes.get(network.id)
+            if known is None:
+                return
+            cluster = self.the_cluster()
+            pairs = [(known.get(item), cluster.picture.remote(network.id, item, cluster.node.id)) for item in identities]
+            pairs = [(before, after) for before, after in pairs if before != after]
+            for before, _ in pairs:
+                if before is not None:
+                    self._directory.remote(network, before, None)
+            steps = diff(self._of([before for before, _ in pairs], network), self._of([after for _, after in pairs], network))
+            try:
+                await self.kernel(lambda: self.executor.remove(steps, f"endpoints of {network.name} on other hosts"))
+            finally:
+                for before, after in pairs:
+                    if after is not None:
+                        known[after.id] = after
+                        self._directory.remote(network, None, after)
+                    elif before is not None:
+                        known.pop(before.id, None)
+
+    def _of(self, remotes: Iterable[RemoteEndpoint | None], network: Network) -> tuple[KernelObject, ...]:
+        return drivers.remote_objects(network, [item for item in remotes if item is not None])
+
+    def elsewhere(self, network: Network) -> list[tuple[str, EndpointRecord]]:
+        """Return (node, endpoint) of all endpoints of *network* on other hosts."""
+        if not network.is_overlay or self.cluster is None:
+            return []
+        return self.cluster.picture.members(network.id, but=self.cluster.node.id)
+
+    # --- what we say --------------------------------------------------------------------------------------------
+
+    async def tell_others(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+        """Tell other hosts of endpoints on overlay networks; return warnings where they will learn of it later."""
+        warnings = []
+        for item in endpoints:
+            network = self.networks[item.network_id]
+            if network.is_overlay:
+                try:
+                    await self.the_cluster().publish(sandbox.name, item, plan_endpoint.names_of(sandbox, item, network))
+                except NetcoreError as error:
+                    warnings.append(f"other hosts learn of {sandbox.name} on {network.name} later: {error}")
+        return tuple(warnings)
+
+    def tell_others_again(self, sandboxes: Iterable[Sandbox]) -> None:
+        """Tell other hosts of what survived a restart, once they can be told."""
+        for sandbox in sandboxes:
+            for item in self.endpoints[sandbox.id]:
+                network = self.networks[item.network_id]
+                if network.is_overlay and self.cluster is not None:
+                    self.cluster.publish_again(sandbox.name, item, plan_endpoint.names_of(sandbox, item, network))
+
+    async def untell_others(self, endpoints: Iterable[Endpoint]) -> None:
+        """Tell other hosts that endpoints are about to go; where they can't be told they find out when the lease ends."""
+        for item in endpoints:
+            if self.networks[item.network_id].is_overlay and self.cluster is not None:
+                try:
+                    await self.cluster.withdraw(item)
+                except NetcoreError as error:
+                    log.warning("other hosts are not told that an endpoint goes endpoint=%s reason=%s", item.id[:12], error)

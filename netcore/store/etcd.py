@@ -1,0 +1,354 @@
+"""The store of several hosts: etcd v3 by its JSON gateway.
+
+A session is a lease whose id comes from its name, so that whoever knows the name can end it; it is kept alive while this
+store is open, and its keys go `ttl` seconds after this host was last heard of. Endpoints are tried in turn. A transaction
+whose answer was lost is sent again: it says the same, and where it says "only if" its own writes count as done.
+
+Spec: https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/ and rpc.proto of etcd 3.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from netcore import limits
+from netcore.errors import Exhausted, InvalidRequest, Unavailable
+from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
+
+log = logging.getLogger(__name__)
+
+_UNAUTHENTICATED, _NOT_FOUND = 16, 5
+_INVALID_TOKEN = "invalid auth token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdSettings:
+    """Where etcd is and how to get in. *endpoints*: base URLs. *prefix*: of all keys. *ttl*: seconds of a session's lease;
+    *grace*: of one whose name begins with `hold/`.
+    """
+
+    endpoints: tuple[str, ...]
+    prefix: str = "berth/"
+    user: str = ""
+    password: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    ttl: int = 15
+    grace: int = 600
+
+
+def parse_url(text: str) -> EtcdSettings:
+    """Return the meaning of `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..][/PREFIX]`; `etcds://` is TLS."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("etcd", "etcds"):
+        raise InvalidRequest("store", f"{text!r} is not like etcd://HOST:2379 or etcds://HOST:2379")
+    access, _, places = rest.rpartition("@")
+    hosts, _, prefix = places.partition("/")
+    user, _, password = access.partition(":")
+    found = [host.strip() for host in hosts.split(",") if host.strip()]
+    if not found:
+        raise InvalidRequest("store", f"{text!r} names no host")
+    protocol = "https" if scheme == "etcds" else "http"
+    urls = tuple(f"{protocol}://{host if _has_port(host) else f'{host}:2379'}" for host in found)
+    return EtcdSettings(endpoints=urls, prefix=f"{prefix.strip('/') or 'berth'}/", user=user, password=password)
+
+
+def _has_port(host: str) -> bool:
+    return ":" in host.rpartition("]")[2]
+
+
+class _Refused(Exception):
+    """etcd's own error. *code*: of gRPC."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EtcdStore:
+    """See `protocol.Store`. Made by `open_etcd`."""
+
+    def __init__(self, settings: EtcdSettings, session: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._http = session
+        self._at = 0
+        self._token = ""
+        self._leases: dict[int, asyncio.Task[None]] = {}
+
+    async def load(self) -> Snapshot:
+        items: dict[str, Item] = {}
+        start, revision = self._settings.prefix.encode(), 0
+        while True:
+            body = {"key": _text(start), "range_end": _text(_behind(self._settings.prefix.encode())), "limit": str(limits.STORE_PAGE)}
+            try:
+                answer = await self._call("kv/range", {**body, **({"revision": str(revision)} if revision else {})})
+            except _Refused as error:
+                raise Unavailable("etcd", str(error)) from error
+            revision = revision or int(answer["header"]["revision"])
+            found = answer.get("kvs", [])
+            for kv in found:
+                lease = int(kv.get("lease", "0"))
+                items[self._name(kv)] = Item(_octets(kv.get("value", "")), int(kv["mod_revision"]), f"{lease:x}" if lease else "")
+            if not answer.get("more"):
+                return Snapshot(revision, items)
+            start = _octets(found[-1]["key"]) + b"\0"
+
+    async def commit(self, transaction: Transaction) -> int:
+        if max(len(transaction.writes), len(transaction.compares)) > limits.STORE_OPERATIONS:
+            raise Exhausted("transaction", "writes", f"at most {limits.STORE_OPERATIONS} keys in one transaction")
+        attempts: list[int] = []
+        try:
+            answer = await self._send(transaction, attempts)
+        except _Refused as error:
+            if "lease not found" not in str(error):
+                raise Unavailable("etcd", str(error)) from error
+            # It ran out while etcd could not be reached: the session begins anew.
+            self._forget_lease(transaction.session)
+            answer = await self._send(transaction, attempts)
+        if answer.get("succeeded"):
+            return int(answer["header"]["revision"])
+        done = await self._done_before(transaction) if len(attempts) > 1 else 0
+        if done:
+            return done
+        raise CompareFailed(next(iter(transaction.compares)))
+
+    async def _send(self, transaction: Transaction, attempts: list[int]) -> dict[str, Any]:
+        lease = await self._lease_of(transaction.session) if transaction.session else 0
+        body = {
+            "compare": [self._compare(key, revision) for key, revision in transaction.compares.items()],
+            "success": [self._write(key, value, lease) for key, value in transaction.writes.items()],
+        }
+        return await self._call("kv/txn", body, attempts)
+
+    def _forget_lease(self, session: str) -> None:
+        task = self._leases.pop(_lease_id(session), None)
+        if task is not None:
+            task.cancel()
+
+    def _compare(self, key: str, revision: int) -> dict[str, Any]:
+        if revision == 0:
+            return {"target": "CREATE", "result": "EQUAL", "key": self._key(key), "create_revision": "0"}
+        return {"target": "MOD", "result": "EQUAL", "key": self._key(key), "mod_revision": str(revision)}
+
+    def _write(self, key: str, value: bytes | None, lease: int) -> dict[str, Any]:
+        if value is None:
+            return {"request_delete_range": {"key": self._key(key)}}
+        return {"request_put": {"key": self._key(key), "value": _text(value), **({"lease": str(lease)} if lease else {})}}
+
+    async def _done_before(self, transaction: Transaction) -> int:
+        """Return the revision of *transaction* if an attempt whose answer was lost has carried it out, else 0."""
+        revisions = set()
+        for key, value in transaction.writes.items():
+            kvs = (await self._call("kv/range", {"key": self._key(key)})).get("kvs", [])
+            if (_octets(kvs[0].get("value", "")) if kvs else None) != value:
+                return 0
+            revisions |= {int(kv["mod_revision"]) for kv in kvs}
+        return max(revisions, default=0) if len(revisions) <= 1 else 0
+
+    async def watch(self, revision: int) -> AsyncIterator[Change]:
+        at, is_cut = revision, False
+        while True:
+            try:
+                async for line in self._stream(at + 1):
+                    is_cut = False
+                    result = line.get("result", {})
+                    if result.get("canceled"):
+                        if result.get("compact_revision"):
+                            raise Compacted(at)
+                        break
+                    for event in result.get("events", []):
+                        kv = event["kv"]
+                        value = None if event.get("type") == "DELETE" else _octets(kv.get("value", ""))
+                        yield Change(self._name(kv), value, int(kv["mod_revision"]))
+                    at = max(at, int(result.get("header", {}).get("revision", "0")) if result.get("events") else at)
+            except (aiohttp.ClientError, TimeoutError, _Refused) as error:
+                if not is_cut:
+                    log.warning("watch was cut and is tried again revision=%d reason=%s", at, error)
+                is_cut = True
+            self._next()
+            await asyncio.sleep(limits.STORE_PAUSE)
+
+    async def _stream(self, start: int) -> AsyncIterator[dict[str, Any]]:
+        """Yield the messages of a watch, one for each line; a line may be of any length, so chunks are put together here."""
+        prefix = self._settings.prefix.encode()
+        request = {"key": _text(prefix), "range_end": _text(_behind(prefix)), "start_revision": str(start), "progress_notify": True}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.STORE_CALL, sock_read=limits.STORE_WATCH_SILENCE)
+        body = json.dumps({"create_request": request})
+        async with self._http.post(self._url("watch"), data=body, headers=await self._headers(), timeout=timeout) as response:
+            held = b""
+            async for chunk in response.content.iter_any():
+                *lines, held = (held + chunk).split(b"\n")
+                for line in lines:
+                    message = json.loads(line)
+                    if "error" in message:
+                        raise _refused(message["error"])
+                    yield message
+
+    async def end_session(self, session: str) -> None:
+        self._forget_lease(session)
+        with contextlib.suppress(_Refused):
+            await self._call("lease/revoke", {"ID": str(_lease_id(session))})
+
+    async def _lease_of(self, session: str) -> int:
+        identity = _lease_id(session)
+        task = self._leases.get(identity)
+        if task is None or task.done():
+            try:
+                await self._call("lease/grant", {"ID": str(identity), "TTL": str(self._ttl(session))})
+            except _Refused as error:
+                if "already exists" not in str(error):
+                    raise
+            self._leases[identity] = asyncio.get_running_loop().create_task(self._keep_alive(identity, self._ttl(session)))
+        return identity
+
+    def _ttl(self, session: str) -> int:
+        return self._settings.grace if session.startswith("hold/") else self._settings.ttl
+
+    async def _keep_alive(self, identity: int, ttl: int) -> None:
+        """Renew a lease until it is gone. While etcd is not reachable it is tried on: it may not have run out yet."""
+        while True:
+            await asyncio.sleep(ttl / 3)
+            try:
+                answer = await self._call("lease/keepalive", {"ID": str(identity)})
+            except (Unavailable, _Refused) as error:
+                log.warning("lease was not renewed lease=%x reason=%s", identity, error)
+                continue
+            if not int(answer.get("result", {}).get("TTL", "0")):
+                log.warning("lease has run out lease=%x", identity)
+                return
+
+    async def probe(self) -> None:
+        """Return if some member answers; Unavailable if none does."""
+        try:
+            await self._call("kv/range", {"key": _text(self._settings.prefix.encode()), "count_only": True})
+        except _Refused as error:
+            raise Unavailable("etcd", str(error)) from error
+
+    async def close(self) -> None:
+        for task in self._leases.values():
+            task.cancel()
+        await self._http.close()
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    async def _call(self, path: str, body: Mapping[str, Any], attempts: list[int] | None = None) -> dict[str, Any]:
+        """Return the answer of the first endpoint that gives one; Unavailable when none does in time."""
+        end = asyncio.get_running_loop().time() + limits.STORE_DEADLINE
+        failure: Exception | None = None
+        while asyncio.get_running_loop().time() < end:
+            for _ in self._settings.endpoints:
+                if attempts is not None:
+                    attempts.append(self._at)
+                try:
+                    return await self._ask(path, body)
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    failure = error
+                    self._next()
+                except _Refused as error:
+                    if error.code == _UNAUTHENTICATED and self._token and _INVALID_TOKEN in str(error):
+                        self._token = ""
+                        continue
+                    if not _is_passing(error):
+                        raise
+                    failure = error
+                    self._next()
+            await asyncio.sleep(limits.STORE_PAUSE)
+        hosts = ", ".join(self._settings.endpoints)
+        raise Unavailable("etcd", f"{path} got no answer from {hosts} in {limits.STORE_DEADLINE:g} s: {failure}") from failure
+
+    async def _ask(self, path: str, body: Mapping[str, Any], *, signed: bool = True) -> dict[str, Any]:
+        headers = await self._headers() if signed else {}
+        async with self._http.post(self._url(path), data=json.dumps(body), headers=headers) as response:
+            octets = await response.read()
+        try:
+            content = json.loads(octets)
+        except ValueError as error:
+            raise aiohttp.ClientPayloadError(f"HTTP {response.status}: {octets[:100]!r} is no JSON") from error
+        if response.status != 200 or "error" in content:
+            raise _refused(content)
+        answer: dict[str, Any] = content
+        return answer
+
+    async def _headers(self) -> dict[str, str]:
+        if not self._settings.user:
+            return {}
+        if not self._token:
+            who = {"name": self._settings.user, "password": self._settings.password}
+            self._token = (await self._ask("auth/authenticate", who, signed=False))["token"]
+        return {"Authorization": self._token}
+
+    def _url(self, path: str) -> str:
+        return f"{self._settings.endpoints[self._at]}/v3/{path}"
+
+    def _next(self) -> None:
+        self._at = (self._at + 1) % len(self._settings.endpoints)
+
+    def _key(self, name: str) -> str:
+        return _text(f"{self._settings.prefix}{name}".encode())
+
+    def _name(self, kv: Mapping[str, Any]) -> str:
+        return _octets(kv["key"]).decode().removeprefix(self._settings.prefix)
+
+
+def _refused(content: Mapping[str, Any]) -> _Refused:
+    return _Refused(int(content.get("code", content.get("grpc_code", 2))), str(content.get("message") or content.get("error") or content))
+
+
+def _is_passing(error: _Refused) -> bool:
+    """Return whether another member, or the same one later, may answer: no leader, a leader that changes, time-outs."""
+    text = str(error)
+    return any(part in text for part in ("no leader", "leader changed", "timed out", "request is too old", "server stopped", "unhealthy"))
+
+
+def _lease_id(session: str) -> int:
+    """Return the lease of a session: 63 bits of a digest of its name, never 0, which would let etcd choose."""
+    return int.from_bytes(hashlib.sha256(session.encode()).digest()[:8], "big") >> 1 | 1
+
+
+def _behind(prefix: bytes) -> bytes:
+    """Return the end of the range of all keys that begin with *prefix*, which does not end in 0xFF."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+def _text(octets: bytes) -> str:
+    return base64.b64encode(octets).decode()
+
+
+def _octets(text: str) -> bytes:
+    return base64.b64decode(text)
+
+
+def _tls(settings: EtcdSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ca or None)
+        if settings.certificate:
+            context.load_cert_chain(settings.certificate, settings.key or None)
+    except OSError as error:
+        raise Unavailable("etcd", f"its TLS files can't be read: {error}") from error
+    return context
+
+
+async def open_etcd(settings: EtcdSettings) -> EtcdStore:
+    """Return a store on the cluster, once it has answered; Unavailable if it does not, or does not let us in."""
+    is_tls = any(item.startswith("https:") for item in settings.endpoints)
+    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls, settings) if is_tls else True)
+    session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=limits.STORE_CALL))
+    store = EtcdStore(settings, session)
+    try:
+        await store.probe()
+    except BaseException:
+        await session.close()
+        raise
+    return store

@@ -1,0 +1,230 @@
+"""Overlay networks over three hosts: traffic, names, addresses, and what happens when a host or the store is gone."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.support.etcd import why_no_etcd
+from tests.support.hosts import hosts as make_hosts
+
+pytestmark = pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """There are several."""
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    with make_hosts(3, tmp_path_factory.mktemp("etcd")) as made:
+        yield made
+
+
+@pytest.fixture
+def network(hosts):
+    first = hosts.labs[0]
+    first.berth("network", "create", "-d", "overlay", "--ipv6", "--subnet", "10.40.0.0/24", "--subnet", "fd40::/64", "far")
+    yield "far"
+    for lab in hosts.labs:
+        for item in json.loads(lab.berth("ps", "--format", "json").stdout):
+            lab.berth("rm", item["name"], check=False)
+    first.wait_for(lambda: first.berth("network", "rm", "far", check=False).returncode == 0)
+
+
+def sleeper(lab, name, *options, network="far"):
+    lab.berth("run", "-d", "--name", name, "--network", network, *options, "--", "sleep", "300")
+
+
+def finds(lab, sandbox, name):
+    return lab.berth("exec", sandbox, "getent", "hosts", name, check=False).returncode == 0
+
+
+def pings(lab, sandbox, name, *options):
+    return lab.berth("exec", sandbox, "ping", "-c1", "-W1", *options, name, check=False).returncode == 0
+
+
+def test_sandboxes_of_three_hosts_find_and_reach_each_other(hosts, network):
+    for number, lab in enumerate(hosts.labs):
+        lab.wait_for(lambda lab=lab: "far" in lab.berth("network", "ls").stdout)
+        sleeper(lab, f"s{number}", "--network-alias", f"alias{number}")
+    for number, lab in enumerate(hosts.labs):
+        for other in range(3):
+            lab.wait_for(lambda lab=lab, number=number, other=other: finds(lab, f"s{number}", f"alias{other}"))
+            # The first packet arrives: nobody has to be asked who is where.
+            assert pings(lab, f"s{number}", f"s{other}", "-4")
+            assert pings(lab, f"s{number}", f"s{other}", "-6")
+    addresses = [lab.inspect(f"s{number}")["addresses"] for number, lab in enumerate(hosts.labs)]
+    assert len({item for pair in addresses for item in pair}) == 6
+    first = hosts.labs[0]
+    assert first.in_sandbox("s0", "dig", "+short", "-x", addresses[2][0]) == "s2.far."
+    members = json.loads(first.berth("network", "inspect", "far").stdout)[0]
+    assert (members["scope"], members["driver"], sorted(item["sandbox"] for item in members["members"])) == ("global", "overlay", ["s0", "s1", "s2"])
+    # Nothing is flooded and nothing learned.
+    vxlan = first.shell("ip -d link show type vxlan")
+    assert "nolearning" in vxlan
+    assert "neigh_suppress on" in vxlan
+    nodes = json.loads(first.berth("node", "ls", "--format", "json").stdout)
+    assert sorted(item["address"] for item in nodes) == [hosts.address(number) for number in range(3)]
+    assert [item["endpoints"] for item in nodes] == [1, 1, 1]
+
+
+def test_mtu_leaves_room_and_large_packets_pass(hosts, network):
+    one, two = hosts.labs[:2]
+    sleeper(one, "a")
+    sleeper(two, "b")
+    one.wait_for(lambda: finds(one, "a", "b"))
+    assert "mtu 1450" in one.in_sandbox("a", "ip", "link", "show", "eth0")
+    assert pings(one, "a", "b", "-4", "-M", "do", "-s", "1422")
+
+
+def test_outside_by_the_own_host(hosts, network):
+    one = hosts.labs[0]
+    sleeper(one, "a")
+    assert pings(one, "a", "10.9.0.1")
+    done = one.berth("run", "--network", "far", "-p", "8077:80", "--", "true")
+    assert done.returncode == 0
+
+
+def test_late_joiner_and_name_that_goes(hosts, network):
+    one, two, three = hosts.labs
+    sleeper(one, "a")
+    sleeper(two, "b")
+    three.stop_daemon()
+    hosts.start_daemon(2)
+    three.wait_for(lambda: "far" in three.berth("network", "ls").stdout)
+    sleeper(three, "c")
+    assert pings(three, "c", "a")
+    assert pings(three, "c", "b")
+    one.berth("rm", "a")
+    three.wait_for(lambda: not finds(three, "c", "a"))
+    two.berth("rename", "b", "bee")
+    three.wait_for(lambda: finds(three, "c", "bee") and not finds(three, "c", "b"))
+
+
+def test_kernel_is_as_before_when_the_last_endpoint_leaves(hosts, network):
+    one, two = hosts.labs[:2]
+    sleeper(two, "b")
+    before = one.kernel_state()
+    sleeper(one, "a")
+    one.wait_for(lambda: finds(one, "a", "b"))
+    one.berth("rm", "a")
+    assert one.kernel_state() == before
+
+
+def test_vxlan_from_a_sandbox_is_dropped(hosts, network):
+    one, two = hosts.labs[:2]
+    sleeper(one, "a")
+    sleeper(two, "b")
+    one.wait_for(lambda: finds(one, "a", "b"))
+    for address in (hosts.address(0), hosts.address(1), "10.40.0.1"):
+        script = f"import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(bytes([8,0,0,0,0,16,0,0])+bytes(60), ('{address}', 4789))"
+        one.in_sandbox("a", "python3", "-c", script)
+    counted = one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"), two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'")
+    one.in_sandbox("a", "python3", "-c", "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); [s.sendto(b'x', (h, 4789)) for h in ('10.99.0.1','10.99.0.2')]")
+    time.sleep(0.3)
+    assert counted == (one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"), two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"))
+
+
+def test_two_hosts_want_the_same(hosts, network):
+    one, two = hosts.labs[:2]
+    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+    sleeper(one, "a", "--ip", "10.40.0.77")
+    done = two.berth("run", "--network", "far", "--ip", "10.40.0.77", "--", "true", check=False)
+    assert "address already in use on network far" in done.stderr
+    assert "network with name far already exists" in two.berth("network", "create", "-d", "overlay", "far", check=False).stderr
+    refused = two.berth("network", "rm", "far", check=False)
+    assert 'has active endpoints (name:"a" on' in refused.stderr
+    # Many connects at once on both: no address twice.
+    started = [lab.start("sh", "-c", f"for i in 1 2 3 4 5 6; do berth run -d --name {name}$i --network far -- sleep 300; done") for lab, name in ((one, "x"), (two, "y"))]
+    for process in started:
+        assert process.wait(30) == 0, process.stdout.read()
+    addresses = [item for lab in (one, two) for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout) for item in sandbox["addresses"]]
+    assert len(addresses) == len(set(addresses)) == 26
+
+
+def test_host_that_dies_leaves_the_answers_and_its_addresses_stay(hosts, network):
+    one, two, three = hosts.labs
+    sleeper(one, "a")
+    sleeper(three, "c")
+    one.wait_for(lambda: finds(one, "a", "c"))
+    address = three.inspect("c")["addresses"][0]
+    three.stop_daemon(signal.SIGKILL)
+    hosts.cut(2)
+    one.wait_for(lambda: not finds(one, "a", "c"), timeout=8)
+    # It may be cut off only, and use them still.
+    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+    assert "address already in use" in two.berth("run", "--network", "far", "--ip", address, "--", "true", check=False).stderr
+    hosts.restore(2)
+    hosts.start_daemon(2)
+    one.wait_for(lambda: finds(one, "a", "c") and pings(one, "a", "c"), timeout=10)
+
+
+def test_cut_off_host_goes_on_and_comes_back(hosts, network):
+    one, two = hosts.labs[:2]
+    sleeper(one, "a")
+    sleeper(one, "near")
+    sleeper(two, "b")
+    one.wait_for(lambda: finds(one, "a", "b"))
+    hosts.cut(0)
+    one.wait_for(lambda: "cluster is not reachable" in one.log(), timeout=15)
+    # Fail static: what was known answers, what is near is reached, what needs all is refused at once, the rest goes on.
+    assert finds(one, "a", "b")
+    assert pings(one, "a", "near")
+    begin = time.monotonic()
+    done = one.berth("run", "--network", "far", "--", "true", check=False)
+    assert time.monotonic() - begin < 1.5
+    assert "the cluster is not available" in done.stderr
+    one.berth("network", "create", "here")
+    assert one.berth("run", "--network", "here", "--", "true").returncode == 0
+    one.berth("network", "rm", "here")
+    one.berth("rm", "near")
+    two.wait_for(lambda: not finds(two, "b", "a"), timeout=8)
+    hosts.restore(0)
+    two.wait_for(lambda: finds(two, "b", "a"), timeout=15)
+    assert not finds(two, "b", "near")
+    assert pings(two, "b", "a")
+    one.wait_for(lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0, timeout=10)
+
+
+def test_store_that_restarts_loses_nothing(hosts, network):
+    one, two = hosts.labs[:2]
+    sleeper(one, "a")
+    sleeper(two, "b")
+    hosts.member.kill()
+    one.wait_for(lambda: "cluster is not reachable" in one.log().splitlines()[-1], timeout=15)
+    one.berth("rm", "a")
+    hosts.start_etcd()
+    two.wait_for(lambda: not finds(two, "b", "a"), timeout=15)
+    one.wait_for(lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0, timeout=10)
+    one.wait_for(lambda: finds(two, "b", "b"))
+
+
+def test_daemon_that_is_killed_and_back(hosts, network):
+    one, two = hosts.labs[:2]
+    sleeper(one, "a")
+    sleeper(two, "b")
+    one.wait_for(lambda: finds(one, "a", "b"))
+    one.stop_daemon(signal.SIGKILL)
+    two.wait_for(lambda: not finds(two, "b", "a"), timeout=8)
+    hosts.start_daemon(0)
+    two.wait_for(lambda: finds(two, "b", "a"), timeout=10)
+    one.wait_for(lambda: finds(one, "a", "b"))
+    assert pings(one, "a", "b")
+    assert pings(two, "b", "a")
+
+
+def test_refusals(hosts, network):
+    one = hosts.labs[0]
+    before = one.kernel_state()
+    for options, reason in (
+        (("-o", "encrypted"), "is not encrypted in this version"),
+        (("-o", "vxlan_port=80"), "must be 1024 to 49151"),
+        (("-o", "vni=4096"), "in use by another overlay network"),
+        (("--subnet", "10.40.0.0/25"), "Pool overlaps"),
+    ):
+        done = one.berth("network", "create", "-d", "overlay", *options, "other", check=False)
+        assert reason in done.stderr, (options, done.stderr)
+    assert one.kernel_state() == before

@@ -1,0 +1,92 @@
+"""Real etcd members on loopback ports of their own, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def why_no_etcd() -> str:
+    """Return why there is no etcd here, "" if there is one."""
+    return "" if shutil.which("etcd") else "etcd is not installed (apt-get install etcd-server)"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Member:
+    """One member of a cluster."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self.client, self.peer = free_port(), free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.more: tuple[str, ...] = ()
+        self.scheme = "http"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.client}"
+
+    def start(self, cluster: str) -> None:
+        command = [
+            "etcd", "--name", self.name, "--data-dir", str(self.directory / self.name), "--listen-client-urls", self.url,
+            "--advertise-client-urls", self.url, "--listen-peer-urls", f"http://127.0.0.1:{self.peer}",
+            "--initial-advertise-peer-urls", f"http://127.0.0.1:{self.peer}", "--initial-cluster", cluster,
+            "--initial-cluster-state", "new", "--heartbeat-interval", "50", "--election-timeout", "300", *self.more,
+        ]  # fmt: skip
+        with open(self.directory / f"{self.name}.log", "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def post(self, path: str, body: object) -> dict:
+        """Return the answer of the JSON gateway."""
+        request = urllib.request.Request(f"{self.url}/v3/{path}", json.dumps(body).encode())
+        return json.loads(urllib.request.urlopen(request, timeout=5).read())
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def is_healthy(self) -> bool:
+        if self.scheme == "https":
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.client), timeout=1):
+                return True
+            return False
+        with contextlib.suppress(OSError):
+            return b'"true"' in urllib.request.urlopen(f"{self.url}/health", timeout=1).read()
+        return False
+
+
+@contextlib.contextmanager
+def cluster(directory: Path, size: int = 1, *more: str, scheme: str = "http") -> Iterator[list[Member]]:
+    """Give a cluster that has a leader."""
+    members = [Member(f"m{number}", directory) for number in range(size)]
+    text = ",".join(f"{item.name}=http://127.0.0.1:{item.peer}" for item in members)
+    for item in members:
+        item.more, item.scheme = more, scheme
+        item.start(text)
+    try:
+        wait_until_healthy(members)
+        yield members
+    finally:
+        for item in members:
+            item.kill()
+
+
+def wait_until_healthy(members: list[Member]) -> None:
+    end = time.monotonic() + 15
+    while not all(item.is_healthy() for item in members):
+        assert time.monotonic() < end, (members[0].directory / f"{members[0].name}.log").read_text()[-2000:]
+        time.sleep(0.05)
