@@ -103,3 +103,6 @@ ADDRESS_ATTEMPTS = 64
 
 STORE_FIRST_WAIT = 2.0
 """Seconds for which a start waits for etcd; behind that it goes on without."""
+
+SERVICE_PORTS = 64
+"""Ports of one sandbox that SRV records tell of: each is a name for each of its names."""

@@ -248,6 +248,7 @@ class EndpointRequest:
 
     network: str
     aliases: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
@@ -286,6 +287,7 @@ class Endpoint:
     ipv6: IPv6Interface | None
     link_local: tuple[IPInterface, ...] = ()
     aliases: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     gateway_priority: int = 0
     routes: tuple[StaticRoute, ...] = ()
@@ -305,7 +307,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteEndpoint:
-    """An endpoint of an overlay network on another host. *vtep*: where its host takes VXLAN; *names*: the one for PTR first."""
+    """An endpoint of an overlay network on another host. *vtep*: where its host takes VXLAN.
+
+    *names*: the one for PTR first. *ports*: (port, protocol) that it serves.
+    """
 
     id: str
     network_id: str
@@ -314,6 +319,7 @@ class RemoteEndpoint:
     mac: str
     addresses: tuple[IPAddress, ...]
     names: tuple[str, ...]
+    ports: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

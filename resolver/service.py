@@ -23,7 +23,7 @@ import msgspec
 from resolver import limits
 from resolver.engine import received as relaying
 from resolver.engine import response
-from resolver.engine.answer import Addresses, Forward, Negative, Pointer, answer, render
+from resolver.engine.answer import Addresses, Forward, Local, Services, answer, render
 from resolver.engine.cache import Cache, Entry, question_of
 from resolver.engine.exchange import Done, GiveUp
 from resolver.engine.received import Protected, Received
@@ -191,7 +191,7 @@ class DnsService:
 
     # --- rendered replies ---------------------------------------------------------------------------------------
 
-    def _remember(self, slot: ViewSlot, query: Query, octets: bytes, found: Addresses | Pointer | Negative) -> bytes:
+    def _remember(self, slot: ViewSlot, query: Query, octets: bytes, found: Local) -> bytes:
         """Render *found*, keep the reply in every order for the same octets if its name is in lower case, return one."""
         name_size = len(query.qname)
         if not query.question.startswith(query.qname):
@@ -200,7 +200,7 @@ class DnsService:
             lower = Query(query.id, query.flags, query.qname, query.qtype, query.qclass, octets[12 : 16 + name_size], query.edns)
             reply = self._remember(slot, lower, octets, found)
             return reply[:12] + query.question[:name_size] + reply[12 + name_size :]
-        count = min(len(found.values), limits.ROTATIONS) if isinstance(found, Addresses) else 1
+        count = min(len(found.values), limits.ROTATIONS) if isinstance(found, (Addresses, Services)) else 1
         tails = [render(query, found, i, tcp=False)[2:] for i in range(count)]
         if tails[0][1] & 0xF:
             slot.remember(octets, name_size, _WithRcode(self.rcodes, tails[0]))

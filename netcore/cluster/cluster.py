@@ -17,7 +17,7 @@ from netcore import ipam, limits
 from netcore.cluster import picture as records
 from netcore.cluster.picture import Node, Picture, Touched
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, Unavailable
-from netcore.model import Endpoint, IPAddress, Network
+from netcore.model import Endpoint, IPAddress, Network, Sandbox
 from netcore.store.codec import encode
 from netcore.store.etcd import EtcdSettings, EtcdStore, open_etcd
 from netcore.store.protocol import Compacted, CompareFailed, Snapshot, Transaction
@@ -172,16 +172,16 @@ class Cluster:
             await self._store.commit(Transaction({key: None}))
             self._to_delete.discard(key)
 
-    async def publish(self, sandbox: str, endpoint: Endpoint, names: tuple[str, ...]) -> None:
+    async def publish(self, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> None:
         """Tell all hosts of an endpoint; its names answer there soon after."""
         key = records.endpoint_key(endpoint)
-        self._own[key] = records.endpoint_record(self.node.id, sandbox, endpoint, names)
+        self._own[key] = records.endpoint_record(self.node.id, sandbox, endpoint, network)
         self._to_delete.discard(key)
         await self._reachable().commit(Transaction({key: self._own[key]}, session=self._lease))
 
-    def publish_again(self, sandbox: str, endpoint: Endpoint, names: tuple[str, ...]) -> None:
+    def publish_again(self, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> None:
         """Remember an endpoint that survived a restart; it is told with all others once the cluster is reached."""
-        self._own[records.endpoint_key(endpoint)] = records.endpoint_record(self.node.id, sandbox, endpoint, names)
+        self._own[records.endpoint_key(endpoint)] = records.endpoint_record(self.node.id, sandbox, endpoint, network)
 
     async def withdraw(self, endpoint: Endpoint) -> None:
         """Tell all hosts that an endpoint is about to go; while they can't be told its lease does, and later this."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from netcore.model import Endpoint, IPAddress, Network, RemoteEndpoint
+from netcore.model import Endpoint, IPAddress, Network, RemoteEndpoint, Sandbox
+from netcore.planning.endpoint import names_of, ports_of
 from netcore.store.codec import decode, encode
 from netcore.store.protocol import Item
 
@@ -36,6 +37,7 @@ class EndpointRecord:
     mac: str
     addresses: tuple[str, ...]
     names: tuple[str, ...]
+    ports: tuple[tuple[int, str], ...] = ()
 
 
 def node_key(node: str) -> str:
@@ -58,10 +60,18 @@ def endpoint_key(endpoint: Endpoint) -> str:
     return f"endpoint/{endpoint.network_id}/{endpoint.id}"
 
 
-def endpoint_record(node: str, sandbox: str, endpoint: Endpoint, names: tuple[str, ...]) -> bytes:
-    """Return the record of *endpoint*, which has *names*, the one for PTR first."""
-    addresses = tuple(str(item) for item in endpoint.addresses())
-    return encode(EndpointRecord(node=node, sandbox=sandbox, mac=endpoint.mac, addresses=addresses, names=names))
+def endpoint_record(node: str, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> bytes:
+    """Return the record of an endpoint on *node*."""
+    return encode(
+        EndpointRecord(
+            node=node,
+            sandbox=sandbox.name,
+            mac=endpoint.mac,
+            addresses=tuple(str(item) for item in endpoint.addresses()),
+            names=names_of(sandbox, endpoint, network),
+            ports=ports_of(sandbox),
+        )
+    )
 
 
 Touched = tuple[str, str]
@@ -148,6 +158,7 @@ class Picture:
             mac=record.mac,
             addresses=tuple(ip_address(item) for item in record.addresses),
             names=record.names,
+            ports=record.ports,
         )
 
     def remotes(self, network_id: str, own_node: str) -> dict[str, RemoteEndpoint]:

@@ -14,7 +14,6 @@ from netcore.diff import diff
 from netcore.errors import InvalidRequest, NetcoreError
 from netcore.model import Endpoint, Network, RemoteEndpoint, Sandbox
 from netcore.objects import KernelObject
-from netcore.planning import endpoint as plan_endpoint
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ class Overlays(State):
             network = self.networks[item.network_id]
             if network.is_overlay:
                 try:
-                    await self.the_cluster().publish(sandbox.name, item, plan_endpoint.names_of(sandbox, item, network))
+                    await self.the_cluster().publish(sandbox, item, network)
                 except NetcoreError as error:
                     warnings.append(f"other hosts learn of {sandbox.name} on {network.name} later: {error}")
         return tuple(warnings)
@@ -160,7 +159,7 @@ class Overlays(State):
             for item in self.endpoints[sandbox.id]:
                 network = self.networks[item.network_id]
                 if network.is_overlay and self.cluster is not None:
-                    self.cluster.publish_again(sandbox.name, item, plan_endpoint.names_of(sandbox, item, network))
+                    self.cluster.publish_again(sandbox, item, network)
 
     async def untell_others(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell other hosts that endpoints are about to go; where they can't be told they find out when the lease ends."""

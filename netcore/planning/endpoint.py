@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from netcore import endpoint_options, limits, names, options, routes
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import BridgeOptions, Endpoint, EndpointRequest, IPAddress, Network, ParentOptions, PluginOptions, Sandbox
+from netcore.ports import parse_exposed
 
 RandomHex = Callable[[int], str]
 
@@ -37,6 +38,8 @@ def check_endpoint_request(request: EndpointRequest, network: Network) -> Endpoi
     routes.parse(request.routes, network.pools)
     for alias in request.aliases:
         names.check_dns_name("network-alias", alias)
+    for service in request.services:
+        names.check_dns_name("service", service)
     for _, alias in request.links:
         names.check_dns_name("link alias", alias)
     own = endpoint_options.canonical(dict(request.driver_options), has_others=isinstance(network.driver_options, PluginOptions))
@@ -58,7 +61,7 @@ def _refused_on_default_bridge(request: EndpointRequest) -> Iterator[str]:
     """Yield what the default network bridge does not give (IP-26, CL-14)."""
     if request.ipv4 is not None or request.ipv6 is not None:
         yield "user-specified IP address is supported on user-defined networks only"
-    if request.aliases:
+    if request.aliases or request.services:
         yield "network-scoped aliases are only supported for user-defined networks"
     if request.links:
         yield "links on the default network bridge are deprecated in Docker and not there; use a network of your own"
@@ -94,6 +97,7 @@ def plan_endpoint(
         ipv6=IPv6Interface(_with_prefix(network, addresses[6])) if 6 in addresses else None,
         link_local=tuple(ip_interface(f"{item}/{16 if item.version == 4 else 64}") for item in dict.fromkeys(request.link_local)),
         aliases=tuple(dict.fromkeys(request.aliases)),
+        services=tuple(dict.fromkeys(request.services)),
         links=request.links,
         gateway_priority=request.gateway_priority,
         routes=routes.parse(request.routes, network.pools),
@@ -152,7 +156,15 @@ def names_of(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[st
     """Return the names of an endpoint, the one for PTR first (DNS-38); none on networks without names (DNS-41)."""
     if not network.has_names:
         return ()
-    return tuple(dict.fromkeys([sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname]))
+    services = [name for service in endpoint.services for name in (service, f"tasks.{service}")]
+    return tuple(dict.fromkeys([sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname, *services]))
+
+
+def ports_of(sandbox: Sandbox) -> tuple[tuple[int, str], ...]:
+    """Return the (port, protocol) pairs that *sandbox* exposes or publishes, those that SRV records tell of."""
+    exposed = [(port, protocol) for first, last, protocol in map(parse_exposed, sandbox.exposed) for port in range(first, last + 1)]
+    published = [(port, item.protocol) for item in sandbox.port_requests for port in range(item.sandbox_first, item.sandbox_last + 1)]
+    return tuple(dict.fromkeys([*published, *exposed]))[: limits.SERVICE_PORTS]
 
 
 def random_mac(random_hex: RandomHex) -> str:

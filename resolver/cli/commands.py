@@ -199,6 +199,7 @@ def rename(old: str, new: str) -> None:
 @click.option("--name", required=True, help="Name of the sandbox.")
 @click.option("--network", "networks", multiple=True, metavar="NAME[,alias=..,ip=..]", help="Network to connect to.")
 @click.option("--network-alias", "aliases", multiple=True, help="One more name on the first network.")
+@click.option("--service", "services", multiple=True, help="Service on the first network: all that have it answer, and SRV.")
 @click.option("-p", "--publish", multiple=True, help="Publish a port on the host.")
 @click.option("--dns", multiple=True, help="Nameserver, asked from the sandbox: 10.0.0.53, 10.0.0.53:5353, tcp://.., tls://1.1.1.1#name.")
 @click.option("--dns-search", multiple=True, help="Search domain.")
@@ -214,6 +215,8 @@ def attach(**given: Any) -> None:
     networks = [thin.network_option(text) for text in given["networks"]]
     if given["aliases"] and networks:
         networks[0]["aliases"] += given["aliases"]
+    if given["services"] and networks:
+        networks[0].setdefault("services", []).extend(given["services"])
     body = {
         "name": given["name"],
         "pid": given["pid"],

@@ -150,6 +150,7 @@ def _moment(text: str) -> float:
 @click.argument("network_name", metavar="NETWORK")
 @click.argument("sandbox")
 @click.option("--alias", "aliases", multiple=True, help="One more name on this network.")
+@click.option("--service", "services", multiple=True, help="Service that it is part of: all that have it answer, and SRV.")
 @click.option("--ip", help="IPv4 address.")
 @click.option("--ip6", help="IPv6 address.")
 @click.option("--link-local-ip", "link_local_ips", multiple=True, metavar="ADDRESS", help="Link-local address, one more.")

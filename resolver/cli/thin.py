@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--gw-priority", type=int, default=0, help="the highest gives the default gateway (first network)")
     add("--forward", action="store_true", help="be a router: forward between the networks of the sandbox")
     add("--sysctl", action="append", default=[], metavar="net.KEY=VALUE", help="switch of the sandbox's network stack")
+    add("--service", action="append", default=[], metavar="NAME", help="service on the first network: all that have it answer, and SRV")
     add("--link", action="append", default=[], metavar="SANDBOX[:ALIAS]", help="private alias of another sandbox")
     add("-p", "--publish", action="append", default=[], metavar="[IP:][HOST:]PORT[/PROTO]", help="publish a port on the host")
     add("-P", "--publish-all", action="store_true", help="publish every exposed port")
@@ -130,6 +131,7 @@ def sandbox_body(options: argparse.Namespace, command: list[str]) -> dict[str, A
         "mac_address": options.mac_address,
         "gw_priority": options.gw_priority or None,
         "link_local_ips": options.link_local_ip or None,
+        "services": options.service or None,
     }
     given = {key: value for key, value in own.items() if value is not None}
     links = dict(link_option(text) for text in options.link)
@@ -163,6 +165,7 @@ def sandbox_body(options: argparse.Namespace, command: list[str]) -> dict[str, A
 
 _NETWORK_KEYS = {
     "alias": "aliases",
+    "service": "services",
     "ip": "ip",
     "ip6": "ip6",
     "link-local-ip": "link_local_ips",
@@ -184,7 +187,7 @@ def network_option(text: str) -> dict[str, Any]:
             parser().error(f"--network {text}: {item!r} is not one of {', '.join(f'{name}=' for name in _NETWORK_KEYS)}")
         if key == "alias":
             result["aliases"].append(value)
-        elif key in ("route", "link-local-ip"):
+        elif key in ("route", "link-local-ip", "service"):
             result.setdefault(_NETWORK_KEYS[key], []).append(value)
         elif key == "driver-opt":
             name, _, setting = value.partition("=")

@@ -93,6 +93,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
     return EndpointRequest(
         network=network,
         aliases=tuple(body.aliases),
+        services=tuple(body.services),
         links=tuple((target, alias) for alias, target in body.links.items()),
         ipv4=ipv4 if isinstance(ipv4, IPv4Address) else None,
         ipv6=ipv6 if isinstance(ipv6, IPv6Address) else None,

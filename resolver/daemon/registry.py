@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from netcore import drivers
 from netcore.kernel import files
 from netcore.model import Endpoint, Network, RemoteEndpoint, Sandbox, Stack
-from netcore.planning.endpoint import names_of
+from netcore.planning.endpoint import names_of, ports_of
 from resolver import nsswitch, resolvconf
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
@@ -178,7 +178,9 @@ class Registry:
     def _remote_entries(network: Network, item: RemoteEndpoint | None) -> tuple[Entry, ...]:
         if item is None:
             return ()
-        return entries(owner=f"remote/{item.id}", network=network.name, endpoint_names=item.names, addresses=item.addresses)
+        return entries(
+            owner=f"remote/{item.id}", network=network.name, endpoint_names=item.names, addresses=item.addresses, ports=item.ports
+        )
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
@@ -243,6 +245,7 @@ class Registry:
             network=network.name,
             endpoint_names=names_of(sandbox, endpoint, network),
             addresses=endpoint.addresses(),
+            ports=ports_of(sandbox),
         )
 
     def _register(self, served: _Served, endpoints: tuple[Endpoint, ...], wanted: Mapping[str, tuple[Entry, ...]]) -> None:

@@ -226,6 +226,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """What an endpoint may be given, wherever it is asked for."""
 
     aliases: list[str] = []
+    services: list[str] = []
     links: dict[str, str] = {}
     ip: str | None = None
     ip6: str | None = None

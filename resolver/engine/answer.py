@@ -21,6 +21,8 @@ _LOOPBACK: dict[int, bytes] = {Type.A: IPv4Address("127.0.0.1").packed, Type.AAA
 _NEVER_EXIST = (names.from_text("invalid"), names.from_text("onion"))
 _SPECIAL = (names.IN_ADDR_ARPA, names.IP6_ARPA, _LOCALHOST, *_NEVER_EXIST)
 _ANY = int(Type.ANY)
+_UNDERSCORE = ord("_")
+_TRANSPORTS = (b"\x04_tcp", b"\x04_udp", b"\x05_sctp")
 _SIZES: dict[int, int] = {Type.A: 4, Type.AAAA: 16}
 
 
@@ -40,6 +42,15 @@ class Pointer(msgspec.Struct, frozen=True):
     source: str
 
 
+class Services(msgspec.Struct, frozen=True):
+    """An SRV name of ours. *values*: (port, target) of each; *addresses*: packed ones of each target."""
+
+    values: tuple[tuple[int, bytes], ...]
+    addresses: dict[bytes, tuple[bytes, ...]]
+    ttl: int
+    source: str
+
+
 class Negative(msgspec.Struct, frozen=True):
     """NXDOMAIN or NODATA; *apex* owns the SOA."""
 
@@ -54,7 +65,13 @@ class Forward(msgspec.Struct, frozen=True):
 
 
 _FORWARD = Forward()
-Answer = Addresses | Pointer | Negative | Forward
+Local = Addresses | Pointer | Services | Negative
+Answer = Local | Forward
+
+
+def has_service_form(qname: bytes) -> bool:
+    """Return whether *qname* is like _80._tcp.web (RFC 2782)."""
+    return len(qname) > 1 and qname[1] == _UNDERSCORE and qname[qname[0] + 1 :].startswith(_TRANSPORTS)
 
 
 def answer(view: View, qname: bytes, qtype: int) -> Answer:
@@ -64,6 +81,10 @@ def answer(view: View, qname: bytes, qtype: int) -> Answer:
         return _reverse(view, qname, qtype)
     if is_special and qname.endswith(_LOCALHOST):
         return _localhost(view, qname, qtype)
+    if len(qname) > 1 and qname[1] == _UNDERSCORE and has_service_form(qname):
+        service = view.find_service(qname)
+        if service is not None:
+            return _service(view, qname, qtype, service)
     found = view.find_addresses(qname, _SIZES.get(qtype, 0)) if qtype != _ANY else _find_any(view, qname)
     if found is not None:
         return _local(qname, found)
@@ -76,6 +97,17 @@ def answer(view: View, qname: bytes, qtype: int) -> Answer:
     if len(qname) > 1 and 2 + qname[0] == len(qname) and not view.forwards_single_labels:
         return Negative(Rcode.NXDOMAIN, names.ROOT, view.ttl, "names of one label are not forwarded on this network")
     return _FORWARD
+
+
+def _service(view: View, qname: bytes, qtype: int, found: Found) -> Answer:
+    if qtype not in (Type.SRV, _ANY):
+        return Negative(Rcode.NOERROR, qname, found.ttl, found.source)
+    values = tuple((int.from_bytes(value[:2], "big"), value[2:]) for value in found.values)
+    addresses: dict[bytes, tuple[bytes, ...]] = {}
+    for _, target in values:
+        of_families = [view.find_addresses(target, size) for size in (4, 16)]
+        addresses[target] = tuple(address for item in of_families if item is not None for address in item.values)
+    return Services(values, addresses, found.ttl, found.source)
 
 
 def _find_any(view: View, qname: bytes) -> Found | None:
@@ -121,12 +153,15 @@ def _reverse(view: View, qname: bytes, qtype: int) -> Answer:
     return Negative(rcode, names.parent(qname) if whole else qname, view.ttl, f"reverse zone of {subnet}")
 
 
-def render(query: Query, found: Addresses | Pointer | Negative, rotation: int, *, tcp: bool) -> bytes:
+def render(query: Query, found: Local, rotation: int, *, tcp: bool) -> bytes:
     """Return *found* as octets; *rotation* picks which address comes first."""
     match found:
         case Addresses():
             at = rotation % len(found.values)
             return response.render_addresses(query, found.values[at:] + found.values[:at], found.ttl, tcp=tcp)
+        case Services():
+            at = rotation % len(found.values)
+            return response.render_services(query, found.values[at:] + found.values[:at], found.addresses, found.ttl, tcp=tcp)
         case Pointer():
             return response.render_pointer(query, found.target, found.ttl, tcp=tcp)
         case Negative():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from resolver.engine.answer import Addresses, Forward, Negative, Pointer, answer
+from resolver.engine.answer import Addresses, Forward, Negative, Pointer, Services, answer, has_service_form
 from resolver.wire import name as names
 from resolver.zone.upstream import Route
 from resolver.zone.view import View
@@ -23,11 +23,16 @@ def explain(view: View, qname: bytes, qtype: int) -> list[str]:
         if values is None:
             lines.append(f"network {label}: has no name {names.to_text(qname)} among its {zone.size} records")
         else:
-            lines.append(f"network {label}: {names.to_text(qname)} is {', '.join(map(_value, values))}")
+            is_service = has_service_form(qname)
+            told = ", ".join(_value(value, is_service=is_service) for value in values)
+            lines.append(f"network {label}: {names.to_text(qname)} is {told}")
     found = answer(view, qname, qtype)
     match found:
         case Addresses():
             lines.append(f"answered from {found.source} with TTL {found.ttl}")
+        case Services():
+            told = ", ".join(f"port {port} of {names.to_text(target)}" for port, target in found.values)
+            lines.append(f"answered from {found.source}: {told}")
         case Pointer():
             lines.append(f"answered from {found.source}: {names.to_text(found.target)}")
         case Negative():
@@ -52,5 +57,7 @@ def _forwarding(route: Route) -> str:
     return f"not ours: forwarded to {asked}"
 
 
-def _value(value: bytes) -> str:
+def _value(value: bytes, *, is_service: bool) -> str:
+    if is_service:
+        return f"port {int.from_bytes(value[:2], 'big')} of {names.to_text(value[2:])}"
     return str(ip_address(value)) if len(value) in (4, 16) else names.to_text(value)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dns.exception
 import dns.flags
@@ -48,6 +48,25 @@ def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes
     return _assemble(query, Rcode.NOERROR, record, 1, b"", tcp=tcp)
 
 
+def render_services(
+    query: Query, services: Sequence[tuple[int, bytes]], addresses: Mapping[bytes, Sequence[bytes]], ttl: int, *, tcp: bool
+) -> bytes:
+    """Return SRV records (RFC 2782), with the addresses of their targets beside them as far as there is room.
+
+    *services*: (port, target). Priority and weight are 0: each is as good as the others.
+    """
+    answer = b""
+    for port, target in services:
+        data = struct.pack("!HHH", 0, 0, port) + target
+        answer += _POINTER_TO_QUESTION + _RECORD.pack(Type.SRV, IN, ttl, len(data)) + data
+    more = [
+        target + _RECORD.pack(Type.A if len(address) == 4 else Type.AAAA, IN, ttl, len(address)) + address
+        for target in dict.fromkeys(target for _, target in services)
+        for address in addresses.get(target, ())
+    ]
+    return _assemble(query, Rcode.NOERROR, answer, len(services), b"", more, tcp=tcp)
+
+
 def render_negative(query: Query, rcode: Rcode, apex: bytes, ttl: int, *, tcp: bool) -> bytes:
     """Return NXDOMAIN or NODATA with the SOA of *apex* (RFC 2308 section 2)."""
     return _assemble(query, rcode, b"", 0, _soa(apex, ttl), tcp=tcp)
@@ -63,16 +82,22 @@ def _soa(apex: bytes, ttl: int) -> bytes:
     return apex + _RECORD.pack(Type.SOA, IN, ttl, len(data)) + data
 
 
-def _assemble(query: Query, rcode: Rcode, answer: bytes, answers: int, authority: bytes, *, tcp: bool) -> bytes:
+def _assemble(
+    query: Query, rcode: Rcode, answer: bytes, answers: int, authority: bytes, additional: Sequence[bytes] = (), *, tcp: bool
+) -> bytes:
     opt = b""
     if query.edns is not None:
         opt = render_opt(do=query.edns.do, payload=limits.OUR_PAYLOAD)
     flags = QR | AA | RA | query.flags & (RD | CD) | rcode
     size = HEADER.size + len(query.question) + len(answer) + len(authority) + len(opt)
-    if size > size_limit(query, tcp=tcp):
+    more, limit = b"".join(additional), size_limit(query, tcp=tcp)
+    if size + len(more) > limit:
+        # Nobody asked for those (RFC 2181 section 9).
+        more, additional = b"", ()
+    if size > limit:
         answer, answers, authority, flags = b"", 0, b"", flags | TC
-    counts = (1, answers, 1 if authority else 0, 1 if opt else 0)
-    return HEADER.pack(query.id, flags, *counts) + query.question + answer + authority + opt
+    counts = (1, answers, 1 if authority else 0, len(additional) + (1 if opt else 0))
+    return HEADER.pack(query.id, flags, *counts) + query.question + answer + authority + more + opt
 
 
 def render_failure(query: Query, code: ExtendedError, text: str, rcode: Rcode = Rcode.SERVFAIL) -> bytes:

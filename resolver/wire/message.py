@@ -39,6 +39,7 @@ class Type(IntEnum):
     PTR = 12
     TXT = 16
     AAAA = 28
+    SRV = 33
     OPT = 41
     IXFR = 251
     AXFR = 252

@@ -1,4 +1,4 @@
-"""From endpoints to zone entries: which names an endpoint has (docker-behaviour DNS-38..DNS-44). Pure data in, data out."""
+"""From endpoints to zone entries: which names an endpoint has (docker-behaviour DNS-38..DNS-44), and SRV names of its ports. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from resolver.zone.zone import Entry
 
 
 def entries(
-    *, owner: str, network: str, endpoint_names: Sequence[str], addresses: Iterable[IPv4Address | IPv6Address]
+    *,
+    owner: str,
+    network: str,
+    endpoint_names: Sequence[str],
+    addresses: Iterable[IPv4Address | IPv6Address],
+    ports: Iterable[tuple[int, str]] = (),
 ) -> tuple[Entry, ...]:
-    """Return the entries of one endpoint. The first of *endpoint_names* is the target of its addresses' PTR records."""
+    """Return the entries of one endpoint. The first of *endpoint_names* is the target of its addresses' PTR records.
+
+    *ports*: (port, protocol); each has an SRV record at `_PORT._PROTOCOL` below each name (RFC 2782), with that target too.
+    """
     if not endpoint_names:
         return ()
     result = []
@@ -21,4 +29,7 @@ def entries(
     for address in addresses:
         result += [Entry(name, address.packed, owner) for name in wire_names]
         result.append(Entry(names.reverse(address), target, owner))
+    for port, protocol in ports:
+        prefix = names.from_text(f"_{port}._{protocol}")
+        result += [Entry(names.join(prefix, name), port.to_bytes(2, "big") + target, owner) for name in wire_names]
     return tuple(result)

@@ -129,6 +129,19 @@ class View:
                 return found
         return None
 
+    def find_service(self, qname: bytes) -> Found | None:
+        """Return the ports and targets (two octets and a wire name each) of an SRV name of ours; None if there is no such name."""
+        if qname.endswith(self.suffix) and len(qname) > len(self.suffix):
+            qname = qname[: -len(self.suffix)] + names.ROOT
+        for attachment in self.attachments:
+            zone = attachment.slot.current
+            short = qname[: -len(zone.label)] + names.ROOT if qname.endswith(zone.label) else qname
+            for name in (qname, short):
+                values = zone.find(name)
+                if values:
+                    return Found(values, zone.ttl, zone.source)
+        return None
+
     def find_pointer(self, qname: bytes) -> Found | None:
         """Return the PTR target of the reverse-mapping name *qname*."""
         for attachment in self.attachments:

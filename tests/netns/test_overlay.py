@@ -71,6 +71,27 @@ def test_sandboxes_of_three_hosts_find_and_reach_each_other(hosts, network):
     assert [item["endpoints"] for item in nodes] == [1, 1, 1]
 
 
+def test_service_of_several_hosts(hosts, network):
+    one, two, three = hosts.labs
+    for lab, name in ((one, "a"), (two, "b")):
+        lab.wait_for(lambda lab=lab: "far" in lab.berth("network", "ls").stdout)
+        sleeper(lab, name, "--service", "shop", "--expose", "80", "-p", "8053:53/udp")
+    three.wait_for(lambda: "far" in three.berth("network", "ls").stdout)
+    sleeper(three, "c")
+    addresses = {lab.inspect(name)["addresses"][0] for lab, name in ((one, "a"), (two, "b"))}
+    for name in ("shop", "tasks.shop", "shop.far"):
+        three.wait_for(lambda name=name: set(three.in_sandbox("c", "dig", "+short", name).split()) == addresses)
+    told = three.in_sandbox("c", "dig", "+short", "SRV", "_80._tcp.shop").splitlines()
+    assert sorted(told) == ["0 0 80 a.far.", "0 0 80 b.far."]
+    assert three.in_sandbox("c", "dig", "+short", "SRV", "_53._udp.a.far") == "0 0 53 a.far."
+    # Every one is first now and then.
+    firsts = {three.in_sandbox("c", "dig", "+short", "shop").split()[0] for _ in range(8)}
+    assert firsts == addresses
+    two.berth("rm", "b")
+    three.wait_for(lambda: three.in_sandbox("c", "dig", "+short", "SRV", "_80._tcp.shop") == "0 0 80 a.far.")
+    assert three.in_sandbox("c", "dig", "+short", "tasks.shop") == one.inspect("a")["addresses"][0]
+
+
 def test_mtu_leaves_room_and_large_packets_pass(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(one, "a")

@@ -5,14 +5,18 @@ from ipaddress import ip_address, ip_interface
 from netcore import drivers
 from netcore.cluster import picture as records
 from netcore.cluster.picture import EndpointRecord, Node, Picture
-from netcore.model import Endpoint
+from netcore.model import Endpoint, Sandbox
 from netcore.objects import Element, Forwarding, Neighbor, VxlanLink
 from netcore.planning.network import plan_network
+from netcore.ports import parse_port
 from netcore.store.codec import encode
 from netcore.store.protocol import Item
 from tests.unit.netcore.test_plan_network import AROUND, NetworkRequest
 
 NETWORK = plan_network(NetworkRequest(name="far", driver="overlay", subnets=("10.40.0.0/24",)), (), AROUND, "f" * 12)
+
+
+SANDBOX = Sandbox(id="s", name="web", hostname="host", netns_path="/x", boot_id="", exposed=("53/udp",), port_requests=(parse_port("8080:80"),))
 
 
 def node(name):
@@ -86,11 +90,12 @@ def test_what_the_kernel_is_told_of_other_hosts():
 def test_record_of_an_endpoint_is_what_others_need():
     mine = Endpoint(
         origin="api", network_id=NETWORK.id, sandbox_id="s", ifname="eth0", host_ifname="v", mac="02:42:00:00:00:09",
-        ipv4=ip_interface("10.40.0.9/24"), ipv6=None,
+        ipv4=ip_interface("10.40.0.9/24"), ipv6=None, aliases=("alias",), services=("shop",),
     )  # fmt: skip
     made = Picture()
     made.apply(records.node_key("id-a"), encode(node("a")), 1)
-    made.apply(records.endpoint_key(mine), records.endpoint_record("id-a", "web", mine, ("web", "alias")), 2)
+    made.apply(records.endpoint_key(mine), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
     found = made.remote(NETWORK.id, mine.id, "id-b")
-    assert (found.names, found.addresses, found.mac) == (("web", "alias"), (ip_address("10.40.0.9"),), mine.mac)
+    assert (found.names, found.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
+    assert (found.addresses, found.mac) == ((ip_address("10.40.0.9"),), mine.mac)
     assert made.remote(NETWORK.id, mine.id, "id-a") is None
