@@ -15,7 +15,7 @@ from typing import Any
 
 from netcore import ipam, limits
 from netcore.cluster import picture as records
-from netcore.cluster.picture import Node, Picture, Touched
+from netcore.cluster.picture import Described, Node, Picture, Touched
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, Unavailable
 from netcore.model import Endpoint, IPAddress, Network, Sandbox
 from netcore.store.codec import encode
@@ -25,6 +25,9 @@ from netcore.store.protocol import Compacted, CompareFailed, Snapshot, Transacti
 log = logging.getLogger(__name__)
 
 OnChange = Callable[[set[Touched]], None]
+OnEvent = Callable[[str, str, str, str | None, str | None], None]
+"""(kind, action, name, network, node)."""
+_ACTIONS = {"node": ("join", "leave"), "network": ("create", "remove"), "endpoint": ("connect", "disconnect")}
 
 
 class Cluster:
@@ -36,6 +39,7 @@ class Cluster:
         self._settings = settings
         self._on_change = on_change
         self._clock = clock
+        self.on_event: OnEvent | None = None
         self._store: EtcdStore | None = None
         self._own: dict[str, bytes] = {}
         self._to_delete: set[str] = set()
@@ -118,7 +122,9 @@ class Cluster:
         self._on_change(before | self.picture.everything())
 
     def _take_in(self, key: str, value: bytes | None, revision: int) -> None:
+        before = self.picture.described(key)
         touched = self.picture.apply(key, value, revision)
+        self._tell_of(before, self.picture.described(key))
         if key.startswith("address/"):
             self._follow_address(key, value is None)
         elif key == records.node_key(self.node.id) and value is None:
@@ -127,6 +133,15 @@ class Cluster:
             self._do(self._say_all())
         if touched:
             self._on_change(touched)
+
+    def _tell_of(self, before: Described | None, after: Described | None) -> None:
+        """Tell who listens to events what happened on another host."""
+        what = after or before
+        if what is None or (before is None) == (after is None) or what[3] == self.node.id or self.on_event is None:
+            return
+        kind, name, network, node = what
+        here = self.picture.nodes.get(node)
+        self.on_event(kind, _ACTIONS[kind][after is None], name, network, here.name if here is not None else node or None)
 
     def _follow_address(self, key: str, gone: bool) -> None:
         _, network_id, text = key.split("/", 2)

@@ -74,6 +74,9 @@ def endpoint_record(node: str, sandbox: Sandbox, endpoint: Endpoint, network: Ne
     )
 
 
+Described = tuple[str, str, str | None, str]
+"""(kind, name, network name or None, node id) of a record."""
+
 Touched = tuple[str, str]
 """(network id, endpoint id); endpoint id "": the network itself."""
 
@@ -160,6 +163,19 @@ class Picture:
             names=record.names,
             ports=record.ports,
         )
+
+    def described(self, key: str) -> Described | None:
+        """Return what stands at *key* now; None for nothing that people ask about."""
+        kind, _, rest = key.partition("/")
+        if kind == "node" and rest in self.nodes:
+            return "node", self.nodes[rest].name, None, rest
+        if kind == "network" and rest in self.networks:
+            return "network", self.networks[rest].name, None, ""
+        network_id, _, identity = rest.partition("/")
+        record = self._endpoints.get(network_id, {}).get(identity) if kind == "endpoint" else None
+        if record is not None and network_id in self.networks:
+            return "endpoint", record.sandbox, self.networks[network_id].name, record.node
+        return None
 
     def remotes(self, network_id: str, own_node: str) -> dict[str, RemoteEndpoint]:
         """Return all endpoints of a network on other nodes, by id."""

@@ -155,6 +155,7 @@ class Networks(Overlays):
             },
             ipv6=facts.ipv6,
             now=self._clock(),
+            tunnel_overhead=70 if self.settings.vtep is not None and self.settings.vtep.version == 6 else 50,
         )
 
     async def remove_network(self, reference: str, *, dry_run: bool = False) -> Outcome:

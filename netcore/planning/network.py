@@ -28,7 +28,6 @@ PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
 _LINKS = {DEFAULT_BRIDGE: "berth0", GATEWAY_BRIDGE: "berth_gw"}
 DRIVERS = ("bridge", "macvlan", "ipvlan", "overlay")
 PLUGIN_PREFIX = "plugin:"
-_OVERHEAD = 50
 _SINGLE = ("host", "none", "null")
 
 
@@ -44,7 +43,10 @@ class HostLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a new network must fit in: pools to take from, what is taken, MTU, links of the host that are not ours."""
+    """What a new network must fit in: pools to take from, what is taken, MTU, links of the host that are not ours.
+
+    *tunnel_overhead*: octets of the outer IP, UDP and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5).
+    """
 
     pools4: Sequence[tuple[IPNetwork, int]]
     pools6: Sequence[tuple[IPNetwork, int]]
@@ -53,6 +55,7 @@ class Surroundings:
     links: Mapping[str, HostLink]
     ipv6: bool
     now: float
+    tunnel_overhead: int = 50
 
 
 def plugin_of(driver: str) -> str:
@@ -143,8 +146,7 @@ def _driver_options(
         if request.driver == "bridge":
             return bridge, around.egress_mtu
         vnis = {item.bridge.vxlan.vni for item in existing if item.is_overlay and item.bridge.vxlan is not None}
-        # Outer IP, UDP and VXLAN headers and the inner Ethernet header (RFC 7348 section 5).
-        return replace(bridge, vxlan=options.parse_vxlan(labels, vnis)), around.egress_mtu - _OVERHEAD
+        return replace(bridge, vxlan=options.parse_vxlan(labels, vnis)), around.egress_mtu - around.tunnel_overhead
     parent = _find_parent(options.parse_parent(request.driver, network_id, labels), existing, around)
     _check_sharing(request.driver, parent, existing)
     below = around.links.get(parent.base or parent.parent)

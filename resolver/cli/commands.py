@@ -370,5 +370,5 @@ def events(form: str) -> None:
                     print(line.strip(), flush=True)
                     continue
                 event = json.loads(line)
-                where = f" network={event['network']}" if event["network"] else ""
+                where = "".join(f" {key}={event[key]}" for key in ("network", "node") if event[key])
                 print(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}", flush=True)

@@ -185,6 +185,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     if controller.cluster is not None:
         controller.tell_others_again(survivors)
+        controller.cluster.on_event = events.emit
         await controller.cluster.start()
     foreign.start()
     stack.callback(foreign.close)

@@ -16,9 +16,12 @@ class Events:
         self._clock = clock
         self._listeners: set[asyncio.Queue[EventView | None]] = set()
 
-    def emit(self, kind: str, action: str, name: str, network: str | None = None) -> None:
-        """Tell all listeners that *action* (create, remove, connect, …) happened to the *kind* called *name*."""
-        event = EventView(self._clock(), kind, action, name, network)
+    def emit(self, kind: str, action: str, name: str, network: str | None = None, node: str | None = None) -> None:
+        """Tell all listeners that *action* (create, remove, connect, …) happened to the *kind* called *name*.
+
+        *node*: the host where it did, if that is another one.
+        """
+        event = EventView(self._clock(), kind, action, name, network, node)
         for queue in tuple(self._listeners):
             if queue.qsize() >= limits.EVENTS:
                 self._listeners.discard(queue)

@@ -216,6 +216,7 @@ class EventView(msgspec.Struct, frozen=True):
     action: str
     name: str
     network: str | None = None
+    node: str | None = None
 
 
 class PrunedView(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 
 import pytest
@@ -69,6 +70,18 @@ def test_sandboxes_of_three_hosts_find_and_reach_each_other(hosts, network):
     nodes = json.loads(first.berth("node", "ls", "--format", "json").stdout)
     assert sorted(item["address"] for item in nodes) == [hosts.address(number) for number in range(3)]
     assert [item["endpoints"] for item in nodes] == [1, 1, 1]
+
+
+def test_events_of_other_hosts(hosts, network):
+    one, two = hosts.labs[:2]
+    listener = two.start("sh", "-c", f"exec {sys.executable} -m resolver events > /run/events 2>&1")
+    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+    two.shell("sleep 0.3")
+    sleeper(one, "a")
+    one.berth("rm", "a")
+    two.wait_for(lambda: "endpoint disconnect a network=far node=" in two.shell("cat /run/events"))
+    assert "endpoint connect a network=far node=" in two.shell("cat /run/events")
+    listener.kill()
 
 
 def test_service_of_several_hosts(hosts, network):
