@@ -18,6 +18,8 @@ from netcore.objects import (
     Bridge,
     DummyLink,
     Element,
+    EspPolicy,
+    EspState,
     Forwarding,
     Hairpin,
     HostsLines,
@@ -103,6 +105,11 @@ def rank(item: KernelObject) -> int:
     match item:
         case Bridge() | VlanLink() | DummyLink():
             return 10
+        case EspState():
+            # Before anything is sent to the host, and before it must be encrypted.
+            return 8
+        case EspPolicy():
+            return 9
         case VxlanLink():
             return 13
         case Forwarding():
@@ -143,6 +150,10 @@ def describe(item: KernelObject) -> str:
             )
         case VxlanLink():
             return f"link {item.name} type vxlan id {item.vni} dstport {item.port} local {item.local} master {item.bridge} mtu {item.mtu}"
+        case EspState():
+            return f"esp state {item.source} to {item.target} spi {item.spi:#x}"
+        case EspPolicy():
+            return f"esp policy {'out' if item.outgoing else 'in'} {item.source} to {item.target} udp dport {item.port}"
         case Forwarding():
             return f"fdb {item.mac} dev {item.ifname} dst {item.vtep} static"
         case VlanLink():

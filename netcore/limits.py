@@ -106,3 +106,9 @@ STORE_FIRST_WAIT = 2.0
 
 SERVICE_PORTS = 64
 """Ports of one sandbox that SRV records tell of: each is a name for each of its names."""
+
+KEY_SETTLE = 10.0
+"""Seconds from when a new key between hosts is known until it is sent with: all others take it in by then."""
+
+KEY_LIFE = 43_200.0
+"""Seconds after which a key between hosts is followed by a new one (12 hours, as Docker's)."""

@@ -122,6 +122,36 @@ class Forwarding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EspState:
+    """An IPsec security association between hosts. *key_material*: 20 octets as hexadecimal digits, never shown."""
+
+    source: IPAddress
+    target: IPAddress
+    spi: int
+    key_material: str
+    request_id: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("esp", str(self.source), str(self.target), str(self.spi))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EspPolicy:
+    """UDP from *source* to *port* of *target* goes, or comes, by ESP only."""
+
+    source: IPAddress
+    target: IPAddress
+    port: int
+    outgoing: bool
+    request_id: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("esp-policy", str(self.outgoing), str(self.source), str(self.target), str(self.port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Macvlan:
     """A slice of the host's link *parent* in a sandbox, still down. *mac* "": as the kernel says."""
 
@@ -284,4 +314,7 @@ SandboxLink = Macvlan | Ipvlan | MovedLink
 LinkPart = Address | LinkUp | Neighbor | Hairpin | Forwarding
 """What belongs to one link, and goes with it."""
 
-KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | Route | Element | Announcement | HostsLines
+Esp = EspState | EspPolicy
+"""What encrypts traffic between hosts."""
+
+KernelObject = Sysctl | HostLink | Esp | Veth | SandboxLink | LinkPart | Route | Element | Announcement | HostsLines

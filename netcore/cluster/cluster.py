@@ -42,6 +42,7 @@ class Cluster:
         self.on_event: OnEvent | None = None
         self._store: EtcdStore | None = None
         self._own: dict[str, bytes] = {}
+        self._own_addresses: dict[str, tuple[IPAddress, ...]] = {}
         self._to_delete: set[str] = set()
         self._pools: dict[str, tuple[ipam.AddressPool, ...]] = {}
         self._reason = "etcd has not answered yet"
@@ -101,6 +102,9 @@ class Cluster:
             try:
                 snapshot = await self._store.load()
                 self._begin_anew(snapshot)
+                if not self._ready.is_set():
+                    # What a daemon before us left behind when it was killed in the middle of something.
+                    self._to_delete |= self.picture.keys_of(self.node.id) - self._own_keys()
                 await self._say_all()
                 self._note("")
                 self._ready.set()
@@ -171,6 +175,13 @@ class Cluster:
             log.warning("cluster is %s reason=%s", "not reachable" if reason else "reachable again", reason)
         self._reason = reason
 
+    def _own_keys(self) -> set[str]:
+        """Return the keys that the endpoints of this host stand for: their own, and those of their addresses."""
+        keys = set(self._own)
+        for key, addresses in self._own_addresses.items():
+            keys |= {records.address_key(key.split("/")[1], address) for address in addresses}
+        return keys
+
     # --- saying -------------------------------------------------------------------------------------------------
 
     def _reachable(self) -> EtcdStore:
@@ -189,19 +200,25 @@ class Cluster:
 
     async def publish(self, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> None:
         """Tell all hosts of an endpoint; its names answer there soon after."""
-        key = records.endpoint_key(endpoint)
-        self._own[key] = records.endpoint_record(self.node.id, sandbox, endpoint, network)
+        key = self._remember(sandbox, endpoint, network)
         self._to_delete.discard(key)
         await self._reachable().commit(Transaction({key: self._own[key]}, session=self._lease))
 
     def publish_again(self, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> None:
         """Remember an endpoint that survived a restart; it is told with all others once the cluster is reached."""
-        self._own[records.endpoint_key(endpoint)] = records.endpoint_record(self.node.id, sandbox, endpoint, network)
+        self._remember(sandbox, endpoint, network)
+
+    def _remember(self, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> str:
+        key = records.endpoint_key(endpoint)
+        self._own[key] = records.endpoint_record(self.node.id, sandbox, endpoint, network)
+        self._own_addresses[key] = endpoint.addresses()
+        return key
 
     async def withdraw(self, endpoint: Endpoint) -> None:
         """Tell all hosts that an endpoint is about to go; while they can't be told its lease does, and later this."""
         key = records.endpoint_key(endpoint)
         self._own.pop(key, None)
+        self._own_addresses.pop(key, None)
         await self._delete(key)
 
     async def create_network(self, network: Network) -> None:

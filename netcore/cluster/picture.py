@@ -82,13 +82,13 @@ Touched = tuple[str, str]
 
 
 class Picture:
-    """All records as of one revision. One writer, the watch of `Cluster`."""
+    """All records as of one revision. One writer, the watch of `Cluster`. *addresses*: by network, each with its node's id."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.networks: dict[str, Network] = {}
         self.revisions: dict[str, int] = {}
-        self.addresses: dict[str, set[IPAddress]] = {}
+        self.addresses: dict[str, dict[IPAddress, str]] = {}
         self._endpoints: dict[str, dict[str, EndpointRecord]] = {}
         self._on_node: dict[str, set[Touched]] = {}
 
@@ -110,8 +110,11 @@ class Picture:
                 return {(rest, "")}
             case "address":
                 network_id, _, text = rest.partition("/")
-                known = self.addresses.setdefault(network_id, set())
-                (known.discard if value is None else known.add)(ip_address(text))
+                known = self.addresses.setdefault(network_id, {})
+                if value is None:
+                    known.pop(ip_address(text), None)
+                else:
+                    known[ip_address(text)] = value.decode()
                 return set()
             case "endpoint":
                 network_id, _, identity = rest.partition("/")
@@ -189,6 +192,13 @@ class Picture:
             for item in self._endpoints.get(network_id, {}).values()
             if item.node != but
         ]
+
+    def keys_of(self, node: str) -> set[str]:
+        """Return the keys of all endpoints and addresses that *node* has."""
+        found = {f"endpoint/{network_id}/{identity}" for network_id, identity in self._on_node.get(node, ())}
+        for network_id, known in self.addresses.items():
+            found |= {address_key(network_id, address) for address, owner in known.items() if owner == node}
+        return found
 
     def counts(self) -> dict[str, int]:
         """Return how many endpoints each node has, by its id."""

@@ -40,7 +40,12 @@ class Overlays(State):
             await self.look_at_host()
             remotes = cluster.picture.remotes(network.id, cluster.node.id)
             steps = diff((), drivers.only_of(network, self.networks_here(), self.facts, remotes.values()))
-            await self.kernel(lambda: self.executor.apply(steps))
+            await self._records.put_network(network, pending=True)
+            try:
+                await self.kernel(lambda: self.executor.apply(steps))
+            except BaseException:
+                await self._records.drop_network(network)
+                raise
             await self._records.put_network(network)
             self.remotes[network.id] = remotes
             await self._directory.network_up(network)
@@ -59,6 +64,7 @@ class Overlays(State):
                 return
             remotes = self.remotes.pop(network.id)
             await self._directory.network_down(network)
+            await self._records.put_network(network, pending=True)
             steps = diff(drivers.only_of(network, self.networks_here(), self.facts, remotes.values()), ())
             try:
                 await self.kernel(lambda: self.executor.remove(steps, f"network {network.name} on this host"))

@@ -163,7 +163,7 @@ class State:
     def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
         """Return how many addresses of each subnet of *network* are in use."""
         if network.is_overlay:
-            everybodys = self.cluster.picture.addresses.get(network.id, set()) if self.cluster is not None else set()
+            everybodys = self.cluster.picture.addresses.get(network.id, {}) if self.cluster is not None else {}
             return {pool.subnet: sum(item in pool.subnet for item in [*everybodys, *pool.reserved()]) for pool in network.pools}
         if network.ipam is None:
             return self._addresses.usage(network)

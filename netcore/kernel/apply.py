@@ -19,8 +19,8 @@ from netcore import hostsfile, limits
 from netcore.diff import Step, diff
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.firewall import SETS
-from netcore.kernel import announce, conntrack, files, netns, nft, rtnl, sysctl
-from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request
+from netcore.kernel import announce, conntrack, files, netns, nft, rtnl, sysctl, xfrm
+from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket, Request
 from netcore.model import IPAddress
 from netcore.objects import (
     HOST,
@@ -29,6 +29,8 @@ from netcore.objects import (
     Bridge,
     DummyLink,
     Element,
+    EspPolicy,
+    EspState,
     Forwarding,
     Hairpin,
     HostLink,
@@ -119,6 +121,8 @@ class Executor:
         match lane[0].subject:
             case Element():
                 yield from _elements(doors, lane)
+            case EspState() | EspPolicy():
+                yield from _esp(lane)
             case HostsLines():
                 for step in lane:
                     _hosts(step)
@@ -237,6 +241,8 @@ def _lane(step: Step) -> tuple[str, str, bool]:
     match step.subject:
         case Element():
             return "nft", HOST, False
+        case EspState() | EspPolicy():
+            return "esp", HOST, step.after is None
         case HostsLines():
             return "hosts", HOST, False
         case Announcement():
@@ -333,6 +339,29 @@ def _links(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelEr
     errors = netlink.run([request for _, request in batch])
     for (step, _), failed in zip(batch, errors, strict=True):
         yield step, None if failed is not None and deleting and failed.errno in _ABSENT else failed
+
+
+def _esp(lane: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
+    """Carry out steps for encryption. What is there already is done: a state follows from its keys, so it is the same."""
+    with NetlinkSocket(XFRM) as netlink:
+        errors = netlink.run([_esp_request(step) for step in lane])
+    for step, failed in zip(lane, errors, strict=True):
+        done = failed is not None and failed.errno in (_ABSENT if step.after is None else (errno.EEXIST,))
+        yield step, None if done else failed
+
+
+def _esp_request(step: Step) -> Request:
+    match step.subject:
+        case EspState() as item:
+            if step.after is None:
+                return xfrm.delete_state(item.source, item.target, spi=item.spi)
+            secret = bytes.fromhex(item.key_material)
+            return xfrm.add_state(item.source, item.target, spi=item.spi, request_id=item.request_id, key=secret)
+        case EspPolicy() as item:
+            if step.after is None:
+                return xfrm.delete_policy(item.source, item.target, port=item.port, outgoing=item.outgoing)
+            return xfrm.set_policy(item.source, item.target, port=item.port, outgoing=item.outgoing, request_id=item.request_id)
+    raise AssertionError(step.subject)
 
 
 def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError | None:
@@ -441,6 +470,8 @@ def _requests(doors: _Doors, step: Step) -> list[Request]:
             | VlanLink()
             | DummyLink()
             | VxlanLink()
+            | EspState()
+            | EspPolicy()
             | Veth()
             | Macvlan()
             | Ipvlan()

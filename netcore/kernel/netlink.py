@@ -18,6 +18,7 @@ from netcore import limits
 from netcore.errors import KernelError
 
 ROUTE = 0
+XFRM = 6
 NETFILTER = 12
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300

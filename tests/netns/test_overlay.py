@@ -262,3 +262,63 @@ def test_refusals(hosts, network):
         done = one.berth("network", "create", "-d", "overlay", *options, "other", check=False)
         assert reason in done.stderr, (options, done.stderr)
     assert one.kernel_state() == before
+
+
+def test_history_that_is_compacted_while_a_host_is_away(hosts, network):
+    one, two = hosts.labs[:2]
+    sleeper(one, "a")
+    sleeper(two, "b")
+    sleeper(two, "gone")
+    one.wait_for(lambda: finds(one, "a", "b") and finds(one, "a", "gone"))
+    hosts.cut(0)
+    two.berth("rm", "gone")
+    sleeper(two, "fresh")
+    revision = hosts.post("kv/range", {"key": "AA=="})["header"]["revision"]
+    hosts.post("kv/compaction", {"revision": revision, "physical": True})
+    hosts.restore(0)
+    one.wait_for(lambda: finds(one, "a", "fresh") and not finds(one, "a", "gone"), timeout=15)
+    assert finds(one, "a", "b")
+    assert pings(one, "a", "fresh")
+
+
+@pytest.mark.timeout(150)
+def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
+    one, two = hosts.labs[:2]
+    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+    sleeper(two, "b")
+    before = one.kernel_state()
+    for delay in range(0, 44, 4):
+        body = json.dumps({"name": "a", "networks": [{"network": "far"}]})
+        # Not `berth run`, which would start a daemon of its own.
+        connecting = one.start("curl", "-s", "-d", body, "--unix-socket", "/run/berth/berth.sock", "http://berth/v1/sandboxes")
+        time.sleep(0.01 + delay / 1000)
+        one.stop_daemon(signal.SIGKILL)
+        connecting.wait(10)
+        hosts.start_daemon(0)
+        one.berth("rm", "a", check=False)
+        one.wait_for(lambda: json.loads(one.berth("ps", "--format", "json").stdout) == [])
+        one.wait_for(lambda: one.kernel_state() == before)
+        # Nobody else is kept from an address by what came of nothing.
+        two.wait_for(lambda: [pool["in_use"] for pool in json.loads(two.berth("network", "inspect", "far").stdout)[0]["pools"]] == [2, 2])
+        assert [item["sandbox"] for item in json.loads(two.berth("network", "inspect", "far").stdout)[0]["members"]] == ["b"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_three_hundred_endpoints_know_each_other(hosts, network):
+    """The benchmark has a thousand."""
+    one = hosts.labs[0]
+    one.berth("network", "create", "-d", "overlay", "--subnet", "10.44.0.0/16", "wide")
+    script = "for i in $(seq 100); do berth run -d --name {0}$i --network wide -- sleep 300 > /dev/null || exit 1; done"
+    for lab in hosts.labs[1:]:
+        lab.wait_for(lambda lab=lab: "wide" in lab.berth("network", "ls").stdout)
+    started = [lab.start("sh", "-c", script.format(name)) for lab, name in zip(hosts.labs, ("one", "two", "six"), strict=True)]
+    for process in started:
+        assert process.wait(80) == 0, process.stdout.read()
+    one.wait_for(lambda: one.shell("bridge fdb show | grep -c 'dst 10.99' || true") == "200")
+    asked = " ".join(f"{name}{number}" for name in ("one", "two", "six") for number in range(1, 101))
+    one.wait_for(lambda: len(set(one.in_sandbox("one1", "sh", "-c", f"dig +short {asked}").split())) == 300)
+    assert pings(one, "one1", "six77")
+    for lab in hosts.labs:
+        lab.shell("for n in $(berth ps --format json | python3 -c 'import json,sys; print(*[i[\"name\"] for i in json.load(sys.stdin)])'); do echo $n; done | xargs -n 20 -P 4 berth rm > /dev/null", timeout=60)
+    one.wait_for(lambda: one.berth("network", "rm", "wide", check=False).returncode == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,10 @@ class Hosts:
         with open(self.member.directory / "m0.log", "ab") as log:
             self.member.process = subprocess.Popen(command, stdout=log, stderr=log)
         self.labs[0].wait_for(lambda: self.labs[0].run("curl", "-sf", f"{url}/health", check=False).returncode == 0, timeout=20)
+
+    def post(self, path: str, body: object) -> dict:
+        """Return the answer of etcd's JSON gateway."""
+        return json.loads(self.labs[1].out("curl", "-s", "-d", json.dumps(body), f"http://{ETCD}:2379/v3/{path}"))
 
     def start_daemon(self, number: int, *more: str) -> None:
         self.labs[number].write("/etc/berth.toml", "store_ttl = 2\nstore_grace = 30\n")

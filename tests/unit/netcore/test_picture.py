@@ -40,9 +40,9 @@ def filled():
             (records.network_key(NETWORK.id), NETWORK),
             (f"endpoint/{NETWORK.id}/e1", record("a", 2)),
             (f"endpoint/{NETWORK.id}/e2", record("b", 3)),
-            (records.address_key(NETWORK.id, ip_address("10.40.0.2")), "x"),
-        )
+                    )
     )
+    made.apply(records.address_key(NETWORK.id, ip_address("10.40.0.2")), b"id-a", 6)
     return made
 
 
@@ -51,7 +51,8 @@ def test_each_node_sees_the_endpoints_of_the_others():
     assert {identity: str(item.vtep) for identity, item in made.remotes(NETWORK.id, "id-a").items()} == {"e2": "10.99.0.2"}
     assert [*made.remotes(NETWORK.id, "id-c")] == ["e1", "e2"]
     assert made.networks[NETWORK.id] == NETWORK
-    assert made.addresses[NETWORK.id] == {ip_address("10.40.0.2")}
+    assert made.addresses[NETWORK.id] == {ip_address("10.40.0.2"): "id-a"}
+    assert made.keys_of("id-a") == {f"endpoint/{NETWORK.id}/e1", f"address/{NETWORK.id}/10.40.0.2"}
     assert made.counts() == {"id-a": 1, "id-b": 1}
     assert [item.sandbox for _, item in made.members(NETWORK.id, but="id-a")] == ["s-b"]
 
@@ -60,7 +61,7 @@ def test_change_tells_what_it_touches():
     made = filled()
     assert made.apply(f"endpoint/{NETWORK.id}/e3", encode(record("b", 4)), 7) == {(NETWORK.id, "e3")}
     assert made.apply(records.address_key(NETWORK.id, ip_address("10.40.0.2")), None, 8) == set()
-    assert made.addresses[NETWORK.id] == set()
+    assert made.addresses[NETWORK.id] == {}
     # A node that goes takes its endpoints out of sight, and brings them back.
     assert made.apply(records.node_key("id-b"), None, 9) == {(NETWORK.id, "e2"), (NETWORK.id, "e3")}
     assert made.remotes(NETWORK.id, "id-a") == {}
