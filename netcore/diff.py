@@ -18,6 +18,7 @@ from netcore.objects import (
     Bridge,
     DummyLink,
     Element,
+    EspBlock,
     EspPolicy,
     EspState,
     Forwarding,
@@ -108,7 +109,7 @@ def rank(item: KernelObject) -> int:
         case EspState():
             # Before anything is sent to the host, and before it must be encrypted.
             return 8
-        case EspPolicy():
+        case EspPolicy() | EspBlock():
             return 9
         case VxlanLink():
             return 13
@@ -152,6 +153,8 @@ def describe(item: KernelObject) -> str:
             return f"link {item.name} type vxlan id {item.vni} dstport {item.port} local {item.local} master {item.bridge} mtu {item.mtu}"
         case EspState():
             return f"esp state {item.source} to {item.target} spi {item.spi:#x}"
+        case EspBlock():
+            return f"esp block {'out' if item.outgoing else 'in'} {item.own} udp dport {item.port}"
         case EspPolicy():
             return f"esp policy {'out' if item.outgoing else 'in'} {item.source} to {item.target} udp dport {item.port}"
         case Forwarding():

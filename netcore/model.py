@@ -86,6 +86,12 @@ class VxlanOptions:
 
     vni: int
     port: int = 4789
+    encrypted: bool = False
+
+    @property
+    def ifname(self) -> str:
+        """The tunnel's link on each host."""
+        return f"vx-{self.vni}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

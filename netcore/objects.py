@@ -152,6 +152,19 @@ class EspPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EspBlock:
+    """UDP between *own* and *port* of whoever goes, or comes, only where an `EspPolicy` lets it."""
+
+    own: IPAddress
+    port: int
+    outgoing: bool
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("esp-block", str(self.outgoing), str(self.own), str(self.port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Macvlan:
     """A slice of the host's link *parent* in a sandbox, still down. *mac* "": as the kernel says."""
 
@@ -314,7 +327,7 @@ SandboxLink = Macvlan | Ipvlan | MovedLink
 LinkPart = Address | LinkUp | Neighbor | Hairpin | Forwarding
 """What belongs to one link, and goes with it."""
 
-Esp = EspState | EspPolicy
+Esp = EspState | EspPolicy | EspBlock
 """What encrypts traffic between hosts."""
 
 KernelObject = Sysctl | HostLink | Esp | Veth | SandboxLink | LinkPart | Route | Element | Announcement | HostsLines

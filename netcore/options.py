@@ -130,12 +130,13 @@ LEAST_VNI, MOST_VNI = 4096, (1 << 24) - 1
 
 def parse_vxlan(labels: Mapping[str, str], taken: Collection[int]) -> VxlanOptions:
     """Return what *labels* mean for an overlay network; *taken*: VNIs in use, of which the lowest that is not is chosen (OV-1)."""
-    if _value(labels, "encrypted", lambda text: text == "" or _boolean(text), False):
-        raise InvalidRequest("option encrypted", "traffic between hosts is not encrypted in this version; use an underlay that is")
     vni = _value(labels, "vni", _between(1, MOST_VNI), 0) or next(item for item in range(LEAST_VNI, MOST_VNI) if item not in taken)
     if vni in taken:
         raise Conflict("vni", str(vni), "is in use by another overlay network")
-    return VxlanOptions(vni=vni, port=_value(labels, "vxlan_port", _between(1024, 49_151), 4789))
+    encrypted = _value(labels, "encrypted", lambda text: text == "" or _boolean(text), False)
+    # All that goes to a port is encrypted or not, so the two kinds have one each.
+    usual = 4790 if encrypted else 4789
+    return VxlanOptions(vni=vni, port=_value(labels, "vxlan_port", _between(1024, 49_151), usual), encrypted=encrypted)
 
 
 MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")

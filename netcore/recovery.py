@@ -60,6 +60,7 @@ async def _restore_overlays(controller: Controller, records: Records, everything
             continue
         if controller.members(network.id):
             controller.remotes[network.id] = {}
+            controller.restored_overlays.add(network.id)
         else:
             gone.objects += drivers.network_objects(network, controller.facts)
             controller.networks.pop(network.id, None)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any
 
 from netcore import ipam, limits
+from netcore.cluster import encryption
 from netcore.cluster import picture as records
+from netcore.cluster.encryption import Key
 from netcore.cluster.picture import Described, Node, Picture, Touched
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, Unavailable
 from netcore.model import Endpoint, IPAddress, Network, Sandbox
@@ -40,6 +43,8 @@ class Cluster:
         self._on_change = on_change
         self._clock = clock
         self.on_event: OnEvent | None = None
+        self._seen: dict[int, float] = {}
+        self._sender: Key | None = None
         self._store: EtcdStore | None = None
         self._own: dict[str, bytes] = {}
         self._own_addresses: dict[str, tuple[IPAddress, ...]] = {}
@@ -167,8 +172,48 @@ class Cluster:
                 if self._ready.is_set() and self._reason:
                     self._note("")
                     await self._say_all()
+                await self._rotate()
             except NetcoreError as error:
                 self._note(str(error))
+
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    def sender(self) -> Key | None:
+        """Return the key that this host sends with now."""
+        now = asyncio.get_running_loop().time()
+        for number in self.picture.keys:
+            self._seen.setdefault(number, now)
+        return encryption.sending([*self.picture.keys.values()], self._seen, now)
+
+    async def ensure_key(self) -> None:
+        """See to it that there is a key; of several hosts that try one makes it."""
+        if not self.picture.keys:
+            await self._make_key(1)
+
+    async def _make_key(self, number: int) -> None:
+        key = f"key/{number}"
+        value = encode(Key(number=number, secret=secrets.token_hex(32)))
+        with contextlib.suppress(CompareFailed):
+            revision = await self._reachable().commit(Transaction({key: value}, {key: 0}))
+            self._take_in(key, value, revision)
+
+    async def _rotate(self) -> None:
+        """Follow an old key by a new one, and let go of what no host sends with any more; one host of all does."""
+        sender = self.sender()
+        if sender is None or min(self.picture.nodes, default="") != self.node.id:
+            self._tell_sender(sender)
+            return
+        newest = max(self.picture.keys)
+        if sender.number == newest and asyncio.get_running_loop().time() - self._seen[newest] >= limits.KEY_LIFE:
+            await self._make_key(newest + 1)
+        for number in [item for item in self.picture.keys if item < newest - 1]:
+            await self._reachable().commit(Transaction({f"key/{number}": None}))
+        self._tell_sender(sender)
+
+    def _tell_sender(self, sender: Key | None) -> None:
+        if sender != self._sender:
+            self._sender = sender
+            self._on_change({records.KEYS})
 
     def _note(self, reason: str) -> None:
         if bool(reason) != bool(self._reason):

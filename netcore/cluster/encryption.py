@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from netcore import limits
 from netcore.model import IPAddress
-from netcore.objects import EspPolicy, EspState, KernelObject
+from netcore.objects import EspBlock, EspPolicy, EspState, KernelObject
 
 REQUEST_ID = 0x6274
 """Ties our policies to our states."""
@@ -43,17 +43,24 @@ def sending(keys: Sequence[Key], first_seen: Mapping[int, float], now: float) ->
     return settled[-1] if settled else known[0] if known else None
 
 
-def objects(own: IPAddress, peers: Mapping[IPAddress, Iterable[int]], keys: Sequence[Key], sender: Key | None) -> tuple[KernelObject, ...]:
-    """Return what must exist so that VXLAN with *peers* (address → its ports) is encrypted, both ways, and taken in no other way."""
-    result: list[KernelObject] = []
-    for peer, ports in peers.items():
+def objects(own: IPAddress, peers: Mapping[int, Iterable[IPAddress]], keys: Sequence[Key], sender: Key | None) -> tuple[KernelObject, ...]:
+    """Return what must exist so that VXLAN with *peers* (port → hosts) is encrypted, both ways.
+
+    At these ports nothing in clear is sent to anyone or taken from anyone, known or not.
+    """
+    result: list[KernelObject] = [EspBlock(own=own, port=port, outgoing=outgoing) for port in sorted(peers) for outgoing in (True, False)]
+    ports_of: dict[IPAddress, set[int]] = {}
+    for port, hosts in peers.items():
+        for host in hosts:
+            ports_of.setdefault(host, set()).add(port)
+    for peer, ports in ports_of.items():
         for key in keys:
             spi, secret = derive(key, peer, own)
             result.append(EspState(source=peer, target=own, spi=spi, key_material=secret.hex(), request_id=REQUEST_ID))
         if sender is not None:
             spi, secret = derive(sender, own, peer)
             result.append(EspState(source=own, target=peer, spi=spi, key_material=secret.hex(), request_id=REQUEST_ID))
-        for port in sorted(set(ports)):
+        for port in sorted(ports):
             result.append(EspPolicy(source=own, target=peer, port=port, outgoing=True, request_id=REQUEST_ID))
             result.append(EspPolicy(source=peer, target=own, port=port, outgoing=False, request_id=REQUEST_ID))
     return tuple(result)

@@ -1,6 +1,6 @@
 """What hosts know of each other: nodes, overlay networks, addresses in use, endpoints. Records, their keys, and all of them together. Pure.
 
-Keys: `node/ID`, `network/ID`, `name/NAME`, `address/NETWORK/ADDRESS`, `endpoint/NETWORK/ID`. Nodes and endpoints go with the
+Keys: `node/ID`, `network/ID`, `name/NAME`, `address/NETWORK/ADDRESS`, `endpoint/NETWORK/ID`, `key/NUMBER`. Nodes and endpoints go with the
 lease of their node, addresses with a longer one: a node that is cut off may go on using them for a while.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from netcore.cluster.encryption import Key
 from netcore.model import Endpoint, IPAddress, Network, RemoteEndpoint, Sandbox
 from netcore.planning.endpoint import names_of, ports_of
 from netcore.store.codec import decode, encode
@@ -81,6 +82,10 @@ Touched = tuple[str, str]
 """(network id, endpoint id); endpoint id "": the network itself."""
 
 
+KEYS: Touched = ("", "")
+"""The keys that traffic between hosts is encrypted with."""
+
+
 class Picture:
     """All records as of one revision. One writer, the watch of `Cluster`. *addresses*: by network, each with its node's id."""
 
@@ -89,6 +94,7 @@ class Picture:
         self.networks: dict[str, Network] = {}
         self.revisions: dict[str, int] = {}
         self.addresses: dict[str, dict[IPAddress, str]] = {}
+        self.keys: dict[int, Key] = {}
         self._endpoints: dict[str, dict[str, EndpointRecord]] = {}
         self._on_node: dict[str, set[Touched]] = {}
 
@@ -105,6 +111,12 @@ class Picture:
             case "node":
                 self._set_node(rest, None if value is None else decode(Node, value))
                 return set(self._on_node.get(rest, ()))
+            case "key":
+                if value is None:
+                    self.keys.pop(int(rest), None)
+                else:
+                    self.keys[int(rest)] = decode(Key, value)
+                return {KEYS}
             case "network":
                 self._set_network(rest, None if value is None else decode(Network, value))
                 return {(rest, "")}
@@ -206,6 +218,8 @@ class Picture:
 
     def everything(self) -> set[Touched]:
         """Return all that a change could touch."""
-        return {(network_id, "") for network_id in self.networks} | {
-            (network_id, identity) for network_id, known in self._endpoints.items() for identity in known
-        }
+        return (
+            {KEYS}
+            | {(network_id, "") for network_id in self.networks}
+            | {(network_id, identity) for network_id, known in self._endpoints.items() for identity in known}
+        )

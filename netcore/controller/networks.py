@@ -62,6 +62,7 @@ class Networks(Overlays):
                 plan = plan_network.prepare(request, [*self.networks.values()], around, secrets.token_hex(32))
                 kinds = drivers.link_kinds(plan.network)
                 await self.kernel(lambda kinds=kinds: host.check_link_kinds(kinds))  # type: ignore[misc]
+                await self.check_encryption(plan.network)
                 network = await self._with_pools(request, plan, [*self.networks.values()], around)
                 if dry_run:
                     return network, Outcome(())

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from netcore import drivers
+from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.picture import EndpointRecord, Touched
+from netcore.cluster.picture import KEYS, EndpointRecord, Touched
 from netcore.controller.state import State
 from netcore.diff import diff
 from netcore.errors import InvalidRequest, NetcoreError
-from netcore.model import Endpoint, Network, RemoteEndpoint, Sandbox
+from netcore.kernel import tunnel, xfrm
+from netcore.model import Endpoint, IPAddress, Network, RemoteEndpoint, Sandbox
 from netcore.objects import KernelObject
 
 log = logging.getLogger(__name__)
 
 NO_CLUSTER = "an overlay network needs hosts that share a store: `berth daemon --store etcd://HOST:2379`"
+
+
+def _is_encrypted(network: Network) -> bool:
+    return network.is_overlay and network.bridge.vxlan is not None and network.bridge.vxlan.encrypted
 
 
 class Overlays(State):
@@ -38,13 +44,16 @@ class Overlays(State):
                 return
             cluster = self.the_cluster()
             await self.look_at_host()
+            await self.check_encryption(network)
             remotes = cluster.picture.remotes(network.id, cluster.node.id)
             steps = diff((), drivers.only_of(network, self.networks_here(), self.facts, remotes.values()))
             await self._records.put_network(network, pending=True)
             try:
+                await self._settle_encryption({network.id: remotes.values()})
                 await self.kernel(lambda: self.executor.apply(steps))
             except BaseException:
                 await self._records.drop_network(network)
+                await self._settle_encryption()
                 raise
             await self._records.put_network(network)
             self.remotes[network.id] = remotes
@@ -70,6 +79,7 @@ class Overlays(State):
                 await self.kernel(lambda: self.executor.remove(steps, f"network {network.name} on this host"))
             finally:
                 await self._records.drop_network(network)
+                await self._settle_encryption()
 
     async def lower_unused(self, networks: Iterable[str]) -> None:
         """Lower those overlays of *networks* that no endpoint here is on."""
@@ -89,9 +99,11 @@ class Overlays(State):
     async def _follow_cluster(self) -> None:
         while self._touched:
             touched, self._touched = self._touched, set()
+            keys, touched = KEYS in touched, touched - {KEYS}
             for network_id, identity in touched:
                 if not identity:
                     self._follow_network(network_id)
+            await self._forget_stale()
             by_network: dict[str, list[str]] = {}
             for network_id, identity in touched:
                 if identity and network_id in self.remotes:
@@ -101,6 +113,26 @@ class Overlays(State):
                     await self._follow_endpoints(self.networks[network_id], identities)
                 except (NetcoreError, OSError) as error:
                     log.error("network does not follow other hosts network=%s reason=%s", network_id[:12], error)
+            if keys:
+                # Behind the endpoints: before them no host is known that there are keys for.
+                await self._follow_keys()
+
+    async def _forget_stale(self) -> None:
+        """Take away what an earlier run of the daemon left for endpoints that have gone from other hosts since."""
+        cluster = self.the_cluster()
+        while self.restored_overlays:
+            network = self.networks.get(self.restored_overlays.pop())
+            if network is None or network.id not in self.remotes:
+                continue
+            async with self._locks.hold([f"overlay:{network.id}"]):
+                remotes = cluster.picture.remotes(network.id, cluster.node.id)
+                wanted = (*self.desired_everything(), *self._of(remotes.values(), network))
+                left = await self.kernel(lambda network=network: tunnel.remembered(network.bridge))  # type: ignore[misc]
+                steps = [step for step in diff(left, wanted) if step.after is None]
+                try:
+                    await self.kernel(lambda steps=steps: self.executor.remove(steps, "endpoints that have gone"))  # type: ignore[misc]
+                except (NetcoreError, OSError) as error:
+                    log.error("endpoints that have gone are remembered network=%s reason=%s", network.id[:12], error)
 
     def _follow_network(self, network_id: str) -> None:
         cluster = self.the_cluster()
@@ -127,6 +159,8 @@ class Overlays(State):
                     self._directory.remote(network, before, None)
             steps = diff(self._of([before for before, _ in pairs], network), self._of([after for _, after in pairs], network))
             try:
+                # A host that is new must be spoken to in no other way before it is spoken to at all.
+                await self._settle_encryption({network.id: [after for _, after in pairs if after is not None]})
                 await self.kernel(lambda: self.executor.remove(steps, f"endpoints of {network.name} on other hosts"))
             finally:
                 for before, after in pairs:
@@ -135,6 +169,46 @@ class Overlays(State):
                         self._directory.remote(network, None, after)
                     elif before is not None:
                         known.pop(before.id, None)
+
+    # --- encryption ---------------------------------------------------------------------------------------------
+
+    async def check_encryption(self, network: Network) -> None:
+        """Raise Unavailable if this host can't encrypt what *network* wants encrypted; see to it that there is a key."""
+        vtep = self.settings.vtep
+        if _is_encrypted(network) and vtep is not None:
+            await self.kernel(lambda: xfrm.check_esp(vtep))
+            await self.the_cluster().ensure_key()
+
+    async def _follow_keys(self) -> None:
+        try:
+            await self._settle_encryption()
+        except (NetcoreError, OSError) as error:
+            log.error("keys between hosts could not be changed reason=%s", error)
+
+    async def _settle_encryption(self, coming: Mapping[str, Iterable[RemoteEndpoint]] | None = None) -> None:
+        """Bring the kernel's ESP states and policies to the hosts that encrypted networks lead to. *coming*: by network id."""
+        async with self._locks.hold(["esp"]):
+            cluster, vtep = self.cluster, self.settings.vtep
+            if cluster is None or vtep is None:
+                return
+            if self._esp is None:
+                # An earlier run of the daemon may have left some, in use.
+                self._esp = await self.kernel(lambda: xfrm.read_own(encryption.REQUEST_ID))
+            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.picture.keys.values()], cluster.sender())
+            steps = diff(self._esp, wanted)
+            if steps:
+                await self.kernel(lambda: self.executor.apply(steps))
+            self._esp = wanted
+
+    def _peers(self, coming: Mapping[str, Iterable[RemoteEndpoint]]) -> dict[int, set[IPAddress]]:
+        """Return port → hosts of the encrypted networks that are here, or *coming*."""
+        peers: dict[int, set[IPAddress]] = {}
+        for network in self.networks.values():
+            vxlan = network.bridge.vxlan if _is_encrypted(network) else None
+            if vxlan is not None and (network.id in self.remotes or network.id in coming):
+                remotes = (*self.remotes.get(network.id, {}).values(), *coming.get(network.id, ()))
+                peers.setdefault(vxlan.port, set()).update(item.vtep for item in remotes)
+        return peers
 
     def _of(self, remotes: Iterable[RemoteEndpoint | None], network: Network) -> tuple[KernelObject, ...]:
         return drivers.remote_objects(network, [item for item in remotes if item is not None])

@@ -79,6 +79,8 @@ class State:
         self._making_gateway_bridge = asyncio.Lock()
         self._names_in_use: set[str] = set()
         self._touched: set[Touched] = set()
+        self._esp: tuple[KernelObject, ...] | None = None
+        self.restored_overlays: set[str] = set()
         self._following: asyncio.Task[None] | None = None
         self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
         self._loop = asyncio.get_running_loop()

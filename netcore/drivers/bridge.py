@@ -46,7 +46,7 @@ def network_objects(network: Network, facts: Facts, remotes: Iterable[RemoteEndp
 
 def _tunnel(network: Network, vxlan: VxlanOptions, vtep: IPAddress, remotes: Iterable[RemoteEndpoint]) -> Iterable[KernelObject]:
     """Yield the tunnel to other hosts, and for each endpoint there where it is and who it is: nothing is flooded or learned."""
-    bridge, name = network.bridge.bridge_name, f"vx-{vxlan.vni}"
+    bridge, name = network.bridge.bridge_name, vxlan.ifname
     mtu, tag = network.common.mtu, f"berth:{network.id}"
     yield VxlanLink(name=name, vni=vxlan.vni, port=vxlan.port, local=vtep, bridge=bridge, mtu=mtu, tag=tag)
     yield from remote_objects(network, vxlan, remotes)
@@ -54,7 +54,7 @@ def _tunnel(network: Network, vxlan: VxlanOptions, vtep: IPAddress, remotes: Ite
 
 def remote_objects(network: Network, vxlan: VxlanOptions, remotes: Iterable[RemoteEndpoint]) -> Iterable[KernelObject]:
     """Yield what tells the kernel where endpoints on other hosts are."""
-    bridge, name = network.bridge.bridge_name, f"vx-{vxlan.vni}"
+    bridge, name = network.bridge.bridge_name, vxlan.ifname
     for item in remotes:
         yield Forwarding(ifname=name, mac=item.mac, vtep=item.vtep)
         for address in item.addresses:

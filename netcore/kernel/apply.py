@@ -29,6 +29,7 @@ from netcore.objects import (
     Bridge,
     DummyLink,
     Element,
+    EspBlock,
     EspPolicy,
     EspState,
     Forwarding,
@@ -121,7 +122,7 @@ class Executor:
         match lane[0].subject:
             case Element():
                 yield from _elements(doors, lane)
-            case EspState() | EspPolicy():
+            case EspState() | EspPolicy() | EspBlock():
                 yield from _esp(lane)
             case HostsLines():
                 for step in lane:
@@ -241,7 +242,7 @@ def _lane(step: Step) -> tuple[str, str, bool]:
     match step.subject:
         case Element():
             return "nft", HOST, False
-        case EspState() | EspPolicy():
+        case EspState() | EspPolicy() | EspBlock():
             return "esp", HOST, step.after is None
         case HostsLines():
             return "hosts", HOST, False
@@ -344,24 +345,10 @@ def _links(doors: _Doors, lane: Sequence[Step]) -> Iterator[tuple[Step, KernelEr
 def _esp(lane: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
     """Carry out steps for encryption. What is there already is done: a state follows from its keys, so it is the same."""
     with NetlinkSocket(XFRM) as netlink:
-        errors = netlink.run([_esp_request(step) for step in lane])
+        errors = netlink.run([xfrm.request(step.subject, create=step.after is not None) for step in lane])
     for step, failed in zip(lane, errors, strict=True):
         done = failed is not None and failed.errno in (_ABSENT if step.after is None else (errno.EEXIST,))
         yield step, None if done else failed
-
-
-def _esp_request(step: Step) -> Request:
-    match step.subject:
-        case EspState() as item:
-            if step.after is None:
-                return xfrm.delete_state(item.source, item.target, spi=item.spi)
-            secret = bytes.fromhex(item.key_material)
-            return xfrm.add_state(item.source, item.target, spi=item.spi, request_id=item.request_id, key=secret)
-        case EspPolicy() as item:
-            if step.after is None:
-                return xfrm.delete_policy(item.source, item.target, port=item.port, outgoing=item.outgoing)
-            return xfrm.set_policy(item.source, item.target, port=item.port, outgoing=item.outgoing, request_id=item.request_id)
-    raise AssertionError(step.subject)
 
 
 def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError | None:
@@ -472,6 +459,7 @@ def _requests(doors: _Doors, step: Step) -> list[Request]:
             | VxlanLink()
             | EspState()
             | EspPolicy()
+            | EspBlock()
             | Veth()
             | Macvlan()
             | Ipvlan()

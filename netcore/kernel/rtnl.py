@@ -360,3 +360,14 @@ def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
                 mac = ":".join(f"{octet:02x}" for octet in found[_NDA_LLADDR])
                 result.append((index, ip_address(found[_NDA_DST]), mac))
     return result
+
+
+def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress]]:
+    """Return (MAC, VTEP) of the permanent forwarding entries of the tunnel with *index*."""
+    result = []
+    for message in netlink.dump(Request(_GETNEIGH, 0, _NDMSG.pack(_AF_BRIDGE, 0, 0, 0, 0), "list", "forwarding entries")):
+        _, where, state, flags, _ = _NDMSG.unpack_from(message, 16)
+        found = dict(walk(message[28:]))
+        if where == index and flags & _NTF_SELF and state & _NUD_PERMANENT and found.get(_NDA_DST):
+            result.append((":".join(f"{octet:02x}" for octet in found[_NDA_LLADDR]), ip_address(found[_NDA_DST])))
+    return result

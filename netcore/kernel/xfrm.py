@@ -1,4 +1,4 @@
-"""xfrm: the states and policies of IPsec ESP between hosts. The requests only; see `netlink`.
+"""xfrm: the states and policies of IPsec ESP between hosts: requests, and what is there of ours; see `netlink`.
 
 Transport mode, AES-GCM with 128-bit keys and extended sequence numbers (RFC 4303, RFC 4106).
 
@@ -10,14 +10,20 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from ipaddress import ip_address
 
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
-from netcore.kernel.netlink import XFRM, NetlinkSocket, Request, attr
+from netcore.kernel.netlink import XFRM, NetlinkSocket, Request, attr, walk
 from netcore.model import IPAddress
+from netcore.objects import Esp, EspBlock, EspPolicy, EspState, KernelObject
 
-_NEWSA, _DELSA, _UPDPOLICY, _DELPOLICY = 0x10, 0x11, 0x19, 0x14
+_NEWSA, _DELSA, _GETSA = 0x10, 0x11, 0x12
+_UPDPOLICY, _DELPOLICY, _GETPOLICY = 0x19, 0x14, 0x15
 _IN, _OUT = 0, 1
+_ALLOW, _BLOCK = 0, 1
+_BLOCK_PRIORITY = 0x6274
+"""Behind every policy that names both ends; tells ours from others' as well."""
 _ESP, _UDP = 50, 17
 _FLAG_ESN, _REPLAY_WINDOW = 128, 128
 _AEAD, _TEMPLATE, _SOURCE, _ESN = 18, 5, 13, 23
@@ -34,11 +40,13 @@ def _family(address: IPAddress) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
-def _selector(source: IPAddress, target: IPAddress, port: int) -> bytes:
-    """Return a `struct xfrm_selector`: UDP from *source* to *port* of *target*."""
-    bits = source.max_prefixlen
-    ends = _SELECTOR.pack(_packed(target), _packed(source), port, 0xFFFF, 0, 0)
-    return ends + struct.pack("=HBBBxxxiI", _family(target), bits, bits, _UDP, 0, 0)
+def _selector(source: IPAddress | None, target: IPAddress | None, port: int) -> bytes:
+    """Return a `struct xfrm_selector`: UDP from *source* to *port* of *target*; one of them may be None, which is any."""
+    known = source or target
+    assert known is not None
+    packed, bits = [bytes(16) if item is None else _packed(item) for item in (target, source)], known.max_prefixlen
+    ends = _SELECTOR.pack(*packed, port, 0xFFFF, 0, 0)
+    return ends + struct.pack("=HBBBxxxiI", _family(known), bits if target else 0, bits if source else 0, _UDP, 0, 0)
 
 
 def add_state(source: IPAddress, target: IPAddress, *, spi: int, request_id: int, key: bytes) -> Request:
@@ -69,19 +77,88 @@ def set_policy(source: IPAddress, target: IPAddress, *, port: int, outgoing: boo
         + _packed(source)
         + struct.pack("=IBBBxIII", request_id, 0, 0, 0, *(0xFFFF_FFFF,) * 3)
     )
-    body = (
-        _selector(source, target, port)
-        + _NO_LIMIT
-        + bytes(32)
-        + struct.pack("=IIBBBB4x", 0, 0, _OUT if outgoing else _IN, 0, 0, 0)
-        + attr(_TEMPLATE, template)
-    )
+    body = _policy(_selector(source, target, port), 0, outgoing, _ALLOW) + attr(_TEMPLATE, template)
     return Request(_UPDPOLICY, 0, body, "set ESP policy", f"{source} to {target} port {port}")
+
+
+def _policy(selector: bytes, priority: int, outgoing: bool, action: int) -> bytes:
+    """Return a `struct xfrm_userpolicy_info`."""
+    return selector + _NO_LIMIT + bytes(32) + struct.pack("=IIBBBB4x", priority, 0, _OUT if outgoing else _IN, action, 0, 0)
+
+
+def block(own: IPAddress, *, port: int, outgoing: bool) -> Request:
+    """Drop UDP from *own* to *port* of anyone, or from anyone to *port* of *own*, where no other policy has a say."""
+    selector = _selector(own, None, port) if outgoing else _selector(None, own, port)
+    return Request(_UPDPOLICY, 0, _policy(selector, _BLOCK_PRIORITY, outgoing, _BLOCK), "set ESP policy", f"block {own} port {port}")
+
+
+def unblock(own: IPAddress, *, port: int, outgoing: bool) -> Request:
+    selector = _selector(own, None, port) if outgoing else _selector(None, own, port)
+    body = selector + struct.pack("=IBxxx", 0, _OUT if outgoing else _IN)
+    return Request(_DELPOLICY, 0, body, "delete ESP policy", f"block {own} port {port}")
 
 
 def delete_policy(source: IPAddress, target: IPAddress, *, port: int, outgoing: bool) -> Request:
     body = _selector(source, target, port) + struct.pack("=IBxxx", 0, _OUT if outgoing else _IN)
     return Request(_DELPOLICY, 0, body, "delete ESP policy", f"{source} to {target} port {port}")
+
+
+def request(item: KernelObject, *, create: bool) -> Request:
+    """Return what makes *item*, an `Esp`, or takes it away."""
+    match item:
+        case EspState(source=source, target=target, spi=spi) as state:
+            if not create:
+                return delete_state(source, target, spi=spi)
+            return add_state(source, target, spi=spi, request_id=state.request_id, key=bytes.fromhex(state.key_material))
+        case EspPolicy(source=source, target=target, port=port, outgoing=outgoing) as policy:
+            if not create:
+                return delete_policy(source, target, port=port, outgoing=outgoing)
+            return set_policy(source, target, port=port, outgoing=outgoing, request_id=policy.request_id)
+        case EspBlock() as item:
+            return (block if create else unblock)(item.own, port=item.port, outgoing=item.outgoing)
+    raise AssertionError(item)
+
+
+def read_own(request_id: int) -> tuple[Esp, ...]:
+    """Return the states and policies in this namespace that carry *request_id*; none where the kernel has no xfrm. Blocking."""
+    try:
+        with NetlinkSocket(XFRM) as netlink:
+            states = netlink.dump(Request(_GETSA, 0, b"", "list", "ESP states"))
+            policies = netlink.dump(Request(_GETPOLICY, 0, b"", "list", "ESP policies"))
+    except OSError:
+        return ()
+    found = [*(parse_state(item[16:], request_id) for item in states), *(parse_policy(item[16:], request_id) for item in policies)]
+    return tuple(item for item in found if item is not None)
+
+
+def _address(octets: bytes, family: int) -> IPAddress:
+    return ip_address(octets[:4] if family == socket.AF_INET else octets)
+
+
+def parse_state(body: bytes, request_id: int) -> EspState | None:
+    """Return the state in a `struct xfrm_usersa_info` with attributes, None if it is somebody else's."""
+    target, spi, protocol = struct.unpack_from("!16sIB", body, 56)
+    _, found, family = struct.unpack_from("=IIH", body, 56 + 24 + 16 + 64 + 32 + 12)
+    aead = dict(walk(body[56 + 24 + 16 + 64 + 32 + 12 + 20 :])).get(_AEAD)
+    if protocol != _ESP or found != request_id or aead is None:
+        return None
+    source = _address(body[80:96], family)
+    return EspState(source=source, target=_address(target, family), spi=spi, key_material=aead[72:].hex(), request_id=request_id)
+
+
+def parse_policy(body: bytes, request_id: int) -> EspPolicy | EspBlock | None:
+    """Return the policy in a `struct xfrm_userpolicy_info` with attributes, None if it is somebody else's."""
+    target, source, port = struct.unpack_from("!16s16sH", body)
+    (family,) = struct.unpack_from("=H", body, 40)
+    priority, _, direction, action = struct.unpack_from("=IIBB", body, 56 + 64 + 32)
+    outgoing = direction == _OUT
+    if action == _BLOCK and priority == _BLOCK_PRIORITY:
+        return EspBlock(own=_address(source if outgoing else target, family), port=port, outgoing=outgoing)
+    template = dict(walk(body[56 + 64 + 32 + 16 :])).get(_TEMPLATE)
+    if template is None or direction > _OUT or struct.unpack_from("=I", template, 44)[0] != request_id:
+        return None
+    ends = _address(source, family), _address(target, family)
+    return EspPolicy(source=ends[0], target=ends[1], port=port, outgoing=outgoing, request_id=request_id)
 
 
 def check_esp(address: IPAddress) -> None:

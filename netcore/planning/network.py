@@ -21,12 +21,15 @@ from netcore.model import (
     PluginIpam,
     PluginOptions,
     Pool,
+    VxlanOptions,
 )
 from netcore.planning import pools
 
 PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
 _LINKS = {DEFAULT_BRIDGE: "berth0", GATEWAY_BRIDGE: "berth_gw"}
 DRIVERS = ("bridge", "macvlan", "ipvlan", "overlay")
+_ESP_OVERHEAD = 40
+"""Octets of ESP header, IV, padding and integrity value, at most (RFC 4303, RFC 4106)."""
 PLUGIN_PREFIX = "plugin:"
 _SINGLE = ("host", "none", "null")
 
@@ -146,7 +149,10 @@ def _driver_options(
         if request.driver == "bridge":
             return bridge, around.egress_mtu
         vnis = {item.bridge.vxlan.vni for item in existing if item.is_overlay and item.bridge.vxlan is not None}
-        return replace(bridge, vxlan=options.parse_vxlan(labels, vnis)), around.egress_mtu - around.tunnel_overhead
+        vxlan = options.parse_vxlan(labels, vnis)
+        _check_port(vxlan, existing)
+        overhead = around.tunnel_overhead + (_ESP_OVERHEAD if vxlan.encrypted else 0)
+        return replace(bridge, vxlan=vxlan), around.egress_mtu - overhead
     parent = _find_parent(options.parse_parent(request.driver, network_id, labels), existing, around)
     _check_sharing(request.driver, parent, existing)
     below = around.links.get(parent.base or parent.parent)
@@ -170,6 +176,15 @@ def _check_bridge(parsed: BridgeOptions, existing: Collection[Network], around: 
     if link.kind != "bridge":
         raise Conflict("link", name, f"existing interface {name} is not a bridge")
     return replace(parsed, reuse_bridge=True)
+
+
+def _check_port(vxlan: VxlanOptions, existing: Collection[Network]) -> None:
+    """Raise Conflict if the port is that of networks which are encrypted where this one is not, or the other way round."""
+    for item in existing:
+        other = item.bridge.vxlan if item.is_overlay else None
+        if other is not None and other.port == vxlan.port and other.encrypted != vxlan.encrypted:
+            words = "encrypted" if other.encrypted else "not encrypted"
+            raise Conflict("vxlan_port", str(vxlan.port), f"is the port of network {item.name}, which is {words}; choose another")
 
 
 def _find_parent(parsed: ParentOptions, existing: Collection[Network], around: Surroundings) -> ParentOptions:

@@ -12,7 +12,7 @@ MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / packa
 PURE = (
     "netcore/model", "netcore/objects", "netcore/ipam", "netcore/ports", "netcore/options", "netcore/names", "netcore/gateway",
     "netcore/hostsfile", "netcore/firewall", "netcore/diff", "netcore/planning", "netcore/foreign", "netcore/drivers",
-    "netcore/routes", "netcore/endpoint_options", "netcore/addresses", "netcore/plugins/messages", "netcore/cluster/picture", "netcore/store/upgrade", "netcore/references", "resolver/daemon/proxies", "resolver/cli/project",
+    "netcore/routes", "netcore/endpoint_options", "netcore/addresses", "netcore/plugins/messages", "netcore/cluster/picture", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/references", "resolver/daemon/proxies", "resolver/cli/project",
     "resolver/wire", "resolver/zone", "resolver/engine", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
     "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate", "resolver/cli/yaml12",
 )  # fmt: skip

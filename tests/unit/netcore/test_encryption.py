@@ -9,7 +9,7 @@ from netcore.cluster import encryption
 from netcore.cluster.encryption import Key
 from netcore.diff import diff
 from netcore.kernel import xfrm
-from netcore.objects import EspPolicy, EspState
+from netcore.objects import EspBlock, EspPolicy, EspState
 
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 SECRET = bytes(range(20))
@@ -51,6 +51,22 @@ def test_incoming_policy_and_ipv6():
     assert six.body[40:45] == b"\x0a\x00\x80\x80\x11"
 
 
+def test_what_is_there_is_read_back():
+    state = EspState(source=ONE, target=TWO, spi=0x1001, key_material=SECRET.hex(), request_id=7)
+    assert xfrm.parse_state(bytes.fromhex(RECORDED_STATE), 7) == state
+    assert xfrm.parse_state(bytes.fromhex(RECORDED_STATE), 8) is None
+    assert xfrm.parse_policy(bytes.fromhex(RECORDED_POLICY), 8) is None
+    six = ip_address("fd00::1"), ip_address("fd00::2")
+    for one, two in ((ONE, TWO), six):
+        for outgoing in (True, False):
+            policy = EspPolicy(source=one, target=two, port=4790, outgoing=outgoing, request_id=7)
+            assert xfrm.parse_policy(xfrm.request(policy, create=True).body, 7) == policy
+            block = EspBlock(own=one, port=4790, outgoing=outgoing)
+            assert xfrm.parse_policy(xfrm.request(block, create=True).body, 7) == block
+        made = EspState(source=one, target=two, spi=0x1001, key_material=SECRET.hex(), request_id=7)
+        assert xfrm.parse_state(xfrm.request(made, create=True).body, 7) == made
+
+
 def test_each_direction_and_each_key_is_another():
     key = Key(number=1, secret="ab" * 32)
     found = {encryption.derive(item, *ends) for item in (key, Key(number=2, secret="ab" * 32), Key(number=1, secret="cd" * 32)) for ends in ((ONE, TWO), (TWO, ONE))}
@@ -74,7 +90,7 @@ def test_two_hosts_fit_together_through_a_rotation():
     old, new = Key(number=1, secret="ab" * 32), Key(number=2, secret="cd" * 32)
 
     def of(own, peer, keys, sender):
-        return encryption.objects(own, {peer: [4789, 4789]}, keys, sender)
+        return encryption.objects(own, {4789: [peer, peer]}, keys, sender)
 
     for mine, theirs in ((old, old), (old, new), (new, old), (new, new)):
         here, there = of(ONE, TWO, [old, new], mine), of(TWO, ONE, [old, new], theirs)
@@ -82,6 +98,8 @@ def test_two_hosts_fit_together_through_a_rotation():
         assert len(out) == 1
         assert out <= {item for item in there if isinstance(item, EspState)}
     # Clear traffic is neither sent nor taken in, at any time.
+    blocks = [item for item in of(ONE, TWO, [], None) if isinstance(item, EspBlock)]
+    assert sorted((item.own, item.port, item.outgoing) for item in blocks) == [(ONE, 4789, False), (ONE, 4789, True)]
     policies = [item for item in of(ONE, TWO, [old, new], new) if isinstance(item, EspPolicy)]
     assert sorted((item.outgoing, str(item.source)) for item in policies) == [(False, "10.0.0.2"), (True, "10.0.0.1")]
     # The new way is there before the old one goes.

@@ -110,7 +110,6 @@ def test_who_may_share_a_parent(old, new, reason):
         ("macvlan", {"parent": "wlan9.10"}, InvalidRequest, "neither a link wlan9.10 nor wlan9"),
         ("macvlan", {"parent": "eth1"}, Conflict, "is a port of a bridge"),
         ("weave", {}, InvalidRequest, "is not one of bridge, macvlan, ipvlan"),
-        ("overlay", {"encrypted": ""}, InvalidRequest, "is not encrypted in this version"),
         ("overlay", {"vxlan_port": "80"}, InvalidRequest, "must be 1024 to 49151"),
         ("host", {}, InvalidRequest, "only one instance"),
         ("bridge", {"name": "eth0"}, Conflict, "is not a bridge"),
@@ -155,3 +154,14 @@ def test_overlay_takes_a_vni_of_its_own_and_leaves_room_for_its_headers():
     with pytest.raises(Conflict, match="in use by another overlay"):
         plan("overlay", first, name="m", options={"com.docker.network.driver.overlay.vxlanid_list": "4096"})
     assert not plan("bridge", first, name="m").is_overlay
+
+
+def test_encrypted_overlay_has_a_port_of_its_own_and_more_headers():
+    clear = plan("overlay")
+    secret = plan("overlay", clear, name="m", options={"encrypted": ""})
+    assert (secret.bridge.vxlan.encrypted, secret.bridge.vxlan.port, secret.common.mtu) == (True, 4790, 1360)
+    with pytest.raises(Conflict, match="which is not encrypted"):
+        plan("overlay", clear, name="m", options={"encrypted": "true", "vxlan_port": "4789"})
+    with pytest.raises(Conflict, match="which is encrypted"):
+        plan("overlay", secret, name="x", options={"vxlan_port": "4790"})
+    assert not plan("overlay", options={"encrypted": "false"}).bridge.vxlan.encrypted

@@ -1,0 +1,145 @@
+"""Keys between hosts: made once, followed by newer ones, and what the kernel is told of them."""
+
+import asyncio
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+import pytest_asyncio
+
+from netcore import limits
+from netcore.cluster import encryption
+from netcore.cluster.cluster import Cluster
+from netcore.cluster.encryption import Key
+from netcore.cluster.picture import KEYS, Node, Picture
+from netcore.contract import Settings
+from netcore.controller import Controller
+from netcore.errors import KernelError
+from netcore.kernel import xfrm
+from netcore.model import RemoteEndpoint, VxlanOptions
+from netcore.objects import EspBlock, EspPolicy, EspState
+from netcore.store.etcd import EtcdSettings
+from tests.support.etcd import cluster, why_no_etcd
+from tests.support.networks import bridge_network, pool
+
+OWN, PEER, OTHER = (ip_address(f"10.99.0.{number}") for number in (1, 2, 3))
+
+
+def remote(name, vtep):
+    return RemoteEndpoint(id=name, network_id="secret", node=name, names=(name,), vtep=vtep, mac="02:42:0a:28:00:02", addresses=())
+
+
+def overlay(name, port, *, encrypted):
+    made = bridge_network(name, pool("10.40.0.0/24", "10.40.0.1"))
+    return replace(made, driver="overlay", driver_options=replace(made.bridge, vxlan=VxlanOptions(vni=4096, port=port, encrypted=encrypted)))
+
+
+class FakeCluster:
+    def __init__(self):
+        self.picture = Picture()
+        self.picture.keys = {1: Key(number=1, secret="ab" * 32)}
+
+    def sender(self):
+        return max(self.picture.keys.values(), key=lambda item: item.number)
+
+
+@pytest_asyncio.fixture
+async def controller(monkeypatch):
+    made = Controller(Settings(run_directory="/nowhere", vtep=OWN), None, None, reserved=lambda: (), clock=lambda: 0.0)
+    made.cluster = FakeCluster()
+    made.applied = []
+    monkeypatch.setattr(made.executor, "apply", lambda steps: made.applied.append(steps))
+    monkeypatch.setattr(xfrm, "read_own", lambda request_id: ())
+    for network in (overlay("secret", 4790, encrypted=True), overlay("open", 4789, encrypted=False)):
+        made.networks[network.id] = network
+        made.remotes[network.id] = {}
+    return made
+
+
+def changes(steps):
+    return sorted((type(step.subject).__name__, step.before is None) for step in steps)
+
+
+async def test_kernel_follows_hosts_and_keys(controller):
+    await controller._follow_keys()
+    assert changes(controller.applied.pop()) == [("EspBlock", True)] * 2
+    # A host on an open network only is none of this.
+    controller.remotes["open"]["x"] = remote("x", OTHER)
+    controller.remotes["secret"]["y"] = remote("y", PEER)
+    await controller._follow_keys()
+    made = controller.applied.pop()
+    assert changes(made) == [("EspPolicy", True)] * 2 + [("EspState", True)] * 2
+    assert {address for step in made for address in (step.subject.source, step.subject.target)} == {OWN, PEER}
+    assert {step.subject.port for step in made if isinstance(step.subject, EspPolicy)} == {4790}
+    # States first: nothing is ever demanded that can't be done.
+    assert [type(step.subject) for step in made[:2]] == [EspState] * 2
+    await controller._follow_keys()
+    assert controller.applied == []
+    controller.cluster.picture.keys[2] = Key(number=2, secret="cd" * 32)
+    await controller._follow_keys()
+    assert changes(controller.applied.pop()) == [("EspState", False)] + [("EspState", True)] * 2
+    controller.remotes["secret"].clear()
+    await controller._follow_keys()
+    assert {step.after for step in controller.applied.pop()} == {None}
+    del controller.remotes["secret"]
+    await controller._follow_keys()
+    assert changes(controller.applied.pop()) == [("EspBlock", False)] * 2
+
+
+async def test_a_new_host_is_known_to_the_kernel_before_it_is_spoken_to(controller):
+    await controller._settle_encryption({"secret": [remote("y", PEER)]})
+    assert changes(controller.applied.pop()) == [("EspBlock", True)] * 2 + [("EspPolicy", True)] * 2 + [("EspState", True)] * 2
+
+
+async def test_what_an_earlier_run_left_is_kept_or_taken_away(controller, monkeypatch):
+    gone = EspState(source=OTHER, target=OWN, spi=999, key_material="00" * 20, request_id=encryption.REQUEST_ID)
+    controller.remotes["secret"]["y"] = remote("y", PEER)
+    there = encryption.objects(OWN, {4790: [PEER]}, [*controller.cluster.picture.keys.values()], controller.cluster.sender())
+    monkeypatch.setattr(xfrm, "read_own", lambda request_id: (gone, *there))
+    await controller._follow_keys()
+    assert [(step.before, step.after) for step in controller.applied.pop()] == [(gone, None)]
+
+
+async def test_a_kernel_that_refuses_is_asked_again(controller, monkeypatch, caplog):
+    def refuse(steps):
+        raise KernelError("add ESP state", "x", 22)
+
+    monkeypatch.setattr(controller.executor, "apply", refuse)
+    await controller._follow_keys()
+    assert "keys between hosts could not be changed" in caplog.text
+    monkeypatch.setattr(controller.executor, "apply", controller.applied.append)
+    await controller._follow_keys()
+    assert all(isinstance(step.subject, EspBlock) for step in controller.applied.pop())
+
+
+@pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
+async def test_hosts_make_one_key_and_follow_it_by_newer_ones(tmp_path, monkeypatch):
+    for name, value in (("KEY_SETTLE", 0.3), ("KEY_LIFE", 0.8), ("STORE_PROBE", 0.05)):
+        monkeypatch.setattr(limits, name, value)
+    with cluster(tmp_path) as members:
+        told = []
+        hosts = [
+            Cluster(EtcdSettings(endpoints=(members[0].url,)), Node(id=name, name=name, vtep=vtep), told.append, lambda: 0.0)
+            for name, vtep in (("a", OWN), ("b", PEER))
+        ]
+        for host in hosts:
+            await host.start()
+            await asyncio.wait_for(host._ready.wait(), 10)
+        assert [host.sender() for host in hosts] == [None, None]
+        await asyncio.gather(*(host.ensure_key() for host in hosts))
+        end = asyncio.get_running_loop().time() + 15
+        used = set()
+        while not all((sender := host.sender()) is not None and sender.number >= 3 for host in hosts):
+            assert asyncio.get_running_loop().time() < end
+            await asyncio.sleep(0.01)
+            for host in hosts:
+                sender = host.sender()
+                if sender is not None:
+                    used.add(sender)
+                    # Whoever sends, all take it in.
+                    assert all(sender.number in other.picture.keys or not other.picture.keys for other in hosts)
+            assert all(len(host.picture.keys) <= 3 for host in hosts)
+        assert len({item.secret for item in used}) == len({item.number for item in used}) >= 3
+        assert {KEYS} in told
+        for host in hosts:
+            await host.close()

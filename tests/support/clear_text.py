@@ -1,0 +1,51 @@
+"""Run in a namespace of its own: which UDP in clear passes while what encryption demands is in the kernel. Prints JSON."""
+
+import json
+import socket
+from ipaddress import ip_address
+
+from netcore.cluster import encryption
+from netcore.diff import diff
+from netcore.kernel import xfrm
+from netcore.kernel.apply import Executor
+
+OWN, PEER = ip_address("127.0.0.1"), ip_address("127.0.0.2")
+
+
+def passes(source, target, port):
+    """Return whether one datagram arrives."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        listener.bind((target, port))
+        listener.settimeout(0.3)
+        sender.bind((source, 0))
+        try:
+            sender.sendto(b"x", (target, port))
+            return listener.recv(9) == b"x"
+        except OSError:
+            return False
+
+
+def see():
+    return {
+        "to a peer": passes("127.0.0.1", "127.0.0.2", 4790),
+        "to a stranger": passes("127.0.0.1", "127.0.0.9", 4790),
+        "from a stranger": passes("127.0.0.9", "127.0.0.1", 4790),
+        "to another port": passes("127.0.0.1", "127.0.0.2", 4789),
+        "between others": passes("127.0.0.8", "127.0.0.9", 4790),
+    }
+
+
+# The policies only: there need be no ESP in this kernel.
+wanted = encryption.objects(OWN, {4790: [PEER]}, [], None)
+executor = Executor(lambda where: where, lambda *_: None)
+before = see()
+executor.apply(diff((), wanted))
+under = see()
+found = xfrm.read_own(encryption.REQUEST_ID)
+# Again is no error: after a restart it may be there already.
+executor.apply(diff((), wanted))
+executor.apply(diff(found, ()))
+print(json.dumps({
+    "before": before, "under": under, "read back": sorted(found, key=str) == sorted(wanted, key=str),
+    "left": len(xfrm.read_own(encryption.REQUEST_ID)), "after": see(),
+}))  # fmt: skip
