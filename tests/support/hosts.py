@@ -1,4 +1,4 @@
-"""Several hosts: a lab each, with its own daemon, joined by a wire that can be cut, and etcd beside them on the wire."""
+"""Several hosts: a lab each, with its own daemon, joined by a wire that can be cut and slowed, and etcd beside them on the wire."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from pathlib import Path
 from tests.support.etcd import Member
 from tests.support.lab import Lab
 
-_WIRE = "set -e; ip link set lo up; ip link add sw type bridge; ip addr add 10.99.0.100/24 dev sw; ip link set sw up; echo ready; exec sleep infinity"
-ETCD = "10.99.0.100"
+_WIRE = """set -e; ip link set lo up; ip link add sw type bridge; echo 0 > /proc/sys/net/ipv6/conf/sw/accept_dad
+for n in 0 1 2; do ip addr add 10.99.0.10$n/24 dev sw; ip addr add fd99::10$n/64 dev sw nodad; done
+ip link set sw up; echo ready; exec sleep infinity"""
+ETCD = ("10.99.0.100", "10.99.0.101", "10.99.0.102")
+ETCD6 = "[fd99::100]"
 
 
 class Hosts:
-    """*labs*: one for each host, at 10.99.0.1 and on; *member*: etcd."""
+    """*labs*: one for each host, at 10.99.0.1 and fd99::1 and on; *members*: etcd."""
 
-    def __init__(self, size: int, directory: Path) -> None:
+    def __init__(self, size: int, directory: Path, members: int = 1) -> None:
         self._wire = subprocess.Popen(["unshare", "--net", "sh", "-c", _WIRE], stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._wire.stdout is not None
         assert self._wire.stdout.readline() == "ready\n"
-        self.member = Member("m0", directory)
+        self.members = [Member(f"m{number}", directory) for number in range(members)]
         self.labs = [Lab() for _ in range(size)]
         for number, lab in enumerate(self.labs):
             lab.run("ip", "link", "add", "wire0", "type", "veth", "peer", "name", f"w{number}", "netns", str(self._wire.pid))
-            lab.shell(f"ip addr add {self.address(number)}/24 dev wire0; ip link set wire0 up")
+            lab.shell(f"ip addr add {self.address(number)}/24 dev wire0; ip addr add fd99::{number + 1}/64 dev wire0 nodad; ip link set wire0 up")
             self.on_wire("ip", "link", "set", f"w{number}", "master", "sw", "up")
-        self.start_etcd()
+        for number in range(members):
+            self.start_etcd(number)
+        for number in range(members):
+            self.labs[0].wait_for(lambda number=number: self.is_healthy(number), 20)
 
     @staticmethod
     def address(number: int) -> str:
@@ -38,23 +44,38 @@ class Hosts:
         done = subprocess.run(["nsenter", "--target", str(self._wire.pid), "--net", *command], capture_output=True, text=True, check=True)
         return done.stdout
 
-    def start_etcd(self) -> None:
-        url = f"http://{ETCD}:2379"
-        command = [
-            "nsenter", "--target", str(self._wire.pid), "--net", "etcd", "--name", "m0", "--data-dir", str(self.member.directory / "m0"),
-            "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", "http://127.0.0.1:2380",
-        ]  # fmt: skip
-        with open(self.member.directory / "m0.log", "ab") as log:
-            self.member.process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.labs[0].wait_for(lambda: self.labs[0].run("curl", "-sf", f"{url}/health", check=False).returncode == 0, timeout=20)
+    @staticmethod
+    def _url(number: int) -> str:
+        return f"http://{ETCD[number]}:2379"
 
-    def post(self, path: str, body: object) -> dict:
-        """Return the answer of etcd's JSON gateway."""
-        return json.loads(self.labs[1].out("curl", "-s", "-d", json.dumps(body), f"http://{ETCD}:2379/v3/{path}"))
+    def start_etcd(self, number: int = 0) -> None:
+        member, url = self.members[number], self._url(number)
+        command = [
+            "nsenter", "--target", str(self._wire.pid), "--net", "etcd", "--name", member.name, "--data-dir", str(member.directory / member.name),
+            "--listen-client-urls", f"{url},http://{ETCD6}:2379" if number == 0 else url, "--advertise-client-urls", url,
+            "--listen-peer-urls", f"http://{ETCD[number]}:2380", "--initial-advertise-peer-urls", f"http://{ETCD[number]}:2380",
+            "--initial-cluster", ",".join(f"m{item}=http://{ETCD[item]}:2380" for item in range(len(self.members))),
+        ]  # fmt: skip
+        with open(member.directory / f"{member.name}.log", "ab") as log:
+            member.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def post(self, path: str, body: object, number: int = 0) -> dict:
+        """Return the answer of the JSON gateway of one member."""
+        return json.loads(self.labs[1].out("curl", "-s", "-d", json.dumps(body), f"{self._url(number)}/v3/{path}"))
+
+    def is_healthy(self, number: int) -> bool:
+        return self.labs[0].run("curl", "-sf", f"{self._url(number)}/health", check=False).returncode == 0
+
+    def leader(self) -> int:
+        """Return which member leads."""
+        found = [self.post("maintenance/status", {}, number) for number in range(len(self.members))]
+        return next(number for number, item in enumerate(found) if item["header"]["member_id"] == item["leader"])
 
     def start_daemon(self, number: int, *more: str) -> None:
         self.labs[number].write("/etc/berth.toml", "store_ttl = 2\nstore_grace = 30\n")
-        self.labs[number].start_daemon("--config", "/etc/berth.toml", "--store", f"etcd://{ETCD}:2379", *more)
+        if "--store" not in more:
+            more = ("--store", "etcd://" + ",".join(f"{item}:2379" for item in ETCD[: len(self.members)]), *more)
+        self.labs[number].start_daemon("--config", "/etc/berth.toml", *more)
 
     def cut(self, number: int) -> None:
         """Cut a host off the wire."""
@@ -63,10 +84,18 @@ class Hosts:
     def restore(self, number: int) -> None:
         self.on_wire("ip", "link", "set", f"w{number}", "up")
 
+    def slow(self, number: int, bits: int) -> None:
+        """Slow what goes to a host down to *bits* a second; what it sends goes as before."""
+        self.on_wire("tc", "qdisc", "replace", "dev", f"w{number}", "root", "tbf", "rate", str(bits), "burst", "2000", "limit", "30000")
+
+    def quicken(self, number: int) -> None:
+        self.on_wire("tc", "qdisc", "del", "dev", f"w{number}", "root")
+
     def close(self) -> None:
         for lab in self.labs:
             lab.close()
-        self.member.kill()
+        for member in self.members:
+            member.kill()
         self._wire.kill()
         self._wire.wait()
         assert self._wire.stdout is not None
@@ -74,12 +103,12 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def hosts(size: int, directory: Path) -> Iterator[Hosts]:
-    """Give *size* hosts with daemons."""
-    made = Hosts(size, directory)
+def hosts(size: int, directory: Path, *more: str, members: int = 1) -> Iterator[Hosts]:
+    """Give *size* hosts with daemons, started with *more*."""
+    made = Hosts(size, directory, members)
     try:
         for number in range(size):
-            made.start_daemon(number)
+            made.start_daemon(number, *more)
         yield made
     finally:
         made.close()
