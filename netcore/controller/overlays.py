@@ -45,6 +45,8 @@ class Overlays(State):
             cluster = self.the_cluster()
             await self.look_at_host()
             await self.check_encryption(network)
+            if _is_encrypted(network):
+                await cluster.ensure_key()
             remotes = cluster.picture.remotes(network.id, cluster.node.id)
             steps = diff((), drivers.only_of(network, self.networks_here(), self.facts, remotes.values()))
             await self._records.put_network(network, pending=True)
@@ -53,16 +55,17 @@ class Overlays(State):
                 await self.kernel(lambda: self.executor.apply(steps))
             except BaseException:
                 await self._records.drop_network(network)
-                await self._settle_encryption()
+                await self._follow_keys()
                 raise
             await self._records.put_network(network)
             self.remotes[network.id] = remotes
             await self._directory.network_up(network)
             for item in remotes.values():
                 self._directory.remote(network, None, item)
-        # What was said in between was not for us then.
+        # What was said in between was not for us then, and keys may have been settled without us.
         self.on_cluster_change(
-            {(network.id, identity) for identity in cluster.picture.remotes(network.id, cluster.node.id)}
+            {KEYS}
+            | {(network.id, identity) for identity in cluster.picture.remotes(network.id, cluster.node.id)}
             | {(network.id, identity) for identity in remotes}
         )
 
@@ -79,7 +82,7 @@ class Overlays(State):
                 await self.kernel(lambda: self.executor.remove(steps, f"network {network.name} on this host"))
             finally:
                 await self._records.drop_network(network)
-                await self._settle_encryption()
+                await self._follow_keys()
 
     async def lower_unused(self, networks: Iterable[str]) -> None:
         """Lower those overlays of *networks* that no endpoint here is on."""
@@ -173,11 +176,10 @@ class Overlays(State):
     # --- encryption ---------------------------------------------------------------------------------------------
 
     async def check_encryption(self, network: Network) -> None:
-        """Raise Unavailable if this host can't encrypt what *network* wants encrypted; see to it that there is a key."""
+        """Raise Unavailable if this host can't encrypt what *network* wants encrypted."""
         vtep = self.settings.vtep
         if _is_encrypted(network) and vtep is not None:
             await self.kernel(lambda: xfrm.check_esp(vtep))
-            await self.the_cluster().ensure_key()
 
     async def _follow_keys(self) -> None:
         try:
