@@ -323,6 +323,7 @@ def test_history_that_is_compacted_while_a_host_is_away(hosts, network):
     assert pings(one, "a", "fresh")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
     one, two = hosts.labs[:2]

@@ -274,7 +274,7 @@ def test_teardown_goes_on_without_the_plugin(lab):
 
 def test_who_is_no_plugin(lab):
     done = lab.berth("network", "create", "-d", "overlay9", "net", check=False)
-    assert "'overlay9' is not one of bridge, macvlan, ipvlan, and there is no such plugin: overlay9" in done.stderr
+    assert "'overlay9' is not one of bridge, macvlan, ipvlan, overlay, and there is no such plugin: overlay9" in done.stderr
     assert "/run/docker/plugins/overlay9.sock" in done.stderr
     assert "no such plugin: nobody" in lab.berth("network", "create", "--ipam-driver", "nobody", "net", check=False).stderr
     assert "has no options" in lab.berth("network", "create", "--ipam-opt", "a=b", "net", check=False).stderr
