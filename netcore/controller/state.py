@@ -175,8 +175,10 @@ class State:
     async def look_at_host(self) -> host.HostFacts:
         """Look at the host and remember what drivers need of it."""
         facts = await self.kernel(host.look)
+        # Other hosts come in where VXLAN does, which need not be where the default route leads.
+        underlay = [ifname for ifname, interface in facts.addresses if interface.ip == self.settings.vtep]
         self.facts = drivers.Facts(
-            uplinks=tuple(dict.fromkeys([*facts.uplinks, *self.settings.uplinks])),
+            uplinks=tuple(dict.fromkeys([*facts.uplinks, *underlay, *self.settings.uplinks])),
             ipv6=facts.ipv6,
             force_forwarding=facts.force_forwarding,
             accept_ra=facts.accept_ra,

@@ -73,7 +73,7 @@ HELP: dict[str, str] = {
     "dns_search": "search domains of sandboxes without `--dns-search`",
     "dns_options": "resolv.conf options of sandboxes without `--dns-opt`",
     "default_address_pools": 'list of `{base = "10.100.0.0/16", size = 24}` in place of Docker\'s pools',
-    "uplinks": "links on which forwarding is switched on, beside those with a default route",
+    "uplinks": "links on which forwarding is switched on, beside those with a default route and the one to other hosts",
     "socket_group": "group that may use the admin socket beside root",
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer on each network's gateway address too",

@@ -123,6 +123,12 @@ def test_outside_by_the_own_host(hosts, network):
     assert done.returncode == 0
 
 
+def test_published_port_is_reached_from_another_host(hosts, network):
+    one, two = hosts.labs[:2]
+    two.berth("run", "-d", "--name", "web", "--network", "far", "-p", "8080:80", "--", sys.executable, "-m", "http.server", "80")
+    one.wait_for(lambda: one.run("curl", "-sf", "-m", "1", f"http://{hosts.address(1)}:8080/", check=False).returncode == 0)
+
+
 def test_late_joiner_and_name_that_goes(hosts, network):
     one, two, three = hosts.labs
     sleeper(one, "a")
