@@ -174,4 +174,4 @@ def check_esp(address: IPAddress) -> None:
         error = KernelError("open", "xfrm", refused.errno or errno.EPROTONOSUPPORT)
     if error is not None:
         module = "esp4" if address.version == 4 else "esp6"
-        raise Unavailable(f"kernel module {module}", f"traffic can't be encrypted ({error}); try `modprobe {module} gcm`") from error
+        raise Unavailable(f"kernel module {module}", f"traffic can't be encrypted ({error}); try `modprobe -a {module} gcm`") from error
