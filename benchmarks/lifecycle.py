@@ -75,20 +75,22 @@ def drivers(results: dict, facts: dict) -> None:
     bodies: dict[str, dict] = {
         "macvlan": {"driver": "macvlan", "options": {"parent": "lan0"}},
         "bridge": {},
-        "bridge, addresses by a plugin": {"ipam_driver": "weave", "subnets": ["10.203.0.0/24"]},
+        "bridge, addresses by a plugin": {"ipam_driver": "weave", "subnets": []},
         "plugin": {"driver": "weave"},
     }
-    for number, (label, body) in enumerate(bodies.items()):
-        call(connection, "POST", "/v1/networks", {"name": f"driver{number}", "subnets": [f"10.204.{number}.0/24"], **body})
-        measure_driver(connection, results, label, f"driver{number}")
-        call(connection, "DELETE", f"/v1/networks/driver{number}")
-    call(connection, "POST", "/v1/sandboxes", {"name": "owner"})
-    for label in ("host", "none", "container:owner"):
-        measure_driver(connection, results, label, label)
-    call(connection, "DELETE", "/v1/sandboxes/owner")
-    plugin.kill()
-    daemon.terminate()
-    daemon.wait()
+    try:
+        for number, (label, body) in enumerate(bodies.items()):
+            call(connection, "POST", "/v1/networks", {"name": f"driver{number}", "subnets": [f"10.204.{number}.0/24"], **body})
+            measure_driver(connection, results, label, f"driver{number}")
+            call(connection, "DELETE", f"/v1/networks/driver{number}")
+        call(connection, "POST", "/v1/sandboxes", {"name": "owner"})
+        for label in ("host", "none", "container:owner"):
+            measure_driver(connection, results, label, label)
+        call(connection, "DELETE", "/v1/sandboxes/owner")
+    finally:
+        plugin.kill()
+        daemon.terminate()
+        daemon.wait()
 
 
 def measure_driver(connection: UnixConnection, results: dict, label: str, network: str) -> None:
