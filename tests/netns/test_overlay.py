@@ -235,7 +235,7 @@ def test_store_that_restarts_loses_nothing(hosts, network):
     sleeper(one, "a")
     sleeper(two, "b")
     hosts.members[0].kill()
-    one.wait_for(lambda: "cluster is not reachable" in one.log().splitlines()[-1], timeout=15)
+    one.wait_for(lambda: one.log().rfind("cluster is not reachable") > one.log().rfind("cluster is reachable again"), timeout=15)
     one.berth("rm", "a")
     hosts.start_etcd()
     two.wait_for(lambda: not finds(two, "b", "a"), timeout=15)
