@@ -33,6 +33,12 @@ OnEvent = Callable[[str, str, str, str | None, str | None], None]
 _ACTIONS = {"node": ("join", "leave"), "network": ("create", "remove"), "endpoint": ("connect", "disconnect")}
 
 
+def _reserve(pool: ipam.AddressPool, address: IPAddress) -> None:
+    """Keep *address*, which some host has, from being handed out here; it may be kept already."""
+    with contextlib.suppress(Conflict, InvalidRequest):
+        pool.reserve(address, field="address")
+
+
 class Cluster:
     """See the module. *on_change*: told what changed, in order, on the loop. *clock*: for addresses at rest."""
 
@@ -156,12 +162,12 @@ class Cluster:
         _, network_id, text = key.split("/", 2)
         address = ip_address(text)
         for pool in self._pools.get(network_id, ()):
-            if address in pool.pool.subnet:
-                if gone:
-                    pool.release(address, self._clock())
-                else:
-                    with contextlib.suppress(NetcoreError):
-                        pool.reserve(address, field="address")
+            if address not in pool.pool.subnet:
+                continue
+            if gone:
+                pool.release(address, self._clock())
+            else:
+                _reserve(pool, address)
 
     async def _probe(self, store: EtcdStore) -> None:
         """Look now and then whether etcd answers, so that nobody has to wait to find out."""
@@ -200,20 +206,16 @@ class Cluster:
     async def _rotate(self) -> None:
         """Follow an old key by a new one, and let go of what no host sends with any more; one host of all does."""
         sender = self.sender()
+        if sender != self._sender:
+            self._sender = sender
+            self._on_change({records.KEYS})
         if sender is None or min(self.picture.nodes, default="") != self.node.id:
-            self._tell_sender(sender)
             return
         newest = max(self.picture.keys)
         if sender.number == newest and asyncio.get_running_loop().time() - self._seen[newest] >= limits.KEY_LIFE:
             await self._make_key(newest + 1)
         for number in [item for item in self.picture.keys if item < newest - 1]:
             await self._reachable().commit(Transaction({f"key/{number}": None}))
-        self._tell_sender(sender)
-
-    def _tell_sender(self, sender: Key | None) -> None:
-        if sender != self._sender:
-            self._sender = sender
-            self._on_change({records.KEYS})
 
     def _note(self, reason: str) -> None:
         if bool(reason) != bool(self._reason):
@@ -336,7 +338,6 @@ class Cluster:
             for address in self.picture.addresses.get(network.id, ()):
                 for pool in made:
                     if address in pool.pool.subnet:
-                        with contextlib.suppress(Conflict, InvalidRequest):
-                            pool.reserve(address, field="address")
+                        _reserve(pool, address)
             self._pools[network.id] = made
         return self._pools[network.id]

@@ -14,7 +14,7 @@ from netcore.controller.state import State
 from netcore.diff import diff
 from netcore.errors import InvalidRequest, NetcoreError
 from netcore.kernel import tunnel, xfrm
-from netcore.model import Endpoint, IPAddress, Network, RemoteEndpoint, Sandbox
+from netcore.model import Endpoint, IPAddress, Network, RemoteEndpoint, Sandbox, VxlanOptions
 from netcore.objects import KernelObject
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 NO_CLUSTER = "an overlay network needs hosts that share a store: `berth daemon --store etcd://HOST:2379`"
 
 
-def _is_encrypted(network: Network) -> bool:
-    return network.is_overlay and network.bridge.vxlan is not None and network.bridge.vxlan.encrypted
+def _encrypted(network: Network) -> VxlanOptions | None:
+    vxlan = network.bridge.vxlan if network.is_overlay else None
+    return vxlan if vxlan is not None and vxlan.encrypted else None
 
 
 class Overlays(State):
@@ -45,7 +46,7 @@ class Overlays(State):
             cluster = self.the_cluster()
             await self.look_at_host()
             await self.check_encryption(network)
-            if _is_encrypted(network):
+            if _encrypted(network) is not None:
                 await cluster.ensure_key()
             remotes = cluster.picture.remotes(network.id, cluster.node.id)
             steps = diff((), drivers.only_of(network, self.networks_here(), self.facts, remotes.values()))
@@ -178,7 +179,7 @@ class Overlays(State):
     async def check_encryption(self, network: Network) -> None:
         """Raise Unavailable if this host can't encrypt what *network* wants encrypted."""
         vtep = self.settings.vtep
-        if _is_encrypted(network) and vtep is not None:
+        if _encrypted(network) is not None and vtep is not None:
             await self.kernel(lambda: xfrm.check_esp(vtep))
 
     async def _follow_keys(self) -> None:
@@ -206,7 +207,7 @@ class Overlays(State):
         """Return port → hosts of the encrypted networks that are here, or *coming*."""
         peers: dict[int, set[IPAddress]] = {}
         for network in self.networks.values():
-            vxlan = network.bridge.vxlan if _is_encrypted(network) else None
+            vxlan = _encrypted(network)
             if vxlan is not None and (network.id in self.remotes or network.id in coming):
                 remotes = (*self.remotes.get(network.id, {}).values(), *coming.get(network.id, ()))
                 peers.setdefault(vxlan.port, set()).update(item.vtep for item in remotes)
