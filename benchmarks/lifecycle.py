@@ -57,7 +57,9 @@ def measure_berth(connection: UnixConnection, results: dict, label: str, network
         name = f"bench{number}"
         samples["create sandbox"].append(timed(lambda name=name: call(connection, "POST", "/v1/sandboxes", {"name": name})))
         samples["connect"].append(timed(lambda name=name: call(connection, "POST", f"/v1/networks/{network}/connect", {"sandbox": name})))
-        samples["disconnect"].append(timed(lambda name=name: call(connection, "POST", f"/v1/networks/{network}/disconnect", {"sandbox": name})))
+        samples["disconnect"].append(
+            timed(lambda name=name: call(connection, "POST", f"/v1/networks/{network}/disconnect", {"sandbox": name}))
+        )
         samples["remove sandbox"].append(timed(lambda name=name: call(connection, "DELETE", f"/v1/sandboxes/{name}")))
     for operation, values in samples.items():
         results[f"berth {label}: {operation}"] = values
@@ -105,7 +107,9 @@ def measure_driver(connection: UnixConnection, results: dict, label: str, networ
 def start_daemon() -> tuple[subprocess.Popen, UnixConnection]:
     """Return a daemon that is ready, and a connection to it."""
     log = open("/run/berth-bench.log", "w")  # noqa: SIM115
-    daemon = subprocess.Popen([sys.executable, "-m", "resolver", "daemon"], stdout=log, stderr=log, cwd="/", env={**os.environ, "PYTHONPATH": str(ROOT)})
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "resolver", "daemon"], stdout=log, stderr=log, cwd="/", env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     connection = UnixConnection("/run/berth/berth.sock")
     while True:
         try:
@@ -184,7 +188,9 @@ def dns_under_churn(connection: UnixConnection) -> list[float]:
         "while time.perf_counter()<end:\n t=time.perf_counter(); s.send(q); s.recv(512); out.append((time.perf_counter()-t)*1000); time.sleep(.002)\n"
         "print(json.dumps(out))"
     )
-    probe = subprocess.Popen(["ip", "netns", "exec", Path(sandbox["netns"]).name, sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    probe = subprocess.Popen(
+        ["ip", "netns", "exec", Path(sandbox["netns"]).name, sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    )
     for number in range(6):
         call(connection, "POST", "/v1/sandboxes", {"name": f"churn{number}", "networks": []})
     end = time.monotonic() + 6
@@ -220,7 +226,9 @@ def floor(results: dict, facts: dict) -> None:
         host.run([rtnl.add_address(ip_interface("10.250.0.1/24"), index)])
 
         def connect() -> None:
-            host.run([rtnl.add_veth("vethfloor", master=index, mtu=1500, peer_ifname="eth0", peer_mac="02:42:00:00:00:02", peer_netns=peer)])
+            host.run(
+                [rtnl.add_veth("vethfloor", master=index, mtu=1500, peer_ifname="eth0", peer_mac="02:42:00:00:00:02", peer_netns=peer)]
+            )
             there = rtnl.link_index(inside, "eth0")
             inside.run([rtnl.add_address(ip_interface("10.250.0.2/24"), there), rtnl.set_link("eth0")])
             inside.run([rtnl.replace_route(ip_network("0.0.0.0/0"), ip_interface("10.250.0.1/24").ip, there)])
@@ -263,8 +271,12 @@ def docker(results: dict, facts: dict) -> None:
         for number in range(REPEAT // 2):
             name = f"d{number}"
             samples["create network"].append(timed(lambda name=name: call(connection, "POST", "/networks/create", {"Name": name})))
-            samples["connect"].append(timed(lambda name=name: call_plain(connection, f"/networks/{name}/connect", {"Container": "bench-c"})))
-            samples["disconnect"].append(timed(lambda name=name: call_plain(connection, f"/networks/{name}/disconnect", {"Container": "bench-c"})))
+            samples["connect"].append(
+                timed(lambda name=name: call_plain(connection, f"/networks/{name}/connect", {"Container": "bench-c"}))
+            )
+            samples["disconnect"].append(
+                timed(lambda name=name: call_plain(connection, f"/networks/{name}/disconnect", {"Container": "bench-c"}))
+            )
             samples["remove network"].append(timed(lambda name=name: call(connection, "DELETE", f"/networks/{name}")))
         for operation, values in samples.items():
             results[f"docker: {operation}"] = values
@@ -298,14 +310,25 @@ def cni(results: dict, facts: dict) -> None:
          "ipam": {"type": "host-local", "subnet": "10.251.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]}}
     )  # fmt: skip
     subprocess.run(["ip", "netns", "add", "cni"], check=True)
-    environment = {**os.environ, "CNI_CONTAINERID": "bench", "CNI_NETNS": "/run/netns/cni", "CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
+    environment = {
+        **os.environ,
+        "CNI_CONTAINERID": "bench",
+        "CNI_NETNS": "/run/netns/cni",
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/usr/lib/cni",
+    }
     adds, dels = [], []
     for _ in range(REPEAT // 2):
         for command, values in (("ADD", adds), ("DEL", dels)):
             values.append(
                 timed(
                     lambda command=command: subprocess.run(
-                        [str(program)], input=config, text=True, check=True, capture_output=True, env={**environment, "CNI_COMMAND": command}
+                        [str(program)],
+                        input=config,
+                        text=True,
+                        check=True,
+                        capture_output=True,
+                        env={**environment, "CNI_COMMAND": command},
                     )
                 )
             )
@@ -331,7 +354,9 @@ def netavark(results: dict, facts: dict) -> None:
         for _ in range(REPEAT // 2):
             for verb, values in samples.items():
                 command = [program, "--config", "/run/netavark", verb, "/run/netns/netavark"]
-                values.append(timed(lambda command=command: subprocess.run(command, input=config, text=True, check=True, capture_output=True)))
+                values.append(
+                    timed(lambda command=command: subprocess.run(command, input=config, text=True, check=True, capture_output=True))
+                )
     except subprocess.CalledProcessError as error:
         facts["netavark"] = f"did not run here: {(error.stdout or error.stderr)[:120]}"
         return

@@ -223,7 +223,14 @@ def costs(*, policy: Policy | None = None) -> dict[str, Cost]:
 def main() -> None:
     plain, ruled = costs(), costs(policy=_AllowAll())
     rows = [
-        [kind, f"{cost.frames:.2f}", f"{cost.blocks:.2f}", f"{cost.calls:.3f}", f"{cost.microseconds:.2f}", f"{ruled[kind].microseconds:.2f}"]
+        [
+            kind,
+            f"{cost.frames:.2f}",
+            f"{cost.blocks:.2f}",
+            f"{cost.calls:.3f}",
+            f"{cost.microseconds:.2f}",
+            f"{ruled[kind].microseconds:.2f}",
+        ]
         for kind, cost in plain.items()
     ]
     print(table(["query", "frames", "blocks left", "system calls", "us", "us with a policy"], rows))

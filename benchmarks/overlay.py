@@ -153,7 +153,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, make_hosts(3, Path(directory)) as hosts:
         measure(hosts, results, facts)
     path = write("overlay", {"results": results, "facts": facts, "machine": machine()})
-    rows = [[name, *(f"{summary(values)[key]:.2f}" for key in ("median", "p10", "p90")), f"{sorted(values)[int(len(values) * 0.99)]:.2f}"] for name, values in results.items()]
+    rows = [
+        [name, *(f"{summary(values)[key]:.2f}" for key in ("median", "p10", "p90")), f"{sorted(values)[int(len(values) * 0.99)]:.2f}"]
+        for name, values in results.items()
+    ]
     print(table(["ms, or what is said", "median", "p10", "p90", "p99"], rows))
     print()
     print(table(["fact", "value"], [[str(key), str(value)] for key, value in facts.items()]))

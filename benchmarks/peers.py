@@ -143,7 +143,9 @@ def aardvark(names: Names) -> Peer | None:
     Path("/run/aardvark/net").write_text("127.0.0.5\n" + "f" * 64 + " 127.0.0.1  asker\n" + "\n".join(lines) + "\n")
     process = pinned(program, "--config", "/run/aardvark", "--port", "5305", "run")
     time.sleep(1)
-    pids = [int(item) for item in subprocess.run(["pgrep", "-x", "aardvark-dns"], capture_output=True, text=True, check=False).stdout.split()]
+    pids = [
+        int(item) for item in subprocess.run(["pgrep", "-x", "aardvark-dns"], capture_output=True, text=True, check=False).stdout.split()
+    ]
     here = Path("/proc/self/ns/net").stat().st_ino
     # The one that was started forks and ends.
     pids = [pid for pid in pids if Path(f"/proc/{pid}/ns/net").exists() and Path(f"/proc/{pid}/ns/net").stat().st_ino == here]

@@ -81,7 +81,9 @@ def inside() -> None:
     daemon, connection = start_daemon()
     publishing(connection, results)
     call(connection, "POST", "/v1/networks", {"name": "front", "subnets": ["10.211.0.0/24"]})
-    sandbox = call(connection, "POST", "/v1/sandboxes", {"name": "s", "networks": [{"network": "front"}], "publish": ["8080:80", "8081:81/udp"]})
+    sandbox = call(
+        connection, "POST", "/v1/sandboxes", {"name": "s", "networks": [{"network": "front"}], "publish": ["8080:80", "8081:81/udp"]}
+    )
     command = ["ip", "netns", "exec", Path(sandbox["netns"]).name, "taskset", "-c", "0", sys.executable, "-c", _SERVER]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None

@@ -81,7 +81,13 @@ class Results:
         last = self.samples[work][name][-1]
         rate = max(100, int(last["received"] / last["seconds"] / 2))
         got = load(peer.target, queries, "rate", str(rate), *arguments)
-        last |= {"half_p50": got["p50_us"], "half_p99": got["p99_us"], "half_max": got["max_us"], "half_rate": rate, "half_lost": got["lost"]}
+        last |= {
+            "half_p50": got["p50_us"],
+            "half_p99": got["p99_us"],
+            "half_max": got["max_us"],
+            "half_rate": rate,
+            "half_lost": got["lost"],
+        }
 
     def median(self, work: str, name: str, key: str) -> float:
         return statistics.median(item[key] for item in self.samples[work][name])
@@ -306,7 +312,9 @@ def dead(results: Results) -> None:
     addresses = ["10.9.0.66", OUTSIDE_ADDRESS, "10.9.0.67"]
     for address in (addresses[0], addresses[2]):
         subprocess.run(["ip", "-n", "outside", "addr", "add", f"{address}/24", "dev", "up1"], check=True)
-    silent = "import socket,time\nfor a in ('10.9.0.66','10.9.0.67'):\n s=socket.socket(2,2);s.bind((a,53));globals()[a]=s\ntime.sleep(1000)"
+    silent = (
+        "import socket,time\nfor a in ('10.9.0.66','10.9.0.67'):\n s=socket.socket(2,2);s.bind((a,53));globals()[a]=s\ntime.sleep(1000)"
+    )
     mute = subprocess.Popen(["ip", "netns", "exec", "outside", sys.executable, "-c", silent])
     Path("/etc/resolv.conf").write_text("".join(f"nameserver {item}\n" for item in addresses))
     time.sleep(1)
@@ -401,7 +409,11 @@ def show(content: dict) -> None:
         rows = []
         for name, samples in servers.items():
             cpu = [item["cpu_us"] for item in samples if "cpu_us" in item]
-            floor = servers.get("C responder") or servers.get("C responder in the same namespaces") or content["samples"].get("local, repeated", {}).get("C responder")
+            floor = (
+                servers.get("C responder")
+                or servers.get("C responder in the same namespaces")
+                or content["samples"].get("local, repeated", {}).get("C responder")
+            )
             row = [name, f"{median(cpu):.2f}" if cpu else "", f"{min(cpu):.2f}-{max(cpu):.2f}" if cpu else ""]
             row.append(f"{median(cpu) / median(item['cpu_us'] for item in floor):.2f}" if cpu and floor else "")
             row.append(f"{1e6 / median(cpu):,.0f}" if cpu else "")
@@ -414,7 +426,19 @@ def show(content: dict) -> None:
                 row.append(f"first {samples[0]['first_ms']}")
             rows.append(row)
         width = max(map(len, rows))
-        head = [work, "CPU us/query", "range", "x C responder", "queries/CPU-s", "queries/s", "p50 us", "p99 us", "max us", "lost", "first answer ms"]
+        head = [
+            work,
+            "CPU us/query",
+            "range",
+            "x C responder",
+            "queries/CPU-s",
+            "queries/s",
+            "p50 us",
+            "p99 us",
+            "max us",
+            "lost",
+            "first answer ms",
+        ]
         print(table(head[:width], rows), end="\n\n")
     print(table(["fact", "value"], [[str(key), str(value)] for key, value in {**content["facts"], **content["machine"]}.items()]))
 

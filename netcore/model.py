@@ -11,12 +11,17 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import Literal
+from typing import Literal, NewType
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
+
+NetworkId = NewType("NetworkId", str)
+SandboxId = NewType("SandboxId", str)
+NetnsPath = NewType("NetnsPath", str)
+"""Path of a file that a network namespace is mounted on."""
 
 DEFAULT_BRIDGE = "bridge"
 GATEWAY_BRIDGE = "berth_gwbridge"
@@ -168,7 +173,7 @@ class Network:
     *pools*: IPv4 first; of a bridge network at most one for each family.
     """
 
-    id: str
+    id: NetworkId
     name: str
     driver: str
     common: CommonOptions
@@ -284,8 +289,8 @@ class Endpoint:
     """One attachment. Its key is (origin, network id, sandbox id, ifname). *link_local*: addresses without names."""
 
     origin: str
-    network_id: str
-    sandbox_id: str
+    network_id: NetworkId
+    sandbox_id: SandboxId
     ifname: str
     host_ifname: str
     mac: str
@@ -319,7 +324,7 @@ class RemoteEndpoint:
     """
 
     id: str
-    network_id: str
+    network_id: NetworkId
     node: str
     vtep: IPAddress
     mac: str
@@ -354,10 +359,10 @@ class Sandbox:
     SHARED. *ended*: removed, but for its stack, which others share.
     """
 
-    id: str
+    id: SandboxId
     name: str
     hostname: str
-    netns_path: str
+    netns_path: NetnsPath
     boot_id: str
     adopted: bool = False
     domainname: str = ""
@@ -372,7 +377,7 @@ class Sandbox:
     labels: tuple[tuple[str, str], ...] = ()
     created: float = 0.0
     stack: Stack = Stack.OWN
-    shared_with: str = ""
+    shared_with: SandboxId | None = None
     ended: bool = False
     forwards: bool = False
     sysctls: tuple[tuple[str, str], ...] = ()

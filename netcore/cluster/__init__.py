@@ -1,4 +1,4 @@
 """What several hosts share: overlay networks, their addresses and endpoints, in etcd.
 
-picture ─▶ cluster ─▶ controller
+state ─▶ cluster ─▶ controller
 """

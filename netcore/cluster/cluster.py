@@ -14,13 +14,14 @@ from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any
 
-from netcore import ipam, limits
+from netcore import limits
 from netcore.cluster import encryption
-from netcore.cluster import picture as records
+from netcore.cluster import state as records
 from netcore.cluster.encryption import Key
-from netcore.cluster.picture import Described, Node, Picture, Touched
+from netcore.cluster.state import ClusterState, Described, Node, Touched
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NetcoreError, Unavailable
 from netcore.model import Endpoint, IPAddress, Network, Sandbox
+from netcore.plan import ipam
 from netcore.store.codec import encode
 from netcore.store.etcd import EtcdSettings, EtcdStore, open_etcd
 from netcore.store.protocol import Compacted, CompareFailed, Snapshot, Transaction
@@ -44,7 +45,7 @@ class Cluster:
 
     def __init__(self, settings: EtcdSettings, node: Node, on_change: OnChange, clock: Callable[[], float]) -> None:
         self.node = node
-        self.picture = Picture()
+        self.state = ClusterState()
         self._settings = settings
         self._on_change = on_change
         self._clock = clock
@@ -115,7 +116,7 @@ class Cluster:
                 self._begin_anew(snapshot)
                 if not self._ready.is_set():
                     # What a daemon before us left behind when it was killed in the middle of something.
-                    self._to_delete |= self.picture.keys_of(self.node.id) - self._own_keys()
+                    self._to_delete |= self.state.keys_of(self.node.id) - self._own_keys()
                 await self._say_all()
                 self._note("")
                 self._ready.set()
@@ -128,18 +129,18 @@ class Cluster:
                 await asyncio.sleep(limits.STORE_RETRY)
 
     def _begin_anew(self, snapshot: Snapshot) -> None:
-        before = self.picture.everything()
-        fresh = Picture()
+        before = self.state.everything()
+        fresh = ClusterState()
         fresh.fill(snapshot.items)
         # Readers hold on to the picture itself.
-        self.picture.__dict__.update(fresh.__dict__)
+        self.state.__dict__.update(fresh.__dict__)
         self._pools.clear()
-        self._on_change(before | self.picture.everything())
+        self._on_change(before | self.state.everything())
 
     def _take_in(self, key: str, value: bytes | None, revision: int) -> None:
-        before = self.picture.described(key)
-        touched = self.picture.apply(key, value, revision)
-        self._tell_of(before, self.picture.described(key))
+        before = self.state.described(key)
+        touched = self.state.apply(key, value, revision)
+        self._tell_of(before, self.state.described(key))
         if key.startswith("address/"):
             self._follow_address(key, value is None)
         elif key == records.node_key(self.node.id) and value is None:
@@ -155,7 +156,7 @@ class Cluster:
         if what is None or (before is None) == (after is None) or what[3] == self.node.id or self.on_event is None:
             return
         kind, name, network, node = what
-        here = self.picture.nodes.get(node)
+        here = self.state.nodes.get(node)
         self.on_event(kind, _ACTIONS[kind][after is None], name, network, here.name if here is not None else node or None)
 
     def _follow_address(self, key: str, gone: bool) -> None:
@@ -187,13 +188,13 @@ class Cluster:
     def sender(self) -> Key | None:
         """Return the key that this host sends with now."""
         now = asyncio.get_running_loop().time()
-        for number in self.picture.keys:
+        for number in self.state.keys:
             self._seen.setdefault(number, now)
-        return encryption.sending([*self.picture.keys.values()], self._seen, now)
+        return encryption.sending([*self.state.keys.values()], self._seen, now)
 
     async def ensure_key(self) -> None:
         """See to it that there is a key; of several hosts that try one makes it."""
-        if not self.picture.keys:
+        if not self.state.keys:
             await self._make_key(1)
 
     async def _make_key(self, number: int) -> None:
@@ -209,12 +210,12 @@ class Cluster:
         if sender != self._sender:
             self._sender = sender
             self._on_change({records.KEYS})
-        if sender is None or min(self.picture.nodes, default="") != self.node.id:
+        if sender is None or min(self.state.nodes, default="") != self.node.id:
             return
-        newest = max(self.picture.keys)
+        newest = max(self.state.keys)
         if sender.number == newest and asyncio.get_running_loop().time() - self._seen[newest] >= limits.KEY_LIFE:
             await self._make_key(newest + 1)
-        for number in [item for item in self.picture.keys if item < newest - 1]:
+        for number in [item for item in self.state.keys if item < newest - 1]:
             await self._reachable().commit(Transaction({f"key/{number}": None}))
 
     def _note(self, reason: str) -> None:
@@ -272,24 +273,24 @@ class Cluster:
         """Make *network* known to all hosts; Conflict if its name is taken, CompareFailed if another was made meanwhile."""
         store, name = self._reachable(), records.name_key(network.name)
         writes = {records.network_key(network.id): encode(network), name: network.id.encode(), records.NETWORKS: network.id.encode()}
-        compares = {name: 0, records.network_key(network.id): 0, records.NETWORKS: self.picture.revisions.get(records.NETWORKS, 0)}
-        if any(item.name == network.name for item in self.picture.networks.values()):
+        compares = {name: 0, records.network_key(network.id): 0, records.NETWORKS: self.state.revisions.get(records.NETWORKS, 0)}
+        if any(item.name == network.name for item in self.state.networks.values()):
             raise Conflict("network", network.name, f"network with name {network.name} already exists")
         revision = await store.commit(Transaction(writes, compares))
         for key, value in writes.items():
-            self.picture.apply(key, value, revision)
+            self.state.apply(key, value, revision)
 
     async def remove_network(self, network: Network) -> None:
         """Take *network* away from all hosts; Conflict if some host has an endpoint on it."""
         store = self._reachable()
-        members = self.picture.members(network.id)
-        if members or self.picture.addresses.get(network.id):
+        members = self.state.members(network.id)
+        if members or self.state.addresses.get(network.id):
             listed = ", ".join(f'name:"{item.sandbox}" on {node}' for node, item in members) or "one is about to be made"
             raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first")
         key = records.network_key(network.id)
         writes = {key: None, records.name_key(network.name): None, records.NETWORKS: b""}
-        revision = await store.commit(Transaction(writes, {key: self.picture.revisions.get(key, 0)}))
-        self.picture.apply(key, None, revision)
+        revision = await store.commit(Transaction(writes, {key: self.state.revisions.get(key, 0)}))
+        self.state.apply(key, None, revision)
         self._pools.pop(network.id, None)
 
     # --- addresses ----------------------------------------------------------------------------------------------
@@ -306,11 +307,11 @@ class Cluster:
             address = wish or pool.allocate(self._clock())
             key = records.address_key(network.id, address)
             self._to_delete.discard(key)
-            compares = {key: 0, network_key: self.picture.revisions.get(network_key, 0)}
+            compares = {key: 0, network_key: self.state.revisions.get(network_key, 0)}
             try:
                 await store.commit(Transaction({key: self.node.id.encode()}, compares, session=self._hold))
             except CompareFailed as error:
-                if network.id not in self.picture.networks:
+                if network.id not in self.state.networks:
                     raise Conflict("network", network.name, "was removed meanwhile") from error
                 if wish is not None:
                     raise Conflict("address", str(wish), f"address already in use on network {network.name}") from error
@@ -335,7 +336,7 @@ class Cluster:
     def _pools_of(self, network: Network) -> tuple[ipam.AddressPool, ...]:
         if network.id not in self._pools:
             made = tuple(ipam.AddressPool(pool, network.name) for pool in network.pools)
-            for address in self.picture.addresses.get(network.id, ()):
+            for address in self.state.addresses.get(network.id, ()):
                 for pool in made:
                     if address in pool.pool.subnet:
                         _reserve(pool, address)

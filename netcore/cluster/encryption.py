@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from netcore import limits
+from netcore.desired.objects import EspBlock, EspPolicy, EspState, KernelObject
 from netcore.model import IPAddress
-from netcore.objects import EspBlock, EspPolicy, EspState, KernelObject
 
 REQUEST_ID = 0x6274
 """Ties our policies to our states."""
@@ -49,11 +49,11 @@ def objects(own: IPAddress, peers: Mapping[int, Iterable[IPAddress]], keys: Sequ
     At these ports nothing in clear is sent to anyone or taken from anyone, known or not.
     """
     result: list[KernelObject] = [EspBlock(own=own, port=port, outgoing=outgoing) for port in sorted(peers) for outgoing in (True, False)]
-    ports_of: dict[IPAddress, set[int]] = {}
+    served_ports: dict[IPAddress, set[int]] = {}
     for port, hosts in peers.items():
         for host in hosts:
-            ports_of.setdefault(host, set()).add(port)
-    for peer, ports in ports_of.items():
+            served_ports.setdefault(host, set()).add(port)
+    for peer, ports in served_ports.items():
         for key in keys:
             spi, secret = derive(key, peer, own)
             result.append(EspState(source=peer, target=own, spi=spi, key_material=secret.hex(), request_id=REQUEST_ID))

@@ -9,11 +9,11 @@ Names are published last and withdrawn first.
 
 from __future__ import annotations
 
-from netcore import gateway
-from netcore.contract import Outcome
+from netcore.controller.contract import Outcome
 from netcore.controller.networks import Networks
 from netcore.controller.sandboxes import Sandboxes
 from netcore.model import GATEWAY_BRIDGE, EndpointRequest, NetworkRequest, Sandbox, SandboxRequest
+from netcore.plan import gateway
 
 _GATEWAY_BRIDGE = NetworkRequest(name=GATEWAY_BRIDGE, options=(("icc", "false"),), predefined=True)
 

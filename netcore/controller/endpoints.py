@@ -6,13 +6,11 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netcore.addresses import Taken
-from netcore.contract import Outcome
+from netcore.controller.addresses import Taken
+from netcore.controller.contract import Outcome
 from netcore.controller.with_plugins import WithPlugins
-from netcore.diff import Step, diff
-from netcore.drivers import stack
+from netcore.desired.diff import Step, diff
 from netcore.errors import Conflict, NetcoreError, NotFound, TeardownFailed
-from netcore.hostports import Claim
 from netcore.kernel import host, namespace, netns
 from netcore.model import (
     Endpoint,
@@ -22,8 +20,9 @@ from netcore.model import (
     PortMapping,
     Sandbox,
 )
-from netcore.planning import endpoint as plan_endpoint
-from netcore.planning import publish
+from netcore.plan import endpoint as plan_endpoint
+from netcore.plan import modes, published_ports
+from netcore.relay.host_ports import Claim
 
 
 class Endpoints(WithPlugins):
@@ -32,7 +31,7 @@ class Endpoints(WithPlugins):
     async def connect(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Outcome:
         """Connect a sandbox to one more network."""
         sandbox, network = self.find_sandbox(reference), self.find_network(request.network)
-        stack.check_connectable(sandbox)
+        modes.check_connectable(sandbox)
         for target, _ in request.links:
             self.find_sandbox(target)
         async with self._locks.hold([f"sandbox:{sandbox.id}", f"network:{network.id}"]):
@@ -62,10 +61,10 @@ class Endpoints(WithPlugins):
                 claim.keep(())
                 return Outcome(diff(old, self._desired(updated, after)), warnings)
             await self._records.put_endpoints(sandbox, after, pending=True)
-            asked = {item.network_id: request for item, request in zip(made, requests, strict=True)}
+            asked: dict[str, EndpointRequest] = {item.network_id: request for item, request in zip(made, requests, strict=True)}
             after = await self._make_by_plugins(updated, after, asked, used - {item.ifname for item in made}, made_by_plugins)
             if made_by_plugins:
-                after = publish.assign_ports(after, self.networks, mappings)
+                after = published_ports.assign_ports(after, self.networks, mappings)
                 await self._records.put_endpoints(sandbox, after, pending=True)
             steps = diff(old, self._desired(updated, after))
             await self._apply(sandbox, steps, before, after)
@@ -98,7 +97,7 @@ class Endpoints(WithPlugins):
         await self._records.put_all(sandbox, endpoints)
         self.sandboxes[sandbox.id] = sandbox
         self.endpoints[sandbox.id] = endpoints
-        self._proxies.settle(sandbox.id, publish.proxies(endpoints))
+        self._proxies.settle(sandbox.id, published_ports.proxies(endpoints))
         await self._directory.update(sandbox, self._ordered(sandbox.id), self.networks)
 
     async def _plan_endpoint(
@@ -139,7 +138,7 @@ class Endpoints(WithPlugins):
         taken = [(other.name, item) for other in self.sandboxes.values() if other.id != sandbox.id for item in other.ports]
         start = self._next_port
         mappings = await self.kernel(
-            lambda: publish.plan_ports(
+            lambda: published_ports.plan_ports(
                 sandbox,
                 endpoints,
                 self.networks,
@@ -151,8 +150,8 @@ class Endpoints(WithPlugins):
             )
         )
         self._next_port = max((item.host_port for item in mappings), default=start) + 1
-        warnings = () if mappings or any(self._plugin(item) for item in endpoints) else (publish.IGNORED,)
-        return publish.assign_ports(endpoints, self.networks, mappings), mappings, warnings
+        warnings = () if mappings or any(self._plugin(item) for item in endpoints) else (published_ports.IGNORED,)
+        return published_ports.assign_ports(endpoints, self.networks, mappings), mappings, warnings
 
     async def disconnect(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Outcome:
         """Take a sandbox off a network; the default route moves before the link goes."""
@@ -163,7 +162,7 @@ class Endpoints(WithPlugins):
             left = tuple(item for item in before if item.network_id != network.id)
             if left == before:
                 raise NotFound("endpoint", f"sandbox {sandbox.name} is not connected to network {network.name}")
-            after = publish.assign_ports(left, self.networks, sandbox.ports)
+            after = published_ports.assign_ports(left, self.networks, sandbox.ports)
             steps = diff(self._desired(sandbox, before), self._desired(sandbox, after))
             if dry_run:
                 return Outcome(steps)

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
-from netcore import drivers, ipam
-from netcore.contract import Outcome
+from netcore import drivers
+from netcore.controller.contract import Outcome
 from netcore.controller.overlays import Overlays
-from netcore.diff import Step, diff
+from netcore.desired.diff import Step, diff
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.kernel import host
-from netcore.model import Network, NetworkRequest, PluginOptions, Pool
-from netcore.planning import network as plan_network
-from netcore.planning import pools
+from netcore.model import Network, NetworkId, NetworkRequest, PluginOptions, Pool
+from netcore.plan import ipam, pools
+from netcore.plan import network as plan_network
 from netcore.plugins import messages
 from netcore.store.protocol import CompareFailed
 
@@ -35,7 +35,7 @@ class Networks(Overlays):
             facts = await self.look_at_host()
             around, existing = self._surroundings(facts), [*self.networks.values()]
             plugin = await self._introduce(request)
-            plan = plan_network.prepare(request, existing, around, secrets.token_hex(32), plugin)
+            plan = plan_network.prepare(request, existing, around, NetworkId(secrets.token_hex(32)), plugin)
             kinds = drivers.link_kinds(plan.network)
             if kinds:
                 await self.kernel(lambda: host.check_link_kinds(kinds))
@@ -59,7 +59,7 @@ class Networks(Overlays):
         for left in reversed(range(_OVERLAY_ATTEMPTS)):
             async with self._locks.hold(["networks"]):
                 around = replace(self._surroundings(await self.look_at_host()), pools4=ipam.OVERLAY_POOLS4)
-                plan = plan_network.prepare(request, [*self.networks.values()], around, secrets.token_hex(32))
+                plan = plan_network.prepare(request, [*self.networks.values()], around, NetworkId(secrets.token_hex(32)))
                 kinds = drivers.link_kinds(plan.network)
                 await self.kernel(lambda kinds=kinds: host.check_link_kinds(kinds))  # type: ignore[misc]
                 await self.check_encryption(plan.network)

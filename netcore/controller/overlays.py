@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from netcore import drivers
 from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.picture import KEYS, EndpointRecord, Touched
+from netcore.cluster.state import KEYS, EndpointRecord, Touched
 from netcore.controller.state import State
-from netcore.diff import diff
+from netcore.desired.diff import diff
+from netcore.desired.objects import KernelObject
 from netcore.errors import InvalidRequest, NetcoreError
 from netcore.kernel import tunnel, xfrm
-from netcore.model import Endpoint, IPAddress, Network, RemoteEndpoint, Sandbox, VxlanOptions
-from netcore.objects import KernelObject
+from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox, VxlanOptions
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Overlays(State):
             await self.check_encryption(network)
             if _encrypted(network) is not None:
                 await cluster.ensure_key()
-            remotes = cluster.picture.remotes(network.id, cluster.node.id)
+            remotes = cluster.state.remotes(network.id, cluster.node.id)
             steps = diff((), drivers.only_of(network, self.networks_here(), self.facts, remotes.values()))
             await self._records.put_network(network, pending=True)
             try:
@@ -66,7 +66,7 @@ class Overlays(State):
         # What was said in between was not for us then, and keys may have been settled without us.
         self.on_cluster_change(
             {KEYS}
-            | {(network.id, identity) for identity in cluster.picture.remotes(network.id, cluster.node.id)}
+            | {(network.id, identity) for identity in cluster.state.remotes(network.id, cluster.node.id)}
             | {(network.id, identity) for identity in remotes}
         )
 
@@ -85,7 +85,7 @@ class Overlays(State):
                 await self._records.drop_network(network)
                 await self._follow_keys()
 
-    async def lower_unused(self, networks: Iterable[str]) -> None:
+    async def lower_unused(self, networks: Iterable[NetworkId]) -> None:
         """Lower those overlays of *networks* that no endpoint here is on."""
         for network_id in networks:
             network = self.networks.get(network_id)
@@ -108,7 +108,7 @@ class Overlays(State):
                 if not identity:
                     self._follow_network(network_id)
             await self._forget_stale()
-            by_network: dict[str, list[str]] = {}
+            by_network: dict[NetworkId, list[str]] = {}
             for network_id, identity in touched:
                 if identity and network_id in self.remotes:
                     by_network.setdefault(network_id, []).append(identity)
@@ -129,7 +129,7 @@ class Overlays(State):
             if network is None or network.id not in self.remotes:
                 continue
             async with self._locks.hold([f"overlay:{network.id}"]):
-                remotes = cluster.picture.remotes(network.id, cluster.node.id)
+                remotes = cluster.state.remotes(network.id, cluster.node.id)
                 wanted = (*self.desired_everything(), *self._of(remotes.values(), network))
                 left = await self.kernel(lambda network=network: tunnel.remembered(network.bridge))  # type: ignore[misc]
                 steps = [step for step in diff(left, wanted) if step.after is None]
@@ -138,9 +138,9 @@ class Overlays(State):
                 except (NetcoreError, OSError) as error:
                     log.error("endpoints that have gone are remembered network=%s reason=%s", network.id[:12], error)
 
-    def _follow_network(self, network_id: str) -> None:
+    def _follow_network(self, network_id: NetworkId) -> None:
         cluster = self.the_cluster()
-        network = cluster.picture.networks.get(network_id)
+        network = cluster.state.networks.get(network_id)
         if network is None:
             if network_id not in self.remotes:
                 self.networks.pop(network_id, None)
@@ -156,7 +156,7 @@ class Overlays(State):
             if known is None:
                 return
             cluster = self.the_cluster()
-            pairs = [(known.get(item), cluster.picture.remote(network.id, item, cluster.node.id)) for item in identities]
+            pairs = [(known.get(item), cluster.state.remote(network.id, item, cluster.node.id)) for item in identities]
             pairs = [(before, after) for before, after in pairs if before != after]
             for before, _ in pairs:
                 if before is not None:
@@ -197,7 +197,7 @@ class Overlays(State):
             if self._esp is None:
                 # An earlier run of the daemon may have left some, in use.
                 self._esp = await self.kernel(lambda: xfrm.read_own(encryption.REQUEST_ID))
-            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.picture.keys.values()], cluster.sender())
+            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.state.keys.values()], cluster.sender())
             steps = diff(self._esp, wanted)
             if steps:
                 await self.kernel(lambda: self.executor.apply(steps))
@@ -220,7 +220,7 @@ class Overlays(State):
         """Return (node, endpoint) of all endpoints of *network* on other hosts."""
         if not network.is_overlay or self.cluster is None:
             return []
-        return self.cluster.picture.members(network.id, but=self.cluster.node.id)
+        return self.cluster.state.members(network.id, but=self.cluster.node.id)
 
     # --- what we say --------------------------------------------------------------------------------------------
 

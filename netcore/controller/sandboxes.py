@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from netcore import hostsfile, names
-from netcore.contract import Outcome
+from netcore.controller.contract import Outcome
 from netcore.controller.endpoints import Endpoints
-from netcore.diff import diff
-from netcore.drivers import stack
+from netcore.desired import hostsfile
+from netcore.desired.diff import diff
 from netcore.errors import Conflict, TeardownFailed
 from netcore.kernel import files, host, namespace, netns, process
 from netcore.model import (
@@ -17,7 +16,9 @@ from netcore.model import (
     SandboxRequest,
     Stack,
 )
-from netcore.planning import sandbox as plan_sandbox
+from netcore.parse import names
+from netcore.plan import modes
+from netcore.plan import sandbox as plan_sandbox
 
 
 class Sandboxes(Endpoints):
@@ -26,7 +27,7 @@ class Sandboxes(Endpoints):
     async def create_sandbox(self, request: SandboxRequest, *, dry_run: bool = False) -> tuple[Sandbox, Outcome]:
         """Create or adopt a sandbox and connect it to its networks; its names answer when this returns."""
         sandbox = self._plan_sandbox(request)
-        warnings = stack.check(request, sandbox.stack)
+        warnings = modes.check(request, sandbox.stack)
         if sandbox.stack is not Stack.OWN:
             request = replace(request, networks=())
         targets = [self.find_network(item.network) for item in request.networks]
@@ -79,7 +80,7 @@ class Sandboxes(Endpoints):
         for item in request.networks:
             for target, _ in item.links:
                 self.find_sandbox(target)
-        kind, reference = stack.asked(request)
+        kind, reference = modes.asked(request)
         return plan_sandbox.plan_sandbox(
             request,
             kind,
@@ -99,7 +100,7 @@ class Sandboxes(Endpoints):
     def _make_namespace(self, sandbox: Sandbox, adopted: str | None) -> None:
         directory = self.files_of(sandbox)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if sandbox.stack is Stack.SHARED:
+        if sandbox.shared_with is not None:
             namespace.share(self.sandboxes[sandbox.shared_with].netns_path, sandbox.netns_path)
             return
         inherited = files.read_if_there("/etc/hosts") if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
@@ -141,7 +142,7 @@ class Sandboxes(Endpoints):
             await self._release(endpoints)
             await self._drop_sandbox(sandbox)
             await self.lower_unused(item.network_id for item in endpoints)
-        target = self.sandboxes.get(sandbox.shared_with)
+        target = self.sandboxes.get(sandbox.shared_with) if sandbox.shared_with is not None else None
         if target is not None and target.ended and not self.users_of(target):
             await self.remove_sandbox(target.id)
         if reasons:

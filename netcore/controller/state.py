@@ -13,33 +13,35 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from netcore import drivers, gateway, limits
-from netcore.addresses import Addresses
+from netcore import drivers, limits
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.picture import Touched
-from netcore.contract import Directory, Settings
-from netcore.drivers import stack
+from netcore.cluster.state import Touched
+from netcore.controller.addresses import Addresses
+from netcore.controller.contract import NamePublisher, Settings
+from netcore.controller.locks import KeyedLocks
+from netcore.desired.objects import KernelObject
 from netcore.errors import InvalidRequest, Unavailable
-from netcore.hostports import HostPorts
 from netcore.kernel import host, nft
 from netcore.kernel.apply import Executor
-from netcore.locks import KeyedLocks
 from netcore.model import (
     Endpoint,
     IPAddress,
     IPNetwork,
+    NetnsPath,
     Network,
+    NetworkId,
     RemoteEndpoint,
     Sandbox,
+    SandboxId,
 )
-from netcore.objects import KernelObject
-from netcore.planning import publish
+from netcore.plan import desired_state, gateway, modes, published_ports
+from netcore.plan.references import find
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
 from netcore.plugins.transport import Transport
-from netcore.portproxy import PortProxies
-from netcore.records import Records
-from netcore.references import find
+from netcore.relay.host_ports import HostPorts
+from netcore.relay.port_proxy import PortProxies
+from netcore.store.records import Records
 
 _T = TypeVar("_T")
 
@@ -51,17 +53,17 @@ class State:
         self,
         settings: Settings,
         records: Records,
-        directory: Directory,
+        directory: NamePublisher,
         *,
         reserved: Callable[[], Sequence[IPAddress]],
         clock: Callable[[], float],
     ) -> None:
         self.settings = settings
-        self.networks: dict[str, Network] = {}
-        self.sandboxes: dict[str, Sandbox] = {}
-        self.endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self.networks: dict[NetworkId, Network] = {}
+        self.sandboxes: dict[SandboxId, Sandbox] = {}
+        self.endpoints: dict[SandboxId, tuple[Endpoint, ...]] = {}
         self.cluster: Cluster | None = None
-        self.remotes: dict[str, dict[str, RemoteEndpoint]] = {}
+        self.remotes: dict[NetworkId, dict[str, RemoteEndpoint]] = {}
         self._records = records
         self._directory = directory
         self._reserved = reserved
@@ -69,7 +71,7 @@ class State:
         self._addresses = Addresses(clock)
         self._ports = HostPorts()
         self._proxies = PortProxies(
-            self._ports, lambda address, scope: publish.is_prisoner(self.networks.values(), address, host.link_name(scope))
+            self._ports, lambda address, scope: published_ports.is_prisoner(self.networks.values(), address, host.link_name(scope))
         )
         self._transport = Transport()
         self.network_plugins = NetworkDriver(self._transport)
@@ -80,7 +82,7 @@ class State:
         self._names_in_use: set[str] = set()
         self._touched: set[Touched] = set()
         self._esp: tuple[KernelObject, ...] | None = None
-        self.restored_overlays: set[str] = set()
+        self.restored_overlays: set[NetworkId] = set()
         self._following: asyncio.Task[None] | None = None
         self._workers = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
         self._loop = asyncio.get_running_loop()
@@ -135,13 +137,13 @@ class State:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def netns_path(self, sandbox_id: str) -> str:
+    def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
         """Return the path of a sandbox's namespace."""
         return self.sandboxes[sandbox_id].netns_path
 
     def find_network(self, reference: str) -> Network:
         """Return the network with this id, name or unique id prefix (docker-behaviour IP-35)."""
-        if reference in stack.MODES or reference.startswith(stack.SHARED_PREFIX):
+        if reference in modes.MODES or reference.startswith(modes.SHARED_PREFIX):
             raise InvalidRequest("network", f"{reference} is no network but a mode of a whole sandbox: `berth run --network {reference}`")
         return find("network", reference, self.networks)
 
@@ -153,7 +155,7 @@ class State:
         """Return the directory with the sandbox's hosts, resolv.conf and hostname files."""
         return Path(self.settings.run_directory, "sandboxes", sandbox.id)
 
-    def members(self, network_id: str) -> list[tuple[Sandbox, Endpoint]]:
+    def members(self, network_id: NetworkId) -> list[tuple[Sandbox, Endpoint]]:
         """Return who is connected to a network."""
         return [
             (self.sandboxes[sandbox_id], endpoint)
@@ -165,7 +167,7 @@ class State:
     def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
         """Return how many addresses of each subnet of *network* are in use."""
         if network.is_overlay:
-            everybodys = self.cluster.picture.addresses.get(network.id, {}) if self.cluster is not None else {}
+            everybodys = self.cluster.state.addresses.get(network.id, {}) if self.cluster is not None else {}
             return {pool.subnet: sum(item in pool.subnet for item in [*everybodys, *pool.reserved()]) for pool in network.pools}
         if network.ipam is None:
             return self._addresses.usage(network)
@@ -199,11 +201,11 @@ class State:
             return
         self._addresses.adopt(network)
 
-    def _ordered(self, sandbox_id: str, endpoints: Sequence[Endpoint] | None = None) -> tuple[Endpoint, ...]:
+    def _ordered(self, sandbox_id: SandboxId, endpoints: Sequence[Endpoint] | None = None) -> tuple[Endpoint, ...]:
         return gateway.ordered(self.endpoints[sandbox_id] if endpoints is None else endpoints, self.networks)
 
     def _desired(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[KernelObject, ...]:
-        return drivers.desired(
+        return desired_state.desired(
             sandbox,
             endpoints,
             self.networks,
@@ -235,7 +237,7 @@ class State:
         for endpoint in endpoints:
             self._addresses.restore(endpoint)
 
-    def restore_rest(self, network_id: str, address: IPAddress, until: float) -> None:
+    def restore_rest(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
         """Let a released address go on resting after a restart."""
         self._addresses.rest(network_id, address, until)
 
@@ -246,4 +248,4 @@ class State:
     async def hold_ports(self, sandbox: Sandbox) -> None:
         """Hold the published ports of a sandbox that survived; Conflict if a program took one meanwhile."""
         await self.kernel(lambda: self._ports.claim(sandbox.ports))
-        self._proxies.settle(sandbox.id, publish.proxies(self.endpoints[sandbox.id]))
+        self._proxies.settle(sandbox.id, published_ports.proxies(self.endpoints[sandbox.id]))

@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from netcore import gateway, limits
-from netcore.addresses import Taken
+from netcore import limits
+from netcore.controller.addresses import Taken
 from netcore.controller.overlays import Overlays
 from netcore.errors import NetcoreError
 from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, PluginOptions, Sandbox
-from netcore.planning import endpoint as plan_endpoint
+from netcore.plan import endpoint as plan_endpoint
+from netcore.plan import gateway
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class WithPlugins(Overlays):
                 result.append(item)
                 continue
             request = requests[item.network_id]
-            options = plan_endpoint.foreign_options(request)
+            options = plan_endpoint.plugin_options(request)
             answered, exact, prefix = await self.network_plugins.make(plugin, sandbox, item, options)
             made.append(answered)
             others = {*used, *(other.ifname for other in endpoints if other is not item), *(other.ifname for other in result)}

@@ -5,17 +5,16 @@ This module chooses the driver; each of the others is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import assert_never
 
-from netcore.drivers import bridge, parent, plugin, sandbox, stack
-from netcore.drivers.bridge import Facts
-from netcore.model import BridgeOptions, Endpoint, IPInterface, Makes, Network, ParentOptions, PluginOptions, RemoteEndpoint, Sandbox, Stack
-from netcore.objects import KernelObject
+from netcore.desired.objects import KernelObject
+from netcore.drivers import bridge, parent, plugin
+from netcore.drivers.facts import Facts
+from netcore.model import BridgeOptions, Endpoint, IPInterface, Makes, Network, ParentOptions, PluginOptions, RemoteEndpoint
 
 __all__ = [
     "Facts",
-    "desired",
     "endpoint_objects",
     "host_addresses",
     "host_link",
@@ -104,22 +103,3 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forw
             return plugin.endpoint_objects(network, endpoint)
         case other:
             assert_never(other)
-
-
-def desired(
-    owner: Sandbox,
-    endpoints: Sequence[Endpoint],
-    networks: Mapping[str, Network],
-    facts: Facts,
-    *,
-    hosts_path: str,
-    loopback_ipv6: bool,
-) -> tuple[KernelObject, ...]:
-    """Return everything that must exist for the sandbox *owner* with *endpoints*."""
-    if owner.stack is not Stack.OWN:
-        return stack.sandbox_objects(owner, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
-    result: list[KernelObject] = []
-    for endpoint in endpoints:
-        result += endpoint_objects(networks[endpoint.network_id], endpoint, facts, forwards=owner.forwards)
-    result += sandbox.sandbox_objects(owner, tuple(endpoints), networks, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
-    return tuple(result)

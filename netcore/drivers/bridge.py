@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_interface
 
-from netcore import firewall
+from netcore.desired import firewall
+from netcore.desired.objects import HOST, Address, Bridge, Element, Forwarding, Hairpin, KernelObject, Neighbor, Sysctl, Veth, VxlanLink
 from netcore.drivers import link
+from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, GatewayMode, IPAddress, IPInterface, Network, Pool, RemoteEndpoint, VxlanOptions
-from netcore.objects import HOST, Address, Bridge, Element, Forwarding, Hairpin, KernelObject, Neighbor, Sysctl, Veth, VxlanLink
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a driver must know of the host. *uplinks*: links with a default route. *firewall*: we program ours.
-
-    *vtep*: the address that other hosts send VXLAN to, where there are others.
-    """
-
-    uplinks: tuple[str, ...]
-    ipv6: bool = True
-    force_forwarding: bool = True
-    accept_ra: tuple[str, ...] = ()
-    firewall: bool = True
-    vtep: IPAddress | None = None
 
 
 def network_objects(network: Network, facts: Facts, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
@@ -33,7 +18,7 @@ def network_objects(network: Network, facts: Facts, remotes: Iterable[RemoteEndp
     result: list[KernelObject] = [
         Bridge(name=name, mac=options.bridge_mac, mtu=network.common.mtu, tag=f"berth:{network.id}", reused=options.reuse_bridge)
     ]
-    result += [Address(netns=HOST, ifname=name, interface=item) for item in bridge_addresses(network)]
+    result += [Address(sandbox_id=HOST, ifname=name, interface=item) for item in bridge_addresses(network)]
     result += _bridge_sysctls(network, facts)
     if not network.internal:
         result += _forwarding(network, facts)
@@ -58,7 +43,7 @@ def remote_objects(network: Network, vxlan: VxlanOptions, remotes: Iterable[Remo
     for item in remotes:
         yield Forwarding(ifname=name, mac=item.mac, vtep=item.vtep)
         for address in item.addresses:
-            yield Neighbor(netns=HOST, ifname=bridge, address=address, mac=item.mac)
+            yield Neighbor(sandbox_id=HOST, ifname=bridge, address=address, mac=item.mac)
 
 
 def bridge_addresses(network: Network) -> tuple[IPInterface, ...]:
@@ -88,11 +73,11 @@ def _bridge_sysctls(network: Network, facts: Facts) -> Iterable[Sysctl]:
     name, isolated = network.bridge.bridge_name, network.bridge.gateway_mode_ipv6 is GatewayMode.ISOLATED
     if facts.ipv6:
         off = not network.ipv6 or isolated
-        yield Sysctl(netns=HOST, path=f"net/ipv6/conf/{name}/disable_ipv6", value="1" if off else "0", optional=True)
+        yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/disable_ipv6", value="1" if off else "0", optional=True)
         if not off:
-            yield Sysctl(netns=HOST, path=f"net/ipv6/conf/{name}/accept_ra", value="0", optional=True)
+            yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_ra", value="0", optional=True)
             # Our addresses are unique by allocation; detection would leave them unusable for a second.
-            yield Sysctl(netns=HOST, path=f"net/ipv6/conf/{name}/accept_dad", value="0", optional=True)
+            yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_dad", value="0", optional=True)
 
 
 def _forwarding(network: Network, facts: Facts) -> Iterable[Sysctl]:
@@ -100,18 +85,18 @@ def _forwarding(network: Network, facts: Facts) -> Iterable[Sysctl]:
     name = network.bridge.bridge_name
     if network.ipv4:
         for ifname in (name, *facts.uplinks):
-            yield Sysctl(netns=HOST, path=f"net/ipv4/conf/{ifname}/forwarding", value="1")
+            yield Sysctl(sandbox_id=HOST, path=f"net/ipv4/conf/{ifname}/forwarding", value="1")
         # 127.0.0.1 of the host reaches published ports; `firewall` closes it to everybody else.
-        yield Sysctl(netns=HOST, path=f"net/ipv4/conf/{name}/route_localnet", value="1")
+        yield Sysctl(sandbox_id=HOST, path=f"net/ipv4/conf/{name}/route_localnet", value="1")
     if network.ipv6 and facts.ipv6:
         if facts.force_forwarding:
             for ifname in (name, *facts.uplinks):
-                yield Sysctl(netns=HOST, path=f"net/ipv6/conf/{ifname}/force_forwarding", value="1")
+                yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{ifname}/force_forwarding", value="1")
         else:
             # Before Linux 6.17 IPv6 forwards for all links or none; uplinks then need 2 to keep their learned route.
             for ifname in facts.accept_ra:
-                yield Sysctl(netns=HOST, path=f"net/ipv6/conf/{ifname}/accept_ra", value="2")
-            yield Sysctl(netns=HOST, path="net/ipv6/conf/all/forwarding", value="1")
+                yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{ifname}/accept_ra", value="2")
+            yield Sysctl(sandbox_id=HOST, path="net/ipv6/conf/all/forwarding", value="1")
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
@@ -119,7 +104,7 @@ def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forw
     result: list[KernelObject] = [
         Veth(
             host_ifname=endpoint.host_ifname,
-            netns=endpoint.sandbox_id,
+            sandbox_id=endpoint.sandbox_id,
             ifname=endpoint.ifname,
             mac=endpoint.mac,
             mtu=network.common.mtu,
@@ -149,6 +134,6 @@ def _neighbors(network: Network, endpoint: Endpoint) -> Iterable[Neighbor]:
         own = bridge_gateway(gateway_pool)
         if own is None or own not in carried:
             continue
-        yield Neighbor(netns=HOST, ifname=bridge, address=interface.ip, mac=endpoint.mac)
+        yield Neighbor(sandbox_id=HOST, ifname=bridge, address=interface.ip, mac=endpoint.mac)
         if not options.reuse_bridge:
-            yield Neighbor(netns=endpoint.sandbox_id, ifname=endpoint.ifname, address=own, mac=options.bridge_mac)
+            yield Neighbor(sandbox_id=endpoint.sandbox_id, ifname=endpoint.ifname, address=own, mac=options.bridge_mac)

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from netcore import endpoint_options
-from netcore.model import Endpoint, Network
-from netcore.objects import Address, Announcement, KernelObject, LinkUp, Sysctl
+from collections.abc import Iterable
+
+from netcore.desired.objects import Address, Announcement, KernelObject, LinkUp, Sysctl
+from netcore.model import Endpoint, Network, SandboxId
+from netcore.parse import endpoint_options
 
 
 def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: bool = True) -> list[KernelObject]:
     """Return switches, addresses and announcement of an endpoint's link. *port*: the bridge port behind it, if there is one."""
-    netns, ifname = endpoint.sandbox_id, endpoint.ifname
+    sandbox_id, ifname = endpoint.sandbox_id, endpoint.ifname
     result: list[KernelObject] = [
-        LinkUp(netns=netns, ifname=ifname),
+        LinkUp(sandbox_id=sandbox_id, ifname=ifname),
         # With several networks a strict check would drop what arrives over the one that is not the default route.
-        Sysctl(netns=netns, path=f"net/ipv4/conf/{ifname}/rp_filter", value="2"),
+        Sysctl(sandbox_id=sandbox_id, path=f"net/ipv4/conf/{ifname}/rp_filter", value="2"),
     ]
     if endpoint.ipv6 is None and not any(item.version == 6 for item in endpoint.link_local):
-        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="1", optional=True))
+        result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="1", optional=True))
     else:
-        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="0"))
-        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_ra", value="0", optional=True))
+        result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="0"))
+        result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/accept_ra", value="0", optional=True))
         # The link-local address would be tentative for a second, and neighbour discovery with it.
-        result.append(Sysctl(netns=netns, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True))
+        result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True))
     # What the user sets for the link comes in place of ours.
-    own = {item.key: item for item in endpoint_options.link_objects(netns, ifname, endpoint.sysctls)}
+    own = {item.key: item for item in sysctl_objects(sandbox_id, ifname, endpoint.sysctls)}
     result = [item for item in result if item.key not in own]
     result += own.values()
     interfaces = [item for item in (endpoint.ipv4, endpoint.ipv6, *endpoint.link_local) if item is not None]
-    result += [Address(netns=netns, ifname=ifname, interface=item) for item in interfaces]
+    result += [Address(sandbox_id=sandbox_id, ifname=ifname, interface=item) for item in interfaces]
     if announces and network.common.announcements and endpoint.addresses():
         result.append(
             Announcement(
-                netns=netns,
+                sandbox_id=sandbox_id,
                 ifname=ifname,
                 port=port,
                 mac=endpoint.mac,
@@ -41,3 +43,9 @@ def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: b
             )
         )
     return result
+
+
+def sysctl_objects(sandbox_id: SandboxId, ifname: str, settings: endpoint_options.Settings) -> Iterable[Sysctl]:
+    """Yield what must be set for a link."""
+    for path, value in settings:
+        yield Sysctl(sandbox_id=sandbox_id, path=path.format(ifname=ifname), value=value)

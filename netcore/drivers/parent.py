@@ -6,9 +6,9 @@ host's routing and firewall, so there is no NAT and nothing is published.
 
 from __future__ import annotations
 
+from netcore.desired.objects import DummyLink, Ipvlan, KernelObject, Macvlan, VlanLink
 from netcore.drivers import link
 from netcore.model import Endpoint, Makes, Network, ParentOptions
-from netcore.objects import DummyLink, Ipvlan, KernelObject, Macvlan, VlanLink
 
 TAG = "berth:parent"
 """Alias of the parent links that we made. One tag for all networks, because they share such a link."""
@@ -34,13 +34,13 @@ def network_objects(options: ParentOptions, mtu: int) -> tuple[KernelObject, ...
 
 def endpoint_objects(network: Network, options: ParentOptions, endpoint: Endpoint) -> tuple[KernelObject, ...]:
     """Return what must exist for *endpoint*, without the sandbox's routes and hosts lines."""
-    netns, ifname, mtu = endpoint.sandbox_id, endpoint.ifname, network.common.mtu
+    sandbox_id, ifname, mtu = endpoint.sandbox_id, endpoint.ifname, network.common.mtu
     slice_: KernelObject
     if network.driver == "macvlan":
         # In passthru mode the link has the parent's MAC, and setting one would change the parent's.
         mac = "" if options.mode == "passthru" else endpoint.mac
-        slice_ = Macvlan(netns=netns, ifname=ifname, parent=options.parent, mode=options.mode, mac=mac, mtu=mtu)
+        slice_ = Macvlan(sandbox_id=sandbox_id, ifname=ifname, parent=options.parent, mode=options.mode, mac=mac, mtu=mtu)
     else:
-        slice_ = Ipvlan(netns=netns, ifname=ifname, parent=options.parent, mode=options.mode, flag=options.flag, mtu=mtu)
+        slice_ = Ipvlan(sandbox_id=sandbox_id, ifname=ifname, parent=options.parent, mode=options.mode, flag=options.flag, mtu=mtu)
     # With ipvlan l3 the link answers no ARP or neighbour discovery, and sends none.
     return (slice_, *link.inside(network, endpoint, announces=options.mode not in ("l3", "l3s")))

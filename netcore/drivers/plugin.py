@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from netcore.desired.objects import KernelObject, MovedLink
 from netcore.drivers import link
 from netcore.model import Endpoint, Network
-from netcore.objects import KernelObject, MovedLink
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint) -> tuple[KernelObject, ...]:
@@ -12,5 +12,5 @@ def endpoint_objects(network: Network, endpoint: Endpoint) -> tuple[KernelObject
     answer = endpoint.answer
     if answer is None or not answer.link:
         return ()
-    moved = MovedLink(netns=endpoint.sandbox_id, ifname=endpoint.ifname, source=answer.link, mac=endpoint.mac)
+    moved = MovedLink(sandbox_id=endpoint.sandbox_id, ifname=endpoint.ifname, source=answer.link, mac=endpoint.mac)
     return (moved, *link.inside(network, endpoint, announces=bool(endpoint.mac)))

@@ -15,14 +15,11 @@ from itertools import groupby
 from threading import Thread
 from typing import TypeVar, assert_never
 
-from netcore import hostsfile, limits
-from netcore.diff import Step, diff
-from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
-from netcore.firewall import SETS
-from netcore.kernel import announce, conntrack, files, netns, nft, rtnl, sysctl, xfrm
-from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket, Request
-from netcore.model import IPAddress
-from netcore.objects import (
+from netcore import limits
+from netcore.desired import hostsfile
+from netcore.desired.diff import Step, diff
+from netcore.desired.firewall import SETS
+from netcore.desired.objects import (
     HOST,
     Address,
     Announcement,
@@ -47,6 +44,10 @@ from netcore.objects import (
     VlanLink,
     VxlanLink,
 )
+from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
+from netcore.kernel import announce, conntrack, files, netns, nft, rtnl, sysctl, xfrm
+from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket, Request
+from netcore.model import IPAddress, NetnsPath, SandboxId
 
 _T = TypeVar("_T")
 
@@ -59,7 +60,7 @@ Later = Callable[[float, Callable[[], None]], None]
 class Executor:
     """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements."""
 
-    def __init__(self, netns_path: Callable[[str], str], later: Later) -> None:
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later) -> None:
         self._netns_path = netns_path
         self._later = later
 
@@ -139,7 +140,7 @@ class Executor:
     def _announce(self, doors: _Doors, item: Announcement) -> None:
         if item.port:
             _wait_until_forwarding(doors.rtnl(HOST), item.port)
-        sock = doors.packet(item.netns, item.ifname)
+        sock = doors.packet(item.sandbox_id, item.ifname)
         announce.send(sock, item.mac, item.addresses)
         self._announce_again(sock, item, item.count - 1)
 
@@ -193,11 +194,11 @@ def _forget_flows(steps: Iterable[Step]) -> None:
 class _Doors:
     """Sockets opened on first need, each in its namespace, for the length of one run of steps."""
 
-    def __init__(self, netns_path: Callable[[str], str]) -> None:
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath]) -> None:
         self._netns_path = netns_path
         self._stack = ExitStack()
-        self._rtnl: dict[str, NetlinkSocket] = {}
-        self._index: dict[tuple[str, str], int] = {}
+        self._rtnl: dict[SandboxId | None, NetlinkSocket] = {}
+        self._index: dict[tuple[SandboxId | None, str], int] = {}
 
     def __enter__(self) -> _Doors:
         return self
@@ -205,7 +206,7 @@ class _Doors:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def rtnl(self, where: str, sysctls: Sequence[Sysctl] = ()) -> NetlinkSocket:
+    def rtnl(self, where: SandboxId | None, sysctls: Sequence[Sysctl] = ()) -> NetlinkSocket:
         """Return the rtnetlink socket of *where*, having written *sysctls* there: one visit for both."""
 
         def visit() -> NetlinkSocket | None:
@@ -214,7 +215,7 @@ class _Doors:
             return None if where in self._rtnl else NetlinkSocket(ROUTE)
 
         if where not in self._rtnl or sysctls:
-            made = visit() if where == HOST else self._inside(where, visit)
+            made = visit() if where is None else self._inside(where, visit)
             if made is not None:
                 self._rtnl[where] = self._stack.enter_context(made)
         return self._rtnl[where]
@@ -222,23 +223,23 @@ class _Doors:
     def nftables(self) -> NetlinkSocket:
         return self._stack.enter_context(NetlinkSocket(NETFILTER))
 
-    def packet(self, where: str, ifname: str) -> socket.socket:
+    def packet(self, where: SandboxId, ifname: str) -> socket.socket:
         return self._inside(where, lambda: announce.open_packet_socket(ifname))
 
-    def index(self, where: str, ifname: str) -> int:
+    def index(self, where: SandboxId | None, ifname: str) -> int:
         if (where, ifname) not in self._index:
             self._index[where, ifname] = rtnl.link_index(self.rtnl(where), ifname)
         return self._index[where, ifname]
 
-    def netns(self, where: str) -> AbstractContextManager[int]:
+    def netns(self, where: SandboxId) -> AbstractContextManager[int]:
         return netns.opened(self._netns_path(where))
 
-    def _inside(self, where: str, body: Callable[[], _T]) -> _T:
+    def _inside(self, where: SandboxId, body: Callable[[], _T]) -> _T:
         with self.netns(where) as descriptor:
             return netns.run_inside(descriptor, body)
 
 
-def _lane(step: Step) -> tuple[str, str, bool]:
+def _lane(step: Step) -> tuple[str, SandboxId | None, bool]:
     match step.subject:
         case Element():
             return "nft", HOST, False
@@ -254,7 +255,7 @@ def _lane(step: Step) -> tuple[str, str, bool]:
             # Made from the host, where the parent is.
             return "link", HOST, False
         case other:
-            return "rtnl", other.netns, step.after is None
+            return "rtnl", other.sandbox_id, step.after is None
 
 
 def _lanes(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -365,10 +366,10 @@ def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError
             case _, Macvlan() | Ipvlan() as item:
                 _make_slice(doors, netlink, item)
             case _, MovedLink() as item:
-                with doors.netns(item.netns) as inside:
+                with doors.netns(item.sandbox_id) as inside:
                     _first_error(netlink, [rtnl.move_link(item.source, doors.index(HOST, item.source), inside, item.ifname)])
                 if item.mac:
-                    _first_error(doors.rtnl(item.netns), [rtnl.set_mac(item.ifname, item.mac)])
+                    _first_error(doors.rtnl(item.sandbox_id), [rtnl.set_mac(item.ifname, item.mac)])
             case (Bridge(reused=False) | VlanLink() | DummyLink() | VxlanLink()) as item, None:
                 _first_error(netlink, [rtnl.delete_link(item.name)])
             case Veth() as item, None:
@@ -377,7 +378,7 @@ def _link_step(doors: _Doors, netlink: NetlinkSocket, step: Step) -> KernelError
                 _first_error(netlink, [rtnl.delete_link(item.ifname)])
             case MovedLink() as item, None:
                 with netns.opened(netns.OWN) as host:
-                    _first_error(netlink, [rtnl.move_link(item.ifname, doors.index(item.netns, item.ifname), host, item.source)])
+                    _first_error(netlink, [rtnl.move_link(item.ifname, doors.index(item.sandbox_id, item.ifname), host, item.source)])
     except KernelError as error:
         return None if step.after is None and error.errno in _ABSENT else error
     return None
@@ -403,7 +404,7 @@ def _creation(doors: _Doors, item: HostLink) -> Request:
 
 def _make_slice(doors: _Doors, netlink: NetlinkSocket, item: Macvlan | Ipvlan) -> None:
     parent = doors.index(HOST, item.parent)
-    with doors.netns(item.netns) as inside:
+    with doors.netns(item.sandbox_id) as inside:
         match item:
             case Macvlan():
                 request = rtnl.add_macvlan(item.ifname, parent=parent, netns=inside, mode=item.mode, mac=item.mac, mtu=item.mtu)
@@ -413,7 +414,7 @@ def _make_slice(doors: _Doors, netlink: NetlinkSocket, item: Macvlan | Ipvlan) -
 
 
 def _make_veth(doors: _Doors, netlink: NetlinkSocket, item: Veth) -> None:
-    with doors.netns(item.netns) as peer:
+    with doors.netns(item.sandbox_id) as peer:
         requests = [
             rtnl.add_veth(
                 item.host_ifname,
@@ -442,15 +443,15 @@ def _requests(doors: _Doors, step: Step) -> list[Request]:
         case Hairpin():
             return [rtnl.set_port(item.host_ifname, mode=int(create))]
         case Address():
-            index = doors.index(item.netns, item.ifname)
+            index = doors.index(item.sandbox_id, item.ifname)
             return [(rtnl.add_address if create else rtnl.delete_address)(item.interface, index)]
         case LinkUp():
             return [rtnl.set_link(item.ifname, up=create)]
         case Neighbor():
-            index = doors.index(item.netns, item.ifname)
+            index = doors.index(item.sandbox_id, item.ifname)
             return [(rtnl.replace_neighbor if create else rtnl.delete_neighbor)(item.address, item.mac, index)]
         case Route():
-            index = doors.index(item.netns, item.ifname)
+            index = doors.index(item.sandbox_id, item.ifname)
             return [(rtnl.replace_route if create else rtnl.delete_route)(item.destination, item.gateway, index)]
         case (
             Bridge()

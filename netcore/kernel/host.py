@@ -13,7 +13,7 @@ from netcore.errors import Unavailable
 from netcore.kernel import rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface, IPNetwork
-from netcore.ports import FALLBACK_EPHEMERAL
+from netcore.plan.port_allocation import FALLBACK_EPHEMERAL
 
 _DEFAULT_MTU = 1500
 

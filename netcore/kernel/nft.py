@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from netcore.desired.objects import Element, Scalar
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
 from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, nested
-from netcore.objects import Element, Scalar
 
 _SUBSYSTEM = 10
 _NEWELEM, _DELELEM = (_SUBSYSTEM << 8) | 12, (_SUBSYSTEM << 8) | 14

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from netcore.desired.objects import HOST, Forwarding, KernelObject, Neighbor
 from netcore.errors import KernelError
 from netcore.kernel import rtnl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import BridgeOptions
-from netcore.objects import HOST, Forwarding, KernelObject, Neighbor
 
 
 def remembered(options: BridgeOptions) -> tuple[KernelObject, ...]:
@@ -21,4 +21,4 @@ def remembered(options: BridgeOptions) -> tuple[KernelObject, ...]:
             return ()
         forwardings = [Forwarding(ifname=tunnel, mac=mac, vtep=vtep) for mac, vtep in rtnl.forwardings(netlink, at_tunnel)]
         found = [item for item in rtnl.neighbors(netlink) if item[0] == at_bridge]
-    return (*forwardings, *(Neighbor(netns=HOST, ifname=bridge, address=address, mac=mac) for _, address, mac in found))
+    return (*forwardings, *(Neighbor(sandbox_id=HOST, ifname=bridge, address=address, mac=mac) for _, address, mac in found))

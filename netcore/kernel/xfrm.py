@@ -12,11 +12,11 @@ import socket
 import struct
 from ipaddress import ip_address
 
+from netcore.desired.objects import Esp, EspBlock, EspPolicy, EspState, KernelObject
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
 from netcore.kernel.netlink import XFRM, NetlinkSocket, Request, attr, walk
 from netcore.model import IPAddress
-from netcore.objects import Esp, EspBlock, EspPolicy, EspState, KernelObject
 
 _NEWSA, _DELSA, _GETSA = 0x10, 0x11, 0x12
 _UPDPOLICY, _DELPOLICY, _GETPOLICY = 0x19, 0x14, 0x15

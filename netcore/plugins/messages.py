@@ -23,9 +23,9 @@ from netcore.model import (
     Sandbox,
     StaticRoute,
 )
-from netcore.names import check_mac
-from netcore.options import check_ifname
-from netcore.ports import parse_exposed
+from netcore.parse.names import check_mac
+from netcore.parse.options import check_ifname
+from netcore.parse.ports import parse_exposed
 
 _GENERIC = "com.docker.network.generic"
 _PORT_MAP, _EXPOSED = "com.docker.network.portmap", "com.docker.network.endpoint.exposedports"

@@ -15,8 +15,8 @@ import aiohttp
 
 from netcore import limits
 from netcore.errors import PluginFailed, Unavailable
-from netcore.plugins import where
-from netcore.plugins.where import Where
+from netcore.plugins import discovery
+from netcore.plugins.discovery import Where
 
 _HEADERS = {"Accept": "application/vnd.docker.plugins.v1.2+json", "Content-Type": "application/vnd.docker.plugins.v1.2+json"}
 
@@ -76,7 +76,7 @@ class Transport:
 
     async def _session(self, plugin: str) -> tuple[Where, aiohttp.ClientSession]:
         if plugin not in self._known:
-            place = await asyncio.to_thread(where.find, plugin)
+            place = await asyncio.to_thread(discovery.find, plugin)
             tls = await asyncio.to_thread(_tls, plugin, place) if place.url.startswith("https:") else True
             connector = aiohttp.UnixConnector(place.path) if place.path else aiohttp.TCPConnector(ssl=tls)
             timeout = aiohttp.ClientTimeout(total=limits.PLUGIN_CALL)

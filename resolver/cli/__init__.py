@@ -9,9 +9,9 @@ def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("run", "exec"):
-        from resolver.cli import thin
+        from resolver.cli import run_exec
 
-        return thin.main(arguments)
+        return run_exec.main(arguments)
     from resolver.cli import commands
 
     return commands.main(arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from resolver.cli import thin
+from resolver.cli import run_exec
 from resolver.cli.client import Refused, call, connect, run_directory, segment, send
 from resolver.cli.networks import network
 from resolver.cli.options import DRY_RUN, FORMAT, each, pairs, remove
@@ -49,14 +49,14 @@ def cli() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run_command(arguments: tuple[str, ...]) -> int:
     """Run a command in a sandbox of its own."""
-    return thin.main(["run", *arguments])
+    return run_exec.main(["run", *arguments])
 
 
 @cli.command("exec", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def exec_command(arguments: tuple[str, ...]) -> int:
     """Run one more command in a sandbox."""
-    return thin.main(["exec", *arguments])
+    return run_exec.main(["exec", *arguments])
 
 
 @cli.command()
@@ -163,7 +163,7 @@ def network_mode(sandbox: dict[str, Any]) -> str:
 @click.argument("names", nargs=-1, required=True)
 def inspect(names: tuple[str, ...]) -> None:
     """Show sandboxes as JSON."""
-    print_json([call("GET", f"/v1/sandboxes/{thin.find_sandbox(name)['id']}?plugins=1") for name in names])
+    print_json([call("GET", f"/v1/sandboxes/{run_exec.find_sandbox(name)['id']}?plugins=1") for name in names])
 
 
 @cli.command()
@@ -174,7 +174,7 @@ def rm(names: tuple[str, ...], dry_run: bool) -> int:
     from resolver.cli.up import remove_sandbox
 
     def remove_one(name: str) -> None:
-        sandbox = thin.find_sandbox(name)
+        sandbox = run_exec.find_sandbox(name)
         if dry_run:
             remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
         else:
@@ -189,7 +189,7 @@ def rm(names: tuple[str, ...], dry_run: bool) -> int:
 @click.argument("new")
 def rename(old: str, new: str) -> None:
     """Give a sandbox another name; the new one resolves at once, the old one no more."""
-    call("PATCH", f"/v1/sandboxes/{thin.find_sandbox(old)['id']}", {"name": new})
+    call("PATCH", f"/v1/sandboxes/{run_exec.find_sandbox(old)['id']}", {"name": new})
 
 
 @cli.command()
@@ -212,7 +212,7 @@ def attach(**given: Any) -> None:
     """Adopt a network namespace that exists: of a process, at a path, or behind a descriptor."""
     if given["pid"] is None and given["netns"] is None:
         raise click.UsageError("give --pid or --netns")
-    networks = [thin.network_option(text) for text in given["networks"]]
+    networks = [run_exec.network_option(text) for text in given["networks"]]
     if given["aliases"] and networks:
         networks[0]["aliases"] += given["aliases"]
     if given["services"] and networks:
@@ -244,7 +244,7 @@ def attach(**given: Any) -> None:
 @click.argument("name")
 def detach(name: str) -> None:
     """Let go of a sandbox that was adopted; its processes and its namespace stay."""
-    call("DELETE", f"/v1/sandboxes/{thin.find_sandbox(name)['id']}")
+    call("DELETE", f"/v1/sandboxes/{run_exec.find_sandbox(name)['id']}")
 
 
 # --- compose ------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def down(file: str | None, project_name: str | None) -> int:
 @FORMAT
 def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str) -> int:
     """Look NAME up as a sandbox would."""
-    asked = thin.find_sandbox(sandbox)["id"] if sandbox else None
+    asked = run_exec.find_sandbox(sandbox)["id"] if sandbox else None
     found = call("POST", "/v1/resolve", {"name": name, "type": rtype, "sandbox": asked})
     if form == "json":
         print_json(found)

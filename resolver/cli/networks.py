@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from resolver.cli import thin
+from resolver.cli import run_exec
 from resolver.cli.client import call, segment
 from resolver.cli.duration import seconds_of
 from resolver.cli.options import DRY_RUN, FORMAT, each, pairs, remove
@@ -163,9 +163,9 @@ def _moment(text: str) -> float:
 @DRY_RUN
 def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
     """Connect SANDBOX to NETWORK."""
-    links = dict(thin.link_option(text) for text in given.pop("links"))
+    links = dict(run_exec.link_option(text) for text in given.pop("links"))
     given["driver_opts"] = pairs(given["driver_opts"])
-    body = {"sandbox": thin.find_sandbox(sandbox)["id"], "links": links, **given}
+    body = {"sandbox": run_exec.find_sandbox(sandbox)["id"], "links": links, **given}
     made = call("POST", f"/v1/networks/{segment(network_name)}/connect{'?dry_run=1' if dry_run else ''}", body)
     print_plan(made) if dry_run else print_warnings(made)
 
@@ -176,7 +176,7 @@ def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any
 @DRY_RUN
 def network_disconnect(network_name: str, sandbox: str, dry_run: bool) -> None:
     """Disconnect SANDBOX from NETWORK."""
-    body = {"sandbox": thin.find_sandbox(sandbox)["id"]}
+    body = {"sandbox": run_exec.find_sandbox(sandbox)["id"]}
     made = call("POST", f"/v1/networks/{segment(network_name)}/disconnect{'?dry_run=1' if dry_run else ''}", body)
     if dry_run:
         print_plan(made)

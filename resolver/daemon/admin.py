@@ -16,17 +16,17 @@ import msgspec
 from aiohttp import web
 
 from netcore import errors as netcore_errors
-from netcore.contract import Outcome
 from netcore.controller import Controller
+from netcore.controller.contract import Outcome
 from netcore.errors import InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, EndpointRequest, Network, NetworkRequest, Sandbox, Stack
 from netcore.store.protocol import Compacted, CompareFailed
 from resolver import errors, limits
 from resolver.daemon import convert, metrics, schema
 from resolver.daemon.events import Events
-from resolver.daemon.foreign import ForeignFirewalls
 from resolver.daemon.keeper import Keeper
 from resolver.daemon.lookup import Lookup
+from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Admin:
         keeper: Keeper,
         lookup: Lookup,
         events: Events,
-        foreign: ForeignFirewalls,
+        foreign: OtherFirewalls,
         proxies: Mapping[str, Mapping[str, str]],
         default_bridge: NetworkRequest,
     ) -> None:
@@ -166,7 +166,7 @@ class Admin:
 
     async def remove_network(self, reference: str) -> None:
         """Remove a network and tell everybody."""
-        name = self._controller.networks[reference].name if reference in self._controller.networks else reference
+        name = self._controller.find_network(reference).name
         await self._controller.remove_network(reference)
         self._events.emit("network", "remove", name)
         await self._foreign.check()
@@ -279,15 +279,15 @@ class Admin:
     ) -> schema.SandboxView:
         endpoints = self._controller.endpoints[sandbox.id]
         directory = self._controller.files_of(sandbox)
-        target = self._controller.sandboxes.get(sandbox.shared_with)
+        target = self._controller.sandboxes.get(sandbox.shared_with) if sandbox.shared_with is not None else None
         return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, self._proxies, warnings, told)
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
     async def _list_nodes(self, _: web.Request) -> web.Response:
         cluster = self._controller.the_cluster()
-        counts = cluster.picture.counts()
-        nodes = sorted(cluster.picture.nodes.values(), key=lambda item: (item.name, item.id))
+        counts = cluster.state.counts()
+        nodes = sorted(cluster.state.nodes.values(), key=lambda item: (item.name, item.id))
         return _json(
             [schema.NodeView(item.id, item.name, str(item.vtep), counts.get(item.id, 0), item.id == cluster.node.id) for item in nodes]
         )

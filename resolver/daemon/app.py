@@ -22,24 +22,24 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from netcore import ipam
-from netcore.contract import Settings
 from netcore.controller import Controller
+from netcore.controller.contract import Settings
+from netcore.controller.recovery import restore
 from netcore.errors import Conflict, NotFound, Unavailable
 from netcore.kernel import netns, nft, process
-from netcore.model import Sandbox
-from netcore.records import Records
-from netcore.recovery import restore
+from netcore.model import Sandbox, SandboxId
+from netcore.plan import ipam
+from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from resolver import limits
 from resolver.daemon import clustering, convert
 from resolver.daemon.admin import Admin
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.events import Events
-from resolver.daemon.foreign import ForeignFirewalls
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.keeper import Keeper
 from resolver.daemon.lookup import Lookup
+from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.registry import Registry
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.service import DnsService
@@ -95,7 +95,7 @@ async def _main(config: DaemonConfig, *, exit_when_idle: bool) -> None:
 class _Daemon:
     """What runs, for the main routine."""
 
-    def __init__(self, controller: Controller, keeper: Keeper, admin: Admin, foreign: ForeignFirewalls) -> None:
+    def __init__(self, controller: Controller, keeper: Keeper, admin: Admin, foreign: OtherFirewalls) -> None:
         self._controller = controller
         self._keeper = keeper
         self._admin = admin
@@ -149,7 +149,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     async def open_socket(sandbox_id: str, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
             return open_datagram(upstream, kind)
-        return await controller.kernel(lambda: _open_inside(controller.netns_path(sandbox_id), upstream, kind))
+        return await controller.kernel(lambda: _open_inside(controller.netns_path(SandboxId(sandbox_id)), upstream, kind))
 
     poller = Poller(loop)
     stack.callback(poller.close)
@@ -164,7 +164,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)
     events = Events(_wall_clock)
-    foreign = ForeignFirewalls(controller)
+    foreign = OtherFirewalls(controller)
     keeper = Keeper(controller, lambda kind, identity: _forget(admin, kind, identity))
     admin = Admin(
         version=version(),

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.picture import Node
+from netcore.cluster.state import Node
 from netcore.controller import Controller
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress

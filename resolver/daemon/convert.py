@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from netcore import drivers, gateway
-from netcore.cluster.picture import EndpointRecord
+from netcore import drivers
+from netcore.cluster.state import EndpointRecord
 from netcore.errors import InvalidRequest
 from netcore.model import (
     DnsSettings,
@@ -17,6 +17,7 @@ from netcore.model import (
     IPAddress,
     IPNetwork,
     Network,
+    NetworkId,
     NetworkRequest,
     Owner,
     PluginOptions,
@@ -25,8 +26,10 @@ from netcore.model import (
     SandboxRequest,
     StaticRoute,
 )
-from netcore.options import parse_addresses, parse_forward
-from netcore.planning.endpoint import names_of, parse_endpoint_address
+from netcore.parse.options import parse_addresses, parse_forward
+from netcore.plan import gateway
+from netcore.plan.endpoint import parse_endpoint_address
+from netcore.plan.endpoint_names import names_of
 from resolver import resolvconf
 from resolver.daemon.proxies import environment
 from resolver.daemon.schema import (
@@ -198,7 +201,7 @@ def _remote_member(node: str, item: EndpointRecord) -> MemberView:
 def sandbox_view(
     sandbox: Sandbox,
     endpoints: tuple[Endpoint, ...],
-    networks: Mapping[str, Network],
+    networks: Mapping[NetworkId, Network],
     directory: Path,
     target: Sandbox | None,
     proxies: Mapping[str, Mapping[str, str]],

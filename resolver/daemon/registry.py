@@ -1,6 +1,6 @@
 """The registry: endpoints go in, zones and views come out. The only place where the two halves meet in data.
 
-It is the `Directory` of netcore's controller and the only writer of zones and views. Names are swapped in one step on
+It is the `NamePublisher` of netcore's controller and the only writer of zones and views. Names are swapped in one step on
 the loop: a reader sees the old or the new state.
 """
 
@@ -15,13 +15,13 @@ from typing import Protocol, TypeVar
 
 from netcore import drivers
 from netcore.kernel import files
-from netcore.model import Endpoint, Network, RemoteEndpoint, Sandbox, Stack
-from netcore.planning.endpoint import names_of, ports_of
+from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.plan.endpoint_names import names_of, served_ports
 from resolver import nsswitch, resolvconf
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.hostfile import HostResolvConf
-from resolver.daemon.routes import Found, Routes
+from resolver.daemon.upstreams import Found, Routes
 from resolver.engine.received import Protected
 from resolver.service import DnsService
 from resolver.transport.batch import packed
@@ -64,7 +64,7 @@ class _Served(_Files):
     udp: UdpListener
     tcp: TcpListener
     endpoints: tuple[Endpoint, ...] = ()
-    registered: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    registered: dict[NetworkId, tuple[Entry, ...]] = field(default_factory=dict)
     addresses: list[tuple[str, bytes]] = field(default_factory=list)
     watched: set[str] = field(default_factory=set)
     warning: str = ""
@@ -105,12 +105,12 @@ class Registry:
         self._gateways: dict[str, _Gateway] = {}
         self._subnets = Subnets()
         self._own: frozenset[str] = frozenset()
-        self._networks: Mapping[str, Network] = {}
+        self._networks: Mapping[NetworkId, Network] = {}
         self._by_address: dict[tuple[str, bytes], ViewSlot] = {}
         self.closed_queries = 0
         self.kernel: Kernel
 
-    # --- Directory ----------------------------------------------------------------------------------------------
+    # --- NamePublisher ----------------------------------------------------------------------------------------------
 
     async def open(self, sandbox: Sandbox, *, replace: bool = False) -> None:
         """Open the sandbox's resolver, if it has one (DNS-2); *replace*: one of an earlier daemon was there."""
@@ -147,7 +147,7 @@ class Registry:
         if sandbox.adopted:
             await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
 
-    async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[str, Network]) -> None:
+    async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
         """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them.
 
         Who is on the default network bridge only reads a copy of the host's (DNS-2, RC-15, RC-20).
@@ -245,10 +245,10 @@ class Registry:
             network=network.name,
             endpoint_names=names_of(sandbox, endpoint, network),
             addresses=endpoint.addresses(),
-            ports=ports_of(sandbox),
+            ports=served_ports(sandbox),
         )
 
-    def _register(self, served: _Served, endpoints: tuple[Endpoint, ...], wanted: Mapping[str, tuple[Entry, ...]]) -> None:
+    def _register(self, served: _Served, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Entry, ...]]) -> None:
         for network_id in served.registered.keys() | wanted.keys():
             old, new = served.registered.get(network_id, ()), wanted.get(network_id, ())
             gateway_slot = self._gateways.get(network_id)

@@ -20,7 +20,9 @@ def start_docker(lab: Lab) -> None:
     for program in ("dockerd", "containerd", "iptables"):
         if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
             pytest.skip(f"{program} is not installed")
-    if lab.run("sh", "-c", "mount -t sysfs sysfs /sys && mount -t cgroup2 none /sys/fs/cgroup && umount /sys/fs/cgroup", check=False).returncode:
+    if lab.run(
+        "sh", "-c", "mount -t sysfs sysfs /sys && mount -t cgroup2 none /sys/fs/cgroup && umount /sys/fs/cgroup", check=False
+    ).returncode:
         pytest.skip("cgroups can't be mounted here, so dockerd can't run")
     lab.start("sh", "-c", _DOCKERD)
     lab.wait_for(lambda: "DOCKER-USER" in lab.shell("iptables -S FORWARD 2>/dev/null || true"), timeout=40)
@@ -101,7 +103,9 @@ def test_input_drop_policy_is_named_for_the_gateway_resolver(lab):
 def test_ufw_is_named_with_the_missing_rule(lab):
     if shutil.which("ufw", path="/usr/sbin") is None:
         pytest.skip("ufw is not installed")
-    lab.shell("mkdir -p /run/ufw /var/lib/ufw; sed -i 's/ENABLED=no/ENABLED=yes/' /etc/ufw/ufw.conf; /usr/lib/ufw/ufw-init force-reload || true")
+    lab.shell(
+        "mkdir -p /run/ufw /var/lib/ufw; sed -i 's/ENABLED=no/ENABLED=yes/' /etc/ufw/ufw.conf; /usr/lib/ufw/ufw-init force-reload || true"
+    )
     if "-P FORWARD DROP" not in lab.shell("iptables -S FORWARD"):
         pytest.skip("ufw can't be switched on in the lab")
     lab.start_daemon()
@@ -119,7 +123,9 @@ def test_firewalld_gets_our_bridges_in_its_trusted_zone(lab):
     lab.shell("mount -t tmpfs tmpfs /usr/local/sbin")
     lab.write("/usr/local/sbin/firewall-cmd", '#!/bin/sh\necho "$*" >> /run/asked\ncase "$*" in *query*) exit 1;; esac\n')
     lab.shell("chmod +x /usr/local/sbin/firewall-cmd")
-    lab.shell("nft 'add table inet firewalld; add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy drop; }'")
+    lab.shell(
+        "nft 'add table inet firewalld; add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy drop; }'"
+    )
     lab.start_daemon()
     lab.berth("network", "create", "--opt", "name=brwall", "net")
     asked = lab.out("cat", "/run/asked")

@@ -53,7 +53,9 @@ def test_after_a_reboot_networks_are_back_and_sandboxes_are_gone(lab):
     lab.berth("rm", "client")
     lab.stop_daemon()
     # What a reboot takes away: links, namespaces, rules, /run, and the boot id.
-    lab.shell("cat /run/berth/sandboxes/*/leader | xargs -r kill -9; for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth")
+    lab.shell(
+        "cat /run/berth/sandboxes/*/leader | xargs -r kill -9; for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth"
+    )
     lab.shell("ip link del $(ip -o link show type bridge | cut -d: -f2 | tr -d ' '); nft flush ruleset")
     lab.shell("echo 00000000-0000-0000-0000-000000000001 > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
     lab.start_daemon()
@@ -75,7 +77,9 @@ def test_killed_client_leaves_nothing_behind(lab):
     lab.start_daemon()
     lab.berth("network", "create", "net")
     before = lab.kernel_state()
-    client = lab.start(sys.executable, "-m", "resolver", "run", "--name", "victim", "--network", "net", "--", "sh", "-c", "sleep 31337 & sleep 31338")
+    client = lab.start(
+        sys.executable, "-m", "resolver", "run", "--name", "victim", "--network", "net", "--", "sh", "-c", "sleep 31337 & sleep 31338"
+    )
     lab.wait_for(lambda: "sleep 31338" in lab.shell("ps ax"))
     os.kill(client.pid, signal.SIGKILL)
     lab.wait_for(lambda: "victim" not in lab.berth("ps").stdout)
@@ -191,7 +195,23 @@ def test_bad_requests_leave_everything_as_it_was(lab):
         assert status == expected, (body, answer)
     assert lab.api("DELETE", "/v1/networks/net")[0] == 409
     assert lab.api("POST", "/v1/networks/net/disconnect", {"sandbox": "web", "force": True})[0] == 400
-    assert lab.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", "/run/berth/berth.sock", "-d", "@-", "http://b/v1/networks", stdin="x" * 2_000_000).stdout == "413"
+    assert (
+        lab.run(
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "--unix-socket",
+            "/run/berth/berth.sock",
+            "-d",
+            "@-",
+            "http://b/v1/networks",
+            stdin="x" * 2_000_000,
+        ).stdout
+        == "413"
+    )
     after = lab.kernel_state(), lab.berth("ps", "--format", "json").stdout, lab.berth("network", "inspect", "net").stdout
     assert after == before
 
@@ -272,7 +292,9 @@ def test_own_suffix_and_daemon_wide_dns(lab):
     lab.write("/run/c.toml", f'suffix = "my.lab"\ndns = ["{OUTSIDE_ADDRESS}"]\ndns_search = ["example.test"]\n')
     lab.start_daemon("--config", "/run/c.toml")
     lab.berth("network", "create", "net")
-    said = lab.berth("run", "--network", "net", "--name", "me", "--", "sh", "-c", "dig +short me.net.my.lab; getent ahostsv4 www; cat /etc/resolv.conf").stdout
+    said = lab.berth(
+        "run", "--network", "net", "--name", "me", "--", "sh", "-c", "dig +short me.net.my.lab; getent ahostsv4 www; cat /etc/resolv.conf"
+    ).stdout
     assert "192.0.2.80" in said
     assert "Overrides: [nameservers search]" in said
     assert len(said.splitlines()[0].split(".")) == 4
@@ -281,7 +303,7 @@ def test_own_suffix_and_daemon_wide_dns(lab):
 def test_no_libnftables_is_said_or_nft_is_used(lab):
     # The library can't be loaded, the program can: it finds the real library by itself.
     lab.shell("mkdir -p /run/lib /run/bin; echo broken > /run/lib/libnftables.so.1")
-    lab.write("/run/bin/nft", f"#!/bin/sh\nunset LD_LIBRARY_PATH\nexec {lab.out('which', 'nft')} \"$@\"\n")
+    lab.write("/run/bin/nft", f'#!/bin/sh\nunset LD_LIBRARY_PATH\nexec {lab.out("which", "nft")} "$@"\n')
     lab.shell("chmod +x /run/bin/nft")
     path = lab.environment["PATH"]
     lab.environment |= {"LD_LIBRARY_PATH": "/run/lib", "PATH": f"/run/bin:{path}"}
@@ -309,7 +331,9 @@ def test_read_only_proc_sys_is_said_and_leaves_nothing(lab):
 
 
 def test_missing_capability_is_named(lab):
-    refused = lab.run("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", sys.executable, "-m", "resolver", "daemon", check=False)
+    refused = lab.run(
+        "setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", sys.executable, "-m", "resolver", "daemon", check=False
+    )
     assert refused.returncode == 1
     assert "CAP_NET_ADMIN" in refused.stderr
     assert "sudo" in refused.stderr
@@ -330,12 +354,14 @@ def test_no_descriptor_left_refuses_and_breaks_nothing_else(lab):
 def test_many_at_once_are_all_answerable(lab):
     lab.start_daemon()
     lab.berth("network", "create", "net")
-    script = "for i in $(seq 40); do curl -s -o /dev/null -w '%{http_code}\\n' --unix-socket /run/berth/berth.sock -d '{\"name\":\"n'$i'\",\"networks\":[{\"network\":\"net\"}]}' http://b/v1/sandboxes & done; wait"
+    script = 'for i in $(seq 40); do curl -s -o /dev/null -w \'%{http_code}\\n\' --unix-socket /run/berth/berth.sock -d \'{"name":"n\'$i\'","networks":[{"network":"net"}]}\' http://b/v1/sandboxes & done; wait'
     assert lab.shell(script).split() == ["201"] * 40
     assert lab.berth("resolve", "n40", "--from", "n1").returncode == 0
     addresses = [a for item in json.loads(lab.berth("ps", "--format", "json").stdout) for a in item["addresses"]]
     assert len(set(addresses)) == 40
-    lab.shell("for i in $(seq 40); do curl -s -o /dev/null -X DELETE --unix-socket /run/berth/berth.sock http://b/v1/sandboxes/n$i & done; wait")
+    lab.shell(
+        "for i in $(seq 40); do curl -s -o /dev/null -X DELETE --unix-socket /run/berth/berth.sock http://b/v1/sandboxes/n$i & done; wait"
+    )
     lab.wait_for(lambda: json.loads(lab.berth("ps", "--format", "json").stdout) == [])
     assert lab.shell("ip -o link show type veth | grep -v up0 || true") == ""
 

@@ -111,7 +111,9 @@ async def test_leader_that_is_killed_costs_no_write_and_no_change(tmp_path):
         watching = asyncio.create_task(watch())
         for number in range(60):
             if number == 20:
-                leader = next(item for item in members if (told := item.post("maintenance/status", {}))["leader"] == told["header"]["member_id"])
+                leader = next(
+                    item for item in members if (told := item.post("maintenance/status", {}))["leader"] == told["header"]["member_id"]
+                )
                 leader.kill()
             value = str(number).encode()
             # Each write only if it is new: one that was carried out and whose answer was lost is no failure.
@@ -149,7 +151,9 @@ async def test_user_and_password(member):
         member.post("auth/user/grant", {"user": user, "role": role})
     member.post("auth/enable", {})
     for settings in ({}, {"user": "me", "password": "wrong"}, {"user": "me", "password": "secret", "prefix": "others/"}):
-        with pytest.raises(Unavailable, match=r"etcd is not available: etcdserver: (user name is empty|authentication failed|permission denied)"):
+        with pytest.raises(
+            Unavailable, match=r"etcd is not available: etcdserver: (user name is empty|authentication failed|permission denied)"
+        ):
             await open_etcd(EtcdSettings(endpoints=(member.url,), **settings))
     store = await open_etcd(EtcdSettings(endpoints=(member.url,), user="me", password="secret"))
     await store.commit(Transaction({"a": b"1"}, session="host"))

@@ -11,13 +11,13 @@ from netcore import limits
 from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
 from netcore.cluster.encryption import Key
-from netcore.cluster.picture import KEYS, Node, Picture
-from netcore.contract import Settings
+from netcore.cluster.state import KEYS, ClusterState, Node
 from netcore.controller import Controller
+from netcore.controller.contract import Settings
+from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.errors import KernelError
 from netcore.kernel import xfrm
 from netcore.model import RemoteEndpoint, VxlanOptions
-from netcore.objects import EspBlock, EspPolicy, EspState
 from netcore.store.etcd import EtcdSettings
 from tests.support.etcd import cluster, why_no_etcd
 from tests.support.networks import bridge_network, pool
@@ -31,16 +31,18 @@ def remote(name, vtep):
 
 def overlay(name, port, *, encrypted):
     made = bridge_network(name, pool("10.40.0.0/24", "10.40.0.1"))
-    return replace(made, driver="overlay", driver_options=replace(made.bridge, vxlan=VxlanOptions(vni=4096, port=port, encrypted=encrypted)))
+    return replace(
+        made, driver="overlay", driver_options=replace(made.bridge, vxlan=VxlanOptions(vni=4096, port=port, encrypted=encrypted))
+    )
 
 
 class FakeCluster:
     def __init__(self):
-        self.picture = Picture()
-        self.picture.keys = {1: Key(number=1, secret="ab" * 32)}
+        self.state = ClusterState()
+        self.state.keys = {1: Key(number=1, secret="ab" * 32)}
 
     def sender(self):
-        return max(self.picture.keys.values(), key=lambda item: item.number)
+        return max(self.state.keys.values(), key=lambda item: item.number)
 
 
 @pytest_asyncio.fixture
@@ -75,7 +77,7 @@ async def test_kernel_follows_hosts_and_keys(controller):
     assert [type(step.subject) for step in made[:2]] == [EspState] * 2
     await controller._follow_keys()
     assert controller.applied == []
-    controller.cluster.picture.keys[2] = Key(number=2, secret="cd" * 32)
+    controller.cluster.state.keys[2] = Key(number=2, secret="cd" * 32)
     await controller._follow_keys()
     assert changes(controller.applied.pop()) == [("EspState", False)] + [("EspState", True)] * 2
     controller.remotes["secret"].clear()
@@ -94,7 +96,7 @@ async def test_a_new_host_is_known_to_the_kernel_before_it_is_spoken_to(controll
 async def test_what_an_earlier_run_left_is_kept_or_taken_away(controller, monkeypatch):
     gone = EspState(source=OTHER, target=OWN, spi=999, key_material="00" * 20, request_id=encryption.REQUEST_ID)
     controller.remotes["secret"]["y"] = remote("y", PEER)
-    there = encryption.objects(OWN, {4790: [PEER]}, [*controller.cluster.picture.keys.values()], controller.cluster.sender())
+    there = encryption.objects(OWN, {4790: [PEER]}, [*controller.cluster.state.keys.values()], controller.cluster.sender())
     monkeypatch.setattr(xfrm, "read_own", lambda request_id: (gone, *there))
     await controller._follow_keys()
     assert [(step.before, step.after) for step in controller.applied.pop()] == [(gone, None)]
@@ -137,8 +139,8 @@ async def test_hosts_make_one_key_and_follow_it_by_newer_ones(tmp_path, monkeypa
                 if sender is not None:
                     used.add(sender)
                     # Whoever sends, all take it in.
-                    assert all(sender.number in other.picture.keys or not other.picture.keys for other in hosts)
-            assert all(len(host.picture.keys) <= 3 for host in hosts)
+                    assert all(sender.number in other.state.keys or not other.state.keys for other in hosts)
+            assert all(len(host.state.keys) <= 3 for host in hosts)
         assert len({item.secret for item in used}) == len({item.number for item in used}) >= 3
         assert {KEYS} in told
         for host in hosts:

@@ -6,9 +6,9 @@ import sqlite3
 import pytest
 
 from netcore.errors import Conflict, Unavailable
-from netcore.records import Records
 from netcore.store.etcd import EtcdSettings, open_etcd
 from netcore.store.protocol import CompareFailed, Transaction
+from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from tests.support.etcd import cluster, why_no_etcd
 

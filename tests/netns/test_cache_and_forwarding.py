@@ -76,7 +76,9 @@ def test_domain_of_the_configuration_goes_to_its_own_nameserver(lab):
 
 def test_domain_of_a_network_is_asked_from_its_sandboxes(lab):
     lab.berth("network", "create", "--internal", "-o", "forward=lab.example.test=10.99.0.53", "--subnet", "10.99.0.0/24", "closed")
-    lab.berth("run", "-d", "--name", "ns", "--network", "closed,ip=10.99.0.53", "--", sys.executable, str(SUPPORT / "upstream.py"), "10.99.0.53")
+    lab.berth(
+        "run", "-d", "--name", "ns", "--network", "closed,ip=10.99.0.53", "--", sys.executable, str(SUPPORT / "upstream.py"), "10.99.0.53"
+    )
     lab.berth("run", "-d", "--name", "inner", "--network", "closed", "--", "sleep", "infinity")
     assert lab.in_sandbox("inner", "dig", "+short", "a.lab.example.test") == "192.0.2.80"
     # Everything else still has no way out.
@@ -85,7 +87,9 @@ def test_domain_of_a_network_is_asked_from_its_sandboxes(lab):
     lab.berth("network", "rm", "closed")
 
 
-@pytest.mark.parametrize("option", ["forward=nonsense", "forward=a.test=not-an-address", "forward=a..b=10.0.0.1", "allow_rebinding=perhaps"])
+@pytest.mark.parametrize(
+    "option", ["forward=nonsense", "forward=a.test=not-an-address", "forward=a..b=10.0.0.1", "allow_rebinding=perhaps"]
+)
 def test_bad_options_are_refused(lab, option):
     done = lab.berth("network", "create", "-o", option, "bad", check=False)
     assert done.returncode == 1
@@ -101,7 +105,21 @@ def test_bad_nameservers_are_refused(lab, server):
 
 def test_upstream_that_leads_back_is_dropped_and_the_others_serve(lab):
     gateway = json.loads(lab.berth("network", "inspect", "net").stdout)[0]["pools"][0]["gateway"]
-    said = lab.berth("run", "--network", "net", "--dns", gateway, "--dns", OUTSIDE_ADDRESS, "--", "dig", "+tries=1", "+time=4", "+short", "loop.example.test").stdout
+    said = lab.berth(
+        "run",
+        "--network",
+        "net",
+        "--dns",
+        gateway,
+        "--dns",
+        OUTSIDE_ADDRESS,
+        "--",
+        "dig",
+        "+tries=1",
+        "+time=4",
+        "+short",
+        "loop.example.test",
+    ).stdout
     assert said.strip() == "192.0.2.80"
     lab.berth("run", "-d", "--name", "looped", "--network", "net", "--dns", gateway, "--", "sleep", "infinity")
     lab.in_sandbox("looped", "dig", "+tries=1", "+time=4", "first.example.test")

@@ -75,7 +75,12 @@ def test_what_it_does_not_give(two, options, reason):
 
 def test_predefined_networks_stay(two):
     lab = two
-    for command in (("rm", "bridge"), ("rm", json.loads(lab.berth("network", "inspect", "bridge").stdout)[0]["id"]), ("rm", "host"), ("rm", "none")):
+    for command in (
+        ("rm", "bridge"),
+        ("rm", json.loads(lab.berth("network", "inspect", "bridge").stdout)[0]["id"]),
+        ("rm", "host"),
+        ("rm", "none"),
+    ):
         done = lab.berth("network", *command, check=False)
         assert done.returncode == 1
         assert "is a pre-defined network and cannot be removed" in done.stderr
@@ -95,11 +100,16 @@ def test_settings_of_it_and_nameservers_that_it_can_reach(lab):
     lab.write("/etc/resolv.conf", f"nameserver 127.0.0.53\nnameserver fd09::1\nnameserver {OUTSIDE_ADDRESS}\nsearch corp.test\n")
     lab.start_daemon("--config", "/etc/berth.toml")
     text = lab.berth("run", "--network", "bridge", "--", "cat", "/etc/resolv.conf").stdout
-    assert [line for line in text.splitlines() if line.startswith(("nameserver", "search"))] == [f"nameserver {OUTSIDE_ADDRESS}", "search corp.test"]
+    assert [line for line in text.splitlines() if line.startswith(("nameserver", "search"))] == [
+        f"nameserver {OUTSIDE_ADDRESS}",
+        "search corp.test",
+    ]
     text = lab.berth("run", "--network", "bridge", "--dns", "127.0.0.1", "--", "cat", "/etc/resolv.conf").stdout
     assert "nameserver 127.0.0.1\n" in text
     # Behind the stub of systemd-resolved (RC-1).
-    lab.shell("mkdir -p /run/systemd/resolve; echo nameserver 10.9.0.77 > /run/systemd/resolve/resolv.conf; echo nameserver 127.0.0.53 > /etc/resolv.conf")
+    lab.shell(
+        "mkdir -p /run/systemd/resolve; echo nameserver 10.9.0.77 > /run/systemd/resolve/resolv.conf; echo nameserver 127.0.0.53 > /etc/resolv.conf"
+    )
     lab.wait_for(lambda: "10.9.0.77" in lab.berth("run", "--network", "bridge", "--", "cat", "/etc/resolv.conf").stdout)
     shown = json.loads(lab.berth("network", "inspect", "bridge").stdout)[0]
     assert (shown["link"], shown["pools"][0]["subnet"]) == ("docker9", "10.88.0.0/16")

@@ -15,7 +15,9 @@ SERVER = ("python3", "-m", "http.server", "80", "--bind", "::")
 @pytest.fixture(scope="module", params=["0", "1"], ids=["nf-call=0", "nf-call=1"])
 def lab(request):
     with Lab() as made:
-        made.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={request.param}", f"net.bridge.bridge-nf-call-ip6tables={request.param}")
+        made.run(
+            "sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={request.param}", f"net.bridge.bridge-nf-call-ip6tables={request.param}"
+        )
         upstream(made, OUTSIDE_ADDRESS, where="outside")
         made.start_daemon()
         made.berth("network", "create", "--ipv6", "a")
@@ -149,7 +151,13 @@ def test_number_of_rules_stays_the_same(lab):
         return lab.shell("nft -a list table inet berth; nft -a list table bridge berth").count("# handle")
 
     def count() -> int:
-        return len([line for line in lab.shell("nft list table inet berth; nft list table bridge berth").splitlines() if "accept" in line or "drop" in line])
+        return len(
+            [
+                line
+                for line in lab.shell("nft list table inet berth; nft list table bridge berth").splitlines()
+                if "accept" in line or "drop" in line
+            ]
+        )
 
     before = count(), rules()
     lab.berth("network", "create", "c")

@@ -141,7 +141,9 @@ def test_resolv_conf_of_sandboxes_follows_the_host_unless_edited(lab):
 
 
 def test_resolv_conf_behind_a_link_is_followed(lab):
-    lab.shell("mkdir -p /run/elsewhere; cp /etc/resolv.conf /run/elsewhere/r1; ln -sfn /run/elsewhere/r1 /etc/link; ln -sf /etc/link /etc/resolv.conf")
+    lab.shell(
+        "mkdir -p /run/elsewhere; cp /etc/resolv.conf /run/elsewhere/r1; ln -sfn /run/elsewhere/r1 /etc/link; ln -sf /etc/link /etc/resolv.conf"
+    )
     lab.write("/run/elsewhere/r1", "nameserver 10.9.0.12\n")
     lab.wait_for(lambda: "resolv.conf: 10.9.0.12" in lab.berth("status").stdout)
     lab.write("/run/elsewhere/r2", f"nameserver {OUTSIDE_ADDRESS}\n")
@@ -198,7 +200,9 @@ def test_own_port_53_of_the_sandbox_stays_free(lab):
 
 
 def test_query_from_another_address_of_the_sandbox_is_answered(lab):
-    said = lab.berth("run", "--network", "net", "--name", "src", "--", "sh", "-c", "dig -b $(hostname -i) +short src; dig -b 127.0.0.1 +short src").stdout.split()
+    said = lab.berth(
+        "run", "--network", "net", "--name", "src", "--", "sh", "-c", "dig -b $(hostname -i) +short src; dig -b 127.0.0.1 +short src"
+    ).stdout.split()
     assert len(said) == 2
 
 
@@ -217,7 +221,12 @@ def test_nss_daemon_sockets_are_hidden(lab):
     process = lab.start("python3", "-c", script)
     lab.wait_for(lambda: lab.run("test", "-S", "/run/systemd/resolve/io.systemd.Resolve", check=False).returncode == 0)
     lab.shell("sed -i 's/^hosts:.*/hosts: resolve [!UNAVAIL=return] dns/' /etc/nsswitch.conf")
-    said = run(lab, "sh", "-c", "ls -l /run/nscd/socket /run/systemd/resolve/io.systemd.Resolve; grep ^hosts: /etc/nsswitch.conf; timeout 3 getent ahostsv4 www.example.test")
+    said = run(
+        lab,
+        "sh",
+        "-c",
+        "ls -l /run/nscd/socket /run/systemd/resolve/io.systemd.Resolve; grep ^hosts: /etc/nsswitch.conf; timeout 3 getent ahostsv4 www.example.test",
+    )
     assert "hosts: files dns" in said
     assert "srw" not in said
     assert "192.0.2.80" in said

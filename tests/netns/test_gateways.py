@@ -37,7 +37,10 @@ def sandbox(lab):
 
 
 def gateways(lab):
-    return [lab.in_sandbox("s", "ip", family, "route", "show", "default").partition(" dev")[0].removeprefix("default via ") for family in ("-4", "-6")]
+    return [
+        lab.in_sandbox("s", "ip", family, "route", "show", "default").partition(" dev")[0].removeprefix("default via ")
+        for family in ("-4", "-6")
+    ]
 
 
 def test_each_family_by_its_own_priority_also_negative(lab, sandbox):
@@ -73,7 +76,11 @@ def test_connection_over_the_network_that_stays_goes_on(lab, sandbox):
 
 def test_published_ports_follow_the_gateway(lab, sandbox):
     sandbox("--network", "a", "-p", "8099:80")
-    lab.wait_for(lambda: "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{HOST_ADDRESS}:8099", where="outside", stdin="", check=False).stdout)
+    lab.wait_for(
+        lambda: (
+            "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{HOST_ADDRESS}:8099", where="outside", stdin="", check=False).stdout
+        )
+    )
     for step, network in ((("connect", "--gw-priority", "5", "b", "s"), "b"), (("disconnect", "b", "s"), "a")):
         lab.berth("network", *step)
         ports = {item["network"]: item["ports"] for item in lab.inspect("s")["endpoints"]}

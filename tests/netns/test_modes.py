@@ -51,13 +51,35 @@ def test_none_has_loopback_only(lab):
 
 @pytest.fixture
 def owner(lab):
-    lab.berth("run", "-d", "--name", "owner", "--network", "net", "--hostname", "theirs", "--add-host", "extra:10.1.1.1", "-p", "9090:90", "--", "sleep", "300")
+    lab.berth(
+        "run",
+        "-d",
+        "--name",
+        "owner",
+        "--network",
+        "net",
+        "--hostname",
+        "theirs",
+        "--add-host",
+        "extra:10.1.1.1",
+        "-p",
+        "9090:90",
+        "--",
+        "sleep",
+        "300",
+    )
     yield lab.inspect("owner")
     lab.berth("rm", "owner", check=False)
 
 
 def test_shared_stack_is_the_same_in_everything(lab, owner):
-    for command in (("ip", "-o", "addr"), ("hostname",), ("cat", "/etc/hosts"), ("cat", "/etc/resolv.conf"), ("stat", "-c", "%d:%i", "/etc/hosts")):
+    for command in (
+        ("ip", "-o", "addr"),
+        ("hostname",),
+        ("cat", "/etc/hosts"),
+        ("cat", "/etc/resolv.conf"),
+        ("stat", "-c", "%d:%i", "/etc/hosts"),
+    ):
         assert run(lab, "container:owner", *command).stdout == lab.in_sandbox("owner", *command) + "\n"
     server = "python3 -m http.server --bind 127.0.0.1 81 >/dev/null 2>&1 & sleep 100"
     lab.berth("run", "-d", "--name", "server", "--network", f"container:{owner['id'][:12]}", "--", "sh", "-c", server)

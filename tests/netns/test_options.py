@@ -66,7 +66,11 @@ def test_own_source_address(lab):
 
 @pytest.mark.parametrize(
     ("option", "subnet", "reached"),
-    [("gateway_mode_ipv4=nat", "10.52.0", False), ("gateway_mode_ipv4=nat-unprotected", "10.53.0", True), ("trusted_interfaces=up0", "10.54.0", True)],
+    [
+        ("gateway_mode_ipv4=nat", "10.52.0", False),
+        ("gateway_mode_ipv4=nat-unprotected", "10.53.0", True),
+        ("trusted_interfaces=up0", "10.54.0", True),
+    ],
 )
 def test_who_reaches_a_sandbox_by_its_own_address(lab, option, subnet, reached):
     lab.berth("network", "create", "-o", option, "--subnet", f"{subnet}.0/24", "direct")
@@ -80,7 +84,9 @@ def test_who_reaches_a_sandbox_by_its_own_address(lab, option, subnet, reached):
 def test_network_without_ipv4(lab):
     lab.berth("network", "create", "--ipv6", "--ipv4=false", "six")
     served(lab, "s1", "six", "-p", "8086:80")
-    said = lab.berth("run", "--network", "six", "--", "sh", "-c", "getent ahosts s1; curl -s http://s1/; ip -4 -o addr show scope global").stdout
+    said = lab.berth(
+        "run", "--network", "six", "--", "sh", "-c", "getent ahosts s1; curl -s http://s1/; ip -4 -o addr show scope global"
+    ).stdout
     assert "Directory" in said
     assert "inet " not in said
     assert fetch(lab, f"http://[{HOST_ADDRESS6}]:8086/")
@@ -106,12 +112,26 @@ def test_links_names_and_hosts_of_run(lab):
     lab.berth("run", "-d", "--name", "db", "--network", "n", "--", "sleep", "100")
     assert lab.berth("run", "--network", "n", "--link", "db:store", "--", "dig", "+short", "store").stdout.strip()
     said = lab.berth(
-        "run", "--network", "n", "--hostname", "hh", "--domainname", "ex.org", "--add-host", "gate:host-gateway", "--", "sh", "-c", "cat /etc/hosts; hostname -f"
+        "run",
+        "--network",
+        "n",
+        "--hostname",
+        "hh",
+        "--domainname",
+        "ex.org",
+        "--add-host",
+        "gate:host-gateway",
+        "--",
+        "sh",
+        "-c",
+        "cat /etc/hosts; hostname -f",
     ).stdout
     assert "hh.ex.org hh" in said
     assert said.splitlines()[-1] == "hh.ex.org"
     assert "172.17.0.1\tgate" in said
-    published = lab.berth("run", "-d", "--name", "pub", "--network", "n", "-P", "--expose", "80", "--expose", "53/udp", "--", "sleep", "100")
+    published = lab.berth(
+        "run", "-d", "--name", "pub", "--network", "n", "-P", "--expose", "80", "--expose", "53/udp", "--", "sleep", "100"
+    )
     assert published.returncode == 0
     ports = lab.inspect("pub")["endpoints"][0]["ports"]
     assert {(port["protocol"], port["sandbox_port"]) for port in ports} == {("tcp", 80), ("udp", 53)}
@@ -123,7 +143,15 @@ def test_given_addresses_order_and_mac(lab):
     lab.berth("network", "create", "--subnet", "10.61.0.0/24", "--ip-range", "10.61.0.128/25", "one")
     lab.berth("network", "create", "--subnet", "10.62.0.0/24", "two")
     said = lab.berth(
-        "run", "--network", "two,ip=10.62.0.9,mac-address=02:42:00:00:00:99", "--network", "one", "--", "sh", "-c", "ip -o -4 addr; ip link show eth0"
+        "run",
+        "--network",
+        "two,ip=10.62.0.9,mac-address=02:42:00:00:00:99",
+        "--network",
+        "one",
+        "--",
+        "sh",
+        "-c",
+        "ip -o -4 addr; ip link show eth0",
     ).stdout
     assert "eth0    inet 10.62.0.9/24" in said
     assert "eth1    inet 10.61.0.12" in said

@@ -63,7 +63,11 @@ def test_sandboxes_of_three_hosts_find_and_reach_each_other(hosts, network):
     first = hosts.labs[0]
     assert first.in_sandbox("s0", "dig", "+short", "-x", addresses[2][0]) == "s2.far."
     members = json.loads(first.berth("network", "inspect", "far").stdout)[0]
-    assert (members["scope"], members["driver"], sorted(item["sandbox"] for item in members["members"])) == ("global", "overlay", ["s0", "s1", "s2"])
+    assert (members["scope"], members["driver"], sorted(item["sandbox"] for item in members["members"])) == (
+        "global",
+        "overlay",
+        ["s0", "s1", "s2"],
+    )
     # Nothing is flooded and nothing learned.
     vxlan = first.shell("ip -d link show type vxlan")
     assert "nolearning" in vxlan
@@ -163,10 +167,21 @@ def test_vxlan_from_a_sandbox_is_dropped(hosts, network):
     for address in (hosts.address(0), hosts.address(1), "10.40.0.1"):
         script = f"import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(bytes([8,0,0,0,0,16,0,0])+bytes(60), ('{address}', 4789))"
         one.in_sandbox("a", "python3", "-c", script)
-    counted = one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"), two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'")
-    one.in_sandbox("a", "python3", "-c", "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); [s.sendto(b'x', (h, 4789)) for h in ('10.99.0.1','10.99.0.2')]")
+    counted = (
+        one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
+        two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
+    )
+    one.in_sandbox(
+        "a",
+        "python3",
+        "-c",
+        "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); [s.sendto(b'x', (h, 4789)) for h in ('10.99.0.1','10.99.0.2')]",
+    )
     time.sleep(0.3)
-    assert counted == (one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"), two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"))
+    assert counted == (
+        one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
+        two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
+    )
 
 
 def test_two_hosts_want_the_same(hosts, network):
@@ -179,10 +194,15 @@ def test_two_hosts_want_the_same(hosts, network):
     refused = two.berth("network", "rm", "far", check=False)
     assert 'has active endpoints (name:"a" on' in refused.stderr
     # Many connects at once on both: no address twice.
-    started = [lab.start("sh", "-c", f"for i in 1 2 3 4 5 6; do berth run -d --name {name}$i --network far -- sleep 300; done") for lab, name in ((one, "x"), (two, "y"))]
+    started = [
+        lab.start("sh", "-c", f"for i in 1 2 3 4 5 6; do berth run -d --name {name}$i --network far -- sleep 300; done")
+        for lab, name in ((one, "x"), (two, "y"))
+    ]
     for process in started:
         assert process.wait(30) == 0, process.stdout.read()
-    addresses = [item for lab in (one, two) for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout) for item in sandbox["addresses"]]
+    addresses = [
+        item for lab in (one, two) for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout) for item in sandbox["addresses"]
+    ]
     assert len(addresses) == len(set(addresses)) == 26
 
 
@@ -365,7 +385,9 @@ def test_leader_of_three_members_dies(tmp_path):
             assert finds(one, "a", "b")
             # Another leads within seconds: what was refused meanwhile was refused at once and goes then.
             two.wait_for(
-                lambda name=f"c{round_}": two.berth("run", "-d", "--name", name, "--network", "far", "--", "sleep", "300", check=False).returncode == 0,
+                lambda name=f"c{round_}": (
+                    two.berth("run", "-d", "--name", name, "--network", "far", "--", "sleep", "300", check=False).returncode == 0
+                ),
                 timeout=20,
             )
             one.wait_for(lambda name=f"c{round_}": finds(one, "a", name), timeout=15)
@@ -408,5 +430,8 @@ def test_a_thousand_endpoints_know_each_other(hosts, network):
     one.wait_for(lambda: len(set(one.in_sandbox("one1", "sh", "-c", f"dig +short {asked}").split())) == 1002)
     assert pings(one, "one1", "six277")
     for lab in hosts.labs:
-        lab.shell("for n in $(berth ps --format json | python3 -c 'import json,sys; print(*[i[\"name\"] for i in json.load(sys.stdin)])'); do echo $n; done | xargs -n 20 -P 4 berth rm > /dev/null", timeout=60)
+        lab.shell(
+            "for n in $(berth ps --format json | python3 -c 'import json,sys; print(*[i[\"name\"] for i in json.load(sys.stdin)])'); do echo $n; done | xargs -n 20 -P 4 berth rm > /dev/null",
+            timeout=60,
+        )
     one.wait_for(lambda: one.berth("network", "rm", "wide", check=False).returncode == 0)

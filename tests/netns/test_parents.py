@@ -141,7 +141,11 @@ def lacks(lab: Lab, kind: str, *words: str) -> bool:
 
 @pytest.mark.parametrize(
     ("driver", "options", "kind", "module"),
-    [("ipvlan", ("-o", "parent=lan0"), "ipvlan", "ipvlan"), ("macvlan", ("-o", "parent=lan0.10"), "vlan", "8021q"), ("macvlan", (), "dummy", "dummy")],
+    [
+        ("ipvlan", ("-o", "parent=lan0"), "ipvlan", "ipvlan"),
+        ("macvlan", ("-o", "parent=lan0.10"), "vlan", "8021q"),
+        ("macvlan", (), "dummy", "dummy"),
+    ],
 )
 def test_kinds_of_links_that_the_kernel_may_lack(lab, network, driver, options, kind, module):
     before = lab.kernel_state()

@@ -64,13 +64,31 @@ def test_life_of_a_network_and_its_endpoints(lab, driver):
     shown = json.loads(lab.berth("network", "inspect", "net").stdout)[0]
     assert (shown["driver"], shown["scope"], shown["id"]) == ("weave", "local", made["NetworkID"])
     lab.shell(f"rm {DIRECTORY}/calls")
-    lab.berth("run", "-d", "--name", "one", "--network", "net,alias=one-alias", "-p", "8090-8091:80-81/udp", "--expose", "90", "--", "sleep", "300")
+    lab.berth(
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "--network",
+        "net,alias=one-alias",
+        "-p",
+        "8090-8091:80-81/udp",
+        "--expose",
+        "90",
+        "--",
+        "sleep",
+        "300",
+    )
     lab.berth("run", "-d", "--name", "two", "--network", "net", "--", "sleep", "300")
     assert methods(lab)[:3] == ["CreateEndpoint", "Join", "ProgramExternalConnectivity"]
     first = bodies(lab, "CreateEndpoint")[0]
     assert first["Interface"] == {"Address": "10.60.0.2/24", "AddressIPv6": "", "MacAddress": ""}
     # Who publishes on its network is the plugin.
-    assert first["Options"]["com.docker.network.endpoint.exposedports"] == [{"Proto": 6, "Port": 90}, {"Proto": 17, "Port": 80}, {"Proto": 17, "Port": 81}]
+    assert first["Options"]["com.docker.network.endpoint.exposedports"] == [
+        {"Proto": 6, "Port": 90},
+        {"Proto": 17, "Port": 80},
+        {"Proto": 17, "Port": 81},
+    ]
     assert [(item["HostPort"], item["Port"]) for item in first["Options"]["com.docker.network.portmap"]] == [(8090, 80), (8091, 81)]
     assert bodies(lab, "Join")[0]["SandboxKey"] == lab.inspect("one")["netns"]
     text = lab.in_sandbox("one", "ip", "-o", "addr", "show", "plug0")
@@ -110,7 +128,12 @@ def test_addresses_by_a_plugin(lab):
     assert (pool["AddressSpace"], pool["Options"], pool["V6"]) == ("here", {"zone": "a"}, False)
     assert bodies(lab, "RequestAddress")[0]["Options"]["RequestAddressType"] == "com.docker.network.gateway"
     shown = json.loads(lab.berth("network", "inspect", "net").stdout)[0]
-    assert (shown["driver"], shown["ipam_driver"], shown["pools"][0]["subnet"], shown["pools"][0]["gateway"]) == ("bridge", "weave", "10.66.0.0/16", "10.66.0.1")
+    assert (shown["driver"], shown["ipam_driver"], shown["pools"][0]["subnet"], shown["pools"][0]["gateway"]) == (
+        "bridge",
+        "weave",
+        "10.66.0.0/16",
+        "10.66.0.1",
+    )
     lab.berth("run", "-d", "--name", "one", "--network", "net", "--", "sleep", "300")
     one = lab.inspect("one")["endpoints"][0]
     assert one["addresses"][0].startswith("10.66.0.")
@@ -203,11 +226,26 @@ ENDPOINT_FAILURES = [
     ("CreateEndpoint", {"Interface": 5}, "not an object", ["CreateEndpoint", "DeleteEndpoint"]),
     ("Join", {"Err": "no way"}, "no way", ["CreateEndpoint", "Join", "DeleteEndpoint"]),
     ("Join", {"InterfaceName": LINK, "Gateway": "up"}, "Gateway", ["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"]),
-    ("Join", {"InterfaceName": {"SrcName": "vcgone"}}, "neither DstPrefix nor DstName", ["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"]),
+    (
+        "Join",
+        {"InterfaceName": {"SrcName": "vcgone"}},
+        "neither DstPrefix nor DstName",
+        ["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"],
+    ),
     ("Join", {"InterfaceName": {"SrcName": "a b"}}, "SrcName", ["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"]),
     ("Join", {"InterfaceName": LINK}, "vcgone", ["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"]),
-    ("Join", {"InterfaceName": LINK, "StaticRoutes": [{"Destination": "x"}]}, "StaticRoutes", ["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"]),
-    ("ProgramExternalConnectivity", {"Err": "no outside"}, "no outside", ["CreateEndpoint", "Join", "ProgramExternalConnectivity", "Leave", "DeleteEndpoint"]),
+    (
+        "Join",
+        {"InterfaceName": LINK, "StaticRoutes": [{"Destination": "x"}]},
+        "StaticRoutes",
+        ["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"],
+    ),
+    (
+        "ProgramExternalConnectivity",
+        {"Err": "no outside"},
+        "no outside",
+        ["CreateEndpoint", "Join", "ProgramExternalConnectivity", "Leave", "DeleteEndpoint"],
+    ),
 ]
 
 

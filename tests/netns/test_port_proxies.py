@@ -110,7 +110,10 @@ def test_nobody_listening_is_a_reset_not_a_wait(lab):
     lab.berth("rm", "deaf")
 
 
-@pytest.mark.parametrize(("network", "host", "where"), [("four", "::1", "host"), ("four", "fd09::22", "outside"), ("six", HOST_ADDRESS, "outside"), ("both", "::1", "host")])
+@pytest.mark.parametrize(
+    ("network", "host", "where"),
+    [("four", "::1", "host"), ("four", "fd09::22", "outside"), ("six", HOST_ADDRESS, "outside"), ("both", "::1", "host")],
+)
 def test_datagrams(lab, server, network, host, where):
     server("echo", network, "-p", "8080:80/udp", kind="udp")
     # A connected socket takes answers from the address it asked only.
@@ -132,7 +135,9 @@ def test_port_follows_the_networks_while_it_runs(lab, server):
 def test_internal_networks_have_no_way_by_it(lab, server):
     lab.berth("network", "create", "--internal", "--ipv6", "inside")
     server("web", "four", "-p", "8080:80")
-    own = lab.shell("ip -o addr show dev $(berth network inspect inside | python3 -c 'import json,sys; print(json.load(sys.stdin)[0][\"link\"])') | awk '{print $4}'")
+    own = lab.shell(
+        "ip -o addr show dev $(berth network inspect inside | python3 -c 'import json,sys; print(json.load(sys.stdin)[0][\"link\"])') | awk '{print $4}'"
+    )
     addresses = [item.split("/")[0] for item in own.split()]
     assert len(addresses) >= 2
     lab.berth("run", "-d", "--name", "prisoner", "--network", "inside", "--", "sleep", "100")

@@ -142,14 +142,18 @@ def refused(lab: Lab, command, text):
     assert lab.kernel_state() == before
 
 
-@pytest.mark.parametrize(("command", "text"), [item[1:] for item in CREATE], ids=[f"{item[0]}-{number}" for number, item in enumerate(CREATE)])
+@pytest.mark.parametrize(
+    ("command", "text"), [item[1:] for item in CREATE], ids=[f"{item[0]}-{number}" for number, item in enumerate(CREATE)]
+)
 def test_networks(lab, command, text):
     refused(lab, command, text)
 
 
 @pytest.mark.parametrize(("command", "text"), [item[1:] for item in RUN], ids=[f"{item[0]}-{number}" for number, item in enumerate(RUN)])
 def test_sandboxes_and_endpoints(lab, busy, command, text):
-    if "bridge" in command and not any(item["name"] == "bridge" for item in json.loads(lab.berth("network", "ls", "--format", "json").stdout)):
+    if "bridge" in command and not any(
+        item["name"] == "bridge" for item in json.loads(lab.berth("network", "ls", "--format", "json").stdout)
+    ):
         lab.berth(*run("--network", "bridge"))
     if not any(word in command for word in ("--network", "network")) and "default" not in lab.berth("network", "ls").stdout:
         lab.berth(*run())

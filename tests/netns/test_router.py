@@ -99,7 +99,9 @@ def counted(lab: Lab) -> int:
 def test_by_hand_and_while_it_runs(lab):
     lab.berth("network", "create", "--subnet", "10.81.0.0/24", "--route", "10.82.0.0/24=10.81.0.9", "a")
     lab.berth("network", "create", "--subnet", "10.82.0.0/24", "b")
-    lab.berth("run", "-d", "--name", "router", "--forward", "--network", "a,ip=10.81.0.9", "--network", "b,ip=10.82.0.9", "--", "sleep", "300")
+    lab.berth(
+        "run", "-d", "--name", "router", "--forward", "--network", "a,ip=10.81.0.9", "--network", "b,ip=10.82.0.9", "--", "sleep", "300"
+    )
     lab.berth("run", "-d", "--name", "far", "--network", "b,ip=10.82.0.50,route=10.81.0.0/24=10.82.0.9", "--", "sleep", "300")
     lab.berth("run", "-d", "--name", "near", "--", "sleep", "300")
     lab.berth("network", "connect", "--ip", "10.81.0.50", "--route", "10.90.0.0/16=10.81.0.9", "a", "near")

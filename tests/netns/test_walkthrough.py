@@ -20,7 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 @pytest.fixture(scope="module")
 def lab(lab):
     lab.run("mkdir", "-p", "/run/bin")
-    lab.write("/run/bin/berth", f"#!/bin/sh\nexec {sys.executable} -m resolver \"$@\"\n")
+    lab.write("/run/bin/berth", f'#!/bin/sh\nexec {sys.executable} -m resolver "$@"\n')
     lab.run("chmod", "+x", "/run/bin/berth")
     lab.environment["PATH"] = f"/run/bin:{lab.environment['PATH']}"
     return lab

@@ -10,12 +10,28 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
-    "netcore/model", "netcore/objects", "netcore/ipam", "netcore/ports", "netcore/options", "netcore/names", "netcore/gateway",
-    "netcore/hostsfile", "netcore/firewall", "netcore/diff", "netcore/planning", "netcore/foreign", "netcore/drivers",
-    "netcore/routes", "netcore/endpoint_options", "netcore/addresses", "netcore/plugins/messages", "netcore/cluster/picture", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/references", "resolver/daemon/proxies", "resolver/cli/project",
-    "resolver/wire", "resolver/zone", "resolver/engine", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
-    "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate", "resolver/cli/yaml12",
+    "netcore/model", "netcore/limits", "netcore/parse/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
+    "netcore/plugins/messages", "netcore/cluster/state", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/store/codec",
+    "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
+    "resolver/daemon/proxies", "resolver/cli/project", "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate",
+    "resolver/cli/yaml12",
 )  # fmt: skip
+
+
+FLOORS = (
+    ("model", "errors", "limits"),
+    ("parse",),
+    ("desired",),
+    ("drivers",),
+    ("plan",),
+    ("store",),
+    ("plugins",),
+    ("kernel",),
+    ("cluster",),
+    ("relay",),
+    ("controller",),
+)
+"""The parts of netcore from the ground up. A part imports its own floor's and lower ones only, so there is no circle between them."""
 
 
 def imports(path):
@@ -44,6 +60,41 @@ def test_imports_keep_the_contract(path):
     if where.startswith(PURE):
         forbidden = {"asyncio", "os", "socket", "logging", "subprocess", "threading", "time"}
         assert not {item.partition(".")[0] for item in found} & forbidden
+
+
+def _floor(module):
+    part = module.split(".")[1]
+    return next(i for i, parts in enumerate(FLOORS) if part in parts)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name(path).startswith("netcore/")], ids=name)
+def test_no_import_leads_upwards(path):
+    where = name(path).replace("/", ".").removesuffix(".__init__")
+    if where == "netcore":
+        return
+    found = {item for item in imports(path) if item.startswith("netcore.")}
+    upwards = [item for item in found if _floor(item) > _floor(where)]
+    assert not upwards
+
+
+def test_no_modules_import_each_other():
+    graph = {}
+    known = {name(path).replace("/", ".").removesuffix(".__init__"): path for path in MODULES}
+    for module, path in known.items():
+        graph[module] = {item for item in imports(path) if item in known and item != module and not module.startswith(f"{item}.")}
+    done, under_way = set(), []
+
+    def visit(module):
+        assert module not in under_way, " -> ".join([*under_way, module])
+        if module not in done:
+            under_way.append(module)
+            for item in graph[module]:
+                visit(item)
+            under_way.pop()
+            done.add(module)
+
+    for module in graph:
+        visit(module)
 
 
 def test_only_one_place_enters_namespaces():
@@ -95,7 +146,7 @@ def test_readme_names_every_metric_setting_and_limit_of_the_command_line():
 def test_readme_names_every_command_and_network_option():
     import click
 
-    from netcore.options import SHORT_NAMES
+    from netcore.parse.options import SHORT_NAMES
     from resolver.cli.commands import cli
 
     text = (ROOT / "README.md").read_text()
@@ -109,7 +160,7 @@ def test_readme_names_every_command_and_network_option():
         assert f"`{label}`" in text, label
 
 
-@pytest.mark.parametrize("module", ["netcore", "resolver", "resolver.cli.thin", "resolver.engine.answer", "netcore.planning.network"])
+@pytest.mark.parametrize("module", ["netcore", "resolver", "resolver.cli.run_exec", "resolver.engine.answer", "netcore.plan.network"])
 def test_cheap_modules_stay_cheap(module):
     heavy = ("aiohttp", "pyroute2", "click", "rich", "yaml", "prometheus_client", "uvloop", "msgspec")
     if module == "resolver.engine.answer":

@@ -5,7 +5,7 @@ import socket
 from ipaddress import ip_address
 
 from netcore.cluster import encryption
-from netcore.diff import diff
+from netcore.desired.diff import diff
 from netcore.kernel import xfrm
 from netcore.kernel.apply import Executor
 

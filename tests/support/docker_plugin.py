@@ -70,7 +70,9 @@ ANSWERS = {
     "NetworkDriver.GwAllocCheck": lambda _: {"SkipIPv4": False},
     "NetworkDriver.CreateNetwork": create_network,
     "NetworkDriver.DeleteNetwork": delete_network,
-    "NetworkDriver.CreateEndpoint": lambda body: {"Interface": {"MacAddress": "" if body["Interface"]["MacAddress"] else "02:66:00:00:00:07"}},
+    "NetworkDriver.CreateEndpoint": lambda body: {
+        "Interface": {"MacAddress": "" if body["Interface"]["MacAddress"] else "02:66:00:00:00:07"}
+    },
     "NetworkDriver.EndpointOperInfo": lambda body: {"Value": {"id": body["EndpointID"][:7]}},
     "NetworkDriver.DeleteEndpoint": delete_endpoint,
     "NetworkDriver.Join": join,

@@ -14,15 +14,15 @@ import sys
 import threading
 from pathlib import Path
 
-from netcore.contract import Settings
 from netcore.controller import Controller
+from netcore.controller.contract import Settings
+from netcore.controller.recovery import restore
 from netcore.errors import KernelError, NetcoreError
-from netcore.ipam import ula_pool
 from netcore.kernel import apply as executor_module
 from netcore.kernel import files, netlink, netns, nft, sysctl
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
-from netcore.records import Records
-from netcore.recovery import restore
+from netcore.plan.ipam import ula_pool
+from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 
 PLUGIN = str(Path(__file__).with_name("docker_plugin.py"))
@@ -130,9 +130,7 @@ async def main() -> None:
     await restore(controller, Records(store, "boot"), 1000.0)
     a, _ = await controller.create_network(NetworkRequest(name="a", ipv6=True))
     b, _ = await controller.create_network(NetworkRequest(name="b"))
-    sandbox, _ = await controller.create_sandbox(
-        SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",))
-    )
+    sandbox, _ = await controller.create_sandbox(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
     breaker = Breaker()
     failures, tried = [], {}
 
@@ -192,17 +190,24 @@ async def main() -> None:
     )
     await sweep("none", lambda: controller.create_sandbox(SandboxRequest(name="n", networks=(EndpointRequest(network="none"),))))
     await controller.remove_sandbox("n")
-    lan = NetworkRequest(name="lan", driver="macvlan", ipv6=True, options=(("parent", "lan0"),), subnets=("10.50.0.0/24",), gateways=("10.50.0.254",))
+    lan = NetworkRequest(
+        name="lan", driver="macvlan", ipv6=True, options=(("parent", "lan0"),), subnets=("10.50.0.0/24",), gateways=("10.50.0.254",)
+    )
     await controller.create_network(lan)
     await sweep("macvlan", lambda: controller.connect("s", EndpointRequest(network="lan", gateway_priority=7)))
     await controller.create_network(NetworkRequest(name="bridge", predefined=True))
     await sweep(
         "default bridge",
-        lambda: controller.create_sandbox(SandboxRequest(name="d", networks=(EndpointRequest(network="bridge"),), publish=("[::1]:9191:90",))),
+        lambda: controller.create_sandbox(
+            SandboxRequest(name="d", networks=(EndpointRequest(network="bridge"),), publish=("[::1]:9191:90",))
+        ),
     )
     await controller.create_network(NetworkRequest(name="plugged", driver="weave", ipam_driver="weave"))
     await sweep(
-        "plugin", lambda: controller.create_sandbox(SandboxRequest(name="p", networks=(EndpointRequest(network="plugged"), EndpointRequest(network="b"))))
+        "plugin",
+        lambda: controller.create_sandbox(
+            SandboxRequest(name="p", networks=(EndpointRequest(network="plugged"), EndpointRequest(network="b")))
+        ),
     )
     # The other modes have no steps: a namespace that exists is pinned, then the names are opened.
     for mode in ("host", "container:s"):

@@ -29,7 +29,9 @@ class Hosts:
         self.labs = [Lab() for _ in range(size)]
         for number, lab in enumerate(self.labs):
             lab.run("ip", "link", "add", "wire0", "type", "veth", "peer", "name", f"w{number}", "netns", str(self._wire.pid))
-            lab.shell(f"ip addr add {self.address(number)}/24 dev wire0; ip addr add fd99::{number + 1}/64 dev wire0 nodad; ip link set wire0 up")
+            lab.shell(
+                f"ip addr add {self.address(number)}/24 dev wire0; ip addr add fd99::{number + 1}/64 dev wire0 nodad; ip link set wire0 up"
+            )
             self.on_wire("ip", "link", "set", f"w{number}", "master", "sw", "up")
         for number in range(members):
             self.start_etcd(number)

@@ -126,7 +126,9 @@ class Lab:
         enter = ["nsenter", "--target", str(self.pid), *user, "--net", "--mount"]
         return enter if where == "host" else [*enter, "ip", "netns", "exec", where]
 
-    def run(self, *command: str, where: str = "host", check: bool = True, timeout: float = 30, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, where: str = "host", check: bool = True, timeout: float = 30, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run *command* in the lab and return what it did; *where*: "host", or a netns like "outside"."""
         done = subprocess.run(
             [*self._prefix(where), *command], capture_output=True, text=True, check=False, timeout=timeout,
@@ -195,7 +197,9 @@ class Lab:
     def api(self, method: str, path: str, body=None) -> tuple[int, object]:
         """Return (status, decoded body) of one request to the admin API."""
         data = [] if body is None else ["-d", json.dumps(body)]
-        text = self.out("curl", "-s", "-w", "\n%{http_code}", "-X", method, *data, "--unix-socket", "/run/berth/berth.sock", f"http://berth{path}")
+        text = self.out(
+            "curl", "-s", "-w", "\n%{http_code}", "-X", method, *data, "--unix-socket", "/run/berth/berth.sock", f"http://berth{path}"
+        )
         content, _, status = text.rpartition("\n")
         return int(status), json.loads(content) if content.startswith(("{", "[")) else content
 
@@ -207,9 +211,7 @@ class Lab:
         return self.berth("exec", name, *command, **more).stdout.strip()
 
     def log(self) -> str:
-        return subprocess.run(
-            [*self._prefix("host"), "cat", "/run/daemon.log"], capture_output=True, text=True, check=False
-        ).stdout[-4000:]
+        return subprocess.run([*self._prefix("host"), "cat", "/run/daemon.log"], capture_output=True, text=True, check=False).stdout[-4000:]
 
     def wait_for(self, condition, timeout: float = 10.0) -> None:
         """Wait until *condition* holds."""

@@ -2,8 +2,8 @@
 
 from ipaddress import ip_address, ip_network
 
-from netcore import options
 from netcore.model import Network, Pool
+from netcore.parse import options
 
 
 def pool(subnet, gateway=None, **more):

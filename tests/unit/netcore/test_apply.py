@@ -3,14 +3,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from netcore.diff import Step
+from netcore.desired.diff import Step
+from netcore.desired.objects import DEFAULT4, DEFAULT6, Route
 from netcore.errors import KernelError
 from netcore.kernel.apply import Executor
-from netcore.objects import DEFAULT4, DEFAULT6, Route
 
 
 def route(destination, gateway):
-    return Route(netns="s", destination=destination, gateway=ip_address(gateway), ifname="eth0")
+    return Route(sandbox_id="s", destination=destination, gateway=ip_address(gateway), ifname="eth0")
 
 
 def test_what_a_batch_did_behind_an_error_is_undone_too(monkeypatch):

@@ -1,11 +1,11 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
-from netcore import drivers
-from netcore.diff import Step, diff
+from netcore.desired.diff import Step, diff
+from netcore.desired.objects import DEFAULT4, Announcement, Element, HostsLines, LinkUp, Neighbor, Route, Sysctl, Veth
 from netcore.drivers import bridge
 from netcore.model import Endpoint, Sandbox
-from netcore.objects import DEFAULT4, Announcement, Element, HostsLines, LinkUp, Neighbor, Route, Sysctl, Veth
+from netcore.plan import desired_state
 from tests.support.networks import bridge_network, pool
 
 FACTS = bridge.Facts(uplinks=("up0",))
@@ -27,7 +27,7 @@ def endpoint(name, third, ifname, priority=0):
 
 
 def desired(*endpoints):
-    return drivers.desired(SANDBOX, endpoints, NETWORKS, FACTS, hosts_path="/hosts", loopback_ipv6=True)
+    return desired_state.desired(SANDBOX, endpoints, NETWORKS, FACTS, hosts_path="/hosts", loopback_ipv6=True)
 
 
 A, B = endpoint("a", 1, "eth0"), endpoint("b", 2, "eth1")
@@ -46,7 +46,7 @@ def test_connect_makes_links_before_addresses_before_routes_before_rules_before_
 def test_disconnect_replaces_the_route_before_the_old_link_goes():
     steps = diff(desired(A, B), desired(B))
     assert isinstance(steps[0].before, Route)
-    assert steps[0].after == Route(netns=SANDBOX.id, destination=DEFAULT4, gateway=ip_address("10.0.2.1"), ifname="eth1")
+    assert steps[0].after == Route(sandbox_id=SANDBOX.id, destination=DEFAULT4, gateway=ip_address("10.0.2.1"), ifname="eth1")
     assert isinstance(steps[-1].before, Veth)
     assert steps[-1].after is None
 
@@ -55,7 +55,7 @@ def test_what_goes_with_a_link_is_not_deleted_by_itself():
     deletes = [step.subject for step in diff(desired(A), desired()) if step.after is None]
     assert not [item for item in deletes if isinstance(item, LinkUp | Sysctl | Announcement)]
     # The neighbour on the host's bridge outlives the sandbox's link.
-    assert [item.netns for item in deletes if isinstance(item, Neighbor)] == [""]
+    assert [item.sandbox_id for item in deletes if isinstance(item, Neighbor)] == [None]
 
 
 def test_same_state_needs_no_step():
@@ -65,7 +65,9 @@ def test_same_state_needs_no_step():
 def test_undo_is_the_diff_the_other_way():
     steps = diff(desired(A), desired(A, B))
     assert {step.after for step in steps} >= set(desired(A, B)) - set(desired(A))
-    assert diff(desired(A, B), desired(A))[-1] == Step(next(item for item in desired(A, B) if getattr(item, "host_ifname", "") == "vethb"), None)
+    assert diff(desired(A, B), desired(A))[-1] == Step(
+        next(item for item in desired(A, B) if getattr(item, "host_ifname", "") == "vethb"), None
+    )
 
 
 def test_changed_priority_moves_the_default_route_by_one_replace():

@@ -7,9 +7,9 @@ import pytest
 from netcore import limits
 from netcore.cluster import encryption
 from netcore.cluster.encryption import Key
-from netcore.diff import diff
+from netcore.desired.diff import diff
+from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.kernel import xfrm
-from netcore.objects import EspBlock, EspPolicy, EspState
 
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 SECRET = bytes(range(20))
@@ -69,7 +69,11 @@ def test_what_is_there_is_read_back():
 
 def test_each_direction_and_each_key_is_another():
     key = Key(number=1, secret="ab" * 32)
-    found = {encryption.derive(item, *ends) for item in (key, Key(number=2, secret="ab" * 32), Key(number=1, secret="cd" * 32)) for ends in ((ONE, TWO), (TWO, ONE))}
+    found = {
+        encryption.derive(item, *ends)
+        for item in (key, Key(number=2, secret="ab" * 32), Key(number=1, secret="cd" * 32))
+        for ends in ((ONE, TWO), (TWO, ONE))
+    }
     assert len(found) == 6
     assert all(spi >= 256 and len(secret) == 20 for spi, secret in found)
     # Both hosts find the same without a word.

@@ -1,7 +1,8 @@
 import pytest
 
-from netcore import endpoint_options
+from netcore.drivers import link
 from netcore.errors import InvalidRequest
+from netcore.parse import endpoint_options
 
 LABEL = "com.docker.network.endpoint.sysctls"
 
@@ -15,13 +16,20 @@ def test_sysctls_of_a_link():
         ("net/ipv4/conf/{ifname}/log_martians", "1"),
         ("net/ipv6/neigh/{ifname}/gc_stale_time", "60"),
     )
-    made = list(endpoint_options.link_objects("s", "eth0.7", settings("net.ipv4.conf.IFNAME.log_martians=1")))
+    made = list(link.sysctl_objects("s", "eth0.7", settings("net.ipv4.conf.IFNAME.log_martians=1")))
     assert [(item.path, item.value) for item in made] == [("net/ipv4/conf/eth0.7/log_martians", "1")]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "net.ipv4.conf.eth0.log_martians=1", "net.ipv4.conf.IFNAME.log_martians", "net.core.IFNAME.x.y=1", "kernel.x.IFNAME.y=1", "net.ipv4.conf.IFNAME.a/b=1"],
+    [
+        "x",
+        "net.ipv4.conf.eth0.log_martians=1",
+        "net.ipv4.conf.IFNAME.log_martians",
+        "net.core.IFNAME.x.y=1",
+        "kernel.x.IFNAME.y=1",
+        "net.ipv4.conf.IFNAME.a/b=1",
+    ],
 )
 def test_malformed_sysctls_are_named(text):
     with pytest.raises(InvalidRequest, match="unrecognised network interface sysctl"):

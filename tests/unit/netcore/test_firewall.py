@@ -1,7 +1,7 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
-from netcore import firewall
+from netcore.desired import firewall
 from netcore.kernel.nft import encode_fields
 from netcore.model import Endpoint, GatewayMode, PortMapping
 from tests.support.networks import bridge_network, pool
@@ -32,7 +32,11 @@ def test_every_set_is_declared_and_every_element_fits_one():
     for table, name in firewall.SETS:
         assert f" {name} {{" in text
         assert table in ("inet", "bridge")
-    for item in (*firewall.network_elements(network()), *firewall.endpoint_elements(network(), ENDPOINT), *firewall.port_elements(network(), ENDPOINT)):
+    for item in (
+        *firewall.network_elements(network()),
+        *firewall.endpoint_elements(network(), ENDPOINT),
+        *firewall.port_elements(network(), ENDPOINT),
+    ):
         types = firewall.SETS[item.table, item.set]
         at = types.index(":") if ":" in types else len(types)
         encode_fields(types[:at], item.fields)

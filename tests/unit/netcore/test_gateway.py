@@ -1,7 +1,7 @@
 from ipaddress import ip_interface
 
-from netcore import gateway
 from netcore.model import Endpoint
+from netcore.plan import gateway
 from tests.support.networks import bridge_network, pool
 
 

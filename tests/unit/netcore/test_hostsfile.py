@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netcore import hostsfile
+from netcore.desired import hostsfile
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint
 

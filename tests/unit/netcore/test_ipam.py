@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netcore import ipam, limits
+from netcore import limits
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import Pool
+from netcore.plan import ipam
 
 
 def pool(subnet, **more):

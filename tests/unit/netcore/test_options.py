@@ -1,8 +1,8 @@
 import pytest
 
-from netcore import options
 from netcore.errors import InvalidRequest
 from netcore.model import GatewayMode
+from netcore.parse import options
 
 
 def parse(**given):

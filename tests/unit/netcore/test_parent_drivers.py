@@ -5,12 +5,13 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from netcore import drivers, gateway
-from netcore.diff import diff
+from netcore import drivers
+from netcore.desired.diff import diff
+from netcore.desired.objects import DEFAULT4, DEFAULT6, Address, Announcement, DummyLink, Element, Ipvlan, LinkUp, Macvlan, Route, VlanLink
 from netcore.kernel import rtnl
 from netcore.kernel.netlink import walk
 from netcore.model import Endpoint, Makes, Sandbox
-from netcore.objects import DEFAULT4, DEFAULT6, Address, Announcement, DummyLink, Element, Ipvlan, LinkUp, Macvlan, Route, VlanLink
+from netcore.plan import desired_state, gateway
 from tests.support.networks import bridge_network, parent_network, pool
 
 FACTS = drivers.Facts(uplinks=("up0",))
@@ -26,7 +27,7 @@ def endpoint(network, *, ipv4="10.0.1.2/24", ipv6=None, ifname="eth0", priority=
 
 def desired(networks, *endpoints):
     known = {item.id: item for item in networks}
-    return drivers.desired(SANDBOX, endpoints, known, FACTS, hosts_path="/hosts", loopback_ipv6=True)
+    return desired_state.desired(SANDBOX, endpoints, known, FACTS, hosts_path="/hosts", loopback_ipv6=True)
 
 
 def of(kind, objects):
@@ -36,8 +37,10 @@ def of(kind, objects):
 def test_macvlan_is_a_link_an_address_and_nothing_on_the_host():
     net = parent_network("lan", "macvlan", pool("10.0.1.0/24"), given={"parent": "eth0"})
     objects = desired([net], endpoint(net))
-    assert of(Macvlan, objects) == [Macvlan(netns=SANDBOX.id, ifname="eth0", parent="eth0", mode="bridge", mac="02:42:00:00:01:02", mtu=1500)]
-    assert of(Address, objects) == [Address(netns=SANDBOX.id, ifname="eth0", interface=ip_interface("10.0.1.2/24"))]
+    assert of(Macvlan, objects) == [
+        Macvlan(sandbox_id=SANDBOX.id, ifname="eth0", parent="eth0", mode="bridge", mac="02:42:00:00:01:02", mtu=1500)
+    ]
+    assert of(Address, objects) == [Address(sandbox_id=SANDBOX.id, ifname="eth0", interface=ip_interface("10.0.1.2/24"))]
     assert not of(Element, objects)
     assert of(Announcement, objects)[0].port == ""
     assert drivers.network_objects(net, FACTS) == ()
@@ -61,9 +64,11 @@ def test_link_goes_by_itself_and_takes_the_rest_along():
 
 @pytest.mark.parametrize(("mode", "hops", "announced"), [("l2", [], 1), ("l3", [DEFAULT4, DEFAULT6], 0), ("l3s", [DEFAULT4, DEFAULT6], 0)])
 def test_ipvlan_by_mode(mode, hops, announced):
-    net = parent_network("lan", "ipvlan", pool("10.0.1.0/24"), pool("fd01::/64"), given={"parent": "eth0", "ipvlan_mode": mode, "ipvlan_flag": "private"})
+    net = parent_network(
+        "lan", "ipvlan", pool("10.0.1.0/24"), pool("fd01::/64"), given={"parent": "eth0", "ipvlan_mode": mode, "ipvlan_flag": "private"}
+    )
     objects = desired([net], endpoint(net, ipv6="fd01::2/64"))
-    assert of(Ipvlan, objects) == [Ipvlan(netns=SANDBOX.id, ifname="eth0", parent="eth0", mode=mode, flag="private", mtu=1500)]
+    assert of(Ipvlan, objects) == [Ipvlan(sandbox_id=SANDBOX.id, ifname="eth0", parent="eth0", mode=mode, flag="private", mtu=1500)]
     # Layer 3: the default route is the link itself, without a next hop (IV-2).
     assert [(item.destination, item.gateway) for item in of(Route, objects)] == [(hop, None) for hop in hops]
     assert len(of(Announcement, objects)) == announced
@@ -146,4 +151,4 @@ def test_parent_that_we_make():
     assert drivers.network_objects(alone, FACTS) == (DummyLink(name="di-nnnnnnnnnnnn", mtu=1500, tag="berth:parent"),)
     assert drivers.link_kinds(alone) == ("ipvlan", "dummy")
     assert drivers.link_kinds(made) == ("macvlan", "vlan")
-    assert LinkUp(netns=SANDBOX.id, ifname="eth0") in desired([alone], endpoint(alone))
+    assert LinkUp(sandbox_id=SANDBOX.id, ifname="eth0") in desired([alone], endpoint(alone))

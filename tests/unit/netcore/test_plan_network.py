@@ -7,7 +7,7 @@ import pytest
 
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Makes, NetworkRequest
-from netcore.planning.network import HostLink, Surroundings, plan_network
+from netcore.plan.network import HostLink, Surroundings, plan_network
 
 AROUND = Surroundings(
     pools4=((ip_network("172.17.0.0/16"), 16), (ip_network("172.18.0.0/16"), 16)),
@@ -75,7 +75,14 @@ def test_one_subnet_shared_out_by_ranges():
     for driver, ranges in (("macvlan", ("10.1.0.0/25",)), ("macvlan", ()), ("bridge", ("10.1.0.128/25",))):
         if ranges or driver == "bridge":
             with pytest.raises(Conflict, match="Pool overlaps"):
-                plan(driver, first, name="m", options={} if driver == "bridge" else {"parent": "eth2"}, subnets=("10.1.0.0/24",), ip_ranges=ranges)
+                plan(
+                    driver,
+                    first,
+                    name="m",
+                    options={} if driver == "bridge" else {"parent": "eth2"},
+                    subnets=("10.1.0.0/24",),
+                    ip_ranges=ranges,
+                )
     with pytest.raises(Conflict, match="Pool overlaps"):
         plan("macvlan", options={"parent": "eth0"}, subnets=("10.1.0.0/24", "10.1.0.0/25"))
 

@@ -6,9 +6,9 @@ import pytest
 
 from netcore.errors import InvalidRequest, NotFound, PluginFailed
 from netcore.model import Endpoint, Pool, Sandbox
-from netcore.plugins import messages, where
-from netcore.plugins.where import Where
-from netcore.ports import parse_port
+from netcore.parse.ports import parse_port
+from netcore.plugins import discovery, messages
+from netcore.plugins.discovery import Where
 from tests.support.networks import pool
 
 
@@ -22,28 +22,32 @@ from tests.support.networks import pool
     ],
 )
 def test_addresses_of_plugins(text, expected):
-    assert where.of_address("x.spec", text) == expected
+    assert discovery.of_address("x.spec", text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "localhost:8080", "ftp://x", "tcp://"])
 def test_what_is_no_address_is_refused_with_its_file(text):
     with pytest.raises(InvalidRequest, match=r"x\.spec"):
-        where.of_address("x.spec", text)
+        discovery.of_address("x.spec", text)
 
 
 def test_json_with_tls():
-    content = {"Name": "x", "Addr": "tcp://h:1", "TLSConfig": {"CAFile": "/ca", "CertFile": "/cert", "KeyFile": "/key", "InsecureSkipVerify": False}}
-    assert where.of_json("x.json", json.dumps(content)) == Where(url="https://h:1", ca="/ca", certificate="/cert", key="/key")
+    content = {
+        "Name": "x",
+        "Addr": "tcp://h:1",
+        "TLSConfig": {"CAFile": "/ca", "CertFile": "/cert", "KeyFile": "/key", "InsecureSkipVerify": False},
+    }
+    assert discovery.of_json("x.json", json.dumps(content)) == Where(url="https://h:1", ca="/ca", certificate="/cert", key="/key")
     for text in ("", "[]", "{}", '{"Addr": 5}'):
         with pytest.raises(InvalidRequest, match=r"x\.json"):
-            where.of_json("x.json", text)
+            discovery.of_json("x.json", text)
 
 
 def test_order_of_discovery(tmp_path):
     sockets, first, second = (tmp_path / name for name in ("run", "etc", "lib"))
     for directory in (sockets, first, second):
         directory.mkdir()
-    found = lambda: where.find("x", str(sockets), (str(first), str(second)))  # noqa: E731
+    found = lambda: discovery.find("x", str(sockets), (str(first), str(second)))  # noqa: E731
     with pytest.raises(NotFound, match=r"x\.sock"):
         found()
     (second / "x.json").write_text('{"Addr": "https://lib"}')
@@ -74,13 +78,24 @@ def endpoint(**more):
 
 
 def test_plugin_may_fill_in_what_is_empty():
-    made = messages.with_interface("p", endpoint(), {"Interface": {"Address": "10.1.0.2/16", "AddressIPv6": "fd00::2/64", "MacAddress": "02:42:0A:01:00:02"}})
+    made = messages.with_interface(
+        "p", endpoint(), {"Interface": {"Address": "10.1.0.2/16", "AddressIPv6": "fd00::2/64", "MacAddress": "02:42:0A:01:00:02"}}
+    )
     assert (str(made.ipv4), str(made.ipv6), made.mac) == ("10.1.0.2/16", "fd00::2/64", "02:42:0a:01:00:02")
     assert messages.with_interface("p", endpoint(), {}) == endpoint()
     assert messages.with_interface("p", endpoint(), {"Interface": None}) == endpoint()
 
 
-@pytest.mark.parametrize("answer", [{"Address": "10.1.0.2"}, {"Address": "fd00::2/64"}, {"AddressIPv6": "10.1.0.2/16"}, {"MacAddress": "01:00:00:00:00:01"}, {"Address": 5}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"Address": "10.1.0.2"},
+        {"Address": "fd00::2/64"},
+        {"AddressIPv6": "10.1.0.2/16"},
+        {"MacAddress": "01:00:00:00:00:01"},
+        {"Address": 5},
+    ],
+)
 def test_interface_that_can_not_be(answer):
     with pytest.raises(PluginFailed, match=r"plugin p: NetworkDriver\.CreateEndpoint"):
         messages.with_interface("p", endpoint(), {"Interface": answer})
@@ -94,7 +109,14 @@ def test_join_is_read():
             "StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0, "NextHop": "10.1.0.9"}, {"Destination": "fd02::/64", "RouteType": 1}],
         },
     )  # fmt: skip
-    assert (answer.link, str(answer.gateway4), str(answer.gateway6), answer.wants_gateway, exact, prefix) == ("vc1", "10.1.0.1", "fd00::1", False, "", "eth")
+    assert (answer.link, str(answer.gateway4), str(answer.gateway6), answer.wants_gateway, exact, prefix) == (
+        "vc1",
+        "10.1.0.1",
+        "fd00::1",
+        False,
+        "",
+        "eth",
+    )
     assert [(str(item.destination), str(item.via)) for item in routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
     assert messages.joined("p", {})[0].link == ""
 
@@ -124,7 +146,16 @@ def test_pools_and_addresses_are_read():
     assert str(messages.address_of("p", {"Address": "10.1.7.7/16"}, made)) == "10.1.7.7"
 
 
-@pytest.mark.parametrize("answer", [{}, {"PoolID": "7"}, {"PoolID": "7", "Pool": "10.1.0.1/16"}, {"PoolID": "7", "Pool": "fd00::/64"}, {"PoolID": 7, "Pool": "10.1.0.0/16"}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"PoolID": "7"},
+        {"PoolID": "7", "Pool": "10.1.0.1/16"},
+        {"PoolID": "7", "Pool": "fd00::/64"},
+        {"PoolID": 7, "Pool": "10.1.0.0/16"},
+    ],
+)
 def test_pools_that_can_not_be(answer):
     with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestPool"):
         messages.pool_of("p", answer, 4)

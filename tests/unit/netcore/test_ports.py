@@ -2,13 +2,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from netcore import ports
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import PortMapping
+from netcore.parse import ports
+from netcore.plan import port_allocation
 
 
 def allocate(*texts, taken=(), families=(4, 6), find_busy=lambda *_: None, binding=(), start=0):
-    return ports.allocate_ports(
+    return port_allocation.allocate_ports(
         [ports.parse_port(text) for text in texts],
         families=families,
         default_binding=[ip_address(item) for item in binding],

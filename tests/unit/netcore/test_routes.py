@@ -3,9 +3,9 @@ from ipaddress import ip_interface
 
 import pytest
 
-from netcore import routes
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, Sandbox
+from netcore.plan import routes
 from tests.support.networks import bridge_network, pool
 
 POOLS = (pool("10.1.0.0/24", "10.1.0.1"), pool("fd01::/64"))

@@ -33,9 +33,7 @@ def zone(label, *registrations, ttl=5, forward_single_label=True):
 
 
 def view(*zones, links=(), **more):
-    attachments = tuple(
-        Attachment(item, {from_text(a): from_text(t) for a, t in links} if i == 0 else {}) for i, item in enumerate(zones)
-    )
+    attachments = tuple(Attachment(item, {from_text(a): from_text(t) for a, t in links} if i == 0 else {}) for i, item in enumerate(zones))
     return View(attachments=attachments, subnets=Subnets((ip_network("10.1.0.0/16"), ip_network("fd01::/64"))), **more)
 
 

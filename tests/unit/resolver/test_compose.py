@@ -128,7 +128,10 @@ def test_profiles():
     ("text", "said"),
     [
         ("services:\n  a:\n    command: x\n    netwroks: [b]\n", "c.yaml:4: services.a.netwroks is not known; did you mean networks?"),
-        ("services:\n  a:\n    command: x\n    networks:\n      b:\n        ipv4: 1\nnetworks: {b: }\n", "c.yaml:6: services.a.networks.b.ipv4 is not known"),
+        (
+            "services:\n  a:\n    command: x\n    networks:\n      b:\n        ipv4: 1\nnetworks: {b: }\n",
+            "c.yaml:6: services.a.networks.b.ipv4 is not known",
+        ),
         ("services:\n  a:\n    command: x\n    networks: [b]\n", "c.yaml:2: services.a uses network b, which is not in networks"),
         ("services:\n  a: {command: x}\nnetworks:\n  b:\n    subnet: 1\n", "c.yaml:5: networks.b.subnet is not known"),
         ("services:\n  a: {command: x, depends_on: [b]}\n", "depends on b, which is not a service"),

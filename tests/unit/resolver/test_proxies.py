@@ -24,7 +24,12 @@ def test_a_networks_settings_take_the_place_of_the_default():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("x", "must be a table"), ({"default": "x"}, "must be a table"), ({"default": {"http": "x"}}, "http is not one of"), ({"n": {"noProxy": 1}}, "must be a string")],
+    [
+        ("x", "must be a table"),
+        ({"default": "x"}, "must be a table"),
+        ({"default": {"http": "x"}}, "http is not one of"),
+        ({"n": {"noProxy": 1}}, "must be a string"),
+    ],
 )
 def test_bad_settings_are_named(value, text):
     with pytest.raises(ConfigError, match=text):

@@ -6,7 +6,7 @@ import pytest
 
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.registry import Registry, _Served
-from resolver.daemon.routes import Routes
+from resolver.daemon.upstreams import Routes
 from resolver.resolvconf import ResolvConf
 from resolver.zone.view import View, ViewSlot
 from tests.support.networks import bridge_network, pool

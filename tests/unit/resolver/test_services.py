@@ -53,7 +53,9 @@ def test_srv_tells_ports_targets_and_their_addresses(name):
         told.add(first.target.to_text())
         assert (first.priority, first.weight, first.port) == (0, 0, 80)
         beside = {(item.name.to_text(), item.rdtype, record.to_text()) for item in reply.additional for record in item}
-        assert beside == {(f"web{n}.front.", kind, address) for n in (0, 1) for kind, address in ((1, f"10.1.0.{2 + n}"), (28, f"fd01::{2 + n}"))}
+        assert beside == {
+            (f"web{n}.front.", kind, address) for n in (0, 1) for kind, address in ((1, f"10.1.0.{2 + n}"), (28, f"fd01::{2 + n}"))
+        }
     assert told == {"web0.front.", "web1.front."}
 
 

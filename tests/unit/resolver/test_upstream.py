@@ -24,7 +24,10 @@ def test_forms(text, wanted):
     assert parse(text, "sandbox").netns == "sandbox"
 
 
-@pytest.mark.parametrize("text", ["", "dns.example", "10.0.0.53#53", "tcp://1.1.1.1#name", "10.0.0.53:0", "10.0.0.53:x", "http://1.1.1.1", "[fd00::53", "[fd00::53]53"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "dns.example", "10.0.0.53#53", "tcp://1.1.1.1#name", "10.0.0.53:0", "10.0.0.53:x", "http://1.1.1.1", "[fd00::53", "[fd00::53]53"],
+)
 def test_what_is_none(text):
     with pytest.raises(ValueError, match=r".+"):
         parse(text)

@@ -1,0 +1,94 @@
+"""The addresses of all networks of this host: which are taken, at rest, free. State with one owner, the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from netcore.errors import Exhausted, InvalidRequest
+from netcore.model import Endpoint, IPAddress, IPNetwork, Network, NetworkId
+from netcore.plan import ipam
+
+Taken = tuple[NetworkId, IPAddress]
+"""(network id, address)."""
+
+
+class Addresses:
+    """See the module. *clock*: seconds since the epoch, for addresses at rest."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._pools: dict[NetworkId, tuple[ipam.AddressPool, ...]] = {}
+        # Networks on parents may share a subnet: an address is taken for all of them.
+        self._taken: dict[IPNetwork, set[int]] = {}
+
+    def adopt(self, network: Network) -> None:
+        """Take the pools of *network* into the state, nothing but gateways and auxiliary addresses taken."""
+        if network.ipam is not None:
+            # A plugin hands its addresses out.
+            return
+        self._pools[network.id] = tuple(
+            ipam.AddressPool(pool, network.name, self._taken.setdefault(pool.subnet, set())) for pool in network.pools
+        )
+
+    def drop(self, network: Network) -> None:
+        """Forget the pools of a network that has no endpoints."""
+        for pool in self._pools.pop(network.id, ()):
+            pool.close()
+        used = {pool.pool.subnet for pools in self._pools.values() for pool in pools}
+        self._taken = {subnet: taken for subnet, taken in self._taken.items() if subnet in used}
+
+    def take(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
+        """Take *wish*, or the next free address of *family*; Conflict, InvalidRequest or Exhausted if there is none."""
+        pools = [item for item in self._pools[network.id] if item.pool.subnet.version == family]
+        if wish is not None:
+            field = "ip" if family == 4 else "ip6"
+            found = next((item for item in pools if wish in item.pool.subnet), None)
+            if found is None:
+                subnets = ", ".join(str(item.pool.subnet) for item in pools)
+                raise InvalidRequest(field, f"no configured subnet contains IP address {wish}; {network.name} has {subnets}")
+            found.reserve(wish, field=field)
+            return wish
+        for item in pools[:-1]:
+            try:
+                return item.allocate(self._clock())
+            except Exhausted:
+                continue
+        return pools[-1].allocate(self._clock())
+
+    def give_back(self, taken: Iterable[Taken]) -> None:
+        """Undo allocations that never took effect."""
+        for network_id, address in taken:
+            pool = self._pool(network_id, address)
+            if pool is not None:
+                pool.give_back(address)
+
+    def release(self, endpoints: Iterable[Endpoint]) -> list[Taken]:
+        """Give the addresses of *endpoints* back and return them; they rest before they are handed out again."""
+        released = []
+        for endpoint in endpoints:
+            for address in endpoint.addresses():
+                pool = self._pool(endpoint.network_id, address)
+                if pool is not None:
+                    pool.release(address, self._clock())
+                    released.append((endpoint.network_id, address))
+        return released
+
+    def restore(self, endpoint: Endpoint) -> None:
+        """Take the addresses of an endpoint that survived."""
+        for address in endpoint.addresses():
+            pool = self._pool(endpoint.network_id, address)
+            if pool is not None:
+                pool.reserve(address, field="address")
+
+    def rest(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
+        """Let a released address go on resting after a restart."""
+        pool = self._pool(network_id, address)
+        if pool is not None:
+            pool.rest(address, until)
+
+    def usage(self, network: Network) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use."""
+        return {item.pool.subnet: item.in_use() for item in self._pools.get(network.id, ())}
+
+    def _pool(self, network_id: NetworkId, address: IPAddress) -> ipam.AddressPool | None:
+        return next((item for item in self._pools.get(network_id, ()) if address in item.pool.subnet), None)

@@ -1,0 +1,269 @@
+"""The firewall of the host: a constant skeleton as readable text, and the elements of its sets. Pure.
+
+A packet meets the same rules whether the host has one network or a thousand, one published port or ten thousand:
+everything that grows is an element. Tables: `inet berth` (routing, NAT) and `bridge berth` (source binding).
+
+An accept of ours does not overrule another table's drop, so packets we forward carry MARK, which one rule in the
+other firewall can let pass (see `foreign`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from netcore.desired.objects import Element
+from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
+
+MARK = 0x1000_0000
+"""Bit set on packets that our forward chain lets pass."""
+
+_HAIRPIN = 0x2000_0000
+"""Bit set on packets that go back to the network they came from, by a published port."""
+
+INET = "inet"
+BRIDGE = "bridge"
+
+SETS: dict[tuple[str, str], tuple[str, ...]] = {
+    (INET, "bridges"): ("ifname",),
+    (INET, "internal"): ("ifname",),
+    (INET, "same"): ("ifname", "ifname"),
+    (INET, "icc"): ("ifname", "ifname"),
+    (INET, "trusted"): ("ifname", "ifname"),
+    (INET, "masquerade4"): ("ifname",),
+    (INET, "masquerade6"): ("ifname",),
+    (INET, "unprotected4"): ("ifname",),
+    (INET, "unprotected6"): ("ifname",),
+    (INET, "routed4"): ("ifname",),
+    (INET, "routed6"): ("ifname",),
+    (INET, "open4"): ("ipv4_addr", "inet_proto", "inet_service"),
+    (INET, "open6"): ("ipv6_addr", "inet_proto", "inet_service"),
+    (INET, "tunnels"): ("inet_service",),
+    (INET, "snat4"): ("ifname", ":", "ipv4_addr"),
+    (INET, "snat6"): ("ifname", ":", "ipv6_addr"),
+    (INET, "dnat4"): ("inet_proto", "ipv4_addr", "inet_service", ":", "ipv4_addr", "inet_service"),
+    (INET, "dnat6"): ("inet_proto", "ipv6_addr", "inet_service", ":", "ipv6_addr", "inet_service"),
+    (INET, "dnat4_any"): ("inet_proto", "inet_service", ":", "ipv4_addr", "inet_service"),
+    (INET, "dnat6_any"): ("inet_proto", "inet_service", ":", "ipv6_addr", "inet_service"),
+    (BRIDGE, "ports"): ("ifname",),
+    (BRIDGE, "noicc"): ("ifname",),
+    (BRIDGE, "routers"): ("ifname", "ether_addr"),
+    (BRIDGE, "source4"): ("ifname", "ether_addr", "ipv4_addr"),
+    (BRIDGE, "source6"): ("ifname", "ether_addr", "ipv6_addr"),
+    (BRIDGE, "target6"): ("ifname", "ether_addr", "payload128"),
+}
+"""(table family, set) → types of the key and, behind ":", of the datum. A set with ":" is a map."""
+
+_PAYLOAD = {"payload128": "@th,64,128"}
+
+_CHAINS = {
+    INET: """
+  chain raw_prerouting {
+    type filter hook prerouting priority -300; policy accept;
+    # route_localnet is on for our bridges, so the host's loopback is closed here, to sandboxes and to outside.
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
+    iifname @bridges ip6 daddr ::1 drop
+    # VXLAN is for hosts: from a sandbox it would be taken for another host's, here or there, behind our own address.
+    iifname @bridges udp dport @tunnels drop
+  }
+  chain forward {
+    type filter hook forward priority -10; policy accept;
+    iifname != @bridges oifname != @bridges accept
+    # Noted here, because behind a bridge with bridge-nf-call-iptables postrouting knows no input link.
+    iifname . oifname @same ct status dnat meta mark set meta mark or %(hairpin)s
+    iifname . oifname @icc goto pass
+    iifname @internal drop
+    oifname @internal drop
+    oifname @bridges ct status dnat goto pass
+    ct state established,related goto pass
+    iifname . oifname @trusted goto pass
+    oifname @unprotected4 meta nfproto ipv4 iifname != @bridges goto pass
+    oifname @unprotected6 meta nfproto ipv6 iifname != @bridges goto pass
+    oifname @routed4 ip protocol icmp goto pass
+    oifname @routed6 meta nfproto ipv6 meta l4proto ipv6-icmp goto pass
+    oifname @routed4 ip daddr . meta l4proto . th dport @open4 goto pass
+    oifname @routed6 ip6 daddr . meta l4proto . th dport @open6 goto pass
+    oifname @bridges drop
+    goto pass
+  }
+  chain pass {
+    meta mark set meta mark or %(mark)s accept
+  }
+  chain prerouting {
+    type nat hook prerouting priority -100; policy accept;
+    fib daddr type local goto published
+  }
+  chain output {
+    type nat hook output priority -100; policy accept;
+    fib daddr type local goto published
+  }
+  chain published {
+    # What is sent from ::1 can't leave the host: `portproxy` serves it.
+    ip6 daddr ::1 return
+    dnat ip to meta l4proto . ip daddr . th dport map @dnat4
+    dnat ip to meta l4proto . th dport map @dnat4_any
+    dnat ip6 to meta l4proto . ip6 daddr . th dport map @dnat6
+    dnat ip6 to meta l4proto . th dport map @dnat6_any
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    # A sandbox that asks a published port of its own network must get the answer back through the host.
+    meta mark and %(hairpin)s == %(hairpin)s masquerade
+    oifname @bridges ip saddr 127.0.0.0/8 masquerade
+    iifname . oifname @same accept
+    iifname != @bridges accept
+    meta nfproto ipv4 snat ip to iifname map @snat4
+    meta nfproto ipv6 snat ip6 to iifname map @snat6
+    iifname @masquerade4 meta nfproto ipv4 masquerade
+    iifname @masquerade6 meta nfproto ipv6 masquerade
+  }
+""",
+    BRIDGE: """
+  chain source {
+    type filter hook prerouting priority -310; policy accept;
+    iifname != @ports accept
+    iifname . ether saddr . ip saddr @source4 accept
+    iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 accept
+    icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @target6 drop
+    iifname . ether saddr . ip6 saddr @source6 accept
+    # What a router passes on has its own MAC and the sender's address. ARP and ND stay bound to its own.
+    iifname . ether saddr != @routers drop
+    meta protocol ip accept
+    icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } drop
+    meta protocol ip6 accept
+    drop
+  }
+  chain forward {
+    type filter hook forward priority 10; policy accept;
+    iifname != @noicc accept
+    # A published port of its own network: with bridge-nf-call-iptables translated frames are bridged, not routed.
+    meta mark and %(hairpin)s == %(hairpin)s accept
+    drop
+  }
+""",
+}
+
+
+BASE_CHAINS = {
+    ("inet", "raw_prerouting"),
+    ("inet", "forward"),
+    ("inet", "prerouting"),
+    ("inet", "output"),
+    ("inet", "postrouting"),
+    ("bridge", "source"),
+    ("bridge", "forward"),
+}
+"""(family, chain) of every chain that packets meet first; if one is missing, somebody removed our tables."""
+
+
+def render_skeleton() -> str:
+    """Return the nftables text that makes both tables anew, empty. Applying it twice gives the same."""
+    parts = []
+    for family, chains in _CHAINS.items():
+        parts.append(f"table {family} berth {{\n}}\ndelete table {family} berth\ntable {family} berth {{")
+        parts += [_declare(name, types) for (table, name), types in SETS.items() if table == family]
+        parts.append(chains.strip("\n").replace("%(mark)s", f"{MARK:#x}").replace("%(hairpin)s", f"{_HAIRPIN:#x}"))
+        parts.append("}")
+    return "\n".join(parts) + "\n"
+
+
+def _declare(name: str, types: tuple[str, ...]) -> str:
+    if any(item in _PAYLOAD for item in types):
+        return f"  set {name} {{ typeof iifname . ether saddr . {_PAYLOAD[types[-1]]}; }}"
+    if ":" in types:
+        at = types.index(":")
+        return f"  map {name} {{ type {' . '.join(types[:at])} : {' . '.join(types[at + 1 :])}; }}"
+    return f"  set {name} {{ type {' . '.join(types)}; }}"
+
+
+def network_elements(network: Network) -> Iterable[Element]:
+    """Yield the elements of one network, without its endpoints."""
+    options = network.bridge
+    bridge = options.bridge_name
+    yield Element(table=INET, set="bridges", fields=(bridge,))
+    yield Element(table=INET, set="same", fields=(bridge, bridge))
+    if options.icc:
+        yield Element(table=INET, set="icc", fields=(bridge, bridge))
+    if options.vxlan is not None:
+        yield Element(table=INET, set="tunnels", fields=(options.vxlan.port,))
+    if network.internal:
+        yield Element(table=INET, set="internal", fields=(bridge,))
+        return
+    for name in options.trusted_interfaces:
+        yield Element(table=INET, set="trusted", fields=(name, bridge))
+    for family, on in ((4, network.ipv4), (6, network.ipv6)):
+        if on:
+            yield from _family_elements(bridge, options, family)
+
+
+def _family_elements(bridge: str, options: BridgeOptions, family: int) -> Iterable[Element]:
+    mode = options.gateway_mode_ipv4 if family == 4 else options.gateway_mode_ipv6
+    snat: IPAddress | None = options.snat_ipv4 if family == 4 else options.snat_ipv6
+    match mode:
+        case GatewayMode.ROUTED:
+            yield Element(table=INET, set=f"routed{family}", fields=(bridge,))
+            return
+        case GatewayMode.NAT_UNPROTECTED:
+            yield Element(table=INET, set=f"unprotected{family}", fields=(bridge,))
+        case GatewayMode.NAT | GatewayMode.ISOLATED:
+            pass
+    if snat is not None:
+        yield Element(table=INET, set=f"snat{family}", fields=(bridge,), data=(snat,))
+    elif options.masquerade:
+        yield Element(table=INET, set=f"masquerade{family}", fields=(bridge,))
+
+
+def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = False) -> Iterable[Element]:
+    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; and keeps it apart.
+
+    *forwards*: its sandbox is a router, which sends what has other senders.
+    """
+    port, mac = endpoint.host_ifname, endpoint.mac
+    if forwards:
+        yield Element(table=BRIDGE, set="routers", fields=(port, mac))
+    yield Element(table=BRIDGE, set="ports", fields=(port,))
+    if not network.bridge.icc:
+        # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).
+        yield Element(table=BRIDGE, set="noicc", fields=(port,))
+    own4 = [item.ip for item in (endpoint.ipv4, *endpoint.link_local) if item is not None and item.version == 4]
+    if own4:
+        # 0.0.0.0 is the sender of an ARP probe (RFC 5227 section 2.1.1).
+        for address in (*own4, IPv4Address(0)):
+            yield Element(table=BRIDGE, set="source4", fields=(port, mac, address))
+    own6 = [item.ip for item in (endpoint.ipv6, *endpoint.link_local) if item is not None and item.version == 6]
+    if own6:
+        own = {*own6, link_local(mac)}
+        for address6 in sorted(own):
+            yield Element(table=BRIDGE, set="target6", fields=(port, mac, address6))
+        # :: is the sender of duplicate address detection and of first MLD reports (RFC 4862 section 5.4.2).
+        for address6 in sorted(own | {IPv6Address(0)}):
+            yield Element(table=BRIDGE, set="source6", fields=(port, mac, address6))
+
+
+def port_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
+    """Yield what publishes an endpoint's ports: NAT entries, or open ports in a routed family (CL-30)."""
+    for mapping in endpoint.ports:
+        if mapping.proxied:
+            continue
+        address = endpoint.ipv4 if mapping.family == 4 else endpoint.ipv6
+        if address is None:
+            continue
+        options, family = network.bridge, mapping.family
+        mode = options.gateway_mode_ipv4 if family == 4 else options.gateway_mode_ipv6
+        target = (address.ip, mapping.sandbox_port)
+        if mode is GatewayMode.ROUTED:
+            yield Element(table=INET, set=f"open{family}", fields=(address.ip, mapping.protocol, mapping.sandbox_port))
+        elif mapping.host_address is None:
+            yield Element(table=INET, set=f"dnat{family}_any", fields=(mapping.protocol, mapping.host_port), data=target)
+        else:
+            fields = (mapping.protocol, mapping.host_address, mapping.host_port)
+            yield Element(table=INET, set=f"dnat{family}", fields=fields, data=target)
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Return the link-local address that the kernel derives from *mac* (RFC 4291 appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    address = ip_address(b"\xfe\x80" + bytes(6) + interface)
+    assert isinstance(address, IPv6Address)
+    return address

@@ -1,0 +1,119 @@
+"""Other programs' firewalls: which chain would drop what we forward, and what must be there so that it does not. Pure.
+
+An accept in our table ends only our table. Where another firewall has a documented place for others' rules, we put
+one marked rule there (it lets pass what carries `firewall.MARK`); elsewhere we name the chain and the missing rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from netcore.desired.firewall import MARK
+
+COMMENT = "berth"
+_FORWARD_HOOK, _INPUT_HOOK = 2, 1
+_MARK = f"{MARK:#x}/{MARK:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A base chain of somebody's table, as nftables reports it, or as iptables-legacy does (*legacy*)."""
+
+    family: str
+    table: str
+    name: str
+    hook: int
+    drops: bool
+    legacy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DockerRule:
+    """The one rule in DOCKER-USER. *program*: iptables or ip6tables, in the variant that Docker uses."""
+
+    program: str
+
+    def arguments(self, verb: str) -> list[str]:
+        """Return the arguments that check (-C), insert (-I) or delete (-D) the rule."""
+        return [verb, "DOCKER-USER", "-m", "mark", "--mark", _MARK, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
+
+
+@dataclass(frozen=True, slots=True)
+class FirewalldZone:
+    """firewalld lets pass what comes from links of its zone `trusted`."""
+
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A chain that drops, and the rule that only its owner can add."""
+
+    chain: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.chain} drops what berth forwards; add: {self.rule}"
+
+
+Measure = DockerRule | FirewalldZone | Missing
+
+
+def measures(chains: Iterable[Chain], *, docker_user: Iterable[str], firewalld: bool, bridges: Iterable[str]) -> tuple[Measure, ...]:
+    """Return what is needed beside *chains*. *docker_user*: programs whose tables have a chain DOCKER-USER."""
+    programs = tuple(docker_user)
+    result: list[Measure] = [DockerRule(program) for program in programs]
+    if firewalld:
+        result += [FirewalldZone(bridge) for bridge in bridges]
+    names = tuple(bridges)
+    for chain in chains:
+        if chain.table == "berth" or not chain.drops or (chain.table == "firewalld" and firewalld):
+            continue
+        program = "ip6tables" if chain.family == "ip6" else "iptables"
+        served = program in programs or f"{program}-legacy" in programs
+        if chain.hook == _FORWARD_HOOK and not (served and chain.table == "filter" and chain.name == "FORWARD"):
+            result.append(Missing(_describe(chain), _forward_rule(chain)))
+        if chain.hook == _INPUT_HOOK and names:
+            result.append(Missing(_describe(chain), _input_rule(chain, names)))
+    return tuple(result)
+
+
+def _describe(chain: Chain) -> str:
+    return f"chain {chain.name} of table {chain.family} {chain.table} (policy drop)"
+
+
+def _is_iptables(chain: Chain) -> bool:
+    return chain.legacy or (chain.family in ("ip", "ip6") and chain.table == "filter" and chain.name.isupper())
+
+
+def _program(chain: Chain) -> str:
+    return ("ip6tables" if chain.family == "ip6" else "iptables") + ("-legacy" if chain.legacy else "")
+
+
+def _forward_rule(chain: Chain) -> str:
+    if _is_iptables(chain):
+        return f"{_program(chain)} -I {chain.name} -m mark --mark {_MARK} -j ACCEPT"
+    return f"nft insert rule {chain.family} {chain.table} {chain.name} meta mark and {MARK:#x} == {MARK:#x} accept"
+
+
+def _input_rule(chain: Chain, bridges: tuple[str, ...]) -> str:
+    """Return the rule for questions to the resolver on the gateway address; 127.0.0.11 needs none."""
+    if _is_iptables(chain):
+        return " ; ".join(f"{_program(chain)} -I {chain.name} -i {name} -p udp --dport 53 -j ACCEPT" for name in bridges)
+    names = ", ".join(f'"{name}"' for name in bridges)
+    return (
+        f"nft insert rule {chain.family} {chain.table} {chain.name}"
+        f" iifname '{{ {names} }}' meta l4proto '{{ tcp, udp }}' th dport 53 accept"
+    )
+
+
+def needed_without_firewall(bridge: str, subnet: str, *, internal: bool) -> tuple[str, ...]:
+    """Return the rules that a host with `firewall = "none"` must have for a network, as nft commands."""
+    if internal:
+        return (f"drop forwarding from and to {bridge}",)
+    family = "ip6" if ":" in subnet else "ip"
+    return (
+        f"accept forwarding from {bridge}, and established traffic to it",
+        f"nft add rule {family} nat postrouting {family} saddr {subnet} oifname != {bridge} masquerade",
+    )

@@ -1,0 +1,1 @@
+"""What users may write: names, addresses, options, ports. Text in, checked values out. Pure."""

@@ -1,0 +1,86 @@
+"""Published ports: reading `-p`, choosing host ports, conflicts. Pure; which ports are free comes as a function.
+
+Rules CL-17..CL-23 of docker-behaviour. The registry of host ports is the set of mappings of all endpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+from netcore.errors import InvalidRequest
+from netcore.model import IPAddress, PortRequest
+
+PROTOCOLS = ("tcp", "udp", "sctp")
+
+_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
+
+
+def parse_port(text: str) -> PortRequest:
+    """Return the meaning of one `[ip:][hostPort[-end]:]containerPort[-end][/proto]` (docker-behaviour CL-17, CL-18)."""
+    field = f"publish {text}"
+    rest, slash, protocol = text.partition("/")
+    protocol = protocol.lower() if slash else "tcp"
+    if protocol not in PROTOCOLS:
+        raise InvalidRequest(field, f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    host, sandbox = _split_host(field, rest)
+    address_text, host_ports = host
+    address = _host_address(field, address_text)
+    first, last = _range(field, sandbox)
+    if first == 0:
+        raise InvalidRequest(field, "port 0 of the sandbox can't be published")
+    host_first, host_last = _range(field, host_ports) if host_ports else (0, 0)
+    wanted, offered = last - first + 1, host_last - host_first + 1
+    if host_ports and wanted != offered and wanted != 1:
+        raise InvalidRequest(field, f"{wanted} sandbox ports need as many host ports, not {offered}")
+    return PortRequest(
+        host_address=address,
+        host_first=host_first,
+        host_last=host_last,
+        sandbox_first=first,
+        sandbox_last=last,
+        protocol=protocol,
+        text=text,
+    )
+
+
+def parse_exposed(text: str) -> tuple[int, int, str]:
+    """Return (first, last, protocol) of an `--expose` value like 80, 8000-8010 or 53/udp."""
+    request = parse_port(text)
+    if request.host_address is not None or request.host_first:
+        raise InvalidRequest(f"expose {text}", "takes a port of the sandbox only, without a host part")
+    return request.sandbox_first, request.sandbox_last, request.protocol
+
+
+def _split_host(field: str, text: str) -> tuple[tuple[str, str], str]:
+    if text.startswith("["):
+        address, bracket, tail = text[1:].partition("]:")
+        if not bracket:
+            raise InvalidRequest(field, "an address in brackets is followed by :port")
+        host, _, sandbox = tail.rpartition(":")
+        return (address, host), sandbox
+    parts = text.split(":")
+    if len(parts) > 3:
+        raise InvalidRequest(field, "an IPv6 address must be in brackets, as in [::1]:80:80")
+    parts = [""] * (3 - len(parts)) + parts
+    return (parts[0], parts[1]), parts[2]
+
+
+def _host_address(field: str, text: str) -> IPAddress | None:
+    if not text:
+        return None
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise InvalidRequest(field, f"{text!r} is not an IP address; host names are not taken here") from error
+
+
+def _range(field: str, text: str) -> tuple[int, int]:
+    match = _RANGE.match(text)
+    if match is None:
+        raise InvalidRequest(field, f"{text!r} is not a port or a range like 8000-8010")
+    first = int(match[1])
+    last = int(match[2] or first)
+    if last > 65_535 or last < first:
+        raise InvalidRequest(field, f"{text!r} must lie in 1 to 65535, the lower number first")
+    return first, last

@@ -1,0 +1,73 @@
+"""Everything that must exist for a sandbox: what its drivers say, and what depends on all its endpoints together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from netcore import drivers
+from netcore.desired import hostsfile
+from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, KernelObject, Route, Sysctl
+from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, Stack
+from netcore.plan import gateway, routes
+
+
+def desired(
+    owner: Sandbox,
+    endpoints: Sequence[Endpoint],
+    networks: Mapping[NetworkId, Network],
+    facts: drivers.Facts,
+    *,
+    hosts_path: str,
+    loopback_ipv6: bool,
+) -> tuple[KernelObject, ...]:
+    """Return everything that must exist for the sandbox *owner* with *endpoints*."""
+    if owner.stack is not Stack.OWN:
+        return _without_networks(owner, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
+    result: list[KernelObject] = []
+    for endpoint in endpoints:
+        result += drivers.endpoint_objects(networks[endpoint.network_id], endpoint, facts, forwards=owner.forwards)
+    result += _own_stack(owner, tuple(endpoints), networks, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
+    return tuple(result)
+
+
+def _own_stack(
+    sandbox: Sandbox,
+    endpoints: tuple[Endpoint, ...],
+    networks: Mapping[NetworkId, Network],
+    *,
+    hosts_path: str,
+    loopback_ipv6: bool,
+) -> tuple[KernelObject, ...]:
+    """Return what must exist for *sandbox* beside the links of its *endpoints*."""
+    result: list[KernelObject] = []
+    chosen = gateway.gateway_endpoints(endpoints, networks)
+    gateways: list[IPAddress] = []
+    for endpoint, family, destination in ((chosen[0], 4, DEFAULT4), (chosen[1], 6, DEFAULT6)):
+        hop = gateway.default_hop(networks[endpoint.network_id], endpoint, family) if endpoint is not None else None
+        if endpoint is None or hop is None:
+            continue
+        if hop.address is not None:
+            gateways.append(hop.address)
+        result.append(Route(sandbox_id=sandbox.id, destination=destination, gateway=hop.address, ifname=endpoint.ifname))
+    result += routes.of_sandbox(sandbox, endpoints, networks)
+    if sandbox.forwards:
+        result.append(Sysctl(sandbox_id=sandbox.id, path="net/ipv4/ip_forward", value="1"))
+        result.append(Sysctl(sandbox_id=sandbox.id, path="net/ipv6/conf/all/forwarding", value="1", optional=True))
+    given = {path for path, _ in sandbox.sysctls}
+    result = [item for item in result if not (isinstance(item, Sysctl) and item.path in given)]
+    result += [Sysctl(sandbox_id=sandbox.id, path=path, value=value) for path, value in sandbox.sysctls]
+    lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=gateways)
+    for endpoint in [item for item in endpoints if not networks[item.network_id].is_gateway_bridge]:
+        lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)
+    result.append(HostsLines(path=hosts_path, lines=lines))
+    return tuple(result)
+
+
+def _without_networks(sandbox: Sandbox, *, hosts_path: str, loopback_ipv6: bool) -> tuple[KernelObject, ...]:
+    """Return what must exist for a sandbox without networks: lines of its hosts file.
+
+    The host's own file is used as it is unless there are lines to add (HO-9); a shared stack has the other's (RC-23).
+    """
+    if sandbox.stack is Stack.SHARED or (sandbox.stack is Stack.HOST and not sandbox.extra_hosts):
+        return ()
+    return (HostsLines(path=hosts_path, lines=hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=())),)

@@ -1,0 +1,51 @@
+"""Static routes: what a user may ask for, and which of them a sandbox gets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address, ip_network
+
+from netcore.desired.objects import Route
+from netcore.errors import InvalidRequest
+from netcore.model import Endpoint, Network, NetworkId, Pool, Sandbox, StaticRoute
+from netcore.plan import gateway
+
+
+def parse(texts: Sequence[str], pools: Iterable[Pool]) -> tuple[StaticRoute, ...]:
+    """Return the routes that *texts* (`DESTINATION=VIA`) mean on a network with *pools*; InvalidRequest names the wrong one."""
+    subnets = [pool.subnet for pool in pools]
+    result: dict[str, StaticRoute] = {}
+    for text in texts:
+        field = f"route {text}"
+        destination_text, equals, via_text = text.partition("=")
+        try:
+            destination, via = ip_network(destination_text.strip()), ip_address(via_text.strip())
+        except ValueError as error:
+            reason = f": {error}" if equals else ""
+            raise InvalidRequest(field, f"it should be DESTINATION=VIA, like 10.2.0.0/16=172.18.0.9{reason}") from error
+        if destination.version != via.version:
+            raise InvalidRequest(field, "destination and via are of different families")
+        if not destination.prefixlen:
+            raise InvalidRequest(field, "the default route comes from the network's --gateway and from --gw-priority")
+        if not any(via.version == subnet.version and via in subnet for subnet in subnets):
+            raise InvalidRequest(field, f"{via} is not on the network ({', '.join(map(str, subnets))})")
+        if any(destination.version == subnet.version and destination.overlaps(subnet) for subnet in subnets):
+            raise InvalidRequest(field, "the destination is on the network itself")
+        if str(destination) in result:
+            raise InvalidRequest(field, f"{destination} is given twice")
+        result[str(destination)] = StaticRoute(destination=destination, via=via)
+    return tuple(result.values())
+
+
+def of_sandbox(sandbox: Sandbox, endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> Iterator[Route]:
+    """Yield the routes of a sandbox: in gateway order, an endpoint's own before its network's, each destination once.
+
+    Who is the next hop itself gets no route over itself.
+    """
+    seen: set[str] = set()
+    for endpoint in gateway.ordered(endpoints, networks):
+        own = endpoint.addresses()
+        for item in (*endpoint.routes, *networks[endpoint.network_id].routes):
+            if item.via not in own and str(item.destination) not in seen:
+                seen.add(str(item.destination))
+                yield Route(sandbox_id=sandbox.id, destination=item.destination, gateway=item.via, ifname=endpoint.ifname)

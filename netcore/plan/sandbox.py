@@ -1,0 +1,79 @@
+"""Which sandbox a request means. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Sequence
+
+from netcore.desired import hostsfile
+from netcore.errors import InvalidRequest
+from netcore.model import NetnsPath, Network, Sandbox, SandboxId, SandboxRequest, Stack
+from netcore.parse import endpoint_options, names, ports
+
+RandomHex = Callable[[int], str]
+
+
+def check_networks(networks: Sequence[Network]) -> None:
+    """Raise InvalidRequest if a new sandbox can't begin on all of *networks* (CL-7, CL-8)."""
+    if len({network.id for network in networks}) != len(networks):
+        raise InvalidRequest("network", "each network can be given once")
+    if len(networks) > 1 and any(network.is_default_bridge for network in networks):
+        text = "conflicting options: cannot attach both user-defined and non-user-defined network-modes; connect to the others later"
+        raise InvalidRequest("network", text)
+
+
+def plan_sandbox(
+    request: SandboxRequest,
+    kind: Stack,
+    target: Sandbox | None,
+    *,
+    netns_directory: str,
+    taken: Collection[str],
+    host_name: str,
+    boot_id: str,
+    now: float,
+    random_hex: RandomHex = secrets.token_hex,
+) -> Sandbox:
+    """Return the sandbox that *request* means; *target*: whose stack it shares. *taken*: paths of namespaces in use."""
+    name = names.check_object_name("sandbox", request.name)
+    for text in request.extra_hosts:
+        hostsfile.parse_extra_host(text)
+    for text in request.expose:
+        ports.parse_exposed(text)
+    if request.domainname:
+        names.check_dns_name("domainname", request.domainname)
+    identity = SandboxId(random_hex(32))
+    path = f"{netns_directory}/berth-{name}"
+    if path in taken:
+        # A sandbox that was renamed keeps its path.
+        path = f"{path}-{identity[:12]}"
+    hostname, domainname = request.hostname and names.check_hostname(request.hostname), request.domainname
+    if target is not None:
+        hostname, domainname = target.hostname, target.domainname
+    elif kind is Stack.HOST and not hostname:
+        # The host's own name, and what stands behind its first dot (HO-15).
+        hostname, _, rest = host_name.partition(".")
+        domainname = domainname or rest
+    return Sandbox(
+        id=identity,
+        name=name,
+        hostname=hostname or identity[:12],
+        domainname=domainname,
+        netns_path=NetnsPath(path),
+        boot_id=boot_id,
+        adopted=request.netns is not None,
+        origin=request.origin,
+        owner=request.owner,
+        dns=request.dns,
+        extra_hosts=request.extra_hosts,
+        # Without a stack of its own it has no ports to publish; `stack.check` has said so.
+        port_requests=tuple(ports.parse_port(text) for text in request.publish) if kind is Stack.OWN else (),
+        exposed=request.expose,
+        publish_all=request.publish_all and kind is Stack.OWN,
+        labels=request.labels,
+        created=now,
+        forwards=request.forwards,
+        sysctls=endpoint_options.sandbox_sysctls(request.sysctls),
+        stack=kind,
+        shared_with=target.id if target is not None else None,
+    )

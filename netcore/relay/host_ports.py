@@ -1,0 +1,163 @@
+"""Host ports that are published: held by a bound socket each, so that no program of the host takes one unnoticed.
+
+No packet reaches these sockets once the firewall translates; what comes before is dropped by a filter, so that a client
+tries again instead of talking to nobody. `portproxy` takes the filter off those it serves. Blocking; for worker threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+
+from netcore import limits
+from netcore.errors import Conflict
+from netcore.kernel import host
+from netcore.model import IPAddress, PortMapping
+from netcore.plan.port_allocation import Binding
+
+_BPF_RETURN, _SO_ATTACH_FILTER, _SO_DETACH_FILTER, _IP_FREEBIND = 0x06, 26, 27, 15
+_NOT_THERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+_Port = tuple[int, str, IPAddress | None, int]
+"""(family, protocol, host address or None for all, port)."""
+
+
+def _port(mapping: PortMapping) -> _Port:
+    return mapping.family, mapping.protocol, mapping.host_address, mapping.host_port
+
+
+class _Hold:
+    """A socket that holds one port, or the same port of both families; None: the port is only remembered."""
+
+    __slots__ = ("sock", "users")
+
+    def __init__(self, sock: socket.socket | None) -> None:
+        self.sock = sock
+        self.users = 0
+
+
+class HostPorts:
+    """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered."""
+
+    def __init__(self) -> None:
+        self._held: dict[_Port, _Hold] = {}
+
+    def begin(self) -> Claim:
+        """Return a claim: what one operation tries to hold, and then keeps or gives back."""
+        return Claim(self._held)
+
+    def claim(self, mappings: Iterable[PortMapping]) -> None:
+        """Hold every one of *mappings*, or none and raise Conflict."""
+        claim = self.begin()
+        for mapping in mappings:
+            family, protocol, address, port = _port(mapping)
+            if port and _port(mapping) not in self._held and claim.try_hold([(family, address)], protocol, port) is not None:
+                claim.keep(())
+                where = address or ("0.0.0.0" if family == 4 else "[::]")
+                reason = "failed to bind host port: address already in use by a program of the host"
+                raise Conflict("port", f"{where}:{port}/{protocol}", reason)
+
+    def release(self, mappings: Iterable[PortMapping]) -> None:
+        """Let go of *mappings*; one that is not held is done."""
+        for mapping in mappings:
+            _drop(self._held, _port(mapping))
+
+    def opened(self, mapping: PortMapping) -> socket.socket | None:
+        """Return the socket of *mapping*, which packets reach from now on; None where there is none (SCTP)."""
+        hold = self._held.get(_port(mapping))
+        if hold is None or hold.sock is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            hold.sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+        return hold.sock
+
+    def held(self) -> tuple[_Port, ...]:
+        """Return every port that is held."""
+        return tuple(self._held)
+
+
+def _drop(held: dict[_Port, _Hold], port: _Port) -> None:
+    hold = held.pop(port, None)
+    if hold is not None:
+        hold.users -= 1
+        if not hold.users and hold.sock is not None:
+            hold.sock.close()
+
+
+class Claim:
+    """Ports tried by one operation. They are bound once: what is found free is held from then on."""
+
+    def __init__(self, held: dict[_Port, _Hold]) -> None:
+        self._held = held
+        self._tried: list[_Port] = []
+
+    def try_hold(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
+        """Hold the port at each of *bindings* and return None, or return the one where a program of the host has it."""
+        if len(bindings) == 2 and all(address is None for _, address in bindings):
+            # Both families by one socket: half the work for a range of ports.
+            hold = self._hold(6, protocol, None, port, both=True)
+            if hold is not None:
+                self._keep(hold, [(family, protocol, None, port) for family, _ in bindings])
+                return None
+        for binding in bindings:
+            family, address = binding
+            wanted: _Port = (family, protocol, address, port)
+            if wanted in self._tried:
+                continue
+            hold = self._hold(family, protocol, address, port) if wanted not in self._held else None
+            if hold is None:
+                return binding
+            self._keep(hold, [wanted])
+        return None
+
+    def _hold(self, family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool = False) -> _Hold | None:
+        try:
+            return _Hold(_bind(family, protocol, address, port, both=both) if len(self._held) < limits.HELD_PORTS else None)
+        except OSError as error:
+            # An address that the host does not have yet (a VIP, say) can't be in use there.
+            return _Hold(None) if error.errno in _NOT_THERE and not both else None
+
+    def _keep(self, hold: _Hold, wanted: Sequence[_Port]) -> None:
+        for item in wanted:
+            _drop(self._held, item)
+            self._held[item] = hold
+            hold.users += 1
+            self._tried.append(item)
+
+    def keep(self, mappings: Iterable[PortMapping]) -> None:
+        """Go on holding what *mappings* need, and let go of everything else that was tried."""
+        needed = {_port(mapping) for mapping in mappings}
+        for wanted in self._tried:
+            if wanted not in needed:
+                _drop(self._held, wanted)
+        self._tried.clear()
+
+
+def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool) -> socket.socket | None:
+    sock = host.port_socket(family, protocol, both=both)
+    if sock is None:
+        return None
+    try:
+        if address is not None:
+            # An address that the host will have later (a failover address) can be published too.
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        shut(sock)
+        host.bind_port(sock, family, protocol, address, port)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+_RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
+_FILTER = struct.pack("@HP", 1, ctypes.addressof(_RETURN_NOTHING))
+"""A filter of one instruction, "return 0 octets" (Linux Documentation/networking/filter.rst)."""
+
+
+def shut(sock: socket.socket) -> None:
+    """Let no packet reach *sock* any more."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER)

@@ -1,0 +1,118 @@
+"""What the controller keeps in the store, in its own words: networks, sandboxes, endpoints, resting addresses.
+
+A record is `pending` from before the first effect until the last one, so that a start after a crash knows what to undo.
+Sandboxes and what belongs to them are of one boot (a session of the store); networks outlive it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox
+from netcore.store.codec import decode, encode
+from netcore.store.protocol import Store, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRecord:
+    network: Network
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxRecord:
+    sandbox: Sandbox
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointsRecord:
+    """All endpoints of a sandbox, in the order of their connects. *before*: those of the last finished operation."""
+
+    endpoints: tuple[Endpoint, ...]
+    pending: bool = False
+    before: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """What the store holds at a start."""
+
+    networks: tuple[NetworkRecord, ...]
+    sandboxes: tuple[tuple[SandboxRecord, EndpointsRecord], ...]
+    resting: tuple[tuple[NetworkId, IPAddress, float], ...]
+
+
+class Records:
+    """Writes and reads records. *boot*: the session of what ends with this boot."""
+
+    def __init__(self, store: Store, boot: str) -> None:
+        self._store = store
+        self._boot = boot
+        self._finished: dict[str, tuple[Endpoint, ...]] = {}
+
+    async def put_network(self, network: Network, *, pending: bool = False) -> None:
+        record = NetworkRecord(network=network, pending=pending)
+        await self._store.commit(Transaction({f"network/{network.id}": encode(record)}))
+
+    async def drop_network(self, network: Network) -> None:
+        await self._store.commit(Transaction({f"network/{network.id}": None}))
+
+    async def put_sandbox(self, sandbox: Sandbox, *, pending: bool = False) -> None:
+        record = SandboxRecord(sandbox=sandbox, pending=pending)
+        await self._commit({f"sandbox/{sandbox.id}": encode(record)})
+
+    async def put_endpoints(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, pending: bool = False) -> None:
+        before = self._finished.get(sandbox.id, ()) if pending else ()
+        record = EndpointsRecord(endpoints=tuple(endpoints), pending=pending, before=before)
+        if not pending:
+            self._finished[sandbox.id] = tuple(endpoints)
+        await self._commit({f"endpoints/{sandbox.id}": encode(record)})
+
+    async def put_all(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        """Record a finished operation in one transaction."""
+        self._finished[sandbox.id] = tuple(endpoints)
+        await self._commit(
+            {
+                f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)),
+                f"endpoints/{sandbox.id}": encode(EndpointsRecord(endpoints=tuple(endpoints))),
+            }
+        )
+
+    async def drop_sandbox(self, sandbox: Sandbox) -> None:
+        self._finished.pop(sandbox.id, None)
+        await self._commit({f"sandbox/{sandbox.id}": None, f"endpoints/{sandbox.id}": None})
+
+    async def put_rest(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
+        await self._commit({f"rest/{network_id}/{address}": encode(until)})
+
+    async def drop_rest(self, rests: Sequence[tuple[NetworkId, IPAddress]]) -> None:
+        await self._commit({f"rest/{network_id}/{address}": None for network_id, address in rests})
+
+    async def load(self) -> Everything:
+        """Return all records; what belongs to another boot is deleted first, its networks excepted."""
+        for session in {item.session for item in (await self._store.load()).items.values()} - {"", self._boot}:
+            await self._store.end_session(session)
+        items = (await self._store.load()).items
+        sandboxes = []
+        for key, item in items.items():
+            if key.startswith("sandbox/"):
+                stored = items.get(f"endpoints/{key.removeprefix('sandbox/')}")
+                endpoints = decode(EndpointsRecord, stored.value) if stored else EndpointsRecord(endpoints=())
+                record = decode(SandboxRecord, item.value)
+                self._finished[record.sandbox.id] = endpoints.before if endpoints.pending else endpoints.endpoints
+                sandboxes.append((record, endpoints))
+        return Everything(
+            tuple(decode(NetworkRecord, item.value) for key, item in items.items() if key.startswith("network/")),
+            tuple(sandboxes),
+            tuple(
+                (NetworkId(key.split("/")[1]), ip_address(key.split("/", 2)[2]), decode(float, item.value))
+                for key, item in items.items()
+                if key.startswith("rest/")
+            ),
+        )
+
+    async def _commit(self, writes: dict[str, bytes | None]) -> None:
+        await self._store.commit(Transaction(writes, session=self._boot))
