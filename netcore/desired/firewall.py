@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import groupby
 
-from netcore.desired.objects import Element
+from netcore.desired.objects import Element, KernelObject
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
 MARK = 0x1000_0000
@@ -267,3 +268,30 @@ def link_local(mac: str) -> IPv6Address:
     address = ip_address(b"\xfe\x80" + bytes(6) + interface)
     assert isinstance(address, IPv6Address)
     return address
+
+
+def render_firewall(desired: Iterable[KernelObject]) -> str:
+    """Return the text that makes both firewall tables with all elements of *desired*, in one transaction."""
+    elements = sorted((item for item in desired if isinstance(item, Element)), key=lambda item: (item.table, item.set))
+    lines = [render_skeleton()]
+    for (table, name), group in groupby(elements, key=lambda item: (item.table, item.set)):
+        texts = ", ".join(_element_text(item) for item in group)
+        lines.append(f"add element {table} berth {name} {{ {texts} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _element_text(item: Element) -> str:
+    types = SETS[item.table, item.set]
+    key = " . ".join(_field(kind, value) for kind, value in zip(types, item.fields, strict=False))
+    if not item.data:
+        return key
+    return f"{key} : {' . '.join(str(value) for value in item.data)}"
+
+
+def _field(kind: str, value: object) -> str:
+    match kind:
+        case "ifname":
+            return f'"{value}"'
+        case "payload128":
+            return f"0x{int(value):032x}"  # type: ignore[call-overload]
+    return str(value)

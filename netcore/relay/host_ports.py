@@ -153,6 +153,20 @@ def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, b
     return sock
 
 
+def probe(bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
+    """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""
+    for family, address in bindings:
+        try:
+            sock = _bind(family, protocol, address, port, both=False)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                return family, address
+        else:
+            if sock is not None:
+                sock.close()
+    return None
+
+
 _RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
 _FILTER = struct.pack("@HP", 1, ctypes.addressof(_RETURN_NOTHING))
 """A filter of one instruction, "return 0 octets" (Linux Documentation/networking/filter.rst)."""

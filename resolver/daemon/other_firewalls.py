@@ -12,7 +12,6 @@ import socket
 
 from netcore import limits
 from netcore.controller import Controller
-from netcore.controller.recovery import render_firewall
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.errors import NetcoreError
 from netcore.kernel import other_firewalls
@@ -73,7 +72,7 @@ class OtherFirewalls:
 
     def _bridges(self) -> list[Network]:
         """Return the networks whose packets the host's firewalls see."""
-        return [item for item in self._controller.networks.values() if isinstance(item.driver_options, BridgeOptions)]
+        return [item for item in self._controller.state.networks.values() if isinstance(item.driver_options, BridgeOptions)]
 
     async def check(self) -> None:
         """Look now, and put our rule where it belongs."""
@@ -83,11 +82,11 @@ class OtherFirewalls:
         bridges = tuple(item.bridge.bridge_name for item in networks)
         try:
             await self._repair()
-            wanted = await self._controller.kernel(lambda: other_firewalls.look(bridges)) if networks else ()
+            wanted = await self._controller.workers.run(lambda: other_firewalls.look(bridges)) if networks else ()
             gone = tuple(item for item in self._applied if item not in wanted)
-            failed = await self._controller.kernel(lambda: other_firewalls.apply(wanted))
+            failed = await self._controller.workers.run(lambda: other_firewalls.apply(wanted))
             if gone:
-                await self._controller.kernel(lambda: other_firewalls.withdraw(gone))
+                await self._controller.workers.run(lambda: other_firewalls.withdraw(gone))
         except (NetcoreError, OSError) as error:
             log.warning("other firewalls were not looked at reason=%s", error)
             return
@@ -99,10 +98,10 @@ class OtherFirewalls:
 
     async def _repair(self) -> None:
         """Write our own tables again if somebody flushed them."""
-        if not self._controller.networks or await self._controller.kernel(other_firewalls.is_firewall_whole):
+        if not self._controller.state.networks or await self._controller.workers.run(other_firewalls.is_firewall_whole):
             return
-        await self._controller.repair_firewall(render_firewall)
-        log.warning("firewall tables were gone and are written again networks=%d", len(self._controller.networks))
+        await self._controller.repair_firewall()
+        log.warning("firewall tables were gone and are written again networks=%d", len(self._controller.state.networks))
 
     def warnings(self) -> tuple[str, ...]:
         """Return what another firewall drops, and which rule is missing; or what a host without ours needs."""
@@ -118,7 +117,7 @@ class OtherFirewalls:
         """Take our rules away again."""
         applied, self._applied = self._applied, ()
         if applied:
-            await self._controller.kernel(lambda: other_firewalls.withdraw(applied))
+            await self._controller.workers.run(lambda: other_firewalls.withdraw(applied))
 
     def close(self) -> None:
         """Stop watching; rules stay as long as the networks do."""
