@@ -11,6 +11,7 @@ from netcore.controller.locks import KeyedLocks
 from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.overlays import Overlays
 from netcore.controller.plugin_endpoints import PluginEndpoints
+from netcore.controller.sandbox_files import SandboxFiles
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
@@ -18,6 +19,7 @@ from netcore.kernel.apply import Executor
 from netcore.plan.host_state import HostState
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
+from netcore.plugins.transport import Transport
 from netcore.relay.host_ports import HostPorts
 from netcore.relay.port_proxy import PortProxies
 from netcore.store.records import Records
@@ -34,10 +36,12 @@ class Collaborators:
     workers: Workers
     executor: Executor
     host: HostLook
+    files: SandboxFiles
     locks: KeyedLocks
     addresses: AddressSources
     host_ports: HostPorts
     relays: PortProxies
+    plugin_transport: Transport
     network_plugins: NetworkDriver
     ipam_plugins: IpamDriver
     plugin_endpoints: PluginEndpoints

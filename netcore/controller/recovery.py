@@ -93,7 +93,7 @@ async def _restore_sandboxes(controller: Controller, everything: Everything, lef
         kept = _kept(endpoints, networks)
         if record.pending or not await controller.workers.run(lambda sandbox=sandbox: _lives(sandbox)):  # type: ignore[misc]
             leftovers.sandboxes.append(sandbox)
-            controller.transaction.note_namespace(sandbox)
+            controller.parts.writer.note_namespace(sandbox)
             kept = ()
         else:
             controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from netcore import drivers
-from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
+from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan.host_state import HostState, SandboxState
 
 
@@ -19,6 +19,7 @@ class StateWriter:
         self._endpoints: dict[SandboxId, tuple[Endpoint, ...]] = {}
         self._remotes: dict[NetworkId, Mapping[str, RemoteEndpoint]] = {}
         self._active: dict[NetworkId, dict[str, RemoteEndpoint]] = {}
+        self._unfinished: dict[SandboxId, NetnsPath] = {}
         self.state = HostState(
             run_directory=run_directory,
             facts=facts,
@@ -49,6 +50,18 @@ class StateWriter:
         """Note that a sandbox is gone; one that is not there is done."""
         self._sandboxes.pop(sandbox_id, None)
         self._endpoints.pop(sandbox_id, None)
+
+    def note_namespace(self, sandbox: Sandbox) -> None:
+        """Note where the namespace is of a sandbox that is being made, or removed after a crash, and that nobody sees yet."""
+        self._unfinished[sandbox.id] = sandbox.netns_path
+
+    def forget_namespace(self, sandbox: Sandbox) -> None:
+        """The opposite of `note_namespace`."""
+        self._unfinished.pop(sandbox.id, None)
+
+    def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
+        """Return the path of a sandbox's network namespace, also of one that nobody sees yet."""
+        return self._unfinished.get(sandbox_id) or self.state.netns_path(sandbox_id)
 
     def activate(self, network_id: NetworkId, remotes: Mapping[str, RemoteEndpoint]) -> None:
         """Note that an overlay network is active here, with its endpoints on other hosts."""

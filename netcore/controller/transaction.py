@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netcore.controller import sandbox_files
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.plugin_endpoints import plugin_of
@@ -27,13 +26,11 @@ from netcore.model import (
     Endpoint,
     EndpointRequest,
     IPAddress,
-    NetnsPath,
     Network,
     NetworkId,
     NetworkRequest,
     PortMapping,
     Sandbox,
-    SandboxId,
 )
 from netcore.plan import plans, published_ports
 from netcore.plan.host_state import SandboxState
@@ -52,15 +49,6 @@ class Transaction:
         self._planner = planner
         self._state = parts.state
         self._next_port = first_port
-        self._unfinished: dict[SandboxId, NetnsPath] = {}
-
-    def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
-        """Return the path of a sandbox's namespace, also of one that is being made."""
-        return self._unfinished.get(sandbox_id) or self._state.netns_path(sandbox_id)
-
-    def note_namespace(self, sandbox: Sandbox) -> None:
-        """Note where the namespace is of a sandbox that does not live on, until `drop_sandbox` has removed it."""
-        self._unfinished[sandbox.id] = sandbox.netns_path
 
     # --- networks -----------------------------------------------------------------------------------------------
 
@@ -128,7 +116,7 @@ class Transaction:
                 after, steps, warnings = await self._make_endpoints(plan, undo)
                 await self._commit(before, after, undo)
         finally:
-            self._unfinished.pop(plan.sandbox.id, None)
+            parts.writer.forget_namespace(plan.sandbox)
         there = {endpoint.id for endpoint in after.endpoints}
         await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
         told = await parts.overlays.publish(after.sandbox, after.endpoints[len(plan.present) :])
@@ -136,17 +124,17 @@ class Transaction:
 
     async def _make_sandbox(self, plan: SandboxPlan, undo: Undo) -> None:
         parts, sandbox = self._parts, plan.sandbox
-        self._unfinished[sandbox.id] = sandbox.netns_path
+        parts.writer.note_namespace(sandbox)
         await parts.records.put_sandbox(sandbox, pending=True)
         undo.push(lambda: parts.records.drop_sandbox(sandbox))
         directory = self._state.directory_of(sandbox.id)
         # A path that is pinned already is somebody else's, so it is unpinned only where it was pinned here.
-        undo.push(lambda: parts.workers.run(lambda: sandbox_files.remove(directory)))
+        undo.push(lambda: parts.files.remove(directory))
         shared = self._state.netns_path(sandbox.shared_with) if sandbox.shared_with is not None else None
         taken = {other.name: other.netns_path for other in self._state.sandboxes.values()}
-        await parts.workers.run(lambda: sandbox_files.make(sandbox, directory))
-        await parts.workers.run(lambda: sandbox_files.pin(sandbox, adopted=plan.adopted, shared=shared, taken=taken))
-        undo.push(lambda: parts.workers.run(lambda: sandbox_files.unpin(sandbox)))
+        await parts.files.make(sandbox, directory)
+        await parts.files.pin(sandbox, adopted=plan.adopted, shared=shared, taken=taken)
+        undo.push(lambda: parts.files.unpin(sandbox))
         undo.push(lambda: parts.names.close(sandbox))
         await parts.names.open(sandbox)
 
@@ -371,8 +359,8 @@ class Transaction:
         parts = self._parts
         await parts.names.close(sandbox)
         directory = self._state.directory_of(sandbox.id)
-        await parts.workers.run(lambda: sandbox_files.unpin(sandbox))
-        await parts.workers.run(lambda: sandbox_files.remove(directory))
+        await parts.files.unpin(sandbox)
+        await parts.files.remove(directory)
         parts.writer.drop_sandbox(sandbox.id)
-        self._unfinished.pop(sandbox.id, None)
+        parts.writer.forget_namespace(sandbox)
         await parts.records.drop_sandbox(sandbox)

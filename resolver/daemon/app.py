@@ -23,6 +23,7 @@ import uvloop
 from aiohttp import web
 
 from netcore.controller import Controller
+from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore, serve
 from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
@@ -159,7 +160,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     service = DnsService(pool, Cache(_cache_settings(config)), time.monotonic)
     stack.push_async_callback(service.close)
     registry = Registry(config, service, poller, host, lambda sandbox: controller.files_of(sandbox.id))
-    controller = Controller(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
+    controller = assemble(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)

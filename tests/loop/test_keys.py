@@ -13,7 +13,7 @@ from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
 from netcore.cluster.encryption import Key
 from netcore.cluster.state import KEYS, ClusterState, Node
-from netcore.controller import Controller
+from netcore.controller.assembly import assemble
 from netcore.controller.settings import Settings
 from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.errors import KernelError
@@ -49,7 +49,7 @@ class FakeCluster:
 @pytest_asyncio.fixture
 async def host(monkeypatch):
     """The encryption of one host, its state, and the steps that its executor was given."""
-    made = Controller(Settings(run_directory="/nowhere", vtep=OWN), None, None, reserved=lambda: (), clock=lambda: 0.0)
+    made = assemble(Settings(run_directory="/nowhere", vtep=OWN), None, None, reserved=lambda: (), clock=lambda: 0.0)
     made.overlays.join(FakeCluster())
     applied = []
     monkeypatch.setattr(made.parts.executor, "apply", applied.append)

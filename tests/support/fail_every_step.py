@@ -14,7 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
-from netcore.controller import Controller
+from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
 from netcore.errors import KernelError, NetcoreError
@@ -126,7 +126,7 @@ async def main() -> None:
     directory = Directory()
     settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
     Path(settings.run_directory).mkdir()
-    controller = Controller(settings, Records(store, "boot"), directory, reserved=lambda: (), clock=lambda: 1000.0)
+    controller = assemble(settings, Records(store, "boot"), directory, reserved=lambda: (), clock=lambda: 1000.0)
     await restore(controller, Records(store, "boot"), 1000.0)
     a, _ = await controller.networks.create(NetworkRequest(name="a", ipv6=True))
     b, _ = await controller.networks.create(NetworkRequest(name="b"))
