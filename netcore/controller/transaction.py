@@ -99,7 +99,7 @@ class Transaction:
         addresses = {claim: address for claim, address in peeked.items() if address is not None}
         unknown = tuple(claim for claim in plan.claims() if claim not in addresses)
         endpoints = (*plan.present, *plans.complete_endpoints(plan, addresses))
-        mappings, warnings = await self._plan_ports(plan.sandbox, endpoints, host_ports.probe)
+        mappings, warnings = await self._plan_ports(plan.sandbox, endpoints, self._parts.host_ports.probe)
         after = plans.with_ports(self._state, plan.sandbox, endpoints, mappings)
         inactive = [draft.network for draft in plan.drafts if draft.network.is_overlay and draft.network.id not in self._state.remotes]
         networks = [step for network in inactive for step in diff((), self._state.objects_only_of(network))]
