@@ -1,6 +1,7 @@
 """The rules of the structure: who may import whom, one door to each dangerous thing, total error tables, small modules."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,24 @@ def test_modules_and_functions_fit_in_the_head(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno <= 75, node.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_class_has_more_than_thirty_methods(path):
+    """Inherited ones are counted, as far as they are ours."""
+    if path.name == "__main__.py":
+        return
+    module = importlib.import_module(name(path).replace("/", ".").removesuffix(".__init__"))
+    for kind in vars(module).values():
+        if isinstance(kind, type) and kind.__module__ == module.__name__:
+            members = {key: value for base in reversed(kind.__mro__) if _is_ours(base) for key, value in vars(base).items()}
+            methods = [key for key, value in members.items() if callable(getattr(value, "__func__", value)) or isinstance(value, property)]
+            written = [key for key in methods if not (key.startswith("__") and key != "__init__")]
+            assert len(written) <= 30, kind.__name__
+
+
+def _is_ours(kind):
+    return kind.__module__.partition(".")[0] in ("netcore", "resolver")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
