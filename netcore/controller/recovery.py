@@ -14,7 +14,7 @@ from itertools import groupby
 from netcore import drivers
 from netcore.controller import Controller
 from netcore.desired.diff import diff
-from netcore.desired.firewall import SETS, render_skeleton
+from netcore.desired.firewall import render_firewall
 from netcore.desired.objects import Element, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, nft, process
@@ -150,30 +150,3 @@ def _bring(controller: Controller, desired: tuple[KernelObject, ...], gone: _Gon
             log.error("state not restored completely reason=%s", error)
     if controller.settings.firewall:
         nft.apply_text(render_firewall(desired))
-
-
-def render_firewall(desired: Iterable[KernelObject]) -> str:
-    """Return the text that makes both firewall tables with all elements of *desired*, in one transaction."""
-    elements = sorted((item for item in desired if isinstance(item, Element)), key=lambda item: (item.table, item.set))
-    lines = [render_skeleton()]
-    for (table, name), group in groupby(elements, key=lambda item: (item.table, item.set)):
-        texts = ", ".join(_element_text(item) for item in group)
-        lines.append(f"add element {table} berth {name} {{ {texts} }}")
-    return "\n".join(lines) + "\n"
-
-
-def _element_text(item: Element) -> str:
-    types = SETS[item.table, item.set]
-    key = " . ".join(_field(kind, value) for kind, value in zip(types, item.fields, strict=False))
-    if not item.data:
-        return key
-    return f"{key} : {' . '.join(str(value) for value in item.data)}"
-
-
-def _field(kind: str, value: object) -> str:
-    match kind:
-        case "ifname":
-            return f'"{value}"'
-        case "payload128":
-            return f"0x{int(value):032x}"  # type: ignore[call-overload]
-    return str(value)

@@ -45,16 +45,22 @@ class Request:
     target: str
 
 
+def open_socket(protocol: int) -> socket.socket:
+    """Return a bare netlink socket in the namespace of the calling thread. Only `notifications` needs it beside this module."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    opened.bind((0, 0))
+    return opened
+
+
 class NetlinkSocket:
     """A netlink socket in the network namespace of the calling thread."""
 
     def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = open_socket(protocol)
         self._sequence = 0
         for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
-        self._socket.bind((0, 0))
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -72,6 +78,12 @@ class NetlinkSocket:
         first = self._sequence + 1
         self._socket.sendall(b"".join(self._message(request, ACK) for request in requests))
         return self._answers(requests, first)
+
+    def execute(self, request: Request) -> None:
+        """Send one request and wait for its acknowledgement; raises KernelError."""
+        (error,) = self.run([request])
+        if error is not None:
+            raise error
 
     def run_transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> list[KernelError | None]:
         """Send *requests* as one nfnetlink batch between *begin* and *end*; return as `run` does."""

@@ -79,9 +79,9 @@ def set_link(name: str, *, up: bool = True, alias: str | None = None, mtu: int |
     return Request(_NEWLINK, 0, body, "change link", name)
 
 
-def move_link(name: str, index: int, netns: int, ifname: str) -> Request:
-    """Move the link with *index* to the namespace *netns* (an fd), renamed to *ifname* there, down."""
-    body = codec.encode("link", {"index": index}, [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", netns)])
+def move_link(name: str, index: int, netns_descriptor: int, ifname: str) -> Request:
+    """Move the link with *index* to the namespace of *netns_descriptor*, renamed to *ifname* there, down."""
+    body = codec.encode("link", {"index": index}, [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", netns_descriptor)])
     return Request(_NEWLINK, 0, body, "move link", name)
 
 
@@ -93,13 +93,13 @@ def delete_link(name: str) -> Request:
     return Request(_DELLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "delete link", name)
 
 
-def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns: int) -> Request:
-    """Create a pair in one request: host end enslaved and up, the other end inside the namespace *peer_netns* (an fd)."""
+def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns_descriptor: int) -> Request:
+    """Create a pair in one request: host end on the bridge *master* and up, the other end inside the peer's namespace."""
     peer = [
         ("IFLA_IFNAME", peer_ifname),
         ("IFLA_ADDRESS", peer_mac),
         ("IFLA_MTU", mtu),
-        ("IFLA_NET_NS_FD", peer_netns),
+        ("IFLA_NET_NS_FD", peer_netns_descriptor),
     ]
     info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_MTU", mtu), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info)]
@@ -122,19 +122,19 @@ def add_dummy(name: str, mtu: int) -> Request:
     return _add("dummy", name, [("IFLA_MTU", mtu)])
 
 
-def add_macvlan(ifname: str, *, parent: int, netns: int, mode: str, mac: str, mtu: int) -> Request:
-    """Create a slice of the link with the index *parent* here, in the namespace *netns* (an fd)."""
-    attrs = [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_MTU", mtu), *([("IFLA_ADDRESS", mac)] if mac else [])]
+def add_macvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, mac: str, mtu: int) -> Request:
+    """Create a sub-interface, in another namespace, of the link that has the index *parent* here."""
+    attrs = [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns_descriptor), ("IFLA_MTU", mtu), *([("IFLA_ADDRESS", mac)] if mac else [])]
     return _add("macvlan", ifname, attrs, attr(_MACVLAN_MODE, struct.pack("=I", _MACVLAN_MODES[mode])))
 
 
-def add_ipvlan(ifname: str, *, parent: int, netns: int, mode: str, flag: str, mtu: int) -> Request:
-    """Create a slice of the link with the index *parent* here, in the namespace *netns* (an fd)."""
+def add_ipvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, flag: str, mtu: int) -> Request:
+    """Create a sub-interface, in another namespace, of the link that has the index *parent* here."""
     data = [
         attr(_IPVLAN_MODE, struct.pack("=H", _IPVLAN_MODES[mode])),
         attr(_IPVLAN_FLAGS_ATTR, struct.pack("=H", _IPVLAN_FLAGS[flag])),
     ]
-    return _add("ipvlan", ifname, [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_MTU", mtu)], *data)
+    return _add("ipvlan", ifname, [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns_descriptor), ("IFLA_MTU", mtu)], *data)
 
 
 def add_vxlan(name: str, *, vni: int, port: int, local: IPAddress, master: int, mtu: int) -> Request:
@@ -275,16 +275,7 @@ def ensure_link(netlink: NetlinkSocket, creation: Request, tag: str) -> None:
         link = find_link(netlink, name)
         if link is None or link.alias != tag:
             raise Conflict("link", name, "exists and is not of this network; choose another name")
-    error = netlink.run([set_link(name, alias=tag)])[0]
-    if error is not None:
-        raise error
-
-
-def raise_link(netlink: NetlinkSocket, name: str) -> None:
-    """Bring the link called *name* up."""
-    error = netlink.run([set_link(name)])[0]
-    if error is not None:
-        raise error
+    netlink.execute(set_link(name, alias=tag))
 
 
 def links(netlink: NetlinkSocket) -> list[Link]:

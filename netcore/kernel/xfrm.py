@@ -12,7 +12,7 @@ import socket
 import struct
 from ipaddress import ip_address
 
-from netcore.desired.objects import Esp, EspBlock, EspPolicy, EspState, KernelObject
+from netcore.desired.objects import Esp, EspBlock, EspPolicy, EspState
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
 from netcore.kernel.netlink import XFRM, NetlinkSocket, Request, attr, walk
@@ -103,22 +103,6 @@ def delete_policy(source: IPAddress, target: IPAddress, *, port: int, outgoing: 
     return Request(_DELPOLICY, 0, body, "delete ESP policy", f"{source} to {target} port {port}")
 
 
-def request(item: KernelObject, *, create: bool) -> Request:
-    """Return what makes *item*, an `Esp`, or takes it away."""
-    match item:
-        case EspState(source=source, target=target, spi=spi) as state:
-            if not create:
-                return delete_state(source, target, spi=spi)
-            return add_state(source, target, spi=spi, request_id=state.request_id, key=bytes.fromhex(state.key_material))
-        case EspPolicy(source=source, target=target, port=port, outgoing=outgoing) as policy:
-            if not create:
-                return delete_policy(source, target, port=port, outgoing=outgoing)
-            return set_policy(source, target, port=port, outgoing=outgoing, request_id=policy.request_id)
-        case EspBlock() as item:
-            return (block if create else unblock)(item.own, port=item.port, outgoing=item.outgoing)
-    raise AssertionError(item)
-
-
 def read_own(request_id: int) -> tuple[Esp, ...]:
     """Return the states and policies in this namespace that carry *request_id*; none where the kernel has no xfrm. Blocking."""
     try:
@@ -169,7 +153,7 @@ def check_esp(address: IPAddress) -> None:
             return netlink.run([add_state(address, address, spi=0x1000, request_id=1, key=bytes(20))])[0]
 
     try:
-        error = netns.run_in_passing(attempt)
+        error = netns.run_in_temporary(attempt)
     except OSError as refused:
         error = KernelError("open", "xfrm", refused.errno or errno.EPROTONOSUPPORT)
     if error is not None:

@@ -12,7 +12,7 @@ import socket
 
 from netcore import limits
 from netcore.controller import Controller
-from netcore.controller.recovery import render_firewall
+from netcore.desired.firewall import render_firewall
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.errors import NetcoreError
 from netcore.kernel import other_firewalls

@@ -19,7 +19,7 @@ ENDPOINT = Endpoint(
 
 
 def sets(elements):
-    return {item.set for item in elements}
+    return {element.set.name for element in elements}
 
 
 def test_number_of_rules_does_not_depend_on_networks_or_ports():
@@ -29,19 +29,18 @@ def test_number_of_rules_does_not_depend_on_networks_or_ports():
 
 def test_every_set_is_declared_and_every_element_fits_one():
     text = firewall.render_skeleton()
-    for table, name in firewall.SETS:
-        assert f" {name} {{" in text
-        assert table in ("inet", "bridge")
-    for item in (
+    for declared in firewall.SETS:
+        assert f" {declared.name} {{" in text
+        assert declared.table in ("inet", "bridge")
+    for element in (
         *firewall.network_elements(network()),
         *firewall.endpoint_elements(network(), ENDPOINT),
         *firewall.port_elements(network(), ENDPOINT),
     ):
-        types = firewall.SETS[item.table, item.set]
-        at = types.index(":") if ":" in types else len(types)
-        encode_fields(types[:at], item.fields)
-        if item.data:
-            encode_fields(types[at + 1 :], item.data)
+        assert element.set in firewall.SETS
+        encode_fields(element.set.key_types, element.fields)
+        if element.data:
+            encode_fields(element.set.data_types, element.data)
 
 
 def test_key_octets_are_padded_to_four():
@@ -76,7 +75,8 @@ def test_link_local_address_is_the_kernels():
 
 
 def test_probe_senders_are_bound_to_the_port_too():
-    senders = {item.fields[2] for item in firewall.endpoint_elements(network(), ENDPOINT) if item.set in ("source4", "source6")}
+    elements = firewall.endpoint_elements(network(), ENDPOINT)
+    senders = {element.fields[2] for element in elements if element.set.name in ("source4", "source6")}
     assert {ip_address("0.0.0.0"), ip_address("::"), ip_address("10.0.0.2"), ip_address("fd00::2")} <= senders
 
 
