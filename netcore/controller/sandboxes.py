@@ -12,6 +12,7 @@ from netcore.desired.diff import diff
 from netcore.errors import Conflict, TeardownFailed
 from netcore.kernel import files, host, namespace, netns, process
 from netcore.model import (
+    NetnsPath,
     Sandbox,
     SandboxRequest,
     Stack,
@@ -113,7 +114,7 @@ class Sandboxes(Endpoints):
             namespace.make(sandbox.netns_path)
             return
         taken = {other.name: other.netns_path for other in self.sandboxes.values()}
-        namespace.adopt(adopted, sandbox.netns_path, taken)
+        namespace.adopt(NetnsPath(adopted), sandbox.netns_path, taken)
 
     async def remove_sandbox(self, reference: str, *, dry_run: bool = False) -> Outcome:
         """Remove a sandbox with everything it has; parts that fail are reported after all were tried."""
