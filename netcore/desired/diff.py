@@ -29,7 +29,7 @@ class Step:
 
     @property
     def lane(self) -> Lane:
-        """Which door carries the step out, and in whose namespace."""
+        """Which subsystem carries the step out, and in whose namespace."""
         return self.subject.lane if self.after is None else self.after.creation_lane
 
     def describe(self) -> str:

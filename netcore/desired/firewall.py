@@ -3,8 +3,8 @@
 A packet meets the same rules whether the host has one network or a thousand, one published port or ten thousand:
 everything that grows is an element. Tables: `inet berth` (routing, NAT) and `bridge berth` (source binding).
 
-An accept of ours does not overrule another table's drop, so packets we forward carry MARK, which one rule in the
-other firewall can let pass (see `other_firewalls`).
+An accept in our table does not overrule a drop in another one. So packets that we forward carry MARK, and one rule in
+the other firewall can accept them (see `other_firewalls`).
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ _CHAINS = {
     # route_localnet is on for our bridges, so the host's loopback is closed here, to sandboxes and to outside.
     iifname != "lo" ip daddr 127.0.0.0/8 drop
     iifname @bridges ip6 daddr ::1 drop
-    # VXLAN is for hosts: from a sandbox it would be taken for another host's, here or there, behind our own address.
+    # Only hosts send VXLAN. From a sandbox it would pass for another host's: here, or there with this host's address.
     iifname @bridges udp dport @tunnels drop
   }
   chain forward {
     type filter hook forward priority -10; policy accept;
     iifname != @bridges oifname != @bridges accept
-    # Noted here, because behind a bridge with bridge-nf-call-iptables postrouting knows no input link.
+    # Marked here, because with bridge-nf-call-iptables the postrouting hook does not know the input link.
     iifname . oifname @same ct status dnat meta mark set meta mark or %(hairpin)s
     iifname . oifname @icc goto pass
     iifname @internal drop
@@ -127,7 +127,7 @@ _CHAINS = {
     fib daddr type local goto published
   }
   chain published {
-    # What is sent from ::1 can't leave the host: `portproxy` serves it.
+    # What is sent from ::1 can't leave the host: `relay.port_proxy` serves it.
     ip6 daddr ::1 return
     dnat ip to meta l4proto . ip daddr . th dport map @dnat4
     dnat ip to meta l4proto . th dport map @dnat4_any
@@ -155,7 +155,7 @@ _CHAINS = {
     iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 accept
     icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @target6 drop
     iifname . ether saddr . ip6 saddr @source6 accept
-    # What a router passes on has its own MAC and the sender's address. ARP and ND stay bound to its own.
+    # A router forwards packets with its own MAC and the sender's address. Its ARP and ND stay bound to its own.
     iifname . ether saddr != @routers drop
     meta protocol ip accept
     icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } drop
@@ -182,7 +182,7 @@ BASE_CHAINS = {
     ("bridge", "source"),
     ("bridge", "forward"),
 }
-"""(family, chain) of every chain that packets meet first; if one is missing, somebody removed our tables."""
+"""(table family, chain) of every base chain of ours. If one is missing, somebody removed our tables."""
 
 
 def render_skeleton() -> str:
@@ -270,9 +270,9 @@ def _family_elements(bridge: str, options: BridgeOptions, family: int) -> Iterab
 
 
 def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = False) -> Iterable[Element]:
-    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; and keeps it apart.
+    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; without ICC, what isolates it.
 
-    *forwards*: its sandbox is a router, which sends what has other senders.
+    *forwards*: its sandbox is a router, which sends packets with the source addresses of others.
     """
     port, mac = endpoint.host_ifname, endpoint.mac
     if forwards:
@@ -281,12 +281,13 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
     if not network.bridge.icc:
         # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).
         yield Element(set=NO_ICC, fields=(port,))
-    own4 = [item.ip for item in (endpoint.ipv4, *endpoint.link_local) if item is not None and item.version == 4]
+    interfaces = [interface for interface in (endpoint.ipv4, endpoint.ipv6, *endpoint.link_local) if interface is not None]
+    own4 = [interface.ip for interface in interfaces if interface.version == 4]
     if own4:
         # 0.0.0.0 is the sender of an ARP probe (RFC 5227 section 2.1.1).
         for address in (*own4, IPv4Address(0)):
             yield Element(set=SOURCE[4], fields=(port, mac, address))
-    own6 = [item.ip for item in (endpoint.ipv6, *endpoint.link_local) if item is not None and item.version == 6]
+    own6 = [interface.ip for interface in interfaces if interface.version == 6]
     if own6:
         own = {*own6, link_local(mac)}
         for address6 in sorted(own):

@@ -16,7 +16,7 @@ from typing import Any
 from netcore import limits
 from netcore.desired.diff import Step, diff
 from netcore.desired.flows import stale_flows
-from netcore.desired.objects import Door, Lane
+from netcore.desired.objects import Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, nft
 from netcore.kernel.handlers import handler_of
@@ -71,7 +71,7 @@ class Executor:
         forgetting: Thread | None = None
         with NetlinkSessions(self._netns_path, self._later) as sessions:
             for batch in _batches(steps):
-                if flows and forgetting is None and batch[0].after is None and batch[0].lane.door is Door.LINKS:
+                if flows and forgetting is None and batch[0].after is None and batch[0].lane.subsystem is Subsystem.LINKS:
                     # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.
                     forgetting = Thread(target=conntrack.forget, args=(flows,), name="flows", daemon=True)
                     forgetting.start()
@@ -98,12 +98,12 @@ class Executor:
 
     def _run(self, sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[Result]:
         """Carry out the steps of one batch."""
-        return _run_transaction(sessions, batch) if batch[0].lane.door is Door.NFTABLES else _run_requests(sessions, batch)
+        return _run_transaction(sessions, batch) if batch[0].lane.subsystem is Subsystem.NFTABLES else _run_requests(sessions, batch)
 
 
 def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
     """Yield neighbouring steps of one lane; creations apart from deletions, but for what one nftables transaction does."""
-    for _, group in groupby(steps, key=lambda step: (lane := step.lane, step.after is None and lane.door is not Door.NFTABLES)):
+    for _, group in groupby(steps, key=lambda step: (lane := step.lane, step.after is None and lane.subsystem is not Subsystem.NFTABLES)):
         yield list(group)
 
 
@@ -153,8 +153,8 @@ def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[
 def _open(sessions: NetlinkSessions, batch: Sequence[Step]) -> NetlinkSocket | None:
     """Return the socket that the requests of *batch* go through, None if its kinds of objects need none."""
     lane: Lane = batch[0].lane
-    match lane.door:
-        case Door.LINKS | Door.STACK:
+    match lane.subsystem:
+        case Subsystem.LINKS | Subsystem.STACK:
             visits = [(visit, step.after) for step in batch if step.after is not None and (visit := handler_of(step.after).visit)]
 
             def enter() -> None:
@@ -162,7 +162,7 @@ def _open(sessions: NetlinkSessions, batch: Sequence[Step]) -> NetlinkSocket | N
                     visit(wanted)
 
             return sessions.rtnetlink(lane.sandbox_id, enter if visits else None)
-        case Door.XFRM:
+        case Subsystem.XFRM:
             return sessions.xfrm()
         case _:
             return None

@@ -1,4 +1,4 @@
-"""Connection tracking: delete the entries of an address or a host port, so that no flow goes on to an old peer.
+"""Connection tracking: delete the entries of an address or a host port, so that no connection goes on to an old peer.
 
 Spec: Linux include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 """

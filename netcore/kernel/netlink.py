@@ -1,7 +1,7 @@
 """A blocking netlink socket: batches of requests, extended acknowledgements, dumps. Knows no message contents.
 
-A socket belongs for ever to the namespace of the thread that opened it; it may then be used from any thread, by one
-at a time.
+The one module that opens netlink sockets. A socket belongs for ever to the namespace of the thread that opened it; it may
+then be used from any thread, by one at a time.
 
 Spec: Linux Documentation/userspace-api/netlink/intro.rst.
 """
@@ -36,7 +36,7 @@ _RECEIVE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message: type, flags (REQUEST and ACK are added), body, and what to call it in an error."""
+    """One message: type, flags (REQUEST and ACK are added), body; *operation* and *target* name it in an error."""
 
     type: int
     flags: int
@@ -194,7 +194,7 @@ def walk(octets: bytes) -> Iterator[tuple[int, bytes]]:
 def find(octets: bytes, *path: int) -> bytes | None:
     """Return the value of the attribute at *path* (outermost type first), or None."""
     for type_ in path:
-        value = next((value for found, value in walk(octets) if found == type_), None)
+        value = next((value for attribute, value in walk(octets) if attribute == type_), None)
         if value is None:
             return None
         octets = value

@@ -183,20 +183,19 @@ def _library() -> Callable[[str], None] | None:
             _loaded.append(library)
         except OSError:
             _loaded.append(None)
-    library_or_none = _loaded[0]
-    if library_or_none is None:
+    libnftables = _loaded[0]
+    if libnftables is None:
         return None
-    found = library_or_none
 
     def run(text: str) -> None:
-        context = found.nft_ctx_new(0)
+        context = libnftables.nft_ctx_new(0)
         try:
-            found.nft_ctx_buffer_output(context)
-            found.nft_ctx_buffer_error(context)
-            if found.nft_run_cmd_from_buffer(context, text.encode()):
-                detail = (found.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
+            libnftables.nft_ctx_buffer_output(context)
+            libnftables.nft_ctx_buffer_error(context)
+            if libnftables.nft_run_cmd_from_buffer(context, text.encode()):
+                detail = (libnftables.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
                 raise KernelError("apply", "nftables rules", errno.EINVAL, detail.split("\n")[0])
         finally:
-            found.nft_ctx_free(context)
+            libnftables.nft_ctx_free(context)
 
     return lambda text: netns.with_low_descriptors(lambda: run(text))

@@ -11,7 +11,7 @@ from netcore.desired.objects.announcements import Announcement
 from netcore.desired.objects.elements import Element, FirewallSet
 from netcore.desired.objects.esp import Esp, EspBlock, EspPolicy, EspState
 from netcore.desired.objects.files import HostsLines
-from netcore.desired.objects.kind import HOST, Door, Key, Lane, LinkReference, Order, Scalar
+from netcore.desired.objects.kind import HOST, Key, Lane, LinkReference, Order, Scalar, Subsystem
 from netcore.desired.objects.links import (
     Bridge,
     DummyLink,
@@ -36,7 +36,6 @@ __all__ = [
     "Address",
     "Announcement",
     "Bridge",
-    "Door",
     "DummyLink",
     "Element",
     "Esp",
@@ -61,6 +60,7 @@ __all__ = [
     "Route",
     "SandboxLink",
     "Scalar",
+    "Subsystem",
     "Sysctl",
     "Veth",
     "VlanLink",

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from netcore.desired.objects.kind import Door, Key, Kind, Lane, LinkReference, Order, where
+from netcore.desired.objects.kind import Key, Kind, Lane, LinkReference, Order, Subsystem, where
 from netcore.model import IPAddress, SandboxId
 
 
@@ -28,7 +28,7 @@ class Announcement(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.PACKETS, self.sandbox_id)
+        return Lane(Subsystem.PACKETS, self.sandbox_id)
 
     @property
     def key(self) -> Key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from netcore.desired.objects.kind import Door, Key, Kind, Lane, Order, Scalar, joined
+from netcore.desired.objects.kind import Key, Kind, Lane, Order, Scalar, Subsystem, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Element(Kind):
     fields: tuple[Scalar, ...]
     data: tuple[Scalar, ...] = ()
     order: ClassVar[Order] = Order.FIREWALL_ELEMENT
-    lane: ClassVar[Lane] = Lane(Door.NFTABLES)
+    lane: ClassVar[Lane] = Lane(Subsystem.NFTABLES)
 
     @property
     def key(self) -> Key:

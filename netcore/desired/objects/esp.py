@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from netcore.desired.objects.kind import Door, Key, Kind, Lane, Order
+from netcore.desired.objects.kind import Key, Kind, Lane, Order, Subsystem
 from netcore.model import IPAddress
 
-_XFRM = Lane(Door.XFRM)
+_XFRM = Lane(Subsystem.XFRM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

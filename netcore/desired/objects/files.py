@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from netcore.desired.objects.kind import Door, Key, Kind, Lane, Order
+from netcore.desired.objects.kind import Key, Kind, Lane, Order, Subsystem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,7 @@ class HostsLines(Kind):
     path: str
     lines: tuple[str, ...]
     order: ClassVar[Order] = Order.HOSTS_LINES
-    lane: ClassVar[Lane] = Lane(Door.FILES)
+    lane: ClassVar[Lane] = Lane(Subsystem.FILES)
 
     @property
     def key(self) -> Key:

@@ -1,6 +1,6 @@
-"""What every kind of kernel object says of itself: when it is created, through which door, what goes with it, what it is called.
+"""What every kind of kernel object says of itself: when it is created, by which subsystem, what goes with it, how it is described.
 
-`diff` and `kernel.apply` ask the objects; a new kind needs no change there.
+`diff` and `kernel.apply` ask the objects, so a new kind needs no change there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Order(IntEnum):
     """The steps of creation, first to last. Deletion goes the other way."""
 
     ESP_STATE = auto()
-    """Before anything is sent to the other host, and before a policy demands it."""
+    """Before anything is sent to the other host, and before a policy requires it."""
     ESP_POLICY = auto()
     HOST_LINK = auto()
     HOST_SYSCTL = auto()
@@ -41,7 +41,7 @@ class Order(IntEnum):
     SANDBOX_LINK = auto()
     HAIRPIN = auto()
     SANDBOX_SYSCTL = auto()
-    """Some must be set before the link has its first address."""
+    """Before the address: with accept_dad off it is usable at once."""
     SANDBOX_ADDRESS = auto()
     LINK_UP = auto()
     SANDBOX_NEIGHBOR = auto()
@@ -50,29 +50,29 @@ class Order(IntEnum):
     FIREWALL_ELEMENT = auto()
     HOSTS_LINES = auto()
     ANNOUNCEMENT = auto()
-    """When everything is in place: from then on others send."""
+    """Last, because neighbours send to the address from then on."""
 
 
-class Door(Enum):
-    """What carries a step out."""
+class Subsystem(Enum):
+    """What carries out the creation and deletion of an object."""
 
     LINKS = "rtnetlink: links, and the flags of bridge ports"
     STACK = "rtnetlink and /proc/sys: sysctls, addresses, neighbours, routes of one namespace"
     XFRM = "xfrm netlink"
     NFTABLES = "one nftables transaction"
     FILES = "files of sandboxes"
-    PACKETS = "frames sent by a link"
+    PACKETS = "frames sent over a link"
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A door, and the namespace behind it. Neighbouring steps of one lane go as one batch."""
+    """A subsystem in one namespace. Neighbouring steps of one lane are carried out as one batch."""
 
-    door: Door
+    subsystem: Subsystem
     sandbox_id: SandboxId | None = HOST
 
 
-HOST_LINKS = Lane(Door.LINKS)
+HOST_LINKS = Lane(Subsystem.LINKS)
 
 
 class _HasLane(Protocol):

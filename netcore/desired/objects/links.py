@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from netcore.desired.objects.kind import HOST, HOST_LINKS, Door, Key, Kind, Lane, LinkReference, Order, where
+from netcore.desired.objects.kind import HOST, HOST_LINKS, Key, Kind, Lane, LinkReference, Order, Subsystem, where
 from netcore.model import IPAddress, SandboxId
 
 
@@ -144,7 +144,7 @@ class Macvlan(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:
@@ -174,7 +174,7 @@ class Ipvlan(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:
@@ -201,7 +201,7 @@ class MovedLink(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:
@@ -224,7 +224,7 @@ class LinkUp(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
-from netcore.desired.objects.kind import HOST, HOST_LINKS, Door, Key, Kind, Lane, LinkReference, Order, where
+from netcore.desired.objects.kind import HOST, HOST_LINKS, Key, Kind, Lane, LinkReference, Order, Subsystem, where
 from netcore.model import IPAddress, IPInterface, IPNetwork, SandboxId
 
 DEFAULT4 = IPv4Network("0.0.0.0/0")
@@ -28,7 +28,7 @@ class Address(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:
@@ -56,7 +56,7 @@ class Neighbor(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:
@@ -81,7 +81,7 @@ class Route(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from netcore.desired.objects.kind import HOST, Door, Key, Kind, Lane, LinkReference, Order, where
+from netcore.desired.objects.kind import HOST, Key, Kind, Lane, LinkReference, Order, Subsystem, where
 from netcore.model import SandboxId
 
 
@@ -27,7 +27,7 @@ class Sysctl(Kind):
 
     @property
     def lane(self) -> Lane:
-        return Lane(Door.STACK, self.sandbox_id)
+        return Lane(Subsystem.STACK, self.sandbox_id)
 
     @property
     def key(self) -> Key:
