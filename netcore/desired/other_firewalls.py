@@ -62,11 +62,10 @@ Measure = DockerRule | FirewalldZone | Missing
 
 def measures(chains: Iterable[Chain], *, docker_user: Iterable[str], firewalld: bool, bridges: Iterable[str]) -> tuple[Measure, ...]:
     """Return what lets traffic of *bridges* pass *chains*. *docker_user*: programs whose tables have a chain DOCKER-USER."""
-    programs = tuple(docker_user)
+    programs, names = tuple(docker_user), tuple(bridges)
     result: list[Measure] = [DockerRule(program) for program in programs]
     if firewalld:
-        result += [FirewalldZone(bridge) for bridge in bridges]
-    names = tuple(bridges)
+        result += [FirewalldZone(bridge) for bridge in names]
     for chain in chains:
         if chain.table == "berth" or not chain.drops or (chain.table == "firewalld" and firewalld):
             continue
