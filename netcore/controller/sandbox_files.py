@@ -21,7 +21,7 @@ class SandboxFiles:
         """Make the sandbox's directory with its hosts and hostname files; with a shared stack those of the other serve."""
         await self._workers.run(lambda: _make(sandbox, Path(directory)))
 
-    async def pin(self, sandbox: Sandbox, *, adopted: str | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
+    async def pin(self, sandbox: Sandbox, *, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
         """Pin the sandbox's namespace at its path: the one at *adopted*, the one pinned at *shared*, the host's, or a new one.
 
         *taken*: sandbox name → path of its namespace, none of which may be adopted again.
@@ -46,7 +46,7 @@ def _make(sandbox: Sandbox, directory: Path) -> None:
     files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
 
 
-def _pin(sandbox: Sandbox, adopted: str | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
+def _pin(sandbox: Sandbox, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
     if shared is not None:
         namespace.share(shared, sandbox.netns_path)
     elif sandbox.stack is Stack.HOST:

@@ -57,7 +57,7 @@ class SandboxOperations:
                     raise Conflict("sandbox", request.name, "cannot join network namespace of a sandbox that has ended")
                 path = NetnsPath(request.netns) if request.netns is not None else None
                 lookups = await self._parts.host.lookups(path, None, targets)
-                plan = plans.plan_connect(self._state, None, sandbox, requests, lookups, adopted=request.netns, warnings=warnings)
+                plan = plans.plan_connect(self._state, None, sandbox, requests, lookups, adopted=path, warnings=warnings)
                 if dry_run:
                     return sandbox, await self._transaction.preview(plan)
                 return await self._transaction.change_sandbox(plan)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
-from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, NetworkId, PortMapping, Sandbox
+from netcore.model import Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import gateway, published_ports
 from netcore.plan.host_state import HostState, SandboxState
@@ -76,7 +76,7 @@ class SandboxPlan:
     before: SandboxState | None
     sandbox: Sandbox
     drafts: tuple[EndpointDraft, ...] = ()
-    adopted: str | None = None
+    adopted: NetnsPath | None = None
     used_ifnames: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
@@ -129,7 +129,7 @@ def plan_connect(
     requests: Sequence[EndpointRequest],
     lookups: Lookups,
     *,
-    adopted: str | None = None,
+    adopted: NetnsPath | None = None,
     warnings: tuple[str, ...] = (),
 ) -> SandboxPlan:
     """Return the plan for *requests*; Conflict, InvalidRequest, Exhausted, NotFound for what can't be."""

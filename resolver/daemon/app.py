@@ -28,7 +28,7 @@ from netcore.controller.recovery import restore, serve
 from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
 from netcore.kernel import netns, nft, process
-from netcore.model import Sandbox, SandboxId
+from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
@@ -223,7 +223,7 @@ async def _forget(admin: Admin, kind: str, identity: str) -> None:
 
 
 def _open_inside(netns_path: str, upstream: Upstream, kind: int) -> socket.socket:
-    with netns.opened(netns_path) as descriptor:
+    with netns.opened(NetnsPath(netns_path)) as descriptor:
         return netns.run_inside(descriptor, lambda: open_datagram(upstream, kind))
 
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 
 from netcore import limits
 from netcore.controller import Controller
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.errors import NetcoreError
-from netcore.kernel import other_firewalls
+from netcore.kernel import notifications, other_firewalls
 from netcore.model import BridgeOptions, Network
 
 log = logging.getLogger(__name__)
 
-_NETFILTER, _GROUP, _MEMBERSHIP, _SOL_NETLINK = 12, 7, 1, 270
 _SETTLE = 0.2
 
 
@@ -33,30 +31,22 @@ class OtherFirewalls:
         self._problems: tuple[str, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._socket: socket.socket | None = None
+        self._changes: notifications.Notifications | None = None
 
     def start(self) -> None:
         """Begin to watch."""
         if not self._controller.settings.firewall:
             return
         try:
-            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETFILTER)
-            sock.bind((0, 0))
-            sock.setsockopt(_SOL_NETLINK, _MEMBERSHIP, _GROUP)
-            self._socket = sock
-            self._loop.add_reader(sock.fileno(), self._on_change)
+            self._changes = notifications.Notifications(notifications.NFTABLES)
+            self._loop.add_reader(self._changes.fileno(), self._on_change)
         except OSError as error:
             log.warning("changes of nftables are not noticed at once reason=%s", error)
         self._schedule(limits.FOREIGN_CHECK_INTERVAL)
 
     def _on_change(self) -> None:
-        assert self._socket is not None
-        try:
-            while self._socket.recv(65_536):
-                continue
-        except OSError:
-            # Empty, or messages were lost: either way it is time for a look.
-            pass
+        assert self._changes is not None
+        self._changes.drain()
         if self._timer is None or self._timer.when() > self._loop.time() + _SETTLE:
             self._schedule(_SETTLE)
 
@@ -125,6 +115,6 @@ class OtherFirewalls:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
+        if self._changes is not None:
+            self._loop.remove_reader(self._changes.fileno())
+            self._changes.close()

@@ -104,6 +104,35 @@ def test_only_one_place_enters_namespaces():
     assert users == {"netcore/kernel/netns", "resolver/cli/enter"}
 
 
+def _opens_netlink(tree):
+    """Return whether a module opens a netlink socket: by AF_NETLINK, or by its number as the family of a socket."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "AF_NETLINK":
+            return True
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "AF_NETLINK" for alias in node.names):
+            return True
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            given = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "family")]
+            if called == "socket" and any(isinstance(value, ast.Constant) and value.value == 16 for value in given):
+                return True
+    return False
+
+
+def test_only_one_place_opens_netlink_sockets():
+    assert {name(path) for path in MODULES if _opens_netlink(ast.parse(path.read_text()))} == {"netcore/kernel/netlink"}
+
+
+def _reaches_nftables(tree):
+    """Return whether a module loads libnftables or runs `nft`."""
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return any(text == "nft" or text.startswith("libnftables.") for text in texts)
+
+
+def test_only_one_place_reaches_nftables():
+    assert {name(path) for path in MODULES if _reaches_nftables(ast.parse(path.read_text()))} == {"netcore/kernel/nft"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_modules_and_functions_fit_in_the_head(path):
     text = path.read_text()

@@ -20,7 +20,7 @@ from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.workers import Workers
-from netcore.desired.diff import _goes_with, _links, diff
+from netcore.desired.diff import diff
 from netcore.desired.objects import Announcement, Sysctl
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
@@ -94,8 +94,8 @@ class RecordingExecutor:
     def _do(self, step) -> None:
         if step.after is None:
             # The kernel removes by itself what belongs to a link that goes.
-            links = set(_links(step.before))
-            for key in [key for key, value in self.objects.items() if links and _goes_with(value, links)]:
+            links = set(step.before.links())
+            for key in [key for key, value in self.objects.items() if links and value.goes_with(links)]:
                 del self.objects[key]
             self.objects.pop(step.before.key, None)
         elif not isinstance(step.after, Sysctl | Announcement):
