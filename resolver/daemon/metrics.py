@@ -86,4 +86,4 @@ NAMES = (
     "berth_sandboxes",
     "berth_endpoints",
 )
-"""Every metric; the README's table is compared with it."""
+"""Every metric; the table of docs/metrics.md is compared with it."""

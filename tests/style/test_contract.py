@@ -181,33 +181,6 @@ def test_every_error_has_a_status():
     assert not missing
 
 
-def test_readme_names_every_metric_setting_and_limit_of_the_command_line():
-    from resolver.daemon.config import HELP, DaemonConfig
-    from resolver.daemon.metrics import NAMES
-
-    text = (ROOT / "README.md").read_text()
-    assert set(HELP) == set(DaemonConfig.__dataclass_fields__)
-    for item in (*NAMES, *HELP):
-        assert f"`{item}`" in text, item
-
-
-def test_readme_names_every_command_and_network_option():
-    import click
-
-    from netcore.parse.options import SHORT_NAMES
-    from resolver.cli.commands import cli
-
-    text = (ROOT / "README.md").read_text()
-    for command, item in cli.commands.items():
-        assert f"berth {command}" in text, command
-        if isinstance(item, click.Group):
-            for inner in item.commands:
-                assert f"berth {command} {inner}" in text, inner
-    for short, label in SHORT_NAMES.items():
-        assert f"`{short}`" in text, short
-        assert f"`{label}`" in text, label
-
-
 @pytest.mark.parametrize("module", ["netcore", "resolver", "resolver.cli.run_exec", "resolver.engine.answer", "netcore.plan.network"])
 def test_cheap_modules_stay_cheap(module):
     heavy = ("aiohttp", "pyroute2", "click", "rich", "yaml", "prometheus_client", "uvloop", "msgspec")
