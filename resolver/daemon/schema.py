@@ -1,9 +1,7 @@
-"""The shapes of the admin API: what comes in, what goes out, and the OpenAPI document made from them. Pure."""
+"""The shapes of the admin API: what comes in (`*Body`) and what goes out (`*View`). Pure."""
 
 from __future__ import annotations
 
-import types
-import typing
 from typing import Any
 
 import msgspec
@@ -319,66 +317,3 @@ class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     type: str = "A"
     sandbox: str | None = None
-
-
-OPERATIONS: tuple[tuple[str, str, str, type | None, Any, str], ...] = (
-    ("post", "/v1/networks", "201", NetworkBody, NetworkView | PlanView, "Create a network"),
-    ("get", "/v1/networks", "200", None, list[NetworkView], "List networks"),
-    ("get", "/v1/networks/{network}", "200", None, NetworkView, "Show one network"),
-    ("delete", "/v1/networks/{network}", "200", None, OutcomeView | PlanView, "Remove a network without endpoints"),
-    ("post", "/v1/networks/prune", "200", PruneBody, PrunedView, "Remove networks without endpoints"),
-    ("post", "/v1/networks/{network}/connect", "200", ConnectBody, SandboxView | PlanView, "Connect a sandbox"),
-    ("post", "/v1/networks/{network}/disconnect", "200", DisconnectBody, SandboxView | PlanView, "Disconnect a sandbox"),
-    ("post", "/v1/sandboxes", "201", SandboxBody, SandboxView | PlanView, "Create or adopt a sandbox"),
-    ("get", "/v1/sandboxes", "200", None, list[SandboxView], "List sandboxes"),
-    ("get", "/v1/sandboxes/{sandbox}", "200", None, SandboxView, "Show one sandbox"),
-    ("patch", "/v1/sandboxes/{sandbox}", "200", SandboxChange, SandboxView, "Rename a sandbox, or give it to a process"),
-    ("delete", "/v1/sandboxes/{sandbox}", "200", None, OutcomeView | PlanView, "Remove a sandbox with all it has"),
-    ("get", "/v1/nodes", "200", None, list[NodeView], "The hosts that share overlay networks"),
-    ("post", "/v1/resolve", "200", ResolveBody, ResolveView, "Look a name up as a sandbox would, with the reasons"),
-    ("get", "/v1/cache", "200", None, CacheView, "What is remembered of the upstreams' answers"),
-    ("post", "/v1/cache/flush", "200", FlushBody, FlushView, "Forget remembered answers"),
-    ("get", "/v1/events", "200", None, EventView, "A stream of events, one JSON object a line"),
-    ("get", "/v1/status", "200", None, StatusView, "What is up, and what is not as it should be"),
-    ("get", "/healthz", "200", None, HealthView, "The process answers"),
-    ("get", "/readyz", "200", None, HealthView, "Networks and names of the last run are back"),
-)
-"""(method, path, status, body, response, summary) of everything but /metrics and /v1/openapi.json."""
-
-
-def openapi(version: str) -> dict[str, Any]:
-    """Return the OpenAPI document of the admin API."""
-    kinds: list[Any] = [ErrorView]
-    for _, _, _, body, response, _ in OPERATIONS:
-        kinds += [item for item in (body, *_alternatives(response)) if item is not None and item not in kinds]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-
-    def schema_of(kind: Any) -> dict[str, Any]:
-        found = [schemas[kinds.index(item)] for item in _alternatives(kind)]
-        return found[0] if len(found) == 1 else {"anyOf": found}
-
-    paths: dict[str, Any] = {}
-    for method, path, status, body, response, summary in OPERATIONS:
-        operation: dict[str, Any] = {
-            "summary": summary,
-            "responses": {
-                status: {"description": "done", "content": {"application/json": {"schema": schema_of(response)}}},
-                "default": {"description": "refused or failed", "content": {"application/json": {"schema": schema_of(ErrorView)}}},
-            },
-        }
-        names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-        if body is not None:
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema_of(body)}}}
-        paths.setdefault(path, {})[method] = operation
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "berth admin API", "version": version},
-        "paths": paths,
-        "components": {"schemas": components},
-    }
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    """Return the members of a union of response types; a dry run answers with another shape."""
-    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
