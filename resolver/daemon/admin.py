@@ -5,7 +5,7 @@ HTTP itself is in `http_api`, the shapes are in `schema`, the document that desc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 from netcore.errors import InvalidRequest
@@ -144,7 +144,7 @@ class Admin:
     async def list_nodes(self, request: ApiRequest[None]) -> list[schema.NodeView]:
         return [convert.node_view(details) for details in self._operations.nodes()]
 
-    async def stream_events(self, request: ApiRequest[None]) -> AsyncIterator[schema.EventView]:
+    async def stream_events(self, request: ApiRequest[None]) -> AsyncGenerator[schema.EventView, None]:
         return self._events.listen()
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:

@@ -83,7 +83,7 @@ class ApiRoute:
 
     *handler*: called with the object of handlers and an `ApiRequest`; returns a *response*, or an `ApiReply` of one of
     *other_responses*. *body*: None if there is none; *body_required* False: an empty one means one of defaults.
-    *stream*: the handler returns an iterator, and each of its values is sent as one line as soon as it is there.
+    *stream*: the handler returns an asynchronous generator, and each value of it is sent as one line as soon as it is there.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]

@@ -6,7 +6,7 @@ Listeners get the events from when they begin to listen; each may be `limits.EVE
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from resolver import limits
 from resolver.daemon.schema import EventView
@@ -60,7 +60,7 @@ class Events:
             else:
                 queue.put_nowait(event)
 
-    async def listen(self) -> AsyncIterator[EventView]:
+    async def listen(self) -> AsyncGenerator[EventView, None]:
         """Yield events from now on, until `close` or until this listener is too far behind."""
         queue: asyncio.Queue[EventView | None] = asyncio.Queue()
         self._listeners.add(queue)

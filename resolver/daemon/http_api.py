@@ -8,8 +8,9 @@ is also where it is logged, once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -77,14 +78,15 @@ class HttpApi:
 
         return handle
 
-    async def _stream(self, route: ApiRoute, request: web.Request, values: AsyncIterator[Any]) -> web.StreamResponse:
+    async def _stream(self, route: ApiRoute, request: web.Request, values: AsyncGenerator[Any, None]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": route.media_type})
         await response.prepare(request)
         # A listener may stay for days. It must not keep an idle daemon running.
         self.requests_in_flight -= 1
         try:
-            async for value in values:
-                await response.write(msgspec.json.encode(value) + b"\n")
+            async with contextlib.aclosing(values):
+                async for value in values:
+                    await response.write(msgspec.json.encode(value) + b"\n")
         except (ConnectionError, asyncio.CancelledError):
             # The listener has gone, or the daemon stops.
             pass

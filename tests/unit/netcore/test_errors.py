@@ -40,5 +40,12 @@ def test_text_and_report(error, text, kind, status, subject):
     assert (error.kind, error.status, error.subject) == (kind, status, subject)
 
 
+def test_base_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        NetcoreError("text", None)
+    with pytest.raises(TypeError, match="Incomplete must set kind and status"):
+        type("Incomplete", (NetcoreError,), {})
+
+
 def test_every_class_is_covered():
     assert {type(row[0]) for row in ERRORS} == {cls for cls in NetcoreError.__subclasses__() if hasattr(cls, "kind")}

@@ -18,5 +18,12 @@ def test_text_and_report(error, text, subject):
     assert (error.kind, error.status, error.subject) == ("invalid", 400, subject)
 
 
+def test_base_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        ResolverError("text", None)
+    with pytest.raises(TypeError, match="Incomplete must set kind and status"):
+        type("Incomplete", (ResolverError,), {})
+
+
 def test_every_class_is_covered():
     assert {type(row[0]) for row in ERRORS} == {cls for cls in ResolverError.__subclasses__() if hasattr(cls, "kind")}
