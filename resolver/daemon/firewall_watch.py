@@ -40,7 +40,7 @@ class FirewallWatch:
             self._loop.add_reader(self._monitor.fileno(), self._on_change, self._monitor)
         except OSError as error:
             log.warning("changes of nftables are not noticed at once reason=%s", error)
-        self._schedule(limits.FOREIGN_CHECK_INTERVAL)
+        self._schedule(limits.FIREWALL_CHECK_INTERVAL)
 
     def _on_change(self, monitor: NftMonitor) -> None:
         monitor.drain()
@@ -55,7 +55,7 @@ class FirewallWatch:
     def _begin(self) -> None:
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self.check())
-        self._schedule(limits.FOREIGN_CHECK_INTERVAL)
+        self._schedule(limits.FIREWALL_CHECK_INTERVAL)
 
     async def check(self) -> None:
         """Check now; what fails is logged and tried again with the next check."""

@@ -8,6 +8,8 @@ import msgspec
 
 
 class PortView(msgspec.Struct, frozen=True):
+    """A published port."""
+
     protocol: str
     host_address: str
     host_port: int
@@ -15,6 +17,8 @@ class PortView(msgspec.Struct, frozen=True):
 
 
 class EndpointView(msgspec.Struct, frozen=True):
+    """A sandbox's endpoint on one network. *gateway*: a default route of the sandbox leads over it."""
+
     network: str
     network_id: str
     ifname: str
@@ -31,10 +35,10 @@ class EndpointView(msgspec.Struct, frozen=True):
 
 
 class SandboxView(msgspec.Struct, frozen=True):
-    """*directory*: what is of this sandbox alone; *files*: where its hosts, resolv.conf and hostname files are.
+    """*directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files.
 
-    *stack*: own, none, host or container; *shared_with*: name of the sandbox whose stack it has. *ended*: removed, but for
-    its stack, which others share. *environment*: proxy settings for the commands in it.
+    *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
+    except for its network stack, which others share. *environment*: proxy settings for the commands in it.
     """
 
     id: str
@@ -61,6 +65,8 @@ class SandboxView(msgspec.Struct, frozen=True):
 
 
 class PoolView(msgspec.Struct, frozen=True):
+    """One subnet of a network. *in_use*: how many of its addresses are taken."""
+
     subnet: str
     ip_range: str | None
     gateway: str | None
@@ -69,6 +75,8 @@ class PoolView(msgspec.Struct, frozen=True):
 
 
 class MemberView(msgspec.Struct, frozen=True):
+    """An endpoint of a network. *node*: the host that it is on, if that is another one."""
+
     sandbox: str
     sandbox_id: str
     addresses: list[str]
@@ -77,7 +85,7 @@ class MemberView(msgspec.Struct, frozen=True):
 
 
 class NodeView(msgspec.Struct, frozen=True):
-    """A host of the cluster. *address*: where it takes VXLAN; *own*: it is the one that answers."""
+    """A host of the cluster. *address*: where others send it VXLAN packets; *own*: it is the one that answers."""
 
     id: str
     name: str
@@ -87,6 +95,8 @@ class NodeView(msgspec.Struct, frozen=True):
 
 
 class NetworkView(msgspec.Struct, frozen=True):
+    """*scope*: local, or global for a network that spans hosts. *link*: of the host, empty if there is none."""
+
     id: str
     name: str
     driver: str
@@ -121,6 +131,8 @@ class OutcomeView(msgspec.Struct, frozen=True):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
+    """*kind*: which sort of error; *object*: the field, object or capability that it is about, empty if there is none."""
+
     kind: str
     object: str
     message: str
@@ -131,6 +143,8 @@ class ErrorView(msgspec.Struct, frozen=True):
 
 
 class RecordView(msgspec.Struct, frozen=True):
+    """One DNS record, its data in presentation format."""
+
     name: str
     ttl: int
     type: str
@@ -138,6 +152,8 @@ class RecordView(msgspec.Struct, frozen=True):
 
 
 class ResolveView(msgspec.Struct, frozen=True):
+    """*source*: where the answer comes from; *explanation*: why, a line each."""
+
     name: str
     type: str
     rcode: str
@@ -158,9 +174,9 @@ class UpstreamView(msgspec.Struct, frozen=True):
 
 
 class CachedView(msgspec.Struct, frozen=True):
-    """One answer that is remembered. *flags*: of the question, those that are kept apart (DO, CD, AD).
+    """One cached answer. *flags*: of the query, those for which answers are cached apart (DO, CD, AD).
 
-    *stale*: its time is over; it is told only if all upstreams fail.
+    *stale*: its TTL has run out; it is served only while all upstreams fail.
     """
 
     name: str
@@ -176,7 +192,7 @@ class CachedView(msgspec.Struct, frozen=True):
 
 
 class CacheView(msgspec.Struct, frozen=True):
-    """*size* and *bound* in octets. *found*: how many answers were asked for, of which *entries* are those told most."""
+    """*size* and *bound* in octets. *found*: how many cached answers match; *entries*: those of them that were served most."""
 
     found: int
     size: int
@@ -187,10 +203,14 @@ class CacheView(msgspec.Struct, frozen=True):
 
 
 class FlushView(msgspec.Struct, frozen=True):
+    """*removed*: how many cached answers."""
+
     removed: int
 
 
 class StatusView(msgspec.Struct, frozen=True):
+    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: what is not as it should be."""
+
     version: str
     pid: int
     uptime_seconds: float
@@ -205,10 +225,14 @@ class StatusView(msgspec.Struct, frozen=True):
 
 
 class HealthView(msgspec.Struct, frozen=True):
+    """*status*: ok or starting."""
+
     status: str
 
 
 class EventView(msgspec.Struct, frozen=True):
+    """*action* happened to the *kind* (network, sandbox, endpoint or node) called *name*. *node*: on another host."""
+
     time: float
     kind: str
     action: str
@@ -218,11 +242,13 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class PrunedView(msgspec.Struct, frozen=True):
+    """*removed*: names of networks."""
+
     removed: list[str]
 
 
 class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an endpoint may be given, wherever it is asked for."""
+    """The settings of an endpoint, wherever one is asked for."""
 
     aliases: list[str] = []
     services: list[str] = []
@@ -268,7 +294,7 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which networks without endpoints go: with all of *labels*, none of *other_labels* (KEY or KEY=VALUE), made before *until*."""
+    """Which networks without endpoints to remove: with all of *labels*, none of *other_labels* (KEY or KEY=VALUE), made before *until*."""
 
     labels: list[str] = []
     other_labels: list[str] = []
@@ -278,7 +304,7 @@ class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
-    *default_network*: where *networks* is empty, connect to the network `default`, which is made on first need.
+    *default_network*: if *networks* is empty, connect to the network `default`, which is made when it is first needed.
     """
 
     name: str
@@ -308,7 +334,7 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*name*: forget what is known of it and below it; none: everything."""
+    """*name*: remove the answers for it and for names below it; null: all answers."""
 
     name: str | None = None
 

@@ -65,7 +65,7 @@ async def test_change_is_followed_by_one_check_of_everything_in_order(monitor, m
 
 
 async def test_check_comes_without_a_change_too(monitor, monkeypatch):
-    monkeypatch.setattr(limits, "FOREIGN_CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(limits, "FIREWALL_CHECK_INTERVAL", 0.01)
     checks = Checks()
     watch = FirewallWatch([checks.first], enabled=True)
     watch.start()
@@ -79,7 +79,7 @@ async def test_only_the_interval_is_left_where_changes_cannot_be_followed(monkey
         raise OSError(93, "not supported")
 
     monkeypatch.setattr(firewall_watch, "NftMonitor", refused)
-    monkeypatch.setattr(limits, "FOREIGN_CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(limits, "FIREWALL_CHECK_INTERVAL", 0.01)
     checks = Checks()
     watch = FirewallWatch([checks.first], enabled=True)
     watch.start()

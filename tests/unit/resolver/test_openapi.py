@@ -118,3 +118,7 @@ def test_document_is_valid_openapi():
 def test_every_reference_leads_somewhere():
     named = set(re.findall(r'"#/components/schemas/(\w+)"', msgspec.json.encode(DOCUMENT).decode()))
     assert named == set(DOCUMENT["components"]["schemas"])
+
+
+def test_only_a_prune_needs_no_body():
+    assert [route.operation_id for route in ROUTES if not route.body_required] == ["pruneNetworks"]
