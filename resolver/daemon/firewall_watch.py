@@ -27,6 +27,7 @@ class FirewallWatch:
         self._checks = checks
         self._enabled = enabled
         self._loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._monitor: NftMonitor | None = None
@@ -62,8 +63,10 @@ class FirewallWatch:
         if not self._enabled:
             return
         try:
-            for check in self._checks:
-                await check()
+            # Two at once would each find a rule missing and put it in.
+            async with self._lock:
+                for check in self._checks:
+                    await check()
         except (NetcoreError, OSError) as error:
             log.warning("firewalls could not be checked reason=%s", error)
 

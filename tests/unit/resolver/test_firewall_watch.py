@@ -207,3 +207,19 @@ def test_with_firewall_none_the_warnings_say_what_the_host_needs():
     assert any("saddr 10.1.0.0/24" in line and "masquerade" in line for line in lines)
     assert f'firewall = "none": drop forwarding from and to {INTERNAL.bridge.bridge_name}' in lines
     assert len(lines) == 3
+
+
+async def test_checks_never_overlap():
+    """Two at once would each find our rule missing and put it in."""
+    under_way, most = 0, 0
+
+    async def check():
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+
+    watch = FirewallWatch([check], enabled=True)
+    await asyncio.gather(*(watch.check() for _ in range(3)))
+    assert most == 1
