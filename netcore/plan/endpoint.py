@@ -143,9 +143,9 @@ def parent_of(network: Network) -> str:
 def check_room(request: EndpointRequest, network: Network, members: Sequence[Endpoint]) -> None:
     """Raise if *network* with its *members* can't take one more endpoint as *request* wants it."""
     if isinstance(network.driver_options, BridgeOptions) and len(members) >= limits.BRIDGE_PORTS:
-        raise Exhausted("network", network.name, f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
+        raise Exhausted("network", network.name, because=f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
     if isinstance(network.driver_options, ParentOptions) and network.driver_options.mode == "passthru" and members:
-        raise Exhausted("network", network.name, "a macvlan network in passthru mode takes one endpoint")
+        raise Exhausted("network", network.name, because="a macvlan network in passthru mode takes one endpoint")
     if request.mac and parent_of(network):
         what = "ipvlan interfaces do not support custom mac address assignment"
         raise InvalidRequest("mac-address", what if network.driver == "ipvlan" else "a link in passthru mode has its parent's")

@@ -57,7 +57,7 @@ def choose_subnet(pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetw
             return subnet
     if prefix_length is not None and not fitting:
         raise InvalidRequest("subnet", f"no address pool can hold a /{prefix_length}")
-    raise Exhausted("address pools", "default", "all predefined address pools have been fully subnetted; give --subnet")
+    raise Exhausted("address pools", "default", because="all predefined address pools have been fully subnetted; give --subnet")
 
 
 def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPNetwork | None:
@@ -165,7 +165,7 @@ class AddressPool:
         if int(address) in self._forbidden:
             raise InvalidRequest(field, f"{address} is the network or broadcast address of {self.pool.subnet}")
         if int(address) in self._taken:
-            raise Conflict("address", str(address), f"address already in use on network {self._network}")
+            raise Conflict("address", str(address), because=f"address already in use on network {self._network}")
         self._take(int(address))
 
     def allocate(self, now: float) -> IPAddress:
@@ -176,7 +176,7 @@ class AddressPool:
             raise Exhausted(
                 "network",
                 self._network,
-                f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
+                because=f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
             )
         self._take(value)
         return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)

@@ -77,16 +77,16 @@ def prepare(
     """
     name = names.check_object_name("network", request.name)
     if name in PREDEFINED and not request.predefined:
-        raise Conflict("network", name, "operation is not permitted on predefined network names; choose another")
+        raise Conflict("network", name, because="operation is not permitted on predefined network names; choose another")
     if any(item.name == name for item in existing):
-        raise Conflict("network", name, f"network with name {name} already exists")
+        raise Conflict("network", name, "already exists")
     if request.driver in _SINGLE:
         reason = f"only one instance of {request.driver!r} network is allowed: `berth run --network {request.driver}`"
         raise InvalidRequest("driver", reason)
     if request.driver not in DRIVERS and plugin is None:
         raise InvalidRequest("driver", f"{request.driver!r} is not one of {', '.join(DRIVERS)}")
     if len(existing) >= limits.NETWORKS:
-        raise Exhausted("host", "networks", f"at most {limits.NETWORKS} networks")
+        raise Exhausted("host", "networks", because=f"at most {limits.NETWORKS} networks")
     labels = options.of_network(request.driver if plugin is None else "", dict(request.options))
     ipv4, ipv6 = options.family_flags(labels, ipv4=request.ipv4, ipv6=request.ipv6)
     if ipv6 and not around.ipv6:
@@ -176,7 +176,7 @@ def _check_bridge(parsed: BridgeOptions, existing: Collection[Network], around: 
     if link is None:
         return parsed
     if link.kind != "bridge":
-        raise Conflict("link", name, f"existing interface {name} is not a bridge")
+        raise Conflict("link", name, because=f"existing interface {name} is not a bridge")
     return replace(parsed, reuse_bridge=True)
 
 

@@ -150,7 +150,7 @@ def check_overlap(
         if on_parents and pool.subnet == subnet and pool.ip_range != ip_range:
             continue
         reason = f"invalid pool request: Pool overlaps with other one on this address space ({pool.subnet})"
-        raise Conflict("subnet", str(subnet), reason)
+        raise Conflict("subnet", str(subnet), because=reason)
 
 
 def _own_gateway(subnet: IPNetwork, draft: Draft, wanted: Wanted) -> IPAddress | None:

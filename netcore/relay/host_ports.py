@@ -59,7 +59,7 @@ class HostPorts:
                 claim.keep(())
                 where = address or ("0.0.0.0" if family == 4 else "[::]")
                 reason = "failed to bind host port: address already in use by a program of the host"
-                raise Conflict("port", f"{where}:{port}/{protocol}", reason)
+                raise Conflict("port", f"{where}:{port}/{protocol}", because=reason)
 
     def probe(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
         """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""

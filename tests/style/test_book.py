@@ -127,11 +127,11 @@ def test_network_pages_have_every_option():
 
 
 def test_api_page_has_every_path():
-    from resolver.daemon.schema import OPERATIONS
+    from resolver.daemon.admin import ROUTES
 
     text = (DOCS / "api.md").read_text()
-    for _, path, *_ in OPERATIONS:
-        assert f"`{path}`" in text or f"`{path}?" in text, path
+    for route in ROUTES:
+        assert f"`{route.path}`" in text or f"`{route.path}?" in text, route.path
 
 
 def test_commands_page_has_every_command():

@@ -223,7 +223,7 @@ def test_undo_that_fails_is_noted_on_the_error(kernel, written):
     kernel.refuse = {"set neighbor": errno.EINVAL, "delete link": errno.EBUSY}
     with pytest.raises(KernelError, match="set neighbor") as raised:
         executor().apply(diff((), ENDPOINT))
-    assert raised.value.__notes__[-1].startswith("undo: what was done")
+    assert raised.value.__notes__[-1].startswith("undo: removed what was done")
     assert "EBUSY" in raised.value.__notes__[-1]
 
 
