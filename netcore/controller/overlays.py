@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from netcore import drivers
 from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.state import KEYS, EndpointRecord, Touched
+from netcore.cluster.state import ClusterChange, EndpointChanged, EndpointRecord, KeysChanged, NetworkChanged
 from netcore.controller.state import State
 from netcore.desired.diff import diff
 from netcore.desired.objects import KernelObject
@@ -64,11 +64,8 @@ class Overlays(State):
             for item in remotes.values():
                 self._directory.remote(network, None, item)
         # What was said in between was not for us then, and keys may have been settled without us.
-        self.on_cluster_change(
-            {KEYS}
-            | {(network.id, identity) for identity in cluster.state.remotes(network.id, cluster.node.id)}
-            | {(network.id, identity) for identity in remotes}
-        )
+        endpoint_ids = {*cluster.state.remotes(network.id, cluster.node.id), *remotes}
+        self.on_cluster_change({KeysChanged(), *(EndpointChanged(network.id, endpoint_id) for endpoint_id in endpoint_ids)})
 
     async def lower_overlay(self, network: Network) -> None:
         """Remove an overlay network from this host, if none of its endpoints is here any more."""
@@ -94,7 +91,7 @@ class Overlays(State):
 
     # --- what others say ----------------------------------------------------------------------------------------
 
-    def on_cluster_change(self, touched: set[Touched]) -> None:
+    def on_cluster_change(self, touched: set[ClusterChange]) -> None:
         """Take notice of what other hosts said; the kernel and the names follow soon."""
         self._touched |= touched
         if self._following is None or self._following.done():
@@ -103,21 +100,24 @@ class Overlays(State):
     async def _follow_cluster(self) -> None:
         while self._touched:
             touched, self._touched = self._touched, set()
-            keys, touched = KEYS in touched, touched - {KEYS}
-            for network_id, identity in touched:
-                if not identity:
-                    self._follow_network(network_id)
-            await self._forget_stale()
             by_network: dict[NetworkId, list[str]] = {}
-            for network_id, identity in touched:
-                if identity and network_id in self.remotes:
-                    by_network.setdefault(network_id, []).append(identity)
+            for change in touched:
+                match change:
+                    case NetworkChanged(network_id):
+                        self._follow_network(network_id)
+                    case EndpointChanged(network_id, endpoint_id):
+                        by_network.setdefault(network_id, []).append(endpoint_id)
+                    case KeysChanged():
+                        pass
+            await self._forget_stale()
             for network_id, identities in by_network.items():
+                if network_id not in self.remotes:
+                    continue
                 try:
                     await self._follow_endpoints(self.networks[network_id], identities)
                 except (NetcoreError, OSError) as error:
                     log.error("network does not follow other hosts network=%s reason=%s", network_id[:12], error)
-            if keys:
+            if KeysChanged() in touched:
                 # Behind the endpoints: before them no host is known that there are keys for.
                 await self._follow_keys()
 
@@ -197,7 +197,7 @@ class Overlays(State):
             if self._esp is None:
                 # An earlier run of the daemon may have left some, in use.
                 self._esp = await self.kernel(lambda: xfrm.read_own(encryption.REQUEST_ID))
-            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.state.keys.values()], cluster.sender())
+            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.state.keys.values()], cluster.sending_key())
             steps = diff(self._esp, wanted)
             if steps:
                 await self.kernel(lambda: self.executor.apply(steps))
@@ -220,7 +220,7 @@ class Overlays(State):
         """Return (node, endpoint) of all endpoints of *network* on other hosts."""
         if not network.is_overlay or self.cluster is None:
             return []
-        return self.cluster.state.members(network.id, but=self.cluster.node.id)
+        return self.cluster.state.members(network.id, except_node=self.cluster.node.id)
 
     # --- what we say --------------------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class Overlays(State):
             for item in self.endpoints[sandbox.id]:
                 network = self.networks[item.network_id]
                 if network.is_overlay and self.cluster is not None:
-                    self.cluster.publish_again(sandbox, item, network)
+                    self.cluster.publish_restored(sandbox, item, network)
 
     async def untell_others(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell other hosts that endpoints are about to go; where they can't be told they find out when the lease ends."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from netcore import drivers, limits
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.state import Touched
+from netcore.cluster.state import ClusterChange
 from netcore.controller.addresses import Addresses
 from netcore.controller.contract import NamePublisher, Settings
 from netcore.controller.locks import KeyedLocks
@@ -80,7 +80,7 @@ class State:
         self._locks = KeyedLocks()
         self._making_gateway_bridge = asyncio.Lock()
         self._names_in_use: set[str] = set()
-        self._touched: set[Touched] = set()
+        self._touched: set[ClusterChange] = set()
         self._esp: tuple[KernelObject, ...] | None = None
         self.restored_overlays: set[NetworkId] = set()
         self._following: asyncio.Task[None] | None = None

@@ -39,7 +39,7 @@ def why_unreadable(schema: int) -> str | None:
     if schema <= SCHEMA_VERSION:
         return None
     return (
-        f"a newer berth wrote it: its schema is version {schema}, and this berth reads up to version {SCHEMA_VERSION}; upgrade this berth"
+        f"its records have schema version {schema}, written by a newer berth; this berth reads up to version {SCHEMA_VERSION}: upgrade it"
     )
 
 

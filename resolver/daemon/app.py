@@ -177,16 +177,15 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         proxies=config.proxies,
         default_bridge=convert.network_request(config.default_bridge, None, predefined=True),
     )
-    if config.store:
-        controller.cluster = await clustering.make(config, controller, _wall_clock)
+    if settings.vtep is not None:
+        controller.cluster = await clustering.make(config, settings.vtep, _wall_clock)
     survivors = await restore(controller, records, _wall_clock())
     await controller.remove_unused_bridges()
     await registry.networks_up(controller.networks_here())
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     if controller.cluster is not None:
         controller.tell_others_again(survivors)
-        controller.cluster.on_event = events.emit
-        await controller.cluster.start()
+        await controller.cluster.start(controller.on_cluster_change, events.emit)
     foreign.start()
     stack.callback(foreign.close)
     await foreign.check()

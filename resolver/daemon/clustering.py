@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import socket
@@ -15,7 +16,6 @@ from urllib.parse import urlsplit
 
 from netcore.cluster.cluster import Cluster
 from netcore.cluster.state import Node
-from netcore.controller import Controller
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress
 from netcore.store import etcd
@@ -51,13 +51,11 @@ def find_vtep(config: DaemonConfig) -> IPAddress | None:
     raise InvalidRequest("advertise", "no way to etcd tells which address of this host others can reach; set it")
 
 
-async def make(config: DaemonConfig, controller: Controller, clock: Callable[[], float]) -> Cluster:
-    """Return this host's part in the cluster, not begun."""
-    vtep = controller.settings.vtep
-    assert vtep is not None
+async def make(config: DaemonConfig, vtep: IPAddress, clock: Callable[[], float]) -> Cluster:
+    """Return this host's part in the cluster, not started."""
     identity = await asyncio.to_thread(_identity, Path(config.state_dir, "node"))
     node = Node(id=identity, name=os.uname().nodename, vtep=vtep)
-    return Cluster(settings_of(config), node, controller.on_cluster_change, clock)
+    return Cluster(functools.partial(etcd.open_etcd, settings_of(config)), node, clock)
 
 
 def _identity(path: Path) -> str:

@@ -135,9 +135,7 @@ async def test_state_of_a_newer_version_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "berth.db") as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
     connection.close()
-    with pytest.raises(
-        Unavailable, match=f"newer berth wrote it: its schema is version 99, and this berth reads up to version {SCHEMA_VERSION}"
-    ):
+    with pytest.raises(Unavailable, match=f"schema version 99, written by a newer berth; this berth reads up to version {SCHEMA_VERSION}"):
         await open_store(str(tmp_path))
     # It let go of the directory.
     with sqlite3.connect(tmp_path / "berth.db") as connection:

@@ -1,8 +1,9 @@
 """Networks as values, for tests of pure modules."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from netcore.model import Network, Pool
+from netcore.model import Network, Pool, VxlanOptions
 from netcore.parse import options
 
 
@@ -29,3 +30,9 @@ def parent_network(name, driver, *pools, given=None, **more):
         driver_options=options.parse_parent(driver, name, labels), pools=pools,
         ipv6=any(item.subnet.version == 6 for item in pools), **more,
     )  # fmt: skip
+
+
+def overlay_network(name, *pools, vni=4096, port=4789, encrypted=False, **more):
+    """Return an overlay network."""
+    made = bridge_network(name, *pools, **more)
+    return replace(made, driver="overlay", driver_options=replace(made.bridge, vxlan=VxlanOptions(vni=vni, port=port, encrypted=encrypted)))

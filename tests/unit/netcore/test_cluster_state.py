@@ -4,12 +4,12 @@ from ipaddress import ip_address, ip_interface
 
 from netcore import drivers
 from netcore.cluster import state as records
-from netcore.cluster.state import ClusterState, EndpointRecord, Node
+from netcore.cluster.state import ClusterState, EndpointChanged, EndpointRecord, NetworkChanged, Node
 from netcore.desired.objects import Element, Forwarding, Neighbor, VxlanLink
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plan.network import plan_network
-from netcore.store.codec import encode
+from netcore.store.codec import encode_shared
 from netcore.store.protocol import Item
 from tests.unit.netcore.test_plan_network import AROUND, NetworkRequest
 
@@ -32,12 +32,12 @@ def record(name, last):
 
 
 def items(*pairs):
-    return {key: Item(encode(value), number) for number, (key, value) in enumerate(pairs, 1)}
+    return {key: Item(encode_shared(value), number) for number, (key, value) in enumerate(pairs, 1)}
 
 
 def filled():
     made = ClusterState()
-    made.fill(
+    made.replace_all(
         items(
             (records.node_key("id-a"), node("a")),
             (records.node_key("id-b"), node("b")),
@@ -56,23 +56,23 @@ def test_each_node_sees_the_endpoints_of_the_others():
     assert [*made.remotes(NETWORK.id, "id-c")] == ["e1", "e2"]
     assert made.networks[NETWORK.id] == NETWORK
     assert made.addresses[NETWORK.id] == {ip_address("10.40.0.2"): "id-a"}
-    assert made.keys_of("id-a") == {f"endpoint/{NETWORK.id}/e1", f"address/{NETWORK.id}/10.40.0.2"}
+    assert made.keys_of_node("id-a") == {f"endpoint/{NETWORK.id}/e1", f"address/{NETWORK.id}/10.40.0.2"}
     assert made.counts() == {"id-a": 1, "id-b": 1}
-    assert [item.sandbox for _, item in made.members(NETWORK.id, but="id-a")] == ["s-b"]
+    assert [item.sandbox for _, item in made.members(NETWORK.id, except_node="id-a")] == ["s-b"]
 
 
 def test_change_tells_what_it_touches():
     made = filled()
-    assert made.apply(f"endpoint/{NETWORK.id}/e3", encode(record("b", 4)), 7) == {(NETWORK.id, "e3")}
+    assert made.apply(f"endpoint/{NETWORK.id}/e3", encode_shared(record("b", 4)), 7) == {EndpointChanged(NETWORK.id, "e3")}
     assert made.apply(records.address_key(NETWORK.id, ip_address("10.40.0.2")), None, 8) == set()
     assert made.addresses[NETWORK.id] == {}
     # A node that goes takes its endpoints out of sight, and brings them back.
-    assert made.apply(records.node_key("id-b"), None, 9) == {(NETWORK.id, "e2"), (NETWORK.id, "e3")}
+    assert made.apply(records.node_key("id-b"), None, 9) == {EndpointChanged(NETWORK.id, "e2"), EndpointChanged(NETWORK.id, "e3")}
     assert made.remotes(NETWORK.id, "id-a") == {}
-    made.apply(records.node_key("id-b"), encode(node("b")), 10)
+    made.apply(records.node_key("id-b"), encode_shared(node("b")), 10)
     assert [*made.remotes(NETWORK.id, "id-a")] == ["e2", "e3"]
-    assert made.apply(f"endpoint/{NETWORK.id}/e2", None, 11) == {(NETWORK.id, "e2")}
-    assert made.apply(records.network_key(NETWORK.id), None, 12) == {(NETWORK.id, "")}
+    assert made.apply(f"endpoint/{NETWORK.id}/e2", None, 11) == {EndpointChanged(NETWORK.id, "e2")}
+    assert made.apply(records.network_key(NETWORK.id), None, 12) == {NetworkChanged(NETWORK.id)}
     assert made.apply("unknown/key", b"", 13) == set()
 
 
@@ -104,8 +104,8 @@ def test_record_of_an_endpoint_is_what_others_need():
         ipv4=ip_interface("10.40.0.9/24"), ipv6=None, aliases=("alias",), services=("shop",),
     )  # fmt: skip
     made = ClusterState()
-    made.apply(records.node_key("id-a"), encode(node("a")), 1)
-    made.apply(records.endpoint_key(mine), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
+    made.apply(records.node_key("id-a"), encode_shared(node("a")), 1)
+    made.apply(records.endpoint_key(mine.network_id, mine.id), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
     found = made.remote(NETWORK.id, mine.id, "id-b")
     assert (found.names, found.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
     assert (found.addresses, found.mac) == ((ip_address("10.40.0.9"),), mine.mac)

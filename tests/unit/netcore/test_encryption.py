@@ -82,12 +82,12 @@ def test_each_direction_and_each_key_is_another():
 
 def test_new_key_is_taken_in_before_it_is_sent_with():
     old, new = Key(number=1, secret="ab" * 32), Key(number=2, secret="cd" * 32)
-    assert encryption.sending([], {}, 0.0) is None
-    assert encryption.sending([old], {1: 0.0}, 0.0) == old
-    assert encryption.sending([old, new], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE - 1) == old
-    assert encryption.sending([new, old], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE) == new
+    assert encryption.sending_key([], {}, 0.0) is None
+    assert encryption.sending_key([old], {1: 0.0}, 0.0) == old
+    assert encryption.sending_key([old, new], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE - 1) == old
+    assert encryption.sending_key([new, old], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE) == new
     # A host that has just started knows neither for long: it sends with the older, which all have.
-    assert encryption.sending([old, new], {1: 5.0, 2: 5.0}, 5.0) == old
+    assert encryption.sending_key([old, new], {1: 5.0, 2: 5.0}, 5.0) == old
 
 
 def test_two_hosts_fit_together_through_a_rotation():
