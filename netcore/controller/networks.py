@@ -98,7 +98,7 @@ class Networks(Overlays):
         ipv4, ipv6 = request.ipv4 is not False, bool(request.ipv6)
         options = messages.network_options(dict(request.options), internal=request.internal, ipv4=ipv4, ipv6=ipv6)
         try:
-            return await self.network_plugins.introduce(name, options)
+            return await self.network_plugins.capabilities(name, options)
         except NotFound as error:
             known = ", ".join(plan_network.DRIVERS)
             raise InvalidRequest("driver", f"{request.driver!r} is not one of {known}, and there is {error}") from error
@@ -113,7 +113,7 @@ class Networks(Overlays):
             return plan.with_pools(pools.plan_pools(plan.drafts, plan.wanted, existing, around))
         name, driver = request.ipam_driver.removeprefix(plan_network.PLUGIN_PREFIX), plan.wanted.driver
         scope = driver.scope if isinstance(driver, PluginOptions) else "local"
-        source = await self.ipam_plugins.introduce(name, dict(request.ipam_options), scope)
+        source = await self.ipam_plugins.capabilities(name, dict(request.ipam_options), scope)
         made: list[Pool] = []
         try:
             for draft in plan.drafts:

@@ -36,9 +36,9 @@ from netcore.model import (
 )
 from netcore.plan import desired_state, gateway, modes, published_ports
 from netcore.plan.references import find
+from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
-from netcore.plugins.transport import Transport
 from netcore.relay.host_ports import HostPorts
 from netcore.relay.port_proxy import PortProxies
 from netcore.store.records import Records
@@ -73,9 +73,9 @@ class State:
         self._proxies = PortProxies(
             self._ports, lambda address, scope: published_ports.is_prisoner(self.networks.values(), address, host.link_name(scope))
         )
-        self._transport = Transport()
-        self.network_plugins = NetworkDriver(self._transport)
-        self.ipam_plugins = IpamDriver(self._transport)
+        self._plugin_client = PluginClient()
+        self.network_plugins = NetworkDriver(self._plugin_client)
+        self.ipam_plugins = IpamDriver(self._plugin_client)
         self._next_port = secrets.randbelow(10_000) + 32_768
         self._locks = KeyedLocks()
         self._making_gateway_bridge = asyncio.Lock()
@@ -128,7 +128,7 @@ class State:
         self._proxies.close()
         if self.cluster is not None:
             await self.cluster.close()
-        await self._transport.close()
+        await self._plugin_client.close()
         await asyncio.to_thread(self._workers.shutdown)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -94,11 +94,11 @@ class WithPlugins(Overlays):
                 continue
             request = requests[item.network_id]
             options = plan_endpoint.plugin_options(request)
-            answered, exact, prefix = await self.network_plugins.make(plugin, sandbox, item, options)
-            made.append(answered)
+            joined = await self.network_plugins.create_and_join(plugin, sandbox, item, options)
+            made.append(joined.endpoint)
             others = {*used, *(other.ifname for other in endpoints if other is not item), *(other.ifname for other in result)}
-            ifname = plan_endpoint.link_name(sandbox, request.ifname or exact, prefix, others)
-            result.append(replace(answered, ifname=ifname))
+            ifname = plan_endpoint.link_name(sandbox, request.ifname or joined.ifname or "", joined.ifname_prefix or "", others)
+            result.append(replace(joined.endpoint, ifname=ifname))
         return tuple(result)
 
     async def _turn_outside(self, sandbox: Sandbox, before: Sequence[Endpoint], after: Sequence[Endpoint]) -> None:
@@ -107,10 +107,10 @@ class WithPlugins(Overlays):
         there = {item.id for item in after}
         for identity, item in old.items():
             if identity not in new and identity in there:
-                await self.network_plugins.close_outside(self._plugin(item), item)
+                await self.network_plugins.revoke_external_connectivity(self._plugin(item), item)
         for identity, item in new.items():
             if identity not in old:
-                await self.network_plugins.open_outside(self._plugin(item), item, sandbox)
+                await self.network_plugins.program_external_connectivity(self._plugin(item), item, sandbox)
 
     def _ways_out(self, endpoints: Sequence[Endpoint]) -> dict[str, Endpoint]:
         chosen = gateway.gateway_endpoints(endpoints, self.networks)
@@ -122,7 +122,7 @@ class WithPlugins(Overlays):
         for item in endpoints:
             plugin = self._plugin(item)
             if plugin:
-                steps = [self.network_plugins.close_outside] if item.id in out else []
+                steps = [self.network_plugins.revoke_external_connectivity] if item.id in out else []
                 for step in (*steps, self.network_plugins.leave):
                     try:
                         await step(plugin, item)
@@ -137,7 +137,7 @@ class WithPlugins(Overlays):
             plugin = self._plugin(item)
             if plugin:
                 try:
-                    await self.network_plugins.delete(plugin, item)
+                    await self.network_plugins.delete_endpoint(plugin, item)
                 except NetcoreError as error:
                     reasons.append(str(error))
         return reasons
@@ -163,5 +163,5 @@ class WithPlugins(Overlays):
         for item in self.endpoints[sandbox.id]:
             if self._plugin(item):
                 with contextlib.suppress(NetcoreError):
-                    result[item.network_id] = await self.network_plugins.information(self._plugin(item), item)
+                    result[item.network_id] = await self.network_plugins.endpoint_information(self._plugin(item), item)
         return result

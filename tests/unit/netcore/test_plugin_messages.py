@@ -8,27 +8,27 @@ from netcore.errors import InvalidRequest, NotFound, PluginFailed
 from netcore.model import Endpoint, Pool, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plugins import discovery, messages
-from netcore.plugins.discovery import Where
+from netcore.plugins.discovery import PluginAddress
 from tests.support.networks import pool
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("unix:///run/x.sock", Where(path="/run/x.sock")),
-        ("tcp://localhost:8080", Where(url="http://localhost:8080")),
-        ("http://localhost:8080/base/", Where(url="http://localhost:8080/base")),
-        ("https://example.com/docker/plugin", Where(url="https://example.com/docker/plugin")),
+        ("unix:///run/x.sock", PluginAddress(path="/run/x.sock")),
+        ("tcp://localhost:8080", PluginAddress(url="http://localhost:8080")),
+        ("http://localhost:8080/base/", PluginAddress(url="http://localhost:8080/base")),
+        ("https://example.com/docker/plugin", PluginAddress(url="https://example.com/docker/plugin")),
     ],
 )
 def test_addresses_of_plugins(text, expected):
-    assert discovery.of_address("x.spec", text) == expected
+    assert discovery.parse_spec("x.spec", text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "localhost:8080", "ftp://x", "tcp://"])
 def test_what_is_no_address_is_refused_with_its_file(text):
     with pytest.raises(InvalidRequest, match=r"x\.spec"):
-        discovery.of_address("x.spec", text)
+        discovery.parse_spec("x.spec", text)
 
 
 def test_json_with_tls():
@@ -37,10 +37,12 @@ def test_json_with_tls():
         "Addr": "tcp://h:1",
         "TLSConfig": {"CAFile": "/ca", "CertFile": "/cert", "KeyFile": "/key", "InsecureSkipVerify": False},
     }
-    assert discovery.of_json("x.json", json.dumps(content)) == Where(url="https://h:1", ca="/ca", certificate="/cert", key="/key")
+    assert discovery.parse_json("x.json", json.dumps(content)) == PluginAddress(
+        url="https://h:1", ca="/ca", certificate="/cert", key="/key"
+    )
     for text in ("", "[]", "{}", '{"Addr": 5}'):
         with pytest.raises(InvalidRequest, match=r"x\.json"):
-            discovery.of_json("x.json", text)
+            discovery.parse_json("x.json", text)
 
 
 def test_order_of_discovery(tmp_path):
@@ -102,23 +104,24 @@ def test_interface_that_can_not_be(answer):
 
 
 def test_join_is_read():
-    answer, exact, prefix, routes = messages.joined(
+    joined = messages.parse_join(
         "p",
         {
             "InterfaceName": {"SrcName": "vc1", "DstPrefix": "eth"}, "Gateway": "10.1.0.1", "GatewayIPv6": "fd00::1", "DisableGatewayService": True,
             "StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0, "NextHop": "10.1.0.9"}, {"Destination": "fd02::/64", "RouteType": 1}],
         },
     )  # fmt: skip
-    assert (answer.link, str(answer.gateway4), str(answer.gateway6), answer.wants_gateway, exact, prefix) == (
+    answer = joined.answer
+    assert (answer.link, str(answer.gateway4), str(answer.gateway6), answer.wants_gateway, joined.ifname, joined.ifname_prefix) == (
         "vc1",
         "10.1.0.1",
         "fd00::1",
         False,
-        "",
+        None,
         "eth",
     )
-    assert [(str(item.destination), str(item.via)) for item in routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
-    assert messages.joined("p", {})[0].link == ""
+    assert [(str(item.destination), str(item.via)) for item in joined.routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
+    assert messages.parse_join("p", {}).answer.link is None
 
 
 @pytest.mark.parametrize(
@@ -137,13 +140,13 @@ def test_join_is_read():
 )
 def test_join_that_can_not_be(answer):
     with pytest.raises(PluginFailed, match=r"plugin p: NetworkDriver\.Join"):
-        messages.joined("p", answer)
+        messages.parse_join("p", answer)
 
 
 def test_pools_and_addresses_are_read():
-    made, gateway = messages.pool_of("p", {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": {"com.docker.network.gateway": "10.1.0.1/16"}}, 4)
-    assert (str(made.subnet), made.identity, str(gateway)) == ("10.1.0.0/16", "7", "10.1.0.1")
-    assert str(messages.address_of("p", {"Address": "10.1.7.7/16"}, made)) == "10.1.7.7"
+    made = messages.parse_pool("p", {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": {"com.docker.network.gateway": "10.1.0.1/16"}}, 4)
+    assert (str(made.subnet), made.identity, str(made.gateway)) == ("10.1.0.0/16", "7", "10.1.0.1")
+    assert str(messages.parse_address("p", {"Address": "10.1.7.7/16"}, made)) == "10.1.7.7"
 
 
 @pytest.mark.parametrize(
@@ -158,11 +161,11 @@ def test_pools_and_addresses_are_read():
 )
 def test_pools_that_can_not_be(answer):
     with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestPool"):
-        messages.pool_of("p", answer, 4)
+        messages.parse_pool("p", answer, 4)
 
 
 @pytest.mark.parametrize("text", ["", "10.2.0.1/16", "10.1.0.1", "x"])
 def test_addresses_that_can_not_be(text):
     only: Pool = pool("10.1.0.0/16")
     with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestAddress"):
-        messages.address_of("p", {"Address": text}, only)
+        messages.parse_address("p", {"Address": text}, only)
