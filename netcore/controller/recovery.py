@@ -125,13 +125,13 @@ def _lives(sandbox: Sandbox) -> bool:
 
 async def _restore_rests(controller: Controller, records: Records, everything: Everything, now: float) -> None:
     over = []
-    for network_id, address, until in everything.resting:
+    for network_id, address, until in everything.quarantined:
         if until > now and network_id in controller.networks:
             controller.restore_rest(network_id, address, until)
         else:
             over.append((network_id, address))
     if over:
-        await records.drop_rest(over)
+        await records.drop_quarantined(over)
 
 
 def _bring(controller: Controller, desired: tuple[KernelObject, ...], gone: _Gone) -> None:

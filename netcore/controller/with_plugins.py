@@ -58,7 +58,7 @@ class WithPlugins(Overlays):
         gone = [*endpoints]
         until = self._clock() + limits.ADDRESS_QUARANTINE
         for network_id, address in self._addresses.release(gone):
-            await self._records.put_rest(network_id, address, until)
+            await self._records.put_quarantined(network_id, address, until)
         for endpoint in gone:
             network = self.networks[endpoint.network_id]
             for address in endpoint.addresses():

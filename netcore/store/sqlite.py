@@ -1,7 +1,7 @@
 """The store of one host: SQLite in WAL mode, one writer thread, a lock against a second daemon.
 
-Layout: `item` holds one row for each key with the revision of its last change; deleted keys stay as rows without a
-value until the next start, so that a watcher can catch up. `meta` holds the schema version.
+Layout: `item` has one row for each key, with the revision of its last change. A deleted key stays as a row without a
+value until the next start, so that a watch can catch up. `meta` has the schema version.
 """
 
 from __future__ import annotations
@@ -71,17 +71,17 @@ class SqliteStore:
         return revision
 
     async def watch(self, revision: int) -> AsyncIterator[Change]:
-        at = revision
+        reached = revision
         while True:
             changed = self._changed
             rows = await self._run(
-                lambda at=at: self._connection.execute(  # type: ignore[misc]
-                    "SELECT key, value, revision FROM item WHERE revision > ? ORDER BY revision", (at,)
+                lambda reached=reached: self._connection.execute(  # type: ignore[misc]
+                    "SELECT key, value, revision FROM item WHERE revision > ? ORDER BY revision", (reached,)
                 ).fetchall()
             )
-            for key, value, number in rows:
-                at = number
-                yield Change(key, value, number)
+            for key, value, changed_in in rows:
+                reached = changed_in
+                yield Change(key, value, changed_in)
             if not rows:
                 await changed.wait()
 

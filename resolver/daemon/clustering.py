@@ -26,9 +26,9 @@ def settings_of(config: DaemonConfig) -> etcd.EtcdSettings:
     """Return where etcd is and how to get in."""
     return replace(
         etcd.parse_url(config.store),
-        ca=config.store_ca,
-        certificate=config.store_certificate,
-        key=config.store_key,
+        ca=config.store_ca or None,
+        certificate=config.store_certificate or None,
+        key=config.store_key or None,
         ttl=config.store_ttl,
         grace=config.store_grace,
     )

@@ -18,8 +18,8 @@ needs_etcd = pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
 @pytest.mark.parametrize(
     ("text", "endpoints", "prefix", "user"),
     [
-        ("etcd://a", ("http://a:2379",), "berth/", ""),
-        ("etcd://a:1,b", ("http://a:1", "http://b:2379"), "berth/", ""),
+        ("etcd://a", ("http://a:2379",), "berth/", None),
+        ("etcd://a:1,b", ("http://a:1", "http://b:2379"), "berth/", None),
         ("etcds://me:se:cret@[fd00::1]:5,[fd00::2]/team/x/", ("https://[fd00::1]:5", "https://[fd00::2]:2379"), "team/x/", "me"),
     ],
 )

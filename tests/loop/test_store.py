@@ -165,7 +165,7 @@ async def test_database_of_the_version_before_is_read(tmp_path):
         assert [(endpoint.ifname, endpoint.answer.link) for endpoint in endpoints.endpoints] == [("plug0", "vc1")]
         first, second = endpoints.before
         assert (first.answer.link, first.answer.wants_gateway, second.answer, str(second.ipv4)) == (None, False, None, "10.40.0.2/24")
-        assert [(network_id, str(address), until) for network_id, address, until in everything.resting] == [("wwww", "10.60.0.9", 7.5)]
+        assert [(network_id, str(address), until) for network_id, address, until in everything.quarantined] == [("wwww", "10.60.0.9", 7.5)]
 
 
 async def test_networks_of_the_first_version_are_read(tmp_path):
