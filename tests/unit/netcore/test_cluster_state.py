@@ -2,9 +2,12 @@
 
 from ipaddress import ip_address, ip_interface
 
+import pytest
+
 from netcore import drivers
 from netcore.cluster import state as records
-from netcore.cluster.state import ClusterState, EndpointChanged, EndpointRecord, NetworkChanged, Node
+from netcore.cluster.encryption import Key
+from netcore.cluster.state import ClusterState, Description, EndpointChanged, EndpointRecord, KeysChanged, NetworkChanged, Node
 from netcore.desired.objects import Element, Forwarding, Neighbor, VxlanLink
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
@@ -74,6 +77,56 @@ def test_change_tells_what_it_touches():
     assert made.apply(f"endpoint/{NETWORK.id}/e2", None, 11) == {EndpointChanged(NETWORK.id, "e2")}
     assert made.apply(records.network_key(NETWORK.id), None, 12) == {NetworkChanged(NETWORK.id)}
     assert made.apply("unknown/key", b"", 13) == set()
+
+
+def test_endpoint_that_moves_to_another_node():
+    made = filled()
+    made.apply(f"endpoint/{NETWORK.id}/e1", encode_shared(record("b", 2)), 7)
+    assert made.counts() == {"id-b": 2}
+    assert made.apply(records.node_key("id-a"), None, 8) == set()
+
+
+def test_keys_schema_and_revisions():
+    made = ClusterState()
+    assert made.schema is None
+    assert made.apply(records.secret_key(1), encode_shared(Key(number=1, secret="ab")), 1) == {KeysChanged()}
+    assert made.keys == {1: Key(number=1, secret="ab")}
+    assert made.apply(records.secret_key(1), None, 2) == {KeysChanged()}
+    assert made.keys == {}
+    assert made.apply(records.SCHEMA_KEY, b"3", 3) == set()
+    made.apply(records.NETWORKS_KEY, b"x", 4)
+    made.apply(records.network_key(NETWORK.id), encode_shared(NETWORK), 5)
+    assert (made.schema, made.revisions) == (3, {"schema": 3, "networks": 4, f"network/{NETWORK.id}": 5})
+    made.apply(records.SCHEMA_KEY, None, 6)
+    made.apply(records.network_key(NETWORK.id), None, 7)
+    assert (made.schema, made.revisions) == (None, {"networks": 4})
+
+
+def test_everything_is_replaced_for_those_who_hold_the_state():
+    made = filled()
+    everything = {NetworkChanged(NETWORK.id), EndpointChanged(NETWORK.id, "e1"), EndpointChanged(NETWORK.id, "e2"), KeysChanged()}
+    assert made.all_changes() == everything
+    made.replace_all(items((records.node_key("id-c"), node("c")), ("key/7", Key(number=7, secret="ab"))))
+    assert ([*made.nodes], made.networks, made.addresses, [*made.keys], made.counts()) == (["id-c"], {}, {}, [7], {})
+    assert made.all_changes() == {KeysChanged()}
+    with pytest.raises(ValueError, match="not-an-address"):
+        made.replace_all({"address/n/not-an-address": Item(b"id-c", 1)})
+    assert [*made.nodes] == ["id-c"]
+
+
+def test_records_are_described_for_people():
+    made = filled()
+    assert made.describe("node/id-a") == Description("node", "a", node_id="id-a")
+    assert made.describe(f"network/{NETWORK.id}") == Description("network", "far")
+    assert made.describe(f"endpoint/{NETWORK.id}/e1") == Description("endpoint", "s-a", "far", "id-a")
+    for key in ("node/id-x", "network/x", f"endpoint/{NETWORK.id}/x", "address/x/10.0.0.1", "networks"):
+        assert made.describe(key) is None
+
+
+def test_keys_of_records():
+    address = ip_address("fd40::2")
+    assert records.parse_address_key(records.address_key("n", address)) == ("n", address)
+    assert records.name_key("far") == "name/far"
 
 
 def test_what_the_kernel_is_told_of_other_hosts():

@@ -6,7 +6,7 @@ import pytest
 
 from netcore import limits
 from netcore.cluster import encryption
-from netcore.cluster.encryption import Key
+from netcore.cluster.encryption import Key, KeyAges, Rotation
 from netcore.desired.diff import diff
 from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.kernel import xfrm
@@ -88,6 +88,26 @@ def test_new_key_is_taken_in_before_it_is_sent_with():
     assert encryption.sending_key([new, old], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE) == new
     # A host that has just started knows neither for long: it sends with the older, which all have.
     assert encryption.sending_key([old, new], {1: 5.0, 2: 5.0}, 5.0) == old
+
+
+def test_time_for_the_next_key():
+    ages, keys = KeyAges(), {}
+    assert ages.sending_key(keys, 0.0) is None
+    assert ages.rotation(keys, 0.0) == Rotation(None, ())
+    keys[1] = Key(number=1, secret="ab" * 32)
+    assert ages.sending_key(keys, 5.0) == keys[1]
+    assert ages.rotation(keys, 5.0 + limits.KEY_LIFE - 1) == Rotation(None, ())
+    assert ages.rotation(keys, 5.0 + limits.KEY_LIFE) == Rotation(2, ())
+    # The next one is not made before the newest is the one to send with, and has been known for its whole life.
+    keys[2] = Key(number=2, secret="cd" * 32)
+    now = 10.0 + limits.KEY_LIFE
+    assert ages.rotation(keys, now) == Rotation(None, ())
+    assert ages.sending_key(keys, now) == keys[1]
+    assert ages.sending_key(keys, now + limits.KEY_SETTLE) == keys[2]
+    assert ages.rotation(keys, now + limits.KEY_LIFE) == Rotation(3, ())
+    # A key that no host sends with any more is deleted: the one before the newest may still be in use.
+    keys[3] = Key(number=3, secret="ef" * 32)
+    assert ages.rotation(keys, now + limits.KEY_LIFE) == Rotation(None, (1,))
 
 
 def test_two_hosts_fit_together_through_a_rotation():

@@ -1,15 +1,18 @@
 """Where plugins are found, what is said to them, and what of their answers is believed."""
 
 import json
+import socket
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
 from netcore.errors import InvalidRequest, NotFound, PluginFailed
-from netcore.model import Endpoint, Pool, Sandbox
+from netcore.model import Endpoint, PluginIpam, Pool, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plugins import discovery, messages
 from netcore.plugins.discovery import PluginAddress
-from tests.support.networks import pool
+from tests.support.networks import bridge_network, pool
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,9 @@ def test_order_of_discovery(tmp_path):
     (first / "x").mkdir()
     (first / "x" / "x.spec").write_text("unix:///etc.sock")
     assert found().path == "/etc.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(sockets / "x.sock"))
+        assert found() == PluginAddress(path=str(sockets / "x.sock"))
 
 
 SANDBOX = Sandbox(
@@ -79,6 +85,52 @@ def endpoint(**more):
     return Endpoint(origin="api", network_id="n", sandbox_id="s", ifname="eth0", host_ifname="", mac="", ipv4=None, ipv6=None, **more)
 
 
+def test_networks_are_told_with_all_their_pools():
+    network = bridge_network(
+        "net", pool("10.61.0.0/24", "10.61.0.254", auxiliary=(("router", ip_address("10.61.0.9")),)), pool("fd61::/64"), internal=True,
+        options=(("color", "red"),), ipam=PluginIpam(plugin="p", space="here"),
+    )  # fmt: skip
+    assert messages.create_network(network) == {
+        "NetworkID": "net",
+        "Options": {
+            "com.docker.network.generic": {"color": "red"}, "com.docker.network.enable_ipv4": True, "com.docker.network.enable_ipv6": True,
+            "com.docker.network.internal": True,
+        },
+        "IPv4Data": [
+            {"AddressSpace": "here", "Pool": "10.61.0.0/24", "Gateway": "10.61.0.254/24", "AuxAddresses": {"router": "10.61.0.9/24"}}
+        ],
+        "IPv6Data": [{"AddressSpace": "here", "Pool": "fd61::/64", "Gateway": "", "AuxAddresses": {}}],
+    }  # fmt: skip
+    plain = messages.create_network(bridge_network("net", pool("10.61.0.0/24")))
+    assert plain["IPv4Data"][0]["AddressSpace"] == "LocalDefault"
+    assert "com.docker.network.internal" not in plain["Options"]
+
+
+def test_endpoints_are_told_with_what_is_known():
+    target = endpoint()
+    body = messages.create_endpoint(replace(target, mac="02:42:00:00:00:01", ipv4=ip_interface("10.1.0.2/16")), SANDBOX, {"a": "b"})
+    assert body["Interface"] == {"Address": "10.1.0.2/16", "AddressIPv6": "", "MacAddress": "02:42:00:00:00:01"}
+    assert (body["NetworkID"], body["EndpointID"], body["Options"]["a"]) == ("n", target.id, "b")
+    assert messages.join(target, SANDBOX)["SandboxKey"] == "/run/netns/s"
+
+
+def test_what_was_given_must_come_back_empty():
+    given = replace(endpoint(), mac="02:42:00:00:00:01")
+    with pytest.raises(PluginFailed, match="it may fill in only what is empty"):
+        messages.with_interface("p", given, {"Interface": {"MacAddress": "02:42:00:00:00:02"}})
+    with pytest.raises(PluginFailed, match="not an object"):
+        messages.with_interface("p", given, {"Interface": "x"})
+
+
+def test_pool_requests():
+    ipam = PluginIpam(plugin="p", space="here", options=(("zone", "a"),))
+    wish = pool("10.61.0.0/24", ip_range=ip_network("10.61.0.128/25"))
+    assert messages.request_pool(ipam, 4, wish) == {
+        "AddressSpace": "here", "Pool": "10.61.0.0/24", "SubPool": "10.61.0.128/25", "Options": {"zone": "a"}, "V6": False,
+    }  # fmt: skip
+    assert messages.request_pool(ipam, 6, None) == {"AddressSpace": "here", "Pool": "", "SubPool": "", "Options": {"zone": "a"}, "V6": True}
+
+
 def test_plugin_may_fill_in_what_is_empty():
     made = messages.with_interface(
         "p", endpoint(), {"Interface": {"Address": "10.1.0.2/16", "AddressIPv6": "fd00::2/64", "MacAddress": "02:42:0A:01:00:02"}}
@@ -96,6 +148,7 @@ def test_plugin_may_fill_in_what_is_empty():
         {"AddressIPv6": "10.1.0.2/16"},
         {"MacAddress": "01:00:00:00:00:01"},
         {"Address": 5},
+        {"Address": "10.1.0.x/16"},
     ],
 )
 def test_interface_that_can_not_be(answer):
@@ -136,6 +189,8 @@ def test_join_is_read():
         {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 7}]},
         {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0, "NextHop": "fd00::1"}]},
         {"StaticRoutes": ["x"]},
+        {"StaticRoutes": 5},
+        {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 1, "NextHop": "10.1.0.1"}, 5]},
     ],
 )
 def test_join_that_can_not_be(answer):
@@ -157,6 +212,8 @@ def test_pools_and_addresses_are_read():
         {"PoolID": "7", "Pool": "10.1.0.1/16"},
         {"PoolID": "7", "Pool": "fd00::/64"},
         {"PoolID": 7, "Pool": "10.1.0.0/16"},
+        {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": "x"},
+        {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": {"com.docker.network.gateway": "fd00::1"}},
     ],
 )
 def test_pools_that_can_not_be(answer):
