@@ -18,7 +18,7 @@ def bridge_network(name, *pools, given=None, identity=None, **more):
     return Network(
         id=identity, name=name, driver="bridge", common=options.parse_common(labels, mtu=1500),
         driver_options=options.parse_bridge(identity, labels), pools=pools,
-        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+        ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def parent_network(name, driver, *pools, given=None, **more):
     return Network(
         id=name, name=name, driver=driver, common=options.parse_common(labels, mtu=1500),
         driver_options=options.parse_parent(driver, name, labels), pools=pools,
-        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+        ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
 
 
