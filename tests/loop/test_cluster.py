@@ -38,6 +38,7 @@ class FlakyStore(MemoryStore):
         super().__init__(history)
         self.is_down = False
         self.before = {}
+        self.transactions = 0
 
     def _check(self):
         if self.is_down:
@@ -51,6 +52,7 @@ class FlakyStore(MemoryStore):
         self._check()
 
     async def commit(self, transaction):
+        self.transactions += 1
         self._check()
         for key in transaction.writes:
             if key in self.before:
@@ -360,8 +362,13 @@ async def test_what_happens_while_the_store_is_away_is_told_later(host, store, c
     other = replace(ENDPOINT, sandbox_id="t")
     with pytest.raises(Unavailable, match="the cluster is not available"):
         await one.publish(replace(SANDBOX, id="t", name="other"), other, FAR)
-    # Fail static.
+    # Fail static: what is known stays, and a refusal does not wait for the store.
     assert FAR.id in one.state.networks
+    asked = store.transactions
+    for operation in (one.create_network(replace(FAR, id="f2", name="f2")), one.take_address(FAR, 4, None), one.ensure_key()):
+        with pytest.raises(Unavailable):
+            await operation
+    assert store.transactions == asked
     store.is_down = False
     await until(lambda: "cluster is reachable again" in caplog.text)
     await until(lambda: [record.sandbox for _, record in one.state.members(FAR.id)] == ["other"])

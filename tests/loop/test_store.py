@@ -23,16 +23,16 @@ async def store(request, tmp_path):
         yield MemoryStore()
         return
     if request.param == "sqlite":
-        made = await open_store(str(tmp_path / "state"))
-        yield made
-        await made.close()
+        opened = await open_store(str(tmp_path / "state"))
+        yield opened
+        await opened.close()
         return
     if why_no_etcd():
         pytest.skip(why_no_etcd())
     with cluster(tmp_path) as members:
-        made = await open_etcd(EtcdSettings(endpoints=(members[0].url,)))
-        yield made
-        await made.close()
+        opened = await open_etcd(EtcdSettings(endpoints=(members[0].url,)))
+        yield opened
+        await opened.close()
 
 
 async def content(store):
@@ -85,10 +85,12 @@ async def test_watch_yields_every_change_in_order_from_a_revision(store):
                 return
 
     task = asyncio.create_task(watch())
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while not seen:
+            await asyncio.sleep(0.005)
     await store.commit(Transaction({"a": None}))
     await store.commit(Transaction({"c": b"3"}))
-    await asyncio.wait_for(task, 3)
+    await asyncio.wait_for(task, 20)
     assert seen == [("b", b"2"), ("a", None), ("c", b"3")]
 
 

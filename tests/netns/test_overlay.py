@@ -47,7 +47,7 @@ def network(hosts):
 
 
 def knows(lab, network="far"):
-    return network in [item["name"] for item in json.loads(lab.berth("network", "ls", "--format", "json").stdout)]
+    return network in [known["name"] for known in json.loads(lab.berth("network", "ls", "--format", "json").stdout)]
 
 
 def is_cut_off(lab):
@@ -383,7 +383,7 @@ def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
         until(one, lambda: one.kernel_state() == before)
         # Nobody else is kept from an address by what came of nothing.
         until(two, lambda: [pool["in_use"] for pool in json.loads(two.berth("network", "inspect", "far").stdout)[0]["pools"]] == [2, 2])
-        assert [item["sandbox"] for item in json.loads(two.berth("network", "inspect", "far").stdout)[0]["members"]] == ["b"]
+        assert [member["sandbox"] for member in json.loads(two.berth("network", "inspect", "far").stdout)[0]["members"]] == ["b"]
 
 
 def test_leader_of_three_members_dies(tmp_path):

@@ -55,13 +55,13 @@ def filled():
 
 def test_each_node_sees_the_endpoints_of_the_others():
     made = filled()
-    assert {identity: str(item.vtep) for identity, item in made.remotes(NETWORK.id, "id-a").items()} == {"e2": "10.99.0.2"}
+    assert {identity: str(endpoint.vtep) for identity, endpoint in made.remotes(NETWORK.id, "id-a").items()} == {"e2": "10.99.0.2"}
     assert [*made.remotes(NETWORK.id, "id-c")] == ["e1", "e2"]
     assert made.networks[NETWORK.id] == NETWORK
     assert made.addresses[NETWORK.id] == {ip_address("10.40.0.2"): "id-a"}
     assert made.keys_of_node("id-a") == {f"endpoint/{NETWORK.id}/e1", f"address/{NETWORK.id}/10.40.0.2"}
     assert made.counts() == {"id-a": 1, "id-b": 1}
-    assert [item.sandbox for _, item in made.members(NETWORK.id, except_node="id-a")] == ["s-b"]
+    assert [endpoint.sandbox for _, endpoint in made.members(NETWORK.id, except_node="id-a")] == ["s-b"]
 
 
 def test_change_tells_what_it_touches():
@@ -133,7 +133,7 @@ def test_what_the_kernel_is_told_of_other_hosts():
     facts = drivers.Facts(uplinks=(), vtep=ip_address("10.99.0.1"))
     remotes = filled().remotes(NETWORK.id, "id-a").values()
     objects = drivers.network_objects(NETWORK, facts, remotes)
-    (tunnel,) = [item for item in objects if isinstance(item, VxlanLink)]
+    (tunnel,) = [link for link in objects if isinstance(link, VxlanLink)]
     assert (tunnel.name, tunnel.vni, tunnel.port, str(tunnel.local), tunnel.bridge) == (
         "vx-4096",
         4096,
@@ -141,14 +141,20 @@ def test_what_the_kernel_is_told_of_other_hosts():
         "10.99.0.1",
         NETWORK.bridge.bridge_name,
     )
-    assert [(item.mac, str(item.vtep)) for item in objects if isinstance(item, Forwarding)] == [("02:42:00:00:00:03", "10.99.0.2")]
-    assert [str(item.address) for item in objects if isinstance(item, Neighbor)] == ["10.40.0.3"]
+    assert [(forwarding.mac, str(forwarding.vtep)) for forwarding in objects if isinstance(forwarding, Forwarding)] == [
+        ("02:42:00:00:00:03", "10.99.0.2")
+    ]
+    assert [str(neighbor.address) for neighbor in objects if isinstance(neighbor, Neighbor)] == ["10.40.0.3"]
     assert Element(table="inet", set="tunnels", fields=(4789,)) in objects
     # What is added later is the same as what is there from the start.
     assert set(drivers.remote_objects(NETWORK, remotes)) <= set(objects)
     # Two overlays close the same port to sandboxes: it stays closed until the last one goes.
     other = plan_network(NetworkRequest(name="m", driver="overlay"), (NETWORK,), AROUND, "m" * 12)
-    assert not [item for item in drivers.only_of(NETWORK, [NETWORK, other], facts) if isinstance(item, Element) and item.set == "tunnels"]
+    assert not [
+        element
+        for element in drivers.only_of(NETWORK, [NETWORK, other], facts)
+        if isinstance(element, Element) and element.set == "tunnels"
+    ]
 
 
 def test_record_of_an_endpoint_is_what_others_need():
@@ -159,7 +165,7 @@ def test_record_of_an_endpoint_is_what_others_need():
     made = ClusterState()
     made.apply(records.node_key("id-a"), encode_shared(node("a")), 1)
     made.apply(records.endpoint_key(mine.network_id, mine.id), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
-    found = made.remote(NETWORK.id, mine.id, "id-b")
-    assert (found.names, found.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
-    assert (found.addresses, found.mac) == ((ip_address("10.40.0.9"),), mine.mac)
+    remote = made.remote(NETWORK.id, mine.id, "id-b")
+    assert (remote.names, remote.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
+    assert (remote.addresses, remote.mac) == ((ip_address("10.40.0.9"),), mine.mac)
     assert made.remote(NETWORK.id, mine.id, "id-a") is None

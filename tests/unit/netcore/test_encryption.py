@@ -69,13 +69,13 @@ def test_what_is_there_is_read_back():
 
 def test_each_direction_and_each_key_is_another():
     key = Key(number=1, secret="ab" * 32)
-    found = {
-        encryption.derive(item, *ends)
-        for item in (key, Key(number=2, secret="ab" * 32), Key(number=1, secret="cd" * 32))
+    derived = {
+        encryption.derive(each, *ends)
+        for each in (key, Key(number=2, secret="ab" * 32), Key(number=1, secret="cd" * 32))
         for ends in ((ONE, TWO), (TWO, ONE))
     }
-    assert len(found) == 6
-    assert all(spi >= 256 and len(secret) == 20 for spi, secret in found)
+    assert len(derived) == 6
+    assert all(spi >= 256 and len(secret) == 20 for spi, secret in derived)
     # Both hosts find the same without a word.
     assert encryption.derive(key, ONE, TWO) == encryption.derive(key, ONE, TWO)
 
@@ -118,14 +118,14 @@ def test_two_hosts_fit_together_through_a_rotation():
 
     for mine, theirs in ((old, old), (old, new), (new, old), (new, new)):
         here, there = of(ONE, TWO, [old, new], mine), of(TWO, ONE, [old, new], theirs)
-        out = {item for item in here if isinstance(item, EspState) and item.source == ONE}
+        out = {state for state in here if isinstance(state, EspState) and state.source == ONE}
         assert len(out) == 1
-        assert out <= {item for item in there if isinstance(item, EspState)}
+        assert out <= {state for state in there if isinstance(state, EspState)}
     # Clear traffic is neither sent nor taken in, at any time.
-    blocks = [item for item in of(ONE, TWO, [], None) if isinstance(item, EspBlock)]
-    assert sorted((item.own, item.port, item.outgoing) for item in blocks) == [(ONE, 4789, False), (ONE, 4789, True)]
-    policies = [item for item in of(ONE, TWO, [old, new], new) if isinstance(item, EspPolicy)]
-    assert sorted((item.outgoing, str(item.source)) for item in policies) == [(False, "10.0.0.2"), (True, "10.0.0.1")]
+    blocks = [block for block in of(ONE, TWO, [], None) if isinstance(block, EspBlock)]
+    assert sorted((block.own, block.port, block.outgoing) for block in blocks) == [(ONE, 4789, False), (ONE, 4789, True)]
+    policies = [policy for policy in of(ONE, TWO, [old, new], new) if isinstance(policy, EspPolicy)]
+    assert sorted((policy.outgoing, str(policy.source)) for policy in policies) == [(False, "10.0.0.2"), (True, "10.0.0.1")]
     # The new way is there before the old one goes.
     steps = diff(of(ONE, TWO, [old, new], old), of(ONE, TWO, [old, new], new))
     assert [(step.before is None, step.after is None) for step in steps] == [(True, False), (False, True)]

@@ -52,19 +52,19 @@ def test_order_of_discovery(tmp_path):
     sockets, first, second = (tmp_path / name for name in ("run", "etc", "lib"))
     for directory in (sockets, first, second):
         directory.mkdir()
-    found = lambda: discovery.find("x", str(sockets), (str(first), str(second)))  # noqa: E731
+    find = lambda: discovery.find("x", str(sockets), (str(first), str(second)))  # noqa: E731
     with pytest.raises(NotFound, match=r"x\.sock"):
-        found()
+        find()
     (second / "x.json").write_text('{"Addr": "https://lib"}')
-    assert found().url == "https://lib"
+    assert find().url == "https://lib"
     (second / "x.spec").write_text("tcp://spec:1\n")
-    assert found().url == "http://spec:1"
+    assert find().url == "http://spec:1"
     (first / "x").mkdir()
     (first / "x" / "x.spec").write_text("unix:///etc.sock")
-    assert found().path == "/etc.sock"
+    assert find().path == "/etc.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(sockets / "x.sock"))
-        assert found() == PluginAddress(path=str(sockets / "x.sock"))
+        assert find() == PluginAddress(path=str(sockets / "x.sock"))
 
 
 SANDBOX = Sandbox(
@@ -76,8 +76,11 @@ SANDBOX = Sandbox(
 def test_ports_are_told_as_they_were_asked_for():
     options = messages.endpoint_options(SANDBOX)
     exposed = options["com.docker.network.endpoint.exposedports"]
-    assert [(item["Proto"], item["Port"]) for item in exposed] == [(6, 90), (6, 91), (6, 80), (6, 81), (17, 53)]
-    shown = [(item["HostIP"], item["HostPort"], item["HostPortEnd"], item["Port"]) for item in options["com.docker.network.portmap"]]
+    assert [(port["Proto"], port["Port"]) for port in exposed] == [(6, 90), (6, 91), (6, 80), (6, 81), (17, 53)]
+    shown = [
+        (binding["HostIP"], binding["HostPort"], binding["HostPortEnd"], binding["Port"])
+        for binding in options["com.docker.network.portmap"]
+    ]
     assert shown == [("", 8080, 8080, 80), ("", 8081, 8081, 81), ("127.0.0.1", 0, 0, 53), ("", 9000, 9005, 90)]
 
 
@@ -173,7 +176,7 @@ def test_join_is_read():
         None,
         "eth",
     )
-    assert [(str(item.destination), str(item.via)) for item in joined.routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
+    assert [(str(route.destination), str(route.via)) for route in joined.routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
     assert messages.parse_join("p", {}).answer.link is None
 
 
