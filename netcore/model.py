@@ -53,7 +53,7 @@ class Pool:
     ip_range: IPNetwork | None = None
     gateway: IPAddress | None = None
     auxiliary: tuple[tuple[str, IPAddress], ...] = ()
-    identity: str = ""
+    identity: str | None = None
 
     def reserved(self) -> tuple[IPAddress, ...]:
         """Return the addresses that are never handed out to endpoints: the auxiliary ones and the gateway."""
@@ -273,12 +273,12 @@ class EndpointRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginAnswer:
-    """What a network plugin has made for an endpoint. *link*: its name on the host, "" if there is none.
+    """What a network plugin has made for an endpoint. *link*: its name on the host, None if there is none.
 
     *wants_gateway*: without a gateway of its own, sandboxes may get the outside by a bridge (GW-9).
     """
 
-    link: str
+    link: str | None
     gateway4: IPAddress | None = None
     gateway6: IPAddress | None = None
     wants_gateway: bool = True

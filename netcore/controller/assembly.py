@@ -22,9 +22,9 @@ from netcore.kernel import host
 from netcore.kernel.apply import Executor
 from netcore.model import IPAddress
 from netcore.plan import published_ports
+from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
-from netcore.plugins.transport import Transport
 from netcore.relay.host_ports import HostPorts
 from netcore.relay.port_proxy import PortProxies
 from netcore.store.records import Records
@@ -42,7 +42,7 @@ def assemble(
 
     *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch.
     """
-    workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), Transport()
+    workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
     writer = StateWriter(settings.run_directory, drivers.Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
     state = writer.state
     executor = Executor(writer.netns_path, workers.later)
@@ -76,7 +76,7 @@ def assemble(
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
             relays=PortProxies(host_ports, is_internal_client),
-            plugin_transport=plugins,
+            plugin_client=plugins,
             network_plugins=network_plugins,
             ipam_plugins=ipam_plugins,
             plugin_endpoints=PluginEndpoints(state, network_plugins),

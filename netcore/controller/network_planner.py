@@ -71,7 +71,7 @@ class NetworkPlanner:
         ipv4, ipv6 = request.ipv4 is not False, bool(request.ipv6)
         options = messages.network_options(dict(request.options), internal=request.internal, ipv4=ipv4, ipv6=ipv6)
         try:
-            return await self._parts.network_plugins.introduce(name, options)
+            return await self._parts.network_plugins.capabilities(name, options)
         except NotFound as error:
             known = ", ".join(plan_network.DRIVERS)
             raise InvalidRequest("driver", f"{request.driver!r} is not one of {known}, and there is {error}") from error
@@ -85,7 +85,7 @@ class NetworkPlanner:
         driver = draft.wanted.driver
         scope = driver.scope if isinstance(driver, PluginOptions) else "local"
         name = request.ipam_driver.removeprefix(plan_network.PLUGIN_PREFIX)
-        return await self._parts.ipam_plugins.introduce(name, dict(request.ipam_options), scope)
+        return await self._parts.ipam_plugins.capabilities(name, dict(request.ipam_options), scope)
 
     async def _claim_pools(self, draft: plan_network.Plan, source: PluginIpam, undo: Undo) -> Network:
         made: list[Pool] = []

@@ -50,7 +50,7 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     _restore_networks(controller, everything.networks, leftovers)
     await _restore_sandboxes(controller, everything, leftovers)
     await _restore_overlays(controller, records, everything, leftovers)
-    await _restore_resting_addresses(controller, records, everything, now)
+    await _restore_quarantined_addresses(controller, records, everything, now)
     desired = state.all_objects()
     await controller.workers.run(lambda: _bring(controller, desired, leftovers.objects))
     # A plugin may not be there yet, and the start does not wait for it.
@@ -142,15 +142,15 @@ async def _restore_overlays(controller: Controller, records: Records, everything
             await records.drop_network(network)
 
 
-async def _restore_resting_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
+async def _restore_quarantined_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
     over = []
-    for network_id, address, until in everything.resting:
+    for network_id, address, until in everything.quarantined:
         if until > now and network_id in controller.state.networks:
             controller.parts.addresses.local.rest(network_id, address, until)
         else:
             over.append((network_id, address))
     if over:
-        await records.drop_rest(over)
+        await records.drop_quarantined(over)
 
 
 async def _tell_plugins(controller: Controller, leftovers: _Leftovers) -> None:

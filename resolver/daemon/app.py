@@ -160,7 +160,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _RunningDaemon:
         check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
-        controller.overlays.join(await clustering.make(config, settings.vtep, controller.overlays.on_cluster_change, _wall_clock))
+        controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     await _restore(controller, registry, records, events)
     firewalls.watch.start()
     await firewalls.watch.check()
@@ -236,8 +236,7 @@ async def _restore(controller: Controller, registry: Registry, records: Records,
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     if controller.cluster is not None:
         controller.overlays.publish_again(survivors)
-        controller.cluster.on_event = events.emit
-        await controller.cluster.start()
+        await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
 
 
 async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import socket
@@ -13,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from netcore.cluster.cluster import Cluster, OnChange
+from netcore.cluster.cluster import Cluster
 from netcore.cluster.state import Node
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress
@@ -25,9 +26,9 @@ def etcd_settings(config: DaemonConfig) -> etcd.EtcdSettings:
     """Return where etcd is and how to get in."""
     return replace(
         etcd.parse_url(config.store),
-        ca=config.store_ca,
-        certificate=config.store_certificate,
-        key=config.store_key,
+        ca=config.store_ca or None,
+        certificate=config.store_certificate or None,
+        key=config.store_key or None,
         ttl=config.store_ttl,
         grace=config.store_grace,
     )
@@ -53,11 +54,11 @@ def find_vtep(config: DaemonConfig) -> IPAddress | None:
     raise InvalidRequest("advertise", "there is no route to etcd that tells which address of this host others reach; set it")
 
 
-async def make(config: DaemonConfig, vtep: IPAddress, on_change: OnChange, clock: Callable[[], float]) -> Cluster:
-    """Return this host's part in the cluster, not started. *on_change*: see `Cluster`. *clock*: seconds since the epoch."""
+async def make(config: DaemonConfig, vtep: IPAddress, clock: Callable[[], float]) -> Cluster:
+    """Return this host's part in the cluster, not started. *clock*: seconds since the epoch."""
     node_id = await asyncio.to_thread(read_or_make_node_id, Path(config.state_dir, "node"))
     node = Node(id=node_id, name=os.uname().nodename, vtep=vtep)
-    return Cluster(etcd_settings(config), node, on_change, clock)
+    return Cluster(functools.partial(etcd.open_etcd, etcd_settings(config)), node, clock)
 
 
 def read_or_make_node_id(path: Path) -> str:

@@ -26,6 +26,7 @@ from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.network import Surroundings
 from netcore.plan.plans import Lookups
+from netcore.plugins.network_driver import JoinedEndpoint
 from netcore.store.memory import MemoryStore
 from netcore.store.records import Records
 
@@ -259,7 +260,7 @@ class FakePlugin:
         except KernelError as error:
             raise PluginFailed("weave", method, str(error)) from error
 
-    async def introduce(self, plugin, options, scope=None):
+    async def capabilities(self, plugin, options, scope=None):
         if scope is not None:
             return PluginIpam(plugin=plugin, space="local")
         return PluginOptions(plugin=plugin)
@@ -270,24 +271,24 @@ class FakePlugin:
     async def delete_network(self, plugin, network) -> None:
         self.calls["delete_network"] += 1
 
-    async def make(self, plugin, sandbox, endpoint, options):
+    async def create_and_join(self, plugin, sandbox, endpoint, options):
         self._call("make")
-        return replace(endpoint, answer=self.answer), "", "eth"
+        return JoinedEndpoint(endpoint=replace(endpoint, answer=self.answer), ifname=None, ifname_prefix="eth")
 
     async def leave(self, plugin, endpoint) -> None:
         self.calls["leave"] += 1
 
-    async def delete(self, plugin, endpoint) -> None:
+    async def delete_endpoint(self, plugin, endpoint) -> None:
         self.calls["delete"] += 1
 
-    async def open_outside(self, plugin, endpoint, sandbox) -> None:
+    async def program_external_connectivity(self, plugin, endpoint, sandbox) -> None:
         self._call("open_outside")
         self.outside.add(endpoint.id)
 
-    async def close_outside(self, plugin, endpoint) -> None:
+    async def revoke_external_connectivity(self, plugin, endpoint) -> None:
         self.outside.discard(endpoint.id)
 
-    async def information(self, plugin, endpoint):
+    async def endpoint_information(self, plugin, endpoint):
         return {"told": plugin}
 
     async def request_pool(self, ipam, family, wish, *, gateway) -> Pool:
@@ -366,7 +367,7 @@ class World:
                 addresses=self.addresses,
                 host_ports=ports,
                 relays=relays,
-                plugin_transport=plugin,
+                plugin_client=plugin,
                 network_plugins=plugin,
                 ipam_plugins=plugin,
                 plugin_endpoints=PluginEndpoints(state, plugin),

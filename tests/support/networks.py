@@ -1,8 +1,9 @@
 """Networks as values, for tests of pure modules."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from netcore.model import Network, Pool
+from netcore.model import Network, Pool, VxlanOptions
 from netcore.parse import options
 
 
@@ -17,7 +18,7 @@ def bridge_network(name, *pools, given=None, identity=None, **more):
     return Network(
         id=identity, name=name, driver="bridge", common=options.parse_common(labels, mtu=1500),
         driver_options=options.parse_bridge(identity, labels), pools=pools,
-        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+        ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
 
 
@@ -27,5 +28,11 @@ def parent_network(name, driver, *pools, given=None, **more):
     return Network(
         id=name, name=name, driver=driver, common=options.parse_common(labels, mtu=1500),
         driver_options=options.parse_parent(driver, name, labels), pools=pools,
-        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+        ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
+
+
+def overlay_network(name, *pools, vni=4096, port=4789, encrypted=False, **more):
+    """Return an overlay network."""
+    made = bridge_network(name, *pools, **more)
+    return replace(made, driver="overlay", driver_options=replace(made.bridge, vxlan=VxlanOptions(vni=vni, port=port, encrypted=encrypted)))

@@ -35,7 +35,7 @@ def test_host_that_does_not_find_etcd_must_be_told_its_address(monkeypatch):
 
 async def test_node_keeps_its_id(tmp_path):
     config = DaemonConfig(**CONFIG, state_dir=str(tmp_path))
-    first = await clustering.make(config, ip_address("127.0.0.1"), lambda _: None, lambda: 0.0)
-    again = await clustering.make(config, ip_address("127.0.0.1"), lambda _: None, lambda: 0.0)
+    first = await clustering.make(config, ip_address("127.0.0.1"), lambda: 0.0)
+    again = await clustering.make(config, ip_address("127.0.0.1"), lambda: 0.0)
     assert len(first.node.id) == 32
     assert first.node == again.node

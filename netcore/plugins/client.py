@@ -9,47 +9,53 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 from netcore import limits
 from netcore.errors import PluginFailed, Unavailable
 from netcore.plugins import discovery
-from netcore.plugins.discovery import Where
+from netcore.plugins.discovery import PluginAddress
 
 _HEADERS = {"Accept": "application/vnd.docker.plugins.v1.2+json", "Content-Type": "application/vnd.docker.plugins.v1.2+json"}
 
 
-class Transport:
-    """Sessions to plugins by name, opened and shaken hands with on first need."""
+class PluginCalls(Protocol):
+    """What the drivers need of a client. *kind*: the interface, NetworkDriver or IpamDriver."""
+
+    async def call(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any]:
+        """Return what *plugin* answers to `KIND.METHOD`; NotFound, Unavailable, and PluginFailed for an error of the plugin."""
+
+    async def call_optional(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any] | None:
+        """Return what `call` does, but None if the plugin does not know the method."""
+
+
+class PluginClient:
+    """Connections to plugins by name. Each is opened, with a handshake, when it is first needed. See `PluginCalls`."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Where, aiohttp.ClientSession]] = {}
+        self._connections: dict[str, tuple[PluginAddress, aiohttp.ClientSession]] = {}
         self._implements: dict[str, frozenset[str]] = {}
 
-    async def call(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any] | None:
-        """Return what *plugin* answers to `KIND.METHOD`; None if it does not know the method.
-
-        Raises NotFound, Unavailable, and PluginFailed for an error of its own.
-        """
-        await self._activate(plugin, kind)
-        return await self._post(plugin, f"{kind}.{method}", body)
-
-    async def demand(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any]:
-        """Return what `call` does, for a method that every plugin must know."""
-        answer = await self.call(plugin, kind, method, body)
+    async def call(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any]:
+        answer = await self.call_optional(plugin, kind, method, body)
         if answer is None:
             raise PluginFailed(plugin, f"{kind}.{method}", "it does not know this method", refused=True)
         return answer
 
+    async def call_optional(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any] | None:
+        await self._activate(plugin, kind)
+        return await self._post(plugin, f"{kind}.{method}", body)
+
     async def _activate(self, plugin: str, kind: str) -> None:
+        """Shake hands, unless that has been done; PluginFailed if *plugin* does not implement *kind*."""
         if plugin not in self._implements:
             answer = await self._post(plugin, "Plugin.Activate", None)
             listed = answer.get("Implements") if answer is not None else None
             if not isinstance(listed, list):
                 raise PluginFailed(plugin, "Plugin.Activate", "the answer has no list Implements: this is no Docker plugin")
-            self._implements[plugin] = frozenset(str(item) for item in listed)
+            self._implements[plugin] = frozenset(str(interface) for interface in listed)
         if kind not in self._implements[plugin]:
             have = ", ".join(sorted(self._implements[plugin])) or "nothing"
             raise PluginFailed(plugin, "Plugin.Activate", f"it implements {have}, not {kind}")
@@ -59,50 +65,50 @@ class Transport:
         data = b"" if body is None else json.dumps(body).encode()
         while True:
             try:
-                place, session = await self._session(plugin)
-                async with session.post(f"{place.url}/{method}", data=data, headers=_HEADERS) as response:
+                address, session = await self._connection(plugin)
+                async with session.post(f"{address.url}/{method}", data=data, headers=_HEADERS) as response:
                     return _answer(plugin, method, response.status, await _read(plugin, method, response))
             except aiohttp.ClientConnectorError as error:
-                # Nothing was sent. The socket may be another one by now.
-                await self._forget(plugin)
+                # Nothing was sent. The next attempt may find the plugin at another socket.
+                await self._disconnect(plugin)
                 if left <= 0:
                     raise Unavailable(f"plugin {plugin}", f"{method}: {error}; is it running?") from error
             except (aiohttp.ClientError, TimeoutError) as error:
-                await self._forget(plugin)
+                await self._disconnect(plugin)
                 raise PluginFailed(plugin, method, f"no answer: {error or 'it takes too long'}") from error
             await asyncio.sleep(min(pause, left))
             left -= pause
             pause *= 2
 
-    async def _session(self, plugin: str) -> tuple[Where, aiohttp.ClientSession]:
-        if plugin not in self._known:
-            place = await asyncio.to_thread(discovery.find, plugin)
-            tls = await asyncio.to_thread(_tls, plugin, place) if place.url.startswith("https:") else True
-            connector = aiohttp.UnixConnector(place.path) if place.path else aiohttp.TCPConnector(ssl=tls)
+    async def _connection(self, plugin: str) -> tuple[PluginAddress, aiohttp.ClientSession]:
+        if plugin not in self._connections:
+            address = await asyncio.to_thread(discovery.find, plugin)
+            tls = await asyncio.to_thread(_tls, plugin, address) if address.url.startswith("https:") else True
+            connector = aiohttp.UnixConnector(address.path) if address.path is not None else aiohttp.TCPConnector(ssl=tls)
             timeout = aiohttp.ClientTimeout(total=limits.PLUGIN_CALL)
-            self._known[plugin] = place, aiohttp.ClientSession(connector=connector, timeout=timeout)
-        return self._known[plugin]
+            self._connections[plugin] = address, aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return self._connections[plugin]
 
-    async def _forget(self, plugin: str) -> None:
+    async def _disconnect(self, plugin: str) -> None:
         self._implements.pop(plugin, None)
-        known = self._known.pop(plugin, None)
-        if known is not None:
-            await known[1].close()
+        connection = self._connections.pop(plugin, None)
+        if connection is not None:
+            await connection[1].close()
 
     async def close(self) -> None:
-        """End all sessions."""
-        for plugin in [*self._known]:
-            await self._forget(plugin)
+        """End all connections."""
+        for plugin in [*self._connections]:
+            await self._disconnect(plugin)
 
 
-def _tls(plugin: str, place: Where) -> ssl.SSLContext:
+def _tls(plugin: str, address: PluginAddress) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=place.ca or None)
-        if place.certificate:
-            context.load_cert_chain(place.certificate, place.key or None)
+        context = ssl.create_default_context(cafile=address.ca)
+        if address.certificate is not None:
+            context.load_cert_chain(address.certificate, address.key)
     except OSError as error:
         raise Unavailable(f"plugin {plugin}", f"its TLS files can't be read: {error}") from error
-    if place.insecure:
+    if address.insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
@@ -117,6 +123,7 @@ async def _read(plugin: str, method: str, response: aiohttp.ClientResponse) -> b
 
 
 def _answer(plugin: str, method: str, status: int, octets: bytes) -> dict[str, Any] | None:
+    """Return the content of an answer, None if the plugin does not know the method; PluginFailed if it failed."""
     if status == 404:
         return None
     try:
