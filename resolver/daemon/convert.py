@@ -20,7 +20,6 @@ from netcore.model import (
     NetworkId,
     NetworkRequest,
     Owner,
-    PluginOptions,
     PortMapping,
     Sandbox,
     SandboxRequest,
@@ -91,8 +90,8 @@ def is_meant(network: Network, body: PruneBody) -> bool:
 
 
 def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
-    ipv4 = parse_endpoint_address("ip", body.ip, 4) if body.ip else None
-    ipv6 = parse_endpoint_address("ip6", body.ip6, 6) if body.ip6 else None
+    ipv4 = parse_endpoint_address(body.ip, 4) if body.ip else None
+    ipv6 = parse_endpoint_address(body.ip6, 6) if body.ip6 else None
     return EndpointRequest(
         network=network,
         aliases=tuple(body.aliases),
@@ -145,12 +144,6 @@ def _address(field: str, text: str) -> IPAddress:
     return parse_addresses(field, (text,))[0]
 
 
-def _scope(network: Network) -> str:
-    if isinstance(network.driver_options, PluginOptions):
-        return network.driver_options.scope
-    return "global" if network.is_overlay else "local"
-
-
 def network_view(
     network: Network,
     members: list[tuple[Sandbox, Endpoint]],
@@ -159,15 +152,16 @@ def network_view(
     remote: Iterable[tuple[str, EndpointRecord]] = (),
 ) -> NetworkView:
     """Return what is told of *network*; *remote*: (node, endpoint) of other hosts."""
+    attached = drivers.of(network).host_link(network)
     return NetworkView(
         id=network.id,
         name=network.name,
         driver=network.driver,
-        scope=_scope(network),
+        scope=drivers.of(network).scope(network),
         internal=network.internal,
         ipv4=network.ipv4,
         ipv6=network.ipv6,
-        link=drivers.host_link(network),
+        link=attached.name if attached is not None else "",
         mtu=network.common.mtu,
         ipam_driver=network.ipam.plugin if network.ipam is not None else "default",
         pools=[

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import socket
 
-from netcore import limits
+from netcore import drivers, limits
 from netcore.controller import Controller
 from netcore.controller.recovery import render_firewall
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.errors import NetcoreError
 from netcore.kernel import other_firewalls
-from netcore.model import BridgeOptions, Network
+from netcore.model import Network
 
 log = logging.getLogger(__name__)
 
@@ -71,19 +71,19 @@ class OtherFirewalls:
             self._task = self._loop.create_task(self.check())
         self._schedule(limits.FOREIGN_CHECK_INTERVAL)
 
-    def _bridges(self) -> list[Network]:
-        """Return the networks whose packets the host's firewalls see."""
-        return [item for item in self._controller.networks.values() if isinstance(item.driver_options, BridgeOptions)]
+    def _bridges(self) -> list[tuple[Network, str]]:
+        """Return the networks whose packets the host's firewalls see, each with its link on the host."""
+        attached = [(network, drivers.of(network).host_link(network)) for network in self._controller.networks.values()]
+        return [(network, link.name) for network, link in attached if link is not None and link.routed]
 
     async def check(self) -> None:
         """Look now, and put our rule where it belongs."""
         if not self._controller.settings.firewall:
             return
-        networks = [item for item in self._bridges() if not item.internal]
-        bridges = tuple(item.bridge.bridge_name for item in networks)
+        bridges = tuple(link for network, link in self._bridges() if not network.internal)
         try:
             await self._repair()
-            wanted = await self._controller.kernel(lambda: other_firewalls.look(bridges)) if networks else ()
+            wanted = await self._controller.kernel(lambda: other_firewalls.look(bridges)) if bridges else ()
             gone = tuple(item for item in self._applied if item not in wanted)
             failed = await self._controller.kernel(lambda: other_firewalls.apply(wanted))
             if gone:
@@ -109,9 +109,9 @@ class OtherFirewalls:
         if self._controller.settings.firewall:
             return self._problems
         lines: list[str] = []
-        for network in self._bridges():
+        for network, link in self._bridges():
             for pool in network.pools:
-                lines += needed_without_firewall(network.bridge.bridge_name, str(pool.subnet), internal=network.internal)
+                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal)
         return tuple(f'firewall = "none": {line}' for line in dict.fromkeys(lines))
 
     async def withdraw(self) -> None:

@@ -146,7 +146,7 @@ def test_readme_names_every_metric_setting_and_limit_of_the_command_line():
 def test_readme_names_every_command_and_network_option():
     import click
 
-    from netcore.parse.options import SHORT_NAMES
+    from netcore import drivers
     from resolver.cli.commands import cli
 
     text = (ROOT / "README.md").read_text()
@@ -155,7 +155,7 @@ def test_readme_names_every_command_and_network_option():
         if isinstance(item, click.Group):
             for inner in item.commands:
                 assert f"berth {command} {inner}" in text, inner
-    for short, label in SHORT_NAMES.items():
+    for short, label in drivers.short_names().items():
         assert f"`{short}`" in text, short
         assert f"`{label}`" in text, label
 

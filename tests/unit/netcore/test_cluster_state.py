@@ -6,6 +6,7 @@ from netcore import drivers
 from netcore.cluster import state as records
 from netcore.cluster.state import ClusterState, EndpointRecord, Node
 from netcore.desired.objects import Element, Forwarding, Neighbor, VxlanLink
+from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plan.network import plan_network
@@ -77,9 +78,9 @@ def test_change_tells_what_it_touches():
 
 
 def test_what_the_kernel_is_told_of_other_hosts():
-    facts = drivers.Facts(uplinks=(), vtep=ip_address("10.99.0.1"))
+    facts = Facts(uplinks=(), vtep=ip_address("10.99.0.1"))
     remotes = filled().remotes(NETWORK.id, "id-a").values()
-    objects = drivers.network_objects(NETWORK, facts, remotes)
+    objects = drivers.of(NETWORK).network_objects(NETWORK, facts, remotes)
     (tunnel,) = [item for item in objects if isinstance(item, VxlanLink)]
     assert (tunnel.name, tunnel.vni, tunnel.port, str(tunnel.local), tunnel.bridge) == (
         "vx-4096",
@@ -92,10 +93,14 @@ def test_what_the_kernel_is_told_of_other_hosts():
     assert [str(item.address) for item in objects if isinstance(item, Neighbor)] == ["10.40.0.3"]
     assert Element(table="inet", set="tunnels", fields=(4789,)) in objects
     # What is added later is the same as what is there from the start.
-    assert set(drivers.remote_objects(NETWORK, remotes)) <= set(objects)
+    assert set(drivers.of(NETWORK).remote_objects(NETWORK, remotes)) <= set(objects)
     # Two overlays close the same port to sandboxes: it stays closed until the last one goes.
     other = plan_network(NetworkRequest(name="m", driver="overlay"), (NETWORK,), AROUND, "m" * 12)
-    assert not [item for item in drivers.only_of(NETWORK, [NETWORK, other], facts) if isinstance(item, Element) and item.set == "tunnels"]
+    assert not [
+        item
+        for item in drivers.of(NETWORK).exclusive_objects(NETWORK, [NETWORK, other], facts)
+        if isinstance(item, Element) and item.set == "tunnels"
+    ]
 
 
 def test_record_of_an_endpoint_is_what_others_need():

@@ -37,9 +37,9 @@ def test_malformed_sysctls_are_named(text):
 
 
 def test_ipv6_that_is_switched_off_is_noticed():
-    assert endpoint_options.switches_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=1"))
-    assert not endpoint_options.switches_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=0"))
-    assert not endpoint_options.switches_ipv6_off(())
+    assert endpoint_options.turns_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=1"))
+    assert not endpoint_options.turns_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=0"))
+    assert not endpoint_options.turns_ipv6_off(())
 
 
 def test_options_by_label_and_short_name():

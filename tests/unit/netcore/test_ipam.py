@@ -120,7 +120,7 @@ def test_every_problem_of_a_pool_is_named():
         ip_network("10.0.0.0/24"), ip_network("10.0.0.0/16"), ip_address("10.1.0.1"), [("x", ip_address("11.0.0.1"))]
     )
     assert len(problems) == 3
-    assert "bigger than its parent" in problems[0]
+    assert "bigger than its parent" in problems[0][1]
 
 
 def test_ula_pool_is_stable_and_a_48_of_64s():

@@ -1,13 +1,15 @@
 import pytest
 
+from netcore import drivers
+from netcore.drivers import bridge, parent
 from netcore.errors import InvalidRequest
 from netcore.model import GatewayMode
 from netcore.parse import options
 
 
 def parse(**given):
-    labels = options.of_network("bridge", given)
-    return options.parse_common(labels, mtu=1450), options.parse_bridge("0123456789abcdef", labels)
+    labels = drivers.named("bridge").read_options(given)
+    return options.parse_common(labels, mtu=1450), bridge.parse_options("0123456789abcdef", labels)
 
 
 def test_defaults():
@@ -39,7 +41,7 @@ def test_bad_values_name_the_option(key, value):
 
 def test_same_option_twice_is_refused():
     with pytest.raises(InvalidRequest, match="given twice"):
-        options.of_network("bridge", {"icc": "true", "com.docker.network.bridge.enable_icc": "true"})
+        drivers.named("bridge").read_options({"icc": "true", "com.docker.network.bridge.enable_icc": "true"})
 
 
 def test_families_by_flag_option_and_default():
@@ -59,12 +61,14 @@ def test_gateway_modes():
      ("macvlan", "ipvlan_mode", "l2"), ("bridge", "parent", "eth0"), ("macvlan", "icc", "true"), ("macvlan", "parent", "a b")],
 )  # fmt: skip
 def test_options_of_other_drivers_and_bad_ones_are_refused(driver, key, value):
+    made = drivers.named(driver)
     with pytest.raises(InvalidRequest, match=f"option {key}"):
-        options.parse_parent(driver, "n" * 12, options.of_network(driver, {key: value}))
+        labels = made.read_options({key: value})
+        made.parse_options("n" * 12, labels)
 
 
 @pytest.mark.parametrize("text", ["eth0", "eth0.0", "eth0.4095", "eth0.x", "eth0."])
 def test_what_is_no_vlan_of_a_link_is_refused(text):
     with pytest.raises(InvalidRequest, match=r"like eth0\.10"):
-        options.vlan_of(text)
-    assert options.vlan_of("eth0.10") == ("eth0", 10)
+        parent.vlan_of(text)
+    assert parent.vlan_of("eth0.10") == ("eth0", 10)

@@ -8,13 +8,14 @@ import pytest
 from netcore import drivers
 from netcore.desired.diff import diff
 from netcore.desired.objects import DEFAULT4, DEFAULT6, Address, Announcement, DummyLink, Element, Ipvlan, LinkUp, Macvlan, Route, VlanLink
+from netcore.drivers.facts import Facts
 from netcore.kernel import rtnl
 from netcore.kernel.netlink import walk
-from netcore.model import Endpoint, Makes, Sandbox
+from netcore.model import Endpoint, MadeLink, Sandbox
 from netcore.plan import desired_state, gateway
 from tests.support.networks import bridge_network, parent_network, pool
 
-FACTS = drivers.Facts(uplinks=("up0",))
+FACTS = Facts(uplinks=("up0",))
 SANDBOX = Sandbox(id="s" * 12, name="web", hostname="web", netns_path="/x", boot_id="")
 
 
@@ -43,7 +44,7 @@ def test_macvlan_is_a_link_an_address_and_nothing_on_the_host():
     assert of(Address, objects) == [Address(sandbox_id=SANDBOX.id, ifname="eth0", interface=ip_interface("10.0.1.2/24"))]
     assert not of(Element, objects)
     assert of(Announcement, objects)[0].port == ""
-    assert drivers.network_objects(net, FACTS) == ()
+    assert drivers.of(net).network_objects(net, FACTS) == ()
     # Without a gateway given by the user there is no route, but it is the way out (GW-7).
     assert not of(Route, objects)
     assert gateway.gateway_endpoints([endpoint(net)], {"lan": net})[0] == endpoint(net)
@@ -141,14 +142,14 @@ def test_route_to_the_link_has_no_next_hop():
 
 def test_parent_that_we_make():
     vlan = parent_network("v", "macvlan", pool("10.0.1.0/24"), given={"parent": "eth0.10"})
-    made = replace(vlan, driver_options=replace(vlan.driver_options, makes=Makes.VLAN, base="eth0", vid=10))
+    made = replace(vlan, driver_options=replace(vlan.driver_options, makes=MadeLink.VLAN, base="eth0", vid=10))
     other = replace(made, id="w", name="w")
-    assert drivers.network_objects(made, FACTS) == (VlanLink(name="eth0.10", base="eth0", vid=10, tag="berth:parent"),)
+    assert drivers.of(made).network_objects(made, FACTS) == (VlanLink(name="eth0.10", base="eth0", vid=10, tag="berth:parent"),)
     # The link stays until the last network on it goes.
-    assert drivers.only_of(made, [made, other], FACTS) == ()
-    assert len(drivers.only_of(made, [made], FACTS)) == 1
+    assert drivers.of(made).exclusive_objects(made, [made, other], FACTS) == ()
+    assert len(drivers.of(made).exclusive_objects(made, [made], FACTS)) == 1
     alone = parent_network("n" * 12, "ipvlan", pool("10.0.1.0/24"))
-    assert drivers.network_objects(alone, FACTS) == (DummyLink(name="di-nnnnnnnnnnnn", mtu=1500, tag="berth:parent"),)
-    assert drivers.link_kinds(alone) == ("ipvlan", "dummy")
-    assert drivers.link_kinds(made) == ("macvlan", "vlan")
+    assert drivers.of(alone).network_objects(alone, FACTS) == (DummyLink(name="di-nnnnnnnnnnnn", mtu=1500, tag="berth:parent"),)
+    assert drivers.of(alone).link_kinds(alone) == ("ipvlan", "dummy")
+    assert drivers.of(made).link_kinds(made) == ("macvlan", "vlan")
     assert LinkUp(sandbox_id=SANDBOX.id, ifname="eth0") in desired([alone], endpoint(alone))

@@ -5,20 +5,21 @@ from ipaddress import ip_network
 
 import pytest
 
+from netcore.drivers.facts import ExistingLink, HostConstraints
 from netcore.errors import Conflict, InvalidRequest
-from netcore.model import Makes, NetworkRequest
-from netcore.plan.network import HostLink, Surroundings, plan_network
+from netcore.model import MadeLink, NetworkRequest
+from netcore.plan.network import plan_network
 
-AROUND = Surroundings(
+AROUND = HostConstraints(
     pools4=((ip_network("172.17.0.0/16"), 16), (ip_network("172.18.0.0/16"), 16)),
     pools6=((ip_network("fd12::/48"), 64),),
     reserved=(),
     egress_mtu=1450,
     links={
-        "eth0": HostLink(kind="", mtu=9000),
-        "eth1": HostLink(kind="", mtu=1500, master="bridge"),
-        "eth2": HostLink(kind="", mtu=1500),
-        "eth0.7": HostLink(kind="vlan", mtu=1500),
+        "eth0": ExistingLink(kind="", mtu=9000),
+        "eth1": ExistingLink(kind="", mtu=1500, master="bridge"),
+        "eth2": ExistingLink(kind="", mtu=1500),
+        "eth0.7": ExistingLink(kind="vlan", mtu=1500),
     },
     ipv6=True,
     now=0.0,
@@ -31,7 +32,7 @@ def plan(driver, *existing, name="n", options=(), **more):
 
 def test_parent_network_takes_mtu_of_its_parent_and_no_gateway():
     made = plan("macvlan", options={"parent": "eth0"}, ipv6=True)
-    assert (made.common.mtu, made.driver_options.mode, made.driver_options.makes) == (9000, "bridge", Makes.NOTHING)
+    assert (made.common.mtu, made.driver_options.mode, made.driver_options.makes) == (9000, "bridge", MadeLink.NOTHING)
     assert [(str(pool.subnet), pool.gateway) for pool in made.pools] == [("172.17.0.0/16", None), ("fd12::/64", None)]
     assert plan("macvlan", options={"parent": "eth0", "mtu": "1400"}).common.mtu == 1400
 
@@ -49,16 +50,16 @@ def test_several_subnets_with_their_ranges_gateways_and_auxiliary_addresses():
 
 def test_parent_by_vlan_is_made_once_and_shared():
     first = plan("macvlan", options={"parent": "eth0.10"})
-    assert (first.driver_options.makes, first.driver_options.base, first.driver_options.vid) == (Makes.VLAN, "eth0", 10)
+    assert (first.driver_options.makes, first.driver_options.base, first.driver_options.vid) == (MadeLink.VLAN, "eth0", 10)
     second = plan("macvlan", first, name="m", options={"parent": "eth0.10"})
     assert second.driver_options == first.driver_options
     # One that was there before is not ours.
-    assert plan("macvlan", options={"parent": "eth0.7"}).driver_options.makes is Makes.NOTHING
+    assert plan("macvlan", options={"parent": "eth0.7"}).driver_options.makes is MadeLink.NOTHING
 
 
 def test_without_a_parent_it_leads_nowhere():
     made = plan("macvlan")
-    assert (made.driver_options.parent, made.driver_options.makes, made.internal) == ("dm-nnnnnnnnnnnn", Makes.DUMMY, True)
+    assert (made.driver_options.parent, made.driver_options.makes, made.internal) == ("dm-nnnnnnnnnnnn", MadeLink.DUMMY, True)
     assert plan("ipvlan").driver_options.parent == "di-nnnnnnnnnnnn"
 
 
