@@ -64,7 +64,7 @@ class MacvlanDriver(ParentDriver):
         if members:
             raise Exhausted("network", network.name, "a macvlan network in passthru mode takes one endpoint")
         if request.mac:
-            raise InvalidRequest("mac-address", "a link in passthru mode has its parent's")
+            raise InvalidRequest("mac-address", "a link in passthru mode has its parent's address; leave it out")
 
     def mac_source(self, network: Network) -> MacSource:
         return MacSource.HOST_LINK if parent_options(network).mode == PASSTHRU else MacSource.ENDPOINT

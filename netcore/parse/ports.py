@@ -25,7 +25,7 @@ def parse_exposed(text: str) -> tuple[int, int, str]:
     """Return (first, last, protocol) of an `--expose` value like 80, 8000-8010 or 53/udp."""
     request = _parse(f"expose {text}", text)
     if request.host_address is not None or request.host_first:
-        raise InvalidRequest(f"expose {text}", "takes a port of the sandbox only, without a host part")
+        raise InvalidRequest(f"expose {text}", "name a port of the sandbox only, without a host part")
     return request.sandbox_first, request.sandbox_last, request.protocol
 
 

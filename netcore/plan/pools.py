@@ -95,7 +95,7 @@ def _pool_of(asked: Sequence[PoolRequest], field: str, shown: object, address: I
     for pool, subnet in of_family:
         if address in subnet:
             return pool
-    raise InvalidRequest(field, f"no matching subnet for {field} {shown}; there are {', '.join(str(subnet) for _, subnet in of_family)}")
+    raise InvalidRequest("network config", f"no matching subnet for {field} {shown}; there are {', '.join(str(subnet) for _, subnet in of_family)}")
 
 
 def _plan_pool(request: PoolRequest, network: Network, existing: Collection[Network], made: Sequence[Pool], host: HostConstraints) -> Pool:
