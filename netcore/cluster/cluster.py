@@ -275,7 +275,7 @@ class Cluster:
         writes = {records.network_key(network.id): encode(network), name: network.id.encode(), records.NETWORKS: network.id.encode()}
         compares = {name: 0, records.network_key(network.id): 0, records.NETWORKS: self.state.revisions.get(records.NETWORKS, 0)}
         if any(item.name == network.name for item in self.state.networks.values()):
-            raise Conflict("network", network.name, f"network with name {network.name} already exists")
+            raise Conflict("network", network.name, "already exists")
         revision = await store.commit(Transaction(writes, compares))
         for key, value in writes.items():
             self.state.apply(key, value, revision)
@@ -314,14 +314,15 @@ class Cluster:
                 if network.id not in self.state.networks:
                     raise Conflict("network", network.name, "was removed meanwhile") from error
                 if wish is not None:
-                    raise Conflict("address", str(wish), f"address already in use on network {network.name}") from error
+                    raise Conflict("address", str(wish), because=f"address already in use on network {network.name}") from error
                 # Another host was first; the pool keeps it as taken and gives the next.
                 continue
             except BaseException:
                 pool.give_back(address)
                 raise
             return address
-        raise Exhausted("network", network.name, f"no address could be had in {limits.ADDRESS_ATTEMPTS} attempts: other hosts were first")
+        attempts = limits.ADDRESS_ATTEMPTS
+        raise Exhausted("network", network.name, because=f"no address could be had in {attempts} attempts: other hosts were first")
 
     async def give_address(self, network_id: str, address: IPAddress) -> None:
         """Give an address back to all hosts; while they can't be told it stays ours."""

@@ -238,7 +238,7 @@ class BridgeDriver(DriverDefaults):
 
     def check_endpoint(self, network: Network, request: EndpointRequest, members: Sequence[Endpoint]) -> None:
         if len(members) >= limits.BRIDGE_PORTS:
-            raise Exhausted("network", network.name, f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
+            raise Exhausted("network", network.name, because=f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
 
     def _neighbors(self, network: Network, endpoint: Endpoint) -> Iterable[Neighbor]:
         """Yield who is who between the bridge and the endpoint, for the addresses that the bridge carries."""
@@ -275,7 +275,7 @@ def _check_link(network_name: str, parsed: BridgeOptions, existing: Collection[N
     if present is None:
         return parsed
     if present.kind != "bridge":
-        raise Conflict("network", network_name, f"existing interface {name} is not a bridge; choose another name with --opt name=")
+        raise Conflict("network", network_name, because=f"existing interface {name} is not a bridge; choose another name with --opt name=")
     return replace(parsed, reuse_bridge=True)
 
 

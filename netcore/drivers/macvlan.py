@@ -62,7 +62,7 @@ class MacvlanDriver(ParentDriver):
         if parent_options(network).mode != PASSTHRU:
             return
         if members:
-            raise Exhausted("network", network.name, "a macvlan network in passthru mode takes one endpoint")
+            raise Exhausted("network", network.name, because="a macvlan network in passthru mode takes one endpoint")
         if request.mac:
             raise InvalidRequest("mac-address", "a link in passthru mode has its parent's address; leave it out")
 

@@ -68,7 +68,10 @@ def _refused_on_default_bridge(request: EndpointRequest) -> Iterator[Problem]:
     if request.aliases or request.services:
         yield "endpoint settings", "network-scoped aliases are only supported for user-defined networks"
     if request.links:
-        yield "endpoint settings", "links on the default network bridge are deprecated in Docker, and berth has none; use a network of your own"
+        yield (
+            "endpoint settings",
+            "links on the default network bridge are deprecated in Docker, and berth has none; use a network of your own",
+        )
 
 
 def families_for(request: EndpointRequest, network: Network) -> tuple[int, ...]:

@@ -59,7 +59,7 @@ def choose_subnet(pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetw
             return free
     if prefix_length is not None and not fitting:
         raise InvalidRequest("subnet", f"no address pool can hold a /{prefix_length}")
-    raise Exhausted("host", "subnets", "all predefined address pools have been fully subnetted; give --subnet")
+    raise Exhausted("host", "subnets", because="all predefined address pools have been fully subnetted; give --subnet")
 
 
 def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPNetwork | None:
@@ -169,7 +169,7 @@ class AddressPool:
         if int(address) in self._forbidden:
             raise InvalidRequest(field, f"{address} is the network or broadcast address of {self.pool.subnet}")
         if int(address) in self._taken:
-            raise Conflict(field, str(address), f"address already in use on network {self._network}")
+            raise Conflict(field, str(address), because=f"address already in use on network {self._network}")
         self._take(int(address))
 
     def allocate(self, now: float) -> IPAddress:
@@ -180,7 +180,7 @@ class AddressPool:
             raise Exhausted(
                 "network",
                 self._network,
-                f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
+                because=f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
             )
         self._take(value)
         return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)

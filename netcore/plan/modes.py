@@ -99,4 +99,4 @@ def check_connectable(sandbox: Sandbox) -> None:
         text = "sharing network namespace with another sandbox or host cannot be connected to any other network"
     else:
         return
-    raise Conflict("sandbox", sandbox.name, text)
+    raise Conflict("sandbox", sandbox.name, because=text)

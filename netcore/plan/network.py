@@ -51,12 +51,12 @@ def prepare(
     """
     name = names.check_object_name("network", request.name)
     if name in PREDEFINED and not request.predefined:
-        raise Conflict("network", name, "operation is not permitted on predefined network names; choose another")
+        raise Conflict("network", name, because="operation is not permitted on predefined network names; choose another")
     if any(network.name == name for network in existing):
         raise Conflict("network", name, "already exists; choose another name")
     driver = _driver(request, plugin)
     if len(existing) >= limits.NETWORKS:
-        raise Exhausted("host", "networks", f"at most {limits.NETWORKS}; remove one")
+        raise Exhausted("host", "networks", because=f"at most {limits.NETWORKS}; remove one")
     labels = driver.read_options(dict(request.options))
     ipv4, ipv6 = options.family_flags(labels, ipv4=request.ipv4, ipv6=request.ipv6)
     if ipv6 and not host.ipv6:

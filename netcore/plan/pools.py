@@ -95,7 +95,9 @@ def _pool_of(asked: Sequence[PoolRequest], field: str, shown: object, address: I
     for pool, subnet in of_family:
         if address in subnet:
             return pool
-    raise InvalidRequest("network config", f"no matching subnet for {field} {shown}; there are {', '.join(str(subnet) for _, subnet in of_family)}")
+    raise InvalidRequest(
+        "network config", f"no matching subnet for {field} {shown}; there are {', '.join(str(subnet) for _, subnet in of_family)}"
+    )
 
 
 def _plan_pool(request: PoolRequest, network: Network, existing: Collection[Network], made: Sequence[Pool], host: HostConstraints) -> Pool:
@@ -125,7 +127,7 @@ def check_overlap(
             continue
         if shared and pool.subnet == subnet and pool.ip_range != ip_range:
             continue
-        raise Conflict("subnet", str(subnet), f"Pool overlaps with other one on this address space ({pool.subnet})")
+        raise Conflict("subnet", str(subnet), because=f"Pool overlaps with other one on this address space ({pool.subnet})")
 
 
 def _own_gateway(subnet: IPNetwork, request: PoolRequest, network: Network) -> IPAddress | None:

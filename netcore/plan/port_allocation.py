@@ -99,10 +99,10 @@ def _choose(
         for family, address in bindings:
             holder = held.holder(family, request.protocol, address, port)
             if holder is not None:
-                raise Conflict("publish", _text(family, address, port, request.protocol), f"port is already allocated by {holder}")
+                raise Conflict("publish", _text(family, address, port, request.protocol), because=f"port is already allocated by {holder}")
         busy = find_busy(bindings, request.protocol, port)
         if busy is not None:
-            raise Conflict("publish", _text(*busy, port, request.protocol), "address already in use by a program of the host")
+            raise Conflict("publish", _text(*busy, port, request.protocol), because="address already in use by a program of the host")
         return port
     candidates: list[int]
     if request.host_first:
@@ -116,7 +116,7 @@ def _choose(
             continue
         if find_busy(bindings, request.protocol, port) is None:
             return port
-    raise Conflict("publish", request.text, f"no free {request.protocol} host port in {candidates[0]} to {candidates[-1]}")
+    raise Conflict("publish", request.text, because=f"no free {request.protocol} host port in {candidates[0]} to {candidates[-1]}")
 
 
 class _Held:

@@ -59,7 +59,7 @@ class HostPorts:
                 claim.keep(())
                 where = address or ("0.0.0.0" if family == 4 else "[::]")
                 reason = "failed to bind host port: address already in use by a program of the host"
-                raise Conflict("port", f"{where}:{port}/{protocol}", reason)
+                raise Conflict("port", f"{where}:{port}/{protocol}", because=reason)
 
     def release(self, mappings: Iterable[PortMapping]) -> None:
         """Let go of *mappings*; one that is not held is done."""

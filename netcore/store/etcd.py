@@ -107,7 +107,7 @@ class EtcdStore:
 
     async def commit(self, transaction: Transaction) -> int:
         if max(len(transaction.writes), len(transaction.compares)) > limits.STORE_OPERATIONS:
-            raise Exhausted("transaction", "writes", f"at most {limits.STORE_OPERATIONS} keys in one transaction")
+            raise Exhausted("transaction", "writes", because=f"at most {limits.STORE_OPERATIONS} keys in one transaction")
         attempts: list[int] = []
         try:
             answer = await self._send(transaction, attempts)

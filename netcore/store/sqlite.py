@@ -127,7 +127,7 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise Conflict("state directory", directory, "another berth daemon is using it; stop it or give --state-dir") from error
+        raise Conflict("state directory", directory, because="another berth daemon is using it; stop it or give --state-dir") from error
     connection = sqlite3.connect(os.path.join(directory, "berth.db"), isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     # A power cut may lose the last commits, never the file; a killed daemon loses nothing.

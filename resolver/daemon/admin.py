@@ -1,4 +1,4 @@
-"""The admin API: HTTP on a unix socket. Handlers read a body, make one call, write the result; errors go by one table."""
+"""The admin API: HTTP on a unix socket. Handlers read a body, make one call, write the result; errors go by one rule."""
 
 from __future__ import annotations
 
@@ -15,42 +15,24 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from netcore import errors as netcore_errors
 from netcore.controller import Controller
 from netcore.controller.contract import Outcome
-from netcore.errors import InvalidRequest
+from netcore.errors import InvalidRequest, NetcoreError
 from netcore.model import DEFAULT_BRIDGE, EndpointRequest, Network, NetworkRequest, Sandbox, Stack
-from netcore.store.protocol import Compacted, CompareFailed
-from resolver import errors, limits
+from resolver import limits
 from resolver.daemon import convert, metrics, schema
 from resolver.daemon.events import Events
 from resolver.daemon.keeper import Keeper
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.registry import Registry
+from resolver.errors import ResolverError
 
 log = logging.getLogger(__name__)
 
 _DEFAULT = NetworkRequest(name="default", labels=(("berth.auto", "true"),))
 _B = TypeVar("_B", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-STATUS: dict[type[Exception], tuple[int, str]] = {
-    netcore_errors.InvalidRequest: (400, "invalid"),
-    netcore_errors.NotFound: (404, "not-found"),
-    netcore_errors.Conflict: (409, "conflict"),
-    netcore_errors.Exhausted: (409, "exhausted"),
-    netcore_errors.KernelError: (500, "kernel"),
-    netcore_errors.Unavailable: (503, "unavailable"),
-    netcore_errors.PluginFailed: (502, "plugin"),
-    netcore_errors.TeardownFailed: (500, "teardown"),
-    CompareFailed: (409, "conflict"),
-    Compacted: (503, "unavailable"),
-    errors.DecodeError: (400, "invalid"),
-    errors.BadName: (400, "invalid"),
-    errors.ConfigError: (400, "invalid"),
-}
-"""Every error of both halves → (HTTP status, kind in the body)."""
 
 
 class Admin:
@@ -122,11 +104,10 @@ class Admin:
                 return await handler(request)
             except web.HTTPException as error:
                 return _error(error.status, "invalid" if error.status < 500 else "internal", request.path, error.reason)
-            except tuple(STATUS) as error:
-                status, kind = STATUS[type(error)]
-                level = logging.ERROR if status >= 500 else logging.INFO
-                log.log(level, "request refused method=%s path=%s status=%d reason=%s", request.method, request.path, status, error)
-                return _error(status, kind, _object(error), _message(error))
+            except (NetcoreError, ResolverError) as error:
+                level = logging.ERROR if error.status >= 500 else logging.INFO
+                log.log(level, "request refused method=%s path=%s status=%d reason=%s", request.method, request.path, error.status, error)
+                return _error(error.status, error.kind, error.subject or "", _message(error))
             except Exception as error:
                 log.exception("request failed method=%s path=%s", request.method, request.path)
                 return _error(500, "internal", request.path, f"{type(error).__name__}: {error}")
@@ -417,11 +398,3 @@ def _error(status: int, kind: str, name: str, message: str) -> web.Response:
 
 def _message(error: BaseException) -> str:
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
-
-
-def _object(error: Exception) -> str:
-    for attribute in ("field", "name", "target", "capability", "key", "source", "text"):
-        value = getattr(error, attribute, None)
-        if isinstance(value, str):
-            return value
-    return ""
