@@ -241,7 +241,7 @@ class BridgeDriver(DriverDefaults):
             raise Exhausted("network", network.name, because=f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
 
     def _neighbors(self, network: Network, endpoint: Endpoint) -> Iterable[Neighbor]:
-        """Yield who is who between the bridge and the endpoint, for the addresses that the bridge carries."""
+        """Yield the neighbour entries that bridge and endpoint have for each other, in the families that the bridge has an address of."""
         carried = {interface.ip for interface in self.host_addresses(network)}
         bridge, options = network.bridge.bridge_name, network.bridge
         for interface, gateway_pool in ((endpoint.ipv4, network.pool(4)), (endpoint.ipv6, network.pool(6))):

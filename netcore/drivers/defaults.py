@@ -1,8 +1,8 @@
 """The answers that most drivers share, for a driver to inherit and replace. Pure.
 
-A base class and not a module of functions: a driver of twenty methods would otherwise repeat a dozen that only call a
-function of the same name. It has no state and no constructor, so what is inherited is behaviour alone; a driver that
-builds on another one (overlay on bridge) holds it and delegates.
+This is a base class and not a module of functions, because most drivers would otherwise repeat a dozen methods that only
+call a function of the same name. It has no state and no constructor, so only behaviour is inherited. A driver that builds on
+another one (overlay on bridge) holds that one and delegates to it.
 """
 
 from __future__ import annotations

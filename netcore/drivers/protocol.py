@@ -53,8 +53,8 @@ class Configured:
 class AttachedLink:
     """The link of the host that the sandboxes of a network are attached to.
 
-    *made*: it exists for the sake of the network, and is not one that the host has anyway. *routed*: the host routes and
-    filters what sandboxes send over it; without this their packets pass the host's firewall and NAT by.
+    *made*: berth made it for the network; otherwise the host has it anyway. *routed*: the host routes and filters what
+    sandboxes send over it; otherwise their packets bypass the host's firewall and NAT.
     """
 
     name: str
@@ -64,14 +64,14 @@ class AttachedLink:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Where a default route leads: to the neighbour *address*, or with None just to the link (ipvlan l3, IV-2)."""
+    """Where a default route leads: to the neighbour *address*; None: to the link itself (ipvlan l3, IV-2)."""
 
     address: IPAddress | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publishing:
-    """How ports are published in one family. *binding*: addresses that `-p` without an address binds; none: all of the host."""
+    """How ports are published in one family. *binding*: host addresses that `-p` without an address binds; empty: all of them."""
 
     mode: GatewayMode
     binding: tuple[IPAddress, ...] = ()
@@ -89,7 +89,7 @@ class MacSource(Enum):
 
 
 class Driver(Protocol):
-    """Everything that is to be known of one kind of network. All methods are pure; they get values and return values."""
+    """Everything there is to know about one kind of network. All methods are pure: they get values and return values."""
 
     @property
     def name(self) -> str:
@@ -114,10 +114,10 @@ class Driver(Protocol):
     # --- a new network --------------------------------------------------------------------------------------------
 
     def read_options(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Return the options *given* by short name or label, keyed by label; InvalidRequest names one that it does not have."""
+        """Return the options *given* by short name or label, keyed by label; InvalidRequest names an unknown one."""
 
     def configure(self, new: NewNetwork, existing: Collection[Network], host: HostConstraints) -> Configured:
-        """Return what *new* means beside the networks *existing* and on this *host*; InvalidRequest or Conflict if it can't be."""
+        """Return what *new* means, given the networks *existing* and this *host*; InvalidRequest or Conflict if it can't be made."""
 
     def wants_gateway(self, network: Network, family: int) -> bool:
         """Return whether a pool of *family* gets a gateway although the user gave none. *network* has no pools yet."""
@@ -133,15 +133,15 @@ class Driver(Protocol):
     def exclusive_objects(
         self, network: Network, others: Iterable[Network], facts: Facts, remotes: Iterable[RemoteEndpoint] = ()
     ) -> tuple[KernelObject, ...]:
-        """Return those of `network_objects` that come and go with *network*: none that one of *others* needs too."""
+        """Return those of `network_objects` that are created and removed with *network*, because none of *others* needs them too."""
 
     def remote_objects(self, network: Network, remotes: Iterable[RemoteEndpoint]) -> tuple[KernelObject, ...]:
         """Return those of `network_objects` that are about *remotes*, endpoints on other hosts."""
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
-        """Return what must exist for *endpoint*, but for routes and hosts lines, which depend on all endpoints of its sandbox.
+        """Return what must exist for *endpoint*, without routes and hosts lines, which depend on all endpoints of its sandbox.
 
-        *forwards*: the sandbox is a router, and so sends packets with the source addresses of others.
+        *forwards*: the sandbox is a router, and sends packets with the source addresses of others.
         """
 
     # --- the host, and the way outside ----------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Driver(Protocol):
         """Return where the default route of *family* leads over *endpoint*; None if the network gives none (GW-6, BR-8)."""
 
     def may_lead_outside(self, network: Network, endpoint: Endpoint, family: int) -> bool:
-        """Return whether *endpoint* counts as the way outside in *family*, be it without a default route of ours (GW-7)."""
+        """Return whether *endpoint* counts as the way outside in *family*, even without a default route of ours (GW-7)."""
 
     def publishing(self, network: Network, family: int) -> Publishing | None:
         """Return how ports of its sandboxes are published in *family*; None if they can't be (MV-6)."""

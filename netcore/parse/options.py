@@ -159,7 +159,7 @@ def _forward(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         domain = domain_text.strip()
         servers = tuple(filter(None, (server.strip() for server in servers_text.split(","))))
         if not domain or not servers:
-            raise ValueError(f"{rule!r} must be DOMAIN=SERVER[,SERVER]; put a semicolon before the next domain")
+            raise ValueError("must be DOMAIN=SERVER[,SERVER], with a semicolon before the next domain")
         if domain in result:
             raise ValueError(f"domain {domain} is given twice")
         result[domain] = servers

@@ -5,10 +5,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from netcore import limits
 from netcore.drivers.facts import ExistingLink, HostConstraints
-from netcore.errors import Conflict, InvalidRequest
-from netcore.model import MadeLink, NetworkRequest
-from netcore.plan.network import plan_network
+from netcore.errors import Conflict, Exhausted, InvalidRequest
+from netcore.model import MadeLink, NetworkRequest, PluginIpam, PluginOptions, Pool
+from netcore.plan.network import PREDEFINED, plan_network, plugin_of, prepare
 
 AROUND = HostConstraints(
     pools4=((ip_network("172.17.0.0/16"), 16), (ip_network("172.18.0.0/16"), 16)),
@@ -173,3 +174,36 @@ def test_encrypted_overlay_has_a_port_of_its_own_and_more_headers():
     with pytest.raises(Conflict, match="which is encrypted"):
         plan("overlay", secret, name="x", options={"vxlan_port": "4790"})
     assert not plan("overlay", options={"encrypted": "false"}).bridge.vxlan.encrypted
+
+
+def test_names_are_taken_once_and_some_are_ours():
+    first = plan("bridge")
+    with pytest.raises(Conflict, match=r"^network n already exists; choose another name$"):
+        plan("bridge", first)
+    for name in PREDEFINED:
+        with pytest.raises(Conflict, match=f"network {name}: operation is not permitted on predefined network names"):
+            plan("bridge", name=name)
+    assert plan("bridge", name="bridge", predefined=True).bridge.bridge_name == "berth0"
+
+
+def test_a_host_has_a_bound_of_networks():
+    first = plan("bridge")
+    many = [replace(first, name=f"n{number}") for number in range(limits.NETWORKS)]
+    with pytest.raises(Exhausted, match="host networks: at most 4096; remove one"):
+        plan("bridge", *many)
+
+
+def test_a_driver_that_is_a_plugin():
+    assert [plugin_of(name) for name in ("bridge", "overlay", "host", "null", "weave", "plugin:bridge")] == [None] * 4 + ["weave", "bridge"]
+    said = PluginOptions(plugin="bridge", no_gateway4=True)
+    draft = prepare(NetworkRequest(name="n", driver="plugin:bridge", options=(("x", "y"),)), (), AROUND, "n" * 12, said)
+    assert (draft.network.driver, draft.network.driver_options, draft.network.options) == ("bridge", said, (("x", "y"),))
+    source = PluginIpam(plugin="p", space="s")
+    made = draft.with_pools([Pool(subnet=ip_network("10.9.0.0/24"))], source)
+    assert (made.ipam, str(made.pools[0].subnet)) == (source, "10.9.0.0/24")
+
+
+def test_routes_lead_over_neighbours_of_the_network():
+    assert str(plan("bridge", subnets=("10.1.0.0/24",), routes=("10.2.0.0/16=10.1.0.9",)).routes[0].via) == "10.1.0.9"
+    with pytest.raises(InvalidRequest, match="is not on the network"):
+        plan("bridge", subnets=("10.1.0.0/24",), routes=("10.2.0.0/16=10.9.0.9",))
