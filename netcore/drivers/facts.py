@@ -37,8 +37,8 @@ class ExistingLink:
 class HostConstraints:
     """What a new network must respect: pools to take from, subnets in use, MTU, and links of the host that are not ours.
 
-    *pools4*, *pools6*: (block, prefix length of the subnets cut from it). *reserved*: subnets of the host that
-    the pools berth chooses must not overlap. *links*: by name. *now*: seconds since the epoch. *tunnel_overhead*: octets of the outer IP, UDP
+    *pools4*, *pools6*: (block, prefix length of the subnets cut from it). *reserved*: subnets of the host that the pools berth
+    chooses must not overlap. *links*: by name. *now*: seconds since the epoch. *tunnel_overhead*: octets of the outer IP, UDP
     and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5).
     """
 
