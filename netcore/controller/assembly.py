@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from netcore import drivers
 from netcore.controller import Controller
 from netcore.controller.address_sources import AddressSources
 from netcore.controller.collaborators import Collaborators
@@ -18,6 +17,7 @@ from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.workers import Workers
+from netcore.drivers.facts import Facts
 from netcore.kernel import host
 from netcore.kernel.apply import Executor
 from netcore.model import IPAddress
@@ -43,7 +43,7 @@ def assemble(
     *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch.
     """
     workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
-    writer = StateWriter(settings.run_directory, drivers.Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
+    writer = StateWriter(settings.run_directory, Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
     state = writer.state
     executor = Executor(writer.netns_path, workers.later)
     host_look = HostLook(settings, writer, workers, reserved=reserved, clock=clock)
@@ -60,7 +60,7 @@ def assemble(
     )
 
     def is_internal_client(address: IPAddress, scope: int) -> bool:
-        return published_ports.is_prisoner(state.networks.values(), address, host.link_name(scope))
+        return published_ports.is_internal_client(state.networks.values(), address, host.link_name(scope) or None)
 
     return Controller(
         Collaborators(

@@ -9,12 +9,12 @@ from netcore import drivers
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
+from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
 from netcore.errors import NotFound
 from netcore.kernel import host, namespace, netns
 from netcore.model import IPAddress, NetnsPath, Network, NetworkId
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan.host_state import SandboxState
-from netcore.plan.network import HostLink, Surroundings
 from netcore.plan.plans import Lookups
 
 
@@ -42,7 +42,7 @@ class HostLook:
         # Other hosts come in where VXLAN does, which need not be where the default route leads.
         underlay = [ifname for ifname, interface in facts.addresses if interface.ip == self._settings.vtep]
         self._writer.set_facts(
-            drivers.Facts(
+            Facts(
                 uplinks=tuple(dict.fromkeys([*facts.uplinks, *underlay, *self._settings.uplinks])),
                 ipv6=facts.ipv6,
                 force_forwarding=facts.force_forwarding,
@@ -53,20 +53,21 @@ class HostLook:
         )
         return facts
 
-    async def constraints(self) -> Surroundings:
+    async def constraints(self) -> HostConstraints:
         """Return what a new network must fit in, as of now."""
         facts = await self.refresh()
-        own = {drivers.own_link(network) for network in self._writer.state.networks.values()}
+        attached = [drivers.of(network).host_link(network) for network in self._writer.state.networks.values()]
+        own = {link.name for link in attached if link is not None and link.made}
         by_index = {link.index: link for link in facts.links}
         servers = [address for address in self._reserved() if not address.is_loopback]
-        return Surroundings(
+        return HostConstraints(
             pools4=self._settings.pools4,
             pools6=self._settings.pools6,
             reserved=[subnet for subnet in facts.on_link if subnet.prefixlen] + [ip_network(address) for address in servers],
             egress_mtu=facts.egress_mtu,
             links={
-                link.name: HostLink(
-                    kind=link.kind, mtu=link.mtu, mac=link.mac, master=by_index[link.master].kind if link.master in by_index else ""
+                link.name: ExistingLink(
+                    kind=link.kind, mtu=link.mtu, master=by_index[link.master].kind if link.master in by_index else None
                 )
                 for link in facts.links
                 if link.name not in own
@@ -78,7 +79,7 @@ class HostLook:
 
     async def check_link_kinds(self, network: Network) -> None:
         """Raise Unavailable if the kernel can't make the links that *network* needs."""
-        kinds = drivers.link_kinds(network)
+        kinds = drivers.of(network).link_kinds(network)
         if kinds:
             await self._workers.run(lambda: host.check_link_kinds(kinds))
 

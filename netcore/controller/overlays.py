@@ -259,4 +259,4 @@ class Overlays:
 
 
 def _objects_of(network: Network, remotes: Iterable[RemoteEndpoint | None]) -> tuple[KernelObject, ...]:
-    return drivers.remote_objects(network, [remote for remote in remotes if remote is not None])
+    return drivers.of(network).remote_objects(network, [remote for remote in remotes if remote is not None])

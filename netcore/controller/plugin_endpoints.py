@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from netcore import drivers
 from netcore.errors import NetcoreError
-from netcore.model import Endpoint, Network, PluginOptions, Sandbox
+from netcore.model import Endpoint, Network, Sandbox
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import gateway
 from netcore.plan.host_state import HostState
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def plugin_of(network: Network) -> str | None:
     """Return the name of the plugin that makes *network*, None for a driver of ours."""
-    return network.driver_options.plugin if isinstance(network.driver_options, PluginOptions) else None
+    return drivers.of(network).plugin(network)
 
 
 class PluginEndpoints:

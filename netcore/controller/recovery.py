@@ -80,7 +80,7 @@ def _restore_networks(controller: Controller, records: Iterable[NetworkRecord], 
     for record in records:
         if record.pending:
             leftovers.networks.append(record.network)
-            leftovers.objects += drivers.network_objects(record.network, controller.state.facts)
+            leftovers.objects += drivers.of(record.network).network_objects(record.network, controller.state.facts)
         else:
             controller.parts.writer.put_network(record.network)
             controller.parts.addresses.adopt(record.network)
@@ -113,7 +113,8 @@ def _kept(record: EndpointsRecord, networks: Iterable[NetworkId]) -> tuple[Endpo
 
 def _host_side(controller: Controller, endpoint: Endpoint) -> Iterable[KernelObject]:
     """Return an endpoint's objects on the host; what is inside the sandbox goes with its link."""
-    objects = drivers.endpoint_objects(controller.state.networks[endpoint.network_id], endpoint, controller.state.facts)
+    network = controller.state.networks[endpoint.network_id]
+    objects = drivers.of(network).endpoint_objects(network, endpoint, controller.state.facts)
     return [kernel_object for kernel_object in objects if not isinstance(kernel_object, Element)]
 
 
@@ -137,7 +138,7 @@ async def _restore_overlays(controller: Controller, records: Records, everything
         if controller.state.members(network.id):
             controller.overlays.restore(network)
         else:
-            leftovers.objects += drivers.network_objects(network, controller.state.facts)
+            leftovers.objects += drivers.of(network).network_objects(network, controller.state.facts)
             controller.parts.writer.drop_network(network.id)
             await records.drop_network(network)
 

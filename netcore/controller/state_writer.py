@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from netcore import drivers
+from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan.host_state import HostState, SandboxState
 
@@ -13,7 +13,7 @@ from netcore.plan.host_state import HostState, SandboxState
 class StateWriter:
     """Owns the mappings behind one `HostState`; readers get read-only views of them."""
 
-    def __init__(self, run_directory: str, facts: drivers.Facts) -> None:
+    def __init__(self, run_directory: str, facts: Facts) -> None:
         self._networks: dict[NetworkId, Network] = {}
         self._sandboxes: dict[SandboxId, Sandbox] = {}
         self._endpoints: dict[SandboxId, tuple[Endpoint, ...]] = {}
@@ -29,7 +29,7 @@ class StateWriter:
             remotes=MappingProxyType(self._remotes),
         )
 
-    def set_facts(self, facts: drivers.Facts) -> None:
+    def set_facts(self, facts: Facts) -> None:
         """Note what drivers must know of the host."""
         self.state.facts = facts
 

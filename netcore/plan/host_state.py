@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from netcore import drivers
 from netcore.desired.objects import KernelObject
+from netcore.drivers.facts import Facts
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan import desired_state, gateway, modes
@@ -34,7 +35,7 @@ class HostState:
     """See the module. *remotes*: of each overlay network that is active here, the endpoints on other hosts by id."""
 
     run_directory: str
-    facts: drivers.Facts
+    facts: Facts
     networks: Mapping[NetworkId, Network] = field(default_factory=dict)
     sandboxes: Mapping[SandboxId, Sandbox] = field(default_factory=dict)
     endpoints: Mapping[SandboxId, tuple[Endpoint, ...]] = field(default_factory=dict)
@@ -114,13 +115,13 @@ class HostState:
 
     def objects_only_of(self, network: Network, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
         """Return what exists for the sake of *network* alone, and so comes and goes with it."""
-        return drivers.only_of(network, self.networks_here(), self.facts, remotes)
+        return drivers.of(network).exclusive_objects(network, self.networks_here(), self.facts, remotes)
 
     def all_objects(self) -> tuple[KernelObject, ...]:
         """Return everything that must exist on this host."""
         objects: list[KernelObject] = []
         for network in self.networks_here():
-            objects += drivers.network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
+            objects += drivers.of(network).network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
         for sandbox_id, endpoints in self.endpoints.items():
             objects += self.objects_of(self.sandboxes[sandbox_id], endpoints)
         return tuple(objects)

@@ -25,7 +25,6 @@ from netcore.model import (
     NetworkId,
     NetworkRequest,
     Owner,
-    PluginOptions,
     PortMapping,
     Sandbox,
     SandboxRequest,
@@ -138,8 +137,8 @@ def matches_prune_filters(network: Network, filters: PruneBody) -> bool:
 
 def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
     """Return what *body* asks for on the network called *network*; InvalidRequest names an address that is none."""
-    ipv4 = parse_endpoint_address("ip", body.ip, 4) if body.ip else None
-    ipv6 = parse_endpoint_address("ip6", body.ip6, 6) if body.ip6 else None
+    ipv4 = parse_endpoint_address(body.ip, 4) if body.ip else None
+    ipv6 = parse_endpoint_address(body.ip6, 6) if body.ip6 else None
     return EndpointRequest(
         network=network,
         aliases=tuple(body.aliases),
@@ -202,24 +201,19 @@ def node_view(details: NodeDetails) -> NodeView:
     return NodeView(node.id, node.name, str(node.vtep), details.endpoints, details.is_own)
 
 
-def _scope(network: Network) -> str:
-    if isinstance(network.driver_options, PluginOptions):
-        return network.driver_options.scope
-    return "global" if network.is_overlay else "local"
-
-
 def network_view(details: NetworkDetails, warnings: Iterable[str] = ()) -> NetworkView:
     """Return what is told of a network."""
     network = details.network
+    attached = drivers.of(network).host_link(network)
     return NetworkView(
         id=network.id,
         name=network.name,
         driver=network.driver,
-        scope=_scope(network),
+        scope=drivers.of(network).scope(network),
         internal=network.internal,
         ipv4=network.ipv4,
         ipv6=network.ipv6,
-        link=drivers.host_link(network),
+        link=attached.name if attached is not None else "",
         mtu=network.common.mtu,
         ipam_driver=network.ipam.plugin if network.ipam is not None else "default",
         pools=[

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
+from netcore import drivers
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.kernel import other_firewalls
-from netcore.model import BridgeOptions, Network
+from netcore.model import Network
 from resolver.daemon.blocking import RunBlocking
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,14 @@ class OtherFirewalls:
         self._applied: tuple[Measure, ...] = ()
         self._problems: tuple[str, ...] = ()
 
-    def _bridge_networks(self) -> list[Network]:
-        """Return the networks whose packets the host's firewalls see."""
-        return [network for network in self._networks() if isinstance(network.driver_options, BridgeOptions)]
+    def _bridge_networks(self) -> list[tuple[Network, str]]:
+        """Return the networks whose packets the host's firewalls see, each with the name of its link on the host."""
+        attached = [(network, drivers.of(network).host_link(network)) for network in self._networks()]
+        return [(network, link.name) for network, link in attached if link is not None and link.routed]
 
     async def check(self) -> None:
         """Look at the other firewalls, and put our rule where it belongs. A new problem is logged once."""
-        bridges = tuple(network.bridge.bridge_name for network in self._bridge_networks() if not network.internal)
+        bridges = tuple(link for network, link in self._bridge_networks() if not network.internal)
         wanted = await self._run_blocking(lambda: other_firewalls.look(bridges)) if bridges else ()
         superfluous = tuple(measure for measure in self._applied if measure not in wanted)
         failed = await self._run_blocking(lambda: other_firewalls.apply(wanted))
@@ -50,9 +52,9 @@ class OtherFirewalls:
         if self._enabled:
             return self._problems
         lines: list[str] = []
-        for network in self._bridge_networks():
+        for network, link in self._bridge_networks():
             for pool in network.pools:
-                lines += needed_without_firewall(network.bridge.bridge_name, str(pool.subnet), internal=network.internal)
+                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal)
         return tuple(f'firewall = "none": {line}' for line in dict.fromkeys(lines))
 
     async def withdraw(self) -> None:

@@ -118,11 +118,11 @@ def test_metrics_page_has_every_metric():
 
 
 def test_network_pages_have_every_option():
+    from netcore import drivers
     from netcore.parse import endpoint_options
-    from netcore.parse.options import SHORT_NAMES
 
     text = "\n".join(page.read_text() for page in [DOCS / "networks.md", *(DOCS / "drivers").glob("*.md")])
-    for short, label in (*SHORT_NAMES.items(), *endpoint_options.SHORT_NAMES.items()):
+    for short, label in (*drivers.short_names().items(), *endpoint_options.SHORT_NAMES.items()):
         assert f"| `{short}` | `{label}` |" in text, short
 
 

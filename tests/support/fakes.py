@@ -9,7 +9,6 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-from netcore import drivers
 from netcore.controller import Controller
 from netcore.controller.address_sources import AddressSources
 from netcore.controller.collaborators import Collaborators
@@ -22,9 +21,9 @@ from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.workers import Workers
 from netcore.desired.diff import diff
 from netcore.desired.objects import Announcement, Sysctl
+from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
-from netcore.plan.network import Surroundings
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
 from netcore.store.memory import MemoryStore
@@ -171,9 +170,9 @@ class FakeHost:
 
     async def refresh(self) -> None: ...
 
-    async def constraints(self) -> Surroundings:
+    async def constraints(self) -> HostConstraints:
         self.failing.call("look at the host")
-        return Surroundings(
+        return HostConstraints(
             pools4=self.settings.pools4,
             pools6=self.settings.pools6,
             reserved=[ip_network("192.0.2.0/24")],
@@ -333,7 +332,7 @@ class World:
         self.relays = FakeRelays()
         self.plugin = FakePlugin(self.failing)
         self.workers, locks = Workers(), KeyedLocks()
-        self.writer = StateWriter(self.settings.run_directory, drivers.Facts(uplinks=("eth0",)))
+        self.writer = StateWriter(self.settings.run_directory, Facts(uplinks=("eth0",)))
         state = self.writer.state
         executor: Any = self.executor
         names: Any = self.names

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
+from netcore import drivers
+from netcore.drivers import bridge
 from netcore.model import Network, Pool, VxlanOptions
 from netcore.parse import options
 
@@ -14,20 +16,20 @@ def pool(subnet, gateway=None, **more):
 def bridge_network(name, *pools, given=None, identity=None, **more):
     """Return a bridge network with *pools* and the driver options *given*."""
     identity = identity or name
-    labels = options.of_network("bridge", given or {})
+    labels = drivers.named("bridge").read_options(given or {})
     return Network(
         id=identity, name=name, driver="bridge", common=options.parse_common(labels, mtu=1500),
-        driver_options=options.parse_bridge(identity, labels), pools=pools,
+        driver_options=bridge.parse_options(identity, labels), pools=pools,
         ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
 
 
 def parent_network(name, driver, *pools, given=None, **more):
     """Return a macvlan or ipvlan network."""
-    labels = options.of_network(driver, given or {})
+    labels = drivers.named(driver).read_options(given or {})
     return Network(
         id=name, name=name, driver=driver, common=options.parse_common(labels, mtu=1500),
-        driver_options=options.parse_parent(driver, name, labels), pools=pools,
+        driver_options=drivers.named(driver).parse_options(name, labels), pools=pools,
         ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from netcore.cluster.encryption import Key
 from netcore.cluster.state import ClusterState, Description, EndpointChanged, EndpointRecord, KeysChanged, NetworkChanged, Node
 from netcore.desired.firewall import TUNNELS
 from netcore.desired.objects import Element, Forwarding, Neighbor, VxlanLink
+from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plan.network import plan_network
@@ -131,9 +132,9 @@ def test_keys_of_records():
 
 
 def test_what_the_kernel_is_told_of_other_hosts():
-    facts = drivers.Facts(uplinks=(), vtep=ip_address("10.99.0.1"))
+    facts = Facts(uplinks=(), vtep=ip_address("10.99.0.1"))
     remotes = filled().remotes(NETWORK.id, "id-a").values()
-    objects = drivers.network_objects(NETWORK, facts, remotes)
+    objects = drivers.of(NETWORK).network_objects(NETWORK, facts, remotes)
     (tunnel,) = [link for link in objects if isinstance(link, VxlanLink)]
     assert (tunnel.name, tunnel.vni, tunnel.port, str(tunnel.local), tunnel.bridge) == (
         "vx-4096",
@@ -148,11 +149,13 @@ def test_what_the_kernel_is_told_of_other_hosts():
     assert [str(neighbor.address) for neighbor in objects if isinstance(neighbor, Neighbor)] == ["10.40.0.3"]
     assert Element(set=TUNNELS, fields=(4789,)) in objects
     # What is added later is the same as what is there from the start.
-    assert set(drivers.remote_objects(NETWORK, remotes)) <= set(objects)
+    assert set(drivers.of(NETWORK).remote_objects(NETWORK, remotes)) <= set(objects)
     # Two overlays close the same port to sandboxes: it stays closed until the last one goes.
     other = plan_network(NetworkRequest(name="m", driver="overlay"), (NETWORK,), AROUND, "m" * 12)
     assert not [
-        element for element in drivers.only_of(NETWORK, [NETWORK, other], facts) if isinstance(element, Element) and element.set == TUNNELS
+        element
+        for element in drivers.of(NETWORK).exclusive_objects(NETWORK, [NETWORK, other], facts)
+        if isinstance(element, Element) and element.set == TUNNELS
     ]
 
 

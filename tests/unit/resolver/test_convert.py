@@ -64,7 +64,8 @@ def test_endpoint_request():
 
 
 @pytest.mark.parametrize(
-    ("field", "settings"), [("ip", {"ip": "fd01::5"}), ("ip6", {"ip6": "10.0.0.1"}), ("link-local-ip", {"link_local_ips": ["x"]})]
+    ("field", "settings"),
+    [("IPv4 address", {"ip": "fd01::5"}), ("IPv6 address", {"ip6": "10.0.0.1"}), ("link-local-ip", {"link_local_ips": ["x"]})],
 )
 def test_wrong_address_of_an_endpoint_is_named(field, settings):
     with pytest.raises(InvalidRequest, match=f"invalid {field}"):
