@@ -60,7 +60,7 @@ _CAPABILITIES = {_NET_ADMIN: "CAP_NET_ADMIN", _NET_RAW: "CAP_NET_RAW", _SYS_ADMI
 def version() -> str:
     """Return the version of berth that runs."""
     try:
-        return importlib.metadata.version("berth")
+        return importlib.metadata.version("berth-net")
     except importlib.metadata.PackageNotFoundError:
         return "0"
 

@@ -1,9 +1,9 @@
 import pytest
 
 from resolver.cli.compose import parse, project_name
-from resolver.cli.interpolate import BadVariable, interpolate, parse_env
-from resolver.cli.project import ComposeError
-from resolver.cli.yaml12 import YamlError, load
+from resolver.cli.compose.interpolate import BadVariable, interpolate, parse_env
+from resolver.cli.compose.project import ComposeError
+from resolver.cli.compose.yaml12 import YamlError, load
 
 
 def project(text, **more):
@@ -104,14 +104,14 @@ def test_everything_people_have():
     made = project(FULL)
     web = next(item for item in made.services if item.name == "web")
     assert [item.name for item in made.services] == ["db", "web"]
-    assert [item.network for item in web.attachments] == ["front", "back"]
-    assert (web.attachments[0].aliases, web.attachments[0].ipv4, web.attachments[0].gw_priority) == (("www",), "10.5.0.9", 7)
+    assert [item.network for item in web.networks] == ["front", "back"]
+    assert (web.networks[0].aliases, web.networks[0].ipv4_address, web.networks[0].gw_priority) == (("www",), "10.5.0.9", 7)
     assert web.ports == ("22:22", "127.0.0.1:8080:80/udp", "[::1]:8443:443/tcp")
     assert web.extra_hosts == ("gate:host-gateway", "many:10.0.0.1", "many:10.0.0.2")
     assert (web.replicas, web.stop_grace, web.dns) == (3, 65.0, ("1.1.1.1",))
     assert web.environment == {"A": "1", "B": None, "C": "true"}
     db = made.services[0]
-    assert (db.has_image, db.command, db.attachments[0].network) == (True, (), "default")
+    assert (db.has_image, db.command, db.networks[0].network) == (True, (), "default")
     networks = {item.key: item for item in made.networks}
     assert set(networks) == {"front", "back", "default"}
     assert (networks["front"].name, networks["back"].name) == ("myshop_front", "shared")
