@@ -65,3 +65,12 @@ class CommandHelp:
     def command(self, name: str) -> CommandHelp | None:
         """Return the command called *name* of this group."""
         return next((command for command in self.commands if command.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A key of the configuration file. *default*: as it would be written there, None if it has no simple form."""
+
+    name: str
+    meaning: str
+    default: str | None

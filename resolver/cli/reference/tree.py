@@ -98,12 +98,12 @@ def _group(group: Any, path: str) -> CommandHelp:
     for name, command in group.commands.items():
         inner = f"{path} {name}"
         commands.append(_group(command, inner) if isinstance(command, click.Group) else _command(command, inner))
-    summary, _, description = (group.help or "").partition("\n\n")
+    summary, description = _texts(group)
     return CommandHelp(
         path=path,
         usage=f"{path} COMMAND",
         summary=summary,
-        description=description or None,
+        description=description,
         options=_options(group, context),
         commands=tuple(commands),
     )
@@ -115,7 +115,7 @@ def _command(command: Any, path: str) -> CommandHelp:
     from resolver.cli.commands import network_options
 
     context = click.Context(command, info_name=path, help_option_names=["-h", "--help"])
-    summary, _, description = (command.help or "").partition("\n\n")
+    summary, description = _texts(command)
     operands = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
     options = _options(command, context)
     shown = " ".join(["[OPTIONS]", *(operand.make_metavar(context) for operand in operands)])
@@ -123,7 +123,7 @@ def _command(command: Any, path: str) -> CommandHelp:
         path=path,
         usage=f"{path} {shown}",
         summary=summary,
-        description=description or None,
+        description=description,
         operands=tuple(
             OperandHelp(
                 metavar=operand.make_metavar(context),
@@ -136,6 +136,12 @@ def _command(command: Any, path: str) -> CommandHelp:
         options=options,
         sections=network_options.sections() if path == "berth network create" else (),
     )
+
+
+def _texts(command: Any) -> tuple[str, str | None]:
+    """Return the summary and the description in the help of a click command, each on one line."""
+    summary, _, description = (command.help or "").partition("\n\n")
+    return " ".join(summary.split()), " ".join(description.split()) or None
 
 
 def _options(command: Any, context: Any) -> tuple[OptionHelp, ...]:
