@@ -47,7 +47,9 @@ def test_every_option_of_run_works_for_attach(lab, adopted):
     assert inside(lab, "cat", "/proc/sys/net/ipv4/ip_default_ttl") == "41"
     assert inside(lab, "cat", "/proc/sys/net/ipv4/ip_forward") == "1"
     assert guest["labels"] == {"team": "a"}
-    published = {(port["protocol"], port["sandbox_port"]): port["host_port"] for endpoint in guest["endpoints"] for port in endpoint["ports"]}
+    published = {
+        (port["protocol"], port["sandbox_port"]): port["host_port"] for endpoint in guest["endpoints"] for port in endpoint["ports"]
+    }
     assert published[("tcp", 80)] == 8071
     assert published[("udp", 53)] > 0
     hosts = lab.shell(f"cat {guest['files']}/hosts")

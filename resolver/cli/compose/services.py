@@ -7,7 +7,7 @@ form of its own (`_FORMS`). A key that is not about networking is ignored; any o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import Any
 
 from resolver.cli.compose.project import Service, ServiceNetwork, field_of
 from resolver.cli.compose.values import Values, as_text
@@ -77,8 +77,6 @@ def _value(values: Values, raw: Located, option: Option, service: str) -> Any:
             return values.number(raw, key)
         case Kind.FLAG:
             return bool(values.boolean(raw, key))
-        case other:
-            assert_never(other)
 
 
 def _network_mode(values: Values, raw: Located, name: str) -> str | None:

@@ -47,6 +47,7 @@ class Session:
         self._networks: list[dict[str, Any]] = []
         self._sandboxes: list[dict[str, Any]] = []
         self._processes: list[ServiceProcess] = []
+        self._following = False
         self._stop_requests = 0
 
     def run(self) -> int:
@@ -66,9 +67,9 @@ class Session:
         return code
 
     def on_stop(self, *_: object) -> None:
-        """Note that the user wants an end; before processes run, or at the fourth time, give up at once."""
+        """Note that the user wants an end; while nothing of the project runs yet, or at the fourth time, give up at once."""
         self._stop_requests += 1
-        if not self._processes or self._stop_requests > 3:
+        if not (self._processes or self._following) or self._stop_requests > 3:
             raise KeyboardInterrupt
 
     # --- up -----------------------------------------------------------------------------------------------------
@@ -136,6 +137,7 @@ class Session:
 
     def _follow(self) -> int:
         """Print the services' output with a prefix each, until all have ended or the user stops them; return the exit code."""
+        self._following = True
         width = max((len(process.name) for process in self._processes), default=0)
         # Nothing of ours runs in a service with an image; such a project stays until it is stopped.
         stays = any(plan.service.has_image for plan in self._plan.services)
