@@ -14,9 +14,9 @@ import sys
 import threading
 from pathlib import Path
 
-from netcore.controller import Controller
-from netcore.controller.contract import Settings
+from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore
+from netcore.controller.settings import Settings
 from netcore.errors import KernelError, NetcoreError
 from netcore.kernel import apply as executor_module
 from netcore.kernel import files, netlink, netns, nft, sysctl
@@ -126,17 +126,17 @@ async def main() -> None:
     directory = Directory()
     settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
     Path(settings.run_directory).mkdir()
-    controller = Controller(settings, Records(store, "boot"), directory, reserved=lambda: (), clock=lambda: 1000.0)
+    controller = assemble(settings, Records(store, "boot"), directory, reserved=lambda: (), clock=lambda: 1000.0)
     await restore(controller, Records(store, "boot"), 1000.0)
-    a, _ = await controller.create_network(NetworkRequest(name="a", ipv6=True))
-    b, _ = await controller.create_network(NetworkRequest(name="b"))
-    sandbox, _ = await controller.create_sandbox(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
+    a, _ = await controller.networks.create(NetworkRequest(name="a", ipv6=True))
+    b, _ = await controller.networks.create(NetworkRequest(name="b"))
+    sandbox, _ = await controller.sandboxes.create(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
     breaker = Breaker()
     failures, tried = [], {}
 
     async def world():
-        hosts = Path(controller.files_of(sandbox), "hosts").read_text()
-        pools = {item.name: str(controller.pool_usage(item)) for item in controller.networks.values()}
+        hosts = Path(controller.files_of(sandbox.id), "hosts").read_text()
+        pools = {item.name: str(controller.pool_usage(item)) for item in controller.state.networks.values()}
         return kernel_state(), await store_state(store), {k: list(v) for k, v in directory.names.items()}, hosts, str(sorted(pools.items()))
 
     async def compare(before, what) -> None:
@@ -164,11 +164,11 @@ async def main() -> None:
                 return
             await compare(before, f"{name} step {number}")
 
-    await sweep("network", lambda: controller.create_network(NetworkRequest(name="c", ipv6=True)))
-    await sweep("connect", lambda: controller.connect("s", EndpointRequest(network="b", gateway_priority=5)))
+    await sweep("network", lambda: controller.networks.create(NetworkRequest(name="c", ipv6=True)))
+    await sweep("connect", lambda: controller.sandboxes.connect("s", EndpointRequest(network="b", gateway_priority=5)))
     await sweep(
         "sandbox",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(name="t", networks=(EndpointRequest(network="a"), EndpointRequest(network="b")), publish=("9090:90/udp",))
         ),
     )
@@ -176,7 +176,7 @@ async def main() -> None:
     options = (("sysctls", "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.disable_ipv6=1"),)
     await sweep(
         "router",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(
                 name="r",
                 forwards=True,
@@ -188,24 +188,24 @@ async def main() -> None:
             )
         ),
     )
-    await sweep("none", lambda: controller.create_sandbox(SandboxRequest(name="n", networks=(EndpointRequest(network="none"),))))
-    await controller.remove_sandbox("n")
+    await sweep("none", lambda: controller.sandboxes.create(SandboxRequest(name="n", networks=(EndpointRequest(network="none"),))))
+    await controller.sandboxes.remove("n")
     lan = NetworkRequest(
         name="lan", driver="macvlan", ipv6=True, options=(("parent", "lan0"),), subnets=("10.50.0.0/24",), gateways=("10.50.0.254",)
     )
-    await controller.create_network(lan)
-    await sweep("macvlan", lambda: controller.connect("s", EndpointRequest(network="lan", gateway_priority=7)))
-    await controller.create_network(NetworkRequest(name="bridge", predefined=True))
+    await controller.networks.create(lan)
+    await sweep("macvlan", lambda: controller.sandboxes.connect("s", EndpointRequest(network="lan", gateway_priority=7)))
+    await controller.networks.create(NetworkRequest(name="bridge", predefined=True))
     await sweep(
         "default bridge",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(name="d", networks=(EndpointRequest(network="bridge"),), publish=("[::1]:9191:90",))
         ),
     )
-    await controller.create_network(NetworkRequest(name="plugged", driver="weave", ipam_driver="weave"))
+    await controller.networks.create(NetworkRequest(name="plugged", driver="weave", ipam_driver="weave"))
     await sweep(
         "plugin",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(name="p", networks=(EndpointRequest(network="plugged"), EndpointRequest(network="b")))
         ),
     )
@@ -214,7 +214,7 @@ async def main() -> None:
         before = await world()
         directory.fails = True
         try:
-            await controller.create_sandbox(SandboxRequest(name="m", networks=(EndpointRequest(network=mode),)))
+            await controller.sandboxes.create(SandboxRequest(name="m", networks=(EndpointRequest(network=mode),)))
         except NetcoreError as error:
             tried[mode] = int("ENOSPC" in str(error))
         directory.fails = False
@@ -223,24 +223,24 @@ async def main() -> None:
     for number in range(3):
         breaker.arm(number)
         with contextlib.suppress(NetcoreError):
-            await controller.disconnect("s", "b")
-        if b.id in [item.network_id for item in controller.endpoints[sandbox.id]]:
+            await controller.sandboxes.disconnect("s", "b")
+        if b.id in [item.network_id for item in controller.state.endpoints[sandbox.id]]:
             failures.append(f"disconnect with failing step {number} left the endpoint")
         breaker.at = -1
-        await controller.connect("s", EndpointRequest(network="b"))
+        await controller.sandboxes.connect("s", EndpointRequest(network="b"))
     for name in ("s", "t", "r", "d", "p"):
-        await controller.remove_sandbox(name)
+        await controller.sandboxes.remove(name)
     for name in ("a", "b", "c", "lan", "plugged"):
-        await controller.remove_network(name)
-    await controller.remove_unused_bridges()
+        await controller.networks.remove(name)
+    await controller.networks.remove_unused_bridges()
     asked = [json.loads(line) for line in Path("/run/plugin-test/calls").read_text().splitlines()]
     for made, gone in (("CreateEndpoint", "DeleteEndpoint"), ("RequestPool", "ReleasePool"), ("RequestAddress", "ReleaseAddress")):
         counts = [sum(method.endswith(f".{name}") for method, _ in asked) for name in (made, gone)]
         if counts[0] != counts[1]:
             failures.append(f"plugin: {made} {counts[0]} times, {gone} {counts[1]} times")
     left = await store_state(store)
-    if left or controller._ports.held() or directory.names:
-        failures.append(f"left behind: {list(left)} {controller._ports.held()} {directory.names}")
+    if left or controller.parts.host_ports.held() or directory.names:
+        failures.append(f"left behind: {list(left)} {controller.parts.host_ports.held()} {directory.names}")
     failures += [f"on the loop: {item}" for item in ON_THE_LOOP]
     json.dump({"failures": failures, "tried": tried}, sys.stdout)
     await controller.close()
