@@ -19,7 +19,7 @@ _MAX_DEPTH = 64
 
 
 class YamlError(Exception):
-    """The text is no YAML; *line* is where."""
+    """The text is not valid YAML; *line* says where."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")

@@ -106,9 +106,9 @@ networks:
 
 def test_everything_people_have():
     made = project(FULL)
-    web = next(item for item in made.services if item.name == "web")
-    assert [item.name for item in made.services] == ["db", "web"]
-    assert [item.network for item in web.networks] == ["front", "back"]
+    web = next(service for service in made.services if service.name == "web")
+    assert [service.name for service in made.services] == ["db", "web"]
+    assert [network.network for network in web.networks] == ["front", "back"]
     assert (web.networks[0].aliases, web.networks[0].ipv4_address, web.networks[0].gw_priority) == (("www",), "10.5.0.9", 7)
     assert web.ports == ("22:22", "127.0.0.1:8080:80/udp", "[::1]:8443:443/tcp")
     assert web.extra_hosts == ("gate:host-gateway", "many:10.0.0.1", "many:10.0.0.2")
@@ -116,7 +116,7 @@ def test_everything_people_have():
     assert web.environment == {"A": "1", "B": None, "C": "true"}
     db = made.services[0]
     assert (db.has_image, db.command, db.networks[0].network) == (True, (), "default")
-    networks = {item.key: item for item in made.networks}
+    networks = {network.key: network for network in made.networks}
     assert set(networks) == {"front", "back", "default"}
     assert (networks["front"].name, networks["back"].name) == ("myshop_front", "shared")
     assert networks["front"].body["ipv6"] is True
