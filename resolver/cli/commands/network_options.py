@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resolver.cli.reference.model import Section
+from resolver.cli.reference.model import Section, sentence
 
 _DRIVERS = {
     "bridge": "A veth pair to a bridge of the host, NAT to the outside, published ports.",
@@ -69,4 +69,4 @@ def sections() -> tuple[Section, ...]:
 
 
 def _rows(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((short, _MEANINGS[short] + (f" [{label}]" if label != short else "")) for short, label in labels.items())
+    return tuple((short, sentence(_MEANINGS[short]) + (f" [{label}]" if label != short else "")) for short, label in labels.items())

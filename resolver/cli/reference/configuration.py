@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from resolver.cli.reference.model import Key
+from resolver.cli.reference.model import Key, sentence
 from resolver.daemon.config import HELP, DaemonConfig
 
 
@@ -14,13 +14,9 @@ def keys() -> tuple[Key, ...]:
     """Return all keys, in the order of the configuration's fields."""
     defaults = DaemonConfig()
     return tuple(
-        Key(name=field.name, meaning=_sentence(HELP[field.name]), default=_default(getattr(defaults, field.name)))
+        Key(name=field.name, meaning=sentence(HELP[field.name]), default=_default(getattr(defaults, field.name)))
         for field in dataclasses.fields(DaemonConfig)
     )
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _default(value: Any) -> str | None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def sentence(text: str) -> str:
+    """Return *text* with a capital at the beginning and a full stop at the end."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptionHelp:
     """An option. *metavar*: None if it takes no value. *completes*: as in `sandbox_options.Option`. *docker*, *compose*: other words."""
