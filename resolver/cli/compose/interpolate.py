@@ -63,7 +63,7 @@ def _expand(inside: str, variables: Mapping[str, str], warn: Callable[[str], Non
     name, rest = match[0], inside[match.end() :]
     if not rest:
         return _value(name, variables, warn)
-    operator = next((item for item in _OPERATORS if rest.startswith(item)), None)
+    operator = next((operator for operator in _OPERATORS if rest.startswith(operator)), None)
     if operator is None:
         raise BadVariable(f"${{{inside}}}: {rest!r} is not one of {' '.join(_OPERATORS)}")
     word = rest[len(operator) :]

@@ -19,7 +19,7 @@ _MAX_DEPTH = 64
 
 
 class YamlError(Exception):
-    """The text is no YAML; *line* is where."""
+    """The text is not valid YAML; *line* says where."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")
@@ -53,7 +53,7 @@ def _build(node: yaml.Node, substitute: Callable[[str, int], str], depth: int) -
         value = substitute(node.value, line)
         return _scalar(value) if node.style is None else value
     if isinstance(node, yaml.SequenceNode):
-        return [_build(item, substitute, depth + 1) for item in node.value]
+        return [_build(member, substitute, depth + 1) for member in node.value]
     assert isinstance(node, yaml.MappingNode)
     return _mapping(node, substitute, depth)
 

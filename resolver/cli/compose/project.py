@@ -1,10 +1,15 @@
-"""What a Compose file says, as values: services, their attachments, networks. Pure."""
+"""What a Compose file says, as values: services, their networks, networks. Pure.
+
+A field that is an option of `berth run` too is called by its key in the file, without `x-`; see `field_of`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from resolver.cli.sandbox_options import Option
 
 
 class ComposeError(Exception):
@@ -15,41 +20,53 @@ class ComposeError(Exception):
         self.problems = problems
 
 
+def field_of(option: Option) -> str:
+    """Return the field of `Service` or `ServiceNetwork` that has the value of *option*, which has a Compose key."""
+    assert option.compose is not None
+    return option.compose.rpartition(".")[2].removeprefix("x-")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Attachment:
-    """One network of a service, by its key in the file."""
+class ServiceNetwork:
+    """A network of a service. *network*: its key in the file."""
 
     network: str
     aliases: tuple[str, ...] = ()
-    ipv4: str | None = None
-    ipv6: str | None = None
-    link_local: tuple[str, ...] = ()
-    mac: str | None = None
+    ipv4_address: str | None = None
+    ipv6_address: str | None = None
+    link_local_ips: tuple[str, ...] = ()
+    mac_address: str | None = None
     gw_priority: int = 0
     priority: int = 0
-    ifname: str | None = None
+    interface_name: str | None = None
     routes: tuple[str, ...] = ()
     driver_opts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
+    """A service. *network_mode*: host, none, bridge, service:NAME or container:NAME; None for a service on *networks*.
+
+    *has_image*: something else runs it, so its *command* is not ours to start. *env_file*: (path, whether it must exist).
+    *stop_grace*: in seconds.
+    """
+
     name: str
-    attachments: tuple[Attachment, ...]
-    network_mode: str = ""
+    networks: tuple[ServiceNetwork, ...]
+    network_mode: str | None = None
     forward: bool = False
     sysctls: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     has_image: bool = False
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    env_files: tuple[tuple[str, bool], ...] = ()
+    env_file: tuple[tuple[str, bool], ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
-    hostname: str = ""
-    domainname: str = ""
-    container_name: str = ""
+    hostname: str | None = None
+    domainname: str | None = None
+    container_name: str | None = None
     links: tuple[str, ...] = ()
     expose: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
@@ -57,14 +74,14 @@ class Service:
     replicas: int = 1
     profiles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-    working_dir: str = ""
+    working_dir: str | None = None
     stop_grace: float = 10.0
     stop_signal: str = "SIGTERM"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """A network of the file. *name*: as it is called outside the file; *external*: it must exist already."""
+    """A network of the file. *name*: what it is called outside the file; *external*: it must exist already."""
 
     key: str
     name: str
@@ -74,6 +91,8 @@ class NetworkSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
+    """What a file means. *services*: each after those that it depends on; *notes*: for the user."""
+
     name: str
     services: tuple[Service, ...]
     networks: tuple[NetworkSpec, ...]
