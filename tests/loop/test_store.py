@@ -82,7 +82,8 @@ async def test_watch_yields_every_change_in_order_from_a_revision(store):
                 return
 
     task = asyncio.create_task(watch())
-    await asyncio.sleep(0.05)
+    while not seen:
+        await asyncio.sleep(0.005)
     await store.commit(Transaction({"a": None}))
     await store.commit(Transaction({"c": b"3"}))
     await asyncio.wait_for(task, 3)
