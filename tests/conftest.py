@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -56,8 +56,9 @@ def unit_tests_do_not_sleep(request: pytest.FixtureRequest, monkeypatch: pytest.
 
 def _sleepless(sleep: Any) -> Any:
     def refuse(delay: float, *arguments: Any) -> Any:
-        by = sys._getframe(1).f_code.co_filename
-        assert not (delay > POLLING and by.startswith(str(TESTS))), (
+        frame = inspect.currentframe()
+        caller = frame.f_back.f_code.co_filename if frame and frame.f_back else ""
+        assert not (delay > POLLING and caller.startswith(str(TESTS))), (
             "a unit test must not sleep: wait for the thing itself, hand in a clock, or mark the test `timed`"
         )
         return sleep(delay, *arguments)
