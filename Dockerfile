@@ -1,4 +1,4 @@
-# berth as a sidecar of its host. It works on the host's namespaces, so it needs them, and three capabilities:
+# berth as a sidecar of its host. It works in the namespaces of the host, so it needs them and these capabilities:
 #
 #   docker run -d --name berth --network host --pid host \
 #     --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add SYS_ADMIN --cap-add DAC_OVERRIDE --cap-add SYS_PTRACE \
