@@ -93,8 +93,7 @@ class Records:
 
     async def load(self) -> Everything:
         """Return all records; what belongs to another boot is deleted first, its networks excepted."""
-        sessions = {item.session for item in (await self._store.load()).items.values() if item.session is not None}
-        for session in sessions - {self._boot}:
+        for session in {item.session for item in (await self._store.load()).items.values()} - {"", self._boot}:
             await self._store.end_session(session)
         items = (await self._store.load()).items
         sandboxes = []

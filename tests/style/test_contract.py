@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
     "netcore/model", "netcore/limits", "netcore/parse/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
-    "netcore/plugins/messages", "netcore/cluster/state", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
+    "netcore/plugins/messages", "netcore/cluster/state", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/store/codec",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
     "resolver/daemon/proxies", "resolver/cli/project", "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate",
     "resolver/cli/yaml12",
