@@ -1,4 +1,5 @@
-# berth as a sidecar of its host. It works in the namespaces of the host, so it needs them and these capabilities:
+# berth in a container of its host (docs/operations.md). It works on the host's namespaces, so it needs them, and five capabilities:
+# NET_ADMIN, NET_RAW and SYS_ADMIN for its work, DAC_OVERRIDE and SYS_PTRACE for files and namespaces of other users' processes.
 #
 #   docker run -d --name berth --network host --pid host \
 #     --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add SYS_ADMIN --cap-add DAC_OVERRIDE --cap-add SYS_PTRACE \

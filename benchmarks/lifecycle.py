@@ -227,7 +227,11 @@ def floor(results: dict, facts: dict) -> None:
 
         def connect() -> None:
             host.run(
-                [rtnl.add_veth("vethfloor", master=index, mtu=1500, peer_ifname="eth0", peer_mac="02:42:00:00:00:02", peer_netns=peer)]
+                [
+                    rtnl.add_veth(
+                        "vethfloor", master=index, mtu=1500, peer_ifname="eth0", peer_mac="02:42:00:00:00:02", peer_netns_descriptor=peer
+                    )
+                ]
             )
             there = rtnl.link_index(inside, "eth0")
             inside.run([rtnl.add_address(ip_interface("10.250.0.2/24"), there), rtnl.set_link("eth0")])

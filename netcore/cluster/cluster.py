@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
@@ -322,6 +323,14 @@ class Cluster:
                 raise
             return address
         raise Exhausted("network", network.name, f"no address could be had in {limits.ADDRESS_ATTEMPTS} attempts: other hosts were first")
+
+    def peek_address(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
+        """Return what `take_address` would ask for now; nothing is taken and no other host is asked."""
+        pool = copy.deepcopy(next(item for item in self._pools_of(network) if item.pool.subnet.version == family))
+        if wish is None:
+            return pool.allocate(self._clock())
+        pool.reserve(wish, field="ip" if family == 4 else "ip6")
+        return wish
 
     async def give_address(self, network_id: str, address: IPAddress) -> None:
         """Give an address back to all hosts; while they can't be told it stays ours."""

@@ -1,71 +1,77 @@
 """The controller: networks, sandboxes and endpoints of this host, and the only writer of them.
 
-Each operation: locks → validate and allocate → record the intent → diff → executor → record the result → publish names.
-Names are published last and withdrawn first.
+Each operation: locks → look-ups → plan (pure) → transaction, or with `--dry-run` the plan alone.
 
-    state ─▶ networks ─────────────────────────────┐
-      └────▶ with_plugins ─▶ endpoints ─▶ sandboxes ─▶ Controller
+    collaborators ─▶ network_planner ─▶ transaction ─▶ networks, sandboxes ─▶ Controller ─▶ assembly, recovery
 """
 
 from __future__ import annotations
 
-from netcore.controller.contract import Outcome
-from netcore.controller.networks import Networks
-from netcore.controller.sandboxes import Sandboxes
-from netcore.model import GATEWAY_BRIDGE, EndpointRequest, NetworkRequest, Sandbox, SandboxRequest
-from netcore.plan import gateway
+import secrets
+from pathlib import Path
+from typing import Any
 
-_GATEWAY_BRIDGE = NetworkRequest(name=GATEWAY_BRIDGE, options=(("icc", "false"),), predefined=True)
+from netcore.cluster.cluster import Cluster
+from netcore.controller.collaborators import Collaborators
+from netcore.controller.network_planner import NetworkPlanner
+from netcore.controller.networks import NetworkOperations
+from netcore.controller.sandboxes import SandboxOperations
+from netcore.controller.transaction import Transaction
+from netcore.desired.firewall import render_firewall
+from netcore.kernel import nft
+from netcore.model import IPNetwork, NetnsPath, Network, Sandbox, SandboxId
+from netcore.plan.host_state import HostState
+
+__all__ = ["Controller"]
 
 
-class Controller(Networks, Sandboxes):
-    """See the module. `recovery.restore` brings it to the state of the store.
+class Controller:
+    """The operations on what exists here, and questions about it. `assembly.assemble` makes one, `recovery.restore` fills it."""
 
-    Here is what takes operations on both networks and endpoints: the gateway bridge (docker-behaviour GW-9).
-    """
+    def __init__(self, parts: Collaborators) -> None:
+        self.parts = parts
+        self.settings = parts.settings
+        self.state: HostState = parts.state
+        self.workers = parts.workers
+        self.overlays = parts.overlays
+        planner = NetworkPlanner(parts)
+        self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)
+        self.networks = NetworkOperations(parts, planner, self.transaction)
+        self.sandboxes = SandboxOperations(parts, self.transaction)
 
-    async def create_sandbox(self, request: SandboxRequest, *, dry_run: bool = False) -> tuple[Sandbox, Outcome]:
-        """Create or adopt a sandbox and connect it to its networks; its names answer when this returns."""
-        sandbox, outcome = await super().create_sandbox(request, dry_run=dry_run)
-        if not dry_run:
-            try:
-                await self._settle_gateway_bridge(sandbox)
-            except BaseException:
-                await self.remove_sandbox(sandbox.id)
-                raise
-        return self.sandboxes.get(sandbox.id, sandbox), outcome
+    def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
+        """Return the path of a sandbox's network namespace, also of one that is being made."""
+        return self.parts.writer.netns_path(sandbox_id)
 
-    async def connect(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Outcome:
-        """Connect a sandbox to one more network."""
-        sandbox = self.find_sandbox(reference)
-        outcome = await super().connect(reference, request, dry_run=dry_run)
-        if not dry_run:
-            try:
-                await self._settle_gateway_bridge(sandbox)
-            except BaseException:
-                await super().disconnect(sandbox.id, request.network)
-                raise
-        return outcome
+    def files_of(self, sandbox_id: SandboxId) -> Path:
+        """Return the directory with a sandbox's hosts, resolv.conf and hostname files."""
+        return Path(self.state.directory_of(sandbox_id))
 
-    async def disconnect(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Outcome:
-        """Take a sandbox off a network; the default route moves before the link goes."""
-        sandbox = self.find_sandbox(reference)
-        outcome = await super().disconnect(reference, network_reference, dry_run=dry_run)
-        if not dry_run:
-            await self._settle_gateway_bridge(sandbox)
-        return outcome
+    @property
+    def cluster(self) -> Cluster | None:
+        """The hosts that share overlay networks, None on a host that is alone."""
+        return self.overlays.cluster
 
-    async def _settle_gateway_bridge(self, sandbox: Sandbox) -> None:
-        """Connect *sandbox* to the gateway bridge if it has no other way outside, take it off if it has."""
-        endpoints = self.endpoints.get(sandbox.id, ())
-        bridge = next((item for item in self.networks.values() if item.is_gateway_bridge), None)
-        is_on = bridge is not None and any(item.network_id == bridge.id for item in endpoints)
-        if gateway.needs_gateway_bridge(endpoints, self.networks) == is_on:
-            return
-        if is_on and bridge is not None:
-            await super().disconnect(sandbox.id, bridge.id)
-            return
-        async with self._making_gateway_bridge:
-            if not any(item.is_gateway_bridge for item in self.networks.values()):
-                await self.create_network(_GATEWAY_BRIDGE)
-        await super().connect(sandbox.id, EndpointRequest(network=GATEWAY_BRIDGE))
+    def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use."""
+        return self.parts.addresses.usage(network)
+
+    async def plugin_information(self, sandbox: Sandbox) -> dict[str, dict[str, Any]]:
+        """Return network id → what its plugin tells of the endpoint of *sandbox*."""
+        return await self.parts.plugin_endpoints.information(self.state.endpoints[sandbox.id])
+
+    async def repair_firewall(self) -> None:
+        """Write the firewall tables anew from the state, after somebody flushed them; no operation is under way meanwhile."""
+        sandboxes, networks = self.state.sandboxes, self.state.networks
+        keys = ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
+        async with self.parts.locks.hold(keys):
+            text = render_firewall(self.state.all_objects())
+            await self.workers.run(lambda: nft.apply_text(text))
+
+    async def close(self) -> None:
+        """Stop; sandboxes and their traffic are left alone."""
+        self.workers.cancel()
+        self.parts.relays.close()
+        await self.overlays.close()
+        await self.parts.plugin_transport.close()
+        await self.workers.close()

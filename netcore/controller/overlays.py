@@ -1,101 +1,142 @@
-"""Overlay networks: known on all hosts, made on those where one of their endpoints is, following what other hosts say."""
+"""Overlay networks: known on all hosts, active on those where one of their endpoints is, following what other hosts publish."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from netcore import drivers
-from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
 from netcore.cluster.state import KEYS, EndpointRecord, Touched
-from netcore.controller.state import State
+from netcore.controller.host_look import HostLook
+from netcore.controller.locks import KeyedLocks
+from netcore.controller.name_publisher import NamePublisher
+from netcore.controller.state_writer import StateWriter
+from netcore.controller.tunnel_encryption import TunnelEncryption, encrypted
+from netcore.controller.undo import all_or_nothing
+from netcore.controller.workers import Workers
 from netcore.desired.diff import diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import InvalidRequest, NetcoreError
-from netcore.kernel import tunnel, xfrm
-from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox, VxlanOptions
+from netcore.kernel import tunnel
+from netcore.kernel.apply import Executor
+from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox
+from netcore.store.records import Records
 
 log = logging.getLogger(__name__)
 
 NO_CLUSTER = "an overlay network needs hosts that share a store: `berth daemon --store etcd://HOST:2379`"
 
 
-def _encrypted(network: Network) -> VxlanOptions | None:
-    vxlan = network.bridge.vxlan if network.is_overlay else None
-    return vxlan if vxlan is not None and vxlan.encrypted else None
+class Overlays:
+    """See the module. `state.remotes` has the networks that are active here."""
 
+    def __init__(
+        self,
+        *,
+        encryption: TunnelEncryption,
+        writer: StateWriter,
+        records: Records,
+        names: NamePublisher,
+        workers: Workers,
+        executor: Executor,
+        host: HostLook,
+        locks: KeyedLocks,
+    ) -> None:
+        self._writer = writer
+        self._state = writer.state
+        self._records = records
+        self._names = names
+        self._workers = workers
+        self._executor = executor
+        self._host = host
+        self._locks = locks
+        self.encryption = encryption
+        self._touched: set[Touched] = set()
+        self._following: asyncio.Task[None] | None = None
+        self._restored: set[NetworkId] = set()
+        self._cluster: Cluster | None = None
 
-class Overlays(State):
-    """The parts of operations that concern other hosts. `remotes` has the networks that are made here."""
+    @property
+    def cluster(self) -> Cluster | None:
+        """The hosts that share overlay networks, None on a host that is alone."""
+        return self._cluster
 
-    def the_cluster(self) -> Cluster:
+    def join(self, cluster: Cluster) -> None:
+        """Take part in *cluster* from now on."""
+        self._cluster = self.encryption.cluster = cluster
+
+    def require_cluster(self) -> Cluster:
         """Return the cluster of hosts; InvalidRequest on a host that is alone."""
         if self.cluster is None:
             raise InvalidRequest("driver", NO_CLUSTER)
         return self.cluster
 
-    # --- what is here -------------------------------------------------------------------------------------------
+    # --- what is active here ------------------------------------------------------------------------------------
 
-    async def raise_overlay(self, network: Network) -> None:
+    async def activate(self, network: Network) -> None:
         """Make an overlay network on this host, with what is known of other hosts, unless it is there."""
         async with self._locks.hold([f"overlay:{network.id}"]):
-            if network.id in self.remotes:
+            if network.id in self._state.remotes:
                 return
-            cluster = self.the_cluster()
-            await self.look_at_host()
-            await self.check_encryption(network)
-            if _encrypted(network) is not None:
+            cluster = self.require_cluster()
+            await self._host.refresh()
+            await self.encryption.check(network)
+            if encrypted(network) is not None:
                 await cluster.ensure_key()
             remotes = cluster.state.remotes(network.id, cluster.node.id)
-            steps = diff((), drivers.only_of(network, self.networks_here(), self.facts, remotes.values()))
-            await self._records.put_network(network, pending=True)
-            try:
-                await self._settle_encryption({network.id: remotes.values()})
-                await self.kernel(lambda: self.executor.apply(steps))
-            except BaseException:
-                await self._records.drop_network(network)
-                await self._follow_keys()
-                raise
-            await self._records.put_network(network)
-            self.remotes[network.id] = remotes
-            await self._directory.network_up(network)
-            for item in remotes.values():
-                self._directory.remote(network, None, item)
-        # What was said in between was not for us then, and keys may have been settled without us.
+            steps = diff((), self._state.objects_only_of(network, remotes.values()))
+            async with all_or_nothing() as undo:
+                await self._records.put_network(network, pending=True)
+                undo.push(self.encryption.follow)
+                undo.push(lambda: self._records.drop_network(network))
+                await self.encryption.settle({network.id: remotes.values()})
+                await self._workers.run(lambda: self._executor.apply(steps))
+                await self._records.put_network(network)
+            self._writer.activate(network.id, remotes)
+            await self._names.network_up(network)
+            for remote in remotes.values():
+                self._names.remote(network, None, remote)
+        # What other hosts said meanwhile was not for this host then, and keys may have been settled without it.
         self.on_cluster_change(
             {KEYS}
             | {(network.id, identity) for identity in cluster.state.remotes(network.id, cluster.node.id)}
             | {(network.id, identity) for identity in remotes}
         )
 
-    async def lower_overlay(self, network: Network) -> None:
+    async def deactivate(self, network: Network) -> None:
         """Remove an overlay network from this host, if none of its endpoints is here any more."""
         async with self._locks.hold([f"overlay:{network.id}"]):
-            if network.id not in self.remotes or self.members(network.id):
+            if network.id not in self._state.remotes or self._state.members(network.id):
                 return
-            remotes = self.remotes.pop(network.id)
-            await self._directory.network_down(network)
+            remotes = self._state.remotes[network.id]
+            self._writer.deactivate(network.id)
+            await self._names.network_down(network)
             await self._records.put_network(network, pending=True)
-            steps = diff(drivers.only_of(network, self.networks_here(), self.facts, remotes.values()), ())
+            steps = diff(self._state.objects_only_of(network, remotes.values()), ())
             try:
-                await self.kernel(lambda: self.executor.remove(steps, f"network {network.name} on this host"))
+                await self._workers.run(lambda: self._executor.remove(steps, f"network {network.name} on this host"))
             finally:
                 await self._records.drop_network(network)
-                await self._follow_keys()
+                await self.encryption.follow()
 
-    async def lower_unused(self, networks: Iterable[NetworkId]) -> None:
-        """Lower those overlays of *networks* that no endpoint here is on."""
-        for network_id in networks:
-            network = self.networks.get(network_id)
+    async def deactivate_unused(self, network_ids: Iterable[NetworkId]) -> None:
+        """Deactivate those overlays among *network_ids* that no endpoint here is on."""
+        for network_id in network_ids:
+            network = self._state.networks.get(network_id)
             if network is not None and network.is_overlay:
-                await self.lower_overlay(network)
+                await self.deactivate(network)
 
-    # --- what others say ----------------------------------------------------------------------------------------
+    def restore(self, network: Network) -> None:
+        """Note that an overlay network is active here from an earlier run; what other hosts publish of it comes later."""
+        self._writer.activate(network.id, {})
+        self._restored.add(network.id)
+
+    # --- what other hosts publish -------------------------------------------------------------------------------
 
     def on_cluster_change(self, touched: set[Touched]) -> None:
-        """Take notice of what other hosts said; the kernel and the names follow soon."""
+        """Take notice of what other hosts published; the kernel and the names follow soon."""
         self._touched |= touched
         if self._following is None or self._following.done():
             self._following = asyncio.get_running_loop().create_task(self._follow_cluster())
@@ -110,111 +151,69 @@ class Overlays(State):
             await self._forget_stale()
             by_network: dict[NetworkId, list[str]] = {}
             for network_id, identity in touched:
-                if identity and network_id in self.remotes:
+                if identity and network_id in self._state.remotes:
                     by_network.setdefault(network_id, []).append(identity)
             for network_id, identities in by_network.items():
                 try:
-                    await self._follow_endpoints(self.networks[network_id], identities)
+                    await self._follow_endpoints(self._state.networks[network_id], identities)
                 except (NetcoreError, OSError) as error:
                     log.error("network does not follow other hosts network=%s reason=%s", network_id[:12], error)
             if keys:
                 # Behind the endpoints: before them no host is known that there are keys for.
-                await self._follow_keys()
+                await self.encryption.follow()
 
     async def _forget_stale(self) -> None:
         """Take away what an earlier run of the daemon left for endpoints that have gone from other hosts since."""
-        cluster = self.the_cluster()
-        while self.restored_overlays:
-            network = self.networks.get(self.restored_overlays.pop())
-            if network is None or network.id not in self.remotes:
+        cluster = self.require_cluster()
+        while self._restored:
+            network = self._state.networks.get(self._restored.pop())
+            if network is None or network.id not in self._state.remotes:
                 continue
             async with self._locks.hold([f"overlay:{network.id}"]):
                 remotes = cluster.state.remotes(network.id, cluster.node.id)
-                wanted = (*self.desired_everything(), *self._of(remotes.values(), network))
-                left = await self.kernel(lambda network=network: tunnel.remembered(network.bridge))  # type: ignore[misc]
+                wanted = (*self._state.all_objects(), *_objects_of(network, remotes.values()))
+                left = await self._workers.run(lambda network=network: tunnel.remembered(network.bridge))  # type: ignore[misc]
                 steps = [step for step in diff(left, wanted) if step.after is None]
                 try:
-                    await self.kernel(lambda steps=steps: self.executor.remove(steps, "endpoints that have gone"))  # type: ignore[misc]
+                    await self._workers.run(lambda steps=steps: self._executor.remove(steps, "endpoints that have gone"))  # type: ignore[misc]
                 except (NetcoreError, OSError) as error:
-                    log.error("endpoints that have gone are remembered network=%s reason=%s", network.id[:12], error)
+                    log.error("endpoints that have gone are still in the kernel network=%s reason=%s", network.id[:12], error)
 
     def _follow_network(self, network_id: NetworkId) -> None:
-        cluster = self.the_cluster()
+        cluster = self.require_cluster()
         network = cluster.state.networks.get(network_id)
         if network is None:
-            if network_id not in self.remotes:
-                self.networks.pop(network_id, None)
-        elif network_id not in self.networks:
-            if any(item.name == network.name for item in self.networks.values()):
-                log.warning("a network of this host has the name of one of all hosts, which is known by its id only name=%s", network.name)
-            self.adopt_network(network)
+            if network_id not in self._state.remotes:
+                self._writer.drop_network(network_id)
+        elif network_id not in self._state.networks:
+            if self._state.network_named(network.name) is not None:
+                log.warning("a local network has the name of a network of all hosts, which is known by its id only name=%s", network.name)
+            self._writer.put_network(network)
 
     async def _follow_endpoints(self, network: Network, identities: Sequence[str]) -> None:
-        """Bring kernel and names to what other hosts say of endpoints; costs the same however many others there are."""
+        """Bring kernel and names to what other hosts publish of endpoints; costs the same however many others there are."""
         async with self._locks.hold([f"overlay:{network.id}"]):
-            known = self.remotes.get(network.id)
+            known = self._state.remotes.get(network.id)
             if known is None:
                 return
-            cluster = self.the_cluster()
-            pairs = [(known.get(item), cluster.state.remote(network.id, item, cluster.node.id)) for item in identities]
+            cluster = self.require_cluster()
+            pairs = [(known.get(identity), cluster.state.remote(network.id, identity, cluster.node.id)) for identity in identities]
             pairs = [(before, after) for before, after in pairs if before != after]
             for before, _ in pairs:
                 if before is not None:
-                    self._directory.remote(network, before, None)
-            steps = diff(self._of([before for before, _ in pairs], network), self._of([after for _, after in pairs], network))
+                    self._names.remote(network, before, None)
+            steps = diff(_objects_of(network, [before for before, _ in pairs]), _objects_of(network, [after for _, after in pairs]))
             try:
-                # A host that is new must be spoken to in no other way before it is spoken to at all.
-                await self._settle_encryption({network.id: [after for _, after in pairs if after is not None]})
-                await self.kernel(lambda: self.executor.remove(steps, f"endpoints of {network.name} on other hosts"))
+                # Traffic to a new host must be encrypted before anything is sent there.
+                await self.encryption.settle({network.id: [after for _, after in pairs if after is not None]})
+                await self._workers.run(lambda: self._executor.remove(steps, f"endpoints of {network.name} on other hosts"))
             finally:
                 for before, after in pairs:
                     if after is not None:
-                        known[after.id] = after
-                        self._directory.remote(network, None, after)
+                        self._writer.put_remote(network.id, after)
+                        self._names.remote(network, None, after)
                     elif before is not None:
-                        known.pop(before.id, None)
-
-    # --- encryption ---------------------------------------------------------------------------------------------
-
-    async def check_encryption(self, network: Network) -> None:
-        """Raise Unavailable if this host can't encrypt what *network* wants encrypted."""
-        vtep = self.settings.vtep
-        if _encrypted(network) is not None and vtep is not None:
-            await self.kernel(lambda: xfrm.check_esp(vtep))
-
-    async def _follow_keys(self) -> None:
-        try:
-            await self._settle_encryption()
-        except (NetcoreError, OSError) as error:
-            log.error("keys between hosts could not be changed reason=%s", error)
-
-    async def _settle_encryption(self, coming: Mapping[str, Iterable[RemoteEndpoint]] | None = None) -> None:
-        """Bring the kernel's ESP states and policies to the hosts that encrypted networks lead to. *coming*: by network id."""
-        async with self._locks.hold(["esp"]):
-            cluster, vtep = self.cluster, self.settings.vtep
-            if cluster is None or vtep is None:
-                return
-            if self._esp is None:
-                # An earlier run of the daemon may have left some, in use.
-                self._esp = await self.kernel(lambda: xfrm.read_own(encryption.REQUEST_ID))
-            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.state.keys.values()], cluster.sender())
-            steps = diff(self._esp, wanted)
-            if steps:
-                await self.kernel(lambda: self.executor.apply(steps))
-            self._esp = wanted
-
-    def _peers(self, coming: Mapping[str, Iterable[RemoteEndpoint]]) -> dict[int, set[IPAddress]]:
-        """Return port → hosts of the encrypted networks that are here, or *coming*."""
-        peers: dict[int, set[IPAddress]] = {}
-        for network in self.networks.values():
-            vxlan = _encrypted(network)
-            if vxlan is not None and (network.id in self.remotes or network.id in coming):
-                remotes = (*self.remotes.get(network.id, {}).values(), *coming.get(network.id, ()))
-                peers.setdefault(vxlan.port, set()).update(item.vtep for item in remotes)
-        return peers
-
-    def _of(self, remotes: Iterable[RemoteEndpoint | None], network: Network) -> tuple[KernelObject, ...]:
-        return drivers.remote_objects(network, [item for item in remotes if item is not None])
+                        self._writer.drop_remote(network.id, before.id)
 
     def elsewhere(self, network: Network) -> list[tuple[str, EndpointRecord]]:
         """Return (node, endpoint) of all endpoints of *network* on other hosts."""
@@ -222,33 +221,42 @@ class Overlays(State):
             return []
         return self.cluster.state.members(network.id, but=self.cluster.node.id)
 
-    # --- what we say --------------------------------------------------------------------------------------------
+    # --- what this host publishes -------------------------------------------------------------------------------
 
-    async def tell_others(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+    async def publish(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
         """Tell other hosts of endpoints on overlay networks; return warnings where they will learn of it later."""
         warnings = []
-        for item in endpoints:
-            network = self.networks[item.network_id]
+        for endpoint in endpoints:
+            network = self._state.networks[endpoint.network_id]
             if network.is_overlay:
                 try:
-                    await self.the_cluster().publish(sandbox, item, network)
+                    await self.require_cluster().publish(sandbox, endpoint, network)
                 except NetcoreError as error:
                     warnings.append(f"other hosts learn of {sandbox.name} on {network.name} later: {error}")
         return tuple(warnings)
 
-    def tell_others_again(self, sandboxes: Iterable[Sandbox]) -> None:
+    def publish_again(self, sandboxes: Iterable[Sandbox]) -> None:
         """Tell other hosts of what survived a restart, once they can be told."""
         for sandbox in sandboxes:
-            for item in self.endpoints[sandbox.id]:
-                network = self.networks[item.network_id]
+            for endpoint in self._state.endpoints[sandbox.id]:
+                network = self._state.networks[endpoint.network_id]
                 if network.is_overlay and self.cluster is not None:
-                    self.cluster.publish_again(sandbox, item, network)
+                    self.cluster.publish_again(sandbox, endpoint, network)
 
-    async def untell_others(self, endpoints: Iterable[Endpoint]) -> None:
+    async def withdraw(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell other hosts that endpoints are about to go; where they can't be told they find out when the lease ends."""
-        for item in endpoints:
-            if self.networks[item.network_id].is_overlay and self.cluster is not None:
+        for endpoint in endpoints:
+            if self._state.networks[endpoint.network_id].is_overlay and self.cluster is not None:
                 try:
-                    await self.cluster.withdraw(item)
+                    await self.cluster.withdraw(endpoint)
                 except NetcoreError as error:
-                    log.warning("other hosts are not told that an endpoint goes endpoint=%s reason=%s", item.id[:12], error)
+                    log.warning("other hosts are not told that an endpoint goes endpoint=%s reason=%s", endpoint.id[:12], error)
+
+    async def close(self) -> None:
+        """End this host's part in the cluster."""
+        if self.cluster is not None:
+            await self.cluster.close()
+
+
+def _objects_of(network: Network, remotes: Iterable[RemoteEndpoint | None]) -> tuple[KernelObject, ...]:
+    return drivers.remote_objects(network, [remote for remote in remotes if remote is not None])

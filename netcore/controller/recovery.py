@@ -9,107 +9,112 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from netcore import drivers
 from netcore.controller import Controller
 from netcore.desired.diff import diff
-from netcore.desired.firewall import SETS, render_skeleton
+from netcore.desired.firewall import render_firewall
 from netcore.desired.objects import Element, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, nft, process
 from netcore.kernel.observe import observe
-from netcore.model import Endpoint, Network, Sandbox
-from netcore.store.records import Everything, Records
+from netcore.model import Endpoint, Network, NetworkId, Sandbox
+from netcore.plan import published_ports
+from netcore.plan.host_state import SandboxState
+from netcore.store.records import EndpointsRecord, Everything, NetworkRecord, Records
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Leftovers:
+    """What a crash or the end of a process left behind."""
+
+    objects: list[KernelObject] = field(default_factory=list)
+    endpoints: list[Endpoint] = field(default_factory=list)
+    sandboxes: list[Sandbox] = field(default_factory=list)
+    networks: list[Network] = field(default_factory=list)
 
 
 async def restore(controller: Controller, records: Records, now: float) -> tuple[Sandbox, ...]:
     """Bring *controller* and the kernel to the state of the store; return the sandboxes that live on.
 
-    Their resolvers and names are not up yet.
+    Their resolvers and names are not up yet: see `serve`.
     """
     everything = await records.load()
-    await controller.look_at_host()
-    for record in everything.networks:
-        if not record.pending:
-            controller.adopt_network(record.network)
-    gone = await _restore_sandboxes(controller, everything)
-    await _restore_overlays(controller, records, everything, gone)
-    await _restore_rests(controller, records, everything, now)
-    desired = controller.desired_everything()
-    await controller.kernel(lambda: _bring(controller, desired, gone))
+    parts, state = controller.parts, controller.state
+    await parts.host.refresh()
+    leftovers = _Leftovers()
+    _restore_networks(controller, everything.networks, leftovers)
+    await _restore_sandboxes(controller, everything, leftovers)
+    await _restore_overlays(controller, records, everything, leftovers)
+    await _restore_resting_addresses(controller, records, everything, now)
+    desired = state.all_objects()
+    await controller.workers.run(lambda: _bring(controller, desired, leftovers.objects))
     # A plugin may not be there yet, and the start does not wait for it.
-    controller.in_background(_tell_plugins(controller, gone, [item.network for item in everything.networks if item.pending]))
-    for record in everything.networks:
+    controller.workers.in_background(_tell_plugins(controller, leftovers))
+    for network in leftovers.networks:
+        await records.drop_network(network)
+    for sandbox in leftovers.sandboxes:
+        await controller.transaction.drop_sandbox(sandbox)
+    for sandbox in [sandbox for sandbox in state.sandboxes.values() if sandbox.ended and not state.stack_users(sandbox.id)]:
+        await controller.sandboxes.remove(sandbox.id)
+    return tuple(state.sandboxes.values())
+
+
+async def serve(controller: Controller, sandbox: Sandbox) -> None:
+    """Publish the names of a sandbox that lives on and hold its ports; Conflict if a program took one meanwhile.
+
+    Its resolver is open already.
+    """
+    parts, state = controller.parts, controller.state
+    endpoints = state.endpoints[sandbox.id]
+    await parts.names.update(sandbox, state.in_gateway_order(endpoints), state.networks)
+    await controller.workers.run(lambda: parts.host_ports.claim(sandbox.ports))
+    parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
+
+
+def _restore_networks(controller: Controller, records: Iterable[NetworkRecord], leftovers: _Leftovers) -> None:
+    for record in records:
         if record.pending:
-            await records.drop_network(record.network)
-    for sandbox in gone.sandboxes:
-        await controller.forget(sandbox)
-    for sandbox in [item for item in controller.sandboxes.values() if item.ended and not controller.users_of(item)]:
-        await controller.remove_sandbox(sandbox.id)
-    return tuple(controller.sandboxes.values())
-
-
-async def _restore_overlays(controller: Controller, records: Records, everything: Everything, gone: _Gone) -> None:
-    """Keep the overlay networks whose endpoints are here still; what other hosts say of them comes later."""
-    for record in everything.networks:
-        network = record.network
-        if not network.is_overlay:
-            continue
-        if controller.members(network.id):
-            controller.remotes[network.id] = {}
-            controller.restored_overlays.add(network.id)
+            leftovers.networks.append(record.network)
+            leftovers.objects += drivers.network_objects(record.network, controller.state.facts)
         else:
-            gone.objects += drivers.network_objects(network, controller.facts)
-            controller.networks.pop(network.id, None)
-            await records.drop_network(network)
+            controller.parts.writer.put_network(record.network)
+            controller.parts.addresses.adopt(record.network)
 
 
-async def _tell_plugins(controller: Controller, gone: _Gone, networks: list[Network]) -> None:
-    """Ask again for addresses in use; let plugins take back what nobody has any more."""
-    await controller.replay()
-    await controller.unmake(gone.endpoints)
-    for network in networks:
-        await controller.unmake_network(network)
-
-
-class _Gone:
-    """What a crash or the end of a process left behind."""
-
-    def __init__(self) -> None:
-        self.objects: list[KernelObject] = []
-        self.endpoints: list[Endpoint] = []
-        self.sandboxes: list[Sandbox] = []
-
-
-async def _restore_sandboxes(controller: Controller, everything: Everything) -> _Gone:
-    gone = _Gone()
-    for network_record in everything.networks:
-        if network_record.pending:
-            gone.objects += drivers.network_objects(network_record.network, controller.facts)
+async def _restore_sandboxes(controller: Controller, everything: Everything, leftovers: _Leftovers) -> None:
+    networks = controller.state.networks
     for record, endpoints in everything.sandboxes:
         sandbox = record.sandbox
-        known = tuple(item for item in endpoints.endpoints if item.network_id in controller.networks)
-        kept = endpoints.before if endpoints.pending else known
-        kept = tuple(item for item in kept if item.network_id in controller.networks)
-        if record.pending or not await controller.kernel(lambda sandbox=sandbox: _lives(sandbox)):  # type: ignore[misc]
-            gone.sandboxes.append(sandbox)
+        kept = _kept(endpoints, networks)
+        if record.pending or not await controller.workers.run(lambda sandbox=sandbox: _lives(sandbox)):  # type: ignore[misc]
+            leftovers.sandboxes.append(sandbox)
+            controller.parts.writer.note_namespace(sandbox)
             kept = ()
         else:
-            controller.restore_sandbox(sandbox, kept)
-        for endpoint in (*known, *endpoints.before):
-            if endpoint not in kept and endpoint.network_id in controller.networks:
-                gone.objects += _host_side(controller, endpoint)
-                gone.endpoints.append(endpoint)
-    return gone
+            controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))
+            for endpoint in kept:
+                controller.parts.addresses.local.restore(endpoint)
+        for endpoint in (*endpoints.endpoints, *endpoints.before):
+            if endpoint not in kept and endpoint.network_id in networks:
+                leftovers.objects += _host_side(controller, endpoint)
+                leftovers.endpoints.append(endpoint)
+
+
+def _kept(record: EndpointsRecord, networks: Iterable[NetworkId]) -> tuple[Endpoint, ...]:
+    """Return the endpoints of the last finished operation, as far as their networks exist."""
+    finished = record.before if record.pending else record.endpoints
+    return tuple(endpoint for endpoint in finished if endpoint.network_id in networks)
 
 
 def _host_side(controller: Controller, endpoint: Endpoint) -> Iterable[KernelObject]:
     """Return an endpoint's objects on the host; what is inside the sandbox goes with its link."""
-    objects = drivers.endpoint_objects(controller.networks[endpoint.network_id], endpoint, controller.facts)
-    return [item for item in objects if not isinstance(item, Element)]
+    objects = drivers.endpoint_objects(controller.state.networks[endpoint.network_id], endpoint, controller.state.facts)
+    return [kernel_object for kernel_object in objects if not isinstance(kernel_object, Element)]
 
 
 def _lives(sandbox: Sandbox) -> bool:
@@ -123,57 +128,52 @@ def _lives(sandbox: Sandbox) -> bool:
         return False
 
 
-async def _restore_rests(controller: Controller, records: Records, everything: Everything, now: float) -> None:
+async def _restore_overlays(controller: Controller, records: Records, everything: Everything, leftovers: _Leftovers) -> None:
+    """Keep the overlay networks whose endpoints are still here; what other hosts publish of them comes later."""
+    for record in everything.networks:
+        network = record.network
+        if not network.is_overlay:
+            continue
+        if controller.state.members(network.id):
+            controller.overlays.restore(network)
+        else:
+            leftovers.objects += drivers.network_objects(network, controller.state.facts)
+            controller.parts.writer.drop_network(network.id)
+            await records.drop_network(network)
+
+
+async def _restore_resting_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
     over = []
     for network_id, address, until in everything.resting:
-        if until > now and network_id in controller.networks:
-            controller.restore_rest(network_id, address, until)
+        if until > now and network_id in controller.state.networks:
+            controller.parts.addresses.local.rest(network_id, address, until)
         else:
             over.append((network_id, address))
     if over:
         await records.drop_rest(over)
 
 
-def _bring(controller: Controller, desired: tuple[KernelObject, ...], gone: _Gone) -> None:
+async def _tell_plugins(controller: Controller, leftovers: _Leftovers) -> None:
+    """Ask again for addresses in use; let plugins take back what nobody has any more."""
+    await controller.parts.addresses.replay()
+    await controller.parts.plugin_endpoints.undo(leftovers.endpoints)
+    for network in leftovers.networks:
+        await controller.networks.undo_by_plugins(network)
+
+
+def _bring(controller: Controller, desired: tuple[KernelObject, ...], leftovers: Iterable[KernelObject]) -> None:
     """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors."""
-    links = [item for item in gone.objects if not isinstance(item, Element)]
-    kept = {item.key for item in desired}
+    links = [kernel_object for kernel_object in leftovers if not isinstance(kernel_object, Element)]
+    kept = {kernel_object.key for kernel_object in desired}
     steps = [
-        *diff([item for item in links if item.key not in kept], ()),
+        *diff([kernel_object for kernel_object in links if kernel_object.key not in kept], ()),
         *diff(observe(desired, controller.netns_path), desired),
     ]
     steps = [step for step in steps if not isinstance(step.subject, Element)]
     for _, group in groupby(steps, key=lambda step: step.after is None):
         try:
-            controller.executor.remove(list(group), "state of the last run")
+            controller.parts.executor.remove(list(group), "state of the last run")
         except NetcoreError as error:
             log.error("state not restored completely reason=%s", error)
     if controller.settings.firewall:
         nft.apply_text(render_firewall(desired))
-
-
-def render_firewall(desired: Iterable[KernelObject]) -> str:
-    """Return the text that makes both firewall tables with all elements of *desired*, in one transaction."""
-    elements = sorted((item for item in desired if isinstance(item, Element)), key=lambda item: (item.table, item.set))
-    lines = [render_skeleton()]
-    for (table, name), group in groupby(elements, key=lambda item: (item.table, item.set)):
-        texts = ", ".join(_element_text(item) for item in group)
-        lines.append(f"add element {table} berth {name} {{ {texts} }}")
-    return "\n".join(lines) + "\n"
-
-
-def _element_text(item: Element) -> str:
-    types = SETS[item.table, item.set]
-    key = " . ".join(_field(kind, value) for kind, value in zip(types, item.fields, strict=False))
-    if not item.data:
-        return key
-    return f"{key} : {' . '.join(str(value) for value in item.data)}"
-
-
-def _field(kind: str, value: object) -> str:
-    match kind:
-        case "ifname":
-            return f'"{value}"'
-        case "payload128":
-            return f"0x{int(value):032x}"  # type: ignore[call-overload]
-    return str(value)

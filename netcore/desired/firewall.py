@@ -3,16 +3,17 @@
 A packet meets the same rules whether the host has one network or a thousand, one published port or ten thousand:
 everything that grows is an element. Tables: `inet berth` (routing, NAT) and `bridge berth` (source binding).
 
-An accept of ours does not overrule another table's drop, so packets we forward carry MARK, which one rule in the
-other firewall can let pass (see `foreign`).
+An accept in our table does not overrule a drop in another one. So packets that we forward carry MARK, and one rule in
+the other firewall can accept them (see `other_firewalls`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import groupby
 
-from netcore.desired.objects import Element
+from netcore.desired.objects import Element, FirewallSet, KernelObject, Scalar
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
 MARK = 0x1000_0000
@@ -24,37 +25,65 @@ _HAIRPIN = 0x2000_0000
 INET = "inet"
 BRIDGE = "bridge"
 
-SETS: dict[tuple[str, str], tuple[str, ...]] = {
-    (INET, "bridges"): ("ifname",),
-    (INET, "internal"): ("ifname",),
-    (INET, "same"): ("ifname", "ifname"),
-    (INET, "icc"): ("ifname", "ifname"),
-    (INET, "trusted"): ("ifname", "ifname"),
-    (INET, "masquerade4"): ("ifname",),
-    (INET, "masquerade6"): ("ifname",),
-    (INET, "unprotected4"): ("ifname",),
-    (INET, "unprotected6"): ("ifname",),
-    (INET, "routed4"): ("ifname",),
-    (INET, "routed6"): ("ifname",),
-    (INET, "open4"): ("ipv4_addr", "inet_proto", "inet_service"),
-    (INET, "open6"): ("ipv6_addr", "inet_proto", "inet_service"),
-    (INET, "tunnels"): ("inet_service",),
-    (INET, "snat4"): ("ifname", ":", "ipv4_addr"),
-    (INET, "snat6"): ("ifname", ":", "ipv6_addr"),
-    (INET, "dnat4"): ("inet_proto", "ipv4_addr", "inet_service", ":", "ipv4_addr", "inet_service"),
-    (INET, "dnat6"): ("inet_proto", "ipv6_addr", "inet_service", ":", "ipv6_addr", "inet_service"),
-    (INET, "dnat4_any"): ("inet_proto", "inet_service", ":", "ipv4_addr", "inet_service"),
-    (INET, "dnat6_any"): ("inet_proto", "inet_service", ":", "ipv6_addr", "inet_service"),
-    (BRIDGE, "ports"): ("ifname",),
-    (BRIDGE, "noicc"): ("ifname",),
-    (BRIDGE, "routers"): ("ifname", "ether_addr"),
-    (BRIDGE, "source4"): ("ifname", "ether_addr", "ipv4_addr"),
-    (BRIDGE, "source6"): ("ifname", "ether_addr", "ipv6_addr"),
-    (BRIDGE, "target6"): ("ifname", "ether_addr", "payload128"),
-}
-"""(table family, set) → types of the key and, behind ":", of the datum. A set with ":" is a map."""
+_ADDRESS = "address"
+"""In place of the type of addresses of one family."""
+
+
+def _per_family(name: str, key: tuple[str, ...], data: tuple[str, ...] = (), *, table: str = INET) -> dict[int, FirewallSet]:
+    """Return the two sets called *name*, whose %d is the family: one for IPv4, one for IPv6."""
+
+    def types(fields: tuple[str, ...], family: int) -> tuple[str, ...]:
+        return tuple(f"ipv{family}_addr" if field == _ADDRESS else field for field in fields)
+
+    return {
+        family: FirewallSet(table=table, name=name % family, key_types=types(key, family), data_types=types(data, family), family=family)
+        for family in (4, 6)
+    }
+
+
+BRIDGES = FirewallSet(table=INET, name="bridges", key_types=("ifname",))
+INTERNAL = FirewallSet(table=INET, name="internal", key_types=("ifname",))
+SAME = FirewallSet(table=INET, name="same", key_types=("ifname", "ifname"))
+ICC = FirewallSet(table=INET, name="icc", key_types=("ifname", "ifname"))
+TRUSTED = FirewallSet(table=INET, name="trusted", key_types=("ifname", "ifname"))
+MASQUERADE = _per_family("masquerade%d", ("ifname",))
+UNPROTECTED = _per_family("unprotected%d", ("ifname",))
+ROUTED = _per_family("routed%d", ("ifname",))
+OPEN = _per_family("open%d", (_ADDRESS, "inet_proto", "inet_service"))
+TUNNELS = FirewallSet(table=INET, name="tunnels", key_types=("inet_service",))
+SNAT = _per_family("snat%d", ("ifname",), (_ADDRESS,))
+DNAT = _per_family("dnat%d", ("inet_proto", _ADDRESS, "inet_service"), (_ADDRESS, "inet_service"))
+DNAT_ANY = _per_family("dnat%d_any", ("inet_proto", "inet_service"), (_ADDRESS, "inet_service"))
+PORTS = FirewallSet(table=BRIDGE, name="ports", key_types=("ifname",))
+NO_ICC = FirewallSet(table=BRIDGE, name="noicc", key_types=("ifname",))
+ROUTERS = FirewallSet(table=BRIDGE, name="routers", key_types=("ifname", "ether_addr"))
+SOURCE = _per_family("source%d", ("ifname", "ether_addr", _ADDRESS), table=BRIDGE)
+TARGET6 = FirewallSet(table=BRIDGE, name="target6", key_types=("ifname", "ether_addr", "payload128"), family=6)
+
+SETS: tuple[FirewallSet, ...] = (
+    BRIDGES,
+    INTERNAL,
+    SAME,
+    ICC,
+    TRUSTED,
+    *MASQUERADE.values(),
+    *UNPROTECTED.values(),
+    *ROUTED.values(),
+    *OPEN.values(),
+    TUNNELS,
+    *SNAT.values(),
+    *DNAT.values(),
+    *DNAT_ANY.values(),
+    PORTS,
+    NO_ICC,
+    ROUTERS,
+    *SOURCE.values(),
+    TARGET6,
+)
+"""Every set and map of both tables, in the order in which they are declared."""
 
 _PAYLOAD = {"payload128": "@th,64,128"}
+"""nftables types that can only be declared by an expression that has them."""
 
 _CHAINS = {
     INET: """
@@ -63,13 +92,13 @@ _CHAINS = {
     # route_localnet is on for our bridges, so the host's loopback is closed here, to sandboxes and to outside.
     iifname != "lo" ip daddr 127.0.0.0/8 drop
     iifname @bridges ip6 daddr ::1 drop
-    # VXLAN is for hosts: from a sandbox it would be taken for another host's, here or there, behind our own address.
+    # Only hosts send VXLAN. From a sandbox it would pass for another host's: here, or there with this host's address.
     iifname @bridges udp dport @tunnels drop
   }
   chain forward {
     type filter hook forward priority -10; policy accept;
     iifname != @bridges oifname != @bridges accept
-    # Noted here, because behind a bridge with bridge-nf-call-iptables postrouting knows no input link.
+    # Marked here, because with bridge-nf-call-iptables the postrouting hook does not know the input link.
     iifname . oifname @same ct status dnat meta mark set meta mark or %(hairpin)s
     iifname . oifname @icc goto pass
     iifname @internal drop
@@ -98,7 +127,7 @@ _CHAINS = {
     fib daddr type local goto published
   }
   chain published {
-    # What is sent from ::1 can't leave the host: `portproxy` serves it.
+    # What is sent from ::1 can't leave the host: `relay.port_proxy` serves it.
     ip6 daddr ::1 return
     dnat ip to meta l4proto . ip daddr . th dport map @dnat4
     dnat ip to meta l4proto . th dport map @dnat4_any
@@ -126,7 +155,7 @@ _CHAINS = {
     iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 accept
     icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @target6 drop
     iifname . ether saddr . ip6 saddr @source6 accept
-    # What a router passes on has its own MAC and the sender's address. ARP and ND stay bound to its own.
+    # A router forwards packets with its own MAC and the sender's address. Its ARP and ND stay bound to its own.
     iifname . ether saddr != @routers drop
     meta protocol ip accept
     icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } drop
@@ -153,7 +182,7 @@ BASE_CHAINS = {
     ("bridge", "source"),
     ("bridge", "forward"),
 }
-"""(family, chain) of every chain that packets meet first; if one is missing, somebody removed our tables."""
+"""(table family, chain) of every base chain of ours. If one is missing, somebody removed our tables."""
 
 
 def render_skeleton() -> str:
@@ -161,36 +190,63 @@ def render_skeleton() -> str:
     parts = []
     for family, chains in _CHAINS.items():
         parts.append(f"table {family} berth {{\n}}\ndelete table {family} berth\ntable {family} berth {{")
-        parts += [_declare(name, types) for (table, name), types in SETS.items() if table == family]
+        parts += [_declare(declared) for declared in SETS if declared.table == family]
         parts.append(chains.strip("\n").replace("%(mark)s", f"{MARK:#x}").replace("%(hairpin)s", f"{_HAIRPIN:#x}"))
         parts.append("}")
     return "\n".join(parts) + "\n"
 
 
-def _declare(name: str, types: tuple[str, ...]) -> str:
-    if any(item in _PAYLOAD for item in types):
-        return f"  set {name} {{ typeof iifname . ether saddr . {_PAYLOAD[types[-1]]}; }}"
-    if ":" in types:
-        at = types.index(":")
-        return f"  map {name} {{ type {' . '.join(types[:at])} : {' . '.join(types[at + 1 :])}; }}"
-    return f"  set {name} {{ type {' . '.join(types)}; }}"
+def _declare(declared: FirewallSet) -> str:
+    if any(kind in _PAYLOAD for kind in declared.key_types):
+        return f"  set {declared.name} {{ typeof iifname . ether saddr . {_PAYLOAD[declared.key_types[-1]]}; }}"
+    key = " . ".join(declared.key_types)
+    if declared.data_types:
+        return f"  map {declared.name} {{ type {key} : {' . '.join(declared.data_types)}; }}"
+    return f"  set {declared.name} {{ type {key}; }}"
+
+
+def render_firewall(desired: Iterable[KernelObject]) -> str:
+    """Return the text that makes both firewall tables with all elements of *desired*, in one transaction."""
+    elements = [wanted for wanted in desired if isinstance(wanted, Element)]
+    elements.sort(key=lambda element: (element.set.table, element.set.name))
+    lines = [render_skeleton()]
+    for filled, group in groupby(elements, key=lambda element: element.set):
+        texts = ", ".join(_element_text(element) for element in group)
+        lines.append(f"add element {filled.table} berth {filled.name} {{ {texts} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _element_text(element: Element) -> str:
+    key = " . ".join(_field_text(kind, value) for kind, value in zip(element.set.key_types, element.fields, strict=True))
+    if not element.data:
+        return key
+    return f"{key} : {' . '.join(str(value) for value in element.data)}"
+
+
+def _field_text(kind: str, value: Scalar) -> str:
+    match kind:
+        case "ifname":
+            return f'"{value}"'
+        case "payload128":
+            return f"0x{int(value):032x}"
+    return str(value)
 
 
 def network_elements(network: Network) -> Iterable[Element]:
     """Yield the elements of one network, without its endpoints."""
     options = network.bridge
     bridge = options.bridge_name
-    yield Element(table=INET, set="bridges", fields=(bridge,))
-    yield Element(table=INET, set="same", fields=(bridge, bridge))
+    yield Element(set=BRIDGES, fields=(bridge,))
+    yield Element(set=SAME, fields=(bridge, bridge))
     if options.icc:
-        yield Element(table=INET, set="icc", fields=(bridge, bridge))
+        yield Element(set=ICC, fields=(bridge, bridge))
     if options.vxlan is not None:
-        yield Element(table=INET, set="tunnels", fields=(options.vxlan.port,))
+        yield Element(set=TUNNELS, fields=(options.vxlan.port,))
     if network.internal:
-        yield Element(table=INET, set="internal", fields=(bridge,))
+        yield Element(set=INTERNAL, fields=(bridge,))
         return
     for name in options.trusted_interfaces:
-        yield Element(table=INET, set="trusted", fields=(name, bridge))
+        yield Element(set=TRUSTED, fields=(name, bridge))
     for family, on in ((4, network.ipv4), (6, network.ipv6)):
         if on:
             yield from _family_elements(bridge, options, family)
@@ -201,43 +257,44 @@ def _family_elements(bridge: str, options: BridgeOptions, family: int) -> Iterab
     snat: IPAddress | None = options.snat_ipv4 if family == 4 else options.snat_ipv6
     match mode:
         case GatewayMode.ROUTED:
-            yield Element(table=INET, set=f"routed{family}", fields=(bridge,))
+            yield Element(set=ROUTED[family], fields=(bridge,))
             return
         case GatewayMode.NAT_UNPROTECTED:
-            yield Element(table=INET, set=f"unprotected{family}", fields=(bridge,))
+            yield Element(set=UNPROTECTED[family], fields=(bridge,))
         case GatewayMode.NAT | GatewayMode.ISOLATED:
             pass
     if snat is not None:
-        yield Element(table=INET, set=f"snat{family}", fields=(bridge,), data=(snat,))
+        yield Element(set=SNAT[family], fields=(bridge,), data=(snat,))
     elif options.masquerade:
-        yield Element(table=INET, set=f"masquerade{family}", fields=(bridge,))
+        yield Element(set=MASQUERADE[family], fields=(bridge,))
 
 
 def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = False) -> Iterable[Element]:
-    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; and keeps it apart.
+    """Yield what binds an endpoint's MAC and addresses to its bridge port, for IP, ARP and ND; without ICC, what isolates it.
 
-    *forwards*: its sandbox is a router, which sends what has other senders.
+    *forwards*: its sandbox is a router, which sends packets with the source addresses of others.
     """
     port, mac = endpoint.host_ifname, endpoint.mac
     if forwards:
-        yield Element(table=BRIDGE, set="routers", fields=(port, mac))
-    yield Element(table=BRIDGE, set="ports", fields=(port,))
+        yield Element(set=ROUTERS, fields=(port, mac))
+    yield Element(set=PORTS, fields=(port,))
     if not network.bridge.icc:
         # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).
-        yield Element(table=BRIDGE, set="noicc", fields=(port,))
-    own4 = [item.ip for item in (endpoint.ipv4, *endpoint.link_local) if item is not None and item.version == 4]
+        yield Element(set=NO_ICC, fields=(port,))
+    interfaces = [interface for interface in (endpoint.ipv4, endpoint.ipv6, *endpoint.link_local) if interface is not None]
+    own4 = [interface.ip for interface in interfaces if interface.version == 4]
     if own4:
         # 0.0.0.0 is the sender of an ARP probe (RFC 5227 section 2.1.1).
         for address in (*own4, IPv4Address(0)):
-            yield Element(table=BRIDGE, set="source4", fields=(port, mac, address))
-    own6 = [item.ip for item in (endpoint.ipv6, *endpoint.link_local) if item is not None and item.version == 6]
+            yield Element(set=SOURCE[4], fields=(port, mac, address))
+    own6 = [interface.ip for interface in interfaces if interface.version == 6]
     if own6:
         own = {*own6, link_local(mac)}
         for address6 in sorted(own):
-            yield Element(table=BRIDGE, set="target6", fields=(port, mac, address6))
+            yield Element(set=TARGET6, fields=(port, mac, address6))
         # :: is the sender of duplicate address detection and of first MLD reports (RFC 4862 section 5.4.2).
         for address6 in sorted(own | {IPv6Address(0)}):
-            yield Element(table=BRIDGE, set="source6", fields=(port, mac, address6))
+            yield Element(set=SOURCE[6], fields=(port, mac, address6))
 
 
 def port_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
@@ -252,12 +309,12 @@ def port_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
         mode = options.gateway_mode_ipv4 if family == 4 else options.gateway_mode_ipv6
         target = (address.ip, mapping.sandbox_port)
         if mode is GatewayMode.ROUTED:
-            yield Element(table=INET, set=f"open{family}", fields=(address.ip, mapping.protocol, mapping.sandbox_port))
+            yield Element(set=OPEN[family], fields=(address.ip, mapping.protocol, mapping.sandbox_port))
         elif mapping.host_address is None:
-            yield Element(table=INET, set=f"dnat{family}_any", fields=(mapping.protocol, mapping.host_port), data=target)
+            yield Element(set=DNAT_ANY[family], fields=(mapping.protocol, mapping.host_port), data=target)
         else:
             fields = (mapping.protocol, mapping.host_address, mapping.host_port)
-            yield Element(table=INET, set=f"dnat{family}", fields=fields, data=target)
+            yield Element(set=DNAT[family], fields=fields, data=target)
 
 
 def link_local(mac: str) -> IPv6Address:

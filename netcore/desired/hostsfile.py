@@ -1,4 +1,4 @@
-"""The hosts and hostname files of a sandbox: rendered from state, merged without touching foreign lines. Pure.
+"""The hosts and hostname files of a sandbox: rendered from state, merged without touching lines that are not ours. Pure.
 
 Rules HO-1..HO-15 of docker-behaviour.
 """
@@ -25,7 +25,7 @@ HOST_GATEWAY = "host-gateway"
 def parse_extra_host(text: str) -> tuple[str, IPAddress | None]:
     """Return (name, address) of an `--add-host NAME:IP`; address None stands for `host-gateway` (HO-11).
 
-    NAME=IP and a bracketed IPv6 address are taken too, as Compose files have them.
+    NAME=IP and an IPv6 address in brackets are accepted too: Compose files have both.
     """
     field = f"add-host {text}"
     colon, equals = text.find(":"), text.find("=")
@@ -55,9 +55,9 @@ def base_lines(extra_hosts: Sequence[str], *, ipv6: bool, host_gateways: Sequenc
     lines = [*DEFAULT_LINES4, *(DEFAULT_LINES6 if ipv6 else ())]
     for text in extra_hosts:
         name, address = parse_extra_host(text)
-        for item in host_gateways if address is None else (address,):
-            if ipv6 or isinstance(item, IPv4Address):
-                lines.append(f"{item}\t{name}")
+        for target in host_gateways if address is None else (address,):
+            if ipv6 or isinstance(target, IPv4Address):
+                lines.append(f"{target}\t{name}")
     return tuple(lines)
 
 
@@ -74,10 +74,10 @@ def render_hosts(lines: Iterable[str]) -> str:
 
 
 def merge_hosts(current: str, before: Sequence[str], after: Sequence[str]) -> str:
-    """Return *current* with our lines *before* turned into *after*; every other line stays as it is.
+    """Return *current* with our lines *before* replaced by *after*; every other line stays as it is.
 
-    A line of ours that the user changed or removed is theirs and stays so. A new line goes behind the last line of
-    ours, or to the end.
+    A line of ours that the user changed or removed belongs to the user from then on. A new line goes behind our last
+    line, or to the end.
     """
     if tuple(before) == tuple(after):
         return current

@@ -1,7 +1,7 @@
-"""Other programs' firewalls: which chain would drop what we forward, and what must be there so that it does not. Pure.
+"""Other programs' firewalls: which of their chains drop what we forward, and which rule prevents it. Pure.
 
-An accept in our table ends only our table. Where another firewall has a documented place for others' rules, we put
-one marked rule there (it lets pass what carries `firewall.MARK`); elsewhere we name the chain and the missing rule.
+An accept in our table does not overrule a drop in another one. Where another firewall has a documented place for others'
+rules, we add one rule there, which accepts what carries `firewall.MARK`. Elsewhere we name the chain and the missing rule.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MARK = f"{MARK:#x}/{MARK:#x}"
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A base chain of somebody's table, as nftables reports it, or as iptables-legacy does (*legacy*)."""
+    """A base chain of any table, as nftables reports it, or as iptables-legacy does (*legacy*)."""
 
     family: str
     table: str
@@ -41,14 +41,14 @@ class DockerRule:
 
 @dataclass(frozen=True, slots=True)
 class FirewalldZone:
-    """firewalld lets pass what comes from links of its zone `trusted`."""
+    """A bridge in firewalld's zone `trusted`: firewalld accepts what comes from there."""
 
     bridge: str
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A chain that drops, and the rule that only its owner can add."""
+    """A chain that drops our packets, and the rule that only its owner can add."""
 
     chain: str
     rule: str
@@ -61,12 +61,11 @@ Measure = DockerRule | FirewalldZone | Missing
 
 
 def measures(chains: Iterable[Chain], *, docker_user: Iterable[str], firewalld: bool, bridges: Iterable[str]) -> tuple[Measure, ...]:
-    """Return what is needed beside *chains*. *docker_user*: programs whose tables have a chain DOCKER-USER."""
-    programs = tuple(docker_user)
+    """Return what lets traffic of *bridges* pass *chains*. *docker_user*: programs whose tables have a chain DOCKER-USER."""
+    programs, names = tuple(docker_user), tuple(bridges)
     result: list[Measure] = [DockerRule(program) for program in programs]
     if firewalld:
-        result += [FirewalldZone(bridge) for bridge in bridges]
-    names = tuple(bridges)
+        result += [FirewalldZone(bridge) for bridge in names]
     for chain in chains:
         if chain.table == "berth" or not chain.drops or (chain.table == "firewalld" and firewalld):
             continue
@@ -98,7 +97,7 @@ def _forward_rule(chain: Chain) -> str:
 
 
 def _input_rule(chain: Chain, bridges: tuple[str, ...]) -> str:
-    """Return the rule for questions to the resolver on the gateway address; 127.0.0.11 needs none."""
+    """Return the rule for queries to the resolver at the gateway address; 127.0.0.11 needs none."""
     if _is_iptables(chain):
         return " ; ".join(f"{_program(chain)} -I {chain.name} -i {name} -p udp --dport 53 -j ACCEPT" for name in bridges)
     names = ", ".join(f'"{name}"' for name in bridges)
@@ -109,7 +108,7 @@ def _input_rule(chain: Chain, bridges: tuple[str, ...]) -> str:
 
 
 def needed_without_firewall(bridge: str, subnet: str, *, internal: bool) -> tuple[str, ...]:
-    """Return the rules that a host with `firewall = "none"` must have for a network, as nft commands."""
+    """Return what a host with `firewall = "none"` must do itself for a network, as sentences and nft commands."""
     if internal:
         return (f"drop forwarding from and to {bridge}",)
     family = "ip6" if ":" in subnet else "ip"

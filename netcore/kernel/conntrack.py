@@ -1,4 +1,4 @@
-"""Connection tracking: delete the entries of an address or a host port, so that no flow goes on to an old peer.
+"""Connection tracking: delete the entries of an address or a host port, so that no connection goes on to an old peer.
 
 Spec: Linux include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Collection
 
+from netcore.desired.flows import Flows
 from netcore.errors import KernelError
-from netcore.kernel.netlink import NetlinkSocket, Request, attr, find, nested
-from netcore.model import IPAddress
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, nested
 
 _SUBSYSTEM = 1
 _GET, _DELETE = (_SUBSYSTEM << 8) | 1, (_SUBSYSTEM << 8) | 2
@@ -23,14 +22,20 @@ _PROTO_NUM, _DST_PORT = 1, 3
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
-def flush(netlink: NetlinkSocket, addresses: Collection[IPAddress], ports: Collection[tuple[int, str, int]]) -> int:
-    """Delete the entries that touch one of *addresses*, or go to one of the host *ports*; return how many.
+def forget(flows: Flows) -> None:
+    """Delete the entries of *flows* on the host. A kernel without connection tracking has none."""
+    with NetlinkSocket(NETFILTER) as netlink:
+        try:
+            flush(netlink, flows)
+        except KernelError:
+            return
 
-    *ports*: (family, protocol, port).
-    """
-    packed = {address.packed for address in addresses}
-    wanted = {(family, _PROTOCOLS[protocol], port) for family, protocol, port in ports}
-    families = {address.version for address in addresses} | {family for family, _, _ in ports}
+
+def flush(netlink: NetlinkSocket, flows: Flows) -> int:
+    """Delete the entries of *flows*; return how many. Raises KernelError."""
+    packed = {address.packed for address in flows.addresses}
+    wanted = {(family, _PROTOCOLS[protocol], port) for family, protocol, port in flows.ports}
+    families = {address.version for address in flows.addresses} | {family for family, _, _ in flows.ports}
     count = 0
     for family in sorted(families):
         af = socket.AF_INET if family == 4 else socket.AF_INET6

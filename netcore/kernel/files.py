@@ -6,7 +6,7 @@ import os
 
 
 def read(path: str) -> str:
-    """Return the text of the file at *path*; octets that are no UTF-8 survive a later write."""
+    """Return the text of the file at *path*. Octets that are not UTF-8 are kept by a later write."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
 

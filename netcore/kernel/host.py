@@ -1,4 +1,4 @@
-"""Facts about the host: links, routes, uplinks, MTU of the egress route, free ports. Reads only."""
+"""Facts about the host: links, routes, uplinks, MTU of the egress route; and sockets that hold its ports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def look() -> HostFacts:
     ipv6 = os.path.exists("/proc/sys/net/ipv6/conf/all")
     return HostFacts(
         links=tuple(links),
-        addresses=tuple((by_index[index].name, item) for index, item in addresses if index in by_index),
+        addresses=tuple((by_index[index].name, interface) for index, interface in addresses if index in by_index),
         on_link=tuple(destination for _, destination, _ in routes if destination.prefixlen),
         uplinks=tuple(uplinks),
         egress_mtu=min(mtus, default=_DEFAULT_MTU),
@@ -105,9 +105,9 @@ _NO_SUCH_SOCKETS = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
 def port_socket(family: int, protocol: str, *, both: bool = False) -> socket.socket | None:
-    """Return a socket to bind a port of *protocol* with; None where the kernel has none (SCTP), and so no program either.
+    """Return a socket to bind a port of *protocol* with; None if the kernel has no sockets of that protocol (SCTP).
 
-    NAT may know the protocol all the same. *both*: with *family* 6, for IPv4 too.
+    Then no program can hold the port either, though NAT may still know the protocol. *both*: with *family* 6, for IPv4 too.
     """
     kind = socket.SOCK_DGRAM if protocol in _CONNECTIONLESS else socket.SOCK_STREAM
     number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
@@ -126,9 +126,9 @@ def port_socket(family: int, protocol: str, *, both: bool = False) -> socket.soc
 
 
 def bind_port(sock: socket.socket, family: int, protocol: str, address: IPAddress | None, port: int) -> None:
-    """Bind *sock* to a port of the host, of all its addresses if *address* is None, and listen if there are connections.
+    """Bind *sock* to a port of the host, on all its addresses if *address* is None; listen if *protocol* has connections.
 
-    The backlog is for those who are relayed; others never get here.
+    The backlog is for clients that are relayed; NAT takes the others to the sandbox before they reach this socket.
     """
     sock.bind((str(address) if address is not None else ("0.0.0.0" if family == 4 else "::"), port))
     if protocol not in _CONNECTIONLESS:

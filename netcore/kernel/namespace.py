@@ -1,4 +1,4 @@
-"""The namespace of a sandbox: made, adopted, looked into. Blocking."""
+"""The namespace of a sandbox: made, adopted, shared, looked into. Blocking."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from netcore.errors import Conflict, InvalidRequest
 from netcore.kernel import netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
+from netcore.model import NetnsPath
 
 
-def make(path: str) -> None:
-    """Make a namespace, pinned at *path*, with its loopback up and forwarding off, whatever it inherited."""
-    netns.create(path, _prepare)
+def make(netns_path: NetnsPath) -> None:
+    """Make a namespace, pinned at *netns_path*, with its loopback up and forwarding off, whatever it inherited."""
+    netns.create(netns_path, _prepare)
 
 
-def adopt(source: str, path: str, taken: Mapping[str, str]) -> None:
-    """Pin the namespace at *source* to *path* too. *taken*: sandbox name → path of its namespace.
+def adopt(source: NetnsPath, netns_path: NetnsPath, taken: Mapping[str, NetnsPath]) -> None:
+    """Pin the namespace at *source* to *netns_path* too. *taken*: sandbox name → path of its namespace.
 
     Raises InvalidRequest for the host's own namespace, Conflict for one that is a sandbox already.
     """
@@ -25,32 +26,32 @@ def adopt(source: str, path: str, taken: Mapping[str, str]) -> None:
         for name, other in taken.items():
             if netns.identity_of_path(other) == netns.identity(descriptor):
                 raise Conflict("netns", source, f"is sandbox {name} already")
-        netns.pin(f"/proc/self/fd/{descriptor}", path)
+        netns.pin(f"/proc/self/fd/{descriptor}", netns_path)
         try:
-            netns.run_inside(descriptor, _raise_loopback)
+            netns.run_inside(descriptor, _set_loopback_up)
         except BaseException:
-            netns.unpin(path)
+            netns.unpin(netns_path)
             raise
 
 
-def share(source: str, path: str) -> None:
-    """Pin the namespace at *source* to *path* too, as it is."""
+def share(source: NetnsPath, netns_path: NetnsPath) -> None:
+    """Pin the namespace at *source* to *netns_path* too, as it is."""
     with netns.opened(source) as descriptor:
-        netns.pin(f"/proc/self/fd/{descriptor}", path)
+        netns.pin(f"/proc/self/fd/{descriptor}", netns_path)
 
 
-def _raise_loopback() -> None:
+def _set_loopback_up() -> None:
     with NetlinkSocket(ROUTE) as netlink:
-        rtnl.raise_link(netlink, "lo")
+        netlink.execute(rtnl.set_link("lo"))
 
 
 def _prepare() -> None:
-    _raise_loopback()
+    _set_loopback_up()
     sysctl.write("net/ipv4/ip_forward", "0")
     sysctl.write("net/ipv6/conf/all/forwarding", "0", optional=True)
 
 
-def link_names(netns_path: str) -> set[str]:
+def link_names(netns_path: NetnsPath) -> set[str]:
     """Return the names of all links in the namespace at *netns_path*."""
 
     def read() -> set[str]:

@@ -1,7 +1,7 @@
 """A blocking netlink socket: batches of requests, extended acknowledgements, dumps. Knows no message contents.
 
-A socket belongs for ever to the namespace of the thread that opened it; it may then be used from any thread, by one
-at a time.
+The one module that opens netlink sockets. A socket belongs for ever to the namespace of the thread that opened it; it may
+then be used from any thread, by one at a time.
 
 Spec: Linux Documentation/userspace-api/netlink/intro.rst.
 """
@@ -36,7 +36,7 @@ _RECEIVE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message: type, flags (REQUEST and ACK are added), body, and what to call it in an error."""
+    """One message: type, flags (REQUEST and ACK are added), body; *operation* and *target* name it in an error."""
 
     type: int
     flags: int
@@ -45,16 +45,22 @@ class Request:
     target: str
 
 
+def open_socket(protocol: int) -> socket.socket:
+    """Return a bare netlink socket in the namespace of the calling thread. Only `notifications` needs it beside this module."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    opened.bind((0, 0))
+    return opened
+
+
 class NetlinkSocket:
     """A netlink socket in the network namespace of the calling thread."""
 
     def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = open_socket(protocol)
         self._sequence = 0
         for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
-        self._socket.bind((0, 0))
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -72,6 +78,12 @@ class NetlinkSocket:
         first = self._sequence + 1
         self._socket.sendall(b"".join(self._message(request, ACK) for request in requests))
         return self._answers(requests, first)
+
+    def execute(self, request: Request) -> None:
+        """Send one request and wait for its acknowledgement; raises KernelError."""
+        (error,) = self.run([request])
+        if error is not None:
+            raise error
 
     def run_transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> list[KernelError | None]:
         """Send *requests* as one nfnetlink batch between *begin* and *end*; return as `run` does."""
@@ -182,7 +194,7 @@ def walk(octets: bytes) -> Iterator[tuple[int, bytes]]:
 def find(octets: bytes, *path: int) -> bytes | None:
     """Return the value of the attribute at *path* (outermost type first), or None."""
     for type_ in path:
-        value = next((value for found, value in walk(octets) if found == type_), None)
+        value = next((value for attribute, value in walk(octets) if attribute == type_), None)
         if value is None:
             return None
         octets = value

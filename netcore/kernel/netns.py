@@ -1,7 +1,9 @@
-"""Network namespaces: create, pin, open, enter. The one door to `setns` and `unshare` of the daemon.
+"""Network namespaces: create, pin, open, enter. The daemon's one door to `setns` and `unshare`.
 
 A namespace is entered only on a thread made for it, which ends there: there is no way back that could fail and leave a
-thread in the wrong namespace. What is opened inside (sockets) is used from anywhere afterwards.
+thread in the wrong namespace. Sockets that are opened inside can be used from any thread afterwards.
+
+A namespace has a path (*netns_path*, where it is pinned) and, while it is open, a descriptor (*netns_descriptor*).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound, Unavailable
+from netcore.model import NetnsPath
 
 _T = TypeVar("_T")
 
@@ -56,24 +59,24 @@ def _on_own_thread(name: str, body: Callable[[], _T]) -> _T:
     return result
 
 
-def run_inside(descriptor: int, body: Callable[[], _T]) -> _T:
-    """Return what *body* returns when run inside the namespace of *descriptor*. It must start no thread."""
+def run_inside(netns_descriptor: int, body: Callable[[], _T]) -> _T:
+    """Return what *body* returns when run inside the namespace. It must start no thread."""
 
     def inside() -> _T:
-        _check(_libc.setns(descriptor, CLONE_NEWNET), "enter", f"netns {descriptor}")
+        _check(_libc.setns(netns_descriptor, CLONE_NEWNET), "enter", f"netns {netns_descriptor}")
         return body()
 
     return _on_own_thread("netns", inside)
 
 
-def run_in_passing(body: Callable[[], _T]) -> _T:
-    """Return what *body* returns when run inside a new namespace, which goes with what it made. It must start no thread."""
+def run_in_temporary(body: Callable[[], _T]) -> _T:
+    """Return what *body* returns when run inside a new namespace, which is gone afterwards. It must start no thread."""
 
     def inside() -> _T:
         _check(_libc.unshare(CLONE_NEWNET), "create", "netns")
         return body()
 
-    return _on_own_thread("netns-passing", inside)
+    return _on_own_thread("netns-temporary", inside)
 
 
 def with_low_descriptors(body: Callable[[], _T]) -> _T:
@@ -90,59 +93,59 @@ def with_low_descriptors(body: Callable[[], _T]) -> _T:
     return _on_own_thread("low-descriptors", inside)
 
 
-OWN = "/proc/thread-self/ns/net"
+OWN = NetnsPath("/proc/thread-self/ns/net")
 """The namespace of the calling thread: the host's, unless it has entered another."""
 
 
-def create(path: str, body: Callable[[], _T]) -> _T:
-    """Make a new network namespace, pin it at *path* and return what *body* returns inside it.
+def create(netns_path: NetnsPath, body: Callable[[], _T]) -> _T:
+    """Make a new network namespace, pin it at *netns_path* and return what *body* returns inside it.
 
-    Nothing is left at *path* when anything fails.
+    When anything fails nothing is left there.
     """
 
     def inside() -> _T:
         _check(_libc.unshare(CLONE_NEWNET), "create", "netns")
-        pin("/proc/thread-self/ns/net", path)
+        pin(OWN, netns_path)
         try:
             return body()
         except BaseException:
-            unpin(path)
+            unpin(netns_path)
             raise
 
     return _on_own_thread("netns-create", inside)
 
 
-def pin(source: str, path: str) -> None:
-    """Bind the namespace at *source* to *path*, as `ip netns` does, so that it lives without a process."""
-    directory = Path(path).parent
+def pin(source: str, netns_path: NetnsPath) -> None:
+    """Bind the namespace at *source* to *netns_path*, as `ip netns` does, so that it lives without a process."""
+    directory = Path(netns_path).parent
     _prepare_directory(directory)
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        os.close(os.open(netns_path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     except FileExistsError as error:
-        raise Conflict("netns", path, "exists already and is not ours") from error
+        raise Conflict("netns", netns_path, "exists already and is not ours") from error
     except OSError as error:
-        raise KernelError("create", path, error.errno or 0) from error
+        raise KernelError("create", netns_path, error.errno or 0) from error
     try:
-        _check(_libc.mount(source.encode(), path.encode(), None, _MS_BIND, None), "pin netns at", path)
+        _check(_libc.mount(source.encode(), netns_path.encode(), None, _MS_BIND, None), "pin netns at", netns_path)
     except BaseException:
-        os.unlink(path)
+        os.unlink(netns_path)
         raise
 
 
-def unpin(path: str) -> None:
-    """Remove the pin at *path*; absent is done. The namespace goes when nothing else holds it."""
-    if _libc.umount2(path.encode(), _MNT_DETACH) < 0:
+def unpin(netns_path: NetnsPath) -> None:
+    """Remove the pin at *netns_path*, if there is one. The namespace goes when nothing else holds it."""
+    if _libc.umount2(netns_path.encode(), _MNT_DETACH) < 0:
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOENT):
-            raise KernelError("unmount", path, code)
+            raise KernelError("unmount", netns_path, code)
     try:
-        os.unlink(path)
+        os.unlink(netns_path)
     except FileNotFoundError:
         pass
 
 
 def _prepare_directory(directory: Path) -> None:
-    """Make the directory a shared mount of its own, so that other mount namespaces see pins come and go."""
+    """Make *directory* a shared mount of its own, so that other mount namespaces see pins come and go."""
     if _is_mount_point(str(directory)):
         return
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -157,59 +160,62 @@ def _is_mount_point(path: str) -> bool:
         return any(line.split(" ", 5)[4] == path for line in file)
 
 
-def open_netns(path: str) -> int:
-    """Return a descriptor of the network namespace at *path*; NotFound and InvalidRequest tell the two failures apart."""
+def open_netns(netns_path: NetnsPath) -> int:
+    """Return a descriptor of the network namespace at *netns_path*.
+
+    Raises NotFound if there is nothing, InvalidRequest if it is something else.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError) as error:
-        raise NotFound("netns", path) from error
+        raise NotFound("netns", netns_path) from error
     except OSError as error:
-        raise KernelError("open", path, error.errno or 0) from error
+        raise KernelError("open", netns_path, error.errno or 0) from error
     try:
         kind = fcntl.ioctl(descriptor, _NS_GET_NSTYPE)
     except OSError:
         kind = -1
     if kind != CLONE_NEWNET:
         os.close(descriptor)
-        raise InvalidRequest("netns", f"{path} is not a network namespace")
+        raise InvalidRequest("netns", f"{netns_path} is not a network namespace")
     return descriptor
 
 
 @contextmanager
-def opened(path: str) -> Iterator[int]:
-    """Give a descriptor of the network namespace at *path* for the length of a block."""
-    descriptor = open_netns(path)
+def opened(netns_path: NetnsPath) -> Iterator[int]:
+    """Give a descriptor of the network namespace at *netns_path* for the length of a block."""
+    descriptor = open_netns(netns_path)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def identity_of_path(path: str) -> tuple[int, int] | None:
-    """Return the identity of the namespace at *path*, None if there is none."""
+def identity_of_path(netns_path: NetnsPath) -> tuple[int, int] | None:
+    """Return the identity of the namespace at *netns_path*, None if there is none."""
     try:
-        status = os.stat(path)
+        status = os.stat(netns_path)
     except OSError:
         return None
     return status.st_dev, status.st_ino
 
 
-def identity(descriptor: int) -> tuple[int, int]:
-    """Return (device, inode), which is what two handles of one namespace have in common."""
-    status = os.fstat(descriptor)
+def identity(netns_descriptor: int) -> tuple[int, int]:
+    """Return (device, inode), which is the same for every path and descriptor of one namespace."""
+    status = os.fstat(netns_descriptor)
     return status.st_dev, status.st_ino
 
 
 def own_identity() -> tuple[int, int]:
     """Return the identity of the namespace that this process runs in."""
-    status = os.stat("/proc/thread-self/ns/net")
+    status = os.stat(OWN)
     return status.st_dev, status.st_ino
 
 
-def is_pinned(path: str) -> bool:
-    """Return whether a namespace is bound to *path* now."""
+def is_pinned(netns_path: NetnsPath) -> bool:
+    """Return whether a namespace is bound to *netns_path* now."""
     try:
-        status = os.stat(path)
+        status = os.stat(netns_path)
     except OSError:
         return False
     return stat.S_ISREG(status.st_mode) and os.stat("/proc/self/ns/net").st_dev == status.st_dev

@@ -15,9 +15,9 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from netcore.desired.objects import Element, Scalar
 from netcore.errors import KernelError, Unavailable
@@ -77,32 +77,35 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
 }
 
 
-def element_requests(changes: Iterable[tuple[Element, bool]], types_of: Mapping[tuple[str, str], Sequence[str]]) -> list[Request]:
-    """Return the requests that carry out *changes* (element, whether it is deleted) in this order, one for many of one set.
+class ElementChange(NamedTuple):
+    """One element, to be added or deleted."""
 
-    *types_of*: see `firewall.SETS`.
-    """
+    element: Element
+    delete: bool
+
+
+def element_requests(changes: Iterable[ElementChange]) -> list[Request]:
+    """Return the requests that carry out *changes* in this order, one for many of one set."""
     result = []
-    for (table, name, delete), group in groupby(changes, key=lambda change: (change[0].table, change[0].set, change[1])):
-        types = types_of[table, name]
-        at = types.index(":") if ":" in types else len(types)
-        items = [_list_element(element, types[:at], () if delete else types[at + 1 :]) for element, _ in group]
-        for start in range(0, len(items), _MOST_ELEMENTS):
+    for (changed, delete), group in groupby(changes, key=lambda change: (change.element.set, change.delete)):
+        data_types = () if delete else changed.data_types
+        encoded = [_list_element(change.element, changed.key_types, data_types) for change in group]
+        for start in range(0, len(encoded), _MOST_ELEMENTS):
             body = (
-                _NFGEN.pack(_FAMILIES[table], 0, 0)
+                _NFGEN.pack(_FAMILIES[changed.table], 0, 0)
                 + attr(_TABLE, b"berth\0")
-                + attr(_SET, name.encode() + b"\0")
-                + nested(_ELEMENTS, *items[start : start + _MOST_ELEMENTS])
+                + attr(_SET, changed.name.encode() + b"\0")
+                + nested(_ELEMENTS, *encoded[start : start + _MOST_ELEMENTS])
             )
-            operation = "delete element" if delete else "add element"
-            result.append(Request(_DELELEM if delete else _NEWELEM, 0 if delete else CREATE, body, operation, f"{table} {name}"))
+            type_, flags, operation = (_DELELEM, 0, "delete element") if delete else (_NEWELEM, CREATE, "add element")
+            result.append(Request(type_, flags, body, operation, f"{changed.table} {changed.name}"))
     return result
 
 
-def _list_element(element: Element, key: Sequence[str], data: Sequence[str]) -> bytes:
-    parts = [nested(_KEY, attr(_VALUE, encode_fields(key, element.fields)))]
-    if element.data and data:
-        parts.append(nested(_DATA, attr(_VALUE, encode_fields(data, element.data))))
+def _list_element(element: Element, key_types: Sequence[str], data_types: Sequence[str]) -> bytes:
+    parts = [nested(_KEY, attr(_VALUE, encode_fields(key_types, element.fields)))]
+    if element.data and data_types:
+        parts.append(nested(_DATA, attr(_VALUE, encode_fields(data_types, element.data))))
     return nested(_LIST_ELEM, *parts)
 
 
@@ -180,20 +183,19 @@ def _library() -> Callable[[str], None] | None:
             _loaded.append(library)
         except OSError:
             _loaded.append(None)
-    library_or_none = _loaded[0]
-    if library_or_none is None:
+    libnftables = _loaded[0]
+    if libnftables is None:
         return None
-    found = library_or_none
 
     def run(text: str) -> None:
-        context = found.nft_ctx_new(0)
+        context = libnftables.nft_ctx_new(0)
         try:
-            found.nft_ctx_buffer_output(context)
-            found.nft_ctx_buffer_error(context)
-            if found.nft_run_cmd_from_buffer(context, text.encode()):
-                detail = (found.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
+            libnftables.nft_ctx_buffer_output(context)
+            libnftables.nft_ctx_buffer_error(context)
+            if libnftables.nft_run_cmd_from_buffer(context, text.encode()):
+                detail = (libnftables.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
                 raise KernelError("apply", "nftables rules", errno.EINVAL, detail.split("\n")[0])
         finally:
-            found.nft_ctx_free(context)
+            libnftables.nft_ctx_free(context)
 
     return lambda text: netns.with_low_descriptors(lambda: run(text))

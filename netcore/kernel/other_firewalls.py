@@ -1,4 +1,4 @@
-"""Looking at other programs' firewalls, and the one rule of ours in them. Blocking."""
+"""Other programs' firewalls on the host: what they hold, and our one rule in them. Blocking."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def look(bridges: tuple[str, ...]) -> tuple[Measure, ...]:
     """Return what other firewalls need so that traffic of *bridges* passes."""
     with NetlinkSocket(NETFILTER) as netlink:
         try:
-            chains = [Chain(item.family, item.table, item.name, item.hook, item.drops) for item in nft.base_chains(netlink)]
+            chains = [Chain(base.family, base.table, base.name, base.hook, base.drops) for base in nft.base_chains(netlink)]
         except KernelError:
             chains = []
     legacy = [program for program in _PROGRAMS[2:] if _has_legacy(program)]
@@ -36,12 +36,12 @@ def look(bridges: tuple[str, ...]) -> tuple[Measure, ...]:
 def is_firewall_whole() -> bool:
     """Return whether all base chains of our two tables are there."""
     with NetlinkSocket(NETFILTER) as netlink:
-        ours = {(item.family, item.name) for item in nft.base_chains(netlink) if item.table == "berth"}
+        ours = {(chain.family, chain.name) for chain in nft.base_chains(netlink) if chain.table == "berth"}
     return ours >= BASE_CHAINS
 
 
 def apply(wanted: tuple[Measure, ...]) -> list[str]:
-    """Put our rules in place where they are missing; return what could not be done."""
+    """Add our rules where they are missing; return a sentence for each that could not be added."""
     problems = []
     for measure in wanted:
         match measure:
@@ -60,7 +60,7 @@ def apply(wanted: tuple[Measure, ...]) -> list[str]:
 
 
 def withdraw(wanted: tuple[Measure, ...]) -> None:
-    """Take our rules away again; absent is done."""
+    """Remove our rules. One that is gone already is no error."""
     for measure in wanted:
         match measure:
             case DockerRule():
@@ -92,7 +92,7 @@ def _legacy_chains(program: str) -> list[Chain]:
 
 
 def _run(program: str, arguments: list[str]) -> str | None:
-    """Return the output of *program*, None if it fails or is not there."""
+    """Return the output of *program*, None if it fails or is not installed."""
     path = shutil.which(program, path=_PATH)
     if path is None:
         return None

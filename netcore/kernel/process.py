@@ -1,4 +1,4 @@
-"""Processes: when one started, a descriptor that tells its end, which boot this is."""
+"""Processes: when one started, a descriptor that becomes readable when it ends; and the id of this boot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def start_time(pid: int) -> int:
 
 
 def open_pidfd(pid: int, started: int | None = None) -> int:
-    """Return a descriptor that becomes readable when *pid* ends; NotFound if it is gone or another process now."""
+    """Return a descriptor that becomes readable when *pid* ends; NotFound if it is gone or, by its start time, another process."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError as error:

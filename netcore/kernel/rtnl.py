@@ -1,7 +1,7 @@
-"""rtnetlink: links, addresses, routes, neighbours, one builder for each operation. The requests only; see `netlink`.
+"""rtnetlink: the requests for links, addresses, routes and neighbours, and what dumps of them say. `netlink` sends them.
 
-Kernel lore, where it bites: a bridge without a MAC of its own changes it as ports come and go; the peer of a veth
-can't be created up; an alias is taken by a change of a link, not by its creation.
+What the kernel does not document: a bridge without a MAC of its own changes it as ports come and go; the peer of a veth
+can't be created up; an alias can be set on a link that exists, but not at its creation.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def set_link(name: str, *, up: bool = True, alias: str | None = None, mtu: int |
     return Request(_NEWLINK, 0, body, "change link", name)
 
 
-def move_link(name: str, index: int, netns: int, ifname: str) -> Request:
-    """Move the link with *index* to the namespace *netns* (an fd), renamed to *ifname* there, down."""
-    body = codec.encode("link", {"index": index}, [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", netns)])
+def move_link(name: str, index: int, netns_descriptor: int, ifname: str) -> Request:
+    """Move the link with *index* to the namespace of *netns_descriptor*, renamed to *ifname* there, down."""
+    body = codec.encode("link", {"index": index}, [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", netns_descriptor)])
     return Request(_NEWLINK, 0, body, "move link", name)
 
 
@@ -93,13 +93,13 @@ def delete_link(name: str) -> Request:
     return Request(_DELLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "delete link", name)
 
 
-def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns: int) -> Request:
-    """Create a pair in one request: host end enslaved and up, the other end inside the namespace *peer_netns* (an fd)."""
+def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns_descriptor: int) -> Request:
+    """Create a pair in one request: host end on the bridge *master* and up, the other end inside the peer's namespace."""
     peer = [
         ("IFLA_IFNAME", peer_ifname),
         ("IFLA_ADDRESS", peer_mac),
         ("IFLA_MTU", mtu),
-        ("IFLA_NET_NS_FD", peer_netns),
+        ("IFLA_NET_NS_FD", peer_netns_descriptor),
     ]
     info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_MTU", mtu), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info)]
@@ -122,23 +122,23 @@ def add_dummy(name: str, mtu: int) -> Request:
     return _add("dummy", name, [("IFLA_MTU", mtu)])
 
 
-def add_macvlan(ifname: str, *, parent: int, netns: int, mode: str, mac: str, mtu: int) -> Request:
-    """Create a slice of the link with the index *parent* here, in the namespace *netns* (an fd)."""
-    attrs = [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_MTU", mtu), *([("IFLA_ADDRESS", mac)] if mac else [])]
+def add_macvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, mac: str, mtu: int) -> Request:
+    """Create a sub-interface, in another namespace, of the link that has the index *parent* here."""
+    attrs = [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns_descriptor), ("IFLA_MTU", mtu), *([("IFLA_ADDRESS", mac)] if mac else [])]
     return _add("macvlan", ifname, attrs, attr(_MACVLAN_MODE, struct.pack("=I", _MACVLAN_MODES[mode])))
 
 
-def add_ipvlan(ifname: str, *, parent: int, netns: int, mode: str, flag: str, mtu: int) -> Request:
-    """Create a slice of the link with the index *parent* here, in the namespace *netns* (an fd)."""
+def add_ipvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, flag: str, mtu: int) -> Request:
+    """Create a sub-interface, in another namespace, of the link that has the index *parent* here."""
     data = [
         attr(_IPVLAN_MODE, struct.pack("=H", _IPVLAN_MODES[mode])),
         attr(_IPVLAN_FLAGS_ATTR, struct.pack("=H", _IPVLAN_FLAGS[flag])),
     ]
-    return _add("ipvlan", ifname, [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_MTU", mtu)], *data)
+    return _add("ipvlan", ifname, [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns_descriptor), ("IFLA_MTU", mtu)], *data)
 
 
 def add_vxlan(name: str, *, vni: int, port: int, local: IPAddress, master: int, mtu: int) -> Request:
-    """Create a tunnel as port of a bridge, that learns nothing from what it receives."""
+    """Create a tunnel as a port of the bridge with the index *master*. It learns nothing from what it receives."""
     data = [
         attr(_VXLAN_ID, struct.pack("=I", vni)),
         attr(_VXLAN_LOCAL if local.version == 4 else _VXLAN_LOCAL6, local.packed),
@@ -149,7 +149,7 @@ def add_vxlan(name: str, *, vni: int, port: int, local: IPAddress, master: int, 
 
 
 def forwarding(mac: str, vtep: IPAddress, index: int, *, create: bool) -> list[Request]:
-    """Add or delete what sends frames for *mac* by the tunnel with *index* to *vtep*: at the bridge, and at the tunnel itself."""
+    """Add or delete the two FDB entries that send frames for *mac* by the tunnel with *index* to *vtep*: the bridge's, the tunnel's."""
     type_, flags, verb = (_NEWNEIGH, CREATE | REPLACE, "set") if create else (_DELNEIGH, 0, "delete")
     address = attr(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
     at_bridge = _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0) + address
@@ -158,17 +158,17 @@ def forwarding(mac: str, vtep: IPAddress, index: int, *, create: bool) -> list[R
 
 
 def knows_kind(netlink: NetlinkSocket, kind: str) -> bool:
-    """Return whether the kernel can make links of *kind*, loading its module if need be; makes none.
+    """Return whether the kernel can make links of *kind*, loading its module if need be. No link is made.
 
-    A multicast address is refused by each kind before anything is made (and a link without a parent too), but only behind
-    the question whether the kind is known.
+    The request has a multicast MAC address (and no parent), which every kind refuses; but the kernel first checks whether
+    it knows the kind at all.
     """
     error = netlink.run([_add(kind, "berth-probe", [("IFLA_ADDRESS", "ff:ff:ff:ff:ff:ff")])])[0]
     return error is None or error.errno != errno.EOPNOTSUPP
 
 
 def set_port(host_ifname: str, **flags: int) -> Request:
-    """Set flags of a bridge port: `mode` is hairpin."""
+    """Set flags of a bridge port, named as the kernel's IFLA_BRPORT_ attributes; `mode` is hairpin."""
     data = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
     info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_LINKINFO", info)]
@@ -266,7 +266,7 @@ def is_forwarding(netlink: NetlinkSocket, host_ifname: str) -> bool:
 
 
 def ensure_link(netlink: NetlinkSocket, creation: Request, tag: str) -> None:
-    """Create a link of ours and raise it. One that exists must carry our tag, else Conflict."""
+    """Create a link of ours and bring it up. If a link of that name exists it must carry our *tag* as alias, else Conflict."""
     name = creation.target
     error = netlink.run([creation])[0]
     if error is not None:
@@ -275,21 +275,12 @@ def ensure_link(netlink: NetlinkSocket, creation: Request, tag: str) -> None:
         link = find_link(netlink, name)
         if link is None or link.alias != tag:
             raise Conflict("link", name, "exists and is not of this network; choose another name")
-    error = netlink.run([set_link(name, alias=tag)])[0]
-    if error is not None:
-        raise error
-
-
-def raise_link(netlink: NetlinkSocket, name: str) -> None:
-    """Bring the link called *name* up."""
-    error = netlink.run([set_link(name)])[0]
-    if error is not None:
-        raise error
+    netlink.execute(set_link(name, alias=tag))
 
 
 def links(netlink: NetlinkSocket) -> list[Link]:
     """Return all links of the namespace."""
-    return [_link(item) for item in netlink.dump(Request(_GETLINK, 0, codec.encode("link", {}, []), "list", "links"))]
+    return [_link(message) for message in netlink.dump(Request(_GETLINK, 0, codec.encode("link", {}, []), "list", "links"))]
 
 
 # Dumps are read by hand: with a thousand links pyroute2's decoder takes a second, and the interpreter with it.
@@ -297,17 +288,17 @@ def links(netlink: NetlinkSocket) -> list[Link]:
 
 def _link(message: bytes) -> Link:
     _, _, index, flags, _ = _IFINFO.unpack_from(message, 16)
-    found = dict(walk(message[32:]))
-    info = dict(walk(found.get(_LINKINFO, b"")))
+    attributes = dict(walk(message[32:]))
+    info = dict(walk(attributes.get(_LINKINFO, b"")))
     return Link(
         index=index,
-        name=_text(found[_IFNAME]),
+        name=_text(attributes[_IFNAME]),
         kind=_text(info.get(_INFO_KIND, b"")),
         up=bool(flags & _UP),
-        mtu=_number(found.get(_MTU, b"")),
-        mac=":".join(f"{octet:02x}" for octet in found.get(_HARDWARE_ADDRESS, b"")),
-        alias=_text(found.get(_ALIAS, b"")),
-        master=_number(found.get(_MASTER, b"")),
+        mtu=_number(attributes.get(_MTU, b"")),
+        mac=":".join(f"{octet:02x}" for octet in attributes.get(_HARDWARE_ADDRESS, b"")),
+        alias=_text(attributes.get(_ALIAS, b"")),
+        master=_number(attributes.get(_MASTER, b"")),
     )
 
 
@@ -326,8 +317,8 @@ def addresses(netlink: NetlinkSocket) -> list[tuple[int, IPInterface]]:
         request = Request(_GETADDR, 0, codec.encode("address", {"family": family}, []), "list", "addresses")
         for message in netlink.dump(request):
             _, length, _, _, index = struct.unpack_from("=BBBBI", message, 16)
-            found = dict(walk(message[24:]))
-            own = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+            attributes = dict(walk(message[24:]))
+            own = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
             result.append((index, ip_interface((own, length))))
     return result
 
@@ -341,10 +332,10 @@ def routes(netlink: NetlinkSocket) -> list[tuple[int, IPNetwork, IPAddress | Non
             _, length, _, _, table, _, _, kind = struct.unpack_from("=BBBBBBBB", message, 16)
             if kind != _UNICAST or table != _TABLE_MAIN:
                 continue
-            found = dict(walk(message[28:]))
-            hop = found.get(_RTA_GATEWAY)
-            destination = ip_network((found.get(_RTA_DST, bytes(size)), length))
-            result.append((_number(found.get(_RTA_OIF, b"")), destination, ip_address(hop) if hop else None))
+            attributes = dict(walk(message[28:]))
+            hop = attributes.get(_RTA_GATEWAY)
+            destination = ip_network((attributes.get(_RTA_DST, bytes(size)), length))
+            result.append((_number(attributes.get(_RTA_OIF, b"")), destination, ip_address(hop) if hop else None))
     return result
 
 
@@ -355,10 +346,10 @@ def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
         request = Request(_GETNEIGH, 0, codec.encode("neighbor", {"family": family}, []), "list", "neighbors")
         for message in netlink.dump(request):
             index, state = struct.unpack_from("=iH", message, 20)
-            found = dict(walk(message[28:]))
-            if state & _NUD_PERMANENT and found.get(_NDA_LLADDR):
-                mac = ":".join(f"{octet:02x}" for octet in found[_NDA_LLADDR])
-                result.append((index, ip_address(found[_NDA_DST]), mac))
+            attributes = dict(walk(message[28:]))
+            if state & _NUD_PERMANENT and attributes.get(_NDA_LLADDR):
+                mac = ":".join(f"{octet:02x}" for octet in attributes[_NDA_LLADDR])
+                result.append((index, ip_address(attributes[_NDA_DST]), mac))
     return result
 
 
@@ -366,8 +357,8 @@ def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress
     """Return (MAC, VTEP) of the permanent forwarding entries of the tunnel with *index*."""
     result = []
     for message in netlink.dump(Request(_GETNEIGH, 0, _NDMSG.pack(_AF_BRIDGE, 0, 0, 0, 0), "list", "forwarding entries")):
-        _, where, state, flags, _ = _NDMSG.unpack_from(message, 16)
-        found = dict(walk(message[28:]))
-        if where == index and flags & _NTF_SELF and state & _NUD_PERMANENT and found.get(_NDA_DST):
-            result.append((":".join(f"{octet:02x}" for octet in found[_NDA_LLADDR]), ip_address(found[_NDA_DST])))
+        _, link_index, state, flags, _ = _NDMSG.unpack_from(message, 16)
+        attributes = dict(walk(message[28:]))
+        if link_index == index and flags & _NTF_SELF and state & _NUD_PERMANENT and attributes.get(_NDA_DST):
+            result.append((":".join(f"{octet:02x}" for octet in attributes[_NDA_LLADDR]), ip_address(attributes[_NDA_DST])))
     return result

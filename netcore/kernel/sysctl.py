@@ -19,7 +19,7 @@ def write(path: str, value: str, *, optional: bool = False) -> None:
             file.write(value.encode())
     except FileNotFoundError as error:
         if not optional:
-            raise KernelError("write", name, errno.ENOENT, "the kernel has no such switch") from error
+            raise KernelError("write", name, errno.ENOENT, "the kernel has no such sysctl") from error
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             if optional and read(path) == value:

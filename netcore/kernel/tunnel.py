@@ -1,4 +1,4 @@
-"""What the kernel remembers of endpoints on other hosts."""
+"""What the kernel has been told about endpoints on other hosts."""
 
 from __future__ import annotations
 
@@ -20,5 +20,9 @@ def remembered(options: BridgeOptions) -> tuple[KernelObject, ...]:
         except KernelError:
             return ()
         forwardings = [Forwarding(ifname=tunnel, mac=mac, vtep=vtep) for mac, vtep in rtnl.forwardings(netlink, at_tunnel)]
-        found = [item for item in rtnl.neighbors(netlink) if item[0] == at_bridge]
-    return (*forwardings, *(Neighbor(sandbox_id=HOST, ifname=bridge, address=address, mac=mac) for _, address, mac in found))
+        neighbors = [
+            Neighbor(sandbox_id=HOST, ifname=bridge, address=address, mac=mac)
+            for index, address, mac in rtnl.neighbors(netlink)
+            if index == at_bridge
+        ]
+    return (*forwardings, *neighbors)

@@ -1,4 +1,4 @@
-"""xfrm: the states and policies of IPsec ESP between hosts: requests, and what is there of ours; see `netlink`.
+"""xfrm: requests for the states and policies of IPsec ESP between hosts, and which of ours exist. `netlink` sends them.
 
 Transport mode, AES-GCM with 128-bit keys and extended sequence numbers (RFC 4303, RFC 4106).
 
@@ -12,7 +12,7 @@ import socket
 import struct
 from ipaddress import ip_address
 
-from netcore.desired.objects import Esp, EspBlock, EspPolicy, EspState, KernelObject
+from netcore.desired.objects import Esp, EspBlock, EspPolicy, EspState
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
 from netcore.kernel.netlink import XFRM, NetlinkSocket, Request, attr, walk
@@ -23,7 +23,7 @@ _UPDPOLICY, _DELPOLICY, _GETPOLICY = 0x19, 0x14, 0x15
 _IN, _OUT = 0, 1
 _ALLOW, _BLOCK = 0, 1
 _BLOCK_PRIORITY = 0x6274
-"""Behind every policy that names both ends; tells ours from others' as well."""
+"""Behind 0, the priority of policies that name both ends: those are matched first. It also tells our blocks from others' policies."""
 _ESP, _UDP = 50, 17
 _FLAG_ESN, _REPLAY_WINDOW = 128, 128
 _AEAD, _TEMPLATE, _SOURCE, _ESN = 18, 5, 13, 23
@@ -44,7 +44,8 @@ def _selector(source: IPAddress | None, target: IPAddress | None, port: int) -> 
     """Return a `struct xfrm_selector`: UDP from *source* to *port* of *target*; one of them may be None, which is any."""
     known = source or target
     assert known is not None
-    packed, bits = [bytes(16) if item is None else _packed(item) for item in (target, source)], known.max_prefixlen
+    packed = [bytes(16) if end is None else _packed(end) for end in (target, source)]
+    bits = known.max_prefixlen
     ends = _SELECTOR.pack(*packed, port, 0xFFFF, 0, 0)
     return ends + struct.pack("=HBBBxxxiI", _family(known), bits if target else 0, bits if source else 0, _UDP, 0, 0)
 
@@ -70,7 +71,7 @@ def delete_state(source: IPAddress, target: IPAddress, *, spi: int) -> Request:
 
 
 def set_policy(source: IPAddress, target: IPAddress, *, port: int, outgoing: bool, request_id: int) -> Request:
-    """Demand ESP for UDP from *source* to *port* of *target*: what goes is encrypted, what comes in clear is dropped."""
+    """Require ESP for UDP from *source* to *port* of *target*: outgoing is encrypted, incoming in clear text is dropped."""
     template = (
         struct.pack("!16sIBxxx", _packed(target), 0, _ESP)
         + struct.pack("=Hxx", _family(target))
@@ -87,7 +88,7 @@ def _policy(selector: bytes, priority: int, outgoing: bool, action: int) -> byte
 
 
 def block(own: IPAddress, *, port: int, outgoing: bool) -> Request:
-    """Drop UDP from *own* to *port* of anyone, or from anyone to *port* of *own*, where no other policy has a say."""
+    """Drop UDP from *own* to *port* of anyone, or from anyone to *port* of *own*, unless another policy matches first."""
     selector = _selector(own, None, port) if outgoing else _selector(None, own, port)
     return Request(_UPDPOLICY, 0, _policy(selector, _BLOCK_PRIORITY, outgoing, _BLOCK), "set ESP policy", f"block {own} port {port}")
 
@@ -103,22 +104,6 @@ def delete_policy(source: IPAddress, target: IPAddress, *, port: int, outgoing: 
     return Request(_DELPOLICY, 0, body, "delete ESP policy", f"{source} to {target} port {port}")
 
 
-def request(item: KernelObject, *, create: bool) -> Request:
-    """Return what makes *item*, an `Esp`, or takes it away."""
-    match item:
-        case EspState(source=source, target=target, spi=spi) as state:
-            if not create:
-                return delete_state(source, target, spi=spi)
-            return add_state(source, target, spi=spi, request_id=state.request_id, key=bytes.fromhex(state.key_material))
-        case EspPolicy(source=source, target=target, port=port, outgoing=outgoing) as policy:
-            if not create:
-                return delete_policy(source, target, port=port, outgoing=outgoing)
-            return set_policy(source, target, port=port, outgoing=outgoing, request_id=policy.request_id)
-        case EspBlock() as item:
-            return (block if create else unblock)(item.own, port=item.port, outgoing=item.outgoing)
-    raise AssertionError(item)
-
-
 def read_own(request_id: int) -> tuple[Esp, ...]:
     """Return the states and policies in this namespace that carry *request_id*; none where the kernel has no xfrm. Blocking."""
     try:
@@ -127,8 +112,9 @@ def read_own(request_id: int) -> tuple[Esp, ...]:
             policies = netlink.dump(Request(_GETPOLICY, 0, b"", "list", "ESP policies"))
     except OSError:
         return ()
-    found = [*(parse_state(item[16:], request_id) for item in states), *(parse_policy(item[16:], request_id) for item in policies)]
-    return tuple(item for item in found if item is not None)
+    parsed: list[Esp | None] = [parse_state(message[16:], request_id) for message in states]
+    parsed += [parse_policy(message[16:], request_id) for message in policies]
+    return tuple(esp for esp in parsed if esp is not None)
 
 
 def _address(octets: bytes, family: int) -> IPAddress:
@@ -138,9 +124,9 @@ def _address(octets: bytes, family: int) -> IPAddress:
 def parse_state(body: bytes, request_id: int) -> EspState | None:
     """Return the state in a `struct xfrm_usersa_info` with attributes, None if it is somebody else's."""
     target, spi, protocol = struct.unpack_from("!16sIB", body, 56)
-    _, found, family = struct.unpack_from("=IIH", body, 56 + 24 + 16 + 64 + 32 + 12)
+    _, owner, family = struct.unpack_from("=IIH", body, 56 + 24 + 16 + 64 + 32 + 12)
     aead = dict(walk(body[56 + 24 + 16 + 64 + 32 + 12 + 20 :])).get(_AEAD)
-    if protocol != _ESP or found != request_id or aead is None:
+    if protocol != _ESP or owner != request_id or aead is None:
         return None
     source = _address(body[80:96], family)
     return EspState(source=source, target=_address(target, family), spi=spi, key_material=aead[72:].hex(), request_id=request_id)
@@ -162,14 +148,14 @@ def parse_policy(body: bytes, request_id: int) -> EspPolicy | EspBlock | None:
 
 
 def check_esp(address: IPAddress) -> None:
-    """Raise Unavailable if this kernel has no ESP with AES-GCM; tried in a namespace that goes with the try. Blocking."""
+    """Raise Unavailable if this kernel has no ESP with AES-GCM; tried in a temporary namespace. Blocking."""
 
     def attempt() -> KernelError | None:
         with NetlinkSocket(XFRM) as netlink:
             return netlink.run([add_state(address, address, spi=0x1000, request_id=1, key=bytes(20))])[0]
 
     try:
-        error = netns.run_in_passing(attempt)
+        error = netns.run_in_temporary(attempt)
     except OSError as refused:
         error = KernelError("open", "xfrm", refused.errno or errno.EPROTONOSUPPORT)
     if error is not None:

@@ -61,6 +61,19 @@ class HostPorts:
                 reason = "failed to bind host port: address already in use by a program of the host"
                 raise Conflict("port", f"{where}:{port}/{protocol}", reason)
 
+    def probe(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
+        """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""
+        for family, address in bindings:
+            try:
+                sock = _bind(family, protocol, address, port, both=False)
+            except OSError as error:
+                if error.errno not in _NOT_THERE:
+                    return family, address
+            else:
+                if sock is not None:
+                    sock.close()
+        return None
+
     def release(self, mappings: Iterable[PortMapping]) -> None:
         """Let go of *mappings*; one that is not held is done."""
         for mapping in mappings:

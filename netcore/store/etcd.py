@@ -100,7 +100,7 @@ class EtcdStore:
             found = answer.get("kvs", [])
             for kv in found:
                 lease = int(kv.get("lease", "0"))
-                items[self._name(kv)] = Item(_octets(kv.get("value", "")), int(kv["mod_revision"]), f"{lease:x}" if lease else "")
+                items[self._name(kv)] = Item(_octets(kv.get("value", "")), int(kv["mod_revision"]), f"{lease:x}" if lease else None)
             if not answer.get("more"):
                 return Snapshot(revision, items)
             start = _octets(found[-1]["key"]) + b"\0"
@@ -115,7 +115,8 @@ class EtcdStore:
             if "lease not found" not in str(error):
                 raise Unavailable("etcd", str(error)) from error
             # It ran out while etcd could not be reached: the session begins anew.
-            self._forget_lease(transaction.session)
+            if transaction.session is not None:
+                self._forget_lease(transaction.session)
             answer = await self._send(transaction, attempts)
         if answer.get("succeeded"):
             return int(answer["header"]["revision"])
@@ -125,7 +126,7 @@ class EtcdStore:
         raise CompareFailed(next(iter(transaction.compares)))
 
     async def _send(self, transaction: Transaction, attempts: list[int]) -> dict[str, Any]:
-        lease = await self._lease_of(transaction.session) if transaction.session else 0
+        lease = await self._lease_of(transaction.session) if transaction.session is not None else 0
         body = {
             "compare": [self._compare(key, revision) for key, revision in transaction.compares.items()],
             "success": [self._write(key, value, lease) for key, value in transaction.writes.items()],

@@ -15,9 +15,11 @@ from netcore.errors import NetcoreError
 
 @dataclass(frozen=True, slots=True)
 class Item:
+    """One stored value, the revision of its last change, and the session that it ends with; None: it stays until it is deleted."""
+
     value: bytes
     revision: int
-    session: str = ""
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,20 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """*writes*: key → value, or None to delete. *compares*: key → revision it must have, 0 for "absent"."""
+    """*writes*: key → value, or None to delete. *compares*: key → revision it must have, 0 for "absent".
+
+    *session*: what is written ends with it; None: it stays.
+    """
 
     writes: Mapping[str, bytes | None]
     compares: Mapping[str, int] = field(default_factory=dict)
-    session: str = ""
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """Everything that is stored, as of *revision*."""
+
     revision: int
     items: Mapping[str, Item]
 
@@ -53,14 +60,16 @@ class CompareFailed(NetcoreError):
 
 
 class Compacted(NetcoreError):
-    """What happened after *revision* is not known any more: load everything and watch from there."""
+    """The changes after *revision* are no longer known: load everything and watch from there."""
 
     def __init__(self, revision: int) -> None:
-        super().__init__(f"the history behind revision {revision} is gone; load everything again")
+        super().__init__(f"the changes after revision {revision} are no longer known; load everything again")
         self.revision = revision
 
 
 class Store(Protocol):
+    """Where records are kept."""
+
     async def load(self) -> Snapshot:
         """Return everything, as of one revision."""
 
@@ -71,7 +80,14 @@ class Store(Protocol):
         """Yield every change after *revision*, in order, without end. Raises Compacted."""
 
     async def end_session(self, session: str) -> None:
-        """Delete all keys of *session*; no such session is done."""
+        """Delete all keys of *session*, if there are any."""
 
     async def close(self) -> None:
-        """Finish what was begun and let go of the store."""
+        """Finish what was begun and release the store."""
+
+
+class SharedStore(Store, Protocol):
+    """A store that several hosts share, which may be out of reach."""
+
+    async def probe(self) -> None:
+        """Return if the store answers; Unavailable if it does not."""

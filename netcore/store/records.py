@@ -93,7 +93,8 @@ class Records:
 
     async def load(self) -> Everything:
         """Return all records; what belongs to another boot is deleted first, its networks excepted."""
-        for session in {item.session for item in (await self._store.load()).items.values()} - {"", self._boot}:
+        sessions = {item.session for item in (await self._store.load()).items.values() if item.session is not None}
+        for session in sessions - {self._boot}:
             await self._store.end_session(session)
         items = (await self._store.load()).items
         sandboxes = []

@@ -47,7 +47,7 @@ class SqliteStore:
         def read() -> Snapshot:
             rows = self._connection.execute("SELECT key, value, revision, session FROM item").fetchall()
             revision = max((row[2] for row in rows), default=0)
-            return Snapshot(revision, {row[0]: Item(row[1], row[2], row[3]) for row in rows if row[1] is not None})
+            return Snapshot(revision, {row[0]: Item(row[1], row[2], row[3] or None) for row in rows if row[1] is not None})
 
         return await self._run(read)
 
@@ -67,7 +67,7 @@ class SqliteStore:
             self._connection.executemany(
                 "INSERT INTO item (key, value, revision, session) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
                 " SET value = excluded.value, revision = excluded.revision, session = excluded.session",
-                [(key, value, revision, transaction.session) for key, value in transaction.writes.items()],
+                [(key, value, revision, transaction.session or "") for key, value in transaction.writes.items()],
             )
         return revision
 

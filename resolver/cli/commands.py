@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="berth")
+@click.version_option(package_name="berth-net", prog_name="berth")
 def cli() -> None:
     """Docker's container networking for any process: networks, addresses, names, a gateway, published ports.
 

@@ -17,9 +17,9 @@ from aiohttp import web
 
 from netcore import errors as netcore_errors
 from netcore.controller import Controller
-from netcore.controller.contract import Outcome
 from netcore.errors import InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, EndpointRequest, Network, NetworkRequest, Sandbox, Stack
+from netcore.plan.plans import Outcome
 from netcore.store.protocol import Compacted, CompareFailed
 from resolver import errors, limits
 from resolver.daemon import convert, metrics, schema
@@ -141,7 +141,7 @@ class Admin:
         body = await _body(request, schema.NetworkBody)
         owner = await self._keeper.owner(body.owner_pid)
         asked = convert.network_request(body, owner)
-        network, outcome = await self._controller.create_network(asked, dry_run=_dry(request))
+        network, outcome = await self._controller.networks.create(asked, dry_run=_dry(request))
         if _dry(request):
             return _plan(outcome)
         await self._keeper.watch(owner)
@@ -150,39 +150,39 @@ class Admin:
         return _json(self._network_view(network, (*outcome.warnings, *self._foreign.warnings())), 201)
 
     async def _list_networks(self, _: web.Request) -> web.Response:
-        networks = sorted(self._controller.networks.values(), key=lambda item: item.name)
+        networks = sorted(self._controller.state.networks.values(), key=lambda item: item.name)
         return _json([self._network_view(item) for item in networks])
 
     async def _show_network(self, request: web.Request) -> web.Response:
-        return _json(self._network_view(self._controller.find_network(request.match_info["network"])))
+        return _json(self._network_view(self._controller.state.find_network(request.match_info["network"])))
 
     async def _remove_network(self, request: web.Request) -> web.Response:
         reference = request.match_info["network"]
         if _dry(request):
-            return _plan(await self._controller.remove_network(reference, dry_run=True))
-        name = self._controller.find_network(reference).name if reference not in ("bridge", "host", "none") else reference
+            return _plan(await self._controller.networks.remove(reference, dry_run=True))
+        name = self._controller.state.find_network(reference).name if reference not in ("bridge", "host", "none") else reference
         await self.remove_network(reference)
         return _json(schema.OutcomeView(f"network {name} removed"))
 
     async def remove_network(self, reference: str) -> None:
         """Remove a network and tell everybody."""
-        name = self._controller.find_network(reference).name
-        await self._controller.remove_network(reference)
+        name = self._controller.state.find_network(reference).name
+        await self._controller.networks.remove(reference)
         self._events.emit("network", "remove", name)
         await self._foreign.check()
 
     async def _prune_networks(self, request: web.Request) -> web.Response:
         body = await _body(request, schema.PruneBody) if request.can_read_body else schema.PruneBody()
         removed = []
-        for network in list(self._controller.networks.values()):
-            if convert.is_meant(network, body) and not self._controller.members(network.id):
+        for network in list(self._controller.state.networks.values()):
+            if convert.is_meant(network, body) and not self._controller.state.members(network.id):
                 await self.remove_network(network.id)
                 removed.append(network.name)
         return _json(schema.PrunedView(removed))
 
     def _network_view(self, network: Network, warnings: tuple[str, ...] = ()) -> schema.NetworkView:
-        members = self._controller.members(network.id)
-        remote = self._controller.elsewhere(network)
+        members = self._controller.state.members(network.id)
+        remote = self._controller.overlays.elsewhere(network)
         return convert.network_view(network, members, self._controller.pool_usage(network), warnings, remote)
 
     # --- sandboxes ----------------------------------------------------------------------------------------------
@@ -195,32 +195,32 @@ class Admin:
             asked = replace(asked, networks=(EndpointRequest(network=(await self._automatic(_DEFAULT)).id),))
         if any(item.network == DEFAULT_BRIDGE for item in asked.networks):
             await self._automatic(self._default_bridge)
-        sandbox, outcome = await self._controller.create_sandbox(asked, dry_run=_dry(request))
+        sandbox, outcome = await self._controller.sandboxes.create(asked, dry_run=_dry(request))
         if _dry(request):
             return _plan(outcome)
         await self._keeper.watch(owner)
         self._events.emit("sandbox", "create", sandbox.name)
         for item in asked.networks if sandbox.stack is Stack.OWN else ():
-            self._events.emit("endpoint", "connect", sandbox.name, self._controller.find_network(item.network).name)
+            self._events.emit("endpoint", "connect", sandbox.name, self._controller.state.find_network(item.network).name)
         return _json(self._sandbox_view(sandbox, (*outcome.warnings, *self._foreign.warnings())), 201)
 
     async def _automatic(self, asked: NetworkRequest) -> Network:
         """Return the network that *asked* means: `default` or `bridge`, which are made when first needed."""
         async with self._default:
-            found = next((item for item in self._controller.networks.values() if item.name == asked.name), None)
+            found = next((item for item in self._controller.state.networks.values() if item.name == asked.name), None)
             if found is None:
-                found, _ = await self._controller.create_network(asked)
+                found, _ = await self._controller.networks.create(asked)
                 self._events.emit("network", "create", found.name)
                 await self._foreign.check()
             return found
 
     async def _list_sandboxes(self, _: web.Request) -> web.Response:
-        sandboxes = sorted(self._controller.sandboxes.values(), key=lambda item: item.name)
+        sandboxes = sorted(self._controller.state.sandboxes.values(), key=lambda item: item.name)
         return _json([self._sandbox_view(item) for item in sandboxes])
 
     async def _show_sandbox(self, request: web.Request) -> web.Response:
-        sandbox = self._controller.find_sandbox(request.match_info["sandbox"])
-        told = await self._controller.told_by_plugins(sandbox) if request.query.get("plugins") == "1" else None
+        sandbox = self._controller.state.find_sandbox(request.match_info["sandbox"])
+        told = await self._controller.plugin_information(sandbox) if request.query.get("plugins") == "1" else None
         return _json(self._sandbox_view(sandbox, told=told))
 
     async def _change_sandbox(self, request: web.Request) -> web.Response:
@@ -230,7 +230,7 @@ class Admin:
         def change(sandbox: Sandbox) -> Sandbox:
             return replace(sandbox, name=body.name or sandbox.name, owner=owner or sandbox.owner)
 
-        sandbox = await self._controller.change_sandbox(request.match_info["sandbox"], change)
+        sandbox = await self._controller.sandboxes.change(request.match_info["sandbox"], change)
         await self._keeper.watch(owner)
         if body.name:
             self._events.emit("sandbox", "rename", sandbox.name)
@@ -239,15 +239,15 @@ class Admin:
     async def _remove_sandbox(self, request: web.Request) -> web.Response:
         reference = request.match_info["sandbox"]
         if _dry(request):
-            return _plan(await self._controller.remove_sandbox(reference, dry_run=True))
-        name = self._controller.find_sandbox(reference).name
+            return _plan(await self._controller.sandboxes.remove(reference, dry_run=True))
+        name = self._controller.state.find_sandbox(reference).name
         outcome = await self.remove_sandbox(reference)
         return _json(schema.OutcomeView(f"sandbox {name} removed", list(outcome.warnings)))
 
     async def remove_sandbox(self, reference: str) -> Outcome:
         """Remove a sandbox and tell everybody."""
-        name = self._controller.find_sandbox(reference).name
-        outcome = await self._controller.remove_sandbox(reference)
+        name = self._controller.state.find_sandbox(reference).name
+        outcome = await self._controller.sandboxes.remove(reference)
         self._events.emit("sandbox", "remove", name)
         return outcome
 
@@ -255,37 +255,37 @@ class Admin:
         body = await _body(request, schema.ConnectBody)
         if request.match_info["network"] == DEFAULT_BRIDGE:
             await self._automatic(self._default_bridge)
-        network = self._controller.find_network(request.match_info["network"])
+        network = self._controller.state.find_network(request.match_info["network"])
         asked = convert.endpoint_request(body, network.id)
-        outcome = await self._controller.connect(body.sandbox, asked, dry_run=_dry(request))
+        outcome = await self._controller.sandboxes.connect(body.sandbox, asked, dry_run=_dry(request))
         if _dry(request):
             return _plan(outcome)
-        sandbox = self._controller.find_sandbox(body.sandbox)
+        sandbox = self._controller.state.find_sandbox(body.sandbox)
         self._events.emit("endpoint", "connect", sandbox.name, network.name)
         return _json(self._sandbox_view(sandbox, (*outcome.warnings, *self._foreign.warnings())))
 
     async def _disconnect(self, request: web.Request) -> web.Response:
         body = await _body(request, schema.DisconnectBody)
-        network = self._controller.find_network(request.match_info["network"])
-        outcome = await self._controller.disconnect(body.sandbox, network.id, dry_run=_dry(request))
+        network = self._controller.state.find_network(request.match_info["network"])
+        outcome = await self._controller.sandboxes.disconnect(body.sandbox, network.id, dry_run=_dry(request))
         if _dry(request):
             return _plan(outcome)
-        sandbox = self._controller.find_sandbox(body.sandbox)
+        sandbox = self._controller.state.find_sandbox(body.sandbox)
         self._events.emit("endpoint", "disconnect", sandbox.name, network.name)
         return _json(self._sandbox_view(sandbox))
 
     def _sandbox_view(
         self, sandbox: Sandbox, warnings: tuple[str, ...] = (), told: Mapping[str, dict[str, Any]] | None = None
     ) -> schema.SandboxView:
-        endpoints = self._controller.endpoints[sandbox.id]
-        directory = self._controller.files_of(sandbox)
-        target = self._controller.sandboxes.get(sandbox.shared_with) if sandbox.shared_with is not None else None
-        return convert.sandbox_view(sandbox, endpoints, self._controller.networks, directory, target, self._proxies, warnings, told)
+        endpoints = self._controller.state.endpoints[sandbox.id]
+        directory = self._controller.files_of(sandbox.id)
+        target = self._controller.state.sandboxes.get(sandbox.shared_with) if sandbox.shared_with is not None else None
+        return convert.sandbox_view(sandbox, endpoints, self._controller.state.networks, directory, target, self._proxies, warnings, told)
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
     async def _list_nodes(self, _: web.Request) -> web.Response:
-        cluster = self._controller.the_cluster()
+        cluster = self._controller.overlays.require_cluster()
         counts = cluster.state.counts()
         nodes = sorted(cluster.state.nodes.values(), key=lambda item: (item.name, item.id))
         return _json(
@@ -294,7 +294,7 @@ class Admin:
 
     async def _resolve(self, request: web.Request) -> web.Response:
         body = await _body(request, schema.ResolveBody)
-        sandbox = self._controller.find_sandbox(body.sandbox) if body.sandbox else None
+        sandbox = self._controller.state.find_sandbox(body.sandbox) if body.sandbox else None
         return _json(await self._lookup.resolve(body.name, body.type, sandbox))
 
     async def _show_cache(self, request: web.Request) -> web.Response:
@@ -339,8 +339,8 @@ class Admin:
                 version=self._version,
                 pid=os.getpid(),
                 uptime_seconds=round(time.monotonic() - self._started, 3),
-                networks=len(self._controller.networks),
-                sandboxes=len(self._controller.sandboxes),
+                networks=len(self._controller.state.networks),
+                sandboxes=len(self._controller.state.sandboxes),
                 queries=sum(slot.queries for slot in self._registry.slots()) + self._registry.closed_queries,
                 resolv_conf=host.path,
                 nameservers=list(host.content.nameservers),

@@ -23,11 +23,12 @@ import uvloop
 from aiohttp import web
 
 from netcore.controller import Controller
-from netcore.controller.contract import Settings
-from netcore.controller.recovery import restore
+from netcore.controller.assembly import assemble
+from netcore.controller.recovery import restore, serve
+from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
 from netcore.kernel import netns, nft, process
-from netcore.model import Sandbox, SandboxId
+from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
@@ -60,7 +61,7 @@ _CAPABILITIES = {_NET_ADMIN: "CAP_NET_ADMIN", _NET_RAW: "CAP_NET_RAW", _SYS_ADMI
 def version() -> str:
     """Return the version of berth that runs."""
     try:
-        return importlib.metadata.version("berth")
+        return importlib.metadata.version("berth-net")
     except importlib.metadata.PackageNotFoundError:
         return "0"
 
@@ -102,7 +103,7 @@ class _Daemon:
         self._foreign = foreign
 
     def counts(self) -> tuple[int, int]:
-        return len(self._controller.networks), len(self._controller.sandboxes)
+        return len(self._controller.state.networks), len(self._controller.state.sandboxes)
 
     async def until_idle(self, stop: asyncio.Event) -> None:
         """Return when nothing has an owner any more and nobody asks, or when told to stop; tidy up in the first case."""
@@ -111,16 +112,16 @@ class _Daemon:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 0.25)
                 return
-            busy = self._keeper.is_busy() or self._admin.busy or self._controller.sandboxes
+            busy = self._keeper.is_busy() or self._admin.busy or self._controller.state.sandboxes
             quiet = 0.0 if busy else quiet + 0.25
-        await self._controller.remove_unused_bridges()
-        for network in list(self._controller.networks.values()):
+        await self._controller.networks.remove_unused_bridges()
+        for network in list(self._controller.state.networks.values()):
             if dict(network.labels).get("berth.auto") == "true":
-                await self._controller.remove_network(network.id)
-        if not self._controller.networks:
+                await self._controller.networks.remove(network.id)
+        if not self._controller.state.networks:
             await self._foreign.withdraw()
             if self._controller.settings.firewall:
-                await self._controller.kernel(lambda: nft.apply_text(_REMOVE_TABLES))
+                await self._controller.workers.run(lambda: nft.apply_text(_REMOVE_TABLES))
 
 
 _REMOVE_TABLES = "".join(f"table {family} berth {{\n}}\ndelete table {family} berth\n" for family in ("inet", "bridge"))
@@ -149,7 +150,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     async def open_socket(sandbox_id: str, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
             return open_datagram(upstream, kind)
-        return await controller.kernel(lambda: _open_inside(controller.netns_path(SandboxId(sandbox_id)), upstream, kind))
+        return await controller.workers.run(lambda: _open_inside(controller.netns_path(SandboxId(sandbox_id)), upstream, kind))
 
     poller = Poller(loop)
     stack.callback(poller.close)
@@ -158,9 +159,9 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     stack.push_async_callback(pool.close)
     service = DnsService(pool, Cache(_cache_settings(config)), time.monotonic)
     stack.push_async_callback(service.close)
-    registry = Registry(config, service, poller, host, lambda sandbox: controller.files_of(sandbox))
-    controller = Controller(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
-    registry.kernel = controller.kernel
+    registry = Registry(config, service, poller, host, lambda sandbox: controller.files_of(sandbox.id))
+    controller = assemble(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
+    registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)
     events = Events(_wall_clock)
@@ -178,13 +179,13 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         default_bridge=convert.network_request(config.default_bridge, None, predefined=True),
     )
     if config.store:
-        controller.cluster = await clustering.make(config, controller, _wall_clock)
+        controller.overlays.join(await clustering.make(config, controller, _wall_clock))
     survivors = await restore(controller, records, _wall_clock())
-    await controller.remove_unused_bridges()
-    await registry.networks_up(controller.networks_here())
+    await controller.networks.remove_unused_bridges()
+    await registry.networks_up(controller.state.networks_here())
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     if controller.cluster is not None:
-        controller.tell_others_again(survivors)
+        controller.overlays.publish_again(survivors)
         controller.cluster.on_event = events.emit
         await controller.cluster.start()
     foreign.start()
@@ -193,7 +194,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
     host.follow(registry.host_changed)
     stack.callback(host.close)
     stack.push_async_callback(keeper.close)
-    owners = {item.owner for item in controller.sandboxes.values()} | {item.owner for item in controller.networks.values()}
+    owners = {item.owner for item in controller.state.sandboxes.values()} | {item.owner for item in controller.state.networks.values()}
     for owner in owners:
         await keeper.watch(owner)
     await _serve(config, admin, stack)
@@ -212,8 +213,7 @@ async def _serve_again(controller: Controller, registry: Registry, sandbox: Sand
     """Open the resolver of a sandbox that survived, publish its names, hold its ports."""
     try:
         await registry.open(sandbox, replace=True)
-        await controller.publish_restored(sandbox)
-        await controller.hold_ports(sandbox)
+        await serve(controller, sandbox)
     except (Conflict, NotFound) as error:
         log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
 
@@ -223,7 +223,7 @@ async def _forget(admin: Admin, kind: str, identity: str) -> None:
 
 
 def _open_inside(netns_path: str, upstream: Upstream, kind: int) -> socket.socket:
-    with netns.opened(netns_path) as descriptor:
+    with netns.opened(NetnsPath(netns_path)) as descriptor:
         return netns.run_inside(descriptor, lambda: open_datagram(upstream, kind))
 
 

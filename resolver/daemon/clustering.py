@@ -57,7 +57,7 @@ async def make(config: DaemonConfig, controller: Controller, clock: Callable[[],
     assert vtep is not None
     identity = await asyncio.to_thread(_identity, Path(config.state_dir, "node"))
     node = Node(id=identity, name=os.uname().nodename, vtep=vtep)
-    return Cluster(settings_of(config), node, controller.on_cluster_change, clock)
+    return Cluster(settings_of(config), node, controller.overlays.on_cluster_change, clock)
 
 
 def _identity(path: Path) -> str:

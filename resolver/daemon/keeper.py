@@ -32,7 +32,7 @@ class Keeper:
         """Return *pid* as an owner; NotFound if there is no such process."""
         if pid is None:
             return None
-        return Owner(pid=pid, start_time=await self._controller.kernel(lambda: process.start_time(pid)))
+        return Owner(pid=pid, start_time=await self._controller.workers.run(lambda: process.start_time(pid)))
 
     async def watch(self, owner: Owner | None) -> None:
         """Remove what *owner* has when it ends; if it has ended already, at once."""
@@ -40,7 +40,7 @@ class Keeper:
             return
         self._watched[owner] = -1
         try:
-            descriptor = await self._controller.kernel(lambda: process.open_pidfd(owner.pid, owner.start_time))
+            descriptor = await self._controller.workers.run(lambda: process.open_pidfd(owner.pid, owner.start_time))
         except NotFound:
             self._ended(owner)
             return
@@ -57,9 +57,9 @@ class Keeper:
         task.add_done_callback(self._tasks.discard)
 
     async def _remove(self, owner: Owner) -> None:
-        sandboxes = [item.id for item in self._controller.sandboxes.values() if item.owner == owner]
+        sandboxes = [item.id for item in self._controller.state.sandboxes.values() if item.owner == owner]
         await asyncio.gather(*(self._try("sandbox", item) for item in sandboxes))
-        networks = [item.id for item in self._controller.networks.values() if item.owner == owner]
+        networks = [item.id for item in self._controller.state.networks.values() if item.owner == owner]
         await asyncio.gather(*(self._try("network", item) for item in networks))
 
     async def _try(self, kind: str, identity: str) -> None:

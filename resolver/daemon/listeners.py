@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netcore.errors import NetcoreError, Unavailable
 from netcore.kernel import netns, nft
-from netcore.model import IPAddress
+from netcore.model import IPAddress, NetnsPath
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
 
@@ -30,7 +30,7 @@ class SocketPair:
         self.tcp.close()
 
 
-def open_in_sandbox(netns_path: str, *, replace: bool) -> tuple[SocketPair, str]:
+def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair, str]:
     """Open a sandbox's resolver sockets and make them appear at 127.0.0.11:53; return them and a warning, or "".
 
     Without nftables they are bound to port 53 itself, which the sandbox then can't use.
@@ -52,7 +52,7 @@ def open_in_sandbox(netns_path: str, *, replace: bool) -> tuple[SocketPair, str]
         return netns.run_inside(descriptor, inside)
 
 
-def close_in_sandbox(netns_path: str) -> None:
+def close_in_sandbox(netns_path: NetnsPath) -> None:
     """Take the redirect away from a namespace that lives on; absent is done."""
     try:
         with netns.opened(netns_path) as descriptor:

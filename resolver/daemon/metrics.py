@@ -58,9 +58,9 @@ def render(controller: Controller, registry: Registry, service: DnsService, pool
             yield in_flight
             for name, text, value in (
                 ("berth_cache_bytes", "Octets of remembered answers.", service.cache.size),
-                ("berth_networks", "Networks.", len(controller.networks)),
-                ("berth_sandboxes", "Sandboxes.", len(controller.sandboxes)),
-                ("berth_endpoints", "Endpoints.", sum(map(len, controller.endpoints.values()))),
+                ("berth_networks", "Networks.", len(controller.state.networks)),
+                ("berth_sandboxes", "Sandboxes.", len(controller.state.sandboxes)),
+                ("berth_endpoints", "Endpoints.", sum(map(len, controller.state.endpoints.values()))),
             ):
                 gauge = GaugeMetricFamily(name, text)
                 gauge.add_metric([], value)
@@ -86,4 +86,4 @@ NAMES = (
     "berth_sandboxes",
     "berth_endpoints",
 )
-"""Every metric; the README's table is compared with it."""
+"""Every metric; the table of docs/metrics.md is compared with it."""

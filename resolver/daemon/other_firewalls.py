@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 
 from netcore import limits
 from netcore.controller import Controller
-from netcore.controller.recovery import render_firewall
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.errors import NetcoreError
-from netcore.kernel import other_firewalls
+from netcore.kernel import notifications, other_firewalls
 from netcore.model import BridgeOptions, Network
 
 log = logging.getLogger(__name__)
 
-_NETFILTER, _GROUP, _MEMBERSHIP, _SOL_NETLINK = 12, 7, 1, 270
 _SETTLE = 0.2
 
 
@@ -34,30 +31,22 @@ class OtherFirewalls:
         self._problems: tuple[str, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._socket: socket.socket | None = None
+        self._changes: notifications.Notifications | None = None
 
     def start(self) -> None:
         """Begin to watch."""
         if not self._controller.settings.firewall:
             return
         try:
-            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETFILTER)
-            sock.bind((0, 0))
-            sock.setsockopt(_SOL_NETLINK, _MEMBERSHIP, _GROUP)
-            self._socket = sock
-            self._loop.add_reader(sock.fileno(), self._on_change)
+            self._changes = notifications.Notifications(notifications.NFTABLES)
+            self._loop.add_reader(self._changes.fileno(), self._on_change)
         except OSError as error:
             log.warning("changes of nftables are not noticed at once reason=%s", error)
         self._schedule(limits.FOREIGN_CHECK_INTERVAL)
 
     def _on_change(self) -> None:
-        assert self._socket is not None
-        try:
-            while self._socket.recv(65_536):
-                continue
-        except OSError:
-            # Empty, or messages were lost: either way it is time for a look.
-            pass
+        assert self._changes is not None
+        self._changes.drain()
         if self._timer is None or self._timer.when() > self._loop.time() + _SETTLE:
             self._schedule(_SETTLE)
 
@@ -73,7 +62,7 @@ class OtherFirewalls:
 
     def _bridges(self) -> list[Network]:
         """Return the networks whose packets the host's firewalls see."""
-        return [item for item in self._controller.networks.values() if isinstance(item.driver_options, BridgeOptions)]
+        return [item for item in self._controller.state.networks.values() if isinstance(item.driver_options, BridgeOptions)]
 
     async def check(self) -> None:
         """Look now, and put our rule where it belongs."""
@@ -83,11 +72,11 @@ class OtherFirewalls:
         bridges = tuple(item.bridge.bridge_name for item in networks)
         try:
             await self._repair()
-            wanted = await self._controller.kernel(lambda: other_firewalls.look(bridges)) if networks else ()
+            wanted = await self._controller.workers.run(lambda: other_firewalls.look(bridges)) if networks else ()
             gone = tuple(item for item in self._applied if item not in wanted)
-            failed = await self._controller.kernel(lambda: other_firewalls.apply(wanted))
+            failed = await self._controller.workers.run(lambda: other_firewalls.apply(wanted))
             if gone:
-                await self._controller.kernel(lambda: other_firewalls.withdraw(gone))
+                await self._controller.workers.run(lambda: other_firewalls.withdraw(gone))
         except (NetcoreError, OSError) as error:
             log.warning("other firewalls were not looked at reason=%s", error)
             return
@@ -99,10 +88,10 @@ class OtherFirewalls:
 
     async def _repair(self) -> None:
         """Write our own tables again if somebody flushed them."""
-        if not self._controller.networks or await self._controller.kernel(other_firewalls.is_firewall_whole):
+        if not self._controller.state.networks or await self._controller.workers.run(other_firewalls.is_firewall_whole):
             return
-        await self._controller.repair_firewall(render_firewall)
-        log.warning("firewall tables were gone and are written again networks=%d", len(self._controller.networks))
+        await self._controller.repair_firewall()
+        log.warning("firewall tables were gone and are written again networks=%d", len(self._controller.state.networks))
 
     def warnings(self) -> tuple[str, ...]:
         """Return what another firewall drops, and which rule is missing; or what a host without ours needs."""
@@ -118,7 +107,7 @@ class OtherFirewalls:
         """Take our rules away again."""
         applied, self._applied = self._applied, ()
         if applied:
-            await self._controller.kernel(lambda: other_firewalls.withdraw(applied))
+            await self._controller.workers.run(lambda: other_firewalls.withdraw(applied))
 
     def close(self) -> None:
         """Stop watching; rules stay as long as the networks do."""
@@ -126,6 +115,6 @@ class OtherFirewalls:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
+        if self._changes is not None:
+            self._loop.remove_reader(self._changes.fileno())
+            self._changes.close()

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
@@ -12,8 +13,8 @@ from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
 from netcore.cluster.encryption import Key
 from netcore.cluster.state import KEYS, ClusterState, Node
-from netcore.controller import Controller
-from netcore.controller.contract import Settings
+from netcore.controller.assembly import assemble
+from netcore.controller.settings import Settings
 from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.errors import KernelError
 from netcore.kernel import xfrm
@@ -46,72 +47,75 @@ class FakeCluster:
 
 
 @pytest_asyncio.fixture
-async def controller(monkeypatch):
-    made = Controller(Settings(run_directory="/nowhere", vtep=OWN), None, None, reserved=lambda: (), clock=lambda: 0.0)
-    made.cluster = FakeCluster()
-    made.applied = []
-    monkeypatch.setattr(made.executor, "apply", lambda steps: made.applied.append(steps))
+async def host(monkeypatch):
+    """The encryption of one host, its state, and the steps that its executor was given."""
+    made = assemble(Settings(run_directory="/nowhere", vtep=OWN), None, None, reserved=lambda: (), clock=lambda: 0.0)
+    made.overlays.join(FakeCluster())
+    applied = []
+    monkeypatch.setattr(made.parts.executor, "apply", applied.append)
     monkeypatch.setattr(xfrm, "read_own", lambda request_id: ())
     for network in (overlay("secret", 4790, encrypted=True), overlay("open", 4789, encrypted=False)):
-        made.networks[network.id] = network
-        made.remotes[network.id] = {}
-    return made
+        made.parts.writer.put_network(network)
+        made.parts.writer.activate(network.id, {})
+    return SimpleNamespace(
+        encryption=made.overlays.encryption, writer=made.parts.writer, cluster=made.cluster, applied=applied, executor=made.parts.executor
+    )
 
 
 def changes(steps):
     return sorted((type(step.subject).__name__, step.before is None) for step in steps)
 
 
-async def test_kernel_follows_hosts_and_keys(controller):
-    await controller._follow_keys()
-    assert changes(controller.applied.pop()) == [("EspBlock", True)] * 2
+async def test_kernel_follows_hosts_and_keys(host):
+    await host.encryption.follow()
+    assert changes(host.applied.pop()) == [("EspBlock", True)] * 2
     # A host on an open network only is none of this.
-    controller.remotes["open"]["x"] = remote("x", OTHER)
-    controller.remotes["secret"]["y"] = remote("y", PEER)
-    await controller._follow_keys()
-    made = controller.applied.pop()
+    host.writer.put_remote("open", remote("x", OTHER))
+    host.writer.put_remote("secret", remote("y", PEER))
+    await host.encryption.follow()
+    made = host.applied.pop()
     assert changes(made) == [("EspPolicy", True)] * 2 + [("EspState", True)] * 2
     assert {address for step in made for address in (step.subject.source, step.subject.target)} == {OWN, PEER}
     assert {step.subject.port for step in made if isinstance(step.subject, EspPolicy)} == {4790}
     # States first: nothing is ever demanded that can't be done.
     assert [type(step.subject) for step in made[:2]] == [EspState] * 2
-    await controller._follow_keys()
-    assert controller.applied == []
-    controller.cluster.state.keys[2] = Key(number=2, secret="cd" * 32)
-    await controller._follow_keys()
-    assert changes(controller.applied.pop()) == [("EspState", False)] + [("EspState", True)] * 2
-    controller.remotes["secret"].clear()
-    await controller._follow_keys()
-    assert {step.after for step in controller.applied.pop()} == {None}
-    del controller.remotes["secret"]
-    await controller._follow_keys()
-    assert changes(controller.applied.pop()) == [("EspBlock", False)] * 2
+    await host.encryption.follow()
+    assert host.applied == []
+    host.cluster.state.keys[2] = Key(number=2, secret="cd" * 32)
+    await host.encryption.follow()
+    assert changes(host.applied.pop()) == [("EspState", False)] + [("EspState", True)] * 2
+    host.writer.drop_remote("secret", "y")
+    await host.encryption.follow()
+    assert {step.after for step in host.applied.pop()} == {None}
+    host.writer.deactivate("secret")
+    await host.encryption.follow()
+    assert changes(host.applied.pop()) == [("EspBlock", False)] * 2
 
 
-async def test_a_new_host_is_known_to_the_kernel_before_it_is_spoken_to(controller):
-    await controller._settle_encryption({"secret": [remote("y", PEER)]})
-    assert changes(controller.applied.pop()) == [("EspBlock", True)] * 2 + [("EspPolicy", True)] * 2 + [("EspState", True)] * 2
+async def test_a_new_host_is_known_to_the_kernel_before_it_is_spoken_to(host):
+    await host.encryption.settle({"secret": [remote("y", PEER)]})
+    assert changes(host.applied.pop()) == [("EspBlock", True)] * 2 + [("EspPolicy", True)] * 2 + [("EspState", True)] * 2
 
 
-async def test_what_an_earlier_run_left_is_kept_or_taken_away(controller, monkeypatch):
+async def test_what_an_earlier_run_left_is_kept_or_taken_away(host, monkeypatch):
     gone = EspState(source=OTHER, target=OWN, spi=999, key_material="00" * 20, request_id=encryption.REQUEST_ID)
-    controller.remotes["secret"]["y"] = remote("y", PEER)
-    there = encryption.objects(OWN, {4790: [PEER]}, [*controller.cluster.state.keys.values()], controller.cluster.sender())
+    host.writer.put_remote("secret", remote("y", PEER))
+    there = encryption.objects(OWN, {4790: [PEER]}, [*host.cluster.state.keys.values()], host.cluster.sender())
     monkeypatch.setattr(xfrm, "read_own", lambda request_id: (gone, *there))
-    await controller._follow_keys()
-    assert [(step.before, step.after) for step in controller.applied.pop()] == [(gone, None)]
+    await host.encryption.follow()
+    assert [(step.before, step.after) for step in host.applied.pop()] == [(gone, None)]
 
 
-async def test_a_kernel_that_refuses_is_asked_again(controller, monkeypatch, caplog):
+async def test_a_kernel_that_refuses_is_asked_again(host, monkeypatch, caplog):
     def refuse(steps):
         raise KernelError("add ESP state", "x", 22)
 
-    monkeypatch.setattr(controller.executor, "apply", refuse)
-    await controller._follow_keys()
+    monkeypatch.setattr(host.executor, "apply", refuse)
+    await host.encryption.follow()
     assert "keys between hosts could not be changed" in caplog.text
-    monkeypatch.setattr(controller.executor, "apply", controller.applied.append)
-    await controller._follow_keys()
-    assert all(isinstance(step.subject, EspBlock) for step in controller.applied.pop())
+    monkeypatch.setattr(host.executor, "apply", host.applied.append)
+    await host.encryption.follow()
+    assert all(isinstance(step.subject, EspBlock) for step in host.applied.pop())
 
 
 @pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())

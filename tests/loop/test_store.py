@@ -7,14 +7,18 @@ import pytest
 
 from netcore.errors import Conflict, Unavailable
 from netcore.store.etcd import EtcdSettings, open_etcd
-from netcore.store.protocol import CompareFailed, Transaction
+from netcore.store.memory import MemoryStore
+from netcore.store.protocol import Compacted, CompareFailed, Transaction
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from tests.support.etcd import cluster, why_no_etcd
 
 
-@pytest.fixture(params=["sqlite", "etcd"])
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
 async def store(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryStore()
+        return
     if request.param == "sqlite":
         made = await open_store(str(tmp_path / "state"))
         yield made
@@ -92,6 +96,15 @@ async def test_session_ends_with_all_its_keys_and_no_others(store):
     await store.end_session("boot")
     await store.end_session("unknown")
     assert await content(store) == {"c": b"1"}
+
+
+async def test_memory_forgets_the_oldest_changes():
+    store = MemoryStore(history=2)
+    for number in range(4):
+        await store.commit(Transaction({f"key{number}": b""}))
+    with pytest.raises(Compacted):
+        await anext(store.watch(1))
+    assert (await anext(store.watch(2))).key == "key2"
 
 
 async def test_state_survives_and_revisions_go_on(tmp_path):

@@ -202,7 +202,7 @@ def test_conntrack_entries_of_a_removed_sandbox_are_gone(lab):
 
 
 def test_flow_from_before_the_port_was_published_reaches_the_sandbox(lab):
-    """A UDP client that never stops asking keeps the old entry alive: it must be cut off (peers.md 6)."""
+    """A UDP client that never stops asking keeps the old entry alive: it must be cut off."""
     echo = str(Path(__file__).parents[1] / "support" / "echo.py")
     ask = (
         "import socket\ns=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 40404)); s.settimeout(0.05)\n"

@@ -1,7 +1,7 @@
 """The console examples of Docker's "Networking overview", with `berth` for `docker` and host programs for images.
 
-The commands between the fences of the README's section are run here, word for word, then what the overview says of them
-is checked.
+The commands between the fences of docs/docker-overview.md are run here, word for word, in a clone of the repository; then what
+the overview says of them is checked.
 """
 
 import json
@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "docker-overview.md"
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +28,14 @@ def lab(lab):
 
 
 def example(title: str) -> str:
-    """Return the commands of one example of the README."""
-    section = README.read_text().split("## From Docker's overview", 1)[1].split("\n## ", 1)[0]
-    found = re.search(rf"\*\*{re.escape(title)}\*\*.*?```sh\n(.*?)```", section, re.DOTALL)
-    assert found, title
-    return found[1]
+    """Return the commands of one example of the page."""
+    block = re.search(rf"\*\*{re.escape(title)}\*\*.*?```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert block, title
+    return block[1]
 
 
 def do(lab: Lab, title: str) -> str:
-    return lab.shell(f"set -e\n{example(title)}", timeout=60)
+    return lab.shell(f"cd {ROOT}\nset -e\n{example(title)}", timeout=60)
 
 
 def clean(lab: Lab) -> None:
@@ -91,8 +91,6 @@ def test_published_on_the_loopback_only(lab):
 
 
 def test_dns_on_the_sandboxs_own_loopback(lab):
-    lab.environment["NAMESERVER"] = str(Path(__file__).parents[1] / "support" / "upstream.py")
-    lab.environment["PYTHON"] = sys.executable
     assert do(lab, "A nameserver in the sandbox itself").splitlines()[-1] == "192.0.2.80"
     # Nobody else asks there.
     lab.berth("run", "-d", "--name", "other", "--dns", "127.0.0.1", "--", "sleep", "60")

@@ -1,6 +1,7 @@
 """The rules of the structure: who may import whom, one door to each dangerous thing, total error tables, small modules."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
     "netcore/model", "netcore/limits", "netcore/parse/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
-    "netcore/plugins/messages", "netcore/cluster/state", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/store/codec",
+    "netcore/plugins/messages", "netcore/cluster/state", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
     "resolver/daemon/proxies", "resolver/cli/project", "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate",
     "resolver/cli/yaml12",
@@ -103,6 +104,35 @@ def test_only_one_place_enters_namespaces():
     assert users == {"netcore/kernel/netns", "resolver/cli/enter"}
 
 
+def _opens_netlink(tree):
+    """Return whether a module opens a netlink socket: by AF_NETLINK, or by its number as the family of a socket."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "AF_NETLINK":
+            return True
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "AF_NETLINK" for alias in node.names):
+            return True
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            given = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "family")]
+            if called == "socket" and any(isinstance(value, ast.Constant) and value.value == 16 for value in given):
+                return True
+    return False
+
+
+def test_only_one_place_opens_netlink_sockets():
+    assert {name(path) for path in MODULES if _opens_netlink(ast.parse(path.read_text()))} == {"netcore/kernel/netlink"}
+
+
+def _reaches_nftables(tree):
+    """Return whether a module loads libnftables or runs `nft`."""
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return any(text == "nft" or text.startswith("libnftables.") for text in texts)
+
+
+def test_only_one_place_reaches_nftables():
+    assert {name(path) for path in MODULES if _reaches_nftables(ast.parse(path.read_text()))} == {"netcore/kernel/nft"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_modules_and_functions_fit_in_the_head(path):
     text = path.read_text()
@@ -110,6 +140,24 @@ def test_modules_and_functions_fit_in_the_head(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno <= 75, node.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_class_has_more_than_thirty_methods(path):
+    """Inherited ones are counted, as far as they are ours."""
+    if path.name == "__main__.py":
+        return
+    module = importlib.import_module(name(path).replace("/", ".").removesuffix(".__init__"))
+    for kind in vars(module).values():
+        if isinstance(kind, type) and kind.__module__ == module.__name__:
+            members = {key: value for base in reversed(kind.__mro__) if _is_ours(base) for key, value in vars(base).items()}
+            methods = [key for key, value in members.items() if callable(getattr(value, "__func__", value)) or isinstance(value, property)]
+            written = [key for key in methods if not (key.startswith("__") and key != "__init__")]
+            assert len(written) <= 30, kind.__name__
+
+
+def _is_ours(kind):
+    return kind.__module__.partition(".")[0] in ("netcore", "resolver")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
@@ -131,33 +179,6 @@ def test_every_error_has_a_status():
 
     missing = {item for base in (NetcoreError, ResolverError) for item in subclasses(base)} - set(STATUS)
     assert not missing
-
-
-def test_readme_names_every_metric_setting_and_limit_of_the_command_line():
-    from resolver.daemon.config import HELP, DaemonConfig
-    from resolver.daemon.metrics import NAMES
-
-    text = (ROOT / "README.md").read_text()
-    assert set(HELP) == set(DaemonConfig.__dataclass_fields__)
-    for item in (*NAMES, *HELP):
-        assert f"`{item}`" in text, item
-
-
-def test_readme_names_every_command_and_network_option():
-    import click
-
-    from netcore.parse.options import SHORT_NAMES
-    from resolver.cli.commands import cli
-
-    text = (ROOT / "README.md").read_text()
-    for command, item in cli.commands.items():
-        assert f"berth {command}" in text, command
-        if isinstance(item, click.Group):
-            for inner in item.commands:
-                assert f"berth {command} {inner}" in text, inner
-    for short, label in SHORT_NAMES.items():
-        assert f"`{short}`" in text, short
-        assert f"`{label}`" in text, label
 
 
 @pytest.mark.parametrize("module", ["netcore", "resolver", "resolver.cli.run_exec", "resolver.engine.answer", "netcore.plan.network"])

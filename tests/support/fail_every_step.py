@@ -16,19 +16,19 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from netcore.controller import Controller
-from netcore.controller.contract import Settings
+from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore
+from netcore.controller.settings import Settings
 from netcore.desired.diff import Step
 from netcore.errors import KernelError, NetcoreError
 from netcore.kernel import files, netlink, netns, nft, sysctl
 from netcore.kernel.apply import Executor
-from netcore.model import EndpointRequest, NetworkId, NetworkRequest, SandboxId, SandboxRequest
+from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from netcore.plan.ipam import ula_pool
 from netcore.store.protocol import Store
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
-from tests.support.recording import FailingStep, RecordingPublisher
+from tests.support.fakes import Failing, FakeNames
 
 PLUGIN = str(Path(__file__).with_name("docker_plugin.py"))
 
@@ -65,15 +65,16 @@ def watch_the_loop() -> None:
     watched(files, "write_in_place")
 
 
-def break_steps() -> FailingStep:
+def break_steps() -> Failing:
     """Return what chooses the step that the executor fails at."""
-    failing = FailingStep()
+    failing = Failing()
     original = getattr(Executor, "_run")  # noqa: B009 - the one place where each step passes, whatever carries it out
 
     def run(executor: Executor, sockets: Any, steps: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
         for step in steps:
-            error = failing.error(step)
-            if error is not None:
+            try:
+                failing.call(step.describe())
+            except KernelError as error:
                 yield step, error
                 return
             yield from original(executor, sockets, [step])
@@ -90,7 +91,7 @@ async def store_state(store: Store) -> dict[str, bytes]:
     return {key: record.value for key, record in (await store.load()).items.items() if not key.startswith("rest/")}
 
 
-World = tuple[str, dict[str, bytes], dict[SandboxId, tuple[NetworkId, ...]], str, str]
+World = tuple[str, dict[str, bytes], dict[str, list[str]], str, str]
 """What an operation that failed must leave as it was: kernel, store, published names, a hosts file, addresses in use."""
 
 
@@ -102,22 +103,29 @@ async def main() -> None:
     plugin.stdout.readline()
     watch_the_loop()
     store = await open_store("/var/lib/berth-test")
-    publisher = RecordingPublisher()
+    names_failing = Failing()
+    names = FakeNames(names_failing)
     settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
     Path(settings.run_directory).mkdir()
-    controller = Controller(settings, Records(store, "boot"), publisher, reserved=lambda: (), clock=lambda: 1000.0)
+    controller = assemble(settings, Records(store, "boot"), names, reserved=lambda: (), clock=lambda: 1000.0)
     await restore(controller, Records(store, "boot"), 1000.0)
-    a, _ = await controller.create_network(NetworkRequest(name="a", ipv6=True))
-    b, _ = await controller.create_network(NetworkRequest(name="b"))
-    sandbox, _ = await controller.create_sandbox(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
+    a, _ = await controller.networks.create(NetworkRequest(name="a", ipv6=True))
+    b, _ = await controller.networks.create(NetworkRequest(name="b"))
+    sandbox, _ = await controller.sandboxes.create(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
     failing = break_steps()
     failures: list[str] = []
     tried: dict[str, int] = {}
 
     async def world() -> World:
-        hosts = Path(controller.files_of(sandbox), "hosts").read_text()
-        pools = {network.name: str(controller.pool_usage(network)) for network in controller.networks.values()}
-        return kernel_state(), await store_state(store), dict(publisher.names), hosts, str(sorted(pools.items()))
+        hosts = Path(controller.files_of(sandbox.id), "hosts").read_text()
+        pools = {network.name: str(controller.pool_usage(network)) for network in controller.state.networks.values()}
+        return (
+            kernel_state(),
+            await store_state(store),
+            {key: list(value) for key, value in names.names.items()},
+            hosts,
+            str(sorted(pools.items())),
+        )
 
     async def compare(before: World, what: str) -> None:
         end = time.monotonic() + 10
@@ -138,15 +146,15 @@ async def main() -> None:
                 assert "ENOSPC" in str(error), error
             else:
                 tried[name] = number
-                failing.disarm()
+                failing.arm(-1)
                 return
             await compare(before, f"{name} step {number}")
 
-    await sweep("network", lambda: controller.create_network(NetworkRequest(name="c", ipv6=True)))
-    await sweep("connect", lambda: controller.connect("s", EndpointRequest(network="b", gateway_priority=5)))
+    await sweep("network", lambda: controller.networks.create(NetworkRequest(name="c", ipv6=True)))
+    await sweep("connect", lambda: controller.sandboxes.connect("s", EndpointRequest(network="b", gateway_priority=5)))
     await sweep(
         "sandbox",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(name="t", networks=(EndpointRequest(network="a"), EndpointRequest(network="b")), publish=("9090:90/udp",))
         ),
     )
@@ -154,7 +162,7 @@ async def main() -> None:
     options = (("sysctls", "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.disable_ipv6=1"),)
     await sweep(
         "router",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(
                 name="r",
                 forwards=True,
@@ -166,59 +174,59 @@ async def main() -> None:
             )
         ),
     )
-    await sweep("none", lambda: controller.create_sandbox(SandboxRequest(name="n", networks=(EndpointRequest(network="none"),))))
-    await controller.remove_sandbox("n")
+    await sweep("none", lambda: controller.sandboxes.create(SandboxRequest(name="n", networks=(EndpointRequest(network="none"),))))
+    await controller.sandboxes.remove("n")
     lan = NetworkRequest(
         name="lan", driver="macvlan", ipv6=True, options=(("parent", "lan0"),), subnets=("10.50.0.0/24",), gateways=("10.50.0.254",)
     )
-    await controller.create_network(lan)
-    await sweep("macvlan", lambda: controller.connect("s", EndpointRequest(network="lan", gateway_priority=7)))
-    await controller.create_network(NetworkRequest(name="bridge", predefined=True))
+    await controller.networks.create(lan)
+    await sweep("macvlan", lambda: controller.sandboxes.connect("s", EndpointRequest(network="lan", gateway_priority=7)))
+    await controller.networks.create(NetworkRequest(name="bridge", predefined=True))
     await sweep(
         "default bridge",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(name="d", networks=(EndpointRequest(network="bridge"),), publish=("[::1]:9191:90",))
         ),
     )
-    await controller.create_network(NetworkRequest(name="plugged", driver="weave", ipam_driver="weave"))
+    await controller.networks.create(NetworkRequest(name="plugged", driver="weave", ipam_driver="weave"))
     await sweep(
         "plugin",
-        lambda: controller.create_sandbox(
+        lambda: controller.sandboxes.create(
             SandboxRequest(name="p", networks=(EndpointRequest(network="plugged"), EndpointRequest(network="b")))
         ),
     )
     # The other modes have no steps: a namespace that exists is pinned, then the names are opened.
     for mode in ("host", "container:s"):
         before = await world()
-        publisher.fails = True
+        names_failing.arm(0)
         try:
-            await controller.create_sandbox(SandboxRequest(name="m", networks=(EndpointRequest(network=mode),)))
+            await controller.sandboxes.create(SandboxRequest(name="m", networks=(EndpointRequest(network=mode),)))
         except NetcoreError as error:
             tried[mode] = int("ENOSPC" in str(error))
-        publisher.fails = False
+        names_failing.arm(-1)
         await compare(before, f"{mode} names")
     # Teardown never stops: with any step failing, the sandbox and its names are gone, and the failure is reported.
     for number in range(3):
         failing.arm(number)
         with contextlib.suppress(NetcoreError):
-            await controller.disconnect("s", "b")
-        if b.id in [endpoint.network_id for endpoint in controller.endpoints[sandbox.id]]:
+            await controller.sandboxes.disconnect("s", "b")
+        if b.id in [endpoint.network_id for endpoint in controller.state.endpoints[sandbox.id]]:
             failures.append(f"disconnect with failing step {number} left the endpoint")
-        failing.disarm()
-        await controller.connect("s", EndpointRequest(network="b"))
+        failing.arm(-1)
+        await controller.sandboxes.connect("s", EndpointRequest(network="b"))
     for name in ("s", "t", "r", "d", "p"):
-        await controller.remove_sandbox(name)
+        await controller.sandboxes.remove(name)
     for name in ("a", "b", "c", "lan", "plugged"):
-        await controller.remove_network(name)
-    await controller.remove_unused_bridges()
+        await controller.networks.remove(name)
+    await controller.networks.remove_unused_bridges()
     asked = [json.loads(line) for line in Path("/run/plugin-test/calls").read_text().splitlines()]
     for made, gone in (("CreateEndpoint", "DeleteEndpoint"), ("RequestPool", "ReleasePool"), ("RequestAddress", "ReleaseAddress")):
         counts = [sum(method.endswith(f".{name}") for method, _ in asked) for name in (made, gone)]
         if counts[0] != counts[1]:
             failures.append(f"plugin: {made} {counts[0]} times, {gone} {counts[1]} times")
     left = await store_state(store)
-    if left or controller._ports.held() or publisher.names:
-        failures.append(f"left behind: {list(left)} {controller._ports.held()} {publisher.names}")
+    if left or controller.parts.host_ports.held() or names.names:
+        failures.append(f"left behind: {list(left)} {controller.parts.host_ports.held()} {names.names}")
     failures += [f"on the loop: {call}" for call in ON_THE_LOOP]
     json.dump({"failures": failures, "tried": tried}, sys.stdout)
     await controller.close()

@@ -1,16 +1,196 @@
+"""The executor without a kernel: what goes as one batch, what an error stops, what is undone."""
+
 import errno
-from ipaddress import ip_address
+import threading
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from netcore.desired.diff import Step
-from netcore.desired.objects import DEFAULT4, DEFAULT6, Route
-from netcore.errors import KernelError
-from netcore.kernel.apply import Executor
+from netcore.desired.diff import Step, diff
+from netcore.desired.firewall import BRIDGES, DNAT_ANY, PORTS, SOURCE
+from netcore.desired.objects import (
+    DEFAULT4,
+    DEFAULT6,
+    HOST,
+    Address,
+    Bridge,
+    Element,
+    EspBlock,
+    Hairpin,
+    HostsLines,
+    LinkUp,
+    Macvlan,
+    Neighbor,
+    Route,
+    Sysctl,
+    Veth,
+)
+from netcore.errors import KernelError, NotFound, TeardownFailed, Unavailable
+from netcore.kernel import apply as executor_module
+from netcore.kernel.apply import Executor, _batches
+from netcore.kernel.handlers import routing, sysctls
+
+MAC = "02:42:0a:00:00:02"
+GATEWAY = ip_address("10.0.0.1")
 
 
 def route(destination, gateway):
     return Route(sandbox_id="s", destination=destination, gateway=ip_address(gateway), ifname="eth0")
+
+
+class Netlink:
+    """Answers every request with None, or with the error that the kernel is made to give for its operation."""
+
+    def __init__(self, kernel, name):
+        self.kernel = kernel
+        self.name = name
+
+    def run(self, requests):
+        if requests:
+            self.kernel.calls.append((self.name, [f"{request.operation} {request.target}" for request in requests]))
+        return [self.kernel.error(request) for request in requests]
+
+    def execute(self, request):
+        (error,) = self.run([request])
+        if error is not None:
+            raise error
+
+    def run_transaction(self, _begin, requests, _end):
+        return self.run(requests)
+
+
+class Kernel:
+    """In place of `NetlinkSessions`: remembers each batch. *refuse*: operation → errno. *gone*: sandboxes without a namespace."""
+
+    def __init__(self):
+        self.calls = []
+        self.refuse = {}
+        self.gone = set()
+        self.visits = []
+
+    def __call__(self, _netns_path, later):
+        self.later = later
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def error(self, request):
+        code = next((code for operation, code in self.refuse.items() if f"{request.operation} {request.target}".startswith(operation)), 0)
+        return KernelError(request.operation, request.target, code) if code else None
+
+    def rtnetlink(self, sandbox_id, visit=None):
+        if sandbox_id in self.gone:
+            raise NotFound("netns", sandbox_id)
+        if visit is not None:
+            self.visits.append(sandbox_id)
+            visit()
+        return Netlink(self, sandbox_id or "host")
+
+    def nftables(self):
+        return Netlink(self, "nftables")
+
+    def xfrm(self):
+        return Netlink(self, "xfrm")
+
+    def link_index(self, _sandbox_id, ifname):
+        if ifname in self.refuse:
+            raise KernelError("look up link", ifname, self.refuse[ifname])
+        return 7
+
+    @contextmanager
+    def netns(self, sandbox_id):
+        if sandbox_id in self.gone:
+            raise NotFound("netns", sandbox_id)
+        yield 5
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    made = Kernel()
+    monkeypatch.setattr(executor_module, "NetlinkSessions", made)
+    return made
+
+
+@pytest.fixture
+def written(monkeypatch):
+    values = {}
+    monkeypatch.setattr(sysctls.sysctl, "write", lambda path, value, optional: values.update({path: value}))
+    return values
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    flows = []
+    monkeypatch.setattr(executor_module.conntrack, "forget", flows.append)
+    return flows
+
+
+def executor(later=lambda *_: None):
+    return Executor(lambda _: "/nowhere", later)
+
+
+SYSCTLS = [Sysctl(sandbox_id="s", path=f"net/ipv4/conf/eth0/{name}", value="1") for name in ("log_martians", "rp_filter")]
+VETH = Veth(host_ifname="v0", sandbox_id="s", ifname="eth0", mac=MAC, mtu=1500, bridge="br0")
+ADDRESSES = [Address(sandbox_id="s", ifname="eth0", interface=ip_interface(text)) for text in ("10.0.0.2/24", "fd00::2/64")]
+UP = LinkUp(sandbox_id="s", ifname="eth0")
+NEIGHBOR = Neighbor(sandbox_id=HOST, ifname="br0", address=ip_address("10.0.0.2"), mac=MAC)
+ELEMENTS = [Element(set=PORTS, fields=("v0",)), Element(set=SOURCE[4], fields=("v0", MAC, ip_address("10.0.0.2")))]
+ENDPOINT = [VETH, Hairpin(host_ifname="v0"), *SYSCTLS, *ADDRESSES, UP, NEIGHBOR, *ELEMENTS]
+
+
+def test_each_lane_is_one_batch(kernel, written):
+    executor().apply(diff((), ENDPOINT))
+    assert kernel.calls == [
+        ("host", ["create veth v0"]),
+        ("host", ["change bridge port v0"]),
+        ("s", ["add address 10.0.0.2/24", "add address fd00::2/64", "change link eth0"]),
+        ("host", [f"set neighbor 10.0.0.2 lladdr {MAC}"]),
+        ("nftables", ["add element bridge ports", "add element bridge source4"]),
+    ]
+    # One visit for all sysctls and for the socket.
+    assert kernel.visits == ["s"]
+    assert written == {sysctl.path: "1" for sysctl in SYSCTLS}
+
+
+def test_deletion_is_as_short(kernel, forgotten):
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    assert kernel.calls == [
+        ("nftables", ["delete element bridge ports", "delete element bridge source4"]),
+        ("host", [f"delete neighbor 10.0.0.2 lladdr {MAC}"]),
+        ("host", ["delete link v0"]),
+    ]
+    assert kernel.visits == []
+    assert [flows.addresses for flows in forgotten] == [{ip_address("10.0.0.2")}]
+
+
+def test_many_elements_of_one_set_are_one_request_and_added_and_deleted_ones_one_transaction(kernel):
+    before = [Element(set=BRIDGES, fields=(f"old{number}",)) for number in range(3)]
+    after = [Element(set=BRIDGES, fields=(f"new{number}",)) for number in range(700)]
+    executor().apply(diff(before, after))
+    assert kernel.calls == [("nftables", ["add element inet bridges"] * 2 + ["delete element inet bridges"])]
+
+
+def test_changed_datum_is_deleted_and_added_in_one_transaction(kernel):
+    one, two = (Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(GATEWAY, port)) for port in (80, 81))
+    executor().apply(diff([one], [two]))
+    assert kernel.calls == [("nftables", ["delete element inet dnat4_any", "add element inet dnat4_any"])]
+
+
+def test_sub_interface_is_made_from_the_host_and_deleted_inside(kernel):
+    link = Macvlan(sandbox_id="s", ifname="eth1", parent="lan0", mode="bridge", mac=MAC, mtu=1500)
+    executor().apply(diff((), [link]))
+    executor().remove(diff([link], ()), "endpoint")
+    assert kernel.calls == [("host", ["create macvlan eth1"]), ("s", ["delete link eth1"])]
+
+
+def test_creations_and_deletions_in_one_namespace_are_two_batches():
+    steps = [Step(None, route(DEFAULT4, "10.0.0.1")), Step(route(DEFAULT6, "fd00::1"), None)]
+    assert list(_batches(steps)) == [steps[:1], steps[1:]]
 
 
 def test_what_a_batch_did_behind_an_error_is_undone_too(monkeypatch):
@@ -18,11 +198,158 @@ def test_what_a_batch_did_behind_an_error_is_undone_too(monkeypatch):
         Step(route(DEFAULT4, "10.0.0.1"), route(DEFAULT4, "10.0.0.9")),
         Step(route(DEFAULT6, "fd00::1"), route(DEFAULT6, "fd00::9")),
     ]
-    executor = Executor(lambda _: "/nowhere", lambda *_: None)
+    tried = executor()
     undone = []
     refused = KernelError("set route", "default", errno.EINVAL)
-    monkeypatch.setattr(executor, "_run", lambda _doors, lane: iter([(lane[0], refused), (lane[1], None)]))
-    monkeypatch.setattr(executor, "remove", lambda undo, _target: undone.extend(undo))
+    monkeypatch.setattr(tried, "_run", lambda _sessions, batch: iter([(batch[0], refused), (batch[1], None)]))
+    monkeypatch.setattr(tried, "remove", lambda undo, _target: undone.extend(undo))
     with pytest.raises(KernelError):
-        executor.apply(steps)
+        tried.apply(steps)
     assert undone == [Step(steps[1].after, steps[1].before)]
+
+
+def test_failed_step_is_named_and_what_was_done_is_undone(kernel, written):
+    kernel.refuse = {"add address fd00::2/64": errno.EINVAL}
+    with pytest.raises(KernelError) as raised:
+        executor().apply(diff((), ENDPOINT))
+    assert raised.value.__notes__ == ["while: create address fd00::2/64 dev eth0 in s"]
+    # Everything else of the namespace goes with the link.
+    assert kernel.calls[-1] == ("host", ["delete link v0"])
+    assert not [names for name, names in kernel.calls if name == "nftables"]
+
+
+def test_undo_that_fails_is_noted_on_the_error(kernel, written):
+    kernel.refuse = {"set neighbor": errno.EINVAL, "delete link": errno.EBUSY}
+    with pytest.raises(KernelError, match="set neighbor") as raised:
+        executor().apply(diff((), ENDPOINT))
+    assert raised.value.__notes__[-1].startswith("undo: what was done")
+    assert "EBUSY" in raised.value.__notes__[-1]
+
+
+def test_link_that_can_not_be_made_fails_its_step(kernel, written):
+    kernel.refuse = {"create veth": errno.ENOSPC}
+    with pytest.raises(KernelError, match="ENOSPC") as raised:
+        executor().apply(diff((), ENDPOINT))
+    assert raised.value.__notes__[0].startswith("while: create link v0 type veth")
+    # Nothing of the next lane was begun, and the flag that the kernel took is taken back.
+    assert [name for name, _ in kernel.calls] == ["host", "host", "host"]
+
+
+def test_element_transaction_fails_as_a_whole(kernel):
+    kernel.refuse = {"add element bridge source4": errno.EINVAL}
+    with pytest.raises(KernelError):
+        executor().apply(diff((), ELEMENTS))
+    assert len(kernel.calls) == 1
+
+
+def test_absent_element_does_not_keep_the_others(kernel, forgotten):
+    kernel.refuse = {"delete element bridge ports": errno.ENOENT}
+    executor().remove(diff(ELEMENTS, ()), "elements")
+    assert [operations for _, operations in kernel.calls] == [
+        ["delete element bridge ports", "delete element bridge source4"],
+        ["delete element bridge ports"],
+        ["delete element bridge source4"],
+    ]
+
+
+def test_what_is_gone_already_is_no_error(kernel, forgotten):
+    kernel.refuse = {"delete link": errno.ENODEV, "delete neighbor": errno.ENOENT}
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    kernel.refuse = {"eth0": errno.ENODEV}
+    executor().remove([Step(ADDRESSES[0], None)], "address")
+    kernel.gone = {"s"}
+    executor().remove([Step(ADDRESSES[0], None), Step(UP, None)], "address")
+
+
+def test_removal_goes_on_at_errors_and_names_them_all(kernel, forgotten):
+    kernel.refuse = {"delete neighbor": errno.EBUSY, "delete link": errno.EPERM}
+    with pytest.raises(TeardownFailed) as raised:
+        executor().remove(diff(ENDPOINT, ()), "endpoint")
+    assert len(raised.value.reasons) == 2
+    assert forgotten
+
+
+def test_namespace_that_is_gone_fails_a_creation_but_not_a_removal(kernel):
+    kernel.gone = {"s"}
+    with pytest.raises(NotFound):
+        executor().apply([Step(None, UP)])
+    executor().remove([Step(None, UP)], "link")
+
+
+def test_link_that_is_missing_fails_what_needs_its_index(kernel):
+    kernel.refuse = {"eth0": errno.ENODEV}
+    with pytest.raises(KernelError, match="ENODEV"):
+        executor().apply([Step(None, ADDRESSES[0])])
+
+
+def test_sysctl_that_can_not_be_written_is_raised(kernel, monkeypatch):
+    def refuse(*_, **__):
+        raise Unavailable("writing", "read-only")
+
+    monkeypatch.setattr(sysctls.sysctl, "write", refuse)
+    with pytest.raises(Unavailable):
+        executor().apply([Step(None, SYSCTLS[0])])
+    with pytest.raises(TeardownFailed, match="read-only"):
+        executor().remove([Step(None, SYSCTLS[0])], "sysctl")
+
+
+def test_esp_that_exists_is_the_same(kernel):
+    blocks = [EspBlock(own=GATEWAY, port=port, outgoing=True) for port in (4789, 4790)]
+    kernel.refuse = {"set ESP policy": errno.EEXIST}
+    executor().apply(diff((), blocks))
+    assert [(name, len(operations)) for name, operations in kernel.calls] == [("xfrm", 2)]
+    kernel.refuse = {"add address": errno.EEXIST}
+    with pytest.raises(KernelError):
+        executor().apply([Step(None, ADDRESSES[0])])
+
+
+def test_hosts_lines_are_merged_and_taken_back(kernel, tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("mine\n")
+    one, two = (HostsLines(path=str(path), lines=lines) for lines in (("a",), ("a", "b")))
+    executor().apply(diff((), [one]))
+    assert path.read_text() == "mine\na\n"
+    executor().apply(diff([one], [two]))
+    assert path.read_text() == "mine\na\nb\n"
+    executor().remove(diff([two], ()), "sandbox")
+    assert path.read_text() == "mine\n"
+    path.unlink()
+    executor().remove(diff([two], ()), "sandbox")
+    assert not path.exists()
+    executor().apply(diff((), [one]))
+    assert path.read_text() == "a\n"
+    assert kernel.calls == []
+
+
+def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
+    later = []
+    tried = executor(lambda delay, body: later.append((delay, body)))
+    tried.apply([Step(None, Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(GATEWAY, 80)))])
+    assert forgotten == []
+    ((delay, body),) = later
+    assert delay > 0
+    body()
+    assert [flows.ports for flows in forgotten] == [{(4, "tcp", 80)}]
+    tried.apply([Step(None, ELEMENTS[0])])
+    assert len(later) == 1
+
+
+def test_flows_are_forgotten_while_a_link_goes_but_without_one_at_the_end(kernel, monkeypatch):
+    threads = []
+    monkeypatch.setattr(executor_module.conntrack, "forget", lambda _: threads.append(threading.current_thread().name))
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    executor().remove(diff(ELEMENTS, ()), "elements")
+    assert threads == ["flows", threading.current_thread().name]
+
+
+def test_replaced_bridge_is_taken_as_it_is(kernel):
+    bridge = Bridge(name="br0", mac=MAC, mtu=1500, tag="t", reused=True)
+    executor().apply(diff((), [bridge]))
+    executor().remove(diff([bridge], ()), "network")
+    assert kernel.calls == [("host", ["change link br0"])]
+
+
+def test_route_moves_by_one_request(kernel):
+    executor().apply(diff([route(DEFAULT4, "10.0.0.1")], [route(DEFAULT4, "10.0.0.9")]))
+    assert kernel.calls == [("s", ["set route 0.0.0.0/0 via 10.0.0.9"])]
+    assert routing.ROUTE.replace is None

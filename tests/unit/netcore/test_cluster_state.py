@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_interface
 from netcore import drivers
 from netcore.cluster import state as records
 from netcore.cluster.state import ClusterState, EndpointRecord, Node
+from netcore.desired.firewall import TUNNELS
 from netcore.desired.objects import Element, Forwarding, Neighbor, VxlanLink
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
@@ -90,12 +91,12 @@ def test_what_the_kernel_is_told_of_other_hosts():
     )
     assert [(item.mac, str(item.vtep)) for item in objects if isinstance(item, Forwarding)] == [("02:42:00:00:00:03", "10.99.0.2")]
     assert [str(item.address) for item in objects if isinstance(item, Neighbor)] == ["10.40.0.3"]
-    assert Element(table="inet", set="tunnels", fields=(4789,)) in objects
+    assert Element(set=TUNNELS, fields=(4789,)) in objects
     # What is added later is the same as what is there from the start.
     assert set(drivers.remote_objects(NETWORK, remotes)) <= set(objects)
     # Two overlays close the same port to sandboxes: it stays closed until the last one goes.
     other = plan_network(NetworkRequest(name="m", driver="overlay"), (NETWORK,), AROUND, "m" * 12)
-    assert not [item for item in drivers.only_of(NETWORK, [NETWORK, other], facts) if isinstance(item, Element) and item.set == "tunnels"]
+    assert not [item for item in drivers.only_of(NETWORK, [NETWORK, other], facts) if isinstance(item, Element) and item.set == TUNNELS]
 
 
 def test_record_of_an_endpoint_is_what_others_need():

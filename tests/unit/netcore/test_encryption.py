@@ -10,6 +10,7 @@ from netcore.cluster.encryption import Key
 from netcore.desired.diff import diff
 from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.kernel import xfrm
+from netcore.kernel.handlers import handler_of
 
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 SECRET = bytes(range(20))
@@ -51,6 +52,11 @@ def test_incoming_policy_and_ipv6():
     assert six.body[40:45] == b"\x0a\x00\x80\x80\x11"
 
 
+def creation(esp):
+    (request,) = handler_of(esp).create(None, esp)
+    return request
+
+
 def test_what_is_there_is_read_back():
     state = EspState(source=ONE, target=TWO, spi=0x1001, key_material=SECRET.hex(), request_id=7)
     assert xfrm.parse_state(bytes.fromhex(RECORDED_STATE), 7) == state
@@ -60,11 +66,11 @@ def test_what_is_there_is_read_back():
     for one, two in ((ONE, TWO), six):
         for outgoing in (True, False):
             policy = EspPolicy(source=one, target=two, port=4790, outgoing=outgoing, request_id=7)
-            assert xfrm.parse_policy(xfrm.request(policy, create=True).body, 7) == policy
+            assert xfrm.parse_policy(creation(policy).body, 7) == policy
             block = EspBlock(own=one, port=4790, outgoing=outgoing)
-            assert xfrm.parse_policy(xfrm.request(block, create=True).body, 7) == block
+            assert xfrm.parse_policy(creation(block).body, 7) == block
         made = EspState(source=one, target=two, spi=0x1001, key_material=SECRET.hex(), request_id=7)
-        assert xfrm.parse_state(xfrm.request(made, create=True).body, 7) == made
+        assert xfrm.parse_state(creation(made).body, 7) == made
 
 
 def test_each_direction_and_each_key_is_another():

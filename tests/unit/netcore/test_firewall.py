@@ -1,9 +1,13 @@
+import re
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
+import pytest
+
 from netcore.desired import firewall
+from netcore.desired.objects import Element, LinkUp
 from netcore.kernel.nft import encode_fields
-from netcore.model import Endpoint, GatewayMode, PortMapping
+from netcore.model import Endpoint, GatewayMode, PortMapping, VxlanOptions
 from tests.support.networks import bridge_network, pool
 
 
@@ -19,7 +23,7 @@ ENDPOINT = Endpoint(
 
 
 def sets(elements):
-    return {item.set for item in elements}
+    return {element.set.name for element in elements}
 
 
 def test_number_of_rules_does_not_depend_on_networks_or_ports():
@@ -29,19 +33,18 @@ def test_number_of_rules_does_not_depend_on_networks_or_ports():
 
 def test_every_set_is_declared_and_every_element_fits_one():
     text = firewall.render_skeleton()
-    for table, name in firewall.SETS:
-        assert f" {name} {{" in text
-        assert table in ("inet", "bridge")
-    for item in (
+    for declared in firewall.SETS:
+        assert f" {declared.name} {{" in text
+        assert declared.table in ("inet", "bridge")
+    for element in (
         *firewall.network_elements(network()),
         *firewall.endpoint_elements(network(), ENDPOINT),
         *firewall.port_elements(network(), ENDPOINT),
     ):
-        types = firewall.SETS[item.table, item.set]
-        at = types.index(":") if ":" in types else len(types)
-        encode_fields(types[:at], item.fields)
-        if item.data:
-            encode_fields(types[at + 1 :], item.data)
+        assert element.set in firewall.SETS
+        encode_fields(element.set.key_types, element.fields)
+        if element.data:
+            encode_fields(element.set.data_types, element.data)
 
 
 def test_key_octets_are_padded_to_four():
@@ -76,7 +79,8 @@ def test_link_local_address_is_the_kernels():
 
 
 def test_probe_senders_are_bound_to_the_port_too():
-    senders = {item.fields[2] for item in firewall.endpoint_elements(network(), ENDPOINT) if item.set in ("source4", "source6")}
+    elements = firewall.endpoint_elements(network(), ENDPOINT)
+    senders = {element.fields[2] for element in elements if element.set.name in ("source4", "source6")}
     assert {ip_address("0.0.0.0"), ip_address("::"), ip_address("10.0.0.2"), ip_address("fd00::2")} <= senders
 
 
@@ -89,3 +93,90 @@ def test_base_chains_are_those_of_the_skeleton():
         if line.strip().startswith("chain ") and "hook" in lines[i + 1]:
             chains.add((family, line.split()[1]))
     assert chains == firewall.BASE_CHAINS
+
+
+def test_sets_are_told_apart_and_each_is_used_by_a_rule_of_its_table():
+    text = firewall.render_skeleton()
+    tables = dict(zip(("inet", "bridge"), text.split("table bridge berth {\n}\n"), strict=True))
+    names = [(declared.table, declared.name) for declared in firewall.SETS]
+    assert len(set(names)) == len(names)
+    for table, rules in tables.items():
+        used = set(re.findall(r"@([a-z]\w+)", rules)) - {"th"}
+        assert used == {declared.name for declared in firewall.SETS if declared.table == table}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_sets_of_one_family_have_addresses_of_that_family(family):
+    for declared in firewall.SETS:
+        types = {*declared.key_types, *declared.data_types}
+        assert f"ipv{family}_addr" not in types or declared.family == family
+        # The name is for people who read the ruleset; nothing is read out of it.
+        assert (str(family) in declared.name) == (declared.family == family)
+    assert [declared.key_types for declared in firewall.SETS if declared.name == f"open{family}"] == [
+        (f"ipv{family}_addr", "inet_proto", "inet_service")
+    ]
+
+
+def test_sets_and_maps_are_declared_by_their_types():
+    lines = [line.strip() for line in firewall.render_skeleton().splitlines()]
+    assert "set bridges { type ifname; }" in lines
+    assert "map dnat4_any { type inet_proto . inet_service : ipv4_addr . inet_service; }" in lines
+    assert "set target6 { typeof iifname . ether saddr . @th,64,128; }" in lines
+
+
+def test_trusted_and_overlay_networks():
+    trusted = network(trusted_interfaces="wg0:wg1")
+    elements = list(firewall.network_elements(trusted))
+    bridge = trusted.bridge.bridge_name
+    assert [element.fields for element in elements if element.set == firewall.TRUSTED] == [("wg0", bridge), ("wg1", bridge)]
+    overlay = replace(trusted, driver_options=replace(trusted.bridge, vxlan=VxlanOptions(vni=5, port=4790)))
+    assert [element.fields for element in firewall.network_elements(overlay) if element.set == firewall.TUNNELS] == [(4790,)]
+
+
+def test_router_may_send_what_has_other_senders():
+    elements = list(firewall.endpoint_elements(network(), ENDPOINT, forwards=True))
+    assert [element.fields for element in elements if element.set == firewall.ROUTERS] == [("veth1", ENDPOINT.mac)]
+    assert "routers" not in sets(firewall.endpoint_elements(network(), ENDPOINT))
+
+
+def published(**more):
+    mapping = replace(ENDPOINT.ports[0], **more)
+    return [(e.set.name, e.fields, e.data) for e in firewall.port_elements(network(), replace(ENDPOINT, ports=(mapping,)))]
+
+
+def test_published_ports():
+    four, six = ip_address("10.0.0.2"), ip_address("fd00::2")
+    assert published() == [("dnat4_any", ("tcp", 8080), (four, 80))]
+    assert published(family=6) == [("dnat6_any", ("tcp", 8080), (six, 80))]
+    host = ip_address("192.0.2.1")
+    assert published(host_address=host, protocol="udp") == [("dnat4", ("udp", host, 8080), (four, 80))]
+    assert published(proxied=True) == []
+    only4 = replace(ENDPOINT, ipv6=None, ports=(replace(ENDPOINT.ports[0], family=6),))
+    assert list(firewall.port_elements(network(), only4)) == []
+
+
+def test_ruleset_has_all_elements_in_one_statement_for_each_set():
+    endpoint = replace(ENDPOINT, ports=tuple(replace(ENDPOINT.ports[0], host_port=port) for port in (8080, 8081)))
+    desired = [
+        *firewall.endpoint_elements(network(), endpoint),
+        LinkUp(sandbox_id="s", ifname="eth0"),
+        *firewall.port_elements(network(), endpoint),
+    ]
+    text = firewall.render_firewall(desired)
+    assert text.startswith(firewall.render_skeleton())
+    added = text.removeprefix(firewall.render_skeleton()).strip().splitlines()
+    assert added == [
+        'add element bridge berth ports { "veth1" }',
+        'add element bridge berth source4 { "veth1" . 02:42:0a:00:00:02 . 10.0.0.2, "veth1" . 02:42:0a:00:00:02 . 0.0.0.0 }',
+        'add element bridge berth source6 { "veth1" . 02:42:0a:00:00:02 . ::, "veth1" . 02:42:0a:00:00:02 . fd00::2,'
+        ' "veth1" . 02:42:0a:00:00:02 . fe80::42:aff:fe00:2 }',
+        'add element bridge berth target6 { "veth1" . 02:42:0a:00:00:02 . 0xfd000000000000000000000000000002,'
+        ' "veth1" . 02:42:0a:00:00:02 . 0xfe8000000000000000420afffe000002 }',
+        "add element inet berth dnat4_any { tcp . 8080 : 10.0.0.2 . 80, tcp . 8081 : 10.0.0.2 . 80 }",
+    ]
+    assert firewall.render_firewall([]).strip() == firewall.render_skeleton().strip()
+
+
+def test_element_that_does_not_fit_its_set_is_refused():
+    with pytest.raises(ValueError, match="zip"):
+        firewall.render_firewall([Element(set=firewall.SAME, fields=("br0",))])

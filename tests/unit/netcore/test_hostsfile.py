@@ -29,11 +29,11 @@ def test_default_lines_without_ipv6_and_with_host_gateway():
 
 
 def test_endpoint_lines_have_the_full_and_the_short_name():
-    item = Endpoint(
+    endpoint = Endpoint(
         origin="api", network_id="n", sandbox_id="s", ifname="eth0", host_ifname="v", mac="02:00:00:00:00:01",
         ipv4=ip_interface("10.0.0.2/24"), ipv6=ip_interface("fd00::2/64"),
     )  # fmt: skip
-    assert hostsfile.endpoint_lines(item, "web", "example.org") == (
+    assert hostsfile.endpoint_lines(endpoint, "web", "example.org") == (
         "10.0.0.2\tweb.example.org web",
         "fd00::2\tweb.example.org web",
     )
@@ -43,11 +43,11 @@ LINE = st.text("abc1.#\t ", min_size=1, max_size=8).map(str.strip).filter(bool)
 
 
 @given(st.lists(LINE, max_size=6), st.lists(LINE, max_size=4, unique=True), st.lists(LINE, max_size=4, unique=True))
-def test_foreign_lines_stay_in_order(foreign, before, after):
-    foreign = [line for line in foreign if line not in before and line not in after]
-    current = hostsfile.render_hosts([*before, *foreign])
+def test_lines_of_others_stay_in_order(others, before, after):
+    others = [line for line in others if line not in before and line not in after]
+    current = hostsfile.render_hosts([*before, *others])
     merged = hostsfile.merge_hosts(current, before, after).splitlines()
-    assert [line for line in merged if line in foreign] == foreign
+    assert [line for line in merged if line in others] == others
     assert set(after) <= set(merged)
     assert not [line for line in merged if line in before and line not in after]
 
@@ -59,3 +59,27 @@ def test_line_removed_by_the_user_stays_removed():
 def test_merging_twice_changes_nothing():
     once = hostsfile.merge_hosts("", [], ["a", "b"])
     assert hostsfile.merge_hosts(once, [], ["a", "b"]) == once
+
+
+@given(st.lists(LINE, max_size=4, unique=True), st.lists(LINE, max_size=4, unique=True))
+def test_undone_change_leaves_the_lines_of_before(before, after):
+    there = hostsfile.merge_hosts(hostsfile.render_hosts(before), before, after)
+    back = hostsfile.merge_hosts(there, after, before)
+    assert sorted(back.splitlines()) == sorted(before)
+
+
+def test_file_stays_as_it_is_when_nothing_changes():
+    assert hostsfile.merge_hosts("no newline at its end", ["a"], ["a"]) == "no newline at its end"
+
+
+def test_hostname_file_is_one_line():
+    assert hostsfile.render_hostname("web") == "web\n"
+
+
+def test_endpoint_without_domain_has_one_name_and_one_with_dots_its_first_label_too():
+    endpoint = Endpoint(
+        origin="api", network_id="n", sandbox_id="s", ifname="eth0", host_ifname="v", mac="02:00:00:00:00:01",
+        ipv4=ip_interface("10.0.0.2/24"), ipv6=None,
+    )  # fmt: skip
+    assert hostsfile.endpoint_lines(endpoint, "web", "") == ("10.0.0.2\tweb",)
+    assert hostsfile.endpoint_lines(endpoint, "web.lan", "") == ("10.0.0.2\tweb.lan web",)

@@ -104,9 +104,9 @@ RECORDED = {
     "type dummy": (b"dummy", None),
 }
 REQUESTS = {
-    "type ipvlan mode l3s vepa": rtnl.add_ipvlan("eth0", parent=7, netns=5, mode="l3s", flag="vepa", mtu=1400),
+    "type ipvlan mode l3s vepa": rtnl.add_ipvlan("eth0", parent=7, netns_descriptor=5, mode="l3s", flag="vepa", mtu=1400),
     "type vlan id 10": rtnl.add_vlan("eth0", base=7, vid=10),
-    "type macvlan mode bridge": rtnl.add_macvlan("eth0", parent=7, netns=5, mode="bridge", mac="02:42:00:00:00:01", mtu=1400),
+    "type macvlan mode bridge": rtnl.add_macvlan("eth0", parent=7, netns_descriptor=5, mode="bridge", mac="02:42:00:00:00:01", mtu=1400),
     "type dummy": rtnl.add_dummy("eth0", 1400),
 }
 
@@ -129,7 +129,7 @@ def test_messages_are_those_of_iproute2(words):
 
 
 def test_passthru_leaves_the_address_to_the_kernel():
-    request = rtnl.add_macvlan("eth0", parent=7, netns=5, mode="passthru", mac="", mtu=1500)
+    request = rtnl.add_macvlan("eth0", parent=7, netns_descriptor=5, mode="passthru", mac="", mtu=1500)
     assert 1 not in attributes(request.body[16:])
 
 

@@ -108,4 +108,4 @@ def test_host_without_ipv6():
 def test_what_is_relayed_is_not_translated():
     _, (one,) = plan(["8080:80", "[::1]:9090:90"], "four")
     (element,) = firewall.port_elements(V4, one)
-    assert (element.set, element.fields, element.data) == ("dnat4_any", ("tcp", 8080), (ip_address("10.4.0.2"), 80))
+    assert (element.set.name, element.fields, element.data) == ("dnat4_any", ("tcp", 8080), (ip_address("10.4.0.2"), 80))

@@ -1,7 +1,8 @@
-"""The addresses of all networks of this host: which are taken, at rest, free. State with one owner, the controller."""
+"""The addresses that berth itself hands out on this host: which are taken, at rest, free."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 
 from netcore.errors import Exhausted, InvalidRequest
@@ -12,7 +13,7 @@ Taken = tuple[NetworkId, IPAddress]
 """(network id, address)."""
 
 
-class Addresses:
+class LocalAddresses:
     """See the module. *clock*: seconds since the epoch, for addresses at rest."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -54,6 +55,10 @@ class Addresses:
             except Exhausted:
                 continue
         return pools[-1].allocate(self._clock())
+
+    def peek(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
+        """Return what `take` would return now; nothing is taken."""
+        return copy.deepcopy(self).take(network, family, wish)
 
     def give_back(self, taken: Iterable[Taken]) -> None:
         """Undo allocations that never took effect."""

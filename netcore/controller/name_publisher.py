@@ -1,18 +1,15 @@
-"""What the controller is given and what it gives back: its settings, who must know of changes, the outcome of an operation."""
+"""Who must know of sandboxes and endpoints: the resolver half, which makes names of them. Declared here, where it is called."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from netcore.desired.diff import Step
-from netcore.model import Endpoint, IPAddress, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox
-from netcore.plan import ipam
+from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox
 
 
 class NamePublisher(Protocol):
-    """Who must know of sandboxes and endpoints: the resolver half. Declared here, where it is called."""
+    """Publishes and withdraws names, and keeps the sandboxes' resolvers."""
 
     async def open(self, sandbox: Sandbox) -> None:
         """Make the sandbox's resolver answer; called once its namespace exists."""
@@ -31,24 +28,3 @@ class NamePublisher(Protocol):
 
     async def network_down(self, network: Network) -> None:
         """The bridge of *network* is about to go."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Where things are and what is allowed; from the daemon's configuration."""
-
-    run_directory: str
-    netns_directory: str = "/run/netns"
-    pools4: tuple[tuple[IPNetwork, int], ...] = ipam.DEFAULT_POOLS4
-    pools6: tuple[tuple[IPNetwork, int], ...] = ()
-    firewall: bool = True
-    uplinks: tuple[str, ...] = ()
-    vtep: IPAddress | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an operation did: the steps, and what the user should know."""
-
-    steps: tuple[Step, ...]
-    warnings: tuple[str, ...] = ()

@@ -1,0 +1,118 @@
+"""Where an endpoint's addresses come from: berth's own pools, the network's IPAM plugin, or for overlays all hosts together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from netcore import limits
+from netcore.cluster.cluster import Cluster
+from netcore.controller.local_addresses import LocalAddresses
+from netcore.errors import NetcoreError
+from netcore.model import Endpoint, IPAddress, IPNetwork, Network
+from netcore.plan.host_state import HostState
+from netcore.plan.plans import AddressClaim
+from netcore.plugins.ipam_driver import IpamDriver
+from netcore.store.records import Records
+
+log = logging.getLogger(__name__)
+
+
+class AddressSources:
+    """See the module. *cluster*: the hosts that share overlay networks, None on a host that is alone."""
+
+    def __init__(
+        self,
+        state: HostState,
+        records: Records,
+        plugins: IpamDriver,
+        cluster: Callable[[], Cluster | None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._records = records
+        self._plugins = plugins
+        self._cluster = cluster
+        self._clock = clock
+        self.local = LocalAddresses(clock)
+
+    def adopt(self, network: Network) -> None:
+        """Make the pools of *network* ready, nothing but gateways and auxiliary addresses taken."""
+        if not network.is_overlay:
+            self.local.adopt(network)
+
+    def drop(self, network: Network) -> None:
+        """Forget the pools of a network that has no endpoints."""
+        self.local.drop(network)
+
+    async def take(self, claim: AddressClaim) -> IPAddress:
+        """Take the address that *claim* asks for, or one that is free."""
+        network, cluster = claim.network, self._cluster()
+        if network.is_overlay and cluster is not None:
+            return await cluster.take_address(network, claim.family, claim.wish)
+        if network.ipam is None:
+            return self.local.take(network, claim.family, claim.wish)
+        pools = [pool for pool in network.pools if pool.subnet.version == claim.family]
+        pool = next((pool for pool in pools if claim.wish is not None and claim.wish in pool.subnet), pools[0])
+        return await self._plugins.request_address(network.ipam, pool, claim.wish, mac=claim.mac)
+
+    def peek(self, claim: AddressClaim) -> IPAddress | None:
+        """Return what `take` would return now, without taking it; None where only a plugin knows."""
+        network, cluster = claim.network, self._cluster()
+        if network.is_overlay and cluster is not None:
+            return cluster.peek_address(network, claim.family, claim.wish)
+        return self.local.peek(network, claim.family, claim.wish) if network.ipam is None else claim.wish
+
+    async def give_back(self, network: Network, address: IPAddress) -> None:
+        """Undo a `take` that nothing came of."""
+        cluster = self._cluster()
+        if network.is_overlay:
+            if cluster is not None:
+                await cluster.give_address(network.id, address)
+        elif network.ipam is None:
+            self.local.give_back([(network.id, address)])
+        else:
+            await self._give_to_plugin(network, address)
+
+    async def release(self, endpoints: Iterable[Endpoint]) -> None:
+        """Give the addresses of *endpoints* back; our own are not handed out again for a while."""
+        gone, cluster = [*endpoints], self._cluster()
+        until = self._clock() + limits.ADDRESS_QUARANTINE
+        for network_id, address in self.local.release(gone):
+            await self._records.put_rest(network_id, address, until)
+        for endpoint in gone:
+            network = self._state.networks[endpoint.network_id]
+            for address in endpoint.addresses():
+                if network.is_overlay and cluster is not None:
+                    await cluster.give_address(network.id, address)
+                elif network.ipam is not None:
+                    await self._give_to_plugin(network, address)
+
+    async def _give_to_plugin(self, network: Network, address: IPAddress) -> None:
+        pool = network.pool_of(address)
+        if network.ipam is not None and pool is not None:
+            try:
+                await self._plugins.release_address(network.ipam, pool, address)
+            except NetcoreError as error:
+                log.warning("address was not given back network=%s address=%s reason=%s", network.name, address, error)
+
+    async def replay(self) -> None:
+        """Tell IPAM plugins that forget with our restart what is in use (RequiresRequestReplay)."""
+        for network in self._state.networks.values():
+            if network.ipam is not None and network.ipam.needs_replay:
+                addresses = [address for _, endpoint in self._state.members(network.id) for address in endpoint.addresses()]
+                try:
+                    await self._plugins.replay(network.ipam, network.pools, addresses)
+                except NetcoreError as error:
+                    log.warning("addresses were not asked for again network=%s reason=%s", network.name, error)
+
+    def usage(self, network: Network) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use."""
+        if network.is_overlay:
+            cluster = self._cluster()
+            taken = [*cluster.state.addresses.get(network.id, {})] if cluster is not None else []
+        elif network.ipam is None:
+            return self.local.usage(network)
+        else:
+            taken = [address for _, endpoint in self._state.members(network.id) for address in endpoint.addresses()]
+        return {pool.subnet: sum(address in pool.subnet for address in [*taken, *pool.reserved()]) for pool in network.pools}

@@ -1,0 +1,86 @@
+"""Puts the controller of a real host together: which collaborators there are, and what each is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from netcore import drivers
+from netcore.controller import Controller
+from netcore.controller.address_sources import AddressSources
+from netcore.controller.collaborators import Collaborators
+from netcore.controller.host_look import HostLook
+from netcore.controller.locks import KeyedLocks
+from netcore.controller.name_publisher import NamePublisher
+from netcore.controller.overlays import Overlays
+from netcore.controller.plugin_endpoints import PluginEndpoints
+from netcore.controller.sandbox_files import SandboxFiles
+from netcore.controller.settings import Settings
+from netcore.controller.state_writer import StateWriter
+from netcore.controller.tunnel_encryption import TunnelEncryption
+from netcore.controller.workers import Workers
+from netcore.kernel import host
+from netcore.kernel.apply import Executor
+from netcore.model import IPAddress
+from netcore.plan import published_ports
+from netcore.plugins.ipam_driver import IpamDriver
+from netcore.plugins.network_driver import NetworkDriver
+from netcore.plugins.transport import Transport
+from netcore.relay.host_ports import HostPorts
+from netcore.relay.port_proxy import PortProxies
+from netcore.store.records import Records
+
+
+def assemble(
+    settings: Settings,
+    records: Records,
+    names: NamePublisher,
+    *,
+    reserved: Callable[[], Sequence[IPAddress]],
+    clock: Callable[[], float],
+) -> Controller:
+    """Return the controller of this host, still empty.
+
+    *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch.
+    """
+    workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), Transport()
+    writer = StateWriter(settings.run_directory, drivers.Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
+    state = writer.state
+    executor = Executor(writer.netns_path, workers.later)
+    host_look = HostLook(settings, writer, workers, reserved=reserved, clock=clock)
+    network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
+    overlays = Overlays(
+        encryption=TunnelEncryption(state, workers, executor, locks, settings.vtep),
+        writer=writer,
+        records=records,
+        names=names,
+        workers=workers,
+        executor=executor,
+        host=host_look,
+        locks=locks,
+    )
+
+    def is_internal_client(address: IPAddress, scope: int) -> bool:
+        return published_ports.is_prisoner(state.networks.values(), address, host.link_name(scope))
+
+    return Controller(
+        Collaborators(
+            settings=settings,
+            writer=writer,
+            records=records,
+            names=names,
+            workers=workers,
+            executor=executor,
+            host=host_look,
+            files=SandboxFiles(workers),
+            locks=locks,
+            addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
+            host_ports=host_ports,
+            relays=PortProxies(host_ports, is_internal_client),
+            plugin_transport=plugins,
+            network_plugins=network_plugins,
+            ipam_plugins=ipam_plugins,
+            plugin_endpoints=PluginEndpoints(state, network_plugins),
+            overlays=overlays,
+            clock=clock,
+        )
+    )

@@ -1,0 +1,54 @@
+"""What the operations of the controller work with. Each is handed in once, at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from netcore.controller.address_sources import AddressSources
+from netcore.controller.host_look import HostLook
+from netcore.controller.locks import KeyedLocks
+from netcore.controller.name_publisher import NamePublisher
+from netcore.controller.overlays import Overlays
+from netcore.controller.plugin_endpoints import PluginEndpoints
+from netcore.controller.sandbox_files import SandboxFiles
+from netcore.controller.settings import Settings
+from netcore.controller.state_writer import StateWriter
+from netcore.controller.workers import Workers
+from netcore.kernel.apply import Executor
+from netcore.plan.host_state import HostState
+from netcore.plugins.ipam_driver import IpamDriver
+from netcore.plugins.network_driver import NetworkDriver
+from netcore.plugins.transport import Transport
+from netcore.relay.host_ports import HostPorts
+from netcore.relay.port_proxy import PortProxies
+from netcore.store.records import Records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collaborators:
+    """*clock*: seconds since the epoch."""
+
+    settings: Settings
+    writer: StateWriter
+    records: Records
+    names: NamePublisher
+    workers: Workers
+    executor: Executor
+    host: HostLook
+    files: SandboxFiles
+    locks: KeyedLocks
+    addresses: AddressSources
+    host_ports: HostPorts
+    relays: PortProxies
+    plugin_transport: Transport
+    network_plugins: NetworkDriver
+    ipam_plugins: IpamDriver
+    plugin_endpoints: PluginEndpoints
+    overlays: Overlays
+    clock: Callable[[], float]
+
+    @property
+    def state(self) -> HostState:
+        """What exists on this host, to read."""
+        return self.writer.state

@@ -1,0 +1,102 @@
+"""From a request for a network to its plan: the host is looked at, plugins are asked, pools are chosen."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netcore.controller.collaborators import Collaborators
+from netcore.controller.undo import Undo
+from netcore.errors import InvalidRequest, NotFound
+from netcore.model import Network, NetworkId, NetworkRequest, PluginIpam, PluginOptions, Pool
+from netcore.plan import ipam, pools
+from netcore.plan import network as plan_network
+from netcore.plan.plans import NetworkPlan, Outcome, PoolClaim
+from netcore.plugins import messages
+
+
+class NetworkPlanner:
+    """See the module. Its callers hold the lock of all networks."""
+
+    def __init__(self, parts: Collaborators) -> None:
+        self._parts = parts
+        self._state = parts.state
+
+    async def plan(self, request: NetworkRequest, undo: Undo) -> NetworkPlan:
+        """Return the plan for *request*; pools of an IPAM plugin are claimed, which *undo* gives back."""
+        draft, around = await self._draft(request)
+        source = await self._ipam_plugin(request, draft)
+        network = await self._claim_pools(draft, source, undo) if source is not None else self._own_pools(draft, around)
+        return NetworkPlan(network=network, objects=self._state.objects_only_of(network))
+
+    async def preview(self, request: NetworkRequest) -> tuple[Network, Outcome]:
+        """Return what `plan` would lead to; plugins are asked what they can do, but for nothing of theirs."""
+        draft, around = await self._draft(request)
+        source = await self._ipam_plugin(request, draft)
+        claims: tuple[PoolClaim, ...] = ()
+        if source is None:
+            network = self._own_pools(draft, around)
+        else:
+            claims = tuple(PoolClaim(request.name, wish.family, source.plugin) for wish in draft.drafts)
+            network = replace(draft.network, ipam=source)
+        if network.is_overlay:
+            # It is made on a host with the first endpoint there.
+            return network, Outcome(claims)
+        steps = NetworkPlan(network=network, objects=self._state.objects_only_of(network)).steps()
+        return network, Outcome((*claims, *steps))
+
+    async def _draft(self, request: NetworkRequest) -> tuple[plan_network.Plan, plan_network.Surroundings]:
+        around = await self._parts.host.constraints()
+        if request.driver == "overlay":
+            self._parts.overlays.require_cluster()
+            around = replace(around, pools4=ipam.OVERLAY_POOLS4)
+        identity = NetworkId(secrets.token_hex(32))
+        draft = plan_network.prepare(request, self._existing(), around, identity, await self._network_plugin(request))
+        await self._parts.host.check_link_kinds(draft.network)
+        await self._parts.overlays.encryption.check(draft.network)
+        return draft, around
+
+    def _existing(self) -> Sequence[Network]:
+        return [*self._state.networks.values()]
+
+    def _own_pools(self, draft: plan_network.Plan, around: plan_network.Surroundings) -> Network:
+        return draft.with_pools(pools.plan_pools(draft.drafts, draft.wanted, self._existing(), around))
+
+    async def _network_plugin(self, request: NetworkRequest) -> PluginOptions | None:
+        """Return what the driver's plugin says of itself; None for a driver of ours."""
+        name = plan_network.plugin_of(request.driver)
+        if not name:
+            return None
+        ipv4, ipv6 = request.ipv4 is not False, bool(request.ipv6)
+        options = messages.network_options(dict(request.options), internal=request.internal, ipv4=ipv4, ipv6=ipv6)
+        try:
+            return await self._parts.network_plugins.introduce(name, options)
+        except NotFound as error:
+            known = ", ".join(plan_network.DRIVERS)
+            raise InvalidRequest("driver", f"{request.driver!r} is not one of {known}, and there is {error}") from error
+
+    async def _ipam_plugin(self, request: NetworkRequest, draft: plan_network.Plan) -> PluginIpam | None:
+        """Return what the IPAM plugin says of itself; None where berth hands out the addresses."""
+        if request.ipam_driver == "default":
+            if request.ipam_options:
+                raise InvalidRequest("ipam-opt", "the default IPAM driver has no options")
+            return None
+        driver = draft.wanted.driver
+        scope = driver.scope if isinstance(driver, PluginOptions) else "local"
+        name = request.ipam_driver.removeprefix(plan_network.PLUGIN_PREFIX)
+        return await self._parts.ipam_plugins.introduce(name, dict(request.ipam_options), scope)
+
+    async def _claim_pools(self, draft: plan_network.Plan, source: PluginIpam, undo: Undo) -> Network:
+        made: list[Pool] = []
+
+        async def give_back() -> None:
+            for pool in made:
+                await self._parts.ipam_plugins.release_pool(source, pool)
+
+        undo.push(give_back)
+        for wish in draft.drafts:
+            gateway = pools.wants_gateway(wish.family, draft.wanted)
+            made.append(await self._parts.ipam_plugins.request_pool(source, wish.family, wish.wish(), gateway=gateway))
+            pools.check_overlap(made[-1].subnet, made[-1].ip_range, draft.wanted.driver, self._existing(), made[:-1])
+        return draft.with_pools(made, source)

@@ -1,0 +1,64 @@
+"""The files and the pinned namespace of a sandbox: made, and removed. On worker threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+
+from netcore.controller.workers import Workers
+from netcore.desired import hostsfile
+from netcore.kernel import files, namespace, netns
+from netcore.model import NetnsPath, Sandbox, Stack
+
+
+class SandboxFiles:
+    """See the module. *directory*: of a sandbox's hosts, resolv.conf and hostname files."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    async def make(self, sandbox: Sandbox, directory: PurePath) -> None:
+        """Make the sandbox's directory with its hosts and hostname files; with a shared stack those of the other serve."""
+        await self._workers.run(lambda: _make(sandbox, Path(directory)))
+
+    async def pin(self, sandbox: Sandbox, *, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
+        """Pin the sandbox's namespace at its path: the one at *adopted*, the one pinned at *shared*, the host's, or a new one.
+
+        *taken*: sandbox name → path of its namespace, none of which may be adopted again.
+        """
+        await self._workers.run(lambda: _pin(sandbox, adopted, shared, taken))
+
+    async def unpin(self, sandbox: Sandbox) -> None:
+        """Let go of the sandbox's namespace; it ends when nobody else holds it."""
+        await self._workers.run(lambda: netns.unpin(sandbox.netns_path))
+
+    async def remove(self, directory: PurePath) -> None:
+        """Remove the sandbox's directory with the files in it; one that is not there is done."""
+        await self._workers.run(lambda: _remove(Path(directory)))
+
+
+def _make(sandbox: Sandbox, directory: Path) -> None:
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if sandbox.stack is Stack.SHARED:
+        return
+    inherited = files.read_if_there("/etc/hosts") if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
+    files.write_in_place(str(directory / "hosts"), inherited)
+    files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
+
+
+def _pin(sandbox: Sandbox, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
+    if shared is not None:
+        namespace.share(shared, sandbox.netns_path)
+    elif sandbox.stack is Stack.HOST:
+        namespace.share(netns.OWN, sandbox.netns_path)
+    elif adopted is None:
+        namespace.make(sandbox.netns_path)
+    else:
+        namespace.adopt(adopted, sandbox.netns_path, taken)
+
+
+def _remove(directory: Path) -> None:
+    for path in directory.glob("*"):
+        path.unlink(missing_ok=True)
+    if directory.is_dir():
+        directory.rmdir()

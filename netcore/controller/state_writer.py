@@ -1,0 +1,82 @@
+"""The only writer of `HostState`. Transactions, the follower of other hosts and recovery hold it; nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from netcore import drivers
+from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
+from netcore.plan.host_state import HostState, SandboxState
+
+
+class StateWriter:
+    """Owns the mappings behind one `HostState`; readers get read-only views of them."""
+
+    def __init__(self, run_directory: str, facts: drivers.Facts) -> None:
+        self._networks: dict[NetworkId, Network] = {}
+        self._sandboxes: dict[SandboxId, Sandbox] = {}
+        self._endpoints: dict[SandboxId, tuple[Endpoint, ...]] = {}
+        self._remotes: dict[NetworkId, Mapping[str, RemoteEndpoint]] = {}
+        self._active: dict[NetworkId, dict[str, RemoteEndpoint]] = {}
+        self._unfinished: dict[SandboxId, NetnsPath] = {}
+        self.state = HostState(
+            run_directory=run_directory,
+            facts=facts,
+            networks=MappingProxyType(self._networks),
+            sandboxes=MappingProxyType(self._sandboxes),
+            endpoints=MappingProxyType(self._endpoints),
+            remotes=MappingProxyType(self._remotes),
+        )
+
+    def set_facts(self, facts: drivers.Facts) -> None:
+        """Note what drivers must know of the host."""
+        self.state.facts = facts
+
+    def put_network(self, network: Network) -> None:
+        """Note that *network* exists."""
+        self._networks[network.id] = network
+
+    def drop_network(self, network_id: NetworkId) -> None:
+        """Note that a network is gone; one that is not there is done."""
+        self._networks.pop(network_id, None)
+
+    def put_sandbox(self, after: SandboxState) -> None:
+        """Note that a sandbox exists, with its endpoints."""
+        self._sandboxes[after.sandbox.id] = after.sandbox
+        self._endpoints[after.sandbox.id] = after.endpoints
+
+    def drop_sandbox(self, sandbox_id: SandboxId) -> None:
+        """Note that a sandbox is gone; one that is not there is done."""
+        self._sandboxes.pop(sandbox_id, None)
+        self._endpoints.pop(sandbox_id, None)
+
+    def note_namespace(self, sandbox: Sandbox) -> None:
+        """Note where the namespace is of a sandbox that is being made, or removed after a crash, and that nobody sees yet."""
+        self._unfinished[sandbox.id] = sandbox.netns_path
+
+    def forget_namespace(self, sandbox: Sandbox) -> None:
+        """The opposite of `note_namespace`."""
+        self._unfinished.pop(sandbox.id, None)
+
+    def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
+        """Return the path of a sandbox's network namespace, also of one that nobody sees yet."""
+        return self._unfinished.get(sandbox_id) or self.state.netns_path(sandbox_id)
+
+    def activate(self, network_id: NetworkId, remotes: Mapping[str, RemoteEndpoint]) -> None:
+        """Note that an overlay network is active here, with its endpoints on other hosts."""
+        self._active[network_id] = dict(remotes)
+        self._remotes[network_id] = MappingProxyType(self._active[network_id])
+
+    def deactivate(self, network_id: NetworkId) -> None:
+        """Note that an overlay network has no objects here any more."""
+        self._active.pop(network_id, None)
+        self._remotes.pop(network_id, None)
+
+    def put_remote(self, network_id: NetworkId, remote: RemoteEndpoint) -> None:
+        """Note an endpoint on another host, of a network that is active here."""
+        self._active[network_id][remote.id] = remote
+
+    def drop_remote(self, network_id: NetworkId, identity: str) -> None:
+        """Note that an endpoint on another host is gone."""
+        self._active[network_id].pop(identity, None)

@@ -1,0 +1,366 @@
+"""Carries plans out, and is the only place that does.
+
+What is made goes in this order, and is taken back in the opposite one when any step fails:
+
+    claim addresses and ports → record the intent → namespace and resolver → plugins → kernel → plugins' way outside
+    → record the result → state → relays → names
+
+Other hosts are told last: what fails there is a warning, because they learn of it with the next session. What is removed
+goes the other way round, and never stops at a failure: everything is tried, and what failed is reported at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netcore.controller.collaborators import Collaborators
+from netcore.controller.network_planner import NetworkPlanner
+from netcore.controller.plugin_endpoints import plugin_of
+from netcore.controller.undo import Undo, all_or_nothing
+from netcore.desired.diff import Step, diff
+from netcore.errors import NetcoreError, TeardownFailed
+from netcore.kernel import host
+from netcore.model import (
+    GATEWAY_BRIDGE,
+    Endpoint,
+    EndpointRequest,
+    IPAddress,
+    Network,
+    NetworkId,
+    NetworkRequest,
+    PortMapping,
+    Sandbox,
+)
+from netcore.plan import plans, published_ports
+from netcore.plan.host_state import SandboxState
+from netcore.plan.plans import AddressClaim, DisconnectPlan, NetworkPlan, Outcome, SandboxPlan
+from netcore.plan.port_allocation import FindBusy
+from netcore.relay import host_ports
+
+_GATEWAY_BRIDGE = NetworkRequest(name=GATEWAY_BRIDGE, options=(("icc", "false"),), predefined=True)
+
+
+class Transaction:
+    """See the module. Its callers hold the locks of all sandboxes and networks that a plan touches."""
+
+    def __init__(self, parts: Collaborators, planner: NetworkPlanner, first_port: int) -> None:
+        self._parts = parts
+        self._planner = planner
+        self._state = parts.state
+        self._next_port = first_port
+
+    # --- networks -----------------------------------------------------------------------------------------------
+
+    async def create_network(self, plan: NetworkPlan, undo: Undo) -> None:
+        """Make a network whose pools have been claimed already."""
+        parts, network = self._parts, plan.network
+        plugin = plugin_of(network)
+        await parts.records.put_network(network, pending=True)
+        undo.push(lambda: parts.records.drop_network(network))
+        if plugin is not None:
+            await parts.network_plugins.create_network(plugin, network)
+            undo.push(lambda: parts.network_plugins.delete_network(plugin, network))
+        await self._apply(plan.steps(), undo)
+        await parts.records.put_network(network)
+        parts.writer.put_network(network)
+        parts.addresses.adopt(network)
+        undo.push(lambda: self._forget_network(network))
+        await parts.names.network_up(network)
+        undo.push(lambda: parts.names.network_down(network))
+
+    async def _forget_network(self, network: Network) -> None:
+        self._parts.writer.drop_network(network.id)
+        self._parts.addresses.drop(network)
+
+    async def remove_network(self, network: Network, steps: Sequence[Step]) -> None:
+        """Remove a network that has no endpoints."""
+        parts = self._parts
+        plugin = plugin_of(network)
+        if plugin is not None:
+            # Nothing of it is ours: while its plugin refuses, or is not there, the network stays.
+            await parts.network_plugins.delete_network(plugin, network)
+        await parts.names.network_down(network)
+        await parts.records.put_network(network, pending=True)
+        await self._forget_network(network)
+        try:
+            await parts.workers.run(lambda: parts.executor.remove(steps, f"network {network.name}"))
+        finally:
+            await parts.records.drop_network(network)
+            if network.ipam is not None:
+                for pool in network.pools:
+                    await parts.ipam_plugins.release_pool(network.ipam, pool)
+
+    # --- sandboxes and endpoints --------------------------------------------------------------------------------
+
+    async def preview(self, plan: SandboxPlan) -> Outcome:
+        """Return what `change_sandbox` would do. Nothing is taken, made, recorded or told."""
+        peeked = {claim: self._parts.addresses.peek(claim) for claim in plan.claims()}
+        addresses = {claim: address for claim, address in peeked.items() if address is not None}
+        unknown = tuple(claim for claim in plan.claims() if claim not in addresses)
+        endpoints = (*plan.present, *plans.complete_endpoints(plan, addresses))
+        mappings, warnings = await self._plan_ports(plan.sandbox, endpoints, self._parts.host_ports.probe)
+        after = plans.with_ports(self._state, plan.sandbox, endpoints, mappings)
+        inactive = [draft.network for draft in plan.drafts if draft.network.is_overlay and draft.network.id not in self._state.remotes]
+        networks = [step for network in inactive for step in diff((), self._state.objects_only_of(network))]
+        steps: tuple[AddressClaim | Step, ...] = (*unknown, *networks, *plans.change_steps(self._state, plan.before, after))
+        return Outcome(steps, (*plan.warnings, *warnings))
+
+    async def change_sandbox(self, plan: SandboxPlan) -> tuple[Sandbox, Outcome]:
+        """Make a sandbox, or connect one to more networks; all or nothing."""
+        before, parts = plan.before, self._parts
+        try:
+            async with all_or_nothing() as undo:
+                if before is None:
+                    await self._make_sandbox(plan, undo)
+                after, steps, warnings = await self._make_endpoints(plan, undo)
+                await self._commit(before, after, undo)
+        finally:
+            parts.writer.forget_namespace(plan.sandbox)
+        there = {endpoint.id for endpoint in after.endpoints}
+        await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
+        told = await parts.overlays.publish(after.sandbox, after.endpoints[len(plan.present) :])
+        return after.sandbox, Outcome(steps, (*plan.warnings, *warnings, *told))
+
+    async def _make_sandbox(self, plan: SandboxPlan, undo: Undo) -> None:
+        parts, sandbox = self._parts, plan.sandbox
+        parts.writer.note_namespace(sandbox)
+        await parts.records.put_sandbox(sandbox, pending=True)
+        undo.push(lambda: parts.records.drop_sandbox(sandbox))
+        directory = self._state.directory_of(sandbox.id)
+        # A path that is pinned already is somebody else's, so it is unpinned only where it was pinned here.
+        undo.push(lambda: parts.files.remove(directory))
+        shared = self._state.netns_path(sandbox.shared_with) if sandbox.shared_with is not None else None
+        taken = {other.name: other.netns_path for other in self._state.sandboxes.values()}
+        await parts.files.make(sandbox, directory)
+        await parts.files.pin(sandbox, adopted=plan.adopted, shared=shared, taken=taken)
+        undo.push(lambda: parts.files.unpin(sandbox))
+        undo.push(lambda: parts.names.close(sandbox))
+        await parts.names.open(sandbox)
+
+    async def _make_endpoints(self, plan: SandboxPlan, undo: Undo) -> tuple[SandboxState, tuple[Step, ...], tuple[str, ...]]:
+        parts, sandbox = self._parts, plan.sandbox
+        networks = [draft.network for draft in plan.drafts]
+        undo.push(lambda: parts.overlays.deactivate_unused(network.id for network in networks))
+        for network in networks:
+            if network.is_overlay:
+                await parts.overlays.activate(network)
+        made = plans.complete_endpoints(plan, await self._claim_addresses(plan.claims(), undo))
+        claim = self._begin_port_claim(undo)
+        mappings, warnings = await self._plan_ports(sandbox, (*plan.present, *made), claim.try_hold)
+        after = plans.with_ports(self._state, sandbox, (*plan.present, *made), mappings)
+        await self._record_intent(plan, after, undo)
+        made_by_plugins = await self._make_by_plugins(plan, after.endpoints, undo)
+        if made_by_plugins:
+            endpoints: Sequence[Endpoint] = [made_by_plugins.get(endpoint.network_id, endpoint) for endpoint in after.endpoints]
+            endpoints = await self._settle_gateway_bridge(plan, endpoints, undo)
+            mappings, warnings = await self._plan_ports(replace(sandbox, ports=mappings), endpoints, claim.try_hold)
+            after = plans.with_ports(self._state, sandbox, endpoints, mappings)
+            await parts.records.put_endpoints(sandbox, after.endpoints, pending=True)
+        else:
+            endpoints = plans.without_idle_gateway_bridge(after.endpoints, self._state.networks)
+            if len(endpoints) != len(after.endpoints):
+                after = plans.with_ports(self._state, sandbox, endpoints, mappings)
+        steps = plans.change_steps(self._state, plan.before, after)
+        await self._apply(steps, undo)
+        undo.push(lambda: parts.plugin_endpoints.update_external_connectivity(sandbox, after.endpoints, plan.present))
+        await parts.plugin_endpoints.update_external_connectivity(sandbox, plan.present, after.endpoints)
+        self._keep_ports(claim, sandbox, mappings, undo)
+        return after, steps, warnings
+
+    def _begin_port_claim(self, undo: Undo) -> host_ports.Claim:
+        claim = self._parts.host_ports.begin()
+        undo.push(lambda: self._parts.workers.run(lambda: claim.keep(())))
+        return claim
+
+    def _keep_ports(self, claim: host_ports.Claim, sandbox: Sandbox, mappings: Sequence[PortMapping], undo: Undo) -> None:
+        """Go on holding the ports that are needed, and let go of what was only tried. *sandbox*: with the ports that it had."""
+        claim.keep(mappings)
+        fresh = [mapping for mapping in mappings if mapping not in sandbox.ports]
+        undo.push(lambda: self._parts.workers.run(lambda: self._parts.host_ports.release(fresh)))
+
+    async def _claim_addresses(self, claims: Sequence[AddressClaim], undo: Undo) -> dict[AddressClaim, IPAddress]:
+        taken: dict[AddressClaim, IPAddress] = {}
+
+        async def give_back() -> None:
+            for claim, address in taken.items():
+                await self._parts.addresses.give_back(claim.network, address)
+
+        undo.push(give_back)
+        for claim in claims:
+            taken[claim] = await self._parts.addresses.take(claim)
+        return taken
+
+    async def _plan_ports(
+        self, sandbox: Sandbox, endpoints: Sequence[Endpoint], find_busy: FindBusy
+    ) -> tuple[tuple[PortMapping, ...], tuple[str, ...]]:
+        """Return the sandbox's published ports, and warnings."""
+        if not sandbox.port_requests and not sandbox.publish_all:
+            return (), ()
+        taken, start = plans.taken_ports(self._state, sandbox), self._next_port
+        mappings = await self._parts.workers.run(
+            lambda: published_ports.plan_ports(
+                sandbox,
+                endpoints,
+                self._state.networks,
+                taken=taken,
+                find_busy=find_busy,
+                ephemeral=host.ephemeral_range(),
+                start=start,
+                host_ipv6=self._state.facts.ipv6,
+            )
+        )
+        self._next_port = max((mapping.host_port for mapping in mappings), default=start) + 1
+        by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
+        return mappings, () if mappings or by_plugin else (published_ports.IGNORED,)
+
+    async def _record_intent(self, plan: SandboxPlan, after: SandboxState, undo: Undo) -> None:
+        records = self._parts.records
+        if plan.before is not None:
+            before = plan.before
+            undo.push(lambda: records.put_all(before.sandbox, before.endpoints))
+        await records.put_endpoints(plan.sandbox, after.endpoints, pending=True)
+
+    async def _make_by_plugins(self, plan: SandboxPlan, endpoints: Sequence[Endpoint], undo: Undo) -> dict[NetworkId, Endpoint]:
+        """Let plugins make the new endpoints that are theirs; return those by network id, with what was answered."""
+        made: dict[NetworkId, Endpoint] = {}
+        plugins = self._parts.plugin_endpoints
+        by_network = {endpoint.network_id: endpoint for endpoint in endpoints}
+        undo.push(lambda: plugins.undo([*made.values()]))
+        theirs = [draft for draft in plan.drafts if plugins.plugin(by_network[draft.network.id]) is not None]
+        used = set(plan.used_ifnames) | {
+            endpoint.ifname for endpoint in endpoints if endpoint.network_id not in {draft.network.id for draft in theirs}
+        }
+        for draft in theirs:
+            endpoint = await plugins.make(plan.sandbox, by_network[draft.network.id], draft, used)
+            made[draft.network.id] = endpoint
+            used.add(endpoint.ifname)
+        return made
+
+    async def _settle_gateway_bridge(self, plan: SandboxPlan, endpoints: Sequence[Endpoint], undo: Undo) -> list[Endpoint]:
+        """Return *endpoints* with one on the gateway bridge if it is needed, without it if not (GW-9)."""
+        if not plans.lacks_gateway_bridge(endpoints, self._state.networks):
+            return plans.without_idle_gateway_bridge(endpoints, self._state.networks)
+        bridge = self._state.gateway_bridge()
+        if bridge is None:
+            network_plan = await self._planner.plan(_GATEWAY_BRIDGE, undo)
+            await self.create_network(network_plan, undo)
+            bridge = network_plan.network
+        lookups = plans.Lookups(used_ifnames=plan.used_ifnames | {endpoint.ifname for endpoint in endpoints})
+        more = plans.plan_connect(
+            self._state, SandboxState(plan.sandbox, tuple(endpoints)), plan.sandbox, [EndpointRequest(network=bridge.id)], lookups
+        )
+        return [*endpoints, *plans.complete_endpoints(more, await self._claim_addresses(more.claims(), undo))]
+
+    async def connect_gateway_bridge(self, before: SandboxState) -> None:
+        """Connect a sandbox to the gateway bridge if it has no other way outside, and needs one from us (GW-9)."""
+        if not plans.lacks_gateway_bridge(before.endpoints, self._state.networks):
+            return
+        async with all_or_nothing() as undo:
+            lookups = await self._parts.host.lookups(before.sandbox.netns_path, before, [])
+            plan = SandboxPlan(before=before, sandbox=before.sandbox, used_ifnames=lookups.used_ifnames)
+            endpoints = await self._settle_gateway_bridge(plan, before.endpoints, undo)
+            claim = self._begin_port_claim(undo)
+            mappings, _ = await self._plan_ports(before.sandbox, endpoints, claim.try_hold)
+            after = plans.with_ports(self._state, before.sandbox, endpoints, mappings)
+            await self._record_intent(plan, after, undo)
+            await self._apply(plans.change_steps(self._state, before, after), undo)
+            self._keep_ports(claim, before.sandbox, mappings, undo)
+            await self._commit(before, after, undo)
+
+    async def _apply(self, steps: Sequence[Step], undo: Undo) -> None:
+        """Carry *steps* out in the kernel; the executor itself takes back what it did when one of them fails."""
+        parts = self._parts
+        await parts.workers.run(lambda: parts.executor.apply(steps))
+        reached = [step.after for step in steps if step.after is not None]
+        back = diff(reached, [step.before for step in steps if step.before is not None])
+        undo.push(lambda: parts.workers.run(lambda: parts.executor.remove(back, "what was done")))
+
+    async def _commit(self, before: SandboxState | None, after: SandboxState, undo: Undo) -> None:
+        """Record the result, and let everybody on this host know it."""
+
+        async def restore() -> None:
+            if before is None:
+                self._parts.writer.drop_sandbox(after.sandbox.id)
+                self._parts.relays.settle(after.sandbox.id, {})
+            else:
+                await self._make_known(before)
+
+        await self._parts.records.put_all(after.sandbox, after.endpoints)
+        undo.push(restore)
+        await self._make_known(after)
+
+    async def _make_known(self, after: SandboxState) -> None:
+        parts, sandbox = self._parts, after.sandbox
+        parts.writer.put_sandbox(after)
+        parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints))
+        await parts.names.update(sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
+
+    async def change_facts(self, before: SandboxState, sandbox: Sandbox) -> None:
+        """Replace facts about a sandbox that touch no kernel object: its name (DNS-47), its owner."""
+        after = replace(before, sandbox=sandbox)
+        async with all_or_nothing() as undo:
+            undo.push(lambda: self._parts.records.put_sandbox(before.sandbox))
+            await self._parts.records.put_sandbox(sandbox)
+            undo.push(lambda: self._make_known(before))
+            await self._make_known(after)
+        await self._parts.overlays.publish(sandbox, after.endpoints)
+
+    # --- what goes ----------------------------------------------------------------------------------------------
+
+    async def disconnect(self, plan: DisconnectPlan) -> list[str]:
+        """Take endpoints off a sandbox; the default route moves before a link goes. Return what failed."""
+        parts, before, after = self._parts, plan.before, plan.after
+        await parts.records.put_endpoints(after.sandbox, after.endpoints, pending=True)
+        await parts.names.update(before.sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
+        await parts.overlays.withdraw(plan.gone)
+        reasons = await parts.plugin_endpoints.leave(plan.gone, before.endpoints)
+        try:
+            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
+            await parts.plugin_endpoints.update_external_connectivity(after.sandbox, before.endpoints, after.endpoints)
+        except TeardownFailed as error:
+            reasons += error.reasons
+        except NetcoreError as error:
+            reasons.append(str(error))
+        reasons += await parts.plugin_endpoints.delete(plan.gone)
+        await parts.addresses.release(plan.gone)
+        await parts.records.put_all(after.sandbox, after.endpoints)
+        await self._make_known(after)
+        await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
+        return reasons
+
+    async def remove_sandbox(self, plan: DisconnectPlan) -> list[str]:
+        """Remove a sandbox with everything it has; return what failed."""
+        parts, sandbox = self._parts, plan.before.sandbox
+        await parts.records.put_sandbox(sandbox, pending=True)
+        await parts.names.update(sandbox, (), self._state.networks)
+        await parts.overlays.withdraw(plan.gone)
+        reasons = await parts.plugin_endpoints.leave(plan.gone, plan.gone)
+        try:
+            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
+        except TeardownFailed as error:
+            reasons += error.reasons
+        reasons += await parts.plugin_endpoints.delete(plan.gone)
+        parts.relays.settle(sandbox.id, {})
+        await parts.workers.run(lambda: parts.host_ports.release(sandbox.ports))
+        await parts.addresses.release(plan.gone)
+        await self.drop_sandbox(sandbox)
+        await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
+        return reasons
+
+    async def end_sandbox(self, sandbox: Sandbox) -> None:
+        """Note that a sandbox has ended, but for its network stack, which others share."""
+        ended = replace(sandbox, ended=True, owner=None)
+        await self._parts.records.put_sandbox(ended)
+        self._parts.writer.put_sandbox(SandboxState(ended, self._state.endpoints[sandbox.id]))
+
+    async def drop_sandbox(self, sandbox: Sandbox) -> None:
+        """Remove the resolver, namespace, files and record of a sandbox that has no endpoints any more."""
+        parts = self._parts
+        await parts.names.close(sandbox)
+        directory = self._state.directory_of(sandbox.id)
+        await parts.files.unpin(sandbox)
+        await parts.files.remove(directory)
+        parts.writer.drop_sandbox(sandbox.id)
+        parts.writer.forget_namespace(sandbox)
+        await parts.records.drop_sandbox(sandbox)

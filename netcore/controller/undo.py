@@ -1,0 +1,42 @@
+"""All or nothing: what has been done is noted step by step, and taken back in the opposite order when a later step fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from netcore.errors import NetcoreError
+
+log = logging.getLogger(__name__)
+
+
+class Undo:
+    """What takes the steps back that were done so far."""
+
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], Awaitable[None]]] = []
+
+    def push(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Have *step* awaited if a later one fails. It may run where what it takes back was only half done."""
+        self._steps.append(step)
+
+    async def run(self, error: BaseException) -> None:
+        """Take everything back. What can't be is logged and noted at *error*, and keeps nothing else from being taken back."""
+        for step in reversed(self._steps):
+            try:
+                await step()
+            except (NetcoreError, OSError) as second:
+                log.error("not taken back after a failure reason=%s", second)
+                error.add_note(f"undo: {second}")
+
+
+@asynccontextmanager
+async def all_or_nothing() -> AsyncIterator[Undo]:
+    """Yield what notes the steps of one operation; take them back and raise when the body fails, also by cancellation."""
+    undo = Undo()
+    try:
+        yield undo
+    except BaseException as error:
+        await undo.run(error)
+        raise

@@ -1,0 +1,71 @@
+"""How blocking work gets off the loop: worker threads for the kernel, timers, tasks beside everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from netcore import limits
+from netcore.errors import Unavailable
+
+_T = TypeVar("_T")
+
+
+class Workers:
+    """The worker threads of one daemon. The loop only decides; whatever may block runs here."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
+        self._loop = asyncio.get_running_loop()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, body: Callable[[], _T]) -> _T:
+        """Return what *body* returns, run on a worker thread. A cancelled caller still waits for the kernel's answer."""
+        future = self._loop.run_in_executor(self._threads, body)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
+            raise
+
+    def later(self, delay: float, body: Callable[[], None]) -> None:
+        """Run *body* on a worker thread after *delay* seconds. May be called from any thread."""
+
+        def arm() -> None:
+            def fire() -> None:
+                self._timers.discard(handle)
+                self._threads.submit(body)
+
+            handle = self._loop.call_later(delay, fire)
+            self._timers.add(handle)
+
+        try:
+            self._loop.call_soon_threadsafe(arm)
+        except RuntimeError:
+            # The loop has ended; what was to be announced again has been announced often enough.
+            return
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work* beside everything else; it is cancelled by `close`."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """Cancel timers and background work."""
+        for handle in self._timers:
+            handle.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Wait for the threads to end; what they are doing is finished."""
+        await asyncio.to_thread(self._threads.shutdown)

@@ -1,0 +1,180 @@
+"""Links are made and deleted one by one, at once: what follows needs their index. Flags of links go in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netcore.desired.objects import (
+    HOST,
+    Bridge,
+    DummyLink,
+    Hairpin,
+    HostLink,
+    Ipvlan,
+    LinkUp,
+    Macvlan,
+    MovedLink,
+    SandboxLink,
+    Veth,
+    VlanLink,
+    VxlanLink,
+)
+from netcore.kernel import netns, rtnl
+from netcore.kernel.handlers.handler import Handler, set_again
+from netcore.kernel.inventory import Inventory
+from netcore.kernel.netlink import Request
+from netcore.kernel.sessions import NetlinkSessions
+
+_TUNNEL_PORT = {"neigh_suppress": 1, "learning": 0, "unicast_flood": 0, "mcast_flood": 0, "bcast_flood": 0}
+"""Flags of a tunnel as a bridge port: entries say who is where, and the bridge answers ARP and ND for who is elsewhere."""
+
+
+def _create_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
+    netlink = sessions.rtnetlink(HOST)
+    if bridge.reused:
+        netlink.execute(rtnl.set_link(bridge.name))
+    else:
+        rtnl.ensure_link(netlink, rtnl.add_bridge(bridge.name, bridge.mac, bridge.mtu), bridge.tag)
+    return ()
+
+
+def _create_vlan(sessions: NetlinkSessions, link: VlanLink) -> tuple[()]:
+    creation = rtnl.add_vlan(link.name, base=sessions.link_index(HOST, link.base), vid=link.vid)
+    rtnl.ensure_link(sessions.rtnetlink(HOST), creation, link.tag)
+    return ()
+
+
+def _create_dummy(sessions: NetlinkSessions, link: DummyLink) -> tuple[()]:
+    rtnl.ensure_link(sessions.rtnetlink(HOST), rtnl.add_dummy(link.name, link.mtu), link.tag)
+    return ()
+
+
+def _create_vxlan(sessions: NetlinkSessions, tunnel: VxlanLink) -> tuple[()]:
+    netlink, master = sessions.rtnetlink(HOST), sessions.link_index(HOST, tunnel.bridge)
+    creation = rtnl.add_vxlan(tunnel.name, vni=tunnel.vni, port=tunnel.port, local=tunnel.local, master=master, mtu=tunnel.mtu)
+    rtnl.ensure_link(netlink, creation, tunnel.tag)
+    netlink.execute(rtnl.set_port(tunnel.name, **_TUNNEL_PORT))
+    return ()
+
+
+def _delete_host_link(sessions: NetlinkSessions, link: HostLink) -> tuple[()]:
+    sessions.rtnetlink(HOST).execute(rtnl.delete_link(link.name))
+    return ()
+
+
+def _delete_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
+    return () if bridge.reused else _delete_host_link(sessions, bridge)
+
+
+def _observe_bridge(inventory: Inventory, bridge: Bridge) -> bool:
+    link = inventory.link(HOST, bridge.name)
+    return link is not None and link.kind == "bridge" and link.up and (bridge.reused or link.alias == bridge.tag)
+
+
+def _observe_host_link(inventory: Inventory, wanted: HostLink) -> bool:
+    link = inventory.link(HOST, wanted.name)
+    return link is not None and link.up
+
+
+def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
+    with sessions.netns(veth.sandbox_id) as peer_netns:
+        creation = rtnl.add_veth(
+            veth.host_ifname,
+            master=sessions.link_index(HOST, veth.bridge),
+            mtu=veth.mtu,
+            peer_ifname=veth.ifname,
+            peer_mac=veth.mac,
+            peer_netns_descriptor=peer_netns,
+        )
+        sessions.rtnetlink(HOST).execute(creation)
+    return ()
+
+
+def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
+    sessions.rtnetlink(HOST).execute(rtnl.delete_link(veth.host_ifname))
+    return ()
+
+
+def _observe_veth(inventory: Inventory, veth: Veth) -> bool:
+    link, host = inventory.link(HOST, veth.host_ifname), inventory.of(HOST)
+    if link is None or host is None or host.names.get(link.master) != veth.bridge:
+        return False
+    return inventory.link(veth.sandbox_id, veth.ifname) is not None
+
+
+def _create_sub_interface(sessions: NetlinkSessions, link: Macvlan | Ipvlan, creation: Callable[[int, int], Request]) -> tuple[()]:
+    """Carry out *creation*, made of the parent's index and a descriptor of the sandbox's namespace."""
+    parent = sessions.link_index(HOST, link.parent)
+    with sessions.netns(link.sandbox_id) as descriptor:
+        sessions.rtnetlink(HOST).execute(creation(parent, descriptor))
+    return ()
+
+
+def _create_macvlan(sessions: NetlinkSessions, link: Macvlan) -> tuple[()]:
+    return _create_sub_interface(
+        sessions,
+        link,
+        lambda parent, descriptor: rtnl.add_macvlan(
+            link.ifname, parent=parent, netns_descriptor=descriptor, mode=link.mode, mac=link.mac, mtu=link.mtu
+        ),
+    )
+
+
+def _create_ipvlan(sessions: NetlinkSessions, link: Ipvlan) -> tuple[()]:
+    return _create_sub_interface(
+        sessions,
+        link,
+        lambda parent, descriptor: rtnl.add_ipvlan(
+            link.ifname, parent=parent, netns_descriptor=descriptor, mode=link.mode, flag=link.flag, mtu=link.mtu
+        ),
+    )
+
+
+def _delete_sub_interface(sessions: NetlinkSessions, link: Macvlan | Ipvlan) -> tuple[()]:
+    sessions.rtnetlink(link.sandbox_id).execute(rtnl.delete_link(link.ifname))
+    return ()
+
+
+def _move_in(sessions: NetlinkSessions, link: MovedLink) -> tuple[()]:
+    index = sessions.link_index(HOST, link.source)
+    with sessions.netns(link.sandbox_id) as descriptor:
+        sessions.rtnetlink(HOST).execute(rtnl.move_link(link.source, index, descriptor, link.ifname))
+    if link.mac:
+        sessions.rtnetlink(link.sandbox_id).execute(rtnl.set_mac(link.ifname, link.mac))
+    return ()
+
+
+def _move_back(sessions: NetlinkSessions, link: MovedLink) -> tuple[()]:
+    index = sessions.link_index(link.sandbox_id, link.ifname)
+    with netns.opened(netns.OWN) as descriptor:
+        sessions.rtnetlink(link.sandbox_id).execute(rtnl.move_link(link.ifname, index, descriptor, link.source))
+    return ()
+
+
+def _observe_sandbox_link(inventory: Inventory, link: SandboxLink) -> bool:
+    return inventory.link(link.sandbox_id, link.ifname) is not None
+
+
+def _observe_up(inventory: Inventory, wanted: LinkUp) -> bool:
+    link = inventory.link(wanted.sandbox_id, wanted.ifname)
+    return link is not None and link.up
+
+
+BRIDGE: Handler[Bridge, Request] = Handler(create=_create_bridge, delete=_delete_bridge, observe=_observe_bridge)
+VLAN: Handler[VlanLink, Request] = Handler(create=_create_vlan, delete=_delete_host_link, observe=_observe_host_link)
+DUMMY: Handler[DummyLink, Request] = Handler(create=_create_dummy, delete=_delete_host_link, observe=_observe_host_link)
+VXLAN: Handler[VxlanLink, Request] = Handler(create=_create_vxlan, delete=_delete_host_link, observe=_observe_host_link)
+VETH: Handler[Veth, Request] = Handler(create=_create_veth, delete=_delete_veth, observe=_observe_veth)
+MACVLAN: Handler[Macvlan, Request] = Handler(create=_create_macvlan, delete=_delete_sub_interface, observe=_observe_sandbox_link)
+IPVLAN: Handler[Ipvlan, Request] = Handler(create=_create_ipvlan, delete=_delete_sub_interface, observe=_observe_sandbox_link)
+MOVED: Handler[MovedLink, Request] = Handler(create=_move_in, delete=_move_back, observe=_observe_sandbox_link)
+LINK_UP: Handler[LinkUp, Request] = Handler(
+    create=lambda _, link: [rtnl.set_link(link.ifname)],
+    delete=lambda _, link: [rtnl.set_link(link.ifname, up=False)],
+    observe=_observe_up,
+)
+HAIRPIN: Handler[Hairpin, Request] = Handler(
+    create=lambda _, port: [rtnl.set_port(port.host_ifname, mode=1)],
+    delete=lambda _, port: [rtnl.set_port(port.host_ifname, mode=0)],
+    observe=set_again,
+)

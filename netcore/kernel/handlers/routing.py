@@ -1,0 +1,55 @@
+"""Addresses, neighbours, routes and forwarding entries: requests, sent as one batch for each namespace."""
+
+from __future__ import annotations
+
+from netcore.desired.objects import HOST, Address, Forwarding, Neighbor, Route
+from netcore.kernel import rtnl
+from netcore.kernel.handlers.handler import Handler, set_again
+from netcore.kernel.inventory import Inventory
+from netcore.kernel.netlink import Request
+from netcore.kernel.sessions import NetlinkSessions
+
+
+def _index(sessions: NetlinkSessions, part: Address | Neighbor | Route) -> int:
+    return sessions.link_index(part.sandbox_id, part.ifname)
+
+
+def _observe_address(inventory: Inventory, address: Address) -> bool:
+    namespace = inventory.of(address.sandbox_id)
+    return namespace is not None and (address.ifname, address.interface) in namespace.addresses
+
+
+def _observe_neighbor(inventory: Inventory, neighbor: Neighbor) -> bool:
+    namespace = inventory.of(neighbor.sandbox_id)
+    return namespace is not None and (neighbor.ifname, neighbor.address, neighbor.mac) in namespace.neighbors
+
+
+def _observe_route(inventory: Inventory, route: Route) -> bool:
+    namespace = inventory.of(route.sandbox_id)
+    return namespace is not None and (route.ifname, route.destination, route.gateway) in namespace.routes
+
+
+def _create_forwarding(sessions: NetlinkSessions, entry: Forwarding) -> list[Request]:
+    return rtnl.forwarding(entry.mac, entry.vtep, sessions.link_index(HOST, entry.ifname), create=True)
+
+
+def _delete_forwarding(sessions: NetlinkSessions, entry: Forwarding) -> list[Request]:
+    return rtnl.forwarding(entry.mac, entry.vtep, sessions.link_index(HOST, entry.ifname), create=False)
+
+
+ADDRESS: Handler[Address, Request] = Handler(
+    create=lambda sessions, address: [rtnl.add_address(address.interface, _index(sessions, address))],
+    delete=lambda sessions, address: [rtnl.delete_address(address.interface, _index(sessions, address))],
+    observe=_observe_address,
+)
+NEIGHBOR: Handler[Neighbor, Request] = Handler(
+    create=lambda sessions, neighbor: [rtnl.replace_neighbor(neighbor.address, neighbor.mac, _index(sessions, neighbor))],
+    delete=lambda sessions, neighbor: [rtnl.delete_neighbor(neighbor.address, neighbor.mac, _index(sessions, neighbor))],
+    observe=_observe_neighbor,
+)
+ROUTE: Handler[Route, Request] = Handler(
+    create=lambda sessions, route: [rtnl.replace_route(route.destination, route.gateway, _index(sessions, route))],
+    delete=lambda sessions, route: [rtnl.delete_route(route.destination, route.gateway, _index(sessions, route))],
+    observe=_observe_route,
+)
+FORWARDING: Handler[Forwarding, Request] = Handler(create=_create_forwarding, delete=_delete_forwarding, observe=set_again)

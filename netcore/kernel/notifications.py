@@ -1,0 +1,60 @@
+"""Notifications: a netlink socket that the kernel writes to when something changes, for an event loop to wait on.
+
+What a notification says is not read: it is time for a look. So nothing is missed when the kernel drops some.
+
+Spec: Linux Documentation/userspace-api/netlink/intro.rst, "Multicast groups"; the groups are in nfnetlink.h and
+rtnetlink.h below include/uapi/linux.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netcore.kernel.netlink import NETFILTER, open_socket
+
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_LENGTH = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A multicast group of one netlink protocol."""
+
+    protocol: int
+    number: int
+
+
+NFTABLES = Group(NETFILTER, 7)
+"""Every change of nftables (NFNLGRP_NFTABLES)."""
+
+
+class Notifications:
+    """A subscription to *groups* of one protocol, in the namespace of the calling thread. OSError if the kernel refuses."""
+
+    def __init__(self, *groups: Group) -> None:
+        (protocol,) = {group.protocol for group in groups}
+        self._socket = open_socket(protocol)
+        try:
+            self._socket.setblocking(False)
+            for group in groups:
+                self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group.number)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable once something has changed."""
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Throw away what has come, so that the descriptor is readable again at the next change only."""
+        try:
+            while self._socket.recv(_LENGTH):
+                continue
+        except OSError:
+            # Empty, or the kernel dropped some: either way the caller looks at what is there now.
+            return
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._socket.close()

@@ -1,0 +1,81 @@
+"""The sockets of one run of steps: opened on first need, each in its namespace, closed together at the end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+from netcore.desired.objects import HOST
+from netcore.kernel import announce, netns, rtnl
+from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket
+from netcore.model import NetnsPath, SandboxId
+
+_T = TypeVar("_T")
+
+Later = Callable[[float, Callable[[], None]], None]
+"""(seconds, what to do then on a worker thread)."""
+
+
+class NetlinkSessions:
+    """Use as a context manager. *netns_path*: sandbox id → path of its namespace. *later*: for what outlasts the run."""
+
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later) -> None:
+        self.later = later
+        self._netns_path = netns_path
+        self._stack = ExitStack()
+        self._rtnetlink: dict[SandboxId | None, NetlinkSocket] = {}
+        self._of_host: dict[int, NetlinkSocket] = {}
+        self._indexes: dict[tuple[SandboxId | None, str], int] = {}
+
+    def __enter__(self) -> NetlinkSessions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def rtnetlink(self, sandbox_id: SandboxId | None, visit: Callable[[], None] | None = None) -> NetlinkSocket:
+        """Return the rtnetlink socket of a namespace, *visit* having been called inside: one entry for both."""
+
+        def enter() -> NetlinkSocket | None:
+            if visit is not None:
+                visit()
+            return None if sandbox_id in self._rtnetlink else NetlinkSocket(ROUTE)
+
+        if sandbox_id not in self._rtnetlink or visit is not None:
+            opened = enter() if sandbox_id is HOST else self._inside(sandbox_id, enter)
+            if opened is not None:
+                self._rtnetlink[sandbox_id] = self._stack.enter_context(opened)
+        return self._rtnetlink[sandbox_id]
+
+    def nftables(self) -> NetlinkSocket:
+        """Return the socket for nftables transactions on the host."""
+        return self._host(NETFILTER)
+
+    def xfrm(self) -> NetlinkSocket:
+        """Return the socket for IPsec on the host."""
+        return self._host(XFRM)
+
+    def _host(self, protocol: int) -> NetlinkSocket:
+        if protocol not in self._of_host:
+            self._of_host[protocol] = self._stack.enter_context(NetlinkSocket(protocol))
+        return self._of_host[protocol]
+
+    def link_index(self, sandbox_id: SandboxId | None, ifname: str) -> int:
+        """Return the ifindex of a link; KernelError ENODEV if there is none."""
+        if (sandbox_id, ifname) not in self._indexes:
+            self._indexes[sandbox_id, ifname] = rtnl.link_index(self.rtnetlink(sandbox_id), ifname)
+        return self._indexes[sandbox_id, ifname]
+
+    def packet_socket(self, sandbox_id: SandboxId, ifname: str) -> socket.socket:
+        """Return a new packet socket on a sandbox's link. It is the caller's to close."""
+        return self._inside(sandbox_id, lambda: announce.open_packet_socket(ifname))
+
+    def netns(self, sandbox_id: SandboxId) -> AbstractContextManager[int]:
+        """Give a descriptor of a sandbox's namespace for the length of a block."""
+        return netns.opened(self._netns_path(sandbox_id))
+
+    def _inside(self, sandbox_id: SandboxId, body: Callable[[], _T]) -> _T:
+        with self.netns(sandbox_id) as descriptor:
+            return netns.run_inside(descriptor, body)

@@ -1,0 +1,126 @@
+"""What exists on this host: plain data and questions about it. Pure.
+
+Operations read it and plan against it. `controller.state_writer` is the only writer; everybody else gets read-only mappings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from netcore import drivers
+from netcore.desired.objects import KernelObject
+from netcore.errors import InvalidRequest
+from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
+from netcore.plan import desired_state, gateway, modes
+from netcore.plan.references import find
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxState:
+    """A sandbox with its endpoints, in the order of their connects."""
+
+    sandbox: Sandbox
+    endpoints: tuple[Endpoint, ...] = ()
+
+    def endpoint_on(self, network_id: NetworkId) -> Endpoint | None:
+        """Return the endpoint on a network, None if there is none."""
+        return next((endpoint for endpoint in self.endpoints if endpoint.network_id == network_id), None)
+
+
+@dataclass(slots=True, kw_only=True)
+class HostState:
+    """See the module. *remotes*: of each overlay network that is active here, the endpoints on other hosts by id."""
+
+    run_directory: str
+    facts: drivers.Facts
+    networks: Mapping[NetworkId, Network] = field(default_factory=dict)
+    sandboxes: Mapping[SandboxId, Sandbox] = field(default_factory=dict)
+    endpoints: Mapping[SandboxId, tuple[Endpoint, ...]] = field(default_factory=dict)
+    remotes: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
+
+    # --- look-ups -----------------------------------------------------------------------------------------------
+
+    def find_network(self, reference: str) -> Network:
+        """Return the network with this id, name or unique id prefix (docker-behaviour IP-35)."""
+        if reference in modes.MODES or reference.startswith(modes.SHARED_PREFIX):
+            reason = f"{reference} is no network but a mode of a whole sandbox: `berth run --network {reference}`"
+            raise InvalidRequest("network", reason)
+        return find("network", reference, self.networks)
+
+    def find_sandbox(self, reference: str) -> Sandbox:
+        """Return the sandbox with this id, name or unique id prefix."""
+        return find("sandbox", reference, self.sandboxes)
+
+    def network_named(self, name: str) -> Network | None:
+        """Return the network called exactly *name*, None if there is none."""
+        return next((network for network in self.networks.values() if network.name == name), None)
+
+    def gateway_bridge(self) -> Network | None:
+        """Return the network that only gives a way to the outside, None while nobody needs it (GW-9)."""
+        return next((network for network in self.networks.values() if network.is_gateway_bridge), None)
+
+    def sandbox_state(self, sandbox_id: SandboxId) -> SandboxState:
+        """Return a sandbox that exists, with its endpoints."""
+        return SandboxState(self.sandboxes[sandbox_id], self.endpoints[sandbox_id])
+
+    def members(self, network_id: NetworkId) -> list[tuple[Sandbox, Endpoint]]:
+        """Return the sandboxes of this host on a network, each with its endpoint there."""
+        return [
+            (self.sandboxes[sandbox_id], endpoint)
+            for sandbox_id, endpoints in self.endpoints.items()
+            for endpoint in endpoints
+            if endpoint.network_id == network_id
+        ]
+
+    def networks_here(self) -> list[Network]:
+        """Return the networks that have objects on this host: an overlay only while one of its endpoints is here."""
+        return [network for network in self.networks.values() if not network.is_overlay or network.id in self.remotes]
+
+    def stack_owner(self, reference: str) -> Sandbox:
+        """Return the sandbox whose network stack the one called *reference* has: itself, or the one that it shares with."""
+        sandbox = self.find_sandbox(reference)
+        return self.sandboxes[sandbox.shared_with] if sandbox.shared_with is not None else sandbox
+
+    def stack_users(self, sandbox_id: SandboxId) -> list[str]:
+        """Return the names of the sandboxes that share the network stack of a sandbox."""
+        return [sandbox.name for sandbox in self.sandboxes.values() if sandbox.shared_with == sandbox_id]
+
+    def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
+        """Return the path of a sandbox's network namespace."""
+        return self.sandboxes[sandbox_id].netns_path
+
+    def directory_of(self, sandbox_id: SandboxId) -> PurePath:
+        """Return the directory with the sandbox's hosts, resolv.conf and hostname files."""
+        return PurePath(self.run_directory, "sandboxes", sandbox_id)
+
+    # --- what must exist ----------------------------------------------------------------------------------------
+
+    def in_gateway_order(self, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+        """Return *endpoints* in the order in which their networks are asked for names and gateways (GW-2)."""
+        return gateway.ordered(endpoints, self.networks)
+
+    def objects_of(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[KernelObject, ...]:
+        """Return what must exist in the kernel and in files for *sandbox* with *endpoints*."""
+        return desired_state.desired(
+            sandbox,
+            endpoints,
+            self.networks,
+            self.facts,
+            hosts_path=str(self.directory_of(sandbox.id) / "hosts"),
+            loopback_ipv6=self.facts.ipv6,
+        )
+
+    def objects_only_of(self, network: Network, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
+        """Return what exists for the sake of *network* alone, and so comes and goes with it."""
+        return drivers.only_of(network, self.networks_here(), self.facts, remotes)
+
+    def all_objects(self) -> tuple[KernelObject, ...]:
+        """Return everything that must exist on this host."""
+        objects: list[KernelObject] = []
+        for network in self.networks_here():
+            objects += drivers.network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
+        for sandbox_id, endpoints in self.endpoints.items():
+            objects += self.objects_of(self.sandboxes[sandbox_id], endpoints)
+        return tuple(objects)

@@ -1,0 +1,244 @@
+"""Plans: what an operation will do, before anything of it has happened. Pure.
+
+A plan holds what exists before and after, claims on what others may want too (addresses, pools), and warnings.
+`controller.transaction` carries it out; `--dry-run` prints it. Some of it is known only on the way, because a plugin
+says it: a draft lacks that, and pure functions complete it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from netcore.desired.diff import Step, diff
+from netcore.desired.objects import KernelObject
+from netcore.errors import Conflict, NotFound
+from netcore.model import Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox
+from netcore.plan import endpoint as plan_endpoint
+from netcore.plan import gateway, published_ports
+from netcore.plan.host_state import HostState, SandboxState
+
+
+@dataclass(frozen=True, slots=True)
+class AddressClaim:
+    """An address that an endpoint needs: *wish*, or with None any of *family*. *mac*: of the endpoint, for IPAM plugins."""
+
+    network: Network
+    family: int
+    wish: IPAddress | None
+    mac: str
+
+    def describe(self) -> str:
+        """Return one line for `--dry-run`."""
+        source = f" from plugin {self.network.ipam.plugin}" if self.network.ipam is not None else ""
+        return f"claim {self.wish or f'an IPv{self.family} address'} on network {self.network.name}{source}"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolClaim:
+    """A pool that a network needs from an IPAM plugin."""
+
+    network: str
+    family: int
+    plugin: str
+
+    def describe(self) -> str:
+        """Return one line for `--dry-run`."""
+        return f"claim an IPv{self.family} pool for network {self.network} from plugin {self.plugin}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an operation did, or would do: its claims and steps, and what the user should know."""
+
+    steps: tuple[AddressClaim | PoolClaim | Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointDraft:
+    """An endpoint that lacks its addresses. *request* has been checked."""
+
+    request: EndpointRequest
+    network: Network
+    mac: str
+    claims: tuple[AddressClaim, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxPlan:
+    """A sandbox that is made or gets endpoints. *before* None: it is made, in the namespace at *adopted* if that is given.
+
+    *used_ifnames*: names that links in its namespace have.
+    """
+
+    before: SandboxState | None
+    sandbox: Sandbox
+    drafts: tuple[EndpointDraft, ...] = ()
+    adopted: NetnsPath | None = None
+    used_ifnames: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> tuple[Endpoint, ...]:
+        """The endpoints that it has already."""
+        return self.before.endpoints if self.before is not None else ()
+
+    def claims(self) -> tuple[AddressClaim, ...]:
+        """Return the addresses that are needed."""
+        return tuple(claim for draft in self.drafts for claim in draft.claims)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPlan:
+    """A network that is made, with its pools. *objects*: those that come and go with it."""
+
+    network: Network
+    objects: tuple[KernelObject, ...]
+    warnings: tuple[str, ...] = ()
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return what makes the network."""
+        return diff((), self.objects)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisconnectPlan:
+    """A sandbox that loses the endpoints *gone* and keeps those of *after*."""
+
+    before: SandboxState
+    after: SandboxState
+    gone: tuple[Endpoint, ...]
+    steps: tuple[Step, ...]
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookups:
+    """What must be read before endpoints can be planned. *parent_macs*: of the host links that networks take their MAC from."""
+
+    used_ifnames: frozenset[str] = frozenset()
+    parent_macs: Mapping[NetworkId, str] = field(default_factory=dict)
+
+
+def plan_connect(
+    state: HostState,
+    before: SandboxState | None,
+    sandbox: Sandbox,
+    requests: Sequence[EndpointRequest],
+    lookups: Lookups,
+    *,
+    adopted: NetnsPath | None = None,
+    warnings: tuple[str, ...] = (),
+) -> SandboxPlan:
+    """Return the plan for *requests*; Conflict, InvalidRequest, Exhausted, NotFound for what can't be."""
+    present = {endpoint.network_id for endpoint in before.endpoints} if before is not None else set()
+    drafts = []
+    for request in requests:
+        network = state.find_network(request.network)
+        if network.id in present:
+            raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
+        present.add(network.id)
+        drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id, "")))
+    return SandboxPlan(
+        before=before,
+        sandbox=sandbox,
+        drafts=tuple(drafts),
+        adopted=adopted,
+        used_ifnames=lookups.used_ifnames,
+        warnings=warnings,
+    )
+
+
+def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str) -> EndpointDraft:
+    checked = plan_endpoint.check_endpoint_request(request, network)
+    plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in state.members(network.id)])
+    mac = plan_endpoint.choose_mac(checked, network, parent_mac)
+    wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
+    claims = [AddressClaim(network, family, wishes[family], mac) for family in plan_endpoint.families_for(checked, network)]
+    return EndpointDraft(request=checked, network=network, mac=mac, claims=tuple(claims))
+
+
+def complete_endpoints(
+    plan: SandboxPlan, addresses: Mapping[AddressClaim, IPAddress], random_hex: plan_endpoint.RandomHex = secrets.token_hex
+) -> tuple[Endpoint, ...]:
+    """Return the new endpoints of *plan* with *addresses*; a claim without one is of a plugin that was not asked (dry run)."""
+    used = set(plan.used_ifnames)
+    made = []
+    for draft in plan.drafts:
+        endpoint = plan_endpoint.plan_endpoint(
+            draft.request,
+            draft.network,
+            plan.sandbox,
+            addresses={claim.family: addresses[claim] for claim in draft.claims if claim in addresses},
+            mac=draft.mac,
+            used_ifnames=used,
+            random_hex=random_hex,
+        )
+        used.add(endpoint.ifname)
+        made.append(endpoint)
+    return tuple(made)
+
+
+def with_ports(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint], mappings: Sequence[PortMapping]) -> SandboxState:
+    """Return *sandbox* with *endpoints*, each family's published ports on the endpoint of its gateway."""
+    after = published_ports.assign_ports(endpoints, state.networks, mappings)
+    return SandboxState(replace(sandbox, ports=tuple(mappings)), after)
+
+
+def taken_ports(state: HostState, sandbox: Sandbox) -> list[tuple[str, PortMapping]]:
+    """Return (sandbox name, mapping) of all ports that sandboxes other than *sandbox* publish."""
+    return [(other.name, mapping) for other in state.sandboxes.values() if other.id != sandbox.id for mapping in other.ports]
+
+
+def change_steps(state: HostState, before: SandboxState | None, after: SandboxState) -> tuple[Step, ...]:
+    """Return the steps from *before* to *after* of one sandbox."""
+    old = state.objects_of(before.sandbox, before.endpoints) if before is not None else ()
+    return diff(old, state.objects_of(after.sandbox, after.endpoints))
+
+
+def plan_disconnect(state: HostState, before: SandboxState, network: Network) -> DisconnectPlan:
+    """Return the plan for taking a sandbox off *network*; NotFound if it is not on it.
+
+    Its endpoint on the gateway bridge goes too, if no network that is left needs it (GW-9).
+    """
+    sandbox = before.sandbox
+    if before.endpoint_on(network.id) is None:
+        raise NotFound("endpoint", f"sandbox {sandbox.name} is not connected to network {network.name}")
+    left = [endpoint for endpoint in before.endpoints if endpoint.network_id != network.id]
+    left = without_idle_gateway_bridge(left, state.networks)
+    return _loss(state, before, left, f"endpoint of {sandbox.name} on {network.name}")
+
+
+def without_idle_gateway_bridge(endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> list[Endpoint]:
+    """Return *endpoints* without the one on the gateway bridge, unless it is needed (GW-9)."""
+    if gateway.needs_gateway_bridge(endpoints, networks):
+        return [*endpoints]
+    return [endpoint for endpoint in endpoints if not networks[endpoint.network_id].is_gateway_bridge]
+
+
+def lacks_gateway_bridge(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> bool:
+    """Return whether a sandbox with *endpoints* must be connected to the gateway bridge and is not (GW-9)."""
+    present = [*endpoints]
+    is_on = any(networks[endpoint.network_id].is_gateway_bridge for endpoint in present)
+    return not is_on and gateway.needs_gateway_bridge(present, networks)
+
+
+def _loss(state: HostState, before: SandboxState, left: Collection[Endpoint], target: str) -> DisconnectPlan:
+    after = with_ports(state, before.sandbox, tuple(left), before.sandbox.ports)
+    kept = {endpoint.network_id for endpoint in left}
+    return DisconnectPlan(
+        before=before,
+        after=after,
+        gone=tuple(endpoint for endpoint in before.endpoints if endpoint.network_id not in kept),
+        steps=change_steps(state, before, after),
+        target=target,
+    )
+
+
+def plan_removal(state: HostState, before: SandboxState) -> DisconnectPlan:
+    """Return the plan for removing a sandbox with everything it has."""
+    steps = diff(state.objects_of(before.sandbox, before.endpoints), ())
+    after = SandboxState(before.sandbox)
+    return DisconnectPlan(before=before, after=after, gone=before.endpoints, steps=steps, target=f"sandbox {before.sandbox.name}")

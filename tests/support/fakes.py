@@ -1,0 +1,407 @@
+"""A controller on a host made of fakes: no kernel, no root, no files. Each fake remembers what it was asked to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+from netcore import drivers
+from netcore.controller import Controller
+from netcore.controller.address_sources import AddressSources
+from netcore.controller.collaborators import Collaborators
+from netcore.controller.locks import KeyedLocks
+from netcore.controller.overlays import Overlays
+from netcore.controller.plugin_endpoints import PluginEndpoints
+from netcore.controller.settings import Settings
+from netcore.controller.state_writer import StateWriter
+from netcore.controller.tunnel_encryption import TunnelEncryption
+from netcore.controller.workers import Workers
+from netcore.desired.diff import diff
+from netcore.desired.objects import Announcement, Sysctl
+from netcore.errors import KernelError, PluginFailed, TeardownFailed
+from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
+from netcore.plan.network import Surroundings
+from netcore.plan.plans import Lookups
+from netcore.store.memory import MemoryStore
+from netcore.store.records import Records
+
+ENOSPC = 28
+
+
+class Failing:
+    """Lets the call number *at* of those that count fail; -1: none."""
+
+    def __init__(self) -> None:
+        self.at = -1
+        self.calls: list[str] = []
+
+    def call(self, what: str) -> None:
+        self.calls.append(what)
+        if len(self.calls) - 1 == self.at:
+            raise KernelError("test", what, ENOSPC)
+
+    def arm(self, at: int) -> None:
+        self.at = at
+        self.calls.clear()
+
+
+class FailingStore(MemoryStore):
+    """A store whose writes may fail."""
+
+    def __init__(self, failing: Failing) -> None:
+        super().__init__()
+        self.failing = failing
+
+    async def commit(self, transaction) -> int:
+        self.failing.call(f"commit {sorted(transaction.writes)}")
+        return await super().commit(transaction)
+
+
+class RecordingExecutor:
+    """Keeps the objects that would exist, as the kernel does."""
+
+    def __init__(self, failing: Failing) -> None:
+        self.failing = failing
+        self.objects: dict[tuple[Any, ...], Any] = {}
+
+    def apply(self, steps) -> None:
+        done = []
+        try:
+            for step in steps:
+                self.failing.call(step.describe())
+                self._do(step)
+                done.append(step)
+        except KernelError:
+            self.remove(diff([s.after for s in done if s.after], [s.before for s in done if s.before]), "undo")
+            raise
+
+    def remove(self, steps, target: str) -> None:
+        reasons = []
+        for step in steps:
+            try:
+                self.failing.call(step.describe())
+            except KernelError as error:
+                reasons.append(str(error))
+            else:
+                self._do(step)
+        if reasons:
+            raise TeardownFailed(target, tuple(reasons))
+
+    def _do(self, step) -> None:
+        if step.after is None:
+            # The kernel removes by itself what belongs to a link that goes.
+            links = set(step.before.links())
+            for key in [key for key, value in self.objects.items() if links and value.goes_with(links)]:
+                del self.objects[key]
+            self.objects.pop(step.before.key, None)
+        elif not isinstance(step.after, Sysctl | Announcement):
+            # Those two are never deleted: they go with their link, or mean nothing afterwards.
+            self.objects[step.after.key] = step.after
+
+
+class FakeNames:
+    """The names that are published, by sandbox id."""
+
+    def __init__(self, failing: Failing) -> None:
+        self.failing = failing
+        self.names: dict[str, list[str]] = {}
+        self.networks: set[str] = set()
+        self.remotes: dict[str, Any] = {}
+
+    async def open(self, sandbox) -> None:
+        self.failing.call(f"open {sandbox.name}")
+        self.names[sandbox.id] = []
+
+    async def close(self, sandbox) -> None:
+        self.names.pop(sandbox.id, None)
+
+    async def update(self, sandbox, endpoints, networks) -> None:
+        self.failing.call(f"publish {sandbox.name}")
+        self.names[sandbox.id] = [networks[endpoint.network_id].name for endpoint in endpoints]
+
+    def remote(self, network, before, after) -> None:
+        if before is not None:
+            self.remotes.pop(before.id, None)
+        if after is not None:
+            self.remotes[after.id] = after
+
+    async def network_up(self, network) -> None:
+        self.failing.call(f"network up {network.name}")
+        self.networks.add(network.name)
+
+    async def network_down(self, network) -> None:
+        self.networks.discard(network.name)
+
+
+class FakeFiles:
+    """The namespaces that are pinned and the directories that exist."""
+
+    def __init__(self, failing: Failing) -> None:
+        self.failing = failing
+        self.pinned: dict[str, str | None] = {}
+        self.directories: set[str] = set()
+
+    async def make(self, sandbox, directory) -> None:
+        self.failing.call(f"make files of {sandbox.name}")
+        self.directories.add(str(directory))
+
+    async def pin(self, sandbox, *, adopted, shared, taken) -> None:
+        self.failing.call(f"pin {sandbox.netns_path}")
+        self.pinned[sandbox.netns_path] = adopted or shared
+
+    async def unpin(self, sandbox) -> None:
+        self.pinned.pop(sandbox.netns_path, None)
+
+    async def remove(self, directory) -> None:
+        self.directories.discard(str(directory))
+
+
+class FakeHost:
+    """A host with one uplink, eth0, in 192.0.2.0/24. *ifnames*: links that a namespace has already."""
+
+    def __init__(self, failing: Failing, settings: Settings) -> None:
+        self.failing = failing
+        self.settings = settings
+        self.ifnames: set[str] = set()
+
+    async def refresh(self) -> None: ...
+
+    async def constraints(self) -> Surroundings:
+        self.failing.call("look at the host")
+        return Surroundings(
+            pools4=self.settings.pools4,
+            pools6=self.settings.pools6,
+            reserved=[ip_network("192.0.2.0/24")],
+            egress_mtu=1500,
+            links={},
+            ipv6=True,
+            now=1000.0,
+        )
+
+    async def check_link_kinds(self, network) -> None: ...
+
+    async def lookups(self, path, before, networks) -> Lookups:
+        used = {endpoint.ifname for endpoint in before.endpoints} if before is not None else {"lo"}
+        return Lookups(used_ifnames=frozenset(used | self.ifnames))
+
+
+class FakeClaim:
+    def __init__(self, ports: FakePorts) -> None:
+        self.ports = ports
+        self.tried: list[Any] = []
+
+    def try_hold(self, bindings, protocol, port):
+        busy = self.ports.probe(bindings, protocol, port)
+        if busy is None:
+            fresh = [(family, protocol, address, port) for family, address in bindings]
+            self.ports.held.update(fresh)
+            self.tried += fresh
+        return busy
+
+    def keep(self, mappings) -> None:
+        needed = {_port(mapping) for mapping in mappings}
+        self.ports.held -= {port for port in self.tried if port not in needed}
+        self.tried.clear()
+
+
+def _port(mapping):
+    return mapping.family, mapping.protocol, mapping.host_address, mapping.host_port
+
+
+class FakePorts:
+    """*busy*: ports that programs of the host have; *held*: those that we hold."""
+
+    def __init__(self) -> None:
+        self.busy: set[int] = set()
+        self.held: set[Any] = set()
+
+    def begin(self) -> FakeClaim:
+        return FakeClaim(self)
+
+    def probe(self, bindings, protocol, port):
+        return next((binding for binding in bindings if port in self.busy), None)
+
+    def release(self, mappings) -> None:
+        self.held -= {_port(mapping) for mapping in mappings}
+
+
+class FakeRelays:
+    def __init__(self) -> None:
+        self.wanted: dict[str, Any] = {}
+
+    def settle(self, sandbox_id, wanted) -> None:
+        self.wanted[sandbox_id] = dict(wanted)
+        if not wanted:
+            del self.wanted[sandbox_id]
+
+    def close(self) -> None: ...
+
+
+class FakePlugin:
+    """A network and IPAM plugin in one. *calls*: how often each method was called; *answer*: what Join says."""
+
+    def __init__(self, failing: Failing) -> None:
+        self.failing = failing
+        self.calls: Counter[str] = Counter()
+        self.answer = PluginAnswer(link="plug0", wants_gateway=False)
+        self.outside: set[str] = set()
+        self.addresses: set[Any] = set()
+        self.pools: set[Any] = set()
+
+    def _call(self, method: str) -> None:
+        self.calls[method] += 1
+        try:
+            self.failing.call(f"plugin {method}")
+        except KernelError as error:
+            raise PluginFailed("weave", method, str(error)) from error
+
+    async def introduce(self, plugin, options, scope=None):
+        if scope is not None:
+            return PluginIpam(plugin=plugin, space="local")
+        return PluginOptions(plugin=plugin)
+
+    async def create_network(self, plugin, network) -> None:
+        self._call("create_network")
+
+    async def delete_network(self, plugin, network) -> None:
+        self.calls["delete_network"] += 1
+
+    async def make(self, plugin, sandbox, endpoint, options):
+        self._call("make")
+        return replace(endpoint, answer=self.answer), "", "eth"
+
+    async def leave(self, plugin, endpoint) -> None:
+        self.calls["leave"] += 1
+
+    async def delete(self, plugin, endpoint) -> None:
+        self.calls["delete"] += 1
+
+    async def open_outside(self, plugin, endpoint, sandbox) -> None:
+        self._call("open_outside")
+        self.outside.add(endpoint.id)
+
+    async def close_outside(self, plugin, endpoint) -> None:
+        self.outside.discard(endpoint.id)
+
+    async def information(self, plugin, endpoint):
+        return {"told": plugin}
+
+    async def request_pool(self, ipam, family, wish, *, gateway) -> Pool:
+        self._call("request_pool")
+        pool = wish or Pool(subnet=ip_network("10.60.0.0/24"), identity="pool")
+        self.pools.add(pool.subnet)
+        return pool
+
+    async def release_pool(self, ipam, pool) -> None:
+        self.calls["release_pool"] += 1
+        self.pools.discard(pool.subnet)
+
+    async def request_address(self, ipam, pool, wish, *, mac="", options=None):
+        self._call("request_address")
+        address = wish or next(item for item in pool.subnet.hosts() if item not in self.addresses)
+        self.addresses.add(address)
+        return address
+
+    async def release_address(self, ipam, pool, address) -> None:
+        self.calls["release_address"] += 1
+        self.addresses.discard(address)
+
+    async def replay(self, ipam, pools, addresses) -> None:
+        self._call("replay")
+
+    async def close(self) -> None: ...
+
+
+class World:
+    """All fakes together with the controller on them."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings(run_directory="/run/berth", pools6=((ip_network("fd00::/48"), 64),))
+        self.failing = Failing()
+        self.store = FailingStore(self.failing)
+        self.records = Records(self.store, "boot")
+        self.executor = RecordingExecutor(self.failing)
+        self.names = FakeNames(self.failing)
+        self.files = FakeFiles(self.failing)
+        self.host = FakeHost(self.failing, self.settings)
+        self.ports = FakePorts()
+        self.relays = FakeRelays()
+        self.plugin = FakePlugin(self.failing)
+        self.workers, locks = Workers(), KeyedLocks()
+        self.writer = StateWriter(self.settings.run_directory, drivers.Facts(uplinks=("eth0",)))
+        state = self.writer.state
+        executor: Any = self.executor
+        names: Any = self.names
+        host: Any = self.host
+        plugin: Any = self.plugin
+        ports: Any = self.ports
+        self.overlays = Overlays(
+            encryption=TunnelEncryption(state, self.workers, executor, locks, None),
+            writer=self.writer,
+            records=self.records,
+            names=names,
+            workers=self.workers,
+            executor=executor,
+            host=host,
+            locks=locks,
+        )
+        files: Any = self.files
+        relays: Any = self.relays
+        self.addresses = AddressSources(state, self.records, plugin, lambda: self.overlays.cluster, lambda: 1000.0)
+        self.controller = Controller(
+            Collaborators(
+                settings=self.settings,
+                writer=self.writer,
+                records=self.records,
+                names=names,
+                workers=self.workers,
+                executor=executor,
+                host=host,
+                files=files,
+                locks=locks,
+                addresses=self.addresses,
+                host_ports=ports,
+                relays=relays,
+                plugin_transport=plugin,
+                network_plugins=plugin,
+                ipam_plugins=plugin,
+                plugin_endpoints=PluginEndpoints(state, plugin),
+                overlays=self.overlays,
+                clock=lambda: 1000.0,
+            )
+        )
+
+    async def picture(self) -> dict[str, Any]:
+        """Return everything that an operation may change, to be compared."""
+        state = self.controller.state
+        return {
+            "objects": dict(self.executor.objects),
+            "store": {key: item.value for key, item in (await self.store.load()).items.items() if not key.startswith("rest/")},
+            "networks": dict(state.networks),
+            "sandboxes": dict(state.sandboxes),
+            "endpoints": dict(state.endpoints),
+            "names": {key: list(value) for key, value in self.names.names.items()},
+            "zones": set(self.names.networks),
+            "pinned": dict(self.files.pinned),
+            "directories": set(self.files.directories),
+            "ports": set(self.ports.held),
+            "relays": dict(self.relays.wanted),
+            "usage": {network.name: self.controller.pool_usage(network) for network in state.networks.values()},
+            "outside": set(self.plugin.outside),
+            "plugin addresses": set(self.plugin.addresses),
+            "plugin pools": set(self.plugin.pools),
+        }
+
+
+@asynccontextmanager
+async def world(settings: Settings | None = None) -> AsyncIterator[World]:
+    """Yield a world of fakes, and end its threads."""
+    made = World(settings)
+    try:
+        yield made
+    finally:
+        await made.controller.close()

@@ -1,0 +1,284 @@
+"""Operations of the controller without a kernel: all or nothing, and a dry run that does nothing."""
+
+import asyncio
+
+import pytest
+
+from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound, TeardownFailed
+from netcore.model import EndpointRequest, NetworkRequest, PluginAnswer, SandboxRequest
+from tests.support.fakes import world
+
+
+async def furnished(made):
+    """Make two networks and a sandbox on the first one, with a published port."""
+    await made.controller.networks.create(NetworkRequest(name="a", ipv6=True))
+    await made.controller.networks.create(NetworkRequest(name="b"))
+    await made.controller.sandboxes.create(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
+
+
+def on(*networks, name="t", **more):
+    return SandboxRequest(name=name, networks=tuple(EndpointRequest(network=network) for network in networks), **more)
+
+
+MADE = {
+    "network": (15, lambda made: made.controller.networks.create(NetworkRequest(name="c", ipv6=True))),
+    "network of a plugin": (
+        6,
+        lambda made: made.controller.networks.create(NetworkRequest(name="p", driver="weave", ipam_driver="weave")),
+    ),
+    "connect": (18, lambda made: made.controller.sandboxes.connect("s", EndpointRequest(network="b", gateway_priority=5))),
+    "sandbox": (40, lambda made: made.controller.sandboxes.create(on("a", "b", publish=("9090:90/udp",)))),
+    "sandbox in a namespace": (25, lambda made: made.controller.sandboxes.create(on("a", netns="/run/netns/other"))),
+    "sandbox without networks": (5, lambda made: made.controller.sandboxes.create(on("none"))),
+    "sandbox on the host's stack": (5, lambda made: made.controller.sandboxes.create(on("host"))),
+    "sandbox with another's stack": (5, lambda made: made.controller.sandboxes.create(on("container:s"))),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+async def test_a_failing_step_leaves_nothing(name):
+    least, operation = MADE[name]
+    async with world() as made:
+        await furnished(made)
+        for at in range(200):
+            before = await made.picture()
+            made.failing.arm(at)
+            try:
+                await operation(made)
+            except NetcoreError as error:
+                made.failing.arm(-1)
+                after = await made.picture()
+                assert "ENOSPC" in str(error)
+                assert after == before, (at, {key for key in after if after[key] != before[key]})
+            else:
+                break
+        # Not vacuous: so many steps failed, the store's writes among them.
+        assert at >= least
+        assert any(call.startswith("commit") for call in made.failing.calls)
+
+
+@pytest.mark.parametrize("wants_gateway", [False, True])
+async def test_a_failing_step_on_a_plugins_network_leaves_nothing(wants_gateway):
+    async with world() as made:
+        made.plugin.answer = PluginAnswer(link="plug0", wants_gateway=wants_gateway)
+        await furnished(made)
+        await made.controller.networks.create(NetworkRequest(name="p", driver="weave", ipam_driver="weave"))
+        for at in range(200):
+            before = await made.picture()
+            made.failing.arm(at)
+            try:
+                await made.controller.sandboxes.create(on("p", publish=("7070:70",)))
+            except NetcoreError:
+                made.failing.arm(-1)
+                after = await made.picture()
+                assert after == before, (at, {key for key in after if after[key] != before[key]})
+            else:
+                break
+        assert at >= 15
+        networks = made.names.names[made.controller.state.find_sandbox("t").id]
+        assert networks == (["p", "berth_gwbridge"] if wants_gateway else ["p"])
+        # With the bridge comes the port that is published through it.
+        assert len(made.controller.state.find_sandbox("t").ports) == (2 if wants_gateway else 0)
+
+
+async def test_a_cancelled_creation_leaves_nothing():
+    async with world() as made:
+        await furnished(made)
+        before = await made.picture()
+        there, never = asyncio.Event(), asyncio.Event()
+
+        async def hang(sandbox, endpoints, networks):
+            there.set()
+            await never.wait()
+
+        update, made.names.update = made.names.update, hang
+        task = asyncio.ensure_future(made.controller.sandboxes.create(on("a")))
+        await there.wait()
+        # Nobody sees a sandbox that is not finished... but for the one step in which its names are published.
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        made.names.update = update
+        assert await made.picture() == before
+
+
+DRY = {
+    "network": lambda made: made.controller.networks.create(NetworkRequest(name="c", ipv6=True), dry_run=True),
+    "network of a plugin": lambda made: made.controller.networks.create(
+        NetworkRequest(name="q", driver="weave", ipam_driver="weave"), dry_run=True
+    ),
+    "connect": lambda made: made.controller.sandboxes.connect("s", EndpointRequest(network="b"), dry_run=True),
+    "connect to a plugin's network": lambda made: made.controller.sandboxes.connect("s", EndpointRequest(network="p"), dry_run=True),
+    "disconnect": lambda made: made.controller.sandboxes.disconnect("s", "a", dry_run=True),
+    "sandbox": lambda made: made.controller.sandboxes.create(on("a", "b", publish=("9090:90",)), dry_run=True),
+    "remove sandbox": lambda made: made.controller.sandboxes.remove("s", dry_run=True),
+    "remove network": lambda made: made.controller.networks.remove("b", dry_run=True),
+}
+
+
+@pytest.mark.parametrize("name", DRY)
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(name):
+    async with world() as made:
+        await furnished(made)
+        await made.controller.networks.create(NetworkRequest(name="p", driver="weave", ipam_driver="weave"))
+        before, asked = await made.picture(), made.plugin.calls.copy()
+        made.failing.arm(-1)
+        result = await DRY[name](made)
+        outcome = result[1] if isinstance(result, tuple) else result
+        assert outcome.steps
+        assert all(step.describe() for step in outcome.steps)
+        assert set(made.failing.calls) <= {"look at the host"}
+        assert made.plugin.calls == asked
+        assert await made.picture() == before
+
+
+async def test_a_dry_run_names_what_only_a_plugin_knows():
+    async with world() as made:
+        await furnished(made)
+        _, outcome = await made.controller.networks.create(NetworkRequest(name="q", driver="weave", ipam_driver="weave"), dry_run=True)
+        assert [step.describe() for step in outcome.steps] == ["claim an IPv4 pool for network q from plugin weave"]
+        await made.controller.networks.create(NetworkRequest(name="p", driver="weave", ipam_driver="weave"))
+        outcome = await made.controller.sandboxes.connect("s", EndpointRequest(network="p"), dry_run=True)
+        assert "claim an IPv4 address on network p from plugin weave" in [step.describe() for step in outcome.steps]
+
+
+async def test_a_dry_run_shows_the_addresses_that_come_next():
+    async with world() as made:
+        await furnished(made)
+        _, planned = await made.controller.sandboxes.create(on("a", publish=("9090:90",)), dry_run=True)
+        _, done = await made.controller.sandboxes.create(on("a", publish=("9090:90",)))
+        addresses = [[step.describe() for step in outcome.steps if "address 172" in step.describe()] for outcome in (planned, done)]
+        assert [line.partition(" in ")[0] for line in addresses[0]] == [line.partition(" in ")[0] for line in addresses[1]]
+        with pytest.raises(Conflict, match="9090"):
+            await made.controller.sandboxes.create(on("b", name="u", publish=("9090:90",)), dry_run=True)
+
+
+async def test_a_port_that_a_program_holds_is_told_by_a_dry_run_too():
+    async with world() as made:
+        await furnished(made)
+        made.ports.busy.add(9091)
+        for dry_run in (True, False):
+            with pytest.raises(Conflict, match="9091"):
+                await made.controller.sandboxes.create(on("a", publish=("9091:90",)), dry_run=dry_run)
+
+
+@pytest.mark.parametrize("at", range(12))
+async def test_removal_never_stops(at):
+    """Whatever step fails, the rest is removed and the failure is told. A write that fails before anything is done stops it."""
+    async with world() as made:
+        await furnished(made)
+        sandbox = made.controller.state.find_sandbox("s")
+        made.failing.arm(at + 1)
+        with pytest.raises((TeardownFailed, NetcoreError)) as caught:
+            await made.controller.sandboxes.remove("s")
+        made.failing.arm(-1)
+        if isinstance(caught.value, TeardownFailed):
+            assert sandbox.id not in made.controller.state.sandboxes
+            assert sandbox.id not in made.names.names
+            assert not made.ports.held
+
+
+async def test_removal_with_a_store_that_refuses_changes_nothing():
+    async with world() as made:
+        await furnished(made)
+        for operation in (
+            lambda: made.controller.sandboxes.remove("s"),
+            lambda: made.controller.sandboxes.disconnect("s", "a"),
+        ):
+            before = await made.picture()
+            made.failing.arm(0)
+            with pytest.raises(NetcoreError, match="ENOSPC"):
+                await operation()
+            made.failing.arm(-1)
+            assert await made.picture() == before
+
+
+async def test_everything_goes_in_the_end():
+    async with world() as made:
+        made.plugin.answer = PluginAnswer(link="plug0", wants_gateway=True)
+        await furnished(made)
+        await made.controller.networks.create(NetworkRequest(name="p", driver="weave", ipam_driver="weave"))
+        await made.controller.sandboxes.create(on("p", "b", publish=("7070:70",)))
+        await made.controller.sandboxes.create(on("container:t", name="guest"))
+        assert made.plugin.outside == set()
+        await made.controller.sandboxes.disconnect("t", "b")
+        assert made.names.names[made.controller.state.find_sandbox("t").id] == ["p", "berth_gwbridge"]
+        await made.controller.sandboxes.connect("t", EndpointRequest(network="b"))
+        assert made.names.names[made.controller.state.find_sandbox("t").id] == ["b", "p"]
+        outcome = await made.controller.sandboxes.remove("t")
+        assert outcome.warnings == ("the network stack of t stays until guest ends",)
+        assert made.controller.state.find_sandbox("t").ended
+        with pytest.raises(Conflict, match="has ended"):
+            await made.controller.sandboxes.create(on("container:t", name="late"))
+        await made.controller.sandboxes.remove("guest")
+        await made.controller.sandboxes.remove("s")
+        with pytest.raises(Conflict, match="pre-defined"):
+            await made.controller.networks.remove("berth_gwbridge")
+        await made.controller.networks.remove_unused_bridges()
+        for name in ("a", "b", "p"):
+            await made.controller.networks.remove(name)
+        left = await made.picture()
+        assert {key: value for key, value in left.items() if value} == {}
+        assert made.plugin.calls["request_address"] == made.plugin.calls["release_address"]
+        assert made.plugin.calls["request_pool"] == made.plugin.calls["release_pool"]
+
+
+async def test_what_is_refused():
+    async with world() as made:
+        await furnished(made)
+        controller = made.controller
+        before = await made.picture()
+        for kind, text, operation in (
+            (Conflict, "exists already", lambda: controller.sandboxes.create(on("a", name="s"))),
+            (Conflict, "already attached", lambda: controller.sandboxes.connect("s", EndpointRequest(network="a"))),
+            (NotFound, "not connected", lambda: controller.sandboxes.disconnect("s", "b")),
+            (NotFound, "no such network", lambda: controller.sandboxes.create(on("nowhere"))),
+            (NotFound, "no such sandbox", lambda: controller.sandboxes.connect("nobody", EndpointRequest(network="a"))),
+            (InvalidRequest, "each network", lambda: controller.sandboxes.create(on("a", "a"))),
+            (InvalidRequest, "mode of a whole sandbox", lambda: controller.sandboxes.connect("s", EndpointRequest(network="host"))),
+            (Conflict, "active endpoints", lambda: controller.networks.remove("a")),
+            (InvalidRequest, "share a store", lambda: controller.networks.create(NetworkRequest(name="o", driver="overlay"))),
+            (InvalidRequest, "no options", lambda: controller.networks.create(NetworkRequest(name="o", ipam_options=(("x", "y"),)))),
+        ):
+            with pytest.raises(kind, match=text):
+                await operation()
+        assert await made.picture() == before
+
+
+async def test_two_operations_on_one_network_do_not_mix():
+    async with world() as made:
+        await furnished(made)
+        await asyncio.gather(*(made.controller.sandboxes.create(on("a", "b", name=f"n{i}")) for i in range(20)))
+        addresses = [
+            address for endpoints in made.controller.state.endpoints.values() for endpoint in endpoints for address in endpoint.addresses()
+        ]
+        assert len(set(addresses)) == len(addresses)
+        results = await asyncio.gather(*(made.controller.sandboxes.create(on("a", name="same")) for _ in range(5)), return_exceptions=True)
+        assert sum(isinstance(result, Conflict) for result in results) == 4
+
+
+async def test_facts_about_a_sandbox_change_or_stay():
+    async with world() as made:
+        await furnished(made)
+        for at in range(2):
+            before = await made.picture()
+            made.failing.arm(at)
+            with pytest.raises(NetcoreError):
+                await made.controller.sandboxes.change("s", lambda sandbox: _renamed(sandbox, "z"))
+            made.failing.arm(-1)
+            assert await made.picture() == before
+        assert (await made.controller.sandboxes.change("s", lambda sandbox: _renamed(sandbox, "z"))).name == "z"
+        assert made.controller.state.find_sandbox("z")
+
+
+def _renamed(sandbox, name):
+    from dataclasses import replace
+
+    return replace(sandbox, name=name)
+
+
+async def test_only_the_writer_writes():
+    async with world() as made:
+        await furnished(made)
+        with pytest.raises(TypeError):
+            made.controller.state.networks["x"] = None

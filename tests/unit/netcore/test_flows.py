@@ -1,0 +1,52 @@
+"""Which connections must be forgotten, of all that steps do."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from netcore.desired.diff import Step, diff
+from netcore.desired.firewall import DNAT, DNAT_ANY, OPEN, PORTS, SOURCE, TARGET6
+from netcore.desired.flows import Flows, stale_flows
+from netcore.desired.objects import Element, LinkUp
+
+FOUR, SIX = ip_address("10.0.0.2"), ip_address("fd00::2")
+MAC = "02:42:0a:00:00:02"
+LINK = LinkUp(sandbox_id="s", ifname="eth0")
+
+
+def bound(firewall_set, address):
+    return Element(set=firewall_set, fields=("veth1", MAC, address))
+
+
+def test_addresses_that_went_are_forgotten():
+    elements = [bound(SOURCE[4], FOUR), bound(TARGET6, SIX)]
+    assert stale_flows(diff(elements, ())) == Flows(addresses=frozenset({FOUR, SIX}))
+
+
+def test_addresses_that_came_have_no_flows_yet():
+    assert not stale_flows(diff((), [bound(SOURCE[4], FOUR), bound(TARGET6, SIX)]))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "169.254.7.7", "fe80::1", "::"])
+def test_addresses_that_many_have_are_not_forgotten(address):
+    own = ip_address(address)
+    assert not stale_flows([Step(bound(SOURCE[4] if own.version == 4 else TARGET6, own), None)])
+
+
+def test_ports_are_forgotten_when_they_are_published_moved_or_unpublished():
+    one, two = (Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(FOUR, port)) for port in (8080, 8081))
+    expected = Flows(ports=frozenset({(4, "tcp", 80)}))
+    assert stale_flows([Step(None, one)]) == stale_flows([Step(one, two)]) == stale_flows([Step(one, None)]) == expected
+
+
+def test_ports_of_one_host_address_and_of_ipv6():
+    steps = [
+        Step(None, Element(set=DNAT[6], fields=("udp", ip_address("fd00::1"), 53), data=(SIX, 53))),
+        Step(None, Element(set=DNAT_ANY[6], fields=("tcp", 80), data=(SIX, 80))),
+    ]
+    assert stale_flows(steps).ports == {(6, "udp", 53), (6, "tcp", 80)}
+
+
+def test_other_objects_lead_no_flow_astray():
+    others = [LINK, Element(set=PORTS, fields=("veth1",)), Element(set=OPEN[4], fields=(FOUR, "tcp", 80)), bound(SOURCE[6], SIX)]
+    assert not stale_flows([*diff(others, ()), *diff((), others)])
