@@ -120,6 +120,7 @@ async def test_a_kernel_that_refuses_is_asked_again(host, monkeypatch, caplog):
 
 
 @pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
+@pytest.mark.timed
 async def test_hosts_make_one_key_and_follow_it_by_newer_ones(tmp_path, monkeypatch):
     for name, value in (("KEY_SETTLE", 0.3), ("KEY_LIFE", 0.8), ("STORE_PROBE", 0.05)):
         monkeypatch.setattr(limits, name, value)

@@ -183,6 +183,7 @@ async def test_networks_of_the_first_version_are_read(tmp_path):
     await made.close()
     with sqlite3.connect(tmp_path / "berth.db") as connection:
         connection.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    connection.close()
     for _ in range(2):
         made = await open_store(str(tmp_path))
         everything = await Records(made, "boot").load()

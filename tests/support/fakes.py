@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
@@ -398,7 +398,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(settings: Settings | None = None) -> Iterator[World]:
+async def world(settings: Settings | None = None) -> AsyncIterator[World]:
     """Yield a world of fakes, and end its threads."""
     made = World(settings)
     try:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.support.etcd import Member
@@ -36,7 +37,7 @@ class Hosts:
         for number in range(members):
             self.start_etcd(number)
         for number in range(members):
-            self.labs[0].wait_for(lambda number=number: self.is_healthy(number), 60)
+            self.labs[0].wait_for(partial(self.is_healthy, number), 60)
 
     @staticmethod
     def address(number: int) -> str:

@@ -1,7 +1,6 @@
 """The executor without a kernel: what goes as one batch, what an error stops, what is undone."""
 
 import errno
-import os
 import threading
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
@@ -314,7 +313,7 @@ def test_hosts_lines_are_merged_and_taken_back(kernel, tmp_path):
     assert path.read_text() == "mine\na\nb\n"
     executor().remove(diff([two], ()), "sandbox")
     assert path.read_text() == "mine\n"
-    os.unlink(path)
+    path.unlink()
     executor().remove(diff([two], ()), "sandbox")
     assert not path.exists()
     executor().apply(diff((), [one]))

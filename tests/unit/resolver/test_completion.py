@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -168,7 +169,7 @@ def shell(daemon, monkeypatch, tmp_path):
     berth = binaries / "berth"
     berth.write_text(f'#!/bin/sh\nexec {sys.executable} -m resolver "$@"\n')
     berth.chmod(0o755)
-    root = os.path.dirname(os.path.dirname(completion.__file__.removesuffix("/cli/completion.py")))
+    root = str(Path(completion.__file__).parents[2])
 
     def run(name, text):
         if shutil.which(name) is None:

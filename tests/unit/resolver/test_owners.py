@@ -1,9 +1,9 @@
 """Owners: when a process ends, what it had is removed; real processes, no root."""
 
 import asyncio
-import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +32,7 @@ def process():
 
 
 def descriptors():
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_owner_is_found_by_its_pid(owners, process):
