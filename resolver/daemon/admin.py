@@ -341,7 +341,7 @@ class Admin:
                 uptime_seconds=round(time.monotonic() - self._started, 3),
                 networks=len(self._controller.networks),
                 sandboxes=len(self._controller.sandboxes),
-                queries=sum(slot.queries for slot in self._registry.slots()) + self._registry.closed_queries,
+                queries=self._registry.queries(),
                 resolv_conf=host.path,
                 nameservers=list(host.content.nameservers),
                 upstreams=self._lookup.upstreams(),

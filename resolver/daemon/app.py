@@ -42,12 +42,12 @@ from resolver.daemon.lookup import Lookup
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.registry import Registry
 from resolver.engine.cache import Cache, CacheSettings
+from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
-from resolver.zone.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
     loop = asyncio.get_running_loop()
 
-    async def open_socket(sandbox_id: str, upstream: Upstream, kind: int) -> socket.socket:
+    async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
             return open_datagram(upstream, kind)
         return await controller.kernel(lambda: _open_inside(controller.netns_path(SandboxId(sandbox_id)), upstream, kind))

@@ -19,22 +19,21 @@ def render(controller: Controller, registry: Registry, service: DnsService, pool
 
     class Collector:
         def collect(self) -> Iterator[Metric]:
-            slots = registry.slots()
             requests = CounterMetricFamily("berth_dns_requests", "Queries received.")
-            requests.add_metric([], sum(slot.queries for slot in slots) + registry.closed_queries)
+            requests.add_metric([], registry.queries())
             yield requests
             responses = CounterMetricFamily("berth_dns_responses", "Replies sent, by RCODE.", labels=["rcode"])
             for rcode, count in sorted(service.rcodes.items()):
                 responses.add_metric([Rcode(rcode).name if rcode <= 5 else str(rcode)], count)
             yield responses
             outcomes = CounterMetricFamily(
-                "berth_forward_requests", "Questions not answered here, by what became of them.", labels=["outcome"]
+                "berth_forward_requests", "Queries for external names, by what became of them.", labels=["outcome"]
             )
             for outcome in ("forwarded", "failed", "limited", "prohibited", "coalesced", "rebinding", "refused"):
                 outcomes.add_metric([outcome], service.counters[outcome])
             yield outcomes
             looked = CounterMetricFamily(
-                "berth_cache_requests", "Foreign names looked for in the cache, by what was found.", labels=["result"]
+                "berth_cache_requests", "External names looked for in the cache, by what was found.", labels=["result"]
             )
             for result in ("hits", "misses", "stale", "prefetched"):
                 looked.add_metric([result], service.counters[result])
@@ -43,21 +42,21 @@ def render(controller: Controller, registry: Registry, service: DnsService, pool
             dropped.add_metric([], service.counters["dropped"])
             yield dropped
             down = GaugeMetricFamily("berth_forward_upstream_down", "1 while an upstream is asked last.", labels=["to"])
-            failures = CounterMetricFamily("berth_forward_upstream_failures", "Questions an upstream left open.", labels=["to"])
+            failures = CounterMetricFamily("berth_forward_upstream_failures", "Queries an upstream failed to answer.", labels=["to"])
             times = GaugeMetricFamily("berth_forward_upstream_rtt_seconds", "Smoothed round-trip time.", labels=["to"])
             for upstream, health in pool.health().items():
-                if not upstream.netns:
+                if upstream.sandbox_id is None:
                     down.add_metric([str(upstream)], float(health.state(now) != "ok"))
                     failures.add_metric([str(upstream)], health.failures)
                     times.add_metric([str(upstream)], health.rtt)
             yield down
             yield failures
             yield times
-            in_flight = GaugeMetricFamily("berth_forward_in_flight", "Questions that wait for an upstream.")
-            in_flight.add_metric([], sum(slot.in_flight for slot in slots))
+            in_flight = GaugeMetricFamily("berth_forward_in_flight", "Queries that wait for an upstream.")
+            in_flight.add_metric([], registry.in_flight())
             yield in_flight
             for name, text, value in (
-                ("berth_cache_bytes", "Octets of remembered answers.", service.cache.size),
+                ("berth_cache_bytes", "Octets of cached answers.", service.cache.size),
                 ("berth_networks", "Networks.", len(controller.networks)),
                 ("berth_sandboxes", "Sandboxes.", len(controller.sandboxes)),
                 ("berth_endpoints", "Endpoints.", sum(map(len, controller.endpoints.values()))),

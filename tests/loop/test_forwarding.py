@@ -14,12 +14,13 @@ import dns.rrset
 import pytest
 
 from resolver import limits
+from resolver.client import Client
 from resolver.engine.cache import CacheSettings
+from resolver.engine.policy import Refusal
 from resolver.engine.received import Protected
+from resolver.engine.upstream import UpstreamSet
+from resolver.engine.view import View
 from resolver.wire import name as names
-from resolver.zone.policy import Refusal
-from resolver.zone.upstream import Route
-from resolver.zone.view import View, ViewSlot
 from tests.support.served import Scripted, Served, StreamServer, forwarding, good
 
 
@@ -85,10 +86,10 @@ async def test_repeated_cached_name_comes_from_rendered_octets_for_a_second(serv
     served = await serve(upstream)
     for _ in range(5):
         await served.ask("a.test")
-    assert len(served.slot.aged) == 1
+    assert served.client.replies.is_aging
     await asyncio.sleep(1.2)
-    assert served.slot.aged == []
-    assert not served.slot.replies
+    assert not served.client.replies.is_aging
+    assert not served.client.replies.by_octets
 
 
 async def test_nothing_is_told_beyond_its_time(serve):
@@ -135,20 +136,20 @@ async def test_equal_questions_share_one(serve):
     replies = await asyncio.gather(*waiting)
     assert [reply.question[0].name.to_text() for reply in replies] == ["a.test.", "A.test.", "a.TEST."]
     assert served.service.counters["coalesced"] == 2
-    assert served.slot.in_flight == 0
+    assert served.client.in_flight == 0
 
 
 async def test_popular_answers_are_fetched_before_they_expire(serve):
     upstream = Scripted(answering(ttl=10))
     served = await serve(upstream)
     await served.ask("a.test")
-    entry = next(entry for _, entry in served.service.cache.entries() if names.to_text(entry.question[:-5]) == "a.test.")
+    entry = next(entry for _, entry in served.service.cache.entries() if names.to_text(entry.key[:-5]) == "a.test.")
     entry.hits, entry.expires = 5, entry.expires - 9.5
     await served.ask("a.test")
     await asyncio.sleep(0.05)
     assert asked(upstream, "a.test") == 2
     assert served.service.counters["prefetched"] == 1
-    assert next(e for _, e in served.service.cache.entries() if e.question == entry.question).expires > entry.expires + 5
+    assert next(e for _, e in served.service.cache.entries() if e.question == entry.key).expires > entry.expires + 5
 
 
 async def test_stale_answer_when_all_upstreams_fail(serve):
@@ -175,7 +176,7 @@ async def test_client_subnets_and_questions_without_recursion_pass_by_the_cache(
         await served.ask("a.test", use_edns=0, options=[dns.edns.ECSOption(f"192.0.{number}.0", 24)])
     await served.ask("a.test", flags=0)
     assert asked(upstream, "a.test") == 3
-    assert not [entry for _, entry in served.service.cache.entries() if b"\x01a\x04test" in entry.question]
+    assert not [entry for _, entry in served.service.cache.entries() if b"\x01a\x04test" in entry.key]
     subnets = [dns.message.from_wire(octets).options for octets in upstream.queries if b"\x01a\x04test" in octets]
     assert [options[0].to_text() if options else "" for options in subnets] == ["ECS 192.0.1.0/24 scope/0", "ECS 192.0.2.0/24 scope/0", ""]
 
@@ -203,13 +204,13 @@ async def test_local_name_that_appears_hides_the_cached_one(serve):
     served = await serve(upstream)
     for name in ("new", "new.net", "new.net.berth.internal") * 3:
         assert bool((await served.ask(name)).answer) is not name.endswith("internal")
-    from resolver.zone.zone import Entry
+    from resolver.zone.zone import Record
 
-    served.zone.change((), [Entry(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")])
+    served.zone.change((), [Record(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")])
     assert (await served.ask("new")).answer[0][0].address == "10.0.0.9"
     for name in ("new.net", "new.net.berth.internal"):
         assert (await served.ask(name)).answer[0][0].address == "10.0.0.9"
-    served.zone.change([Entry(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")], ())
+    served.zone.change([Record(names.from_text("new"), bytes([10, 0, 0, 9]), "o2")], ())
     assert (await served.ask("new")).answer[0][0].address == "192.0.2.1"
 
 
@@ -267,14 +268,14 @@ async def test_upstream_that_leads_back_to_us_is_left_out():
     port = sock.getsockname()[1]
     sock.close()
     alive = await Scripted(good).start()
-    from resolver.zone.upstream import Upstream
+    from resolver.engine.upstream import Upstream
 
     await served.start([Upstream("127.0.0.1", port), alive.upstream])
     from resolver.transport.udp import UdpListener
 
     again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     again.bind(("127.0.0.1", port))
-    listener = UdpListener(served.poller, again, served.service, served.slot)
+    listener = UdpListener(served.poller, again, served.service, served.client)
     loop = asyncio.get_running_loop()
     start = loop.time()
     reply = await served.ask("a.test")
@@ -282,10 +283,10 @@ async def test_upstream_that_leads_back_to_us_is_left_out():
     assert loop.time() - start < 0.3
     states = {item.port: health.state(served.pool._clock()) for item, health in served.pool.health().items()}
     assert states == {port: "looping", alive.upstream.port: "ok"}
-    count = served.slot.queries
+    count = served.client.queries
     for number in range(5):
         assert (await served.ask(f"b{number}.test")).answer
-    assert served.slot.queries == count + 5
+    assert served.client.queries == count + 5
     listener.close()
     await served.stop()
     alive.transport.close()
@@ -294,10 +295,10 @@ async def test_upstream_that_leads_back_to_us_is_left_out():
 async def test_names_below_a_domain_go_to_its_own_upstreams(serve):
     common, corporate = Scripted(answering()), await Scripted(answering(address="10.20.0.1")).start()
     served = await serve(common)
-    view = served.slot.current
-    route = Route((corporate.upstream,), is_trusted=True)
-    served.service.protected = Protected([ip_network("10.20.0.0/16")])
-    served.slot.swap(View(attachments=view.attachments, route=view.route, routes={names.from_text("corp.example"): route}))
+    view = served.client.view
+    upstreams = UpstreamSet((corporate.upstream,), is_trusted=True)
+    served.service.protect(Protected([ip_network("10.20.0.0/16")]))
+    served.client.show(View(attached=view.attached, upstreams=view.upstreams, upstreams_by_domain={names.from_text("corp.example"): upstreams}))
     assert (await served.ask("intra.Corp.Example")).answer[0][0].address == "10.20.0.1"
     assert (await served.ask("corp.example")).answer[0][0].address == "10.20.0.1"
     assert (await served.ask("notcorp.example")).answer[0][0].address == "192.0.2.1"
@@ -308,7 +309,7 @@ async def test_names_below_a_domain_go_to_its_own_upstreams(serve):
 async def test_answers_that_point_into_our_networks_are_refused(serve, allowed):
     upstream = Scripted(answering(address="172.17.0.5"))
     served = await serve(upstream, allows_rebinding=allowed)
-    served.service.protected = Protected([ip_network("172.17.0.0/16")])
+    served.service.protect(Protected([ip_network("172.17.0.0/16")]))
     for _ in range(2):
         reply = await served.ask("evil.test", use_edns=0)
         assert reply.rcode() == (dns.rcode.NOERROR if allowed else dns.rcode.REFUSED)
@@ -320,8 +321,8 @@ async def test_answers_that_point_into_our_networks_are_refused(serve, allowed):
 async def test_network_that_comes_later_is_protected_from_what_is_remembered(serve):
     served = await serve(Scripted(answering(address="172.17.0.5")))
     assert (await served.ask("evil.test")).answer
-    served.service.protected = Protected([ip_network("172.17.0.0/16")])
-    served.slot.forget_all()
+    served.service.protect(Protected([ip_network("172.17.0.0/16")]))
+    served.client.replies.forget_all()
     assert (await served.ask("evil.test")).rcode() == dns.rcode.REFUSED
 
 
@@ -329,14 +330,14 @@ async def test_each_sandbox_has_its_share(serve, monkeypatch):
     monkeypatch.setattr(limits, "IN_FLIGHT", 20)
     upstream = Scripted()
     served = await serve(upstream)
-    greedy, modest = served.slot, ViewSlot("other", served.slot.current)
+    greedy, modest = served.client, Client(served.client.view)
 
     class Sink:
         def reply(self, peer, octets):
             pass
 
-    def ask(slot, name):
-        return served.service.on_query(slot, dns.message.make_query(name, "A").to_wire(), Sink(), b"", tcp=False)
+    def ask(client, name):
+        return served.service.on_query(client, dns.message.make_query(name, "A").to_wire(), Sink(), b"", tcp=False)
 
     for number in range(50):
         ask(greedy, f"g{number}.test")

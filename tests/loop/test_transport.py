@@ -11,9 +11,9 @@ import dns.rrset
 import pytest
 
 from resolver import limits
-from resolver.zone.build import entries
-from resolver.zone.upstream import Upstream
-from resolver.zone.view import ViewSlot
+from resolver.client import Client
+from resolver.engine.upstream import Upstream
+from resolver.zone.build import records
 from tests.support.served import Scripted, Served, forwarding, good, other_id, other_question
 
 
@@ -27,57 +27,57 @@ async def served():
 async def test_repeated_question_rotates_and_comes_from_rendered_octets(served):
     firsts = {(await served.ask()).answer[0][0].address for _ in range(20)}
     assert firsts == {"10.0.0.2", "10.0.0.3"}
-    assert len(served.slot.replies) == 1
-    assert served.slot.queries == 20
+    assert len(served.client.replies.by_octets) == 1
+    assert served.client.queries == 20
 
 
 async def test_changed_zone_is_seen_by_the_next_question(served):
     await served.ask()
-    old = entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
+    old = records(endpoint="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
     served.zone.change(old, ())
     assert (await served.ask()).rcode() == dns.rcode.SERVFAIL
-    assert served.slot.replies == {}
+    assert served.client.replies.by_octets == {}
 
 
 async def test_rendered_replies_are_bounded(served, monkeypatch):
     monkeypatch.setattr(limits, "REPLIES", 20)
     monkeypatch.setattr(limits, "REPLIES_LOOK", 10)
-    other = ViewSlot("other", served.slot.current)
+    other = Client(served.client.view)
     ask(served, other, "web")
     for number in range(200):
-        ask(served, served.slot, f"{number}.net.berth.internal")
-        assert len(served.slot.replies) + len(other.replies) <= 30
+        ask(served, served.client, f"{number}.net.berth.internal")
+        assert len(served.client.replies.by_octets) + len(other.replies.by_octets) <= 30
     # The one that has most gave way.
-    assert other.replies
+    assert other.replies.by_octets
 
 
-def ask(served, slot, name, qtype="A", **more):
+def ask(served, client, name, qtype="A", **more):
     query = dns.message.make_query(name, qtype, **more)
-    return dns.message.from_wire(served.service.on_query(slot, query.to_wire(), None, b"", tcp=False))
+    return dns.message.from_wire(served.service.on_query(client, query.to_wire(), None, b"", tcp=False))
 
 
 async def test_spellings_share_one_rendered_reply(served):
     names = ["".join(c.upper() if bits >> i & 1 else c for i, c in enumerate("web")) for bits in range(8)]
     for name in (*names, *names):
-        reply = ask(served, served.slot, name)
+        reply = ask(served, served.client, name)
         assert reply.question[0].name.to_text() == f"{name}."
         assert reply.answer[0].name.to_text() == f"{name}."
-    assert len(served.slot.replies) == 1
+    assert len(served.client.replies.by_octets) == 1
 
 
 async def test_questions_with_odd_options_are_answered_and_not_kept(served):
     for number in range(50):
         option = dns.edns.GenericOption(10, number.to_bytes(8, "big"))
-        assert ask(served, served.slot, "web", use_edns=0, options=[option]).answer
-    assert served.slot.replies == {}
+        assert ask(served, served.client, "web", use_edns=0, options=[option]).answer
+    assert served.client.replies.by_octets == {}
 
 
 async def test_forms_of_questions_are_bounded(served):
-    for payload in range(512, 512 + 3 * limits.SHAPES_PER_VIEW):
-        ask(served, served.slot, "web", use_edns=0, payload=payload)
-        assert len(served.slot.shapes) <= limits.SHAPES_PER_VIEW
-    ask(served, served.slot, "web")
-    assert any(len(key) == 2 + 8 + 5 + 4 for key in served.slot.replies)
+    for payload in range(512, 512 + 3 * limits.SHAPES_PER_CLIENT):
+        ask(served, served.client, "web", use_edns=0, payload=payload)
+        assert len(served.client.shapes) <= limits.SHAPES_PER_CLIENT
+    ask(served, served.client, "web")
+    assert any(len(key) == 2 + 8 + 5 + 4 for key in served.client.replies.by_octets)
 
 
 async def test_garbage_by_udp_is_survived(served):
@@ -195,7 +195,7 @@ async def test_closed_port_is_noticed_at_once():
 
 
 async def test_too_many_questions_in_flight_are_refused_at_once(monkeypatch):
-    monkeypatch.setattr(limits, "IN_FLIGHT_PER_VIEW", 3)
+    monkeypatch.setattr(limits, "IN_FLIGHT_PER_CLIENT", 3)
     monkeypatch.setattr(limits, "BUDGET", 0.5)
     upstream = Scripted()
     made = await forwarding(upstream)
@@ -204,7 +204,7 @@ async def test_too_many_questions_in_flight_are_refused_at_once(monkeypatch):
     assert sum("too many" in text for text in texts) == 3
     assert made.service.counters["limited"] == 3
     # The slots are free again.
-    assert made.slot.in_flight == 0
+    assert made.client.in_flight == 0
     # A local name never waits for them.
     assert (await made.ask()).answer
     await made.stop()

@@ -11,7 +11,10 @@ import dns.flags
 import dns.message
 import dns.rrset
 
+from resolver.client import Client
 from resolver.engine.cache import Cache, CacheSettings
+from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.engine.view import AttachedZone, View
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.transport.tcp import TcpListener
@@ -19,9 +22,8 @@ from resolver.transport.udp import UdpListener
 from resolver.transport.upstream import UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
 from resolver.wire.name import from_text
-from resolver.zone.build import entries
-from resolver.zone.upstream import Route, Upstream
-from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
+from resolver.zone.build import records
+from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
 
 
@@ -32,7 +34,7 @@ class Served:
         loop = asyncio.get_running_loop()
         self.opened = 0
 
-        async def open_socket(_netns, upstream, kind):
+        async def open_socket(_sandbox_id, upstream, kind):
             self.opened += 1
             return open_datagram(upstream, kind)
 
@@ -40,11 +42,11 @@ class Served:
         self.pool = UpstreamPool(loop, self.poller, open_socket, time.monotonic, tls_ca=tls_ca)
         self.service = DnsService(self.pool, Cache(cache or CacheSettings()), time.monotonic)
         zone = Zone("net", from_text("net"), 5).with_changes(
-            (), entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
+            (), records(endpoint="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
         )
-        self.zone = ZoneSlot(zone)
-        self.slot = ViewSlot("s", View(attachments=(Attachment(self.zone),), route=Route(tuple(upstreams)), **view))
-        self.zone.watchers.add(self.slot)
+        self.zone = PublishedZone(zone)
+        self.client = Client(View(attached=(AttachedZone(self.zone),), upstreams=UpstreamSet(tuple(upstreams)), **view))
+        self.zone.watchers.add(self.client)
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         udp.bind(("127.0.0.1", 0))
         tcp = socket.socket()
@@ -52,8 +54,8 @@ class Served:
         tcp.listen()
         tcp.setblocking(False)
         self.udp_address, self.tcp_address = udp.getsockname(), tcp.getsockname()
-        self.udp = UdpListener(self.poller, udp, self.service, self.slot)
-        self.tcp = TcpListener(self.service, lambda _: self.slot)
+        self.udp = UdpListener(self.poller, udp, self.service, self.client)
+        self.tcp = TcpListener(self.service, lambda _: self.client)
         await self.tcp.listen(tcp)
         return self
 
@@ -143,7 +145,7 @@ class StreamServer:
 
     async def start(self, transport="tcp", name=""):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.context)
-        self.upstream = Upstream("127.0.0.1", self.server.sockets[0].getsockname()[1], "", transport, name)
+        self.upstream = Upstream("127.0.0.1", self.server.sockets[0].getsockname()[1], None, transport, name or None)
         return self
 
     async def serve(self, reader, writer):

@@ -14,27 +14,28 @@ from resolver.engine.received import render as render_received
 from resolver.engine.received import take_apart
 from resolver.engine.request import screen
 from resolver.engine.response import render_failure
+from resolver.engine.upstream import UpstreamSet
+from resolver.engine.view import AttachedZone, View
 from resolver.wire.message import ExtendedError, Rcode, Type
 from resolver.wire.name import from_text, reverse
-from resolver.zone.build import entries
+from resolver.zone.build import records
+from resolver.zone.published import PublishedZone
 from resolver.zone.subnets import Subnets
-from resolver.zone.upstream import Route
-from resolver.zone.view import Attachment, View, ZoneSlot
-from resolver.zone.zone import Entry, Zone
+from resolver.zone.zone import Record, Zone
 
 
 def zone(label, *registrations, ttl=5, forward_single_label=True):
     made = Zone(label, from_text(label), ttl, forward_single_label)
     for number, (names, addresses) in enumerate(registrations):
         made = made.with_changes(
-            (), entries(owner=f"{label}{number}", network=label, endpoint_names=names, addresses=[ip_address(a) for a in addresses])
+            (), records(endpoint=f"{label}{number}", network=label, endpoint_names=names, addresses=[ip_address(a) for a in addresses])
         )
-    return ZoneSlot(made)
+    return PublishedZone(made)
 
 
 def view(*zones, links=(), **more):
-    attachments = tuple(Attachment(item, {from_text(a): from_text(t) for a, t in links} if i == 0 else {}) for i, item in enumerate(zones))
-    return View(attachments=attachments, subnets=Subnets((ip_network("10.1.0.0/16"), ip_network("fd01::/64"))), **more)
+    attachments = tuple(AttachedZone(item, {from_text(a): from_text(t) for a, t in links} if i == 0 else {}) for i, item in enumerate(zones))
+    return View(attached=attachments, subnets=Subnets((ip_network("10.1.0.0/16"), ip_network("fd01::/64"))), **more)
 
 
 FRONT = zone("front", (["Web", "www"], ["10.1.0.2"]), (["db"], ["10.1.0.3", "fd01::3"]), (["www"], ["10.1.0.4"]))
@@ -135,12 +136,12 @@ def test_reverse_mapping():
 def test_name_survives_until_its_last_owner_withdraws_it():
     name, value = from_text("x"), ip_address("10.1.0.7").packed
     start = Zone("n", from_text("n"), 5)
-    both = start.with_changes((), [Entry(name, value, "one"), Entry(name, value, "two")])
+    both = start.with_changes((), [Record(name, value, "one"), Record(name, value, "two")])
     assert both.find(name) == (value,)
-    one = both.with_changes([Entry(name, value, "one")], ())
+    one = both.with_changes([Record(name, value, "one")], ())
     assert one.find(name) == (value,)
-    assert one.with_changes([Entry(name, value, "other")], ()).find(name) == (value,)
-    none = one.with_changes([Entry(name, value, "two")], ())
+    assert one.with_changes([Record(name, value, "other")], ()).find(name) == (value,)
+    none = one.with_changes([Record(name, value, "two")], ())
     assert none.find(name) is None
     assert (start.size, both.size, none.size) == (0, 2, 0)
     # The old zone is as it was: readers that hold it see no mix.
@@ -154,7 +155,7 @@ CHANGES = st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef"), st.intege
 def test_zone_is_the_multiset_of_its_entries(changes):
     made, model = Zone("n", from_text("n"), 5), set()
     for add, label, number, owner in changes:
-        entry = Entry(from_text(label), bytes([10, 0, 0, number]), owner)
+        entry = Record(from_text(label), bytes([10, 0, 0, number]), owner)
         made = made.with_changes((), [entry]) if add else made.with_changes([entry], ())
         (model.add if add else model.discard)(entry)
     for label in "abcdef":
@@ -243,4 +244,4 @@ def test_failure_says_why_to_who_speaks_edns():
 
 def test_explanation_ends_with_the_decision():
     assert explain(BOTH, from_text("web"), Type.A)[-1] == "answered from network front with TTL 5"
-    assert "not forwarded" in explain(view(FRONT, route=Route((), "closed")), from_text("x.test"), Type.A)[-1]
+    assert "not forwarded" in explain(view(FRONT, upstreams=UpstreamSet((), "closed")), from_text("x.test"), Type.A)[-1]

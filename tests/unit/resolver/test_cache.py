@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver import limits
-from resolver.engine.cache import Cache, CacheSettings, name_of, question_of
+from resolver.engine.cache import Cache, CacheSettings, cache_key, name_of
 from resolver.engine.received import Received
+from resolver.engine.upstream import UpstreamSet
 from resolver.wire.message import AD, CD
 from resolver.wire.name import from_text
-from resolver.zone.upstream import Route
 
-HERE, THERE = Route(), Route()
+HERE, THERE = UpstreamSet(), UpstreamSet()
 
 
 def question(name, *, do=False, cd=False, ad=False):
-    return question_of(from_text(name), from_text(name) + b"\0\1\0\1", bool(do), (CD if cd else 0) | (AD if ad else 0))
+    return cache_key(from_text(name), from_text(name) + b"\0\1\0\1", bool(do), (CD if cd else 0) | (AD if ad else 0))
 
 
 def received(size=40, *, lifetime=60, rcode=0, answers=1):
@@ -155,7 +155,7 @@ def test_names_and_what_is_below_them_are_forgotten():
     for name in ("example.test", "www.example.test", "notexample.test", "test"):
         keep(made, name)
     assert made.forget(from_text("example.test")) == 2
-    assert {name_of(entry.question) for _, entry in made.entries()} == {from_text("notexample.test"), from_text("test")}
+    assert {name_of(entry.key) for _, entry in made.entries()} == {from_text("notexample.test"), from_text("test")}
     assert made.forget() == 2
 
 

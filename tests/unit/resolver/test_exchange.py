@@ -3,7 +3,7 @@ import pytest
 
 from resolver import limits
 from resolver.engine.exchange import Done, Exchange, GiveUp, Health, Kind, Send, classify
-from resolver.zone.upstream import Upstream
+from resolver.engine.upstream import Upstream
 
 OK, FAIL = b"\0\0\x80\0", b"\0\0\x80\x02"
 
@@ -166,16 +166,16 @@ SAME = reply(name="www.example.test")
         (reply(rcode=2), Kind.FAILED),
         (reply(rcode=5), Kind.FAILED),
         (reply(flags=0x0200), Kind.TRUNCATED),
-        (reply(id=78), Kind.FOREIGN),
-        (reply(name="evil.test"), Kind.FOREIGN),
-        (QUERY.to_wire(), Kind.FOREIGN),
-        (reply()[:4] + b"\0\2" + reply()[6:], Kind.FOREIGN),
-        (SAME[:4] + b"\0\2" + SAME[6:], Kind.FOREIGN),
-        (reply()[:4] + b"\0\0" + reply()[6:], Kind.FOREIGN),
-        (SAME[:4] + b"\0\0" + SAME[6:], Kind.FOREIGN),
-        (b"", Kind.FOREIGN),
+        (reply(id=78), Kind.UNRELATED),
+        (reply(name="evil.test"), Kind.UNRELATED),
+        (QUERY.to_wire(), Kind.UNRELATED),
+        (reply()[:4] + b"\0\2" + reply()[6:], Kind.UNRELATED),
+        (SAME[:4] + b"\0\2" + SAME[6:], Kind.UNRELATED),
+        (reply()[:4] + b"\0\0" + reply()[6:], Kind.UNRELATED),
+        (SAME[:4] + b"\0\0" + SAME[6:], Kind.UNRELATED),
+        (b"", Kind.UNRELATED),
         (b"\0\x4d\x80\x01" + b"\0" * 8, Kind.NO_EDNS),
-        (b"\0\x4d\x80\x00\0\1" + b"\0" * 60, Kind.FOREIGN),
+        (b"\0\x4d\x80\x00\0\1" + b"\0" * 60, Kind.UNRELATED),
     ],
 )
 def test_only_the_reply_to_our_question_is_taken(message, kind):

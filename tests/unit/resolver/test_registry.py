@@ -6,9 +6,9 @@ import pytest
 
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.registry import Registry, _Served
-from resolver.daemon.upstreams import Routes
+from resolver.daemon.upstreams import UpstreamSets
+from resolver.engine.view import Client, View
 from resolver.resolvconf import ResolvConf
-from resolver.zone.view import View, ViewSlot
 from tests.support.networks import bridge_network, pool
 
 
@@ -19,14 +19,14 @@ def network(number, **given):
 @pytest.fixture
 def world(monkeypatch):
     made = []
-    original = Routes.of_sandbox
-    monkeypatch.setattr(Routes, "of_sandbox", lambda *arguments: (made.append(1), original(*arguments))[1])
+    original = UpstreamSets.of_sandbox
+    monkeypatch.setattr(UpstreamSets, "of_sandbox", lambda *arguments: (made.append(1), original(*arguments))[1])
     host = SimpleNamespace(content=ResolvConf(nameservers=("10.7.0.1",)), path="/etc/resolv.conf")
     service = SimpleNamespace(protected=None, keep=lambda _: None)
     registry = Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None)
     for number in range(20):
         sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()))
-        slot = ViewSlot(str(number), View(subnets=registry._subnets))
+        slot = Client(str(number), View(subnets=registry._subnets))
         registry._served[str(number)] = _Served(sandbox, None, slot=slot, udp=None, tcp=None)
     return registry, made
 

@@ -1,6 +1,6 @@
 import pytest
 
-from resolver.zone.upstream import Upstream, parse
+from resolver.engine.upstream import Upstream, parse
 
 
 @pytest.mark.parametrize(
