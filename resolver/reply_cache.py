@@ -59,12 +59,12 @@ class Reply:
 class ReplyCache:
     """The replies to one client. *by_octets*: octets of a query behind its ID → its reply; always the same dict."""
 
-    __slots__ = ("__weakref__", "_aging", "_shapes", "by_octets", "size")
+    __slots__ = ("__weakref__", "_aging", "by_octets", "shapes", "size")
 
     def __init__(self) -> None:
         self.by_octets: dict[bytes, Reply] = {}
         self.size = 0
-        self._shapes: frozenset[Shape] = frozenset()
+        self.shapes: frozenset[Shape] = frozenset()
         self._aging: list[tuple[bytes, Reply, Callable[[int], None]]] = []
 
     def find(self, octets: bytes, *, tcp: bool) -> bytes | None:
@@ -95,10 +95,10 @@ class ReplyCache:
     def put(self, octets: bytes, name_size: int, reply: Reply) -> int:
         """Remember *reply* for the query *octets*, whose lower-case name takes *name_size* octets; return the memory it takes."""
         shape = (octets[2:12], octets[12 + name_size :])
-        if shape not in self._shapes:
-            if len(self._shapes) >= limits.SHAPES_PER_CLIENT:
+        if shape not in self.shapes:
+            if len(self.shapes) >= limits.SHAPES_PER_CLIENT:
                 self.forget_all()
-            self._shapes |= {shape}
+            self.shapes |= {shape}
         key = octets[2:]
         self._drop(key)
         self.by_octets[key] = reply
@@ -128,7 +128,7 @@ class ReplyCache:
 
     def forget(self, change: NameChange, suffix: bytes) -> None:
         """Forget the replies about the names of *change*, whatever stands behind them: nothing, a network, or *suffix* too."""
-        shapes = self._shapes
+        shapes = self.shapes
 
         def keys() -> frozenset[bytes]:
             every = change.names | change.qualified | {names.join(name, suffix) for name in change.qualified}
@@ -144,7 +144,7 @@ class ReplyCache:
         self.age()
         self.by_octets.clear()
         self.size = 0
-        self._shapes = frozenset()
+        self.shapes = frozenset()
 
     def _drop(self, key: bytes) -> None:
         reply = self.by_octets.pop(key, None)

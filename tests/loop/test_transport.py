@@ -14,14 +14,12 @@ from resolver import limits
 from resolver.client import Client
 from resolver.engine.upstream import Upstream
 from resolver.zone.build import records
-from tests.support.served import Scripted, Served, forwarding, good, other_id, other_question
+from tests.support.served import Scripted, good, other_id, other_question, until
 
 
 @pytest.fixture
-async def served():
-    made = await Served().start()
-    yield made
-    await made.stop()
+async def served(serve):
+    return await serve()
 
 
 async def test_repeated_question_rotates_and_comes_from_rendered_octets(served):
@@ -39,16 +37,18 @@ async def test_changed_zone_is_seen_by_the_next_question(served):
     assert served.client.replies.by_octets == {}
 
 
-async def test_rendered_replies_are_bounded(served, monkeypatch):
-    monkeypatch.setattr(limits, "REPLIES", 20)
-    monkeypatch.setattr(limits, "REPLIES_LOOK", 10)
+async def test_remembered_replies_are_bounded(serve, monkeypatch):
+    monkeypatch.setattr(limits, "REPLIES", 12_000)
+    monkeypatch.setattr(limits, "REPLIES_LOOKS", 8)
+    served = await serve()
     other = Client(served.client.view)
     ask(served, other, "web")
     for number in range(200):
         ask(served, served.client, f"{number}.net.berth.internal")
-        assert len(served.client.replies.by_octets) + len(other.replies.by_octets) <= 30
-    # The one that has most gave way.
+        assert served.client.replies.size + other.replies.size <= 12_000 * 9 // 8 + 1000
+    # The one whose replies take most gave way.
     assert other.replies.by_octets
+    assert 0 < len(served.client.replies.by_octets) < 30
 
 
 def ask(served, client, name, qtype="A", **more):
@@ -75,7 +75,7 @@ async def test_questions_with_odd_options_are_answered_and_not_kept(served):
 async def test_forms_of_questions_are_bounded(served):
     for payload in range(512, 512 + 3 * limits.SHAPES_PER_CLIENT):
         ask(served, served.client, "web", use_edns=0, payload=payload)
-        assert len(served.client.shapes) <= limits.SHAPES_PER_CLIENT
+        assert len(served.client.replies.shapes) <= limits.SHAPES_PER_CLIENT
     ask(served, served.client, "web")
     assert any(len(key) == 2 + 8 + 5 + 4 for key in served.client.replies.by_octets)
 
@@ -130,7 +130,7 @@ async def test_connection_that_sends_rubbish_closes_only_itself(served):
 async def test_connections_are_bounded(served, monkeypatch):
     monkeypatch.setattr(limits, "TCP_CONNECTIONS", 3)
     opened = [await connect(served) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    await until(lambda: len(served.tcp.connections) == 3)
     reader, writer = await connect(served)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         writer.write(b"\0")
@@ -139,66 +139,66 @@ async def test_connections_are_bounded(served, monkeypatch):
         one.close()
 
 
-async def test_forged_replies_are_passed_over():
+async def test_forged_replies_are_passed_over(serve):
     upstream = Scripted(other_id, other_question, lambda _: b"junk", good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     assert (await made.ask("x.test")).answer[0][0].address == "192.0.2.1"
-    await made.stop()
-    upstream.transport.close()
 
 
-async def test_ids_are_fresh_and_sockets_few():
+async def test_ids_are_fresh_and_sockets_few(serve):
     upstream = Scripted(good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     await asyncio.gather(*(made.ask(f"n{i}.test", id=1) for i in range(100)))
     identities = {octets[:2] for octets in upstream.queries}
     assert len(identities) > 90
     assert len(upstream.sources) <= limits.SOCKETS_PER_UPSTREAM
     assert made.opened <= limits.SOCKETS_PER_UPSTREAM
-    await made.stop()
-    upstream.transport.close()
 
 
-async def test_worn_socket_is_replaced(monkeypatch):
+async def test_worn_socket_is_replaced(serve, monkeypatch):
     monkeypatch.setattr(limits, "SOCKET_QUERIES", 5)
     upstream = Scripted(good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     for i in range(60):
         await made.ask(f"n{i}.test")
     assert len(upstream.sources) > limits.SOCKETS_PER_UPSTREAM
-    await made.stop()
-    upstream.transport.close()
 
 
-async def test_idle_sockets_are_closed(monkeypatch):
+async def test_idle_sockets_are_closed(serve, monkeypatch):
     monkeypatch.setattr(limits, "SOCKET_IDLE", 0.1)
     upstream = Scripted(good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     await made.ask("x.test")
-    await asyncio.sleep(0.5)
-    assert not any(server.sockets for server in made.pool._servers.values())
-    await made.stop()
-    upstream.transport.close()
+    await until(lambda: not any(server.sockets for server in made.pool._servers.values()))
 
 
-async def test_closed_port_is_noticed_at_once():
+class Absent:
+    """A name server that is not there."""
+
+    def __init__(self, upstream):
+        self.upstream = upstream
+
+    async def stop(self):
+        pass
+
+
+async def test_closed_port_is_noticed_at_once(serve):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         closed = Upstream("127.0.0.1", sock.getsockname()[1])
-    made = await Served().start([closed])
+    made = await serve(Absent(closed))
     start = asyncio.get_running_loop().time()
     reply = await made.ask("x.test", use_edns=0)
     assert reply.rcode() == dns.rcode.SERVFAIL
     assert "refused" in reply.options[0].text.lower()
     assert asyncio.get_running_loop().time() - start < 1
-    await made.stop()
 
 
-async def test_too_many_questions_in_flight_are_refused_at_once(monkeypatch):
+async def test_too_many_questions_in_flight_are_refused_at_once(serve, monkeypatch):
     monkeypatch.setattr(limits, "IN_FLIGHT_PER_CLIENT", 3)
     monkeypatch.setattr(limits, "BUDGET", 0.5)
     upstream = Scripted()
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     replies = await asyncio.gather(*(made.ask(f"n{i}.test", use_edns=0) for i in range(6)))
     texts = [reply.options[0].text for reply in replies]
     assert sum("too many" in text for text in texts) == 3
@@ -207,5 +207,3 @@ async def test_too_many_questions_in_flight_are_refused_at_once(monkeypatch):
     assert made.client.in_flight == 0
     # A local name never waits for them.
     assert (await made.ask()).answer
-    await made.stop()
-    upstream.transport.close()

@@ -27,6 +27,12 @@ from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
 
 
+async def until(condition):
+    """Return when *condition* holds; the test's own time-out ends it."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
 class Served:
     """A resolver on free ports of the loopback."""
 
@@ -60,6 +66,8 @@ class Served:
         return self
 
     async def stop(self):
+        if not hasattr(self, "tcp"):
+            return
         self.udp.close()
         await self.tcp.close()
         await self.service.close()
@@ -82,8 +90,9 @@ class Served:
 class Scripted:
     """A name server on the loopback whose replies are functions of the query."""
 
-    def __init__(self, *replies):
+    def __init__(self, *replies, port=0):
         self.replies = list(replies)
+        self.port = port
         self.queries = []
         self.peers = []
         self.sources = set()
@@ -105,12 +114,15 @@ class Scripted:
                     if made is not None:
                         self.transport.sendto(made, peer)
 
-        self.transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
+        self.transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", self.port))
         self.upstream = Upstream("127.0.0.1", self.transport.get_extra_info("sockname")[1])
         return self
 
+    async def stop(self):
+        self.transport.close()
+
     def answer_all(self):
-        """Answer what was left open, by the replies there are now."""
+        """Answer all queries so far with the replies there are now."""
         for octets, peer in zip(self.queries, self.peers, strict=True):
             for reply in self.replies:
                 self.transport.sendto(reply(octets), peer)
@@ -129,11 +141,6 @@ def other_id(octets):
 def other_question(octets):
     made = dns.message.make_response(dns.message.make_query("evil.test", "A", id=int.from_bytes(octets[:2], "big")))
     return made.to_wire()
-
-
-async def forwarding(*scripted, **more):
-    upstreams = [await item.start() for item in scripted]
-    return await Served().start([item.upstream for item in upstreams], **more)
 
 
 class StreamServer:

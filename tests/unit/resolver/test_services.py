@@ -88,13 +88,13 @@ def test_room_is_for_the_answer_first():
 
 
 def test_what_goes_takes_its_records_along():
-    slot = made().attached[0].slot
+    zone = made().attached[0].published
     gone = records(
         endpoint="0", network="front", endpoint_names=("web0", "shop", "tasks.shop"), addresses=[ip_address("10.1.0.2"), ip_address("fd01::2")],
         ports=((80, "tcp"), (53, "udp")),
     )  # fmt: skip
-    slot.change(gone, ())
-    view = View(attached=(AttachedZone(slot),))
+    zone.change(gone, ())
+    view = View(attached=(AttachedZone(zone),))
     assert [to_text(target) for _, target in ask(view, "_80._tcp.shop").values] == ["web1.front."]
     assert isinstance(ask(view, "_80._tcp.web0"), Forward)
 

@@ -12,16 +12,16 @@ from resolver.engine.upstream import Upstream, parse
         ("fe80::1%eth0", Upstream("fe80::1%eth0")),
         ("[fd00::53]:5353", Upstream("fd00::53", 5353)),
         ("udp://10.0.0.53", Upstream("10.0.0.53")),
-        ("tcp://10.0.0.53", Upstream("10.0.0.53", 53, "", "tcp")),
-        ("tls://1.1.1.1", Upstream("1.1.1.1", 853, "", "tls")),
-        ("tls://1.1.1.1:8853#one.example", Upstream("1.1.1.1", 8853, "", "tls", "one.example")),
-        ("tls://[fd00::53]#one.example", Upstream("fd00::53", 853, "", "tls", "one.example")),
+        ("tcp://10.0.0.53", Upstream("10.0.0.53", 53, None, "tcp")),
+        ("tls://1.1.1.1", Upstream("1.1.1.1", 853, None, "tls")),
+        ("tls://1.1.1.1:8853#one.example", Upstream("1.1.1.1", 8853, None, "tls", "one.example")),
+        ("tls://[fd00::53]#one.example", Upstream("fd00::53", 853, None, "tls", "one.example")),
     ],
 )
 def test_forms(text, wanted):
     assert parse(text) == wanted
     assert parse(str(wanted)) == wanted
-    assert parse(text, "sandbox").netns == "sandbox"
+    assert parse(text, "sandbox").sandbox_id == "sandbox"
 
 
 @pytest.mark.parametrize(
