@@ -176,7 +176,7 @@ class Forwarder:
             except DecodeError as error:
                 reason = f"{result.upstream.upstream}: {error}"
             else:
-                is_ours = bool(self.protected.found_in(received))
+                is_ours = self.protected.found_in(received) is not None
                 # Looked at only where it matters: nearly no answer points to us.
                 trusted = upstreams.is_trusted or (is_ours and self._is_trusted(result.upstream.upstream))
                 if key is not None:
@@ -193,7 +193,7 @@ class Forwarder:
 
     def is_blocked(self, client: Client, received: Received, *, trusted: bool) -> bool:
         """Return whether an answer must not reach this client, because it points into networks of this host."""
-        return not trusted and not client.view.allows_rebinding and bool(self.protected.found_in(received))
+        return not trusted and not client.view.allows_rebinding and self.protected.found_in(received) is not None
 
     def render_failure(
         self,

@@ -76,8 +76,9 @@ def _zones(lookups: list[ZoneLookup]) -> list[str]:
 def _found(lookup: ZoneLookup) -> str:
     is_service = has_service_form(lookup.name)
     values = ", ".join(_value(value, is_service=is_service) for value in lookup.values or ())
-    alias = "" if lookup.alias is None else f"{names.to_text(lookup.alias)} is a private alias of "
-    return f"{lookup.zone.source}: {alias}{names.to_text(lookup.name)} is {values}"
+    name = names.to_text(lookup.name)
+    subject = name if lookup.alias is None else f"{names.to_text(lookup.alias)} is a private alias of {name}, which"
+    return f"{lookup.zone.source}: {subject} is {values}"
 
 
 def _missing(zone: Zone, lookups: list[ZoneLookup]) -> str:

@@ -23,6 +23,7 @@ SAME = reply(name="www.example.test")
     ("message", "kind"),
     [
         (reply(), Kind.FINAL),
+        (SAME, Kind.FINAL),
         (reply(rcode=3), Kind.FINAL),
         (reply(rcode=4), Kind.NO_EDNS),
         (reply(rcode=2), Kind.FAILED),
@@ -42,3 +43,7 @@ SAME = reply(name="www.example.test")
 )
 def test_only_the_reply_to_our_question_is_taken(message, kind):
     assert classify(QUESTION, 77, message) is kind
+
+
+def test_question_that_can_not_be_read_is_not_ours():
+    assert classify(QUESTION, 77, reply()[:12] + b"\x40" * 40) is Kind.UNRELATED

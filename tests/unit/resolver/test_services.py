@@ -8,7 +8,7 @@ import dns.rcode
 import pytest
 
 from resolver.engine.answer import Forward, Negative, Services, answer, render
-from resolver.engine.explain import explain
+from resolver.engine.explain import Trace, explain
 from resolver.engine.request import screen
 from resolver.engine.view import AttachedZone, View
 from resolver.wire.message import Rcode, Type
@@ -100,6 +100,8 @@ def test_what_goes_takes_its_records_along():
 
 
 def test_explained():
-    lines = explain(made(), from_text("_80._tcp.shop"), int(Type.SRV))
+    trace = Trace(query=screen(dns.message.make_query("_80._tcp.shop", "SRV").to_wire()))
+    trace.answer = answer(made(), from_text("_80._tcp.shop"), int(Type.SRV), trace.lookups)
+    lines = explain(trace)
     assert "_80._tcp.shop. is port 80 of web0.front., port 80 of web1.front." in lines[0]
     assert lines[-1] == "answered from network front: port 80 of web0.front., port 80 of web1.front."

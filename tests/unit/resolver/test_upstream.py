@@ -1,6 +1,6 @@
 import pytest
 
-from resolver.engine.upstream import Upstream, parse
+from resolver.engine.upstream import Upstream, UpstreamSet, parse
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,11 @@ def test_forms(text, wanted):
 def test_what_is_none(text):
     with pytest.raises(ValueError, match=r".+"):
         parse(text)
+
+
+def test_sets_are_told_apart_by_identity():
+    servers = (Upstream("10.0.0.53"),)
+    one, other = UpstreamSet(servers), UpstreamSet(servers)
+    assert one.servers == other.servers
+    assert len({one, other}) == 2
+    assert (one.is_trusted, UpstreamSet().reason) == (False, "no nameserver is configured")
