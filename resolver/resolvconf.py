@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from resolver import limits
+from resolver.engine import upstream
+from resolver.engine.upstream import is_address
 from resolver.errors import ConfigError
-from resolver.zone import upstream
-from resolver.zone.upstream import is_address
 
 EMBEDDED = "127.0.0.11"
 HEADER = "# Made by berth. You may edit this file: berth will not touch it again\n# once it differs from what berth wrote.\n"

@@ -224,8 +224,8 @@ class Protected:
         value = int.from_bytes(address, "big")
         return any(value >> shift in values for shift, values in self._by_size[len(address)])
 
-    def found_in(self, received: Received) -> str:
-        """Return the first address of the answer section that is in one of the networks, "" if there is none."""
+    def found_in(self, received: Received) -> str | None:
+        """Return the first address of the answer section that is in one of the networks; None if there is none."""
         body = received.body
         for at in received.ttls[: received.counts[0]]:
             if body[at + 6 : at + 7] not in self._first:
@@ -241,7 +241,7 @@ class Protected:
                 return str(ip_address(address))
             if address[:12] == _MAPPED and self.holds(address[12:]):
                 return str(ip_address(address[12:]))
-        return ""
+        return None
 
 
 _MAPPED = bytes(10) + b"\xff\xff"

@@ -192,6 +192,13 @@ def has_plain_opt(message: bytes) -> bool:
     return message.startswith(_PLAIN_OPT, len(message) - PLAIN_OPT_SIZE)
 
 
+def without_opt(message: bytes) -> bytes:
+    """Return *message*, one of ours without its ID, without the plain OPT record at its end; unchanged if it has none."""
+    if not message[9] or not has_plain_opt(message):
+        return message
+    return message[:9] + bytes([message[9] - 1]) + message[10:-PLAIN_OPT_SIZE]
+
+
 def padded(message: bytes) -> bytes:
     """Return *message*, which ends with an OPT record without options, padded to a multiple of 128 octets (RFC 8467 section 4.1)."""
     size = -(len(message) + 4) % 128
