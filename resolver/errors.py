@@ -2,7 +2,7 @@
 
 ResolverError
 ├─ DecodeError(offset, reason)    a peer's octets are malformed
-├─ BadName(text, reason)          a text is no domain name
+├─ BadName(text, reason)          a text is not a domain name
 └─ ConfigError(problems)          everything that is wrong with a configuration, at once
 """
 

@@ -12,8 +12,8 @@ MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / packa
 PURE = (
     "netcore/model", "netcore/limits", "netcore/parse/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
     "netcore/plugins/messages", "netcore/cluster/state", "netcore/cluster/encryption", "netcore/store/upgrade", "netcore/store/codec",
-    "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/daemon/redirect",
-    "resolver/daemon/proxies", "resolver/cli/project", "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate",
+    "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client",
+    "resolver/reply_cache", "resolver/forwarding", "resolver/daemon/redirect", "resolver/daemon/proxies", "resolver/cli/project", "resolver/cli/compose", "resolver/cli/duration", "resolver/cli/interpolate",
     "resolver/cli/yaml12",
 )  # fmt: skip
 
