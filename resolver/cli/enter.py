@@ -14,7 +14,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x1000, 0x4000, 0x8_0000
@@ -38,6 +38,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc_with_lock = ctypes.PyDLL(None, use_errno=True)
 
 
+class WorkingDirectory(NamedTuple):
+    """Where a command runs. *required*: it is an error if *path* can't be entered; otherwise the command runs in `/` then."""
+
+    path: str
+    required: bool
+
+
+def working_directory(asked: str | None) -> WorkingDirectory:
+    """Return the directory that the user *asked* for, relative to the caller's; None: the caller's own, if the sandbox has it."""
+    try:
+        current = os.getcwd()
+    except FileNotFoundError:
+        current = "/"
+    return WorkingDirectory(current, False) if asked is None else WorkingDirectory(os.path.join(current, asked), True)
+
+
 class EnterFailed(Exception):
     """The sandbox could not be entered; the text is for the user."""
 
@@ -55,7 +71,7 @@ def start(
     command: Sequence[str],
     *,
     environment: dict[str, str],
-    directory: str,
+    directory: WorkingDirectory,
     detached: bool,
     prepare: Callable[[], None] = lambda: None,
 ) -> int:
@@ -116,7 +132,7 @@ def _init(
     netns_fd: int,
     report: int,
     environment: dict[str, str],
-    directory: str,
+    directory: WorkingDirectory,
     *,
     detached: bool,
     prepare: Callable[[], None],
@@ -224,13 +240,16 @@ def _create_in_overlay(target: str, scratch: str) -> None:
     _check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
 
 
-def execute(command: Sequence[str], environment: dict[str, str], directory: str, report: int) -> NoReturn:
+def execute(command: Sequence[str], environment: dict[str, str], directory: WorkingDirectory, report: int) -> NoReturn:
     """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
     for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.chdir(directory)
-    except OSError:
+        os.chdir(directory.path)
+    except OSError as error:
+        if directory.required:
+            os.write(report, f"{NOT_EXECUTABLE}:working directory {directory.path}: {error.strerror}".encode())
+            os._exit(FAILED)
         os.chdir("/")
     try:
         os.execvpe(command[0], list(command), environment)
@@ -247,7 +266,7 @@ def failure(text: str) -> tuple[int, str]:
     return (int(code), message) if colon and code.isdigit() else (FAILED, text)
 
 
-def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: str) -> int:
+def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: WorkingDirectory) -> int:
     """Run *command* in *sandbox*, in the namespaces of its init if it has one, and return the exit code."""
     process = leader(sandbox)
     reading, writing = os.pipe2(os.O_CLOEXEC)

@@ -59,7 +59,7 @@ def _run(arguments: list[str]) -> int:
             command,
             # An explicit variable wins, in its own spelling only (PX-3).
             environment={**os.environ, **sandbox["environment"], **explicit},
-            directory=values.get("workdir") or os.getcwd(),
+            directory=enter.working_directory(values.get("workdir")),
             detached=detach,
             prepare=_detach_streams if detach else lambda: None,
         )

@@ -14,6 +14,10 @@ from resolver.cli.compose.project import Service
 from resolver.cli.up.plan import environment
 
 
+class NotExecutable(Refused):
+    """The command of a service exists and can't be executed, or not in its working directory."""
+
+
 class ServiceProcess:
     """A running process of a service. *pid*: of its init; *output*: descriptor of what it prints. *code*: None while it runs."""
 
@@ -111,12 +115,14 @@ def _start(service: Service, sandbox: dict[str, Any], directory: Path, output: i
             sandbox,
             service.command,
             environment={**os.environ, **sandbox["environment"], **environment(service, files, os.environ)},
-            directory=str(directory / (service.working_dir or "")),
+            directory=enter.WorkingDirectory(str(directory / (service.working_dir or "")), required=True),
             detached=detached,
             prepare=prepare,
         )
     except enter.EnterFailed as error:
-        raise Refused(f"service {service.name}: {enter.failure(str(error))[1]}") from error
+        code, reason = enter.failure(str(error))
+        kind = NotExecutable if code == enter.NOT_EXECUTABLE else Refused
+        raise kind(f"service {service.name}: {reason}") from error
 
 
 def _env_files(service: Service, directory: Path) -> list[dict[str, str]]:

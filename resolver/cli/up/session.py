@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
 from resolver.cli.output import aligned, print_warnings
 from resolver.cli.removal import Call, delete, remove_sandbox
@@ -33,7 +34,11 @@ def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach
     session = Session(plan, call, loaded.directory, detach=detach)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, session.on_stop)
-    return session.run()
+    try:
+        return session.run()
+    except processes.NotExecutable as error:
+        print(f"berth: {error}", file=sys.stderr)
+        return enter.NOT_EXECUTABLE
 
 
 class Session:

@@ -355,7 +355,7 @@ def test_start_of_a_process(monkeypatch, tmp_path):
     assert process.read() is None
     process.close()
     assert started["command"] == ("serve",)
-    assert (started["directory"], started["detached"]) == (f"{tmp_path}/sub", False)
+    assert (started["directory"], started["detached"]) == (enter.WorkingDirectory(f"{tmp_path}/sub", required=True), False)
     assert {name: started["environment"].get(name) for name in ("FROM", "HTTP_PROXY")} == {"FROM": "file", "HTTP_PROXY": "x"}
     assert processes.start_detached(service, sandbox, tmp_path) == 4711
     assert started["detached"] is True
