@@ -39,7 +39,9 @@ class GatewayMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """The process a sandbox lives with. *start_time* (clock ticks, /proc/PID/stat field 22) tells a reused pid apart."""
+    """A process that a sandbox lives with, or that was started in it. *start_time* (clock ticks, /proc/PID/stat field 22) tells
+    another process with the same pid apart.
+    """
 
     pid: int
     start_time: int
@@ -367,8 +369,9 @@ class Stack(StrEnum):
 class Sandbox:
     """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*.
 
-    *forwards*: it is a router between its networks. *shared_with*: id of the sandbox whose stack it has, with *stack*
-    SHARED. *ended*: removed, but for its stack, which others share.
+    *leader*: the process whose namespaces a further command enters: the one that berth started in it, or the one that an
+    adopted namespace was attached by. *forwards*: it is a router between its networks. *shared_with*: id of the sandbox
+    whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
     """
 
     id: SandboxId
@@ -380,6 +383,7 @@ class Sandbox:
     domainname: str = ""
     origin: str = "api"
     owner: Owner | None = None
+    leader: Owner | None = None
     dns: DnsSettings = field(default_factory=DnsSettings)
     extra_hosts: tuple[str, ...] = ()
     port_requests: tuple[PortRequest, ...] = ()
@@ -424,11 +428,12 @@ class NetworkRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxRequest:
-    """What a sandbox create or adopt asks for. *netns*: path of a namespace to adopt; None: make one."""
+    """What a sandbox create or adopt asks for. *netns*: path of a namespace to adopt; None: make one. *leader*: see `Sandbox`."""
 
     name: str
     netns: str | None = None
     owner: Owner | None = None
+    leader: Owner | None = None
     hostname: str = ""
     domainname: str = ""
     networks: tuple[EndpointRequest, ...] = ()

@@ -64,6 +64,7 @@ def plan_sandbox(
         adopted=request.netns is not None,
         origin=request.origin,
         owner=request.owner,
+        leader=request.leader,
         dns=request.dns,
         extra_hosts=request.extra_hosts,
         # Without a stack of its own it has no ports to publish; `modes.check` has warned of that.

@@ -7,6 +7,7 @@ is killed with it (unless detached), and everything else too.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -73,22 +74,37 @@ def start(
     environment: dict[str, str],
     directory: WorkingDirectory,
     detached: bool,
+    register: Callable[[int], None],
     prepare: Callable[[], None] = lambda: None,
 ) -> int:
     """Start *command* in *sandbox* and return the pid of its init; raises EnterFailed if it can't be executed.
 
-    *prepare* runs in the command's process just before it is executed (standard streams).
+    *register* is called with the pid of the init before the command starts: what it raises, or the end of this process before
+    it returns, ends the init. *prepare* runs in the command's process just before it is executed (standard streams).
     """
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     reading, writing = os.pipe2(os.O_CLOEXEC)
+    waiting, releasing = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
     pid = _fork_into_pid_namespace()
     if pid == 0:
         os.close(reading)
-        _init(sandbox, command, netns_fd, writing, environment, directory, detached=detached, prepare=prepare)
-    os.close(writing)
-    os.close(netns_fd)
-    _write_leader(sandbox, pid)
+        os.close(releasing)
+        _init(sandbox, command, _Descriptors(netns_fd, writing, waiting), environment, directory, detached=detached, prepare=prepare)
+    for descriptor in (writing, netns_fd, waiting):
+        os.close(descriptor)
+    try:
+        register(pid)
+        # Broken if the init failed already; it has reported why.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(releasing, b"1")
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        raise
+    finally:
+        os.close(releasing)
     failure_text = _read_all(reading)
     if failure_text:
         os.waitpid(pid, 0)
@@ -120,17 +136,18 @@ def _fork_into_pid_namespace() -> int:
     return _check(pid, "making a PID namespace")
 
 
-def _write_leader(sandbox: dict[str, Any], pid: int) -> None:
-    """Write the init's pid to a file, for `berth exec`."""
-    with open(f"{sandbox['directory']}/leader", "w") as file:
-        file.write(f"{pid}\n")
+class _Descriptors(NamedTuple):
+    """What the init inherits. *report*: where it says why it failed. *release*: it starts the command when it can read there."""
+
+    netns: int
+    report: int
+    release: int
 
 
 def _init(
     sandbox: dict[str, Any],
     command: Sequence[str],
-    netns_fd: int,
-    report: int,
+    descriptors: _Descriptors,
     environment: dict[str, str],
     directory: WorkingDirectory,
     *,
@@ -143,17 +160,19 @@ def _init(
             os.setsid()
         else:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+        _check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         prepare_mounts(sandbox, own_proc=True)
+        if not os.read(descriptors.release, 1):
+            os._exit(FAILED)
         child = os.fork()
         if child == 0:
             prepare()
-            execute(command, environment, directory, report)
+            execute(command, environment, directory, descriptors.report)
     except BaseException as error:
-        os.write(report, str(error).encode())
+        os.write(descriptors.report, str(error).encode())
         os._exit(FAILED)
-    os.close(report)
+    os.close(descriptors.report)
     _release_streams()
     os._exit(_reap(child))
 
@@ -267,16 +286,12 @@ def failure(text: str) -> tuple[int, str]:
 
 
 def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: WorkingDirectory) -> int:
-    """Run *command* in *sandbox*, in the namespaces of its init if it has one, and return the exit code."""
-    process = leader(sandbox)
+    """Run *command* in *sandbox*, in the namespaces of its leader if it has one, and return the exit code."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    if process is not None:
-        # The descriptor stands for this very process, even if its pid is reused meanwhile.
-        kinds = _CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWPID
-        _check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
-    else:
-        netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
-        _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
+    has_files = _enter_leader(sandbox)
+    _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    if not has_files:
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         prepare_mounts(sandbox, own_proc=False)
     pid = os.fork()
@@ -294,13 +309,44 @@ def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[s
     return status
 
 
-def leader(sandbox: dict[str, Any]) -> int | None:
-    """Return a descriptor of the init that berth started in *sandbox*, None if there is none."""
-    try:
-        with open(f"{sandbox['directory']}/leader") as file:
-            return os.pidfd_open(int(file.read()))
-    except (OSError, ValueError):
+def _enter_leader(sandbox: dict[str, Any]) -> bool:
+    """Enter the PID, mount and UTS namespaces of the leader of *sandbox*; return whether its mount namespace is not the caller's.
+
+    A process of somebody else has the files that he gave it.
+    """
+    process = open_leader(sandbox)
+    if process is None:
+        return False
+    pid = sandbox["leader"]["pid"]
+    shares_mounts = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | _CLONE_NEWNS | _CLONE_NEWUTS
+    _check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
+    return not shares_mounts
+
+
+def open_leader(sandbox: dict[str, Any]) -> int | None:
+    """Return a descriptor of the leader of *sandbox*, None if it has none; EnterFailed if that process has ended.
+
+    The descriptor stands for this very process, and the start time tells whether the pid was another's by then already.
+    """
+    if sandbox["leader"] is None:
         return None
+    pid, started = sandbox["leader"]["pid"], sandbox["leader"]["start_time"]
+    try:
+        descriptor = os.pidfd_open(pid)
+        if _start_time(pid) == started:
+            return descriptor
+        os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    raise EnterFailed(f"sandbox {sandbox['name']}: its process {pid} has ended")
+
+
+def _start_time(pid: int) -> int:
+    """Return when *pid* started, in clock ticks since boot (proc(5), /proc/PID/stat field 22)."""
+    with open(f"/proc/{pid}/stat") as file:
+        # The second field is the program's name in parentheses and may hold anything.
+        return int(file.read().rpartition(")")[2].split()[19])
 
 
 def wait(pid: int) -> int:

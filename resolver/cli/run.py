@@ -12,6 +12,7 @@ from resolver.cli import enter
 from resolver.cli.client import Refused, call
 from resolver.cli.environment import explicit_environment
 from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.sandbox_calls import delete, register
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
 
@@ -61,13 +62,13 @@ def _run(arguments: list[str]) -> int:
             environment={**os.environ, **sandbox["environment"], **explicit},
             directory=enter.working_directory(values.get("workdir")),
             detached=detach,
+            register=lambda pid: register(sandbox, pid, call, is_owner=detach),
             prepare=_detach_streams if detach else lambda: None,
         )
-    except enter.EnterFailed:
-        call("DELETE", path)
+    except (enter.EnterFailed, Refused):
+        delete(path, call)
         raise
     if detach:
-        call("PATCH", path, {"owner_pid": pid})
         print(sandbox["name"])
         return 0
     return _wait_and_remove(pid, path)

@@ -78,7 +78,9 @@ class Admin:
     async def create_sandbox(self, request: ApiRequest[schema.SandboxBody]) -> schema.SandboxView | ApiReply:
         body = request.body
         owner = await self._owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
-        wanted = convert.sandbox_request(body, _adopted_netns(request), owner)
+        # A descriptor says nothing of the other namespaces of the process that holds it.
+        leader = await self._owners.find(body.pid) if body.netns is None and body.fd is None else None
+        wanted = convert.sandbox_request(body, _adopted_netns(request), owner, leader)
         if request.dry_run:
             return ApiReply(await self._dry_run.create_sandbox(wanted, on_default=body.default_network), 200)
         sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network)
@@ -94,7 +96,9 @@ class Admin:
 
     async def change_sandbox(self, request: ApiRequest[schema.SandboxChange]) -> schema.SandboxView:
         owner = await self._owners.find(request.body.owner_pid)
-        return self._sandbox_view(await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner))
+        leader = await self._owners.find_child(request.body.leader_pid, request.caller.pid)
+        sandbox = await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)
+        return self._sandbox_view(sandbox)
 
     async def remove_sandbox(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
@@ -233,11 +237,13 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="PATCH", path="/v1/sandboxes/{sandbox}", operation_id="changeSandbox",
-        summary="Rename a sandbox, or make a process its owner", body=schema.SandboxChange, response=schema.SandboxView,
+        summary="Rename a sandbox, or make a process its owner or the one that further commands join",
+        body=schema.SandboxChange, response=schema.SandboxView,
         handler=Admin.change_sandbox,
     ),
     ApiRoute(
-        method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox", summary="Remove a sandbox with all it has",
+        method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox",
+        summary="End what was started in a sandbox, and remove it",
         query=(DRY_RUN,), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
     ),
     ApiRoute(

@@ -32,7 +32,7 @@ from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
-from resolver.daemon import admin, admin_socket, clustering, convert, metrics, startup
+from resolver.daemon import admin, admin_socket, clustering, convert, metrics, sandbox_process, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.dry_run import DryRun
@@ -157,6 +157,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _RunningDaemon:
     )
     operations = Operations(
         controller, automatic_networks, owners, events,
+        end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
         check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:

@@ -45,6 +45,7 @@ from resolver.daemon.schema import (
     NodeView,
     PoolView,
     PortView,
+    ProcessView,
     PruneBody,
     SandboxBody,
     SandboxView,
@@ -155,7 +156,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
     )
 
 
-def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -> SandboxRequest:
+def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, leader: Owner | None = None) -> SandboxRequest:
     """Return what *body* asks for; InvalidRequest names a wrong nameserver, domain or address. *netns*: path to adopt."""
     for field, values, check in (
         ("dns", body.dns, resolvconf.check_server),
@@ -170,6 +171,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
         name=body.name,
         netns=netns,
         owner=owner,
+        leader=leader,
         hostname=body.hostname,
         domainname=body.domainname,
         networks=tuple(endpoint_request(endpoint, endpoint.network) for endpoint in body.networks),
@@ -268,6 +270,8 @@ def sandbox_view(
         netns=sandbox.netns_path,
         directory=str(directory),
         files=str(directory if stack_owner is None else directory.with_name(stack_owner.id)),
+        adopted=sandbox.adopted,
+        leader=ProcessView(sandbox.leader.pid, sandbox.leader.start_time) if sandbox.leader is not None else None,
         forward=sandbox.forwards,
         stack=sandbox.stack.value,
         shared_with=stack_owner.name if stack_owner is not None else "",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 
 def test_working_directory_that_does_not_exist_is_an_error(lab):
     lab.start_daemon()
@@ -24,3 +28,107 @@ def test_working_directory_that_does_not_exist_is_an_error(lab):
     )
     assert lab.shell(f"mkdir /run/gone; cd /run/gone; rmdir /run/gone; {berth} run -- pwd") == "/"
     assert len(lab.berth("ps").stdout.splitlines()) == 2
+
+
+def test_a_reused_pid_is_nobody_of_the_sandbox(lab):
+    lab.start_daemon()
+    lab.api("POST", "/v1/sandboxes", {"name": "old"})
+    bystander = lab.start("sleep", "300")
+    # The leader has ended and its pid is another process's by now: what the store says is as after that.
+    record = lab.api("GET", "/v1/sandboxes/old")[1]
+    lab.stop_daemon()
+    with_leader(lab, record["id"], {"pid": bystander.pid, "start_time": 1})
+    lab.start_daemon()
+    assert lab.inspect("old")["leader"]["pid"] == bystander.pid
+    refused = lab.berth("exec", "old", "touch", "/run/ran-on-the-host", check=False)
+    assert refused.returncode == 125
+    assert f"its process {bystander.pid} has ended" in refused.stderr
+    assert lab.run("test", "-e", "/run/ran-on-the-host", check=False).returncode == 1
+    lab.berth("rm", "old")
+    assert bystander.poll() is None
+
+
+def with_leader(lab, sandbox_id, leader):
+    """Write another leader into the record of a sandbox, while no daemon runs."""
+    script = (
+        "import sqlite3, sys, json; db = sqlite3.connect(sys.argv[1]); key = 'sandbox/' + sys.argv[2];"
+        "record = json.loads(db.execute('select value from item where key = ?', (key,)).fetchone()[0]);"
+        "record['sandbox']['leader'] = json.loads(sys.argv[3]);"
+        "db.execute('update item set value = ? where key = ?', (json.dumps(record).encode(), key)); db.commit()"
+    )
+    lab.run("python3", "-c", script, "/var/lib/berth/berth.db", sandbox_id, json.dumps(leader))
+
+
+def test_nothing_inside_a_sandbox_says_which_process_is_its_leader(lab):
+    lab.start_daemon()
+    lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
+    pid = str(lab.inspect("web")["leader"]["pid"])
+    assert lab.in_sandbox("web", "sh", "-c", f"grep -rlw {pid} /run/berth/sandboxes || true") == ""
+
+
+def test_leader_must_be_a_child_of_the_caller(lab):
+    lab.start_daemon()
+    lab.api("POST", "/v1/sandboxes", {"name": "web"})
+    bystander = lab.start("sleep", "300")
+    status, refused = lab.api("PATCH", "/v1/sandboxes/web", {"leader_pid": bystander.pid})
+    assert (status, refused["error"]["object"]) == (400, "leader_pid")
+    assert lab.inspect("web")["leader"] is None
+
+
+@pytest.mark.parametrize("how", ["rm", "api", "stubborn"])
+def test_removal_ends_what_was_started(lab, how):
+    lab.start_daemon()
+    command = "trap '' TERM; sleep 3131 & while :; do sleep 0.1; done" if how == "stubborn" else "sleep 3131 & exec sleep 3132"
+    lab.berth("run", "-d", "--name", "web", "--", "sh", "-c", command)
+    lab.wait_for(lambda: "sleep 3131" in lab.shell("ps ax"))
+    if how == "api":
+        assert lab.api("DELETE", "/v1/sandboxes/web")[0] == 200
+    else:
+        lab.berth("rm", "web")
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 313' || true") == ""
+    assert json.loads(lab.berth("ps", "--format", "json").stdout) == []
+
+
+def test_detach_is_for_adopted_sandboxes(lab):
+    lab.start_daemon()
+    lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
+    refused = lab.berth("detach", "web", check=False)
+    assert refused.returncode == 1
+    assert "`berth rm` ends its processes and removes it" in refused.stderr
+    assert lab.in_sandbox("web", "true") == ""
+
+
+def test_client_that_dies_before_its_command_runs_leaves_no_process(lab):
+    lab.start_daemon()
+    # It is killed while it tells the daemon of the process.
+    script = (
+        "import os, sys; from resolver.cli import sandbox_calls; sys.argv = ['berth', 'run', '-d', '--name', 'x', 'sleep', '3141'];"
+        "from resolver.cli import run; run.register = lambda *a, **k: os.kill(os.getpid(), 9); run.main(sys.argv[2:])"
+    )
+    assert lab.run("python3", "-c", script, check=False).returncode == -9
+    lab.wait_for(lambda: json.loads(lab.berth("ps", "--format", "json").stdout) == [])
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3141' || true") == ""
+
+
+def test_exec_enters_the_namespaces_of_the_process_that_was_attached(lab):
+    lab.start_daemon()
+    lab.berth("network", "create", "net")
+    script = "mount -t tmpfs tmpfs /mnt && touch /mnt/inside && hostname theirs && exec sleep 3151"
+    outer = lab.start("unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--mount-proc", "sh", "-c", script)
+    lab.wait_for(lambda: "sleep 3151" in lab.shell("ps ax"))
+    pid = lab.shell("pgrep -f '^sleep 3151'")
+    lab.berth("attach", "--pid", pid, "--name", "guest", "--network", "net")
+    assert lab.inspect("guest")["adopted"]
+    assert lab.in_sandbox("guest", "sh", "-c", "ls /mnt; hostname; cat /proc/1/cmdline | tr '\\0' ' '; ls /sys/class >/dev/null").split() == [
+        "inside", "theirs", "sleep", "3151",
+    ]  # fmt: skip
+    assert "eth0" in lab.in_sandbox("guest", "ip", "-o", "link")
+    lab.berth("detach", "guest")
+    assert outer.poll() is None
+    # One that shares the host's mounts has no files of its own: it gets those of the sandbox.
+    plain = lab.start("unshare", "--net", "sleep", "3152")
+    lab.wait_for(lambda: lab.shell(f"readlink /proc/{plain.pid}/ns/net") != lab.shell("readlink /proc/self/ns/net"))
+    lab.berth("attach", "--pid", str(plain.pid), "--name", "plain", "--network", "net")
+    assert "127.0.0.11" in lab.in_sandbox("plain", "cat", "/etc/resolv.conf")
+    lab.berth("rm", "plain")
+    assert plain.poll() is None

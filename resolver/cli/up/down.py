@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from resolver.cli.client import PROJECT_LABEL, Refused, call
-from resolver.cli.removal import Call, delete, remove_sandbox
+from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up.project_file import load_project
 
 _AT_ONCE = 16
@@ -26,7 +26,7 @@ def remove_project(name: str, call: Call) -> tuple[int, int]:
     if not sandboxes and not networks:
         raise Refused(f"project {name} is not up")
     with ThreadPoolExecutor(_AT_ONCE) as workers:
-        list(workers.map(lambda sandbox: remove_sandbox(sandbox, call), sandboxes))
+        list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", call), sandboxes))
     for network in networks:
         delete(f"/v1/networks/{network['id']}", call)
     return len(sandboxes), len(networks)

@@ -11,6 +11,7 @@ from resolver.cli import enter
 from resolver.cli.client import Refused
 from resolver.cli.compose.interpolate import parse_env
 from resolver.cli.compose.project import Service
+from resolver.cli.sandbox_calls import Call, register
 from resolver.cli.up.plan import environment
 
 
@@ -77,11 +78,11 @@ class ServiceProcess:
                 return
 
 
-def start(service: Service, sandbox: dict[str, Any], directory: Path) -> ServiceProcess:
+def start(service: Service, sandbox: dict[str, Any], directory: Path, call: Call) -> ServiceProcess:
     """Start the command of *service*; it ends with this process. *directory*: of the Compose file."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = _start(service, sandbox, directory, writing, detached=False)
+        pid = _start(service, sandbox, directory, call, writing, detached=False)
     except BaseException:
         os.close(reading)
         raise
@@ -90,17 +91,17 @@ def start(service: Service, sandbox: dict[str, Any], directory: Path) -> Service
     return ServiceProcess(service, sandbox["name"], pid, reading)
 
 
-def start_detached(service: Service, sandbox: dict[str, Any], directory: Path) -> int:
+def start_detached(service: Service, sandbox: dict[str, Any], directory: Path, call: Call) -> int:
     """Start the command of *service*, which outlives this process; its output goes to a file. Return the pid of its init."""
     path = f"{sandbox['directory']}/output.log"
     output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        return _start(service, sandbox, directory, output, detached=True)
+        return _start(service, sandbox, directory, call, output, detached=True)
     finally:
         os.close(output)
 
 
-def _start(service: Service, sandbox: dict[str, Any], directory: Path, output: int, *, detached: bool) -> int:
+def _start(service: Service, sandbox: dict[str, Any], directory: Path, call: Call, output: int, *, detached: bool) -> int:
     def prepare() -> None:
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
@@ -117,6 +118,7 @@ def _start(service: Service, sandbox: dict[str, Any], directory: Path, output: i
             environment={**os.environ, **sandbox["environment"], **environment(service, files, os.environ)},
             directory=enter.WorkingDirectory(str(directory / (service.working_dir or "")), required=True),
             detached=detached,
+            register=lambda pid: register(sandbox, pid, call, is_owner=detached),
             prepare=prepare,
         )
     except enter.EnterFailed as error:

@@ -16,7 +16,7 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
 from resolver.cli.output import aligned, print_warnings
-from resolver.cli.removal import Call, delete, remove_sandbox
+from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up import processes
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess
@@ -126,10 +126,9 @@ class Session:
 
     def _start(self, plan: ServicePlan, sandbox: dict[str, Any]) -> None:
         if self._detach:
-            pid = processes.start_detached(plan.service, sandbox, self._directory)
-            self._call("PATCH", f"/v1/sandboxes/{sandbox['id']}", {"owner_pid": pid})
+            processes.start_detached(plan.service, sandbox, self._directory, self._call)
         else:
-            self._processes.append(processes.start(plan.service, sandbox, self._directory))
+            self._processes.append(processes.start(plan.service, sandbox, self._directory, self._call))
 
     # --- show and follow ----------------------------------------------------------------------------------------
 
@@ -191,6 +190,6 @@ class Session:
         for process in self._processes:
             process.wait()
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            list(workers.map(lambda sandbox: remove_sandbox(sandbox, self._call), self._sandboxes))
+            list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", self._call), self._sandboxes))
         for network in self._networks:
             delete(f"/v1/networks/{network['id']}", self._call)

@@ -13,7 +13,7 @@ from tests.support.fake_daemon import FakeDaemon
 
 PORT = {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 8080, "sandbox_port": 80}
 WEB = {
-    "id": "w" * 64, "name": "web", "pid": 7, "stack": "own", "shared_with": "", "ended": False, "networks": ["front"],
+    "id": "w" * 64, "name": "web", "pid": 7, "stack": "own", "shared_with": "", "ended": False, "adopted": False, "leader": None, "networks": ["front"],
     "addresses": ["10.5.0.2"], "endpoints": [{"network": "front", "ports": [PORT]}], "labels": {"berth.service": "shop"},
     "directory": "/nonexistent", "environment": {}, "warnings": ["mind this"], "netns": "/nonexistent",
 }  # fmt: skip
@@ -139,6 +139,8 @@ def test_network_prune(daemon, berth):
 def test_removal_reports_each_failure(daemon, berth):
     assert berth("rm", "nobody", "web") == (1, "web\n", "berth: /v1/sandboxes/nobody: not found\nberth: warning: its stack stays\n")
     assert berth("network", "rm", "nothing")[0] == 1
+    assert berth("detach", "web")[0] == 1
+    daemon.responses["GET /v1/sandboxes/web"] = WEB | {"adopted": True}
     assert berth("detach", "web")[0] == 0
 
 
@@ -207,7 +209,7 @@ def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handl
     monkeypatch.setattr(enter, "start", lambda sandbox, command, **more: started.update(more, command=command) or 4711)
     monkeypatch.setattr(enter, "wait", lambda pid: 3)
     code, _, said = berth("run", "-e", "A=1", "-w", "/tmp", "--name", "web", "--", "server")
-    assert (code, started["command"], started["directory"], started["environment"]["A"]) == (3, ["server"], "/tmp", "1")
+    assert (code, started["command"], started["directory"].path, started["environment"]["A"]) == (3, ["server"], "/tmp", "1")
     assert "mind this" in said
     assert daemon.requests[-1][:2] == ("DELETE", f"/v1/sandboxes/{WEB['id']}")
     daemon.responses[f"DELETE /v1/sandboxes/{WEB['id']}"] = (500, {"error": {"kind": "kernel", "message": "stuck"}})
@@ -216,9 +218,9 @@ def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handl
 
 def test_run_detached(daemon, berth, monkeypatch):
     daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH /v1/sandboxes/{WEB['id']}": WEB}
-    monkeypatch.setattr(enter, "start", lambda sandbox, command, **more: 4711)
+    monkeypatch.setattr(enter, "start", lambda sandbox, command, *, register, **more: register(4711))
     assert berth("run", "-d", "--", "server")[:2] == (0, "web\n")
-    assert body(daemon, f"PATCH /v1/sandboxes/{WEB['id']}") == {"owner_pid": 4711}
+    assert body(daemon, f"PATCH /v1/sandboxes/{WEB['id']}") == {"leader_pid": 4711, "owner_pid": 4711}
 
 
 def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch, handlers):
