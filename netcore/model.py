@@ -366,12 +366,30 @@ class Stack(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultRoute:
+    """A default route that an adopted namespace has by itself. *message*: as the kernel tells it, in hexadecimal.
+
+    *gateway* None: it has several, or none.
+    """
+
+    family: int
+    gateway: IPAddress | None
+    message: str
+
+    def describe(self) -> str:
+        """Return it in one line, for the user."""
+        via = f" via {self.gateway}" if self.gateway is not None else ""
+        return f"default route{via} of its own (IPv{self.family})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*.
 
     *leader*: the process whose namespaces a further command enters: the one that berth started in it, or the one that an
-    adopted namespace was attached by. *forwards*: it is a router between its networks. *shared_with*: id of the sandbox
-    whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
+    adopted namespace was attached by. *forwards*: it is a router between its networks. *own_routes*: default routes that the
+    adopted namespace has by itself; with *replaces_routes* ours take their place while there are any, otherwise they stay.
+    *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
     """
 
     id: SandboxId
@@ -397,11 +415,17 @@ class Sandbox:
     ended: bool = False
     forwards: bool = False
     sysctls: tuple[tuple[str, str], ...] = ()
+    own_routes: tuple[DefaultRoute, ...] = ()
+    replaces_routes: bool = False
 
     @property
     def short_id(self) -> str:
         """The first 12 characters of the id, which is a DNS name and the default host name."""
         return self.id[:12]
+
+    def keeps_default_route(self, family: int) -> bool:
+        """Return whether the adopted namespace has a default route by itself that ours must not replace."""
+        return not self.replaces_routes and any(route.family == family for route in self.own_routes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,4 +469,5 @@ class SandboxRequest:
     labels: tuple[tuple[str, str], ...] = ()
     forwards: bool = False
     sysctls: tuple[str, ...] = ()
+    replaces_routes: bool = False
     origin: str = "api"

@@ -185,6 +185,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
         expose=tuple(body.expose),
         publish_all=body.publish_all,
         forwards=body.forward,
+        replaces_routes=body.gateway,
         sysctls=tuple(body.sysctls),
         labels=tuple(body.labels.items()),
     )
@@ -290,7 +291,8 @@ def sandbox_view(
 
 
 def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[str, Any]]) -> list[EndpointView]:
-    gateways = gateway.gateway_endpoints(details.endpoints, details.networks)
+    ways_out = zip((4, 6), gateway.gateway_endpoints(details.endpoints, details.networks), strict=True)
+    gateways = [endpoint for family, endpoint in ways_out if not details.sandbox.keeps_default_route(family)]
     views = []
     for endpoint in details.endpoints:
         network = details.networks[endpoint.network_id]

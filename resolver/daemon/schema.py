@@ -315,7 +315,8 @@ class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
-    *default_network*: if *networks* is empty, connect to the network `default`, which is made when it is first needed.
+    *gateway*: replace the default route that the adopted namespace has. *default_network*: if *networks* is empty, connect to the
+    network `default`, which is made when it is first needed.
     """
 
     name: str
@@ -335,6 +336,7 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expose: list[str] = []
     publish_all: bool = False
     forward: bool = False
+    gateway: bool = False
     sysctls: list[str] = []
     labels: dict[str, str] = {}
 

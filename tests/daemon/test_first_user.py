@@ -132,3 +132,89 @@ def test_exec_enters_the_namespaces_of_the_process_that_was_attached(lab):
     assert "127.0.0.11" in lab.in_sandbox("plain", "cat", "/etc/resolv.conf")
     lab.berth("rm", "plain")
     assert plain.poll() is None
+
+
+@pytest.fixture
+def routed(lab):
+    """A namespace of somebody else with a way out of its own, for both families: links, addresses, several default routes."""
+    lab.start_daemon()
+    lab.berth("network", "create", "--ipv6", "--subnet", "10.71.0.0/24", "--subnet", "fd71::/64", "front")
+    lab.shell(
+        "set -e; ip netns add theirs; ip link add wan1 type veth peer name wan0 netns theirs; ip link set wan1 up;"
+        "ip -n theirs link set lo up; ip -n theirs link set wan0 up;"
+        "ip -n theirs addr add 192.0.2.2/24 dev wan0; ip -n theirs -6 addr add fd99::2/64 dev wan0 nodad;"
+        "ip -n theirs route add default via 192.0.2.1 src 192.0.2.2;"
+        "ip -n theirs route add default metric 50 nexthop via 192.0.2.3 dev wan0 nexthop via 192.0.2.4 dev wan0;"
+        "ip -n theirs -6 route add default via fd99::1 metric 7"
+    )
+    yield lambda: lab.shell("ip -n theirs route show default; ip -n theirs -6 route show default")
+    lab.berth("detach", "guest", check=False)
+
+
+def attach(lab, *options):
+    return lab.berth("attach", "--netns", "/run/netns/theirs", "--name", "guest", *options)
+
+
+def test_adopted_namespace_keeps_its_default_route(lab, routed):
+    before = routed()
+    attached = attach(lab, "--network", "front")
+    assert "guest keeps the default route via 192.0.2.1 of its own (IPv4)" in attached.stderr
+    assert "--gateway" in attached.stderr
+    assert routed() == before
+    assert [endpoint["gateway"] for endpoint in lab.inspect("guest")["endpoints"]] == [False]
+    lab.stop_daemon()
+    lab.start_daemon()
+    lab.berth("network", "create", "back")
+    lab.berth("network", "connect", "back", "guest")
+    assert routed() == before
+    lab.berth("network", "disconnect", "front", "guest")
+    lab.berth("detach", "guest")
+    assert routed() == before
+
+
+def test_default_route_that_was_replaced_comes_back(lab, routed):
+    before = routed()
+    assert "keeps" not in attach(lab, "--gateway", "--network", "front").stderr
+    ours = routed().splitlines()
+    assert [line.split()[:3] for line in ours] == [["default", "via", "10.71.0.1"], ["default", "via", "fd71::1"]]
+    lab.stop_daemon()
+    lab.start_daemon()
+    assert routed().splitlines() == ours
+    # Without a network that leads outside theirs are back, and go again with the next one.
+    lab.berth("network", "disconnect", "front", "guest")
+    assert routed() == before
+    lab.berth("network", "connect", "front", "guest")
+    assert routed().splitlines() == ours
+    lab.berth("detach", "guest")
+    assert routed() == before
+
+
+def test_each_family_is_for_itself_and_what_is_missing_is_given(lab, routed):
+    lab.run("ip", "-n", "theirs", "-6", "route", "del", "default")
+    before = routed()
+    attach(lab, "--network", "front")
+    assert [line.split()[:3] for line in routed().splitlines()][-1] == ["default", "via", "fd71::1"]
+    assert routed().startswith(before)
+    lab.berth("detach", "guest")
+    assert routed() == before
+
+
+def test_failed_attach_gives_the_default_route_back(lab, routed):
+    before = routed()
+    refused = attach_refused(lab, "--gateway", "--network", "front", "--network", "front,ip=10.71.0.9")
+    assert refused.returncode == 1
+    lab.api("POST", "/v1/sandboxes", {"name": "x"})
+    assert routed() == before
+    status, said = lab.api("POST", "/v1/sandboxes", {"name": "y", "gateway": True})
+    assert (status, said["error"]["object"]) == (400, "gateway")
+
+
+def attach_refused(lab, *options):
+    return lab.berth("attach", "--netns", "/run/netns/theirs", "--name", "guest", *options, check=False)
+
+
+def test_detach_when_their_link_is_gone(lab, routed):
+    attach(lab, "--gateway", "--network", "front")
+    lab.run("ip", "-n", "theirs", "link", "del", "wan0")
+    assert lab.berth("detach", "guest").stderr == ""
+    assert routed() == ""
