@@ -44,14 +44,14 @@ def _run(arguments: list[str]) -> int:
         usage_error("run", "a command is missing")
     body = _body(values, command)
     if values.get("dry_run"):
-        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body, autostart=True))
+        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
     explicit = explicit_environment(values)
     if not detach:
         # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-    sandbox = call("POST", "/v1/sandboxes", body, autostart=True)
+    sandbox = call("POST", "/v1/sandboxes", body)
     print_warnings(sandbox)
     path = f"/v1/sandboxes/{sandbox['id']}"
     try:

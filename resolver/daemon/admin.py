@@ -22,7 +22,10 @@ from resolver.daemon.owners import Owners
 
 
 class Admin:
-    """The handlers. *proxies*: as configured. *render_metrics*: returns all metrics as Prometheus text."""
+    """The handlers. *proxies*: as configured. *render_metrics*: returns all metrics as Prometheus text.
+
+    *stop*: has the daemon end soon.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Admin:
         health: Health,
         render_metrics: Callable[[], bytes],
         proxies: Mapping[str, Mapping[str, str]],
+        stop: Callable[[], None],
     ) -> None:
         self._operations = operations
         self._dry_run = dry_run
@@ -44,6 +48,7 @@ class Admin:
         self._health = health
         self._render_metrics = render_metrics
         self._proxies = proxies
+        self._stop = stop
 
     # --- networks -----------------------------------------------------------------------------------------------
 
@@ -153,6 +158,10 @@ class Admin:
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
         return self._health.status()
+
+    async def stop_daemon(self, request: ApiRequest[None]) -> schema.OutcomeView:
+        self._stop()
+        return schema.OutcomeView("the daemon stops")
 
     async def show_liveness(self, request: ApiRequest[None]) -> schema.HealthView:
         return self._health.liveness()
@@ -269,6 +278,10 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="GET", path="/v1/status", operation_id="showStatus", summary="Show what runs, and what is not as it should be",
         response=schema.StatusView, handler=Admin.show_status,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/stop", operation_id="stopDaemon", summary="Stop the daemon; sandboxes go on",
+        response=schema.OutcomeView, handler=Admin.stop_daemon,
     ),
     ApiRoute(
         method="GET", path="/healthz", operation_id="showLiveness", summary="Say that the process answers",

@@ -187,6 +187,10 @@ class Operations:
         """Return how many networks and sandboxes there are."""
         return Counts(len(self._controller.state.networks), len(self._controller.state.sandboxes))
 
+    def has_networks_of_users(self) -> bool:
+        """Return whether there is a network that somebody asked for, not one that berth made by itself."""
+        return any(network.has_names and not is_automatic(network) for network in self._controller.state.networks.values())
+
     def networks(self) -> list[NetworkDetails]:
         """Return all networks, by name."""
         return [self.details_of_network(network) for network in sorted(self._controller.state.networks.values(), key=_name)]

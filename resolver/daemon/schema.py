@@ -224,6 +224,7 @@ class StatusView(msgspec.Struct, frozen=True):
 
     version: str
     pid: int
+    exits_when_idle: bool
     uptime_seconds: float
     networks: int
     sandboxes: int

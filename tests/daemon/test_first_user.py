@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from resolver.limits import EXIT_WHEN_IDLE
+
 
 def test_working_directory_that_does_not_exist_is_an_error(lab):
     lab.start_daemon()
@@ -218,3 +220,33 @@ def test_detach_when_their_link_is_gone(lab, routed):
     lab.run("ip", "-n", "theirs", "link", "del", "wan0")
     assert lab.berth("detach", "guest").stderr == ""
     assert routed() == ""
+
+
+def test_a_network_made_by_hand_keeps_the_daemon_that_it_started(lab):
+    lab.berth("network", "create", "mine")
+    pid = json.loads(lab.berth("status", "--format", "json").stdout)["pid"]
+    said = lab.berth("status").stdout
+    assert "it ends when nothing needs it, or with `berth daemon stop`" in said
+    # What is idle for so long would have ended by now: a sandbox came and went, and nothing is left but the network.
+    lab.berth("run", "--network", "mine", "--", "true")
+    lab.wait_for(lambda: json.loads(lab.berth("status", "--format", "json").stdout)["uptime_seconds"] > EXIT_WHEN_IDLE + 2)
+    assert json.loads(lab.berth("status", "--format", "json").stdout)["pid"] == pid
+    lab.berth("network", "rm", "mine")
+    lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 1)
+    assert "berth" not in lab.shell("nft list tables")
+
+
+def test_daemon_stop(lab):
+    lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
+    lab.berth("daemon", "stop")
+    assert lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 1
+    assert "no berth daemon answers" in lab.berth("daemon", "stop", check=False).stderr
+    # The sandbox has gone on, and the next command that changes something finds it.
+    lab.berth("rename", "web", "www")
+    assert lab.in_sandbox("www", "getent", "hosts", "www")
+    lab.berth("rm", "www")
+    lab.berth("daemon", "stop")
+    assert "berth" not in lab.shell("nft list tables")
+    lab.start_daemon()
+    assert "it ends when" not in lab.berth("status").stdout
+    lab.berth("daemon", "stop")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import selectors
 import sys
 
 import click
@@ -13,14 +15,16 @@ from resolver.cli.output import print_json, print_table
 
 
 @click.command()
+@click.argument("action", required=False, type=click.Choice(["stop"]))
 @click.option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
 @click.option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
 @click.option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
 @click.option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
-@click.option("--exit-when-idle", is_flag=True, help="Exit when no sandbox and no owner is left.")
+@click.option("--exit-when-idle", is_flag=True, help="Exit when no sandbox, no owner and no network that somebody made is left.")
 @click.option("--check-config", is_flag=True, help="Print the effective configuration and exit.")
 def daemon(
+    action: str | None,
     config_path: str | None,
     state_dir: str | None,
     run_dir: str | None,
@@ -29,7 +33,13 @@ def daemon(
     exit_when_idle: bool,
     check_config: bool,
 ) -> int:
-    """Run the daemon in the foreground."""
+    """Run the daemon in the foreground, or stop the one that runs.
+
+    Commands that change something start a daemon if none runs, with --exit-when-idle. Sandboxes and their processes go on
+    when the daemon is stopped.
+    """
+    if action == "stop":
+        return _stop()
     from netcore.errors import NetcoreError
     from resolver.daemon import logs
     from resolver.daemon.config import HELP, load
@@ -51,6 +61,21 @@ def daemon(
     return 0
 
 
+def _stop() -> int:
+    """Stop the daemon and return when it has ended."""
+    pid = call("GET", "/v1/status")["pid"]
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(process, selectors.EVENT_READ)
+        call("POST", "/v1/stop", autostart=False)
+        selector.select()
+    os.close(process)
+    return 0
+
+
 @click.command()
 @FORMAT
 def status(form: str) -> int:
@@ -65,6 +90,8 @@ def status(form: str) -> int:
     print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}")
     print(f"{report['networks']} networks, {report['sandboxes']} sandboxes, {report['queries']} queries answered")
     print(f"nameservers of {report['resolv_conf']}: {', '.join(report['nameservers']) or 'none'}")
+    if report["exits_when_idle"]:
+        print("started by a command that found no daemon; it ends when nothing needs it, or with `berth daemon stop`")
     for upstream in report["upstreams"]:
         took = f", {upstream['rtt_ms']:.1f} ms" if upstream["rtt_ms"] else ""
         print(f"upstream {upstream['address']} ({upstream['namespace']}): {upstream['state']}{took}")

@@ -23,7 +23,7 @@ def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str
     Exits with 0 if there is a record, else with 1.
     """
     asking = find_sandbox(sandbox)["id"] if sandbox else None
-    response = call("POST", "/v1/resolve", {"name": name, "type": rtype, "sandbox": asking})
+    response = call("POST", "/v1/resolve", {"name": name, "type": rtype, "sandbox": asking}, autostart=False)
     if form == "json":
         print_json(response)
     else:
@@ -79,4 +79,4 @@ def cache_flush(name: str | None) -> None:
 
     Those for NAME and the names below it, or all. Prints how many.
     """
-    print(call("POST", "/v1/cache/flush", {"name": name})["removed"])
+    print(call("POST", "/v1/cache/flush", {"name": name}, autostart=False)["removed"])

@@ -67,7 +67,7 @@ def rm(names: tuple[str, ...], dry_run: bool) -> int:
     """
 
     def remove_one(name: str) -> None:
-        sandbox = find_sandbox(name)
+        sandbox = find_sandbox(name, autostart=True)
         if dry_run:
             remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
         else:
@@ -85,7 +85,7 @@ def rename(sandbox: str, name: str) -> None:
 
     NAME resolves at once; the old name no longer does.
     """
-    call("PATCH", f"/v1/sandboxes/{find_sandbox(sandbox)['id']}", {"name": name})
+    call("PATCH", f"/v1/sandboxes/{find_sandbox(sandbox, autostart=True)['id']}", {"name": name})
 
 
 @click.command()
@@ -95,7 +95,7 @@ def detach(sandbox: str) -> None:
 
     Its namespace and its processes stay; what berth added to the namespace is removed.
     """
-    found = find_sandbox(sandbox)
+    found = find_sandbox(sandbox, autostart=True)
     if not found["adopted"]:
         raise Refused(f"{found['name']} is not adopted, so nothing would be left of it; `berth rm` ends its processes and removes it")
     print_warnings(call("DELETE", f"/v1/sandboxes/{found['id']}"))

@@ -95,7 +95,7 @@ class Session:
 
     def _create_network(self, body: Any) -> dict[str, Any]:
         try:
-            network: dict[str, Any] = self._call("POST", "/v1/networks", body, autostart=True)
+            network: dict[str, Any] = self._call("POST", "/v1/networks", body)
         except Refused as error:
             if error.kind == "conflict" and self._is_up():
                 name = self._plan.project

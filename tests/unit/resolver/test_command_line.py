@@ -287,10 +287,43 @@ def test_no_daemon(monkeypatch, tmp_path, berth):
     monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
     with pytest.raises(NoDaemon, match="no berth daemon answers"):
         client.call("GET", "/v1/status")
-    assert berth("rm", "web")[0] == 1
+    assert berth("ps")[0] == 1
     (tmp_path / "berth.sock").mkdir()
     with pytest.raises(Refused):
         client.connect(str(tmp_path / "berth.sock" / "x"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run true", "attach --name x --pid 1", "rm web", "rename web www", "detach web", "network create front", "network rm front",
+        "network prune -f", "network connect front web", "network disconnect front web", "down -p shop",
+    ],
+)  # fmt: skip
+def test_what_changes_something_starts_a_daemon(monkeypatch, tmp_path, berth, command, handlers):
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    started = []
+
+    def start():
+        started.append(command)
+        raise Refused("no daemon today")
+
+    monkeypatch.setattr(client, "start_daemon", start)
+    assert "no daemon today" in berth(*command.split())[2]
+    assert started == [command]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ps", "inspect web", "exec web true", "status", "events", "node ls", "network ls", "network inspect x", "resolve web", "cache ls",
+     "cache flush", "daemon stop"],
+)  # fmt: skip
+def test_what_changes_nothing_starts_none(monkeypatch, tmp_path, berth, command):
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    monkeypatch.setattr(client, "start_daemon", lambda: pytest.fail("a daemon was started"))
+    code, _, said = berth(*command.split())
+    assert code in (1, 125)
+    assert "no berth daemon answers" in said
 
 
 def test_daemon_that_can_not_start_says_why(monkeypatch, tmp_path):
@@ -326,7 +359,7 @@ def test_resolve_cache_status_and_nodes(daemon, berth):
     assert berth("cache", "flush")[1] == "4\n"
     upstream = {"address": "10.0.0.1", "namespace": "host", "state": "ok", "rtt_ms": 1.25}
     daemon.responses["GET /v1/status"] = {
-        "version": "0.3.0", "pid": 7, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 1, "sandboxes": 2, "queries": 3,
+        "version": "0.3.0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 1, "sandboxes": 2, "queries": 3,
         "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [upstream], "warnings": ["ufw drops"],
     }  # fmt: skip
     assert berth("status")[1].splitlines()[2:] == [

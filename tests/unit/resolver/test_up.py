@@ -155,7 +155,7 @@ class Client:
         self.directory = "/nonexistent"
         self._lock = threading.Lock()
 
-    def __call__(self, method, path, body=None, *, autostart=False):
+    def __call__(self, method, path, body=None, *, autostart=None):
         with self._lock:
             request = f"{method} {path}" + (f" {body['name']}" if body and "name" in body else "")
             self.requests.append(request)
