@@ -22,6 +22,7 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x100
 _CLONE3 = 435
 _OPEN_TREE, _MOVE_MOUNT, _OPEN_TREE_CLONE, _FROM_EMPTY_PATH, _AT_FDCWD = 428, 429, 1, 4, -100
 _PR_SET_PDEATHSIG = 1
+_CAP_SYS_ADMIN = 21
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
 
@@ -65,6 +66,17 @@ def _check(result: int, what: str) -> int:
         hint = "; run berth as root or through sudo" if code == errno.EPERM else ""
         raise EnterFailed(f"{what}: {os.strerror(code)}{hint}")
     return result
+
+
+def check_privilege() -> None:
+    """Raise EnterFailed unless this process may enter namespaces: a member of the socket's group may not."""
+    with open("/proc/self/status") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    if not effective >> _CAP_SYS_ADMIN & 1:
+        raise EnterFailed(
+            "running a command in a sandbox needs root: use sudo; the socket's group may do everything else, such as create, connect, "
+            "inspect, rename and remove networks and sandboxes"
+        )
 
 
 def start(

@@ -33,6 +33,9 @@ def exit_code(action: Callable[[], int]) -> int:
         code, message = enter.failure(str(error))
         print(f"berth: {message}", file=sys.stderr)
         return code
+    except OSError as error:
+        print(f"berth: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+        return enter.FAILED
     except KeyboardInterrupt:
         return 130
 
@@ -46,6 +49,7 @@ def _run(arguments: list[str]) -> int:
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
+    enter.check_privilege()
     explicit = explicit_environment(values)
     if not detach:
         # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.

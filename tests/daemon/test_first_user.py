@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -250,3 +251,39 @@ def test_daemon_stop(lab):
     lab.start_daemon()
     assert "it ends when" not in lab.berth("status").stdout
     lab.berth("daemon", "stop")
+
+
+def test_member_of_the_socket_group(lab):
+    lab.write("/run/c.toml", 'socket_group = "daemon"\n')
+    lab.start_daemon("--config", "/run/c.toml")
+    lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
+    group = lab.shell("getent group daemon | cut -d: -f3")
+
+    def berth(*arguments):
+        # The capability is for the tests' own files, which may be where only root can read.
+        user = (
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--groups",
+            group,
+            "--inh-caps",
+            "+dac_read_search",
+            "--ambient-caps",
+            "+dac_read_search",
+        )
+        return lab.run("setpriv", *user, sys.executable, "-m", "resolver", *arguments, check=False)
+
+    lab.write("/run/compose.yaml", "services:\n  a: {command: pwd}\n")
+    for arguments in (("run", "--", "true"), ("exec", "web", "true"), ("up", "-f", "/run/compose.yaml")):
+        refused = berth(*arguments)
+        assert refused.returncode in (1, 125)
+        assert "running a command in a sandbox needs root: use sudo; the socket's group may" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    assert [sandbox["name"] for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout)] == ["web"]
+    for arguments in (("network", "create", "mine"), ("rename", "web", "www"), ("network", "connect", "mine", "www"), ("rm", "www")):
+        done = berth(*arguments)
+        assert (done.returncode, done.stderr) == (0, ""), done
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 300' || true") == ""
+    assert berth("daemon", "stop").returncode == 0

@@ -31,6 +31,11 @@ def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
     plan = plan_up(loaded.project, pid=os.getpid(), detach=detach)
+    if any(service.service.command for service in plan.services):
+        try:
+            enter.check_privilege()
+        except enter.EnterFailed as error:
+            raise Refused(str(error)) from error
     session = Session(plan, call, loaded.directory, detach=detach)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, session.on_stop)

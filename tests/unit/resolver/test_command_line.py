@@ -35,6 +35,8 @@ def daemon(monkeypatch, tmp_path):
 @pytest.fixture
 def berth(monkeypatch, capsys):
     """Runs a command line and returns (exit code, standard output, standard error)."""
+    # Nothing is entered here, so it need not be root's.
+    monkeypatch.setattr(enter, "check_privilege", lambda: None)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["berth", *arguments])
