@@ -173,6 +173,12 @@ def _draft(state: HostState, network: Network, request: EndpointRequest, parent_
     plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in state.members(network.id)])
     mac = plan_endpoint.choose_mac(checked, network, parent_mac)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
+    for sandbox, endpoint in state.members(network.id):
+        taken = next((address for address in endpoint.addresses() if address in wishes.values()), None)
+        if taken is not None:
+            field = "ip" if taken.version == 4 else "ip6"
+            because = f"address already in use on network {network.name} by sandbox {sandbox.name}"
+            raise Conflict(field, str(taken), because=because)
     claims = [AddressClaim(network, family, wishes[family], mac) for family in plan_endpoint.families_for(checked, network)]
     return EndpointDraft(request=checked, network=network, mac=mac, claims=tuple(claims))
 

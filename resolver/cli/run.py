@@ -11,7 +11,7 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import Refused, call
 from resolver.cli.environment import explicit_environment
-from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.output import complain, print_plan, print_warnings
 from resolver.cli.sandbox_calls import delete, register
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
@@ -27,11 +27,11 @@ def exit_code(action: Callable[[], int]) -> int:
     try:
         return action()
     except Refused as error:
-        print(f"berth: {error}", file=sys.stderr)
+        complain(error)
         return enter.FAILED
     except enter.EnterFailed as error:
         code, message = enter.failure(str(error))
-        print(f"berth: {message}", file=sys.stderr)
+        complain(message)
         return code
     except OSError as error:
         print(f"berth: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
@@ -88,7 +88,7 @@ def _wait_and_remove(pid: int, path: str) -> int:
     except Refused as error:
         # Its owner has ended, so the daemon removes it in any case.
         if error.kind not in ("not-found", ""):
-            print(f"berth: warning: {error}", file=sys.stderr)
+            complain(f"warning: {error}")
     return code
 
 

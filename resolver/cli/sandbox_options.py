@@ -317,7 +317,7 @@ def sandbox_body(values: Mapping[str, Any]) -> dict[str, Any]:
             of_first_network.append((option, value))
     for option, value in of_first_network:
         if not body["networks"]:
-            raise BadOption(f"--{option.name} needs a --network")
+            raise BadOption(f"--{option.name} needs a --network: it is about the sandbox's endpoint there")
         first = body["networks"][0]
         match option.kind:
             case Kind.LIST:

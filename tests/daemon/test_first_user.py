@@ -287,3 +287,52 @@ def test_member_of_the_socket_group(lab):
         assert (done.returncode, done.stderr) == (0, ""), done
     assert lab.shell("ps ax | grep -v grep | grep 'sleep 300' || true") == ""
     assert berth("daemon", "stop").returncode == 0
+
+
+def test_messages(lab):
+    lab.start_daemon()
+    lab.berth("network", "create", "--subnet", "10.71.0.0/24", "--aux-address", "printer=10.71.0.7", "front")
+    lab.berth("run", "-d", "--name", "web", "--network", "front,ip=10.71.0.9", "--", "sleep", "300")
+    for arguments, text in (
+        (("run", "--network", "front,ip=10.71.0.1", "--", "true"), "address already in use on network front: it is the gateway's"),
+        (("run", "--network", "front,ip=10.71.0.7", "--", "true"), "it is the auxiliary address printer"),
+        (("run", "--network", "front,ip=10.71.0.9", "--", "true"), "address already in use on network front by sandbox web"),
+        (("run", "-p", "99999:80", "--", "true"), "99999 is no port: ports are 1 to 65535"),
+        (("run", "-p", "90-80:90-80", "--", "true"), "'90-80' is not a range: its lower number comes first"),
+        (("run", "--link", "web", "--", "true"), "--link needs a --network"),
+        (("network", "create", "-o", "mtu=many", "x"), "'many': must be 0 (that of the egress route) or 68 to 65535"),
+        (("node", "ls"), "berth daemon --store etcd://"),
+    ):
+        refused = lab.berth(*arguments, check=False)
+        assert refused.returncode in (1, 2, 125)
+        assert text in refused.stderr
+        assert "invalid driver" not in refused.stderr
+    lab.write("/run/bad.toml", 'sufix = "x"\ndefault_bridge = {subnet = ["10.1.0.0/16"]}\n')
+    refused = lab.berth("daemon", "--config", "/run/bad.toml", "--check-config", check=False)
+    assert "sufix: unknown; did you mean suffix?" in refused.stderr
+    assert "subnet is unknown; did you mean subnets?" in refused.stderr
+
+
+def test_bodies_that_no_name_or_path_can_be_in(lab):
+    lab.start_daemon()
+    for body in (b'{"name": "\xff"}', b'{"name": "x", "netns": "/run/\\u0000"}', b'{"name": "x", "labels": {"a\\u0000": ""}}'):
+        lab.write("/run/body", "")
+        lab.shell(f"printf '%b' '{''.join(f'{chr(92)}0{octet:03o}' for octet in body)}' > /run/body")
+        command = ("curl", "-s", "-o", "/run/said", "-w", "%{http_code}", "--unix-socket", "/run/berth/berth.sock")
+        status = lab.out(*command, "--data-binary", "@/run/body", "http://b/v1/sandboxes")
+        assert (status, body) == ("400", body), lab.shell("cat /run/said")
+        assert '"object":"body"' in lab.shell("cat /run/said")
+    assert lab.berth("inspect", "\x1b[2J", check=False).returncode == 1
+    assert "\x1b" not in lab.log()
+    assert "\\x1b[2J" in lab.log()
+
+
+def test_output_of_a_service_forges_no_prefix(lab):
+    lab.start_daemon()
+    command = "printf 'done 10%%\\\\rother-1 | forged\\\\r\\\\n\\\\033[1Aup\\\\n'"
+    lab.write("/run/compose.yaml", f'services:\n  a:\n    command: ["sh", "-c", "{command}"]\n')
+    said = lab.run(sys.executable, "-m", "resolver", "up", "-f", "/run/compose.yaml").stdout
+    lines = [line.partition(" | ") for line in said.splitlines() if " | " in line and "exited" not in line]
+    assert [(prefix, text) for prefix, _, text in lines] == [
+        ("run-a-1", "done 10%"), ("run-a-1", "other-1 | forged"), ("run-a-1", "\\x1b[1Aup"),
+    ]  # fmt: skip

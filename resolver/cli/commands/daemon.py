@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import sys
 
 import click
 
 from resolver.cli.client import call, connect, send, socket_path
 from resolver.cli.commands.options import DIRECTORY, FILE, FORMAT
-from resolver.cli.output import print_json, print_table
+from resolver.cli.output import complain, counted, print_json, print_table
+from resolver.printable import printable
 
 
 @click.command()
@@ -56,7 +56,7 @@ def daemon(
 
         app.run(config, exit_when_idle=exit_when_idle)
     except (NetcoreError, ConfigError, OSError) as error:
-        print(f"berth: {error}", file=sys.stderr)
+        complain(error)
         return 1
     return 0
 
@@ -88,7 +88,8 @@ def status(form: str) -> int:
         print_json(report)
         return 0
     print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}")
-    print(f"{report['networks']} networks, {report['sandboxes']} sandboxes, {report['queries']} queries answered")
+    queries = f"{report['queries']} {'query' if report['queries'] == 1 else 'queries'}"
+    print(f"{counted(report['networks'], 'network')}, {counted(report['sandboxes'], 'sandbox')}, {queries} answered")
     print(f"nameservers of {report['resolv_conf']}: {', '.join(report['nameservers']) or 'none'}")
     if report["exits_when_idle"]:
         print("started by a command that found no daemon; it ends when nothing needs it, or with `berth daemon stop`")
@@ -96,7 +97,7 @@ def status(form: str) -> int:
         took = f", {upstream['rtt_ms']:.1f} ms" if upstream["rtt_ms"] else ""
         print(f"upstream {upstream['address']} ({upstream['namespace']}): {upstream['state']}{took}")
     for warning in report["warnings"]:
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")
     return 0
 
 
@@ -115,7 +116,7 @@ def events(form: str) -> None:
                     continue
                 event = json.loads(line)
                 where = "".join(f" {key}={event[key]}" for key in ("network", "node") if event[key])
-                print(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}", flush=True)
+                print(printable(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}"), flush=True)
 
 
 @click.group()

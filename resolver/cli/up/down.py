@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from resolver.cli.client import PROJECT_LABEL, Refused, call
+from resolver.cli.output import counted
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up.project_file import load_project
 
@@ -15,7 +16,7 @@ def down(file: str | None, project: str | None) -> int:
     """Remove everything of the project called *project*, or of that in *file*."""
     name = project if file is None and project is not None else load_project(file, project, ("*",)).project.name
     sandboxes, networks = remove_project(name, call)
-    print(f"project {name} is down: removed {sandboxes} sandboxes and {networks} networks")
+    print(f"project {name} is down: removed {counted(sandboxes, 'sandbox')} and {counted(networks, 'network')}")
     return 0
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
-from resolver.cli.output import aligned, print_warnings
+from resolver.cli.output import aligned, complain, print_warnings
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up import processes
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess
 from resolver.cli.up.project_file import load_project
+from resolver.printable import printable
 
 _AT_ONCE = 16
 
@@ -42,7 +43,7 @@ def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach
     try:
         return session.run()
     except processes.NotExecutable as error:
-        print(f"berth: {error}", file=sys.stderr)
+        complain(error)
         return enter.NOT_EXECUTABLE
 
 
@@ -176,7 +177,9 @@ class Session:
             process.close()
             return
         for line in lines:
-            sys.stdout.write(f"{process.name.ljust(width)} | {line}\n")
+            # A progress bar rewrites its line; here each state is a line, so that nothing covers the prefix.
+            for part in line.rstrip("\r").split("\r"):
+                sys.stdout.write(f"{process.name.ljust(width)} | {printable(part)}\n")
         sys.stdout.flush()
 
     def _collect(self, width: int, *, wait: bool = False) -> None:

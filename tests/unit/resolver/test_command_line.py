@@ -400,3 +400,36 @@ def test_check_config(berth, tmp_path):
     code, _, said = berth("daemon", "--config", str(tmp_path / "berth.toml"))
     assert code == 1
     assert "colour" in said
+
+
+def test_control_characters_never_reach_the_terminal(daemon, berth):
+    daemon.responses["GET /v1/sandboxes"] = [WEB | {"addresses": ["\x1b[2J"]}]
+    daemon.responses["POST /v1/networks"] = (400, {"error": {"kind": "invalid", "message": "bad\x1b[31m\rname"}})
+    daemon.responses["POST /v1/resolve"] = {
+        "name": "x.", "type": "TXT", "rcode": "NOERROR", "explanation": ["\x1b]0;t\x07"],
+        "records": [{"name": "x.", "ttl": 5, "type": "TXT", "data": "\x1b[1A"}],
+    }  # fmt: skip
+    for arguments in (("ps",), ("network", "create", "x"), ("resolve", "x", "--explain"), ("inspect", "\x1b[2J"), ("\x1b[2J",)):
+        _, shown, said = berth(*arguments)
+        assert "\x1b" not in shown + said
+        assert "\r" not in shown + said
+        assert "\\x1b" in shown + said or arguments[0] == "inspect"
+
+
+@pytest.mark.parametrize(("word", "near"), [("restart", None), ("stauts", "status"), ("netwrok", "network")])
+def test_suggestions_are_near(berth, word, near):
+    code, _, said = berth(word)
+    assert code == 2
+    assert f"No such command '{word}'" in said
+    assert ("Did you mean" in said) is (near is not None)
+    assert near is None or near in said
+
+
+def test_node_ls_and_status_count(daemon, berth):
+    daemon.responses["GET /v1/status"] = {
+        "version": "0.3.0", "pid": 7, "exits_when_idle": True, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 2, "sandboxes": 1,
+        "queries": 1, "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [], "warnings": [],
+    }  # fmt: skip
+    shown = berth("status")[1]
+    assert "2 networks, 1 sandbox, 1 query answered" in shown
+    assert "it ends when nothing needs it, or with `berth daemon stop`" in shown

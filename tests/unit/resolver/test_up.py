@@ -456,7 +456,7 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     ]
     assert down.down(None, "p") == 0
     assert [request for request in client.requests if request.startswith("DELETE")] == ["DELETE /v1/sandboxes/1", "DELETE /v1/networks/1"]
-    assert capsys.readouterr().out == "project p is down: removed 1 sandboxes and 1 networks\n"
+    assert capsys.readouterr().out == "project p is down: removed 1 sandbox and 1 network\n"
 
 
 def test_deleting_what_is_gone_is_no_failure():
