@@ -41,6 +41,8 @@ async def end(leader: Owner, run_blocking: RunBlocking, *, grace: float = limits
                 await asyncio.wait_for(ended.wait(), grace)
                 return
         log.warning("process of a sandbox does not end pid=%d", leader.pid)
+    except PermissionError as error:
+        log.warning("process of a sandbox can't be ended pid=%d reason=%s", leader.pid, error.strerror)
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from resolver.limits import EXIT_WHEN_IDLE
+from tests.support.lab import HOST_ADDRESS
 
 
 def test_working_directory_that_does_not_exist_is_an_error(lab):
@@ -336,3 +339,50 @@ def test_output_of_a_service_forges_no_prefix(lab):
     assert [(prefix, text) for prefix, _, text in lines] == [
         ("run-a-1", "done 10%"), ("run-a-1", "other-1 | forged"), ("run-a-1", "\\x1b[1Aup"),
     ]  # fmt: skip
+
+
+def test_daemon_works_with_just_the_capabilities_of_the_dockerfile(lab):
+    text = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    capabilities = [name.lower() for name in re.findall(r"--cap-add (\w+)", text)]
+    assert len(capabilities) == 6
+    bounding_set = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    start_bounded(lab, bounding_set)
+    lab.berth("network", "create", "--ipv6", "net")
+    lab.berth("run", "-d", "--name", "web", "--network", "net", "-p", "8080:80", "--", sys.executable, "-m", "http.server", "80")
+    assert "no resolver" not in lab.berth("status").stdout
+    for pool in json.loads(lab.berth("network", "inspect", "net").stdout)[0]["pools"]:
+        assert lab.in_sandbox("web", "dig", "+short", f"@{pool['gateway']}", "web")
+    assert lab.in_sandbox("web", "getent", "hosts", "web")
+    lab.wait_for(lambda: "Directory" in lab.out("curl", "-s", "-m", "2", f"http://{HOST_ADDRESS}:8080/", where="outside", check=False))
+    lab.berth("rm", "web")
+    lab.berth("network", "rm", "net")
+
+
+def test_missing_capability_is_not_taken_for_another_program(lab):
+    start_bounded(lab, "-net_bind_service")
+    lab.berth("network", "create", "net")
+    said = lab.berth("status").stdout
+    assert "port 53 needs the capability CAP_NET_BIND_SERVICE" in said
+    assert "held by" not in said
+
+
+def start_bounded(lab, bounding_set):
+    program = f"{sys.executable} -m resolver daemon > /run/daemon.log 2>&1"
+    lab.shell("echo 1024 > /proc/sys/net/ipv4/ip_unprivileged_port_start")
+    lab.start("setpriv", "--bounding-set", bounding_set, "--inh-caps", bounding_set, "sh", "-c", f"exec {program}")
+    lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and lab.is_ready())
+
+
+def test_service_install_writes_a_unit_for_this_berth(lab):
+    lab.shell("mkdir /run/units")
+    assert lab.berth("service", "install", "--directory", "/run/units").stdout == "/run/units/berth.service\n"
+    unit = lab.shell("cat /run/units/berth.service")
+    program = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).removeprefix("ExecStart=").removesuffix(" daemon")
+    assert lab.out(*program.split(), "--version").startswith("berth, version")
+    if lab.run("which", "systemd-analyze", check=False).returncode:
+        pytest.skip("systemd-analyze is not installed; the unit was not verified")
+    verified = lab.run("systemd-analyze", "verify", "/run/units/berth.service", check=False)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    lab.berth("service", "uninstall", "--directory", "/run/units")
+    assert lab.shell("ls /run/units") == ""
+    assert "nothing to uninstall" in lab.berth("service", "uninstall", "--directory", "/run/units", check=False).stderr

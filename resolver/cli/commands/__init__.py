@@ -7,6 +7,7 @@
 | `up`, `down` | `compose` |
 | `resolve`, `cache` | `names` |
 | `daemon`, `status`, `events`, `node` | `daemon` |
+| `service` | `service` |
 | `completion` | `completion` |
 
 A new command goes into the module of its topic, and `_COMMANDS` lists it.
@@ -19,7 +20,7 @@ import difflib
 import click
 
 from resolver.cli.client import Refused
-from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes
+from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes, service
 from resolver.cli.output import complain
 from resolver.cli.sandbox_options import COMMANDS, Command
 from resolver.cli.sandbox_parser import CLOSE
@@ -30,7 +31,7 @@ _COMMANDS = (
     sandboxes.ps, sandboxes.inspect, sandboxes.rm, sandboxes.rename, sandboxes.detach,
     networks.network,
     names.resolve, names.cache,
-    daemon.daemon, daemon.status, daemon.events, daemon.node,
+    daemon.daemon, daemon.status, daemon.events, daemon.node, service.service,
     completion.completion,
 )  # fmt: skip
 
