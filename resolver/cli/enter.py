@@ -88,11 +88,13 @@ def start(
     detached: bool,
     register: Callable[[int], None],
     prepare: Callable[[], None] = lambda: None,
+    on_end: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Start *command* in *sandbox* and return the pid of its init; raises EnterFailed if it can't be executed.
 
     *register* is called with the pid of the init before the command starts: what it raises, or the end of this process before
     it returns, ends the init. *prepare* runs in the command's process just before it is executed (standard streams).
+    *on_end* runs in the init with the exit code of the command.
     """
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -102,7 +104,7 @@ def start(
     if pid == 0:
         os.close(reading)
         os.close(releasing)
-        _init(sandbox, command, _Descriptors(netns_fd, writing, waiting), environment, directory, detached=detached, prepare=prepare)
+        _init(sandbox, command, _Descriptors(netns_fd, writing, waiting), environment, directory, detached, prepare, on_end)
     for descriptor in (writing, netns_fd, waiting):
         os.close(descriptor)
     try:
@@ -162,9 +164,9 @@ def _init(
     descriptors: _Descriptors,
     environment: dict[str, str],
     directory: WorkingDirectory,
-    *,
     detached: bool,
     prepare: Callable[[], None],
+    on_end: Callable[[int], None],
 ) -> NoReturn:
     """Be the first process of the PID namespace: prepare, start the command, reap, end with its status."""
     try:
@@ -186,7 +188,9 @@ def _init(
         os._exit(FAILED)
     os.close(descriptors.report)
     _release_streams()
-    os._exit(_reap(child))
+    code = _reap(child)
+    on_end(code)
+    os._exit(code)
 
 
 def _release_streams() -> None:

@@ -386,3 +386,23 @@ def test_service_install_writes_a_unit_for_this_berth(lab):
     lab.berth("service", "uninstall", "--directory", "/run/units")
     assert lab.shell("ls /run/units") == ""
     assert "nothing to uninstall" in lab.berth("service", "uninstall", "--directory", "/run/units", check=False).stderr
+
+
+def test_service_that_ends_at_once_is_no_failure_and_leaves_its_output(lab):
+    lab.start_daemon()
+    lab.write(
+        "/run/compose.yaml",
+        "name: p\nservices:\n  brief: {command: [sh, -c, 'echo said; exit 3'], scale: 3}\n"
+        "  last: {command: [sh, -c, 'sleep 3171'], depends_on: [brief]}\n",
+    )
+    for _ in range(3):
+        lab.berth("up", "-d", "-f", "/run/compose.yaml")
+        lab.wait_for(lambda: lab.shell("cat /run/berth/projects/p/p-brief-*.exit").split() == ["3"] * 3)
+        lab.wait_for(lambda: [s["name"] for s in json.loads(lab.berth("ps", "--format", "json").stdout)] == ["p-last-1"])
+        assert lab.shell("cat /run/berth/projects/p/p-brief-*.log").split() == ["said"] * 3
+        assert lab.shell("cat /run/berth/projects/p/p-last-1.exit") == ""
+        lab.berth("down", "-f", "/run/compose.yaml")
+        assert lab.shell("ls /run/berth/projects") == ""
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3171' || true") == ""
+    refused = lab.berth("down", "-p", "..", check=False)
+    assert "is no name of a project" in refused.stderr

@@ -17,7 +17,7 @@ from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
 from resolver.cli.output import aligned, complain, print_warnings
 from resolver.cli.sandbox_calls import Call, delete
-from resolver.cli.up import processes
+from resolver.cli.up import processes, results
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess
 from resolver.cli.up.project_file import load_project
@@ -65,12 +65,12 @@ class Session:
         """Bring everything up, follow it, take it down; return the exit code."""
         try:
             self._bring_up()
+            self._show()
         except BaseException as error:
             self._take_down()
             if isinstance(error, KeyboardInterrupt):
                 return 130
             raise
-        self._show()
         if self._detach:
             return 0
         code = self._follow()
@@ -132,7 +132,7 @@ class Session:
 
     def _start(self, plan: ServicePlan, sandbox: dict[str, Any]) -> None:
         if self._detach:
-            processes.start_detached(plan.service, sandbox, self._directory, self._call)
+            processes.start_detached(plan.service, sandbox, self._directory, self._call, self._plan.project)
         else:
             self._processes.append(processes.start(plan.service, sandbox, self._directory, self._call))
 
@@ -140,10 +140,27 @@ class Session:
 
     def _show(self) -> None:
         """Print what came up: name, network, addresses, ports."""
-        for line in aligned(table([self._call("GET", f"/v1/sandboxes/{sandbox['id']}") for sandbox in self._sandboxes])):
+        for line in aligned(table([self._current(sandbox) for sandbox in self._sandboxes])):
             print(line)
         if not self._detach:
             print("Ctrl-C ends everything.", flush=True)
+            return
+        for sandbox in self._sandboxes:
+            code = results.exit_code(self._plan.project, sandbox["name"])
+            if code is not None:
+                print(f"{sandbox['name']} exited with code {code}")
+        if any(plan.service.command for plan in self._plan.services):
+            complain(f"output and exit codes are in {results.directory_of(self._plan.project)} until `berth down`")
+
+    def _current(self, sandbox: dict[str, Any]) -> dict[str, Any]:
+        """Return *sandbox* as it is now, or as it was created if it is gone already: its service has ended."""
+        try:
+            current: dict[str, Any] = self._call("GET", f"/v1/sandboxes/{sandbox['id']}")
+        except Refused as error:
+            if error.kind != "not-found":
+                raise
+            return sandbox
+        return current
 
     def _follow(self) -> int:
         """Print the services' output with a prefix each, until all have ended or the user stops them; return the exit code."""
@@ -201,3 +218,5 @@ class Session:
             list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", self._call), self._sandboxes))
         for network in self._networks:
             delete(f"/v1/networks/{network['id']}", self._call)
+        if self._detach and self._networks:
+            results.remove(self._plan.project)

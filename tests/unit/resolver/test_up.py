@@ -141,6 +141,12 @@ def test_stop_signal(name, number):
     assert stop_signal(Service(name="a", networks=(), stop_signal=name)) is number
 
 
+@pytest.fixture(autouse=True)
+def own_run_directory(monkeypatch, tmp_path):
+    """Keep what detached services leave behind out of the host's run directory."""
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+
+
 # --- the session --------------------------------------------------------------------------------------------------
 
 
@@ -349,7 +355,7 @@ def test_start_of_a_process(monkeypatch, tmp_path):
     (tmp_path / "a.env").write_text("FROM=file\n")
     started = {}
 
-    def fake_start(sandbox, command, *, environment, directory, detached, register, prepare):
+    def fake_start(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
         started.update(command=command, environment=environment, directory=directory, detached=detached)
         return 4711
 
@@ -363,9 +369,9 @@ def test_start_of_a_process(monkeypatch, tmp_path):
     assert started["command"] == ("serve",)
     assert (started["directory"], started["detached"]) == (enter.WorkingDirectory(f"{tmp_path}/sub", required=True), False)
     assert {name: started["environment"].get(name) for name in ("FROM", "HTTP_PROXY")} == {"FROM": "file", "HTTP_PROXY": "x"}
-    assert processes.start_detached(service, sandbox, tmp_path, Client()) == 4711
+    assert processes.start_detached(service, sandbox, tmp_path, Client(), "p") == 4711
     assert started["detached"] is True
-    assert (tmp_path / "output.log").exists()
+    assert (tmp_path / "projects/p/p-a-1.log").exists()
 
 
 def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
@@ -381,7 +387,7 @@ def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
 
 
 def test_what_runs_in_the_command_before_it_starts(monkeypatch, tmp_path):
-    def run_prepare(sandbox, command, *, environment, directory, detached, register, prepare):
+    def run_prepare(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
         pid = os.fork()
         if pid == 0:
             prepare()
