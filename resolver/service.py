@@ -126,7 +126,7 @@ class DnsService:
             refusal = self._forwarder.ask(asked, upstreams, None, asked.octets[2:], now)
             return None if refusal is None else self._finish(asked, refusal)
         do = edns is not None and edns.do
-        key = cache_key(query.qname, query.question, do, query.flags)
+        key = cache_key(query.qname, query.question, query.flags, do=do)
         entry = self.cache.get(upstreams, key)
         if (
             entry is not None

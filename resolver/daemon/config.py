@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -100,7 +101,7 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
     """Return the effective configuration. *path* None: the default file if it is there. Raises ConfigError."""
     chosen = path or environment.get("BERTH_CONFIG")
     raw: dict[str, Any] = {}
-    if chosen or os.path.exists(DEFAULT_PATH):
+    if chosen or Path(DEFAULT_PATH).exists():
         raw = _read(chosen or DEFAULT_PATH)
     config = parse(raw, chosen or DEFAULT_PATH)
     config = replace(
@@ -113,7 +114,7 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(path, (("file", error.strerror or str(error)),)) from error
