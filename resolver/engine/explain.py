@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from resolver.engine.answer import Addresses, Answer, Forward, Negative, Pointer, Services, has_service_form, is_soa
 from resolver.engine.exchange import Done, Result
-from resolver.engine.policy import Refusal
+from resolver.engine.query_policy import Refusal
 from resolver.engine.upstream import UpstreamSet
 from resolver.engine.view import ZoneLookup
 from resolver.wire import name as names
