@@ -111,9 +111,9 @@ class Cluster:
             try:
                 await self._load_and_watch(self._store)
             except Compacted:
-                log.warning("changes were missed, everything is loaded again")
+                log.warning("changes in the cluster were missed; everything is loaded again")
             except CompareFailed:
-                log.warning("another host wrote the schema version at the same time, everything is loaded again")
+                log.warning("another host wrote the schema version at the same time; everything is loaded again")
             except NetcoreError as error:
                 self._note_reachability(str(error))
                 await asyncio.sleep(limits.STORE_RETRY)

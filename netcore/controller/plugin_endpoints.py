@@ -93,7 +93,7 @@ class PluginEndpoints:
     async def undo(self, endpoints: Sequence[Endpoint]) -> None:
         """Take back what plugins made for *endpoints*, as far as they let us: after a failure, or a crash."""
         for reason in [*await self.leave(endpoints, ()), *await self.delete(endpoints)]:
-            log.warning("plugin did not take back an endpoint reason=%s", reason)
+            log.warning("plugin did not remove an endpoint reason=%s", reason)
 
     async def information(self, endpoints: Sequence[Endpoint]) -> dict[str, dict[str, Any]]:
         """Return network id → what its plugin tells of the endpoint there."""
