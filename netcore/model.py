@@ -73,7 +73,7 @@ class PluginIpam:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonOptions:
-    """What `--opt` says of a network of any driver. *forward*: (domain, its nameservers) of each."""
+    """What `--opt` says of a network of any driver. *forward*: (domain, its name servers) of each."""
 
     mtu: int
     ifname_prefix: str = "eth"

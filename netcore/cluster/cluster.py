@@ -111,7 +111,7 @@ class Cluster:
             try:
                 await self._load_and_watch(self._store)
             except Compacted:
-                log.warning("changes in the cluster were missed; everything is loaded again")
+                log.warning("changes were missed, everything is loaded again")
             except CompareFailed:
                 log.warning("another host wrote the schema version at the same time; everything is loaded again")
             except NetcoreError as error:
