@@ -1,4 +1,4 @@
-"""Forwarding: external names go to upstreams. Who waits for which query, each client's share, and what all of them are told.
+"""Forwarding: external names go to upstreams. Which clients wait for which query, and what all of them are told.
 
 Equal queries of several clients go to the upstreams once. What comes back is cached, and rendered for each client that
 waits; where nothing comes back, an expired answer (RFC 8767) or SERVFAIL with the reason.

@@ -1,4 +1,4 @@
-"""The share of each client in the queries that wait for upstreams. The bounds are in `resolver.limits`. Pure."""
+"""Fair shares: how many queries of one client may wait for upstreams. The bounds are in `resolver.limits`. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from resolver.client import Client
 
 
 class Quota:
-    """How many forwarded queries may wait for upstreams: some of each client, and when many wait an equal share for each."""
+    """The forwarded queries that wait: each client may have some, and when half of all places are taken, each an equal share."""
 
     __slots__ = ("_busy_clients", "in_flight")
 

@@ -87,7 +87,7 @@ def plan_endpoint(
     sandbox: Sandbox,
     *,
     addresses: Mapping[int, IPAddress],
-    mac: str,
+    mac: str | None,
     used_ifnames: Collection[str],
     random_hex: RandomHex = secrets.token_hex,
 ) -> Endpoint:
@@ -99,7 +99,7 @@ def plan_endpoint(
         sandbox_id=sandbox.id,
         ifname=ifname,
         host_ifname=link_names.on_host(random_hex) if drivers.of(network).has_host_veth else "",
-        mac=mac,
+        mac=mac or "",
         ipv4=IPv4Interface(_with_prefix(network, addresses[4])) if 4 in addresses else None,
         ipv6=IPv6Interface(_with_prefix(network, addresses[6])) if 6 in addresses else None,
         link_local=tuple(ip_interface(f"{address}/{16 if address.version == 4 else 64}") for address in dict.fromkeys(request.link_local)),
@@ -112,11 +112,11 @@ def plan_endpoint(
     )
 
 
-def choose_mac(request: EndpointRequest, network: Network, parent_mac: str, random_hex: RandomHex = secrets.token_hex) -> str:
-    """Return the MAC of an endpoint; "" where a plugin chooses it. *parent_mac*: that of the link of `parent_of`, "" without."""
-    if parent_mac or request.mac:
-        return parent_mac or request.mac or ""
-    return "" if drivers.of(network).mac_source(network) is MacSource.PLUGIN else random_mac(random_hex)
+def choose_mac(request: EndpointRequest, network: Network, parent_mac: str | None, random_hex: RandomHex = secrets.token_hex) -> str | None:
+    """Return the MAC of an endpoint; None where a plugin chooses it. *parent_mac*: that of the link of `parent_of`, if there is one."""
+    if parent_mac is not None or request.mac is not None:
+        return parent_mac or request.mac
+    return None if drivers.of(network).mac_source(network) is MacSource.PLUGIN else random_mac(random_hex)
 
 
 def plugin_options(request: EndpointRequest) -> dict[str, str]:
