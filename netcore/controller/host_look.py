@@ -1,8 +1,14 @@
-"""A look at the host before something is planned: its links, addresses and routes, as drivers and plans need them."""
+"""What is known of the host: its links, addresses and routes, as drivers and plans need them.
+
+It is looked at once, and again when something has changed that is not of our own making (see `kernel.host_changes`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_network
 
 from netcore import drivers
@@ -10,12 +16,29 @@ from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
 from netcore.errors import NotFound
-from netcore.kernel import host, namespace, netns
+from netcore.kernel import host, namespace, netns, sysctl
+from netcore.kernel.host_changes import EVERY_LINK, HostChanges
 from netcore.model import IPAddress, NetnsPath, Network, NetworkId
 from netcore.plan import endpoint as plan_endpoint
+from netcore.plan import host_routes
+from netcore.plan.host_routes import HostLinkInfo, HostRoutes, HostView
 from netcore.plan.host_state import SandboxState
 from netcore.plan.network import HostLink, Surroundings
 from netcore.plan.plans import Lookups
+
+_DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the host gave."""
+
+    snapshot: host.HostSnapshot
+    routes: HostRoutes
+    uplinks: tuple[str, ...]
+    sysctls: dict[str, str]
+    ipv6: bool
+    force_forwarding: bool
 
 
 class HostLook:
@@ -35,45 +58,91 @@ class HostLook:
         self._workers = workers
         self._reserved = reserved
         self._clock = clock
+        self._looking = asyncio.Lock()
+        self._links_to_be: dict[NetworkId, str] = {}
+        self._routes = HostRoutes()
+        self._touched: set[str] = {EVERY_LINK}
+        self.changes = HostChanges()
 
-    async def refresh(self) -> host.HostFacts:
-        """Look at the host, and note what drivers need of it."""
-        facts = await self._workers.run(host.look)
-        # Other hosts come in where VXLAN does, which need not be where the default route leads.
-        underlay = [ifname for ifname, interface in facts.addresses if interface.ip == self._settings.vtep]
+    @contextmanager
+    def expecting(self, network: Network) -> Iterator[None]:
+        """For the length of a block, know the link of *network* as ours while it is made: that is no news of the host."""
+        self._links_to_be[network.id] = drivers.own_link(network)
+        try:
+            yield
+        finally:
+            del self._links_to_be[network.id]
+
+    def _own_links(self) -> frozenset[str]:
+        links = {drivers.own_link(network) for network in self._writer.state.networks.values()}
+        return frozenset({*links, *self._links_to_be.values()} - {""})
+
+    def touched_sysctls(self) -> set[str]:
+        """Return the links that had sysctls changed since this was last called; EVERY_LINK among them: any of them."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    async def refresh(self, *, anew: bool = False) -> None:
+        """Look at the host if something has changed, or *anew* in any case; note what drivers need of it."""
+        async with self._looking:
+            ours = self._own_links()
+            is_outdated = self.changes.is_outdated(ours)
+            touched = self.changes.changed_sysctls()
+            self._touched |= touched
+            facts = self._writer.state.facts
+            if is_outdated or anew:
+                await self._look(ours)
+            elif EVERY_LINK in touched or touched & {*facts.uplinks}:
+                paths = drivers.uplinks.sysctl_paths(facts.uplinks, force_forwarding=facts.force_forwarding)
+                values = await self._workers.run(lambda: sysctl.read_all(paths))
+                self._note(facts.uplinks, values, ipv6=facts.ipv6, force_forwarding=facts.force_forwarding)
+
+    async def _look(self, ours: frozenset[str]) -> None:
+        self.changes.begin_look()
+        try:
+            look = await self._workers.run(lambda: _look(ours, self._settings))
+        except BaseException:
+            self.changes.look_failed()
+            raise
+        self.changes.looked(look.snapshot)
+        self._routes = look.routes
+        self._note(look.uplinks, look.sysctls, ipv6=look.ipv6, force_forwarding=look.force_forwarding)
+
+    def _note(self, uplinks: tuple[str, ...], sysctls: dict[str, str], *, ipv6: bool, force_forwarding: bool) -> None:
         self._writer.set_facts(
             drivers.Facts(
-                uplinks=tuple(dict.fromkeys([*facts.uplinks, *underlay, *self._settings.uplinks])),
-                ipv6=facts.ipv6,
-                force_forwarding=facts.force_forwarding,
-                accept_ra=facts.accept_ra,
+                uplinks=uplinks,
+                ipv6=ipv6,
+                force_forwarding=force_forwarding,
                 firewall=self._settings.firewall,
                 vtep=self._settings.vtep,
+                sysctls=sysctls,
             )
         )
-        return facts
 
     async def constraints(self) -> Surroundings:
         """Return what a new network must fit in, as of now."""
-        facts = await self.refresh()
-        own = {drivers.own_link(network) for network in self._writer.state.networks.values()}
-        by_index = {link.index: link for link in facts.links}
+        await self.refresh()
+        snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own_links()
+        assert snapshot is not None
+        links = snapshot.links
         servers = [address for address in self._reserved() if not address.is_loopback]
         return Surroundings(
             pools4=self._settings.pools4,
             pools6=self._settings.pools6,
-            reserved=[subnet for subnet in facts.on_link if subnet.prefixlen] + [ip_network(address) for address in servers],
-            egress_mtu=facts.egress_mtu,
+            reserved=[ip_network(address) for address in servers],
+            egress_mtu=self._routes.egress_mtu or _DEFAULT_MTU,
             links={
                 link.name: HostLink(
-                    kind=link.kind, mtu=link.mtu, mac=link.mac, master=by_index[link.master].kind if link.master in by_index else ""
+                    kind=link.kind, mtu=link.mtu, mac=link.mac, master=links[link.master].kind if link.master in links else ""
                 )
-                for link in facts.links
+                for link in links.values()
                 if link.name not in own
             },
             ipv6=facts.ipv6,
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
+            routes=self._routes,
         )
 
     async def check_link_kinds(self, network: Network) -> None:
@@ -99,3 +168,26 @@ class HostLook:
         if link is None:
             raise NotFound("link", f"{parent}, the parent of network {network.name}")
         return link.mac
+
+
+def _look(ours: frozenset[str], settings: Settings) -> _Look:
+    """Look at the host's links, addresses, routes and rules, and at the sysctls of the links that traffic leaves by. Blocking."""
+    snapshot = host.look()
+    view = HostView(
+        links={index: HostLinkInfo(name=link.name, mtu=link.mtu, is_tunnel=link.is_tunnel) for index, link in snapshot.links.items()},
+        addresses=snapshot.addresses,
+        routes=snapshot.routes,
+        tables=snapshot.tables,
+    )
+    routes = host_routes.classify(view, ours)
+    uplinks = tuple(dict.fromkeys([*routes.uplinks, *_underlay(snapshot, settings.vtep), *settings.uplinks]))
+    ipv6, force_forwarding = host.has_ipv6(), host.has_force_forwarding()
+    sysctls = sysctl.read_all(drivers.uplinks.sysctl_paths(uplinks, force_forwarding=force_forwarding))
+    return _Look(snapshot, routes, uplinks, sysctls, ipv6, force_forwarding)
+
+
+def _underlay(snapshot: host.HostSnapshot, vtep: IPAddress | None) -> Iterable[str]:
+    """Yield the link by which other hosts come in with VXLAN, which need not be where the default route leads."""
+    for index, interface in snapshot.addresses:
+        if interface.ip == vtep and index in snapshot.links:
+            yield snapshot.links[index].name

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from netcore.desired.objects import KernelObject
-from netcore.drivers import bridge, parent, plugin
+from netcore.drivers import bridge, parent, plugin, uplinks
 from netcore.drivers.facts import Facts
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.model import BridgeOptions, Endpoint, IPInterface, Makes, Network, ParentOptions, PluginOptions, RemoteEndpoint
 
 __all__ = [
     "Facts",
+    "SwitchedSysctl",
     "endpoint_objects",
     "host_addresses",
     "host_link",
@@ -23,6 +25,7 @@ __all__ = [
     "only_of",
     "own_link",
     "remote_objects",
+    "uplinks",
 ]
 
 

@@ -7,7 +7,7 @@ from ipaddress import ip_interface
 
 from netcore.desired import firewall
 from netcore.desired.objects import HOST, Address, Bridge, Element, Forwarding, Hairpin, KernelObject, Neighbor, Sysctl, Veth, VxlanLink
-from netcore.drivers import link
+from netcore.drivers import link, uplinks
 from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, GatewayMode, IPAddress, IPInterface, Network, Pool, RemoteEndpoint, VxlanOptions
 
@@ -81,22 +81,14 @@ def _bridge_sysctls(network: Network, facts: Facts) -> Iterable[Sysctl]:
 
 
 def _forwarding(network: Network, facts: Facts) -> Iterable[Sysctl]:
-    """Yield the switches for forwarding, per interface: the whole host need not become a router."""
+    """Yield the sysctls that let the bridge's packets be forwarded; for links that they leave by see `uplinks`."""
     name = network.bridge.bridge_name
     if network.ipv4:
-        for ifname in (name, *facts.uplinks):
-            yield Sysctl(sandbox_id=HOST, path=f"net/ipv4/conf/{ifname}/forwarding", value="1")
+        yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding4(name), value="1")
         # 127.0.0.1 of the host reaches published ports; `firewall` closes it to everybody else.
         yield Sysctl(sandbox_id=HOST, path=f"net/ipv4/conf/{name}/route_localnet", value="1")
-    if network.ipv6 and facts.ipv6:
-        if facts.force_forwarding:
-            for ifname in (name, *facts.uplinks):
-                yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{ifname}/force_forwarding", value="1")
-        else:
-            # Before Linux 6.17 IPv6 forwards for all links or none; uplinks then need 2 to keep their learned route.
-            for ifname in facts.accept_ra:
-                yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{ifname}/accept_ra", value="2")
-            yield Sysctl(sandbox_id=HOST, path="net/ipv6/conf/all/forwarding", value="1")
+    if network.ipv6 and facts.ipv6 and facts.force_forwarding:
+        yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding6(name), value="1")
 
 
 def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:

@@ -31,7 +31,10 @@ class SandboxState:
 
 @dataclass(slots=True, kw_only=True)
 class HostState:
-    """See the module. *remotes*: of each overlay network that is active here, the endpoints on other hosts by id."""
+    """See the module. *remotes*: of each overlay network that is active here, the endpoints on other hosts by id.
+
+    *switched*: sysctls of the host that berth has changed, by path.
+    """
 
     run_directory: str
     facts: drivers.Facts
@@ -39,6 +42,7 @@ class HostState:
     sandboxes: Mapping[SandboxId, Sandbox] = field(default_factory=dict)
     endpoints: Mapping[SandboxId, tuple[Endpoint, ...]] = field(default_factory=dict)
     remotes: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
+    switched: Mapping[str, drivers.SwitchedSysctl] = field(default_factory=dict)
 
     # --- look-ups -----------------------------------------------------------------------------------------------
 
@@ -116,8 +120,12 @@ class HostState:
         """Return what exists for the sake of *network* alone, and so comes and goes with it."""
         return drivers.only_of(network, self.networks_here(), self.facts, remotes)
 
+    def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
+        """Return what *networks* together need of the links that traffic leaves by."""
+        return drivers.uplinks.objects(networks, self.facts, self.switched)
+
     def all_objects(self) -> tuple[KernelObject, ...]:
-        """Return everything that must exist on this host."""
+        """Return everything that must exist on this host, but for `uplink_objects`."""
         objects: list[KernelObject] = []
         for network in self.networks_here():
             objects += drivers.network_objects(network, self.facts, self.remotes.get(network.id, {}).values())

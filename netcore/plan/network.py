@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from netcore import limits
+from netcore import drivers, limits
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import (
     DEFAULT_BRIDGE,
@@ -25,7 +25,8 @@ from netcore.model import (
     VxlanOptions,
 )
 from netcore.parse import names, options
-from netcore.plan import pools, routes
+from netcore.plan import host_routes, pools, routes
+from netcore.plan.host_routes import HostRoutes
 
 PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
 _LINKS = {DEFAULT_BRIDGE: "berth0", GATEWAY_BRIDGE: "berth_gw"}
@@ -50,6 +51,7 @@ class HostLink:
 class Surroundings:
     """What a new network must fit in: pools to take from, what is taken, MTU, links of the host that are not ours.
 
+    *routes*: what the host's own links and routes forbid.
     *tunnel_overhead*: octets of the outer IP, UDP and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5).
     """
 
@@ -61,6 +63,7 @@ class Surroundings:
     ipv6: bool
     now: float
     tunnel_overhead: int = 50
+    routes: HostRoutes = field(default_factory=HostRoutes)
 
 
 def plugin_of(driver: str) -> str:
@@ -126,6 +129,25 @@ class Plan:
     def with_pools(self, made: Sequence[Pool], ipam: PluginIpam | None = None) -> Network:
         """Return the network with *made*; *ipam*: the plugin they are from."""
         return replace(self.network, pools=tuple(made), ipam=ipam, routes=routes.parse(self.routes, made))
+
+
+def check_subnets(network: Network, routes: HostRoutes) -> tuple[str, ...]:
+    """Return warnings about the subnets of *network* beside what the host has; Conflict if the host would lose its own."""
+    if not isinstance(network.driver_options, BridgeOptions):
+        # What is on a parent belongs to the parent's subnet.
+        return ()
+    warnings = []
+    for interface in drivers.host_addresses(network):
+        subnet = interface.network
+        if subnet.is_link_local:
+            continue
+        reason = host_routes.refusal(subnet, routes, (network.bridge.bridge_name,))
+        if reason is not None:
+            raise Conflict("subnet", str(subnet), reason)
+        warning = host_routes.warning(subnet, routes)
+        if warning is not None:
+            warnings.append(warning)
+    return tuple(warnings)
 
 
 def plan_network(request: NetworkRequest, existing: Collection[Network], around: Surroundings, network_id: NetworkId) -> Network:

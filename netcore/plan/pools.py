@@ -21,6 +21,7 @@ from netcore.model import (
 )
 from netcore.parse import options
 from netcore.plan import ipam
+from netcore.plan.host_routes import HostRoutes
 
 
 class Around(Protocol):
@@ -32,6 +33,8 @@ class Around(Protocol):
     def pools6(self) -> Sequence[tuple[IPNetwork, int]]: ...
     @property
     def reserved(self) -> Sequence[IPNetwork]: ...
+    @property
+    def routes(self) -> HostRoutes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,8 @@ def _plan_pool(draft: Draft, wanted: Wanted, existing: Collection[Network], made
     if subnet is None:
         taken = [pool.subnet for network in existing for pool in network.pools] + [pool.subnet for pool in made]
         pools = around.pools4 if family == 4 else around.pools6
-        subnet = ipam.choose_subnet(pools, [*taken, *around.reserved], prefix_length=draft.size)
+        taken += [*around.reserved, *around.routes.forbidden()]
+        subnet = ipam.choose_subnet(pools, taken, prefix_length=draft.size, avoided=around.routes.unwelcome())
     else:
         check_overlap(subnet, draft.ip_range, wanted.driver, existing, made)
     return Pool(

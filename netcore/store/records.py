@@ -1,4 +1,4 @@
-"""What the controller keeps in the store, in its own words: networks, sandboxes, endpoints, resting addresses.
+"""What the controller keeps in the store, in its own words: networks, sandboxes, endpoints, resting addresses, sysctls.
 
 A record is `pending` from before the first effect until the last one, so that a start after a crash knows what to undo.
 Sandboxes and what belongs to them are of one boot (a session of the store); networks outlive it.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from netcore.drivers import SwitchedSysctl
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox
 from netcore.store.codec import decode, encode
 from netcore.store.protocol import Store, Transaction
@@ -43,6 +44,7 @@ class Everything:
     networks: tuple[NetworkRecord, ...]
     sandboxes: tuple[tuple[SandboxRecord, EndpointsRecord], ...]
     resting: tuple[tuple[NetworkId, IPAddress, float], ...]
+    switched: tuple[SwitchedSysctl, ...] = ()
 
 
 class Records:
@@ -91,6 +93,13 @@ class Records:
     async def drop_rest(self, rests: Sequence[tuple[NetworkId, IPAddress]]) -> None:
         await self._commit({f"rest/{network_id}/{address}": None for network_id, address in rests})
 
+    async def put_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
+        """Record sysctls of the host before they are changed for the first time; they are forgotten with this boot, as by the kernel."""
+        await self._commit({_switched_key(one.path): encode(one) for one in switched})
+
+    async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
+        await self._commit({_switched_key(one.path): None for one in switched})
+
     async def load(self) -> Everything:
         """Return all records; what belongs to another boot is deleted first, its networks excepted."""
         sessions = {item.session for item in (await self._store.load()).items.values() if item.session is not None}
@@ -113,7 +122,12 @@ class Records:
                 for key, item in items.items()
                 if key.startswith("rest/")
             ),
+            tuple(decode(SwitchedSysctl, item.value) for key, item in items.items() if key.startswith("sysctl/")),
         )
 
     async def _commit(self, writes: dict[str, bytes | None]) -> None:
         await self._store.commit(Transaction(writes, session=self._boot))
+
+
+def _switched_key(path: str) -> str:
+    return f"sysctl/{path}"

@@ -346,7 +346,7 @@ class Admin:
                 nameservers=list(host.content.nameservers),
                 upstreams=self._lookup.upstreams(),
                 firewall="nftables" if self._controller.settings.firewall else "none",
-                warnings=[*self._registry.warnings(), *self._foreign.warnings()],
+                warnings=[*self._registry.warnings(), *self._controller.host_warnings(), *self._foreign.warnings()],
             )
         )
 

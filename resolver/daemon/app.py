@@ -188,6 +188,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _Daemon:
         controller.overlays.publish_again(survivors)
         controller.cluster.on_event = events.emit
         await controller.cluster.start()
+    controller.follow_host(lambda action, name: events.emit("host", action, name))
     foreign.start()
     stack.callback(foreign.close)
     await foreign.check()
