@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from netcore import drivers
@@ -36,6 +36,7 @@ class _Look:
     snapshot: host.HostSnapshot
     routes: HostRoutes
     uplinks: tuple[str, ...]
+    of_one_family: dict[str, int]
     sysctls: dict[str, str]
     ipv6: bool
     force_forwarding: bool
@@ -95,7 +96,7 @@ class HostLook:
             elif EVERY_LINK in touched or touched & {*facts.uplinks}:
                 paths = drivers.uplinks.sysctl_paths(facts.uplinks, force_forwarding=facts.force_forwarding)
                 values = await self._workers.run(lambda: sysctl.read_all(paths))
-                self._note(facts.uplinks, values, ipv6=facts.ipv6, force_forwarding=facts.force_forwarding)
+                self._writer.set_facts(replace(facts, sysctls=values))
 
     async def _look(self, ours: frozenset[str]) -> None:
         self.changes.begin_look()
@@ -106,17 +107,15 @@ class HostLook:
             raise
         self.changes.looked(look.snapshot)
         self._routes = look.routes
-        self._note(look.uplinks, look.sysctls, ipv6=look.ipv6, force_forwarding=look.force_forwarding)
-
-    def _note(self, uplinks: tuple[str, ...], sysctls: dict[str, str], *, ipv6: bool, force_forwarding: bool) -> None:
         self._writer.set_facts(
             drivers.Facts(
-                uplinks=uplinks,
-                ipv6=ipv6,
-                force_forwarding=force_forwarding,
+                uplinks=look.uplinks,
+                of_one_family=look.of_one_family,
+                ipv6=look.ipv6,
+                force_forwarding=look.force_forwarding,
                 firewall=self._settings.firewall,
                 vtep=self._settings.vtep,
-                sysctls=sysctls,
+                sysctls=look.sysctls,
             )
         )
 
@@ -180,10 +179,13 @@ def _look(ours: frozenset[str], settings: Settings) -> _Look:
         tables=snapshot.tables,
     )
     routes = host_routes.classify(view, ours)
-    uplinks = tuple(dict.fromkeys([*routes.uplinks, *_underlay(snapshot, settings.vtep), *settings.uplinks]))
+    given = {*_underlay(snapshot, settings.vtep), *settings.uplinks}
+    uplinks = tuple(dict.fromkeys([*routes.uplinks, *sorted(given)]))
+    one_family = {ifname: 4 for ifname in routes.uplinks4 if ifname not in {*routes.uplinks6, *given}}
+    one_family |= {ifname: 6 for ifname in routes.uplinks6 if ifname not in {*routes.uplinks4, *given}}
     ipv6, force_forwarding = host.has_ipv6(), host.has_force_forwarding()
     sysctls = sysctl.read_all(drivers.uplinks.sysctl_paths(uplinks, force_forwarding=force_forwarding))
-    return _Look(snapshot, routes, uplinks, sysctls, ipv6, force_forwarding)
+    return _Look(snapshot, routes, uplinks, one_family, sysctls, ipv6, force_forwarding)
 
 
 def _underlay(snapshot: host.HostSnapshot, vtep: IPAddress | None) -> Iterable[str]:

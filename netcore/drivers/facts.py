@@ -12,6 +12,8 @@ from netcore.model import IPAddress
 class Facts:
     """What a driver must know of the host. *uplinks*: links that traffic leaves by. *firewall*: we program ours.
 
+    *of_one_family*: family of those uplinks that only IPv4 or only IPv6 leaves by.
+
     *vtep*: the address that other hosts send VXLAN to, where there are others. *sysctls*: path → value as it is now, of
     what forwarding on uplinks depends on (see `uplinks.sysctl_paths`).
     """
@@ -22,3 +24,8 @@ class Facts:
     firewall: bool = True
     vtep: IPAddress | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    of_one_family: Mapping[str, int] = field(default_factory=dict)
+
+    def uplinks_of(self, family: int) -> tuple[str, ...]:
+        """Return the links that traffic of *family* leaves by."""
+        return tuple(ifname for ifname in self.uplinks if self.of_one_family.get(ifname, family) == family)

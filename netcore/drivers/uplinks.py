@@ -74,7 +74,7 @@ def objects(networks: Iterable[Network], facts: Facts, switched: Mapping[str, Sw
     routed = [network for network in networks if isinstance(network.driver_options, BridgeOptions) and not network.internal]
     made: list[KernelObject] = []
     if any(network.ipv4 for network in routed):
-        for ifname in facts.uplinks:
+        for ifname in facts.uplinks_of(4):
             made += _link(ifname, 4, forwarding4(ifname), facts, switched)
     if facts.ipv6 and any(network.ipv6 for network in routed):
         made += _ipv6(facts, switched)
@@ -95,11 +95,11 @@ def _ipv6(facts: Facts, switched: Mapping[str, SwitchedSysctl]) -> Iterator[Kern
         yield Sysctl(sandbox_id=HOST, path=ALL6, value=_ON)
         return
     if facts.force_forwarding:
-        for ifname in facts.uplinks:
+        for ifname in facts.uplinks_of(6):
             yield from _link(ifname, 6, forwarding6(ifname), facts, switched)
         return
     # Before Linux 6.17 IPv6 forwards for all links or none; uplinks then need 2 to keep their learned route.
-    for ifname in facts.uplinks:
+    for ifname in facts.uplinks_of(6):
         path = accept_ra(ifname)
         if path in switched or facts.sysctls.get(path) == _ACCEPT_AS_HOST:
             yield Sysctl(sandbox_id=HOST, path=path, value=_ACCEPT_ALWAYS, optional=True, original=_ACCEPT_AS_HOST)

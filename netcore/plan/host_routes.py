@@ -61,18 +61,24 @@ class OnLink:
 class HostRoutes:
     """See `classify`.
 
-    *uplinks*: links that traffic leaves by, those with a default route first. *egress_mtu*: the lowest MTU of links with
-    a default route, None without one. *on_link*: subnets of links. *own*: addresses of the host. *gateways*: (address,
-    link) of next hops. *distant*: destinations behind a next hop. *refused*: destinations that the host refuses.
+    *uplinks4*, *uplinks6*: links that IPv4 and IPv6 traffic leaves by, those with a default route first. *egress_mtu*: the
+    lowest MTU of links with a default route, None without one. *on_link*: subnets of links. *own*: addresses of the host.
+    *gateways*: (address, link) of next hops. *distant*: destinations behind a next hop. *refused*: those that the host refuses.
     """
 
-    uplinks: tuple[str, ...] = ()
+    uplinks4: tuple[str, ...] = ()
+    uplinks6: tuple[str, ...] = ()
     egress_mtu: int | None = None
     on_link: tuple[OnLink, ...] = ()
     own: tuple[tuple[IPAddress, str], ...] = ()
     gateways: tuple[tuple[IPAddress, str], ...] = ()
     distant: tuple[tuple[IPNetwork, str], ...] = ()
     refused: tuple[IPNetwork, ...] = ()
+
+    @property
+    def uplinks(self) -> tuple[str, ...]:
+        """Links that traffic of either family leaves by."""
+        return tuple(dict.fromkeys((*self.uplinks4, *self.uplinks6)))
 
     def forbidden(self) -> list[IPNetwork]:
         """Return what no pool may overlap: with it, the host would lose its way to what is there now."""
@@ -129,9 +135,14 @@ def classify(view: HostView, ours: Collection[str]) -> HostRoutes:
             *((route.link, route.destination) for route in routes if route.kind is RouteKind.LOCAL and route.link in links),
         ]
     )
+    uplinks = {
+        family: tuple(dict.fromkeys(links[route.link].name for route in (*defaults, *leaving) if route.destination.version == family))
+        for family in (4, 6)
+    }
     mtus = [links[route.link].mtu for route in defaults]
     return HostRoutes(
-        uplinks=tuple(dict.fromkeys(links[route.link].name for route in (*defaults, *leaving))),
+        uplinks4=uplinks[4],
+        uplinks6=uplinks[6],
         egress_mtu=min(mtus) if mtus else None,
         on_link=tuple(OnLink(subnet, links[index].name) for index, subnet in on_link if not is_ignored(subnet)),
         own=tuple((address.ip, links[index].name) for index, address in addresses),
