@@ -38,8 +38,8 @@ SYSCTL_VALUE_LENGTH = 256
 HELD_PORTS = 4096
 """Published host ports that are held by a socket of ours; further ones are published without that."""
 
-FOREIGN_CHECK_INTERVAL = 30.0
-"""Seconds between looks at other programs' firewalls; a change in nftables is noticed at once."""
+FIREWALL_CHECK_INTERVAL = 30.0
+"""Seconds between checks of the host's firewalls; a change in nftables is noticed at once."""
 
 PROXY_BACKLOG = 128
 """Connections that wait to be accepted on a published port that is relayed."""

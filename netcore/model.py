@@ -53,7 +53,7 @@ class Pool:
     ip_range: IPNetwork | None = None
     gateway: IPAddress | None = None
     auxiliary: tuple[tuple[str, IPAddress], ...] = ()
-    identity: str = ""
+    identity: str | None = None
 
     def reserved(self) -> tuple[IPAddress, ...]:
         """Return the addresses that are never handed out to endpoints: the auxiliary ones and the gateway."""
@@ -119,8 +119,8 @@ class BridgeOptions:
     vxlan: VxlanOptions | None = None
 
 
-class Makes(StrEnum):
-    """What a network makes on the host to have a parent link, and removes with the last network on it."""
+class MadeLink(StrEnum):
+    """The link that a network makes on the host to have a parent; it is removed with the last network on it."""
 
     NOTHING = ""
     VLAN = "vlan"
@@ -131,15 +131,15 @@ class Makes(StrEnum):
 class ParentOptions:
     """What `--opt` says of a macvlan or ipvlan network (docker-behaviour MV-1..MV-6, IV-1..IV-3).
 
-    *parent*: link of the host that the sandboxes' links are slices of; *flag*: of ipvlan only. With *makes* VLAN the parent
-    is VLAN *vid* of *base*.
+    *parent*: link of the host that the sandboxes' links are sub-interfaces of; *flag*: of ipvlan only. With *makes* VLAN
+    the parent is VLAN *vid* of *base*.
     """
 
     kind: Literal["parent"] = "parent"
     parent: str
     mode: str
     flag: str = ""
-    makes: Makes = Makes.NOTHING
+    makes: MadeLink = MadeLink.NOTHING
     base: str = ""
     vid: int = 0
 
@@ -155,7 +155,19 @@ class PluginOptions:
     no_gateway6: bool = False
 
 
-DriverOptions = BridgeOptions | ParentOptions | PluginOptions
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomOptions:
+    """What a driver from outside this tree keeps of a network: texts by name, which only that driver understands."""
+
+    kind: Literal["custom"] = "custom"
+    values: tuple[tuple[str, str], ...] = ()
+
+    def __getitem__(self, name: str) -> str:
+        """Return the value kept as *name*; KeyError if there is none."""
+        return dict(self.values)[name]
+
+
+DriverOptions = BridgeOptions | ParentOptions | PluginOptions | CustomOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,12 +285,12 @@ class EndpointRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginAnswer:
-    """What a network plugin has made for an endpoint. *link*: its name on the host, "" if there is none.
+    """What a network plugin has made for an endpoint. *link*: its name on the host, None if there is none.
 
     *wants_gateway*: without a gateway of its own, sandboxes may get the outside by a bridge (GW-9).
     """
 
-    link: str
+    link: str | None
     gateway4: IPAddress | None = None
     gateway6: IPAddress | None = None
     wants_gateway: bool = True

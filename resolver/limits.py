@@ -156,4 +156,4 @@ RESOLV_CONF_LINE = 65_536
 """Octets of one line of it (docker-behaviour RC-7)."""
 
 EXIT_WHEN_IDLE = 2.0
-"""Seconds without a lease or sandbox after which a daemon started by `run` or `up` ends."""
+"""Seconds without a sandbox, an owner or a request after which a daemon started by `run` or `up` exits."""

@@ -1,59 +1,79 @@
-"""Markers and guards: nothing of the host may change, whatever the tests do in their namespaces."""
+"""Tiers and guards: which tests need what, and nothing of the host may change, whatever the tests do in their namespaces."""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import inspect
 import os
-import subprocess
+import secrets
+import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/etc/nsswitch.conf")
-_COMMANDS = (
-    ("ip", "-o", "link", "show"),
-    ("ip", "-o", "addr", "show"),
-    ("ip", "route", "show", "table", "all"),
-    ("ip", "rule", "show"),
-    ("nft", "list", "tables"),
-    ("ls", "/run/netns"),
-    ("ls", "/run/berth"),
-    ("ls", "/var/lib/berth"),
-)
+from tests.support import host_guard
+from tests.support.lab import why_no_lab
+
+TESTS = Path(__file__).parent
+TIERS = {"unit": "unit", "style": "unit", "fuzz": "unit", "loop": "unit", "netns": "netns", "daemon": "netns"}
+"""Folder of tests → the tier of its tests. Not of the unit tier is what is marked `timed` or `slow`, and what starts an etcd."""
+POLLING = 0.02
+"""Seconds that a test may pause between two looks at what it waits for."""
 
 
-def _volatile(line: str) -> bool:
-    """Lines that change by themselves: the lifetime of an address, an expiring route."""
-    return "valid_lft" in line or "expires" in line or "proto ra" in line
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder not in TIERS:
+            raise pytest.UsageError(f"tests/{folder} has no tier; add it to TIERS in tests/conftest.py")
+        # By its name or its parameter.
+        if "etcd" in item.nodeid:
+            item.add_marker("timed")
+        if TIERS[folder] != "unit" or not any(item.get_closest_marker(name) for name in ("timed", "slow")):
+            item.add_marker(TIERS[folder])
 
 
-def host_state() -> dict[str, str]:
-    """Return what tests must leave as it was."""
-    state = {}
-    for command in _COMMANDS:
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            continue
-        state[" ".join(command)] = "\n".join(line for line in done.stdout.splitlines() if not _volatile(line))
-    for name in _FILES:
-        path = Path(name)
-        state[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "absent"
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    state["mounts"] = "\n".join(sorted(mounts))
-    for root, _, names in os.walk("/proc/sys/net/ipv4/conf"):
-        for name in names:
-            if name in ("forwarding", "route_localnet", "rp_filter"):
-                state[f"{root}/{name}"] = Path(root, name).read_text()
-    return state
+_why_no_lab = cache(why_no_lab)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("netns") and (reason := _why_no_lab()):
+        assert not os.environ.get("CI"), f"CI must be able to build labs: {reason}"
+        pytest.skip(f"no lab: {reason}")
+
+
+@pytest.fixture(autouse=True)
+def unit_tests_do_not_sleep(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a unit test that waits for a time instead of for the thing itself."""
+    if request.node.get_closest_marker("unit"):
+        for module in (time, asyncio):
+            monkeypatch.setattr(module, "sleep", _sleepless(module.sleep))
+
+
+def _sleepless(sleep: Any) -> Any:
+    def refuse(delay: float, *arguments: Any) -> Any:
+        frame = inspect.currentframe()
+        caller = frame.f_back.f_code.co_filename if frame and frame.f_back else ""
+        assert not (delay > POLLING and caller.startswith(str(TESTS))), (
+            "a unit test must not sleep: wait for the thing itself, hand in a clock, or mark the test `timed`"
+        )
+        return sleep(delay, *arguments)
+
+    return refuse
 
 
 @pytest.fixture(scope="session", autouse=True)
 def host_is_left_alone() -> Iterator[None]:
-    """Fail the session if links, routes, rules, mounts, switches or files of the host differ afterwards."""
-    before = host_state()
+    """Fail the session if links, routes, rules, mounts, sysctls or files of the host differ afterwards, or a process is left behind."""
+    session = secrets.token_hex(8)
+    os.environ[host_guard.SESSION_VARIABLE] = session
+    before = host_guard.host_state()
     yield
-    after = host_state()
-    changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
-    assert not changed, f"the tests changed the host: {changed}"
+    left = host_guard.processes_left_by(session)
+    changed = host_guard.changes(before, host_guard.host_state())
+    assert not left, "the tests left processes behind:\n" + "\n".join(left)
+    assert not changed, "the tests changed the host:\n" + "\n".join(changed)

@@ -1,4 +1,4 @@
-"""What several hosts share: overlay networks, their addresses and endpoints, in etcd.
+"""What several hosts share: overlay networks, their addresses and endpoints, in a store that all of them reach.
 
-state ─▶ cluster ─▶ controller
+encryption ─▶ state ─▶ publications, shared_pools ─▶ cluster ─▶ controller
 """

@@ -1,7 +1,8 @@
 """Encryption between hosts: which ESP states and policies follow from a key that all hosts know. Pure.
 
-Each direction between two hosts has a key and an SPI of its own, derived from the shared secret, so that nothing but the secret is
-ever agreed on. A host takes in what any known key encrypts, and sends with the newest one once all others had time to learn it.
+Each direction between two hosts has a key and an SPI of its own, derived from the shared secret, so that the secret is all that
+hosts have to agree on. A host accepts what is encrypted with any known key, and sends with the newest one once all others had time
+to learn it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,39 @@ class Key:
     secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What is to be done about the keys. *make*: the number of the next key, None if it is not time yet. *delete*: numbers."""
+
+    make: int | None
+    delete: tuple[int, ...]
+
+
+class KeyAges:
+    """When this host first saw each key: what it sends with, and when it is time for the next key, follow from that.
+
+    Times are those of one monotonic clock, in seconds. *keys*: all that hosts know now, by number.
+    """
+
+    def __init__(self) -> None:
+        self._first_seen: dict[int, float] = {}
+
+    def sending_key(self, keys: Mapping[int, Key], now: float) -> Key | None:
+        """Return the key to send with; None if there is no key."""
+        for number in keys:
+            self._first_seen.setdefault(number, now)
+        return sending_key([*keys.values()], self._first_seen, now)
+
+    def rotation(self, keys: Mapping[int, Key], now: float) -> Rotation:
+        """Return which key to make and which to delete: those that no host sends with any more. One host does this for all."""
+        current = self.sending_key(keys, now)
+        if current is None:
+            return Rotation(None, ())
+        newest = max(keys)
+        is_time = current.number == newest and now - self._first_seen[newest] >= limits.KEY_LIFE
+        return Rotation(newest + 1 if is_time else None, tuple(number for number in keys if number < newest - 1))
+
+
 def derive(key: Key, source: IPAddress, target: IPAddress) -> tuple[int, bytes]:
     """Return (SPI, 20 octets of key and salt) of the direction from *source* to *target*."""
     label = b"berth esp 1" + key.number.to_bytes(8, "big") + source.packed + target.packed
@@ -36,29 +70,29 @@ def derive(key: Key, source: IPAddress, target: IPAddress) -> tuple[int, bytes]:
     return max(_LEAST_SPI, int.from_bytes(digest[:4], "big")), digest[4:24]
 
 
-def sending(keys: Sequence[Key], first_seen: Mapping[int, float], now: float) -> Key | None:
+def sending_key(keys: Sequence[Key], first_seen: Mapping[int, float], now: float) -> Key | None:
     """Return the key to send with: the newest that all hosts had `limits.KEY_SETTLE` seconds to learn, else the oldest."""
-    known = sorted(keys, key=lambda item: item.number)
-    settled = [item for item in known if now - first_seen.get(item.number, now) >= limits.KEY_SETTLE]
+    known = sorted(keys, key=lambda key: key.number)
+    settled = [key for key in known if now - first_seen.get(key.number, now) >= limits.KEY_SETTLE]
     return settled[-1] if settled else known[0] if known else None
 
 
-def objects(own: IPAddress, peers: Mapping[int, Iterable[IPAddress]], keys: Sequence[Key], sender: Key | None) -> tuple[KernelObject, ...]:
-    """Return what must exist so that VXLAN with *peers* (port → hosts) is encrypted, both ways.
+def objects(own: IPAddress, peers: Mapping[int, Iterable[IPAddress]], keys: Sequence[Key], current: Key | None) -> tuple[KernelObject, ...]:
+    """Return what must exist so that VXLAN with *peers* (port → hosts) is encrypted both ways. *current*: the key to send with.
 
-    At these ports nothing in clear is sent to anyone or taken from anyone, known or not.
+    At these ports nothing in clear is sent to any host or accepted from any, whether it is known or not.
     """
     result: list[KernelObject] = [EspBlock(own=own, port=port, outgoing=outgoing) for port in sorted(peers) for outgoing in (True, False)]
-    served_ports: dict[IPAddress, set[int]] = {}
+    ports_by_peer: dict[IPAddress, set[int]] = {}
     for port, hosts in peers.items():
         for host in hosts:
-            served_ports.setdefault(host, set()).add(port)
-    for peer, ports in served_ports.items():
+            ports_by_peer.setdefault(host, set()).add(port)
+    for peer, ports in ports_by_peer.items():
         for key in keys:
             spi, secret = derive(key, peer, own)
             result.append(EspState(source=peer, target=own, spi=spi, key_material=secret.hex(), request_id=REQUEST_ID))
-        if sender is not None:
-            spi, secret = derive(sender, own, peer)
+        if current is not None:
+            spi, secret = derive(current, own, peer)
             result.append(EspState(source=own, target=peer, spi=spi, key_material=secret.hex(), request_id=REQUEST_ID))
         for port in sorted(ports):
             result.append(EspPolicy(source=own, target=peer, port=port, outgoing=True, request_id=REQUEST_ID))

@@ -1,7 +1,8 @@
 """What hosts know of each other: nodes, overlay networks, addresses in use, endpoints. Records, their keys, and all of them together. Pure.
 
-Keys: `node/ID`, `network/ID`, `name/NAME`, `address/NETWORK/ADDRESS`, `endpoint/NETWORK/ID`, `key/NUMBER`. Nodes and endpoints go with the
-lease of their node, addresses with a longer one: a node that is cut off may go on using them for a while.
+Keys: `schema`, `node/ID`, `network/ID`, `name/NAME`, `networks`, `address/NETWORK/ADDRESS`, `endpoint/NETWORK/ID`, `key/NUMBER`.
+Nodes and endpoints end with the lease of their node, addresses with a longer one: a node that is cut off may go on using them
+for a while. Everything else stays until it is deleted.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from ipaddress import ip_address
 from netcore.cluster.encryption import Key
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.plan.endpoint_names import names_of, served_ports
-from netcore.store.codec import decode, encode
+from netcore.store.codec import decode_shared, encode_shared
 from netcore.store.protocol import Item
 
-NETWORKS = "networks"
-"""The key that every change of the set of networks writes, so that two never happen side by side."""
+SCHEMA_KEY = "schema"
+"""The key of the newest schema version that any host writes."""
+
+NETWORKS_KEY = "networks"
+"""The key that every change of the set of networks writes, so that two hosts never change it at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One host. *vtep*: where it takes VXLAN."""
+    """One host. *vtep*: the address where it receives VXLAN."""
 
     id: str
     name: str
@@ -31,7 +35,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointRecord:
-    """What other hosts must know of an endpoint."""
+    """What other hosts must know of an endpoint. *node*: its node's id. *sandbox*: its sandbox's name."""
 
     node: str
     sandbox: str
@@ -41,8 +45,8 @@ class EndpointRecord:
     ports: tuple[tuple[int, str], ...] = ()
 
 
-def node_key(node: str) -> str:
-    return f"node/{node}"
+def node_key(node_id: str) -> str:
+    return f"node/{node_id}"
 
 
 def network_key(network_id: str) -> str:
@@ -57,170 +61,220 @@ def address_key(network_id: str, address: IPAddress) -> str:
     return f"address/{network_id}/{address}"
 
 
-def endpoint_key(endpoint: Endpoint) -> str:
-    return f"endpoint/{endpoint.network_id}/{endpoint.id}"
+def endpoint_key(network_id: str, endpoint_id: str) -> str:
+    return f"endpoint/{network_id}/{endpoint_id}"
 
 
-def endpoint_record(node: str, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> bytes:
-    """Return the record of an endpoint on *node*."""
-    return encode(
+def secret_key(number: int) -> str:
+    """Return the key of an encryption key's record."""
+    return f"key/{number}"
+
+
+def parse_address_key(key: str) -> tuple[NetworkId, IPAddress]:
+    """The inverse of `address_key`."""
+    _, network_id, address = key.split("/", 2)
+    return NetworkId(network_id), ip_address(address)
+
+
+def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> bytes:
+    """Return the record of an endpoint on a node."""
+    return encode_shared(
         EndpointRecord(
-            node=node,
+            node=node_id,
             sandbox=sandbox.name,
             mac=endpoint.mac,
-            addresses=tuple(str(item) for item in endpoint.addresses()),
+            addresses=tuple(str(address) for address in endpoint.addresses()),
             names=names_of(sandbox, endpoint, network),
             ports=served_ports(sandbox),
         )
     )
 
 
-Described = tuple[str, str, str | None, str]
-"""(kind, name, network name or None, node id) of a record."""
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """An overlay network was created or removed."""
 
-Touched = tuple[NetworkId, str]
-"""(network id, endpoint id); endpoint id "": the network itself."""
+    network_id: NetworkId
 
 
-KEYS: Touched = (NetworkId(""), "")
-"""The keys that traffic between hosts is encrypted with."""
+@dataclass(frozen=True, slots=True)
+class EndpointChanged:
+    """An endpoint came, went or changed, or its node did."""
+
+    network_id: NetworkId
+    endpoint_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysChanged:
+    """The keys that traffic between hosts is encrypted with are others, or the one to send with is."""
+
+
+ClusterChange = NetworkChanged | EndpointChanged | KeysChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a record stands for, in people's words. *kind*: node, network or endpoint. *network*: the name of its network."""
+
+    kind: str
+    name: str
+    network: str | None = None
+    node_id: str | None = None
 
 
 class ClusterState:
-    """All records as of one revision. One writer, the watch of `Cluster`. *addresses*: by network, each with its node's id."""
+    """All records as of one revision. One writer, the watch of `Cluster`.
+
+    *addresses*: by network, each with the id of the node that uses it. *revisions*: of the keys that transactions compare.
+    *schema*: the newest version that any host writes; None: no host has said so.
+    """
 
     def __init__(self) -> None:
+        self.schema: int | None = None
         self.nodes: dict[str, Node] = {}
         self.networks: dict[NetworkId, Network] = {}
         self.revisions: dict[str, int] = {}
         self.addresses: dict[NetworkId, dict[IPAddress, str]] = {}
         self.keys: dict[int, Key] = {}
         self._endpoints: dict[NetworkId, dict[str, EndpointRecord]] = {}
-        self._on_node: dict[str, set[Touched]] = {}
+        self._by_node: dict[str, set[EndpointChanged]] = {}
 
-    def fill(self, items: Mapping[str, Item]) -> None:
-        """Take in everything of a load."""
+    def replace_all(self, items: Mapping[str, Item]) -> None:
+        """Forget everything and take *items* instead. Whoever holds this object sees them from then on, all at once."""
+        fresh = ClusterState()
         for key, item in items.items():
-            self.apply(key, item.value, item.revision)
+            fresh.apply(key, item.value, item.revision)
+        self.schema, self.nodes, self.networks, self.revisions = fresh.schema, fresh.nodes, fresh.networks, fresh.revisions
+        self.addresses, self.keys, self._endpoints, self._by_node = fresh.addresses, fresh.keys, fresh._endpoints, fresh._by_node
 
-    def apply(self, key: str, value: bytes | None, revision: int) -> set[Touched]:
-        """Take in one change; return what it touches. Costs the same however much there is, but for a node that comes or goes."""
+    def apply(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
+        """Take one change of a record and return what it changes for a host.
+
+        The cost does not depend on how many records there are, except for a node that comes or goes.
+        """
         kind, _, rest = key.partition("/")
         self._note_revision(key, value, revision)
         match kind:
+            case "schema":
+                self.schema = None if value is None else int(value)
             case "node":
-                self._set_node(rest, None if value is None else decode(Node, value))
-                return set(self._on_node.get(rest, ()))
+                self._set_node(rest, None if value is None else decode_shared(Node, key, value))
+                return set(self._by_node.get(rest, ()))
             case "key":
-                if value is None:
-                    self.keys.pop(int(rest), None)
-                else:
-                    self.keys[int(rest)] = decode(Key, value)
-                return {KEYS}
+                self._set_key(int(rest), None if value is None else decode_shared(Key, key, value))
+                return {KeysChanged()}
             case "network":
-                self._set_network(NetworkId(rest), None if value is None else decode(Network, value))
-                return {(NetworkId(rest), "")}
+                self._set_network(NetworkId(rest), None if value is None else decode_shared(Network, key, value))
+                return {NetworkChanged(NetworkId(rest))}
             case "address":
-                network_id, _, text = rest.partition("/")
-                known = self.addresses.setdefault(NetworkId(network_id), {})
-                if value is None:
-                    known.pop(ip_address(text), None)
-                else:
-                    known[ip_address(text)] = value.decode()
-                return set()
+                self._set_address(*parse_address_key(key), None if value is None else value.decode())
             case "endpoint":
-                network_id, _, identity = rest.partition("/")
-                self._set_endpoint(NetworkId(network_id), identity, None if value is None else decode(EndpointRecord, value))
-                return {(NetworkId(network_id), identity)}
+                network_id, _, endpoint_id = rest.partition("/")
+                change = EndpointChanged(NetworkId(network_id), endpoint_id)
+                self._set_endpoint(change, None if value is None else decode_shared(EndpointRecord, key, value))
+                return {change}
         return set()
 
     def _note_revision(self, key: str, value: bytes | None, revision: int) -> None:
-        if key == NETWORKS or key.startswith("network/"):
+        if key in (NETWORKS_KEY, SCHEMA_KEY) or key.startswith("network/"):
             if value is None:
                 self.revisions.pop(key, None)
             else:
                 self.revisions[key] = revision
 
-    def _set_node(self, identity: str, node: Node | None) -> None:
+    def _set_node(self, node_id: str, node: Node | None) -> None:
         if node is None:
-            self.nodes.pop(identity, None)
+            self.nodes.pop(node_id, None)
         else:
-            self.nodes[identity] = node
+            self.nodes[node_id] = node
 
-    def _set_network(self, identity: NetworkId, network: Network | None) -> None:
+    def _set_key(self, number: int, key: Key | None) -> None:
+        if key is None:
+            self.keys.pop(number, None)
+        else:
+            self.keys[number] = key
+
+    def _set_network(self, network_id: NetworkId, network: Network | None) -> None:
         if network is None:
-            self.networks.pop(identity, None)
+            self.networks.pop(network_id, None)
         else:
-            self.networks[identity] = network
+            self.networks[network_id] = network
 
-    def _set_endpoint(self, network_id: NetworkId, identity: str, record: EndpointRecord | None) -> None:
-        known = self._endpoints.setdefault(network_id, {})
-        before = known.pop(identity, None)
+    def _set_address(self, network_id: NetworkId, address: IPAddress, node_id: str | None) -> None:
+        in_use = self.addresses.setdefault(network_id, {})
+        if node_id is None:
+            in_use.pop(address, None)
+        else:
+            in_use[address] = node_id
+
+    def _set_endpoint(self, change: EndpointChanged, record: EndpointRecord | None) -> None:
+        endpoints = self._endpoints.setdefault(change.network_id, {})
+        before = endpoints.pop(change.endpoint_id, None)
         if before is not None:
-            self._on_node.get(before.node, set()).discard((network_id, identity))
+            self._by_node.get(before.node, set()).discard(change)
         if record is not None:
-            known[identity] = record
-            self._on_node.setdefault(record.node, set()).add((network_id, identity))
+            endpoints[change.endpoint_id] = record
+            self._by_node.setdefault(record.node, set()).add(change)
 
-    def remote(self, network_id: NetworkId, identity: str, own_node: str) -> RemoteEndpoint | None:
-        """Return an endpoint as *own_node* sees it; None for its own, one that is gone, and one whose node is."""
-        record = self._endpoints.get(network_id, {}).get(identity)
+    def remote(self, network_id: NetworkId, endpoint_id: str, own_node_id: str) -> RemoteEndpoint | None:
+        """Return an endpoint as one host sees it; None for that host's own, one that is gone, and one whose node is."""
+        record = self._endpoints.get(network_id, {}).get(endpoint_id)
         node = self.nodes.get(record.node) if record is not None else None
-        if record is None or node is None or node.id == own_node:
+        if record is None or node is None or node.id == own_node_id:
             return None
         return RemoteEndpoint(
-            id=identity,
+            id=endpoint_id,
             network_id=network_id,
             node=node.name,
             vtep=node.vtep,
             mac=record.mac,
-            addresses=tuple(ip_address(item) for item in record.addresses),
+            addresses=tuple(ip_address(address) for address in record.addresses),
             names=record.names,
             ports=record.ports,
         )
 
-    def described(self, key: str) -> Described | None:
-        """Return what stands at *key* now; None for nothing that people ask about."""
+    def remotes(self, network_id: NetworkId, own_node_id: str) -> dict[str, RemoteEndpoint]:
+        """Return all endpoints of a network on other hosts, by id."""
+        seen = {endpoint_id: self.remote(network_id, endpoint_id, own_node_id) for endpoint_id in self._endpoints.get(network_id, {})}
+        return {endpoint_id: endpoint for endpoint_id, endpoint in seen.items() if endpoint is not None}
+
+    def describe(self, key: str) -> Description | None:
+        """Return what the record at *key* stands for now; None if there is none, or none that people ask about."""
         kind, _, rest = key.partition("/")
         if kind == "node" and rest in self.nodes:
-            return "node", self.nodes[rest].name, None, rest
+            return Description("node", self.nodes[rest].name, node_id=rest)
         if kind == "network" and NetworkId(rest) in self.networks:
-            return "network", self.networks[NetworkId(rest)].name, None, ""
-        network_text, _, identity = rest.partition("/")
+            return Description("network", self.networks[NetworkId(rest)].name)
+        network_text, _, endpoint_id = rest.partition("/")
         network_id = NetworkId(network_text)
-        record = self._endpoints.get(network_id, {}).get(identity) if kind == "endpoint" else None
+        record = self._endpoints.get(network_id, {}).get(endpoint_id) if kind == "endpoint" else None
         if record is not None and network_id in self.networks:
-            return "endpoint", record.sandbox, self.networks[network_id].name, record.node
+            return Description("endpoint", record.sandbox, self.networks[network_id].name, record.node)
         return None
 
-    def remotes(self, network_id: NetworkId, own_node: str) -> dict[str, RemoteEndpoint]:
-        """Return all endpoints of a network on other nodes, by id."""
-        found = {identity: self.remote(network_id, identity, own_node) for identity in self._endpoints.get(network_id, {})}
-        return {identity: item for identity, item in found.items() if item is not None}
-
-    def members(self, network_id: NetworkId, but: str = "") -> list[tuple[str, EndpointRecord]]:
-        """Return (node name, endpoint) of all endpoints of a network that are not on the node *but*."""
+    def members(self, network_id: NetworkId, *, except_node: str | None = None) -> list[tuple[str, EndpointRecord]]:
+        """Return (node name, endpoint) of all endpoints of a network, without those on the node with the id *except_node*."""
         return [
-            (self.nodes[item.node].name if item.node in self.nodes else item.node, item)
-            for item in self._endpoints.get(network_id, {}).values()
-            if item.node != but
+            (self.nodes[record.node].name if record.node in self.nodes else record.node, record)
+            for record in self._endpoints.get(network_id, {}).values()
+            if record.node != except_node
         ]
 
-    def keys_of(self, node: str) -> set[str]:
-        """Return the keys of all endpoints and addresses that *node* has."""
-        found = {f"endpoint/{network_id}/{identity}" for network_id, identity in self._on_node.get(node, ())}
-        for network_id, known in self.addresses.items():
-            found |= {address_key(network_id, address) for address, owner in known.items() if owner == node}
-        return found
+    def keys_of_node(self, node_id: str) -> set[str]:
+        """Return the keys of all endpoints and addresses that a node has."""
+        keys = {endpoint_key(change.network_id, change.endpoint_id) for change in self._by_node.get(node_id, ())}
+        for network_id, in_use in self.addresses.items():
+            keys |= {address_key(network_id, address) for address, user in in_use.items() if user == node_id}
+        return keys
 
     def counts(self) -> dict[str, int]:
         """Return how many endpoints each node has, by its id."""
-        return {node: len(known) for node, known in self._on_node.items() if known}
+        return {node_id: len(endpoints) for node_id, endpoints in self._by_node.items() if endpoints}
 
-    def everything(self) -> set[Touched]:
-        """Return all that a change could touch."""
-        return (
-            {KEYS}
-            | {(network_id, "") for network_id in self.networks}
-            | {(network_id, identity) for network_id, known in self._endpoints.items() for identity in known}
-        )
+    def all_changes(self) -> set[ClusterChange]:
+        """Return a change for everything there is: what to look at again after `replace_all`."""
+        changes: set[ClusterChange] = {KeysChanged()}
+        changes |= {NetworkChanged(network_id) for network_id in self.networks}
+        changes |= {EndpointChanged(network_id, endpoint_id) for network_id, known in self._endpoints.items() for endpoint_id in known}
+        return changes

@@ -84,5 +84,5 @@ class Controller:
         self.workers.cancel()
         self.parts.relays.close()
         await self.overlays.close()
-        await self.parts.plugin_transport.close()
+        await self.parts.plugin_client.close()
         await self.workers.close()

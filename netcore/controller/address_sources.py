@@ -79,7 +79,7 @@ class AddressSources:
         gone, cluster = [*endpoints], self._cluster()
         until = self._clock() + limits.ADDRESS_QUARANTINE
         for network_id, address in self.local.release(gone):
-            await self._records.put_rest(network_id, address, until)
+            await self._records.put_quarantined(network_id, address, until)
         for endpoint in gone:
             network = self._state.networks[endpoint.network_id]
             for address in endpoint.addresses():

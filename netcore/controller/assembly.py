@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from netcore import drivers
 from netcore.controller import Controller
 from netcore.controller.address_sources import AddressSources
 from netcore.controller.collaborators import Collaborators
@@ -19,13 +18,14 @@ from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
+from netcore.drivers.facts import Facts
 from netcore.kernel import host
 from netcore.kernel.apply import Executor
 from netcore.model import IPAddress
 from netcore.plan import published_ports
+from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
-from netcore.plugins.transport import Transport
 from netcore.relay.host_ports import HostPorts
 from netcore.relay.port_proxy import PortProxies
 from netcore.store.records import Records
@@ -43,8 +43,8 @@ def assemble(
 
     *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch.
     """
-    workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), Transport()
-    writer = StateWriter(settings.run_directory, drivers.Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
+    workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
+    writer = StateWriter(settings.run_directory, Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
     state = writer.state
     executor = Executor(writer.netns_path, workers.later)
     host_look = HostLook(settings, writer, workers, reserved=reserved, clock=clock)
@@ -63,7 +63,7 @@ def assemble(
     )
 
     def is_internal_client(address: IPAddress, scope: int) -> bool:
-        return published_ports.is_prisoner(state.networks.values(), address, host.link_name(scope))
+        return published_ports.is_internal_client(state.networks.values(), address, host.link_name(scope) or None)
 
     return Controller(
         Collaborators(
@@ -79,7 +79,7 @@ def assemble(
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
             relays=PortProxies(host_ports, is_internal_client),
-            plugin_transport=plugins,
+            plugin_client=plugins,
             network_plugins=network_plugins,
             ipam_plugins=ipam_plugins,
             plugin_endpoints=PluginEndpoints(state, network_plugins),

@@ -18,9 +18,9 @@ from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.kernel.apply import Executor
 from netcore.plan.host_state import HostState
+from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
-from netcore.plugins.transport import Transport
 from netcore.relay.host_ports import HostPorts
 from netcore.relay.port_proxy import PortProxies
 from netcore.store.records import Records
@@ -42,7 +42,7 @@ class Collaborators:
     addresses: AddressSources
     host_ports: HostPorts
     relays: PortProxies
-    plugin_transport: Transport
+    plugin_client: PluginClient
     network_plugins: NetworkDriver
     ipam_plugins: IpamDriver
     plugin_endpoints: PluginEndpoints

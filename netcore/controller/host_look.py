@@ -15,15 +15,15 @@ from netcore import drivers
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
+from netcore.drivers import host_routes, uplinks
+from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
+from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView
 from netcore.errors import NotFound
 from netcore.kernel import host, namespace, netns, sysctl
 from netcore.kernel.host_changes import EVERY_LINK, HostChanges
 from netcore.model import IPAddress, NetnsPath, Network, NetworkId
 from netcore.plan import endpoint as plan_endpoint
-from netcore.plan import host_routes
-from netcore.plan.host_routes import HostLinkInfo, HostRoutes, HostView
 from netcore.plan.host_state import SandboxState
-from netcore.plan.network import HostLink, Surroundings
 from netcore.plan.plans import Lookups
 
 _DEFAULT_MTU = 1500
@@ -60,7 +60,7 @@ class HostLook:
         self._reserved = reserved
         self._clock = clock
         self._looking = asyncio.Lock()
-        self._links_to_be: dict[NetworkId, str] = {}
+        self._links_to_be: dict[NetworkId, str | None] = {}
         self._routes = HostRoutes()
         self._touched: set[str] = {EVERY_LINK}
         self.changes = HostChanges()
@@ -68,15 +68,15 @@ class HostLook:
     @contextmanager
     def expecting(self, network: Network) -> Iterator[None]:
         """For the length of a block, know the link of *network* as ours while it is made: that is no news of the host."""
-        self._links_to_be[network.id] = drivers.own_link(network)
+        self._links_to_be[network.id] = _own_link(network)
         try:
             yield
         finally:
             del self._links_to_be[network.id]
 
     def _own_links(self) -> frozenset[str]:
-        links = {drivers.own_link(network) for network in self._writer.state.networks.values()}
-        return frozenset({*links, *self._links_to_be.values()} - {""})
+        links = [_own_link(network) for network in self._writer.state.networks.values()]
+        return frozenset(link for link in (*links, *self._links_to_be.values()) if link is not None)
 
     def touched_sysctls(self) -> set[str]:
         """Return the links that had sysctls changed since this was last called; EVERY_LINK among them: any of them."""
@@ -94,7 +94,7 @@ class HostLook:
             if is_outdated or anew:
                 await self._look(ours)
             elif EVERY_LINK in touched or touched & {*facts.uplinks}:
-                paths = drivers.uplinks.sysctl_paths(facts.uplinks, force_forwarding=facts.force_forwarding)
+                paths = uplinks.sysctl_paths(facts.uplinks, force_forwarding=facts.force_forwarding)
                 values = await self._workers.run(lambda: sysctl.read_all(paths))
                 self._writer.set_facts(replace(facts, sysctls=values))
 
@@ -108,7 +108,7 @@ class HostLook:
         self.changes.looked(look.snapshot)
         self._routes = look.routes
         self._writer.set_facts(
-            drivers.Facts(
+            Facts(
                 uplinks=look.uplinks,
                 of_one_family=look.of_one_family,
                 ipv6=look.ipv6,
@@ -119,22 +119,20 @@ class HostLook:
             )
         )
 
-    async def constraints(self) -> Surroundings:
+    async def constraints(self) -> HostConstraints:
         """Return what a new network must fit in, as of now."""
         await self.refresh()
         snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own_links()
         assert snapshot is not None
         links = snapshot.links
         servers = [address for address in self._reserved() if not address.is_loopback]
-        return Surroundings(
+        return HostConstraints(
             pools4=self._settings.pools4,
             pools6=self._settings.pools6,
             reserved=[ip_network(address) for address in servers],
             egress_mtu=self._routes.egress_mtu or _DEFAULT_MTU,
             links={
-                link.name: HostLink(
-                    kind=link.kind, mtu=link.mtu, mac=link.mac, master=links[link.master].kind if link.master in links else ""
-                )
+                link.name: ExistingLink(kind=link.kind, mtu=link.mtu, master=links[link.master].kind if link.master in links else None)
                 for link in links.values()
                 if link.name not in own
             },
@@ -146,7 +144,7 @@ class HostLook:
 
     async def check_link_kinds(self, network: Network) -> None:
         """Raise Unavailable if the kernel can't make the links that *network* needs."""
-        kinds = drivers.link_kinds(network)
+        kinds = drivers.of(network).link_kinds(network)
         if kinds:
             await self._workers.run(lambda: host.check_link_kinds(kinds))
 
@@ -169,6 +167,12 @@ class HostLook:
         return link.mac
 
 
+def _own_link(network: Network) -> str | None:
+    """Return the name of the host's link that exists for the sake of *network*."""
+    link = drivers.of(network).host_link(network)
+    return link.name if link is not None and link.made else None
+
+
 def _look(ours: frozenset[str], settings: Settings) -> _Look:
     """Look at the host's links, addresses, routes and rules, and at the sysctls of the links that traffic leaves by. Blocking."""
     snapshot = host.look()
@@ -180,12 +184,12 @@ def _look(ours: frozenset[str], settings: Settings) -> _Look:
     )
     routes = host_routes.classify(view, ours)
     given = {*_underlay(snapshot, settings.vtep), *settings.uplinks}
-    uplinks = tuple(dict.fromkeys([*routes.uplinks, *sorted(given)]))
+    leaving = tuple(dict.fromkeys([*routes.uplinks, *sorted(given)]))
     one_family = {ifname: 4 for ifname in routes.uplinks4 if ifname not in {*routes.uplinks6, *given}}
     one_family |= {ifname: 6 for ifname in routes.uplinks6 if ifname not in {*routes.uplinks4, *given}}
     ipv6, force_forwarding = host.has_ipv6(), host.has_force_forwarding()
-    sysctls = sysctl.read_all(drivers.uplinks.sysctl_paths(uplinks, force_forwarding=force_forwarding))
-    return _Look(snapshot, routes, uplinks, one_family, sysctls, ipv6, force_forwarding)
+    sysctls = sysctl.read_all(uplinks.sysctl_paths(leaving, force_forwarding=force_forwarding))
+    return _Look(snapshot, routes, leaving, one_family, sysctls, ipv6, force_forwarding)
 
 
 def _underlay(snapshot: host.HostSnapshot, vtep: IPAddress | None) -> Iterable[str]:

@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
+from netcore import drivers
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.undo import Undo
+from netcore.drivers.facts import HostConstraints
 from netcore.errors import InvalidRequest, NotFound
 from netcore.model import Network, NetworkId, NetworkRequest, PluginIpam, PluginOptions, Pool
 from netcore.plan import ipam, pools
@@ -25,71 +27,70 @@ class NetworkPlanner:
 
     async def plan(self, request: NetworkRequest, undo: Undo) -> NetworkPlan:
         """Return the plan for *request*; pools of an IPAM plugin are claimed, which *undo* gives back."""
-        draft, around = await self._draft(request)
+        draft, host = await self._draft(request)
         source = await self._ipam_plugin(request, draft)
-        network = await self._claim_pools(draft, source, undo) if source is not None else self._own_pools(draft, around)
-        warnings = plan_network.check_subnets(network, around.routes)
+        network = await self._claim_pools(draft, source, undo) if source is not None else self._own_pools(draft, host)
+        warnings = plan_network.check_subnets(network, host.routes)
         return NetworkPlan(network=network, objects=self._state.objects_only_of(network), warnings=warnings)
 
     async def preview(self, request: NetworkRequest) -> tuple[Network, Outcome]:
         """Return what `plan` would lead to; plugins are asked what they can do, but for nothing of theirs."""
-        draft, around = await self._draft(request)
+        draft, host = await self._draft(request)
         source = await self._ipam_plugin(request, draft)
         claims: tuple[PoolClaim, ...] = ()
         if source is None:
-            network = self._own_pools(draft, around)
+            network = self._own_pools(draft, host)
         else:
-            claims = tuple(PoolClaim(request.name, wish.family, source.plugin) for wish in draft.drafts)
+            claims = tuple(PoolClaim(request.name, wish.family, source.plugin) for wish in draft.pool_requests)
             network = replace(draft.network, ipam=source)
-        warnings = plan_network.check_subnets(network, around.routes)
+        warnings = plan_network.check_subnets(network, host.routes)
         if network.is_overlay:
             # It is made on a host with the first endpoint there.
             return network, Outcome(claims, warnings)
         plan = NetworkPlan(network=network, objects=self._state.objects_only_of(network))
         return network, Outcome((*claims, *plan.steps(), *self._parts.uplinks.preview(network)), warnings)
 
-    async def _draft(self, request: NetworkRequest) -> tuple[plan_network.Plan, plan_network.Surroundings]:
-        around = await self._parts.host.constraints()
+    async def _draft(self, request: NetworkRequest) -> tuple[plan_network.NetworkDraft, HostConstraints]:
+        host = await self._parts.host.constraints()
         if request.driver == "overlay":
             self._parts.overlays.require_cluster()
-            around = replace(around, pools4=ipam.OVERLAY_POOLS4)
+            host = replace(host, pools4=ipam.OVERLAY_POOLS4)
         identity = NetworkId(secrets.token_hex(32))
-        draft = plan_network.prepare(request, self._existing(), around, identity, await self._network_plugin(request))
+        draft = plan_network.prepare(request, self._existing(), host, identity, await self._network_plugin(request))
         await self._parts.host.check_link_kinds(draft.network)
         await self._parts.overlays.encryption.check(draft.network)
-        return draft, around
+        return draft, host
 
     def _existing(self) -> Sequence[Network]:
         return [*self._state.networks.values()]
 
-    def _own_pools(self, draft: plan_network.Plan, around: plan_network.Surroundings) -> Network:
-        return draft.with_pools(pools.plan_pools(draft.drafts, draft.wanted, self._existing(), around))
+    def _own_pools(self, draft: plan_network.NetworkDraft, host: HostConstraints) -> Network:
+        return draft.with_pools(pools.plan_pools(draft.pool_requests, draft.network, self._existing(), host))
 
     async def _network_plugin(self, request: NetworkRequest) -> PluginOptions | None:
         """Return what the driver's plugin says of itself; None for a driver of ours."""
         name = plan_network.plugin_of(request.driver)
-        if not name:
+        if name is None:
             return None
         ipv4, ipv6 = request.ipv4 is not False, bool(request.ipv6)
         options = messages.network_options(dict(request.options), internal=request.internal, ipv4=ipv4, ipv6=ipv6)
         try:
-            return await self._parts.network_plugins.introduce(name, options)
+            return await self._parts.network_plugins.capabilities(name, options)
         except NotFound as error:
-            known = ", ".join(plan_network.DRIVERS)
+            known = ", ".join(drivers.names())
             raise InvalidRequest("driver", f"{request.driver!r} is not one of {known}, and there is {error}") from error
 
-    async def _ipam_plugin(self, request: NetworkRequest, draft: plan_network.Plan) -> PluginIpam | None:
+    async def _ipam_plugin(self, request: NetworkRequest, draft: plan_network.NetworkDraft) -> PluginIpam | None:
         """Return what the IPAM plugin says of itself; None where berth hands out the addresses."""
         if request.ipam_driver == "default":
             if request.ipam_options:
                 raise InvalidRequest("ipam-opt", "the default IPAM driver has no options")
             return None
-        driver = draft.wanted.driver
-        scope = driver.scope if isinstance(driver, PluginOptions) else "local"
+        scope = drivers.of(draft.network).scope(draft.network) if plan_network.plugin_of(request.driver) is not None else "local"
         name = request.ipam_driver.removeprefix(plan_network.PLUGIN_PREFIX)
-        return await self._parts.ipam_plugins.introduce(name, dict(request.ipam_options), scope)
+        return await self._parts.ipam_plugins.capabilities(name, dict(request.ipam_options), scope)
 
-    async def _claim_pools(self, draft: plan_network.Plan, source: PluginIpam, undo: Undo) -> Network:
+    async def _claim_pools(self, draft: plan_network.NetworkDraft, source: PluginIpam, undo: Undo) -> Network:
         made: list[Pool] = []
 
         async def give_back() -> None:
@@ -97,8 +98,8 @@ class NetworkPlanner:
                 await self._parts.ipam_plugins.release_pool(source, pool)
 
         undo.push(give_back)
-        for wish in draft.drafts:
-            gateway = pools.wants_gateway(wish.family, draft.wanted)
-            made.append(await self._parts.ipam_plugins.request_pool(source, wish.family, wish.wish(), gateway=gateway))
-            pools.check_overlap(made[-1].subnet, made[-1].ip_range, draft.wanted.driver, self._existing(), made[:-1])
+        for wish in draft.pool_requests:
+            gateway = pools.wants_gateway(wish.family, draft.network)
+            made.append(await self._parts.ipam_plugins.request_pool(source, wish.family, wish.exact_pool(), gateway=gateway))
+            pools.check_overlap(made[-1].subnet, made[-1].ip_range, draft.network, self._existing(), made[:-1])
         return draft.with_pools(made, source)

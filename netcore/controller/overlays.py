@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from netcore import drivers
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.state import KEYS, EndpointRecord, Touched
+from netcore.cluster.state import ClusterChange, EndpointChanged, EndpointRecord, KeysChanged, NetworkChanged
 from netcore.controller.host_look import HostLook
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.name_publisher import NamePublisher
@@ -56,7 +56,7 @@ class Overlays:
         self._locks = locks
         self._uplinks = uplinks
         self.encryption = encryption
-        self._touched: set[Touched] = set()
+        self._touched: set[ClusterChange] = set()
         self._following: asyncio.Task[None] | None = None
         self._restored: set[NetworkId] = set()
         self._cluster: Cluster | None = None
@@ -104,11 +104,8 @@ class Overlays:
             for remote in remotes.values():
                 self._names.remote(network, None, remote)
         # What other hosts said meanwhile was not for this host then, and keys may have been settled without it.
-        self.on_cluster_change(
-            {KEYS}
-            | {(network.id, identity) for identity in cluster.state.remotes(network.id, cluster.node.id)}
-            | {(network.id, identity) for identity in remotes}
-        )
+        endpoint_ids = {*cluster.state.remotes(network.id, cluster.node.id), *remotes}
+        self.on_cluster_change({KeysChanged(), *(EndpointChanged(network.id, endpoint_id) for endpoint_id in endpoint_ids)})
 
     async def deactivate(self, network: Network) -> None:
         """Remove an overlay network from this host, if none of its endpoints is here any more."""
@@ -141,7 +138,7 @@ class Overlays:
 
     # --- what other hosts publish -------------------------------------------------------------------------------
 
-    def on_cluster_change(self, touched: set[Touched]) -> None:
+    def on_cluster_change(self, touched: set[ClusterChange]) -> None:
         """Take notice of what other hosts published; the kernel and the names follow soon."""
         self._touched |= touched
         if self._following is None or self._following.done():
@@ -150,21 +147,24 @@ class Overlays:
     async def _follow_cluster(self) -> None:
         while self._touched:
             touched, self._touched = self._touched, set()
-            keys, touched = KEYS in touched, touched - {KEYS}
-            for network_id, identity in touched:
-                if not identity:
-                    self._follow_network(network_id)
-            await self._forget_stale()
             by_network: dict[NetworkId, list[str]] = {}
-            for network_id, identity in touched:
-                if identity and network_id in self._state.remotes:
-                    by_network.setdefault(network_id, []).append(identity)
+            for change in touched:
+                match change:
+                    case NetworkChanged(network_id):
+                        self._follow_network(network_id)
+                    case EndpointChanged(network_id, endpoint_id):
+                        by_network.setdefault(network_id, []).append(endpoint_id)
+                    case KeysChanged():
+                        pass
+            await self._forget_stale()
             for network_id, identities in by_network.items():
+                if network_id not in self._state.remotes:
+                    continue
                 try:
                     await self._follow_endpoints(self._state.networks[network_id], identities)
                 except (NetcoreError, OSError) as error:
                     log.error("network does not follow other hosts network=%s reason=%s", network_id[:12], error)
-            if keys:
+            if KeysChanged() in touched:
                 # Behind the endpoints: before them no host is known that there are keys for.
                 await self.encryption.follow()
 
@@ -225,7 +225,7 @@ class Overlays:
         """Return (node, endpoint) of all endpoints of *network* on other hosts."""
         if not network.is_overlay or self.cluster is None:
             return []
-        return self.cluster.state.members(network.id, but=self.cluster.node.id)
+        return self.cluster.state.members(network.id, except_node=self.cluster.node.id)
 
     # --- what this host publishes -------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Overlays:
             for endpoint in self._state.endpoints[sandbox.id]:
                 network = self._state.networks[endpoint.network_id]
                 if network.is_overlay and self.cluster is not None:
-                    self.cluster.publish_again(sandbox, endpoint, network)
+                    self.cluster.publish_restored(sandbox, endpoint, network)
 
     async def withdraw(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell other hosts that endpoints are about to go; where they can't be told they find out when the lease ends."""
@@ -265,4 +265,4 @@ class Overlays:
 
 
 def _objects_of(network: Network, remotes: Iterable[RemoteEndpoint | None]) -> tuple[KernelObject, ...]:
-    return drivers.remote_objects(network, [remote for remote in remotes if remote is not None])
+    return drivers.of(network).remote_objects(network, [remote for remote in remotes if remote is not None])

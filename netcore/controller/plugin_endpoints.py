@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from netcore import drivers
 from netcore.errors import NetcoreError
-from netcore.model import Endpoint, Network, PluginOptions, Sandbox
+from netcore.model import Endpoint, Network, Sandbox
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import gateway
 from netcore.plan.host_state import HostState
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def plugin_of(network: Network) -> str | None:
     """Return the name of the plugin that makes *network*, None for a driver of ours."""
-    return network.driver_options.plugin if isinstance(network.driver_options, PluginOptions) else None
+    return drivers.of(network).plugin(network)
 
 
 class PluginEndpoints:
@@ -40,9 +41,9 @@ class PluginEndpoints:
         plugin = self.plugin(endpoint)
         assert plugin is not None
         options = plan_endpoint.plugin_options(draft.request)
-        answered, exact, prefix = await self._driver.make(plugin, sandbox, endpoint, options)
-        ifname = plan_endpoint.link_name(sandbox, draft.request.ifname or exact, prefix, used_ifnames)
-        return replace(answered, ifname=ifname)
+        joined = await self._driver.create_and_join(plugin, sandbox, endpoint, options)
+        exact, prefix = draft.request.ifname or joined.ifname or "", joined.ifname_prefix or ""
+        return replace(joined.endpoint, ifname=plan_endpoint.link_name(sandbox, exact, prefix, used_ifnames))
 
     async def update_external_connectivity(self, sandbox: Sandbox, before: Sequence[Endpoint], after: Sequence[Endpoint]) -> None:
         """Tell plugins which of their endpoints lead outside from now on, and which no longer."""
@@ -50,10 +51,10 @@ class PluginEndpoints:
         present = {endpoint.id for endpoint in after}
         for identity, endpoint in old.items():
             if identity not in new and identity in present:
-                await self._driver.close_outside(self.plugin(endpoint) or "", endpoint)
+                await self._driver.revoke_external_connectivity(self.plugin(endpoint) or "", endpoint)
         for identity, endpoint in new.items():
             if identity not in old:
-                await self._driver.open_outside(self.plugin(endpoint) or "", endpoint, sandbox)
+                await self._driver.program_external_connectivity(self.plugin(endpoint) or "", endpoint, sandbox)
 
     def _leading_outside(self, endpoints: Sequence[Endpoint]) -> dict[str, Endpoint]:
         chosen = gateway.gateway_endpoints(endpoints, self._state.networks)
@@ -69,7 +70,7 @@ class PluginEndpoints:
             plugin = self.plugin(endpoint)
             if plugin is None:
                 continue
-            calls = [self._driver.close_outside] if endpoint.id in outside else []
+            calls = [self._driver.revoke_external_connectivity] if endpoint.id in outside else []
             for call in (*calls, self._driver.leave):
                 try:
                     await call(plugin, endpoint)
@@ -84,7 +85,7 @@ class PluginEndpoints:
             plugin = self.plugin(endpoint)
             if plugin is not None:
                 try:
-                    await self._driver.delete(plugin, endpoint)
+                    await self._driver.delete_endpoint(plugin, endpoint)
                 except NetcoreError as error:
                     reasons.append(str(error))
         return reasons
@@ -101,5 +102,5 @@ class PluginEndpoints:
             plugin = self.plugin(endpoint)
             if plugin is not None:
                 with contextlib.suppress(NetcoreError):
-                    told[endpoint.network_id] = await self._driver.information(plugin, endpoint)
+                    told[endpoint.network_id] = await self._driver.endpoint_information(plugin, endpoint)
         return told

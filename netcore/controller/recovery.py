@@ -53,7 +53,7 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     _restore_networks(controller, everything.networks, leftovers)
     await _restore_sandboxes(controller, everything, leftovers)
     await _restore_overlays(controller, records, everything, leftovers)
-    await _restore_resting_addresses(controller, records, everything, now)
+    await _restore_quarantined_addresses(controller, records, everything, now)
     desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
     await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers.objects))
     await _restore_uplinks(controller, everything)
@@ -84,7 +84,7 @@ def _restore_networks(controller: Controller, records: Iterable[NetworkRecord], 
     for record in records:
         if record.pending:
             leftovers.networks.append(record.network)
-            leftovers.objects += drivers.network_objects(record.network, controller.state.facts)
+            leftovers.objects += drivers.of(record.network).network_objects(record.network, controller.state.facts)
         else:
             controller.parts.writer.put_network(record.network)
             controller.parts.addresses.adopt(record.network)
@@ -117,7 +117,8 @@ def _kept(record: EndpointsRecord, networks: Iterable[NetworkId]) -> tuple[Endpo
 
 def _host_side(controller: Controller, endpoint: Endpoint) -> Iterable[KernelObject]:
     """Return an endpoint's objects on the host; what is inside the sandbox goes with its link."""
-    objects = drivers.endpoint_objects(controller.state.networks[endpoint.network_id], endpoint, controller.state.facts)
+    network = controller.state.networks[endpoint.network_id]
+    objects = drivers.of(network).endpoint_objects(network, endpoint, controller.state.facts)
     return [kernel_object for kernel_object in objects if not isinstance(kernel_object, Element)]
 
 
@@ -141,20 +142,20 @@ async def _restore_overlays(controller: Controller, records: Records, everything
         if controller.state.members(network.id):
             controller.overlays.restore(network)
         else:
-            leftovers.objects += drivers.network_objects(network, controller.state.facts)
+            leftovers.objects += drivers.of(network).network_objects(network, controller.state.facts)
             controller.parts.writer.drop_network(network.id)
             await records.drop_network(network)
 
 
-async def _restore_resting_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
+async def _restore_quarantined_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
     over = []
-    for network_id, address, until in everything.resting:
+    for network_id, address, until in everything.quarantined:
         if until > now and network_id in controller.state.networks:
             controller.parts.addresses.local.rest(network_id, address, until)
         else:
             over.append((network_id, address))
     if over:
-        await records.drop_rest(over)
+        await records.drop_quarantined(over)
 
 
 async def _tell_plugins(controller: Controller, leftovers: _Leftovers) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from netcore import drivers
+from netcore.drivers.facts import Facts
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan.host_state import HostState, SandboxState
 
@@ -13,13 +14,13 @@ from netcore.plan.host_state import HostState, SandboxState
 class StateWriter:
     """Owns the mappings behind one `HostState`; readers get read-only views of them."""
 
-    def __init__(self, run_directory: str, facts: drivers.Facts) -> None:
+    def __init__(self, run_directory: str, facts: Facts) -> None:
         self._networks: dict[NetworkId, Network] = {}
         self._sandboxes: dict[SandboxId, Sandbox] = {}
         self._endpoints: dict[SandboxId, tuple[Endpoint, ...]] = {}
         self._remotes: dict[NetworkId, Mapping[str, RemoteEndpoint]] = {}
         self._active: dict[NetworkId, dict[str, RemoteEndpoint]] = {}
-        self._switched: dict[str, drivers.SwitchedSysctl] = {}
+        self._switched: dict[str, SwitchedSysctl] = {}
         self._unfinished: dict[SandboxId, NetnsPath] = {}
         self.state = HostState(
             run_directory=run_directory,
@@ -31,11 +32,11 @@ class StateWriter:
             switched=MappingProxyType(self._switched),
         )
 
-    def set_facts(self, facts: drivers.Facts) -> None:
+    def set_facts(self, facts: Facts) -> None:
         """Note what drivers must know of the host."""
         self.state.facts = facts
 
-    def put_switched(self, switched: drivers.SwitchedSysctl) -> None:
+    def put_switched(self, switched: SwitchedSysctl) -> None:
         """Note that berth changes a sysctl of the host."""
         self._switched[switched.path] = switched
 

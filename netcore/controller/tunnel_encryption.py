@@ -63,7 +63,7 @@ class TunnelEncryption:
             if self._present is None:
                 # An earlier run of the daemon may have left some, in use.
                 self._present = await self._workers.run(lambda: xfrm.read_own(encryption.REQUEST_ID))
-            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.state.keys.values()], cluster.sender())
+            wanted = encryption.objects(vtep, self._peers(coming or {}), [*cluster.state.keys.values()], cluster.sending_key())
             steps = diff(self._present, wanted)
             if steps:
                 await self._workers.run(lambda: self._executor.apply(steps))

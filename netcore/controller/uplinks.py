@@ -18,7 +18,9 @@ from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import HOST, Element, KernelObject, Sysctl
-from netcore.drivers import SwitchedSysctl
+from netcore.drivers import uplinks
+from netcore.drivers.facts import Facts
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import NetcoreError
 from netcore.kernel import sysctl
 from netcore.kernel.apply import Executor
@@ -94,7 +96,7 @@ class Uplinks:
     async def settle(self) -> None:
         """Bring the uplinks to what the networks need by what is known of the host; TeardownFailed, KernelError, Unavailable."""
         async with self._locks.hold([_LOCK]):
-            await self._give_up(drivers.uplinks.taken_over(self._state.facts, self._state.switched))
+            await self._give_up(uplinks.taken_over(self._state.facts, self._state.switched))
             wanted = self._state.uplink_objects(self._users.values())
             steps = diff(self._applied, wanted)
             changes = [step for step in steps if step.after is not None]
@@ -125,7 +127,7 @@ class Uplinks:
                 path=wanted.path,
                 value=wanted.value,
                 original=wanted.original,
-                everywhere=self._state.facts.sysctls.get(drivers.uplinks.everywhere(wanted.path) or ""),
+                everywhere=self._state.facts.sysctls.get(uplinks.everywhere(wanted.path) or ""),
             )
             for step in changes
             if isinstance(wanted := step.after, Sysctl) and wanted.original is not None and wanted.path not in self._state.switched
@@ -212,16 +214,17 @@ class Uplinks:
         return tuple(lines)
 
 
-def _find_wrong(networks: Sequence[Network], facts: drivers.Facts, shared: Sequence[KernelObject], links: Collection[str]) -> list[Sysctl]:
+def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[KernelObject], links: Collection[str]) -> list[Sysctl]:
     """Return the sysctls of the host that have not the value that they should. Blocking."""
     concerned = [network for network in networks if _concerns(network, links)]
-    own = [wanted for network in concerned for wanted in drivers.network_objects(network, facts)]
+    own = [wanted for network in concerned for wanted in drivers.of(network).network_objects(network, facts)]
     sysctls = [wanted for wanted in (*own, *shared) if isinstance(wanted, Sysctl) and _is_among(wanted.path, links)]
     return [wanted for wanted in sysctls if sysctl.read(wanted.path) not in (wanted.value, None)]
 
 
 def _concerns(network: Network, links: Collection[str]) -> bool:
-    return EVERY_LINK in links or drivers.own_link(network) in links
+    link = drivers.of(network).host_link(network)
+    return link is not None and (EVERY_LINK in links or link.name in links)
 
 
 def _is_among(path: str, links: Collection[str]) -> bool:

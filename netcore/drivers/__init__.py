@@ -1,108 +1,61 @@
-"""The drivers: from networks, endpoints and facts about the host to the kernel objects that must exist. Pure.
-
-This module chooses the driver; each of the others is one.
-"""
+"""The registry of drivers: which one a network has. What a driver is, see `protocol`; each other module here is one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import assert_never
-
-from netcore.desired.objects import KernelObject
-from netcore.drivers import bridge, parent, plugin, uplinks
-from netcore.drivers.facts import Facts
-from netcore.drivers.uplinks import SwitchedSysctl
-from netcore.model import BridgeOptions, Endpoint, IPInterface, Makes, Network, ParentOptions, PluginOptions, RemoteEndpoint
+from netcore.drivers.bridge import BridgeDriver
+from netcore.drivers.ipvlan import IpvlanDriver
+from netcore.drivers.macvlan import MacvlanDriver
+from netcore.drivers.overlay import OverlayDriver
+from netcore.drivers.plugin import PluginDriver
+from netcore.drivers.protocol import Driver
+from netcore.errors import Unavailable
+from netcore.model import Network, PluginOptions
+from netcore.parse.options import COMMON
 
 __all__ = [
-    "Facts",
-    "SwitchedSysctl",
-    "endpoint_objects",
-    "host_addresses",
-    "host_link",
-    "link_kinds",
-    "network_objects",
-    "only_of",
-    "own_link",
-    "remote_objects",
-    "uplinks",
+    "named",
+    "names",
+    "of",
+    "register",
+    "short_names",
 ]
 
-
-def network_objects(network: Network, facts: Facts, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
-    """Return what must exist for *network* without any endpoint of ours. *remotes*: those of an overlay on other hosts."""
-    match network.driver_options:
-        case BridgeOptions():
-            return bridge.network_objects(network, facts, remotes)
-        case ParentOptions() as options:
-            return parent.network_objects(options, network.common.mtu)
-        case PluginOptions():
-            return ()
-        case other:
-            assert_never(other)
+_DRIVERS: dict[str, Driver] = {}
 
 
-def host_link(network: Network) -> str:
-    """Return the name of the host's link that the sandboxes of *network* hang on."""
-    match network.driver_options:
-        case BridgeOptions() as options:
-            return options.bridge_name
-        case ParentOptions() as options:
-            return options.parent
-        case PluginOptions():
-            return ""
-        case other:
-            assert_never(other)
+def register(driver: Driver) -> None:
+    """Make *driver* one that networks can have, in this process; ValueError if there is one with its name."""
+    if driver.name in _DRIVERS:
+        raise ValueError(f"a driver named {driver.name} is registered already")
+    _DRIVERS[driver.name] = driver
 
 
-def own_link(network: Network) -> str:
-    """Return the name of the host's link that exists for the sake of *network*, "" if there is none."""
-    options = network.driver_options
-    return "" if isinstance(options, ParentOptions) and options.makes is Makes.NOTHING else host_link(network)
+def named(name: str) -> Driver | None:
+    """Return the driver called *name*; None if there is none, but for a plugin perhaps."""
+    return _DRIVERS.get(name)
 
 
-def host_addresses(network: Network) -> tuple[IPInterface, ...]:
-    """Return the addresses that the host itself has on *network*, where a resolver may listen."""
-    return bridge.bridge_addresses(network) if isinstance(network.driver_options, BridgeOptions) else ()
+def names() -> tuple[str, ...]:
+    """Return the names of all drivers but plugins."""
+    return tuple(_DRIVERS)
 
 
-def remote_objects(network: Network, remotes: Iterable[RemoteEndpoint]) -> tuple[KernelObject, ...]:
-    """Return what must exist for endpoints of an overlay on other hosts, while the network is up here."""
-    vxlan = network.bridge.vxlan
-    return tuple(bridge.remote_objects(network, vxlan, remotes)) if vxlan is not None else ()
+def of(network: Network) -> Driver:
+    """Return the driver of *network*; Unavailable if it was made by one that is not registered in this process."""
+    if isinstance(network.driver_options, PluginOptions):
+        return PluginDriver(network.driver_options)
+    driver = _DRIVERS.get(network.driver)
+    if driver is None:
+        reason = f"it made network {network.name}; start the daemon with it registered (docs/write-a-driver.md)"
+        raise Unavailable(f"driver {network.driver}", reason)
+    return driver
 
 
-def only_of(network: Network, others: Iterable[Network], facts: Facts, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
-    """Return what of *network* goes with it: networks on one VLAN share its link, overlays a port that is closed to sandboxes."""
-    own = network_objects(network, facts, remotes)
-    if not isinstance(network.driver_options, ParentOptions) and not network.is_overlay:
-        return own
-    alike = [item for item in others if item.id != network.id and item.driver == network.driver]
-    shared = {item.key for other in alike for item in network_objects(other, facts)}
-    return tuple(item for item in own if item.key not in shared)
+def short_names() -> dict[str, str]:
+    """Return short name → label of the options of all drivers."""
+    options = (*COMMON, *(option for driver in _DRIVERS.values() for option in driver.options))
+    return {option.name: option.label for option in options}
 
 
-def link_kinds(network: Network) -> tuple[str, ...]:
-    """Return the kinds of links that the kernel must know for *network* and may lack."""
-    match network.driver_options:
-        case BridgeOptions() as options:
-            return ("vxlan",) if options.vxlan is not None else ()
-        case PluginOptions():
-            return ()
-        case ParentOptions() as options:
-            return parent.link_kinds(network, options)
-        case other:
-            assert_never(other)
-
-
-def endpoint_objects(network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
-    """Return what must exist for *endpoint*, without the sandbox's routes and hosts lines. *forwards*: it is a router's."""
-    match network.driver_options:
-        case BridgeOptions():
-            return bridge.endpoint_objects(network, endpoint, facts, forwards=forwards)
-        case ParentOptions() as options:
-            return parent.endpoint_objects(network, options, endpoint)
-        case PluginOptions():
-            return plugin.endpoint_objects(network, endpoint)
-        case other:
-            assert_never(other)
+for _driver in (BridgeDriver(), MacvlanDriver(), IpvlanDriver(), OverlayDriver()):
+    register(_driver)

@@ -1,21 +1,21 @@
-"""What drivers must know of the host. Pure."""
+"""What drivers must know of the host: to say which objects must exist, and to check a new network. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from netcore.model import IPAddress
+from netcore.drivers.host_routes import HostRoutes
+from netcore.model import IPAddress, IPNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a driver must know of the host. *uplinks*: links that traffic leaves by. *firewall*: we program ours.
+    """What decides which objects must exist. *uplinks*: links that traffic leaves by. *firewall*: we program ours.
 
-    *of_one_family*: family of those uplinks that only IPv4 or only IPv6 leaves by.
-
-    *vtep*: the address that other hosts send VXLAN to, where there are others. *sysctls*: path → value as it is now, of
-    what forwarding on uplinks depends on (see `uplinks.sysctl_paths`).
+    *vtep*: the address that other hosts send VXLAN to; None on a host that is alone. *of_one_family*: family of those uplinks
+    that only IPv4 or only IPv6 leaves by. *sysctls*: path → value as it is now, of what forwarding on uplinks depends on
+    (see `uplinks.sysctl_paths`).
     """
 
     uplinks: tuple[str, ...]
@@ -23,9 +23,38 @@ class Facts:
     force_forwarding: bool = True
     firewall: bool = True
     vtep: IPAddress | None = None
-    sysctls: Mapping[str, str] = field(default_factory=dict)
     of_one_family: Mapping[str, int] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
 
     def uplinks_of(self, family: int) -> tuple[str, ...]:
         """Return the links that traffic of *family* leaves by."""
         return tuple(ifname for ifname in self.uplinks if self.of_one_family.get(ifname, family) == family)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingLink:
+    """A link that the host has. *kind*: as rtnetlink names it, "" for hardware. *master*: kind of the link that it is a port of."""
+
+    kind: str
+    mtu: int
+    master: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostConstraints:
+    """What a new network must respect: pools to take from, subnets in use, MTU, and links of the host that are not ours.
+
+    *pools4*, *pools6*: (block, prefix length of the subnets cut from it). *reserved*: subnets of the host that the pools berth
+    chooses must not overlap. *links*: by name. *now*: seconds since the epoch. *tunnel_overhead*: octets of the outer IP, UDP
+    and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5). *routes*: what the host's links and routes forbid.
+    """
+
+    pools4: Sequence[tuple[IPNetwork, int]]
+    pools6: Sequence[tuple[IPNetwork, int]]
+    reserved: Sequence[IPNetwork]
+    egress_mtu: int
+    links: Mapping[str, ExistingLink]
+    ipv6: bool
+    now: float
+    tunnel_overhead: int = 50
+    routes: HostRoutes = field(default_factory=HostRoutes)

@@ -10,14 +10,17 @@ from netcore.parse import endpoint_options
 
 
 def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: bool = True) -> list[KernelObject]:
-    """Return switches, addresses and announcement of an endpoint's link. *port*: the bridge port behind it, if there is one."""
+    """Return sysctls, addresses and announcement of an endpoint's link. *port*: the bridge port behind it, if there is one.
+
+    *announces*: it answers ARP and neighbour discovery, so that a new address is announced.
+    """
     sandbox_id, ifname = endpoint.sandbox_id, endpoint.ifname
     result: list[KernelObject] = [
         LinkUp(sandbox_id=sandbox_id, ifname=ifname),
         # With several networks a strict check would drop what arrives over the one that is not the default route.
         Sysctl(sandbox_id=sandbox_id, path=f"net/ipv4/conf/{ifname}/rp_filter", value="2"),
     ]
-    if endpoint.ipv6 is None and not any(item.version == 6 for item in endpoint.link_local):
+    if endpoint.ipv6 is None and not any(interface.version == 6 for interface in endpoint.link_local):
         result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="1", optional=True))
     else:
         result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="0"))
@@ -25,11 +28,11 @@ def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: b
         # The link-local address would be tentative for a second, and neighbour discovery with it.
         result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True))
     # What the user sets for the link comes in place of ours.
-    own = {item.key: item for item in sysctl_objects(sandbox_id, ifname, endpoint.sysctls)}
-    result = [item for item in result if item.key not in own]
-    result += own.values()
-    interfaces = [item for item in (endpoint.ipv4, endpoint.ipv6, *endpoint.link_local) if item is not None]
-    result += [Address(sandbox_id=sandbox_id, ifname=ifname, interface=item) for item in interfaces]
+    given = {sysctl.key: sysctl for sysctl in sysctl_objects(sandbox_id, ifname, endpoint.sysctls)}
+    result = [ours for ours in result if ours.key not in given]
+    result += given.values()
+    interfaces = [interface for interface in (endpoint.ipv4, endpoint.ipv6, *endpoint.link_local) if interface is not None]
+    result += [Address(sandbox_id=sandbox_id, ifname=ifname, interface=interface) for interface in interfaces]
     if announces and network.common.announcements and endpoint.addresses():
         result.append(
             Announcement(
@@ -45,7 +48,7 @@ def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: b
     return result
 
 
-def sysctl_objects(sandbox_id: SandboxId, ifname: str, settings: endpoint_options.Settings) -> Iterable[Sysctl]:
-    """Yield what must be set for a link."""
+def sysctl_objects(sandbox_id: SandboxId, ifname: str, settings: endpoint_options.LinkSysctls) -> Iterable[Sysctl]:
+    """Yield the sysctls that *settings* mean for the link called *ifname*."""
     for path, value in settings:
         yield Sysctl(sandbox_id=sandbox_id, path=path.format(ifname=ifname), value=value)

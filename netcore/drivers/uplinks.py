@@ -7,13 +7,13 @@ bridge of ours. Where forwarding was on already nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netcore.desired import firewall
 from netcore.desired.objects import HOST, Element, KernelObject, Sysctl
 from netcore.drivers.facts import Facts
-from netcore.model import BridgeOptions, Network
+from netcore.model import Network
 
 ALL4, ALL6 = "net/ipv4/conf/all/forwarding", "net/ipv6/conf/all/forwarding"
 _ON, _OFF = "1", "0"
@@ -69,9 +69,11 @@ def taken_over(facts: Facts, switched: Mapping[str, SwitchedSysctl]) -> list[Swi
     ]
 
 
-def objects(networks: Iterable[Network], facts: Facts, switched: Mapping[str, SwitchedSysctl]) -> tuple[KernelObject, ...]:
-    """Return what must exist for all *networks* together. *switched*: sysctls that berth has changed already, by path."""
-    routed = [network for network in networks if isinstance(network.driver_options, BridgeOptions) and not network.internal]
+def objects(routed: Collection[Network], facts: Facts, switched: Mapping[str, SwitchedSysctl]) -> tuple[KernelObject, ...]:
+    """Return what must exist for all networks together. *routed*: those that the host routes to the outside.
+
+    *switched*: sysctls that berth has changed already, by path.
+    """
     made: list[KernelObject] = []
     if any(network.ipv4 for network in routed):
         for ifname in facts.uplinks_of(4):

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netcore import limits
+from netcore.drivers.host_routes import HostRoute
 from netcore.errors import Unavailable
 from netcore.kernel import routing_tables, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface
-from netcore.plan.host_routes import HostRoute
 from netcore.plan.port_allocation import FALLBACK_EPHEMERAL
 
 

@@ -11,12 +11,12 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from netcore.drivers.host_routes import is_ignored
 from netcore.kernel import notifications, rtnl
 from netcore.kernel.host import HostSnapshot
 from netcore.kernel.netlink import message_type, walk
 from netcore.kernel.notifications import Notifications
 from netcore.kernel.routing_tables import read_routes
-from netcore.plan.host_routes import is_ignored
 
 log = logging.getLogger(__name__)
 

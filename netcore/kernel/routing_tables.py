@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
+from netcore.drivers.host_routes import DEFAULT_TABLE, MAIN_TABLE, HostRoute, RouteKind
 from netcore.errors import KernelError
 from netcore.kernel import codec
 from netcore.kernel.netlink import NetlinkSocket, Request, walk
 from netcore.model import IPAddress
-from netcore.plan.host_routes import DEFAULT_TABLE, MAIN_TABLE, HostRoute, RouteKind
 
 _GETROUTE, _GETRULE = 26, 34
 _RTMSG = struct.Struct("=BBBBBBBBI")

@@ -7,53 +7,83 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from netcore.errors import InvalidRequest
-from netcore.parse.options import canonical_options
+from netcore.parse.options import Option, canonical_options, link_name
 
-ENDPOINT = "com.docker.network.endpoint."
-SHORT_NAMES: dict[str, str] = {"sysctls": ENDPOINT + "sysctls", "ifname": ENDPOINT + "ifname"}
+LABEL_PREFIX = "com.docker.network.endpoint."
+
+LinkSysctls = tuple[tuple[str, str], ...]
+"""(path below /proc/sys, with {ifname} in place of the link's name, value) of each."""
 
 _LINK_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.(\w+)\.(?:IFNAME|ifname)\.(\w+)\Z")
 _SYSCTL = re.compile(r"net(\.[\w-]+)+\Z")
-Settings = tuple[tuple[str, str], ...]
-"""(path below /proc/sys with {ifname} where the link's name goes, value) of each."""
 
 
-def canonical(options: Mapping[str, str], *, has_others: bool = False) -> dict[str, str]:
-    """Return *options* keyed by label; InvalidRequest names an unknown or doubled one.
-
-    *has_others*: unknown ones are a plugin's, and stay as they are.
-    """
-    own = {key: value for key, value in options.items() if key in SHORT_NAMES or key in SHORT_NAMES.values()}
-    others = {key: value for key, value in options.items() if key not in own} if has_others else {}
-    return canonical_options(own if has_others else options, SHORT_NAMES, field="driver-opt", owner="an endpoint") | others
-
-
-def link_sysctls(options: Mapping[str, str]) -> Settings:
-    """Return the sysctls of an endpoint's link: `net.ipv4.conf.IFNAME.KEY=VALUE`, with commas between several."""
+def _link_sysctls(text: str) -> LinkSysctls:
     result: dict[str, str] = {}
-    for item in filter(None, (part.strip() for part in options.get(SHORT_NAMES["sysctls"], "").split(","))):
-        key, equals, value = item.partition("=")
+    for setting in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = setting.partition("=")
         match = _LINK_SYSCTL.match(key)
         if match is None or not equals or not value:
-            reason = f"unrecognised network interface sysctl {item!r}; it should be net.ipv4.conf.IFNAME.KEY=VALUE"
-            raise InvalidRequest("driver-opt sysctls", reason)
+            raise ValueError(f"unrecognised network interface sysctl {setting!r}; it should be net.ipv4.conf.IFNAME.KEY=VALUE")
         result["net/{}/{}/{{ifname}}/{}".format(*match.groups())] = value
     return tuple(result.items())
 
 
-def sandbox_sysctls(texts: Sequence[str]) -> Settings:
-    """Return the sysctls of a whole sandbox: `net.KEY=VALUE` each; others belong to the host."""
+OPTIONS: tuple[Option[Any], ...] = (
+    SYSCTLS := Option[LinkSysctls](
+        name="sysctls",
+        label=LABEL_PREFIX + "sysctls",
+        meaning="sysctls of the endpoint's link, as in net.ipv4.conf.IFNAME.log_martians=1, with commas between several",
+        parse=_link_sysctls,
+        default=(),
+    ),
+    IFNAME := Option[str | None](
+        name="ifname", label=LABEL_PREFIX + "ifname", meaning="name of the link in the sandbox", parse=link_name, default=None
+    ),
+)
+"""The options of every endpoint."""
+
+_OWN = {spelling for option in OPTIONS for spelling in (option.name, option.label)}
+
+
+def canonical(given: Mapping[str, str], *, for_plugin: bool = False) -> dict[str, str]:
+    """Return *given* keyed by label; InvalidRequest names an option that is unknown, or given twice.
+
+    *for_plugin*: the endpoint is a plugin's, which gets the options that are not ours as they are.
+    """
+    plugins = {key: value for key, value in given.items() if key not in _OWN} if for_plugin else {}
+    own = {key: value for key, value in given.items() if key not in plugins}
+    return canonical_options(own, OPTIONS, field="driver-opt", owner="an endpoint") | plugins
+
+
+def plugin_options(given: Mapping[str, str]) -> dict[str, str]:
+    """Return those of *given* that are not ours, but a plugin's."""
+    return {key: value for key, value in given.items() if key not in _OWN}
+
+
+def link_sysctls(labels: Mapping[str, str]) -> LinkSysctls:
+    """Return the sysctls of an endpoint's link: `net.ipv4.conf.IFNAME.KEY=VALUE`, with commas between several."""
+    text = labels.get(SYSCTLS.label, "")
+    try:
+        return _link_sysctls(text)
+    except ValueError as error:
+        raise InvalidRequest("driver-opt sysctls", str(error)) from error
+
+
+def sandbox_sysctls(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the (path below /proc/sys, value) of each `net.KEY=VALUE` for a whole sandbox; other sysctls are the host's."""
     result: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if _SYSCTL.match(key) is None or not equals or not value:
-            raise InvalidRequest("sysctl", f"{text!r}: it should be net.KEY=VALUE; what is not below net is not a sandbox's own")
+            raise InvalidRequest("sysctl", f"{text!r}: it should be net.KEY=VALUE; only sysctls below net belong to a sandbox")
         result[key.replace(".", "/")] = value
     return tuple(result.items())
 
 
-def switches_ipv6_off(settings: Settings) -> bool:
-    """Return whether the link of these settings has no IPv6, so that its endpoint gets no address of it (BR-14)."""
-    return dict(settings).get("net/ipv6/conf/{ifname}/disable_ipv6", "0") != "0"
+def turns_ipv6_off(sysctls: LinkSysctls) -> bool:
+    """Return whether a link with these sysctls has no IPv6, so that its endpoint gets no IPv6 address (BR-14)."""
+    return dict(sysctls).get("net/ipv6/conf/{ifname}/disable_ipv6", "0") != "0"

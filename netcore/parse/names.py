@@ -18,7 +18,7 @@ _MAC = re.compile(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\Z")
 def check_object_name(kind: str, name: str) -> str:
     """Return *name* if it is a valid name of a network or sandbox; InvalidRequest otherwise."""
     if not _OBJECT_NAME.match(name):
-        raise InvalidRequest(f"{kind} name", f"{name!r} must begin with a letter or digit and hold only those and _ . -")
+        raise InvalidRequest(f"{kind} name", f"{name!r} must begin with a letter or digit and contain only letters, digits, _ . and -")
     return check_dns_name(f"{kind} name", name)
 
 

@@ -1,89 +1,249 @@
-"""Options of networks: Docker's labels and our short names, parsed to `CommonOptions` and those of each driver. Pure.
+"""Options of networks: how one is declared, those of every driver, and the readers of their values. Pure.
 
-Docker ignores a label it does not know (docker-behaviour BR-2); we refuse it by name, with the nearest known one.
+An option is declared once, as a row of a table: `COMMON` here for every driver, and `options` of each driver for its own.
+The parser, the list of names, the help and the documentation are made from these rows. Docker ignores a label it does not
+know (docker-behaviour BR-2); we refuse it by name, with the nearest known one.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from netcore import limits
-from netcore.errors import Conflict, InvalidRequest
-from netcore.model import BridgeOptions, CommonOptions, GatewayMode, IPAddress, Makes, ParentOptions, VxlanOptions
+from netcore.errors import InvalidRequest
+from netcore.model import CommonOptions, IPAddress
 
-BRIDGE = "com.docker.network.bridge."
 DRIVER = "com.docker.network.driver."
-
-COMMON_NAMES: dict[str, str] = {
-    "mtu": DRIVER + "mtu",
-    "ifname_prefix": "com.docker.network.container_iface_prefix",
-    "enable_ipv4": "com.docker.network.enable_ipv4",
-    "enable_ipv6": "com.docker.network.enable_ipv6",
-    "announcements": "com.docker.network.advertise_addr_nmsgs",
-    "announcement_interval_ms": "com.docker.network.advertise_addr_ms",
-    "ttl": "berth.ttl",
-    "forward_single_label": "berth.forward_single_label",
-    "allow_rebinding": "berth.allow_rebinding",
-    "forward": "berth.forward",
-}
-BRIDGE_NAMES: dict[str, str] = {
-    "name": BRIDGE + "name",
-    "icc": BRIDGE + "enable_icc",
-    "masquerade": BRIDGE + "enable_ip_masquerade",
-    "host_binding": BRIDGE + "host_binding_ipv4",
-    "gateway_mode_ipv4": BRIDGE + "gateway_mode_ipv4",
-    "gateway_mode_ipv6": BRIDGE + "gateway_mode_ipv6",
-    "inhibit_ipv4": BRIDGE + "inhibit_ipv4",
-    "trusted_interfaces": BRIDGE + "trusted_host_interfaces",
-    "default_bridge": BRIDGE + "default_bridge",
-    "host_ipv4": "com.docker.network.host_ipv4",
-    "host_ipv6": "com.docker.network.host_ipv6",
-}
-OVERLAY_NAMES: dict[str, str] = {
-    "vni": DRIVER + "overlay.vxlanid_list",
-    "vxlan_port": "berth.vxlan_port",
-    "encrypted": "encrypted",
-}
-MACVLAN_NAMES: dict[str, str] = {"parent": "parent", "macvlan_mode": "macvlan_mode"}
-IPVLAN_NAMES: dict[str, str] = {"parent": "parent", "ipvlan_mode": "ipvlan_mode", "ipvlan_flag": "ipvlan_flag"}
-SHORT_NAMES = COMMON_NAMES | BRIDGE_NAMES | OVERLAY_NAMES | MACVLAN_NAMES | IPVLAN_NAMES
-"""Short name of `--opt` → label. Both are accepted; those of berth have no Docker label of their own meaning."""
-
-_BY_DRIVER = {"bridge": BRIDGE_NAMES, "overlay": BRIDGE_NAMES | OVERLAY_NAMES, "macvlan": MACVLAN_NAMES, "ipvlan": IPVLAN_NAMES}
-
-# Docker's own historic spellings.
-SYNONYMS = {BRIDGE + "mtu": DRIVER + "mtu", BRIDGE + "container_iface_prefix": SHORT_NAMES["ifname_prefix"]}
-
 
 _T = TypeVar("_T")
 
 
-def of_network(driver: str, options: Mapping[str, str]) -> dict[str, str]:
-    """Return *options* of a network with *driver*, keyed by label; InvalidRequest names an unknown or doubled one.
+@dataclass(frozen=True, kw_only=True)  # no slots: with them Python 3.11 can't make an Option[int](...)
+class Option(Generic[_T]):
+    """One option: the short name and Docker's label, both accepted, its meaning in one line, and how its value is read.
 
-    *driver* "": a plugin's, which knows its own; the labels that are for every driver are ours too.
+    An option that Docker does not have has a label of berth's. *parse* raises ValueError for a value that is wrong.
+    *default_text*: the default in words, where *default* alone does not tell. *synonyms*: further labels of Docker's.
     """
-    if not driver:
-        return {key: value for key, value in options.items() if key in COMMON_NAMES.values()}
-    return canonical_options(options, COMMON_NAMES | _BY_DRIVER[driver], field="option", owner=f"the {driver} driver")
+
+    name: str
+    label: str
+    meaning: str
+    parse: Callable[[str], _T]
+    default: _T
+    default_text: str | None = None
+    synonyms: tuple[str, ...] = ()
+
+    def of(self, labels: Mapping[str, str]) -> _T:
+        """Return the value that *labels* give the option, else the default; InvalidRequest if the value is wrong."""
+        text = labels.get(self.label)
+        if text is None:
+            return self.default
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise InvalidRequest(f"option {self.name}", f"{text!r}: {error}") from error
+
+    def described(self) -> str:
+        """Return the meaning, with the default in brackets if there is one."""
+        match self.default:
+            case _ if self.default_text is not None:
+                default = self.default_text
+            case bool() as on:
+                default = "true" if on else "false"
+            case None | "" | ():
+                return self.meaning
+            case other:
+                default = str(other)
+        return f"{self.meaning} ({default})"
 
 
-def canonical_options(options: Mapping[str, str], known: Mapping[str, str], *, field: str, owner: str) -> dict[str, str]:
-    """Return *options* of *owner* keyed by label; InvalidRequest names an unknown or doubled one as a *field*.
+# --- readers of values: each raises ValueError that says what would be right --------------------------------------
 
-    *known*: short name → label.
+
+def boolean(text: str) -> bool:
+    """Read Docker's spellings of a truth value."""
+    match text.lower():
+        case "true" | "1" | "t":
+            return True
+        case "false" | "0" | "f":
+            return False
+    raise ValueError("must be true or false")
+
+
+def between(low: int, high: int) -> Callable[[str], int]:
+    """Return the reader of a whole number from *low* to *high*."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ValueError(f"must be {low} to {high}")
+        return value
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return the reader of one of *choices*."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def link_name(text: str) -> str:
+    """Read a name that the kernel would take for a link."""
+    if not 0 < len(text.encode()) <= limits.IFNAME_LENGTH or text in {".", ".."} or any(c in "/: \t\n%" for c in text):
+        raise ValueError(f"a link name has 1 to {limits.IFNAME_LENGTH} octets, without / : % or space")
+    return text
+
+
+def address(text: str) -> IPAddress:
+    """Read an address of either family."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ValueError("must be an IP address") from None
+
+
+def address4(text: str) -> IPv4Address:
+    """Read an IPv4 address."""
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ValueError("must be an IPv4 address") from None
+
+
+def address6(text: str) -> IPv6Address:
+    """Read an IPv6 address."""
+    try:
+        return IPv6Address(text)
+    except ValueError:
+        raise ValueError("must be an IPv6 address") from None
+
+
+def _mtu(text: str) -> int:
+    # 0 is Docker's "unset"; 68 is IPv4's least (RFC 791), 65535 what a bridge takes.
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value != 0 and not 68 <= value <= 65_535:
+        raise ValueError("must be 0 (that of the egress route) or 68 to 65535")
+    return value
+
+
+def _prefix(text: str) -> str:
+    # Four digits of room: a sandbox never has more links than that.
+    if len(text) > limits.IFNAME_LENGTH - 4:
+        raise ValueError(f"must have at most {limits.IFNAME_LENGTH - 4} characters, because a number follows")
+    return link_name(text)
+
+
+def _forward(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Read `DOMAIN=SERVER,SERVER;DOMAIN=SERVER`. The resolver checks what a nameserver may look like."""
+    result: dict[str, tuple[str, ...]] = {}
+    for rule in filter(None, (part.strip() for part in text.split(";"))):
+        domain_text, _, servers_text = rule.partition("=")
+        domain = domain_text.strip()
+        servers = tuple(filter(None, (server.strip() for server in servers_text.split(","))))
+        if not domain or not servers:
+            raise ValueError("must be DOMAIN=SERVER[,SERVER], with a semicolon before the next domain")
+        if domain in result:
+            raise ValueError(f"domain {domain} is given twice")
+        result[domain] = servers
+    return tuple(result.items())
+
+
+COMMON: tuple[Option[Any], ...] = (
+    MTU := Option[int](
+        name="mtu",
+        label=DRIVER + "mtu",
+        meaning="MTU of the network's links",
+        parse=_mtu,
+        default=0,
+        default_text="that of the egress route, or of the parent",
+        synonyms=("com.docker.network.bridge.mtu",),
+    ),
+    IFNAME_PREFIX := Option[str](
+        name="ifname_prefix",
+        label="com.docker.network.container_iface_prefix",
+        meaning="beginning of the names of links in sandboxes; a number follows",
+        parse=_prefix,
+        default="eth",
+        synonyms=("com.docker.network.bridge.container_iface_prefix",),
+    ),
+    ENABLE_IPV4 := Option[bool](
+        name="enable_ipv4", label="com.docker.network.enable_ipv4", meaning="same as --ipv4", parse=boolean, default=True
+    ),
+    ENABLE_IPV6 := Option[bool](
+        name="enable_ipv6", label="com.docker.network.enable_ipv6", meaning="same as --ipv6", parse=boolean, default=False
+    ),
+    ANNOUNCEMENTS := Option[int](
+        name="announcements",
+        label="com.docker.network.advertise_addr_nmsgs",
+        meaning="how often a new address is announced by gratuitous ARP or unsolicited NA, 0 to 3 times",
+        parse=between(0, 3),
+        default=3,
+    ),
+    ANNOUNCEMENT_INTERVAL := Option[int](
+        name="announcement_interval_ms",
+        label="com.docker.network.advertise_addr_ms",
+        meaning="milliseconds between two announcements",
+        parse=between(100, 2000),
+        default=1000,
+    ),
+    TTL := Option[int](
+        name="ttl", label="berth.ttl", meaning="TTL of the network's names, in seconds", parse=between(0, 86_400), default=5
+    ),
+    FORWARD_SINGLE_LABEL := Option[bool](
+        name="forward_single_label",
+        label="berth.forward_single_label",
+        meaning="forward queries for unknown names of one label; if false they are answered with NXDOMAIN",
+        parse=boolean,
+        default=True,
+    ),
+    ALLOW_REBINDING := Option[bool](
+        name="allow_rebinding",
+        label="berth.allow_rebinding",
+        meaning="outside nameservers may answer with addresses in networks of this host",
+        parse=boolean,
+        default=False,
+    ),
+    FORWARD := Option[tuple[tuple[str, tuple[str, ...]], ...]](
+        name="forward",
+        label="berth.forward",
+        meaning="nameservers for the names below a domain, as in corp.example=10.0.0.53,10.0.0.54;lab.test=10.0.0.60",
+        parse=_forward,
+        default=(),
+    ),
+)
+"""The options of every driver."""
+
+
+def canonical_options(given: Mapping[str, str], known: Sequence[Option[Any]], *, field: str, owner: str) -> dict[str, str]:
+    """Return *given*, options of *owner* by short name or label, keyed by label.
+
+    InvalidRequest names an option that is not among *known*, or is given twice, as a *field*.
     """
-    labels = set(known.values())
+    labels = {spelling: option.label for option in known for spelling in (option.name, option.label, *option.synonyms)}
     result: dict[str, str] = {}
-    for key, value in options.items():
-        label = known.get(key) or SYNONYMS.get(key) or key
-        if label not in labels:
-            near = difflib.get_close_matches(key, [*known, *labels], n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+    for key, value in given.items():
+        label = labels.get(key)
+        if label is None:
+            near = difflib.get_close_matches(key, labels, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(option.name for option in known)}"
             raise InvalidRequest(f"{field} {key}", f"{owner} has no such option{hint}")
         if label in result:
             raise InvalidRequest(f"{field} {key}", f"given twice, also as {label}")
@@ -92,96 +252,27 @@ def canonical_options(options: Mapping[str, str], known: Mapping[str, str], *, f
 
 
 def parse_common(labels: Mapping[str, str], *, mtu: int) -> CommonOptions:
-    """Return what *labels* mean whatever the driver; *mtu*: unless they say another."""
+    """Return what *labels* mean whatever the driver is. *mtu*: the one to use unless they give another."""
     return CommonOptions(
-        mtu=_value(labels, "mtu", _mtu, mtu) or mtu,
-        ifname_prefix=_value(labels, "ifname_prefix", _prefix, "eth"),
-        announcements=_value(labels, "announcements", _between(0, 3), 3),
-        announcement_interval_ms=_value(labels, "announcement_interval_ms", _between(100, 2000), 1000),
-        ttl=_value(labels, "ttl", _between(0, 86_400), 5),
-        forward_single_label=_value(labels, "forward_single_label", _boolean, True),
-        allow_rebinding=_value(labels, "allow_rebinding", _boolean, False),
-        forward=parse_forward(labels),
+        mtu=MTU.of(labels) or mtu,
+        ifname_prefix=IFNAME_PREFIX.of(labels),
+        announcements=ANNOUNCEMENTS.of(labels),
+        announcement_interval_ms=ANNOUNCEMENT_INTERVAL.of(labels),
+        ttl=TTL.of(labels),
+        forward_single_label=FORWARD_SINGLE_LABEL.of(labels),
+        allow_rebinding=ALLOW_REBINDING.of(labels),
+        forward=FORWARD.of(labels),
     )
 
 
-def parse_bridge(network_id: str, labels: Mapping[str, str], *, name: str = "") -> BridgeOptions:
-    """Return what *labels* mean for the bridge network with *network_id*. *name*: of the bridge, unless they say another."""
-    if _value(labels, "default_bridge", _boolean, False):
-        raise InvalidRequest("option default_bridge", "the default bridge network can't be created by hand")
-    binding = _value(labels, "host_binding", ip_address, None)
-    return BridgeOptions(
-        bridge_name=_value(labels, "name", _ifname, name or f"br-{network_id[:12]}"),
-        bridge_mac=stable_mac(f"bridge:{network_id}"),
-        icc=_value(labels, "icc", _boolean, True),
-        masquerade=_value(labels, "masquerade", _boolean, True),
-        host_binding=() if binding is None else (binding,),
-        gateway_mode_ipv4=_value(labels, "gateway_mode_ipv4", _mode, GatewayMode.NAT),
-        gateway_mode_ipv6=_value(labels, "gateway_mode_ipv6", _mode, GatewayMode.NAT),
-        inhibit_ipv4=_value(labels, "inhibit_ipv4", _boolean, False),
-        trusted_interfaces=_value(labels, "trusted_interfaces", _interfaces, ()),
-        snat_ipv4=_value(labels, "host_ipv4", IPv4Address, None),
-        snat_ipv6=_value(labels, "host_ipv6", IPv6Address, None),
-    )
-
-
-LEAST_VNI, MOST_VNI = 4096, (1 << 24) - 1
-
-
-def parse_vxlan(labels: Mapping[str, str], taken: Collection[int]) -> VxlanOptions:
-    """Return what *labels* mean for an overlay network; *taken*: VNIs in use, of which the lowest that is not is chosen (OV-1)."""
-    vni = _value(labels, "vni", _between(1, MOST_VNI), 0) or next(item for item in range(LEAST_VNI, MOST_VNI) if item not in taken)
-    if vni in taken:
-        raise Conflict("vni", str(vni), "is in use by another overlay network")
-    encrypted = _value(labels, "encrypted", lambda text: text == "" or _boolean(text), False)
-    # All that goes to a port is encrypted or not, so the two kinds have one each.
-    usual = 4790 if encrypted else 4789
-    return VxlanOptions(vni=vni, port=_value(labels, "vxlan_port", _between(1024, 49_151), usual), encrypted=encrypted)
-
-
-MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")
-IPVLAN_MODES = ("l2", "l3", "l3s")
-IPVLAN_FLAGS = ("bridge", "private", "vepa")
-_VLAN_IDS = range(1, 4095)
-
-
-def parse_parent(driver: str, network_id: str, labels: Mapping[str, str]) -> ParentOptions:
-    """Return what *labels* mean for a macvlan or ipvlan network; whether its parent exists is not asked here.
-
-    Without a parent the network gets a dummy link of its own (MV-3), *makes* then says so.
-    """
-    mode = _value(labels, f"{driver}_mode", _one_of(*(MACVLAN_MODES if driver == "macvlan" else IPVLAN_MODES)), "")
-    flag = _value(labels, "ipvlan_flag", _one_of(*IPVLAN_FLAGS), "bridge") if driver == "ipvlan" else ""
-    given = _value(labels, "parent", _parent, "")
-    return ParentOptions(
-        parent=given or f"d{driver[0]}-{network_id[:12]}",
-        mode=mode or ("bridge" if driver == "macvlan" else "l2"),
-        flag=flag,
-        makes=Makes.NOTHING if given else Makes.DUMMY,
-    )
-
-
-def vlan_of(parent: str) -> tuple[str, int]:
-    """Return (base link, VLAN id) of a parent written like eth0.10; InvalidRequest if it is not (MV-2)."""
-    base, dot, number = parent.rpartition(".")
-    if not dot or not number.isdigit() or int(number) not in _VLAN_IDS:
-        reason = f"the host has no link {parent}; name one that it has, or VLAN 1 to 4094 of one, like eth0.10"
-        raise InvalidRequest("option parent", reason)
-    return base, int(number)
-
-
-def parse_forward(options: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the (domain, nameservers) pairs of *options*, keyed by label or short name; InvalidRequest if they can't be read."""
-    label = COMMON_NAMES["forward"]
-    given = options.get(label, options.get("forward", ""))
-    return _value({label: given}, "forward", _forward, ())
+def parse_forward(given: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the (domain, nameservers) pairs of *given*, keyed by label or short name; InvalidRequest if they can't be read."""
+    return FORWARD.of({FORWARD.label: given.get(FORWARD.label, given.get(FORWARD.name, ""))})
 
 
 def family_flags(labels: Mapping[str, str], *, ipv4: bool | None, ipv6: bool | None) -> tuple[bool, bool]:
     """Return whether IPv4 and IPv6 are on: the flag, else the option, else Docker's default (docker-behaviour IP-30)."""
-    on4 = _value(labels, "enable_ipv4", _boolean, True) if ipv4 is None else ipv4
-    on6 = _value(labels, "enable_ipv6", _boolean, False) if ipv6 is None else ipv6
-    return on4, on6
+    return ENABLE_IPV4.of(labels) if ipv4 is None else ipv4, ENABLE_IPV6.of(labels) if ipv6 is None else ipv6
 
 
 def stable_mac(seed: str) -> str:
@@ -192,101 +283,18 @@ def stable_mac(seed: str) -> str:
 
 def check_ifname(field: str, name: str) -> str:
     """Return *name* if the kernel would take it as a link name; InvalidRequest otherwise."""
-    if not 0 < len(name.encode()) <= limits.IFNAME_LENGTH or name in {".", ".."} or any(c in "/: \t\n%" for c in name):
-        raise InvalidRequest(field, f"{name!r} is not a link name of 1 to {limits.IFNAME_LENGTH} octets without / : or space")
-    return name
-
-
-def _value(labels: Mapping[str, str], short: str, parse: Callable[[str], _T], default: _T) -> _T:
-    label = SHORT_NAMES[short]
-    if label not in labels:
-        return default
     try:
-        return parse(labels[label])
-    except InvalidRequest:
-        raise
+        return link_name(name)
     except ValueError as error:
-        raise InvalidRequest(f"option {short}", f"{labels[label]!r}: {error}") from error
-
-
-def _boolean(text: str) -> bool:
-    match text.lower():
-        case "true" | "1" | "t":
-            return True
-        case "false" | "0" | "f":
-            return False
-    raise ValueError("must be true or false")
-
-
-def _ifname(text: str) -> str:
-    return check_ifname("option name", text)
-
-
-def _prefix(text: str) -> str:
-    # Four digits of room: a sandbox never has more links than that.
-    if len(text) > limits.IFNAME_LENGTH - 4:
-        raise ValueError(f"at most {limits.IFNAME_LENGTH - 4} characters, a number follows")
-    return check_ifname("option ifname_prefix", text)
-
-
-def _interfaces(text: str) -> tuple[str, ...]:
-    return tuple(check_ifname("option trusted_interfaces", name) for name in text.split(":") if name)
-
-
-def _mode(text: str) -> GatewayMode:
-    return GatewayMode(_one_of(*GatewayMode)(text))
-
-
-def _parent(text: str) -> str:
-    if text == "lo":
-        raise ValueError("the loopback link can't be a parent")
-    return check_ifname("option parent", text)
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return text
-
-    return parse
-
-
-def _mtu(text: str) -> int:
-    value = int(text)
-    # 0 is Docker's "unset"; 68 is IPv4's least (RFC 791), 65535 what a bridge takes.
-    if value != 0 and not 68 <= value <= 65_535:
-        raise ValueError("must be 0 (as the egress route) or 68 to 65535")
-    return value
-
-
-def _forward(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Read `DOMAIN=SERVER,SERVER;DOMAIN=SERVER`. What a nameserver may look like is the resolver's to say."""
-    result: dict[str, tuple[str, ...]] = {}
-    for item in filter(None, (part.strip() for part in text.split(";"))):
-        domain, _, servers = item.partition("=")
-        given = tuple(filter(None, (server.strip() for server in servers.split(","))))
-        if not domain.strip() or not given:
-            raise ValueError(f"{item!r} must be DOMAIN=SERVER[,SERVER]; more domains follow behind a semicolon")
-        if domain.strip() in result:
-            raise ValueError(f"domain {domain.strip()} is given twice")
-        result[domain.strip()] = given
-    return tuple(result.items())
-
-
-def _between(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError(f"must be {low} to {high}")
-        return value
-
-    return parse
+        raise InvalidRequest(field, f"{name!r}: {error}") from error
 
 
 def parse_addresses(field: str, texts: tuple[str, ...]) -> tuple[IPAddress, ...]:
     """Return *texts* as addresses; InvalidRequest names the first that is none."""
-    try:
-        return tuple(ip_address(text) for text in texts)
-    except ValueError as error:
-        raise InvalidRequest(field, str(error)) from error
+    result = []
+    for text in texts:
+        try:
+            result.append(address(text))
+        except ValueError as error:
+            raise InvalidRequest(field, f"{text!r}: {error}") from error
+    return tuple(result)

@@ -1,6 +1,6 @@
-"""Published ports: reading `-p`, choosing host ports, conflicts. Pure; which ports are free comes as a function.
+"""Published and exposed ports as users write them: `-p` and `--expose`. Pure.
 
-Rules CL-17..CL-23 of docker-behaviour. The registry of host ports is the set of mappings of all endpoints.
+Rules CL-17 and CL-18 of docker-behaviour. Which host ports are taken is decided in `plan.port_allocation`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
 
 def parse_port(text: str) -> PortRequest:
     """Return the meaning of one `[ip:][hostPort[-end]:]containerPort[-end][/proto]` (docker-behaviour CL-17, CL-18)."""
-    field = f"publish {text}"
+    return _parse(f"publish {text}", text)
+
+
+def parse_exposed(text: str) -> tuple[int, int, str]:
+    """Return (first, last, protocol) of an `--expose` value like 80, 8000-8010 or 53/udp."""
+    request = _parse(f"expose {text}", text)
+    if request.host_address is not None or request.host_first:
+        raise InvalidRequest(f"expose {text}", "name a port of the sandbox only, without a host part")
+    return request.sandbox_first, request.sandbox_last, request.protocol
+
+
+def _parse(field: str, text: str) -> PortRequest:
     rest, slash, protocol = text.partition("/")
     protocol = protocol.lower() if slash else "tcp"
     if protocol not in PROTOCOLS:
@@ -30,9 +41,9 @@ def parse_port(text: str) -> PortRequest:
     if first == 0:
         raise InvalidRequest(field, "port 0 of the sandbox can't be published")
     host_first, host_last = _range(field, host_ports) if host_ports else (0, 0)
-    wanted, offered = last - first + 1, host_last - host_first + 1
-    if host_ports and wanted != offered and wanted != 1:
-        raise InvalidRequest(field, f"{wanted} sandbox ports need as many host ports, not {offered}")
+    needed, offered = last - first + 1, host_last - host_first + 1
+    if host_ports and needed != offered and needed != 1:
+        raise InvalidRequest(field, f"{needed} sandbox ports need as many host ports, not {offered}")
     return PortRequest(
         host_address=address,
         host_first=host_first,
@@ -42,14 +53,6 @@ def parse_port(text: str) -> PortRequest:
         protocol=protocol,
         text=text,
     )
-
-
-def parse_exposed(text: str) -> tuple[int, int, str]:
-    """Return (first, last, protocol) of an `--expose` value like 80, 8000-8010 or 53/udp."""
-    request = parse_port(text)
-    if request.host_address is not None or request.host_first:
-        raise InvalidRequest(f"expose {text}", "takes a port of the sandbox only, without a host part")
-    return request.sandbox_first, request.sandbox_last, request.protocol
 
 
 def _split_host(field: str, text: str) -> tuple[tuple[str, str], str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from netcore import drivers
 from netcore.desired import hostsfile
 from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, KernelObject, Route, Sysctl
+from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, Stack
 from netcore.plan import gateway, routes
 
@@ -15,7 +16,7 @@ def desired(
     owner: Sandbox,
     endpoints: Sequence[Endpoint],
     networks: Mapping[NetworkId, Network],
-    facts: drivers.Facts,
+    facts: Facts,
     *,
     hosts_path: str,
     loopback_ipv6: bool,
@@ -25,7 +26,8 @@ def desired(
         return _without_networks(owner, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
     result: list[KernelObject] = []
     for endpoint in endpoints:
-        result += drivers.endpoint_objects(networks[endpoint.network_id], endpoint, facts, forwards=owner.forwards)
+        network = networks[endpoint.network_id]
+        result += drivers.of(network).endpoint_objects(network, endpoint, facts, forwards=owner.forwards)
     result += _own_stack(owner, tuple(endpoints), networks, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
     return tuple(result)
 
@@ -40,11 +42,14 @@ def _own_stack(
 ) -> tuple[KernelObject, ...]:
     """Return what must exist for *sandbox* beside the links of its *endpoints*."""
     result: list[KernelObject] = []
-    chosen = gateway.gateway_endpoints(endpoints, networks)
+    ipv4, ipv6 = gateway.gateway_endpoints(endpoints, networks)
     gateways: list[IPAddress] = []
-    for endpoint, family, destination in ((chosen[0], 4, DEFAULT4), (chosen[1], 6, DEFAULT6)):
-        hop = gateway.default_hop(networks[endpoint.network_id], endpoint, family) if endpoint is not None else None
-        if endpoint is None or hop is None:
+    for endpoint, family, destination in ((ipv4, 4, DEFAULT4), (ipv6, 6, DEFAULT6)):
+        if endpoint is None:
+            continue
+        network = networks[endpoint.network_id]
+        hop = drivers.of(network).default_hop(network, endpoint, family)
+        if hop is None:
             continue
         if hop.address is not None:
             gateways.append(hop.address)
@@ -54,10 +59,12 @@ def _own_stack(
         result.append(Sysctl(sandbox_id=sandbox.id, path="net/ipv4/ip_forward", value="1"))
         result.append(Sysctl(sandbox_id=sandbox.id, path="net/ipv6/conf/all/forwarding", value="1", optional=True))
     given = {path for path, _ in sandbox.sysctls}
-    result = [item for item in result if not (isinstance(item, Sysctl) and item.path in given)]
+    result = [ours for ours in result if not (isinstance(ours, Sysctl) and ours.path in given)]
     result += [Sysctl(sandbox_id=sandbox.id, path=path, value=value) for path, value in sandbox.sysctls]
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=gateways)
-    for endpoint in [item for item in endpoints if not networks[item.network_id].is_gateway_bridge]:
+    for endpoint in endpoints:
+        if networks[endpoint.network_id].is_gateway_bridge:
+            continue
         lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)
     result.append(HostsLines(path=hosts_path, lines=lines))
     return tuple(result)

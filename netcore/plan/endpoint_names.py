@@ -1,4 +1,4 @@
-"""What an endpoint is called in DNS, and which ports its SRV records tell of. Pure."""
+"""What an endpoint is called in DNS, and which ports have SRV records. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def names_of(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[st
 
 
 def served_ports(sandbox: Sandbox) -> tuple[tuple[int, str], ...]:
-    """Return the (port, protocol) pairs that *sandbox* exposes or publishes, those that SRV records tell of."""
+    """Return the (port, protocol) pairs that *sandbox* exposes or publishes, which have SRV records."""
     exposed = [(port, protocol) for first, last, protocol in map(parse_exposed, sandbox.exposed) for port in range(first, last + 1)]
-    published = [(port, item.protocol) for item in sandbox.port_requests for port in range(item.sandbox_first, item.sandbox_last + 1)]
+    published = [
+        (port, request.protocol) for request in sandbox.port_requests for port in range(request.sandbox_first, request.sandbox_last + 1)
+    ]
     return tuple(dict.fromkeys([*published, *exposed]))[: limits.SERVICE_PORTS]

@@ -11,6 +11,9 @@ from pathlib import PurePath
 
 from netcore import drivers
 from netcore.desired.objects import KernelObject
+from netcore.drivers import uplinks
+from netcore.drivers.facts import Facts
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan import desired_state, gateway, modes
@@ -37,12 +40,12 @@ class HostState:
     """
 
     run_directory: str
-    facts: drivers.Facts
+    facts: Facts
     networks: Mapping[NetworkId, Network] = field(default_factory=dict)
     sandboxes: Mapping[SandboxId, Sandbox] = field(default_factory=dict)
     endpoints: Mapping[SandboxId, tuple[Endpoint, ...]] = field(default_factory=dict)
     remotes: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
-    switched: Mapping[str, drivers.SwitchedSysctl] = field(default_factory=dict)
+    switched: Mapping[str, SwitchedSysctl] = field(default_factory=dict)
 
     # --- look-ups -----------------------------------------------------------------------------------------------
 
@@ -118,17 +121,22 @@ class HostState:
 
     def objects_only_of(self, network: Network, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
         """Return what exists for the sake of *network* alone, and so comes and goes with it."""
-        return drivers.only_of(network, self.networks_here(), self.facts, remotes)
+        return drivers.of(network).exclusive_objects(network, self.networks_here(), self.facts, remotes)
 
     def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
         """Return what *networks* together need of the links that traffic leaves by."""
-        return drivers.uplinks.objects(networks, self.facts, self.switched)
+        routed = [
+            network
+            for network in networks
+            if not network.internal and (link := drivers.of(network).host_link(network)) is not None and link.routed
+        ]
+        return uplinks.objects(routed, self.facts, self.switched)
 
     def all_objects(self) -> tuple[KernelObject, ...]:
         """Return everything that must exist on this host, but for `uplink_objects`."""
         objects: list[KernelObject] = []
         for network in self.networks_here():
-            objects += drivers.network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
+            objects += drivers.of(network).network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
         for sandbox_id, endpoints in self.endpoints.items():
             objects += self.objects_of(self.sandboxes[sandbox_id], endpoints)
         return tuple(objects)

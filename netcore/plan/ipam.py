@@ -1,7 +1,8 @@
 """Address management: pools of networks and addresses in them. Pure; clock and allocations come as arguments.
 
 Rules IP-* of docker-behaviour, except that an option is never accepted and ignored (IP-14) and a repeated release is
-no error (IP-8). A released address rests for `limits.ADDRESS_QUARANTINE` seconds unless the pool has no other one.
+no error (IP-8). A released address is not handed out again for `limits.ADDRESS_QUARANTINE` seconds, unless the pool has
+no other one.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from netcore import limits
+from netcore.drivers.host_routes import Avoided
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import IPAddress, IPNetwork, Pool
-from netcore.plan.host_routes import Avoided
+from netcore.parse.problems import Problem
 
 DEFAULT_POOLS4: tuple[tuple[IPv4Network, int], ...] = (
     (IPv4Network("172.17.0.0/16"), 16),
@@ -53,16 +55,16 @@ def choose_subnet(
     fitting = [(block, prefix_length or default) for block, default in pools if (prefix_length or default) >= block.prefixlen]
     for is_particular in (True, False) if avoided is not None else (False,):
         for block, length in fitting:
-            away: list[IPNetwork] = [*busy]
+            away = [*busy]
             if avoided is not None:
                 away += avoided.forbidden(length)
                 away += avoided.unwelcome(length) if is_particular else []
-            subnet = _first_free(block, length, [other for other in away if other.version == block.version])
-            if subnet is not None:
-                return subnet
+            free = _first_free(block, length, [subnet for subnet in away if subnet.version == block.version])
+            if free is not None:
+                return free
     if prefix_length is not None and not fitting:
         raise InvalidRequest("subnet", f"no address pool can hold a /{prefix_length}")
-    raise Exhausted("address pools", "default", "all predefined address pools have been fully subnetted; give --subnet")
+    raise Exhausted("host", "subnets", because="all predefined address pools have been fully subnetted; give --subnet")
 
 
 def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPNetwork | None:
@@ -72,7 +74,9 @@ def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPN
     while candidate + size - 1 <= end:
         last = candidate + size - 1
         ends = [
-            int(item.broadcast_address) for item in busy if int(item.network_address) <= last and int(item.broadcast_address) >= candidate
+            int(subnet.broadcast_address)
+            for subnet in busy
+            if int(subnet.network_address) <= last and int(subnet.broadcast_address) >= candidate
         ]
         if not ends:
             return ip_network((candidate, length)) if block.version == 4 else IPv6Network((candidate, length))
@@ -89,32 +93,32 @@ def parse_subnet(field: str, text: str) -> IPNetwork:
     if "/" not in text:
         raise InvalidRequest(field, f"{text!r} has no prefix length, as in {text}/24")
     if str(ip_network(text.split("/")[0]).network_address) != str(subnet.network_address):
-        raise InvalidRequest(field, f"invalid {field} {text}: it should be {subnet}")
+        raise InvalidRequest(f"{field} {text}", f"it should be {subnet}")
     return subnet
 
 
 def validate_pool(
     subnet: IPNetwork, ip_range: IPNetwork | None, gateway: IPAddress | None, auxiliary: Sequence[tuple[str, IPAddress]]
-) -> list[str]:
-    """Return everything that is wrong with a pool, as one line each (docker-behaviour IP-12, IP-13, BR-5)."""
-    problems = []
+) -> list[Problem]:
+    """Return everything that is wrong with a pool (docker-behaviour IP-12, IP-13, BR-5)."""
+    problems: list[Problem] = []
     family = f"IPv{subnet.version}"
     if subnet.is_multicast:
-        problems.append(f"invalid subnet {subnet}: multicast subnets can't be used")
+        problems.append((f"subnet {subnet}", "multicast subnets can't be used"))
     link_local = IPv6Network("fe80::/64")
     if isinstance(subnet, IPv6Network) and subnet != link_local and subnet.overlaps(link_local):
-        problems.append(f"invalid subnet {subnet}: a subnet overlapping fe80::/64 must be fe80::/64 itself")
+        problems.append((f"subnet {subnet}", "a subnet overlapping fe80::/64 must be fe80::/64 itself"))
     if ip_range is not None:
         if ip_range.version != subnet.version:
-            problems.append(f"invalid ip-range {ip_range}: parent subnet is an {family} block")
+            problems.append((f"ip-range {ip_range}", f"parent subnet is an {family} block"))
         elif ip_range.prefixlen < subnet.prefixlen:
-            problems.append(f"invalid ip-range {ip_range}: CIDR block is bigger than its parent subnet {subnet}")
+            problems.append((f"ip-range {ip_range}", f"CIDR block is bigger than its parent subnet {subnet}"))
         elif not ip_range.subnet_of(subnet):  # type: ignore[arg-type]
-            problems.append(f"invalid ip-range {ip_range}: parent subnet {subnet} doesn't contain ip-range")
+            problems.append((f"ip-range {ip_range}", f"parent subnet {subnet} doesn't contain ip-range"))
     if gateway is not None and gateway not in subnet:
-        problems.append(f"invalid gateway {gateway}: parent subnet {subnet} doesn't contain this address")
+        problems.append((f"gateway {gateway}", f"parent subnet {subnet} doesn't contain this address"))
     problems.extend(
-        f"invalid auxiliary address {name}: parent subnet {subnet} doesn't contain {address}"
+        (f"auxiliary address {name}", f"parent subnet {subnet} doesn't contain {address}")
         for name, address in auxiliary
         if address not in subnet
     )
@@ -124,7 +128,7 @@ def validate_pool(
 class AddressPool:
     """The addresses of one `Pool`: which are taken and which comes next. Single owner, no I/O.
 
-    *taken*: those of the subnet that are taken by whatever network; ours are added. Allocation costs O(log n) in the number
+    *taken*: those of the subnet that any network has taken; ours are added. Allocation costs O(log n) in the number
     of released addresses and O(1) amortized otherwise.
     """
 
@@ -155,7 +159,7 @@ class AddressPool:
 
     def _take(self, value: int) -> None:
         if value not in self._taken:
-            # What networks on one subnet both name (a gateway) goes with the first of them.
+            # An address that several networks on one subnet reserve, as a gateway, goes with the first of them.
             self._own.add(value)
         self._taken.add(value)
 
@@ -170,7 +174,7 @@ class AddressPool:
         if int(address) in self._forbidden:
             raise InvalidRequest(field, f"{address} is the network or broadcast address of {self.pool.subnet}")
         if int(address) in self._taken:
-            raise Conflict("address", str(address), f"address already in use on network {self._network}")
+            raise Conflict(field, str(address), because=f"address already in use on network {self._network}")
         self._take(int(address))
 
     def allocate(self, now: float) -> IPAddress:
@@ -181,7 +185,7 @@ class AddressPool:
             raise Exhausted(
                 "network",
                 self._network,
-                f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
+                because=f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
             )
         self._take(value)
         return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)

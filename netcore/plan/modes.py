@@ -15,7 +15,8 @@ MODES = {"host": Stack.HOST, "none": Stack.NONE}
 
 def asked(request: SandboxRequest) -> tuple[Stack, str]:
     """Return whose stack *request* asks for, and the sandbox to share with ("" unless SHARED)."""
-    modes = [item.network for item in request.networks if item.network in MODES or item.network.startswith(SHARED_PREFIX)]
+    references = [endpoint.network for endpoint in request.networks]
+    modes = [reference for reference in references if reference in MODES or reference.startswith(SHARED_PREFIX)]
     if not modes:
         return Stack.OWN, ""
     mode = modes[0]
@@ -26,12 +27,12 @@ def asked(request: SandboxRequest) -> tuple[Stack, str]:
             text = "sharing network namespace with another sandbox or host cannot be connected to any other network"
         raise InvalidRequest("network", f"a sandbox {text}")
     if request.netns is not None:
-        raise InvalidRequest("network", f"{mode}: a namespace that is adopted has a stack of its own; leave --network out")
+        raise InvalidRequest("network", f"{mode}: an adopted namespace has a stack of its own; leave --network out")
     if mode in MODES:
         return MODES[mode], ""
     reference = mode.removeprefix(SHARED_PREFIX)
     if not reference:
-        raise InvalidRequest("network", f"invalid network mode: invalid container format {SHARED_PREFIX}<name|id>")
+        raise InvalidRequest(f"container format {SHARED_PREFIX}<name|id>", "the name or id of a sandbox is missing")
     return Stack.SHARED, reference
 
 
@@ -41,7 +42,7 @@ def check(request: SandboxRequest, stack: Stack) -> tuple[str, ...]:
         return ()
     if stack is Stack.SHARED:
         _check_shared(request)
-    elif stack is Stack.HOST and any(item.links for item in request.networks):
+    elif stack is Stack.HOST and any(endpoint.links for endpoint in request.networks):
         raise InvalidRequest(
             "link", "conflicting options: host type networking can't be used with links. This would result in undefined behavior"
         )
@@ -57,7 +58,7 @@ def check(request: SandboxRequest, stack: Stack) -> tuple[str, ...]:
 
 
 def _check_shared(request: SandboxRequest) -> None:
-    """In Docker's order (CL-9); the first that applies is told."""
+    """Raise InvalidRequest for the first that applies, in Docker's order (CL-9)."""
     endpoint = request.networks[0]
     for field, given, text in (
         ("hostname", request.hostname, "hostname and the network mode"),
@@ -98,4 +99,4 @@ def check_connectable(sandbox: Sandbox) -> None:
         text = "sharing network namespace with another sandbox or host cannot be connected to any other network"
     else:
         return
-    raise Conflict("sandbox", sandbox.name, text)
+    raise Conflict("sandbox", sandbox.name, because=text)

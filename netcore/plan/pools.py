@@ -2,177 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol, assert_never
 
+from netcore import drivers
+from netcore.drivers.facts import HostConstraints
 from netcore.errors import Conflict, InvalidRequest
-from netcore.model import (
-    BridgeOptions,
-    DriverOptions,
-    GatewayMode,
-    IPAddress,
-    IPNetwork,
-    Network,
-    NetworkRequest,
-    ParentOptions,
-    PluginOptions,
-    Pool,
-)
+from netcore.model import IPAddress, IPNetwork, Network, NetworkRequest, Pool
 from netcore.parse import options
+from netcore.parse.problems import refuse
 from netcore.plan import ipam
-from netcore.plan.host_routes import HostRoutes
-
-
-class Around(Protocol):
-    """Pools to take from, and what they must not overlap."""
-
-    @property
-    def pools4(self) -> Sequence[tuple[IPNetwork, int]]: ...
-    @property
-    def pools6(self) -> Sequence[tuple[IPNetwork, int]]: ...
-    @property
-    def reserved(self) -> Sequence[IPNetwork]: ...
-    @property
-    def routes(self) -> HostRoutes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What decides about the pools of a network. *families*: 4 and 6 → on or off."""
-
-    driver: DriverOptions
-    internal: bool
-    families: Mapping[int, bool]
 
 
 @dataclass(slots=True)
-class Draft:
-    """One pool in the making. *size*: any subnet with this prefix length (IP-5)."""
+class PoolRequest:
+    """What is asked of one pool. *prefix_length*: any subnet of that size (IP-5)."""
 
     family: int
     subnet: IPNetwork | None = None
-    size: int | None = None
+    prefix_length: int | None = None
     ip_range: IPNetwork | None = None
     gateway: IPAddress | None = None
     auxiliary: tuple[tuple[str, IPAddress], ...] = ()
 
-    def wish(self) -> Pool | None:
-        """Return the pool that was asked for; None for any."""
+    def exact_pool(self) -> Pool | None:
+        """Return the pool with exactly the subnet that was asked for; None if any will do."""
         if self.subnet is None:
             return None
         return Pool(subnet=self.subnet, ip_range=self.ip_range, gateway=self.gateway, auxiliary=self.auxiliary)
 
 
-def drafts(request: NetworkRequest, wanted: Wanted) -> tuple[Draft, ...]:
-    """Return what *request* says of each pool of its network, IPv4 first; InvalidRequest for what belongs to none."""
-    made = _subnets(request, wanted)
+def pool_requests(request: NetworkRequest, network: Network) -> tuple[PoolRequest, ...]:
+    """Return what *request* says of each pool of *network*, IPv4 first; InvalidRequest for what belongs to none."""
+    asked = _subnets(request, network)
     for text in request.ip_ranges:
         ip_range = ipam.parse_subnet("ip-range", text)
-        draft = _home(made, "ip-range", ip_range, ip_range[0])
-        if draft.ip_range is not None:
-            raise InvalidRequest("ip-range", f"{text}: subnet {draft.subnet} has {draft.ip_range} already")
-        draft.ip_range = ip_range
+        pool = _pool_of(asked, "ip-range", ip_range, ip_range[0])
+        if pool.ip_range is not None:
+            raise InvalidRequest("ip-range", f"{text}: subnet {pool.subnet} has {pool.ip_range} already")
+        pool.ip_range = ip_range
     for address in options.parse_addresses("gateway", request.gateways):
-        draft = _home(made, "gateway", address, address)
-        if draft.gateway is not None:
-            raise InvalidRequest("gateway", f"{address}: subnet {draft.subnet} has {draft.gateway} already")
-        draft.gateway = address
+        pool = _pool_of(asked, "gateway", address, address)
+        if pool.gateway is not None:
+            raise InvalidRequest("gateway", f"{address}: subnet {pool.subnet} has {pool.gateway} already")
+        pool.gateway = address
     for name, text in request.auxiliary:
         address = options.parse_addresses("aux-address", (text,))[0]
-        draft = _home(made, "aux-address", f"{name}={address}", address)
-        draft.auxiliary = (*draft.auxiliary, (name, address))
-    for draft in made:
-        problems = ipam.validate_pool(draft.subnet, draft.ip_range, draft.gateway, draft.auxiliary) if draft.subnet is not None else []
-        if problems:
-            raise InvalidRequest("network config", "; ".join(problems))
-    return tuple(sorted(made, key=lambda item: item.family))
+        pool = _pool_of(asked, "aux-address", f"{name}={address}", address)
+        pool.auxiliary = (*pool.auxiliary, (name, address))
+    for pool in asked:
+        if pool.subnet is not None:
+            refuse(ipam.validate_pool(pool.subnet, pool.ip_range, pool.gateway, pool.auxiliary))
+    return tuple(sorted(asked, key=lambda pool: pool.family))
 
 
-def plan_pools(wishes: Sequence[Draft], wanted: Wanted, existing: Collection[Network], around: Around) -> tuple[Pool, ...]:
-    """Return the pools that *wishes* mean, where berth hands out the addresses; Conflict, Exhausted."""
+def plan_pools(requests: Sequence[PoolRequest], network: Network, existing: Collection[Network], host: HostConstraints) -> tuple[Pool, ...]:
+    """Return the pools of *network* that *requests* mean, where berth hands out the addresses; Conflict, Exhausted."""
     made: list[Pool] = []
-    for draft in wishes:
-        made.append(_plan_pool(draft, wanted, existing, made, around))
+    for request in requests:
+        made.append(_plan_pool(request, network, existing, made, host))
     return tuple(made)
 
 
-def _subnets(request: NetworkRequest, wanted: Wanted) -> list[Draft]:
-    made: list[Draft] = []
+def _subnets(request: NetworkRequest, network: Network) -> list[PoolRequest]:
+    driver = drivers.of(network)
+    on = [family for family, is_on in ((4, network.ipv4), (6, network.ipv6)) if is_on]
+    asked: list[PoolRequest] = []
     for text in request.subnets:
         subnet = ipam.parse_subnet("subnet", text)
         family: int = subnet.version
-        if not wanted.families[family]:
-            switch = "leave out --ipv4=false" if family == 4 else "add --ipv6"
-            raise InvalidRequest("subnet", f"{text} needs IPv{family}, which is off for this network; {switch}")
-        if isinstance(wanted.driver, BridgeOptions) and any(item.family == family for item in made):
-            raise InvalidRequest("subnet", f"{text}: bridge driver doesn't support multiple subnets of one family")
+        if family not in on:
+            remedy = "leave out --ipv4=false" if family == 4 else "add --ipv6"
+            raise InvalidRequest("subnet", f"{text} needs IPv{family}, which is off for this network; {remedy}")
+        if not driver.several_subnets and any(pool.family == family for pool in asked):
+            raise InvalidRequest("subnet", f"{text}: {driver.name} driver doesn't support multiple subnets of one family")
         # IP-5: 0.0.0.0/N is "any pool of that size".
         if subnet.network_address.is_unspecified:
-            made.append(Draft(family, size=subnet.prefixlen))
+            asked.append(PoolRequest(family, prefix_length=subnet.prefixlen))
         else:
-            made.append(Draft(family, subnet))
-    made += [Draft(family) for family, on in wanted.families.items() if on and not any(item.family == family for item in made)]
-    return made
+            asked.append(PoolRequest(family, subnet))
+    asked += [PoolRequest(family) for family in on if not any(pool.family == family for pool in asked)]
+    return asked
 
 
-def _home(made: Sequence[Draft], field: str, shown: object, address: IPAddress) -> Draft:
-    """Return the draft that something with *address* belongs to: the only subnet of its family, or the one that contains it."""
-    family = [item for item in made if item.subnet is not None and item.family == address.version]
-    if not family:
+def _pool_of(asked: Sequence[PoolRequest], field: str, shown: object, address: IPAddress) -> PoolRequest:
+    """Return the pool that *address* belongs to: the only subnet of its family, or the one that contains it."""
+    of_family = [(pool, pool.subnet) for pool in asked if pool.subnet is not None and pool.family == address.version]
+    if not of_family:
         raise InvalidRequest(field, f"{shown} needs a --subnet of its family that contains it")
-    found = family if len(family) == 1 else [item for item in family if item.subnet is not None and address in item.subnet]
-    if not found:
-        raise InvalidRequest(field, f"no matching subnet for {field} {shown}; there are {', '.join(str(item.subnet) for item in family)}")
-    return found[0]
-
-
-def _plan_pool(draft: Draft, wanted: Wanted, existing: Collection[Network], made: Sequence[Pool], around: Around) -> Pool:
-    subnet, family = draft.subnet, draft.family
-    if subnet is None:
-        taken = [pool.subnet for network in existing for pool in network.pools] + [pool.subnet for pool in made]
-        pools = around.pools4 if family == 4 else around.pools6
-        taken += [*around.reserved, *around.routes.forbidden()]
-        subnet = ipam.choose_subnet(pools, taken, prefix_length=draft.size, avoided=around.routes.unwelcome())
-    else:
-        check_overlap(subnet, draft.ip_range, wanted.driver, existing, made)
-    return Pool(
-        subnet=subnet, ip_range=draft.ip_range, gateway=draft.gateway or _own_gateway(subnet, draft, wanted), auxiliary=draft.auxiliary
+    if len(of_family) == 1:
+        return of_family[0][0]
+    for pool, subnet in of_family:
+        if address in subnet:
+            return pool
+    raise InvalidRequest(
+        "network config", f"no matching subnet for {field} {shown}; there are {', '.join(str(subnet) for _, subnet in of_family)}"
     )
 
 
+def _plan_pool(request: PoolRequest, network: Network, existing: Collection[Network], made: Sequence[Pool], host: HostConstraints) -> Pool:
+    subnet = request.subnet
+    if subnet is None:
+        taken = [pool.subnet for other in existing for pool in other.pools] + [pool.subnet for pool in made]
+        blocks = host.pools4 if request.family == 4 else host.pools6
+        taken += [*host.reserved, *host.routes.forbidden()]
+        subnet = ipam.choose_subnet(blocks, taken, prefix_length=request.prefix_length, avoided=host.routes.unwelcome())
+    else:
+        check_overlap(subnet, request.ip_range, network, existing, made)
+    gateway = request.gateway or _own_gateway(subnet, request, network)
+    return Pool(subnet=subnet, ip_range=request.ip_range, gateway=gateway, auxiliary=request.auxiliary)
+
+
 def check_overlap(
-    subnet: IPNetwork, ip_range: IPNetwork | None, driver: DriverOptions, existing: Collection[Network], made: Sequence[Pool]
+    subnet: IPNetwork, ip_range: IPNetwork | None, network: Network, existing: Collection[Network], made: Sequence[Pool]
 ) -> None:
-    """Raise Conflict if *subnet* overlaps one that is taken; on parents one may be shared out by ranges (MV-5, IP-7)."""
-    others = [(network, pool) for network in existing for pool in network.pools]
-    for pool in [*made, *(pool for _, pool in others)]:
+    """Raise Conflict if *subnet* overlaps one that is taken; some drivers let networks share one by ranges (MV-5, IP-7).
+
+    *made*: the other pools of *network*, which has none itself yet.
+    """
+    may_share = drivers.of(network).shares_subnets
+    taken = [(pool, False) for pool in made]
+    taken += [(pool, may_share and drivers.of(other).shares_subnets) for other in existing for pool in other.pools]
+    for pool, shared in taken:
         if pool.subnet.version != subnet.version or not pool.subnet.overlaps(subnet):
             continue
-        owner = next((network for network, item in others if item is pool), None)
-        on_parents = isinstance(driver, ParentOptions) and owner is not None and isinstance(owner.driver_options, ParentOptions)
-        if on_parents and pool.subnet == subnet and pool.ip_range != ip_range:
+        if shared and pool.subnet == subnet and pool.ip_range != ip_range:
             continue
-        reason = f"invalid pool request: Pool overlaps with other one on this address space ({pool.subnet})"
-        raise Conflict("subnet", str(subnet), reason)
+        raise Conflict("subnet", str(subnet), because=f"Pool overlaps with other one on this address space ({pool.subnet})")
 
 
-def _own_gateway(subnet: IPNetwork, draft: Draft, wanted: Wanted) -> IPAddress | None:
+def _own_gateway(subnet: IPNetwork, request: PoolRequest, network: Network) -> IPAddress | None:
     """Return the gateway of a pool that none was given for; None where none is needed (IP-16)."""
-    if not wants_gateway(draft.family, wanted) or (subnet.prefixlen >= subnet.max_prefixlen - 1 and wanted.internal):
+    if not wants_gateway(request.family, network) or (subnet.prefixlen >= subnet.max_prefixlen - 1 and network.internal):
         return None
-    return ipam.default_gateway(subnet, draft.ip_range, draft.auxiliary)
+    return ipam.default_gateway(subnet, request.ip_range, request.auxiliary)
 
 
-def wants_gateway(family: int, wanted: Wanted) -> bool:
-    """Return whether a pool of *family* has a gateway although none was given."""
-    match wanted.driver:
-        case ParentOptions():
-            return False
-        case PluginOptions() as plugin:
-            return not (plugin.no_gateway4 if family == 4 else plugin.no_gateway6)
-        case BridgeOptions() as bridge:
-            mode = bridge.gateway_mode_ipv4 if family == 4 else bridge.gateway_mode_ipv6
-            return mode is not GatewayMode.ISOLATED and not (wanted.internal and family == 4 and bridge.inhibit_ipv4)
-        case other:
-            assert_never(other)
+def wants_gateway(family: int, network: Network) -> bool:
+    """Return whether a pool of *family* of *network* has a gateway although none was given."""
+    return drivers.of(network).wants_gateway(network, family)

@@ -17,7 +17,7 @@ Binding = tuple[int, IPAddress | None]
 """(family of the host, address or None for all) that a port is published on."""
 
 FindBusy = Callable[[Sequence[Binding], str, int], Binding | None]
-"""(bindings, protocol, port) → the one where a program of the host has the port; None if it is free at all."""
+"""(bindings, protocol, port) → the one where a program of the host has the port; None if the port is free on all of them."""
 
 
 def allocate_ports(
@@ -32,17 +32,17 @@ def allocate_ports(
 ) -> tuple[PortMapping, ...]:
     """Return the mappings for *requests*; Conflict names the holder of a busy port.
 
-    *families*: 4 and/or 6, those of the host that can be published on. *taken*: (holder, mapping) of everything published already.
+    *families*: 4, 6 or both, those of the host that can be published on. *taken*: (holder, mapping) of what is published already.
     *start*: where the search for an ephemeral port begins. Exact ports are served before ranges (CL-21), and the
     same port is used for all addresses of one request (CL-19).
     """
     held = _Held(taken)
     chosen: dict[int, list[PortMapping]] = {}
-    order = sorted(range(len(requests)), key=lambda i: _searches(requests[i]))
-    for i in order:
-        request = requests[i]
+    order = sorted(range(len(requests)), key=lambda position: _searches(requests[position]))
+    for position in order:
+        request = requests[position]
         bindings = _bindings(request, families, default_binding)
-        chosen[i] = []
+        chosen[position] = []
         for offset in range(request.sandbox_last - request.sandbox_first + 1):
             port = _choose(request, offset, bindings, held, find_busy, ephemeral, start)
             made = [
@@ -55,10 +55,10 @@ def allocate_ports(
                 )
                 for family, address in bindings
             ]
-            chosen[i] += made
+            chosen[position] += made
             for mapping in made:
                 held.add("this sandbox", mapping)
-    mappings = tuple(mapping for i in range(len(requests)) for mapping in chosen[i])
+    mappings = tuple(mapping for position in range(len(requests)) for mapping in chosen[position])
     if len(mappings) > 2 * limits.PUBLISHED_PORTS_PER_SANDBOX:
         raise InvalidRequest("publish", f"at most {limits.PUBLISHED_PORTS_PER_SANDBOX} ports can be published")
     return mappings
@@ -99,10 +99,10 @@ def _choose(
         for family, address in bindings:
             holder = held.holder(family, request.protocol, address, port)
             if holder is not None:
-                raise Conflict("port", _text(family, address, port, request.protocol), f"port is already allocated by {holder}")
+                raise Conflict("publish", _text(family, address, port, request.protocol), because=f"port is already allocated by {holder}")
         busy = find_busy(bindings, request.protocol, port)
         if busy is not None:
-            raise Conflict("port", _text(*busy, port, request.protocol), "address already in use by a program of the host")
+            raise Conflict("publish", _text(*busy, port, request.protocol), because="address already in use by a program of the host")
         return port
     candidates: list[int]
     if request.host_first:
@@ -116,7 +116,7 @@ def _choose(
             continue
         if find_busy(bindings, request.protocol, port) is None:
             return port
-    raise Conflict("port", request.text, f"no free {request.protocol} host port in {candidates[0]} to {candidates[-1]}")
+    raise Conflict("publish", request.text, because=f"no free {request.protocol} host port in {candidates[0]} to {candidates[-1]}")
 
 
 class _Held:

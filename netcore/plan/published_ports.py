@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
+from netcore import drivers
+from netcore.model import Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
 from netcore.parse import ports
 from netcore.plan import gateway, port_allocation
 
@@ -17,20 +18,22 @@ def assign_ports(
 ) -> tuple[Endpoint, ...]:
     """Return *endpoints* with each family's mappings on that family's gateway endpoint (docker-behaviour GW-8).
 
-    Where a family has none, the other family's gateway endpoint gets them, to be carried by a proxy; and so is what is
-    published on ::1.
+    Where a family has none, the other family's gateway endpoint gets them, to be carried by a proxy. What is published on
+    ::1 is carried by a proxy too.
     """
-    bare = [replace(item, ports=()) for item in endpoints]
-    chosen = gateway.gateway_endpoints(bare, networks)
+    bare = [replace(endpoint, ports=()) for endpoint in endpoints]
+    ipv4, ipv6 = gateway.gateway_endpoints(bare, networks)
     placed: dict[str, list[PortMapping]] = {}
     for mapping in mappings:
-        own, other = chosen if mapping.family == 4 else chosen[::-1]
-        target = own or other
-        if target is not None and isinstance(networks[target.network_id].driver_options, BridgeOptions):
-            address = mapping.host_address
+        own, other = (ipv4, ipv6) if mapping.family == 4 else (ipv6, ipv4)
+        target, family = (own, mapping.family) if own is not None else (other, 4 if mapping.family == 6 else 6)
+        if target is None:
+            continue
+        network, address = networks[target.network_id], mapping.host_address
+        if drivers.of(network).publishing(network, family) is not None:
             proxied = own is None or (mapping.family == 6 and address is not None and address.is_loopback)
-            placed.setdefault(target.network_id, []).append(mapping if mapping.proxied == proxied else replace(mapping, proxied=proxied))
-    return tuple(replace(item, ports=tuple(placed.get(item.network_id, ()))) for item in bare)
+            placed.setdefault(network.id, []).append(mapping if mapping.proxied == proxied else replace(mapping, proxied=proxied))
+    return tuple(replace(endpoint, ports=tuple(placed.get(endpoint.network_id, ()))) for endpoint in bare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Relayed:
 
 
 def proxies(endpoints: Iterable[Endpoint]) -> dict[PortMapping, Relayed]:
-    """Return all that must not be left to NAT alone. What is published on every IPv6 address is among it, for ::1."""
+    """Return what NAT alone can't carry, and where a proxy must carry it. A port on every IPv6 address is among it, for ::1."""
     result: dict[PortMapping, Relayed] = {}
     for endpoint in endpoints:
         for mapping in endpoint.ports:
@@ -57,12 +60,18 @@ def proxies(endpoints: Iterable[Endpoint]) -> dict[PortMapping, Relayed]:
     return result
 
 
-def is_prisoner(networks: Iterable[Network], address: IPAddress, link: str) -> bool:
-    """Return whether who has *address* is on an internal network; *link*: the host's link it is on, "" if that is not known."""
-    internal = [item for item in networks if item.internal and isinstance(item.driver_options, BridgeOptions)]
-    if link:
-        return any(item.bridge.bridge_name == link for item in internal)
-    return any(item.pool_of(address) is not None for item in internal)
+def is_internal_client(networks: Iterable[Network], address: IPAddress, link: str | None) -> bool:
+    """Return whether a client with *address* is on an internal network. *link*: the host's link it is on, None if unknown.
+
+    Networks whose packets do not come to the host are left out.
+    """
+    for network in networks:
+        attached = drivers.of(network).host_link(network) if network.internal else None
+        if attached is None or not attached.routed:
+            continue
+        if (attached.name == link) if link else (network.pool_of(address) is not None):
+            return True
+    return False
 
 
 def plan_ports(
@@ -79,21 +88,25 @@ def plan_ports(
     """Return the mappings of *sandbox*: those it has, and new ones for families of the host that it had none in."""
     bare = [replace(endpoint, ports=()) for endpoint in endpoints]
     requests = [*sandbox.port_requests, *_exposed(sandbox)]
-    have = {item.family for item in sandbox.ports}
+    present = {mapping.family for mapping in sandbox.ports}
     by_nat, routed, binding = _families(bare, networks)
-    made = list(sandbox.ports)
-    for family in [item for item in routed if item not in have]:
-        made += [
-            PortMapping(family=family, protocol=item.protocol, host_address=None, host_port=0, sandbox_port=port)
-            for item in requests
-            for port in range(item.sandbox_first, item.sandbox_last + 1)
-        ]
+    result = list(sandbox.ports)
+    for family in routed:
+        if family not in present:
+            result += [
+                PortMapping(family=family, protocol=request.protocol, host_address=None, host_port=0, sandbox_port=port)
+                for request in requests
+                for port in range(request.sandbox_first, request.sandbox_last + 1)
+            ]
     # A family without a gateway network is carried by a proxy to the other one.
-    families = [item for item in (4, 6) if by_nat and item not in routed and item not in have and (item == 4 or host_ipv6)]
+    families = [family for family in (4, 6) if by_nat and family not in (*routed, *present) and (family == 4 or host_ipv6)]
     if families and requests:
-        wanted = [item for item in requests if item.host_address is None or item.host_address.version in families or not have]
-        made += port_allocation.allocate_ports(
-            wanted,
+        # Beside mappings that are there already, a request for one address is only for the family of that.
+        open_requests = [
+            request for request in requests if request.host_address is None or request.host_address.version in families or not present
+        ]
+        result += port_allocation.allocate_ports(
+            open_requests,
             families=tuple(families),
             default_binding=list(dict.fromkeys(binding)),
             taken=taken,
@@ -101,22 +114,22 @@ def plan_ports(
             ephemeral=ephemeral,
             start=start,
         )
-    return tuple(made)
+    return tuple(result)
 
 
 def _families(endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> tuple[list[int], list[int], list[IPAddress]]:
-    """Return the families that are published by NAT and those routed to directly, and the addresses to bind by default."""
+    """Return the families that are published by NAT, those that are routed to directly, and the addresses to bind by default."""
     by_nat: list[int] = []
     routed: list[int] = []
     binding: list[IPAddress] = []
     for family, endpoint in zip((4, 6), gateway.gateway_endpoints(endpoints, networks), strict=True):
-        parsed = networks[endpoint.network_id].driver_options if endpoint is not None else None
-        if not isinstance(parsed, BridgeOptions):
-            # What leaves by a slice of a parent never meets the host's NAT (MV-6).
+        if endpoint is None:
             continue
-        mode = parsed.gateway_mode_ipv4 if family == 4 else parsed.gateway_mode_ipv6
-        (routed if mode is GatewayMode.ROUTED else by_nat).append(family)
-        binding += parsed.host_binding
+        network = networks[endpoint.network_id]
+        publishing = drivers.of(network).publishing(network, family)
+        if publishing is not None:
+            (routed if publishing.mode is GatewayMode.ROUTED else by_nat).append(family)
+            binding += publishing.binding
     return by_nat, routed, binding
 
 
@@ -124,6 +137,6 @@ def _exposed(sandbox: Sandbox) -> list[PortRequest]:
     """Return a request for an ephemeral host port for each exposed port, with `--publish-all` (CL-27)."""
     if not sandbox.publish_all:
         return []
-    published = {(item.protocol, item.sandbox_first) for item in sandbox.port_requests}
-    parsed = [ports.parse_port(text) for text in sandbox.exposed]
-    return [item for item in parsed if (item.protocol, item.sandbox_first) not in published]
+    published = {(request.protocol, request.sandbox_first) for request in sandbox.port_requests}
+    exposed = [ports.parse_port(text) for text in sandbox.exposed]
+    return [request for request in exposed if (request.protocol, request.sandbox_first) not in published]

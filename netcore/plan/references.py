@@ -12,17 +12,17 @@ _Named = TypeVar("_Named", Network, Sandbox)
 _Id = TypeVar("_Id", NetworkId, SandboxId)
 
 
-def find(kind: str, reference: str, items: Mapping[_Id, _Named]) -> _Named:
-    """Return the one of *items* (by id) called *reference* (docker-behaviour IP-35); NotFound, InvalidRequest if ambiguous."""
-    for identity, item in items.items():
+def find(kind: str, reference: str, known: Mapping[_Id, _Named]) -> _Named:
+    """Return the one of *known* (by id) called *reference* (docker-behaviour IP-35); NotFound, InvalidRequest if ambiguous."""
+    for identity, named in known.items():
         if identity == reference:
-            return item
-    for item in items.values():
-        if item.name == reference:
-            return item
-    matches = [item for key, item in items.items() if reference and key.startswith(reference)]
+            return named
+    for named in known.values():
+        if named.name == reference:
+            return named
+    matches = [named for identity, named in known.items() if reference and identity.startswith(reference)]
     if len(matches) > 1:
-        raise InvalidRequest(kind, f"{reference} is ambiguous: it begins the ids of {', '.join(item.name for item in matches)}")
+        raise InvalidRequest(kind, f"{reference} is ambiguous: the ids of {', '.join(named.name for named in matches)} begin with it")
     if not matches:
         raise NotFound(kind, reference)
     return matches[0]

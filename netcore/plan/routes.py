@@ -40,12 +40,12 @@ def parse(texts: Sequence[str], pools: Iterable[Pool]) -> tuple[StaticRoute, ...
 def of_sandbox(sandbox: Sandbox, endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> Iterator[Route]:
     """Yield the routes of a sandbox: in gateway order, an endpoint's own before its network's, each destination once.
 
-    Who is the next hop itself gets no route over itself.
+    A sandbox that is the next hop of a route does not get that route.
     """
     seen: set[str] = set()
     for endpoint in gateway.ordered(endpoints, networks):
         own = endpoint.addresses()
-        for item in (*endpoint.routes, *networks[endpoint.network_id].routes):
-            if item.via not in own and str(item.destination) not in seen:
-                seen.add(str(item.destination))
-                yield Route(sandbox_id=sandbox.id, destination=item.destination, gateway=item.via, ifname=endpoint.ifname)
+        for route in (*endpoint.routes, *networks[endpoint.network_id].routes):
+            if route.via not in own and str(route.destination) not in seen:
+                seen.add(str(route.destination))
+                yield Route(sandbox_id=sandbox.id, destination=route.destination, gateway=route.via, ifname=endpoint.ifname)

@@ -66,7 +66,7 @@ def plan_sandbox(
         owner=request.owner,
         dns=request.dns,
         extra_hosts=request.extra_hosts,
-        # Without a stack of its own it has no ports to publish; `stack.check` has said so.
+        # Without a stack of its own it has no ports to publish; `modes.check` has warned of that.
         port_requests=tuple(ports.parse_port(text) for text in request.publish) if kind is Stack.OWN else (),
         exposed=request.expose,
         publish_all=request.publish_all and kind is Stack.OWN,

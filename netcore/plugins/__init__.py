@@ -1,5 +1,5 @@
-"""Third-party Docker plugins, networks and addresses: where they are, what is said to them and what they answer.
+"""Third-party Docker plugins for networks and addresses: where they listen, what is said to them and what they answer.
 
-where ─▶ transport ─▶ network_driver, ipam_driver ─▶ controller
-             messages ─────────┘
+discovery ─▶ client ─▶ network_driver, ipam_driver ─▶ controller
+            messages ───────┘
 """

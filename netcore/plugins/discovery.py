@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,61 +18,60 @@ SPECS = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """How to reach a plugin: at a unix socket *path*, or at *url*. *ca*, *certificate*, *key*: files for TLS."""
+class PluginAddress:
+    """How to reach a plugin: at *url*, by a unix socket if there is a *path*. *ca*, *certificate*, *key*: files for TLS."""
 
-    path: str = ""
+    path: str | None = None
     url: str = "http://plugin"
-    ca: str = ""
-    certificate: str = ""
-    key: str = ""
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     insecure: bool = False
 
 
-def find(name: str, sockets: str = SOCKETS, specs: Sequence[str] = SPECS) -> Where:
-    """Return where the plugin called *name* is: its socket first, then what the files say. NotFound if it is nowhere."""
+def find(name: str, sockets: str = SOCKETS, specs: Sequence[str] = SPECS) -> PluginAddress:
+    """Return where the plugin called *name* listens: its socket first, then what the files say. NotFound if it is nowhere."""
     for path in (Path(sockets, f"{name}.sock"), Path(sockets, name, f"{name}.sock")):
         if path.is_socket():
-            return Where(path=str(path))
+            return PluginAddress(path=str(path))
     for directory in specs:
         for base in (Path(directory), Path(directory, name)):
-            spec, described = base / f"{name}.spec", base / f"{name}.json"
+            spec, description = base / f"{name}.spec", base / f"{name}.json"
             if spec.is_file():
-                return of_address(str(spec), spec.read_text().strip())
-            if described.is_file():
-                return of_json(str(described), described.read_text())
-    places = ", ".join([f"{sockets}/{name}.sock", *(f"{item}/{name}.spec and .json" for item in specs)])
+                return parse_spec(str(spec), spec.read_text().strip())
+            if description.is_file():
+                return parse_json(str(description), description.read_text())
+    places = ", ".join([f"{sockets}/{name}.sock", *(f"{directory}/{name}.spec and .json" for directory in specs)])
     raise NotFound("plugin", f"{name}; it is looked for in {places}")
 
 
-def of_address(source: str, text: str) -> Where:
-    """Return what the address *text* of the file *source* means: unix://PATH, tcp://HOST:PORT, http or https."""
+def parse_spec(source: str, text: str) -> PluginAddress:
+    """Return the address that *text* in the file *source* means: unix://PATH, tcp://HOST:PORT, http or https."""
     parts = urlsplit(text)
     match parts.scheme:
         case "unix":
-            return Where(path=parts.netloc + parts.path)
+            return PluginAddress(path=parts.netloc + parts.path)
         case "tcp" | "http" if parts.netloc:
-            return Where(url=f"http://{parts.netloc}{parts.path.rstrip('/')}")
+            return PluginAddress(url=f"http://{parts.netloc}{parts.path.rstrip('/')}")
         case "https" if parts.netloc:
-            return Where(url=text.rstrip("/"))
+            return PluginAddress(url=text.rstrip("/"))
     raise InvalidRequest("plugin", f"{source}: {text!r} is not like unix:///run/x.sock, tcp://localhost:8080 or https://host/path")
 
 
-def of_json(source: str, text: str) -> Where:
+def parse_json(source: str, text: str) -> PluginAddress:
     """Return what a `.json` file says: Addr, and TLSConfig with CAFile, CertFile, KeyFile, InsecureSkipVerify."""
     try:
         content = json.loads(text)
-        found = of_address(source, content["Addr"])
+        address = parse_spec(source, content["Addr"])
         tls = content.get("TLSConfig") or {}
-        if tls and found.url.startswith("http://") and not found.path:
+        if tls and address.path is None and address.url.startswith("http://"):
             # Docker's files say tcp:// with TLS too.
-            found = Where(url="https://" + found.url.removeprefix("http://"))
-        return Where(
-            path=found.path,
-            url=found.url,
-            ca=tls.get("CAFile", ""),
-            certificate=tls.get("CertFile", ""),
-            key=tls.get("KeyFile", ""),
+            address = replace(address, url="https://" + address.url.removeprefix("http://"))
+        return replace(
+            address,
+            ca=tls.get("CAFile") or None,
+            certificate=tls.get("CertFile") or None,
+            key=tls.get("KeyFile") or None,
             insecure=bool(tls.get("InsecureSkipVerify", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,13 +1,13 @@
 """Bodies of calls to plugins, and what their answers mean. Pure.
 
-Spec: https://github.com/moby/moby/blob/master/daemon/libnetwork/docs/remote.md and ipam.md; docker-behaviour RM-2..RM-4. What an
-answer must not say is PluginFailed: nothing a plugin tells is passed on to the kernel unread.
+Spec: https://github.com/moby/moby/blob/master/daemon/libnetwork/docs/remote.md and ipam.md; docker-behaviour RM-2..RM-4. An answer
+that the protocol does not allow is PluginFailed: nothing that a plugin says reaches the kernel unchecked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -18,6 +18,7 @@ from netcore.model import (
     IPInterface,
     Network,
     PluginAnswer,
+    PluginIpam,
     Pool,
     PortRequest,
     Sandbox,
@@ -37,7 +38,7 @@ _NEXT_HOP, _CONNECTED = 0, 1
 
 
 def network_options(given: Mapping[str, str], *, internal: bool, ipv4: bool, ipv6: bool) -> dict[str, Any]:
-    """Return the Options of a network: the user's under the generic key, the switches under their labels."""
+    """Return the Options of a network: the user's under the generic key, the rest under labels."""
     options: dict[str, Any] = {_GENERIC: dict(given), "com.docker.network.enable_ipv4": ipv4, "com.docker.network.enable_ipv6": ipv6}
     if internal:
         options["com.docker.network.internal"] = True
@@ -76,27 +77,29 @@ def create_endpoint(target: Endpoint, sandbox: Sandbox, options: Mapping[str, st
 
 
 def endpoint_options(sandbox: Sandbox) -> dict[str, Any]:
-    """Return the labels that tell which ports of *sandbox* are exposed, and how they should be published.
+    """Return the labels that say which ports of *sandbox* are exposed, and how they should be published.
 
-    Who publishes on a plugin's network is the plugin, so ports are told as they were asked for.
+    On a plugin's network it is the plugin that publishes, so it is told what the user asked for.
     """
     exposed = [(protocol, port) for first, last, protocol in map(parse_exposed, sandbox.exposed) for port in range(first, last + 1)]
-    published = [(item, offset) for item in sandbox.port_requests for offset in range(item.sandbox_last - item.sandbox_first + 1)]
-    exposed += [(item.protocol, item.sandbox_first + offset) for item, offset in published]
+    published = [
+        (request, offset) for request in sandbox.port_requests for offset in range(request.sandbox_last - request.sandbox_first + 1)
+    ]
+    exposed += [(request.protocol, request.sandbox_first + offset) for request, offset in published]
     return {
         _EXPOSED: [{"Proto": _PROTOCOLS[protocol], "Port": port} for protocol, port in dict.fromkeys(exposed)],
-        _PORT_MAP: [_port_binding(item, offset) for item, offset in published],
+        _PORT_MAP: [_port_binding(request, offset) for request, offset in published],
     }
 
 
-def _port_binding(item: PortRequest, offset: int) -> dict[str, Any]:
-    pairwise = item.host_last - item.host_first == item.sandbox_last - item.sandbox_first
-    first, last = (item.host_first + offset,) * 2 if pairwise and item.host_first else (item.host_first, item.host_last)
+def _port_binding(request: PortRequest, offset: int) -> dict[str, Any]:
+    pairwise = request.host_last - request.host_first == request.sandbox_last - request.sandbox_first
+    first, last = (request.host_first + offset,) * 2 if pairwise and request.host_first else (request.host_first, request.host_last)
     return {
-        "Proto": _PROTOCOLS[item.protocol],
+        "Proto": _PROTOCOLS[request.protocol],
         "IP": "",
-        "Port": item.sandbox_first + offset,
-        "HostIP": str(item.host_address or ""),
+        "Port": request.sandbox_first + offset,
+        "HostIP": str(request.host_address or ""),
         "HostPort": first,
         "HostPortEnd": last,
     }
@@ -107,13 +110,13 @@ def join(target: Endpoint, sandbox: Sandbox) -> dict[str, Any]:
 
 
 def with_interface(plugin: str, target: Endpoint, answer: Mapping[str, Any]) -> Endpoint:
-    """Return *target* with what CreateEndpoint filled in; what had been given already must come back empty (RM-3)."""
+    """Return *target* with what CreateEndpoint filled in; it must leave empty what was given to it (RM-3)."""
     interface = answer.get("Interface") or {}
     if not isinstance(interface, dict):
         raise PluginFailed(plugin, "NetworkDriver.CreateEndpoint", f"Interface is {interface!r}, not an object")
-    for key, have in (("Address", target.ipv4), ("AddressIPv6", target.ipv6), ("MacAddress", target.mac)):
-        if interface.get(key) and have:
-            reason = f"it answers {key} {interface[key]}, where {have} was given; it may fill in only what is empty"
+    for field, given in (("Address", target.ipv4), ("AddressIPv6", target.ipv6), ("MacAddress", target.mac)):
+        if interface.get(field) and given:
+            reason = f"it answers {field} {interface[field]}, where {given} was given; it may fill in only what is empty"
             raise PluginFailed(plugin, "NetworkDriver.CreateEndpoint", reason)
     ipv4 = _interface(plugin, "NetworkDriver.CreateEndpoint", "Address", interface.get("Address"), 4)
     ipv6 = _interface(plugin, "NetworkDriver.CreateEndpoint", "AddressIPv6", interface.get("AddressIPv6"), 6)
@@ -125,48 +128,69 @@ def with_interface(plugin: str, target: Endpoint, answer: Mapping[str, Any]) -> 
     )
 
 
-def _mac(plugin: str, text: Any) -> str:
+def _mac(plugin: str, text: Any) -> str | None:
     if not text:
-        return ""
+        return None
     try:
         return check_mac(str(text))
     except InvalidRequest as error:
         raise PluginFailed(plugin, "NetworkDriver.CreateEndpoint", str(error)) from error
 
 
-def joined(plugin: str, answer: Mapping[str, Any]) -> tuple[PluginAnswer, str, str, tuple[StaticRoute, ...]]:
-    """Return what Join said: the answer, the link's name or the prefix of it in the sandbox ("" the other), and routes."""
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """What Join answered. The link is called *ifname* in the sandbox, or *ifname_prefix* and a number; None: it says nothing of it."""
+
+    answer: PluginAnswer
+    ifname: str | None
+    ifname_prefix: str | None
+    routes: tuple[StaticRoute, ...]
+
+
+def parse_join(plugin: str, answer: Mapping[str, Any]) -> JoinAnswer:
+    """Return what Join answered."""
     method = "NetworkDriver.Join"
-    named = answer.get("InterfaceName") or {}
-    if not isinstance(named, dict):
-        raise PluginFailed(plugin, method, f"InterfaceName is {named!r}, not an object")
-    source, prefix, exact = (str(named.get(key) or "") for key in ("SrcName", "DstPrefix", "DstName"))
-    try:
-        for field, text in (("SrcName", source), ("DstPrefix", prefix), ("DstName", exact)):
-            if text:
-                check_ifname(field, text)
-    except InvalidRequest as error:
-        raise PluginFailed(plugin, method, str(error)) from error
-    if source and not (prefix or exact):
+    names = answer.get("InterfaceName") or {}
+    if not isinstance(names, dict):
+        raise PluginFailed(plugin, method, f"InterfaceName is {names!r}, not an object")
+    source, prefix, exact = (_ifname(plugin, field, names.get(field)) for field in ("SrcName", "DstPrefix", "DstName"))
+    if source is not None and prefix is None and exact is None:
         raise PluginFailed(plugin, method, f"InterfaceName has SrcName {source} and neither DstPrefix nor DstName")
-    made = PluginAnswer(
-        link=source,
-        gateway4=_address(plugin, method, "Gateway", answer.get("Gateway"), 4),
-        gateway6=_address(plugin, method, "GatewayIPv6", answer.get("GatewayIPv6"), 6),
-        wants_gateway=not answer.get("DisableGatewayService"),
+    routes = answer.get("StaticRoutes") or ()
+    if not isinstance(routes, list | tuple):
+        raise PluginFailed(plugin, method, f"StaticRoutes is {routes!r}, not a list")
+    return JoinAnswer(
+        PluginAnswer(
+            link=source,
+            gateway4=_address(plugin, method, "Gateway", answer.get("Gateway"), 4),
+            gateway6=_address(plugin, method, "GatewayIPv6", answer.get("GatewayIPv6"), 6),
+            wants_gateway=not answer.get("DisableGatewayService"),
+        ),
+        exact,
+        prefix,
+        tuple(_route(plugin, route) for route in routes),
     )
-    return made, exact, prefix, tuple(_route(plugin, item) for item in answer.get("StaticRoutes") or ())
 
 
-def _route(plugin: str, item: Any) -> StaticRoute:
+def _ifname(plugin: str, field: str, text: Any) -> str | None:
+    if not text:
+        return None
+    try:
+        check_ifname(field, str(text))
+    except InvalidRequest as error:
+        raise PluginFailed(plugin, "NetworkDriver.Join", str(error)) from error
+    return str(text)
+
+
+def _route(plugin: str, route: Any) -> StaticRoute:
     method = "NetworkDriver.Join"
     try:
-        destination, kind = ip_network(item["Destination"]), item.get("RouteType", _NEXT_HOP)
-        via = ip_address(item["NextHop"]) if kind == _NEXT_HOP else None
+        destination, kind = ip_network(route["Destination"]), route.get("RouteType", _NEXT_HOP)
+        via = ip_address(route["NextHop"]) if kind == _NEXT_HOP else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PluginFailed(plugin, method, f"StaticRoutes has {item!r}: {error}") from error
+        raise PluginFailed(plugin, method, f"StaticRoutes has {route!r}: {error}") from error
     if kind not in (_NEXT_HOP, _CONNECTED) or (via is not None and via.version != destination.version):
-        raise PluginFailed(plugin, method, f"StaticRoutes has {item!r}: RouteType is 0 with a NextHop of the same family, or 1")
+        raise PluginFailed(plugin, method, f"StaticRoutes has {route!r}: RouteType is 0 with a NextHop of the same family, or 1")
     return StaticRoute(destination=destination, via=via)
 
 
@@ -174,31 +198,41 @@ def _interface(plugin: str, method: str, field: str, text: Any, family: int) -> 
     if not text:
         return None
     try:
-        found = ip_interface(str(text))
+        interface = ip_interface(str(text))
     except ValueError as error:
         raise PluginFailed(plugin, method, f"{field}: {error}") from error
-    if found.version != family or "/" not in str(text):
+    if interface.version != family or "/" not in str(text):
         raise PluginFailed(plugin, method, f"{field}: {text!r} is no IPv{family} address with a prefix length")
-    return found
+    return interface
 
 
 def _address(plugin: str, method: str, field: str, text: Any, family: int) -> IPAddress | None:
     if not text:
         return None
     try:
-        found = ip_address(str(text).partition("/")[0])
+        address = ip_address(str(text).partition("/")[0])
     except ValueError as error:
         raise PluginFailed(plugin, method, f"{field}: {error}") from error
-    if found.version != family:
+    if address.version != family:
         raise PluginFailed(plugin, method, f"{field}: {text} is no IPv{family} address")
-    return found
+    return address
 
 
 # --- IPAM driver ---------------------------------------------------------------------------------------------------------
 
 
-def pool_of(plugin: str, answer: Mapping[str, Any], family: int) -> tuple[Pool, IPAddress | None]:
-    """Return the pool that RequestPool gave, without a gateway, and the gateway that came with it."""
+def request_pool(ipam: PluginIpam, family: int, wish: Pool | None) -> dict[str, Any]:
+    return {
+        "AddressSpace": ipam.space,
+        "Pool": str(wish.subnet) if wish is not None else "",
+        "SubPool": str(wish.ip_range or "") if wish is not None else "",
+        "Options": dict(ipam.options),
+        "V6": family == 6,
+    }
+
+
+def parse_pool(plugin: str, answer: Mapping[str, Any], family: int) -> Pool:
+    """Return the pool that RequestPool gave, with the gateway that came with it, if one did."""
     method, identity = "IpamDriver.RequestPool", answer.get("PoolID")
     if not isinstance(identity, str) or not identity:
         raise PluginFailed(plugin, method, "the answer has no PoolID")
@@ -209,14 +243,16 @@ def pool_of(plugin: str, answer: Mapping[str, Any], family: int) -> tuple[Pool, 
     if subnet.version != family:
         raise PluginFailed(plugin, method, f"Pool: {subnet} is no IPv{family} subnet")
     data = answer.get("Data") or {}
+    if not isinstance(data, dict):
+        raise PluginFailed(plugin, method, f"Data is {data!r}, not an object")
     gateway = _address(plugin, method, "gateway", data.get("com.docker.network.gateway"), family)
-    return Pool(subnet=subnet, identity=identity), gateway
+    return Pool(subnet=subnet, identity=identity, gateway=gateway)
 
 
-def address_of(plugin: str, answer: Mapping[str, Any], pool: Pool) -> IPAddress:
+def parse_address(plugin: str, answer: Mapping[str, Any], pool: Pool) -> IPAddress:
     """Return the address that RequestAddress gave; it must be in *pool*."""
     method, family = "IpamDriver.RequestAddress", pool.subnet.version
-    found = _interface(plugin, method, "Address", answer.get("Address"), family)
-    if found is None or found.ip not in pool.subnet:
+    interface = _interface(plugin, method, "Address", answer.get("Address"), family)
+    if interface is None or interface.ip not in pool.subnet:
         raise PluginFailed(plugin, method, f"Address: {answer.get('Address')!r} is not in {pool.subnet}")
-    return found.ip
+    return interface.ip

@@ -1,7 +1,8 @@
-"""Host ports that are published: held by a bound socket each, so that no program of the host takes one unnoticed.
+"""Host ports that are published: each is held by a bound socket, so that no program of the host takes one unnoticed.
 
-No packet reaches these sockets once the firewall translates; what comes before is dropped by a filter, so that a client
-tries again instead of talking to nobody. `portproxy` takes the filter off those it serves. Blocking; for worker threads.
+Once the firewall translates, no packet reaches these sockets. What comes earlier is dropped by a socket filter, so that a
+client tries again instead of connecting to nobody. `port_proxy` removes the filter from those it serves. Blocking; for worker
+threads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from netcore.model import IPAddress, PortMapping
 from netcore.plan.port_allocation import Binding
 
 _BPF_RETURN, _SO_ATTACH_FILTER, _SO_DETACH_FILTER, _IP_FREEBIND = 0x06, 26, 27, 15
-_NOT_THERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 _Port = tuple[int, str, IPAddress | None, int]
 """(family, protocol, host address or None for all, port)."""
@@ -31,7 +32,7 @@ def _port(mapping: PortMapping) -> _Port:
 
 
 class _Hold:
-    """A socket that holds one port, or the same port of both families; None: the port is only remembered."""
+    """What holds one port, or the same port of both families. *sock* None: the port is only remembered. *users*: ports that it holds."""
 
     __slots__ = ("sock", "users")
 
@@ -47,7 +48,7 @@ class HostPorts:
         self._held: dict[_Port, _Hold] = {}
 
     def begin(self) -> Claim:
-        """Return a claim: what one operation tries to hold, and then keeps or gives back."""
+        """Return a claim: the ports that one operation tries to hold, and then keeps or gives back."""
         return Claim(self._held)
 
     def claim(self, mappings: Iterable[PortMapping]) -> None:
@@ -59,7 +60,7 @@ class HostPorts:
                 claim.keep(())
                 where = address or ("0.0.0.0" if family == 4 else "[::]")
                 reason = "failed to bind host port: address already in use by a program of the host"
-                raise Conflict("port", f"{where}:{port}/{protocol}", reason)
+                raise Conflict("port", f"{where}:{port}/{protocol}", because=reason)
 
     def probe(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
         """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""
@@ -67,7 +68,7 @@ class HostPorts:
             try:
                 sock = _bind(family, protocol, address, port, both=False)
             except OSError as error:
-                if error.errno not in _NOT_THERE:
+                if error.errno not in _NO_SUCH_ADDRESS:
                     return family, address
             else:
                 if sock is not None:
@@ -75,12 +76,12 @@ class HostPorts:
         return None
 
     def release(self, mappings: Iterable[PortMapping]) -> None:
-        """Let go of *mappings*; one that is not held is done."""
+        """Release *mappings*; those that are not held are ignored."""
         for mapping in mappings:
             _drop(self._held, _port(mapping))
 
     def opened(self, mapping: PortMapping) -> socket.socket | None:
-        """Return the socket of *mapping*, which packets reach from now on; None where there is none (SCTP)."""
+        """Return the socket of *mapping*, which packets reach from now on; None if there is none (SCTP)."""
         hold = self._held.get(_port(mapping))
         if hold is None or hold.sock is None:
             return None
@@ -102,7 +103,7 @@ def _drop(held: dict[_Port, _Hold], port: _Port) -> None:
 
 
 class Claim:
-    """Ports tried by one operation. They are bound once: what is found free is held from then on."""
+    """Ports tried by one operation. Each is bound once: what is found free is held from then on."""
 
     def __init__(self, held: dict[_Port, _Hold]) -> None:
         self._held = held
@@ -111,7 +112,7 @@ class Claim:
     def try_hold(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
         """Hold the port at each of *bindings* and return None, or return the one where a program of the host has it."""
         if len(bindings) == 2 and all(address is None for _, address in bindings):
-            # Both families by one socket: half the work for a range of ports.
+            # One socket for both families is half the work for a range of ports.
             hold = self._hold(6, protocol, None, port, both=True)
             if hold is not None:
                 self._keep(hold, [(family, protocol, None, port) for family, _ in bindings])
@@ -132,17 +133,17 @@ class Claim:
             return _Hold(_bind(family, protocol, address, port, both=both) if len(self._held) < limits.HELD_PORTS else None)
         except OSError as error:
             # An address that the host does not have yet (a VIP, say) can't be in use there.
-            return _Hold(None) if error.errno in _NOT_THERE and not both else None
+            return _Hold(None) if error.errno in _NO_SUCH_ADDRESS and not both else None
 
     def _keep(self, hold: _Hold, wanted: Sequence[_Port]) -> None:
-        for item in wanted:
-            _drop(self._held, item)
-            self._held[item] = hold
+        for port in wanted:
+            _drop(self._held, port)
+            self._held[port] = hold
             hold.users += 1
-            self._tried.append(item)
+            self._tried.append(port)
 
     def keep(self, mappings: Iterable[PortMapping]) -> None:
-        """Go on holding what *mappings* need, and let go of everything else that was tried."""
+        """Go on holding what *mappings* need, and release everything else that was tried."""
         needed = {_port(mapping) for mapping in mappings}
         for wanted in self._tried:
             if wanted not in needed:
@@ -158,7 +159,7 @@ def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, b
         if address is not None:
             # An address that the host will have later (a failover address) can be published too.
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        shut(sock)
+        block(sock)
         host.bind_port(sock, family, protocol, address, port)
     except BaseException:
         sock.close()
@@ -171,6 +172,6 @@ _FILTER = struct.pack("@HP", 1, ctypes.addressof(_RETURN_NOTHING))
 """A filter of one instruction, "return 0 octets" (Linux Documentation/networking/filter.rst)."""
 
 
-def shut(sock: socket.socket) -> None:
-    """Let no packet reach *sock* any more."""
+def block(sock: socket.socket) -> None:
+    """Drop all packets to *sock* from now on."""
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER)

@@ -1,1 +1,5 @@
-"""Where the state of networks, sandboxes and endpoints is kept: one small protocol, one implementation for one host."""
+"""Where networks, sandboxes and endpoints are recorded: one small protocol and three stores behind it.
+
+protocol ◀─ sqlite (one host), etcd (several hosts), memory (tests)
+upgrade ─▶ codec ─▶ records ─▶ controller
+"""

@@ -1,4 +1,7 @@
-"""Model values to octets and back: JSON of the dataclass fields, addresses as text. Pure."""
+"""Model values to octets and back: JSON of the dataclass fields, addresses as text. Pure.
+
+A record of a store that hosts share has one field more, `schema`: the version that it was written with.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from netcore.store.upgrade import FIRST_SHARED_VERSION, SCHEMA_VERSION, upgraded
+
 _T = TypeVar("_T")
 
 _PARSERS: dict[type, Any] = {
@@ -32,6 +37,7 @@ _PARSERS: dict[type, Any] = {
     IPv6Network: ip_network,
 }
 _HINTS: dict[type, dict[str, Any]] = {}
+_SCHEMA = "schema"
 
 
 def encode(value: object) -> bytes:
@@ -45,6 +51,19 @@ def decode(kind: type[_T], octets: bytes) -> _T:
     return result
 
 
+def encode_shared(value: object) -> bytes:
+    """Return *value* (a model dataclass) as JSON that says with which schema version it was written."""
+    return msgspec.json.encode({_SCHEMA: SCHEMA_VERSION, **msgspec.to_builtins(value, enc_hook=str)})
+
+
+def decode_shared(kind: type[_T], key: str, octets: bytes) -> _T:
+    """Return the *kind* that `encode_shared` wrote at *key*, now or in an earlier version."""
+    record = msgspec.json.decode(octets)
+    schema = record.pop(_SCHEMA, FIRST_SHARED_VERSION)
+    result: _T = _build(kind, upgraded(schema, key, record))
+    return result
+
+
 def _build(hint: Any, raw: Any) -> Any:
     if raw is None:
         return None
@@ -53,11 +72,11 @@ def _build(hint: Any, raw: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         arguments = typing.get_args(hint)
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(_build(arguments[0], item) for item in raw)
-        return tuple(_build(item, part) for item, part in zip(arguments, raw, strict=True))
+            return tuple(_build(arguments[0], part) for part in raw)
+        return tuple(_build(argument, part) for argument, part in zip(arguments, raw, strict=True))
     if is_dataclass(hint) and isinstance(hint, type):
         hints = _HINTS.setdefault(hint, typing.get_type_hints(hint))
-        return hint(**{item.name: _build(hints[item.name], raw[item.name]) for item in fields(hint) if item.name in raw})
+        return hint(**{field.name: _build(hints[field.name], raw[field.name]) for field in fields(hint) if field.name in raw})
     if hint in _PARSERS:
         return _PARSERS[hint](raw)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -67,7 +86,7 @@ def _build(hint: Any, raw: Any) -> Any:
 
 def _alternative(hints: tuple[Any, ...], raw: Any) -> Any:
     """Return which of the types of a union *raw* is: of several dataclasses the one with its `kind`."""
-    named = [item for item in hints if is_dataclass(item)]
-    if len(named) > 1:
-        return next(item for item in named if next(part.default for part in fields(item) if part.name == "kind") == raw["kind"])
-    return next(item for item in hints if item is not type(None))
+    dataclasses = [hint for hint in hints if is_dataclass(hint)]
+    if len(dataclasses) > 1:
+        return next(hint for hint in dataclasses if next(field.default for field in fields(hint) if field.name == "kind") == raw["kind"])
+    return next(hint for hint in hints if hint is not type(None))

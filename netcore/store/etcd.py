@@ -1,8 +1,8 @@
 """The store of several hosts: etcd v3 by its JSON gateway.
 
-A session is a lease whose id comes from its name, so that whoever knows the name can end it; it is kept alive while this
-store is open, and its keys go `ttl` seconds after this host was last heard of. Endpoints are tried in turn. A transaction
-whose answer was lost is sent again: it says the same, and where it says "only if" its own writes count as done.
+A session is a lease whose id is derived from its name, so that whoever knows the name can end it. It is kept alive while this
+store is open; `ttl` seconds after etcd last heard of this host, its keys are deleted. Endpoints are tried in turn. A transaction
+whose answer was lost is sent again; if its compares fail then because it was carried out the first time, that is no failure.
 
 Spec: https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/ and rpc.proto of etcd 3.4.
 """
@@ -34,17 +34,18 @@ _INVALID_TOKEN = "invalid auth token"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EtcdSettings:
-    """Where etcd is and how to get in. *endpoints*: base URLs. *prefix*: of all keys. *ttl*: seconds of a session's lease;
-    *grace*: of one whose name begins with `hold/`.
+    """Where etcd is and how to log in. *endpoints*: base URLs. *prefix*: of all keys. *ca*, *certificate*, *key*: files for TLS.
+
+    *ttl*: seconds of a session's lease; *grace*: the same for sessions whose name begins with `hold/`.
     """
 
     endpoints: tuple[str, ...]
     prefix: str = "berth/"
-    user: str = ""
+    user: str | None = None
     password: str = ""
-    ca: str = ""
-    certificate: str = ""
-    key: str = ""
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     ttl: int = 15
     grace: int = 600
 
@@ -57,12 +58,12 @@ def parse_url(text: str) -> EtcdSettings:
     access, _, places = rest.rpartition("@")
     hosts, _, prefix = places.partition("/")
     user, _, password = access.partition(":")
-    found = [host.strip() for host in hosts.split(",") if host.strip()]
-    if not found:
+    named = [host.strip() for host in hosts.split(",") if host.strip()]
+    if not named:
         raise InvalidRequest("store", f"{text!r} names no host")
     protocol = "https" if scheme == "etcds" else "http"
-    urls = tuple(f"{protocol}://{host if _has_port(host) else f'{host}:2379'}" for host in found)
-    return EtcdSettings(endpoints=urls, prefix=f"{prefix.strip('/') or 'berth'}/", user=user, password=password)
+    urls = tuple(f"{protocol}://{host if _has_port(host) else f'{host}:2379'}" for host in named)
+    return EtcdSettings(endpoints=urls, prefix=f"{prefix.strip('/') or 'berth'}/", user=user or None, password=password)
 
 
 def _has_port(host: str) -> bool:
@@ -78,51 +79,51 @@ class _Refused(Exception):
 
 
 class EtcdStore:
-    """See `protocol.Store`. Made by `open_etcd`."""
+    """See `protocol.SharedStore`. Made by `open_etcd`."""
 
     def __init__(self, settings: EtcdSettings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
         self._http = session
-        self._at = 0
-        self._token = ""
+        self._endpoint = 0
+        self._token: str | None = None
         self._leases: dict[int, asyncio.Task[None]] = {}
 
     async def load(self) -> Snapshot:
         items: dict[str, Item] = {}
         start, revision = self._settings.prefix.encode(), 0
         while True:
-            body = {"key": _text(start), "range_end": _text(_behind(self._settings.prefix.encode())), "limit": str(limits.STORE_PAGE)}
+            body = {"key": _text(start), "range_end": _text(_end_of_range(self._settings.prefix.encode())), "limit": str(limits.STORE_PAGE)}
             try:
                 answer = await self._call("kv/range", {**body, **({"revision": str(revision)} if revision else {})})
             except _Refused as error:
                 raise Unavailable("etcd", str(error)) from error
             revision = revision or int(answer["header"]["revision"])
-            found = answer.get("kvs", [])
-            for kv in found:
+            kvs = answer.get("kvs", [])
+            for kv in kvs:
                 lease = int(kv.get("lease", "0"))
                 items[self._name(kv)] = Item(_octets(kv.get("value", "")), int(kv["mod_revision"]), f"{lease:x}" if lease else None)
             if not answer.get("more"):
                 return Snapshot(revision, items)
-            start = _octets(found[-1]["key"]) + b"\0"
+            start = _octets(kvs[-1]["key"]) + b"\0"
 
     async def commit(self, transaction: Transaction) -> int:
         if max(len(transaction.writes), len(transaction.compares)) > limits.STORE_OPERATIONS:
-            raise Exhausted("transaction", "writes", f"at most {limits.STORE_OPERATIONS} keys in one transaction")
+            raise Exhausted("transaction", "writes", because=f"at most {limits.STORE_OPERATIONS} keys in one transaction")
         attempts: list[int] = []
         try:
             answer = await self._send(transaction, attempts)
         except _Refused as error:
             if "lease not found" not in str(error):
                 raise Unavailable("etcd", str(error)) from error
-            # It ran out while etcd could not be reached: the session begins anew.
+            # The lease ran out while etcd could not be reached: the session begins anew.
             if transaction.session is not None:
                 self._forget_lease(transaction.session)
             answer = await self._send(transaction, attempts)
         if answer.get("succeeded"):
             return int(answer["header"]["revision"])
-        done = await self._done_before(transaction) if len(attempts) > 1 else 0
-        if done:
-            return done
+        revision = await self._revision_if_done(transaction) if len(attempts) > 1 else None
+        if revision is not None:
+            return revision
         raise CompareFailed(next(iter(transaction.compares)))
 
     async def _send(self, transaction: Transaction, attempts: list[int]) -> dict[str, Any]:
@@ -148,43 +149,44 @@ class EtcdStore:
             return {"request_delete_range": {"key": self._key(key)}}
         return {"request_put": {"key": self._key(key), "value": _text(value), **({"lease": str(lease)} if lease else {})}}
 
-    async def _done_before(self, transaction: Transaction) -> int:
-        """Return the revision of *transaction* if an attempt whose answer was lost has carried it out, else 0."""
+    async def _revision_if_done(self, transaction: Transaction) -> int | None:
+        """Return the revision of *transaction* if an attempt whose answer was lost has carried it out; None if none has."""
         revisions = set()
         for key, value in transaction.writes.items():
             kvs = (await self._call("kv/range", {"key": self._key(key)})).get("kvs", [])
             if (_octets(kvs[0].get("value", "")) if kvs else None) != value:
-                return 0
+                return None
             revisions |= {int(kv["mod_revision"]) for kv in kvs}
-        return max(revisions, default=0) if len(revisions) <= 1 else 0
+        return revisions.pop() if len(revisions) == 1 else None
 
     async def watch(self, revision: int) -> AsyncIterator[Change]:
-        at, is_cut = revision, False
+        reached, is_cut = revision, False
         while True:
             try:
-                async for line in self._stream(at + 1):
+                async for line in self._stream(reached + 1):
                     is_cut = False
                     result = line.get("result", {})
                     if result.get("canceled"):
                         if result.get("compact_revision"):
-                            raise Compacted(at)
+                            raise Compacted(reached)
                         break
                     for event in result.get("events", []):
                         kv = event["kv"]
                         value = None if event.get("type") == "DELETE" else _octets(kv.get("value", ""))
                         yield Change(self._name(kv), value, int(kv["mod_revision"]))
-                    at = max(at, int(result.get("header", {}).get("revision", "0")) if result.get("events") else at)
+                    if result.get("events"):
+                        reached = max(reached, int(result.get("header", {}).get("revision", "0")))
             except (aiohttp.ClientError, TimeoutError, _Refused) as error:
                 if not is_cut:
-                    log.warning("watch was cut and is tried again revision=%d reason=%s", at, error)
+                    log.warning("watch was cut and is tried again revision=%d reason=%s", reached, error)
                 is_cut = True
             self._next()
             await asyncio.sleep(limits.STORE_PAUSE)
 
     async def _stream(self, start: int) -> AsyncIterator[dict[str, Any]]:
-        """Yield the messages of a watch, one for each line; a line may be of any length, so chunks are put together here."""
+        """Yield the messages of a watch, one for each line. A line may be of any length, so chunks are joined here."""
         prefix = self._settings.prefix.encode()
-        request = {"key": _text(prefix), "range_end": _text(_behind(prefix)), "start_revision": str(start), "progress_notify": True}
+        request = {"key": _text(prefix), "range_end": _text(_end_of_range(prefix)), "start_revision": str(start), "progress_notify": True}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.STORE_CALL, sock_read=limits.STORE_WATCH_SILENCE)
         body = json.dumps({"create_request": request})
         async with self._http.post(self._url("watch"), data=body, headers=await self._headers(), timeout=timeout) as response:
@@ -218,7 +220,7 @@ class EtcdStore:
         return self._settings.grace if session.startswith("hold/") else self._settings.ttl
 
     async def _keep_alive(self, identity: int, ttl: int) -> None:
-        """Renew a lease until it is gone. While etcd is not reachable it is tried on: it may not have run out yet."""
+        """Renew a lease until it is gone. This goes on while etcd is not reachable: the lease may not have run out yet."""
         while True:
             await asyncio.sleep(ttl / 3)
             try:
@@ -231,7 +233,6 @@ class EtcdStore:
                 return
 
     async def probe(self) -> None:
-        """Return if some member answers; Unavailable if none does."""
         try:
             await self._call("kv/range", {"key": _text(self._settings.prefix.encode()), "count_only": True})
         except _Refused as error:
@@ -251,7 +252,7 @@ class EtcdStore:
         while asyncio.get_running_loop().time() < end:
             for _ in self._settings.endpoints:
                 if attempts is not None:
-                    attempts.append(self._at)
+                    attempts.append(self._endpoint)
                 try:
                     return await self._ask(path, body)
                 except (aiohttp.ClientError, TimeoutError) as error:
@@ -259,7 +260,7 @@ class EtcdStore:
                     self._next()
                 except _Refused as error:
                     if error.code == _UNAUTHENTICATED and self._token and _INVALID_TOKEN in str(error):
-                        self._token = ""
+                        self._token = None
                         continue
                     if not _is_passing(error):
                         raise
@@ -283,18 +284,18 @@ class EtcdStore:
         return answer
 
     async def _headers(self) -> dict[str, str]:
-        if not self._settings.user:
+        if self._settings.user is None:
             return {}
-        if not self._token:
-            who = {"name": self._settings.user, "password": self._settings.password}
-            self._token = (await self._ask("auth/authenticate", who, signed=False))["token"]
+        if self._token is None:
+            credentials = {"name": self._settings.user, "password": self._settings.password}
+            self._token = str((await self._ask("auth/authenticate", credentials, signed=False))["token"])
         return {"Authorization": self._token}
 
     def _url(self, path: str) -> str:
-        return f"{self._settings.endpoints[self._at]}/v3/{path}"
+        return f"{self._settings.endpoints[self._endpoint]}/v3/{path}"
 
     def _next(self) -> None:
-        self._at = (self._at + 1) % len(self._settings.endpoints)
+        self._endpoint = (self._endpoint + 1) % len(self._settings.endpoints)
 
     def _key(self, name: str) -> str:
         return _text(f"{self._settings.prefix}{name}".encode())
@@ -308,7 +309,7 @@ def _refused(content: Mapping[str, Any]) -> _Refused:
 
 
 def _is_passing(error: _Refused) -> bool:
-    """Return whether another member, or the same one later, may answer: no leader, a leader that changes, time-outs."""
+    """Return whether another member, or the same one later, may do it: there is no leader, it changes, or a call timed out."""
     text = str(error)
     return any(part in text for part in ("no leader", "leader changed", "timed out", "request is too old", "server stopped", "unhealthy"))
 
@@ -318,7 +319,7 @@ def _lease_id(session: str) -> int:
     return int.from_bytes(hashlib.sha256(session.encode()).digest()[:8], "big") >> 1 | 1
 
 
-def _behind(prefix: bytes) -> bytes:
+def _end_of_range(prefix: bytes) -> bytes:
     """Return the end of the range of all keys that begin with *prefix*, which does not end in 0xFF."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
@@ -333,17 +334,17 @@ def _octets(text: str) -> bytes:
 
 def _tls(settings: EtcdSettings) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=settings.ca or None)
-        if settings.certificate:
-            context.load_cert_chain(settings.certificate, settings.key or None)
+        context = ssl.create_default_context(cafile=settings.ca)
+        if settings.certificate is not None:
+            context.load_cert_chain(settings.certificate, settings.key)
     except OSError as error:
         raise Unavailable("etcd", f"its TLS files can't be read: {error}") from error
     return context
 
 
 async def open_etcd(settings: EtcdSettings) -> EtcdStore:
-    """Return a store on the cluster, once it has answered; Unavailable if it does not, or does not let us in."""
-    is_tls = any(item.startswith("https:") for item in settings.endpoints)
+    """Return a store on etcd, once that has answered; Unavailable if it does not, or refuses the user."""
+    is_tls = any(url.startswith("https:") for url in settings.endpoints)
     connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls, settings) if is_tls else True)
     session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=limits.STORE_CALL))
     store = EtcdStore(settings, session)

@@ -54,16 +54,22 @@ class Snapshot:
 class CompareFailed(NetcoreError):
     """A key of a transaction did not have the revision that was expected; nothing was written."""
 
+    kind = "conflict"
+    status = 409
+
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key} was changed by somebody else; try again")
+        super().__init__(f"{key} was changed by somebody else; try again", subject=key)
         self.key = key
 
 
 class Compacted(NetcoreError):
     """The changes after *revision* are no longer known: load everything and watch from there."""
 
+    kind = "unavailable"
+    status = 503
+
     def __init__(self, revision: int) -> None:
-        super().__init__(f"the changes after revision {revision} are no longer known; load everything again")
+        super().__init__(f"the changes after revision {revision} are no longer known; load everything again", subject=None)
         self.revision = revision
 
 

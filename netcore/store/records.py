@@ -1,7 +1,9 @@
-"""What the controller keeps in the store, in its own words: networks, sandboxes, endpoints, resting addresses, sysctls.
+"""What the controller records in its store: networks, sandboxes, endpoints, addresses in quarantine, changed sysctls.
 
-A record is `pending` from before the first effect until the last one, so that a start after a crash knows what to undo.
-Sandboxes and what belongs to them are of one boot (a session of the store); networks outlive it.
+A record is `pending` from before an operation's first effect until after its last one, so that a start after a crash knows what
+to undo. Sandboxes and what belongs to them end with the boot, which is a session of the store; networks outlive it.
+
+Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `sysctl/PATH`. Older forms: `netcore.store.upgrade`.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 
-from netcore.drivers import SwitchedSysctl
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox
 from netcore.store.codec import decode, encode
 from netcore.store.protocol import Store, Transaction
@@ -18,37 +21,49 @@ from netcore.store.protocol import Store, Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRecord:
+    """A network of this host."""
+
     network: Network
     pending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxRecord:
+    """A sandbox, without its endpoints."""
+
     sandbox: Sandbox
     pending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointsRecord:
-    """All endpoints of a sandbox, in the order of their connects. *before*: those of the last finished operation."""
+    """All endpoints of a sandbox, in the order they were connected. *before*: those of the last operation that finished."""
 
     endpoints: tuple[Endpoint, ...]
     pending: bool = False
     before: tuple[Endpoint, ...] = ()
 
 
+class Quarantined(NamedTuple):
+    """An address that was released and is not handed out again until *until*, in seconds since the epoch."""
+
+    network_id: NetworkId
+    address: IPAddress
+    until: float
+
+
 @dataclass(frozen=True, slots=True)
 class Everything:
-    """What the store holds at a start."""
+    """What the store has at a start."""
 
     networks: tuple[NetworkRecord, ...]
     sandboxes: tuple[tuple[SandboxRecord, EndpointsRecord], ...]
-    resting: tuple[tuple[NetworkId, IPAddress, float], ...]
+    quarantined: tuple[Quarantined, ...]
     switched: tuple[SwitchedSysctl, ...] = ()
 
 
 class Records:
-    """Writes and reads records. *boot*: the session of what ends with this boot."""
+    """Writes and reads records. *boot*: the session of what ends with the boot."""
 
     def __init__(self, store: Store, boot: str) -> None:
         self._store = store
@@ -87,21 +102,21 @@ class Records:
         self._finished.pop(sandbox.id, None)
         await self._commit({f"sandbox/{sandbox.id}": None, f"endpoints/{sandbox.id}": None})
 
-    async def put_rest(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
+    async def put_quarantined(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
         await self._commit({f"rest/{network_id}/{address}": encode(until)})
 
-    async def drop_rest(self, rests: Sequence[tuple[NetworkId, IPAddress]]) -> None:
-        await self._commit({f"rest/{network_id}/{address}": None for network_id, address in rests})
+    async def drop_quarantined(self, addresses: Sequence[tuple[NetworkId, IPAddress]]) -> None:
+        await self._commit({f"rest/{network_id}/{address}": None for network_id, address in addresses})
 
     async def put_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
-        """Record sysctls of the host before they are changed for the first time; they are forgotten with this boot, as by the kernel."""
-        await self._commit({_switched_key(one.path): encode(one) for one in switched})
+        """Record sysctls of the host before they are changed for the first time; as in the kernel, they end with the boot."""
+        await self._commit({f"sysctl/{one.path}": encode(one) for one in switched})
 
     async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
-        await self._commit({_switched_key(one.path): None for one in switched})
+        await self._commit({f"sysctl/{one.path}": None for one in switched})
 
     async def load(self) -> Everything:
-        """Return all records; what belongs to another boot is deleted first, its networks excepted."""
+        """Return all records. What ended with an earlier boot is deleted first."""
         sessions = {item.session for item in (await self._store.load()).items.values() if item.session is not None}
         for session in sessions - {self._boot}:
             await self._store.end_session(session)
@@ -118,7 +133,7 @@ class Records:
             tuple(decode(NetworkRecord, item.value) for key, item in items.items() if key.startswith("network/")),
             tuple(sandboxes),
             tuple(
-                (NetworkId(key.split("/")[1]), ip_address(key.split("/", 2)[2]), decode(float, item.value))
+                Quarantined(NetworkId(key.split("/")[1]), ip_address(key.split("/", 2)[2]), decode(float, item.value))
                 for key, item in items.items()
                 if key.startswith("rest/")
             ),
@@ -127,7 +142,3 @@ class Records:
 
     async def _commit(self, writes: dict[str, bytes | None]) -> None:
         await self._store.commit(Transaction(writes, session=self._boot))
-
-
-def _switched_key(path: str) -> str:
-    return f"sysctl/{path}"

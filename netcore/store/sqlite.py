@@ -1,13 +1,14 @@
 """The store of one host: SQLite in WAL mode, one writer thread, a lock against a second daemon.
 
-Layout: `item` holds one row for each key with the revision of its last change; deleted keys stay as rows without a
-value until the next start, so that a watcher can catch up. `meta` holds the schema version.
+Layout: `item` has one row for each key, with the revision of its last change. A deleted key stays as a row without a
+value until the next start, so that a watch can catch up. `meta` has the schema version.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +17,7 @@ from typing import TypeVar
 
 from netcore.errors import Conflict, KernelError, Unavailable
 from netcore.store.protocol import Change, CompareFailed, Item, Snapshot, Transaction
-from netcore.store.upgrade import upgraded
-
-SCHEMA_VERSION = 2
+from netcore.store.upgrade import SCHEMA_VERSION, upgraded, why_unreadable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -72,17 +71,17 @@ class SqliteStore:
         return revision
 
     async def watch(self, revision: int) -> AsyncIterator[Change]:
-        at = revision
+        reached = revision
         while True:
             changed = self._changed
             rows = await self._run(
-                lambda at=at: self._connection.execute(  # type: ignore[misc]
-                    "SELECT key, value, revision FROM item WHERE revision > ? ORDER BY revision", (at,)
+                lambda reached=reached: self._connection.execute(  # type: ignore[misc]
+                    "SELECT key, value, revision FROM item WHERE revision > ? ORDER BY revision", (reached,)
                 ).fetchall()
             )
-            for key, value, number in rows:
-                at = number
-                yield Change(key, value, number)
+            for key, value, changed_in in rows:
+                reached = changed_in
+                yield Change(key, value, changed_in)
             if not rows:
                 await changed.wait()
 
@@ -110,7 +109,7 @@ class SqliteStore:
 
 
 async def open_store(directory: str) -> SqliteStore:
-    """Open or make the store in *directory*; Conflict if another daemon has it, Unavailable if it is from the future."""
+    """Open or make the store in *directory*; Conflict if another daemon has it, Unavailable if a newer berth wrote it."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="store")
     loop = asyncio.get_running_loop()
     connection, lock = await loop.run_in_executor(thread, _open, directory)
@@ -127,7 +126,7 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise Conflict("state directory", directory, "another berth daemon is using it; stop it or give --state-dir") from error
+        raise Conflict("state directory", directory, because="another berth daemon is using it; stop it or give --state-dir") from error
     connection = sqlite3.connect(os.path.join(directory, "berth.db"), isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     # A power cut may lose the last commits, never the file; a killed daemon loses nothing.
@@ -136,11 +135,12 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
     row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
     if row is None:
         connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-    elif int(row[0]) > SCHEMA_VERSION:
-        connection.close()
-        os.close(lock)
-        raise Unavailable("the state", f"{directory} was written by a newer berth (schema {row[0]}); upgrade this one")
-    elif int(row[0]) < SCHEMA_VERSION:
+    else:
+        reason = why_unreadable(int(row[0]))
+        if reason is not None:
+            connection.close()
+            os.close(lock)
+            raise Unavailable(f"the state in {directory}", reason)
         _upgrade(connection, int(row[0]))
     # The newest row stays, so that no revision is ever used twice.
     connection.execute("DELETE FROM item WHERE value IS NULL AND revision < (SELECT MAX(revision) FROM item)")
@@ -148,8 +148,12 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
 
 
 def _upgrade(connection: sqlite3.Connection, schema: int) -> None:
+    """Bring all records of *schema* to SCHEMA_VERSION in one transaction."""
+    if schema == SCHEMA_VERSION:
+        return
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        rows = connection.execute("SELECT key, value FROM item WHERE value IS NOT NULL").fetchall()
-        connection.executemany("UPDATE item SET value = ? WHERE key = ?", [(upgraded(schema, key, value), key) for key, value in rows])
+        for key, value in connection.execute("SELECT key, value FROM item WHERE value IS NOT NULL").fetchall():
+            record = upgraded(schema, key, json.loads(value))
+            connection.execute("UPDATE item SET value = ? WHERE key = ?", (json.dumps(record).encode(), key))
         connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA_VERSION),))

@@ -1,6 +1,6 @@
-"""The client of the admin API: one request, one connection, standard library only; starts a daemon if none runs.
+"""The client of the admin API: one request, one connection. Standard library only.
 
-What `berth run` needs not on its usual way is imported where it is used: each of these modules costs it 3 ms.
+What `berth run` does not usually need is imported where it is used: each such module would cost it 3 ms.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 DEFAULT_RUN_DIR = "/run/berth"
 _START_TIMEOUT = 10.0
+PROJECT_LABEL, SERVICE_LABEL = "berth.project", "berth.service"
+"""Labels of what `berth up` makes."""
 
 
 class Refused(Exception):
@@ -34,18 +36,31 @@ def run_directory() -> str:
     return os.environ.get("BERTH_RUN_DIR") or DEFAULT_RUN_DIR
 
 
+def socket_path() -> str:
+    """Return the path of the daemon's socket."""
+    return f"{run_directory()}/berth.sock"
+
+
 def call(method: str, path: str, body: Any = None, *, autostart: bool = False) -> Any:
-    """Return the decoded response of one request; raises Refused with the daemon's words."""
+    """Return the decoded response of one request; raises Refused with the daemon's message.
+
+    *autostart*: if no daemon answers, start one that ends by itself.
+    """
     try:
-        sock = connect(f"{run_directory()}/berth.sock")
+        sock = connect(socket_path())
     except NoDaemon:
         if not autostart:
             raise
         start_daemon()
-        sock = connect(f"{run_directory()}/berth.sock")
+        sock = connect(socket_path())
     with sock:
-        send(sock, method, path, body)
-        status, octets = _read(sock)
+        return exchange(sock, method, path, body)
+
+
+def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> Any:
+    """Send one request over *sock* and return the decoded response; raises Refused with the daemon's message."""
+    send(sock, method, path, body)
+    status, octets = _read(sock)
     decoded = json.loads(octets) if octets else None
     if status >= 400:
         error = (decoded or {}).get("error", {})
@@ -81,7 +96,7 @@ def _read(sock: socket.socket) -> tuple[int, bytes]:
         octets += part
     head, _, body = octets.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 "):
-        raise Refused("the daemon closed the connection without an answer")
+        raise Refused("the daemon closed the connection without a response")
     return int(head[9:12]), body
 
 
@@ -92,8 +107,24 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def find_sandbox(name: str) -> dict[str, Any]:
+    """Return the sandbox with this name or id, or the only sandbox of the service *name* of a project."""
+    try:
+        sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}")
+    except Refused as error:
+        if error.kind != "not-found":
+            raise
+        members = [other for other in call("GET", "/v1/sandboxes") if other["labels"].get(SERVICE_LABEL) == name]
+        if not members:
+            raise
+        if len(members) > 1:
+            raise Refused(f"{name} is ambiguous: it can be {', '.join(member['name'] for member in members)}") from error
+        sandbox = members[0]
+    return sandbox
+
+
 def start_daemon() -> None:
-    """Start a daemon that ends by itself when nothing needs it any more; return when it answers."""
+    """Start a daemon that exits when nothing needs it any more; return when it answers."""
     import subprocess
 
     directory = run_directory()
@@ -115,29 +146,29 @@ def start_daemon() -> None:
     end = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < end:
         try:
-            connect(f"{directory}/berth.sock").close()
+            connect(socket_path()).close()
         except Refused:
             if process.poll() is not None:
                 break
             time.sleep(0.01)
         else:
-            # It is not our child to wait for.
+            # Nobody waits for it: it outlives this process.
             process.returncode = 0
             return
     with open(f"{directory}/daemon.log", errors="replace") as file:
         file.seek(start)
-        said = file.read().strip().splitlines()
-    if any("another berth daemon" in line for line in said):
-        # Two clients at once: the other one's daemon is as good.
-        _wait_for_other(end)
+        output = file.read().strip().splitlines()
+    if any("another berth daemon" in line for line in output):
+        # Two clients started one at the same time; the other client's daemon serves both.
+        _wait_until_it_answers(end)
         return
-    raise Refused(f"no daemon could be started: {said[-1].removeprefix('berth: ') if said else 'it ended without a word'}")
+    raise Refused(f"no daemon could be started: {output[-1].removeprefix('berth: ') if output else 'it exited without output'}")
 
 
-def _wait_for_other(end: float) -> None:
+def _wait_until_it_answers(end: float) -> None:
     while True:
         try:
-            connect(f"{run_directory()}/berth.sock").close()
+            connect(socket_path()).close()
         except NoDaemon:
             if time.monotonic() > end:
                 raise

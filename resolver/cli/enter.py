@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
 
-# Sockets through which a C library would ask somebody else for host names.
+# Sockets through which the C library would have another program look up host names.
 _RESOLVER_SOCKETS = (
     "/run/nscd/socket",
     "/var/run/nscd/socket",
@@ -63,22 +63,27 @@ def start(
 
     *prepare* runs in the command's process just before it is executed (standard streams).
     """
-    netns = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
+    netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
     pid = _fork_into_pid_namespace()
     if pid == 0:
         os.close(reading)
-        _init(sandbox, command, netns, writing, environment, directory, detached=detached, prepare=prepare)
+        _init(sandbox, command, netns_fd, writing, environment, directory, detached=detached, prepare=prepare)
     os.close(writing)
-    os.close(netns)
+    os.close(netns_fd)
     _write_leader(sandbox, pid)
-    with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
-    if said:
+    failure_text = _read_all(reading)
+    if failure_text:
         os.waitpid(pid, 0)
-        raise EnterFailed(said)
+        raise EnterFailed(failure_text)
     return pid
+
+
+def _read_all(descriptor: int) -> str:
+    """Return what a child writes until it closes its end of the pipe."""
+    with os.fdopen(descriptor, "rb") as pipe:
+        return pipe.read().decode(errors="replace")
 
 
 def _fork_into_pid_namespace() -> int:
@@ -100,7 +105,7 @@ def _fork_into_pid_namespace() -> int:
 
 
 def _write_leader(sandbox: dict[str, Any], pid: int) -> None:
-    """Note the init's pid for `berth exec`."""
+    """Write the init's pid to a file, for `berth exec`."""
     with open(f"{sandbox['directory']}/leader", "w") as file:
         file.write(f"{pid}\n")
 
@@ -108,7 +113,7 @@ def _write_leader(sandbox: dict[str, Any], pid: int) -> None:
 def _init(
     sandbox: dict[str, Any],
     command: Sequence[str],
-    netns: int,
+    netns_fd: int,
     report: int,
     environment: dict[str, str],
     directory: str,
@@ -122,7 +127,7 @@ def _init(
             os.setsid()
         else:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _check(_libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+        _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         prepare_mounts(sandbox, own_proc=True)
         child = os.fork()
@@ -133,12 +138,12 @@ def _init(
         os.write(report, str(error).encode())
         os._exit(FAILED)
     os.close(report)
-    _let_go_of_streams()
+    _release_streams()
     os._exit(_reap(child))
 
 
-def _let_go_of_streams() -> None:
-    """Keep no pipe of the command open: who reads it must see its end when the command ends."""
+def _release_streams() -> None:
+    """Close the streams that the command has too: a reader of its output must see the end when the command ends."""
     null = os.open("/dev/null", os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -189,7 +194,7 @@ def prepare_mounts(sandbox: dict[str, Any], *, own_proc: bool) -> None:
 
 
 def cover(source: str, target: str, *, required: bool, scratch: str) -> None:
-    """Bind the file *source* over *target*. A symbolic link is covered itself, so that it may dangle."""
+    """Bind the file *source* over *target*. A symbolic link is covered itself, so its target need not exist."""
     if os.path.islink(target):
         tree = _libc.syscall(_OPEN_TREE, _AT_FDCWD, source.encode(), _OPEN_TREE_CLONE | os.O_CLOEXEC)
         if tree >= 0:
@@ -200,27 +205,27 @@ def cover(source: str, target: str, *, required: bool, scratch: str) -> None:
     if not os.path.exists(target):
         if not required:
             return
-        _make_room(target, scratch)
+        _create_in_overlay(target, scratch)
     _check(_libc.mount(source.encode(), target.encode(), None, _MS_BIND, None), f"binding {target}")
 
 
-def _make_room(target: str, scratch: str) -> None:
-    """Make an absent *target* in a layer over its directory that only this mount namespace sees."""
+def _create_in_overlay(target: str, scratch: str) -> None:
+    """Create an absent *target* in an overlay over its directory, which only this mount namespace sees."""
     directory, name = os.path.split(target)
     # The layers are in memory and vanish with the mount namespace.
     layers = f"{scratch}/layers"
     os.makedirs(layers, exist_ok=True)
-    _check(_libc.mount(b"tmpfs", layers.encode(), b"tmpfs", 0, b"size=1m,mode=0755"), f"making room for {target}")
+    _check(_libc.mount(b"tmpfs", layers.encode(), b"tmpfs", 0, b"size=1m,mode=0755"), f"making a place for {target}")
     os.mkdir(f"{layers}/upper")
     os.mkdir(f"{layers}/work")
     with open(f"{layers}/upper/{name}", "w"):
         pass
     options = f"lowerdir={directory},upperdir={layers}/upper,workdir={layers}/work".encode()
-    _check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making room for {target}")
+    _check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
 
 
 def execute(command: Sequence[str], environment: dict[str, str], directory: str, report: int) -> NoReturn:
-    """Become *command*; what is wrong goes to *report*, which closes by itself when all is well."""
+    """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
     for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -236,23 +241,23 @@ def execute(command: Sequence[str], environment: dict[str, str], directory: str,
     os._exit(FAILED)
 
 
-def failure(said: str) -> tuple[int, str]:
-    """Return (exit code, message) of what a child reported."""
-    code, colon, message = said.partition(":")
-    return (int(code), message) if colon and code.isdigit() else (FAILED, said)
+def failure(text: str) -> tuple[int, str]:
+    """Return (exit code, message) of the *text* of an EnterFailed."""
+    code, colon, message = text.partition(":")
+    return (int(code), message) if colon and code.isdigit() else (FAILED, text)
 
 
 def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: str) -> int:
-    """Run *command* inside *sandbox*, beside its process if it has one, and return its exit code."""
+    """Run *command* in *sandbox*, in the namespaces of its init if it has one, and return the exit code."""
     process = leader(sandbox)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     if process is not None:
-        # The descriptor names the process that lives now: no reuse of its pid can come between.
+        # The descriptor stands for this very process, even if its pid is reused meanwhile.
         kinds = _CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWPID
         _check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
     else:
-        netns = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
-        _check(_libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+        netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
+        _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         prepare_mounts(sandbox, own_proc=False)
     pid = os.fork()
@@ -263,11 +268,10 @@ def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[s
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     for number in _FORWARDED:
         signal.signal(number, lambda received, _: os.kill(pid, received))
-    with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
+    failure_text = _read_all(reading)
     status = wait(pid)
-    if said:
-        raise EnterFailed(said)
+    if failure_text:
+        raise EnterFailed(failure_text)
     return status
 
 

@@ -25,10 +25,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             table.add_row(*row)
         Console().print(table)
         return
-    everything = [tuple(columns), *rows]
-    widths = [max(len(row[i]) for row in everything) for i in range(len(columns))]
-    for row in everything:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in aligned([columns, *rows]):
+        print(line)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return *rows* as lines in which each column starts at one place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def print_plan(plan: dict[str, Any]) -> None:
@@ -37,7 +41,15 @@ def print_plan(plan: dict[str, Any]) -> None:
     print_warnings(plan)
 
 
-def print_warnings(made: dict[str, Any]) -> None:
-    """Print the warnings of an answer, each a line on standard error."""
-    for warning in made["warnings"]:
+def print_warnings(response: dict[str, Any]) -> None:
+    """Print the warnings of a response, each on a line of standard error."""
+    for warning in response["warnings"]:
         print(f"berth: warning: {warning}", file=sys.stderr)
+
+
+def port_text(port: dict[str, Any]) -> str:
+    """Return a published port as `0.0.0.0:8080->80/tcp`, one that is only exposed as `80/tcp`."""
+    if not port["host_port"]:
+        return f"{port['sandbox_port']}/{port['protocol']}"
+    address = f"[{port['host_address']}]" if ":" in port["host_address"] else port["host_address"]
+    return f"{address}:{port['host_port']}->{port['sandbox_port']}/{port['protocol']}"

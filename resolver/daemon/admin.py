@@ -1,427 +1,284 @@
-"""The admin API: HTTP on a unix socket. Handlers read a body, make one call, write the result; errors go by one table."""
+"""The admin API: each handler parses a body, calls an operation, formats the result. `ROUTES` is the table of all of them.
+
+HTTP itself is in `http_api`, the shapes are in `schema`, the document that describes both is made by `openapi`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import socket
-import struct
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from typing import Any
 
-import msgspec
-from aiohttp import web
-
-from netcore import errors as netcore_errors
-from netcore.controller import Controller
 from netcore.errors import InvalidRequest
-from netcore.model import DEFAULT_BRIDGE, EndpointRequest, Network, NetworkRequest, Sandbox, Stack
-from netcore.plan.plans import Outcome
-from netcore.store.protocol import Compacted, CompareFailed
-from resolver import errors, limits
-from resolver.daemon import convert, metrics, schema
+from netcore.model import Network, Sandbox
+from resolver import limits
+from resolver.daemon import convert, openapi, schema
+from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, OtherResponse, QueryParameter
+from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
-from resolver.daemon.keeper import Keeper
+from resolver.daemon.health import Health
 from resolver.daemon.lookup import Lookup
-from resolver.daemon.other_firewalls import OtherFirewalls
-from resolver.daemon.registry import Registry
-
-log = logging.getLogger(__name__)
-
-_DEFAULT = NetworkRequest(name="default", labels=(("berth.auto", "true"),))
-_B = TypeVar("_B", bound=msgspec.Struct)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-STATUS: dict[type[Exception], tuple[int, str]] = {
-    netcore_errors.InvalidRequest: (400, "invalid"),
-    netcore_errors.NotFound: (404, "not-found"),
-    netcore_errors.Conflict: (409, "conflict"),
-    netcore_errors.Exhausted: (409, "exhausted"),
-    netcore_errors.KernelError: (500, "kernel"),
-    netcore_errors.Unavailable: (503, "unavailable"),
-    netcore_errors.PluginFailed: (502, "plugin"),
-    netcore_errors.TeardownFailed: (500, "teardown"),
-    CompareFailed: (409, "conflict"),
-    Compacted: (503, "unavailable"),
-    errors.DecodeError: (400, "invalid"),
-    errors.BadName: (400, "invalid"),
-    errors.ConfigError: (400, "invalid"),
-}
-"""Every error of both halves → (HTTP status, kind in the body)."""
+from resolver.daemon.operations import Operations
+from resolver.daemon.owners import Owners
 
 
 class Admin:
-    """The handlers. All collaborators are given; nothing here knows how anything is done."""
+    """The handlers. *proxies*: as configured. *render_metrics*: returns all metrics as Prometheus text."""
 
     def __init__(
         self,
         *,
-        version: str,
-        controller: Controller,
-        registry: Registry,
-        keeper: Keeper,
+        operations: Operations,
+        dry_run: DryRun,
+        owners: Owners,
         lookup: Lookup,
         events: Events,
-        foreign: OtherFirewalls,
+        health: Health,
+        render_metrics: Callable[[], bytes],
         proxies: Mapping[str, Mapping[str, str]],
-        default_bridge: NetworkRequest,
     ) -> None:
-        self._version = version
-        self._controller = controller
-        self._registry = registry
-        self._keeper = keeper
+        self._operations = operations
+        self._dry_run = dry_run
+        self._owners = owners
         self._lookup = lookup
         self._events = events
-        self._foreign = foreign
+        self._health = health
+        self._render_metrics = render_metrics
         self._proxies = proxies
-        self._default_bridge = default_bridge
-        self._started = time.monotonic()
-        self._default = asyncio.Lock()
-        self.ready = False
-        self.busy = 0
-
-    def application(self) -> web.Application:
-        """Return the aiohttp application."""
-        app = web.Application(client_max_size=limits.BODY, middlewares=[self._middleware()])
-        handlers: dict[tuple[str, str], Handler] = {
-            ("post", "/v1/networks"): self._create_network,
-            ("get", "/v1/networks"): self._list_networks,
-            ("get", "/v1/networks/{network}"): self._show_network,
-            ("delete", "/v1/networks/{network}"): self._remove_network,
-            ("post", "/v1/networks/prune"): self._prune_networks,
-            ("post", "/v1/networks/{network}/connect"): self._connect,
-            ("post", "/v1/networks/{network}/disconnect"): self._disconnect,
-            ("post", "/v1/sandboxes"): self._create_sandbox,
-            ("get", "/v1/sandboxes"): self._list_sandboxes,
-            ("get", "/v1/sandboxes/{sandbox}"): self._show_sandbox,
-            ("patch", "/v1/sandboxes/{sandbox}"): self._change_sandbox,
-            ("delete", "/v1/sandboxes/{sandbox}"): self._remove_sandbox,
-            ("get", "/v1/nodes"): self._list_nodes,
-            ("post", "/v1/resolve"): self._resolve,
-            ("get", "/v1/cache"): self._show_cache,
-            ("post", "/v1/cache/flush"): self._flush_cache,
-            ("get", "/v1/events"): self._stream_events,
-            ("get", "/v1/status"): self._status,
-            ("get", "/healthz"): self._health,
-            ("get", "/readyz"): self._readiness,
-            ("get", "/metrics"): self._metrics,
-            ("get", "/v1/openapi.json"): self._openapi,
-        }
-        for (method, path), handler in handlers.items():
-            app.router.add_route(method.upper(), path, handler)
-        return app
-
-    def _middleware(self) -> Any:
-        @web.middleware
-        async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self.busy += 1
-            try:
-                return await handler(request)
-            except web.HTTPException as error:
-                return _error(error.status, "invalid" if error.status < 500 else "internal", request.path, error.reason)
-            except tuple(STATUS) as error:
-                status, kind = STATUS[type(error)]
-                level = logging.ERROR if status >= 500 else logging.INFO
-                log.log(level, "request refused method=%s path=%s status=%d reason=%s", request.method, request.path, status, error)
-                return _error(status, kind, _object(error), _message(error))
-            except Exception as error:
-                log.exception("request failed method=%s path=%s", request.method, request.path)
-                return _error(500, "internal", request.path, f"{type(error).__name__}: {error}")
-            finally:
-                self.busy -= 1
-
-        return answer_errors
 
     # --- networks -----------------------------------------------------------------------------------------------
 
-    async def _create_network(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.NetworkBody)
-        owner = await self._keeper.owner(body.owner_pid)
-        asked = convert.network_request(body, owner)
-        network, outcome = await self._controller.networks.create(asked, dry_run=_dry(request))
-        if _dry(request):
-            return _plan(outcome)
-        await self._keeper.watch(owner)
-        self._events.emit("network", "create", network.name)
-        await self._foreign.check()
-        return _json(self._network_view(network, (*outcome.warnings, *self._foreign.warnings())), 201)
+    async def create_network(self, request: ApiRequest[schema.NetworkBody]) -> schema.NetworkView | ApiReply:
+        owner = await self._owners.find(request.body.owner_pid)
+        wanted = convert.network_request(request.body, owner)
+        if request.dry_run:
+            return ApiReply(await self._dry_run.create_network(wanted), 200)
+        network, warnings = await self._operations.create_network(wanted)
+        return self._network_view(network, warnings)
 
-    async def _list_networks(self, _: web.Request) -> web.Response:
-        networks = sorted(self._controller.state.networks.values(), key=lambda item: item.name)
-        return _json([self._network_view(item) for item in networks])
+    async def list_networks(self, request: ApiRequest[None]) -> list[schema.NetworkView]:
+        return [convert.network_view(details) for details in self._operations.networks()]
 
-    async def _show_network(self, request: web.Request) -> web.Response:
-        return _json(self._network_view(self._controller.state.find_network(request.match_info["network"])))
+    async def show_network(self, request: ApiRequest[None]) -> schema.NetworkView:
+        return self._network_view(self._operations.find_network(request.path["network"]))
 
-    async def _remove_network(self, request: web.Request) -> web.Response:
-        reference = request.match_info["network"]
-        if _dry(request):
-            return _plan(await self._controller.networks.remove(reference, dry_run=True))
-        name = self._controller.state.find_network(reference).name if reference not in ("bridge", "host", "none") else reference
-        await self.remove_network(reference)
-        return _json(schema.OutcomeView(f"network {name} removed"))
+    async def remove_network(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
+        if request.dry_run:
+            return await self._dry_run.remove_network(request.path["network"])
+        name = await self._operations.remove_network(request.path["network"])
+        return schema.OutcomeView(f"network {name} removed")
 
-    async def remove_network(self, reference: str) -> None:
-        """Remove a network and tell everybody."""
-        name = self._controller.state.find_network(reference).name
-        await self._controller.networks.remove(reference)
-        self._events.emit("network", "remove", name)
-        await self._foreign.check()
+    async def prune_networks(self, request: ApiRequest[schema.PruneBody]) -> schema.PrunedView:
+        return schema.PrunedView(await self._operations.prune_networks(request.body))
 
-    async def _prune_networks(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.PruneBody) if request.can_read_body else schema.PruneBody()
-        removed = []
-        for network in list(self._controller.state.networks.values()):
-            if convert.is_meant(network, body) and not self._controller.state.members(network.id):
-                await self.remove_network(network.id)
-                removed.append(network.name)
-        return _json(schema.PrunedView(removed))
-
-    def _network_view(self, network: Network, warnings: tuple[str, ...] = ()) -> schema.NetworkView:
-        members = self._controller.state.members(network.id)
-        remote = self._controller.overlays.elsewhere(network)
-        return convert.network_view(network, members, self._controller.pool_usage(network), warnings, remote)
+    def _network_view(self, network: Network, warnings: Iterable[str] = ()) -> schema.NetworkView:
+        return convert.network_view(self._operations.details_of_network(network), warnings)
 
     # --- sandboxes ----------------------------------------------------------------------------------------------
 
-    async def _create_sandbox(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.SandboxBody)
-        owner = await self._keeper.owner(body.owner_pid if body.owner_pid is not None else body.pid)
-        asked = convert.sandbox_request(body, _adopted(body, request), owner)
-        if body.default_network and not body.networks:
-            asked = replace(asked, networks=(EndpointRequest(network=(await self._automatic(_DEFAULT)).id),))
-        if any(item.network == DEFAULT_BRIDGE for item in asked.networks):
-            await self._automatic(self._default_bridge)
-        sandbox, outcome = await self._controller.sandboxes.create(asked, dry_run=_dry(request))
-        if _dry(request):
-            return _plan(outcome)
-        await self._keeper.watch(owner)
-        self._events.emit("sandbox", "create", sandbox.name)
-        for item in asked.networks if sandbox.stack is Stack.OWN else ():
-            self._events.emit("endpoint", "connect", sandbox.name, self._controller.state.find_network(item.network).name)
-        return _json(self._sandbox_view(sandbox, (*outcome.warnings, *self._foreign.warnings())), 201)
+    async def create_sandbox(self, request: ApiRequest[schema.SandboxBody]) -> schema.SandboxView | ApiReply:
+        body = request.body
+        owner = await self._owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
+        wanted = convert.sandbox_request(body, _adopted_netns(request), owner)
+        if request.dry_run:
+            return ApiReply(await self._dry_run.create_sandbox(wanted, on_default=body.default_network), 200)
+        sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network)
+        return self._sandbox_view(sandbox, warnings)
 
-    async def _automatic(self, asked: NetworkRequest) -> Network:
-        """Return the network that *asked* means: `default` or `bridge`, which are made when first needed."""
-        async with self._default:
-            found = next((item for item in self._controller.state.networks.values() if item.name == asked.name), None)
-            if found is None:
-                found, _ = await self._controller.networks.create(asked)
-                self._events.emit("network", "create", found.name)
-                await self._foreign.check()
-            return found
+    async def list_sandboxes(self, request: ApiRequest[None]) -> list[schema.SandboxView]:
+        return [convert.sandbox_view(details, self._proxies) for details in self._operations.sandboxes()]
 
-    async def _list_sandboxes(self, _: web.Request) -> web.Response:
-        sandboxes = sorted(self._controller.state.sandboxes.values(), key=lambda item: item.name)
-        return _json([self._sandbox_view(item) for item in sandboxes])
+    async def show_sandbox(self, request: ApiRequest[None]) -> schema.SandboxView:
+        sandbox = self._operations.find_sandbox(request.path["sandbox"])
+        told_by_plugins = await self._operations.told_by_plugins(sandbox) if request.flag("plugins") else None
+        return convert.sandbox_view(self._operations.details_of_sandbox(sandbox), self._proxies, (), told_by_plugins)
 
-    async def _show_sandbox(self, request: web.Request) -> web.Response:
-        sandbox = self._controller.state.find_sandbox(request.match_info["sandbox"])
-        told = await self._controller.plugin_information(sandbox) if request.query.get("plugins") == "1" else None
-        return _json(self._sandbox_view(sandbox, told=told))
+    async def change_sandbox(self, request: ApiRequest[schema.SandboxChange]) -> schema.SandboxView:
+        owner = await self._owners.find(request.body.owner_pid)
+        return self._sandbox_view(await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner))
 
-    async def _change_sandbox(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.SandboxChange)
-        owner = await self._keeper.owner(body.owner_pid)
+    async def remove_sandbox(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
+        if request.dry_run:
+            return await self._dry_run.remove_sandbox(request.path["sandbox"])
+        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"])
+        return schema.OutcomeView(f"sandbox {name} removed", list(warnings))
 
-        def change(sandbox: Sandbox) -> Sandbox:
-            return replace(sandbox, name=body.name or sandbox.name, owner=owner or sandbox.owner)
+    async def connect_sandbox(self, request: ApiRequest[schema.ConnectBody]) -> schema.SandboxView | schema.PlanView:
+        wanted = convert.endpoint_request(request.body, request.path["network"])
+        if request.dry_run:
+            return await self._dry_run.connect(request.body.sandbox, wanted)
+        sandbox, warnings = await self._operations.connect(request.body.sandbox, wanted)
+        return self._sandbox_view(sandbox, warnings)
 
-        sandbox = await self._controller.sandboxes.change(request.match_info["sandbox"], change)
-        await self._keeper.watch(owner)
-        if body.name:
-            self._events.emit("sandbox", "rename", sandbox.name)
-        return _json(self._sandbox_view(sandbox))
+    async def disconnect_sandbox(self, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
+        if request.dry_run:
+            return await self._dry_run.disconnect(request.body.sandbox, request.path["network"])
+        return self._sandbox_view(await self._operations.disconnect(request.body.sandbox, request.path["network"]))
 
-    async def _remove_sandbox(self, request: web.Request) -> web.Response:
-        reference = request.match_info["sandbox"]
-        if _dry(request):
-            return _plan(await self._controller.sandboxes.remove(reference, dry_run=True))
-        name = self._controller.state.find_sandbox(reference).name
-        outcome = await self.remove_sandbox(reference)
-        return _json(schema.OutcomeView(f"sandbox {name} removed", list(outcome.warnings)))
+    def _sandbox_view(self, sandbox: Sandbox, warnings: Iterable[str] = ()) -> schema.SandboxView:
+        return convert.sandbox_view(self._operations.details_of_sandbox(sandbox), self._proxies, warnings)
 
-    async def remove_sandbox(self, reference: str) -> Outcome:
-        """Remove a sandbox and tell everybody."""
-        name = self._controller.state.find_sandbox(reference).name
-        outcome = await self._controller.sandboxes.remove(reference)
-        self._events.emit("sandbox", "remove", name)
-        return outcome
+    # --- names --------------------------------------------------------------------------------------------------
 
-    async def _connect(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.ConnectBody)
-        if request.match_info["network"] == DEFAULT_BRIDGE:
-            await self._automatic(self._default_bridge)
-        network = self._controller.state.find_network(request.match_info["network"])
-        asked = convert.endpoint_request(body, network.id)
-        outcome = await self._controller.sandboxes.connect(body.sandbox, asked, dry_run=_dry(request))
-        if _dry(request):
-            return _plan(outcome)
-        sandbox = self._controller.state.find_sandbox(body.sandbox)
-        self._events.emit("endpoint", "connect", sandbox.name, network.name)
-        return _json(self._sandbox_view(sandbox, (*outcome.warnings, *self._foreign.warnings())))
+    async def resolve_name(self, request: ApiRequest[schema.ResolveBody]) -> schema.ResolveView:
+        body = request.body
+        sandbox = self._operations.find_sandbox(body.sandbox) if body.sandbox else None
+        return await self._lookup.resolve(body.name, body.type, sandbox)
 
-    async def _disconnect(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.DisconnectBody)
-        network = self._controller.state.find_network(request.match_info["network"])
-        outcome = await self._controller.sandboxes.disconnect(body.sandbox, network.id, dry_run=_dry(request))
-        if _dry(request):
-            return _plan(outcome)
-        sandbox = self._controller.state.find_sandbox(body.sandbox)
-        self._events.emit("endpoint", "disconnect", sandbox.name, network.name)
-        return _json(self._sandbox_view(sandbox))
-
-    def _sandbox_view(
-        self, sandbox: Sandbox, warnings: tuple[str, ...] = (), told: Mapping[str, dict[str, Any]] | None = None
-    ) -> schema.SandboxView:
-        endpoints = self._controller.state.endpoints[sandbox.id]
-        directory = self._controller.files_of(sandbox.id)
-        target = self._controller.state.sandboxes.get(sandbox.shared_with) if sandbox.shared_with is not None else None
-        return convert.sandbox_view(sandbox, endpoints, self._controller.state.networks, directory, target, self._proxies, warnings, told)
-
-    # --- the rest -----------------------------------------------------------------------------------------------
-
-    async def _list_nodes(self, _: web.Request) -> web.Response:
-        cluster = self._controller.overlays.require_cluster()
-        counts = cluster.state.counts()
-        nodes = sorted(cluster.state.nodes.values(), key=lambda item: (item.name, item.id))
-        return _json(
-            [schema.NodeView(item.id, item.name, str(item.vtep), counts.get(item.id, 0), item.id == cluster.node.id) for item in nodes]
-        )
-
-    async def _resolve(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.ResolveBody)
-        sandbox = self._controller.state.find_sandbox(body.sandbox) if body.sandbox else None
-        return _json(await self._lookup.resolve(body.name, body.type, sandbox))
-
-    async def _show_cache(self, request: web.Request) -> web.Response:
+    async def show_cache(self, request: ApiRequest[None]) -> schema.CacheView:
         service = self._lookup.service
-        most = request.query.get("limit", str(limits.CACHE_SHOWN))
-        if not most.isdigit() or not 0 < int(most) <= limits.CACHE_SHOWN_MOST:
-            raise InvalidRequest("limit", f"{most!r} is not a number from 1 to {limits.CACHE_SHOWN_MOST}")
-        found, entries = await self._lookup.cached(request.query.get("name"), int(most))
-        return _json(
-            schema.CacheView(
-                found=found,
-                size=service.cache.size,
-                bound=service.cache.settings.size,
-                hits=service.counters["hits"],
-                misses=service.counters["misses"],
-                entries=entries,
-            )
+        found, entries = await self._lookup.cached(request.query.get("name"), _limit(request))
+        return schema.CacheView(
+            found=found,
+            size=service.cache.size,
+            bound=service.cache.settings.size,
+            hits=service.counters["hits"],
+            misses=service.counters["misses"],
+            entries=entries,
         )
 
-    async def _flush_cache(self, request: web.Request) -> web.Response:
-        body = await _body(request, schema.FlushBody)
-        return _json(schema.FlushView(self._lookup.forget(body.name)))
+    async def flush_cache(self, request: ApiRequest[schema.FlushBody]) -> schema.FlushView:
+        return schema.FlushView(self._lookup.forget(request.body.name))
 
-    async def _stream_events(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        # Who only listens does not keep the daemon.
-        self.busy -= 1
-        try:
-            async for event in self._events.listen():
-                await response.write(msgspec.json.encode(event) + b"\n")
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            self.busy += 1
-        return response
+    # --- the daemon ---------------------------------------------------------------------------------------------
 
-    async def _status(self, _: web.Request) -> web.Response:
-        host = self._lookup.host
-        return _json(
-            schema.StatusView(
-                version=self._version,
-                pid=os.getpid(),
-                uptime_seconds=round(time.monotonic() - self._started, 3),
-                networks=len(self._controller.state.networks),
-                sandboxes=len(self._controller.state.sandboxes),
-                queries=sum(slot.queries for slot in self._registry.slots()) + self._registry.closed_queries,
-                resolv_conf=host.path,
-                nameservers=list(host.content.nameservers),
-                upstreams=self._lookup.upstreams(),
-                firewall="nftables" if self._controller.settings.firewall else "none",
-                warnings=[*self._registry.warnings(), *self._controller.host_warnings(), *self._foreign.warnings()],
-            )
-        )
+    async def list_nodes(self, request: ApiRequest[None]) -> list[schema.NodeView]:
+        return [convert.node_view(details) for details in self._operations.nodes()]
 
-    async def _health(self, _: web.Request) -> web.Response:
-        return _json(schema.HealthView("ok"))
+    async def stream_events(self, request: ApiRequest[None]) -> AsyncGenerator[schema.EventView, None]:
+        return self._events.listen()
 
-    async def _readiness(self, _: web.Request) -> web.Response:
-        return _json(schema.HealthView("ok" if self.ready else "starting"), 200 if self.ready else 503)
+    async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
+        return self._health.status()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        text = metrics.render(self._controller, self._registry, self._lookup.service, self._lookup.pool, time.monotonic())
-        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    async def show_liveness(self, request: ApiRequest[None]) -> schema.HealthView:
+        return self._health.liveness()
 
-    async def _openapi(self, _: web.Request) -> web.Response:
-        return _json(schema.openapi(self._version))
+    async def show_readiness(self, request: ApiRequest[None]) -> schema.HealthView | ApiReply:
+        view = self._health.readiness()
+        return view if self._health.is_ready else ApiReply(view, 503)
+
+    async def show_metrics(self, request: ApiRequest[None]) -> bytes:
+        return self._render_metrics()
+
+    async def show_openapi(self, request: ApiRequest[None]) -> dict[str, Any]:
+        return openapi.document(ROUTES, self._health.version)
 
 
-async def _body(request: web.Request, kind: type[_B]) -> _B:
-    octets = await request.read()
-    try:
-        return msgspec.json.decode(octets, type=kind)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest("body", str(error)) from error
-
-
-def _adopted(body: schema.SandboxBody, request: web.Request) -> str | None:
-    """Return the path of the namespace to adopt: a path, a process, or a descriptor of the caller's process."""
+def _adopted_netns(request: ApiRequest[schema.SandboxBody]) -> str | None:
+    """Return the path of the namespace to adopt: a path, a process's, or a descriptor of the caller or of a process."""
+    body, caller = request.body, request.caller
     if body.netns is not None:
         return body.netns
     if body.fd is not None:
-        pid = body.pid if body.pid is not None else _peer_pid(request)
-        if pid != _peer_pid(request) and _peer_uid(request) != 0:
+        pid = body.pid if body.pid is not None else caller.pid
+        if pid != caller.pid and caller.uid != 0:
             raise InvalidRequest("fd", "only root may name a descriptor of another process")
         return f"/proc/{pid}/fd/{body.fd}"
     return None if body.pid is None else f"/proc/{body.pid}/ns/net"
 
 
-def _credentials(request: web.Request) -> tuple[int, int, int]:
-    sock = request.transport.get_extra_info("socket") if request.transport else None
-    octets = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12) if sock is not None else bytes(12)
-    pid, uid, gid = struct.unpack("iII", octets)
-    return pid, uid, gid
+def _limit(request: ApiRequest[None]) -> int:
+    text = request.query.get("limit", str(limits.CACHE_SHOWN))
+    if not text.isdigit() or not 0 < int(text) <= limits.CACHE_SHOWN_MOST:
+        raise InvalidRequest("limit", f"{text!r} is not a number from 1 to {limits.CACHE_SHOWN_MOST}")
+    return int(text)
 
 
-def _peer_pid(request: web.Request) -> int:
-    return _credentials(request)[0]
+_PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)
+_PLUGINS = QueryParameter("plugins", "Ask the network plugins what they tell of the endpoints.", "boolean")
+_NAME = QueryParameter("name", "Only answers for this domain name and names below it.")
+_LIMIT = QueryParameter("limit", f"Most entries to show; {limits.CACHE_SHOWN} otherwise.", "integer", most=limits.CACHE_SHOWN_MOST)
 
-
-def _peer_uid(request: web.Request) -> int:
-    return _credentials(request)[1]
-
-
-def _dry(request: web.Request) -> bool:
-    return request.query.get("dry_run", "") in ("1", "true")
-
-
-def _plan(outcome: Outcome) -> web.Response:
-    return _json(schema.PlanView([step.describe() for step in outcome.steps], list(outcome.warnings)))
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
-
-
-def _error(status: int, kind: str, name: str, message: str) -> web.Response:
-    return _json(schema.ErrorView(schema.ErrorBody(kind, name, message)), status)
-
-
-def _message(error: BaseException) -> str:
-    return "; ".join([str(error), *getattr(error, "__notes__", ())])
-
-
-def _object(error: Exception) -> str:
-    for attribute in ("field", "name", "target", "capability", "key", "source", "text"):
-        value = getattr(error, attribute, None)
-        if isinstance(value, str):
-            return value
-    return ""
+ROUTES: tuple[ApiRoute, ...] = (
+    ApiRoute(
+        method="POST", path="/v1/networks", operation_id="createNetwork", summary="Create a network", query=(DRY_RUN,),
+        body=schema.NetworkBody, status=201, response=schema.NetworkView, other_responses=(_PLAN,), handler=Admin.create_network,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/networks", operation_id="listNetworks", summary="List networks",
+        response=list[schema.NetworkView], handler=Admin.list_networks,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/networks/{network}", operation_id="showNetwork", summary="Show one network",
+        response=schema.NetworkView, handler=Admin.show_network,
+    ),
+    ApiRoute(
+        method="DELETE", path="/v1/networks/{network}", operation_id="removeNetwork", summary="Remove a network without endpoints",
+        query=(DRY_RUN,), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_network,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/networks/prune", operation_id="pruneNetworks", summary="Remove networks without endpoints",
+        body=schema.PruneBody, body_required=False, response=schema.PrunedView, handler=Admin.prune_networks,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/networks/{network}/connect", operation_id="connectSandbox", summary="Connect a sandbox to a network",
+        query=(DRY_RUN,), body=schema.ConnectBody, response=schema.SandboxView | schema.PlanView, handler=Admin.connect_sandbox,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/networks/{network}/disconnect", operation_id="disconnectSandbox",
+        summary="Disconnect a sandbox from a network", query=(DRY_RUN,), body=schema.DisconnectBody,
+        response=schema.SandboxView | schema.PlanView, handler=Admin.disconnect_sandbox,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/sandboxes", operation_id="createSandbox", summary="Create or adopt a sandbox", query=(DRY_RUN,),
+        body=schema.SandboxBody, status=201, response=schema.SandboxView, other_responses=(_PLAN,), handler=Admin.create_sandbox,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/sandboxes", operation_id="listSandboxes", summary="List sandboxes",
+        response=list[schema.SandboxView], handler=Admin.list_sandboxes,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/sandboxes/{sandbox}", operation_id="showSandbox", summary="Show one sandbox", query=(_PLUGINS,),
+        response=schema.SandboxView, handler=Admin.show_sandbox,
+    ),
+    ApiRoute(
+        method="PATCH", path="/v1/sandboxes/{sandbox}", operation_id="changeSandbox",
+        summary="Rename a sandbox, or make a process its owner", body=schema.SandboxChange, response=schema.SandboxView,
+        handler=Admin.change_sandbox,
+    ),
+    ApiRoute(
+        method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox", summary="Remove a sandbox with all it has",
+        query=(DRY_RUN,), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/nodes", operation_id="listNodes", summary="List the hosts that share overlay networks",
+        response=list[schema.NodeView], handler=Admin.list_nodes,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/resolve", operation_id="resolveName", summary="Look a name up as a sandbox would, with the reasons",
+        body=schema.ResolveBody, response=schema.ResolveView, handler=Admin.resolve_name,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/cache", operation_id="showCache", summary="Show cached answers of upstreams", query=(_NAME, _LIMIT),
+        response=schema.CacheView, handler=Admin.show_cache,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/cache/flush", operation_id="flushCache", summary="Remove answers from the cache",
+        body=schema.FlushBody, response=schema.FlushView, handler=Admin.flush_cache,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/events", operation_id="streamEvents", summary="Stream events, one JSON object a line",
+        response=schema.EventView, media_type="application/x-ndjson", stream=True, handler=Admin.stream_events,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/status", operation_id="showStatus", summary="Show what runs, and what is not as it should be",
+        response=schema.StatusView, handler=Admin.show_status,
+    ),
+    ApiRoute(
+        method="GET", path="/healthz", operation_id="showLiveness", summary="Say that the process answers",
+        response=schema.HealthView, handler=Admin.show_liveness,
+    ),
+    ApiRoute(
+        method="GET", path="/readyz", operation_id="showReadiness", summary="Say whether networks and names of the last run are back",
+        response=schema.HealthView, other_responses=(OtherResponse(503, "not yet", schema.HealthView),), handler=Admin.show_readiness,
+    ),
+    ApiRoute(
+        method="GET", path="/metrics", operation_id="showMetrics", summary="Metrics in Prometheus text",
+        response=str, media_type="text/plain; version=0.0.4; charset=utf-8", handler=Admin.show_metrics,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/openapi.json", operation_id="showOpenApi", summary="This document",
+        response=dict[str, Any], handler=Admin.show_openapi,
+    ),
+)  # fmt: skip
+"""Every operation of the admin API."""

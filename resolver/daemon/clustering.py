@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import socket
@@ -15,55 +16,55 @@ from urllib.parse import urlsplit
 
 from netcore.cluster.cluster import Cluster
 from netcore.cluster.state import Node
-from netcore.controller import Controller
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress
 from netcore.store import etcd
 from resolver.daemon.config import DaemonConfig
 
 
-def settings_of(config: DaemonConfig) -> etcd.EtcdSettings:
+def etcd_settings(config: DaemonConfig) -> etcd.EtcdSettings:
     """Return where etcd is and how to get in."""
     return replace(
         etcd.parse_url(config.store),
-        ca=config.store_ca,
-        certificate=config.store_certificate,
-        key=config.store_key,
+        ca=config.store_ca or None,
+        certificate=config.store_certificate or None,
+        key=config.store_key or None,
         ttl=config.store_ttl,
         grace=config.store_grace,
     )
 
 
 def find_vtep(config: DaemonConfig) -> IPAddress | None:
-    """Return the address that other hosts reach this one at; None on a host that is alone. Blocking."""
+    """Return the address that other hosts reach this one at, None on a host that shares no store. Blocking.
+
+    It is the address that `advertise` names; otherwise the one that etcd is reached from. InvalidRequest if there is none.
+    """
     if not config.store:
         return None
     if config.advertise:
         return ip_address(config.advertise)
-    for endpoint in settings_of(config).endpoints:
-        place = urlsplit(endpoint)
+    for url in etcd_settings(config).endpoints:
+        server = urlsplit(url)
         with contextlib.suppress(OSError):
-            kind, _, _, _, address = socket.getaddrinfo(place.hostname, place.port, type=socket.SOCK_DGRAM)[0]
-            with socket.socket(kind, socket.SOCK_DGRAM) as sock:
+            family, _, _, _, address = socket.getaddrinfo(server.hostname, server.port, type=socket.SOCK_DGRAM)[0]
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
                 # Nothing is sent: the kernel only says which address of ours it would send from.
                 sock.connect(address)
                 return ip_address(sock.getsockname()[0])
-    raise InvalidRequest("advertise", "no way to etcd tells which address of this host others can reach; set it")
+    raise InvalidRequest("advertise", "there is no route to etcd that tells which address of this host others reach; set it")
 
 
-async def make(config: DaemonConfig, controller: Controller, clock: Callable[[], float]) -> Cluster:
-    """Return this host's part in the cluster, not begun."""
-    vtep = controller.settings.vtep
-    assert vtep is not None
-    identity = await asyncio.to_thread(_identity, Path(config.state_dir, "node"))
-    node = Node(id=identity, name=os.uname().nodename, vtep=vtep)
-    return Cluster(settings_of(config), node, controller.overlays.on_cluster_change, clock)
+async def make(config: DaemonConfig, vtep: IPAddress, clock: Callable[[], float]) -> Cluster:
+    """Return this host's part in the cluster, not started. *clock*: seconds since the epoch."""
+    node_id = await asyncio.to_thread(read_or_make_node_id, Path(config.state_dir, "node"))
+    node = Node(id=node_id, name=os.uname().nodename, vtep=vtep)
+    return Cluster(functools.partial(etcd.open_etcd, etcd_settings(config)), node, clock)
 
 
-def _identity(path: Path) -> str:
-    """Return this host's id, which is made once. Two daemons never share a state directory."""
+def read_or_make_node_id(path: Path) -> str:
+    """Return this host's id, which is made once and kept in *path*. Blocking. Two daemons never share a state directory."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
-    identity = secrets.token_hex(16)
-    path.write_text(f"{identity}\n")
-    return identity
+    node_id = secrets.token_hex(16)
+    path.write_text(f"{node_id}\n")
+    return node_id

@@ -63,36 +63,36 @@ class DaemonConfig:
 
 
 HELP: dict[str, str] = {
-    "state_dir": "where networks are remembered",
+    "state_dir": "where networks are stored",
     "run_dir": "sockets and files of running sandboxes",
     "netns_dir": "where namespaces are pinned",
-    "resolv_conf": "the host's resolv.conf, followed live",
-    "suffix": "domain below which NAME.NETWORK answers too",
-    "firewall": "`nftables`, or `none`: change nothing and print what is needed",
-    "dns": "nameservers of sandboxes without `--dns`, asked from their namespace",
+    "resolv_conf": "the host's resolv.conf; its changes are followed",
+    "suffix": "domain under which NAME.NETWORK is answered too",
+    "firewall": "`nftables`, or `none`: write no rules, and print those that are needed",
+    "dns": "nameservers of sandboxes without `--dns`, queried from their namespace",
     "dns_search": "search domains of sandboxes without `--dns-search`",
     "dns_options": "resolv.conf options of sandboxes without `--dns-opt`",
     "default_address_pools": 'list of `{base = "10.100.0.0/16", size = 24}` in place of Docker\'s pools',
-    "uplinks": "links on which forwarding is switched on, beside those with a default route and the one to other hosts",
-    "socket_group": "group that may use the admin socket beside root",
+    "uplinks": "links on which to enable forwarding, in addition to those with a default route and the one to other hosts",
+    "socket_group": "group that may use the admin socket besides root, which makes its members as powerful as root",
     "log_level": "`debug`, `info`, `warning` or `error`",
-    "gateway_resolver": "answer on each network's gateway address too",
-    "forward": 'nameservers for the names below a domain, asked from the host: `{"corp.example" = ["10.0.0.53"]}`',
-    "allow_rebinding": "let answers of outside nameservers point into our own networks",
-    "tls_ca": "file of certificates to check `tls://` nameservers with, in place of the system's",
-    "cache_size": "octets of answers that are remembered; 0 for none",
-    "cache_min_ttl": "seconds that an answer is remembered at least",
-    "cache_max_ttl": "seconds that an answer is remembered at most",
+    "gateway_resolver": "answer DNS queries on each network's gateway address too",
+    "forward": 'nameservers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
+    "allow_rebinding": "accept answers of outside nameservers that point into our own networks",
+    "tls_ca": "file of CA certificates for `tls://` nameservers, in place of the system's",
+    "cache_size": "size of the cache in octets; 0 for no cache",
+    "cache_min_ttl": "seconds that an answer is cached at least",
+    "cache_max_ttl": "seconds that an answer is cached at most",
     "proxies": 'environment of commands, by network or `default`: `{default = {httpProxy = "http://10.0.0.1:3128"}}`',
     "default_bridge": 'the network `bridge`: `{subnets = ["10.88.0.0/16"], options = {icc = "false"}}`',
     "store": "`etcd://[USER:PASSWORD@]HOST:2379[,HOST..][/PREFIX]` (`etcds://` for TLS) that hosts share for overlay networks",
-    "store_ca": "file of certificates to check etcd's with",
-    "store_certificate": "our own certificate for etcd",
-    "store_key": "its key",
-    "store_ttl": "seconds after which a host that is not heard of is gone, its names with it",
-    "store_grace": "seconds for which its addresses are kept longer: it may be cut off and use them",
-    "advertise": "address that other hosts reach this one at (the one that etcd is reached from)",
-    "serve_stale": "seconds for which an answer is told after its time when all nameservers fail; 0 never",
+    "store_ca": "file of CA certificates for etcd",
+    "store_certificate": "certificate that this host shows to etcd",
+    "store_key": "key of that certificate",
+    "store_ttl": "seconds without a sign of life after which a host counts as gone, and its names with it",
+    "store_grace": "seconds for which its addresses stay reserved after that: it may only be cut off, and still use them",
+    "advertise": "address at which other hosts reach this one; by default the one that etcd is reached from",
+    "serve_stale": "seconds past its TTL for which a cached answer is served when all nameservers fail; 0 for never",
 }
 
 
@@ -125,7 +125,7 @@ def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
     """Return the configuration that *raw* means; ConfigError names every wrong key."""
     problems: list[tuple[str, str]] = []
     values: dict[str, Any] = {}
-    known = {item.name for item in fields(DaemonConfig)}
+    known = {key.name for key in fields(DaemonConfig)}
     for key, value in raw.items():
         if key not in known:
             problems.append((key, f"unknown; known are {', '.join(sorted(known))}"))
@@ -155,11 +155,11 @@ def _boolean(value: Any) -> bool:
     return value
 
 
-def _list(parse_item: Callable[[str], str]) -> Callable[[Any], tuple[str, ...]]:
+def _list(parse_text: Callable[[str], str]) -> Callable[[Any], tuple[str, ...]]:
     def parse_all(value: Any) -> tuple[str, ...]:
         if not isinstance(value, list):
             raise ValueError("must be a list of strings")
-        return tuple(parse_item(_text(item)) for item in value)
+        return tuple(parse_text(_text(text)) for text in value)
 
     return parse_all
 
@@ -177,10 +177,10 @@ def _pools(value: Any) -> tuple[tuple[IPNetwork, int], ...]:
     if not isinstance(value, list):
         raise ValueError("must be a list of tables with base and size")
     pools = []
-    for number, item in enumerate(value):
-        if not isinstance(item, dict) or set(item) != {"base", "size"}:
+    for number, pool in enumerate(value):
+        if not isinstance(pool, dict) or set(pool) != {"base", "size"}:
             raise ValueError(f"entry {number} must have base and size and nothing else")
-        base, size = ip_network(item["base"]), item["size"]
+        base, size = ip_network(pool["base"]), pool["size"]
         if not isinstance(size, int) or not base.prefixlen <= size <= base.max_prefixlen:
             raise ValueError(f"entry {number}: size must be {base.prefixlen} to {base.max_prefixlen}")
         pools.append((base, size))
@@ -206,7 +206,7 @@ def _forward(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _proxies(value: Any) -> dict[str, dict[str, str]]:
-    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(settings, dict) for settings in value.values()):
         raise ValueError("must be a table of network or default = {httpProxy = ..}")
     for name, settings in value.items():
         unknown = [key for key in settings if key not in proxies.VARIABLES]

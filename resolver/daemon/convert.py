@@ -1,14 +1,19 @@
-"""Between the model and the shapes of the admin API. Pure, but for the pid that a body names."""
+"""Between the model and the shapes of the admin API. Pure.
+
+Requests: `*_request` turns a body into what the controller is asked for. Responses: `*_view` turns what exists, gathered in
+a `*Details`, into what the API answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from netcore import drivers
-from netcore.cluster.state import EndpointRecord
+from netcore.cluster.state import EndpointRecord, Node
 from netcore.errors import InvalidRequest
 from netcore.model import (
     DnsSettings,
@@ -20,7 +25,6 @@ from netcore.model import (
     NetworkId,
     NetworkRequest,
     Owner,
-    PluginOptions,
     PortMapping,
     Sandbox,
     SandboxRequest,
@@ -38,6 +42,7 @@ from resolver.daemon.schema import (
     MemberView,
     NetworkBody,
     NetworkView,
+    NodeView,
     PoolView,
     PortView,
     PruneBody,
@@ -48,7 +53,47 @@ from resolver.errors import BadName
 from resolver.wire import name as names
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkDetails:
+    """A network with what belongs to it. *addresses_in_use*: how many, by subnet.
+
+    *remote_members*: (node, endpoint) of each endpoint on another host.
+    """
+
+    network: Network
+    members: tuple[tuple[Sandbox, Endpoint], ...] = ()
+    addresses_in_use: Mapping[IPNetwork, int]
+    remote_members: tuple[tuple[str, EndpointRecord], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxDetails:
+    """A sandbox with what belongs to it. *networks*: at least those of its endpoints. *directory*: with its files.
+
+    *stack_owner*: the sandbox whose network stack it shares, None if it has its own.
+    """
+
+    sandbox: Sandbox
+    endpoints: tuple[Endpoint, ...]
+    networks: Mapping[NetworkId, Network]
+    directory: Path
+    stack_owner: Sandbox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDetails:
+    """A host of the cluster, with how many endpoints it has on overlay networks."""
+
+    node: Node
+    endpoints: int
+    is_own: bool
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
 def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool = False) -> NetworkRequest:
+    """Return what *body* asks for; InvalidRequest if the option `forward` is wrong. *predefined*: see the request."""
     for domain, servers in parse_forward(body.options):
         try:
             names.from_text(domain)
@@ -76,8 +121,8 @@ def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool 
     )
 
 
-def is_meant(network: Network, body: PruneBody) -> bool:
-    """Return whether a prune may remove *network*."""
+def matches_prune_filters(network: Network, filters: PruneBody) -> bool:
+    """Return whether a prune with *filters* removes *network* if that has no endpoints. It spares predefined networks."""
     if not network.has_names:
         return False
     labels = dict(network.labels)
@@ -86,13 +131,14 @@ def is_meant(network: Network, body: PruneBody) -> bool:
         key, equals, value = text.partition("=")
         return key in labels and (not equals or labels[key] == value)
 
-    in_time = body.until is None or network.created < body.until
-    return in_time and all(map(has, body.labels)) and not any(map(has, body.other_labels))
+    is_old_enough = filters.until is None or network.created < filters.until
+    return is_old_enough and all(map(has, filters.labels)) and not any(map(has, filters.other_labels))
 
 
 def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
-    ipv4 = parse_endpoint_address("ip", body.ip, 4) if body.ip else None
-    ipv6 = parse_endpoint_address("ip6", body.ip6, 6) if body.ip6 else None
+    """Return what *body* asks for on the network called *network*; InvalidRequest names an address that is none."""
+    ipv4 = parse_endpoint_address(body.ip, 4) if body.ip else None
+    ipv6 = parse_endpoint_address(body.ip6, 6) if body.ip6 else None
     return EndpointRequest(
         network=network,
         aliases=tuple(body.aliases),
@@ -110,6 +156,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
 
 
 def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -> SandboxRequest:
+    """Return what *body* asks for; InvalidRequest names a wrong nameserver, domain or address. *netns*: path to adopt."""
     for field, values, check in (
         ("dns", body.dns, resolvconf.check_server),
         ("dns-search", body.dns_search, resolvconf.check_search),
@@ -125,10 +172,10 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
         owner=owner,
         hostname=body.hostname,
         domainname=body.domainname,
-        networks=tuple(endpoint_request(item, item.network) for item in body.networks),
+        networks=tuple(endpoint_request(endpoint, endpoint.network) for endpoint in body.networks),
         dns=DnsSettings(
             servers=tuple(body.dns),
-            search=tuple(item.strip() for item in body.dns_search),
+            search=tuple(domain.strip() for domain in body.dns_search),
             options=tuple(body.dns_options),
         ),
         extra_hosts=tuple(body.extra_hosts),
@@ -145,29 +192,28 @@ def _address(field: str, text: str) -> IPAddress:
     return parse_addresses(field, (text,))[0]
 
 
-def _scope(network: Network) -> str:
-    if isinstance(network.driver_options, PluginOptions):
-        return network.driver_options.scope
-    return "global" if network.is_overlay else "local"
+# --- responses ----------------------------------------------------------------------------------------------------
 
 
-def network_view(
-    network: Network,
-    members: list[tuple[Sandbox, Endpoint]],
-    usage: Mapping[IPNetwork, int],
-    warnings: tuple[str, ...] = (),
-    remote: Iterable[tuple[str, EndpointRecord]] = (),
-) -> NetworkView:
-    """Return what is told of *network*; *remote*: (node, endpoint) of other hosts."""
+def node_view(details: NodeDetails) -> NodeView:
+    """Return what is told of a host of the cluster."""
+    node = details.node
+    return NodeView(node.id, node.name, str(node.vtep), details.endpoints, details.is_own)
+
+
+def network_view(details: NetworkDetails, warnings: Iterable[str] = ()) -> NetworkView:
+    """Return what is told of a network."""
+    network = details.network
+    attached = drivers.of(network).host_link(network)
     return NetworkView(
         id=network.id,
         name=network.name,
         driver=network.driver,
-        scope=_scope(network),
+        scope=drivers.of(network).scope(network),
         internal=network.internal,
         ipv4=network.ipv4,
         ipv6=network.ipv6,
-        link=drivers.host_link(network),
+        link=attached.name if attached is not None else "",
         mtu=network.common.mtu,
         ipam_driver=network.ipam.plugin if network.ipam is not None else "default",
         pools=[
@@ -176,61 +222,44 @@ def network_view(
                 ip_range=str(pool.ip_range) if pool.ip_range else None,
                 gateway=str(pool.gateway) if pool.gateway else None,
                 auxiliary={name: str(address) for name, address in pool.auxiliary},
-                in_use=usage.get(pool.subnet, 0),
+                in_use=details.addresses_in_use.get(pool.subnet, 0),
             )
             for pool in network.pools
         ],
         options=dict(network.options),
         labels=dict(network.labels),
         routes=_route_texts(network.routes),
-        members=[_member(sandbox, endpoint) for sandbox, endpoint in members] + [_remote_member(*item) for item in remote],
+        members=[
+            *(_member(sandbox, endpoint) for sandbox, endpoint in details.members),
+            *(_remote_member(node, record) for node, record in details.remote_members),
+        ],
         created=network.created,
         warnings=list(warnings),
     )
 
 
 def _member(sandbox: Sandbox, endpoint: Endpoint) -> MemberView:
-    addresses = [str(item) for item in endpoint.addresses()]
+    addresses = [str(address) for address in endpoint.addresses()]
     return MemberView(sandbox=sandbox.name, sandbox_id=sandbox.id, addresses=addresses, mac=endpoint.mac)
 
 
-def _remote_member(node: str, item: EndpointRecord) -> MemberView:
-    return MemberView(sandbox=item.sandbox, sandbox_id="", addresses=list(item.addresses), mac=item.mac, node=node)
+def _remote_member(node: str, record: EndpointRecord) -> MemberView:
+    return MemberView(sandbox=record.sandbox, sandbox_id="", addresses=list(record.addresses), mac=record.mac, node=node)
 
 
 def sandbox_view(
-    sandbox: Sandbox,
-    endpoints: tuple[Endpoint, ...],
-    networks: Mapping[NetworkId, Network],
-    directory: Path,
-    target: Sandbox | None,
+    details: SandboxDetails,
     proxies: Mapping[str, Mapping[str, str]],
-    warnings: tuple[str, ...] = (),
-    told: Mapping[str, dict[str, Any]] | None = None,
+    warnings: Iterable[str] = (),
+    told_by_plugins: Mapping[str, dict[str, Any]] | None = None,
 ) -> SandboxView:
-    """Return what is told of *sandbox*; *target*: the one whose stack it shares; *proxies*: see `proxies.environment`.
+    """Return what is told of a sandbox. *proxies*: see `proxies.environment`.
 
-    *told*: network id → what a plugin tells of the endpoint.
+    *told_by_plugins*: network id → what the network's plugin tells of the endpoint; None: they were not asked.
     """
-    chosen = gateway.gateway_endpoints(endpoints, networks)
-    views = [
-        EndpointView(
-            network=networks[item.network_id].name,
-            network_id=item.network_id,
-            ifname=item.ifname,
-            host_ifname=item.host_ifname,
-            mac=item.mac,
-            addresses=[str(interface) for interface in (item.ipv4, item.ipv6) if interface is not None],
-            link_local=[str(interface) for interface in item.link_local],
-            names=list(names_of(sandbox, item, networks[item.network_id])),
-            gateway_priority=item.gateway_priority,
-            gateway=item in chosen,
-            routes=_route_texts(item.routes),
-            ports=[_port_view(mapping) for mapping in item.ports],
-            told_by_plugin=(told or {}).get(item.network_id, {}),
-        )
-        for item in endpoints
-    ]
+    sandbox, directory, stack_owner = details.sandbox, details.directory, details.stack_owner
+    in_gateway_order = gateway.ordered(details.endpoints, details.networks)
+    endpoints = _endpoint_views(details, told_by_plugins or {})
     return SandboxView(
         id=sandbox.id,
         name=sandbox.name,
@@ -238,26 +267,51 @@ def sandbox_view(
         domainname=sandbox.domainname,
         netns=sandbox.netns_path,
         directory=str(directory),
-        files=str(directory if target is None else directory.with_name(target.id)),
+        files=str(directory if stack_owner is None else directory.with_name(stack_owner.id)),
         forward=sandbox.forwards,
         stack=sandbox.stack.value,
-        shared_with=target.name if target is not None else "",
+        shared_with=stack_owner.name if stack_owner is not None else "",
         ended=sandbox.ended,
-        environment=environment(proxies, [networks[item.network_id].name for item in gateway.ordered(endpoints, networks)]),
+        environment=environment(proxies, [details.networks[endpoint.network_id].name for endpoint in in_gateway_order]),
         pid=sandbox.owner.pid if sandbox.owner else None,
         origin=sandbox.origin,
         labels=dict(sandbox.labels),
-        networks=[item.network for item in views],
-        addresses=[str(address) for item in endpoints for address in item.addresses()],
-        names=list(dict.fromkeys(name for item in views for name in item.names)),
-        endpoints=views,
+        networks=[endpoint.network for endpoint in endpoints],
+        addresses=[str(address) for endpoint in details.endpoints for address in endpoint.addresses()],
+        names=list(dict.fromkeys(name for endpoint in endpoints for name in endpoint.names)),
+        endpoints=endpoints,
         created=sandbox.created,
         warnings=list(warnings),
     )
 
 
+def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[str, Any]]) -> list[EndpointView]:
+    gateways = gateway.gateway_endpoints(details.endpoints, details.networks)
+    views = []
+    for endpoint in details.endpoints:
+        network = details.networks[endpoint.network_id]
+        views.append(
+            EndpointView(
+                network=network.name,
+                network_id=endpoint.network_id,
+                ifname=endpoint.ifname,
+                host_ifname=endpoint.host_ifname,
+                mac=endpoint.mac,
+                addresses=[str(interface) for interface in (endpoint.ipv4, endpoint.ipv6) if interface is not None],
+                link_local=[str(interface) for interface in endpoint.link_local],
+                names=list(names_of(details.sandbox, endpoint, network)),
+                gateway_priority=endpoint.gateway_priority,
+                gateway=endpoint in gateways,
+                routes=_route_texts(endpoint.routes),
+                ports=[_port_view(mapping) for mapping in endpoint.ports],
+                told_by_plugin=told_by_plugins.get(endpoint.network_id, {}),
+            )
+        )
+    return views
+
+
 def _route_texts(routes: Iterable[StaticRoute]) -> list[str]:
-    return [f"{item.destination}={item.via or ''}" for item in routes]
+    return [f"{route.destination}={route.via or ''}" for route in routes]
 
 
 def _port_view(mapping: PortMapping) -> PortView:

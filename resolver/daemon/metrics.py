@@ -1,8 +1,13 @@
-"""Metrics in Prometheus text, named as CoreDNS names its own. Built when asked for; nothing is counted twice for them."""
+"""Metrics in Prometheus text, named as CoreDNS names its own. Read when asked for; nothing is counted twice for them.
+
+One row of `_METRICS` is one metric. The documentation's table is compared with `NAMES`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from netcore.controller import Controller
 from resolver.daemon.registry import Registry
@@ -11,7 +16,91 @@ from resolver.transport.upstream import UpstreamPool
 from resolver.wire.message import Rcode
 
 
-def render(controller: Controller, registry: Registry, service: DnsService, pool: UpstreamPool, now: float) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSources:
+    """Where the numbers are. *clock*: seconds, monotonic."""
+
+    controller: Controller
+    registry: Registry
+    service: DnsService
+    pool: UpstreamPool
+    clock: Callable[[], float]
+
+
+Samples = Iterable[tuple[str, float]]
+"""(value of the label, value) of each sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """*name*: without the `_total` that a counter gets. *label* None: there is one sample, and its label is ignored."""
+
+    kind: Literal["counter", "gauge"]
+    name: str
+    description: str
+    label: str | None
+    samples: Callable[[MetricSources], Samples]
+
+
+def _queries(sources: MetricSources) -> Samples:
+    yield "", sum(slot.queries for slot in sources.registry.slots()) + sources.registry.closed_queries
+
+
+def _responses(sources: MetricSources) -> Samples:
+    for rcode, count in sorted(sources.service.rcodes.items()):
+        yield Rcode(rcode).name if rcode <= 5 else str(rcode), count
+
+
+def _counted(*counters: str) -> Callable[[MetricSources], Samples]:
+    return lambda sources: [(counter, sources.service.counters[counter]) for counter in counters]
+
+
+def _upstreams_down(sources: MetricSources) -> Samples:
+    now = sources.clock()
+    return [(str(upstream), float(health.state(now) != "ok")) for upstream, health in sources.pool.health().items() if not upstream.netns]
+
+
+def _upstream_failures(sources: MetricSources) -> Samples:
+    return [(str(upstream), health.failures) for upstream, health in sources.pool.health().items() if not upstream.netns]
+
+
+def _upstream_times(sources: MetricSources) -> Samples:
+    return [(str(upstream), health.rtt) for upstream, health in sources.pool.health().items() if not upstream.netns]
+
+
+_METRICS = (
+    _Metric("counter", "berth_dns_requests", "Queries received.", None, _queries),
+    _Metric("counter", "berth_dns_responses", "Responses sent, by RCODE.", "rcode", _responses),
+    _Metric("counter", "berth_dns_dropped", "Datagrams that were not queries.", None, _counted("dropped")),
+    _Metric(
+        "counter", "berth_forward_requests", "Queries for names that are not ours, by outcome.", "outcome",
+        _counted("forwarded", "failed", "limited", "prohibited", "coalesced", "rebinding", "refused"),
+    ),
+    _Metric(
+        "counter", "berth_cache_requests", "Cache look-ups of names that are not ours, by result.", "result",
+        _counted("hits", "misses", "stale", "prefetched"),
+    ),
+    _Metric("gauge", "berth_forward_upstream_down", "1 while an upstream is tried last because it failed.", "to", _upstreams_down),
+    _Metric("counter", "berth_forward_upstream_failures", "Queries that an upstream failed to answer.", "to", _upstream_failures),
+    _Metric("gauge", "berth_forward_upstream_rtt_seconds", "Smoothed round-trip time of an upstream.", "to", _upstream_times),
+    _Metric(
+        "gauge", "berth_forward_in_flight", "Queries that wait for a response from an upstream.", None,
+        lambda sources: [("", sum(slot.in_flight for slot in sources.registry.slots()))],
+    ),
+    _Metric("gauge", "berth_cache_bytes", "Size of the cache in octets.", None, lambda sources: [("", sources.service.cache.size)]),
+    _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
+    _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),
+    _Metric(
+        "gauge", "berth_endpoints", "Endpoints.", None,
+        lambda sources: [("", sum(map(len, sources.controller.state.endpoints.values())))],
+    ),
+)  # fmt: skip
+
+NAMES = tuple(f"{metric.name}_total" if metric.kind == "counter" else metric.name for metric in _METRICS)
+"""The name of every metric."""
+
+
+def render(sources: MetricSources) -> bytes:
     """Return all metrics as Prometheus text."""
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -19,71 +108,13 @@ def render(controller: Controller, registry: Registry, service: DnsService, pool
 
     class Collector:
         def collect(self) -> Iterator[Metric]:
-            slots = registry.slots()
-            requests = CounterMetricFamily("berth_dns_requests", "Queries received.")
-            requests.add_metric([], sum(slot.queries for slot in slots) + registry.closed_queries)
-            yield requests
-            responses = CounterMetricFamily("berth_dns_responses", "Replies sent, by RCODE.", labels=["rcode"])
-            for rcode, count in sorted(service.rcodes.items()):
-                responses.add_metric([Rcode(rcode).name if rcode <= 5 else str(rcode)], count)
-            yield responses
-            outcomes = CounterMetricFamily(
-                "berth_forward_requests", "Questions not answered here, by what became of them.", labels=["outcome"]
-            )
-            for outcome in ("forwarded", "failed", "limited", "prohibited", "coalesced", "rebinding", "refused"):
-                outcomes.add_metric([outcome], service.counters[outcome])
-            yield outcomes
-            looked = CounterMetricFamily(
-                "berth_cache_requests", "Foreign names looked for in the cache, by what was found.", labels=["result"]
-            )
-            for result in ("hits", "misses", "stale", "prefetched"):
-                looked.add_metric([result], service.counters[result])
-            yield looked
-            dropped = CounterMetricFamily("berth_dns_dropped", "Datagrams that were no queries.")
-            dropped.add_metric([], service.counters["dropped"])
-            yield dropped
-            down = GaugeMetricFamily("berth_forward_upstream_down", "1 while an upstream is asked last.", labels=["to"])
-            failures = CounterMetricFamily("berth_forward_upstream_failures", "Questions an upstream left open.", labels=["to"])
-            times = GaugeMetricFamily("berth_forward_upstream_rtt_seconds", "Smoothed round-trip time.", labels=["to"])
-            for upstream, health in pool.health().items():
-                if not upstream.netns:
-                    down.add_metric([str(upstream)], float(health.state(now) != "ok"))
-                    failures.add_metric([str(upstream)], health.failures)
-                    times.add_metric([str(upstream)], health.rtt)
-            yield down
-            yield failures
-            yield times
-            in_flight = GaugeMetricFamily("berth_forward_in_flight", "Questions that wait for an upstream.")
-            in_flight.add_metric([], sum(slot.in_flight for slot in slots))
-            yield in_flight
-            for name, text, value in (
-                ("berth_cache_bytes", "Octets of remembered answers.", service.cache.size),
-                ("berth_networks", "Networks.", len(controller.state.networks)),
-                ("berth_sandboxes", "Sandboxes.", len(controller.state.sandboxes)),
-                ("berth_endpoints", "Endpoints.", sum(map(len, controller.state.endpoints.values()))),
-            ):
-                gauge = GaugeMetricFamily(name, text)
-                gauge.add_metric([], value)
-                yield gauge
+            for metric in _METRICS:
+                family_type = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+                family = family_type(metric.name, metric.description, labels=[metric.label] if metric.label is not None else None)
+                for label, value in metric.samples(sources):
+                    family.add_metric([label] if metric.label is not None else [], value)
+                yield family
 
     collected = CollectorRegistry(auto_describe=False)
     collected.register(Collector())
     return generate_latest(collected)
-
-
-NAMES = (
-    "berth_dns_requests_total",
-    "berth_dns_responses_total",
-    "berth_dns_dropped_total",
-    "berth_cache_requests_total",
-    "berth_cache_bytes",
-    "berth_forward_requests_total",
-    "berth_forward_upstream_down",
-    "berth_forward_upstream_failures_total",
-    "berth_forward_upstream_rtt_seconds",
-    "berth_forward_in_flight",
-    "berth_networks",
-    "berth_sandboxes",
-    "berth_endpoints",
-)
-"""Every metric; the table of docs/metrics.md is compared with it."""

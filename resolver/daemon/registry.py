@@ -192,14 +192,14 @@ class Registry:
         for network in networks:
             label = names.from_text(network.name)
             zone = ZoneSlot(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
-            own = tuple(str(item.ip) for item in drivers.host_addresses(network))
+            own = tuple(str(item.ip) for item in drivers.of(network).host_addresses(network))
             served = _Gateway(network, zone, ViewSlot("", View(suffix=self._suffix)), own)
             self._gateways[network.id] = served
             zone.watchers.add(served.slot)
             made.append(served)
         self._networks_changed(made)
         for served in made if self._config.gateway_resolver else ():
-            for interface in drivers.host_addresses(served.network):
+            for interface in drivers.of(served.network).host_addresses(served.network):
                 await self._listen_on_gateway(served, interface.ip)
 
     async def network_down(self, network: Network) -> None:
@@ -222,9 +222,10 @@ class Registry:
         return lambda address: by_address.get((network_id, address), served.slot)
 
     async def _listen_on_gateway(self, served: _Gateway, address: IPv4Address | IPv6Address) -> None:
-        bridge = drivers.host_link(served.network)
+        attached = drivers.of(served.network).host_link(served.network)
+        link = attached.name if attached is not None else ""
         try:
-            pair = await self.kernel(lambda: listeners.open_on_gateway(address, bridge))
+            pair = await self.kernel(lambda: listeners.open_on_gateway(address, link))
         except OSError as error:
             holder = await self.kernel(lambda: listeners.find_holder(53))
             served.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"

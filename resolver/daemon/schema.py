@@ -1,15 +1,15 @@
-"""The shapes of the admin API: what comes in, what goes out, and the OpenAPI document made from them. Pure."""
+"""The shapes of the admin API: what comes in (`*Body`) and what goes out (`*View`). Pure."""
 
 from __future__ import annotations
 
-import types
-import typing
 from typing import Any
 
 import msgspec
 
 
 class PortView(msgspec.Struct, frozen=True):
+    """A published port."""
+
     protocol: str
     host_address: str
     host_port: int
@@ -17,6 +17,8 @@ class PortView(msgspec.Struct, frozen=True):
 
 
 class EndpointView(msgspec.Struct, frozen=True):
+    """A sandbox's endpoint on one network. *gateway*: a default route of the sandbox leads over it."""
+
     network: str
     network_id: str
     ifname: str
@@ -33,10 +35,10 @@ class EndpointView(msgspec.Struct, frozen=True):
 
 
 class SandboxView(msgspec.Struct, frozen=True):
-    """*directory*: what is of this sandbox alone; *files*: where its hosts, resolv.conf and hostname files are.
+    """*directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files.
 
-    *stack*: own, none, host or container; *shared_with*: name of the sandbox whose stack it has. *ended*: removed, but for
-    its stack, which others share. *environment*: proxy settings for the commands in it.
+    *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
+    except for its network stack, which others share. *environment*: proxy settings for the commands in it.
     """
 
     id: str
@@ -63,6 +65,8 @@ class SandboxView(msgspec.Struct, frozen=True):
 
 
 class PoolView(msgspec.Struct, frozen=True):
+    """One subnet of a network. *in_use*: how many of its addresses are taken."""
+
     subnet: str
     ip_range: str | None
     gateway: str | None
@@ -71,6 +75,8 @@ class PoolView(msgspec.Struct, frozen=True):
 
 
 class MemberView(msgspec.Struct, frozen=True):
+    """An endpoint of a network. *node*: the host that it is on, if that is another one."""
+
     sandbox: str
     sandbox_id: str
     addresses: list[str]
@@ -79,7 +85,7 @@ class MemberView(msgspec.Struct, frozen=True):
 
 
 class NodeView(msgspec.Struct, frozen=True):
-    """A host of the cluster. *address*: where it takes VXLAN; *own*: it is the one that answers."""
+    """A host of the cluster. *address*: where others send it VXLAN packets; *own*: it is the one that answers."""
 
     id: str
     name: str
@@ -89,6 +95,8 @@ class NodeView(msgspec.Struct, frozen=True):
 
 
 class NetworkView(msgspec.Struct, frozen=True):
+    """*scope*: local, or global for a network that spans hosts. *link*: of the host, empty if there is none."""
+
     id: str
     name: str
     driver: str
@@ -123,6 +131,8 @@ class OutcomeView(msgspec.Struct, frozen=True):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
+    """*kind*: which sort of error; *object*: the field, object or capability that it is about, empty if there is none."""
+
     kind: str
     object: str
     message: str
@@ -133,6 +143,8 @@ class ErrorView(msgspec.Struct, frozen=True):
 
 
 class RecordView(msgspec.Struct, frozen=True):
+    """One DNS record, its data in presentation format."""
+
     name: str
     ttl: int
     type: str
@@ -140,6 +152,8 @@ class RecordView(msgspec.Struct, frozen=True):
 
 
 class ResolveView(msgspec.Struct, frozen=True):
+    """*source*: where the answer comes from; *explanation*: why, a line each."""
+
     name: str
     type: str
     rcode: str
@@ -160,9 +174,9 @@ class UpstreamView(msgspec.Struct, frozen=True):
 
 
 class CachedView(msgspec.Struct, frozen=True):
-    """One answer that is remembered. *flags*: of the question, those that are kept apart (DO, CD, AD).
+    """One cached answer. *flags*: of the query, those for which answers are cached apart (DO, CD, AD).
 
-    *stale*: its time is over; it is told only if all upstreams fail.
+    *stale*: its TTL has run out; it is served only while all upstreams fail.
     """
 
     name: str
@@ -178,7 +192,7 @@ class CachedView(msgspec.Struct, frozen=True):
 
 
 class CacheView(msgspec.Struct, frozen=True):
-    """*size* and *bound* in octets. *found*: how many answers were asked for, of which *entries* are those told most."""
+    """*size* and *bound* in octets. *found*: how many cached answers match; *entries*: those of them that were served most."""
 
     found: int
     size: int
@@ -189,10 +203,14 @@ class CacheView(msgspec.Struct, frozen=True):
 
 
 class FlushView(msgspec.Struct, frozen=True):
+    """*removed*: how many cached answers."""
+
     removed: int
 
 
 class StatusView(msgspec.Struct, frozen=True):
+    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: what is not as it should be."""
+
     version: str
     pid: int
     uptime_seconds: float
@@ -207,10 +225,14 @@ class StatusView(msgspec.Struct, frozen=True):
 
 
 class HealthView(msgspec.Struct, frozen=True):
+    """*status*: ok or starting."""
+
     status: str
 
 
 class EventView(msgspec.Struct, frozen=True):
+    """*action* happened to the *kind* (network, sandbox, endpoint or node) called *name*. *node*: on another host."""
+
     time: float
     kind: str
     action: str
@@ -220,11 +242,13 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class PrunedView(msgspec.Struct, frozen=True):
+    """*removed*: names of networks."""
+
     removed: list[str]
 
 
 class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an endpoint may be given, wherever it is asked for."""
+    """The settings of an endpoint, wherever one is asked for."""
 
     aliases: list[str] = []
     services: list[str] = []
@@ -270,7 +294,7 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which networks without endpoints go: with all of *labels*, none of *other_labels* (KEY or KEY=VALUE), made before *until*."""
+    """Which networks without endpoints to remove: with all of *labels*, none of *other_labels* (KEY or KEY=VALUE), made before *until*."""
 
     labels: list[str] = []
     other_labels: list[str] = []
@@ -280,7 +304,7 @@ class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
-    *default_network*: where *networks* is empty, connect to the network `default`, which is made on first need.
+    *default_network*: if *networks* is empty, connect to the network `default`, which is made when it is first needed.
     """
 
     name: str
@@ -310,7 +334,7 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*name*: forget what is known of it and below it; none: everything."""
+    """*name*: remove the answers for it and for names below it; null: all answers."""
 
     name: str | None = None
 
@@ -319,66 +343,3 @@ class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     type: str = "A"
     sandbox: str | None = None
-
-
-OPERATIONS: tuple[tuple[str, str, str, type | None, Any, str], ...] = (
-    ("post", "/v1/networks", "201", NetworkBody, NetworkView | PlanView, "Create a network"),
-    ("get", "/v1/networks", "200", None, list[NetworkView], "List networks"),
-    ("get", "/v1/networks/{network}", "200", None, NetworkView, "Show one network"),
-    ("delete", "/v1/networks/{network}", "200", None, OutcomeView | PlanView, "Remove a network without endpoints"),
-    ("post", "/v1/networks/prune", "200", PruneBody, PrunedView, "Remove networks without endpoints"),
-    ("post", "/v1/networks/{network}/connect", "200", ConnectBody, SandboxView | PlanView, "Connect a sandbox"),
-    ("post", "/v1/networks/{network}/disconnect", "200", DisconnectBody, SandboxView | PlanView, "Disconnect a sandbox"),
-    ("post", "/v1/sandboxes", "201", SandboxBody, SandboxView | PlanView, "Create or adopt a sandbox"),
-    ("get", "/v1/sandboxes", "200", None, list[SandboxView], "List sandboxes"),
-    ("get", "/v1/sandboxes/{sandbox}", "200", None, SandboxView, "Show one sandbox"),
-    ("patch", "/v1/sandboxes/{sandbox}", "200", SandboxChange, SandboxView, "Rename a sandbox, or give it to a process"),
-    ("delete", "/v1/sandboxes/{sandbox}", "200", None, OutcomeView | PlanView, "Remove a sandbox with all it has"),
-    ("get", "/v1/nodes", "200", None, list[NodeView], "The hosts that share overlay networks"),
-    ("post", "/v1/resolve", "200", ResolveBody, ResolveView, "Look a name up as a sandbox would, with the reasons"),
-    ("get", "/v1/cache", "200", None, CacheView, "What is remembered of the upstreams' answers"),
-    ("post", "/v1/cache/flush", "200", FlushBody, FlushView, "Forget remembered answers"),
-    ("get", "/v1/events", "200", None, EventView, "A stream of events, one JSON object a line"),
-    ("get", "/v1/status", "200", None, StatusView, "What is up, and what is not as it should be"),
-    ("get", "/healthz", "200", None, HealthView, "The process answers"),
-    ("get", "/readyz", "200", None, HealthView, "Networks and names of the last run are back"),
-)
-"""(method, path, status, body, response, summary) of everything but /metrics and /v1/openapi.json."""
-
-
-def openapi(version: str) -> dict[str, Any]:
-    """Return the OpenAPI document of the admin API."""
-    kinds: list[Any] = [ErrorView]
-    for _, _, _, body, response, _ in OPERATIONS:
-        kinds += [item for item in (body, *_alternatives(response)) if item is not None and item not in kinds]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-
-    def schema_of(kind: Any) -> dict[str, Any]:
-        found = [schemas[kinds.index(item)] for item in _alternatives(kind)]
-        return found[0] if len(found) == 1 else {"anyOf": found}
-
-    paths: dict[str, Any] = {}
-    for method, path, status, body, response, summary in OPERATIONS:
-        operation: dict[str, Any] = {
-            "summary": summary,
-            "responses": {
-                status: {"description": "done", "content": {"application/json": {"schema": schema_of(response)}}},
-                "default": {"description": "refused or failed", "content": {"application/json": {"schema": schema_of(ErrorView)}}},
-            },
-        }
-        names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-        if body is not None:
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema_of(body)}}}
-        paths.setdefault(path, {})[method] = operation
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "berth admin API", "version": version},
-        "paths": paths,
-        "components": {"schemas": components},
-    }
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    """Return the members of a union of response types; a dry run answers with another shape."""
-    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)

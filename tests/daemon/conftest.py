@@ -6,10 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.conftest import pytest_collection_modifyitems
 from tests.support.lab import Lab
-
-__all__ = ["pytest_collection_modifyitems"]
 
 
 @pytest.fixture

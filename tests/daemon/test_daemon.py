@@ -251,6 +251,29 @@ def test_every_response_fits_the_openapi_document(lab):
         jsonschema.Draft202012Validator(schema).validate(answer)
 
 
+def test_dry_run_makes_no_automatic_network(lab):
+    lab.start_daemon()
+    lab.berth("network", "create", "net")
+    lab.api("POST", "/v1/sandboxes", {"name": "me", "networks": [{"network": "net"}]})
+    before = lab.kernel_state(), lab.api("GET", "/v1/networks"), lab.api("GET", "/v1/sandboxes")
+    for path, body, network in (
+        ("/v1/sandboxes", {"name": "x", "default_network": True}, "default"),
+        ("/v1/sandboxes", {"name": "x", "networks": [{"network": "bridge"}]}, "bridge"),
+        ("/v1/networks/bridge/connect", {"sandbox": "me"}, "bridge"),
+    ):
+        status, plan = lab.api("POST", f"{path}?dry_run=1", body)
+        assert status == 200, plan
+        # The steps of the network that would be made come first.
+        assert "create link" in plan["steps"][0]
+        assert f"on network {network}" in plan["steps"][-1]
+        assert (lab.kernel_state(), lab.api("GET", "/v1/networks"), lab.api("GET", "/v1/sandboxes")) == before
+    # What would be refused is refused.
+    assert lab.api("POST", "/v1/sandboxes?dry_run=1", {"name": "x", "networks": [{"network": "bridge", "ip": "172.17.0.9"}]})[0] == 400
+    assert lab.api("POST", "/v1/networks/prune?dry_run=1")[0] == 400
+    assert lab.api("POST", "/v1/networks?dry_run=perhaps", {"name": "x"})[0] == 400
+    assert (lab.kernel_state(), lab.api("GET", "/v1/networks"), lab.api("GET", "/v1/sandboxes")) == before
+
+
 def test_metrics_and_events(lab):
     prepared(lab)
     events = lab.start(sys.executable, "-m", "resolver", "events")

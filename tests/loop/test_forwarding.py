@@ -67,6 +67,7 @@ async def serve():
 # --- cache ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 async def test_answer_is_remembered_and_its_ttl_goes_down(serve):
     upstream = Scripted(answering(ttl=60))
     served = await serve(upstream)
@@ -80,6 +81,7 @@ async def test_answer_is_remembered_and_its_ttl_goes_down(serve):
     assert served.service.counters["hits"] == 4
 
 
+@pytest.mark.timed
 async def test_repeated_cached_name_comes_from_rendered_octets_for_a_second(serve):
     upstream = Scripted(answering())
     served = await serve(upstream)
@@ -91,6 +93,7 @@ async def test_repeated_cached_name_comes_from_rendered_octets_for_a_second(serv
     assert not served.slot.replies
 
 
+@pytest.mark.timed
 async def test_nothing_is_told_beyond_its_time(serve):
     upstream = Scripted(answering(ttl=1))
     served = await serve(upstream, cache=CacheSettings(serve_stale=0))
@@ -124,6 +127,7 @@ async def test_negative_answers_are_remembered(serve):
     assert served.service.rcodes[0] == 0
 
 
+@pytest.mark.timed
 async def test_equal_questions_share_one(serve):
     upstream = Scripted(lambda octets: None)
     served = await serve(upstream)
@@ -138,6 +142,7 @@ async def test_equal_questions_share_one(serve):
     assert served.slot.in_flight == 0
 
 
+@pytest.mark.timed
 async def test_popular_answers_are_fetched_before_they_expire(serve):
     upstream = Scripted(answering(ttl=10))
     served = await serve(upstream)
@@ -151,6 +156,7 @@ async def test_popular_answers_are_fetched_before_they_expire(serve):
     assert next(e for _, e in served.service.cache.entries() if e.question == entry.question).expires > entry.expires + 5
 
 
+@pytest.mark.timed
 async def test_stale_answer_when_all_upstreams_fail(serve):
     upstream = Scripted(answering(ttl=1))
     served = await serve(upstream)
@@ -483,6 +489,7 @@ async def test_policy_without_effects_costs_repeated_questions_nothing(serve):
     assert rules.seen == 1
 
 
+@pytest.mark.timed
 async def test_effect_is_complete_before_the_reply_and_comes_again_with_a_cache_hit(serve):
     upstream, rules = Scripted(good), Rules()
     served = await serve(upstream, policy=rules)

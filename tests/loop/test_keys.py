@@ -1,6 +1,7 @@
 """Keys between hosts: made once, followed by newer ones, and what the kernel is told of them."""
 
 import asyncio
+import functools
 from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -12,14 +13,14 @@ from netcore import limits
 from netcore.cluster import encryption
 from netcore.cluster.cluster import Cluster
 from netcore.cluster.encryption import Key
-from netcore.cluster.state import KEYS, ClusterState, Node
+from netcore.cluster.state import ClusterState, KeysChanged, Node
 from netcore.controller.assembly import assemble
 from netcore.controller.settings import Settings
 from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.errors import KernelError
 from netcore.kernel import xfrm
 from netcore.model import RemoteEndpoint, VxlanOptions
-from netcore.store.etcd import EtcdSettings
+from netcore.store.etcd import EtcdSettings, open_etcd
 from tests.support.etcd import cluster, why_no_etcd
 from tests.support.networks import bridge_network, pool
 
@@ -42,8 +43,8 @@ class FakeCluster:
         self.state = ClusterState()
         self.state.keys = {1: Key(number=1, secret="ab" * 32)}
 
-    def sender(self):
-        return max(self.state.keys.values(), key=lambda item: item.number)
+    def sending_key(self):
+        return max(self.state.keys.values(), key=lambda key: key.number)
 
 
 @pytest_asyncio.fixture
@@ -100,7 +101,7 @@ async def test_a_new_host_is_known_to_the_kernel_before_it_is_spoken_to(host):
 async def test_what_an_earlier_run_left_is_kept_or_taken_away(host, monkeypatch):
     gone = EspState(source=OTHER, target=OWN, spi=999, key_material="00" * 20, request_id=encryption.REQUEST_ID)
     host.writer.put_remote("secret", remote("y", PEER))
-    there = encryption.objects(OWN, {4790: [PEER]}, [*host.cluster.state.keys.values()], host.cluster.sender())
+    there = encryption.objects(OWN, {4790: [PEER]}, [*host.cluster.state.keys.values()], host.cluster.sending_key())
     monkeypatch.setattr(xfrm, "read_own", lambda request_id: (gone, *there))
     await host.encryption.follow()
     assert [(step.before, step.after) for step in host.applied.pop()] == [(gone, None)]
@@ -119,33 +120,31 @@ async def test_a_kernel_that_refuses_is_asked_again(host, monkeypatch, caplog):
 
 
 @pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
+@pytest.mark.timed
 async def test_hosts_make_one_key_and_follow_it_by_newer_ones(tmp_path, monkeypatch):
     for name, value in (("KEY_SETTLE", 0.3), ("KEY_LIFE", 0.8), ("STORE_PROBE", 0.05)):
         monkeypatch.setattr(limits, name, value)
     with cluster(tmp_path) as members:
         told = []
-        hosts = [
-            Cluster(EtcdSettings(endpoints=(members[0].url,)), Node(id=name, name=name, vtep=vtep), told.append, lambda: 0.0)
-            for name, vtep in (("a", OWN), ("b", PEER))
-        ]
+        open_store = functools.partial(open_etcd, EtcdSettings(endpoints=(members[0].url,)))
+        hosts = [Cluster(open_store, Node(id=name, name=name, vtep=vtep), lambda: 0.0) for name, vtep in (("a", OWN), ("b", PEER))]
         for host in hosts:
-            await host.start()
-            await asyncio.wait_for(host._ready.wait(), 10)
-        assert [host.sender() for host in hosts] == [None, None]
+            await host.start(told.append, lambda *_: None)
+            await asyncio.wait_for(host._loaded.wait(), 10)
+        assert [host.sending_key() for host in hosts] == [None, None]
         await asyncio.gather(*(host.ensure_key() for host in hosts))
-        end = asyncio.get_running_loop().time() + 15
         used = set()
-        while not all((sender := host.sender()) is not None and sender.number >= 3 for host in hosts):
-            assert asyncio.get_running_loop().time() < end
-            await asyncio.sleep(0.01)
-            for host in hosts:
-                sender = host.sender()
-                if sender is not None:
-                    used.add(sender)
-                    # Whoever sends, all take it in.
-                    assert all(sender.number in other.state.keys or not other.state.keys for other in hosts)
-            assert all(len(host.state.keys) <= 3 for host in hosts)
-        assert len({item.secret for item in used}) == len({item.number for item in used}) >= 3
-        assert {KEYS} in told
+        async with asyncio.timeout(15):
+            while not all((key := host.sending_key()) is not None and key.number >= 3 for host in hosts):
+                await asyncio.sleep(0.01)
+                for host in hosts:
+                    key = host.sending_key()
+                    if key is not None:
+                        used.add(key)
+                        # Whoever sends, all accept it.
+                        assert all(key.number in other.state.keys or not other.state.keys for other in hosts)
+                assert all(len(host.state.keys) <= 3 for host in hosts)
+        assert len({key.secret for key in used}) == len({key.number for key in used}) >= 3
+        assert {KeysChanged()} in told
         for host in hosts:
             await host.close()

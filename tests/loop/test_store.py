@@ -6,11 +6,14 @@ import sqlite3
 import pytest
 
 from netcore.errors import Conflict, Unavailable
+from netcore.model import Stack
 from netcore.store.etcd import EtcdSettings, open_etcd
 from netcore.store.memory import MemoryStore
 from netcore.store.protocol import Compacted, CompareFailed, Transaction
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
+from netcore.store.upgrade import SCHEMA_VERSION
+from tests.support import schema_2
 from tests.support.etcd import cluster, why_no_etcd
 
 
@@ -20,16 +23,16 @@ async def store(request, tmp_path):
         yield MemoryStore()
         return
     if request.param == "sqlite":
-        made = await open_store(str(tmp_path / "state"))
-        yield made
-        await made.close()
+        opened = await open_store(str(tmp_path / "state"))
+        yield opened
+        await opened.close()
         return
     if why_no_etcd():
         pytest.skip(why_no_etcd())
     with cluster(tmp_path) as members:
-        made = await open_etcd(EtcdSettings(endpoints=(members[0].url,)))
-        yield made
-        await made.close()
+        opened = await open_etcd(EtcdSettings(endpoints=(members[0].url,)))
+        yield opened
+        await opened.close()
 
 
 async def content(store):
@@ -82,10 +85,12 @@ async def test_watch_yields_every_change_in_order_from_a_revision(store):
                 return
 
     task = asyncio.create_task(watch())
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while not seen:
+            await asyncio.sleep(0.005)
     await store.commit(Transaction({"a": None}))
     await store.commit(Transaction({"c": b"3"}))
-    await asyncio.wait_for(task, 3)
+    await asyncio.wait_for(task, 20)
     assert seen == [("b", b"2"), ("a", None), ("c", b"3")]
 
 
@@ -132,8 +137,37 @@ async def test_state_of_a_newer_version_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "berth.db") as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
     connection.close()
-    with pytest.raises(Unavailable, match="newer berth"):
+    with pytest.raises(Unavailable, match=f"schema version 99, written by a newer berth; this berth reads up to version {SCHEMA_VERSION}"):
         await open_store(str(tmp_path))
+    # It let go of the directory.
+    with sqlite3.connect(tmp_path / "berth.db") as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (SCHEMA_VERSION,))
+    connection.close()
+    await (await open_store(str(tmp_path))).close()
+
+
+async def test_database_of_the_version_before_is_read(tmp_path):
+    schema_2.write_database(tmp_path)
+    for _ in range(2):
+        store = await open_store(str(tmp_path))
+        everything = await Records(store, "boot").load()
+        await store.close()
+        (network,) = (record.network for record in everything.networks)
+        assert [(str(pool.subnet), pool.identity) for pool in network.pools] == [("10.66.0.0/16", "pool-1"), ("10.60.0.0/24", None)]
+        assert (network.name, network.labels, network.ipam.needs_mac, network.driver_options.no_gateway4) == (
+            "weave",
+            (("a", "b"),),
+            True,
+            True,
+        )
+        (own, endpoints), (shared, none) = everything.sandboxes
+        assert (own.sandbox.shared_with, own.sandbox.exposed, own.sandbox.stack) == (None, ("53/udp",), Stack.OWN)
+        assert (shared.sandbox.shared_with, shared.sandbox.stack, none.endpoints) == ("aaaa", Stack.SHARED, ())
+        assert endpoints.pending
+        assert [(endpoint.ifname, endpoint.answer.link) for endpoint in endpoints.endpoints] == [("plug0", "vc1")]
+        first, second = endpoints.before
+        assert (first.answer.link, first.answer.wants_gateway, second.answer, str(second.ipv4)) == (None, False, None, "10.40.0.2/24")
+        assert [(network_id, str(address), until) for network_id, address, until in everything.quarantined] == [("wwww", "10.60.0.9", 7.5)]
 
 
 async def test_networks_of_the_first_version_are_read(tmp_path):
@@ -149,6 +183,7 @@ async def test_networks_of_the_first_version_are_read(tmp_path):
     await made.close()
     with sqlite3.connect(tmp_path / "berth.db") as connection:
         connection.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    connection.close()
     for _ in range(2):
         made = await open_store(str(tmp_path))
         everything = await Records(made, "boot").load()

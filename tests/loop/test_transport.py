@@ -127,6 +127,7 @@ async def test_connection_that_sends_rubbish_closes_only_itself(served):
         one.close()
 
 
+@pytest.mark.timed
 async def test_connections_are_bounded(served, monkeypatch):
     monkeypatch.setattr(limits, "TCP_CONNECTIONS", 3)
     opened = [await connect(served) for _ in range(3)]
@@ -170,6 +171,7 @@ async def test_worn_socket_is_replaced(monkeypatch):
     upstream.transport.close()
 
 
+@pytest.mark.timed
 async def test_idle_sockets_are_closed(monkeypatch):
     monkeypatch.setattr(limits, "SOCKET_IDLE", 0.1)
     upstream = Scripted(good)

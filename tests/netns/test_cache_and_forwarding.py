@@ -1,6 +1,8 @@
 """The cache, routes by domain, loops and rebinding, as a person meets them; names that change under full load."""
 
 import json
+import os
+import select
 import sys
 from pathlib import Path
 
@@ -26,13 +28,10 @@ def lab():
 
 
 def asked(lab: Lab, address: str) -> list[str]:
-    """Return the names that the name server at *address* was asked for since the last call."""
-    import os
-    import select
-
+    """Return the names that the name server at *address* was asked for since the last call. It says a name before it answers."""
     stream = lab.log_of[address].stdout
     octets = b""
-    while select.select([stream], [], [], 0.3)[0]:
+    while select.select([stream], [], [], 0)[0]:
         octets += os.read(stream.fileno(), 65_536)
     return [line.split()[1].lower() for line in octets.decode().splitlines() if line.startswith(("udp", "tcp")) and "_loop" not in line]
 
@@ -79,6 +78,7 @@ def test_domain_of_a_network_is_asked_from_its_sandboxes(lab):
     lab.berth(
         "run", "-d", "--name", "ns", "--network", "closed,ip=10.99.0.53", "--", sys.executable, str(SUPPORT / "upstream.py"), "10.99.0.53"
     )
+    lab.wait_for(lambda: "10.99.0.53:53 " in lab.in_sandbox("ns", "ss", "-Hlnt"))
     lab.berth("run", "-d", "--name", "inner", "--network", "closed", "--", "sleep", "infinity")
     assert lab.in_sandbox("inner", "dig", "+short", "a.lab.example.test") == "192.0.2.80"
     # Everything else still has no way out.

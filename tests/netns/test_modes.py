@@ -1,7 +1,6 @@
 """`--network host`, `none` and `container:NAME`: whose stack a sandbox has, what it reads, what is refused."""
 
 import json
-import time
 
 import pytest
 
@@ -213,8 +212,7 @@ services:
 """,
     )
     lab.berth("up", "-d", "-f", "/run/modes/compose.yaml")
-    time.sleep(0.5)
-    assert "Directory" in lab.in_sandbox("side", "curl", "-s", "-m", "3", "http://127.0.0.1:85/")
+    lab.wait_for(lambda: "Directory" in lab.in_sandbox("side", "curl", "-s", "-m", "3", "http://127.0.0.1:85/", check=False))
     assert lab.in_sandbox("alone", "ip", "-o", "link").count("\n") == 0
     assert lab.in_sandbox("outer", "ip", "-o", "link") == lab.out("ip", "-o", "link")
     lab.berth("down", "-f", "/run/modes/compose.yaml")

@@ -1,8 +1,8 @@
 """Options of bridge networks, families, and the rarer options of `run`, with real traffic."""
 
 import json
-import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -164,7 +164,7 @@ def test_adopt_by_descriptor(lab):
     process = lab.start("unshare", "--net", "sleep", "100")
     lab.wait_for(lambda: lab.shell(f"readlink /proc/{process.pid}/ns/net") != lab.shell("readlink /proc/self/ns/net"))
     holder = lab.start("sh", "-c", f"exec 9</proc/{process.pid}/ns/net; exec sleep 100")
-    lab.wait_for(lambda: os.path.exists(f"/proc/{holder.pid}/fd/9"))
+    lab.wait_for(lambda: Path(f"/proc/{holder.pid}/fd/9").exists())
     lab.berth("attach", "--pid", str(holder.pid), "--fd", "9", "--name", "byfd", "--network", "n")
     assert lab.inspect("byfd")["addresses"][0] in lab.shell(f"nsenter --net -t {process.pid} ip addr")
     subprocess.run(["kill", "-9", str(holder.pid)], check=True)

@@ -1,5 +1,6 @@
 """Overlay networks over three hosts: traffic, names, addresses, and what happens when a host or the store is gone."""
 
+import base64
 import json
 import signal
 import sys
@@ -7,11 +8,20 @@ import time
 
 import pytest
 
+from netcore import limits
+from netcore.store.upgrade import SCHEMA_VERSION
 from tests.support.etcd import why_no_etcd
 from tests.support.hosts import ETCD6
 from tests.support.hosts import hosts as make_hosts
 
-pytestmark = pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
+pytestmark = [pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd()), pytest.mark.timeout(300)]
+
+LIMIT = 100.0
+"""Seconds to wait for anything that must come. Wide: the machine may be busy, and what comes is not waited for longer than it takes."""
+
+
+def until(lab, condition):
+    lab.wait_for(condition, LIMIT)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +41,22 @@ def network(hosts):
     first.berth("network", "create", "-d", "overlay", "--ipv6", "--subnet", "10.40.0.0/24", "--subnet", "fd40::/64", "far")
     yield "far"
     for lab in hosts.labs:
-        for item in json.loads(lab.berth("ps", "--format", "json").stdout):
-            lab.berth("rm", item["name"], check=False)
-    first.wait_for(lambda: first.berth("network", "rm", "far", check=False).returncode == 0)
+        for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout):
+            lab.berth("rm", sandbox["name"], check=False)
+    until(first, lambda: first.berth("network", "rm", "far", check=False).returncode == 0)
+
+
+def knows(lab, network="far"):
+    return network in [known["name"] for known in json.loads(lab.berth("network", "ls", "--format", "json").stdout)]
+
+
+def is_cut_off(lab):
+    """Return whether the daemon has noticed that etcd does not answer."""
+    return lab.log().rfind("cluster is not reachable") > lab.log().rfind("cluster is reachable")
 
 
 def sleeper(lab, name, *options, network="far"):
+    until(lab, lambda: knows(lab, network))
     lab.berth("run", "-d", "--name", name, "--network", network, *options, "--", "sleep", "300")
 
 
@@ -45,25 +65,24 @@ def finds(lab, sandbox, name):
 
 
 def pings(lab, sandbox, name, *options):
-    return lab.berth("exec", sandbox, "ping", "-c1", "-W1", *options, name, check=False).returncode == 0
+    return lab.berth("exec", sandbox, "ping", "-c1", "-W10", *options, name, check=False).returncode == 0
 
 
 def test_sandboxes_of_three_hosts_find_and_reach_each_other(hosts, network):
     for number, lab in enumerate(hosts.labs):
-        lab.wait_for(lambda lab=lab: "far" in lab.berth("network", "ls").stdout)
         sleeper(lab, f"s{number}", "--network-alias", f"alias{number}")
     for number, lab in enumerate(hosts.labs):
         for other in range(3):
-            lab.wait_for(lambda lab=lab, number=number, other=other: finds(lab, f"s{number}", f"alias{other}"))
+            until(lab, lambda lab=lab, number=number, other=other: finds(lab, f"s{number}", f"alias{other}"))
             # The first packet arrives: nobody has to be asked who is where.
             assert pings(lab, f"s{number}", f"s{other}", "-4")
             assert pings(lab, f"s{number}", f"s{other}", "-6")
     addresses = [lab.inspect(f"s{number}")["addresses"] for number, lab in enumerate(hosts.labs)]
-    assert len({item for pair in addresses for item in pair}) == 6
+    assert len({address for pair in addresses for address in pair}) == 6
     first = hosts.labs[0]
     assert first.in_sandbox("s0", "dig", "+short", "-x", addresses[2][0]) == "s2.far."
     members = json.loads(first.berth("network", "inspect", "far").stdout)[0]
-    assert (members["scope"], members["driver"], sorted(item["sandbox"] for item in members["members"])) == (
+    assert (members["scope"], members["driver"], sorted(member["sandbox"] for member in members["members"])) == (
         "global",
         "overlay",
         ["s0", "s1", "s2"],
@@ -73,18 +92,19 @@ def test_sandboxes_of_three_hosts_find_and_reach_each_other(hosts, network):
     assert "nolearning" in vxlan
     assert "neigh_suppress on" in vxlan
     nodes = json.loads(first.berth("node", "ls", "--format", "json").stdout)
-    assert sorted(item["address"] for item in nodes) == [hosts.address(number) for number in range(3)]
-    assert [item["endpoints"] for item in nodes] == [1, 1, 1]
+    assert sorted(node["address"] for node in nodes) == [hosts.address(number) for number in range(3)]
+    assert [node["endpoints"] for node in nodes] == [1, 1, 1]
 
 
 def test_events_of_other_hosts(hosts, network):
     one, two = hosts.labs[:2]
     listener = two.start("sh", "-c", f"exec {sys.executable} -m resolver events > /run/events 2>&1")
-    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
-    two.shell("sleep 0.3")
+    until(two, lambda: knows(two))
+    # It listens once it has heard of something.
+    until(two, lambda: two.berth("network", "create", "heard") and two.berth("network", "rm", "heard") and two.shell("cat /run/events"))
     sleeper(one, "a")
     one.berth("rm", "a")
-    two.wait_for(lambda: "endpoint disconnect a network=far node=" in two.shell("cat /run/events"))
+    until(two, lambda: "endpoint disconnect a network=far node=" in two.shell("cat /run/events"))
     assert "endpoint connect a network=far node=" in two.shell("cat /run/events")
     listener.kill()
 
@@ -92,13 +112,11 @@ def test_events_of_other_hosts(hosts, network):
 def test_service_of_several_hosts(hosts, network):
     one, two, three = hosts.labs
     for lab, name in ((one, "a"), (two, "b")):
-        lab.wait_for(lambda lab=lab: "far" in lab.berth("network", "ls").stdout)
         sleeper(lab, name, "--service", "shop", "--expose", "80", "-p", "8053:53/udp")
-    three.wait_for(lambda: "far" in three.berth("network", "ls").stdout)
     sleeper(three, "c")
     addresses = {lab.inspect(name)["addresses"][0] for lab, name in ((one, "a"), (two, "b"))}
     for name in ("shop", "tasks.shop", "shop.far"):
-        three.wait_for(lambda name=name: set(three.in_sandbox("c", "dig", "+short", name).split()) == addresses)
+        until(three, lambda name=name: set(three.in_sandbox("c", "dig", "+short", name).split()) == addresses)
     told = three.in_sandbox("c", "dig", "+short", "SRV", "_80._tcp.shop").splitlines()
     assert sorted(told) == ["0 0 80 a.far.", "0 0 80 b.far."]
     assert three.in_sandbox("c", "dig", "+short", "SRV", "_53._udp.a.far") == "0 0 53 a.far."
@@ -106,7 +124,7 @@ def test_service_of_several_hosts(hosts, network):
     firsts = {three.in_sandbox("c", "dig", "+short", "shop").split()[0] for _ in range(8)}
     assert firsts == addresses
     two.berth("rm", "b")
-    three.wait_for(lambda: three.in_sandbox("c", "dig", "+short", "SRV", "_80._tcp.shop") == "0 0 80 a.far.")
+    until(three, lambda: three.in_sandbox("c", "dig", "+short", "SRV", "_80._tcp.shop") == "0 0 80 a.far.")
     assert three.in_sandbox("c", "dig", "+short", "tasks.shop") == one.inspect("a")["addresses"][0]
 
 
@@ -114,7 +132,7 @@ def test_mtu_leaves_room_and_large_packets_pass(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(one, "a")
     sleeper(two, "b")
-    one.wait_for(lambda: finds(one, "a", "b"))
+    until(one, lambda: finds(one, "a", "b"))
     assert "mtu 1450" in one.in_sandbox("a", "ip", "link", "show", "eth0")
     assert pings(one, "a", "b", "-4", "-M", "do", "-s", "1422")
 
@@ -130,7 +148,7 @@ def test_outside_by_the_own_host(hosts, network):
 def test_published_port_is_reached_from_another_host(hosts, network):
     one, two = hosts.labs[:2]
     two.berth("run", "-d", "--name", "web", "--network", "far", "-p", "8080:80", "--", sys.executable, "-m", "http.server", "80")
-    one.wait_for(lambda: one.run("curl", "-sf", "-m", "1", f"http://{hosts.address(1)}:8080/", check=False).returncode == 0)
+    until(one, lambda: one.run("curl", "-sf", "-m", "1", f"http://{hosts.address(1)}:8080/", check=False).returncode == 0)
 
 
 def test_late_joiner_and_name_that_goes(hosts, network):
@@ -139,14 +157,13 @@ def test_late_joiner_and_name_that_goes(hosts, network):
     sleeper(two, "b")
     three.stop_daemon()
     hosts.start_daemon(2)
-    three.wait_for(lambda: "far" in three.berth("network", "ls").stdout)
     sleeper(three, "c")
     assert pings(three, "c", "a")
     assert pings(three, "c", "b")
     one.berth("rm", "a")
-    three.wait_for(lambda: not finds(three, "c", "a"))
+    until(three, lambda: not finds(three, "c", "a"))
     two.berth("rename", "b", "bee")
-    three.wait_for(lambda: finds(three, "c", "bee") and not finds(three, "c", "b"))
+    until(three, lambda: finds(three, "c", "bee") and not finds(three, "c", "b"))
 
 
 def test_kernel_is_as_before_when_the_last_endpoint_leaves(hosts, network):
@@ -154,7 +171,7 @@ def test_kernel_is_as_before_when_the_last_endpoint_leaves(hosts, network):
     sleeper(two, "b")
     before = one.kernel_state()
     sleeper(one, "a")
-    one.wait_for(lambda: finds(one, "a", "b"))
+    until(one, lambda: finds(one, "a", "b"))
     one.berth("rm", "a")
     assert one.kernel_state() == before
 
@@ -163,34 +180,27 @@ def test_vxlan_from_a_sandbox_is_dropped(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(one, "a")
     sleeper(two, "b")
-    one.wait_for(lambda: finds(one, "a", "b"))
-    for address in (hosts.address(0), hosts.address(1), "10.40.0.1"):
-        script = f"import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(bytes([8,0,0,0,0,16,0,0])+bytes(60), ('{address}', 4789))"
-        one.in_sandbox("a", "python3", "-c", script)
-    counted = (
-        one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
-        two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
-    )
-    one.in_sandbox(
-        "a",
-        "python3",
-        "-c",
-        "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); [s.sendto(b'x', (h, 4789)) for h in ('10.99.0.1','10.99.0.2')]",
-    )
-    time.sleep(0.3)
-    assert counted == (
-        one.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
-        two.shell("ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"),
-    )
+    until(one, lambda: finds(one, "a", "b"))
+    targets = (hosts.address(0), hosts.address(1))
+    received = "ip -s link show vx-4096 | awk '/RX:/{getline; print $2}'"
+    counted = [lab.shell(received) for lab in (one, two)]
+    for address in (*targets, "10.40.0.1"):
+        for octets in ("bytes([8,0,0,0,0,16,0,0])+bytes(60)", "b'x'"):
+            script = f"import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto({octets}, ('{address}', 4789))"
+            one.in_sandbox("a", "python3", "-c", script)
+    # What is sent behind them by the same way has arrived, so they would have.
+    for address in targets:
+        assert pings(one, "a", address)
+    assert counted == [lab.shell(received) for lab in (one, two)]
 
 
 def test_two_hosts_want_the_same(hosts, network):
     one, two = hosts.labs[:2]
-    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+    until(two, lambda: knows(two))
     sleeper(one, "a", "--ip", "10.40.0.77")
     done = two.berth("run", "--network", "far", "--ip", "10.40.0.77", "--", "true", check=False)
     assert "address already in use on network far" in done.stderr
-    assert "network with name far already exists" in two.berth("network", "create", "-d", "overlay", "far", check=False).stderr
+    assert "network far already exists" in two.berth("network", "create", "-d", "overlay", "far", check=False).stderr
     refused = two.berth("network", "rm", "far", check=False)
     assert 'has active endpoints (name:"a" on' in refused.stderr
     # Many connects at once on both: no address twice.
@@ -199,9 +209,12 @@ def test_two_hosts_want_the_same(hosts, network):
         for lab, name in ((one, "x"), (two, "y"))
     ]
     for process in started:
-        assert process.wait(30) == 0, process.stdout.read()
+        assert process.wait(LIMIT) == 0, process.stdout.read()
     addresses = [
-        item for lab in (one, two) for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout) for item in sandbox["addresses"]
+        address
+        for lab in (one, two)
+        for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout)
+        for address in sandbox["addresses"]
     ]
     assert len(addresses) == len(set(addresses)) == 26
 
@@ -210,17 +223,17 @@ def test_host_that_dies_leaves_the_answers_and_its_addresses_stay(hosts, network
     one, two, three = hosts.labs
     sleeper(one, "a")
     sleeper(three, "c")
-    one.wait_for(lambda: finds(one, "a", "c"))
+    until(one, lambda: finds(one, "a", "c"))
     address = three.inspect("c")["addresses"][0]
     three.stop_daemon(signal.SIGKILL)
     hosts.cut(2)
-    one.wait_for(lambda: not finds(one, "a", "c"), timeout=8)
+    until(one, lambda: not finds(one, "a", "c"))
     # It may be cut off only, and use them still.
-    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+    until(two, lambda: knows(two))
     assert "address already in use" in two.berth("run", "--network", "far", "--ip", address, "--", "true", check=False).stderr
     hosts.restore(2)
     hosts.start_daemon(2)
-    one.wait_for(lambda: finds(one, "a", "c") and pings(one, "a", "c"), timeout=10)
+    until(one, lambda: finds(one, "a", "c") and pings(one, "a", "c"))
 
 
 def test_cut_off_host_goes_on_and_comes_back(hosts, network):
@@ -228,26 +241,28 @@ def test_cut_off_host_goes_on_and_comes_back(hosts, network):
     sleeper(one, "a")
     sleeper(one, "near")
     sleeper(two, "b")
-    one.wait_for(lambda: finds(one, "a", "b"))
+    until(one, lambda: finds(one, "a", "b"))
     hosts.cut(0)
-    one.wait_for(lambda: "cluster is not reachable" in one.log(), timeout=15)
+    until(one, lambda: is_cut_off(one))
     # Fail static: what was known answers, what is near is reached, what needs all is refused at once, the rest goes on.
     assert finds(one, "a", "b")
     assert pings(one, "a", "near")
     begin = time.monotonic()
     done = one.berth("run", "--network", "far", "--", "true", check=False)
-    assert time.monotonic() - begin < 1.5
+    # Sooner than etcd could be found not to answer.
+    assert time.monotonic() - begin < limits.STORE_DEADLINE
     assert "the cluster is not available" in done.stderr
+    assert "local networks are unaffected" in done.stderr
     one.berth("network", "create", "here")
     assert one.berth("run", "--network", "here", "--", "true").returncode == 0
     one.berth("network", "rm", "here")
     one.berth("rm", "near")
-    two.wait_for(lambda: not finds(two, "b", "a"), timeout=8)
+    until(two, lambda: not finds(two, "b", "a"))
     hosts.restore(0)
-    two.wait_for(lambda: finds(two, "b", "a"), timeout=15)
+    until(two, lambda: finds(two, "b", "a"))
     assert not finds(two, "b", "near")
     assert pings(two, "b", "a")
-    one.wait_for(lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0, timeout=10)
+    until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
 
 
 def test_store_that_restarts_loses_nothing(hosts, network):
@@ -255,19 +270,19 @@ def test_store_that_restarts_loses_nothing(hosts, network):
     sleeper(one, "a")
     sleeper(two, "b")
     hosts.members[0].kill()
-    one.wait_for(lambda: one.log().rfind("cluster is not reachable") > one.log().rfind("cluster is reachable again"), timeout=15)
+    until(one, lambda: is_cut_off(one))
     one.berth("rm", "a")
     hosts.start_etcd()
-    two.wait_for(lambda: not finds(two, "b", "a"), timeout=15)
-    one.wait_for(lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0, timeout=10)
-    one.wait_for(lambda: finds(two, "b", "b"))
+    until(two, lambda: not finds(two, "b", "a"))
+    until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
+    until(one, lambda: finds(two, "b", "b"))
 
 
 def test_slow_way_to_one_host_delays_and_loses_nothing(hosts, network):
     one, two, three = hosts.labs
     sleeper(one, "a")
     sleeper(two, "b")
-    one.wait_for(lambda: finds(one, "a", "b"))
+    until(one, lambda: finds(one, "a", "b"))
     # 4 KB a second to host 0: each notice takes its time, and answers come later than a call may take.
     hosts.slow(0, 32_000)
     try:
@@ -276,15 +291,15 @@ def test_slow_way_to_one_host_delays_and_loses_nothing(hosts, network):
         for number in range(0, 20, 2):
             two.berth("rm", f"n{number}")
         # Others are not kept waiting.
-        three.wait_for(lambda: "n19" in three.berth("network", "inspect", "far").stdout)
+        until(three, lambda: "n19" in three.berth("network", "inspect", "far").stdout)
         assert finds(one, "a", "b")
     finally:
         hosts.quicken(0)
     asked = " ".join(f"n{number}" for number in range(20))
-    one.wait_for(lambda: len(one.in_sandbox("a", "sh", "-c", f"dig +short {asked}", timeout=40).split()) == 10, timeout=20)
+    until(one, lambda: len(one.in_sandbox("a", "sh", "-c", f"dig +short {asked}", timeout=40).split()) == 10)
     assert not finds(one, "a", "n2")
     assert pings(one, "a", "n19")
-    one.wait_for(lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0, timeout=10)
+    until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
 
 
 def test_daemon_that_is_killed_and_back(hosts, network):
@@ -292,19 +307,19 @@ def test_daemon_that_is_killed_and_back(hosts, network):
     sleeper(one, "a")
     sleeper(two, "b")
     sleeper(two, "gone")
-    one.wait_for(lambda: finds(one, "a", "b") and finds(one, "a", "gone"))
+    until(one, lambda: finds(one, "a", "b") and finds(one, "a", "gone"))
     fdb = "bridge fdb show | grep -c 'dst 10.99' || true"
     assert one.shell(fdb) == "2"
     neighbors = one.shell("ip neigh show nud permanent | grep -c ' dev br-' || true")
     one.stop_daemon(signal.SIGKILL)
-    two.wait_for(lambda: not finds(two, "b", "a"), timeout=8)
+    until(two, lambda: not finds(two, "b", "a"))
     two.berth("rm", "gone")
     assert one.shell(fdb) == "2"
     hosts.start_daemon(0)
-    two.wait_for(lambda: finds(two, "b", "a"), timeout=10)
-    one.wait_for(lambda: finds(one, "a", "b"))
+    until(two, lambda: finds(two, "b", "a"))
+    until(one, lambda: finds(one, "a", "b"))
     # What went meanwhile is not remembered for ever: one of two, with an address of each family.
-    one.wait_for(lambda: one.shell(fdb) == "1")
+    until(one, lambda: one.shell(fdb) == "1")
     assert int(neighbors) - int(one.shell("ip neigh show nud permanent | grep -c ' dev br-' || true")) == 2
     assert pings(one, "a", "b")
     assert pings(two, "b", "a")
@@ -337,14 +352,14 @@ def test_history_that_is_compacted_while_a_host_is_away(hosts, network):
     sleeper(one, "a")
     sleeper(two, "b")
     sleeper(two, "gone")
-    one.wait_for(lambda: finds(one, "a", "b") and finds(one, "a", "gone"))
+    until(one, lambda: finds(one, "a", "b") and finds(one, "a", "gone"))
     hosts.cut(0)
     two.berth("rm", "gone")
     sleeper(two, "fresh")
     revision = hosts.post("kv/range", {"key": "AA=="})["header"]["revision"]
     hosts.post("kv/compaction", {"revision": revision, "physical": True})
     hosts.restore(0)
-    one.wait_for(lambda: finds(one, "a", "fresh") and not finds(one, "a", "gone"), timeout=15)
+    until(one, lambda: finds(one, "a", "fresh") and not finds(one, "a", "gone"))
     assert finds(one, "a", "b")
     assert pings(one, "a", "fresh")
 
@@ -353,7 +368,6 @@ def test_history_that_is_compacted_while_a_host_is_away(hosts, network):
 @pytest.mark.timeout(150)
 def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
     one, two = hosts.labs[:2]
-    two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
     sleeper(two, "b")
     before = one.kernel_state()
     for delay in range(0, 44, 4):
@@ -365,11 +379,11 @@ def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
         connecting.wait(10)
         hosts.start_daemon(0)
         one.berth("rm", "a", check=False)
-        one.wait_for(lambda: json.loads(one.berth("ps", "--format", "json").stdout) == [])
-        one.wait_for(lambda: one.kernel_state() == before)
+        until(one, lambda: json.loads(one.berth("ps", "--format", "json").stdout) == [])
+        until(one, lambda: one.kernel_state() == before)
         # Nobody else is kept from an address by what came of nothing.
-        two.wait_for(lambda: [pool["in_use"] for pool in json.loads(two.berth("network", "inspect", "far").stdout)[0]["pools"]] == [2, 2])
-        assert [item["sandbox"] for item in json.loads(two.berth("network", "inspect", "far").stdout)[0]["members"]] == ["b"]
+        until(two, lambda: [pool["in_use"] for pool in json.loads(two.berth("network", "inspect", "far").stdout)[0]["pools"]] == [2, 2])
+        assert [member["sandbox"] for member in json.loads(two.berth("network", "inspect", "far").stdout)[0]["members"]] == ["b"]
 
 
 def test_leader_of_three_members_dies(tmp_path):
@@ -377,26 +391,54 @@ def test_leader_of_three_members_dies(tmp_path):
         one, two = hosts.labs
         one.berth("network", "create", "-d", "overlay", "far")
         sleeper(one, "a")
-        two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+        until(two, lambda: knows(two))
         sleeper(two, "b")
         for round_ in range(2):
             leader = hosts.leader()
             hosts.members[leader].kill()
             assert finds(one, "a", "b")
             # Another leads within seconds: what was refused meanwhile was refused at once and goes then.
-            two.wait_for(
+            until(
+                two,
                 lambda name=f"c{round_}": (
                     two.berth("run", "-d", "--name", name, "--network", "far", "--", "sleep", "300", check=False).returncode == 0
                 ),
-                timeout=20,
             )
-            one.wait_for(lambda name=f"c{round_}": finds(one, "a", name), timeout=15)
+            until(one, lambda name=f"c{round_}": finds(one, "a", name))
             assert pings(one, "a", f"c{round_}")
             hosts.start_etcd(leader)
-            one.wait_for(lambda leader=leader: hosts.is_healthy(leader), 20)
+            until(one, lambda leader=leader: hosts.is_healthy(leader))
         # Nobody was taken for dead: leases outlive a change of the leader.
         assert finds(one, "a", "b")
         assert finds(two, "b", "a")
+
+
+def test_hosts_of_an_older_version_than_one_that_joins(tmp_path):
+    reason = f"schema version 99, written by a newer berth; this berth reads up to version {SCHEMA_VERSION}"
+    with make_hosts(2, tmp_path) as hosts:
+        one, two = hosts.labs
+        one.berth("network", "create", "-d", "overlay", "far")
+        sleeper(one, "a")
+        sleeper(two, "b")
+        until(one, lambda: finds(one, "a", "b"))
+        # What a newer berth does first.
+        key, value = (base64.b64encode(text).decode() for text in (b"berth/schema", b"99"))
+        hosts.post("kv/put", {"key": key, "value": value})
+        until(one, lambda: "cluster is not followed any more" in one.log())
+        assert reason in one.log()
+        assert reason in one.berth("network", "create", "-d", "overlay", "other", check=False).stderr
+        assert reason in one.berth("run", "--network", "far", "--", "true", check=False).stderr
+        # All goes on as it was.
+        assert finds(one, "a", "b")
+        assert pings(one, "a", "b")
+        # Nor does it join after a restart; its own networks are unaffected.
+        two.stop_daemon()
+        hosts.start_daemon(1)
+        refused = two.berth("network", "create", "-d", "overlay", "other", check=False)
+        assert refused.returncode == 1
+        assert f"{reason}: upgrade it; local networks are unaffected" in refused.stderr
+        two.berth("network", "create", "here")
+        two.berth("run", "--network", "here", "--", "true")
 
 
 def test_hosts_that_reach_each_other_by_ipv6(tmp_path):
@@ -405,9 +447,9 @@ def test_hosts_that_reach_each_other_by_ipv6(tmp_path):
         assert "fd99::1" in one.berth("node", "ls").stdout
         one.berth("network", "create", "-d", "overlay", "--ipv6", "far")
         sleeper(one, "a")
-        two.wait_for(lambda: "far" in two.berth("network", "ls").stdout)
+        until(two, lambda: knows(two))
         sleeper(two, "b")
-        one.wait_for(lambda: finds(one, "a", "b"))
+        until(one, lambda: finds(one, "a", "b"))
         # 1500 less 70, and packets of that size pass by both families.
         assert "mtu 1430" in one.in_sandbox("a", "ip", "link", "show", "eth0")
         assert pings(one, "a", "b", "-4", "-s", "1402", "-M", "do")
@@ -421,17 +463,17 @@ def test_a_thousand_endpoints_know_each_other(hosts, network):
     one.berth("network", "create", "-d", "overlay", "--subnet", "10.44.0.0/16", "wide")
     script = "for i in $(seq 334); do berth run -d --name {0}$i --network wide -- sleep 300 > /dev/null || exit 1; done"
     for lab in hosts.labs[1:]:
-        lab.wait_for(lambda lab=lab: "wide" in lab.berth("network", "ls").stdout)
+        until(lab, lambda lab=lab: knows(lab, "wide"))
     started = [lab.start("sh", "-c", script.format(name)) for lab, name in zip(hosts.labs, ("one", "two", "six"), strict=True)]
     for process in started:
         assert process.wait(200) == 0, process.stdout.read()
-    one.wait_for(lambda: one.shell("bridge fdb show | grep -c 'dst 10.99' || true") == "668")
+    until(one, lambda: one.shell("bridge fdb show | grep -c 'dst 10.99' || true") == "668")
     asked = " ".join(f"{name}{number}" for name in ("one", "two", "six") for number in range(1, 335))
-    one.wait_for(lambda: len(set(one.in_sandbox("one1", "sh", "-c", f"dig +short {asked}").split())) == 1002)
+    until(one, lambda: len(set(one.in_sandbox("one1", "sh", "-c", f"dig +short {asked}").split())) == 1002)
     assert pings(one, "one1", "six277")
     for lab in hosts.labs:
         lab.shell(
             "for n in $(berth ps --format json | python3 -c 'import json,sys; print(*[i[\"name\"] for i in json.load(sys.stdin)])'); do echo $n; done | xargs -n 20 -P 4 berth rm > /dev/null",
             timeout=60,
         )
-    one.wait_for(lambda: one.berth("network", "rm", "wide", check=False).returncode == 0)
+    until(one, lambda: one.berth("network", "rm", "wide", check=False).returncode == 0)

@@ -31,10 +31,10 @@ def clean(lab):
     lab.shell(f"rm -f {DIRECTORY}/calls {DIRECTORY}/answers")
     yield
     lab.shell(f"rm -f {DIRECTORY}/answers")
-    for item in json.loads(lab.berth("ps", "--format", "json").stdout):
-        lab.berth("rm", item["name"], check=False)
-    for item in json.loads(lab.berth("network", "ls", "--format", "json").stdout):
-        lab.berth("network", "rm", item["name"], check=False)
+    for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout):
+        lab.berth("rm", sandbox["name"], check=False)
+    for network in json.loads(lab.berth("network", "ls", "--format", "json").stdout):
+        lab.berth("network", "rm", network["name"], check=False)
 
 
 def calls(lab):
@@ -89,7 +89,10 @@ def test_life_of_a_network_and_its_endpoints(lab, driver):
         {"Proto": 17, "Port": 80},
         {"Proto": 17, "Port": 81},
     ]
-    assert [(item["HostPort"], item["Port"]) for item in first["Options"]["com.docker.network.portmap"]] == [(8090, 80), (8091, 81)]
+    assert [(binding["HostPort"], binding["Port"]) for binding in first["Options"]["com.docker.network.portmap"]] == [
+        (8090, 80),
+        (8091, 81),
+    ]
     assert bodies(lab, "Join")[0]["SandboxKey"] == lab.inspect("one")["netns"]
     text = lab.in_sandbox("one", "ip", "-o", "addr", "show", "plug0")
     assert "10.60.0.2/24" in text
@@ -194,7 +197,7 @@ def test_way_outside_where_the_plugin_gives_none(lab):
     answers(lab, Join={"DisableGatewayService": True})
     lab.berth("run", "-d", "--name", "three", "--network", "net", "--", "sleep", "300")
     assert lab.inspect("three")["networks"] == ["net"]
-    assert [item.split()[1] for item in lab.in_sandbox("three", "ip", "-o", "link").splitlines()] == ["lo:"]
+    assert [line.split()[1] for line in lab.in_sandbox("three", "ip", "-o", "link").splitlines()] == ["lo:"]
 
 
 FAILURES = [
@@ -215,7 +218,7 @@ def test_network_that_the_plugin_refuses(lab, method, answer, reason):
     assert "plugin weave: NetworkDriver." in done.stderr
     assert reason in done.stderr
     assert lab.kernel_state() == before
-    assert "net" not in [item["name"] for item in json.loads(lab.berth("network", "ls", "--format", "json").stdout)]
+    assert "net" not in [network["name"] for network in json.loads(lab.berth("network", "ls", "--format", "json").stdout)]
 
 
 LINK = {"SrcName": "vcgone", "DstPrefix": "plug"}

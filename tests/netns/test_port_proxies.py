@@ -88,7 +88,7 @@ def test_loopback_only(lab, server):
     server("web", "both", "-p", "[::1]:8080:80", "-p", "127.0.0.1:8080:80")
     assert ask(lab, "::1").startswith("you are")
     assert ask(lab, "127.0.0.1").startswith("you are")
-    assert [item["host_address"] for item in lab.inspect("web")["endpoints"][0]["ports"]] == ["::1", "127.0.0.1"]
+    assert [mapping["host_address"] for mapping in lab.inspect("web")["endpoints"][0]["ports"]] == ["::1", "127.0.0.1"]
     for host in (HOST_ADDRESS, HOST_ADDRESS6):
         assert ask(lab, host, where="outside", check=False) == ""
 
@@ -138,14 +138,14 @@ def test_internal_networks_have_no_way_by_it(lab, server):
     own = lab.shell(
         "ip -o addr show dev $(berth network inspect inside | python3 -c 'import json,sys; print(json.load(sys.stdin)[0][\"link\"])') | awk '{print $4}'"
     )
-    addresses = [item.split("/")[0] for item in own.split()]
+    addresses = [interface.split("/")[0] for interface in own.split()]
     assert len(addresses) >= 2
-    lab.berth("run", "-d", "--name", "prisoner", "--network", "inside", "--", "sleep", "100")
+    lab.berth("run", "-d", "--name", "internal", "--network", "inside", "--", "sleep", "100")
     for address in addresses:
         if not address.startswith("fe80"):
-            done = lab.berth("exec", "prisoner", "timeout", "1", sys.executable, "-c", ASK, address, "8080", "0", check=False)
+            done = lab.berth("exec", "internal", "timeout", "1", sys.executable, "-c", ASK, address, "8080", "0", check=False)
             assert done.stdout == "", address
-    lab.berth("rm", "prisoner")
+    lab.berth("rm", "internal")
     lab.berth("network", "rm", "inside")
 
 
@@ -171,7 +171,7 @@ def test_held_port_answers_nobody_until_it_is_opened(lab):
     """A client that comes between the holding of a port and its rules is neither accepted nor refused: it tries again."""
     script = """
 import socket
-from netcore.hostports import HostPorts
+from netcore.relay.host_ports import HostPorts
 from netcore.model import PortMapping
 ports = HostPorts()
 mapping = PortMapping(family=4, protocol="tcp", host_address=None, host_port=7272, sandbox_port=1)

@@ -46,7 +46,7 @@ CREATE = [
     ("IP-13", create("--subnet", "10.90.0.0/24", "--aux-address", "r=10.91.0.1"), "invalid auxiliary address r"),
     ("IP-14", create("--subnet", "fd90::/64"), "add --ipv6"),
     ("IP-30", create("--ipv4=false"), "IPv4 or IPv6 must be enabled"),
-    ("IP-34", ("network", "create", "front"), "network with name front already exists"),
+    ("IP-34", ("network", "create", "front"), "network front already exists"),
     ("IP-34", ("network", "create", "host"), "operation is not permitted on predefined network"),
     ("IP-34", ("network", "rm", "none"), "is a pre-defined network and cannot be removed"),
     ("IP-36", ("network", "rm", "front"), 'has active endpoints (name:"web"'),

@@ -118,20 +118,20 @@ def test_metrics_page_has_every_metric():
 
 
 def test_network_pages_have_every_option():
+    from netcore import drivers
     from netcore.parse import endpoint_options
-    from netcore.parse.options import SHORT_NAMES
 
     text = "\n".join(page.read_text() for page in [DOCS / "networks.md", *(DOCS / "drivers").glob("*.md")])
-    for short, label in (*SHORT_NAMES.items(), *endpoint_options.SHORT_NAMES.items()):
+    for short, label in (*drivers.short_names().items(), *endpoint_options.SHORT_NAMES.items()):
         assert f"| `{short}` | `{label}` |" in text, short
 
 
 def test_api_page_has_every_path():
-    from resolver.daemon.schema import OPERATIONS
+    from resolver.daemon.admin import ROUTES
 
     text = (DOCS / "api.md").read_text()
-    for _, path, *_ in OPERATIONS:
-        assert f"`{path}`" in text or f"`{path}?" in text, path
+    for route in ROUTES:
+        assert f"`{route.path}`" in text or f"`{route.path}?" in text, route.path
 
 
 def test_commands_page_has_every_command():

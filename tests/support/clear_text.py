@@ -8,11 +8,12 @@ from netcore.cluster import encryption
 from netcore.desired.diff import diff
 from netcore.kernel import xfrm
 from netcore.kernel.apply import Executor
+from netcore.model import NetnsPath
 
 OWN, PEER = ip_address("127.0.0.1"), ip_address("127.0.0.2")
 
 
-def passes(source, target, port):
+def passes(source: str, target: str, port: int) -> bool:
     """Return whether one datagram arrives."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         listener.bind((target, port))
@@ -25,7 +26,7 @@ def passes(source, target, port):
             return False
 
 
-def see():
+def see() -> dict[str, bool]:
     return {
         "to a peer": passes("127.0.0.1", "127.0.0.2", 4790),
         "to a stranger": passes("127.0.0.1", "127.0.0.9", 4790),
@@ -37,15 +38,15 @@ def see():
 
 # The policies only: there need be no ESP in this kernel.
 wanted = encryption.objects(OWN, {4790: [PEER]}, [], None)
-executor = Executor(lambda where: where, lambda *_: None)
+executor = Executor(NetnsPath, lambda *_: None)
 before = see()
 executor.apply(diff((), wanted))
 under = see()
-found = xfrm.read_own(encryption.REQUEST_ID)
+in_kernel = xfrm.read_own(encryption.REQUEST_ID)
 # Again is no error: after a restart it may be there already.
 executor.apply(diff((), wanted))
-executor.apply(diff(found, ()))
+executor.apply(diff(in_kernel, ()))
 print(json.dumps({
-    "before": before, "under": under, "read back": sorted(found, key=str) == sorted(wanted, key=str),
+    "before": before, "under": under, "read back": sorted(in_kernel, key=str) == sorted(wanted, key=str),
     "left": len(xfrm.read_own(encryption.REQUEST_ID)), "after": see(),
 }))  # fmt: skip

@@ -1,7 +1,7 @@
 """A Docker network and IPAM plugin for tests: veth pairs on a bridge of its own, addresses from 10.66.0.0/16.
 
 Arguments: socket path, directory. Calls are appended to DIRECTORY/calls, a JSON line each. DIRECTORY/answers may hold
-method → answer in place of the usual one: an object is sent as it is, a number is an HTTP status, "hang" is silence.
+method → answer instead of the usual one: an object is sent as it is, a number is an HTTP status, "hang" never answers.
 """
 
 import json
@@ -27,10 +27,10 @@ def create_network(body):
     bridge = f"plug{body['NetworkID'][:8]}"
     ip("link", "add", bridge, "type", "bridge")
     ip("link", "set", bridge, "up")
-    for item in body["IPv4Data"] or ():
-        if item["Gateway"]:
-            ip("addr", "add", item["Gateway"], "dev", bridge)
-            STATE[body["NetworkID"]] = item["Gateway"].partition("/")[0]
+    for data in body["IPv4Data"] or ():
+        if data["Gateway"]:
+            ip("addr", "add", data["Gateway"], "dev", bridge)
+            STATE[body["NetworkID"]] = data["Gateway"].partition("/")[0]
     return {}
 
 

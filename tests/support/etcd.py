@@ -71,22 +71,22 @@ class Member:
 
 @contextlib.contextmanager
 def cluster(directory: Path, size: int = 1, *more: str, scheme: str = "http") -> Iterator[list[Member]]:
-    """Give a cluster that has a leader."""
+    """Yield the members of a cluster that has a leader."""
     members = [Member(f"m{number}", directory) for number in range(size)]
-    text = ",".join(f"{item.name}=http://127.0.0.1:{item.peer}" for item in members)
-    for item in members:
-        item.more, item.scheme = more, scheme
-        item.start(text)
+    text = ",".join(f"{member.name}=http://127.0.0.1:{member.peer}" for member in members)
+    for member in members:
+        member.more, member.scheme = more, scheme
+        member.start(text)
     try:
         wait_until_healthy(members)
         yield members
     finally:
-        for item in members:
-            item.kill()
+        for member in members:
+            member.kill()
 
 
 def wait_until_healthy(members: list[Member]) -> None:
-    end = time.monotonic() + 15
-    while not all(item.is_healthy() for item in members):
+    end = time.monotonic() + 60
+    while not all(member.is_healthy() for member in members):
         assert time.monotonic() < end, (members[0].directory / f"{members[0].name}.log").read_text()[-2000:]
         time.sleep(0.05)

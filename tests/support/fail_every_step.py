@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
+from netcore.desired.diff import Step
 from netcore.errors import KernelError, NetcoreError
-from netcore.kernel import apply as executor_module
 from netcore.kernel import files, netlink, netns, nft, sysctl
+from netcore.kernel.apply import Executor
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from netcore.plan.ipam import ula_pool
+from netcore.store.protocol import Store
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
+from tests.support.fakes import Failing, FakeNames
 
 PLUGIN = str(Path(__file__).with_name("docker_plugin.py"))
 
@@ -36,39 +41,16 @@ for n in $(ls /run/netns); do ip -n $n -o link show | sed 's/^[0-9]*: //; s/@if[
 """
 
 
-class Directory:
-    """Remembers what was published; opens nothing while it *fails*."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, list[str]] = {}
-        self.fails = False
-
-    async def open(self, sandbox) -> None:
-        if self.fails:
-            raise KernelError("test", "open", errno.ENOSPC)
-        self.names[sandbox.id] = []
-
-    async def close(self, sandbox) -> None:
-        self.names.pop(sandbox.id, None)
-
-    async def update(self, sandbox, endpoints, networks) -> None:
-        self.names[sandbox.id] = [item.network_id for item in endpoints]
-
-    async def network_up(self, network) -> None: ...
-
-    async def network_down(self, network) -> None: ...
-
-
 ON_THE_LOOP: list[str] = []
 
 
 def watch_the_loop() -> None:
     """Note every netlink socket, namespace entry and sysctl write that happens on the loop's thread."""
 
-    def watched(owner, name) -> None:
+    def watched(owner: object, name: str) -> None:
         original = getattr(owner, name)
 
-        def call(*arguments, **more):
+        def call(*arguments: Any, **more: Any) -> Any:
             if threading.current_thread() is threading.main_thread():
                 ON_THE_LOOP.append(f"{name} {arguments[1:2]}")
             return original(*arguments, **more)
@@ -83,84 +65,88 @@ def watch_the_loop() -> None:
     watched(files, "write_in_place")
 
 
-class Breaker:
-    """Lets the *n*-th step of the next `apply` fail, after it was carried out or before."""
+def break_steps() -> Failing:
+    """Return what chooses the step that the executor fails at."""
+    failing = Failing()
+    original = getattr(Executor, "_run")  # noqa: B009 - the one place where each step passes, whatever carries it out
 
-    def __init__(self) -> None:
-        self.at = -1
-        self.count = 0
-        original = executor_module.Executor._run
-        breaker = self
+    def run(executor: Executor, sockets: Any, steps: Sequence[Step]) -> Iterator[tuple[Step, KernelError | None]]:
+        for step in steps:
+            try:
+                failing.call(step.describe())
+            except KernelError as error:
+                yield step, error
+                return
+            yield from original(executor, sockets, [step])
 
-        def run(executor, doors, lane):
-            for step in lane:
-                if breaker.at >= 0:
-                    breaker.count += 1
-                    if breaker.count - 1 == breaker.at:
-                        breaker.at = -1
-                        yield step, KernelError("test", step.describe(), errno.ENOSPC)
-                        return
-                yield from original(executor, doors, [step])
-
-        executor_module.Executor._run = run
-
-    def arm(self, at: int) -> None:
-        self.at, self.count = at, 0
+    setattr(Executor, "_run", run)  # noqa: B010
+    return failing
 
 
 def kernel_state() -> str:
     return subprocess.run(["sh", "-c", STATE], capture_output=True, text=True, check=False).stdout
 
 
-async def store_state(store) -> dict[str, bytes]:
-    return {key: item.value for key, item in (await store.load()).items.items() if not key.startswith("rest/")}
+async def store_state(store: Store) -> dict[str, bytes]:
+    return {key: record.value for key, record in (await store.load()).items.items() if not key.startswith("rest/")}
+
+
+World = tuple[str, dict[str, bytes], dict[str, list[str]], str, str]
+"""What an operation that failed must leave as it was: kernel, store, published names, a hosts file, addresses in use."""
 
 
 async def main() -> None:
     subprocess.run(["sh", "-c", "ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up"], check=True)
     Path("/run/plugin-test").mkdir()
     plugin = subprocess.Popen([sys.executable, PLUGIN, "/run/docker/plugins/weave.sock", "/run/plugin-test"], stdout=subprocess.PIPE)
+    assert plugin.stdout is not None
     plugin.stdout.readline()
     watch_the_loop()
     store = await open_store("/var/lib/berth-test")
-    directory = Directory()
+    names_failing = Failing()
+    names = FakeNames(names_failing)
     settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
     Path(settings.run_directory).mkdir()
-    controller = assemble(settings, Records(store, "boot"), directory, reserved=lambda: (), clock=lambda: 1000.0)
+    controller = assemble(settings, Records(store, "boot"), names, reserved=lambda: (), clock=lambda: 1000.0)
     await restore(controller, Records(store, "boot"), 1000.0)
     a, _ = await controller.networks.create(NetworkRequest(name="a", ipv6=True))
     b, _ = await controller.networks.create(NetworkRequest(name="b"))
     sandbox, _ = await controller.sandboxes.create(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
-    breaker = Breaker()
-    failures, tried = [], {}
+    failing = break_steps()
+    failures: list[str] = []
+    tried: dict[str, int] = {}
 
-    async def world():
+    async def world() -> World:
         hosts = Path(controller.files_of(sandbox.id), "hosts").read_text()
-        pools = {item.name: str(controller.pool_usage(item)) for item in controller.state.networks.values()}
-        return kernel_state(), await store_state(store), {k: list(v) for k, v in directory.names.items()}, hosts, str(sorted(pools.items()))
+        pools = {network.name: str(controller.pool_usage(network)) for network in controller.state.networks.values()}
+        return (
+            kernel_state(),
+            await store_state(store),
+            {key: list(value) for key, value in names.names.items()},
+            hosts,
+            str(sorted(pools.items())),
+        )
 
-    async def compare(before, what) -> None:
-        after = await world()
-        for _ in range(20):
-            if after != before:
-                await asyncio.sleep(0.05)
-                after = await world()
-        for i, (x, y) in enumerate(zip(before, after, strict=True)):
-            if x != y:
-                difference = "\n".join(set(str(x).splitlines()) ^ set(str(y).splitlines()))[:600]
-                failures.append(f"{what} part {i}: {difference}")
+    async def compare(before: World, what: str) -> None:
+        end = time.monotonic() + 10
+        while (after := await world()) != before and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        for number, (was, now) in enumerate(zip(before, after, strict=True)):
+            if was != now:
+                difference = "\n".join(set(str(was).splitlines()) ^ set(str(now).splitlines()))[:600]
+                failures.append(f"{what} part {number}: {difference}")
 
-    async def sweep(name, operation) -> None:
+    async def sweep(name: str, operation: Callable[[], Awaitable[object]]) -> None:
         for number in range(200):
             before = await world()
-            breaker.arm(number)
+            failing.arm(number)
             try:
                 await operation()
             except NetcoreError as error:
                 assert "ENOSPC" in str(error), error
             else:
                 tried[name] = number
-                breaker.at = -1
+                failing.arm(-1)
                 return
             await compare(before, f"{name} step {number}")
 
@@ -212,21 +198,21 @@ async def main() -> None:
     # The other modes have no steps: a namespace that exists is pinned, then the names are opened.
     for mode in ("host", "container:s"):
         before = await world()
-        directory.fails = True
+        names_failing.arm(0)
         try:
             await controller.sandboxes.create(SandboxRequest(name="m", networks=(EndpointRequest(network=mode),)))
         except NetcoreError as error:
             tried[mode] = int("ENOSPC" in str(error))
-        directory.fails = False
+        names_failing.arm(-1)
         await compare(before, f"{mode} names")
     # Teardown never stops: with any step failing, the sandbox and its names are gone, and the failure is reported.
     for number in range(3):
-        breaker.arm(number)
+        failing.arm(number)
         with contextlib.suppress(NetcoreError):
             await controller.sandboxes.disconnect("s", "b")
-        if b.id in [item.network_id for item in controller.state.endpoints[sandbox.id]]:
+        if b.id in [endpoint.network_id for endpoint in controller.state.endpoints[sandbox.id]]:
             failures.append(f"disconnect with failing step {number} left the endpoint")
-        breaker.at = -1
+        failing.arm(-1)
         await controller.sandboxes.connect("s", EndpointRequest(network="b"))
     for name in ("s", "t", "r", "d", "p"):
         await controller.sandboxes.remove(name)
@@ -239,9 +225,9 @@ async def main() -> None:
         if counts[0] != counts[1]:
             failures.append(f"plugin: {made} {counts[0]} times, {gone} {counts[1]} times")
     left = await store_state(store)
-    if left or controller.parts.host_ports.held() or directory.names:
-        failures.append(f"left behind: {list(left)} {controller.parts.host_ports.held()} {directory.names}")
-    failures += [f"on the loop: {item}" for item in ON_THE_LOOP]
+    if left or controller.parts.host_ports.held() or names.names:
+        failures.append(f"left behind: {list(left)} {controller.parts.host_ports.held()} {names.names}")
+    failures += [f"on the loop: {call}" for call in ON_THE_LOOP]
     json.dump({"failures": failures, "tried": tried}, sys.stdout)
     await controller.close()
     await store.close()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-from netcore import drivers
 from netcore.controller import Controller
 from netcore.controller.address_sources import AddressSources
 from netcore.controller.collaborators import Collaborators
@@ -23,11 +22,12 @@ from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.desired.diff import diff
 from netcore.desired.objects import Announcement, Sysctl
+from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.kernel.host_changes import HostChanges
 from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
-from netcore.plan.network import Surroundings
 from netcore.plan.plans import Lookups
+from netcore.plugins.network_driver import JoinedEndpoint
 from netcore.store.memory import MemoryStore
 from netcore.store.records import Records
 
@@ -176,9 +176,9 @@ class FakeHost:
     def expecting(self, network):
         return nullcontext()
 
-    async def constraints(self) -> Surroundings:
+    async def constraints(self) -> HostConstraints:
         self.failing.call("look at the host")
-        return Surroundings(
+        return HostConstraints(
             pools4=self.settings.pools4,
             pools6=self.settings.pools6,
             reserved=[ip_network("192.0.2.0/24")],
@@ -265,7 +265,7 @@ class FakePlugin:
         except KernelError as error:
             raise PluginFailed("weave", method, str(error)) from error
 
-    async def introduce(self, plugin, options, scope=None):
+    async def capabilities(self, plugin, options, scope=None):
         if scope is not None:
             return PluginIpam(plugin=plugin, space="local")
         return PluginOptions(plugin=plugin)
@@ -276,24 +276,24 @@ class FakePlugin:
     async def delete_network(self, plugin, network) -> None:
         self.calls["delete_network"] += 1
 
-    async def make(self, plugin, sandbox, endpoint, options):
+    async def create_and_join(self, plugin, sandbox, endpoint, options):
         self._call("make")
-        return replace(endpoint, answer=self.answer), "", "eth"
+        return JoinedEndpoint(endpoint=replace(endpoint, answer=self.answer), ifname=None, ifname_prefix="eth")
 
     async def leave(self, plugin, endpoint) -> None:
         self.calls["leave"] += 1
 
-    async def delete(self, plugin, endpoint) -> None:
+    async def delete_endpoint(self, plugin, endpoint) -> None:
         self.calls["delete"] += 1
 
-    async def open_outside(self, plugin, endpoint, sandbox) -> None:
+    async def program_external_connectivity(self, plugin, endpoint, sandbox) -> None:
         self._call("open_outside")
         self.outside.add(endpoint.id)
 
-    async def close_outside(self, plugin, endpoint) -> None:
+    async def revoke_external_connectivity(self, plugin, endpoint) -> None:
         self.outside.discard(endpoint.id)
 
-    async def information(self, plugin, endpoint):
+    async def endpoint_information(self, plugin, endpoint):
         return {"told": plugin}
 
     async def request_pool(self, ipam, family, wish, *, gateway) -> Pool:
@@ -338,7 +338,7 @@ class World:
         self.relays = FakeRelays()
         self.plugin = FakePlugin(self.failing)
         self.workers, locks = Workers(), KeyedLocks()
-        self.writer = StateWriter(self.settings.run_directory, drivers.Facts(uplinks=("eth0",)))
+        self.writer = StateWriter(self.settings.run_directory, Facts(uplinks=("eth0",)))
         state = self.writer.state
         executor: Any = self.executor
         names: Any = self.names
@@ -376,7 +376,7 @@ class World:
                 addresses=self.addresses,
                 host_ports=ports,
                 relays=relays,
-                plugin_transport=plugin,
+                plugin_client=plugin,
                 network_plugins=plugin,
                 ipam_plugins=plugin,
                 plugin_endpoints=PluginEndpoints(state, plugin),
@@ -410,7 +410,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(settings: Settings | None = None) -> Iterator[World]:
+async def world(settings: Settings | None = None) -> AsyncIterator[World]:
     """Yield a world of fakes, and end its threads."""
     made = World(settings)
     try:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.support.etcd import Member
@@ -36,7 +37,7 @@ class Hosts:
         for number in range(members):
             self.start_etcd(number)
         for number in range(members):
-            self.labs[0].wait_for(lambda number=number: self.is_healthy(number), 20)
+            self.labs[0].wait_for(partial(self.is_healthy, number), 60)
 
     @staticmethod
     def address(number: int) -> str:
@@ -56,7 +57,7 @@ class Hosts:
             "nsenter", "--target", str(self._wire.pid), "--net", "etcd", "--name", member.name, "--data-dir", str(member.directory / member.name),
             "--listen-client-urls", f"{url},http://{ETCD6}:2379" if number == 0 else url, "--advertise-client-urls", url,
             "--listen-peer-urls", f"http://{ETCD[number]}:2380", "--initial-advertise-peer-urls", f"http://{ETCD[number]}:2380",
-            "--initial-cluster", ",".join(f"m{item}=http://{ETCD[item]}:2380" for item in range(len(self.members))),
+            "--initial-cluster", ",".join(f"m{other}=http://{ETCD[other]}:2380" for other in range(len(self.members))),
         ]  # fmt: skip
         with open(member.directory / f"{member.name}.log", "ab") as log:
             member.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -70,13 +71,13 @@ class Hosts:
 
     def leader(self) -> int:
         """Return which member leads."""
-        found = [self.post("maintenance/status", {}, number) for number in range(len(self.members))]
-        return next(number for number, item in enumerate(found) if item["header"]["member_id"] == item["leader"])
+        statuses = [self.post("maintenance/status", {}, number) for number in range(len(self.members))]
+        return next(number for number, status in enumerate(statuses) if status["header"]["member_id"] == status["leader"])
 
     def start_daemon(self, number: int, *more: str) -> None:
         self.labs[number].write("/etc/berth.toml", "store_ttl = 2\nstore_grace = 30\n")
         if "--store" not in more:
-            more = ("--store", "etcd://" + ",".join(f"{item}:2379" for item in ETCD[: len(self.members)]), *more)
+            more = ("--store", "etcd://" + ",".join(f"{address}:2379" for address in ETCD[: len(self.members)]), *more)
         self.labs[number].start_daemon("--config", "/etc/berth.toml", *more)
 
     def cut(self, number: int) -> None:
@@ -106,7 +107,7 @@ class Hosts:
 
 @contextlib.contextmanager
 def hosts(size: int, directory: Path, *more: str, members: int = 1) -> Iterator[Hosts]:
-    """Give *size* hosts with daemons, started with *more*."""
+    """Yield *size* hosts with daemons, which are given the arguments *more*."""
     made = Hosts(size, directory, members)
     try:
         for number in range(size):

@@ -14,8 +14,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+PATIENCE = 30.0
+"""Seconds until a test gives up what it waits for."""
 HOST_ADDRESS, OUTSIDE_ADDRESS = "10.9.0.2", "10.9.0.1"
 HOST_ADDRESS6, OUTSIDE_ADDRESS6 = "fd09::2", "fd09::1"
 
@@ -110,13 +114,12 @@ class Lab:
 
     def _members(self) -> list[int]:
         """Return every process whose mount namespace came from the lab's: those in its namespaces, by its /run."""
-        wanted = os.stat(f"/proc/{self.pid}/root/run").st_dev
+        wanted = Path(f"/proc/{self.pid}/root/run").stat().st_dev
         pids = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                with contextlib.suppress(OSError):
-                    if os.stat(f"/proc/{entry}/root/run").st_dev == wanted:
-                        pids.append(int(entry))
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "root/run").stat().st_dev == wanted:
+                    pids.append(int(process.name))
         return pids
 
     # --- commands -----------------------------------------------------------------------------------------------
@@ -138,11 +141,11 @@ class Lab:
             raise Failed(f"{' '.join(command)} → {done.returncode}\n{done.stdout}{done.stderr}\n{self.log()}")
         return done
 
-    def out(self, *command: str, **more) -> str:
+    def out(self, *command: str, **more: Any) -> str:
         """Return the standard output of *command*, stripped."""
         return self.run(*command, **more).stdout.strip()
 
-    def shell(self, script: str, **more) -> str:
+    def shell(self, script: str, **more: Any) -> str:
         """Return the standard output of a shell script."""
         return self.out("sh", "-c", script, **more)
 
@@ -172,7 +175,7 @@ class Lab:
 
     # --- berth --------------------------------------------------------------------------------------------------
 
-    def berth(self, *arguments: str, **more) -> subprocess.CompletedProcess[str]:
+    def berth(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "resolver", *arguments, **more)
 
     def start_daemon(self, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
@@ -192,9 +195,9 @@ class Lab:
         assert self.daemon is not None
         # nsenter executes the daemon in its place, so its pid is the daemon's.
         self.daemon.send_signal(number)
-        self.daemon.wait(10)
+        self.daemon.wait(PATIENCE)
 
-    def api(self, method: str, path: str, body=None) -> tuple[int, object]:
+    def api(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Return (status, decoded body) of one request to the admin API."""
         data = [] if body is None else ["-d", json.dumps(body)]
         text = self.out(
@@ -203,18 +206,20 @@ class Lab:
         content, _, status = text.rpartition("\n")
         return int(status), json.loads(content) if content.startswith(("{", "[")) else content
 
-    def inspect(self, name: str) -> dict:
-        return json.loads(self.berth("inspect", name).stdout)[0]
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return what `berth inspect` says of a sandbox."""
+        inspected: list[dict[str, Any]] = json.loads(self.berth("inspect", name).stdout)
+        return inspected[0]
 
-    def in_sandbox(self, name: str, *command: str, **more) -> str:
+    def in_sandbox(self, name: str, *command: str, **more: Any) -> str:
         """Return the output of a command inside a sandbox."""
         return self.berth("exec", name, *command, **more).stdout.strip()
 
     def log(self) -> str:
         return subprocess.run([*self._prefix("host"), "cat", "/run/daemon.log"], capture_output=True, text=True, check=False).stdout[-4000:]
 
-    def wait_for(self, condition, timeout: float = 10.0) -> None:
-        """Wait until *condition* holds."""
+    def wait_for(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
+        """Wait until *condition* holds. *timeout* only bounds a failure: a busy machine may take long over anything."""
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, f"waited {timeout} s in vain\n{self.log()}"

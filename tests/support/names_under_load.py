@@ -1,8 +1,9 @@
 """Run in a lab with a daemon, a network `net` and a sandbox `asker`: change names under full load, check every reply.
 
 One thread of changes: sandboxes are renamed, and disconnected and connected again. Askers in the sandbox ask as fast as
-they can, and note when each question went out, when its reply came and what it said. A reply is wrong if no state of the
-name between those two times would give it. Prints JSON.
+they can, and note when each query went out, when its response came and what it said. A response is wrong if no state of the
+name between those two times would give it. Goes on until enough was asked and changed, however slow the machine is.
+Prints JSON.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import socket
 import struct
 import subprocess
 import sys
 import time
 from itertools import pairwise
+from typing import Any
 
 SECONDS, ASKERS = 10.0, 2
+"""At least so long, by so many."""
+RESPONSES, CHANGES, MOVES = 12_000, 120, 30
+"""At least so many responses to each asker, changes of a name, and changes of an address."""
 NAMES = ("moving0", "moving1", "renamed0", "renamed1")
 
 
@@ -29,7 +35,7 @@ class Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect("/run/berth/berth.sock")
 
-    def call(self, method: str, path: str, body: object = None):
+    def call(self, method: str, path: str, body: object = None) -> Any:
         self.request(method, path, json.dumps(body) if body is not None else None)
         response = self.getresponse()
         octets = response.read()
@@ -37,26 +43,30 @@ class Connection(http.client.HTTPConnection):
         return json.loads(octets)
 
 
+Noted = list[tuple[str, float, float, str]]
+"""(name, when the query was sent, when the response was received, address or "")."""
+
+
 def ask() -> None:
-    """Ask for the names in turn until the time is over, 16 questions at a time; write (name, sent, received, address or "")."""
+    """Ask for the names in turn until standard input ends, 16 queries at a time; write what was noted."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect(("127.0.0.11", 53))
     sock.settimeout(3)
-    noted, end, number = [], time.monotonic() + SECONDS, 0
-    while time.monotonic() < end:
-        open_questions = {}
+    noted: Noted = []
+    number = 0
+    while len(noted) < RESPONSES or not select.select([sys.stdin], [], [], 0)[0]:
+        queries: dict[int, tuple[str, float]] = {}
         for _ in range(16):
             number = (number + 1) & 0xFFFF
             name = NAMES[number % len(NAMES)]
-            open_questions[number] = (name, time.monotonic())
+            queries[number] = (name, time.monotonic())
             question = bytes([len(name)]) + name.encode() + b"\0\0\1\0\1"
             sock.send(struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + question)
-        while open_questions:
+        while queries:
             octets = sock.recv(512)
             received = time.monotonic()
-            name, sent = open_questions.pop(octets[0] << 8 | octets[1])
-            found = socket.inet_ntoa(octets[-4:]) if octets[7] else ""
-            noted.append((name, sent, received, found))
+            name, sent = queries.pop(octets[0] << 8 | octets[1])
+            noted.append((name, sent, received, socket.inet_ntoa(octets[-4:]) if octets[7] else ""))
     json.dump(noted, sys.stdout)
 
 
@@ -64,7 +74,7 @@ States = dict[str, list[tuple[float, float, str]]]
 """Of each name its states in order: (when it may have begun, when it must have, address or "")."""
 
 
-def change(connection: Connection) -> tuple[States, list, dict[str, int]]:
+def change(connection: Connection) -> tuple[States, Noted, dict[str, int]]:
     """Change names while askers run; return the states, what the askers noted, and how much was changed."""
     states: States = {name: [] for name in NAMES}
 
@@ -74,20 +84,26 @@ def change(connection: Connection) -> tuple[States, list, dict[str, int]]:
     def add(name: str) -> str:
         begun = time.monotonic()
         made = connection.call("POST", "/v1/sandboxes", {"name": name, "networks": [{"network": "net"}]})
-        note(name, begun, made["addresses"][0])
-        return made["addresses"][0]
+        address: str = made["addresses"][0]
+        note(name, begun, address)
+        return address
 
     for name in ("moving0", "moving1"):
         add(name)
     address, current = add("renamed0"), "renamed0"
     note("renamed1", 0.0, "")
     askers = [
-        subprocess.Popen(["ip", "netns", "exec", "berth-asker", sys.executable, __file__, "ask"], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            ["ip", "netns", "exec", "berth-asker", sys.executable, __file__, "ask"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(ASKERS)
     ]
     changes = moved = 0
-    end = time.monotonic() + SECONDS + 1
-    while time.monotonic() < end:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end or changes < CHANGES or moved < MOVES:
         other = "renamed1" if current == "renamed0" else "renamed0"
         begun = time.monotonic()
         connection.call("PATCH", f"/v1/sandboxes/{current}", {"name": other})
@@ -104,20 +120,20 @@ def change(connection: Connection) -> tuple[States, list, dict[str, int]]:
             made = connection.call("POST", "/v1/networks/net/connect", {"sandbox": name})
             note(name, begun, made["addresses"][0])
             moved += 1
-    replies = []
+    noted: Noted = []
     for asker in askers:
-        replies += json.loads(asker.communicate()[0])
-    return states, replies, {"changes": changes, "moved": moved}
+        noted += json.loads(asker.communicate()[0])
+    return states, noted, {"changes": changes, "moved": moved}
 
 
-def wrong_replies(states: States, replies: list) -> list:
-    """Return the replies that no state of their name explains."""
+def wrong_responses(states: States, noted: Noted) -> Noted:
+    """Return the responses that no state of their name explains."""
     wrong = []
-    for name, sent, received, found in replies:
+    for name, sent, received, told in noted:
         # A state may be seen from when its change may have begun until the next one must have.
         spans = [(a[0], b[1], a[2]) for a, b in pairwise([*states[name], (1e18, 1e18, "")])]
-        if not any(begun <= received and sent <= end and found == address for begun, end, address in spans):
-            wrong.append((name, sent, received, found))
+        if not any(begun <= received and sent <= end and told == address for begun, end, address in spans):
+            wrong.append((name, sent, received, told))
     return wrong
 
 
@@ -127,11 +143,11 @@ def main() -> None:
         return
     os.environ.pop("PYTHONPATH", None)
     connection = Connection()
-    states, replies, counts = change(connection)
-    json.dump({"replies": len(replies), **counts, "wrong": wrong_replies(states, replies)[:10]}, sys.stdout)
-    for item in connection.call("GET", "/v1/sandboxes"):
-        if item["name"].startswith(("moving", "renamed")):
-            connection.call("DELETE", f"/v1/sandboxes/{item['id']}")
+    states, noted, counts = change(connection)
+    json.dump({"replies": len(noted), **counts, "wrong": wrong_responses(states, noted)[:10]}, sys.stdout)
+    for sandbox in connection.call("GET", "/v1/sandboxes"):
+        if sandbox["name"].startswith(("moving", "renamed")):
+            connection.call("DELETE", f"/v1/sandboxes/{sandbox['id']}")
 
 
 if __name__ == "__main__":

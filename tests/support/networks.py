@@ -1,8 +1,11 @@
 """Networks as values, for tests of pure modules."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from netcore.model import Network, Pool
+from netcore import drivers
+from netcore.drivers import bridge
+from netcore.model import Network, Pool, VxlanOptions
 from netcore.parse import options
 
 
@@ -13,19 +16,25 @@ def pool(subnet, gateway=None, **more):
 def bridge_network(name, *pools, given=None, identity=None, **more):
     """Return a bridge network with *pools* and the driver options *given*."""
     identity = identity or name
-    labels = options.of_network("bridge", given or {})
+    labels = drivers.named("bridge").read_options(given or {})
     return Network(
         id=identity, name=name, driver="bridge", common=options.parse_common(labels, mtu=1500),
-        driver_options=options.parse_bridge(identity, labels), pools=pools,
-        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+        driver_options=bridge.parse_options(identity, labels), pools=pools,
+        ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
 
 
 def parent_network(name, driver, *pools, given=None, **more):
     """Return a macvlan or ipvlan network."""
-    labels = options.of_network(driver, given or {})
+    labels = drivers.named(driver).read_options(given or {})
     return Network(
         id=name, name=name, driver=driver, common=options.parse_common(labels, mtu=1500),
-        driver_options=options.parse_parent(driver, name, labels), pools=pools,
-        ipv6=any(item.subnet.version == 6 for item in pools), **more,
+        driver_options=drivers.named(driver).parse_options(name, labels), pools=pools,
+        ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
+
+
+def overlay_network(name, *pools, vni=4096, port=4789, encrypted=False, **more):
+    """Return an overlay network."""
+    made = bridge_network(name, *pools, **more)
+    return replace(made, driver="overlay", driver_options=replace(made.bridge, vxlan=VxlanOptions(vni=vni, port=port, encrypted=encrypted)))

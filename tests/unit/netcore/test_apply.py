@@ -1,7 +1,6 @@
 """The executor without a kernel: what goes as one batch, what an error stops, what is undone."""
 
 import errno
-import os
 import threading
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
@@ -223,7 +222,7 @@ def test_undo_that_fails_is_noted_on_the_error(kernel, written):
     kernel.refuse = {"set neighbor": errno.EINVAL, "delete link": errno.EBUSY}
     with pytest.raises(KernelError, match="set neighbor") as raised:
         executor().apply(diff((), ENDPOINT))
-    assert raised.value.__notes__[-1].startswith("undo: what was done")
+    assert raised.value.__notes__[-1].startswith("undo: removed what was done")
     assert "EBUSY" in raised.value.__notes__[-1]
 
 
@@ -314,7 +313,7 @@ def test_hosts_lines_are_merged_and_taken_back(kernel, tmp_path):
     assert path.read_text() == "mine\na\nb\n"
     executor().remove(diff([two], ()), "sandbox")
     assert path.read_text() == "mine\n"
-    os.unlink(path)
+    path.unlink()
     executor().remove(diff([two], ()), "sandbox")
     assert not path.exists()
     executor().apply(diff((), [one]))

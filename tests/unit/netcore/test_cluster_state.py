@@ -2,15 +2,19 @@
 
 from ipaddress import ip_address, ip_interface
 
+import pytest
+
 from netcore import drivers
 from netcore.cluster import state as records
-from netcore.cluster.state import ClusterState, EndpointRecord, Node
+from netcore.cluster.encryption import Key
+from netcore.cluster.state import ClusterState, Description, EndpointChanged, EndpointRecord, KeysChanged, NetworkChanged, Node
 from netcore.desired.firewall import TUNNELS
 from netcore.desired.objects import Element, Forwarding, Neighbor, VxlanLink
+from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plan.network import plan_network
-from netcore.store.codec import encode
+from netcore.store.codec import encode_shared
 from netcore.store.protocol import Item
 from tests.unit.netcore.test_plan_network import AROUND, NetworkRequest
 
@@ -33,12 +37,12 @@ def record(name, last):
 
 
 def items(*pairs):
-    return {key: Item(encode(value), number) for number, (key, value) in enumerate(pairs, 1)}
+    return {key: Item(encode_shared(value), number) for number, (key, value) in enumerate(pairs, 1)}
 
 
 def filled():
     made = ClusterState()
-    made.fill(
+    made.replace_all(
         items(
             (records.node_key("id-a"), node("a")),
             (records.node_key("id-b"), node("b")),
@@ -53,35 +57,85 @@ def filled():
 
 def test_each_node_sees_the_endpoints_of_the_others():
     made = filled()
-    assert {identity: str(item.vtep) for identity, item in made.remotes(NETWORK.id, "id-a").items()} == {"e2": "10.99.0.2"}
+    assert {identity: str(endpoint.vtep) for identity, endpoint in made.remotes(NETWORK.id, "id-a").items()} == {"e2": "10.99.0.2"}
     assert [*made.remotes(NETWORK.id, "id-c")] == ["e1", "e2"]
     assert made.networks[NETWORK.id] == NETWORK
     assert made.addresses[NETWORK.id] == {ip_address("10.40.0.2"): "id-a"}
-    assert made.keys_of("id-a") == {f"endpoint/{NETWORK.id}/e1", f"address/{NETWORK.id}/10.40.0.2"}
+    assert made.keys_of_node("id-a") == {f"endpoint/{NETWORK.id}/e1", f"address/{NETWORK.id}/10.40.0.2"}
     assert made.counts() == {"id-a": 1, "id-b": 1}
-    assert [item.sandbox for _, item in made.members(NETWORK.id, but="id-a")] == ["s-b"]
+    assert [endpoint.sandbox for _, endpoint in made.members(NETWORK.id, except_node="id-a")] == ["s-b"]
 
 
 def test_change_tells_what_it_touches():
     made = filled()
-    assert made.apply(f"endpoint/{NETWORK.id}/e3", encode(record("b", 4)), 7) == {(NETWORK.id, "e3")}
+    assert made.apply(f"endpoint/{NETWORK.id}/e3", encode_shared(record("b", 4)), 7) == {EndpointChanged(NETWORK.id, "e3")}
     assert made.apply(records.address_key(NETWORK.id, ip_address("10.40.0.2")), None, 8) == set()
     assert made.addresses[NETWORK.id] == {}
     # A node that goes takes its endpoints out of sight, and brings them back.
-    assert made.apply(records.node_key("id-b"), None, 9) == {(NETWORK.id, "e2"), (NETWORK.id, "e3")}
+    assert made.apply(records.node_key("id-b"), None, 9) == {EndpointChanged(NETWORK.id, "e2"), EndpointChanged(NETWORK.id, "e3")}
     assert made.remotes(NETWORK.id, "id-a") == {}
-    made.apply(records.node_key("id-b"), encode(node("b")), 10)
+    made.apply(records.node_key("id-b"), encode_shared(node("b")), 10)
     assert [*made.remotes(NETWORK.id, "id-a")] == ["e2", "e3"]
-    assert made.apply(f"endpoint/{NETWORK.id}/e2", None, 11) == {(NETWORK.id, "e2")}
-    assert made.apply(records.network_key(NETWORK.id), None, 12) == {(NETWORK.id, "")}
+    assert made.apply(f"endpoint/{NETWORK.id}/e2", None, 11) == {EndpointChanged(NETWORK.id, "e2")}
+    assert made.apply(records.network_key(NETWORK.id), None, 12) == {NetworkChanged(NETWORK.id)}
     assert made.apply("unknown/key", b"", 13) == set()
 
 
+def test_endpoint_that_moves_to_another_node():
+    made = filled()
+    made.apply(f"endpoint/{NETWORK.id}/e1", encode_shared(record("b", 2)), 7)
+    assert made.counts() == {"id-b": 2}
+    assert made.apply(records.node_key("id-a"), None, 8) == set()
+
+
+def test_keys_schema_and_revisions():
+    made = ClusterState()
+    assert made.schema is None
+    assert made.apply(records.secret_key(1), encode_shared(Key(number=1, secret="ab")), 1) == {KeysChanged()}
+    assert made.keys == {1: Key(number=1, secret="ab")}
+    assert made.apply(records.secret_key(1), None, 2) == {KeysChanged()}
+    assert made.keys == {}
+    assert made.apply(records.SCHEMA_KEY, b"3", 3) == set()
+    made.apply(records.NETWORKS_KEY, b"x", 4)
+    made.apply(records.network_key(NETWORK.id), encode_shared(NETWORK), 5)
+    assert (made.schema, made.revisions) == (3, {"schema": 3, "networks": 4, f"network/{NETWORK.id}": 5})
+    made.apply(records.SCHEMA_KEY, None, 6)
+    made.apply(records.network_key(NETWORK.id), None, 7)
+    assert (made.schema, made.revisions) == (None, {"networks": 4})
+
+
+def test_everything_is_replaced_for_those_who_hold_the_state():
+    made = filled()
+    everything = {NetworkChanged(NETWORK.id), EndpointChanged(NETWORK.id, "e1"), EndpointChanged(NETWORK.id, "e2"), KeysChanged()}
+    assert made.all_changes() == everything
+    made.replace_all(items((records.node_key("id-c"), node("c")), ("key/7", Key(number=7, secret="ab"))))
+    assert ([*made.nodes], made.networks, made.addresses, [*made.keys], made.counts()) == (["id-c"], {}, {}, [7], {})
+    assert made.all_changes() == {KeysChanged()}
+    with pytest.raises(ValueError, match="not-an-address"):
+        made.replace_all({"address/n/not-an-address": Item(b"id-c", 1)})
+    assert [*made.nodes] == ["id-c"]
+
+
+def test_records_are_described_for_people():
+    made = filled()
+    assert made.describe("node/id-a") == Description("node", "a", node_id="id-a")
+    assert made.describe(f"network/{NETWORK.id}") == Description("network", "far")
+    assert made.describe(f"endpoint/{NETWORK.id}/e1") == Description("endpoint", "s-a", "far", "id-a")
+    for key in ("node/id-x", "network/x", f"endpoint/{NETWORK.id}/x", "address/x/10.0.0.1", "networks"):
+        assert made.describe(key) is None
+
+
+def test_keys_of_records():
+    address = ip_address("fd40::2")
+    assert records.parse_address_key(records.address_key("n", address)) == ("n", address)
+    assert records.name_key("far") == "name/far"
+
+
 def test_what_the_kernel_is_told_of_other_hosts():
-    facts = drivers.Facts(uplinks=(), vtep=ip_address("10.99.0.1"))
+    facts = Facts(uplinks=(), vtep=ip_address("10.99.0.1"))
     remotes = filled().remotes(NETWORK.id, "id-a").values()
-    objects = drivers.network_objects(NETWORK, facts, remotes)
-    (tunnel,) = [item for item in objects if isinstance(item, VxlanLink)]
+    objects = drivers.of(NETWORK).network_objects(NETWORK, facts, remotes)
+    (tunnel,) = [link for link in objects if isinstance(link, VxlanLink)]
     assert (tunnel.name, tunnel.vni, tunnel.port, str(tunnel.local), tunnel.bridge) == (
         "vx-4096",
         4096,
@@ -89,14 +143,20 @@ def test_what_the_kernel_is_told_of_other_hosts():
         "10.99.0.1",
         NETWORK.bridge.bridge_name,
     )
-    assert [(item.mac, str(item.vtep)) for item in objects if isinstance(item, Forwarding)] == [("02:42:00:00:00:03", "10.99.0.2")]
-    assert [str(item.address) for item in objects if isinstance(item, Neighbor)] == ["10.40.0.3"]
+    assert [(forwarding.mac, str(forwarding.vtep)) for forwarding in objects if isinstance(forwarding, Forwarding)] == [
+        ("02:42:00:00:00:03", "10.99.0.2")
+    ]
+    assert [str(neighbor.address) for neighbor in objects if isinstance(neighbor, Neighbor)] == ["10.40.0.3"]
     assert Element(set=TUNNELS, fields=(4789,)) in objects
     # What is added later is the same as what is there from the start.
-    assert set(drivers.remote_objects(NETWORK, remotes)) <= set(objects)
+    assert set(drivers.of(NETWORK).remote_objects(NETWORK, remotes)) <= set(objects)
     # Two overlays close the same port to sandboxes: it stays closed until the last one goes.
     other = plan_network(NetworkRequest(name="m", driver="overlay"), (NETWORK,), AROUND, "m" * 12)
-    assert not [item for item in drivers.only_of(NETWORK, [NETWORK, other], facts) if isinstance(item, Element) and item.set == TUNNELS]
+    assert not [
+        element
+        for element in drivers.of(NETWORK).exclusive_objects(NETWORK, [NETWORK, other], facts)
+        if isinstance(element, Element) and element.set == TUNNELS
+    ]
 
 
 def test_record_of_an_endpoint_is_what_others_need():
@@ -105,9 +165,9 @@ def test_record_of_an_endpoint_is_what_others_need():
         ipv4=ip_interface("10.40.0.9/24"), ipv6=None, aliases=("alias",), services=("shop",),
     )  # fmt: skip
     made = ClusterState()
-    made.apply(records.node_key("id-a"), encode(node("a")), 1)
-    made.apply(records.endpoint_key(mine), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
-    found = made.remote(NETWORK.id, mine.id, "id-b")
-    assert (found.names, found.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
-    assert (found.addresses, found.mac) == ((ip_address("10.40.0.9"),), mine.mac)
+    made.apply(records.node_key("id-a"), encode_shared(node("a")), 1)
+    made.apply(records.endpoint_key(mine.network_id, mine.id), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
+    remote = made.remote(NETWORK.id, mine.id, "id-b")
+    assert (remote.names, remote.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
+    assert (remote.addresses, remote.mac) == ((ip_address("10.40.0.9"),), mine.mac)
     assert made.remote(NETWORK.id, mine.id, "id-a") is None

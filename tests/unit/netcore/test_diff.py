@@ -28,12 +28,13 @@ from netcore.desired.objects import (
     Veth,
     VxlanLink,
 )
-from netcore.drivers import bridge
+from netcore.drivers.bridge import BridgeDriver
+from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, Sandbox
 from netcore.plan import desired_state
 from tests.support.networks import bridge_network, pool
 
-FACTS = bridge.Facts(uplinks=("up0",))
+FACTS = Facts(uplinks=("up0",))
 
 
 def network(name, third, **more):
@@ -104,7 +105,7 @@ def test_changed_priority_moves_the_default_route_by_one_replace():
 
 
 def test_every_step_says_what_it_does():
-    for step in (*diff((), desired(A)), *diff(desired(A), ()), *diff((), bridge.network_objects(NETWORKS["a" * 12], FACTS))):
+    for step in (*diff((), desired(A)), *diff(desired(A), ()), *diff((), BridgeDriver().network_objects(NETWORKS["a" * 12], FACTS))):
         assert step.describe().split()[0] in ("create", "delete", "replace")
 
 

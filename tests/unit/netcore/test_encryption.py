@@ -6,7 +6,7 @@ import pytest
 
 from netcore import limits
 from netcore.cluster import encryption
-from netcore.cluster.encryption import Key
+from netcore.cluster.encryption import Key, KeyAges, Rotation
 from netcore.desired.diff import diff
 from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.kernel import xfrm
@@ -75,25 +75,45 @@ def test_what_is_there_is_read_back():
 
 def test_each_direction_and_each_key_is_another():
     key = Key(number=1, secret="ab" * 32)
-    found = {
-        encryption.derive(item, *ends)
-        for item in (key, Key(number=2, secret="ab" * 32), Key(number=1, secret="cd" * 32))
+    derived = {
+        encryption.derive(each, *ends)
+        for each in (key, Key(number=2, secret="ab" * 32), Key(number=1, secret="cd" * 32))
         for ends in ((ONE, TWO), (TWO, ONE))
     }
-    assert len(found) == 6
-    assert all(spi >= 256 and len(secret) == 20 for spi, secret in found)
+    assert len(derived) == 6
+    assert all(spi >= 256 and len(secret) == 20 for spi, secret in derived)
     # Both hosts find the same without a word.
     assert encryption.derive(key, ONE, TWO) == encryption.derive(key, ONE, TWO)
 
 
 def test_new_key_is_taken_in_before_it_is_sent_with():
     old, new = Key(number=1, secret="ab" * 32), Key(number=2, secret="cd" * 32)
-    assert encryption.sending([], {}, 0.0) is None
-    assert encryption.sending([old], {1: 0.0}, 0.0) == old
-    assert encryption.sending([old, new], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE - 1) == old
-    assert encryption.sending([new, old], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE) == new
+    assert encryption.sending_key([], {}, 0.0) is None
+    assert encryption.sending_key([old], {1: 0.0}, 0.0) == old
+    assert encryption.sending_key([old, new], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE - 1) == old
+    assert encryption.sending_key([new, old], {1: 0.0, 2: 100.0}, 100.0 + limits.KEY_SETTLE) == new
     # A host that has just started knows neither for long: it sends with the older, which all have.
-    assert encryption.sending([old, new], {1: 5.0, 2: 5.0}, 5.0) == old
+    assert encryption.sending_key([old, new], {1: 5.0, 2: 5.0}, 5.0) == old
+
+
+def test_time_for_the_next_key():
+    ages, keys = KeyAges(), {}
+    assert ages.sending_key(keys, 0.0) is None
+    assert ages.rotation(keys, 0.0) == Rotation(None, ())
+    keys[1] = Key(number=1, secret="ab" * 32)
+    assert ages.sending_key(keys, 5.0) == keys[1]
+    assert ages.rotation(keys, 5.0 + limits.KEY_LIFE - 1) == Rotation(None, ())
+    assert ages.rotation(keys, 5.0 + limits.KEY_LIFE) == Rotation(2, ())
+    # The next one is not made before the newest is the one to send with, and has been known for its whole life.
+    keys[2] = Key(number=2, secret="cd" * 32)
+    now = 10.0 + limits.KEY_LIFE
+    assert ages.rotation(keys, now) == Rotation(None, ())
+    assert ages.sending_key(keys, now) == keys[1]
+    assert ages.sending_key(keys, now + limits.KEY_SETTLE) == keys[2]
+    assert ages.rotation(keys, now + limits.KEY_LIFE) == Rotation(3, ())
+    # A key that no host sends with any more is deleted: the one before the newest may still be in use.
+    keys[3] = Key(number=3, secret="ef" * 32)
+    assert ages.rotation(keys, now + limits.KEY_LIFE) == Rotation(None, (1,))
 
 
 def test_two_hosts_fit_together_through_a_rotation():
@@ -104,14 +124,14 @@ def test_two_hosts_fit_together_through_a_rotation():
 
     for mine, theirs in ((old, old), (old, new), (new, old), (new, new)):
         here, there = of(ONE, TWO, [old, new], mine), of(TWO, ONE, [old, new], theirs)
-        out = {item for item in here if isinstance(item, EspState) and item.source == ONE}
+        out = {state for state in here if isinstance(state, EspState) and state.source == ONE}
         assert len(out) == 1
-        assert out <= {item for item in there if isinstance(item, EspState)}
+        assert out <= {state for state in there if isinstance(state, EspState)}
     # Clear traffic is neither sent nor taken in, at any time.
-    blocks = [item for item in of(ONE, TWO, [], None) if isinstance(item, EspBlock)]
-    assert sorted((item.own, item.port, item.outgoing) for item in blocks) == [(ONE, 4789, False), (ONE, 4789, True)]
-    policies = [item for item in of(ONE, TWO, [old, new], new) if isinstance(item, EspPolicy)]
-    assert sorted((item.outgoing, str(item.source)) for item in policies) == [(False, "10.0.0.2"), (True, "10.0.0.1")]
+    blocks = [block for block in of(ONE, TWO, [], None) if isinstance(block, EspBlock)]
+    assert sorted((block.own, block.port, block.outgoing) for block in blocks) == [(ONE, 4789, False), (ONE, 4789, True)]
+    policies = [policy for policy in of(ONE, TWO, [old, new], new) if isinstance(policy, EspPolicy)]
+    assert sorted((policy.outgoing, str(policy.source)) for policy in policies) == [(False, "10.0.0.2"), (True, "10.0.0.1")]
     # The new way is there before the old one goes.
     steps = diff(of(ONE, TWO, [old, new], old), of(ONE, TWO, [old, new], new))
     assert [(step.before is None, step.after is None) for step in steps] == [(True, False), (False, True)]

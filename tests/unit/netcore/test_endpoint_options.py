@@ -37,9 +37,9 @@ def test_malformed_sysctls_are_named(text):
 
 
 def test_ipv6_that_is_switched_off_is_noticed():
-    assert endpoint_options.switches_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=1"))
-    assert not endpoint_options.switches_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=0"))
-    assert not endpoint_options.switches_ipv6_off(())
+    assert endpoint_options.turns_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=1"))
+    assert not endpoint_options.turns_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=0"))
+    assert not endpoint_options.turns_ipv6_off(())
 
 
 def test_options_by_label_and_short_name():
@@ -55,3 +55,15 @@ def test_sysctls_of_a_sandbox():
     for text in ("kernel.panic=1", "net.ipv4.ip_forward", "net/ipv4/x=1", "net...x=1", "net.ipv4.../x=1"):
         with pytest.raises(InvalidRequest, match=r"net\.KEY=VALUE"):
             endpoint_options.sandbox_sysctls([text])
+
+
+def test_options_that_are_not_ours_are_a_plugins():
+    given = {"sysctls": "x", "zone": "1"}
+    assert endpoint_options.canonical(given, for_plugin=True) == {LABEL: "x", "zone": "1"}
+    assert endpoint_options.plugin_options(endpoint_options.canonical(given, for_plugin=True)) == {"zone": "1"}
+    with pytest.raises(InvalidRequest, match="driver-opt zone: an endpoint has no such option"):
+        endpoint_options.canonical(given)
+
+
+def test_every_option_says_what_it_means():
+    assert [option.name for option in endpoint_options.OPTIONS if option.described()] == ["sysctls", "ifname"]

@@ -1,6 +1,9 @@
-from ipaddress import ip_interface
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
 
-from netcore.model import Endpoint
+import pytest
+
+from netcore.model import GATEWAY_BRIDGE, Endpoint, PluginAnswer, PluginOptions, StaticRoute
 from netcore.plan import gateway
 from tests.support.networks import bridge_network, pool
 
@@ -55,3 +58,30 @@ def test_each_family_has_its_own_gateway_and_internal_gives_none():
 def test_only_internal_networks_give_no_external_access():
     item = network("inside", internal=True)
     assert not gateway.has_external_access([endpoint("inside")], {"inside": item})
+
+
+def plugged(name, *, wants_gateway=True, internal=False, route=None, gateway4=None):
+    options = PluginOptions(plugin="weave")
+    made = replace(bridge_network(name, pool("10.0.0.0/24")), driver="weave", driver_options=options, internal=internal)
+    answer = PluginAnswer(link="w", wants_gateway=wants_gateway, gateway4=ip_address(gateway4) if gateway4 else None)
+    routes = (StaticRoute(destination=ip_network("0.0.0.0/0"), via=None),) if route else ()
+    return made, replace(endpoint(name), answer=answer, routes=routes)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "needed"),
+    [
+        ([plugged("p")], True),
+        ([plugged("p"), (network(GATEWAY_BRIDGE), endpoint(GATEWAY_BRIDGE))], True),
+        ([plugged("p", wants_gateway=False)], False),
+        ([plugged("p", internal=True)], False),
+        ([plugged("p", route=True)], False),
+        ([plugged("p", gateway4="10.0.0.9")], False),
+        ([plugged("p"), (network("a"), endpoint("a"))], False),
+        ([(network("inside", internal=True), endpoint("inside"))], False),
+        ([], False),
+    ],
+)
+def test_who_needs_the_gateway_bridge(pairs, needed):
+    networks = {item.id: item for item, _ in pairs}
+    assert gateway.needs_gateway_bridge([item for _, item in pairs], networks) is needed

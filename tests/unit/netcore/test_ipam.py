@@ -120,7 +120,7 @@ def test_every_problem_of_a_pool_is_named():
         ip_network("10.0.0.0/24"), ip_network("10.0.0.0/16"), ip_address("10.1.0.1"), [("x", ip_address("11.0.0.1"))]
     )
     assert len(problems) == 3
-    assert "bigger than its parent" in problems[0]
+    assert "bigger than its parent" in problems[0][1]
 
 
 def test_ula_pool_is_stable_and_a_48_of_64s():
@@ -128,3 +128,64 @@ def test_ula_pool_is_stable_and_a_48_of_64s():
     assert (block, size) == ipam.ula_pool("host")
     assert str(block).startswith("fd")
     assert (block.prefixlen, size) == (48, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x", "invalid subnet: 'x' is not a subnet like 10.10.0.0/16"),
+        ("10.0.0.0", "invalid subnet: '10.0.0.0' has no prefix length, as in 10.0.0.0/24"),
+        ("10.10.10.0/8", "invalid subnet 10.10.10.0/8: it should be 10.0.0.0/8"),
+    ],
+)
+def test_a_subnet_is_refused_once(text, message):
+    with pytest.raises(InvalidRequest) as caught:
+        ipam.parse_subnet("subnet", text)
+    assert str(caught.value) == message
+    assert ipam.parse_subnet("subnet", "fd00::/64") == ip_network("fd00::/64")
+
+
+@pytest.mark.parametrize(
+    ("subnet", "ip_range", "problem"),
+    [
+        ("ff00::/64", None, ("subnet ff00::/64", "multicast subnets can't be used")),
+        ("fe80::/60", None, ("subnet fe80::/60", "a subnet overlapping fe80::/64 must be fe80::/64 itself")),
+        ("10.0.0.0/24", "fd00::/64", ("ip-range fd00::/64", "parent subnet is an IPv4 block")),
+        ("10.0.0.0/24", "10.1.0.0/25", ("ip-range 10.1.0.0/25", "parent subnet 10.0.0.0/24 doesn't contain ip-range")),
+    ],
+)
+def test_problems_of_pools(subnet, ip_range, problem):
+    assert ipam.validate_pool(ip_network(subnet), ip_network(ip_range) if ip_range else None, None, ()) == [problem]
+    assert ipam.validate_pool(ip_network("fe80::/64"), None, None, ()) == []
+
+
+def test_pools_on_one_subnet_share_what_is_taken_and_give_back_their_own():
+    taken = set()
+    gateway = ip_address("10.0.0.1")
+    first = ipam.AddressPool(Pool(subnet=ip_network("10.0.0.0/29"), gateway=gateway), "a", taken)
+    second = ipam.AddressPool(Pool(subnet=ip_network("10.0.0.0/29"), gateway=gateway), "b", taken)
+    assert [str(first.allocate(0)), str(second.allocate(0))] == ["10.0.0.2", "10.0.0.3"]
+    with pytest.raises(Conflict, match=r"^ip 10\.0\.0\.3: address already in use on network a$"):
+        first.reserve(ip_address("10.0.0.3"), field="ip")
+    # What the other pool has is not ours to give.
+    first.release(ip_address("10.0.0.3"), 0)
+    assert (first.in_use(), second.in_use()) == (2, 1)
+    first.close()
+    assert taken == {int(ip_address("10.0.0.3"))}
+
+
+def test_resting_addresses_are_read_and_restored():
+    addresses, restored = pool("10.0.0.0/29"), pool("10.0.0.0/29")
+    address = addresses.allocate(0)
+    addresses.release(address, 5)
+    assert addresses.resting() == ((5 + limits.ADDRESS_QUARANTINE, address),)
+    for until, resting in addresses.resting():
+        restored.rest(resting, until)
+    restored.rest(ip_address("10.9.0.1"), 99)
+    assert restored.resting() == addresses.resting()
+    assert str(restored.allocate(6)) == "10.0.0.2"
+
+
+def test_the_gateway_is_the_lowest_free_address():
+    assert str(ipam.default_gateway(ip_network("10.0.0.0/24"), None, [("x", ip_address("10.0.0.1"))])) == "10.0.0.2"
+    assert str(ipam.default_gateway(ip_network("10.0.0.0/24"), ip_network("10.0.0.128/25"), ())) == "10.0.0.128"

@@ -8,13 +8,23 @@ import pytest
 from netcore import drivers
 from netcore.desired.diff import diff
 from netcore.desired.objects import DEFAULT4, DEFAULT6, Address, Announcement, DummyLink, Element, Ipvlan, LinkUp, Macvlan, Route, VlanLink
+from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
+from netcore.drivers.protocol import AttachedLink, MacSource, NewNetwork
+from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.kernel import rtnl
 from netcore.kernel.netlink import walk
-from netcore.model import Endpoint, Makes, Sandbox
+from netcore.model import Endpoint, EndpointRequest, MadeLink, Sandbox
 from netcore.plan import desired_state, gateway
 from tests.support.networks import bridge_network, parent_network, pool
 
-FACTS = drivers.Facts(uplinks=("up0",))
+FACTS = Facts(uplinks=("up0",))
+HOST = HostConstraints(
+    pools4=(), pools6=(), reserved=(), egress_mtu=1450, ipv6=True, now=0.0,
+    links={
+        "eth0": ExistingLink(kind="", mtu=9000), "eth0.7": ExistingLink(kind="vlan", mtu=1500),
+        "eth1": ExistingLink(kind="", mtu=1500, master="bridge"),
+    },
+)  # fmt: skip
 SANDBOX = Sandbox(id="s" * 12, name="web", hostname="web", netns_path="/x", boot_id="")
 
 
@@ -43,7 +53,7 @@ def test_macvlan_is_a_link_an_address_and_nothing_on_the_host():
     assert of(Address, objects) == [Address(sandbox_id=SANDBOX.id, ifname="eth0", interface=ip_interface("10.0.1.2/24"))]
     assert not of(Element, objects)
     assert of(Announcement, objects)[0].port == ""
-    assert drivers.network_objects(net, FACTS) == ()
+    assert drivers.of(net).network_objects(net, FACTS) == ()
     # Without a gateway given by the user there is no route, but it is the way out (GW-7).
     assert not of(Route, objects)
     assert gateway.gateway_endpoints([endpoint(net)], {"lan": net})[0] == endpoint(net)
@@ -141,14 +151,95 @@ def test_route_to_the_link_has_no_next_hop():
 
 def test_parent_that_we_make():
     vlan = parent_network("v", "macvlan", pool("10.0.1.0/24"), given={"parent": "eth0.10"})
-    made = replace(vlan, driver_options=replace(vlan.driver_options, makes=Makes.VLAN, base="eth0", vid=10))
+    made = replace(vlan, driver_options=replace(vlan.driver_options, makes=MadeLink.VLAN, base="eth0", vid=10))
     other = replace(made, id="w", name="w")
-    assert drivers.network_objects(made, FACTS) == (VlanLink(name="eth0.10", base="eth0", vid=10, tag="berth:parent"),)
+    assert drivers.of(made).network_objects(made, FACTS) == (VlanLink(name="eth0.10", base="eth0", vid=10, tag="berth:parent"),)
     # The link stays until the last network on it goes.
-    assert drivers.only_of(made, [made, other], FACTS) == ()
-    assert len(drivers.only_of(made, [made], FACTS)) == 1
+    assert drivers.of(made).exclusive_objects(made, [made, other], FACTS) == ()
+    assert len(drivers.of(made).exclusive_objects(made, [made], FACTS)) == 1
     alone = parent_network("n" * 12, "ipvlan", pool("10.0.1.0/24"))
-    assert drivers.network_objects(alone, FACTS) == (DummyLink(name="di-nnnnnnnnnnnn", mtu=1500, tag="berth:parent"),)
-    assert drivers.link_kinds(alone) == ("ipvlan", "dummy")
-    assert drivers.link_kinds(made) == ("macvlan", "vlan")
+    assert drivers.of(alone).network_objects(alone, FACTS) == (DummyLink(name="di-nnnnnnnnnnnn", mtu=1500, tag="berth:parent"),)
+    assert drivers.of(alone).link_kinds(alone) == ("ipvlan", "dummy")
+    assert drivers.of(made).link_kinds(made) == ("macvlan", "vlan")
     assert LinkUp(sandbox_id=SANDBOX.id, ifname="eth0") in desired([alone], endpoint(alone))
+
+
+def configure(driver, *existing, **given):
+    made = drivers.named(driver)
+    return made.configure(NewNetwork(id="n" * 12, name="n", labels=made.read_options(given)), existing, HOST)
+
+
+def with_options(driver, *existing, **given):
+    configured = configure(driver, *existing, **given)
+    return replace(parent_network("old", driver), driver_options=configured.options)
+
+
+def test_a_parent_that_the_host_has_gives_its_mtu():
+    made = configure("macvlan", parent="eth0", macvlan_mode="vepa")
+    assert (made.mtu, made.internal) == (9000, False)
+    assert (made.options.parent, made.options.mode, made.options.makes) == ("eth0", "vepa", MadeLink.NOTHING)
+    flat = configure("ipvlan", parent="eth0", ipvlan_mode="l3s", ipvlan_flag="private").options
+    assert (flat.mode, flat.flag) == ("l3s", "private")
+    # One that is called like a VLAN, but was there before, is not ours.
+    assert configure("macvlan", parent="eth0.7").options.makes is MadeLink.NOTHING
+
+
+def test_a_parent_that_is_made():
+    vlan = configure("macvlan", parent="eth0.10")
+    assert (vlan.options.makes, vlan.options.base, vlan.options.vid, vlan.mtu) == (MadeLink.VLAN, "eth0", 10, 9000)
+    # The link of another network is not among those of the host.
+    assert configure("macvlan", with_options("macvlan", parent="eth0.10"), parent="eth0.10").options == vlan.options
+    dummy = configure("ipvlan")
+    assert (dummy.options.parent, dummy.options.makes, dummy.mtu, dummy.internal) == ("di-nnnnnnnnnnnn", MadeLink.DUMMY, 1450, True)
+
+
+@pytest.mark.parametrize(
+    ("driver", "given", "error", "message"),
+    [
+        ("macvlan", {"parent": "lo"}, InvalidRequest, "invalid option parent: 'lo': the loopback link can't be a parent"),
+        ("macvlan", {"parent": "gone"}, InvalidRequest, "invalid option parent: the host has no link gone; name one that it has, or VLAN 1 to 4094 of one, like eth0.10"),
+        ("macvlan", {"parent": "gone.10"}, InvalidRequest, "invalid option parent: the host has neither a link gone.10 nor gone"),
+        ("macvlan", {"parent": "eth1"}, Conflict, "link eth1 is a port of a bridge, which takes all its packets; name that one as parent"),
+        ("ipvlan", {"parent": "eth0"}, Conflict, "link eth0 is the parent of macvlan network old; macvlan and ipvlan can't share one"),
+        ("macvlan", {"parent": "eth0", "macvlan_mode": "passthru"}, Conflict, "link eth0 is the parent of macvlan network old; passthru needs it for itself"),
+    ],
+)  # fmt: skip
+def test_parents_that_can_not_be_had(driver, given, error, message):
+    with pytest.raises(error) as caught:
+        configure(driver, with_options("macvlan", parent="eth0"), bridge_network("b"), **given)
+    assert str(caught.value) == message
+
+
+def test_ipvlan_networks_on_one_parent_are_alike():
+    old = with_options("ipvlan", parent="eth0")
+    configure("ipvlan", bridge_network("b"), old, parent="eth0")
+    with pytest.raises(Conflict, match="ipvlan network old; it has mode l2 and flag bridge, and all on one parent have the same"):
+        configure("ipvlan", old, parent="eth0", ipvlan_mode="l3")
+    configure("macvlan", with_options("macvlan", parent="eth0"), parent="eth0")
+
+
+def test_whose_mac_a_link_has_and_how_many_there_may_be():
+    lan, whole, flat = (
+        parent_network("n", driver, given={"parent": "eth0", **more})
+        for driver, more in (("macvlan", {}), ("macvlan", {"macvlan_mode": "passthru"}), ("ipvlan", {}))
+    )
+    assert [drivers.of(net).mac_source(net) for net in (lan, whole, flat)] == [MacSource.ENDPOINT, MacSource.HOST_LINK, MacSource.HOST_LINK]
+    (sub_interface,) = of(Macvlan, desired([whole], endpoint(whole)))
+    assert sub_interface.mac == ""
+    asked, chosen = EndpointRequest(network="n"), EndpointRequest(network="n", mac="02:42:00:00:00:01")
+    drivers.of(lan).check_endpoint(lan, chosen, [endpoint(lan)])
+    drivers.of(whole).check_endpoint(whole, asked, [])
+    drivers.of(flat).check_endpoint(flat, asked, [endpoint(flat)])
+    with pytest.raises(Exhausted, match="network n: a macvlan network in passthru mode takes one endpoint"):
+        drivers.of(whole).check_endpoint(whole, asked, [endpoint(whole)])
+    for net in (whole, flat):
+        with pytest.raises(InvalidRequest, match="invalid mac-address"):
+            drivers.of(net).check_endpoint(net, chosen, [])
+
+
+def test_the_host_is_beside_a_parent_network_and_not_on_it():
+    lan = parent_network("n", "macvlan", given={"parent": "eth0"})
+    driver = drivers.of(lan)
+    assert driver.host_link(lan) == AttachedLink(name="eth0", made=False, routed=False)
+    assert driver.host_link(parent_network("n" * 12, "macvlan")).made
+    assert (driver.wants_gateway(lan, 4), driver.publishing(lan, 4), driver.host_addresses(lan)) == (False, None, ())

@@ -5,20 +5,22 @@ from ipaddress import ip_network
 
 import pytest
 
-from netcore.errors import Conflict, InvalidRequest
-from netcore.model import Makes, NetworkRequest
-from netcore.plan.network import HostLink, Surroundings, plan_network
+from netcore import limits
+from netcore.drivers.facts import ExistingLink, HostConstraints
+from netcore.errors import Conflict, Exhausted, InvalidRequest
+from netcore.model import MadeLink, NetworkRequest, PluginIpam, PluginOptions, Pool
+from netcore.plan.network import PREDEFINED, plan_network, plugin_of, prepare
 
-AROUND = Surroundings(
+AROUND = HostConstraints(
     pools4=((ip_network("172.17.0.0/16"), 16), (ip_network("172.18.0.0/16"), 16)),
     pools6=((ip_network("fd12::/48"), 64),),
     reserved=(),
     egress_mtu=1450,
     links={
-        "eth0": HostLink(kind="", mtu=9000),
-        "eth1": HostLink(kind="", mtu=1500, master="bridge"),
-        "eth2": HostLink(kind="", mtu=1500),
-        "eth0.7": HostLink(kind="vlan", mtu=1500),
+        "eth0": ExistingLink(kind="", mtu=9000),
+        "eth1": ExistingLink(kind="", mtu=1500, master="bridge"),
+        "eth2": ExistingLink(kind="", mtu=1500),
+        "eth0.7": ExistingLink(kind="vlan", mtu=1500),
     },
     ipv6=True,
     now=0.0,
@@ -31,7 +33,7 @@ def plan(driver, *existing, name="n", options=(), **more):
 
 def test_parent_network_takes_mtu_of_its_parent_and_no_gateway():
     made = plan("macvlan", options={"parent": "eth0"}, ipv6=True)
-    assert (made.common.mtu, made.driver_options.mode, made.driver_options.makes) == (9000, "bridge", Makes.NOTHING)
+    assert (made.common.mtu, made.driver_options.mode, made.driver_options.makes) == (9000, "bridge", MadeLink.NOTHING)
     assert [(str(pool.subnet), pool.gateway) for pool in made.pools] == [("172.17.0.0/16", None), ("fd12::/64", None)]
     assert plan("macvlan", options={"parent": "eth0", "mtu": "1400"}).common.mtu == 1400
 
@@ -49,16 +51,16 @@ def test_several_subnets_with_their_ranges_gateways_and_auxiliary_addresses():
 
 def test_parent_by_vlan_is_made_once_and_shared():
     first = plan("macvlan", options={"parent": "eth0.10"})
-    assert (first.driver_options.makes, first.driver_options.base, first.driver_options.vid) == (Makes.VLAN, "eth0", 10)
+    assert (first.driver_options.makes, first.driver_options.base, first.driver_options.vid) == (MadeLink.VLAN, "eth0", 10)
     second = plan("macvlan", first, name="m", options={"parent": "eth0.10"})
     assert second.driver_options == first.driver_options
     # One that was there before is not ours.
-    assert plan("macvlan", options={"parent": "eth0.7"}).driver_options.makes is Makes.NOTHING
+    assert plan("macvlan", options={"parent": "eth0.7"}).driver_options.makes is MadeLink.NOTHING
 
 
 def test_without_a_parent_it_leads_nowhere():
     made = plan("macvlan")
-    assert (made.driver_options.parent, made.driver_options.makes, made.internal) == ("dm-nnnnnnnnnnnn", Makes.DUMMY, True)
+    assert (made.driver_options.parent, made.driver_options.makes, made.internal) == ("dm-nnnnnnnnnnnn", MadeLink.DUMMY, True)
     assert plan("ipvlan").driver_options.parent == "di-nnnnnnnnnnnn"
 
 
@@ -172,3 +174,36 @@ def test_encrypted_overlay_has_a_port_of_its_own_and_more_headers():
     with pytest.raises(Conflict, match="which is encrypted"):
         plan("overlay", secret, name="x", options={"vxlan_port": "4790"})
     assert not plan("overlay", options={"encrypted": "false"}).bridge.vxlan.encrypted
+
+
+def test_names_are_taken_once_and_some_are_ours():
+    first = plan("bridge")
+    with pytest.raises(Conflict, match=r"^network n already exists; choose another name$"):
+        plan("bridge", first)
+    for name in PREDEFINED:
+        with pytest.raises(Conflict, match=f"network {name}: operation is not permitted on predefined network names"):
+            plan("bridge", name=name)
+    assert plan("bridge", name="bridge", predefined=True).bridge.bridge_name == "berth0"
+
+
+def test_a_host_has_a_bound_of_networks():
+    first = plan("bridge")
+    many = [replace(first, name=f"n{number}") for number in range(limits.NETWORKS)]
+    with pytest.raises(Exhausted, match="host networks: at most 4096; remove one"):
+        plan("bridge", *many)
+
+
+def test_a_driver_that_is_a_plugin():
+    assert [plugin_of(name) for name in ("bridge", "overlay", "host", "null", "weave", "plugin:bridge")] == [None] * 4 + ["weave", "bridge"]
+    said = PluginOptions(plugin="bridge", no_gateway4=True)
+    draft = prepare(NetworkRequest(name="n", driver="plugin:bridge", options=(("x", "y"),)), (), AROUND, "n" * 12, said)
+    assert (draft.network.driver, draft.network.driver_options, draft.network.options) == ("bridge", said, (("x", "y"),))
+    source = PluginIpam(plugin="p", space="s")
+    made = draft.with_pools([Pool(subnet=ip_network("10.9.0.0/24"))], source)
+    assert (made.ipam, str(made.pools[0].subnet)) == (source, "10.9.0.0/24")
+
+
+def test_routes_lead_over_neighbours_of_the_network():
+    assert str(plan("bridge", subnets=("10.1.0.0/24",), routes=("10.2.0.0/16=10.1.0.9",)).routes[0].via) == "10.1.0.9"
+    with pytest.raises(InvalidRequest, match="is not on the network"):
+        plan("bridge", subnets=("10.1.0.0/24",), routes=("10.2.0.0/16=10.9.0.9",))

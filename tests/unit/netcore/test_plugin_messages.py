@@ -1,34 +1,37 @@
 """Where plugins are found, what is said to them, and what of their answers is believed."""
 
 import json
+import socket
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
 from netcore.errors import InvalidRequest, NotFound, PluginFailed
-from netcore.model import Endpoint, Pool, Sandbox
+from netcore.model import Endpoint, PluginIpam, Pool, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plugins import discovery, messages
-from netcore.plugins.discovery import Where
-from tests.support.networks import pool
+from netcore.plugins.discovery import PluginAddress
+from tests.support.networks import bridge_network, pool
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("unix:///run/x.sock", Where(path="/run/x.sock")),
-        ("tcp://localhost:8080", Where(url="http://localhost:8080")),
-        ("http://localhost:8080/base/", Where(url="http://localhost:8080/base")),
-        ("https://example.com/docker/plugin", Where(url="https://example.com/docker/plugin")),
+        ("unix:///run/x.sock", PluginAddress(path="/run/x.sock")),
+        ("tcp://localhost:8080", PluginAddress(url="http://localhost:8080")),
+        ("http://localhost:8080/base/", PluginAddress(url="http://localhost:8080/base")),
+        ("https://example.com/docker/plugin", PluginAddress(url="https://example.com/docker/plugin")),
     ],
 )
 def test_addresses_of_plugins(text, expected):
-    assert discovery.of_address("x.spec", text) == expected
+    assert discovery.parse_spec("x.spec", text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "localhost:8080", "ftp://x", "tcp://"])
 def test_what_is_no_address_is_refused_with_its_file(text):
     with pytest.raises(InvalidRequest, match=r"x\.spec"):
-        discovery.of_address("x.spec", text)
+        discovery.parse_spec("x.spec", text)
 
 
 def test_json_with_tls():
@@ -37,26 +40,31 @@ def test_json_with_tls():
         "Addr": "tcp://h:1",
         "TLSConfig": {"CAFile": "/ca", "CertFile": "/cert", "KeyFile": "/key", "InsecureSkipVerify": False},
     }
-    assert discovery.of_json("x.json", json.dumps(content)) == Where(url="https://h:1", ca="/ca", certificate="/cert", key="/key")
+    assert discovery.parse_json("x.json", json.dumps(content)) == PluginAddress(
+        url="https://h:1", ca="/ca", certificate="/cert", key="/key"
+    )
     for text in ("", "[]", "{}", '{"Addr": 5}'):
         with pytest.raises(InvalidRequest, match=r"x\.json"):
-            discovery.of_json("x.json", text)
+            discovery.parse_json("x.json", text)
 
 
 def test_order_of_discovery(tmp_path):
     sockets, first, second = (tmp_path / name for name in ("run", "etc", "lib"))
     for directory in (sockets, first, second):
         directory.mkdir()
-    found = lambda: discovery.find("x", str(sockets), (str(first), str(second)))  # noqa: E731
+    find = lambda: discovery.find("x", str(sockets), (str(first), str(second)))  # noqa: E731
     with pytest.raises(NotFound, match=r"x\.sock"):
-        found()
+        find()
     (second / "x.json").write_text('{"Addr": "https://lib"}')
-    assert found().url == "https://lib"
+    assert find().url == "https://lib"
     (second / "x.spec").write_text("tcp://spec:1\n")
-    assert found().url == "http://spec:1"
+    assert find().url == "http://spec:1"
     (first / "x").mkdir()
     (first / "x" / "x.spec").write_text("unix:///etc.sock")
-    assert found().path == "/etc.sock"
+    assert find().path == "/etc.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(sockets / "x.sock"))
+        assert find() == PluginAddress(path=str(sockets / "x.sock"))
 
 
 SANDBOX = Sandbox(
@@ -68,13 +76,62 @@ SANDBOX = Sandbox(
 def test_ports_are_told_as_they_were_asked_for():
     options = messages.endpoint_options(SANDBOX)
     exposed = options["com.docker.network.endpoint.exposedports"]
-    assert [(item["Proto"], item["Port"]) for item in exposed] == [(6, 90), (6, 91), (6, 80), (6, 81), (17, 53)]
-    shown = [(item["HostIP"], item["HostPort"], item["HostPortEnd"], item["Port"]) for item in options["com.docker.network.portmap"]]
+    assert [(port["Proto"], port["Port"]) for port in exposed] == [(6, 90), (6, 91), (6, 80), (6, 81), (17, 53)]
+    shown = [
+        (binding["HostIP"], binding["HostPort"], binding["HostPortEnd"], binding["Port"])
+        for binding in options["com.docker.network.portmap"]
+    ]
     assert shown == [("", 8080, 8080, 80), ("", 8081, 8081, 81), ("127.0.0.1", 0, 0, 53), ("", 9000, 9005, 90)]
 
 
 def endpoint(**more):
     return Endpoint(origin="api", network_id="n", sandbox_id="s", ifname="eth0", host_ifname="", mac="", ipv4=None, ipv6=None, **more)
+
+
+def test_networks_are_told_with_all_their_pools():
+    network = bridge_network(
+        "net", pool("10.61.0.0/24", "10.61.0.254", auxiliary=(("router", ip_address("10.61.0.9")),)), pool("fd61::/64"), internal=True,
+        options=(("color", "red"),), ipam=PluginIpam(plugin="p", space="here"),
+    )  # fmt: skip
+    assert messages.create_network(network) == {
+        "NetworkID": "net",
+        "Options": {
+            "com.docker.network.generic": {"color": "red"}, "com.docker.network.enable_ipv4": True, "com.docker.network.enable_ipv6": True,
+            "com.docker.network.internal": True,
+        },
+        "IPv4Data": [
+            {"AddressSpace": "here", "Pool": "10.61.0.0/24", "Gateway": "10.61.0.254/24", "AuxAddresses": {"router": "10.61.0.9/24"}}
+        ],
+        "IPv6Data": [{"AddressSpace": "here", "Pool": "fd61::/64", "Gateway": "", "AuxAddresses": {}}],
+    }  # fmt: skip
+    plain = messages.create_network(bridge_network("net", pool("10.61.0.0/24")))
+    assert plain["IPv4Data"][0]["AddressSpace"] == "LocalDefault"
+    assert "com.docker.network.internal" not in plain["Options"]
+
+
+def test_endpoints_are_told_with_what_is_known():
+    target = endpoint()
+    body = messages.create_endpoint(replace(target, mac="02:42:00:00:00:01", ipv4=ip_interface("10.1.0.2/16")), SANDBOX, {"a": "b"})
+    assert body["Interface"] == {"Address": "10.1.0.2/16", "AddressIPv6": "", "MacAddress": "02:42:00:00:00:01"}
+    assert (body["NetworkID"], body["EndpointID"], body["Options"]["a"]) == ("n", target.id, "b")
+    assert messages.join(target, SANDBOX)["SandboxKey"] == "/run/netns/s"
+
+
+def test_what_was_given_must_come_back_empty():
+    given = replace(endpoint(), mac="02:42:00:00:00:01")
+    with pytest.raises(PluginFailed, match="it may fill in only what is empty"):
+        messages.with_interface("p", given, {"Interface": {"MacAddress": "02:42:00:00:00:02"}})
+    with pytest.raises(PluginFailed, match="not an object"):
+        messages.with_interface("p", given, {"Interface": "x"})
+
+
+def test_pool_requests():
+    ipam = PluginIpam(plugin="p", space="here", options=(("zone", "a"),))
+    wish = pool("10.61.0.0/24", ip_range=ip_network("10.61.0.128/25"))
+    assert messages.request_pool(ipam, 4, wish) == {
+        "AddressSpace": "here", "Pool": "10.61.0.0/24", "SubPool": "10.61.0.128/25", "Options": {"zone": "a"}, "V6": False,
+    }  # fmt: skip
+    assert messages.request_pool(ipam, 6, None) == {"AddressSpace": "here", "Pool": "", "SubPool": "", "Options": {"zone": "a"}, "V6": True}
 
 
 def test_plugin_may_fill_in_what_is_empty():
@@ -94,6 +151,7 @@ def test_plugin_may_fill_in_what_is_empty():
         {"AddressIPv6": "10.1.0.2/16"},
         {"MacAddress": "01:00:00:00:00:01"},
         {"Address": 5},
+        {"Address": "10.1.0.x/16"},
     ],
 )
 def test_interface_that_can_not_be(answer):
@@ -102,23 +160,24 @@ def test_interface_that_can_not_be(answer):
 
 
 def test_join_is_read():
-    answer, exact, prefix, routes = messages.joined(
+    joined = messages.parse_join(
         "p",
         {
             "InterfaceName": {"SrcName": "vc1", "DstPrefix": "eth"}, "Gateway": "10.1.0.1", "GatewayIPv6": "fd00::1", "DisableGatewayService": True,
             "StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0, "NextHop": "10.1.0.9"}, {"Destination": "fd02::/64", "RouteType": 1}],
         },
     )  # fmt: skip
-    assert (answer.link, str(answer.gateway4), str(answer.gateway6), answer.wants_gateway, exact, prefix) == (
+    answer = joined.answer
+    assert (answer.link, str(answer.gateway4), str(answer.gateway6), answer.wants_gateway, joined.ifname, joined.ifname_prefix) == (
         "vc1",
         "10.1.0.1",
         "fd00::1",
         False,
-        "",
+        None,
         "eth",
     )
-    assert [(str(item.destination), str(item.via)) for item in routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
-    assert messages.joined("p", {})[0].link == ""
+    assert [(str(route.destination), str(route.via)) for route in joined.routes] == [("10.2.0.0/16", "10.1.0.9"), ("fd02::/64", "None")]
+    assert messages.parse_join("p", {}).answer.link is None
 
 
 @pytest.mark.parametrize(
@@ -133,17 +192,19 @@ def test_join_is_read():
         {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 7}]},
         {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 0, "NextHop": "fd00::1"}]},
         {"StaticRoutes": ["x"]},
+        {"StaticRoutes": 5},
+        {"StaticRoutes": [{"Destination": "10.2.0.0/16", "RouteType": 1, "NextHop": "10.1.0.1"}, 5]},
     ],
 )
 def test_join_that_can_not_be(answer):
     with pytest.raises(PluginFailed, match=r"plugin p: NetworkDriver\.Join"):
-        messages.joined("p", answer)
+        messages.parse_join("p", answer)
 
 
 def test_pools_and_addresses_are_read():
-    made, gateway = messages.pool_of("p", {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": {"com.docker.network.gateway": "10.1.0.1/16"}}, 4)
-    assert (str(made.subnet), made.identity, str(gateway)) == ("10.1.0.0/16", "7", "10.1.0.1")
-    assert str(messages.address_of("p", {"Address": "10.1.7.7/16"}, made)) == "10.1.7.7"
+    made = messages.parse_pool("p", {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": {"com.docker.network.gateway": "10.1.0.1/16"}}, 4)
+    assert (str(made.subnet), made.identity, str(made.gateway)) == ("10.1.0.0/16", "7", "10.1.0.1")
+    assert str(messages.parse_address("p", {"Address": "10.1.7.7/16"}, made)) == "10.1.7.7"
 
 
 @pytest.mark.parametrize(
@@ -154,15 +215,17 @@ def test_pools_and_addresses_are_read():
         {"PoolID": "7", "Pool": "10.1.0.1/16"},
         {"PoolID": "7", "Pool": "fd00::/64"},
         {"PoolID": 7, "Pool": "10.1.0.0/16"},
+        {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": "x"},
+        {"PoolID": "7", "Pool": "10.1.0.0/16", "Data": {"com.docker.network.gateway": "fd00::1"}},
     ],
 )
 def test_pools_that_can_not_be(answer):
     with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestPool"):
-        messages.pool_of("p", answer, 4)
+        messages.parse_pool("p", answer, 4)
 
 
 @pytest.mark.parametrize("text", ["", "10.2.0.1/16", "10.1.0.1", "x"])
 def test_addresses_that_can_not_be(text):
     only: Pool = pool("10.1.0.0/16")
     with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestAddress"):
-        messages.address_of("p", {"Address": text}, only)
+        messages.parse_address("p", {"Address": text}, only)

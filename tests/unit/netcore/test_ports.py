@@ -1,3 +1,4 @@
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -100,3 +101,44 @@ def test_ephemeral_search_goes_on_behind_the_last_one_and_wraps():
     busy = {60998, 60999}
     made = allocate("80", families=(4,), start=60998, find_busy=lambda bindings, _, port: bindings[0] if port in busy else None)
     assert made[0].host_port == 32768
+
+
+def test_exposed_ports():
+    assert ports.parse_exposed("80") == (80, 80, "tcp")
+    assert ports.parse_exposed("8000-8010/udp") == (8000, 8010, "udp")
+    for text, reason in (("80:80", "without a host part"), ("127.0.0.1::80", "without a host part"), ("80/icmp", "is not one of tcp, udp")):
+        with pytest.raises(InvalidRequest, match=f"invalid expose {text}: .*{reason}"):
+            ports.parse_exposed(text)
+
+
+def test_at_most_so_many_ports_are_published():
+    requests = [replace(ports.parse_port("1-5000"), host_first=1, host_last=5000)]
+    with pytest.raises(InvalidRequest, match="at most 4096 ports can be published"):
+        port_allocation.allocate_ports(
+            [*requests, ports.parse_port("6000-10000:6000-10000")], families=(4,), default_binding=[], taken=(),
+            find_busy=lambda *_: None, ephemeral=(1, 2), start=0,
+        )  # fmt: skip
+
+
+def test_an_address_of_a_family_that_nothing_is_published_in():
+    with pytest.raises(InvalidRequest, match=r"publish \[::1\]:8080:80: nothing can be published on IPv6 for the sandbox"):
+        allocate("[::1]:8080:80", families=(4,))
+    # The default binding is left out instead.
+    assert shown(allocate("8080:80", families=(4,), binding=["127.0.0.1", "::1"])) == [(4, "127.0.0.1", 8080, 80, "tcp")]
+
+
+def test_refusals_name_the_port_once():
+    with pytest.raises(Conflict) as caught:
+        allocate("8080:80", taken=held(None, 8080))
+    assert str(caught.value) == "publish 0.0.0.0:8080/tcp: port is already allocated by web"
+    with pytest.raises(Conflict) as caught:
+        allocate("[fd00::1]:8080:80", find_busy=lambda bindings, *_: bindings[0])
+    assert str(caught.value) == "publish [fd00::1]:8080/tcp: address already in use by a program of the host"
+    with pytest.raises(Conflict, match="no free tcp host port in 8000 to 8001"):
+        allocate("8000-8001:80", find_busy=lambda bindings, *_: bindings[0])
+    assert (
+        port_allocation.allocate_ports(
+            [], families=(6,), default_binding=[], taken=(), find_busy=lambda *_: None, ephemeral=(1, 2), start=0
+        )
+        == ()
+    )

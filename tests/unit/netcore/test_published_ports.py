@@ -1,5 +1,6 @@
 """Where published ports go: NAT, a proxy for what the kernel can't translate, or nowhere."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -109,3 +110,35 @@ def test_what_is_relayed_is_not_translated():
     _, (one,) = plan(["8080:80", "[::1]:9090:90"], "four")
     (element,) = firewall.port_elements(V4, one)
     assert (element.set.name, element.fields, element.data) == ("dnat4_any", ("tcp", 8080), (ip_address("10.4.0.2"), 80))
+
+
+def test_without_any_way_outside_nothing_is_published():
+    inside = replace(V4, id="inside", name="inside", internal=True)
+    mappings, _ = plan(["8080:80"], "four")
+    bare = replace(endpoint("four"), network_id="inside")
+    assert published_ports.assign_ports([bare], {"inside": inside}, mappings) == (bare,)
+
+
+def test_exposed_ports_are_published_by_publish_all_unless_they_are_already():
+    sandbox = Sandbox(
+        id="s", name="s", hostname="s", netns_path="/x", boot_id="", port_requests=(parse_port("8080:80"),), publish_all=True,
+        exposed=("80", "53/udp"),
+    )  # fmt: skip
+    mappings = published_ports.plan_ports(
+        sandbox, [endpoint("four")], NETWORKS, taken=(), find_busy=lambda *_: None, ephemeral=(40000, 40010), start=0, host_ipv6=False
+    )
+    assert [(item.host_port, item.sandbox_port, item.protocol) for item in mappings] == [(8080, 80, "tcp"), (40000, 53, "udp")]
+
+
+@pytest.mark.parametrize(
+    ("address", "link", "internal"),
+    [
+        ("10.6.0.9", None, True), ("10.6.0.9", "br-inside", True), ("10.6.0.9", "br-four", False), ("10.4.0.9", None, False),
+        ("10.9.0.9", "br-inside", True), ("10.8.0.9", None, False), ("10.8.0.9", "eth0", False),
+    ],
+)  # fmt: skip
+def test_clients_on_internal_networks_are_known_by_their_link_or_address(address, link, internal):
+    inside = bridge_network("inside", pool("10.6.0.0/24", "10.6.0.1"), internal=True)
+    # The host does not route what is on a parent link.
+    networks = [inside, replace(LAN, internal=True), V4]
+    assert published_ports.is_internal_client(networks, ip_address(address), link) is internal

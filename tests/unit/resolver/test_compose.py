@@ -1,9 +1,13 @@
+import dataclasses
+
 import pytest
 
 from resolver.cli.compose import parse, project_name
-from resolver.cli.interpolate import BadVariable, interpolate, parse_env
-from resolver.cli.project import ComposeError
-from resolver.cli.yaml12 import YamlError, load
+from resolver.cli.compose.interpolate import BadVariable, interpolate, parse_env
+from resolver.cli.compose.project import ComposeError, Service, ServiceNetwork, field_of
+from resolver.cli.compose.yaml12 import YamlError, load
+from resolver.cli.duration import seconds_of
+from resolver.cli.sandbox_options import OPTIONS
 
 
 def project(text, **more):
@@ -102,17 +106,17 @@ networks:
 
 def test_everything_people_have():
     made = project(FULL)
-    web = next(item for item in made.services if item.name == "web")
-    assert [item.name for item in made.services] == ["db", "web"]
-    assert [item.network for item in web.attachments] == ["front", "back"]
-    assert (web.attachments[0].aliases, web.attachments[0].ipv4, web.attachments[0].gw_priority) == (("www",), "10.5.0.9", 7)
+    web = next(service for service in made.services if service.name == "web")
+    assert [service.name for service in made.services] == ["db", "web"]
+    assert [network.network for network in web.networks] == ["front", "back"]
+    assert (web.networks[0].aliases, web.networks[0].ipv4_address, web.networks[0].gw_priority) == (("www",), "10.5.0.9", 7)
     assert web.ports == ("22:22", "127.0.0.1:8080:80/udp", "[::1]:8443:443/tcp")
     assert web.extra_hosts == ("gate:host-gateway", "many:10.0.0.1", "many:10.0.0.2")
     assert (web.replicas, web.stop_grace, web.dns) == (3, 65.0, ("1.1.1.1",))
     assert web.environment == {"A": "1", "B": None, "C": "true"}
     db = made.services[0]
-    assert (db.has_image, db.command, db.attachments[0].network) == (True, (), "default")
-    networks = {item.key: item for item in made.networks}
+    assert (db.has_image, db.command, db.networks[0].network) == (True, (), "default")
+    networks = {network.key: network for network in made.networks}
     assert set(networks) == {"front", "back", "default"}
     assert (networks["front"].name, networks["back"].name) == ("myshop_front", "shared")
     assert networks["front"].body["ipv6"] is True
@@ -151,6 +155,113 @@ def test_profiles():
 )
 def test_refusals_name_line_and_key(text, said):
     assert said in problems(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "c.yaml:1:"),
+        ("services:\n  a: {command: x, hostname: [b]}\n", "hostname must be a single value"),
+        ("services:\n  a: {command: x, dns: [[b]]}\n", "dns must be a list of strings"),
+        ('services:\n  a: {command: "x \'y"}\n', "command: No closing quotation"),
+        ("services:\n  a: {command: x, x-forward: maybe}\n", "x-forward must be true or false, not 'maybe'"),
+        ("services:\n  a: {command: x, container_name: b, scale: 2}\n", "container_name allows one replica only"),
+        ("services:\n  a: {command: x, ports: 80}\n", "services.a.ports must be a list"),
+        ("services:\n  a: {command: x, ports: [{published: 80}]}\n", "an entry has no target"),
+        (
+            "services:\n  a: {command: x}\nnetworks:\n  default:\n    ipam:\n      options: {a: b}\n",
+            "c.yaml:6: networks.default.ipam.options: the default IPAM driver has no options",
+        ),
+    ],
+)
+def test_values_that_are_wrong(text, said):
+    assert said in problems(text)
+
+
+FORMS = """
+services:
+  web:
+    command: serve
+    mac_address: 02:42:00:00:00:09
+    networks: [front, back]
+    env_file: [a.env, {path: b.env, required: false}]
+    environment: [A=1, B]
+    sysctls: {net.core.somaxconn: 128}
+    x-forward: "true"
+    links: [db]
+    ports: [{target: 53, protocol: udp}, {target: 80, published: 8080}]
+    labels: [a=b]
+    extra_hosts: ["gate:10.0.0.1"]
+    depends_on: [db]
+  db:
+    command: [run, --now]
+    env_file: c.env
+    mac_address: 02:42:00:00:00:08
+    networks:
+      back: {x-routes: {10.9.0.0/16: 10.0.0.7}, driver_opts: {sysctls: x}, interface_name: lan0, link_local_ips: [169.254.0.9]}
+  side: {command: x, network_mode: "service:db"}
+  alone: {command: x, mac_address: 02:42:00:00:00:07}
+networks:
+  front: {driver: macvlan, x-routes: [10.8.0.0/16=10.0.0.8], ipam: {driver: infoblox, options: {pool: a}, config: [{ip_range: 10.0.0.0/28}]}}
+  back: {external: {name: theirs}}
+"""
+
+
+def test_other_forms_of_values():
+    made = project(FORMS)
+    services = {service.name: service for service in made.services}
+    web, db, side, alone = (services[name] for name in ("web", "db", "side", "alone"))
+    assert [(network.network, network.mac_address) for network in web.networks] == [("front", "02:42:00:00:00:09"), ("back", None)]
+    assert (web.env_file, db.env_file) == ((("a.env", True), ("b.env", False)), (("c.env", True),))
+    assert (web.environment, web.labels, web.extra_hosts) == ({"A": "1", "B": None}, {"a": "b"}, ("gate:10.0.0.1",))
+    assert (web.sysctls, web.forward, web.links) == (("net.core.somaxconn=128",), True, ("db",))
+    assert web.ports == ("53/udp", "8080:80/tcp")
+    assert db.command == ("run", "--now")
+    (back,) = db.networks
+    assert (back.routes, back.interface_name, back.link_local_ips) == (("10.9.0.0/16=10.0.0.7",), "lan0", ("169.254.0.9",))
+    assert (back.driver_opts, back.mac_address) == ({"sysctls": "x"}, "02:42:00:00:00:08")
+    assert (side.networks, side.network_mode, side.depends_on) == ((), "service:db", ("db",))
+    assert alone.networks[0].mac_address == "02:42:00:00:00:07"
+    front, back, _ = made.networks
+    assert (front.body["driver"], front.body["routes"], front.body["ip_ranges"]) == ("macvlan", ("10.8.0.0/16=10.0.0.8",), ["10.0.0.0/28"])
+    assert (front.body["ipam_driver"], front.body["ipam_options"]) == ("infoblox", {"pool": "a"})
+    assert (back.name, back.external) == ("theirs", True)
+    assert made.notes == ()
+
+
+def test_every_option_with_a_compose_key_has_a_field():
+    for option in OPTIONS:
+        if option.compose:
+            owner = ServiceNetwork if option.compose.startswith("networks.") else Service
+            assert field_of(option) in {field.name for field in dataclasses.fields(owner)}, option.compose
+
+
+def test_a_document_may_be_empty():
+    assert load("") is None
+    assert "no service to start" in problems("")
+
+
+def test_deep_nesting_is_refused():
+    with pytest.raises(YamlError, match="deeper than 64"):
+        load("a: " + "[" * 70 + "]" * 70)
+
+
+def test_merges_of_several_mappings():
+    made = load("a: &a {k: 1}\nb: &b {l: 2}\nc:\n  <<: [*a, *b]\n")
+    assert dict(made["c"]) == {"k": 1, "l": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1h", 3600.0), ("1m30s", 90.0), ("1.5s", 1.5), ("", None), ("10", None), ("s", None), ("1s1m", None)]
+)
+def test_durations(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+def test_unset_variables_are_reported():
+    unset = []
+    assert interpolate("$X${Y}${Y+x}", {}, unset.append) == ""
+    assert unset == ["X", "Y"]
 
 
 def test_all_problems_come_at_once():

@@ -4,6 +4,9 @@ import pytest
 
 from benchmarks.micro import KINDS, costs
 
+# It counts every frame, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 BOUNDS = {
     # kind: (frames of our code, memory blocks left behind, recvmmsg and sendmmsg calls), each for one query of a full batch
     "local, repeated": (0.2, 1, 0.05),

@@ -16,6 +16,10 @@ def test_every_variable_is_set_in_both_spellings():
     assert set(made) == {*names, *map(str.lower, names)}
 
 
+def test_settings_are_taken_as_they_are():
+    assert parse({"proxies": SETTINGS}, "berth.toml").proxies == SETTINGS
+
+
 def test_a_networks_settings_take_the_place_of_the_default():
     assert environment(SETTINGS, ["back"])["HTTP_PROXY"] == "http://10.0.0.1:3128"
     assert environment(SETTINGS, ["back", "front"]) == {"HTTPS_PROXY": "http://10.0.0.2:3128", "https_proxy": "http://10.0.0.2:3128"}

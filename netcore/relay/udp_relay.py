@@ -1,0 +1,122 @@
+"""Relays datagrams from a published UDP port to a sandbox, and the answers back. On the loop; bounds: `limits.PROXY_*`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+from netcore import limits
+from netcore.relay.clients import IsInternalClient, Peer, RelayRule, Target
+
+_DATAGRAM = 65_535
+_CONTROL = 128
+_IP_PKTINFO = 8
+
+
+class UdpRelay:
+    """Relays datagrams: one socket to the sandbox for each client, closed when nothing was sent or received for a while.
+
+    An answer leaves from the address that the client sent to (IP_PKTINFO), which is not always the first one of the host.
+    *rule*: from whom, and where to.
+    """
+
+    __slots__ = ("_clients", "_is_internal_client", "_loop", "_socket", "rule")
+
+    def __init__(self, sock: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient) -> None:
+        self.rule = rule
+        self._is_internal_client = is_internal_client
+        self._loop = asyncio.get_running_loop()
+        self._socket = sock
+        self._clients: dict[Peer, _Client] = {}
+        ipv6 = sock.family == socket.AF_INET6
+        sock.setsockopt(*((socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if ipv6 else (socket.IPPROTO_IP, _IP_PKTINFO)), 1)
+        self._loop.add_reader(sock.fileno(), self._from_clients)
+
+    def _from_clients(self) -> None:
+        for _ in range(limits.PROXY_DATAGRAMS):
+            try:
+                data, control, _, peer = self._socket.recvmsg(_DATAGRAM, _CONTROL)
+            except OSError:
+                return
+            client = self._clients.get(peer) or self._begin(peer, control)
+            if client is not None:
+                client.to_sandbox(data)
+
+    def _begin(self, peer: Peer, control: list[tuple[int, int, bytes]]) -> _Client | None:
+        if len(self._clients) >= limits.PROXY_SESSIONS or not self.rule.accepts(peer, self._is_internal_client):
+            return None
+        listener = self._socket
+        answer_from = [(level, kind, _as_source(level, data)) for level, kind, data in control]
+
+        def reply(data: bytes) -> None:
+            with contextlib.suppress(OSError):
+                listener.sendmsg([data], answer_from, 0, peer)
+
+        try:
+            client = _Client(self._loop, self.rule.target, reply, lambda: self._clients.pop(peer, None))
+        except OSError:
+            return None
+        self._clients[peer] = client
+        return client
+
+    def close(self) -> None:
+        for client in [*self._clients.values()]:
+            client.close()
+        self._loop.remove_reader(self._socket.fileno())
+
+
+def _as_source(level: int, data: bytes) -> bytes:
+    """Return received packet information as that of a reply: in IPv4 the address of the header is the source (ip(7))."""
+    return data[:4] + data[8:12] + data[8:12] if level == socket.IPPROTO_IP else data
+
+
+class _Client:
+    """One client's datagrams to the sandbox and back."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, target: Target, reply: Callable[[bytes], None], ended: Callable[[], object]
+    ) -> None:
+        address, port = target
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        self._loop = loop
+        self._reply = reply
+        self._ended = ended
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect((str(address), port))
+        except BaseException:
+            self._socket.close()
+            raise
+        loop.add_reader(self._socket.fileno(), self._from_sandbox)
+        self._last = loop.time()
+        self._timer = loop.call_later(limits.PROXY_IDLE, self._close_if_idle)
+
+    def to_sandbox(self, data: bytes) -> None:
+        self._last = self._loop.time()
+        with contextlib.suppress(OSError):
+            self._socket.send(data)
+
+    def _from_sandbox(self) -> None:
+        for _ in range(limits.PROXY_DATAGRAMS):
+            try:
+                data = self._socket.recv(_DATAGRAM)
+            except OSError:
+                # Nothing more, or nobody listens there (ECONNREFUSED): in UDP the client is not told.
+                return
+            self._last = self._loop.time()
+            self._reply(data)
+
+    def _close_if_idle(self) -> None:
+        left = self._last + limits.PROXY_IDLE - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._close_if_idle)
+            return
+        self.close()
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+        self._ended()

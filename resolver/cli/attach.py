@@ -1,0 +1,41 @@
+"""`berth attach`: adopt a network namespace that exists, with the options of `berth run` that are not about a command."""
+
+from __future__ import annotations
+
+import sys
+
+from resolver.cli.client import Refused, call
+from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.sandbox_options import BadOption, sandbox_body
+from resolver.cli.sandbox_parser import arguments_of, usage_error
+
+
+def main(arguments: list[str]) -> int:
+    """Run `berth attach` *arguments* and return the exit code: 0, 1 (refused or failed) or 2 (usage)."""
+    try:
+        return _attach(arguments)
+    except Refused as error:
+        print(f"berth: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _attach(arguments: list[str]) -> int:
+    values, operands = arguments_of("attach", arguments)
+    if operands:
+        usage_error("attach", f"{operands[0]!r} is not an option; attach starts no command")
+    if "pid" not in values and "netns" not in values:
+        usage_error("attach", "give --pid or --netns")
+    try:
+        body = sandbox_body(values)
+    except BadOption as error:
+        usage_error("attach", error)
+    if values.get("dry_run"):
+        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
+        return 0
+    sandbox = call("POST", "/v1/sandboxes", body)
+    print_warnings(sandbox)
+    print(sandbox["id"])
+    print(f"berth: resolv.conf, hosts and hostname of {sandbox['name']} are in {sandbox['directory']}", file=sys.stderr)
+    return 0

@@ -1,0 +1,111 @@
+"""Commands on the daemon: daemon, status, events, node."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from resolver.cli.client import call, connect, send, socket_path
+from resolver.cli.commands.options import DIRECTORY, FILE, FORMAT
+from resolver.cli.output import print_json, print_table
+
+
+@click.command()
+@click.option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
+@click.option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
+@click.option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
+@click.option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
+@click.option("--exit-when-idle", is_flag=True, help="Exit when no sandbox and no owner is left.")
+@click.option("--check-config", is_flag=True, help="Print the effective configuration and exit.")
+def daemon(
+    config_path: str | None,
+    state_dir: str | None,
+    run_dir: str | None,
+    store: str | None,
+    log_level: str | None,
+    exit_when_idle: bool,
+    check_config: bool,
+) -> int:
+    """Run the daemon in the foreground."""
+    from netcore.errors import NetcoreError
+    from resolver.daemon import logs
+    from resolver.daemon.config import HELP, load
+    from resolver.errors import ConfigError
+
+    try:
+        config = load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "store": store, "log_level": log_level})
+        if check_config:
+            for name in config.__dataclass_fields__:
+                print(f"{name} = {json.dumps(getattr(config, name), default=str)}  # {HELP[name]}")
+            return 0
+        logs.configure(config.log_level)
+        from resolver.daemon import app
+
+        app.run(config, exit_when_idle=exit_when_idle)
+    except (NetcoreError, ConfigError, OSError) as error:
+        print(f"berth: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@click.command()
+@FORMAT
+def status(form: str) -> int:
+    """Show the daemon's state.
+
+    Its upstream name servers are listed, and warnings about what needs attention.
+    """
+    report = call("GET", "/v1/status")
+    if form == "json":
+        print_json(report)
+        return 0
+    print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}")
+    print(f"{report['networks']} networks, {report['sandboxes']} sandboxes, {report['queries']} queries answered")
+    print(f"nameservers of {report['resolv_conf']}: {', '.join(report['nameservers']) or 'none'}")
+    for upstream in report["upstreams"]:
+        took = f", {upstream['rtt_ms']:.1f} ms" if upstream["rtt_ms"] else ""
+        print(f"upstream {upstream['address']} ({upstream['namespace']}): {upstream['state']}{took}")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+    return 0
+
+
+@click.command()
+@FORMAT
+def events(form: str) -> None:
+    """Follow what happens to networks and sandboxes."""
+    with connect(socket_path()) as sock:
+        send(sock, "GET", "/v1/events")
+        with sock.makefile("r") as stream:
+            for line in stream:
+                if not line.startswith("{"):
+                    continue
+                if form == "json":
+                    print(line.strip(), flush=True)
+                    continue
+                event = json.loads(line)
+                where = "".join(f" {key}={event[key]}" for key in ("network", "node") if event[key])
+                print(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}", flush=True)
+
+
+@click.group()
+def node() -> None:
+    """Show the hosts of a cluster."""
+
+
+@node.command("ls")
+@FORMAT
+def node_ls(form: str) -> None:
+    """List the hosts that share overlay networks.
+
+    A * marks this host.
+    """
+    nodes = call("GET", "/v1/nodes")
+    if form == "json":
+        print_json(nodes)
+        return
+    rows = [(host["id"][:12], host["name"] + (" *" if host["own"] else ""), host["address"], str(host["endpoints"])) for host in nodes]
+    print_table(("NODE ID", "NAME", "ADDRESS", "ENDPOINTS"), rows)

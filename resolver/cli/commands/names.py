@@ -1,0 +1,82 @@
+"""Commands on names: resolve, cache."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from resolver.cli.client import call, find_sandbox, segment
+from resolver.cli.commands.options import FORMAT, SANDBOX
+from resolver.cli.output import print_json, print_table
+
+
+@click.command()
+@click.argument("name")
+@click.option("-t", "--type", "rtype", default="A", show_default=True, metavar="TYPE", help="Record type; PTR takes an address.")
+@click.option("--from", "sandbox", type=SANDBOX, metavar="SANDBOX", help="Query as this sandbox does.")
+@click.option("--explain", is_flag=True, help="Say how the response came about.")
+@FORMAT
+def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str) -> int:
+    """Look up a name as a sandbox would.
+
+    Exits with 0 if there is a record, else with 1.
+    """
+    asking = find_sandbox(sandbox)["id"] if sandbox else None
+    response = call("POST", "/v1/resolve", {"name": name, "type": rtype, "sandbox": asking})
+    if form == "json":
+        print_json(response)
+    else:
+        for record in response["records"]:
+            print(f"{record['name']}\t{record['ttl']}\t{record['type']}\t{record['data']}")
+        if not response["records"]:
+            print(f"{response['name']}\t{response['type']}\t{response['rcode']}: no records")
+        if explain:
+            for line in response["explanation"]:
+                print(f"  {line}")
+    return 0 if response["records"] else 1
+
+
+@click.group()
+def cache() -> None:
+    """Show or clear the DNS cache."""
+
+
+@cache.command("ls")
+@click.argument("name", required=False)
+@click.option("--limit", type=int, default=1000, show_default=True, metavar="NUMBER", help="List at most so many, the most used first.")
+@FORMAT
+def cache_ls(name: str | None, limit: int, form: str) -> None:
+    """List cached responses.
+
+    Those for NAME and the names below it, or all.
+    """
+    listing = call("GET", f"/v1/cache?limit={limit}{f'&name={segment(name)}' if name else ''}")
+    if form == "json":
+        print_json(listing)
+        return
+    rows = [
+        (
+            entry["name"],
+            entry["type"],
+            entry["flags"],
+            entry["rcode"],
+            "stale" if entry["stale"] else str(entry["ttl"]),
+            str(entry["hits"]),
+            " ".join(entry["upstreams"]),
+        )
+        for entry in listing["entries"]
+    ]
+    print_table(("NAME", "TYPE", "FLAGS", "RCODE", "TTL", "HITS", "UPSTREAMS"), rows)
+    if listing["found"] > len(rows):
+        print(f"berth: {listing['found'] - len(rows)} more; give a name, or --limit", file=sys.stderr)
+
+
+@cache.command("flush")
+@click.argument("name", required=False)
+def cache_flush(name: str | None) -> None:
+    """Clear cached responses.
+
+    Those for NAME and the names below it, or all. Prints how many.
+    """
+    print(call("POST", "/v1/cache/flush", {"name": name})["removed"])

@@ -1,0 +1,67 @@
+"""What several commands share: options, kinds of arguments, and doing one thing for each of many names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.output import print_plan
+from resolver.cli.sandbox_options import Kind, Option, flags_of
+
+
+class Name(click.types.StringParamType):
+    """A name of something. *name*: of what; the completion offers those that exist."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+NETWORK, SANDBOX, DRIVER = Name("network"), Name("sandbox"), Name("driver")
+FILE, DIRECTORY = Name("file"), Name("directory")
+
+FORMAT = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps and change nothing.")
+
+
+def sandbox_option(option: Option, command: str) -> Callable[[Any], Any]:
+    """Return the click option of *command* for a row of the table of sandbox options."""
+    return click.option(
+        *flags_of(option, command),
+        option.field,
+        multiple=option.kind.repeats,
+        type=int if option.kind is Kind.NUMBER else Name(option.completes) if option.completes else str,
+        metavar=option.metavar,
+        help=option.meaning,
+    )
+
+
+def pairs(values: tuple[str, ...]) -> dict[str, str]:
+    """Return KEY=VALUE texts as a dictionary."""
+    return {key: value for key, _, value in (text.partition("=") for text in values)}
+
+
+def remove(path: str, name: str, *, dry_run: bool) -> None:
+    """Delete what is at *path* and print its name, or print the steps."""
+    outcome = call("DELETE", f"{path}{'?dry_run=1' if dry_run else ''}")
+    if dry_run:
+        print_plan(outcome)
+    else:
+        print(name)
+
+
+def each(names: tuple[str, ...], action: Callable[[str], None]) -> int:
+    """Do *action* for every name, report each failure, and return 1 if there was one."""
+    failed = 0
+    for name in names:
+        try:
+            action(name)
+        except NoDaemon:
+            raise
+        except Refused as error:
+            print(f"berth: {error}", file=sys.stderr)
+            failed = 1
+    return failed

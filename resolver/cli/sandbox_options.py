@@ -1,0 +1,325 @@
+"""The options of a sandbox: one table, from which everything that knows them is made. Pure.
+
+| made from it | where |
+|---|---|
+| the parsers of `berth run`, `exec` and `attach` | `resolver.cli.sandbox_parser` |
+| the keys of `--network NAME,key=value` | `network_option`, below |
+| the body of `POST /v1/sandboxes` | `sandbox_body`, below |
+| the options of `berth network connect` | `resolver.cli.commands.networks` |
+| the keys of a service in a Compose file | `resolver.cli.compose.services` |
+| help, man pages, `docs/cli.md`, completion | `resolver.cli.reference`, `resolver.cli.completion` |
+
+To add an option, add a row. A new Compose key also needs a field of `compose.project.Service` or `ServiceNetwork`.
+
+`berth run` imports this module on its way, so it uses the standard library only, and of that only what is loaded anyway:
+named tuples, because importing `dataclasses` takes longer than everything here. Annotations are evaluated at once (no import from
+`__future__`), because a named tuple would compile each of them again.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class Kind(Enum):
+    """How the value of an option is written, and what it becomes."""
+
+    FLAG = "flag"
+    """No value; true."""
+    TEXT = "text"
+    NUMBER = "number"
+    LIST = "list"
+    """May be repeated; a list of texts."""
+    PAIRS = "pairs"
+    """`KEY=VALUE`, may be repeated; an object."""
+    LINKS = "links"
+    """`SANDBOX[:ALIAS]`, may be repeated; an object of alias → sandbox."""
+    NETWORKS = "networks"
+    """`NAME[,key=value...]`, may be repeated; a list of endpoints."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the option may be given more than once."""
+        return self in (Kind.LIST, Kind.PAIRS, Kind.LINKS, Kind.NETWORKS)
+
+
+class Scope(Enum):
+    """Where the value of an option goes."""
+
+    SANDBOX = "sandbox"
+    """A field of the body of `POST /v1/sandboxes`."""
+    ENDPOINT = "endpoint"
+    """A field of an entry of `networks` in that body; as an option of `run` and `attach`, of the first entry."""
+    CLIENT = "client"
+    """Nowhere: the client itself acts on it."""
+
+
+class Option(NamedTuple):
+    """One option.
+
+    *flags*: as options of `run`, `exec` and `attach`; none if it is only a key. *key*: its name inside `--network NAME,key=value`
+    and, after `--`, as an option of `network connect`. *field*: of the API. *commands*: which commands have it. *compose*: its
+    key below `services.NAME` in a Compose file, `networks.` standing for `networks.NETWORK.`. *docker*: Docker's name for it,
+    None if Docker has no such thing. *completes*: what the shell completes the value with.
+    """
+
+    flags: tuple[str, ...]
+    meaning: str
+    group: str
+    field: str
+    kind: Kind = Kind.TEXT
+    scope: Scope = Scope.SANDBOX
+    metavar: str | None = None
+    default: str | None = None
+    commands: tuple[str, ...] = ("run", "attach")
+    key: str | None = None
+    compose: str | None = None
+    docker: str | None = None
+    completes: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return its long name, without dashes."""
+        return next((flag for flag in self.flags if flag.startswith("--")), f"--{self.key}").removeprefix("--")
+
+    @property
+    def dest(self) -> str:
+        """Return the attribute of parsed arguments that its value is in."""
+        return self.name.replace("-", "_")
+
+
+class Command(NamedTuple):
+    """What the help of `run`, `exec` and `attach` says apart from options. *operands*: (metavar, what completes it)."""
+
+    name: str
+    operands: tuple[tuple[str, str], ...]
+    usage: str
+    summary: str
+    description: str
+
+
+COMMANDS = (
+    Command(
+        "run",
+        (("COMMAND", "command"),),
+        "berth run [OPTIONS] [--] COMMAND [ARG...]",
+        "Run a command in a sandbox of its own.",
+        "The sandbox is removed when the command ends. Create networks with `berth network create`. Without --network the "
+        "sandbox joins the network `default`, which is created when it is first needed.",
+    ),
+    Command(
+        "exec",
+        (("SANDBOX", "sandbox"), ("COMMAND", "command")),
+        "berth exec [OPTIONS] SANDBOX COMMAND [ARG...]",
+        "Run one more command in a sandbox.",
+        "SANDBOX is a name, an id, or a service of a project that `berth up` started.",
+    ),
+    Command(
+        "attach",
+        (),
+        "berth attach --name NAME (--pid PID [--fd FD] | --netns PATH) [OPTIONS]",
+        "Adopt an existing network namespace as a sandbox.",
+        "The namespace is that of a process (--pid), at a path (--netns) or behind a file descriptor (--pid and --fd). berth adds "
+        "networks to it, and writes its resolv.conf, hosts and hostname files to a directory that it prints. Nothing is started; "
+        "`berth detach` removes what berth added and leaves the namespace and its processes alone.",
+    ),
+)
+
+GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command")
+"""The headings of the help, in order."""
+
+
+def _endpoint(flags: tuple[str, ...], meaning: str, field: str, **more: Any) -> Option:
+    """Return an option of an endpoint, which `network connect` has too; without *flags* only it and `--network` have it."""
+    commands = ("run", "attach", "connect") if flags else ("connect",)
+    return Option(flags, meaning, "First network", field, scope=Scope.ENDPOINT, commands=commands, **more)
+
+
+def _client(flags: tuple[str, ...], meaning: str, commands: tuple[str, ...], **more: Any) -> Option:
+    """Return an option that the client itself acts on."""
+    return Option(flags, meaning, "Command", "", scope=Scope.CLIENT, commands=commands, **more)
+
+
+_LIST, _PAIRS, _NUMBER, _FLAG = Kind.LIST, Kind.PAIRS, Kind.NUMBER, Kind.FLAG
+
+# fmt: off
+OPTIONS = (
+    Option(("--name",), "Name of the sandbox, which resolves on its networks.", "Sandbox", "name",
+           metavar="NAME", default="from the command", docker="--name"),
+    Option(("--pid",), "Process whose network namespace to adopt.", "Sandbox", "pid",
+           kind=_NUMBER, metavar="PID", commands=("attach",)),
+    Option(("--netns",), "Path of the network namespace to adopt.", "Sandbox", "netns",
+           metavar="PATH", commands=("attach",), completes="file"),
+    Option(("--fd",), "File descriptor of the namespace, in the process --pid.", "Sandbox", "fd",
+           kind=_NUMBER, metavar="FD", commands=("attach",)),
+    Option(("-h", "--hostname"), "Host name.", "Sandbox", "hostname",
+           metavar="NAME", default="the short id", compose="hostname", docker="--hostname"),
+    Option(("--domainname",), "Domain name.", "Sandbox", "domainname",
+           metavar="DOMAIN", compose="domainname", docker="--domainname"),
+    Option(("-l", "--label"), "Label.", "Sandbox", "labels",
+           kind=_PAIRS, metavar="KEY=VALUE", compose="labels", docker="--label"),
+    Option(("--sysctl",), "Kernel parameter of the sandbox's network stack.", "Sandbox", "sysctls",
+           kind=_LIST, metavar="net.KEY=VALUE", compose="sysctls", docker="--sysctl"),
+    Option(("--forward",), "Be a router: forward packets between the sandbox's networks.", "Sandbox", "forward",
+           kind=_FLAG, compose="x-forward"),
+
+    Option(("--network", "--net"), "Network to connect to, with settings of the endpoint.", "Networks", "networks",
+           kind=Kind.NETWORKS, metavar="NAME[,key=value...]", compose="networks", docker="--network", completes="endpoint"),
+    _endpoint(("--network-alias", "--net-alias"), "Additional name on the network.", "aliases",
+              kind=_LIST, metavar="NAME", key="alias", compose="networks.aliases", docker="--network-alias"),
+    _endpoint(("--service",), "Service that the sandbox belongs to: its name resolves to all its members, and has SRV records.", "services",
+              kind=_LIST, metavar="NAME", key="service"),
+    _endpoint(("--ip",), "IPv4 address.", "ip",
+              metavar="ADDRESS", key="ip", compose="networks.ipv4_address", docker="--ip"),
+    _endpoint(("--ip6",), "IPv6 address.", "ip6",
+              metavar="ADDRESS", key="ip6", compose="networks.ipv6_address", docker="--ip6"),
+    _endpoint(("--link-local-ip",), "Additional link-local address.", "link_local_ips",
+              kind=_LIST, metavar="ADDRESS", key="link-local-ip", compose="networks.link_local_ips", docker="--link-local-ip"),
+    _endpoint(("--mac-address",), "MAC address.", "mac_address",
+              metavar="ADDRESS", key="mac-address", compose="networks.mac_address", docker="--mac-address"),
+    _endpoint(("--gw-priority",), "The network with the highest number provides the default gateway.", "gw_priority",
+              kind=_NUMBER, metavar="NUMBER", default="0", key="gw-priority", compose="networks.gw_priority",
+              docker="--network NAME,gw-priority="),
+    _endpoint((), "Name of the interface in the sandbox.", "ifname",
+              metavar="NAME", key="ifname", compose="networks.interface_name",
+              docker="--network NAME,driver-opt=com.docker.network.endpoint.ifname="),
+    _endpoint((), "Route through a neighbour on the network.", "routes",
+              kind=_LIST, metavar="DESTINATION=VIA", key="route", compose="networks.x-routes"),
+    _endpoint((), "Option of the endpoint: sysctls, ifname, or a plugin's own.", "driver_opts",
+              kind=_PAIRS, metavar="KEY=VALUE", key="driver-opt", compose="networks.driver_opts", docker="--network NAME,driver-opt="),
+    _endpoint(("--link",), "Private alias of another sandbox on the network.", "links",
+              kind=Kind.LINKS, metavar="SANDBOX[:ALIAS]", compose="links", docker="--link", completes="sandbox"),
+
+    Option(("--dns",), "Name server, queried from the sandbox: 10.0.0.53, 10.0.0.53:5353, tcp://10.0.0.53, tls://1.1.1.1#name.",
+           "Names", "dns", kind=_LIST, metavar="SERVER", default="the host's", compose="dns", docker="--dns"),
+    Option(("--dns-search",), "Search domain; . for none.", "Names", "dns_search",
+           kind=_LIST, metavar="DOMAIN", default="the host's", compose="dns_search", docker="--dns-search"),
+    Option(("--dns-opt", "--dns-option"), "Option of resolv.conf.", "Names", "dns_options",
+           kind=_LIST, metavar="OPTION", default="the host's", compose="dns_opt", docker="--dns-option"),
+    Option(("--add-host",), "Line of the hosts file; the address may be host-gateway.", "Names", "extra_hosts",
+           kind=_LIST, metavar="NAME:ADDRESS", compose="extra_hosts", docker="--add-host"),
+
+    Option(("-p", "--publish"), "Publish a port on the host.", "Ports", "publish",
+           kind=_LIST, metavar="[IP:][HOST:]PORT[/PROTO]", compose="ports", docker="--publish"),
+    Option(("-P", "--publish-all"), "Publish every exposed port on a free port of the host.", "Ports", "publish_all",
+           kind=_FLAG, docker="--publish-all"),
+    Option(("--expose",), "Port for --publish-all and for SRV records.", "Ports", "expose",
+           kind=_LIST, metavar="PORT[/PROTO]", compose="expose", docker="--expose"),
+
+    _client(("-e", "--env"), "Environment variable; without =VALUE, that of the caller.", ("run", "exec"),
+            kind=_LIST, metavar="KEY[=VALUE]", compose="environment", docker="--env"),
+    _client(("--env-file",), "File of environment variables, one on each line.", ("run", "exec"),
+            kind=_LIST, metavar="FILE", compose="env_file", docker="--env-file", completes="file"),
+    _client(("-w", "--workdir"), "Directory to run in.", ("run", "exec"),
+            metavar="DIRECTORY", default="the current one", compose="working_dir", docker="--workdir", completes="directory"),
+    _client(("-d", "--detach"), "Return as soon as the command runs and its names resolve.", ("run",),
+            kind=_FLAG, docker="--detach"),
+    _client(("--dry-run",), "Print the steps and change nothing.", ("run", "attach"), kind=_FLAG),
+)
+# fmt: on
+
+_KEYS = {option.key: option for option in OPTIONS if option.key}
+
+
+class BadOption(ValueError):
+    """The value of an option can't be read. Its text is for the user."""
+
+
+def of_command(command: str) -> tuple[Option, ...]:
+    """Return the options of `berth` *command* (run, exec, attach), or `connect`'s for `berth network connect`."""
+    return tuple(option for option in OPTIONS if command in option.commands)
+
+
+def flags_of(option: Option, command: str) -> tuple[str, ...]:
+    """Return how *option* is written for *command*. Only for `run` is -h the host name, as with Docker; elsewhere it is help."""
+    if command == "connect":
+        return (f"--{option.key or option.name}",)
+    return tuple(flag for flag in option.flags if flag != "-h" or command == "run")
+
+
+def help_flags(command: str) -> tuple[str, ...]:
+    """Return how *command* is asked for its help."""
+    return ("--help",) if command == "run" else ("-h", "--help")
+
+
+def is_required(option: Option, command: str) -> bool:
+    """Return whether *command* needs *option*: nothing else gives an adopted namespace a name."""
+    return command == "attach" and option.name == "name"
+
+
+def value_of(option: Option, texts: Iterable[str]) -> Any:
+    """Return what *texts* mean as the value of *option* in a body: one text, or all that were given if it repeats."""
+    given = list(texts)
+    match option.kind:
+        case Kind.LIST:
+            return given
+        case Kind.PAIRS:
+            return dict(_pair(text) for text in given)
+        case Kind.LINKS:
+            return dict(link_option(text) for text in given)
+        case Kind.NETWORKS:
+            return [network_option(text) for text in given]
+        case Kind.NUMBER:
+            try:
+                return int(given[-1])
+            except ValueError as error:
+                raise BadOption(f"{option.name} must be a number, not {given[-1]!r}") from error
+        case Kind.TEXT:
+            return given[-1]
+        case Kind.FLAG:
+            return True
+
+
+def link_option(text: str) -> tuple[str, str]:
+    """Return (alias, sandbox) of a `--link SANDBOX[:ALIAS]`."""
+    target, _, alias = text.partition(":")
+    return alias or target, target
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key, value
+
+
+def network_option(text: str) -> dict[str, Any]:
+    """Return the endpoint that `--network NAME[,key=value...]` asks for; `name=NAME` first is Docker's long form."""
+    first, *rest = text.split(",")
+    texts: dict[str, list[str]] = {}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        if not equals or key not in _KEYS:
+            raise BadOption(f"--network {text}: {part!r} is not one of {', '.join(f'{known}=' for known in _KEYS)}")
+        texts.setdefault(key, []).append(value)
+    endpoint: dict[str, Any] = {"network": first.removeprefix("name=")}
+    for key, given in texts.items():
+        option = _KEYS[key]
+        try:
+            endpoint[option.field] = value_of(option, given)
+        except BadOption as error:
+            raise BadOption(f"--network {text}: {error}") from error
+    return endpoint
+
+
+def sandbox_body(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of `POST /v1/sandboxes` that *values* mean: `Option.dest` → what was given, None or empty if nothing was."""
+    body: dict[str, Any] = {"networks": []}
+    of_first_network: list[tuple[Option, Any]] = []
+    for option in OPTIONS:
+        given = values.get(option.dest)
+        if given is None or given is False or given == []:
+            continue
+        value = value_of(option, given if option.kind.repeats else [given])
+        if option.scope is Scope.SANDBOX:
+            body[option.field] = value
+        elif option.scope is Scope.ENDPOINT:
+            of_first_network.append((option, value))
+    for option, value in of_first_network:
+        if not body["networks"]:
+            raise BadOption(f"--{option.name} needs a --network")
+        first = body["networks"][0]
+        match option.kind:
+            case Kind.LIST:
+                first[option.field] = [*first.get(option.field, []), *value]
+            case _:
+                first[option.field] = value
+    return body

@@ -1,0 +1,136 @@
+"""One process of a service: its start in a sandbox, its output, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from resolver.cli import enter
+from resolver.cli.client import Refused
+from resolver.cli.compose.interpolate import parse_env
+from resolver.cli.compose.project import Service
+from resolver.cli.up.plan import environment
+
+
+class ServiceProcess:
+    """A running process of a service. *pid*: of its init; *output*: descriptor of what it prints. *code*: None while it runs."""
+
+    def __init__(self, service: Service, name: str, pid: int, output: int) -> None:
+        self.service = service
+        self.name = name
+        self.output = output
+        self.code: int | None = None
+        self._pid = pid
+        self._unfinished = b""
+
+    def read(self) -> list[str] | None:
+        """Return the lines that were printed since, or None at the end of the output."""
+        octets = os.read(self.output, 65_536)
+        if not octets and not self._unfinished:
+            return None
+        *lines, self._unfinished = (self._unfinished + octets).split(b"\n")
+        if not octets:
+            # The last line had no end; the next call finds the end of the output again.
+            lines, self._unfinished = [self._unfinished], b""
+        return [line.decode(errors="replace") for line in lines]
+
+    def close(self) -> None:
+        """Close the output."""
+        os.close(self.output)
+
+    def poll(self) -> bool:
+        """Return whether the process ended since the last call; *code* then has its exit code."""
+        if self.code is not None:
+            return False
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if not pid:
+            return False
+        self.code = enter.exit_code(status)
+        return True
+
+    def wait(self) -> bool:
+        """Wait for the end; return as `poll` does."""
+        if self.code is not None:
+            return False
+        self.code = enter.wait(self._pid)
+        return True
+
+    def stop(self) -> None:
+        """Send the service's own stop signal, if it still runs."""
+        self._signal(stop_signal(self.service))
+
+    def kill(self) -> None:
+        """Send SIGKILL, if it still runs."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.code is None:
+            try:
+                os.kill(self._pid, number)
+            except ProcessLookupError:
+                return
+
+
+def start(service: Service, sandbox: dict[str, Any], directory: Path) -> ServiceProcess:
+    """Start the command of *service*; it ends with this process. *directory*: of the Compose file."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = _start(service, sandbox, directory, writing, detached=False)
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    return ServiceProcess(service, sandbox["name"], pid, reading)
+
+
+def start_detached(service: Service, sandbox: dict[str, Any], directory: Path) -> int:
+    """Start the command of *service*, which outlives this process; its output goes to a file. Return the pid of its init."""
+    path = f"{sandbox['directory']}/output.log"
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        return _start(service, sandbox, directory, output, detached=True)
+    finally:
+        os.close(output)
+
+
+def _start(service: Service, sandbox: dict[str, Any], directory: Path, output: int, *, detached: bool) -> int:
+    def prepare() -> None:
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        # The terminal's Ctrl-C is for us, who then stop the services in order.
+        os.setpgid(0, 0)
+
+    files = list(_env_files(service, directory))
+    try:
+        return enter.start(
+            sandbox,
+            service.command,
+            environment={**os.environ, **sandbox["environment"], **environment(service, files, os.environ)},
+            directory=str(directory / (service.working_dir or "")),
+            detached=detached,
+            prepare=prepare,
+        )
+    except enter.EnterFailed as error:
+        raise Refused(f"service {service.name}: {enter.failure(str(error))[1]}") from error
+
+
+def _env_files(service: Service, directory: Path) -> list[dict[str, str]]:
+    contents = []
+    for name, required in service.env_file:
+        try:
+            contents.append(parse_env((directory / name).read_text()))
+        except OSError as error:
+            if required:
+                raise Refused(f"service {service.name}: env_file {name}: {error.strerror}") from error
+    return contents
+
+
+def stop_signal(service: Service) -> signal.Signals:
+    """Return the signal that ends *service*: its own if the system has it, SIGTERM otherwise."""
+    name = "SIG" + service.stop_signal.removeprefix("SIG")
+    return signal.Signals[name] if name in signal.Signals.__members__ else signal.SIGTERM

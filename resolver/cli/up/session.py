@@ -1,0 +1,191 @@
+"""One `berth up`: carries a plan out, follows what the services print, and takes everything down at the end or on failure."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
+from resolver.cli.output import aligned, print_warnings
+from resolver.cli.removal import Call, delete, remove_sandbox
+from resolver.cli.up import processes
+from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
+from resolver.cli.up.processes import ServiceProcess
+from resolver.cli.up.project_file import load_project
+
+_AT_ONCE = 16
+
+
+def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach: bool) -> int:
+    """Bring a project up; follow its output until Ctrl-C or its end unless *detach*."""
+    loaded = load_project(file, project, profiles)
+    for warning in loaded.warnings:
+        print(f"berth: {warning}", file=sys.stderr)
+    plan = plan_up(loaded.project, pid=os.getpid(), detach=detach)
+    session = Session(plan, call, loaded.directory, detach=detach)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, session.on_stop)
+    return session.run()
+
+
+class Session:
+    """Carries out *plan* by requests of *call*. Working directories and files of services are below *directory*."""
+
+    def __init__(self, plan: UpPlan, call: Call, directory: Path, *, detach: bool) -> None:
+        self._plan = plan
+        self._call = call
+        self._directory = directory
+        self._detach = detach
+        self._networks: list[dict[str, Any]] = []
+        self._sandboxes: list[dict[str, Any]] = []
+        self._processes: list[ServiceProcess] = []
+        self._following = False
+        self._stop_requests = 0
+
+    def run(self) -> int:
+        """Bring everything up, follow it, take it down; return the exit code."""
+        try:
+            self._bring_up()
+        except BaseException as error:
+            self._take_down()
+            if isinstance(error, KeyboardInterrupt):
+                return 130
+            raise
+        self._show()
+        if self._detach:
+            return 0
+        code = self._follow()
+        self._take_down()
+        return code
+
+    def on_stop(self, *_: object) -> None:
+        """Note that the user wants an end; while nothing of the project runs yet, or at the fourth time, give up at once."""
+        self._stop_requests += 1
+        if not (self._processes or self._following) or self._stop_requests > 3:
+            raise KeyboardInterrupt
+
+    # --- up -----------------------------------------------------------------------------------------------------
+
+    def _bring_up(self) -> None:
+        for name in self._plan.external:
+            try:
+                self._call("GET", f"/v1/networks/{segment(name)}", autostart=True)
+            except Refused as error:
+                raise Refused(f"external network {name}: {error}; create it with `berth network create`") from error
+        for body in self._plan.networks:
+            self._networks.append(self._create_network(body))
+        for service in self._plan.services:
+            for sandbox in self._create_sandboxes(service):
+                print_warnings(sandbox)
+                if service.service.command:
+                    self._start(service, sandbox)
+
+    def _create_network(self, body: Any) -> dict[str, Any]:
+        try:
+            network: dict[str, Any] = self._call("POST", "/v1/networks", body, autostart=True)
+        except Refused as error:
+            if error.kind == "conflict" and self._is_up():
+                name = self._plan.project
+                raise Refused(f"project {name} is up already; `berth down` ends it, -p names another") from error
+            raise
+        return network
+
+    def _is_up(self) -> bool:
+        return any(network["labels"].get(PROJECT_LABEL) == self._plan.project for network in self._call("GET", "/v1/networks"))
+
+    def _create_sandboxes(self, plan: ServicePlan) -> list[dict[str, Any]]:
+        """Create all sandboxes of a service at once; those that were created are taken down later even if another failed."""
+        with ThreadPoolExecutor(_AT_ONCE) as workers:
+            results = list(workers.map(partial(self._create_sandbox, plan.service.name), plan.bodies))
+        created = [result for result in results if not isinstance(result, Refused)]
+        self._sandboxes += created
+        for result in results:
+            if isinstance(result, Refused):
+                raise result
+        return created
+
+    def _create_sandbox(self, service: str, body: Any) -> dict[str, Any] | Refused:
+        try:
+            sandbox: dict[str, Any] = self._call("POST", "/v1/sandboxes", body)
+        except Refused as error:
+            return Refused(f"service {service}: {error}", error.kind)
+        return sandbox
+
+    def _start(self, plan: ServicePlan, sandbox: dict[str, Any]) -> None:
+        if self._detach:
+            pid = processes.start_detached(plan.service, sandbox, self._directory)
+            self._call("PATCH", f"/v1/sandboxes/{sandbox['id']}", {"owner_pid": pid})
+        else:
+            self._processes.append(processes.start(plan.service, sandbox, self._directory))
+
+    # --- show and follow ----------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Print what came up: name, network, addresses, ports."""
+        for line in aligned(table([self._call("GET", f"/v1/sandboxes/{sandbox['id']}") for sandbox in self._sandboxes])):
+            print(line)
+        if not self._detach:
+            print("Ctrl-C ends everything.", flush=True)
+
+    def _follow(self) -> int:
+        """Print the services' output with a prefix each, until all have ended or the user stops them; return the exit code."""
+        self._following = True
+        width = max((len(process.name) for process in self._processes), default=0)
+        # Nothing of ours runs in a service with an image; such a project stays until it is stopped.
+        stays = any(plan.service.has_image for plan in self._plan.services)
+        selector = selectors.DefaultSelector()
+        for process in self._processes:
+            selector.register(process.output, selectors.EVENT_READ, process)
+        deadline: float | None = None
+        while selector.get_map() or (stays and not self._stop_requests):
+            for key, _ in selector.select(0.1):
+                self._print(selector, key.data, width)
+            self._collect(width)
+            match ending(self._stop_requests, deadline, time.monotonic()):
+                case Ending.STOP:
+                    print("berth: stopping", flush=True)
+                    deadline = time.monotonic() + max((process.service.stop_grace for process in self._processes), default=0.0)
+                    for process in self._processes:
+                        process.stop()
+                case Ending.KILL:
+                    self._kill()
+        self._collect(width, wait=True)
+        return exit_code([process.code for process in self._processes], stopped=bool(self._stop_requests))
+
+    def _print(self, selector: selectors.BaseSelector, process: ServiceProcess, width: int) -> None:
+        lines = process.read()
+        if lines is None:
+            selector.unregister(process.output)
+            process.close()
+            return
+        for line in lines:
+            sys.stdout.write(f"{process.name.ljust(width)} | {line}\n")
+        sys.stdout.flush()
+
+    def _collect(self, width: int, *, wait: bool = False) -> None:
+        for process in self._processes:
+            if process.wait() if wait else process.poll():
+                print(f"{process.name.ljust(width)} | exited with code {process.code}", flush=True)
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+    # --- down ---------------------------------------------------------------------------------------------------
+
+    def _take_down(self) -> None:
+        self._kill()
+        for process in self._processes:
+            process.wait()
+        with ThreadPoolExecutor(_AT_ONCE) as workers:
+            list(workers.map(lambda sandbox: remove_sandbox(sandbox, self._call), self._sandboxes))
+        for network in self._networks:
+            delete(f"/v1/networks/{network['id']}", self._call)

@@ -1,0 +1,69 @@
+"""What the daemon says of itself: `/healthz`, `/readyz` and `/v1/status`, which is `berth status`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from resolver.daemon.hostfile import HostResolvConf
+from resolver.daemon.lookup import Lookup
+from resolver.daemon.operations import Operations
+from resolver.daemon.registry import Registry
+from resolver.daemon.schema import HealthView, StatusView
+
+
+class Health:
+    """See the module. *clock*: seconds, monotonic. *firewall*: as configured. *firewall_warnings*: what firewalls drop.
+
+    *host_warnings*: what else of the host keeps networks from the outside.
+    """
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        firewall: str,
+        operations: Operations,
+        registry: Registry,
+        lookup: Lookup,
+        host: HostResolvConf,
+        firewall_warnings: Callable[[], tuple[str, ...]],
+        host_warnings: Callable[[], tuple[str, ...]],
+        clock: Callable[[], float],
+    ) -> None:
+        self.version = version
+        self._firewall = firewall
+        self._operations = operations
+        self._registry = registry
+        self._lookup = lookup
+        self._host = host
+        self._firewall_warnings = firewall_warnings
+        self._host_warnings = host_warnings
+        self._clock = clock
+        self._started = clock()
+        self.is_ready = False
+
+    def liveness(self) -> HealthView:
+        """Say that the process answers."""
+        return HealthView("ok")
+
+    def readiness(self) -> HealthView:
+        """Say whether the networks and names of the last run are back."""
+        return HealthView("ok" if self.is_ready else "starting")
+
+    def status(self) -> StatusView:
+        """Return what runs, and what is not as it should be."""
+        counts = self._operations.counts()
+        return StatusView(
+            version=self.version,
+            pid=os.getpid(),
+            uptime_seconds=round(self._clock() - self._started, 3),
+            networks=counts.networks,
+            sandboxes=counts.sandboxes,
+            queries=sum(slot.queries for slot in self._registry.slots()) + self._registry.closed_queries,
+            resolv_conf=self._host.path,
+            nameservers=list(self._host.content.nameservers),
+            upstreams=self._lookup.upstreams(),
+            firewall=self._firewall,
+            warnings=[*self._registry.warnings(), *self._host_warnings(), *self._firewall_warnings()],
+        )

@@ -1,0 +1,119 @@
+"""HTTP for the admin API: finds the route, decodes the request, calls the handler, encodes its result or its error.
+
+A route is one row of a table (`admin.ROUTES`), from which `openapi` makes the document too. Knows nothing of networks and
+sandboxes. An error answers with its own status and {"error": {"kind", "object", "message"}}, see `netcore.errors`; here
+is also where it is logged, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from netcore.errors import InvalidRequest, NetcoreError
+from resolver import limits
+from resolver.daemon.admin_socket import caller_of
+from resolver.daemon.api_route import DRY_RUN, JSON, ApiReply, ApiRequest, ApiRoute
+from resolver.daemon.schema import ErrorBody, ErrorView
+from resolver.errors import ResolverError
+
+log = logging.getLogger(__name__)
+
+
+class HttpApi:
+    """Serves *routes* by the methods of *handlers*."""
+
+    def __init__(self, routes: Sequence[ApiRoute], handlers: object) -> None:
+        self._routes = routes
+        self._handlers = handlers
+        self.requests_in_flight = 0
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application."""
+        application = web.Application(client_max_size=limits.BODY, middlewares=[self._middleware()])
+        for route in self._routes:
+            application.router.add_route(route.method, route.path, self._handler(route))
+        return application
+
+    def _middleware(self) -> Any:
+        @web.middleware
+        async def answer_errors(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            self.requests_in_flight += 1
+            try:
+                return await handler(request)
+            except web.HTTPException as error:
+                return _error(error.status, "invalid" if error.status < 500 else "internal", request.path, error.reason)
+            except (NetcoreError, ResolverError) as error:
+                level = logging.ERROR if error.status >= 500 else logging.INFO
+                log.log(level, "request refused method=%s path=%s status=%d reason=%s", request.method, request.path, error.status, error)
+                return _error(error.status, error.kind, error.subject or "", _with_notes(error))
+            except Exception as error:
+                log.exception("request failed method=%s path=%s", request.method, request.path)
+                return _error(500, "internal", request.path, f"{type(error).__name__}: {error}")
+            finally:
+                self.requests_in_flight -= 1
+
+        return answer_errors
+
+    def _handler(self, route: ApiRoute) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if DRY_RUN.name in request.query and DRY_RUN not in route.query:
+                raise InvalidRequest(DRY_RUN.name, f"{route.method} {route.path} has no dry run")
+            decoded = ApiRequest(await _body(route, request), request.match_info, request.query, caller_of(request.transport))
+            result = await route.handler(self._handlers, decoded)
+            if route.stream:
+                return await self._stream(route, request, result)
+            status, view = (result.status, result.view) if isinstance(result, ApiReply) else (route.status, result)
+            if route.media_type == JSON:
+                return _json(view, status)
+            return web.Response(body=view, status=status, headers={"Content-Type": route.media_type})
+
+        return handle
+
+    async def _stream(self, route: ApiRoute, request: web.Request, values: AsyncGenerator[Any, None]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": route.media_type})
+        await response.prepare(request)
+        # A listener may stay for days. It must not keep an idle daemon running.
+        self.requests_in_flight -= 1
+        try:
+            async with contextlib.aclosing(values):
+                async for value in values:
+                    await response.write(msgspec.json.encode(value) + b"\n")
+        except (ConnectionError, asyncio.CancelledError):
+            # The listener has gone, or the daemon stops.
+            pass
+        finally:
+            self.requests_in_flight += 1
+        return response
+
+
+async def _body(route: ApiRoute, request: web.Request) -> Any:
+    if route.body is None:
+        return None
+    octets = await request.read()
+    if not octets and not route.body_required:
+        return route.body()
+    try:
+        return msgspec.json.decode(octets, type=route.body)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest("body", str(error)) from error
+
+
+def _json(value: Any, status: int) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
+
+
+def _error(status: int, kind: str, subject: str, message: str) -> web.Response:
+    return _json(ErrorView(ErrorBody(kind, subject, message)), status)
+
+
+def _with_notes(error: BaseException) -> str:
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])

@@ -1,0 +1,234 @@
+"""What the daemon does at somebody's request, beyond what the controller does by itself.
+
+An operation makes the automatic network that it needs, has the controller carry it out, watches the owner, emits the
+events, and checks the firewalls where bridges came or went. The admin API, owners that end and the exit of an idle daemon
+all come through here. What a dry run plans is in `dry_run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netcore.controller import Controller
+from netcore.errors import NetcoreError, NotFound
+from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
+from netcore.plan.network import PREDEFINED
+from resolver.daemon.automatic_networks import AutomaticNetworks, is_automatic
+from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
+from resolver.daemon.events import Events
+from resolver.daemon.owners import Owners
+from resolver.daemon.schema import PruneBody
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many objects of each kind exist."""
+
+    networks: int
+    sandboxes: int
+
+
+class Operations:
+    """See the module. *check_firewalls*: look at the host's firewalls now. *firewall_warnings*: what they drop."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        automatic_networks: AutomaticNetworks,
+        owners: Owners,
+        events: Events,
+        *,
+        check_firewalls: Callable[[], Awaitable[None]],
+        firewall_warnings: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self._controller = controller
+        self._automatic_networks = automatic_networks
+        self._owners = owners
+        self._events = events
+        self._check_firewalls = check_firewalls
+        self._firewall_warnings = firewall_warnings
+
+    # --- networks -----------------------------------------------------------------------------------------------
+
+    async def create_network(self, request: NetworkRequest) -> tuple[Network, tuple[str, ...]]:
+        """Create a network; return it with warnings."""
+        network, outcome = await self._controller.networks.create(request)
+        await self._watch(request.owner)
+        self._events.network_created(network.name)
+        await self._check_firewalls()
+        return network, (*outcome.warnings, *self._firewall_warnings())
+
+    async def remove_network(self, reference: str) -> str:
+        """Remove a network that has no endpoints; return its name."""
+        name = reference if reference in PREDEFINED else self._controller.state.find_network(reference).name
+        await self._controller.networks.remove(reference)
+        self._events.network_removed(name)
+        await self._check_firewalls()
+        return name
+
+    async def prune_networks(self, filters: PruneBody) -> list[str]:
+        """Remove the networks without endpoints that *filters* match; return their names."""
+        removed = []
+        for network in tuple(self._controller.state.networks.values()):
+            if matches_prune_filters(network, filters) and not self._controller.state.members(network.id):
+                removed.append(await self.remove_network(network.id))
+        return removed
+
+    async def _ensure_automatic_network(self, references: list[str], *, on_default: bool) -> Network | None:
+        """Make the automatic network that an operation on *references* needs and return it, None if it needs none."""
+        needed = self._automatic_networks.needed(references, on_default=on_default)
+        return None if needed is None else await self._automatic_networks.ensure(needed, self._create_automatic_network)
+
+    async def _create_automatic_network(self, request: NetworkRequest) -> Network:
+        network, _ = await self.create_network(request)
+        return network
+
+    # --- sandboxes ----------------------------------------------------------------------------------------------
+
+    async def create_sandbox(self, request: SandboxRequest, *, on_default: bool) -> tuple[Sandbox, tuple[str, ...]]:
+        """Create or adopt a sandbox; return it with warnings. *on_default*: without networks it goes to `default`."""
+        references = [endpoint.network for endpoint in request.networks]
+        automatic = await self._ensure_automatic_network(references, on_default=on_default)
+        if automatic is not None and not request.networks:
+            request = replace(request, networks=(EndpointRequest(network=automatic.id),))
+        sandbox, outcome = await self._controller.sandboxes.create(request)
+        await self._watch(request.owner)
+        self._events.sandbox_created(sandbox.name)
+        for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
+            self._events.endpoint_connected(sandbox.name, self._controller.state.find_network(endpoint.network).name)
+        return sandbox, (*outcome.warnings, *self._firewall_warnings())
+
+    async def change_sandbox(self, reference: str, *, name: str | None, owner: Owner | None) -> Sandbox:
+        """Rename a sandbox, give it to another owner, or both; None leaves a thing as it is."""
+
+        def change(sandbox: Sandbox) -> Sandbox:
+            return replace(sandbox, name=name or sandbox.name, owner=owner or sandbox.owner)
+
+        sandbox = await self._controller.sandboxes.change(reference, change)
+        await self._watch(owner)
+        if name:
+            self._events.sandbox_renamed(sandbox.name)
+        return sandbox
+
+    async def remove_sandbox(self, reference: str) -> tuple[str, tuple[str, ...]]:
+        """Remove a sandbox with everything it has; return its name and warnings."""
+        name = self._controller.state.find_sandbox(reference).name
+        outcome = await self._controller.sandboxes.remove(reference)
+        self._events.sandbox_removed(name)
+        return name, outcome.warnings
+
+    # --- endpoints ----------------------------------------------------------------------------------------------
+
+    async def connect(self, sandbox_reference: str, request: EndpointRequest) -> tuple[Sandbox, tuple[str, ...]]:
+        """Connect a sandbox to one more network; return it with warnings."""
+        await self._ensure_automatic_network([request.network], on_default=False)
+        network = self._controller.state.find_network(request.network)
+        outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
+        sandbox = self._controller.state.find_sandbox(sandbox_reference)
+        self._events.endpoint_connected(sandbox.name, network.name)
+        return sandbox, (*outcome.warnings, *self._firewall_warnings())
+
+    async def disconnect(self, sandbox_reference: str, network_reference: str) -> Sandbox:
+        """Disconnect a sandbox from a network; return it as it is then."""
+        network = self._controller.state.find_network(network_reference)
+        await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
+        sandbox = self._controller.state.find_sandbox(sandbox_reference)
+        self._events.endpoint_disconnected(sandbox.name, network.name)
+        return sandbox
+
+    # --- owners and the end -------------------------------------------------------------------------------------
+
+    async def watch_all_owners(self) -> None:
+        """Watch the owners of everything that exists; for a start that has restored it."""
+        owners = {sandbox.owner for sandbox in self._controller.state.sandboxes.values()}
+        owners |= {network.owner for network in self._controller.state.networks.values()}
+        for owner in owners:
+            await self._watch(owner)
+
+    async def _watch(self, owner: Owner | None) -> None:
+        await self._owners.watch(owner, self.remove_owned_by)
+
+    async def remove_owned_by(self, owner: Owner) -> None:
+        """Remove the sandboxes of *owner*, then its networks. What fails is logged and stays."""
+        sandboxes = [sandbox.id for sandbox in self._controller.state.sandboxes.values() if sandbox.owner == owner]
+        await asyncio.gather(*(_try("sandbox", sandbox_id, self.remove_sandbox(sandbox_id)) for sandbox_id in sandboxes))
+        networks = [network.id for network in self._controller.state.networks.values() if network.owner == owner]
+        await asyncio.gather(*(_try("network", network_id, self.remove_network(network_id)) for network_id in networks))
+
+    async def remove_automatic_networks(self) -> None:
+        """Remove the networks that berth made by itself; nobody is on them any more."""
+        await self._controller.networks.remove_unused_bridges()
+        for network in [network for network in self._controller.state.networks.values() if is_automatic(network)]:
+            await self.remove_network(network.id)
+
+    # --- what exists --------------------------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """Return how many networks and sandboxes there are."""
+        return Counts(len(self._controller.state.networks), len(self._controller.state.sandboxes))
+
+    def networks(self) -> list[NetworkDetails]:
+        """Return all networks, by name."""
+        return [self.details_of_network(network) for network in sorted(self._controller.state.networks.values(), key=_name)]
+
+    def find_network(self, reference: str) -> Network:
+        """Return the network with this id, name or unique id prefix."""
+        return self._controller.state.find_network(reference)
+
+    def details_of_network(self, network: Network) -> NetworkDetails:
+        """Return *network* with its endpoints here and on other hosts."""
+        return NetworkDetails(
+            network=network,
+            members=tuple(self._controller.state.members(network.id)),
+            addresses_in_use=self._controller.pool_usage(network),
+            remote_members=tuple(self._controller.overlays.elsewhere(network)),
+        )
+
+    def sandboxes(self) -> list[SandboxDetails]:
+        """Return all sandboxes, by name."""
+        return [self.details_of_sandbox(sandbox) for sandbox in sorted(self._controller.state.sandboxes.values(), key=_name)]
+
+    def find_sandbox(self, reference: str) -> Sandbox:
+        """Return the sandbox with this id, name or unique id prefix."""
+        return self._controller.state.find_sandbox(reference)
+
+    def details_of_sandbox(self, sandbox: Sandbox) -> SandboxDetails:
+        """Return *sandbox* with its endpoints."""
+        shared_with = sandbox.shared_with
+        return SandboxDetails(
+            sandbox=sandbox,
+            endpoints=self._controller.state.endpoints[sandbox.id],
+            networks=self._controller.state.networks,
+            directory=self._controller.files_of(sandbox.id),
+            stack_owner=self._controller.state.sandboxes.get(shared_with) if shared_with is not None else None,
+        )
+
+    async def told_by_plugins(self, sandbox: Sandbox) -> Mapping[str, dict[str, Any]]:
+        """Return what network plugins tell of the endpoints of *sandbox*, by network id."""
+        return await self._controller.plugin_information(sandbox)
+
+    def nodes(self) -> list[NodeDetails]:
+        """Return the hosts that share overlay networks, by name; InvalidRequest if this host shares none."""
+        cluster = self._controller.overlays.require_cluster()
+        endpoints = cluster.state.counts()
+        nodes = sorted(cluster.state.nodes.values(), key=lambda node: (node.name, node.id))
+        return [NodeDetails(node, endpoints.get(node.id, 0), is_own=node.id == cluster.node.id) for node in nodes]
+
+
+async def _try(kind: str, identity: str, removal: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await removal
+    except NotFound:
+        return
+    except NetcoreError as error:
+        log.error("not removed after its owner ended kind=%s id=%s reason=%s", kind, identity[:12], error)
+
+
+def _name(thing: Network | Sandbox) -> str:
+    return thing.name

@@ -1,0 +1,71 @@
+"""Owners: processes whose sandboxes and networks end with them. One pidfd for each owner, watched by the event loop.
+
+What a client made is removed too when the client is killed. What "removed" means is for the caller of `watch` to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+from netcore.errors import NotFound
+from netcore.kernel import process
+from netcore.model import Owner
+from resolver.daemon.blocking import RunBlocking
+
+
+class Owners:
+    """Watches the owners that are alive."""
+
+    def __init__(self, run_blocking: RunBlocking) -> None:
+        self._run_blocking = run_blocking
+        self._loop = asyncio.get_running_loop()
+        # The pidfd of each owner, None while it is being opened.
+        self._pidfds: dict[Owner, int | None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def find(self, pid: int | None) -> Owner | None:
+        """Return the process *pid* as an owner, None for None; NotFound if there is no such process."""
+        if pid is None:
+            return None
+        return Owner(pid=pid, start_time=await self._run_blocking(lambda: process.start_time(pid)))
+
+    async def watch(self, owner: Owner | None, on_end: Callable[[Owner], Awaitable[None]]) -> None:
+        """Run *on_end* when *owner* ends; at once if it has ended already. An owner that is watched, or None, is done."""
+        if owner is None or owner in self._pidfds:
+            return
+        self._pidfds[owner] = None
+        try:
+            pidfd = await self._run_blocking(lambda: process.open_pidfd(owner.pid, owner.start_time))
+        except NotFound:
+            self._ended(owner, on_end)
+            return
+        self._pidfds[owner] = pidfd
+        self._loop.add_reader(pidfd, self._ended, owner, on_end)
+
+    def _ended(self, owner: Owner, on_end: Callable[[Owner], Awaitable[None]]) -> None:
+        self._stop_watching(owner)
+        task = self._loop.create_task(_run(on_end, owner))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _stop_watching(self, owner: Owner) -> None:
+        pidfd = self._pidfds.pop(owner, None)
+        if pidfd is not None:
+            self._loop.remove_reader(pidfd)
+            os.close(pidfd)
+
+    def is_busy(self) -> bool:
+        """Return whether any owner is alive, or what an owner had is still being removed."""
+        return bool(self._pidfds or self._tasks)
+
+    async def close(self) -> None:
+        """Stop watching, and finish the removals that have begun. What owners that are alive have is kept."""
+        for owner in tuple(self._pidfds):
+            self._stop_watching(owner)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _run(on_end: Callable[[Owner], Awaitable[None]], owner: Owner) -> None:
+    await on_end(owner)

@@ -1,0 +1,465 @@
+"""A host's part in what hosts share: joining, versions, addresses, and what happens while the store is out of reach."""
+
+import asyncio
+import functools
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from netcore import limits
+from netcore.cluster.cluster import Cluster
+from netcore.cluster.state import SCHEMA_KEY, EndpointChanged, KeysChanged, NetworkChanged, Node, node_key
+from netcore.errors import Conflict, Exhausted, Unavailable
+from netcore.model import Endpoint, Sandbox
+from netcore.store.etcd import EtcdSettings, open_etcd
+from netcore.store.memory import MemoryStore
+from netcore.store.protocol import CompareFailed, Transaction
+from netcore.store.upgrade import SCHEMA_VERSION
+from tests.support import schema_2
+from tests.support.etcd import cluster as etcd_cluster
+from tests.support.etcd import why_no_etcd
+from tests.support.networks import overlay_network, pool
+
+NEWER = str(SCHEMA_VERSION + 1).encode()
+BOTH_VERSIONS = f"schema version {SCHEMA_VERSION + 1}, written by a newer berth; this berth reads up to version {SCHEMA_VERSION}"
+FAR = overlay_network("far", pool("10.40.0.0/29", "10.40.0.1"))
+SANDBOX = Sandbox(id="s" * 12, name="web", hostname="web", netns_path="/x", boot_id="")
+ENDPOINT = Endpoint(
+    origin="api", network_id=FAR.id, sandbox_id=SANDBOX.id, ifname="eth0", host_ifname="v", mac="02:42:0a:28:00:02",
+    ipv4=ip_interface("10.40.0.2/29"), ipv6=None,
+)  # fmt: skip
+
+
+class FlakyStore(MemoryStore):
+    """A store that can be out of reach. *before*: called once, before the next transaction that writes *key*."""
+
+    def __init__(self, history=100):
+        super().__init__(history)
+        self.is_down = False
+        self.before = {}
+        self.transactions = 0
+
+    def _check(self):
+        if self.is_down:
+            raise Unavailable("etcd", "nobody is there")
+
+    async def load(self):
+        self._check()
+        return await super().load()
+
+    async def probe(self):
+        self._check()
+
+    async def commit(self, transaction):
+        self.transactions += 1
+        self._check()
+        for key in transaction.writes:
+            if key in self.before:
+                await self.before.pop(key)()
+        return await super().commit(transaction)
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    monkeypatch.setattr(limits, "STORE_PROBE", 0.01)
+    monkeypatch.setattr(limits, "STORE_RETRY", 0.01)
+
+
+@pytest.fixture(params=["memory", "etcd"])
+async def open_store(request, tmp_path):
+    """What opens the one store that all hosts of a test share."""
+    if request.param == "memory":
+        store = MemoryStore()
+
+        async def opened():
+            return store
+
+        yield opened
+        return
+    if why_no_etcd():
+        pytest.skip(why_no_etcd())
+    with etcd_cluster(tmp_path) as members:
+        yield functools.partial(open_etcd, EtcdSettings(endpoints=(members[0].url,)))
+
+
+@pytest.fixture
+def store():
+    return FlakyStore()
+
+
+@pytest.fixture
+async def host(store):
+    """What makes a host that keeps what it is told in `changes` and `events`."""
+    made = []
+
+    async def make(name, open_store=None):
+        async def of_memory():
+            return store
+
+        node = Node(id=f"id-{name}", name=name, vtep=ip_address(f"10.99.0.{ord(name) - 96}"))
+        host = Cluster(open_store or of_memory, node, lambda: 0.0)
+        host.changes, host.events = [], []
+        made.append(host)
+        await host.start(host.changes.append, lambda *event: host.events.append(event))
+        return host
+
+    yield make
+    for host in made:
+        await host.close()
+    # Tasks that were cancelled end before the loop does.
+    await asyncio.sleep(0)
+
+
+async def content(open_store):
+    store = await open_store()
+    items = (await store.load()).items
+    await store.close()
+    return {key: item.value for key, item in items.items()}
+
+
+async def write(open_store, *transactions):
+    store = await open_store()
+    for writes in transactions:
+        await store.commit(Transaction(writes))
+    await store.close()
+
+
+# --- joining and versions ------------------------------------------------------------------------------------------------
+
+
+async def test_first_host_writes_the_version_and_its_record(host, open_store):
+    await host("a", open_store)
+    everything = await content(open_store)
+    assert everything[SCHEMA_KEY] == str(SCHEMA_VERSION).encode()
+    assert f'"schema":{SCHEMA_VERSION},'.encode() in everything[node_key("id-a")]
+    await host("b", open_store)
+    assert {*await content(open_store)} == {SCHEMA_KEY, node_key("id-a"), node_key("id-b")}
+
+
+async def test_records_of_the_version_before_are_read(host, open_store):
+    await write(open_store, schema_2.SHARED)
+    joined = await host("b", open_store)
+    state = joined.state
+    network = state.networks["ffff"]
+    assert (network.name, network.bridge.vxlan.vni, [(str(pool.subnet), pool.identity) for pool in network.pools]) == (
+        "far",
+        4096,
+        [("10.40.0.0/24", None)],
+    )
+    remote = state.remote("ffff", schema_2.ENDPOINT, "id-b")
+    assert (remote.node, str(remote.vtep), remote.names, remote.ports) == ("a", "10.99.0.1", ("web", "alias", "aaaa"), ((53, "udp"),))
+    assert state.addresses["ffff"] == {ip_address("10.40.0.2"): "id-a"}
+    assert state.keys[1].secret == "ab" * 32
+    # What older hosts wrote is left as it is; the key tells what is written from now on.
+    everything = await content(open_store)
+    assert {key: everything[key] for key in schema_2.SHARED} == schema_2.SHARED
+    assert everything[SCHEMA_KEY] == str(SCHEMA_VERSION).encode()
+    # The address that an older host has is not handed out again.
+    assert await joined.take_address(network, 4, None) == ip_address("10.40.0.3")
+
+
+async def test_host_does_not_join_hosts_of_a_newer_version(host, open_store, caplog):
+    await write(open_store, {SCHEMA_KEY: NEWER, "node/id-z": b'{"schema":4,"unknown":1}'})
+    late = await host("a", open_store)
+    with pytest.raises(Unavailable, match=f"{BOTH_VERSIONS}: upgrade it; local networks are unaffected"):
+        await late.create_network(FAR)
+    assert BOTH_VERSIONS in caplog.text
+    assert {*await content(open_store)} == {SCHEMA_KEY, "node/id-z"}
+    assert (await content(open_store))[SCHEMA_KEY] == NEWER
+
+
+async def test_older_host_sees_that_a_newer_one_has_joined(host, open_store, caplog):
+    older, other = await host("a", open_store), await host("b", open_store)
+    await older.create_network(FAR)
+    await until(lambda: FAR.id in other.state.networks)
+    await older.publish(SANDBOX, ENDPOINT, FAR)
+    await other.publish(replace(SANDBOX, name="other"), replace(ENDPOINT, sandbox_id="t"), FAR)
+    await until(lambda: len(older.state.members(FAR.id)) == 2)
+    # The newer host: the version first, then records that an older one would not understand.
+    await write(open_store, {SCHEMA_KEY: NEWER}, {"node/id-z": b'{"schema":4,"unknown":1}', "network/new": b'{"schema":4}'})
+    await until(lambda: caplog.text.count(BOTH_VERSIONS) == 2)
+    for operation in (older.create_network(FAR), older.remove_network(FAR), older.ensure_key(), older.take_address(FAR, 4, None)):
+        with pytest.raises(Unavailable, match=BOTH_VERSIONS):
+            await operation
+    with pytest.raises(Unavailable, match=BOTH_VERSIONS):
+        await older.publish(SANDBOX, ENDPOINT, FAR)
+    # What was known stays, and so does what was published; what is gone is withdrawn still.
+    assert {*older.state.nodes} == {"id-a", "id-b"}
+    assert sorted(record.sandbox for _, record in older.state.members(FAR.id)) == ["other", "web"]
+    await older.withdraw(ENDPOINT)
+    assert not [key for key in await content(open_store) if key.endswith(ENDPOINT.id)]
+    assert node_key("id-a") in await content(open_store)
+
+
+async def test_newer_host_tells_older_ones(host, open_store, caplog):
+    await write(open_store, {SCHEMA_KEY: b"2", **schema_2.SHARED})
+    await host("b", open_store)
+    assert (await content(open_store))[SCHEMA_KEY] == str(SCHEMA_VERSION).encode()
+    assert f"hosts with an older berth stop following until they are upgraded schema=2->{SCHEMA_VERSION}" in caplog.text
+
+
+@pytest.mark.parametrize("key", [SCHEMA_KEY, node_key("id-a")])
+async def test_version_that_is_raised_while_a_host_joins(host, store, key, caplog):
+    """Between its load and its first write, and between its two writes."""
+
+    async def raise_version():
+        await MemoryStore.commit(store, Transaction({SCHEMA_KEY: NEWER}))
+
+    store.before[key] = raise_version
+    await host("a")
+    await until(lambda: BOTH_VERSIONS in caplog.text)
+    assert {key: item.value for key, item in (await store.load()).items.items()} == {SCHEMA_KEY: NEWER}
+
+
+async def test_two_hosts_that_come_first_at_the_same_time(host, store):
+    async def join_before():
+        await host("b")
+
+    store.before[SCHEMA_KEY] = join_before
+    first = await host("a")
+    await until(lambda: {*first.state.nodes} == {"id-a", "id-b"})
+    assert first.state.schema == SCHEMA_VERSION
+
+
+# --- what hosts tell each other -------------------------------------------------------------------------------------------
+
+
+async def test_endpoints_and_networks_of_others(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    with pytest.raises(Conflict, match="network with name far already exists"):
+        await one.create_network(replace(FAR, id="f2"))
+    await until(lambda: FAR.id in two.state.networks)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    await until(lambda: two.state.remote(FAR.id, ENDPOINT.id, "id-b") is not None)
+    assert {NetworkChanged(FAR.id)} in two.changes
+    assert {EndpointChanged(FAR.id, ENDPOINT.id)} in two.changes
+    with pytest.raises(Conflict, match='has active endpoints \\(name:"web" on a\\); disconnect them first'):
+        await two.remove_network(FAR)
+    await one.withdraw(ENDPOINT)
+    await until(lambda: two.state.members(FAR.id) == [])
+    await two.remove_network(FAR)
+    await until(lambda: FAR.id not in one.state.networks)
+    # A host hears of what others do, and of networks, which are everybody's.
+    told = [
+        ("network", "create", "far", None, None),
+        ("endpoint", "connect", "web", "far", "a"),
+        ("endpoint", "disconnect", "web", "far", "a"),
+    ]
+    assert two.events == told
+    assert one.events == [("node", "join", "b", None, "b"), ("network", "remove", "far", None, None)]
+    assert {key for key in (await store.load()).items if "far" in key or FAR.id in key} == set()
+
+
+async def test_networks_are_created_one_at_a_time(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    # The other has not heard of it yet.
+    two.state.apply("networks", None, 1)
+    with pytest.raises(CompareFailed):
+        await two.create_network(replace(FAR, id="n2", name="near"))
+
+
+async def test_addresses_are_taken_by_one_host_only(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    await until(lambda: FAR.id in two.state.networks)
+    first, second = await asyncio.gather(one.take_address(FAR, 4, None), two.take_address(FAR, 4, None))
+    assert {str(first), str(second)} == {"10.40.0.2", "10.40.0.3"}
+    with pytest.raises(Conflict, match="address already in use on network far"):
+        await two.take_address(FAR, 4, first)
+    wished = await two.take_address(FAR, 4, ip_address("10.40.0.6"))
+    await until(lambda: wished in one.state.addresses[FAR.id])
+    with pytest.raises(Conflict, match="one is about to be made"):
+        await one.remove_network(FAR)
+    assert {str(await one.take_address(FAR, 4, None)) for _ in range(2)} == {"10.40.0.4", "10.40.0.5"}
+    with pytest.raises(Exhausted, match="no available IPv4 addresses"):
+        await one.take_address(FAR, 4, None)
+    # Its time in quarantine does not count when the pool has no other one.
+    await two.give_address(FAR.id, wished)
+    await until(lambda: wished not in one.state.addresses[FAR.id])
+    assert await one.take_address(FAR, 4, None) == wished
+
+
+async def test_address_of_a_network_that_is_gone(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    await until(lambda: FAR.id in two.state.networks)
+    await one.take_address(FAR, 4, ip_address("10.40.0.6"))
+    await one.give_address(FAR.id, ip_address("10.40.0.6"))
+
+    async def remove():
+        await MemoryStore.commit(store, Transaction({f"network/{FAR.id}": None}))
+        await until(lambda: FAR.id not in one.state.networks)
+
+    store.before[f"address/{FAR.id}/10.40.0.2"] = remove
+    with pytest.raises(Conflict, match="was removed meanwhile"):
+        await one.take_address(FAR, 4, None)
+
+
+async def test_other_hosts_that_are_always_first(host, store, monkeypatch):
+    monkeypatch.setattr(limits, "ADDRESS_ATTEMPTS", 2)
+    one = await host("a")
+    await one.create_network(FAR)
+
+    def takes(address):
+        async def take():
+            await MemoryStore.commit(store, Transaction({f"address/{FAR.id}/{address}": b"id-b"}))
+
+        return take
+
+    for address in ("10.40.0.2", "10.40.0.3"):
+        store.before[f"address/{FAR.id}/{address}"] = takes(address)
+    with pytest.raises(Exhausted, match="no address could be had in 2 attempts: other hosts were first"):
+        await one.take_address(FAR, 4, None)
+
+
+# --- out of reach ---------------------------------------------------------------------------------------------------------
+
+
+async def test_store_that_is_not_there_at_the_start(host, store, monkeypatch):
+    monkeypatch.setattr(limits, "STORE_FIRST_WAIT", 0.01)
+    store.is_down = True
+    late = await host("a")
+    with pytest.raises(Unavailable, match="nobody is there; local networks are unaffected"):
+        await late.create_network(FAR)
+    late.publish_restored(SANDBOX, ENDPOINT, FAR)
+    store.is_down = False
+    await until(lambda: late._loaded.is_set())
+    assert f"endpoint/{FAR.id}/{ENDPOINT.id}" in (await store.load()).items
+
+
+async def test_store_that_can_not_be_opened_is_tried_again(host, store):
+    attempts = []
+
+    async def third_time_lucky():
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise Unavailable("etcd", "nobody is there")
+        return store
+
+    await host("a", third_time_lucky)
+    assert (len(attempts), [*(await store.load()).items]) == (3, [SCHEMA_KEY, node_key("id-a")])
+
+
+async def test_what_happens_while_the_store_is_away_is_told_later(host, store, caplog):
+    one = await host("a")
+    await one.create_network(FAR)
+    address = await one.take_address(FAR, 4, None)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    store.is_down = True
+    await until(lambda: "cluster is not reachable reason=etcd is not available: nobody is there" in caplog.text)
+    with pytest.raises(Unavailable, match="the cluster is not available"):
+        await one.withdraw(ENDPOINT)
+    await one.give_address(FAR.id, address)
+    other = replace(ENDPOINT, sandbox_id="t")
+    with pytest.raises(Unavailable, match="the cluster is not available"):
+        await one.publish(replace(SANDBOX, id="t", name="other"), other, FAR)
+    # Fail static: what is known stays, and a refusal does not wait for the store.
+    assert FAR.id in one.state.networks
+    asked = store.transactions
+    for operation in (one.create_network(replace(FAR, id="f2", name="f2")), one.take_address(FAR, 4, None), one.ensure_key()):
+        with pytest.raises(Unavailable):
+            await operation
+    assert store.transactions == asked
+    store.is_down = False
+    await until(lambda: "cluster is reachable again" in caplog.text)
+    await until(lambda: [record.sandbox for _, record in one.state.members(FAR.id)] == ["other"])
+    assert f"address/{FAR.id}/{address}" not in (await store.load()).items
+
+
+async def test_failed_write_gives_the_address_back(host, store):
+    one = await host("a")
+    await one.create_network(FAR)
+    store.is_down = True
+    with pytest.raises(Unavailable):
+        await one.take_address(FAR, 4, None)
+    store.is_down = False
+    await until(lambda: one._unreachable is None)
+    assert str(await one.take_address(FAR, 4, None)) == "10.40.0.2"
+
+
+async def test_lease_that_ran_out(host, store, caplog):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    await until(lambda: two.state.remotes(FAR.id, "id-b"))
+    await store.end_session("node/id-a")
+    await until(lambda: "this node's lease ran out" in caplog.text)
+    await until(lambda: two.state.remotes(FAR.id, "id-b") and "id-a" in two.state.nodes)
+    assert ("node", "leave", "a", None, "id-a") in two.events
+
+
+async def test_lease_that_ran_out_when_the_store_is_away_again(host, store, caplog):
+    one = await host("a")
+
+    async def cut():
+        store.is_down = True
+        raise Unavailable("etcd", "cut")
+
+    store.before[node_key("id-a")] = cut
+    await store.end_session("node/id-a")
+    await until(lambda: "cluster is not reachable" in caplog.text)
+    store.is_down = False
+    await until(lambda: "id-a" in one.state.nodes)
+
+
+async def test_history_that_is_gone(host, caplog):
+    store = FlakyStore(history=3)
+
+    async def opened():
+        return store
+
+    one = await host("a", opened)
+    # More than the store remembers, before the host's watch runs.
+    for number in range(10):
+        await MemoryStore.commit(
+            store, Transaction({node_key(f"id-{number}"): f'{{"id":"id-{number}","name":"n","vtep":"10.99.0.9"}}'.encode()})
+        )
+        store._changes.clear()
+        store._forgotten = store._revision
+    await until(lambda: len(one.state.nodes) == 11)
+    assert "changes were missed, everything is loaded again" in caplog.text
+
+
+async def test_what_a_killed_daemon_left_is_deleted(host, store):
+    one = await host("a")
+    await one.create_network(FAR)
+    kept, left = await one.take_address(FAR, 4, ip_address("10.40.0.2")), await one.take_address(FAR, 4, None)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    await one.publish(SANDBOX, replace(ENDPOINT, sandbox_id="gone"), FAR)
+    await one.close()
+    again = Cluster(lambda: _of(store), one.node, lambda: 0.0)
+    again.publish_restored(SANDBOX, ENDPOINT, FAR)
+    await again.start(lambda _: None, lambda *_: None)
+    items = (await store.load()).items
+    assert [key for key in items if key.startswith("endpoint/")] == [f"endpoint/{FAR.id}/{ENDPOINT.id}"]
+    assert [key for key in items if key.startswith("address/")] == [f"address/{FAR.id}/{kept}"]
+    assert kept != left
+    await again.close()
+
+
+async def _of(store):
+    return store
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_one_host_of_all_makes_and_deletes_keys(host, store, monkeypatch):
+    for name, value in (("KEY_SETTLE", 0.02), ("KEY_LIFE", 0.05)):
+        monkeypatch.setattr(limits, name, value)
+    one, two = await host("a"), await host("b")
+    assert one.sending_key() is None
+    await asyncio.gather(one.ensure_key(), two.ensure_key())
+    await one.ensure_key()
+    await until(lambda: max(two.state.keys, default=0) >= 4)
+    assert 1 not in one.state.keys
+    assert {KeysChanged()} in two.changes

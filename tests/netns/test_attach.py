@@ -1,0 +1,100 @@
+"""`berth attach` with every option that it shares with `berth run`, on a namespace that somebody else made."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def adopted(lab):
+    """A namespace of somebody else, at /run/netns/theirs."""
+    lab.run("ip", "netns", "add", "theirs")
+    lab.run("ip", "-n", "theirs", "link", "set", "lo", "up")
+    lab.berth("network", "create", "--ipv6", "--subnet", "10.71.0.0/24", "--subnet", "fd71::/64", "front")
+    lab.berth("network", "create", "--subnet", "10.72.0.0/24", "back")
+    yield "/run/netns/theirs"
+    lab.berth("detach", "guest", check=False)
+    lab.berth("rm", "peer", check=False)
+    lab.berth("network", "rm", "front", "back")
+    lab.run("ip", "netns", "del", "theirs")
+
+
+def inside(lab, *command):
+    return lab.out("ip", "netns", "exec", "theirs", *command)
+
+
+def test_every_option_of_run_works_for_attach(lab, adopted):
+    lab.berth("run", "-d", "--name", "peer", "--network", "front", "--", "sleep", "300")
+    attached = lab.berth(
+        "attach", "--netns", adopted, "--name", "guest", "--network", "front,ifname=lan0", "--net", "back",
+        "--ip", "10.71.0.50", "--ip6", "fd71::50", "--mac-address", "02:42:00:00:00:71", "--link-local-ip", "169.254.71.1",
+        "--gw-priority", "-1", "--network-alias", "visitor", "--service", "guests", "--link", "peer:friend",
+        "--hostname", "guesthost", "--domainname", "example.org", "--add-host", "extra:10.1.1.1", "--label", "team=a",
+        "--sysctl", "net.ipv4.ip_default_ttl=41", "--forward",
+        "--dns-search", "corp.test", "--dns-opt", "ndots:2", "-p", "8071:80", "-P", "--expose", "53/udp",
+    )  # fmt: skip
+    guest = lab.inspect("guest")
+    assert attached.stdout.strip() == guest["id"]
+    assert guest["directory"] in attached.stderr
+    front, back = guest["endpoints"]
+    assert (front["network"], front["ifname"], front["mac"], back["network"]) == ("front", "lan0", "02:42:00:00:00:71", "back")
+    addresses = inside(lab, "ip", "-o", "addr", "show", "dev", "lan0")
+    for address in ("10.71.0.50/24", "fd71::50/64", "169.254.71.1/"):
+        assert address in addresses
+    assert "link/ether 02:42:00:00:00:71" in inside(lab, "ip", "link", "show", "dev", "lan0")
+    # The lower priority of front gives the default gateway to back.
+    assert "via 10.72.0.1" in inside(lab, "ip", "route", "show", "default")
+    assert inside(lab, "cat", "/proc/sys/net/ipv4/ip_default_ttl") == "41"
+    assert inside(lab, "cat", "/proc/sys/net/ipv4/ip_forward") == "1"
+    assert guest["labels"] == {"team": "a"}
+    published = {
+        (port["protocol"], port["sandbox_port"]): port["host_port"] for endpoint in guest["endpoints"] for port in endpoint["ports"]
+    }
+    assert published[("tcp", 80)] == 8071
+    assert published[("udp", 53)] > 0
+    hosts = lab.shell(f"cat {guest['files']}/hosts")
+    assert "guesthost.example.org guesthost" in hosts
+    assert "10.1.1.1\textra" in hosts
+    resolv_conf = lab.shell(f"cat {guest['files']}/resolv.conf")
+    assert "search corp.test" in resolv_conf
+    assert "ndots:2" in resolv_conf
+    for name in ("guest", "visitor", "guesthost", "guests"):
+        assert lab.in_sandbox("peer", "dig", "+short", name) == "10.71.0.50", name
+    peer = lab.inspect("peer")["addresses"][0]
+    assert inside(lab, "dig", "+short", "@127.0.0.11", "friend") == peer
+    lab.berth("detach", "guest")
+    assert "lan0" not in inside(lab, "ip", "-o", "link")
+
+
+def test_dry_run_of_attach_changes_nothing(lab, adopted):
+    before = lab.kernel_state()
+    steps = lab.berth("attach", "--netns", adopted, "--name", "guest", "--network", "front", "--ip", "10.71.0.50", "--dry-run").stdout
+    assert "veth" in steps
+    assert lab.kernel_state() == before
+    assert json.loads(lab.berth("ps", "--format", "json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (("--env", "A=1"), 2, "--env is for a command that berth starts, and attach starts none"),
+        (("-w", "/"), 2, "-w is for a command that berth starts"),
+        (("-d",), 2, "-d is for a command that berth starts"),
+        (("--network-alias", "x"), 2, "--network-alias needs a --network"),
+        (("--gw-priority", "high"), 2, "gw-priority must be a number"),
+        (("--", "sleep"), 2, "attach starts no command"),
+        (("--network", "host"), 1, "a namespace that is adopted has a stack of its own"),
+        (("--network", "front", "--ip", "203.0.113.9"), 1, "203.0.113.9"),
+    ],
+)
+def test_what_attach_refuses(lab, adopted, options, code, text):
+    refused = lab.berth("attach", "--netns", adopted, "--name", "guest", *options, check=False)
+    assert refused.returncode == code
+    assert text in refused.stderr
+
+
+def test_attach_needs_a_name_and_a_namespace(lab):
+    for options, text in ((("--netns", "/run/netns/x"), "--name is required"), (("--name", "x"), "give --pid or --netns")):
+        refused = lab.berth("attach", *options, check=False)
+        assert refused.returncode == 2
+        assert text in refused.stderr

@@ -1,0 +1,68 @@
+"""What must exist for a sandbox beside what its drivers say: default routes, sysctls, hosts lines."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, Route, Sysctl, Veth
+from netcore.drivers.facts import Facts
+from netcore.model import GATEWAY_BRIDGE, Endpoint, Sandbox, Stack
+from netcore.plan.desired_state import desired
+from tests.support.networks import bridge_network, parent_network, pool
+
+FRONT = bridge_network("front", pool("10.1.0.0/24", "10.1.0.1"), pool("fd01::/64", "fd01::1"))
+INSIDE = bridge_network("inside", pool("10.2.0.0/24", "10.2.0.1"), internal=True)
+LAN = parent_network("lan", "macvlan", pool("10.4.0.0/24"), given={"parent": "eth0"})
+GATEWAY = bridge_network(GATEWAY_BRIDGE, pool("10.3.0.0/24", "10.3.0.1"))
+NETWORKS = {network.id: network for network in (FRONT, INSIDE, GATEWAY, LAN)}
+SANDBOX = Sandbox(id="s", name="web", hostname="web", netns_path="/x", boot_id="", extra_hosts=("outside:host-gateway",))
+
+
+def endpoint(network, ipv4, ipv6=None):
+    return Endpoint(
+        origin="api", network_id=network.id, sandbox_id="s", ifname=network.id, host_ifname="v", mac="02:42:00:00:00:02",
+        ipv4=ip_interface(ipv4), ipv6=ip_interface(ipv6) if ipv6 else None,
+    )  # fmt: skip
+
+
+def objects(sandbox, *endpoints):
+    return desired(sandbox, endpoints, NETWORKS, Facts(uplinks=()), hosts_path="/hosts", loopback_ipv6=True)
+
+
+def of(kind, found):
+    return [thing for thing in found if isinstance(thing, kind)]
+
+
+def test_default_routes_follow_the_way_outside():
+    found = objects(SANDBOX, endpoint(INSIDE, "10.2.0.2/24"), endpoint(FRONT, "10.1.0.2/24", "fd01::2/64"))
+    assert [(route.destination, route.gateway, route.ifname) for route in of(Route, found)] == [
+        (DEFAULT4, ip_address("10.1.0.1"), "front"),
+        (DEFAULT6, ip_address("fd01::1"), "front"),
+    ]
+    assert len(of(Veth, found)) == 2
+    (hosts,) = of(HostsLines, found)
+    assert any("10.1.0.1" in line and "outside" in line for line in hosts.lines)
+    assert not of(Route, objects(SANDBOX, endpoint(INSIDE, "10.2.0.2/24")))
+    # A parent network may lead outside without a gateway that we know.
+    assert not of(Route, objects(SANDBOX, endpoint(LAN, "10.4.0.2/24")))
+
+
+def test_the_gateway_bridge_gives_a_route_and_no_name():
+    with_bridge = objects(SANDBOX, endpoint(GATEWAY, "10.3.0.2/24"))
+    assert len(of(Route, with_bridge)) == 1
+    (hosts,) = of(HostsLines, with_bridge)
+    assert not any("10.3.0.2" in line for line in hosts.lines)
+
+
+def test_a_router_forwards_and_the_users_sysctls_come_in_place_of_ours():
+    router = replace(SANDBOX, forwards=True, sysctls=(("net/ipv4/ip_forward", "0"), ("net/ipv4/ip_default_ttl", "40")))
+    values = {sysctl.path: sysctl.value for sysctl in of(Sysctl, objects(router)) if sysctl.sandbox_id == "s"}
+    assert values == {"net/ipv6/conf/all/forwarding": "1", "net/ipv4/ip_forward": "0", "net/ipv4/ip_default_ttl": "40"}
+    assert sum(sysctl.path == "net/ipv4/ip_forward" for sysctl in of(Sysctl, objects(router))) == 1
+
+
+def test_a_stack_that_is_not_its_own_has_hosts_lines_at_most():
+    assert objects(replace(SANDBOX, stack=Stack.SHARED)) == ()
+    assert objects(replace(SANDBOX, stack=Stack.HOST, extra_hosts=())) == ()
+    (hosts,) = objects(replace(SANDBOX, stack=Stack.HOST, extra_hosts=("a:10.0.0.1",)))
+    assert any("10.0.0.1" in line for line in hosts.lines)
+    assert len(objects(replace(SANDBOX, stack=Stack.NONE, extra_hosts=()))) == 1

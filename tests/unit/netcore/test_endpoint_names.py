@@ -1,0 +1,28 @@
+from netcore import limits
+from netcore.model import Endpoint, Sandbox
+from netcore.parse.ports import parse_port
+from netcore.plan.endpoint_names import names_of, served_ports
+from tests.support.networks import bridge_network
+
+SANDBOX = Sandbox(
+    id="0123456789abcdef", name="web", hostname="web", netns_path="/x", boot_id="", exposed=("53/udp", "8000-8001"),
+    port_requests=(parse_port("8080:80"), parse_port("53/udp")),
+)  # fmt: skip
+ENDPOINT = Endpoint(
+    origin="api", network_id="n", sandbox_id=SANDBOX.id, ifname="eth0", host_ifname="v", mac="02:42:00:00:00:01", ipv4=None, ipv6=None,
+    aliases=("first", "web"), services=("api",),
+)  # fmt: skip
+
+
+def test_names_of_an_endpoint_each_once_and_the_one_for_ptr_first():
+    assert names_of(SANDBOX, ENDPOINT, bridge_network("n")) == ("web", "first", "0123456789ab", "api", "tasks.api")
+    assert names_of(SANDBOX, ENDPOINT, bridge_network("bridge")) == ()
+
+
+def test_ports_with_srv_records_are_published_ones_then_exposed_ones():
+    assert served_ports(SANDBOX) == ((80, "tcp"), (53, "udp"), (8000, "tcp"), (8001, "tcp"))
+
+
+def test_ports_with_srv_records_are_bounded():
+    many = Sandbox(id="s", name="s", hostname="s", netns_path="/x", boot_id="", exposed=("1000-2000",))
+    assert len(served_ports(many)) == limits.SERVICE_PORTS

@@ -1,0 +1,177 @@
+"""The handlers of the admin API: a body in, one call, a view out."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from netcore.errors import InvalidRequest, NotFound
+from netcore.model import NetworkRequest, SandboxRequest
+from resolver.daemon import schema
+from resolver.daemon.admin import ROUTES, Admin
+from resolver.daemon.api_route import ApiReply, ApiRequest, Caller
+from tests.unit.resolver.daemon_fakes import World
+
+
+class Lookup:
+    service = SimpleNamespace(cache=SimpleNamespace(size=10, settings=SimpleNamespace(size=20)), counters={"hits": 1, "misses": 2})
+
+    async def resolve(self, name, rtype, sandbox):
+        return schema.ResolveView(name, rtype, "NOERROR", "zone", [], [sandbox.name if sandbox else "the host"])
+
+    async def cached(self, name, most):
+        self.asked = name, most
+        return 0, []
+
+    def forget(self, name):
+        return 0 if name is None else len(name)
+
+
+class Health:
+    version = "1.2.3"
+    is_ready = False
+
+    def liveness(self):
+        return schema.HealthView("ok")
+
+    def readiness(self):
+        return schema.HealthView("ok" if self.is_ready else "starting")
+
+    def status(self):
+        return "status"
+
+
+@pytest.fixture
+async def world():
+    world = World()
+    world.lookup, world.health = Lookup(), Health()
+    world.admin = Admin(
+        operations=world.operations, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
+        health=world.health, render_metrics=lambda: b"metrics", proxies={"default": {"httpProxy": "http://p"}},
+    )  # fmt: skip
+    await world.operations.create_network(NetworkRequest(name="front"))
+    await world.operations.create_sandbox(SandboxRequest(name="web"), on_default=False)
+    world.took()
+    return world
+
+
+def request(body=None, caller=Caller(9, 0), query=None, **path):  # noqa: B008 (frozen)
+    return ApiRequest(body, path, query or {}, caller)
+
+
+DRY = {"dry_run": "1"}
+
+
+async def test_networks(world):
+    view = await world.admin.create_network(request(schema.NetworkBody(name="back", owner_pid=5)))
+    assert (view.name, view.warnings) == ("back", ["network warning", "firewall warning"])
+    assert "watch 5" in world.took()
+    assert [view.name for view in await world.admin.list_networks(request())] == ["back", "front"]
+    assert (await world.admin.show_network(request(network="back"))).pools[0].in_use == 2
+    assert (await world.admin.remove_network(request(network="back"))).done == "network back removed"
+    assert (await world.admin.prune_networks(request(schema.PruneBody()))).removed == ["front"]
+    with pytest.raises(NotFound):
+        await world.admin.show_network(request(network="back"))
+
+
+async def test_sandboxes(world):
+    view = await world.admin.create_sandbox(request(schema.SandboxBody(name="api", networks=[schema.EndpointBody(network="front")], pid=5)))
+    assert (view.name, view.networks, view.pid, view.environment["HTTP_PROXY"]) == ("api", ["front"], 5, "http://p")
+    assert view.warnings == ["sandbox warning", "firewall warning"]
+    assert [view.name for view in await world.admin.list_sandboxes(request())] == ["api", "web"]
+    assert (await world.admin.show_sandbox(request(sandbox="api"))).endpoints[0].told_by_plugin == {}
+    assert (await world.admin.show_sandbox(request(sandbox="api", query={"plugins": "1"}))).name == "api"
+    assert (await world.admin.change_sandbox(request(schema.SandboxChange(name="www"), sandbox="web"))).name == "www"
+    connected = await world.admin.connect_sandbox(request(schema.ConnectBody(sandbox="www"), network="front"))
+    assert (connected.networks, connected.warnings) == (["front"], ["connect warning", "firewall warning"])
+    assert (await world.admin.disconnect_sandbox(request(schema.DisconnectBody("www"), network="front"))).networks == []
+    removed = await world.admin.remove_sandbox(request(sandbox="www"))
+    assert (removed.done, removed.warnings) == ("sandbox www removed", ["removal warning"])
+
+
+async def test_owner_is_the_process_that_is_named_or_else_the_one_adopted(world):
+    for number, (body, owner) in enumerate((({"pid": 5}, 5), ({"pid": 5, "owner_pid": 6}, 6), ({"owner_pid": 6}, 6), ({}, None))):
+        view = await world.admin.create_sandbox(request(schema.SandboxBody(name=f"n{number}", **body)))
+        assert view.pid == owner
+
+
+@pytest.mark.parametrize(
+    ("handler", "body", "path"),
+    [
+        (Admin.create_network, schema.NetworkBody(name="x", owner_pid=5), {}),
+        (Admin.remove_network, None, {"network": "front"}),
+        (Admin.create_sandbox, schema.SandboxBody(name="x", default_network=True, owner_pid=5), {}),
+        (Admin.remove_sandbox, None, {"sandbox": "web"}),
+        (Admin.connect_sandbox, schema.ConnectBody(sandbox="web"), {"network": "front"}),
+        (Admin.disconnect_sandbox, schema.DisconnectBody("web"), {"network": "front"}),
+    ],
+)
+async def test_dry_run_answers_with_the_steps_and_does_nothing(world, handler, body, path):
+    reply = await handler(world.admin, request(body, query=DRY, **path))
+    view = reply.view if isinstance(reply, ApiReply) else reply
+    assert isinstance(view, schema.PlanView)
+    assert view.steps
+    assert all(text.startswith("plan ") for text in world.took())
+
+
+async def test_every_route_with_a_dry_run_is_in_the_test_above():
+    (mark,) = test_dry_run_answers_with_the_steps_and_does_nothing.pytestmark
+    assert {row[0] for row in mark.args[1]} == {route.handler for route in ROUTES if route.query and route.query[0].name == "dry_run"}
+
+
+@pytest.mark.parametrize(
+    ("body", "caller", "netns"),
+    [
+        ({}, Caller(9, 0), None),
+        ({"netns": "/run/netns/x"}, Caller(9, 0), "/run/netns/x"),
+        ({"pid": 5}, Caller(9, 0), "/proc/5/ns/net"),
+        ({"fd": 3}, Caller(9, 1000), "/proc/9/fd/3"),
+        ({"pid": 9, "fd": 3}, Caller(9, 1000), "/proc/9/fd/3"),
+        ({"pid": 5, "fd": 3}, Caller(9, 0), "/proc/5/fd/3"),
+    ],
+)
+async def test_namespace_to_adopt(world, body, caller, netns):
+    asked = []
+    original = world.controller.create_sandbox
+
+    async def create_sandbox(wanted, *, dry_run=False):
+        asked.append(wanted.netns)
+        return await original(wanted, dry_run=dry_run)
+
+    world.controller.sandboxes.create = create_sandbox
+    await world.admin.create_sandbox(request(schema.SandboxBody(name="x", **body), caller))
+    assert asked == [netns]
+
+
+async def test_only_root_may_name_a_descriptor_of_another_process(world):
+    with pytest.raises(InvalidRequest, match="only root"):
+        await world.admin.create_sandbox(request(schema.SandboxBody(name="x", pid=5, fd=3), Caller(9, 1000)))
+
+
+async def test_names_and_cache(world):
+    assert (await world.admin.resolve_name(request(schema.ResolveBody("x", sandbox="web")))).explanation == ["web"]
+    assert (await world.admin.resolve_name(request(schema.ResolveBody("x")))).explanation == ["the host"]
+    view = await world.admin.show_cache(request(query={"name": "x.test", "limit": "5"}))
+    assert (view.size, view.bound, view.hits, view.misses) == (10, 20, 1, 2)
+    assert world.lookup.asked == ("x.test", 5)
+    await world.admin.show_cache(request())
+    assert world.lookup.asked == (None, 1000)
+    for wrong in ("0", "x", "10001", ""):
+        with pytest.raises(InvalidRequest, match="limit"):
+            await world.admin.show_cache(request(query={"limit": wrong}))
+    assert (await world.admin.flush_cache(request(schema.FlushBody("abc")))).removed == 3
+
+
+async def test_the_daemon_itself(world):
+    assert [(view.name, view.own) for view in await world.admin.list_nodes(request())] == [("one", True), ("two", False)]
+    assert await world.admin.show_status(request()) == "status"
+    assert await world.admin.show_liveness(request()) == schema.HealthView("ok")
+    assert await world.admin.show_readiness(request()) == ApiReply(schema.HealthView("starting"), 503)
+    world.health.is_ready = True
+    assert await world.admin.show_readiness(request()) == schema.HealthView("ok")
+    assert await world.admin.show_metrics(request()) == b"metrics"
+    assert (await world.admin.show_openapi(request()))["info"]["version"] == "1.2.3"
+
+
+async def test_events_are_those_of_the_daemon(world):
+    world.events.listen = lambda: "the stream"
+    assert await world.admin.stream_events(request()) == "the stream"

@@ -1,0 +1,365 @@
+"""Commands against an admin socket with prepared responses: what they send, print and return."""
+
+import json
+import signal
+import sys
+
+import pytest
+
+from resolver import cli
+from resolver.cli import client, enter, output, run
+from resolver.cli.client import NoDaemon, Refused
+from tests.support.fake_daemon import FakeDaemon
+
+PORT = {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 8080, "sandbox_port": 80}
+WEB = {
+    "id": "w" * 64, "name": "web", "pid": 7, "stack": "own", "shared_with": "", "ended": False, "networks": ["front"],
+    "addresses": ["10.5.0.2"], "endpoints": [{"network": "front", "ports": [PORT]}], "labels": {"berth.service": "shop"},
+    "directory": "/nonexistent", "environment": {}, "warnings": ["mind this"], "netns": "/nonexistent",
+}  # fmt: skip
+FRONT = {"id": "f" * 64, "name": "front", "driver": "bridge", "scope": "local", "internal": True, "pools": [{"subnet": "10.5.0.0/24"}],
+         "labels": {"team": "a"}, "members": [], "warnings": []}  # fmt: skip
+
+
+@pytest.fixture
+def daemon(monkeypatch, tmp_path):
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    with FakeDaemon(tmp_path) as made:
+        made.responses |= {
+            "GET /v1/sandboxes": [WEB], "GET /v1/sandboxes/web": WEB, "GET /v1/networks": [FRONT], "GET /v1/networks/front": FRONT,
+            f"DELETE /v1/sandboxes/{WEB['id']}": {"warnings": ["its stack stays"]},
+        }  # fmt: skip
+        yield made
+
+
+@pytest.fixture
+def berth(monkeypatch, capsys):
+    """Runs a command line and returns (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["berth", *arguments])
+        try:
+            code = cli.main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def body(daemon, request):
+    """Return the body of the last *request*, "METHOD /path"."""
+    return next(sent for method, path, sent in reversed(daemon.requests) if f"{method} {path}" == request)
+
+
+def test_version(berth):
+    assert berth("--version") == (0, "berth, version 0.3.0\n", "")
+
+
+def test_ps_has_a_column_for_everything(daemon, berth):
+    daemon.responses["GET /v1/sandboxes"] = [
+        WEB,
+        WEB | {"name": "side", "stack": "container", "shared_with": "web", "pid": None, "endpoints": []},
+        WEB | {"name": "host", "stack": "host", "endpoints": []},
+        WEB | {"name": "old", "ended": True, "networks": [], "endpoints": []},
+    ]
+    code, shown, _ = berth("ps")
+    assert code == 0
+    assert [line.split() for line in shown.splitlines()] == [
+        ["SANDBOX", "ID", "NAME", "PID", "NETWORKS", "ADDRESSES", "PORTS"],
+        ["w" * 12, "web", "7", "front", "10.5.0.2", "0.0.0.0:8080->80/tcp"],
+        ["w" * 12, "side", "-", "container:web", "10.5.0.2"],
+        ["w" * 12, "host", "7", "host", "10.5.0.2"],
+        ["w" * 12, "old", "7", "(ended,", "its", "stack", "is", "shared)", "10.5.0.2"],
+    ]
+    assert berth("ps", "-q")[1].split() == ["w" * 64] * 4
+    assert json.loads(berth("ps", "--format", "json")[1])[0] == WEB
+
+
+def test_table_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output.print_table(("A", "B"), [("one", "two")])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["A", "B"], ["one", "two"]]
+
+
+def test_network_ls_filters(daemon, berth):
+    for text, shown in (
+        ("name=ron", True), ("id=ff", True), ("driver=bridge", True), ("scope=global", False), ("internal=true", True), ("dangling=1", True),
+        ("type=builtin", False), ("label=team", True), ("label=team=b", False),
+    ):  # fmt: skip
+        assert bool(berth("network", "ls", "-q", "-f", text)[1]) is shown, text
+    assert berth("network", "ls", "-f", "x=y")[0] == 2
+    assert berth("network", "ls")[1].splitlines()[1].split() == ["f" * 12, "front", "bridge", "local", "10.5.0.0/24", "internal"]
+
+
+def test_network_create_and_dry_run(daemon, berth):
+    daemon.responses["POST /v1/networks"] = FRONT | {"warnings": ["mind this"]}
+    assert berth("network", "create", "--ipv6", "-o", "icc=false", "--subnet", "10.5.0.0/24", "front") == (
+        0,
+        "f" * 64 + "\n",
+        "berth: warning: mind this\n",
+    )
+    sent = body(daemon, "POST /v1/networks")
+    assert (sent["ipv6"], sent["ipv4"], sent["options"], sent["subnets"], sent["driver"]) == (
+        True,
+        None,
+        {"icc": "false"},
+        ["10.5.0.0/24"],
+        "bridge",
+    )
+    daemon.responses["POST /v1/networks?dry_run=1"] = {"steps": ["create link"], "warnings": []}
+    assert berth("network", "create", "--dry-run", "front")[1] == "create link\n"
+
+
+def test_network_connect_sends_what_was_given(daemon, berth):
+    daemon.responses["POST /v1/networks/front/connect"] = WEB
+    arguments = ("--alias", "a", "--alias", "b", "--ip", "10.5.0.9", "--gw-priority", "-2", "--link", "db:store", "--driver-opt", "sysctls=x=1",
+                 "--ifname", "lan0", "--route", "10.9.0.0/16=10.5.0.1")  # fmt: skip
+    assert berth("network", "connect", *arguments, "front", "web")[0] == 0
+    assert body(daemon, "POST /v1/networks/front/connect") == {
+        "sandbox": WEB["id"], "aliases": ["a", "b"], "ip": "10.5.0.9", "gw_priority": -2, "links": {"store": "db"},
+        "driver_opts": {"sysctls": "x=1"}, "ifname": "lan0", "routes": ["10.9.0.0/16=10.5.0.1"],
+    }  # fmt: skip
+    daemon.responses["POST /v1/networks/front/disconnect?dry_run=1"] = {"steps": ["delete link"], "warnings": []}
+    assert berth("network", "disconnect", "--dry-run", "front", "web")[1] == "delete link\n"
+
+
+def test_network_prune(daemon, berth):
+    daemon.responses["POST /v1/networks/prune"] = {"removed": ["front"]}
+    assert (
+        berth("network", "prune", "-f", "--filter", "label=a", "--filter", "label!=b", "--filter", "until=2026-11-25T12:00")[1] == "front\n"
+    )
+    sent = body(daemon, "POST /v1/networks/prune")
+    assert (sent["labels"], sent["other_labels"]) == (["a"], ["b"])
+    for text in ("until=soon", "x=y"):
+        assert berth("network", "prune", "-f", "--filter", text)[0] == 2
+
+
+def test_removal_reports_each_failure(daemon, berth):
+    assert berth("rm", "nobody", "web") == (1, "web\n", "berth: /v1/sandboxes/nobody: not found\nberth: warning: its stack stays\n")
+    assert berth("network", "rm", "nothing")[0] == 1
+    assert berth("detach", "web")[0] == 0
+
+
+def test_a_service_is_found_by_its_name(daemon, berth):
+    daemon.responses[f"GET /v1/sandboxes/{WEB['id']}?plugins=1"] = WEB
+    assert json.loads(berth("inspect", "shop")[1]) == [WEB]
+    daemon.responses["GET /v1/sandboxes"] = [WEB, WEB | {"name": "web2"}]
+    with pytest.raises(Refused, match="shop is ambiguous: it can be web, web2"):
+        client.find_sandbox("shop")
+    daemon.responses["GET /v1/sandboxes/broken"] = (500, {"error": {"kind": "kernel", "message": "no"}})
+    with pytest.raises(Refused, match="no"):
+        client.find_sandbox("broken")
+
+
+def test_attach_sends_every_option(daemon, berth):
+    daemon.responses["POST /v1/sandboxes"] = WEB
+    code, shown, said = berth("attach", "--pid", "7", "--fd", "9", "--name", "web", "--network", "front", "--ip", "10.5.0.9", "-P", "--forward",
+                              "-l", "a=b", "--sysctl", "net.x=1")  # fmt: skip
+    assert (code, shown) == (0, WEB["id"] + "\n")
+    assert "mind this" in said
+    assert "are in /nonexistent" in said
+    assert body(daemon, "POST /v1/sandboxes") == {
+        "name": "web", "pid": 7, "fd": 9, "networks": [{"network": "front", "ip": "10.5.0.9"}], "publish_all": True, "forward": True,
+        "labels": {"a": "b"}, "sysctls": ["net.x=1"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--name", "x"), "give --pid or --netns"),
+        (("--name", "x", "--pid", "1", "ls"), "'ls' is not an option; attach starts no command"),
+        (("--name", "x", "--pid", "1", "--ip", "10.0.0.1"), "--ip needs a --network"),
+        (("--name", "x", "--pid", "one"), "pid must be a number"),
+    ],
+)
+def test_attach_refuses(berth, arguments, text):
+    code, _, said = berth("attach", *arguments)
+    assert code == 2
+    assert text in said
+
+
+def test_run_names_the_sandbox_after_the_command(daemon, berth):
+    daemon.responses["POST /v1/sandboxes?dry_run=1"] = {"steps": ["create link"], "warnings": ["mind this"]}
+    assert berth("run", "--dry-run", "--", "/usr/bin/my_server", "-v") == (0, "create link\n", "berth: warning: mind this\n")
+    sent = body(daemon, "POST /v1/sandboxes?dry_run=1")
+    assert sent["name"].startswith("my-server-")
+    assert sent["default_network"] is True
+    assert berth("run", "--dry-run", "--", "___")[0] == 0
+    assert body(daemon, "POST /v1/sandboxes?dry_run=1")["name"].startswith("run-")
+
+
+@pytest.fixture
+def handlers():
+    """The signal handlers as they were before `run` or `exec` set its own."""
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handlers):
+    daemon.responses["POST /v1/sandboxes"] = WEB
+    started = {}
+    monkeypatch.setattr(enter, "start", lambda sandbox, command, **more: started.update(more, command=command) or 4711)
+    monkeypatch.setattr(enter, "wait", lambda pid: 3)
+    code, _, said = berth("run", "-e", "A=1", "-w", "/tmp", "--name", "web", "--", "server")
+    assert (code, started["command"], started["directory"], started["environment"]["A"]) == (3, ["server"], "/tmp", "1")
+    assert "mind this" in said
+    assert daemon.requests[-1][:2] == ("DELETE", f"/v1/sandboxes/{WEB['id']}")
+    daemon.responses[f"DELETE /v1/sandboxes/{WEB['id']}"] = (500, {"error": {"kind": "kernel", "message": "stuck"}})
+    assert "berth: warning: stuck" in berth("run", "server")[2]
+
+
+def test_run_detached(daemon, berth, monkeypatch):
+    daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH /v1/sandboxes/{WEB['id']}": WEB}
+    monkeypatch.setattr(enter, "start", lambda sandbox, command, **more: 4711)
+    assert berth("run", "-d", "--", "server")[:2] == (0, "web\n")
+    assert body(daemon, f"PATCH /v1/sandboxes/{WEB['id']}") == {"owner_pid": 4711}
+
+
+def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch, handlers):
+    daemon.responses["POST /v1/sandboxes"] = WEB
+
+    def fail(*_, **__):
+        raise enter.EnterFailed("127:server: command not found")
+
+    monkeypatch.setattr(enter, "start", fail)
+    code, _, said = berth("run", "server")
+    assert code == 127
+    assert "berth: server: command not found" in said
+    assert daemon.requests[-1][0] == "DELETE"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("run",), 2, "a command is missing"),
+        (("run", "--ip", "10.0.0.1", "ls"), 2, "--ip needs a --network"),
+        (("exec",), 2, "a sandbox and a command are missing"),
+        (("exec", "web"), 2, "a command is missing"),
+        (("exec", "nobody", "ls"), 125, "not found"),
+        (("run", "--env-file", "/none", "ls"), 125, "--env-file /none: No such file or directory"),
+        (("inspect", "nobody"), 1, "not found"),
+        (("nothing",), 2, "No such command"),
+    ],
+)
+def test_wrong_usage_and_refusals(daemon, berth, arguments, code, text):
+    result, _, said = berth(*arguments)
+    assert result == code
+    assert text in said
+
+
+def test_exec_joins_with_the_environment(daemon, berth, monkeypatch, tmp_path):
+    (tmp_path / "env").write_text("# comment\n\nFROM=file\nHOME\nNONE_SUCH\n")
+    daemon.responses["GET /v1/sandboxes/web"] = WEB | {"environment": {"HTTP_PROXY": "p"}}
+    joined = {}
+    monkeypatch.setattr(enter, "join", lambda sandbox, command, **more: joined.update(more, command=command) or 5)
+    assert berth("exec", "--env-file", str(tmp_path / "env"), "-e", "FROM=option", "web", "--", "ls", "-l")[0] == 5
+    assert joined["command"] == ["ls", "-l"]
+    assert {name: joined["environment"].get(name) for name in ("FROM", "HTTP_PROXY", "NONE_SUCH")} == {
+        "FROM": "option", "HTTP_PROXY": "p", "NONE_SUCH": None,
+    }  # fmt: skip
+
+
+def test_interruption_has_its_code():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert run.exit_code(interrupted) == 130
+
+
+def test_responses_that_are_none(daemon):
+    daemon.responses["GET /x"] = b"HTTP/1.0 nonsense\r\n\r\n"
+    with pytest.raises(Refused, match="closed the connection without a response"):
+        client.call("GET", "/x")
+    daemon.responses["GET /x"] = (503, {})
+    with pytest.raises(Refused, match="the daemon answered 503"):
+        client.call("GET", "/x")
+
+
+def test_no_daemon(monkeypatch, tmp_path, berth):
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    with pytest.raises(NoDaemon, match="no berth daemon answers"):
+        client.call("GET", "/v1/status")
+    assert berth("rm", "web")[0] == 1
+    (tmp_path / "berth.sock").mkdir()
+    with pytest.raises(Refused):
+        client.connect(str(tmp_path / "berth.sock" / "x"))
+
+
+def test_daemon_that_can_not_start_says_why(monkeypatch, tmp_path):
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    python = sys.executable
+    for script, text in (("", "it exited without output"), ("import sys; sys.exit('berth: no capability')", "no capability")):
+        interpreter = tmp_path / "python"
+        interpreter.write_text(f'#!/bin/sh\nexec {python} -c "{script}"\n')
+        interpreter.chmod(0o755)
+        monkeypatch.setattr(client.sys, "executable", str(interpreter))
+        with pytest.raises(Refused, match=f"no daemon could be started: {text}"):
+            client.start_daemon()
+
+
+def test_resolve_cache_status_and_nodes(daemon, berth):
+    record = {"name": "web.", "ttl": 5, "type": "A", "data": "10.5.0.2"}
+    daemon.responses["POST /v1/resolve"] = {
+        "name": "web.",
+        "type": "A",
+        "rcode": "NOERROR",
+        "records": [record],
+        "explanation": ["because"],
+    }
+    assert berth("resolve", "web", "--from", "web", "--explain")[:2] == (0, "web.\t5\tA\t10.5.0.2\n  because\n")
+    daemon.responses["POST /v1/resolve"] = {"name": "x.", "type": "A", "rcode": "NXDOMAIN", "records": [], "explanation": []}
+    assert berth("resolve", "x")[:2] == (1, "x.\tA\tNXDOMAIN: no records\n")
+    entry = {"name": "a.", "type": "A", "flags": "", "rcode": "NOERROR", "ttl": 3, "stale": True, "hits": 2, "upstreams": ["10.0.0.1"]}
+    daemon.responses["GET /v1/cache?limit=1&name=a"] = {"entries": [entry], "found": 3}
+    _, shown, said = berth("cache", "ls", "--limit", "1", "a")
+    assert shown.splitlines()[1].split() == ["a.", "A", "NOERROR", "stale", "2", "10.0.0.1"]
+    assert said == "berth: 2 more; give a name, or --limit\n"
+    daemon.responses["POST /v1/cache/flush"] = {"removed": 4}
+    assert berth("cache", "flush")[1] == "4\n"
+    upstream = {"address": "10.0.0.1", "namespace": "host", "state": "ok", "rtt_ms": 1.25}
+    daemon.responses["GET /v1/status"] = {
+        "version": "0.3.0", "pid": 7, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 1, "sandboxes": 2, "queries": 3,
+        "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [upstream], "warnings": ["ufw drops"],
+    }  # fmt: skip
+    assert berth("status")[1].splitlines()[2:] == [
+        "nameservers of /etc/resolv.conf: none",
+        "upstream 10.0.0.1 (host): ok, 1.2 ms",
+        "warning: ufw drops",
+    ]
+    daemon.responses["GET /v1/nodes"] = [{"id": "n" * 20, "name": "one", "address": "10.0.0.1", "endpoints": 2, "own": True}]
+    assert berth("node", "ls")[1].splitlines()[1].split() == ["n" * 12, "one", "*", "10.0.0.1", "2"]
+
+
+def test_events(daemon, berth):
+    event = {"time": 1.5, "kind": "endpoint", "action": "connect", "name": "web", "network": "front", "node": None}
+    daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(event).encode() + b"\n"
+    assert berth("events")[1] == "1.500 endpoint connect web network=front\n"
+    assert json.loads(berth("events", "--format", "json")[1]) == event
+
+
+def test_completion_is_printed_and_installed(berth, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    code, script, _ = berth("completion", "bash")
+    assert code == 0
+    path = tmp_path / "bash-completion" / "completions" / "berth"
+    assert berth("completion", "--install", "bash")[:2] == (0, f"{path}\n")
+    assert path.read_text() == script
+    assert f"fpath=({tmp_path}/zsh/site-functions $fpath)" in berth("completion", "--install", "zsh")[2]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    assert berth("completion", "--install", "bash")[0] == 1
+
+
+def test_check_config(berth, tmp_path):
+    (tmp_path / "berth.toml").write_text('suffix = "my.lab"\n')
+    assert 'suffix = "my.lab"  #' in berth("daemon", "--check-config", "--config", str(tmp_path / "berth.toml"))[1]
+    (tmp_path / "berth.toml").write_text("colour = 1\n")
+    code, _, said = berth("daemon", "--config", str(tmp_path / "berth.toml"))
+    assert code == 1
+    assert "colour" in said

@@ -1,0 +1,39 @@
+"""What the daemon says of itself."""
+
+import os
+from types import SimpleNamespace
+
+from resolver.daemon import schema
+from resolver.daemon.health import Health
+from resolver.daemon.operations import Counts
+
+UPSTREAM = schema.UpstreamView("10.0.0.53", "host", "ok", 1.5, 3, 0)
+
+
+def made():
+    clock = iter((100.0, 112.3456))
+    return Health(
+        version="1.2.3", firewall="nftables",
+        operations=SimpleNamespace(counts=lambda: Counts(networks=2, sandboxes=3)),
+        registry=SimpleNamespace(
+            slots=lambda: [SimpleNamespace(queries=4), SimpleNamespace(queries=5)], closed_queries=6, warnings=lambda: ["no resolver"]
+        ),
+        lookup=SimpleNamespace(upstreams=lambda: [UPSTREAM]),
+        host=SimpleNamespace(path="/etc/resolv.conf", content=SimpleNamespace(nameservers=("10.0.0.53",))),
+        firewall_warnings=lambda: ("chain x drops",), clock=lambda: next(clock),
+    )  # fmt: skip
+
+
+def test_status():
+    assert made().status() == schema.StatusView(
+        version="1.2.3", pid=os.getpid(), uptime_seconds=12.346, networks=2, sandboxes=3, queries=15, resolv_conf="/etc/resolv.conf",
+        nameservers=["10.0.0.53"], upstreams=[UPSTREAM], firewall="nftables", warnings=["no resolver", "chain x drops"],
+    )  # fmt: skip
+
+
+def test_alive_from_the_start_and_ready_later():
+    health = made()
+    assert health.liveness() == schema.HealthView("ok")
+    assert health.readiness() == schema.HealthView("starting")
+    health.is_ready = True
+    assert health.readiness() == schema.HealthView("ok")

@@ -1,0 +1,59 @@
+"""Each metric by its name, type, labels and value."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+from resolver.daemon import metrics
+from resolver.zone.upstream import Upstream
+
+TEXT = """\
+berth_dns_requests_total 12.0
+berth_dns_responses_total{rcode="NOERROR"} 7.0
+berth_dns_responses_total{rcode="NXDOMAIN"} 2.0
+berth_dns_responses_total{rcode="9"} 1.0
+berth_dns_dropped_total 8.0
+berth_forward_requests_total{outcome="forwarded"} 5.0
+berth_forward_requests_total{outcome="failed"} 0.0
+berth_forward_requests_total{outcome="limited"} 0.0
+berth_forward_requests_total{outcome="prohibited"} 0.0
+berth_forward_requests_total{outcome="coalesced"} 0.0
+berth_forward_requests_total{outcome="rebinding"} 0.0
+berth_forward_requests_total{outcome="refused"} 0.0
+berth_cache_requests_total{result="hits"} 3.0
+berth_cache_requests_total{result="misses"} 0.0
+berth_cache_requests_total{result="stale"} 0.0
+berth_cache_requests_total{result="prefetched"} 0.0
+berth_forward_upstream_down{to="10.0.0.53"} 1.0
+berth_forward_upstream_failures_total{to="10.0.0.53"} 4.0
+berth_forward_upstream_rtt_seconds{to="10.0.0.53"} 0.25
+berth_forward_in_flight 3.0
+berth_cache_bytes 1000.0
+berth_networks 1.0
+berth_sandboxes 2.0
+berth_endpoints 3.0
+"""
+
+
+def sources():
+    health = SimpleNamespace(state=lambda now: "down" if now == 50.0 else "ok", failures=4, rtt=0.25)
+    return metrics.MetricSources(
+        controller=SimpleNamespace(state=SimpleNamespace(networks={"n": 1}, sandboxes={"a": 1, "b": 2}, endpoints={"a": (1, 2), "b": (3,)})),
+        registry=SimpleNamespace(slots=lambda: [SimpleNamespace(queries=4, in_flight=1), SimpleNamespace(queries=5, in_flight=2)], closed_queries=3),
+        service=SimpleNamespace(rcodes={3: 2, 0: 7, 9: 1}, counters=Counter(forwarded=5, hits=3, dropped=8), cache=SimpleNamespace(size=1000)),
+        # Those asked from a sandbox are too many to tell apart.
+        pool=SimpleNamespace(health=lambda: {Upstream("10.0.0.53"): health, Upstream("10.0.0.54", netns="x"): health}),
+        clock=lambda: 50.0,
+    )  # fmt: skip
+
+
+def test_values():
+    lines = metrics.render(sources()).decode().splitlines(keepends=True)
+    assert "".join(line for line in lines if not line.startswith("#")) == TEXT
+
+
+def test_names_and_types_are_declared():
+    lines = metrics.render(sources()).decode().splitlines()
+    declared = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE")}
+    assert set(declared) == set(metrics.NAMES)
+    assert all(kind == ("counter" if name.endswith("_total") else "gauge") for name, kind in declared.items())
+    assert all(line.split(maxsplit=3)[3].endswith(".") for line in lines if line.startswith("# HELP"))

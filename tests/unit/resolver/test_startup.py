@@ -1,0 +1,77 @@
+"""What the daemon's process needs at its start."""
+
+import gc
+import importlib.metadata
+import resource
+import socket
+import sys
+
+import pytest
+
+from netcore.errors import Unavailable
+from resolver.daemon import startup
+
+
+def test_version_is_that_of_the_distribution(monkeypatch):
+    assert startup.version() == importlib.metadata.version("berth-net")
+
+    def missing(_):
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert startup.version() == "0"
+
+
+@pytest.mark.parametrize(
+    ("effective", "missing"),
+    [
+        ("000001ffffffffff", []), ("0000000000203000", []), ("0000000000202000", ["CAP_NET_ADMIN"]),
+        ("0", ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"]),
+    ],
+)  # fmt: skip
+def test_missing_capabilities(effective, missing):
+    assert startup.missing_capabilities(f"Name:\tx\nCapPrm:\t0\nCapEff:\t{effective}\n") == missing
+
+
+def test_refusal_names_them_all_and_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(startup, "missing_capabilities", lambda _: [])
+    startup.check_capabilities()
+    monkeypatch.setattr(startup, "missing_capabilities", lambda _: ["CAP_A", "CAP_B"])
+    with pytest.raises(Unavailable, match=r"CAP_A, CAP_B is not available: run berth as root"):
+        startup.check_capabilities()
+
+
+@pytest.mark.parametrize(("before", "after"), [((100, 400), [(400, 400)]), ((400, 400), [])])
+def test_descriptors(monkeypatch, before, after):
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: before)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
+    startup.raise_descriptor_limit()
+    assert limits == after
+
+
+def test_interpreter(monkeypatch):
+    kept, interval = gc.get_threshold(), sys.getswitchinterval()
+    try:
+        startup.shorten_thread_switches()
+        startup.collect_garbage_seldom()
+        assert sys.getswitchinterval() < 0.001
+        assert gc.get_threshold()[0] > kept[0]
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*kept)
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("is_abstract", [True, False])
+def test_systemd_is_told_if_it_started_us(monkeypatch, tmp_path, is_abstract):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    startup.notify_systemd("READY=1")
+    name = f"@berth-{tmp_path.name}" if is_abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(name.replace("@", "\0", 1))
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        startup.notify_systemd("READY=1")
+        assert systemd.recv(100) == b"READY=1"
+    startup.notify_systemd("STOPPING=1")
