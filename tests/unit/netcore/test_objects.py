@@ -62,6 +62,7 @@ CASES = [
     (BRIDGE, Order.HOST_LINK, LINKS, f"link br0 type bridge address {MAC} mtu 1500"),
     (VlanLink(name="eth0.7", base="eth0", vid=7, tag="t"), Order.HOST_LINK, LINKS, "link eth0.7 type vlan id 7 link eth0"),
     (DummyLink(name="dm-1", mtu=1400, tag="t"), Order.HOST_LINK, LINKS, "link dm-1 type dummy mtu 1400"),
+    (Element(set=CLOSED[4], fields=("up0",)), Order.FORWARDING_GUARD, NFTABLES, "element inet closed4 { up0 }"),
     (Sysctl(sandbox_id=HOST, path="net/ipv4/conf/br0/forwarding", value="1"), Order.HOST_SYSCTL, HOST_STACK,
      "sysctl net/ipv4/conf/br0/forwarding=1"),
     (Address(sandbox_id=HOST, ifname="br0", interface=ip_interface("10.0.0.1/24")), Order.HOST_ADDRESS, HOST_STACK,
