@@ -25,11 +25,11 @@ NetnsPath = NewType("NetnsPath", str)
 
 DEFAULT_BRIDGE = "bridge"
 GATEWAY_BRIDGE = "berth_gwbridge"
-"""Where sandboxes get a way outside whose networks are of plugins and give none (docker-behaviour GW-9)."""
+"""Where sandboxes get a way outside whose networks are of plugins and give none (rule GW-9)."""
 
 
 class GatewayMode(StrEnum):
-    """How a bridge network meets the outside, per family (docker-behaviour BR-7)."""
+    """How a bridge network meets the outside, per family (rule BR-7)."""
 
     NAT = "nat"
     NAT_UNPROTECTED = "nat-unprotected"
@@ -62,7 +62,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginIpam:
-    """The IPAM plugin that a network's addresses come from. *needs_mac*, *needs_replay*: as it says (docker-behaviour RM-4)."""
+    """The IPAM plugin that a network's addresses come from. *needs_mac*, *needs_replay*: as it says (rule RM-4)."""
 
     plugin: str
     space: str
@@ -87,7 +87,7 @@ class CommonOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VxlanOptions:
-    """What makes a bridge one of many: the VXLAN between hosts (docker-behaviour OV-1)."""
+    """What makes a bridge one of many: the VXLAN between hosts (rule OV-1)."""
 
     vni: int
     port: int = 4789
@@ -101,7 +101,7 @@ class VxlanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeOptions:
-    """What `--opt` says of a bridge network; names in docker-behaviour BR-1. *vxlan*: of an overlay, a bridge on each host."""
+    """What `--opt` says of a bridge network; names in rule BR-1. *vxlan*: of an overlay, a bridge on each host."""
 
     kind: Literal["bridge"] = "bridge"
     bridge_name: str
@@ -129,7 +129,7 @@ class MadeLink(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentOptions:
-    """What `--opt` says of a macvlan or ipvlan network (docker-behaviour MV-1..MV-6, IV-1..IV-3).
+    """What `--opt` says of a macvlan or ipvlan network (rules MV-1..MV-6, IV-1..IV-3).
 
     *parent*: link of the host that the sandboxes' links are sub-interfaces of; *flag*: of ipvlan only. With *makes* VLAN
     the parent is VLAN *vid* of *base*.
@@ -208,7 +208,7 @@ class Network:
 
     @property
     def is_default_bridge(self) -> bool:
-        """Whether it is Docker's predefined network `bridge`, where nobody has a name (docker-behaviour DNS-41)."""
+        """Whether it is Docker's predefined network `bridge`, where nobody has a name (rule DNS-41)."""
         return self.name == DEFAULT_BRIDGE
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 UDP_PAYLOAD = 65_535
-"""Octets that we read from a datagram: queries with large EDNS options are legal (docker-behaviour W-9)."""
+"""Octets that we read from a datagram: queries with large EDNS options are legal (rule W-9)."""
 
 UDP_DRAIN = 64
 """Datagrams read in one go before other sockets get their turn: at 5 us each no sandbox waits longer than 0.3 ms for one."""
@@ -33,10 +33,10 @@ TCP_CONNECTIONS = 64
 """Open TCP connections of one listener: a sandbox must not use up the daemon's descriptors (aardvark CVE-2024-8418)."""
 
 TCP_FIRST_READ = 2.0
-"""Seconds until the first message of a TCP connection is there (docker-behaviour DNS-17)."""
+"""Seconds until the first message of a TCP connection is there (rule DNS-17)."""
 
 TCP_IDLE = 8.0
-"""Seconds between messages of a TCP connection (docker-behaviour DNS-17)."""
+"""Seconds between messages of a TCP connection (rule DNS-17)."""
 
 TCP_IN_FLIGHT = 32
 """Unanswered questions of one TCP connection; further ones are read when one is answered."""
@@ -153,7 +153,7 @@ RESOLV_CONF = 1 << 20
 """Octets of a resolv.conf that we read."""
 
 RESOLV_CONF_LINE = 65_536
-"""Octets of one line of it (docker-behaviour RC-7)."""
+"""Octets of one line of it (rule RC-7)."""
 
 EXIT_WHEN_IDLE = 2.0
 """Seconds without a sandbox, an owner or a request after which a daemon started by `run` or `up` exits."""

@@ -1,6 +1,6 @@
 """resolv.conf: parse the host's, transform it for a sandbox, render it. Pure.
 
-Rules RC-1..RC-20 of docker-behaviour, with W-22 and W-23 mended: a file that the user edited is told apart by the text
+Rules RC-1..RC-20 of docs/rules.md, with W-22 and W-23 mended: a file that the user edited is told apart by the text
 we last wrote, and the upstreams are taken whether or not it was edited. Public servers are never put in.
 """
 

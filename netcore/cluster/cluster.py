@@ -62,6 +62,8 @@ class Cluster:
         self._on_change: OnChange = _ignore
         self._on_event: OnEvent = _ignore
         self._store: SharedStore | None = None
+        # The sessions of the node and its endpoints, and of its addresses, which outlasts the first.
+        self._lease, self._address_lease = f"node/{node.id}", f"hold/{node.id}"
         self._published = Publications(node.id)
         self._pools = SharedPools()
         self._key_ages = KeyAges()
@@ -93,16 +95,6 @@ class Cluster:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    @property
-    def _lease(self) -> str:
-        """The session of this node and its endpoints."""
-        return f"node/{self.node.id}"
-
-    @property
-    def _address_lease(self) -> str:
-        """The session of this node's addresses, which outlasts that of the node."""
-        return f"hold/{self.node.id}"
 
     # --- following ----------------------------------------------------------------------------------------------
 
@@ -164,7 +156,11 @@ class Cluster:
         touched = self.state.apply(change.key, change.value, change.revision)
         self._emit(before, self.state.describe(change.key))
         if change.key.startswith("address/"):
-            self._follow_address(change)
+            network_id, address = records.parse_address_key(change.key)
+            if change.value is None:
+                self._pools.release(network_id, address, self._clock())
+            else:
+                self._pools.take(network_id, address)
         elif change.key == records.node_key(self.node.id) and change.value is None:
             log.warning("this node's lease ran out while it was cut off; everything is published again")
             self._spawn(self._publish_again())
@@ -179,13 +175,6 @@ class Cluster:
         node = self.state.nodes.get(subject.node_id) if subject.node_id is not None else None
         action = _ACTIONS[subject.kind][after is None]
         self._on_event(subject.kind, action, subject.name, subject.network, node.name if node is not None else subject.node_id)
-
-    def _follow_address(self, change: Change) -> None:
-        network_id, address = records.parse_address_key(change.key)
-        if change.value is None:
-            self._pools.release(network_id, address, self._clock())
-        else:
-            self._pools.take(network_id, address)
 
     async def _probe(self, store: SharedStore) -> None:
         """Ask the store now and then whether it answers, so that no operation has to wait to find out."""

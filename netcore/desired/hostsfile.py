@@ -1,6 +1,6 @@
 """The hosts and hostname files of a sandbox: rendered from state, merged without touching lines that are not ours. Pure.
 
-Rules HO-1..HO-15 of docker-behaviour.
+Rules HO-1..HO-15 of docs/rules.md.
 """
 
 from __future__ import annotations

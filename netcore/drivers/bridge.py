@@ -1,6 +1,6 @@
 """The bridge driver: a bridge on the host, a veth pair for each endpoint, NAT to the outside, published ports. Pure.
 
-Rules BR-1..BR-14 of docker-behaviour.
+Rules BR-1..BR-14 of docs/rules.md.
 """
 
 from __future__ import annotations

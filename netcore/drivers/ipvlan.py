@@ -1,6 +1,6 @@
 """The ipvlan driver: sandboxes on the parent's network, all with the parent's MAC address. Pure.
 
-Rules IV-1..IV-3 of docker-behaviour; what it shares with macvlan is in `parent`.
+Rules IV-1..IV-3 of docs/rules.md; what it shares with macvlan is in `parent`.
 """
 
 from __future__ import annotations

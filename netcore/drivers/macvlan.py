@@ -1,6 +1,6 @@
 """The macvlan driver: a sandbox is a machine of the parent's network, with a MAC address of its own. Pure.
 
-Rules MV-1..MV-7 of docker-behaviour; what it shares with ipvlan is in `parent`.
+Rules MV-1..MV-7 of docs/rules.md; what it shares with ipvlan is in `parent`.
 """
 
 from __future__ import annotations

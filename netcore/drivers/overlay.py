@@ -1,6 +1,6 @@
 """The overlay driver: a bridge on each host, and VXLAN between them. Pure.
 
-Rule OV-1 of docker-behaviour. On one host it is a network of the bridge driver, which this one holds and asks; its own part
+Rule OV-1 of docs/rules.md. On one host it is a network of the bridge driver, which this one holds and asks; its own part
 is the tunnel, and what tells the kernel where endpoints on other hosts are: nothing is flooded or learned.
 """
 

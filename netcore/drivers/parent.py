@@ -1,6 +1,6 @@
 """What the macvlan and ipvlan drivers have in common: links of sandboxes that are sub-interfaces of a parent link. Pure.
 
-Rules MV-1..MV-7, IV-1..IV-3, GW-7 of docker-behaviour. What leaves such a link goes to the parent's network and never meets
+Rules MV-1..MV-7, IV-1..IV-3, GW-7 of docs/rules.md. What leaves such a link goes to the parent's network and never meets
 the host's routing and firewall, so there is no NAT and nothing is published.
 """
 

@@ -1,7 +1,7 @@
 """Networks of third-party plugins: what berth adds to what the plugin makes. Pure.
 
 A plugin is asked by `plugins.network_driver`; what it says of itself (`PluginOptions`) and of each endpoint
-(`Endpoint.answer`) is all that is known here. Rules RM-1..RM-4 and GW-9 of docker-behaviour.
+(`Endpoint.answer`) is all that is known here. Rules RM-1..RM-4 and GW-9 of docs/rules.md.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def name() -> str:
 
 
 def ephemeral_range() -> tuple[int, int]:
-    """Return the host's range of ephemeral ports (docker-behaviour CL-20)."""
+    """Return the host's range of ephemeral ports (rule CL-20)."""
     text = sysctl.read("net/ipv4/ip_local_port_range")
     try:
         low, high = map(int, (text or "").split())

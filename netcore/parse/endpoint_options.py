@@ -1,6 +1,6 @@
 """Options of one endpoint, by Docker's label or short name, and sysctls of links and sandboxes. Pure.
 
-Rules BR-9, BR-13, BR-14 and CL-15 of docker-behaviour.
+Rules BR-9, BR-13, BR-14 and CL-15 of docs/rules.md.
 """
 
 from __future__ import annotations

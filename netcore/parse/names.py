@@ -1,6 +1,6 @@
 """Validation of the names a user gives: networks, sandboxes, aliases, host names, MACs. Pure.
 
-Names become DNS labels, so they are checked when registered and not when first asked for (docker-behaviour W-38).
+Names become DNS labels, so they are checked when registered and not when first asked for (rule W-38).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def check_dns_name(field: str, name: str) -> str:
 
 
 def check_hostname(name: str) -> str:
-    """Return *name* if the kernel and DNS take it as a host name (docker-behaviour HO-16)."""
+    """Return *name* if the kernel and DNS take it as a host name (rule HO-16)."""
     if len(name.encode()) > limits.HOSTNAME_LENGTH:
         raise InvalidRequest("hostname", f"{name!r} is too long (maximum {limits.HOSTNAME_LENGTH} bytes)")
     return check_dns_name("hostname", name)

@@ -2,7 +2,7 @@
 
 An option is declared once, as a row of a table: `COMMON` here for every driver, and `options` of each driver for its own.
 The parser, the list of names, the help and the documentation are made from these rows. Docker ignores a label it does not
-know (docker-behaviour BR-2); we refuse it by name, with the nearest known one.
+know (rule BR-2); we refuse it by name, with the nearest known one.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def parse_forward(given: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]]
 
 
 def family_flags(labels: Mapping[str, str], *, ipv4: bool | None, ipv6: bool | None) -> tuple[bool, bool]:
-    """Return whether IPv4 and IPv6 are on: the flag, else the option, else Docker's default (docker-behaviour IP-30)."""
+    """Return whether IPv4 and IPv6 are on: the flag, else the option, else Docker's default (rule IP-30)."""
     return ENABLE_IPV4.of(labels) if ipv4 is None else ipv4, ENABLE_IPV6.of(labels) if ipv6 is None else ipv6
 
 

@@ -1,6 +1,6 @@
 """Published and exposed ports as users write them: `-p` and `--expose`. Pure.
 
-Rules CL-17 and CL-18 of docker-behaviour. Which host ports are taken is decided in `plan.port_allocation`.
+Rules CL-17 and CL-18 of docs/rules.md. Which host ports are taken is decided in `plan.port_allocation`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
 
 
 def parse_port(text: str) -> PortRequest:
-    """Return the meaning of one `[ip:][hostPort[-end]:]containerPort[-end][/proto]` (docker-behaviour CL-17, CL-18)."""
+    """Return the meaning of one `[ip:][hostPort[-end]:]containerPort[-end][/proto]` (rules CL-17, CL-18)."""
     return _parse(f"publish {text}", text)
 
 

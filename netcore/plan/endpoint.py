@@ -19,7 +19,7 @@ RandomHex = Callable[[int], str]
 
 
 def check_endpoint_request(request: EndpointRequest, network: Network) -> EndpointRequest:
-    """Return *request* validated for *network*; every wrong address is named at once (docker-behaviour IP-25..IP-29)."""
+    """Return *request* validated for *network*; every wrong address is named at once (rules IP-25..IP-29)."""
     refuse(_wrong_addresses(request, network))
     routes.parse(request.routes, network.pools)
     for alias in request.aliases:
@@ -152,13 +152,13 @@ def check_room(request: EndpointRequest, network: Network, members: Sequence[End
 
 
 def random_mac(random_hex: RandomHex) -> str:
-    """Return a random locally administered unicast MAC (docker-behaviour IP-32)."""
+    """Return a random locally administered unicast MAC (rule IP-32)."""
     octets = bytes.fromhex(random_hex(6))
     return ":".join(f"{octet:02x}" for octet in bytes([octets[0] & 0xFC | 0x02]) + octets[1:])
 
 
 def parse_endpoint_address(text: str, family: int) -> IPAddress:
-    """Return *text* as an address of *family*; InvalidRequest otherwise (docker-behaviour IP-27)."""
+    """Return *text* as an address of *family*; InvalidRequest otherwise (rule IP-27)."""
     try:
         address = ip_address(text)
     except ValueError as error:

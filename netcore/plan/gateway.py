@@ -1,6 +1,6 @@
 """Which endpoint gives a sandbox its default gateway, and in which order its networks are asked for names. Pure.
 
-Rules GW-1..GW-9 of docker-behaviour. Where a default route leads is the driver's to say.
+Rules GW-1..GW-9 of docs/rules.md. Where a default route leads is the driver's to say.
 """
 
 from __future__ import annotations

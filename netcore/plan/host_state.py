@@ -50,7 +50,7 @@ class HostState:
     # --- look-ups -----------------------------------------------------------------------------------------------
 
     def find_network(self, reference: str) -> Network:
-        """Return the network with this id, name or unique id prefix (docker-behaviour IP-35)."""
+        """Return the network with this id, name or unique id prefix (rule IP-35)."""
         if reference in modes.MODES or reference.startswith(modes.SHARED_PREFIX):
             reason = f"{reference} is no network but a mode of a whole sandbox: `berth run --network {reference}`"
             raise InvalidRequest("network", reason)

@@ -1,6 +1,6 @@
 """Address management: pools of networks and addresses in them. Pure; clock and allocations come as arguments.
 
-Rules IP-* of docker-behaviour, except that an option is never accepted and ignored (IP-14) and a repeated release is
+Rules IP-* of docs/rules.md, except that an option is never accepted and ignored (IP-14) and a repeated release is
 no error (IP-8). A released address is not handed out again for `limits.ADDRESS_QUARANTINE` seconds, unless the pool has
 no other one.
 """
@@ -28,17 +28,17 @@ DEFAULT_POOLS4: tuple[tuple[IPv4Network, int], ...] = (
     (IPv4Network("172.28.0.0/14"), 16),
     (IPv4Network("192.168.0.0/16"), 20),
 )
-"""(block, prefix length of the subnets cut from it), in the order they are used (docker-behaviour IP-1)."""
+"""(block, prefix length of the subnets cut from it), in the order they are used (rule IP-1)."""
 
 OVERLAY_POOLS4: tuple[tuple[IPv4Network, int], ...] = ((IPv4Network("10.0.0.0/8"), 24),)
 """The same for networks that span hosts."""
 
 _CONSIDERED = 1 << 63
-"""Addresses of a range that are ever handed out dynamically (docker-behaviour IP-23)."""
+"""Addresses of a range that are ever handed out dynamically (rule IP-23)."""
 
 
 def ula_pool(host_id: str) -> tuple[IPv6Network, int]:
-    """Return this host's ULA /48 and the subnet length, from its stable id (docker-behaviour IP-2, RFC 4193)."""
+    """Return this host's ULA /48 and the subnet length, from its stable id (rule IP-2, RFC 4193)."""
     digest = hashlib.sha256(host_id.encode()).digest()
     return IPv6Network((b"\xfd" + digest[3:8] + bytes(10), 48)), 64
 
@@ -85,7 +85,7 @@ def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPN
 
 
 def parse_subnet(field: str, text: str) -> IPNetwork:
-    """Return *text* as a subnet without host bits (docker-behaviour IP-11)."""
+    """Return *text* as a subnet without host bits (rule IP-11)."""
     try:
         subnet = ip_network(text, strict=False)
     except ValueError as error:
@@ -100,7 +100,7 @@ def parse_subnet(field: str, text: str) -> IPNetwork:
 def validate_pool(
     subnet: IPNetwork, ip_range: IPNetwork | None, gateway: IPAddress | None, auxiliary: Sequence[tuple[str, IPAddress]]
 ) -> list[Problem]:
-    """Return everything that is wrong with a pool (docker-behaviour IP-12, IP-13, BR-5)."""
+    """Return everything that is wrong with a pool (rules IP-12, IP-13, BR-5)."""
     problems: list[Problem] = []
     family = f"IPv{subnet.version}"
     if subnet.is_multicast:
@@ -246,5 +246,5 @@ def _address6(value: int) -> IPAddress:
 
 
 def default_gateway(subnet: IPNetwork, ip_range: IPNetwork | None, auxiliary: Sequence[tuple[str, IPAddress]]) -> IPAddress:
-    """Return the lowest free address of the range, or of the subnet, as gateway (docker-behaviour IP-16)."""
+    """Return the lowest free address of the range, or of the subnet, as gateway (rule IP-16)."""
     return AddressPool(Pool(subnet=subnet, ip_range=ip_range, auxiliary=tuple(auxiliary)), "new").allocate(0.0)

@@ -1,6 +1,6 @@
 """Sandboxes without networks of ours: the host's stack, none at all, or that of another sandbox. Pure.
 
-Rules HN-1, HO-9, HO-10, CL-3, CL-4, CL-9..CL-13, RC-23 of docker-behaviour; `--dns-search`, `--dns-opt` and `--mac-address`
+Rules HN-1, HO-9, HO-10, CL-3, CL-4, CL-9..CL-13, RC-23 of docs/rules.md; `--dns-search`, `--dns-opt` and `--mac-address`
 are refused beside `container:` too, as Docker's manual says and its daemon does not (CL-11).
 """
 

@@ -1,6 +1,6 @@
 """Choosing host ports for published ports, and conflicts. Pure; which ports are free comes as a function.
 
-Rules CL-19..CL-23 of docker-behaviour. The registry of host ports is the set of mappings of all endpoints.
+Rules CL-19..CL-23 of docs/rules.md. The registry of host ports is the set of mappings of all endpoints.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _searches(request: PortRequest) -> bool:
 
 
 def _bindings(request: PortRequest, families: tuple[int, ...], default_binding: Sequence[IPAddress]) -> list[Binding]:
-    """Return (family, address or None for all) for each host address of *request* (docker-behaviour CL-19)."""
+    """Return (family, address or None for all) for each host address of *request* (rule CL-19)."""
     addresses = [request.host_address] if request.host_address is not None else [*default_binding]
     if not addresses:
         return [(family, None) for family in families]

@@ -16,7 +16,7 @@ IGNORED = "published ports are ignored: no bridge network of the sandbox gives i
 def assign_ports(
     endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network], mappings: Sequence[PortMapping]
 ) -> tuple[Endpoint, ...]:
-    """Return *endpoints* with each family's mappings on that family's gateway endpoint (docker-behaviour GW-8).
+    """Return *endpoints* with each family's mappings on that family's gateway endpoint (rule GW-8).
 
     Where a family has none, the other family's gateway endpoint gets them, to be carried by a proxy. What is published on
     ::1 is carried by a proxy too.

@@ -13,7 +13,7 @@ _Id = TypeVar("_Id", NetworkId, SandboxId)
 
 
 def find(kind: str, reference: str, known: Mapping[_Id, _Named]) -> _Named:
-    """Return the one of *known* (by id) called *reference* (docker-behaviour IP-35); NotFound, InvalidRequest if ambiguous."""
+    """Return the one of *known* (by id) called *reference* (rule IP-35); NotFound, InvalidRequest if ambiguous."""
     for identity, named in known.items():
         if identity == reference:
             return named

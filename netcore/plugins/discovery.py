@@ -1,6 +1,6 @@
 """Where a plugin listens: sockets, `.spec` and `.json` files in Docker's directories. Reads files; blocking.
 
-Spec: https://docs.docker.com/engine/extend/plugin_api/ (plugin discovery), docker-behaviour RM-1.
+Spec: https://docs.docker.com/engine/extend/plugin_api/ (plugin discovery), rule RM-1.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Bodies of calls to plugins, and what their answers mean. Pure.
 
-Spec: https://github.com/moby/moby/blob/master/daemon/libnetwork/docs/remote.md and ipam.md; docker-behaviour RM-2..RM-4. An answer
+Spec: https://github.com/moby/moby/blob/master/daemon/libnetwork/docs/remote.md and ipam.md; rules RM-2..RM-4. An answer
 that the protocol does not allow is PluginFailed: nothing that a plugin says reaches the kernel unchecked.
 """
 

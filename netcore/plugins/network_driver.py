@@ -1,6 +1,6 @@
 """A network plugin's calls, in Docker's order: network, endpoint, join, external connectivity; and back. On the loop.
 
-Methods that Docker allows a plugin to lack may be lacking here too (docker-behaviour RM-2).
+Methods that Docker allows a plugin to lack may be lacking here too (rule RM-2).
 """
 
 from __future__ import annotations

@@ -41,7 +41,10 @@ class Clients(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RelayRule:
-    """Where one socket relays to, and for whom. Other clients are left to NAT: they come before its rules or after them."""
+    """Where one socket relays to, and for which clients.
+
+    Other clients are refused. NAT serves them: they come here only before its rules exist, or after they are gone.
+    """
 
     target: Target
     clients: frozenset[Clients]

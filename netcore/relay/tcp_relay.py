@@ -13,7 +13,7 @@ from netcore.relay.clients import IsInternalClient, RelayRule
 
 
 class TcpRelay:
-    """Accepts connections at *listener* and relays each. *rule*: from whom, and where to."""
+    """Accepts connections at *listener* and relays each. *rule*: which clients are relayed, and where to."""
 
     __slots__ = ("_is_internal_client", "_listener", "_loop", "_open", "rule")
 

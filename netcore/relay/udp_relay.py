@@ -19,7 +19,7 @@ class UdpRelay:
     """Relays datagrams: one socket to the sandbox for each client, closed when nothing was sent or received for a while.
 
     An answer leaves from the address that the client sent to (IP_PKTINFO), which is not always the first one of the host.
-    *rule*: from whom, and where to.
+    *rule*: which clients are relayed, and where to.
     """
 
     __slots__ = ("_clients", "_is_internal_client", "_loop", "_socket", "rule")

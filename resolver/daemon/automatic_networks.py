@@ -2,7 +2,7 @@
 
 `default`  for a sandbox that names no network; removed when the daemon exits because it is idle. Only that makes it:
            a request that names a network `default` needs one that exists.
-`bridge`   Docker's predefined network, where nobody has a name (docker-behaviour DNS-41), as configured
+`bridge`   Docker's predefined network, where nobody has a name (rule DNS-41), as configured
 """
 
 from __future__ import annotations

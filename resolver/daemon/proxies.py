@@ -1,4 +1,4 @@
-"""Proxy settings as environment variables of commands (docker-behaviour PX-1..PX-3). Pure."""
+"""Proxy settings as environment variables of commands (rules PX-1..PX-3). Pure."""
 
 from __future__ import annotations
 

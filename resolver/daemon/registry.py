@@ -372,7 +372,7 @@ class Registry:
         files.write_in_place(str(directory / "nsswitch.conf"), nsswitch.render(text))
 
     def _render_resolv_conf(self, served: _Files) -> str:
-        """Return the resolv.conf of a sandbox (docker-behaviour RC-9..RC-19): ours, or a copy of the host's. Blocking."""
+        """Return the resolv.conf of a sandbox (rules RC-9..RC-19): ours, or a copy of the host's. Blocking."""
         config, sandbox = self._config, served.sandbox
         servers = self._routes.own_servers(sandbox)
         search = sandbox.dns.search or config.dns_search
@@ -426,7 +426,7 @@ class Registry:
         return result
 
     def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """Return the host's nameservers, which no new pool may cover (docker-behaviour IP-4)."""
+        """Return the host's nameservers, which no new pool may cover (rule IP-4)."""
         return tuple(ip_address(item.partition("%")[0]) for item in self._host.content.nameservers)
 
     async def shutdown(self) -> None:

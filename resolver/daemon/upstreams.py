@@ -38,7 +38,7 @@ class Routes:
     def of_sandbox(
         self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network], own: frozenset[str]
     ) -> Found:
-        """Return the routes of a sandbox with *endpoints* in gateway order (docker-behaviour DNS-64..DNS-69).
+        """Return the routes of a sandbox with *endpoints* in gateway order (rules DNS-64..DNS-69).
 
         *own*: addresses of our gateways, where the host would ask us.
         """

@@ -1,7 +1,7 @@
 """What a question gets from a view: a local answer, or the decision to forward it. Pure.
 
 Every type of a name of ours is answered here, so that nothing about it leaks to an upstream and none contradicts us
-(docker-behaviour W-13). `localhost`, `invalid` and `onion` are answered as RFC 6761 section 6 and RFC 7686 ask; the
+(rule W-13). `localhost`, `invalid` and `onion` are answered as RFC 6761 section 6 and RFC 7686 ask; the
 reverse zones of our subnets are ours.
 """
 

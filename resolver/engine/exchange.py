@@ -1,6 +1,6 @@
 """Forwarding of one question: whom to ask, when to ask the next one, when to give up. Sans I/O: time is an argument.
 
-Better than docker-behaviour DNS-64..DNS-77: all upstreams are used, in the order given, because the first is often the
+Better than rules DNS-64..DNS-77: all upstreams are used, in the order given, because the first is often the
 only one that knows a company's own names. Earlier ones may still answer while the next is asked; how long that takes
 follows from how fast the upstream usually is. One that failed is asked last for a while, then tried beside a good one,
 so that no client waits to find out whether it is back. The whole takes less than half of a stub's time-out. When all

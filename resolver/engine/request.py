@@ -1,6 +1,6 @@
 """Which messages are queries for us, and what is said to those that are not. Pure.
 
-Rules DNS-11..DNS-15 of docker-behaviour, in this order: too short or a response → silence; unknown opcode → NOTIMP;
+Rules DNS-11..DNS-15 of docs/rules.md, in this order: too short or a response → silence; unknown opcode → NOTIMP;
 wrong counts or malformed → FORMERR; EDNS version above 0 → BADVERS (RFC 6891 section 6.1.3); class not IN, and zone
 transfers, which nobody may ask of a resolver → REFUSED.
 """

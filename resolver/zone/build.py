@@ -1,4 +1,4 @@
-"""From endpoints to zone entries: which names an endpoint has (docker-behaviour DNS-38..DNS-44), and SRV names of its ports. Pure."""
+"""From endpoints to zone entries: which names an endpoint has (rules DNS-38..DNS-44), and SRV names of its ports. Pure."""
 
 from __future__ import annotations
 

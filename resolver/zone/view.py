@@ -1,6 +1,6 @@
 """What one sandbox may see: the zones of its networks in search order, private aliases, where it may forward. Frozen.
 
-Search: docker-behaviour DNS-52..DNS-54, but for each family alone (W-17) and without regard to case (W-19).
+Search: rules DNS-52..DNS-54, but for each family alone (W-17) and without regard to case (W-19).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A change gives a new zone that shares all but one of its shards with the old one, so that it costs the same with ten
 names and with a hundred thousand.
 
-A name is kept as a multiset {(address, owner)} (docker-behaviour DNS-43): two owners of one name give both addresses,
+A name is kept as a multiset {(address, owner)} (rule DNS-43): two owners of one name give both addresses,
 and an address stays until its last owner withdraws it.
 """
 

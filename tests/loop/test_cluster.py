@@ -234,7 +234,7 @@ async def test_two_hosts_that_come_first_at_the_same_time(host, store):
 async def test_endpoints_and_networks_of_others(host, store):
     one, two = await host("a"), await host("b")
     await one.create_network(FAR)
-    with pytest.raises(Conflict, match="network with name far already exists"):
+    with pytest.raises(Conflict, match="network far already exists"):
         await one.create_network(replace(FAR, id="f2"))
     await until(lambda: FAR.id in two.state.networks)
     await one.publish(SANDBOX, ENDPOINT, FAR)

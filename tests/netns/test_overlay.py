@@ -365,7 +365,7 @@ def test_history_that_is_compacted_while_a_host_is_away(hosts, network):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(600)
 def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(two, "b")
@@ -457,7 +457,7 @@ def test_hosts_that_reach_each_other_by_ipv6(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_a_thousand_endpoints_know_each_other(hosts, network):
     one = hosts.labs[0]
     one.berth("network", "create", "-d", "overlay", "--subnet", "10.44.0.0/16", "wide")
@@ -466,14 +466,20 @@ def test_a_thousand_endpoints_know_each_other(hosts, network):
         until(lab, lambda lab=lab: knows(lab, "wide"))
     started = [lab.start("sh", "-c", script.format(name)) for lab, name in zip(hosts.labs, ("one", "two", "six"), strict=True)]
     for process in started:
-        assert process.wait(200) == 0, process.stdout.read()
+        assert process.wait(600) == 0, process.stdout.read()
     until(one, lambda: one.shell("bridge fdb show | grep -c 'dst 10.99' || true") == "668")
     asked = " ".join(f"{name}{number}" for name in ("one", "two", "six") for number in range(1, 335))
-    until(one, lambda: len(set(one.in_sandbox("one1", "sh", "-c", f"dig +short {asked}").split())) == 1002)
+
+    def addresses():
+        lines = one.in_sandbox("one1", "sh", "-c", f"dig +short {asked}", timeout=LIMIT).splitlines()
+        # On a busy machine dig reports that it asks again (";; communications error").
+        return {line for line in lines if not line.startswith(";")}
+
+    until(one, lambda: len(addresses()) == 1002)
     assert pings(one, "one1", "six277")
     for lab in hosts.labs:
         lab.shell(
             "for n in $(berth ps --format json | python3 -c 'import json,sys; print(*[i[\"name\"] for i in json.load(sys.stdin)])'); do echo $n; done | xargs -n 20 -P 4 berth rm > /dev/null",
-            timeout=60,
+            timeout=300,
         )
     until(one, lambda: one.berth("network", "rm", "wide", check=False).returncode == 0)

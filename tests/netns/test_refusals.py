@@ -1,4 +1,4 @@
-"""Every refusal of Docker's that applies here, by its rule (docker-behaviour sections 3 to 7), as a user meets it.
+"""Every refusal of Docker's that applies here, by its rule (docs/rules.md), as a user meets it.
 
 What concerns Swarm, config-only networks, old API versions and legacy links has no counterpart.
 """

@@ -122,7 +122,7 @@ def test_network_pages_have_every_option():
     from netcore.parse import endpoint_options
 
     text = "\n".join(page.read_text() for page in [DOCS / "networks.md", *(DOCS / "drivers").glob("*.md")])
-    for short, label in (*drivers.short_names().items(), *endpoint_options.SHORT_NAMES.items()):
+    for short, label in (*drivers.short_names().items(), *((option.name, option.label) for option in endpoint_options.OPTIONS)):
         assert f"| `{short}` | `{label}` |" in text, short
 
 

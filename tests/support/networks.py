@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 
 from netcore import drivers
 from netcore.drivers import bridge
+from netcore.drivers.parent import ParentDriver
 from netcore.model import Network, Pool, VxlanOptions
 from netcore.parse import options
 
@@ -16,7 +17,7 @@ def pool(subnet, gateway=None, **more):
 def bridge_network(name, *pools, given=None, identity=None, **more):
     """Return a bridge network with *pools* and the driver options *given*."""
     identity = identity or name
-    labels = drivers.named("bridge").read_options(given or {})
+    labels = bridge.BridgeDriver().read_options(given or {})
     return Network(
         id=identity, name=name, driver="bridge", common=options.parse_common(labels, mtu=1500),
         driver_options=bridge.parse_options(identity, labels), pools=pools,
@@ -26,10 +27,12 @@ def bridge_network(name, *pools, given=None, identity=None, **more):
 
 def parent_network(name, driver, *pools, given=None, **more):
     """Return a macvlan or ipvlan network."""
-    labels = drivers.named(driver).read_options(given or {})
+    made: object = drivers.named(driver)
+    assert isinstance(made, ParentDriver)
+    labels = made.read_options(given or {})
     return Network(
         id=name, name=name, driver=driver, common=options.parse_common(labels, mtu=1500),
-        driver_options=drivers.named(driver).parse_options(name, labels), pools=pools,
+        driver_options=made.parse_options(name, labels), pools=pools,
         ipv6=any(pool.subnet.version == 6 for pool in pools), **more,
     )  # fmt: skip
 

@@ -74,10 +74,10 @@ def test_keys_of_network_are_in_run_and_attach():
 def test_network_create_lists_every_driver_and_option():
     from click.testing import CliRunner
 
-    from netcore.parse.options import SHORT_NAMES
+    from netcore import drivers
 
     shown = " ".join(CliRunner().invoke(cli, ["network", "create", "--help"]).output.split())
-    for name in (*network_options.driver_names(), *SHORT_NAMES):
+    for name in (*network_options.driver_names(), *drivers.short_names()):
         assert f" {name} " in shown, name
     for name in ("overlay", "plugin:NAME"):
         assert name in shown
