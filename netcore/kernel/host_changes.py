@@ -144,8 +144,10 @@ class HostChanges:
             self._noticed.is_outdated = True
 
     def _has_part(self, snapshot: HostSnapshot, index: int) -> bool:
-        """Return whether a link has addresses or routes, as far as was seen."""
-        return any(route.link == index for route in snapshot.routes) or any(link == index for link, _ in snapshot.addresses)
+        """Return whether a link has addresses or routes that count, as far as was seen."""
+        return any(route.link == index and not is_ignored(route.destination) for route in snapshot.routes) or any(
+            link == index and not is_ignored(interface.network) for link, interface in snapshot.addresses
+        )
 
     def _is_ours(self, snapshot: HostSnapshot, index: int) -> bool:
         link = snapshot.links.get(index)
