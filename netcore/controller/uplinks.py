@@ -219,7 +219,7 @@ def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[Kern
     concerned = [network for network in networks if _concerns(network, links)]
     own = [wanted for network in concerned for wanted in drivers.of(network).network_objects(network, facts)]
     sysctls = [wanted for wanted in (*own, *shared) if isinstance(wanted, Sysctl) and _is_among(wanted.path, links)]
-    return [wanted for wanted in sysctls if sysctl.read(wanted.path) not in (wanted.value, None)]
+    return [wanted for wanted in sysctls if not wanted.dispensable and sysctl.read(wanted.path) not in (wanted.value, None)]
 
 
 def _concerns(network: Network, links: Collection[str]) -> bool:

@@ -284,11 +284,13 @@ def _bridge_sysctls(network: Network, facts: Facts) -> Iterable[Sysctl]:
         return
     name = network.bridge.bridge_name
     off = not network.ipv6 or network.bridge.gateway_mode_ipv6 is GatewayMode.ISOLATED
-    yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/disable_ipv6", value="1" if off else "0", optional=True)
+    # Where it can't be switched off, the firewall drops what sandboxes send by it.
+    path = f"net/ipv6/conf/{name}/disable_ipv6"
+    yield Sysctl(sandbox_id=HOST, path=path, value="1" if off else "0", optional=True, dispensable=off and facts.firewall)
     if not off:
         yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_ra", value="0", optional=True)
         # Our addresses are unique by allocation; detection would leave them unusable for a second.
-        yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_dad", value="0", optional=True)
+        yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_dad", value="0", optional=True, dispensable=True)
 
 
 def _forwarding(network: Network, facts: Facts) -> Iterable[Sysctl]:

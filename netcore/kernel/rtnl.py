@@ -39,6 +39,7 @@ _NDMSG = struct.Struct("=BxxxiHBB")
 _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
+_AF_SPEC, _INET_CONF = 26, 1
 _HARDWARE_ADDRESS, _IFNAME, _MTU, _ALIAS = 1, 3, 4, 20
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
@@ -89,6 +90,13 @@ def move_link(name: str, index: int, netns_descriptor: int, ifname: str) -> Requ
 
 def set_mac(name: str, mac: str) -> Request:
     return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]), "change link", name)
+
+
+def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
+    """Set what is below /proc/sys/net/ipv4/conf/NAME too. *setting*: its number in include/uapi/linux/ip.h (IPV4_DEVCONF_)."""
+    settings = nested(_INET_CONF, attr(setting, struct.pack("=I", value)))
+    body = codec.encode("link", {}, [("IFLA_IFNAME", name)]) + nested(_AF_SPEC, nested(socket.AF_INET, settings))
+    return Request(_SETLINK, 0, body, "change link", name)
 
 
 def delete_link(name: str) -> Request:

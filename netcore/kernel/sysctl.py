@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterable
 
 from netcore import limits
 from netcore.errors import KernelError, Unavailable
+from netcore.kernel import rtnl
+from netcore.kernel.netlink import ROUTE, NetlinkSocket
+
+log = logging.getLogger(__name__)
+
+_PARTS = 5
+_BY_NETLINK = {"forwarding": 1, "rp_filter": 8, "route_localnet": 26}
+"""Setting of an IPv4 link → its number (IPV4_DEVCONF_ in include/uapi/linux/ip.h)."""
 
 _DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def write(path: str, value: str, *, optional: bool = False) -> None:
+def write(path: str, value: str, *, optional: bool = False, dispensable: bool = False) -> None:
     """Give the sysctl *path* (with slashes, below /proc/sys) *value*. *optional*: an absent file is no error.
 
-    The file is opened for writing only if it holds another value: /proc/sys may be read-only. Raises Unavailable then.
+    The file is opened for writing only if it holds another value: /proc/sys may be read-only. Netlink sets some of them
+    then as well. Otherwise raises Unavailable, or if it is *dispensable* leaves it as it is.
     """
     name = f"/proc/sys/{path}"
     if read(path) == value:
@@ -27,8 +37,23 @@ def write(path: str, value: str, *, optional: bool = False) -> None:
             raise KernelError("write", name, errno.ENOENT, "the kernel has no such sysctl") from error
     except OSError as error:
         if error.errno in _DENIED:
+            if _set_by_netlink(path, value):
+                return
+            if dispensable:
+                log.warning("/proc/sys is read-only, so a sysctl stays as it is sysctl=%s value=%s wanted=%s", path, read(path), value)
+                return
             raise Unavailable(f"writing {name}", _remedy(path, value)) from error
         raise KernelError("write", name, error.errno or 0) from error
+
+
+def _set_by_netlink(path: str, value: str) -> bool:
+    """Return whether netlink could set the sysctl, which it can for IPv4 settings of one link."""
+    parts = path.split("/")
+    if len(parts) != _PARTS or parts[:3] != ["net", "ipv4", "conf"] or parts[4] not in _BY_NETLINK or parts[3] in ("all", "default"):
+        return False
+    with NetlinkSocket(ROUTE) as netlink:
+        (error,) = netlink.run([rtnl.set_ipv4_setting(parts[3], _BY_NETLINK[parts[4]], int(value))])
+    return error is None
 
 
 def _remedy(path: str, value: str) -> str:

@@ -13,7 +13,8 @@ from netcore.model import SandboxId
 class Sysctl(Kind):
     """A file under /proc/sys. It needs no deletion if what it governs goes with its link.
 
-    *path*: with slashes, below /proc/sys. *optional*: a kernel without it will do. *original*: what the host had before,
+    *path*: with slashes, below /proc/sys. *optional*: a kernel without it will do.
+    *dispensable*: where /proc/sys is read-only, another value will do. *original*: what the host had before,
     which is put back when the object goes; None: nothing is put back.
     """
 
@@ -21,6 +22,7 @@ class Sysctl(Kind):
     path: str
     value: str
     optional: bool = False
+    dispensable: bool = False
     original: str | None = None
 
     @property

@@ -19,5 +19,5 @@ SYSCTL: Handler[Sysctl, Request] = Handler(
     create=nothing,
     delete=_put_back,
     observe=set_again,
-    visit=lambda wanted: sysctl.write(wanted.path, wanted.value, optional=wanted.optional),
+    visit=lambda wanted: sysctl.write(wanted.path, wanted.value, optional=wanted.optional, dispensable=wanted.dispensable),
 )
