@@ -24,7 +24,11 @@ import uvloop
 
 from benchmarks.report import machine, table, write
 from resolver import limits
+from resolver.client import Client
 from resolver.engine.cache import Cache, CacheSettings
+from resolver.engine.policy import Policy, Refusal
+from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.engine.view import AttachedZone, View
 from resolver.service import DnsService
 from resolver.transport import batch
 from resolver.transport.poller import Poller
@@ -32,10 +36,8 @@ from resolver.transport.udp import UdpListener
 from resolver.transport.upstream import UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
 from resolver.wire.name import from_text
-from resolver.zone.build import entries
-from resolver.zone.policy import Policy, Refusal
-from resolver.zone.upstream import Route, Upstream
-from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
+from resolver.zone.build import records
+from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
 
 ROOT = str(Path(__file__).resolve().parents[1] / "resolver")
@@ -74,19 +76,19 @@ class Bench:
         self.poller = Poller(loop)
         loop.remove_reader(self.poller._epoll.fileno())
 
-        async def open_socket(_netns: str, upstream: Upstream, kind: int) -> socket.socket:
+        async def open_socket(_sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
             return open_datagram(upstream, kind)
 
         pool = UpstreamPool(loop, self.poller, open_socket, time.monotonic)
         self.service = DnsService(pool, Cache(CacheSettings()), time.monotonic)
         zone = Zone("net", from_text("net"), 5).with_changes(
-            (), entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2")])
+            (), records(endpoint="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2")])
         )
-        route = Route((Upstream("127.0.0.1", self.upstream.getsockname()[1]),))
-        self.slot = ViewSlot("s", View(attachments=(Attachment(ZoneSlot(zone)),), route=route, policy=policy))
+        upstreams = UpstreamSet((Upstream("127.0.0.1", self.upstream.getsockname()[1]),))
+        asker = Client(View(attached=(AttachedZone(PublishedZone(zone)),), upstreams=upstreams, policy=policy))
         served = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         served.bind(("127.0.0.1", 0))
-        self.listener = UdpListener(self.poller, served, self.service, self.slot)
+        self.listener = UdpListener(self.poller, served, self.service, asker)
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.client.connect(served.getsockname())
         # Everything is open and known: the first questions of all.

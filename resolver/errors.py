@@ -2,7 +2,7 @@
 
 ResolverError
 ├─ DecodeError(offset, reason)    octets from a peer are malformed
-├─ BadName(text, reason)          a text is no domain name
+├─ BadName(text, reason)          a text is not a domain name
 └─ ConfigError(source, problems)  everything that is wrong with a configuration, at once
 
 They are reported as those of `netcore.errors` are: by `kind`, `status` and `subject`.

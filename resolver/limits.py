@@ -9,22 +9,25 @@ UDP_DRAIN = 64
 """Datagrams read in one go before other sockets get their turn: at 5 us each no sandbox waits longer than 0.3 ms for one."""
 
 UDP_DRAIN_SLOW = 8
-"""The same for a socket most of whose datagrams are no repeated questions, and so cost up to ten times as much."""
+"""The same for a socket most of whose datagrams are not repeated queries, and so cost up to ten times as much."""
 
 READY_SOCKETS = 256
-"""Sockets served in one round before the loop looks at what else there is."""
+"""Sockets served in one round before the loop gets its turn."""
 
 OUR_PAYLOAD = 1232
 """The UDP size we announce in OPT: fits every path without fragments (DNS flag day 2020)."""
 
-REPLIES = 131_072
-"""Rendered replies kept for all views, about 60 MB; beyond it the view that has most forgets its own."""
+REPLIES = 64 << 20
+"""Octets that the remembered replies to all clients take; beyond it the client whose replies take most loses them."""
 
-REPLIES_LOOK = 4096
-"""Replies rendered between two looks at how many there are."""
+REPLIES_LOOKS = 64
+"""Looks at how many octets that is while as many are added: a look goes over all clients."""
 
-SHAPES_PER_VIEW = 16
-"""Forms (flags, type, EDNS) in which one sandbox's repeated questions come; with more its rendered replies start anew."""
+REPLY_OVERHEAD, REPLY_ORDER_OVERHEAD = 400, 48
+"""Octets that one remembered reply takes beside its octets and its key, and each order of its addresses, measured."""
+
+SHAPES_PER_CLIENT = 16
+"""Forms (flags, type, EDNS) in which one sandbox's repeated queries come; with more its remembered replies start anew."""
 
 ROTATIONS = 16
 """Orders in which the addresses of one name are rendered; more addresses than that rotate in steps."""
@@ -39,22 +42,22 @@ TCP_IDLE = 8.0
 """Seconds between messages of a TCP connection (rule DNS-17)."""
 
 TCP_IN_FLIGHT = 32
-"""Unanswered questions of one TCP connection; further ones are read when one is answered."""
+"""Unanswered queries of one TCP connection; further ones are read when one is answered."""
 
 TCP_TURN = 32
-"""Questions of all TCP connections of one listener answered in one turn of the loop."""
+"""Queries of all TCP connections of one listener answered in one turn of the loop."""
 
 TCP_SHARE = 8
-"""Questions of one connection among them."""
+"""Queries of one connection among them."""
 
 TCP_UNREAD = 65_536
-"""Octets of answers that a client may leave unread before its questions are."""
+"""Octets of responses that a client may leave unread before its queries are left unread."""
 
 TCP_WRITE = 5.0
-"""Seconds that a client may take to read its answers before the connection is closed."""
+"""Seconds that a client may take to read its responses before the connection is closed."""
 
 BUDGET = 2.2
-"""Seconds that forwarding one question may take: two of them (a search list) fit in glibc's 5 s."""
+"""Seconds that forwarding one query may take: two of them (a search list) fit in glibc's 5 s."""
 
 NEXT_UPSTREAM = 0.4
 """Seconds at most before the next upstream is asked too, while the earlier ones may still answer."""
@@ -63,13 +66,13 @@ HEDGE = 0.05
 """Seconds at least before that: a resolver that must ask others takes that long."""
 
 MISSES = 3
-"""Questions in a row that others answered while an upstream was late, before it counts as failed."""
+"""Queries in a row that others answered while an upstream was late, before it counts as failed."""
 
 RESEND = 0.8
 """Seconds before an only upstream is asked again: UDP may lose a datagram."""
 
 DOWN = 15.0
-"""Seconds during which an upstream that gave no answer is asked last."""
+"""Seconds during which an upstream that did not answer is asked last."""
 
 NO_EDNS = 900.0
 """Seconds during which an upstream that refused EDNS is asked without."""
@@ -78,70 +81,70 @@ LOOP = 60.0
 """Seconds during which an upstream that leads back to us is not asked; then it is tried again."""
 
 PROBE_PAUSE = 1.0
-"""Seconds after a failure during which questions are refused at once, if all upstreams have failed."""
+"""Seconds after a failure during which queries fail at once, if all upstreams have failed."""
 
-IN_FLIGHT_PER_VIEW = 256
-"""Forwarded questions of one sandbox at a time; more get SERVFAIL at once."""
+IN_FLIGHT_PER_CLIENT = 256
+"""Forwarded queries of one sandbox at a time; more get SERVFAIL at once."""
 
 IN_FLIGHT = 8192
-"""Forwarded questions of all sandboxes at a time. When half are taken, each sandbox may have an equal share of them."""
+"""Forwarded queries of all sandboxes at a time. When half are taken, each sandbox may have an equal share."""
 
 SOCKETS_PER_UPSTREAM = 4
-"""UDP sockets to one upstream: each question picks one at random, so port and ID are both unknown to a spoofer."""
+"""UDP sockets to one upstream: each query picks one at random, so that a spoofer knows neither port nor ID."""
 
 SOCKET_QUERIES = 1024
-"""Questions on one UDP socket before a fresh one, with a fresh random port, takes its place (RFC 5452 section 9.2)."""
+"""Queries on one UDP socket before a fresh one, with a fresh random port, takes its place (RFC 5452 section 9.2)."""
 
 SOCKET_AGE = 30.0
 """Seconds after which a UDP socket to an upstream is replaced."""
 
 SOCKET_IDLE = 5.0
-"""Seconds without a question after which a socket to an upstream is closed."""
+"""Seconds without a query after which a socket to an upstream is closed."""
 
 STREAM_IDLE = 10.0
-"""Seconds without a question after which a TCP or TLS connection to an upstream is closed (RFC 7766 section 6.2.3)."""
+"""Seconds without a query after which a TCP or TLS connection to an upstream is closed (RFC 7766 section 6.2.3)."""
 
 STREAM_OPEN = 1.5
 """Seconds that connecting to an upstream by TCP or TLS may take."""
 
 STREAM_IN_FLIGHT = 1024
-"""Unanswered questions of one connection to an upstream."""
+"""Unanswered queries of one connection to an upstream."""
 
 CACHE_OVERHEAD = 900
-"""Octets that one remembered answer takes beside its records and its key, measured."""
+"""Octets that one cached answer takes beside its records and its key, measured."""
 
 CACHE_SHOWN, CACHE_SHOWN_MOST = 1000, 10_000
-"""Remembered answers in one reply of the admin API, unless it asks for more, and at most."""
+"""Cached answers in one response of the admin API: by default, and at most."""
 
 CACHE_ROOM = 65_536
-"""Octets that are made free together when the cache is full; a sixteenth of a small cache."""
+"""Octets that are freed together when the cache is full; a sixteenth of a small cache."""
 
 CACHE_GHOSTS = 4096
-"""Names that were thrown out and are recognised if they come back, for one set of upstreams."""
+"""Evicted names that are recognised if they come back, for one set of upstreams."""
 
 FAILURES = 1024
-"""Questions that failed lately and are not asked again at once, for one set of upstreams (RFC 9520)."""
+"""Queries that failed lately and are not sent again at once, for one set of upstreams (RFC 9520)."""
 
 FAILURE_FIRST, FAILURE_LONGEST = 1.0, 5.0
-"""Seconds that a failure is remembered, at first and at most (RFC 9520 section 3.2); it doubles from failure to failure."""
+"""Seconds that a failure is remembered, at first and at most (RFC 9520 section 3.2); doubled with each failure."""
 
 LONGEST_TTL = 604_800
-"""Seconds that any TTL is believed (RFC 8767 section 4 suggests a week)."""
+"""Seconds: any longer TTL counts as this (RFC 8767 section 4 suggests a week)."""
 
 NEGATIVE_TTL = 3600
-"""Seconds that a negative answer is remembered at most (RFC 2308 section 5 suggests one to three hours)."""
+"""Seconds that a negative answer is cached at most (RFC 2308 section 5 suggests one to three hours)."""
 
 STALE_TTL = 30
-"""TTL of an answer that is served although its time is over (RFC 8767 section 4)."""
+"""TTL of an expired answer that is served all the same (RFC 8767 section 4)."""
 
 PREFETCH = 0.1
-"""Share of its lifetime that an answer has left when it is fetched anew, if it is asked for (Unbound's value)."""
+"""Share of its lifetime that a popular answer has left when it is fetched again (Unbound's value)."""
 
 PREFETCH_HITS = 2
 """Hits that make an answer popular enough for that."""
 
 UPSTREAMS = 16
-"""Upstreams used of one list; more are named in a warning."""
+"""Upstreams used of one list."""
 
 BODY = 1 << 20
 """Octets of one request to the admin API."""

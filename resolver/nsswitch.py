@@ -1,4 +1,4 @@
-"""nsswitch.conf of a sandbox: the host's, but host names come from the hosts file and DNS, so that we are asked. Pure."""
+"""nsswitch.conf of a sandbox: the host's, but host names come from the hosts file and DNS, so that our resolver is asked. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """resolv.conf: parse the host's, transform it for a sandbox, render it. Pure.
 
-Rules RC-1..RC-20 of docs/rules.md, with W-22 and W-23 mended: a file that the user edited is told apart by the text
-we last wrote, and the upstreams are taken whether or not it was edited. Public servers are never put in.
+Rules RC-1..RC-20 of docs/rules.md, with W-22 and W-23 mended: a file that the user edited is recognised because it differs
+from the text we last wrote, and the upstreams are used whether or not it was edited. Public servers are never added.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from resolver import limits
+from resolver.engine import upstream
+from resolver.engine.upstream import is_address
 from resolver.errors import ConfigError
-from resolver.zone import upstream
-from resolver.zone.upstream import is_address
 
 EMBEDDED = "127.0.0.11"
 HEADER = "# Made by berth. You may edit this file: berth will not touch it again\n# once it differs from what berth wrote.\n"
@@ -24,7 +24,7 @@ _LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvConf:
-    """The content of a resolv.conf. *invalid*: nameservers that are no addresses; *other*: lines we don't know."""
+    """The content of a resolv.conf. *invalid*: nameservers that are not addresses; *other*: lines that we don't know."""
 
     nameservers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
@@ -35,8 +35,8 @@ class ResolvConf:
     def option(self, name: str) -> str | None:
         """Return the value of the last option *name* ("" for one without a value), None if there is none (RC-8)."""
         value = None
-        for item in self.options:
-            key, _, text = item.partition(":")
+        for option in self.options:
+            key, _, text = option.partition(":")
             if key == name:
                 value = text
         return value
@@ -60,8 +60,8 @@ def parse(text: str, path: str = "resolv.conf") -> ResolvConf:
                 (nameservers if is_address(server) else invalid).append(server)
             case (("search" | "domain"), [*domains]) if domains:
                 search = tuple(domains)
-            case "options", [*items]:
-                options += items
+            case "options", [*more]:
+                options += more
             case (("nameserver" | "search" | "domain"), _):
                 continue
             case _:
@@ -70,7 +70,7 @@ def parse(text: str, path: str = "resolv.conf") -> ResolvConf:
 
 
 def check_server(text: str) -> str:
-    """Return *text* if it can be a `--dns` server; ValueError says why not (RC-13, and `zone/upstream.py` for the forms)."""
+    """Return *text* if it can be a `--dns` server; ValueError says why not (RC-13, and `engine/upstream.py` for the forms)."""
     upstream.parse(text)
     return text
 
@@ -90,7 +90,7 @@ def check_search(text: str) -> str:
 
 def override(host: ResolvConf, servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> ResolvConf:
     """Return *host* with whole lists replaced by what was given (RC-9..RC-11)."""
-    chosen = tuple(item for item in search if item != ".") if search else host.search
+    chosen = tuple(domain for domain in search if domain != ".") if search else host.search
     return ResolvConf(
         nameservers=tuple(servers) or host.nameservers,
         search=chosen,
@@ -100,12 +100,12 @@ def override(host: ResolvConf, servers: Sequence[str], search: Sequence[str], op
     )
 
 
-def for_sandbox(settings: ResolvConf) -> ResolvConf:
+def for_sandbox(content: ResolvConf) -> ResolvConf:
     """Return what a sandbox with the embedded resolver reads: one nameserver, `ndots:0` unless a valid one is there."""
-    options = tuple(item for item in settings.options if not _is_invalid_ndots(item))
-    if not any(item.startswith("ndots:") for item in options):
+    options = tuple(option for option in content.options if not _is_invalid_ndots(option))
+    if not any(option.startswith("ndots:") for option in options):
         options = (*options, "ndots:0")
-    return ResolvConf(nameservers=(EMBEDDED,), search=settings.search, options=options, other=settings.other)
+    return ResolvConf(nameservers=(EMBEDDED,), search=content.search, options=options, other=content.other)
 
 
 def _is_invalid_ndots(option: str) -> bool:
@@ -113,27 +113,27 @@ def _is_invalid_ndots(option: str) -> bool:
     return key == "ndots" and not value.isdigit()
 
 
-def reachable(settings: ResolvConf, *, ipv6: bool) -> ResolvConf:
-    """Return what a sandbox without our resolver reads: the host's own loopback is not its own, nor IPv6 without *ipv6* (RC-15).
+def reachable(content: ResolvConf, *, ipv6: bool) -> ResolvConf:
+    """Return what a sandbox without our resolver reads: no server on the host's loopback, none over IPv6 without *ipv6* (RC-15).
 
-    Where nothing is left nothing is put in.
+    If no server is left, none is added.
     """
 
     def may(server: str) -> bool:
         address = ip_address(server.partition("%")[0])
         return not address.is_loopback and (ipv6 or address.version == 4)
 
-    return replace(settings, nameservers=tuple(item for item in settings.nameservers if may(item)))
+    return replace(content, nameservers=tuple(server for server in content.nameservers if may(server)))
 
 
 def render(
     content: ResolvConf, *, source: str, upstreams: Sequence[tuple[str, bool]] | None, overrides: Sequence[str], invalid: Sequence[str]
 ) -> str:
-    """Return the file. *upstreams*: (address, whether the host asks it); they and the rest are told in comments (RC-19).
+    """Return the file. *upstreams*: (address, whether the host asks it), written as comments with the rest (RC-19).
 
-    None: the file is no more than a copy with overrides.
+    None: the file is a copy of the host's with overrides.
     """
-    lines = [f"nameserver {item}" for item in content.nameservers]
+    lines = [f"nameserver {server}" for server in content.nameservers]
     if content.search:
         lines.append(f"search {' '.join(content.search)}")
     if content.options:

@@ -49,12 +49,12 @@ from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.registry import Registry
 from resolver.engine.cache import Cache, CacheSettings
+from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import OpenSocket, UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
-from resolver.zone.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _RunningDaemon:
     if settings.firewall and not nft.have_nftables():
         raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
 
-    async def open_socket(sandbox_id: str, upstream: Upstream, kind: int) -> socket.socket:
+    async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
             return open_datagram(upstream, kind)
         return await controller.workers.run(lambda: _open_inside(controller.netns_path(SandboxId(sandbox_id)), upstream, kind))

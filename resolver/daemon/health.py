@@ -60,7 +60,7 @@ class Health:
             uptime_seconds=round(self._clock() - self._started, 3),
             networks=counts.networks,
             sandboxes=counts.sandboxes,
-            queries=sum(slot.queries for slot in self._registry.slots()) + self._registry.closed_queries,
+            queries=self._registry.queries(),
             resolv_conf=self._host.path,
             nameservers=list(self._host.content.nameservers),
             upstreams=self._lookup.upstreams(),

@@ -34,7 +34,7 @@ class HostResolvConf:
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def behind_stub(self) -> tuple[str, ResolvConf]:
-        """Return (path, content) for who can't reach the host's loopback: what is behind systemd-resolved's stub (RC-1)."""
+        """Return (path, content) for a sandbox, which can't reach the host's loopback: what systemd-resolved's stub forwards to (RC-1)."""
         if self.content.nameservers == (_STUB,):
             content = _read(_BEHIND_STUB)
             if content.nameservers:
@@ -42,7 +42,7 @@ class HostResolvConf:
         return self.path, self.content
 
     def follow(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Call *on_change* after each change of the content, until `close`."""
+        """Call *on_change* after each change of the content, until `close` is called."""
         self._loop = asyncio.get_running_loop()
         self._on_change = on_change
         self._descriptor = self._libc.inotify_init1(_NONBLOCK)
@@ -79,7 +79,7 @@ class HostResolvConf:
             at += 16 + size
             if mask & 0x8000:
                 self._watches.pop(watch, None)
-        # Editors and DHCP clients write in several steps: look when they are through.
+        # Editors and DHCP clients write in several steps: read when they are done.
         if self._timer is None:
             self._timer = self._loop.call_later(_SETTLE, self._look)
 

@@ -1,13 +1,15 @@
-"""Opening the sockets of resolvers: inside a sandbox with its redirect, and on a network's gateway. Blocking parts only.
+"""The listening sockets of resolvers: inside a sandbox behind its redirect, and on a network's gateway. Blocking parts only.
 
-Everything here runs on worker threads, through the doors of netcore.
+Everything here runs on worker threads; namespaces and nftables are reached through netcore's modules for them.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from netcore.errors import NetcoreError, Unavailable
 from netcore.kernel import netns, nft
@@ -16,6 +18,13 @@ from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
 
 _IP_FREEBIND = 15
+_T = TypeVar("_T")
+
+
+class RunBlocking(Protocol):
+    """How blocking work gets to a worker thread."""
+
+    async def __call__(self, body: Callable[[], _T]) -> _T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +39,14 @@ class SocketPair:
         self.tcp.close()
 
 
-def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair, str]:
-    """Open a sandbox's resolver sockets and make them appear at 127.0.0.11:53; return them and a warning, or "".
+def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair, str | None]:
+    """Open a sandbox's resolver sockets and make them appear at 127.0.0.11:53; return them and a warning, if there is one.
 
     Without nftables they are bound to port 53 itself, which the sandbox then can't use.
     """
 
-    def inside() -> tuple[SocketPair, str]:
-        pair = _bind(socket.AF_INET, EMBEDDED, 0, "")
+    def inside() -> tuple[SocketPair, str | None]:
+        pair = _bind(socket.AF_INET, EMBEDDED, 0, None)
         try:
             ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
             nft.apply_text(redirect.render(*ports, replace=replace))
@@ -45,15 +54,15 @@ def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair
             pair.close()
             if isinstance(error, Unavailable) and error.capability != "nftables":
                 raise
-            return _bind(socket.AF_INET, EMBEDDED, 53, ""), f"port 53 of the sandbox is taken by the resolver: {error}"
-        return pair, ""
+            return _bind(socket.AF_INET, EMBEDDED, 53, None), f"port 53 of the sandbox is taken by the resolver: {error}"
+        return pair, None
 
     with netns.opened(netns_path) as descriptor:
         return netns.run_inside(descriptor, inside)
 
 
 def close_in_sandbox(netns_path: NetnsPath) -> None:
-    """Take the redirect away from a namespace that lives on; absent is done."""
+    """Remove the redirect from a namespace that stays; it may be absent."""
     try:
         with netns.opened(netns_path) as descriptor:
             netns.run_inside(descriptor, lambda: nft.apply_text(redirect.render_removal()))
@@ -63,18 +72,18 @@ def close_in_sandbox(netns_path: NetnsPath) -> None:
 
 
 def open_on_gateway(address: IPAddress, bridge: str) -> SocketPair:
-    """Open resolver sockets at port 53 of a network's gateway, for what arrives over *bridge* and nothing else."""
+    """Open resolver sockets at port 53 of a network's gateway, for queries that arrive over *bridge* only."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     return _bind(family, str(address), 53, bridge)
 
 
-def _bind(family: int, address: str, port: int, device: str) -> SocketPair:
+def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:
     opened: list[socket.socket] = []
     try:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
             opened.append(sock)
-            if device:
+            if device is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
                 sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             if kind == socket.SOCK_STREAM:
@@ -90,8 +99,8 @@ def _bind(family: int, address: str, port: int, device: str) -> SocketPair:
     return SocketPair(*opened)
 
 
-def find_holder(port: int) -> str:
-    """Return "program (pid N)" of who holds UDP or TCP *port* in this namespace, "" if it can't be found."""
+def find_holder(port: int) -> str | None:
+    """Return "program (pid N)" of the holder of UDP or TCP *port* in this namespace; None if it can't be found."""
     inodes = set()
     for table in ("udp", "udp6", "tcp", "tcp6"):
         try:
@@ -105,9 +114,9 @@ def find_holder(port: int) -> str:
         if pid == str(os.getpid()):
             continue
         try:
-            if any(os.readlink(f"/proc/{pid}/fd/{item}") in wanted for item in os.listdir(f"/proc/{pid}/fd")):
+            if any(os.readlink(f"/proc/{pid}/fd/{number}") in wanted for number in os.listdir(f"/proc/{pid}/fd")):
                 with open(f"/proc/{pid}/comm") as file:
                     return f"{file.read().strip()} (pid {pid})"
         except OSError:
             continue
-    return ""
+    return None

@@ -1,4 +1,7 @@
-"""`berth resolve`: the daemon asks itself, through the same view and service as a sandbox, and says why."""
+"""`berth resolve`: the daemon asks itself, through the same view and the same stages as a sandbox, and says why.
+
+The cache as `berth cache` and `berth status` show it.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ import dns.reversename
 
 from netcore.errors import InvalidRequest
 from netcore.model import Sandbox
+from resolver.client import Client
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.registry import Registry
 from resolver.daemon.schema import CachedView, RecordView, ResolveView, UpstreamView
-from resolver.engine.cache import Entry, flags_of, is_below, name_of
-from resolver.engine.explain import explain, source
+from resolver.engine.cache import CacheEntry, flags_of, is_below, name_of, type_of
+from resolver.engine.explain import Trace, explain, source
+from resolver.engine.upstream import UpstreamSet
 from resolver.service import DnsService
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire import name as names
-from resolver.zone.upstream import Route
-from resolver.zone.view import ViewSlot
 
 
 class Lookup:
@@ -37,37 +40,39 @@ class Lookup:
         self.host = host
 
     async def resolve(self, text: str, type_text: str, sandbox: Sandbox | None) -> ResolveView:
-        """Return what *sandbox* (None: somebody on every network) gets for *text*, an address for PTR included."""
+        """Return what *sandbox* (None: somebody on every network) gets for *text*, which may be an address for PTR."""
         rtype = self._type(type_text)
         name = self._name(text, rtype)
-        slot = self._registry.slot_of(sandbox) if sandbox is not None else ViewSlot("", self._registry.everything())
-        if slot is None:
+        client = self._registry.client_of(sandbox) if sandbox is not None else Client(self._registry.everything())
+        if client is None:
             raise InvalidRequest("from", "the sandbox has no resolver: it is on no network of ours")
         query = dns.message.make_query(name, rtype, use_edns=0, payload=65_535)
-        qname = names.from_text(name.to_text())
-        lines, where = explain(slot.current, qname, int(rtype)), source(slot.current, qname, int(rtype))
-        reply = dns.message.from_wire(await self._ask(slot, query.to_wire()), ignore_trailing=True)
-        lines += self._remembered(slot.current.route_of(qname), qname, int(rtype))
+        trace = Trace()
+        reply = dns.message.from_wire(await self._ask(client, query.to_wire(), trace), ignore_trailing=True)
+        lines = explain(trace)
+        if trace.upstreams is not None:
+            lines += self._cached_lines(trace.upstreams, names.from_text(name.to_text()), int(rtype))
         lines += [f"the answer says: {option.to_text()}" for option in reply.options]
         records = [
             RecordView(rrset.name.to_text(), rrset.ttl, dns.rdatatype.to_text(rrset.rdtype), rdata.to_text())
             for rrset in reply.answer
             for rdata in rrset
         ]
-        return ResolveView(name.to_text(), dns.rdatatype.to_text(rtype), dns.rcode.to_text(reply.rcode()), where, records, lines)
+        rcode = dns.rcode.to_text(reply.rcode())
+        return ResolveView(name.to_text(), dns.rdatatype.to_text(rtype), rcode, source(trace), records, lines)
 
-    def _remembered(self, route: Route, qname: bytes, rtype: int) -> list[str]:
-        """Return a line for each answer that is remembered for the question, those with other flags too."""
+    def _cached_lines(self, upstreams: UpstreamSet, qname: bytes, rtype: int) -> list[str]:
+        """Return a line for each answer that is cached now for the name and type, those with other flags too."""
         now = time.monotonic()
         return [
-            f"remembered{f' for questions with {flags_of(entry.question)}' if flags_of(entry.question) else ''}: "
-            f"{f'{entry.expires - now:.0f} s left' if entry.expires > now else 'its time is over'}, told {entry.hits} times"
-            for entry in self.service.cache.known(route, qname, rtype)
+            f"cached{f' for queries with {flags_of(entry.key)}' if flags_of(entry.key) else ''}: "
+            f"{f'{entry.expires - now:.0f} s left' if entry.expires > now else 'expired'}, told {entry.hits} times"
+            for entry in self.service.cache.known(upstreams, qname, rtype)
         ]
 
-    async def _ask(self, slot: ViewSlot, octets: bytes) -> bytes:
-        later = _Later(asyncio.get_running_loop().create_future())
-        now = self.service.on_query(slot, octets, later, b"", tcp=True)
+    async def _ask(self, client: Client, octets: bytes, trace: Trace) -> bytes:
+        later = _FutureReply(asyncio.get_running_loop().create_future())
+        now = self.service.on_query(client, octets, later, b"", tcp=True, trace=trace)
         return now if now is not None else await later.octets
 
     @staticmethod
@@ -91,13 +96,18 @@ class Lookup:
         now = time.monotonic()
         return [
             UpstreamView(
-                str(item), item.netns[:12] or "host", health.state(now), round(1000 * health.rtt, 3), health.queries, health.failures
+                address=str(upstream),
+                namespace="host" if upstream.sandbox_id is None else upstream.sandbox_id[:12],
+                state=health.state(now),
+                rtt_ms=round(1000 * health.rtt, 3),
+                queries=health.queries,
+                failures=health.failures,
             )
-            for item, health in self.pool.health().items()
+            for upstream, health in self.pool.health().items()
         ]
 
     async def cached(self, text: str | None, most: int) -> tuple[int, list[CachedView]]:
-        """Return how many answers for the name *text* and below it (None: at all) are remembered, and the *most* told of them.
+        """Return how many answers are cached for the name *text* and below it (None: for all), and the *most* used of them.
 
         The loop only copies references: a full cache has tens of thousands, and names are answered meanwhile.
         """
@@ -106,12 +116,12 @@ class Lookup:
         return await asyncio.to_thread(_select, everything, name, most)
 
     def forget(self, text: str | None) -> int:
-        """Forget what is known of the name *text* and below it, None: everything; return how many answers that was."""
+        """Forget the cached answers for the name *text* and below it, None: all; return how many there were."""
         return self.service.forget(None if text is None else names.from_text(text))
 
 
-class _Later:
-    """Takes the reply that comes later."""
+class _FutureReply:
+    """Takes the response that comes later."""
 
     def __init__(self, octets: asyncio.Future[bytes]) -> None:
         self.octets = octets
@@ -122,25 +132,27 @@ class _Later:
             self.octets.set_result(octets)
 
 
-def _select(everything: list[tuple[Route, Entry]], name: bytes | None, most: int) -> tuple[int, list[CachedView]]:
+def _select(everything: list[tuple[UpstreamSet, CacheEntry]], name: bytes | None, most: int) -> tuple[int, list[CachedView]]:
     now = time.monotonic()
-    found = [item for item in everything if name is None or is_below(item[1].question, name)]
-    shown = [_cached_view(route, entry, now) for route, entry in heapq.nlargest(most, found, key=lambda item: item[1].hits)]
-    return len(found), sorted(shown, key=lambda item: (item.name.split(".")[::-1], item.type))
+    matching = [(upstreams, entry) for upstreams, entry in everything if name is None or is_below(entry.key, name)]
+    most_used = heapq.nlargest(most, matching, key=lambda pair: pair[1].hits)
+    shown = [_cached_view(upstreams, entry, now) for upstreams, entry in most_used]
+    return len(matching), sorted(shown, key=lambda view: (view.name.split(".")[::-1], view.type))
 
 
-def _cached_view(route: Route, entry: Entry, now: float) -> CachedView:
-    rtype = dns.rdatatype.RdataType.make(int.from_bytes(entry.question[-5:-3], "big"))
+def _cached_view(upstreams: UpstreamSet, entry: CacheEntry, now: float) -> CachedView:
     rcode = dns.rcode.Rcode.make(entry.received.rcode)
     return CachedView(
-        name=names.to_text(name_of(entry.question)),
-        type=dns.rdatatype.to_text(rtype),
-        flags=flags_of(entry.question),
+        name=names.to_text(name_of(entry.key)),
+        type=dns.rdatatype.to_text(dns.rdatatype.RdataType.make(type_of(entry.key))),
+        flags=flags_of(entry.key),
         rcode="NODATA" if rcode == 0 and not entry.received.counts[0] else dns.rcode.to_text(rcode),
         ttl=max(0, int(entry.expires - now)),
         stale=entry.expires <= now,
         records=sum(entry.received.counts),
         hits=entry.hits,
         size=entry.size,
-        upstreams=[f"{item} ({item.netns[:12]})" if item.netns else str(item) for item in route.upstreams],
+        upstreams=[
+            str(upstream) if upstream.sandbox_id is None else f"{upstream} ({upstream.sandbox_id[:12]})" for upstream in upstreams.servers
+        ],
     )

@@ -11,6 +11,8 @@ from typing import Literal
 
 from netcore.controller import Controller
 from resolver.daemon.registry import Registry
+from resolver.engine.health import Health
+from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire.message import Rcode
@@ -43,7 +45,7 @@ class _Metric:
 
 
 def _queries(sources: MetricSources) -> Samples:
-    yield "", sum(slot.queries for slot in sources.registry.slots()) + sources.registry.closed_queries
+    yield "", sources.registry.queries()
 
 
 def _responses(sources: MetricSources) -> Samples:
@@ -55,17 +57,22 @@ def _counted(*counters: str) -> Callable[[MetricSources], Samples]:
     return lambda sources: [(counter, sources.service.counters[counter]) for counter in counters]
 
 
+def _of_the_host(sources: MetricSources) -> list[tuple[Upstream, Health]]:
+    """Return the upstreams that are asked from the host itself; those of sandboxes would make labels without end."""
+    return [(upstream, health) for upstream, health in sources.pool.health().items() if upstream.sandbox_id is None]
+
+
 def _upstreams_down(sources: MetricSources) -> Samples:
     now = sources.clock()
-    return [(str(upstream), float(health.state(now) != "ok")) for upstream, health in sources.pool.health().items() if not upstream.netns]
+    return [(str(upstream), float(health.state(now) != "ok")) for upstream, health in _of_the_host(sources)]
 
 
 def _upstream_failures(sources: MetricSources) -> Samples:
-    return [(str(upstream), health.failures) for upstream, health in sources.pool.health().items() if not upstream.netns]
+    return [(str(upstream), health.failures) for upstream, health in _of_the_host(sources)]
 
 
 def _upstream_times(sources: MetricSources) -> Samples:
-    return [(str(upstream), health.rtt) for upstream, health in sources.pool.health().items() if not upstream.netns]
+    return [(str(upstream), health.rtt) for upstream, health in _of_the_host(sources)]
 
 
 _METRICS = (
@@ -85,7 +92,7 @@ _METRICS = (
     _Metric("gauge", "berth_forward_upstream_rtt_seconds", "Smoothed round-trip time of an upstream.", "to", _upstream_times),
     _Metric(
         "gauge", "berth_forward_in_flight", "Queries that wait for a response from an upstream.", None,
-        lambda sources: [("", sum(slot.in_flight for slot in sources.registry.slots()))],
+        lambda sources: [("", sources.registry.in_flight())],
     ),
     _Metric("gauge", "berth_cache_bytes", "Size of the cache in octets.", None, lambda sources: [("", sources.service.cache.size)]),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),

@@ -1,7 +1,7 @@
 """127.0.0.11:53 inside a sandbox: the text of its small firewall table. Pure.
 
-The resolver listens on free ports; stateless rewriting (no connection tracking) makes it appear on port 53, so that the
-sandbox's own port 53 stays free, also for a server on 0.0.0.0:53. Reply rules come first and end the chain, otherwise a
+The resolver listens on free ports; stateless rewriting (no connection tracking) makes it appear on port 53. So the sandbox's
+own port 53 stays free, even for a server on 0.0.0.0:53. Reply rules come first and end the chain, otherwise a
 client that is itself bound to 127.0.0.11:53 would loop. The input chain turns a dead UDP listener into an immediate
 error from port 53; without it a stub waits 20 s. A dead TCP listener needs none: the kernel's reset is rewritten.
 """
@@ -38,5 +38,5 @@ def render(udp_port: int, tcp_port: int, *, replace: bool) -> str:
 
 
 def render_removal() -> str:
-    """Return the text that takes the table away, whether or not it is there."""
+    """Return the text that deletes the table, whether or not it exists."""
     return f"table {TABLE} {{\n}}\ndelete table {TABLE}\n"

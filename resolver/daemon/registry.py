@@ -1,89 +1,41 @@
 """The registry: endpoints go in, zones and views come out. The only place where the two halves meet in data.
 
-It is the `NamePublisher` of netcore's controller and the only writer of zones and views. Names are swapped in one step on
-the loop: a reader sees the old or the new state.
+It implements netcore's `NamePublisher`, and is the only writer of zones and views. Names are swapped in one step on the
+loop: a reader sees the old or the new state. The parts: `sandbox_resolver.py` (127.0.0.11), `gateway_resolver.py`,
+`sandbox_files.py` (resolv.conf and its search list), `upstreams.py` (where external names go).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from netcore import drivers
-from netcore.kernel import files
 from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import names_of, served_ports
-from resolver import nsswitch, resolvconf
+from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
-from resolver.daemon.upstreams import Found, Routes
+from resolver.daemon.listeners import RunBlocking
+from resolver.daemon.sandbox_files import SandboxFiles
+from resolver.daemon.sandbox_resolver import SandboxResolver, open_resolver
+from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
 from resolver.engine.received import Protected
+from resolver.engine.view import AttachedZone, View
 from resolver.service import DnsService
-from resolver.transport.batch import packed
 from resolver.transport.poller import Poller
-from resolver.transport.tcp import TcpListener
-from resolver.transport.udp import UdpListener
 from resolver.wire import name as names
-from resolver.zone.build import entries
+from resolver.zone.build import records
+from resolver.zone.published import PublishedZone
 from resolver.zone.subnets import Subnets
-from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
-from resolver.zone.zone import Entry, Zone
-
-log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-
-
-class Kernel(Protocol):
-    """How blocking work gets to a worker thread."""
-
-    async def __call__(self, body: Callable[[], _T]) -> _T: ...
-
-
-@dataclass(slots=True)
-class _Files:
-    """The files of one sandbox. *edited*: its resolv.conf is the user's now. *copies*: that is a copy of the host's."""
-
-    sandbox: Sandbox
-    directory: Path
-    edited: bool = False
-    copies: bool = False
-    ipv6: bool = True
-
-
-@dataclass(slots=True, kw_only=True)
-class _Served(_Files):
-    """One sandbox with its resolver."""
-
-    slot: ViewSlot
-    udp: UdpListener
-    tcp: TcpListener
-    endpoints: tuple[Endpoint, ...] = ()
-    registered: dict[NetworkId, tuple[Entry, ...]] = field(default_factory=dict)
-    addresses: list[tuple[str, bytes]] = field(default_factory=list)
-    watched: set[str] = field(default_factory=set)
-    warning: str = ""
-
-
-@dataclass(slots=True)
-class _Gateway:
-    """A network's resolver on its gateway addresses. *slot* is for askers that are no endpoint."""
-
-    network: Network
-    zone: ZoneSlot
-    slot: ViewSlot
-    own: tuple[str, ...] = ()
-    listeners: list[tuple[UdpListener, TcpListener]] = field(default_factory=list)
-    warning: str = ""
+from resolver.zone.zone import Record, Zone
 
 
 class Registry:
-    """See the module. *kernel* runs blocking work; *sandbox_directory*: id → directory of a sandbox's files."""
+    """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use."""
 
     def __init__(
         self,
@@ -97,18 +49,17 @@ class Registry:
         self._service = service
         self._poller = poller
         self._host = host
-        self._routes = Routes(config, host)
-        self._directory = sandbox_directory
+        self._upstreams = UpstreamSets(config, host)
+        self._files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
-        self._served: dict[str, _Served] = {}
-        self._unserved: dict[str, _Files] = {}
-        self._gateways: dict[str, _Gateway] = {}
+        self._sandboxes: dict[str, SandboxResolver] = {}
+        self._gateways: dict[NetworkId, GatewayResolver] = {}
         self._subnets = Subnets()
-        self._own: frozenset[str] = frozenset()
+        self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
-        self._by_address: dict[tuple[str, bytes], ViewSlot] = {}
-        self.closed_queries = 0
-        self.kernel: Kernel
+        self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
+        self._closed_queries = 0
+        self.kernel: RunBlocking
 
     # --- NamePublisher ----------------------------------------------------------------------------------------------
 
@@ -116,71 +67,53 @@ class Registry:
         """Open the sandbox's resolver, if it has one (DNS-2); *replace*: one of an earlier daemon was there."""
         if sandbox.stack is Stack.SHARED:
             return
-        if sandbox.stack is not Stack.OWN:
-            found = self._unserved[sandbox.id] = _Files(sandbox, self._directory(sandbox))
-            await self.kernel(lambda: self._write_resolv_conf(found, first=not replace))
-            return
-        pair, warning = await self.kernel(lambda: listeners.open_in_sandbox(sandbox.netns_path, replace=replace))
-        slot = ViewSlot(sandbox.id, View(suffix=self._suffix))
-        udp = UdpListener(self._poller, pair.udp, self._service, slot)
-        tcp = TcpListener(self._service, lambda _: slot)
-        await tcp.listen(pair.tcp)
-        served = _Served(sandbox, self._directory(sandbox), slot=slot, udp=udp, tcp=tcp, warning=warning)
-        self._served[sandbox.id] = served
-        await self.kernel(lambda: self._write_resolv_conf(served, first=not replace))
-        if warning:
-            log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, warning)
+        if sandbox.stack is Stack.OWN:
+            view = View(suffix=self._suffix)
+            self._sandboxes[sandbox.id] = await open_resolver(sandbox, view, self._service, self._poller, self.kernel, replace=replace)
+        await self.kernel(self._files.create(sandbox, is_new=not replace))
 
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
-        self._unserved.pop(sandbox.id, None)
-        served = self._served.pop(sandbox.id, None)
-        if served is None:
+        self._files.forget(sandbox)
+        resolver = self._sandboxes.pop(sandbox.id, None)
+        if resolver is None:
             return
-        self.closed_queries += served.slot.queries
-        self._register(served, (), {})
-        self._watch(served, ())
-        served.udp.close()
-        await served.tcp.close()
-        if any(item.netns for route in served.slot.current.all_routes() for item in route.upstreams):
-            self._drop_unused_routes()
+        self._closed_queries += resolver.client.queries
+        self._publish(resolver, (), {})
+        self._watch(resolver, ())
+        await resolver.close()
+        upstream_sets = resolver.client.view.upstream_sets()
+        if any(upstream.sandbox_id is not None for upstreams in upstream_sets for upstream in upstreams.servers):
+            self._drop_unused_upstreams()
         if sandbox.adopted:
             await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
 
     async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
         """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them.
 
-        Who is on the default network bridge only reads a copy of the host's (DNS-2, RC-15, RC-20).
+        A sandbox that is on the default network bridge only reads a copy of the host's (DNS-2, RC-15, RC-20).
         """
         self._networks = networks
-        served = self._served.get(sandbox.id)
-        if served is None:
+        resolver = self._sandboxes.get(sandbox.id)
+        if resolver is None:
             return
-        served.sandbox = sandbox
-        served.endpoints = tuple(endpoints)
-        wanted = {item.network_id: self._entries(sandbox, item, networks[item.network_id]) for item in endpoints}
+        resolver.sandbox = sandbox
+        resolver.endpoints = tuple(endpoints)
+        wanted = {endpoint.network_id: _records(sandbox, endpoint, networks[endpoint.network_id]) for endpoint in endpoints}
         # A sandbox must see its new networks before others see it there, and lose them after.
-        self._rebuild(served)
-        self._register(served, tuple(endpoints), wanted)
-        present = [networks[item.network_id] for item in endpoints]
-        form = (bool(present) and all(item.is_default_bridge for item in present), any(item.ipv6 for item in present))
-        if form != (served.copies, served.ipv6):
-            served.copies, served.ipv6 = form
-            await self.kernel(lambda: self._write_resolv_conf(served))
+        self._rebuild(resolver)
+        self._publish(resolver, tuple(endpoints), wanted)
+        attached = [networks[endpoint.network_id] for endpoint in endpoints]
+        is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
+        write = self._files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
+        if write is not None:
+            await self.kernel(write)
 
     def remote(self, network: Network, before: RemoteEndpoint | None, after: RemoteEndpoint | None) -> None:
         """From now on an endpoint on another host is *after*, None if it is gone."""
-        served = self._gateways.get(network.id)
-        if served is not None:
-            served.zone.change(self._remote_entries(network, before), self._remote_entries(network, after))
-
-    @staticmethod
-    def _remote_entries(network: Network, item: RemoteEndpoint | None) -> tuple[Entry, ...]:
-        if item is None:
-            return ()
-        return entries(
-            owner=f"remote/{item.id}", network=network.name, endpoint_names=item.names, addresses=item.addresses, ports=item.ports
-        )
+        gateway = self._gateways.get(network.id)
+        if gateway is not None:
+            gateway.zone.change(_remote_records(network, before), _remote_records(network, after))
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
@@ -191,250 +124,179 @@ class Registry:
         made = []
         for network in networks:
             label = names.from_text(network.name)
-            zone = ZoneSlot(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
-            own = tuple(str(item.ip) for item in drivers.of(network).host_addresses(network))
-            served = _Gateway(network, zone, ViewSlot("", View(suffix=self._suffix)), own)
-            self._gateways[network.id] = served
-            zone.watchers.add(served.slot)
-            made.append(served)
+            zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
+            addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
+            gateway = GatewayResolver(network, zone, Client(View(suffix=self._suffix)), addresses)
+            self._gateways[network.id] = gateway
+            zone.watchers.add(gateway.client)
+            made.append(gateway)
         self._networks_changed(made)
-        for served in made if self._config.gateway_resolver else ():
-            for interface in drivers.of(served.network).host_addresses(served.network):
-                await self._listen_on_gateway(served, interface.ip)
+        for gateway in made if self._config.gateway_resolver else ():
+            await gateway.listen(self._service, self._poller, self.kernel, self._client_at(gateway.network.id))
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
-        served = self._gateways.pop(network.id, None)
-        if served is not None:
-            for udp, tcp in served.listeners:
-                udp.close()
-                await tcp.close()
-            self._networks_changed([served])
-
-    # --- listeners ----------------------------------------------------------------------------------------------
-
-    def _slot_of(self, served: _Gateway) -> Callable[[bytes], ViewSlot]:
-        """Return what finds the view of an address. Who asks is known by the bridge it came over and its source address,
-
-        which is bound to its bridge port.
-        """
-        by_address, network_id = self._by_address, served.network.id
-        return lambda address: by_address.get((network_id, address), served.slot)
-
-    async def _listen_on_gateway(self, served: _Gateway, address: IPv4Address | IPv6Address) -> None:
-        attached = drivers.of(served.network).host_link(served.network)
-        link = attached.name if attached is not None else ""
-        try:
-            pair = await self.kernel(lambda: listeners.open_on_gateway(address, link))
-        except OSError as error:
-            holder = await self.kernel(lambda: listeners.find_holder(53))
-            served.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
-            log.warning("gateway resolver not started network=%s reason=%s", served.network.name, served.warning)
-            return
-        slot_of = self._slot_of(served)
-        udp = UdpListener(self._poller, pair.udp, self._service, served.slot, lambda peer: slot_of(packed(peer)))
-        tcp = TcpListener(self._service, lambda peer: slot_of(ip_address(peer).packed))
-        await tcp.listen(pair.tcp)
-        served.listeners.append((udp, tcp))
+        gateway = self._gateways.pop(network.id, None)
+        if gateway is not None:
+            self._closed_queries += gateway.client.queries
+            await gateway.close()
+            self._networks_changed([gateway])
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _entries(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Entry, ...]:
-        return entries(
-            owner=f"{endpoint.origin}/{sandbox.id}/{endpoint.ifname}",
-            network=network.name,
-            endpoint_names=names_of(sandbox, endpoint, network),
-            addresses=endpoint.addresses(),
-            ports=served_ports(sandbox),
-        )
+    def _client_at(self, network_id: NetworkId) -> Callable[[bytes], Client | None]:
+        by_address = self._by_address
+        return lambda address: by_address.get((network_id, address))
 
-    def _register(self, served: _Served, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Entry, ...]]) -> None:
-        for network_id in served.registered.keys() | wanted.keys():
-            old, new = served.registered.get(network_id, ()), wanted.get(network_id, ())
-            gateway_slot = self._gateways.get(network_id)
-            if old != new and gateway_slot is not None:
-                gateway_slot.zone.change(old, new)
-        served.registered = dict(wanted)
-        for key in served.addresses:
+    def _publish(self, resolver: SandboxResolver, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Record, ...]]) -> None:
+        """Publish the records *wanted* in place of what is published for this sandbox."""
+        for network_id in resolver.published.keys() | wanted.keys():
+            old, new = resolver.published.get(network_id, ()), wanted.get(network_id, ())
+            gateway = self._gateways.get(network_id)
+            if old != new and gateway is not None:
+                gateway.zone.change(old, new)
+        resolver.published = dict(wanted)
+        for key in resolver.addresses:
             self._by_address.pop(key, None)
-        served.addresses = [(item.network_id, address.packed) for item in endpoints for address in item.addresses()]
-        for key in served.addresses:
-            self._by_address[key] = served.slot
+        resolver.addresses = [(endpoint.network_id, address.packed) for endpoint in endpoints for address in endpoint.addresses()]
+        for key in resolver.addresses:
+            self._by_address[key] = resolver.client
 
-    def _watch(self, served: _Served, network_ids: Iterable[str]) -> None:
+    def _watch(self, resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
+        """Have the client told of changes in the zones of these networks, and of no others."""
         wanted = set(network_ids)
-        for network_id in served.watched ^ wanted:
-            gateway_slot = self._gateways.get(network_id)
-            if gateway_slot is not None:
-                change = gateway_slot.zone.watchers.add if network_id in wanted else gateway_slot.zone.watchers.discard
-                change(served.slot)
-        served.watched = wanted
+        for network_id in resolver.watched ^ wanted:
+            gateway = self._gateways.get(network_id)
+            if gateway is not None:
+                watchers = gateway.zone.watchers
+                (watchers.add if network_id in wanted else watchers.discard)(resolver.client)
+        resolver.watched = wanted
 
-    def _rebuild(self, served: _Served) -> None:
-        endpoints = [item for item in served.endpoints if item.network_id in self._gateways]
-        attachments = tuple(
-            Attachment(
-                self._gateways[item.network_id].zone,
-                {names.from_text(alias): names.from_text(target) for target, alias in item.links},
+    def _rebuild(self, resolver: SandboxResolver) -> None:
+        served = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._gateways]
+        zones = tuple(
+            AttachedZone(
+                self._gateways[endpoint.network_id].zone,
+                {names.from_text(alias): names.from_text(target) for target, alias in endpoint.links},
             )
-            for item in endpoints
+            for endpoint in served
         )
-        self._watch(served, [item.network_id for item in endpoints])
-        present = [item for item in served.endpoints if item.network_id in self._networks]
-        found = self._routes.of_sandbox(served.sandbox, present, self._networks, self._own)
-        served.slot.swap(self._view(attachments, found, [self._networks[item.network_id] for item in present]))
+        self._watch(resolver, [endpoint.network_id for endpoint in served])
+        present = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._networks]
+        chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses)
+        resolver.client.show(self._view(zones, chosen, [self._networks[endpoint.network_id] for endpoint in present]))
 
-    def _rebuild_gateway(self, item: _Gateway) -> None:
-        found = self._routes.of_network(item.network, self._own)
-        item.slot.swap(self._view((Attachment(item.zone),), found, [item.network]))
+    def _rebuild_gateway(self, gateway: GatewayResolver) -> None:
+        chosen = self._upstreams.of_network(gateway.network, self._gateway_addresses)
+        gateway.client.show(self._view((AttachedZone(gateway.zone),), chosen, [gateway.network]))
 
-    def _view(self, attachments: tuple[Attachment, ...], found: Found, networks: Sequence[Network]) -> View:
-        route, routes = found
+    def _view(self, zones: tuple[AttachedZone, ...], chosen: ChosenUpstreams, networks: Sequence[Network]) -> View:
         return View(
-            attachments=attachments,
+            attached=zones,
             suffix=self._suffix,
             subnets=self._subnets,
-            route=route,
-            routes=routes,
-            allows_rebinding=self._config.allow_rebinding or any(item.common.allow_rebinding for item in networks),
+            upstreams=chosen.common,
+            upstreams_by_domain=chosen.by_domain,
+            allows_rebinding=self._config.allow_rebinding or any(network.common.allow_rebinding for network in networks),
         )
 
-    def _networks_changed(self, which: Sequence[_Gateway]) -> None:
-        """Take notice of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
-        subnets = [pool.subnet for item in self._gateways.values() for pool in item.network.pools]
+    def _networks_changed(self, changed: Sequence[GatewayResolver]) -> None:
+        """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
+        subnets = [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools]
         self._subnets.swap(subnets)
-        self._service.protected = Protected(subnets)
-        own = frozenset(address for item in self._gateways.values() for address in item.own)
-        moved, self._own = own ^ self._own, own
-        if any(item.network.common.forward for item in which) or not moved.isdisjoint(self._host.content.nameservers):
+        self._service.protect(Protected(subnets))
+        addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
+        moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
+        if any(gateway.network.common.forward for gateway in changed) or not moved.isdisjoint(self._host.content.nameservers):
             self._rebuild_all()
             return
-        for item in which:
-            if item.network.id in self._gateways:
-                self._rebuild_gateway(item)
-        for slot in self.slots():
-            # A reverse name may be ours now, or no more.
-            slot.forget_all()
+        for gateway in changed:
+            if gateway.network.id in self._gateways:
+                self._rebuild_gateway(gateway)
+        for client in self._clients():
+            # A reverse name may be ours now, or no longer.
+            client.replies.forget_all()
 
     def _rebuild_all(self) -> None:
-        for served in self._served.values():
-            self._rebuild(served)
-        for item in self._gateways.values():
-            self._rebuild_gateway(item)
-        self._drop_unused_routes()
+        for resolver in self._sandboxes.values():
+            self._rebuild(resolver)
+        for gateway in self._gateways.values():
+            self._rebuild_gateway(gateway)
+        self._drop_unused_upstreams()
 
-    def _drop_unused_routes(self) -> None:
+    def _drop_unused_upstreams(self) -> None:
         """Close what was opened for upstreams that nobody asks any more, and forget their answers."""
-        used = [route for slot in self.slots() for route in slot.current.all_routes()]
-        self._routes.keep(used)
+        used = [upstreams for client in self._clients() for upstreams in client.view.upstream_sets()]
+        self._upstreams.keep(used)
         self._service.keep(used)
 
-    # --- resolv.conf --------------------------------------------------------------------------------------------
+    def _clients(self) -> list[Client]:
+        return [*(resolver.client for resolver in self._sandboxes.values()), *(gateway.client for gateway in self._gateways.values())]
 
     async def host_changed(self) -> None:
-        """The host's resolv.conf has changed: use its servers from now on and tell the sandboxes' files."""
+        """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
         self._rebuild_all()
-        everyone = [*self._served.values(), *self._unserved.values()]
-
-        def write() -> None:
-            for item in everyone:
-                self._write_resolv_conf(item)
-
-        await self.kernel(write)
-
-    def _write_resolv_conf(self, served: _Files, *, first: bool = False) -> None:
-        """Bring the sandbox's resolv.conf up to date, unless the user has edited it. Blocking."""
-        path, note = served.directory / "resolv.conf", served.directory / "resolv.conf.written"
-        text = self._render_resolv_conf(served)
-        try:
-            current, written = files.read(str(path)), files.read(str(note))
-        except FileNotFoundError:
-            current = written = ""
-        if not first and current != written:
-            if not served.edited:
-                log.info("resolv.conf was edited and is left alone sandbox=%s", served.sandbox.name)
-            served.edited = True
-            return
-        if first and served.sandbox.stack is not Stack.HOST:
-            self._write_nsswitch(served.directory)
-        if text != current:
-            files.write_in_place(str(note), text)
-            files.write_in_place(str(path), text)
-
-    @staticmethod
-    def _write_nsswitch(directory: Path) -> None:
-        try:
-            text = files.read("/etc/nsswitch.conf")
-        except OSError:
-            # A C library without it asks files and DNS anyway.
-            return
-        files.write_in_place(str(directory / "nsswitch.conf"), nsswitch.render(text))
-
-    def _render_resolv_conf(self, served: _Files) -> str:
-        """Return the resolv.conf of a sandbox (rules RC-9..RC-19): ours, or a copy of the host's. Blocking."""
-        config, sandbox = self._config, served.sandbox
-        servers = self._routes.own_servers(sandbox)
-        search = sandbox.dns.search or config.dns_search
-        options = sandbox.dns.options or config.dns_options
-        given = (("nameservers", servers), ("search", search), ("options", options))
-        overridden = [name for name, value in given if value]
-        if sandbox.stack is Stack.OWN and not served.copies:
-            settings = resolvconf.override(self._host.content, servers, search, options)
-            return resolvconf.render(
-                resolvconf.for_sandbox(settings),
-                source=self._host.path,
-                upstreams=[(item, not servers) for item in settings.nameservers],
-                overrides=overridden,
-                invalid=settings.invalid,
-            )
-        if sandbox.stack is Stack.HOST:
-            path, host = self._host.path, self._host.content
-        else:
-            path, host = self._host.behind_stub()
-        settings = resolvconf.override(host, servers, search, options)
-        kept = settings if sandbox.stack is Stack.HOST or servers else resolvconf.reachable(settings, ipv6=served.ipv6)
-        return resolvconf.render(kept, source=path, upstreams=None, overrides=overridden, invalid=settings.invalid)
+        await self.kernel(self._files.rewrite())
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 
-    def slot_of(self, sandbox: Sandbox) -> ViewSlot | None:
-        """Return the view slot of *sandbox*, None if it has no resolver."""
-        served = self._served.get(sandbox.shared_with or sandbox.id)
-        return None if served is None else served.slot
+    def client_of(self, sandbox: Sandbox) -> Client | None:
+        """Return the client of *sandbox*, None if it has no resolver."""
+        resolver = self._sandboxes.get(sandbox.shared_with or sandbox.id)
+        return None if resolver is None else resolver.client
 
     def everything(self) -> View:
         """Return the view of somebody on all networks, in the order of their names, with the host's upstreams."""
-        zones = sorted(self._gateways.values(), key=lambda item: item.network.name)
-        networks = [item.network for item in zones]
-        found = self._routes.of_host(networks, self._own)
-        return self._view(tuple(Attachment(item.zone) for item in zones), found, networks)
+        gateways = sorted(self._gateways.values(), key=lambda gateway: gateway.network.name)
+        networks = [gateway.network for gateway in gateways]
+        chosen = self._upstreams.of_host(networks, self._gateway_addresses)
+        return self._view(tuple(AttachedZone(gateway.zone) for gateway in gateways), chosen, networks)
 
-    def slots(self) -> list[ViewSlot]:
-        """Return all view slots."""
-        return [*(item.slot for item in self._served.values()), *(item.slot for item in self._gateways.values())]
+    def queries(self) -> int:
+        """Return how many queries were received, those of sandboxes and networks that are gone included."""
+        return sum(client.queries for client in self._clients()) + self._closed_queries
+
+    def in_flight(self) -> int:
+        """Return how many queries wait for an upstream."""
+        return sum(client.in_flight for client in self._clients())
 
     def warnings(self) -> list[str]:
         """Return what is not as it should be, a line each."""
-        result = [f"network {item.network.name}: {item.warning}" for item in self._gateways.values() if item.warning]
-        for served in self._served.values():
-            if served.warning:
-                result.append(f"sandbox {served.sandbox.name}: {served.warning}")
-        for item in (*self._served.values(), *self._unserved.values()):
-            if item.edited:
-                result.append(f"sandbox {item.sandbox.name}: its resolv.conf was edited and is left alone")
-        return result
+        return [
+            *(f"network {gateway.network.name}: {gateway.warning}" for gateway in self._gateways.values() if gateway.warning),
+            *(f"sandbox {resolver.sandbox.name}: {resolver.warning}" for resolver in self._sandboxes.values() if resolver.warning),
+            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self._files.edited()),
+        ]
 
     def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """Return the host's nameservers, which no new pool may cover (rule IP-4)."""
-        return tuple(ip_address(item.partition("%")[0]) for item in self._host.content.nameservers)
+        """Return the host's name servers, which no new pool may cover (rule IP-4)."""
+        return tuple(ip_address(server.partition("%")[0]) for server in self._host.content.nameservers)
 
     async def shutdown(self) -> None:
         """Close all listeners; what is in the kernel stays."""
-        for served in [*self._served.values()]:
-            served.udp.close()
-            await served.tcp.close()
-        for item in self._gateways.values():
-            for udp, tcp in item.listeners:
-                udp.close()
-                await tcp.close()
+        for resolver in [*self._sandboxes.values()]:
+            await resolver.close()
+        for gateway in self._gateways.values():
+            await gateway.close()
+
+
+def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Record, ...]:
+    return records(
+        endpoint=f"{endpoint.origin}/{sandbox.id}/{endpoint.ifname}",
+        network=network.name,
+        endpoint_names=names_of(sandbox, endpoint, network),
+        addresses=endpoint.addresses(),
+        ports=served_ports(sandbox),
+    )
+
+
+def _remote_records(network: Network, remote: RemoteEndpoint | None) -> tuple[Record, ...]:
+    if remote is None:
+        return ()
+    return records(
+        endpoint=f"remote/{remote.id}",
+        network=network.name,
+        endpoint_names=remote.names,
+        addresses=remote.addresses,
+        ports=remote.ports,
+    )

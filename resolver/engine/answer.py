@@ -1,6 +1,6 @@
-"""What a question gets from a view: a local answer, or the decision to forward it. Pure.
+"""What a view answers to a query: a local answer, or the decision to forward it. Pure.
 
-Every type of a name of ours is answered here, so that nothing about it leaks to an upstream and none contradicts us
+Every type of a name of ours is answered here, so that nothing about it leaks to an upstream and no upstream contradicts us
 (rule W-13). `localhost`, `invalid` and `onion` are answered as RFC 6761 section 6 and RFC 7686 ask; the
 reverse zones of our subnets are ours.
 """
@@ -12,9 +12,9 @@ from ipaddress import IPv4Address, IPv6Address
 import msgspec
 
 from resolver.engine import response
+from resolver.engine.view import Lookups, Match, View
 from resolver.wire import name as names
 from resolver.wire.message import Query, Rcode, Type
-from resolver.zone.view import Found, View
 
 _LOCALHOST = names.from_text("localhost")
 _LOOPBACK: dict[int, bytes] = {Type.A: IPv4Address("127.0.0.1").packed, Type.AAAA: IPv6Address("::1").packed}
@@ -61,7 +61,7 @@ class Negative(msgspec.Struct, frozen=True):
 
 
 class Forward(msgspec.Struct, frozen=True):
-    """Not ours: ask an upstream."""
+    """An external name: ask an upstream."""
 
 
 _FORWARD = Forward()
@@ -74,22 +74,22 @@ def has_service_form(qname: bytes) -> bool:
     return len(qname) > 1 and qname[1] == _UNDERSCORE and qname[qname[0] + 1 :].startswith(_TRANSPORTS)
 
 
-def answer(view: View, qname: bytes, qtype: int) -> Answer:
-    """Return what *view* says to a question for the lower-case wire name *qname*."""
+def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None) -> Answer:
+    """Return what *view* answers to a query for the lower-case wire name *qname*. *lookups*: where to note what was searched."""
     is_special = qname.endswith(_SPECIAL)
     if is_special and qname.endswith((names.IN_ADDR_ARPA, names.IP6_ARPA)):
-        return _reverse(view, qname, qtype)
+        return _reverse(view, qname, qtype, lookups)
     if is_special and qname.endswith(_LOCALHOST):
         return _localhost(view, qname, qtype)
     if len(qname) > 1 and qname[1] == _UNDERSCORE and has_service_form(qname):
-        service = view.find_service(qname)
+        service = view.find_service(qname, lookups)
         if service is not None:
             return _service(view, qname, qtype, service)
-    found = view.find_addresses(qname, _SIZES.get(qtype, 0)) if qtype != _ANY else _find_any(view, qname)
-    if found is not None:
-        return _local(qname, found)
+    match = view.find_addresses(qname, _SIZES.get(qtype, 0), lookups) if qtype != _ANY else _find_any(view, qname, lookups)
+    if match is not None:
+        return _local(qname, match)
     if is_special:
-        zone = next(item for item in _NEVER_EXIST if qname.endswith(item))
+        zone = next(name for name in _NEVER_EXIST if qname.endswith(name))
         return Negative(Rcode.NXDOMAIN, zone, view.ttl, f"special-use name {names.to_text(zone)}")
     if qname.endswith(view.suffix):
         rcode = Rcode.NOERROR if qname == view.suffix or _is_network(view, qname) else Rcode.NXDOMAIN
@@ -99,31 +99,31 @@ def answer(view: View, qname: bytes, qtype: int) -> Answer:
     return _FORWARD
 
 
-def _service(view: View, qname: bytes, qtype: int, found: Found) -> Answer:
+def _service(view: View, qname: bytes, qtype: int, match: Match) -> Answer:
     if qtype not in (Type.SRV, _ANY):
-        return Negative(Rcode.NOERROR, qname, found.ttl, found.source)
-    values = tuple((int.from_bytes(value[:2], "big"), value[2:]) for value in found.values)
+        return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
+    values = tuple((int.from_bytes(value[:2], "big"), value[2:]) for value in match.values)
     addresses: dict[bytes, tuple[bytes, ...]] = {}
     for _, target in values:
         of_families = [view.find_addresses(target, size) for size in (4, 16)]
-        addresses[target] = tuple(address for item in of_families if item is not None for address in item.values)
-    return Services(values, addresses, found.ttl, found.source)
+        addresses[target] = tuple(address for family in of_families if family is not None for address in family.values)
+    return Services(values, addresses, match.ttl, match.source)
 
 
-def _find_any(view: View, qname: bytes) -> Found | None:
+def _find_any(view: View, qname: bytes, lookups: Lookups) -> Match | None:
     """Return one RRset, which is enough (RFC 8482 section 4.1); IPv4 if there is one."""
-    ipv4 = view.find_addresses(qname, 4)
-    return ipv4 if ipv4 is None or ipv4.values else view.find_addresses(qname, 16)
+    ipv4 = view.find_addresses(qname, 4, lookups)
+    return ipv4 if ipv4 is None or ipv4.values else view.find_addresses(qname, 16, lookups)
 
 
-def _local(qname: bytes, found: Found) -> Answer:
-    if found.values:
-        return Addresses(found.values, found.ttl, found.source)
-    return Negative(Rcode.NOERROR, qname, found.ttl, found.source)
+def _local(qname: bytes, match: Match) -> Answer:
+    if match.values:
+        return Addresses(match.values, match.ttl, match.source)
+    return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
 
 
 def _is_network(view: View, qname: bytes) -> bool:
-    return any(names.join(item.zone.label, view.suffix) == qname for item in view.attachments)
+    return any(names.join(attached.zone.label, view.suffix) == qname for attached in view.attached)
 
 
 def _localhost(view: View, qname: bytes, qtype: int) -> Answer:
@@ -132,12 +132,12 @@ def _localhost(view: View, qname: bytes, qtype: int) -> Answer:
     return Negative(Rcode.NOERROR, qname, view.ttl, "special-use name localhost")
 
 
-def _reverse(view: View, qname: bytes, qtype: int) -> Answer:
-    found = view.find_pointer(qname)
-    if found is not None:
+def _reverse(view: View, qname: bytes, qtype: int, lookups: Lookups) -> Answer:
+    match = view.find_pointer(qname, lookups)
+    if match is not None:
         if qtype == Type.PTR:
-            return Pointer(found.values[0], found.ttl, found.source)
-        return Negative(Rcode.NOERROR, qname, found.ttl, found.source)
+            return Pointer(match.values[0], match.ttl, match.source)
+        return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
     network = names.reverse_network(qname)
     if network is None:
         return _FORWARD
@@ -148,23 +148,28 @@ def _reverse(view: View, qname: bytes, qtype: int) -> Answer:
     subnet = view.subnets.containing(network)
     if subnet is None:
         return _FORWARD
-    whole = network.prefixlen == network.max_prefixlen
-    rcode = Rcode.NXDOMAIN if whole else Rcode.NOERROR
-    return Negative(rcode, names.parent(qname) if whole else qname, view.ttl, f"reverse zone of {subnet}")
+    is_one_address = network.prefixlen == network.max_prefixlen
+    rcode = Rcode.NXDOMAIN if is_one_address else Rcode.NOERROR
+    return Negative(rcode, names.parent(qname) if is_one_address else qname, view.ttl, f"reverse zone of {subnet}")
 
 
-def render(query: Query, found: Local, rotation: int, *, tcp: bool) -> bytes:
-    """Return *found* as octets; *rotation* picks which address comes first."""
-    match found:
+def is_soa(query: Query, negative: Negative) -> bool:
+    """Return whether the query is for the SOA of a zone of ours: what is NODATA for other types has this one record."""
+    return query.qtype == Type.SOA and negative.rcode is Rcode.NOERROR and negative.apex == query.qname
+
+
+def render(query: Query, local: Local, rotation: int, *, tcp: bool) -> bytes:
+    """Return the response with *local* as octets; *rotation* picks which address comes first."""
+    match local:
         case Addresses():
-            at = rotation % len(found.values)
-            return response.render_addresses(query, found.values[at:] + found.values[:at], found.ttl, tcp=tcp)
+            at = rotation % len(local.values)
+            return response.render_addresses(query, local.values[at:] + local.values[:at], local.ttl, tcp=tcp)
         case Services():
-            at = rotation % len(found.values)
-            return response.render_services(query, found.values[at:] + found.values[:at], found.addresses, found.ttl, tcp=tcp)
+            at = rotation % len(local.values)
+            return response.render_services(query, local.values[at:] + local.values[:at], local.addresses, local.ttl, tcp=tcp)
         case Pointer():
-            return response.render_pointer(query, found.target, found.ttl, tcp=tcp)
+            return response.render_pointer(query, local.target, local.ttl, tcp=tcp)
         case Negative():
-            if query.qtype == Type.SOA and found.rcode is Rcode.NOERROR and found.apex == query.qname:
-                return response.render_soa(query, found.ttl, tcp=tcp)
-            return response.render_negative(query, found.rcode, found.apex, found.ttl, tcp=tcp)
+            if is_soa(query, local):
+                return response.render_soa(query, local.ttl, tcp=tcp)
+            return response.render_negative(query, local.rcode, local.apex, local.ttl, tcp=tcp)

@@ -1,15 +1,15 @@
-"""Answers of upstreams, remembered. For each route alone, so that nothing passes between sandboxes with other upstreams. Pure.
+"""The cache of upstreams' answers: a partition for each upstream set, so that sandboxes with different upstreams share nothing. Pure.
 
-Bounded in octets over all routes; when full, the route that holds most gives way, so that one sandbox with nameservers of
-its own can't push out what others use. Within a route it is S3-FIFO (Yang et al., SOSP 2023): what is new waits in a
-small queue, a tenth of the whole, and gets into the main queue only if it was asked for again meanwhile; what comes back
-soon after it was thrown out gets there at once. So a scan of names that are asked once flows through the small queue
-and takes nothing from the popular ones, which LRU (Unbound, dnsmasq) would lose. A hit is one addition.
+Bounded in octets over all partitions. When it is full the largest partition gives way, so that one sandbox with name servers
+of its own can't push out what others use. Within a partition it is S3-FIFO (Yang et al., SOSP 2023): new entries wait in a
+small queue, a tenth of the whole, and get into the main queue only if they were asked for again meanwhile; one that comes
+back soon after its eviction gets there at once. So a scan of names that are asked for once flows through the small queue
+and evicts none of the popular ones, which LRU (Unbound, dnsmasq) would lose. A hit is one addition.
 
 | RFC | what | status |
 |---|---|---|
 | 2308 | negative answers, for the lesser of the SOA's TTL and MINIMUM, an hour at most | done |
-| 8767 | answers past their time are kept for `serve_stale` seconds, for when the upstreams fail; no negative ones | done |
+| 8767 | expired answers are kept for `serve_stale` seconds, for when the upstreams fail; no negative ones | done |
 | 9520 | failures are remembered, 1 s to 5 s, doubling; they never replace an answer | done |
 """
 
@@ -23,15 +23,15 @@ import msgspec
 
 from resolver import limits
 from resolver.engine.received import Received, is_negative
+from resolver.engine.upstream import UpstreamSet
 from resolver.wire.message import AD, CD, IN
-from resolver.zone.upstream import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
     """*size* in octets, 0: no cache. TTLs of answers are brought between *least_ttl* and *most_ttl*, in seconds.
 
-    *serve_stale*: seconds for which an answer may be told after its time when all upstreams fail.
+    *serve_stale*: seconds for which an expired answer may still be served when all upstreams fail.
     """
 
     size: int = 16 << 20
@@ -40,13 +40,13 @@ class CacheSettings:
     serve_stale: int = 86_400
 
 
-class Entry(msgspec.Struct, gc=False, eq=False):
-    """One answer. *question*: see `question_of`; times are the clock's; *is_trusted*: it may point to addresses of ours.
+class CacheEntry(msgspec.Struct, gc=False, eq=False):
+    """One answer. *key*: see `cache_key`; *stored* and *expires* are in the clock's seconds; *is_trusted*: it may point to our networks.
 
-    Not looked at by the garbage collector, which would walk through all of them again and again (for 50 ms at 16 MB).
+    Invisible to the garbage collector, which would walk through all of them again and again (50 ms at 16 MB).
     """
 
-    question: bytes
+    key: bytes
     received: Received
     lifetime: int
     stored: float
@@ -60,12 +60,12 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     refreshing: bool = False
 
     def is_popular(self, now: float) -> bool:
-        """Return whether it should be fetched anew before its time is over."""
+        """Return whether it should be fetched again before it expires."""
         return self.hits >= limits.PREFETCH_HITS and self.expires - now <= limits.PREFETCH * self.lifetime and not self.refreshing
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a question failed, and until when it is not asked again."""
+    """Why a query failed, and until when it is not sent again."""
 
     until: float
     delay: float
@@ -73,23 +73,23 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class _Partition:
-    """What is remembered for one route."""
+    """What is remembered for one upstream set."""
 
     __slots__ = ("entries", "failures", "ghost_order", "ghosts", "main", "main_size", "small", "small_size")
 
     def __init__(self) -> None:
-        self.entries: dict[bytes, Entry] = {}
+        self.entries: dict[bytes, CacheEntry] = {}
         self.failures: dict[bytes, Failure] = {}
         self.ghosts: set[int] = set()
         self.ghost_order: deque[int] = deque(maxlen=limits.CACHE_GHOSTS)
-        self.small: deque[Entry] = deque()
-        self.main: deque[Entry] = deque()
+        self.small: deque[CacheEntry] = deque()
+        self.main: deque[CacheEntry] = deque()
         self.small_size = 0
         self.main_size = 0
 
-    def add(self, entry: Entry) -> None:
-        self.entries[entry.question] = entry
-        ghost = hash(entry.question)
+    def add(self, entry: CacheEntry) -> None:
+        self.entries[entry.key] = entry
+        ghost = hash(entry.key)
         if ghost in self.ghosts:
             self.ghosts.discard(ghost)
             entry.is_main = True
@@ -99,10 +99,10 @@ class _Partition:
             self.small.append(entry)
             self.small_size += entry.size
 
-    def remove(self, entry: Entry) -> None:
-        """Take *entry* out; its place in a queue is passed over when its turn comes."""
-        if self.entries.get(entry.question) is entry:
-            del self.entries[entry.question]
+    def remove(self, entry: CacheEntry) -> None:
+        """Take *entry* out; its place in a queue is skipped when its turn comes."""
+        if self.entries.get(entry.key) is entry:
+            del self.entries[entry.key]
         if not entry.is_dead:
             entry.is_dead = True
             if entry.is_main:
@@ -111,7 +111,7 @@ class _Partition:
                 self.small_size -= entry.size
 
     def evict(self, size: int) -> None:
-        """Throw entries out until they take no more than *size* octets."""
+        """Evict entries until they take no more than *size* octets."""
         while self.small_size + self.main_size > size:
             if self.small and (self.small_size * 9 > self.main_size or not self.main):
                 self._evict_small(size)
@@ -119,7 +119,7 @@ class _Partition:
                 self._evict_main()
 
     def _evict_small(self, size: int) -> None:
-        """Take what waits in the small queue: into the main one if it was asked for again, else out."""
+        """Move entries out of the small queue: into the main one if they were asked for again, else out of the cache."""
         small, entries, ghosts, order = self.small, self.entries, self.ghosts, self.ghost_order
         while small and self.small_size + self.main_size > size and self.small_size * 9 > self.main_size:
             entry = small.popleft()
@@ -132,10 +132,10 @@ class _Partition:
                 self.main_size += entry.size
                 continue
             entry.is_dead = True
-            del entries[entry.question]
+            del entries[entry.key]
             if len(order) == limits.CACHE_GHOSTS:
                 ghosts.discard(order[0])
-            ghost = hash(entry.question)
+            ghost = hash(entry.key)
             order.append(ghost)
             ghosts.add(ghost)
 
@@ -150,10 +150,10 @@ class _Partition:
             self.remove(entry)
 
     def tidy(self) -> None:
-        """Drop dead entries from the queues when they are the most of them."""
+        """Drop dead entries from the queues when most are dead."""
         if len(self.small) + len(self.main) > 2 * len(self.entries) + 64:
-            self.small = deque(item for item in self.small if not item.is_dead)
-            self.main = deque(item for item in self.main if not item.is_dead)
+            self.small = deque(entry for entry in self.small if not entry.is_dead)
+            self.main = deque(entry for entry in self.main if not entry.is_dead)
 
 
 class Cache:
@@ -161,40 +161,40 @@ class Cache:
 
     def __init__(self, settings: CacheSettings) -> None:
         self.settings = settings
-        self._partitions: dict[Route, _Partition] = {}
+        self._partitions: dict[UpstreamSet, _Partition] = {}
         self.size = 0
 
-    def get(self, route: Route, question: bytes) -> Entry | None:
-        """Return what is remembered, also past its time, and count the hit."""
-        partition = self._partitions.get(route)
+    def get(self, upstreams: UpstreamSet, key: bytes) -> CacheEntry | None:
+        """Return the entry, expired or not, and count the hit."""
+        partition = self._partitions.get(upstreams)
         if partition is None:
             return None
-        entry = partition.entries.get(question)
+        entry = partition.entries.get(key)
         if entry is not None:
             entry.hits += 1
             if entry.frequency < 3:
                 entry.frequency += 1
         return entry
 
-    def put(self, route: Route, question: bytes, received: Received, now: float, *, trusted: bool) -> Entry | None:
-        """Remember *received* if it may be, in place of what was there; return the entry."""
-        partition = self._partitions.get(route)
+    def put(self, upstreams: UpstreamSet, key: bytes, received: Received, now: float, *, trusted: bool) -> CacheEntry | None:
+        """Remember *received* if it may be cached, in place of what was there; return the entry."""
+        partition = self._partitions.get(upstreams)
         if partition is None:
-            partition = self._partitions[route] = _Partition()
-        partition.failures.pop(question, None)
+            partition = self._partitions[upstreams] = _Partition()
+        partition.failures.pop(key, None)
         lifetime = self._lifetime(received)
-        old = partition.entries.get(question)
+        old = partition.entries.get(key)
         if old is not None:
             old.refreshing = False
         if not lifetime:
             if old is not None and received.rcode in (0, 3):
-                # It has changed; what was known is known to be wrong.
+                # It has changed: what was cached is known to be wrong.
                 self._remove(partition, old)
             return None
-        size = len(received.body) + 2 * len(question) + 8 * len(received.ttls) + limits.CACHE_OVERHEAD
+        size = len(received.body) + 2 * len(key) + 8 * len(received.ttls) + limits.CACHE_OVERHEAD
         if size > self.settings.size // 8:
             return None
-        entry = Entry(question, received, lifetime, now, now + lifetime, size, trusted)
+        entry = CacheEntry(key, received, lifetime, now, now + lifetime, size, trusted)
         if old is not None:
             entry.hits, entry.frequency = old.hits, old.frequency
             self._remove(partition, old)
@@ -206,7 +206,7 @@ class Cache:
         return None if entry.is_dead else entry
 
     def _give_way(self) -> None:
-        """Throw entries out of the routes that hold most; some at a time, which costs less than one for each that comes."""
+        """Evict entries from the largest partitions; many at a time, which costs less than one for each new entry."""
         wanted = self.settings.size - min(limits.CACHE_ROOM, self.settings.size // 16)
         while self.size > wanted:
             fullest = max(self._partitions.values(), key=_size)
@@ -223,56 +223,56 @@ class Cache:
             most = min(most, limits.NEGATIVE_TTL)
         return max(settings.least_ttl, lifetime if lifetime < most else most)
 
-    def _remove(self, partition: _Partition, entry: Entry) -> None:
+    def _remove(self, partition: _Partition, entry: CacheEntry) -> None:
         if not entry.is_dead:
             self.size -= entry.size
         partition.remove(entry)
 
-    def can_be_stale(self, entry: Entry, now: float) -> bool:
-        """Return whether *entry* may be told although its time is over: never a negative one, which would hide a new name."""
+    def can_be_stale(self, entry: CacheEntry, now: float) -> bool:
+        """Return whether *entry* may be served although it has expired: never a negative one, which would hide a new name."""
         return now <= entry.expires + self.settings.serve_stale and not is_negative(entry.received)
 
     # --- failures -----------------------------------------------------------------------------------------------
 
-    def failed(self, route: Route, question: bytes, reason: str, now: float) -> None:
-        """Remember that *question* failed."""
-        partition = self._partitions.setdefault(route, _Partition())
-        before = partition.failures.pop(question, None)
+    def failed(self, upstreams: UpstreamSet, key: bytes, reason: str, now: float) -> None:
+        """Remember that the query failed."""
+        partition = self._partitions.setdefault(upstreams, _Partition())
+        before = partition.failures.pop(key, None)
         is_first = before is None or now - before.until > limits.FAILURE_LONGEST
         delay = limits.FAILURE_FIRST if is_first else min(2 * before.delay, limits.FAILURE_LONGEST)  # type: ignore[union-attr]
-        partition.failures[question] = Failure(now + delay, delay, reason)
+        partition.failures[key] = Failure(now + delay, delay, reason)
         if len(partition.failures) > limits.FAILURES:
             del partition.failures[next(iter(partition.failures))]
-        entry = partition.entries.get(question)
+        entry = partition.entries.get(key)
         if entry is not None:
             entry.refreshing = False
 
-    def failure(self, route: Route, question: bytes, now: float) -> str | None:
-        """Return why *question* failed, if that was a moment ago."""
-        partition = self._partitions.get(route)
+    def failure(self, upstreams: UpstreamSet, key: bytes, now: float) -> str | None:
+        """Return why the query failed, if that was a moment ago."""
+        partition = self._partitions.get(upstreams)
         if partition is None or not partition.failures:
             return None
-        found = partition.failures.get(question)
-        return found.reason if found is not None and found.until > now else None
+        failure = partition.failures.get(key)
+        return failure.reason if failure is not None and failure.until > now else None
 
     # --- looking and forgetting ---------------------------------------------------------------------------------
 
-    def entries(self) -> Iterator[tuple[Route, Entry]]:
-        """Yield everything that is remembered."""
-        for route, partition in self._partitions.items():
+    def entries(self) -> Iterator[tuple[UpstreamSet, CacheEntry]]:
+        """Yield all entries."""
+        for upstreams, partition in self._partitions.items():
             for entry in partition.entries.values():
-                yield route, entry
+                yield upstreams, entry
 
-    def known(self, route: Route, qname: bytes, rtype: int) -> list[Entry]:
-        """Return what is remembered for a name and type, with whatever flags; no hit is counted."""
-        partition = self._partitions.get(route)
+    def known(self, upstreams: UpstreamSet, qname: bytes, rtype: int) -> list[CacheEntry]:
+        """Return the entries for a name and type, with whatever flags; no hit is counted."""
+        partition = self._partitions.get(upstreams)
         if partition is None:
             return []
         question = qname + rtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
-        return [entry for flags in _APART.values() if (entry := partition.entries.get(question + flags)) is not None]
+        return [entry for flags in _FLAGS.values() if (entry := partition.entries.get(question + flags)) is not None]
 
     def forget(self, name: bytes | None = None) -> int:
-        """Forget what is known of *name* (lower-case wire form) and below it, None: everything; return how many answers."""
+        """Forget the answers for *name* (lower-case wire form) and below it, None: all of them; return how many."""
         if name is None:
             count = sum(len(partition.entries) for partition in self._partitions.values())
             self._partitions.clear()
@@ -280,52 +280,56 @@ class Cache:
             return count
         count = 0
         for partition in self._partitions.values():
-            gone = [entry for question, entry in partition.entries.items() if is_below(question, name)]
-            for entry in gone:
+            forgotten = [entry for key, entry in partition.entries.items() if is_below(key, name)]
+            for entry in forgotten:
                 self._remove(partition, entry)
-            for question in [item for item in partition.failures if is_below(item, name)]:
-                del partition.failures[question]
+            for key in [key for key in partition.failures if is_below(key, name)]:
+                del partition.failures[key]
             partition.tidy()
-            count += len(gone)
+            count += len(forgotten)
         return count
 
-    def keep(self, routes: Iterable[Route]) -> None:
-        """Forget what was remembered for any route that is not among *routes*."""
-        wanted = set(routes)
-        for route in [item for item in self._partitions if item not in wanted]:
-            self.size -= _size(self._partitions.pop(route))
+    def keep(self, used: Iterable[UpstreamSet]) -> None:
+        """Forget the answers of any upstream set that is not among *used*."""
+        for upstreams in self._partitions.keys() - set(used):
+            self.size -= _size(self._partitions.pop(upstreams))
 
 
 def _size(partition: _Partition) -> int:
     return partition.small_size + partition.main_size
 
 
-def question_of(qname: bytes, question: bytes, do: bool, flags: int) -> bytes:
+def cache_key(qname: bytes, question: bytes, do: bool, flags: int) -> bytes:
     """Return the key for a question: answers with and without DNSSEC data are kept apart (DO, and CD and AD of *flags*)."""
-    return qname + question[-4:] + _APART[flags & _KEPT | do]
+    return qname + question[-4:] + _FLAGS[flags & _KEPT | do]
 
 
 _KEPT = CD | AD
-_APART = {flags | do: bytes((flags | do,)) for flags in (0, CD, AD, CD | AD) for do in (0, 1)}
+_FLAGS = {flags | do: bytes((flags | do,)) for flags in (0, CD, AD, CD | AD) for do in (0, 1)}
 
 
-def name_of(question: bytes) -> bytes:
+def name_of(key: bytes) -> bytes:
     """Return the name in a key."""
-    return question[:-5]
+    return key[:-5]
 
 
-def flags_of(question: bytes) -> str:
-    """Return the flags that are kept apart in a key, as text: DO, CD, AD."""
-    flags = question[-1]
+def type_of(key: bytes) -> int:
+    """Return the record type in a key."""
+    return int.from_bytes(key[-5:-3], "big")
+
+
+def flags_of(key: bytes) -> str:
+    """Return the flags in a key as text: DO, CD, AD."""
+    flags = key[-1]
     return " ".join(text for bit, text in ((1, "DO"), (CD, "CD"), (AD, "AD")) if flags & bit)
 
 
-def is_below(question: bytes, name: bytes) -> bool:
+def is_below(key: bytes, name: bytes) -> bool:
     """Return whether the name in a key is *name* or below it."""
-    if not question.endswith(name, 0, -5):
+    if not key.endswith(name, 0, -5):
         return False
-    found = name_of(question)
+    own = name_of(key)
     at = 0
-    while len(found) - at > len(name):
-        at += 1 + found[at]
-    return found[at:] == name
+    while len(own) - at > len(name):
+        at += 1 + own[at]
+    return own[at:] == name

@@ -1,63 +1,133 @@
-"""Why a name gets the answer it gets, in words. Walks the same decisions as `answer`. Pure."""
+"""Why a query got the response it got. The stages of a real query note what they did in a `Trace`; here it is put in words. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from resolver.engine.answer import Addresses, Forward, Negative, Pointer, Services, answer, has_service_form
+from resolver.engine.answer import Addresses, Answer, Forward, Negative, Pointer, Services, has_service_form, is_soa
+from resolver.engine.exchange import Done, Result
+from resolver.engine.policy import Refusal
+from resolver.engine.upstream import UpstreamSet
+from resolver.engine.view import ZoneLookup
 from resolver.wire import name as names
-from resolver.zone.upstream import Route
-from resolver.zone.view import View
+from resolver.wire.message import Query, Rcode
+from resolver.zone.zone import Zone
 
 
-def explain(view: View, qname: bytes, qtype: int) -> list[str]:
-    """Return one line for each thing that was looked at, the decision last."""
-    lines = []
-    for attachment in view.attachments:
-        zone = attachment.zone
-        label = names.to_text(zone.label)[:-1]
-        alias = attachment.links.get(qname)
-        if alias is not None:
-            lines.append(f"network {label}: {names.to_text(qname)} is a private alias of {names.to_text(alias)}")
-        values = zone.find(qname)
-        if values is None:
-            lines.append(f"network {label}: has no name {names.to_text(qname)} among its {zone.size} records")
-        else:
-            is_service = has_service_form(qname)
-            told = ", ".join(_value(value, is_service=is_service) for value in values)
-            lines.append(f"network {label}: {names.to_text(qname)} is {told}")
-    found = answer(view, qname, qtype)
-    match found:
-        case Addresses():
-            lines.append(f"answered from {found.source} with TTL {found.ttl}")
-        case Services():
-            told = ", ".join(f"port {port} of {names.to_text(target)}" for port, target in found.values)
-            lines.append(f"answered from {found.source}: {told}")
-        case Pointer():
-            lines.append(f"answered from {found.source}: {names.to_text(found.target)}")
-        case Negative():
-            lines.append(f"answered from {found.source}: {found.rcode.name}, no record of this type")
-        case Forward():
-            lines.append(_forwarding(view.route_of(qname)))
+@dataclass(slots=True)
+class Trace:
+    """What each stage of one query did, in the order of the stages; None and False: the stage was not reached, or did nothing.
+
+    *query*: None if screening refused it. *failure*: why the upstreams gave no answer, now or a moment ago. *result*: what came
+    of asking the upstreams.
+    """
+
+    query: Query | None = None
+    refusal: Refusal | None = None
+    lookups: list[ZoneLookup] = field(default_factory=list)
+    answer: Answer | None = None
+    upstreams: UpstreamSet | None = None
+    is_cached: bool = False
+    is_sent: bool = False
+    is_coalesced: bool = False
+    result: Result | None = None
+    failure: str | None = None
+    is_stale: bool = False
+    is_blocked: bool = False
+    has_effect: bool = False
+
+
+def explain(trace: Trace) -> list[str]:
+    """Return one line for each thing that was looked at or decided, in order."""
+    if trace.query is None:
+        return ["the query was refused before anything was looked at"]
+    if trace.refusal is not None:
+        return [f"refused by the sandbox's policy: {trace.refusal.reason}"]
+    lines = _zones(trace.lookups)
+    if trace.answer is not None:
+        lines += _forwarding(trace) if isinstance(trace.answer, Forward) else [_local(trace.query, trace.answer)]
+    if trace.has_effect:
+        lines.append("the response waited for an effect of the sandbox's policy")
     return lines
 
 
-def source(view: View, qname: bytes, qtype: int) -> str:
-    """Return in a few words where the answer comes from."""
-    found = answer(view, qname, qtype)
-    if isinstance(found, Forward):
-        return "upstream" if view.route_of(qname).upstreams else "policy"
-    return found.source
+def source(trace: Trace) -> str:
+    """Return in a few words where the response comes from."""
+    if trace.refusal is not None or trace.answer is None:
+        return "policy"
+    if isinstance(trace.answer, Forward):
+        return "upstream" if trace.upstreams is not None and trace.upstreams.servers else "policy"
+    return trace.answer.source
 
 
-def _forwarding(route: Route) -> str:
-    if not route.upstreams:
-        return f"not ours, and not forwarded: {route.reason}"
-    asked = ", ".join(f"{item}{' (from the sandbox)' if item.netns else ''}" for item in route.upstreams)
-    return f"not ours: forwarded to {asked}"
+def _zones(lookups: list[ZoneLookup]) -> list[str]:
+    """Return what each network's zone has of the names that were looked for: what it does not have only if it has none of them."""
+    by_network: dict[str, list[ZoneLookup]] = {}
+    for lookup in lookups:
+        by_network.setdefault(lookup.zone.network_id, []).append(lookup)
+    lines: list[str] = []
+    for of_network in by_network.values():
+        found = [lookup for lookup in of_network if lookup.values]
+        lines += [_found(lookup) for lookup in found] if found else [_missing(of_network[0].zone, of_network)]
+    return list(dict.fromkeys(lines))
+
+
+def _found(lookup: ZoneLookup) -> str:
+    is_service = has_service_form(lookup.name)
+    values = ", ".join(_value(value, is_service=is_service) for value in lookup.values or ())
+    name = names.to_text(lookup.name)
+    subject = name if lookup.alias is None else f"{names.to_text(lookup.alias)} is a private alias of {name}, which"
+    return f"{lookup.zone.source}: {subject} is {values}"
+
+
+def _missing(zone: Zone, lookups: list[ZoneLookup]) -> str:
+    wanted = " or ".join(dict.fromkeys(names.to_text(lookup.name) for lookup in lookups))
+    return f"{zone.source}: has no name {wanted} among its {zone.size} records"
 
 
 def _value(value: bytes, *, is_service: bool) -> str:
     if is_service:
         return f"port {int.from_bytes(value[:2], 'big')} of {names.to_text(value[2:])}"
     return str(ip_address(value)) if len(value) in (4, 16) else names.to_text(value)
+
+
+def _local(query: Query, answer: Addresses | Pointer | Services | Negative) -> str:
+    match answer:
+        case Addresses():
+            return f"answered from {answer.source} with TTL {answer.ttl}"
+        case Services():
+            targets = ", ".join(f"port {port} of {names.to_text(target)}" for port, target in answer.values)
+            return f"answered from {answer.source}: {targets}"
+        case Pointer():
+            return f"answered from {answer.source}: {names.to_text(answer.target)}"
+        case Negative():
+            if is_soa(query, answer):
+                return f"answered from {answer.source}: the SOA of the zone"
+            if answer.rcode is Rcode.NXDOMAIN:
+                return f"answered from {answer.source}: NXDOMAIN, the name does not exist"
+            return f"answered from {answer.source}: NODATA, the name has no record of this type"
+
+
+def _forwarding(trace: Trace) -> list[str]:
+    upstreams = trace.upstreams
+    if upstreams is None or not upstreams.servers:
+        return [f"not ours, and not forwarded: {upstreams.reason if upstreams is not None else 'no upstream was chosen'}"]
+    asked = ", ".join(f"{upstream}{' (from the sandbox)' if upstream.sandbox_id is not None else ''}" for upstream in upstreams.servers)
+    if trace.is_cached:
+        return [f"not ours: answered from the cache (upstreams: {asked})"]
+    if trace.is_coalesced:
+        lines = [f"not ours: an equal query had been forwarded to {asked}"]
+    elif trace.is_sent and (trace.result is None or isinstance(trace.result, Done) or trace.result.asked):
+        lines = [f"not ours: forwarded to {asked}"]
+    else:
+        lines = [f"not ours, and not forwarded to {asked}"]
+    if isinstance(trace.result, Done):
+        lines.append(f"{trace.result.upstream.upstream} answered")
+    if trace.failure is not None:
+        lines.append(f"no answer: {trace.failure}")
+    if trace.is_stale:
+        lines.append("answered with what the cache still had, although it has expired")
+    if trace.is_blocked:
+        lines.append("the answer points into a network of this host, and was replaced by REFUSED")
+    return lines

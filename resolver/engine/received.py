@@ -1,14 +1,14 @@
-"""An upstream's reply taken apart: what is kept of it, how long it may be, how it is told to a client. Pure.
+"""An upstream's response taken apart: what is kept of it, for how long, and how it is rendered for a client. Pure.
 
-The OPT record belongs to the hop (RFC 6891 section 6.1.1), so it is taken out and each client gets one of ours; extended
-errors in it are passed on. The rest stays as octets: names in it point to offsets, which do not change.
+The OPT record is hop by hop (RFC 6891 section 6.1.1), so it is removed and each client gets one of ours; extended errors
+in it are passed on. The rest stays as octets: compressed names in it point to offsets, which do not change.
 
 | RFC | what | status |
 |---|---|---|
-| 2181 5.2, 8 | one TTL for an RRset, TTLs with the top bit are 0 | done |
+| 2181 5.2, 8 | one TTL for an RRset, TTLs with the top bit set count as 0 | done |
 | 2308 3, 5 | lifetime of negative answers from the SOA, none without it | done |
 | 6891 6.1 | OPT is hop by hop | done |
-| 7871 | answers tailored to a client's subnet are not kept | done |
+| 7871 | answers for a client's subnet are not cached | done |
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+import dns.edns
 import dns.exception
 import dns.message
 import dns.rcode
@@ -36,7 +37,7 @@ _OPT_OR_SOA = (_OPT, int(Type.SOA))
 class Received(msgspec.Struct, frozen=True, gc=False):
     """*rcode*, *authentic* (AD), *counts* of the three sections and their *body*, all without OPT.
 
-    *ttls*: where in *body* TTLs are. *lifetime*: seconds that it may be kept, 0: not at all. *errors*: extended errors, as
+    *ttls*: where in *body* TTLs are. *lifetime*: seconds for which it may be cached, 0: not at all. *errors*: extended errors, as
     EDNS options.
     """
 
@@ -56,7 +57,7 @@ def take_apart(message: bytes, start: int) -> Received:
         raise DecodeError(4, "not one question")
     try:
         if message.startswith(_PLAIN_OPT, end - 11) and message.endswith(b"\0\0") and message[10:12] != b"\0\0":
-            # It looks like the OPT record at the end of nearly every reply. If it is none, the others don't end before it.
+            # It looks like the OPT record that ends nearly every response. If it is not one, the other records don't end before it.
             made = _read(message, start, end - 11, message[end - 6] << 4)
             if made is not None:
                 return made
@@ -101,7 +102,7 @@ def _read(message: bytes, start: int, end: int, extended: int) -> Received | Non
 
 
 def _read_options(octets: bytes) -> tuple[bytes, bool]:
-    """Return (the extended errors, whether the answer is for one client's subnet only)."""
+    """Return (the extended errors, whether the answer is for a client's subnet only)."""
     errors, tailored = b"", False
     for code, data in options(octets):
         if code == Option.EXTENDED_ERROR:
@@ -111,11 +112,16 @@ def _read_options(octets: bytes) -> tuple[bytes, bool]:
     return errors, tailored
 
 
+def _option_octets(option: dns.edns.Option) -> bytes:
+    data = option.to_wire() or b""
+    return struct.pack("!HH", option.otype, len(data)) + data
+
+
 def _without_opt(message: bytes) -> Received:
-    """Return what is kept of a message whose OPT has options, or is not the last record: names behind it may point over it."""
+    """Return what is kept of a message whose OPT has options, or is not the last record: names after it may point across it."""
     try:
         read = dns.message.from_wire(message, ignore_trailing=True)
-        given = b"".join(struct.pack("!HH", item.otype, len(item.to_wire() or b"")) + (item.to_wire() or b"") for item in read.options)
+        given = b"".join(_option_octets(option) for option in read.options)
         rcode = int(read.rcode())
         read.use_edns(False)
         read.set_rcode(dns.rcode.NOERROR)
@@ -131,16 +137,16 @@ def _without_opt(message: bytes) -> Received:
 
 
 def is_negative(received: Received) -> bool:
-    """Return whether it says that the name, or records of this type, do not exist."""
+    """Return whether it says that the name does not exist (NXDOMAIN) or has no records of this type (NODATA)."""
     return received.rcode != Rcode.NOERROR or not received.counts[0]
 
 
 def render(
     query: Query, received: Received, *, tcp: bool, ttls: tuple[int, int, int] | None = None, rotation: int = 0, errors: bytes = b""
 ) -> bytes:
-    """Return *received* as the client must see it: its ID, its spelling of the question, its size, OPT if it sent one.
+    """Return the response for a client: with its ID, its spelling of the question, within its size, with OPT if it sent one.
 
-    *ttls*: (least, most, age) for an answer that was kept; None for a fresh one. *errors*: more extended errors.
+    *ttls*: (least, most, age) for a cached answer; None for a fresh one. *errors*: more extended errors.
     """
     flags = QR | RA | query.flags & (RD | CD) | received.rcode & 0xF
     if received.authentic and (query.flags & AD or (query.edns is not None and query.edns.do)):
@@ -167,7 +173,7 @@ def _aged(body: bytes, ttls: tuple[int, ...], least: int, most: int, age: int) -
 
 
 def orders(received: Received) -> int:
-    """Return in how many orders the addresses of the answer can be told."""
+    """Return how many orders of the addresses there are."""
     first, count, _ = _run(received)
     return min(count, limits.ROTATIONS) if first >= 0 else 1
 
@@ -200,7 +206,7 @@ def _rotated(received: Received, rotation: int) -> bytes:
 
 
 class Protected:
-    """Networks into which no answer of an upstream may point: a name of the outside that does is an attack (rebinding)."""
+    """Networks into which no answer of an upstream may point: an external name that does is an attack (DNS rebinding)."""
 
     __slots__ = ("_by_size", "_first")
 
@@ -212,8 +218,8 @@ class Protected:
                 int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
             )
         # Most addresses are told apart by their first octet.
-        ranges = [range(item.network_address.packed[0], item.broadcast_address.packed[0] + 1) for item in networks]
-        self._first = frozenset(bytes((octet,)) for item in ranges for octet in item)
+        ranges = [range(network.network_address.packed[0], network.broadcast_address.packed[0] + 1) for network in networks]
+        self._first = frozenset(bytes((octet,)) for octets in ranges for octet in octets)
         if networks:
             # An IPv4 address in an IPv6 one.
             self._first |= {b"\0"}
@@ -224,8 +230,8 @@ class Protected:
         value = int.from_bytes(address, "big")
         return any(value >> shift in values for shift, values in self._by_size[len(address)])
 
-    def found_in(self, received: Received) -> str:
-        """Return the first address of the answer section that is in one of the networks, "" if there is none."""
+    def found_in(self, received: Received) -> str | None:
+        """Return the first address of the answer section that is in one of the networks; None if there is none."""
         body = received.body
         for at in received.ttls[: received.counts[0]]:
             if body[at + 6 : at + 7] not in self._first:
@@ -241,7 +247,7 @@ class Protected:
                 return str(ip_address(address))
             if address[:12] == _MAPPED and self.holds(address[12:]):
                 return str(ip_address(address[12:]))
-        return ""
+        return None
 
 
 _MAPPED = bytes(10) + b"\xff\xff"

@@ -1,8 +1,8 @@
-"""Which messages are queries for us, and what is said to those that are not. Pure.
+"""Screening: which messages are queries that we answer, and the response to those that are not. Pure.
 
-Rules DNS-11..DNS-15 of docs/rules.md, in this order: too short or a response → silence; unknown opcode → NOTIMP;
+Rules DNS-11..DNS-15 of docs/rules.md, in this order: too short or a response → no answer; unknown opcode → NOTIMP;
 wrong counts or malformed → FORMERR; EDNS version above 0 → BADVERS (RFC 6891 section 6.1.3); class not IN, and zone
-transfers, which nobody may ask of a resolver → REFUSED.
+transfers, which a resolver does not serve → REFUSED.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _TRANSFERS = (Type.AXFR, Type.IXFR)
 
 
 def screen(octets: bytes) -> Query | bytes | None:
-    """Return the query in *octets*, or the reply that refuses it, or None for silence."""
+    """Return the query in *octets*, or the response that refuses it; None: no response."""
     if len(octets) < HEADER.size:
         return None
     identity, flags, questions, answers, authorities, additionals = HEADER.unpack_from(octets)
@@ -40,7 +40,7 @@ def screen(octets: bytes) -> Query | bytes | None:
 
 
 def refuse(query: Query, rcode: Rcode, options: bytes = b"") -> bytes:
-    """Return a reply without records, with the question echoed and OPT if there was one."""
+    """Return a response without records: the question, and OPT if the query had one."""
     flags = QR | RA | query.flags & (RD | CD) | rcode & 0xF
     opt = b""
     if query.edns is not None:

@@ -1,8 +1,8 @@
-"""Answers as octets: local answers, negative ones with SOA, failures, truncation. Pure.
+"""Responses as octets: local answers, negative ones with SOA, failures, truncation. Pure.
 
 | RFC | what | status |
 |---|---|---|
-| 2181 5.1, 9 | an RRset is sent whole or not at all; TC if a needed one is left out | done |
+| 2181 5.1, 9 | an RRset is sent whole or not at all; TC if a required one is left out | done |
 | 2308 2, 5 | SOA in negative answers, its MINIMUM as their lifetime | done |
 | 6891 6.2.5 | the requestor's payload size is honoured, 512 at least | done |
 """
@@ -25,25 +25,25 @@ _MASTER = from_text("ns.berth.internal")
 _MAILBOX = from_text("hostmaster.berth.internal")
 _POINTER_TO_QUESTION = b"\xc0\x0c"
 LEAST_UDP = 512
-"""Octets that every client takes (RFC 1035 section 4.2.1)."""
+"""Octets that every client can receive over UDP (RFC 1035 section 4.2.1)."""
 
 
 def size_limit(query: Query, *, tcp: bool) -> int:
-    """Return how many octets the client takes."""
+    """Return how many octets the client can receive."""
     if tcp:
         return 65_535
     return max(LEAST_UDP, query.edns.payload) if query.edns is not None else LEAST_UDP
 
 
 def render_addresses(query: Query, addresses: Sequence[bytes], ttl: int, *, tcp: bool) -> bytes:
-    """Return a positive answer with *addresses* (packed) as A or AAAA records, or a truncated one."""
+    """Return a response with *addresses* (packed) as A or AAAA records, or a truncated one."""
     rtype = Type.A if len(addresses[0]) == 4 else Type.AAAA
     head = _POINTER_TO_QUESTION + _RECORD.pack(rtype, IN, ttl, len(addresses[0]))
     return _assemble(query, Rcode.NOERROR, b"".join([head + address for address in addresses]), len(addresses), b"", tcp=tcp)
 
 
 def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes:
-    """Return a PTR answer."""
+    """Return a response with a PTR record."""
     record = _POINTER_TO_QUESTION + _RECORD.pack(Type.PTR, IN, ttl, len(target)) + target
     return _assemble(query, Rcode.NOERROR, record, 1, b"", tcp=tcp)
 
@@ -51,9 +51,9 @@ def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes
 def render_services(
     query: Query, services: Sequence[tuple[int, bytes]], addresses: Mapping[bytes, Sequence[bytes]], ttl: int, *, tcp: bool
 ) -> bytes:
-    """Return SRV records (RFC 2782), with the addresses of their targets beside them as far as there is room.
+    """Return a response with SRV records (RFC 2782), and the addresses of their targets if there is room.
 
-    *services*: (port, target). Priority and weight are 0: each is as good as the others.
+    *services*: (port, target). Priority and weight are 0: no target is preferred.
     """
     answer = b""
     for port, target in services:
@@ -92,7 +92,7 @@ def _assemble(
     size = HEADER.size + len(query.question) + len(answer) + len(authority) + len(opt)
     more, limit = b"".join(additional), size_limit(query, tcp=tcp)
     if size + len(more) > limit:
-        # Nobody asked for those (RFC 2181 section 9).
+        # They are optional (RFC 2181 section 9).
         more, additional = b"", ()
     if size > limit:
         answer, answers, authority, flags = b"", 0, b"", flags | TC
@@ -101,7 +101,7 @@ def _assemble(
 
 
 def render_failure(query: Query, code: ExtendedError, text: str, rcode: Rcode = Rcode.SERVFAIL) -> bytes:
-    """Return SERVFAIL (or *rcode*) that says why in an extended DNS error, if the client speaks EDNS."""
+    """Return SERVFAIL (or *rcode*), with the reason in an extended DNS error if the client speaks EDNS."""
     flags = QR | RA | query.flags & (RD | CD) | rcode
     opt = b""
     if query.edns is not None:
@@ -110,14 +110,14 @@ def render_failure(query: Query, code: ExtendedError, text: str, rcode: Rcode = 
 
 
 def fit(query: Query, reply: bytes, *, tcp: bool) -> bytes:
-    """Return *reply*, cut at the border of an RRset if the client takes less (RFC 2181 section 9)."""
+    """Return *reply*, truncated between RRsets if it is too large for the client (RFC 2181 section 9)."""
     if len(reply) <= size_limit(query, tcp=tcp):
         return reply
     return _truncate(query, reply, size_limit(query, tcp=tcp))
 
 
 def _truncate(query: Query, reply: bytes, limit: int) -> bytes:
-    """Return *reply* cut to *limit* at the border of an RRset, with TC."""
+    """Return *reply* truncated to *limit* octets between RRsets, with TC."""
     try:
         message = dns.message.from_wire(reply, ignore_trailing=True)
         message.flags |= dns.flags.TC

@@ -1,11 +1,11 @@
 """Many datagrams with one system call: recvmmsg(2) and sendmmsg(2) through ctypes, on memory that all sockets share.
 
-The socket module's calls for each datagram cost a third more CPU. The memory is used between two awaits of one
-thread only, so it is there once and not for each of a thousand sockets; the calls keep the interpreter's lock, because
-they never block. Measured in `benchmarks/resolver.py`.
+The socket module's calls for each datagram cost a third more CPU. Only one thread uses the memory, and never across an
+await, so there is one piece of it and not one for each of a thousand sockets; the calls keep the interpreter's lock,
+because they never block. Measured in `benchmarks/resolver.py`.
 
-A datagram that is longer than a slot goes on in an overflow, of which the kernel touches only what it fills. Replies are
-written over the query they answer and go back to the address that it came from, which is not even looked at.
+A datagram that is longer than a slot continues in an overflow, of which the kernel touches only what it fills. Responses
+are written over the query they answer and go back to the address it came from, which is not even looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 
 from resolver import limits
+from resolver.reply_cache import Reply
 
 _SLOTS, _STRIDE, _NAME, _HEADER = limits.UDP_DRAIN, 512, 32, 64
 _LONGEST = limits.UDP_PAYLOAD
@@ -46,7 +47,7 @@ class Batch:
     def __init__(self, family: int) -> None:
         self._address_size = 16 if family == socket.AF_INET else 28
         self._octets = ctypes.create_string_buffer(_SLOTS * _STRIDE)
-        # Fresh pages of the kernel: what no datagram fills takes no memory.
+        # Pages that no datagram has filled take no memory.
         self._overflow = mmap.mmap(-1, _SLOTS * (_LONGEST - _STRIDE))
         self._overflow_at = ctypes.addressof(ctypes.c_char.from_buffer(self._overflow))
         self._names = ctypes.create_string_buffer(_SLOTS * _NAME)
@@ -75,28 +76,35 @@ class Batch:
             made.append(struct.pack("QI4xQQQQi4xI4x", name, size, ctypes.addressof(parts) + slot * 32, count, 0, 0, 0, 0))
         return b"".join(made)
 
-    def answer(self, descriptor: int, replies: Mapping[bytes, bytes | Callable[[], bytes]], most: int) -> tuple[int, list[Datagram]]:
-        """Receive at most *most* queries, answer at once those in *replies*; return (how many were there, the others).
+    def answer(self, descriptor: int, replies: Mapping[bytes, Reply], most: int) -> tuple[int, list[Datagram], Sequence[int]]:
+        """Receive at most *most* queries and answer those that are in *replies*, by their octets behind the ID.
 
-        *replies*: octets behind the ID → the reply behind the ID, or what returns it.
+        Returns how many queries there were, those that were not answered, and the RCODEs other than NOERROR of the responses.
         """
         count = self._receive(descriptor, most)
         if not count:
-            return 0, []
+            return 0, [], ()
         if count == 1:
             return self._answer_one(descriptor, replies)
         octets = _string_at(self._at, count * _STRIDE)
-        known, view = replies.get, self._view
-        sizes, rest, names = [], [], None
+        find, view = replies.get, self._view
+        sizes: list[int] = []
+        rest: list[Datagram] = []
+        rcodes: tuple[int, ...] = ()
+        names = None
         for at, size in zip(_STARTS, _LENGTHS[count](self._in), strict=False):
-            tail = known(octets[at : at + size - 2])
-            if tail is not None:
-                if tail.__class__ is not bytes:
-                    tail = tail()  # type: ignore[operator]
+            reply = find(octets[at : at + size - 2])
+            if reply is not None:
+                reply.hits += 1
+                tail = reply.fixed
+                if tail is None:
+                    tail = reply.orders[reply.hits % len(reply.orders)]
                 length = len(tail)
                 if length < _STRIDE - 1:
                     view[at : at + length] = tail
                     sizes.append(length + 2)
+                    if reply.rcode:
+                        rcodes = (*rcodes, reply.rcode)
                     continue
             if names is None:
                 names = _string_at(self._names_at, count * _NAME)
@@ -109,23 +117,25 @@ class Batch:
             self._send(descriptor, self._out_at, 0, count)
         else:
             self._send_runs(descriptor, sizes)
-        return count, rest
+        return count, rest, rcodes
 
-    def _answer_one(self, descriptor: int, replies: Mapping[bytes, bytes | Callable[[], bytes]]) -> tuple[int, list[Datagram]]:
-        """Do the same for one query: with many sandboxes that is nearly every batch, and takes a third less so."""
+    def _answer_one(self, descriptor: int, replies: Mapping[bytes, Reply]) -> tuple[int, list[Datagram], Sequence[int]]:
+        """Do the same for one query: with many sandboxes that is nearly every batch, and takes a third less this way."""
         (size,) = _LENGTHS[1](self._in)
-        tail = replies.get(_string_at(self._at + 2, size - 2)) if 2 < size <= _STRIDE else None
-        if tail is not None:
-            if tail.__class__ is not bytes:
-                tail = tail()  # type: ignore[operator]
+        reply = replies.get(_string_at(self._at + 2, size - 2)) if 2 < size <= _STRIDE else None
+        if reply is not None:
+            reply.hits += 1
+            tail = reply.fixed
+            if tail is None:
+                tail = reply.orders[reply.hits % len(reply.orders)]
             length = len(tail)
             if length < _STRIDE - 1:
                 self._view[2 : 2 + length] = tail
                 self._out_sizes[0] = length + 2
                 _sendmmsg(descriptor, self._out_at, 1, _MSG_DONTWAIT)
-                return 1, []
+                return 1, [], (reply.rcode,) if reply.rcode else ()
         octets = self._message(_string_at(self._at, _STRIDE), 0, size)
-        return 1, [(octets, _string_at(self._names_at, self._address_size))]
+        return 1, [(octets, _string_at(self._names_at, self._address_size))], ()
 
     def receive(self, descriptor: int, most: int) -> list[Datagram]:
         """Return at most *most* datagrams."""

@@ -1,4 +1,6 @@
-"""Time-outs of many questions behind one timer of the loop: a timer for each would cost a tenth of what forwarding does."""
+"""The one clock of forwarding: time-outs of many queries behind one timer of the loop. A timer for each would cost a tenth
+of what forwarding does.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +9,62 @@ from collections.abc import Callable
 from typing import Protocol
 
 _TICKS = 100.0
+"""Ticks in a second."""
 
 
 class Waiting(Protocol):
-    """What has a deadline, until it is done."""
-
-    deadline: float
-    done: bool
+    """What must be called at its deadline."""
 
     def on_deadline(self, now: float) -> None:
         """Do what is due."""
 
 
+Bucket = dict[Waiting, None]
+"""Those whose deadlines are in the same tick; whoever need not be called any more is taken out."""
+
+
 class Deadlines:
-    """Calls each item at its deadline, a hundredth of a second late at most. An item whose deadline moves is added again."""
+    """Calls each `Waiting` once, at its deadline or a hundredth of a second later."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
         self._clock = clock
-        self._buckets: dict[int, list[Waiting]] = {}
+        self._buckets: dict[int, Bucket] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._looked = 0
+        self._tick = self._newest = 0
 
-    def add(self, item: Waiting, now: float) -> None:
-        """Call *item* at its deadline, if it is not done by then and its deadline not moved."""
-        tick = int(item.deadline * _TICKS) + 1
+    def add(self, waiting: Waiting, deadline: float, now: float) -> Bucket:
+        """Call *waiting* at *deadline*, unless it is taken out of the bucket returned."""
+        tick = int(deadline * _TICKS) + 1
         bucket = self._buckets.get(tick)
         if bucket is None:
-            self._buckets[tick] = [item]
-            if self._timer is None:
-                self._looked = int(now * _TICKS)
-                self._timer = self._loop.call_later(1 / _TICKS, self._run)
-        else:
-            bucket.append(item)
+            bucket = self._new_bucket(tick, now)
+        bucket[waiting] = None
+        return bucket
+
+    def _new_bucket(self, tick: int, now: float) -> Bucket:
+        if self._timer is None:
+            self._tick = int(now * _TICKS)
+            self._timer = self._loop.call_later(1 / _TICKS, self._run)
+        # A deadline that has passed is due at the next tick.
+        tick = max(tick, self._tick + 1)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            # Nearly always all in the last bucket have been answered: it serves again.
+            bucket = self._buckets.pop(self._newest) if self._buckets.get(self._newest) == {} else {}
+            self._buckets[tick] = bucket
+            self._newest = tick
+        return bucket
 
     def _run(self) -> None:
-        now = self._clock()
-        current = int(now * _TICKS)
-        for tick in range(self._looked, current + 1):
-            for item in self._buckets.pop(tick, ()):
-                if not item.done and item.deadline <= now:
-                    item.on_deadline(now)
-        self._looked = current
+        before, self._tick = self._tick, int(self._clock() * _TICKS)
+        for tick in range(before + 1, self._tick + 1):
+            bucket = self._buckets.pop(tick, None)
+            for waiting in list(bucket or ()):
+                # One may have taken another out.
+                if bucket is not None and waiting in bucket:
+                    del bucket[waiting]
+                    waiting.on_deadline(self._clock())
         self._timer = self._loop.call_later(1 / _TICKS, self._run) if self._buckets else None
 
     def close(self) -> None:

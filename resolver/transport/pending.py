@@ -1,4 +1,4 @@
-"""Questions that wait for their replies at one upstream, told apart by unpredictable IDs (RFC 5452 section 9)."""
+"""Queries that wait for their responses from one upstream, told apart by unpredictable IDs (RFC 5452 section 9)."""
 
 from __future__ import annotations
 
@@ -9,42 +9,46 @@ from typing import Protocol
 import msgspec
 
 from resolver import limits
-from resolver.engine.exchange import Health, Kind, classify
+from resolver.engine.classify import Kind, classify
+from resolver.engine.health import Health
 from resolver.wire.message import HEADER
 
 
-class AskedOwner(Protocol):
-    """Who waits for the reply to one question at one upstream."""
+class ReplyHandler(Protocol):
+    """Who waits for the response to one query at one upstream."""
 
-    def on_message(self, asked: Asked, kind: Kind, message: bytes, now: float) -> None:
-        """Take the reply."""
+    def on_reply(self, pending: PendingQuery, kind: Kind, message: bytes, now: float) -> None:
+        """Take the response."""
 
-    def on_failure(self, asked: Asked, reason: str, now: float) -> None:
+    def on_failure(self, pending: PendingQuery, reason: str, now: float) -> None:
         """Take note that there is none."""
 
 
-class Asked(msgspec.Struct, eq=False, gc=False):
-    """One question at one upstream. *message* is without its ID. *sent*: when, for the round-trip time. *owner*: nobody cares if None."""
+class PendingQuery(msgspec.Struct, eq=False, gc=False):
+    """One query at one upstream. *message* is without its ID. *sent*: when, for the round-trip time.
 
-    owner: AskedOwner | None
+    *handler*: None if nobody waits for the response. *resent*: the connection closed before it was answered, once.
+    """
+
+    handler: ReplyHandler | None
     health: Health
     question: bytes
     message: bytes
     sent: float
+    stream: bool = False
     identity: int = -1
-    by_stream: bool = False
-    retried: bool = False
+    resent: bool = False
 
     def answered(self, kind: Kind, message: bytes, now: float) -> None:
-        """Tell the upstream's health and the owner of the reply."""
+        """Tell the upstream's health and the handler of the response."""
         self.health.answered(now - self.sent)
-        if self.owner is not None:
-            self.owner.on_message(self, kind, message, now)
+        if self.handler is not None:
+            self.handler.on_reply(self, kind, message, now)
 
     def failed(self, reason: str, now: float) -> None:
-        """Tell the owner that there is none."""
-        if self.owner is not None:
-            self.owner.on_failure(self, reason, now)
+        """Tell the handler that there is no response."""
+        if self.handler is not None:
+            self.handler.on_failure(self, reason, now)
 
 
 def identities() -> Callable[[], int]:
@@ -59,8 +63,8 @@ def identities() -> Callable[[], int]:
     return draw
 
 
-class Pending(dict[int, Asked]):
-    """The questions on one socket or connection, by their IDs. *draw*: see `identities`."""
+class PendingQueries(dict[int, PendingQuery]):
+    """The queries on one socket or connection, by their IDs. *draw*: see `identities`."""
 
     __slots__ = ("_draw",)
 
@@ -68,32 +72,32 @@ class Pending(dict[int, Asked]):
         super().__init__()
         self._draw = draw
 
-    def add(self, asked: Asked) -> bytes:
-        """Return the message of *asked* with an ID that no other question here has; it waits from now on."""
+    def add(self, pending: PendingQuery) -> bytes:
+        """Return the message of *pending* with an ID that no other query here has; it waits from now on."""
         identity = self._draw()
         while identity in self:
             identity = self._draw()
-        asked.identity = identity
-        self[identity] = asked
-        return identity.to_bytes(2, "big") + asked.message
+        pending.identity = identity
+        self[identity] = pending
+        return identity.to_bytes(2, "big") + pending.message
 
     def on_messages(self, messages: Sequence[bytes], now: float) -> None:
-        """Hand each message to the question that it is the reply to, if there is one."""
+        """Hand each message to the query that it is the response to, if there is one."""
         for message in messages:
-            asked = self.get(message[0] << 8 | message[1]) if len(message) >= HEADER.size else None
-            if asked is not None:
-                kind = classify(asked.question, asked.identity, message)
-                if kind is not Kind.FOREIGN:
-                    del self[asked.identity]
-                    asked.answered(kind, message, now)
+            pending = self.get(message[0] << 8 | message[1]) if len(message) >= HEADER.size else None
+            if pending is not None:
+                kind = classify(pending.question, pending.identity, message)
+                if kind is not Kind.UNRELATED:
+                    del self[pending.identity]
+                    pending.answered(kind, message, now)
 
-    def take_all(self) -> list[Asked]:
-        """Return all questions; none of them waits any more."""
+    def take_all(self) -> list[PendingQuery]:
+        """Return all queries; none of them waits any more."""
         taken = list(self.values())
         self.clear()
         return taken
 
     def drop_old(self, now: float) -> None:
-        """Forget the questions whose time is over; late replies to them are of no use any more."""
-        for identity in [key for key, asked in self.items() if now - asked.sent > limits.BUDGET]:
+        """Forget the queries whose time is over; responses to them are of no use any more."""
+        for identity in [key for key, pending in self.items() if now - pending.sent > limits.BUDGET]:
             del self[identity]

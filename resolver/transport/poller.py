@@ -1,8 +1,8 @@
 """All UDP sockets of the daemon behind one epoll descriptor that the event loop watches.
 
-The loop takes 0.7 us to tell one reader of one socket; with a thousand sandboxes that is a sixth of what a query costs.
-Here one wake-up serves every socket that is ready, each a bounded number of datagrams in its turn, so that one sandbox
-that floods leaves the others their place in the next round.
+The loop takes 0.7 us to call one reader of one socket; with a thousand sandboxes that is a sixth of what a query costs.
+Here one wake-up serves every socket that is ready. Each has a bounded number of datagrams read in its turn, so that the
+others get their turn too while one sandbox floods.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ROUNDS = 4
 
 
 class Poller:
-    """Calls the reader of each socket that has datagrams, then the flushers that asked for it."""
+    """Calls the reader of each socket that has datagrams, then the flush functions that were asked for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -46,14 +46,14 @@ class Poller:
             self._epoll.unregister(descriptor)
 
     def flush_later(self, flush: Callable[[], None]) -> None:
-        """Call *flush* once behind the datagrams of this round, or of none."""
+        """Call *flush* once, at the end of this round or, outside of rounds, of this turn of the loop."""
         self._flushers[flush] = None
         if not self._running and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
     def _round(self) -> None:
-        """Serve what is ready. A few times over: looking again is cheaper than a turn of the loop."""
+        """Serve the sockets that are ready. A few times over: polling again is cheaper than a turn of the loop."""
         self._running = True
         try:
             for _ in range(_ROUNDS):

@@ -1,8 +1,8 @@
-"""A connection to an upstream over TCP or TLS: opened on first need, many questions at a time, closed when idle.
+"""A connection to an upstream over TCP or TLS: opened on first need, many queries at a time, closed when idle.
 
 | RFC | what | status |
 |---|---|---|
-| 7766 6.2 | one connection for many questions, answers in any order, asked again if it closes meanwhile | done |
+| 7766 6.2 | one connection for many queries, responses in any order, sent again if it closes meanwhile | done |
 | 7858 | DNS over TLS, the certificate checked against the name given, or the address | done |
 | 8467 4.1 | queries over TLS are padded to 128 octets | done |
 """
@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from resolver import limits
-from resolver.transport.pending import Asked, Pending
+from resolver.engine.upstream import Upstream
+from resolver.transport.pending import PendingQueries, PendingQuery
 from resolver.wire.message import has_plain_opt, padded
-from resolver.zone.upstream import Upstream
 
 
 class Stream(asyncio.Protocol):
@@ -29,7 +29,7 @@ class Stream(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         upstream: Upstream,
-        open_socket: Callable[[str, Upstream, int], Awaitable[socket.socket]],
+        open_socket: Callable[[str | None, Upstream, int], Awaitable[socket.socket]],
         clock: Callable[[], float],
         draw: Callable[[], int],
         tls_ca: str,
@@ -42,27 +42,25 @@ class Stream(asyncio.Protocol):
         self._context: ssl.SSLContext | None = None
         self._transport: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._queue: list[Asked] = []
-        self._pending = Pending(draw)
+        self._queue: list[PendingQuery] = []
+        self._pending = PendingQueries(draw)
         self._buffer = bytearray()
         self._last = 0.0
-        self.is_only_way = upstream.transport != "udp"
 
-    def ask(self, asked: Asked) -> None:
-        """Send the question, opening the connection if need be."""
+    def send(self, pending: PendingQuery) -> None:
+        """Send the query, opening the connection if need be."""
         self._last = self._clock()
         if len(self._pending) + len(self._queue) >= limits.STREAM_IN_FLIGHT:
-            asked.failed("too many questions wait on its connection", self._last)
+            pending.failed("too many queries wait on its connection", self._last)
         elif self._transport is not None:
-            self._send(self._transport, asked)
+            self._write(self._transport, pending)
         else:
-            self._queue.append(asked)
+            self._queue.append(pending)
             if self._opening is None:
                 self._opening = self._loop.create_task(self._open())
 
-    def _send(self, transport: asyncio.Transport, asked: Asked) -> None:
-        asked.by_stream = True
-        message = self._pending.add(asked)
+    def _write(self, transport: asyncio.Transport, pending: PendingQuery) -> None:
+        message = self._pending.add(pending)
         if self._upstream.transport == "tls" and has_plain_opt(message):
             message = padded(message)
         transport.write(len(message).to_bytes(2, "big") + message)
@@ -70,7 +68,7 @@ class Stream(asyncio.Protocol):
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(limits.STREAM_OPEN):
-                sock = await self._open_socket(self._upstream.netns, self._upstream, socket.SOCK_STREAM)
+                sock = await self._open_socket(self._upstream.sandbox_id, self._upstream, socket.SOCK_STREAM)
                 try:
                     await self._connected(sock)
                     await self._loop.create_connection(lambda: self, sock=sock, **self._tls())
@@ -87,7 +85,7 @@ class Stream(asyncio.Protocol):
             self._opening = None
 
     async def _connected(self, sock: socket.socket) -> None:
-        """Return when the connection stands; OSError if it can't."""
+        """Return when the connection is established; OSError if it can't be."""
         ready: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_writer(sock.fileno(), _settle, ready)
         try:
@@ -112,8 +110,8 @@ class Stream(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         self._buffer.clear()
         queue, self._queue = self._queue, []
-        for asked in queue:
-            self._send(transport, asked)
+        for pending in queue:
+            self._write(transport, pending)
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -126,24 +124,24 @@ class Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        # It may have closed as idle just when these came: they get a second one (RFC 7766 section 6.2.4).
-        for asked in self._pending.take_all():
-            if asked.retried:
-                asked.failed("closed the connection", self._clock())
+        # The server may have closed it as idle just when these came: they get a second one (RFC 7766 section 6.2.4).
+        for pending in self._pending.take_all():
+            if pending.resent:
+                pending.failed("closed the connection", self._clock())
             else:
-                asked.retried = True
-                self.ask(asked)
+                pending.resent = True
+                self.send(pending)
 
     # --- the end ------------------------------------------------------------------------------------------------
 
     def _fail(self, reason: str) -> None:
         waiting, self._queue = self._queue, []
         now = self._clock()
-        for asked in waiting:
-            asked.failed(reason, now)
+        for pending in waiting:
+            pending.failed(reason, now)
 
     def close_if_idle(self, now: float) -> bool:
-        """Close the connection if nobody needs it; return whether it is still there."""
+        """Close the connection if it is idle; return whether it is still open."""
         if self._transport is None:
             return self._opening is not None
         self._pending.drop_old(now)

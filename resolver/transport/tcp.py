@@ -1,9 +1,10 @@
 """A TCP listener: framing, time-outs, bounds. A connection can only harm itself, and has no task.
 
-The clients of one listener together get a bounded number of answers in each turn of the loop, a few each, so that none of
-them, nor all of one sandbox, keeps others waiting. What is sent beyond that, or not fetched, stays in the socket.
+The connections of one listener together get a bounded number of responses in each turn of the loop, a few each, so that
+neither one of them, nor all of one sandbox, keeps others waiting. What a client sends beyond that, or does not read, stays
+in the socket.
 
-Spec: RFC 7766 (several questions on one connection, answers in any order, idle time-outs); RFC 1035 section 4.2.2.
+Spec: RFC 7766 (several queries on one connection, responses in any order, idle time-outs); RFC 1035 section 4.2.2.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from collections.abc import Callable
 from typing import cast
 
 from resolver import limits
+from resolver.client import Client
 from resolver.transport.udp import Service
-from resolver.zone.view import ViewSlot
 
 
 class TcpListener:
-    """Serves the view that *slot_of* gives for a client's IP address. Serves after `listen`."""
+    """Serves the client that *client_of* returns for an IP address. Serves after `listen`."""
 
-    def __init__(self, service: Service, slot_of: Callable[[str], ViewSlot]) -> None:
+    def __init__(self, service: Service, client_of: Callable[[str], Client]) -> None:
         self.service = service
-        self.slot_of = slot_of
+        self.client_of = client_of
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
         self._ready: deque[_Connection] = deque()
@@ -36,7 +37,7 @@ class TcpListener:
         self._server = await loop.create_server(lambda: _Connection(self, loop), sock=sock)
 
     def schedule(self, connection: _Connection) -> None:
-        """Serve *connection* when its turn comes; it is told by `serve`, and scheduled again while that returns True."""
+        """Call `serve` of *connection* when its turn comes, and again as long as that returns True."""
         self._ready.append(connection)
         if self._turn is None:
             self._turn = asyncio.get_running_loop().call_soon(self._take_turns)
@@ -62,7 +63,7 @@ class TcpListener:
 
 
 class _Connection(asyncio.Protocol):
-    """One client. *peer* of its replies is unused: there is only one."""
+    """One connection. *peer* of `reply` is unused: there is only one."""
 
     def __init__(self, listener: TcpListener, loop: asyncio.AbstractEventLoop) -> None:
         self._listener = listener
@@ -84,7 +85,7 @@ class _Connection(asyncio.Protocol):
             transport.abort()
             return
         self._listener.connections.add(self)
-        self._slot = self._listener.slot_of(transport.get_extra_info("peername")[0].partition("%")[0])
+        self._client = self._listener.client_of(transport.get_extra_info("peername")[0].partition("%")[0])
         transport.set_write_buffer_limits(high=limits.TCP_UNREAD)
         self._expire_in(limits.TCP_FIRST_READ)
 
@@ -104,7 +105,7 @@ class _Connection(asyncio.Protocol):
             self._listener.schedule(self)
 
     def eof_received(self) -> bool:
-        # What was asked is still answered; `_settle` closes behind it.
+        # Queries that have arrived are still answered; `_settle` closes after them.
         self._eof = True
         return self._waiting > 0 or self._is_scheduled or self._paused
 
@@ -118,7 +119,7 @@ class _Connection(asyncio.Protocol):
         self._continue()
 
     def reply(self, peer: bytes, octets: bytes) -> None:
-        """Send a late reply."""
+        """Send a response that took longer."""
         self._waiting -= 1
         if not self._ended:
             self._transport.write(len(octets).to_bytes(2, "big") + octets)
@@ -126,7 +127,7 @@ class _Connection(asyncio.Protocol):
             self._close_behind_eof()
 
     def _continue(self) -> None:
-        """Go on where reading was put off, if it may go on."""
+        """Read on where reading was put off, if that is allowed now."""
         if self._paused and self._may_read():
             self._schedule()
 
@@ -144,11 +145,11 @@ class _Connection(asyncio.Protocol):
                 break
             octets = bytes(buffer[at + 2 : at + 2 + size])
             at += 2 + size
-            # What is no query gets no answer; whoever sends it is not speaking DNS.
+            # Not a query: whoever sends this does not speak DNS.
             if size < 12 or octets[2] & 0x80:
                 self.end()
                 return False
-            answer = self._listener.service.on_query(self._slot, octets, self, b"", tcp=True)
+            answer = self._listener.service.on_query(self._client, octets, self, b"", tcp=True)
             if answer is None:
                 self._waiting += 1
             else:
@@ -162,7 +163,7 @@ class _Connection(asyncio.Protocol):
         return self._is_scheduled
 
     def _settle(self, *, progress: bool) -> None:
-        """Stop or go on reading, and set the time by which something must have happened."""
+        """Pause or resume reading, and set the time by which something must have happened."""
         if self._is_scheduled or not self._may_read():
             self._pause()
         elif self._paused:
@@ -182,7 +183,7 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _expire_in(self, seconds: float) -> None:
-        """Set the deadline. A timer that is due earlier stays: it looks again, which costs less than a new one each time."""
+        """Set the deadline. A timer that is due earlier stays: it checks again then, which costs less than a new timer each time."""
         self._deadline = self._loop.time() + seconds
         if self._timer is not None and self._timer.when() > self._deadline:
             self._timer.cancel()
@@ -195,13 +196,13 @@ class _Connection(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._expire)
         elif self._waiting and self._writable:
-            # We are the slow one; the forwarder has a time-out of its own.
+            # The client waits for us; forwarding has a time-out of its own.
             self._expire_in(limits.TCP_IDLE)
         else:
             self.end()
 
     def end(self) -> None:
-        """Close the connection at once, without what was not sent."""
+        """Close the connection at once; what was not sent is lost."""
         if not self._ended:
             self._ended = True
             self._transport.abort()

@@ -1,19 +1,19 @@
-"""A UDP listener: answers what is known in batches, hands the rest on. On the loop, without tasks."""
+"""A UDP listener: sends remembered replies in batches, hands other queries to the service. On the loop, without tasks."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from resolver import limits
+from resolver.client import Client
 from resolver.transport.batch import Datagram
 from resolver.transport.poller import Poller
-from resolver.zone.view import ViewSlot
 
 
-class Replier(Protocol):
-    """Who takes replies that come later. *peer* is what came with the query."""
+class ReplySender(Protocol):
+    """Who sends responses that come later. *peer* is what came with the query."""
 
     def reply(self, peer: bytes, octets: bytes) -> None:
         """Send *octets* to *peer*, or forget them if it is gone."""
@@ -22,45 +22,45 @@ class Replier(Protocol):
 class Service(Protocol):
     """What answers queries."""
 
-    def count_known(self, count: int) -> None:
-        """Count *count* replies that were sent as they were remembered."""
+    def count_sent(self, count: int, rcodes: Sequence[int]) -> None:
+        """Count *count* remembered replies that were sent; *rcodes*: of those that are not NOERROR."""
 
-    def on_query(self, slot: ViewSlot, octets: bytes, replier: Replier, peer: bytes, *, tcp: bool) -> bytes | None:
-        """Return the reply to *octets*; None if it comes later through *replier*, or never."""
+    def on_query(self, client: Client, octets: bytes, sender: ReplySender, peer: bytes, *, tcp: bool) -> bytes | None:
+        """Return the response to *octets*; None if it comes later through *sender*, or never."""
 
 
 class UdpListener:
-    """Serves *slot* on *sock*, which it owns. *slot_of*: whose view it is by the peer's address, if not always that one."""
+    """Serves *client* on *sock*, which it owns. *client_of*: whose query it is by the peer's address, if not always that one's."""
 
     # With a thousand sandboxes each wake-up finds this object cold: the fewer cache lines the better.
-    __slots__ = ("_batch", "_descriptor", "_late", "_most", "_poller", "_service", "_slot", "_slot_of", "_socket")
+    __slots__ = ("_batch", "_client", "_client_of", "_descriptor", "_late", "_most", "_poller", "_replies", "_service", "_socket")
 
     def __init__(
-        self, poller: Poller, sock: socket.socket, service: Service, slot: ViewSlot, slot_of: Callable[[bytes], ViewSlot] | None = None
+        self, poller: Poller, sock: socket.socket, service: Service, client: Client, client_of: Callable[[bytes], Client] | None = None
     ) -> None:
         self._poller = poller
         self._socket = sock
         self._descriptor = sock.fileno()
         self._service = service
-        self._slot = slot
-        self._slot_of = slot_of
+        self._client = client
+        self._client_of = client_of
+        self._replies = client.replies.by_octets
         self._batch = poller.batch(sock.family)
         self._most = limits.UDP_DRAIN
         self._late: list[Datagram] = []
         sock.setblocking(False)
-        poller.add(sock.fileno(), self._drain if slot_of is None else self._drain_of_many)
+        poller.add(sock.fileno(), self._drain if client_of is None else self._drain_of_many)
 
     def _drain(self) -> None:
-        slot = self._slot
         try:
-            count, rest = self._batch.answer(self._descriptor, slot.replies, self._most)
+            count, rest, rcodes = self._batch.answer(self._descriptor, self._replies, self._most)
         except OSError:
-            # An error of an earlier reply; the next read is good again.
+            # An error of an earlier response; the next read is good again.
             return
-        known = count - len(rest)
-        if known:
-            slot.queries += known
-            self._service.count_known(known)
+        sent = count - len(rest)
+        if sent:
+            self._client.queries += sent
+            self._service.count_sent(sent, rcodes)
         if rest:
             self._ask(rest)
         self._pace(count, len(rest))
@@ -73,38 +73,38 @@ class UdpListener:
             self._most *= 2
 
     def _ask(self, queries: list[Datagram]) -> None:
-        on_query, slot = self._service.on_query, self._slot
+        on_query, client = self._service.on_query, self._client
         replies = []
         for octets, peer in queries:
-            reply = on_query(slot, octets, self, peer, tcp=False)
+            reply = on_query(client, octets, self, peer, tcp=False)
             if reply is not None:
                 replies.append((reply, peer))
         if replies:
             self._batch.send(self._socket, replies)
 
     def _drain_of_many(self) -> None:
-        assert self._slot_of is not None
+        assert self._client_of is not None
         try:
             queries = self._batch.receive(self._socket.fileno(), limits.UDP_DRAIN_SLOW)
         except OSError:
             return
         replies = []
         for octets, peer in queries:
-            slot = self._slot_of(peer)
-            known = slot.replies.get(octets[2:])
-            if known is not None:
-                slot.queries += 1
-                self._service.count_known(1)
-                replies.append((octets[:2] + (known if isinstance(known, bytes) else known()), peer))
+            client = self._client_of(peer)
+            remembered = client.replies.by_octets.get(octets[2:])
+            if remembered is not None:
+                client.queries += 1
+                self._service.count_sent(1, (remembered.rcode,) if remembered.rcode else ())
+                replies.append((octets[:2] + remembered.take(), peer))
                 continue
-            reply = self._service.on_query(slot, octets, self, peer, tcp=False)
+            reply = self._service.on_query(client, octets, self, peer, tcp=False)
             if reply is not None:
                 replies.append((reply, peer))
         if replies:
             self._batch.send(self._socket, replies)
 
     def reply(self, peer: bytes, octets: bytes) -> None:
-        """Send a late reply with those of the same round."""
+        """Send a response that took longer, together with others of the same round."""
         self._late.append((octets, peer))
         if len(self._late) == 1:
             self._poller.flush_later(self._flush)

@@ -1,4 +1,4 @@
-"""UDP sockets to upstreams: each serves many questions."""
+"""UDP sockets to upstreams: each serves many queries."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from resolver import limits
+from resolver.engine.upstream import Upstream
 from resolver.transport.batch import LONGEST_SENT
-from resolver.transport.pending import Asked, Pending
+from resolver.transport.pending import PendingQueries, PendingQuery
 from resolver.transport.poller import Poller
-from resolver.zone.upstream import Upstream
 
 
 class UpstreamSocket:
-    """One connected UDP socket and the questions that wait on it; *unsent* go out at the end of the round."""
+    """One connected UDP socket and the queries that wait on it; *unsent* go out at the end of the round."""
 
     __slots__ = ("_clock", "_poller", "_socket", "born", "last", "left", "pending", "unsent")
 
@@ -25,16 +25,20 @@ class UpstreamSocket:
         self.unsent: list[bytes] = []
         self.born = self.last = clock()
         self.left = limits.SOCKET_QUERIES
-        self.pending = Pending(draw)
+        self.pending = PendingQueries(draw)
         poller.add(sock.fileno(), self._read)
 
-    def send(self, asked: Asked) -> None:
-        """Send the question with a fresh ID at the end of this round."""
+    def send(self, pending: PendingQuery) -> bool:
+        """Send the query with a fresh ID at the end of this round; return whether another socket should take the next one.
+
+        That is one with a fresh port: a port is not used for long.
+        """
         self.left -= 1
-        self.last = asked.sent
-        self.unsent.append(self.pending.add(asked))
+        self.last = pending.sent
+        self.unsent.append(self.pending.add(pending))
         if len(self.unsent) == 1:
             self._poller.flush_later(self._flush)
+        return self.left <= 0 or pending.sent - self.born > limits.SOCKET_AGE
 
     def _flush(self) -> None:
         out, self.unsent = self.unsent, []
@@ -44,10 +48,10 @@ class UpstreamSocket:
             if len(out) == 1:
                 self._socket.send(out[0])
             else:
-                self._poller.ipv4.send_connected(self._socket.fileno(), [item for item in out if len(item) <= LONGEST_SENT])
-                for item in out:
-                    if len(item) > LONGEST_SENT:
-                        self._socket.send(item)
+                self._poller.ipv4.send_connected(self._socket.fileno(), [message for message in out if len(message) <= LONGEST_SENT])
+                for message in out:
+                    if len(message) > LONGEST_SENT:
+                        self._socket.send(message)
         except (BlockingIOError, InterruptedError):
             # As if the network had lost it.
             return
@@ -63,28 +67,24 @@ class UpstreamSocket:
         self.pending.on_messages(messages, self._clock())
 
     def _refused(self, error: OSError) -> None:
-        """Nobody listens there (an ICMP error), or there is no way: everything that waits here has failed."""
+        """Nobody listens there (an ICMP error), or it is unreachable: every query that waits here has failed."""
         self.fail(error.strerror or "unreachable")
 
     def fail(self, reason: str) -> None:
-        """Tell everything that waits here that it has failed."""
+        """Tell every query that waits here that it has failed."""
         now = self._clock()
-        for asked in self.pending.take_all():
-            asked.failed(reason, now)
-
-    def is_worn(self, now: float) -> bool:
-        """Return whether a fresh socket, with a fresh port, is to take its place."""
-        return self.left <= 0 or now - self.born > limits.SOCKET_AGE
+        for pending in self.pending.take_all():
+            pending.failed(reason, now)
 
     def close(self) -> None:
-        """Close it; who waits is not told."""
+        """Close it; the queries that wait are not told."""
         if self._socket.fileno() >= 0:
             self._poller.remove(self._socket.fileno())
             self._socket.close()
 
 
 def sockaddr(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
-    """Return the address of *upstream* for the socket calls; a zone in it is an interface of its namespace."""
+    """Return the address of *upstream* for the socket calls; its IPv6 zone is an interface of its namespace."""
     if ":" not in upstream.address:
         return upstream.address, upstream.port
     host, _, zone = upstream.address.partition("%")

@@ -1,6 +1,6 @@
 """Header, question and OPT of a message, read in bounded steps; the constants of the protocol. Pure.
 
-What is made once for each question is a `msgspec.Struct`: a frozen dataclass takes six times as long to make.
+What is made for each query is a `msgspec.Struct`: a frozen dataclass takes six times as long to make.
 
 | RFC | what | status |
 |---|---|---|
@@ -77,7 +77,7 @@ class Option(IntEnum):
 
 
 class Edns(msgspec.Struct, frozen=True, gc=False):
-    """An OPT record: what the peer takes, which version it speaks, its options as octets."""
+    """An OPT record: the UDP size that the peer can receive, its EDNS version, its options as octets."""
 
     payload: int
     version: int
@@ -86,7 +86,7 @@ class Edns(msgspec.Struct, frozen=True, gc=False):
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
-    """A query that has been read. *qname*: lower-case wire form. *question*: the question section as it came."""
+    """A decoded query. *qname*: lower-case wire form. *question*: the question section as it came."""
 
     id: int
     flags: int
@@ -100,7 +100,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
 def read_question(octets: bytes) -> tuple[bytes, int, int, int]:
     """Return (name as sent, type, class, offset behind) of the one question of a message.
 
-    Raises DecodeError, also for a compressed name: there is nothing before it that it could point to.
+    Raises DecodeError, also for a compressed name: there is no earlier name that it could point to.
     """
     at, end = 12, len(octets)
     while True:
@@ -142,12 +142,12 @@ def skip_name(octets: bytes, at: int) -> int:
 def find_edns(octets: bytes, at: int, records: int) -> Edns | None:
     """Return the OPT among the *records* that begin at *at*; DecodeError if there are two or one is cut off."""
     if records == 1 and octets.startswith(_PLAIN_OPT, at) and at + 11 <= len(octets):
-        # What nearly every client sends: an OPT, and nothing else.
+        # Nearly every client sends an OPT and nothing else.
         behind = at + 11 + (octets[at + 9] << 8 | octets[at + 10])
         if behind > len(octets):
             raise DecodeError(at, "the record is cut off")
         return Edns(octets[at + 3] << 8 | octets[at + 4], octets[at + 6], octets[at + 7] > 0x7F, octets[at + 11 : behind])
-    found: Edns | None = None
+    edns: Edns | None = None
     for _ in range(records):
         owner = at
         at = skip_name(octets, at)
@@ -158,10 +158,10 @@ def find_edns(octets: bytes, at: int, records: int) -> Edns | None:
         if at > len(octets):
             raise DecodeError(at, "the record is cut off")
         if rtype == _OPT:
-            if found is not None or octets[owner] != 0:
+            if edns is not None or octets[owner] != 0:
                 raise DecodeError(owner, "two OPT records, or one that is not at the root")
-            found = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000), octets[at - length : at])
-    return found
+            edns = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000), octets[at - length : at])
+    return edns
 
 
 def options(octets: bytes) -> Iterator[tuple[int, bytes]]:
@@ -182,7 +182,7 @@ def option_octets(code: ExtendedError, text: str) -> bytes:
 
 
 def render_opt(*, rcode: int = 0, do: bool = False, payload: int, options: bytes = b"") -> bytes:
-    """Return an OPT record for a reply."""
+    """Return an OPT record."""
     ttl = (rcode >> 4) << 24 | (0x8000 if do else 0)
     return struct.pack("!BHHIH", 0, _OPT, payload, ttl, len(options)) + options
 
@@ -190,6 +190,13 @@ def render_opt(*, rcode: int = 0, do: bool = False, payload: int, options: bytes
 def has_plain_opt(message: bytes) -> bool:
     """Return whether *message*, one of ours, ends with an OPT record without options."""
     return message.startswith(_PLAIN_OPT, len(message) - PLAIN_OPT_SIZE)
+
+
+def without_opt(message: bytes) -> bytes:
+    """Return *message*, one of ours without its ID, without the plain OPT record at its end; unchanged if it has none."""
+    if not message[9] or not has_plain_opt(message):
+        return message
+    return message[:9] + bytes([message[9] - 1]) + message[10:-PLAIN_OPT_SIZE]
 
 
 def padded(message: bytes) -> bytes:

@@ -18,7 +18,7 @@ _ESCAPED = frozenset(b'."();@$\\')
 
 
 def from_text(text: str) -> bytes:
-    """Return the lower-case wire form of *text*, with or without a final dot; BadName if it is none."""
+    """Return the lower-case wire form of *text*, with or without a final dot; BadName if it is not a domain name."""
     stripped = text.removesuffix(".")
     if not stripped:
         return ROOT
@@ -70,7 +70,7 @@ def reverse(address: IPv4Address | IPv6Address) -> bytes:
 
 
 def reverse_network(wire: bytes) -> IPv4Network | IPv6Network | None:
-    """Return the network that a reverse-mapping name stands for, one address for a full name; None if it is none."""
+    """Return the network that a reverse-mapping name stands for, one address for a full name; None if it is not such a name."""
     if wire.endswith(IN_ADDR_ARPA):
         labels = _labels(wire[: -len(IN_ADDR_ARPA)] + ROOT)
         if len(labels) > 4 or any(not label.isdigit() or len(label) > 3 or int(label) > 255 for label in labels):

@@ -1,1 +1,1 @@
-"""Names that we answer for: zones of networks, views of sandboxes. Frozen values, swapped whole. Pure."""
+"""Names that we are authoritative for: the zones of networks and their records. Frozen values, swapped whole. Pure."""

@@ -1,4 +1,4 @@
-"""From endpoints to zone entries: which names an endpoint has (rules DNS-38..DNS-44), and SRV names of its ports. Pure."""
+"""From endpoints to records: which names an endpoint has (rules DNS-38..DNS-44), and SRV names of its ports. Pure."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from resolver.wire import name as names
-from resolver.zone.zone import Entry
+from resolver.zone.zone import Record
 
 
-def entries(
+def records(
     *,
-    owner: str,
+    endpoint: str,
     network: str,
     endpoint_names: Sequence[str],
     addresses: Iterable[IPv4Address | IPv6Address],
     ports: Iterable[tuple[int, str]] = (),
-) -> tuple[Entry, ...]:
-    """Return the entries of one endpoint. The first of *endpoint_names* is the target of its addresses' PTR records.
+) -> tuple[Record, ...]:
+    """Return the records of one endpoint. The first of *endpoint_names* is the target of its addresses' PTR records.
 
     *ports*: (port, protocol); each has an SRV record at `_PORT._PROTOCOL` below each name (RFC 2782), with that target too.
     """
     if not endpoint_names:
         return ()
-    result = []
+    made = []
     wire_names = list(dict.fromkeys(names.from_text(text) for text in endpoint_names))
     target = names.join(wire_names[0], names.from_text(network))
     for address in addresses:
-        result += [Entry(name, address.packed, owner) for name in wire_names]
-        result.append(Entry(names.reverse(address), target, owner))
+        made += [Record(name, address.packed, endpoint) for name in wire_names]
+        made.append(Record(names.reverse(address), target, endpoint))
     for port, protocol in ports:
         prefix = names.from_text(f"_{port}._{protocol}")
-        result += [Entry(names.join(prefix, name), port.to_bytes(2, "big") + target, owner) for name in wire_names]
-    return tuple(result)
+        made += [Record(names.join(prefix, name), port.to_bytes(2, "big") + target, endpoint) for name in wire_names]
+    return tuple(made)

@@ -1,4 +1,4 @@
-"""The subnets of all networks of this host, by which reverse zones of ours are told apart. Pure."""
+"""The subnets of all networks of this host: their reverse zones are ours. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Subnet = IPv4Network | IPv6Network
 
 
 class Subnets:
-    """One for all views, so that a network that comes or goes changes one thing. Written by the registry.
+    """One object for all views, so that only one thing changes when a network comes or goes. Written by the registry.
 
-    A look-up costs one step for each prefix length there is, not for each subnet.
+    A look-up costs one step for each prefix length in use, not for each subnet.
     """
 
     __slots__ = ("_known",)
@@ -20,7 +20,7 @@ class Subnets:
         self.swap(subnets)
 
     def swap(self, subnets: Iterable[Subnet]) -> None:
-        """From now on the subnets are *subnets*."""
+        """Replace all subnets by *subnets*."""
         known: dict[tuple[int, int], dict[int, Subnet]] = {}
         for subnet in subnets:
             shift = subnet.max_prefixlen - subnet.prefixlen
@@ -28,11 +28,11 @@ class Subnets:
         self._known = known
 
     def containing(self, network: Subnet) -> Subnet | None:
-        """Return the subnet that *network* is in, None if it is in none."""
-        own = network.max_prefixlen - network.prefixlen
+        """Return the subnet that contains *network*; None if no subnet does."""
+        own_shift = network.max_prefixlen - network.prefixlen
         for (version, shift), subnets in self._known.items():
-            if version == network.version and shift >= own:
-                found = subnets.get(int(network.network_address) >> shift)
-                if found is not None:
-                    return found
+            if version == network.version and shift >= own_shift:
+                subnet = subnets.get(int(network.network_address) >> shift)
+                if subnet is not None:
+                    return subnet
         return None

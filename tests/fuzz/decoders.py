@@ -23,13 +23,13 @@ import dns.rrset
 
 from resolver import resolvconf
 from resolver.engine import received as relaying
-from resolver.engine.exchange import Kind, classify
+from resolver.engine import upstream
+from resolver.engine.classify import Kind, classify
 from resolver.engine.received import Protected, orders, render, take_apart
 from resolver.engine.request import screen
 from resolver.errors import BadName, ConfigError, DecodeError
 from resolver.wire import name as names
 from resolver.wire.message import Query, find_edns, options, read_question
-from resolver.zone import upstream
 
 _INTO_THE_HEADER = re.compile(rb"\xc0[\x00-\x0b]")
 """A name that goes on in the header is another one with another ID; nobody sends that."""
@@ -123,7 +123,7 @@ def classified(octets: bytes) -> None:
     """Only a reply with our ID and our question is ours."""
     question, message = octets[2:20], octets[20:]
     kind = classify(question, octets[0] << 8 | octets[1] if len(octets) > 1 else 0, message)
-    if kind is not Kind.FOREIGN:
+    if kind is not Kind.UNRELATED:
         assert message[:2] == octets[:2]
         assert message[2] & 0x80
 

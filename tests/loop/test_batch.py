@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from resolver import limits
+from resolver.reply_cache import Reply
 from resolver.transport.batch import LONGEST_SENT, Batch, packed, readable
 
 FAMILIES = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
@@ -35,7 +36,7 @@ def test_every_size_is_received_whole(pair, size):
     assert packed(got[0][1]) == socket.inet_pton(ours.family, client.getsockname()[0])
     for octets in sent:
         client.send(octets)
-    count, rest = batch.answer(ours.fileno(), {}, limits.UDP_DRAIN)
+    count, rest, _ = batch.answer(ours.fileno(), {}, limits.UDP_DRAIN)
     assert (count, [octets for octets, _ in rest]) == (3, sent)
 
 
@@ -56,23 +57,27 @@ def test_every_size_is_sent_whole_to_its_own_peer(pair, size):
 @pytest.mark.parametrize("count", [1, 2, 64])
 def test_known_queries_are_answered_between_unknown_ones(pair, count):
     batch, ours, client = pair
-    replies = {b"known": b"answer", b"long": b"l" * 600, b"turn": iter([b"one", b"two"] * 50).__next__}
+    replies = {b"known": Reply([b"\0\0answer"]), b"long": Reply([b"\0" * 600]), b"turn": Reply([b"\0\3one", b"\0\3two"])}
     queries = [(b"%02d" % number)[:2] + (b"known", b"new", b"turn", b"long")[number % 4] for number in range(count)]
     for octets in queries:
         client.send(octets)
-    got, rest = batch.answer(ours.fileno(), replies, limits.UDP_DRAIN)
+    got, rest, rcodes = batch.answer(ours.fileno(), replies, limits.UDP_DRAIN)
     assert got == count
     # What does not fit over its query is left to the slower way.
     assert [octets for octets, _ in rest] == [octets for octets in queries if octets[2:] in (b"new", b"long")]
     answered = [client.recv(65_535) for octets in queries if octets[2:] in (b"known", b"turn")]
     for octets, reply in zip([octets for octets in queries if octets[2:] in (b"known", b"turn")], answered, strict=True):
         assert reply[:2] == octets[:2]
-        assert reply[2:] in (b"answer", b"one", b"two")
+        assert reply[2:] in (b"\0\0answer", b"\0\3one", b"\0\3two")
+    # Each reply counts how often it was sent, and those that are no NOERROR are told.
+    of = [octets[2:] for octets in queries]
+    assert (replies[b"known"].hits, replies[b"turn"].hits) == (of.count(b"known"), of.count(b"turn"))
+    assert list(rcodes) == [3] * of.count(b"turn")
 
 
 def test_nothing_there_is_nothing(pair):
     batch, ours, _ = pair
-    assert batch.answer(ours.fileno(), {}, 8) == (0, [])
+    assert batch.answer(ours.fileno(), {}, 8) == (0, [], ())
     assert batch.receive(ours.fileno(), 8) == []
 
 

@@ -11,73 +11,73 @@ import dns.rrset
 import pytest
 
 from resolver import limits
-from resolver.zone.build import entries
-from resolver.zone.upstream import Upstream
-from resolver.zone.view import ViewSlot
-from tests.support.served import Scripted, Served, forwarding, good, other_id, other_question
+from resolver.client import Client
+from resolver.engine.upstream import Upstream
+from resolver.zone.build import records
+from tests.support.served import Scripted, good, other_id, other_question, until
 
 
 @pytest.fixture
-async def served():
-    made = await Served().start()
-    yield made
-    await made.stop()
+async def served(serve):
+    return await serve()
 
 
 async def test_repeated_question_rotates_and_comes_from_rendered_octets(served):
     firsts = {(await served.ask()).answer[0][0].address for _ in range(20)}
     assert firsts == {"10.0.0.2", "10.0.0.3"}
-    assert len(served.slot.replies) == 1
-    assert served.slot.queries == 20
+    assert len(served.client.replies.by_octets) == 1
+    assert served.client.queries == 20
 
 
 async def test_changed_zone_is_seen_by_the_next_question(served):
     await served.ask()
-    old = entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
+    old = records(endpoint="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
     served.zone.change(old, ())
     assert (await served.ask()).rcode() == dns.rcode.SERVFAIL
-    assert served.slot.replies == {}
+    assert served.client.replies.by_octets == {}
 
 
-async def test_rendered_replies_are_bounded(served, monkeypatch):
-    monkeypatch.setattr(limits, "REPLIES", 20)
-    monkeypatch.setattr(limits, "REPLIES_LOOK", 10)
-    other = ViewSlot("other", served.slot.current)
+async def test_remembered_replies_are_bounded(serve, monkeypatch):
+    monkeypatch.setattr(limits, "REPLIES", 12_000)
+    monkeypatch.setattr(limits, "REPLIES_LOOKS", 8)
+    served = await serve()
+    other = Client(served.client.view)
     ask(served, other, "web")
     for number in range(200):
-        ask(served, served.slot, f"{number}.net.berth.internal")
-        assert len(served.slot.replies) + len(other.replies) <= 30
-    # The one that has most gave way.
-    assert other.replies
+        ask(served, served.client, f"{number}.net.berth.internal")
+        assert served.client.replies.size + other.replies.size <= 12_000 * 9 // 8 + 1000
+    # The one whose replies take most gave way.
+    assert other.replies.by_octets
+    assert 0 < len(served.client.replies.by_octets) < 30
 
 
-def ask(served, slot, name, qtype="A", **more):
+def ask(served, client, name, qtype="A", **more):
     query = dns.message.make_query(name, qtype, **more)
-    return dns.message.from_wire(served.service.on_query(slot, query.to_wire(), None, b"", tcp=False))
+    return dns.message.from_wire(served.service.on_query(client, query.to_wire(), None, b"", tcp=False))
 
 
 async def test_spellings_share_one_rendered_reply(served):
     names = ["".join(c.upper() if bits >> i & 1 else c for i, c in enumerate("web")) for bits in range(8)]
     for name in (*names, *names):
-        reply = ask(served, served.slot, name)
+        reply = ask(served, served.client, name)
         assert reply.question[0].name.to_text() == f"{name}."
         assert reply.answer[0].name.to_text() == f"{name}."
-    assert len(served.slot.replies) == 1
+    assert len(served.client.replies.by_octets) == 1
 
 
 async def test_questions_with_odd_options_are_answered_and_not_kept(served):
     for number in range(50):
         option = dns.edns.GenericOption(10, number.to_bytes(8, "big"))
-        assert ask(served, served.slot, "web", use_edns=0, options=[option]).answer
-    assert served.slot.replies == {}
+        assert ask(served, served.client, "web", use_edns=0, options=[option]).answer
+    assert served.client.replies.by_octets == {}
 
 
 async def test_forms_of_questions_are_bounded(served):
-    for payload in range(512, 512 + 3 * limits.SHAPES_PER_VIEW):
-        ask(served, served.slot, "web", use_edns=0, payload=payload)
-        assert len(served.slot.shapes) <= limits.SHAPES_PER_VIEW
-    ask(served, served.slot, "web")
-    assert any(len(key) == 2 + 8 + 5 + 4 for key in served.slot.replies)
+    for payload in range(512, 512 + 3 * limits.SHAPES_PER_CLIENT):
+        ask(served, served.client, "web", use_edns=0, payload=payload)
+        assert len(served.client.replies.shapes) <= limits.SHAPES_PER_CLIENT
+    ask(served, served.client, "web")
+    assert any(len(key) == 2 + 8 + 5 + 4 for key in served.client.replies.by_octets)
 
 
 async def test_garbage_by_udp_is_survived(served):
@@ -131,7 +131,7 @@ async def test_connection_that_sends_rubbish_closes_only_itself(served):
 async def test_connections_are_bounded(served, monkeypatch):
     monkeypatch.setattr(limits, "TCP_CONNECTIONS", 3)
     opened = [await connect(served) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    await until(lambda: len(served.tcp.connections) == 3)
     reader, writer = await connect(served)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         writer.write(b"\0")
@@ -140,74 +140,71 @@ async def test_connections_are_bounded(served, monkeypatch):
         one.close()
 
 
-async def test_forged_replies_are_passed_over():
+async def test_forged_replies_are_passed_over(serve):
     upstream = Scripted(other_id, other_question, lambda _: b"junk", good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     assert (await made.ask("x.test")).answer[0][0].address == "192.0.2.1"
-    await made.stop()
-    upstream.transport.close()
 
 
-async def test_ids_are_fresh_and_sockets_few():
+async def test_ids_are_fresh_and_sockets_few(serve):
     upstream = Scripted(good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     await asyncio.gather(*(made.ask(f"n{i}.test", id=1) for i in range(100)))
     identities = {octets[:2] for octets in upstream.queries}
     assert len(identities) > 90
     assert len(upstream.sources) <= limits.SOCKETS_PER_UPSTREAM
     assert made.opened <= limits.SOCKETS_PER_UPSTREAM
-    await made.stop()
-    upstream.transport.close()
 
 
-async def test_worn_socket_is_replaced(monkeypatch):
+async def test_worn_socket_is_replaced(serve, monkeypatch):
     monkeypatch.setattr(limits, "SOCKET_QUERIES", 5)
     upstream = Scripted(good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     for i in range(60):
         await made.ask(f"n{i}.test")
     assert len(upstream.sources) > limits.SOCKETS_PER_UPSTREAM
-    await made.stop()
-    upstream.transport.close()
 
 
-@pytest.mark.timed
-async def test_idle_sockets_are_closed(monkeypatch):
+async def test_idle_sockets_are_closed(serve, monkeypatch):
     monkeypatch.setattr(limits, "SOCKET_IDLE", 0.1)
     upstream = Scripted(good)
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     await made.ask("x.test")
-    await asyncio.sleep(0.5)
-    assert not any(server.sockets for server in made.pool._servers.values())
-    await made.stop()
-    upstream.transport.close()
+    await until(lambda: not any(server.sockets for server in made.pool._servers.values()))
 
 
-async def test_closed_port_is_noticed_at_once():
+class Absent:
+    """A name server that is not there."""
+
+    def __init__(self, upstream):
+        self.upstream = upstream
+
+    async def stop(self):
+        pass
+
+
+async def test_closed_port_is_noticed_at_once(serve):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         closed = Upstream("127.0.0.1", sock.getsockname()[1])
-    made = await Served().start([closed])
+    made = await serve(Absent(closed))
     start = asyncio.get_running_loop().time()
     reply = await made.ask("x.test", use_edns=0)
     assert reply.rcode() == dns.rcode.SERVFAIL
     assert "refused" in reply.options[0].text.lower()
     assert asyncio.get_running_loop().time() - start < 1
-    await made.stop()
 
 
-async def test_too_many_questions_in_flight_are_refused_at_once(monkeypatch):
-    monkeypatch.setattr(limits, "IN_FLIGHT_PER_VIEW", 3)
+async def test_too_many_questions_in_flight_are_refused_at_once(serve, monkeypatch):
+    monkeypatch.setattr(limits, "IN_FLIGHT_PER_CLIENT", 3)
     monkeypatch.setattr(limits, "BUDGET", 0.5)
     upstream = Scripted()
-    made = await forwarding(upstream)
+    made = await serve(upstream)
     replies = await asyncio.gather(*(made.ask(f"n{i}.test", use_edns=0) for i in range(6)))
     texts = [reply.options[0].text for reply in replies]
     assert sum("too many" in text for text in texts) == 3
     assert made.service.counters["limited"] == 3
     # The slots are free again.
-    assert made.slot.in_flight == 0
+    assert made.client.in_flight == 0
     # A local name never waits for them.
     assert (await made.ask()).answer
-    await made.stop()
-    upstream.transport.close()

@@ -83,7 +83,7 @@ def test_dry_run_of_attach_changes_nothing(lab, adopted):
         (("--network-alias", "x"), 2, "--network-alias needs a --network"),
         (("--gw-priority", "high"), 2, "gw-priority must be a number"),
         (("--", "sleep"), 2, "attach starts no command"),
-        (("--network", "host"), 1, "a namespace that is adopted has a stack of its own"),
+        (("--network", "host"), 1, "an adopted namespace has a stack of its own"),
         (("--network", "front", "--ip", "203.0.113.9"), 1, "203.0.113.9"),
     ],
 )

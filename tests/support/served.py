@@ -11,7 +11,10 @@ import dns.flags
 import dns.message
 import dns.rrset
 
+from resolver.client import Client
 from resolver.engine.cache import Cache, CacheSettings
+from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.engine.view import AttachedZone, View
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.transport.tcp import TcpListener
@@ -19,10 +22,15 @@ from resolver.transport.udp import UdpListener
 from resolver.transport.upstream import UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
 from resolver.wire.name import from_text
-from resolver.zone.build import entries
-from resolver.zone.upstream import Route, Upstream
-from resolver.zone.view import Attachment, View, ViewSlot, ZoneSlot
+from resolver.zone.build import records
+from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
+
+
+async def until(condition):
+    """Return when *condition* holds; the test's own time-out ends it."""
+    while not condition():
+        await asyncio.sleep(0.01)
 
 
 class Served:
@@ -32,7 +40,7 @@ class Served:
         loop = asyncio.get_running_loop()
         self.opened = 0
 
-        async def open_socket(_netns, upstream, kind):
+        async def open_socket(_sandbox_id, upstream, kind):
             self.opened += 1
             return open_datagram(upstream, kind)
 
@@ -40,11 +48,11 @@ class Served:
         self.pool = UpstreamPool(loop, self.poller, open_socket, time.monotonic, tls_ca=tls_ca)
         self.service = DnsService(self.pool, Cache(cache or CacheSettings()), time.monotonic)
         zone = Zone("net", from_text("net"), 5).with_changes(
-            (), entries(owner="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
+            (), records(endpoint="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])
         )
-        self.zone = ZoneSlot(zone)
-        self.slot = ViewSlot("s", View(attachments=(Attachment(self.zone),), route=Route(tuple(upstreams)), **view))
-        self.zone.watchers.add(self.slot)
+        self.zone = PublishedZone(zone)
+        self.client = Client(View(attached=(AttachedZone(self.zone),), upstreams=UpstreamSet(tuple(upstreams)), **view))
+        self.zone.watchers.add(self.client)
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         udp.bind(("127.0.0.1", 0))
         tcp = socket.socket()
@@ -52,12 +60,14 @@ class Served:
         tcp.listen()
         tcp.setblocking(False)
         self.udp_address, self.tcp_address = udp.getsockname(), tcp.getsockname()
-        self.udp = UdpListener(self.poller, udp, self.service, self.slot)
-        self.tcp = TcpListener(self.service, lambda _: self.slot)
+        self.udp = UdpListener(self.poller, udp, self.service, self.client)
+        self.tcp = TcpListener(self.service, lambda _: self.client)
         await self.tcp.listen(tcp)
         return self
 
     async def stop(self):
+        if not hasattr(self, "tcp"):
+            return
         self.udp.close()
         await self.tcp.close()
         await self.service.close()
@@ -80,8 +90,9 @@ class Served:
 class Scripted:
     """A name server on the loopback whose replies are functions of the query."""
 
-    def __init__(self, *replies):
+    def __init__(self, *replies, port=0):
         self.replies = list(replies)
+        self.port = port
         self.queries = []
         self.peers = []
         self.sources = set()
@@ -103,12 +114,15 @@ class Scripted:
                     if made is not None:
                         self.transport.sendto(made, peer)
 
-        self.transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
+        self.transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", self.port))
         self.upstream = Upstream("127.0.0.1", self.transport.get_extra_info("sockname")[1])
         return self
 
+    async def stop(self):
+        self.transport.close()
+
     def answer_all(self):
-        """Answer what was left open, by the replies there are now."""
+        """Answer all queries so far with the replies there are now."""
         for octets, peer in zip(self.queries, self.peers, strict=True):
             for reply in self.replies:
                 self.transport.sendto(reply(octets), peer)
@@ -129,11 +143,6 @@ def other_question(octets):
     return made.to_wire()
 
 
-async def forwarding(*scripted, **more):
-    upstreams = [await item.start() for item in scripted]
-    return await Served().start([item.upstream for item in upstreams], **more)
-
-
 class StreamServer:
     """A name server over TCP, or TLS with *context*; *reply* as with `Scripted`. *close_after*: ends each connection then."""
 
@@ -143,7 +152,7 @@ class StreamServer:
 
     async def start(self, transport="tcp", name=""):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.context)
-        self.upstream = Upstream("127.0.0.1", self.server.sockets[0].getsockname()[1], "", transport, name)
+        self.upstream = Upstream("127.0.0.1", self.server.sockets[0].getsockname()[1], None, transport, name or None)
         return self
 
     async def serve(self, reader, writer):

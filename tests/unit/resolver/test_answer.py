@@ -1,41 +1,16 @@
-from ipaddress import ip_address, ip_network
+"""What a view answers to a query, or that it is forwarded."""
 
-import dns.flags
+from ipaddress import ip_address
+
 import dns.message
-import dns.rcode
-import dns.rrset
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from resolver.engine.answer import Addresses, Forward, Negative, Pointer, answer, render
-from resolver.engine.explain import explain
-from resolver.engine.received import render as render_received
-from resolver.engine.received import take_apart
+from resolver.engine.answer import Addresses, Forward, Negative, Pointer, Services, answer, render
 from resolver.engine.request import screen
-from resolver.engine.response import render_failure
-from resolver.wire.message import ExtendedError, Rcode, Type
+from resolver.wire.message import Rcode, Type
 from resolver.wire.name import from_text, reverse
-from resolver.zone.build import entries
-from resolver.zone.subnets import Subnets
-from resolver.zone.upstream import Route
-from resolver.zone.view import Attachment, View, ZoneSlot
-from resolver.zone.zone import Entry, Zone
-
-
-def zone(label, *registrations, ttl=5, forward_single_label=True):
-    made = Zone(label, from_text(label), ttl, forward_single_label)
-    for number, (names, addresses) in enumerate(registrations):
-        made = made.with_changes(
-            (), entries(owner=f"{label}{number}", network=label, endpoint_names=names, addresses=[ip_address(a) for a in addresses])
-        )
-    return ZoneSlot(made)
-
-
-def view(*zones, links=(), **more):
-    attachments = tuple(Attachment(item, {from_text(a): from_text(t) for a, t in links} if i == 0 else {}) for i, item in enumerate(zones))
-    return View(attachments=attachments, subnets=Subnets((ip_network("10.1.0.0/16"), ip_network("fd01::/64"))), **more)
-
+from resolver.zone.zone import Record
+from tests.support.zones import view, zone
 
 FRONT = zone("front", (["Web", "www"], ["10.1.0.2"]), (["db"], ["10.1.0.3", "fd01::3"]), (["www"], ["10.1.0.4"]))
 BACK = zone("back", (["web"], ["fd01::9"]), (["only"], ["10.1.0.9"]))
@@ -84,7 +59,7 @@ def test_any_gives_one_rrset():
     assert addresses(ask(view(BACK), "web", Type.ANY)) == ["fd01::9"]
 
 
-def test_names_of_networks_not_attached_are_foreign():
+def test_names_of_networks_not_attached_are_forwarded():
     assert isinstance(ask(view(FRONT), "only"), Forward)
     assert isinstance(ask(view(FRONT), "only.back"), Forward)
     assert isinstance(ask(BOTH, "nobody.example.com"), Forward)
@@ -132,115 +107,42 @@ def test_reverse_mapping():
     assert isinstance(ask(BOTH, "10.in-addr.arpa", Type.SOA), Forward)
 
 
-def test_name_survives_until_its_last_owner_withdraws_it():
-    name, value = from_text("x"), ip_address("10.1.0.7").packed
-    start = Zone("n", from_text("n"), 5)
-    both = start.with_changes((), [Entry(name, value, "one"), Entry(name, value, "two")])
-    assert both.find(name) == (value,)
-    one = both.with_changes([Entry(name, value, "one")], ())
-    assert one.find(name) == (value,)
-    assert one.with_changes([Entry(name, value, "other")], ()).find(name) == (value,)
-    none = one.with_changes([Entry(name, value, "two")], ())
-    assert none.find(name) is None
-    assert (start.size, both.size, none.size) == (0, 2, 0)
-    # The old zone is as it was: readers that hold it see no mix.
-    assert both.find(name) == (value,)
+def test_other_types_of_reverse_names():
+    web, lo = reverse(ip_address("10.1.0.2")), reverse(ip_address("127.0.0.1"))
+    for name, source in ((web, "network front"), (lo, "special-use address of loopback")):
+        found = answer(BOTH, name, Type.TXT)
+        assert (found.rcode, found.source) == (Rcode.NOERROR, source)
+    # What is below .arpa and stands for no network is not ours.
+    assert isinstance(ask(BOTH, "x.in-addr.arpa"), Forward)
 
 
-CHANGES = st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef"), st.integers(1, 3), st.sampled_from("xy")), max_size=40)
+def test_other_types_of_localhost():
+    assert ask(BOTH, "localhost", Type.TXT).rcode is Rcode.NOERROR
 
 
-@given(CHANGES)
-def test_zone_is_the_multiset_of_its_entries(changes):
-    made, model = Zone("n", from_text("n"), 5), set()
-    for add, label, number, owner in changes:
-        entry = Entry(from_text(label), bytes([10, 0, 0, number]), owner)
-        made = made.with_changes((), [entry]) if add else made.with_changes([entry], ())
-        (model.add if add else model.discard)(entry)
-    for label in "abcdef":
-        wanted = {entry.value for entry in model if entry.name == from_text(label)}
-        assert set(made.find(from_text(label)) or ()) == wanted
-    assert made.size == len(model)
+def test_services_have_the_addresses_of_their_targets():
+    published = zone("front", (["web"], ["10.1.0.2", "fd01::2"]))
+    target = from_text("web.front")
+    published.change((), [Record(from_text("_80._tcp.web"), (80).to_bytes(2, "big") + target, "e")])
+    found = ask(view(published), "_80._tcp.web.front", Type.SRV)
+    assert isinstance(found, Services)
+    assert [str(ip_address(packed)) for packed in found.addresses[target]] == ["10.1.0.2", "fd01::2"]
+    assert ask(view(published), "_80._tcp.web", Type.A).rcode is Rcode.NOERROR
+    assert isinstance(ask(view(published), "_81._tcp.web", Type.SRV), Forward)
 
 
-def reply_to(message, found, *, tcp=False, rotation=0):
-    return dns.message.from_wire(render(screen(message.to_wire()), found, rotation, tcp=tcp))
+def rendered(text, qtype):
+    query = dns.message.make_query(text, qtype)
+    return dns.message.from_wire(render(screen(query.to_wire()), ask(BOTH, text, query.question[0].rdtype), 0, tcp=False))
 
 
-def test_positive_answer_header_and_echo():
-    message = dns.message.make_query("WeB", "A", use_edns=0, want_dnssec=True)
-    reply = reply_to(message, ask(BOTH, "web"))
-    assert message.is_response(reply)
-    assert reply.question[0].name.to_text() == "WeB."
-    assert reply.flags & (dns.flags.AA | dns.flags.RA | dns.flags.RD) == dns.flags.AA | dns.flags.RA | dns.flags.RD
-    assert reply.edns == 0
-    assert reply.ednsflags & dns.flags.DO
-    assert reply.answer[0].ttl == 5
-    assert reply.answer[0][0].address == "10.1.0.2"
-
-
-def test_no_opt_without_one_in_the_query():
-    assert reply_to(dns.message.make_query("web", "A"), ask(BOTH, "web")).edns == -1
-
-
-def test_negative_answer_has_soa_with_the_ttl():
-    reply = reply_to(dns.message.make_query("web", "TXT"), ask(BOTH, "web", 16))
-    assert (reply.rcode(), len(reply.answer)) == (dns.rcode.NOERROR, 0)
-    assert reply.authority[0].ttl == 5
-    assert reply.authority[0][0].minimum == 5
-
-
-def test_rotation_puts_each_address_first():
-    found = ask(BOTH, "www")
-    firsts = {reply_to(dns.message.make_query("www", "A"), found, rotation=i).answer[0][0].address for i in range(2)}
-    assert firsts == {"10.1.0.2", "10.1.0.4"}
-
-
-@given(st.integers(1, 300), st.sampled_from([None, 512, 1232, 4096]))
-def test_truncation_never_splits_an_rrset_and_keeps_opt(count, payload):
-    values = tuple(bytes([10, 0, i >> 8, i & 255]) for i in range(count))
-    message = dns.message.make_query("many", "A", **({} if payload is None else {"use_edns": 0, "payload": payload}))
-    wire = render(screen(message.to_wire()), Addresses(values, 5, ""), 0, tcp=False)
-    reply = dns.message.from_wire(wire)
-    assert len(wire) <= (payload or 512)
-    assert sum(map(len, reply.answer)) in (0, count)
-    assert bool(reply.flags & dns.flags.TC) == (not reply.answer)
-    assert (reply.edns >= 0) == (payload is not None)
-    assert len(reply_to(message, Addresses(values, 5, ""), tcp=True).answer[0]) == count
-
-
-def relay(query, wire, *, tcp):
-    return render_received(query, take_apart(wire, 12 + len(query.question)), tcp=tcp)
-
-
-def test_relayed_reply_has_the_clients_id_and_spelling():
-    query = screen(dns.message.make_query("WWW.example.test", "A", id=7).to_wire())
-    upstream = dns.message.make_response(dns.message.make_query("www.example.test", "A", id=999))
-    upstream.answer.append(dns.rrset.from_text("www.example.test.", 60, "IN", "A", "192.0.2.1"))
-    reply = dns.message.from_wire(relay(query, upstream.to_wire(), tcp=False))
-    assert reply.id == 7
-    assert reply.question[0].name.to_text() == "WWW.example.test."
-    assert reply.answer[0].ttl == 60
-
-
-def test_relayed_reply_is_cut_to_the_clients_size():
-    query = screen(dns.message.make_query("big.test", "TXT").to_wire())
-    upstream = dns.message.make_response(dns.message.make_query("big.test", "TXT"))
-    upstream.answer.append(dns.rrset.from_text("big.test.", 60, "IN", "TXT", *(f'"{"x" * 200}{i}"' for i in range(9))))
-    wire = relay(query, upstream.to_wire(max_size=65535), tcp=False)
-    assert len(wire) <= 512
-    assert dns.message.from_wire(wire).flags & dns.flags.TC
-    assert not dns.message.from_wire(relay(query, upstream.to_wire(max_size=65535), tcp=True)).flags & dns.flags.TC
-
-
-def test_failure_says_why_to_who_speaks_edns():
-    query = screen(dns.message.make_query("x.test", "A", use_edns=0).to_wire())
-    reply = dns.message.from_wire(render_failure(query, ExtendedError.PROHIBITED, "because"))
-    assert reply.rcode() == dns.rcode.SERVFAIL
-    assert (reply.options[0].code, reply.options[0].text) == (18, "because")
-    assert reply.flags & dns.flags.RA
-
-
-def test_explanation_ends_with_the_decision():
-    assert explain(BOTH, from_text("web"), Type.A)[-1] == "answered from network front with TTL 5"
-    assert "not forwarded" in explain(view(FRONT, route=Route((), "closed")), from_text("x.test"), Type.A)[-1]
+def test_each_kind_of_answer_is_rendered():
+    assert rendered("web", "A").answer[0][0].address == "10.1.0.2"
+    assert rendered("2.0.1.10.in-addr.arpa", "PTR").answer[0][0].target.to_text() == "web.front."
+    assert rendered("web", "TXT").authority[0].rdtype.name == "SOA"
+    assert rendered("berth.internal", "SOA").answer[0].rdtype.name == "SOA"
+    published = zone("front", (["web"], ["10.1.0.2"]))
+    published.change((), [Record(from_text("_80._tcp.web"), (80).to_bytes(2, "big") + from_text("web.front"), "e")])
+    query = dns.message.make_query("_80._tcp.web", "SRV")
+    found = ask(view(published), "_80._tcp.web", Type.SRV)
+    assert dns.message.from_wire(render(screen(query.to_wire()), found, 1, tcp=False)).answer[0][0].port == 80

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver import limits
-from resolver.engine.cache import Cache, CacheSettings, name_of, question_of
+from resolver.engine.cache import Cache, CacheSettings, cache_key, flags_of, name_of, type_of
 from resolver.engine.received import Received
+from resolver.engine.upstream import UpstreamSet
 from resolver.wire.message import AD, CD
 from resolver.wire.name import from_text
-from resolver.zone.upstream import Route
 
-HERE, THERE = Route(), Route()
+HERE, THERE = UpstreamSet(), UpstreamSet()
 
 
 def question(name, *, do=False, cd=False, ad=False):
-    return question_of(from_text(name), from_text(name) + b"\0\1\0\1", bool(do), (CD if cd else 0) | (AD if ad else 0))
+    return cache_key(from_text(name), from_text(name) + b"\0\1\0\1", bool(do), (CD if cd else 0) | (AD if ad else 0))
 
 
 def received(size=40, *, lifetime=60, rcode=0, answers=1):
@@ -155,7 +155,7 @@ def test_names_and_what_is_below_them_are_forgotten():
     for name in ("example.test", "www.example.test", "notexample.test", "test"):
         keep(made, name)
     assert made.forget(from_text("example.test")) == 2
-    assert {name_of(entry.question) for _, entry in made.entries()} == {from_text("notexample.test"), from_text("test")}
+    assert {name_of(entry.key) for _, entry in made.entries()} == {from_text("notexample.test"), from_text("test")}
     assert made.forget() == 2
 
 
@@ -205,3 +205,56 @@ def test_popular_answers_are_fetched_anew_in_their_last_tenth(hits, left, popula
     assert entry.is_popular(60 - left) is popular
     entry.refreshing = True
     assert not entry.is_popular(60 - left)
+
+
+def test_entries_for_one_name_are_listed_with_their_flags():
+    made = cache()
+    for more in ({}, {"do": True}, {"cd": True, "ad": True}):
+        made.put(HERE, question("a.test", **more), received(), 0.0, trusted=False)
+    entries = made.known(HERE, from_text("a.test"), 1)
+    assert sorted(flags_of(entry.key) for entry in entries) == ["", "CD AD", "DO"]
+    assert {type_of(entry.key) for entry in entries} == {1}
+    assert [entry.hits for entry in entries] == [0, 0, 0]
+    assert made.known(HERE, from_text("a.test"), 28) == []
+    assert made.known(THERE, from_text("a.test"), 1) == []
+
+
+def test_failures_below_a_name_are_forgotten_with_it():
+    made = cache()
+    for name in ("a.test", "b.example"):
+        made.failed(HERE, question(name), "silent", 0.0)
+    assert made.forget(from_text("test")) == 0
+    assert made.failure(HERE, question("a.test"), 0.5) is None
+    assert made.failure(HERE, question("b.example"), 0.5) == "silent"
+
+
+def test_answer_that_is_replaced_again_and_again_leaves_no_trace():
+    made = cache()
+    for number in range(500):
+        keep(made, "a.test", float(number))
+    (partition,) = made._partitions.values()
+    assert len(partition.small) + len(partition.main) < 100
+    assert len(list(made.entries())) == 1
+
+
+def test_popular_entries_give_way_at_last_and_dead_ones_are_skipped(monkeypatch):
+    monkeypatch.setattr(limits, "CACHE_GHOSTS", 8)
+    made = cache(size=60_000)
+    for number in range(400):
+        name = f"p{number}.test"
+        keep(made, name)
+        for _ in range(3):
+            made.get(HERE, question(name))
+        for entry in [entry for _, entry in made.entries() if entry.is_main][::2]:
+            made.get(HERE, entry.key)
+        if number % 3 == 0:
+            # It takes the place of one in a queue, which is dead from now on.
+            keep(made, name)
+        elif number % 7 == 0:
+            made.forget(from_text(f"p{number - 30}.test"))
+        assert made.size <= 60_000
+    kept = [entry for _, entry in made.entries()]
+    assert made.size == sum(entry.size for entry in kept)
+    assert any(entry.is_main for entry in kept)
+    (partition,) = made._partitions.values()
+    assert len(partition.ghosts) <= 8

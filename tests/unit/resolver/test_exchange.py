@@ -1,38 +1,76 @@
+"""Forwarding decided without sockets: which upstream gets which message, over which transport, and when to give up."""
+
 import dns.message
 import pytest
 
 from resolver import limits
-from resolver.engine.exchange import Done, Exchange, GiveUp, Health, Kind, Send, classify
-from resolver.zone.upstream import Upstream
+from resolver.engine.classify import Kind
+from resolver.engine.exchange import Done, Exchange, GiveUp, Send, first_upstream
+from resolver.engine.health import Health
+from resolver.engine.loop_probes import LoopProbes
+from resolver.engine.upstream import Upstream
+from resolver.wire.message import without_opt
 
 OK, FAIL = b"\0\0\x80\0", b"\0\0\x80\x02"
+MESSAGE = dns.message.make_query("www.example.test", "A", use_edns=0, payload=1232).to_wire()[2:]
+PLAIN = without_opt(MESSAGE)
+QUESTION = PLAIN[10:]
+FORMERR = b"\0\0\x80\x01" + bytes(8)
+
+
+def known(text):
+    """An upstream that has been probed for loops."""
+    health = Health(Upstream(text)) if isinstance(text, str) else Health(text)
+    health.loop_checked = True
+    return health
 
 
 @pytest.fixture
 def three():
-    return tuple(Health(Upstream(f"10.0.0.{i}")) for i in (1, 2, 3))
+    return tuple(known(f"10.0.0.{i}") for i in (1, 2, 3))
+
+
+def exchange(upstreams, now=0.0, probes=None):
+    return Exchange(upstreams, MESSAGE, QUESTION, probes or LoopProbes(), now)
+
+
+def sends(*upstreams, message=MESSAGE, stream=False):
+    return tuple(Send(upstream, message, stream) for upstream in upstreams)
 
 
 def answers(made, upstream, now, took=0.01):
     """The upstream answers well: as the transport does, its health is told first."""
     upstream.answered(took)
-    return made.on_message(upstream, Kind.FINAL, OK, now)
+    return made.on_reply(Send(upstream, MESSAGE), Kind.FINAL, OK, now)
+
+
+def fails(made, upstream, message, now):
+    return made.on_reply(Send(upstream, MESSAGE), Kind.FAILED, message, now)
+
+
+def failed(upstream, now):
+    """It failed, and has been probed for a loop since."""
+    upstream.failed(now)
+    upstream.loop_checked = True
+
+
+# --- order and time ---------------------------------------------------------------------------------------------------
 
 
 def test_first_upstream_is_asked_and_its_answer_is_final(three):
     a, b, _ = three
-    made = Exchange((a, b), 0)
-    assert made.start(0) == Send(a)
+    made = exchange((a, b))
+    assert made.start(0) == sends(a)
     assert answers(made, a, 0.01) == Done(a, OK)
     assert made.done
 
 
 def test_next_is_asked_while_the_first_may_still_answer(three):
     a, b, _ = three
-    made = Exchange((a, b), 0)
+    made = exchange((a, b))
     made.start(0)
     assert made.deadline == limits.NEXT_UPSTREAM
-    assert made.on_deadline(made.deadline) == Send(b)
+    assert made.on_deadline(made.deadline) == sends(b)
     assert answers(made, a, 0.5) == Done(a, OK)
 
 
@@ -40,30 +78,40 @@ def test_next_is_asked_sooner_if_the_first_is_usually_fast(three):
     a, b, _ = three
     for _ in range(20):
         a.answered(0.002)
-    made = Exchange((a, b), 0)
+    made = exchange((a, b))
     made.start(0)
     assert made.deadline == limits.HEDGE
     for took in (0.05, 0.15, 0.1, 0.2) * 5:
         a.answered(took)
-    made = Exchange((a, b), 0)
+    made = exchange((a, b))
     made.start(0)
     assert 0.2 < made.deadline <= limits.NEXT_UPSTREAM
 
 
 def test_servfail_fails_over_at_once_and_is_told_when_nobody_else_is_left(three):
     a, b, _ = three
-    made = Exchange((a, b), 0)
+    made = exchange((a, b))
     made.start(0)
-    assert made.on_message(a, Kind.FAILED, FAIL, 0.01) == Send(b)
-    end = made.on_message(b, Kind.FAILED, b"\0\0\x80\x05", 0.02)
+    assert fails(made, a, FAIL, 0.01) == sends(b)
+    end = fails(made, b, b"\0\0\x80\x05", 0.02)
     assert end == GiveUp("10.0.0.1 answered SERVFAIL; 10.0.0.2 answered REFUSED")
+
+
+def test_failure_of_one_waits_for_the_other_that_may_still_answer(three):
+    a, b, _ = three
+    made = exchange((a, b))
+    made.start(0)
+    made.on_deadline(made.deadline)
+    assert fails(made, a, b"\0\0\x80\x09", 0.5) == ()
+    assert fails(made, b, FAIL, 0.6) == GiveUp("10.0.0.1 answered 9; 10.0.0.2 answered SERVFAIL")
 
 
 def test_silence_is_given_up_within_the_budget(three):
     a, b, _ = three
-    made = Exchange((a, b), 0)
+    made = exchange((a, b))
     made.start(0)
     made.on_deadline(made.deadline)
+    assert made.deadline == limits.BUDGET
     end = made.on_deadline(limits.BUDGET)
     assert isinstance(end, GiveUp)
     assert "10.0.0.1 did not answer" in end.reason
@@ -71,25 +119,36 @@ def test_silence_is_given_up_within_the_budget(three):
     assert a.down_until > limits.BUDGET
 
 
+def test_what_comes_after_the_end_changes_nothing(three):
+    a, b, _ = three
+    made = exchange((a, b))
+    made.start(0)
+    answers(made, a, 0.1)
+    assert answers(made, a, 0.2) == ()
+    assert made.on_failure(b, "Connection refused", 0.2) == ()
+    assert not b.failures
+
+
 def test_silent_upstream_is_asked_last_for_a_while_then_beside_a_good_one(three):
     a, b, _ = three
-    made = Exchange((a, b), 0)
+    made = exchange((a, b))
     made.start(0)
     made.on_deadline(0.4)
     answers(made, b, 0.41)
-    second = Exchange((a, b), 1)
-    assert second.start(1) == Send(b)
+    a.loop_checked = True
+    assert exchange((a, b), 1).start(1) == sends(b)
     due = 0.41 + limits.DOWN
-    assert Exchange((a, b), due).start(due) == Send(b, probe=a)
+    assert exchange((a, b), due).start(due) == sends(b, a)
     # One trial is enough until it is known what came of it.
-    assert Exchange((a, b), due + 0.1).start(due + 0.1) == Send(b)
+    assert exchange((a, b), due + 0.1).start(due + 0.1) == sends(b)
     # Silence to the trial is one more failure.
     later = due + 0.5
-    assert Exchange((a, b), later).start(later) == Send(b)
+    assert exchange((a, b), later).start(later) == sends(b)
     assert a.down_until > later + limits.DOWN - 1
     # An answer to it puts the upstream back in its place.
     a.answered(0.01)
-    assert Exchange((a, b), later).start(later) == Send(a)
+    a.loop_checked = True
+    assert exchange((a, b), later).start(later) == sends(a)
 
 
 def test_upstream_that_is_late_again_and_again_counts_as_failed(three):
@@ -98,85 +157,178 @@ def test_upstream_that_is_late_again_and_again_counts_as_failed(three):
     b.answered(0.001)
     for number in range(limits.MISSES):
         now = float(number)
-        made = Exchange((a, b), now)
-        assert made.start(now) == Send(a)
-        assert made.on_deadline(made.deadline) == Send(b)
+        made = exchange((a, b), now)
+        assert made.start(now) == sends(a)
+        assert made.on_deadline(made.deadline) == sends(b)
         answers(made, b, now + limits.HEDGE + 0.001)
-    assert Exchange((a, b), 3.0).start(3.0) == Send(b)
+    assert exchange((a, b), 3.0).start(3.0) == sends(b)
 
 
 def test_only_upstream_is_asked_twice(three):
     a = three[0]
-    made = Exchange((a,), 0)
+    made = exchange((a,))
     made.start(0)
     assert made.deadline == limits.RESEND
-    assert made.on_deadline(made.deadline) == Send(a)
+    assert made.on_deadline(made.deadline) == sends(a)
     assert made.deadline == limits.BUDGET
 
 
-def test_when_all_failed_one_probes_and_the_rest_is_refused_at_once(three):
+def test_several_upstreams_are_asked_once_each(three):
     a, b, _ = three
-    a.failed(0)
-    b.failed(0)
-    assert Exchange((a, b), 0.1).start(0.1) == GiveUp("all nameservers failed a moment ago", asked=False)
-    probe = Exchange((a, b), 2)
-    assert isinstance(probe.start(2), Send)
-    assert isinstance(Exchange((a, b), 2.1).start(2.1), GiveUp)
-    assert isinstance(answers(probe, a, 2.2), Done)
-    assert Exchange((a, b), 2.3).start(2.3) == Send(a)
+    made = exchange((a, b))
+    made.start(0)
+    made.on_deadline(0.4)
+    assert fails(made, a, FAIL, 0.5) == ()
+    assert made.on_deadline(0.6) == ()
+    assert made.deadline == limits.BUDGET
+
+
+def test_when_all_failed_one_tries_and_the_rest_is_refused_at_once(three):
+    a, b, _ = three
+    failed(a, 0)
+    failed(b, 0)
+    assert exchange((a, b), 0.1).start(0.1) == GiveUp("all nameservers failed a moment ago", asked=False)
+    trial = exchange((a, b), 2)
+    assert trial.start(2) == sends(a)
+    assert isinstance(exchange((a, b), 2.1).start(2.1), GiveUp)
+    assert isinstance(answers(trial, a, 2.2), Done)
+    assert exchange((a, b), 2.3).start(2.3) == sends(a)
 
 
 def test_refused_connection_goes_to_the_next_and_is_remembered(three):
     a, b, c = three
-    made = Exchange((a, b, c), 0)
+    made = exchange((a, b, c))
     made.start(0)
-    assert made.on_failure(a, "Connection refused", 0) == Send(b)
+    assert made.on_failure(a, "Connection refused", 0) == sends(b)
     assert a.down_until > 0
+
+
+def test_without_upstreams_there_is_nothing_to_do():
+    assert exchange(()).start(0) == GiveUp("", asked=False)
+
+
+# --- the usual case, without an exchange ------------------------------------------------------------------------------
+
+
+def test_sound_upstreams_need_no_exchange(three):
+    a, b, _ = three
+    assert first_upstream((a, b), 1) is a
+    assert first_upstream((), 1) is None
+    b.loop_checked = False
+    assert first_upstream((a, b), 1) is None
+    b.loop_checked, b.no_edns_until = True, 2
+    assert first_upstream((a, b), 1) is None
+    b.no_edns_until, b.looping_until = 0, 2
+    assert first_upstream((a, b), 1) is None
+    b.looping_until = 0
+    failed(b, 0)
+    assert first_upstream((a, b), 1) is None
+    assert first_upstream((known(Upstream("10.0.0.1", transport="tcp")),), 1) is None
+
+
+def test_exchange_takes_up_a_query_that_was_sent(three):
+    a, b, _ = three
+    made = Exchange.begun((a, b), MESSAGE, QUESTION, LoopProbes(), a, 0.0)
+    assert made.deadline == limits.NEXT_UPSTREAM
+    assert made.on_deadline(made.deadline) == sends(b)
+    made = Exchange.begun((a, b), MESSAGE, QUESTION, LoopProbes(), a, 0.0)
+    assert fails(made, a, FAIL, 0.1) == sends(b)
+
+
+# --- truncation, EDNS -------------------------------------------------------------------------------------------------
+
+
+def test_truncated_response_is_fetched_over_tcp(three):
+    a, b, _ = three
+    made = exchange((a, b))
+    made.start(0)
+    again = made.on_reply(Send(a, MESSAGE), Kind.TRUNCATED, OK, 0.01)
+    assert again == sends(a, stream=True)
+    assert not made.done
+    assert made.on_reply(again[0], Kind.FINAL, OK, 0.02) == Done(a, OK)
+
+
+def test_response_that_is_truncated_over_tcp_too_is_a_failure(three):
+    a, b, _ = three
+    made = exchange((a, b))
+    made.start(0)
+    (again,) = made.on_reply(Send(a, MESSAGE), Kind.TRUNCATED, OK, 0.01)
+    assert made.on_reply(again, Kind.TRUNCATED, OK, 0.02) == sends(b)
+    assert fails(made, b, FAIL, 0.03) == GiveUp("10.0.0.1 truncated its response over TCP; 10.0.0.2 answered SERVFAIL")
+
+
+def test_upstream_for_streams_is_asked_over_its_stream():
+    for transport in ("tcp", "tls"):
+        made = exchange((upstream := known(Upstream("10.0.0.1", 53, None, transport)),))
+        assert made.start(0) == sends(upstream, stream=True)
+
+
+def test_upstream_that_does_not_know_edns_is_asked_without(three):
+    a, b, _ = three
+    made = exchange((a, b))
+    made.start(0)
+    again = made.on_reply(Send(a, MESSAGE), Kind.NO_EDNS, FORMERR, 0.01)
+    assert again == sends(a, message=PLAIN)
+    assert made.on_reply(again[0], Kind.FINAL, OK, 0.02) == Done(a, OK)
+    # It is remembered for a while.
+    assert exchange((a, b), 1).start(1) == sends(a, message=PLAIN)
+    later = 1 + limits.NO_EDNS
+    assert exchange((a, b), later).start(later) == sends(a)
+
+
+def test_formerr_that_has_another_reason_is_an_answer_or_a_failure(three):
+    a, b, _ = three
+    made = exchange((a, b))
+    made.start(0)
+    (again,) = made.on_reply(Send(a, MESSAGE), Kind.NO_EDNS, FORMERR, 0.01)
+    # With the question echoed it is about the question, and any server would say so.
+    whole = FORMERR + QUESTION
+    assert made.on_reply(again, Kind.NO_EDNS, whole, 0.02) == Done(a, whole)
+    assert not a.no_edns_until
+    made = exchange((a, b), 1)
+    made.start(1)
+    (again,) = made.on_reply(Send(a, MESSAGE), Kind.NO_EDNS, FORMERR, 1.01)
+    assert made.on_reply(again, Kind.NO_EDNS, FORMERR, 1.02) == sends(b)
+
+
+def test_late_answer_with_edns_does_not_say_that_the_upstream_lacks_it(three):
+    a = three[0]
+    made = exchange((a,))
+    made.start(0)
+    made.on_reply(Send(a, MESSAGE), Kind.NO_EDNS, FORMERR, 0.01)
+    assert answers(made, a, 0.02) == Done(a, OK)
+    assert not a.no_edns_until
+
+
+# --- loops ------------------------------------------------------------------------------------------------------------
+
+
+def test_upstream_is_probed_for_a_loop_before_its_first_query():
+    probes = LoopProbes(draw_label=lambda: b"secret")
+    a = Health(Upstream("10.0.0.1"))
+    made = exchange((a,), probes=probes)
+    probe, query = made.start(0)
+    assert (probe.upstream, probe.is_loop_probe, query) == (a, True, *sends(a))
+    asked = dns.message.from_wire(b"\0\0" + probe.message).question[0]
+    assert asked.to_text() == "secret._loop. IN TXT"
+    # Once is enough, until it fails.
+    assert exchange((a,), 1, probes).start(1) == sends(a)
+    a.failed(2)
+    probe, _ = exchange((a,), 4, probes).start(4)
+    assert probe.is_loop_probe
+
+
+def test_probe_of_an_upstream_for_streams_goes_over_its_stream():
+    probe, _ = exchange((Health(Upstream("10.0.0.1", transport="tcp")),)).start(0)
+    assert probe.stream
 
 
 def test_only_the_upstream_that_leads_back_is_left_out(three):
     a, b, _ = three
-    a.looping_until = 60
-    assert Exchange((a, b), 1).start(1) == Send(b)
-    end = Exchange((a,), 1).start(1)
+    a.loops(0)
+    assert exchange((a, b), 1).start(1) == sends(b)
+    end = exchange((a,), 1).start(1)
     assert end == GiveUp("10.0.0.1 leads back to this resolver", asked=False)
-    assert Exchange((a,), 61).start(61) == Send(a)
-
-
-QUERY = dns.message.make_query("www.example.test", "A", id=77)
-QUESTION = QUERY.to_wire()[12:]
-
-
-def reply(**changes):
-    made = dns.message.make_response(dns.message.make_query(changes.get("name", "WWW.example.test"), "A", id=changes.get("id", 77)))
-    made.flags |= changes.get("flags", 0)
-    made.set_rcode(changes.get("rcode", 0))
-    return made.to_wire()
-
-
-SAME = reply(name="www.example.test")
-
-
-@pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        (reply(), Kind.FINAL),
-        (reply(rcode=3), Kind.FINAL),
-        (reply(rcode=4), Kind.NO_EDNS),
-        (reply(rcode=2), Kind.FAILED),
-        (reply(rcode=5), Kind.FAILED),
-        (reply(flags=0x0200), Kind.TRUNCATED),
-        (reply(id=78), Kind.FOREIGN),
-        (reply(name="evil.test"), Kind.FOREIGN),
-        (QUERY.to_wire(), Kind.FOREIGN),
-        (reply()[:4] + b"\0\2" + reply()[6:], Kind.FOREIGN),
-        (SAME[:4] + b"\0\2" + SAME[6:], Kind.FOREIGN),
-        (reply()[:4] + b"\0\0" + reply()[6:], Kind.FOREIGN),
-        (SAME[:4] + b"\0\0" + SAME[6:], Kind.FOREIGN),
-        (b"", Kind.FOREIGN),
-        (b"\0\x4d\x80\x01" + b"\0" * 8, Kind.NO_EDNS),
-        (b"\0\x4d\x80\x00\0\1" + b"\0" * 60, Kind.FOREIGN),
-    ],
-)
-def test_only_the_reply_to_our_question_is_taken(message, kind):
-    assert classify(QUESTION, 77, message) is kind
+    later = 1 + limits.LOOP
+    probe, query = exchange((a,), later).start(later)
+    assert (probe.is_loop_probe, query) == (True, *sends(a))

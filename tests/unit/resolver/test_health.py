@@ -16,7 +16,7 @@ def made():
         version="1.2.3", firewall="nftables",
         operations=SimpleNamespace(counts=lambda: Counts(networks=2, sandboxes=3)),
         registry=SimpleNamespace(
-            slots=lambda: [SimpleNamespace(queries=4), SimpleNamespace(queries=5)], closed_queries=6, warnings=lambda: ["no resolver"]
+            queries=lambda: 15, warnings=lambda: ["no resolver"]
         ),
         lookup=SimpleNamespace(upstreams=lambda: [UPSTREAM]),
         host=SimpleNamespace(path="/etc/resolv.conf", content=SimpleNamespace(nameservers=("10.0.0.53",))),

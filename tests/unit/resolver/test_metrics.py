@@ -4,7 +4,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 from resolver.daemon import metrics
-from resolver.zone.upstream import Upstream
+from resolver.engine.upstream import Upstream
 
 TEXT = """\
 berth_dns_requests_total 12.0
@@ -38,10 +38,10 @@ def sources():
     health = SimpleNamespace(state=lambda now: "down" if now == 50.0 else "ok", failures=4, rtt=0.25)
     return metrics.MetricSources(
         controller=SimpleNamespace(state=SimpleNamespace(networks={"n": 1}, sandboxes={"a": 1, "b": 2}, endpoints={"a": (1, 2), "b": (3,)})),
-        registry=SimpleNamespace(slots=lambda: [SimpleNamespace(queries=4, in_flight=1), SimpleNamespace(queries=5, in_flight=2)], closed_queries=3),
+        registry=SimpleNamespace(queries=lambda: 12, in_flight=lambda: 3),
         service=SimpleNamespace(rcodes={3: 2, 0: 7, 9: 1}, counters=Counter(forwarded=5, hits=3, dropped=8), cache=SimpleNamespace(size=1000)),
         # Those asked from a sandbox are too many to tell apart.
-        pool=SimpleNamespace(health=lambda: {Upstream("10.0.0.53"): health, Upstream("10.0.0.54", netns="x"): health}),
+        pool=SimpleNamespace(health=lambda: {Upstream("10.0.0.53"): health, Upstream("10.0.0.54", sandbox_id="x"): health}),
         clock=lambda: 50.0,
     )  # fmt: skip
 

@@ -148,11 +148,11 @@ PROTECTED = Protected([ip_network("10.1.0.0/16"), ip_network("172.17.0.0/16"), i
     [
         (("A", "10.1.2.3"), "10.1.2.3"),
         (("A", "192.0.2.1", "172.17.0.9"), "172.17.0.9"),
-        (("A", "10.2.0.1"), ""),
+        (("A", "10.2.0.1"), None),
         (("AAAA", "fd01::5"), "fd01::5"),
-        (("AAAA", "fd02::5"), ""),
+        (("AAAA", "fd02::5"), None),
         (("AAAA", "::ffff:10.1.2.3"), "10.1.2.3"),
-        (("TXT", "10.1.2.3"), ""),
+        (("TXT", "10.1.2.3"), None),
     ],
 )
 def test_addresses_in_our_networks_are_found(record, found):
@@ -161,7 +161,7 @@ def test_addresses_in_our_networks_are_found(record, found):
 
 def test_additional_records_do_not_count_as_answers():
     made = response(answer=[A], additional=[("x.example.test.", 60, "IN", "A", "10.1.2.3")])
-    assert PROTECTED.found_in(received(made)) == ""
+    assert PROTECTED.found_in(received(made)) is None
 
 
 @given(st.binary(max_size=300))
@@ -185,3 +185,84 @@ def test_cut_messages_are_refused(data):
     end = data.draw(st.integers(12, len(wire) - 1))
     with pytest.raises(DecodeError):
         take_apart(wire[:end], 34)
+
+
+def relay(query, wire, *, tcp):
+    return render(query, take_apart(wire, 12 + len(query.question)), tcp=tcp)
+
+
+def test_relayed_reply_has_the_clients_id_and_spelling():
+    query = screen(dns.message.make_query("WWW.example.test", "A", id=7).to_wire())
+    upstream = dns.message.make_response(dns.message.make_query("www.example.test", "A", id=999))
+    upstream.answer.append(dns.rrset.from_text("www.example.test.", 60, "IN", "A", "192.0.2.1"))
+    reply = dns.message.from_wire(relay(query, upstream.to_wire(), tcp=False))
+    assert reply.id == 7
+    assert reply.question[0].name.to_text() == "WWW.example.test."
+    assert reply.answer[0].ttl == 60
+
+
+def test_relayed_reply_is_cut_to_the_clients_size():
+    query = screen(dns.message.make_query("big.test", "TXT").to_wire())
+    upstream = dns.message.make_response(dns.message.make_query("big.test", "TXT"))
+    upstream.answer.append(dns.rrset.from_text("big.test.", 60, "IN", "TXT", *(f'"{"x" * 200}{i}"' for i in range(9))))
+    wire = relay(query, upstream.to_wire(max_size=65535), tcp=False)
+    assert len(wire) <= 512
+    assert dns.message.from_wire(wire).flags & dns.flags.TC
+    assert not dns.message.from_wire(relay(query, upstream.to_wire(max_size=65535), tcp=True)).flags & dns.flags.TC
+
+
+def test_opt_that_may_not_be_there_is_refused():
+    wire = response(answer=[A], use_edns=0).to_wire()
+    # Two of them, which no reader agrees on.
+    twice = wire[:10] + b"\0\2" + wire[12:] + wire[-11:]
+    with pytest.raises(DecodeError):
+        take_apart(twice, 34)
+    with pytest.raises(DecodeError, match="not one question"):
+        take_apart(wire[:4] + b"\0\2" + wire[6:], 34)
+
+
+def test_end_that_only_looks_like_an_opt_is_part_of_a_record():
+    tail = b"\0\0\x29" + bytes(8)
+    record = b"\xc0\x0c\0\x10\0\1\0\0\0\x3c" + len(tail).to_bytes(2, "big") + tail
+    wire = response().to_wire()
+    wire = wire[:10] + b"\0\1" + wire[12:] + record
+    made = take_apart(wire, 34)
+    assert (made.counts, made.body) == ((0, 0, 1), record)
+
+
+def test_address_records_of_a_wrong_size_are_no_addresses():
+    record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\5\x0a\1\2\3\4"
+    wire = response().to_wire()
+    made = take_apart(wire[:6] + b"\0\1" + wire[8:] + record, 34)
+    assert PROTECTED.found_in(made) is None
+
+
+def test_plain_opt_at_the_end_is_taken_out_without_reading_it():
+    made = received(response(answer=[A], use_edns=0))
+    assert (made.rcode, made.counts, made.errors) == (0, (3, 0, 0), b"")
+    # The upper bits of the RCODE are in it: BADVERS.
+    assert received(response(rcode=16, use_edns=0)).rcode == 16
+
+
+def test_record_that_reaches_over_what_looks_like_an_opt_is_cut_off():
+    tail = b"\0\0\x29" + bytes(8)
+    record = b"\xc0\x0c\0\x10\0\1\0\0\0\x3c" + len(tail).to_bytes(2, "big") + tail
+    wire = response().to_wire()
+    with pytest.raises(DecodeError):
+        take_apart(wire[:6] + b"\0\1\0\0\0\1" + wire[12:] + record, 34)
+
+
+@pytest.mark.parametrize("counts", [b"\0\1\0\0\0\0", b"\0\0\0\1\0\0"])
+def test_opt_in_another_section_is_refused(counts):
+    wire = response().to_wire()
+    with pytest.raises(DecodeError):
+        take_apart(wire[:6] + counts + wire[12:] + b"\0\0\x29\4\xd0\0\0\0\0\0\0", 34)
+
+
+def test_opt_that_dnspython_leaves_in_place_is_refused(monkeypatch):
+    made = response(answer=[A], use_edns=0)
+    made.use_edns(0, options=[dns.edns.NSIDOption(b"x")])
+    wire = made.to_wire()
+    monkeypatch.setattr(dns.message.Message, "use_edns", lambda self, edns: None)
+    with pytest.raises(DecodeError, match="can't be taken out"):
+        take_apart(wire, 34)

@@ -4,11 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from resolver.client import Client
 from resolver.daemon.config import DaemonConfig
-from resolver.daemon.registry import Registry, _Served
-from resolver.daemon.upstreams import Routes
+from resolver.daemon.registry import Registry
+from resolver.daemon.sandbox_resolver import SandboxResolver
+from resolver.daemon.upstreams import UpstreamSets
+from resolver.engine.view import View
+from resolver.reply_cache import Reply
 from resolver.resolvconf import ResolvConf
-from resolver.zone.view import View, ViewSlot
 from tests.support.networks import bridge_network, pool
 
 
@@ -19,28 +22,29 @@ def network(number, **given):
 @pytest.fixture
 def world(monkeypatch):
     made = []
-    original = Routes.of_sandbox
-    monkeypatch.setattr(Routes, "of_sandbox", lambda *arguments: (made.append(1), original(*arguments))[1])
+    original = UpstreamSets.of_sandbox
+    monkeypatch.setattr(UpstreamSets, "of_sandbox", lambda *arguments: (made.append(1), original(*arguments))[1])
     host = SimpleNamespace(content=ResolvConf(nameservers=("10.7.0.1",)), path="/etc/resolv.conf")
-    service = SimpleNamespace(protected=None, keep=lambda _: None)
+    service = SimpleNamespace(protect=lambda _: None, keep=lambda _: None)
     registry = Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None)
     for number in range(20):
         sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()))
-        slot = ViewSlot(str(number), View(subnets=registry._subnets))
-        registry._served[str(number)] = _Served(sandbox, None, slot=slot, udp=None, tcp=None)
+        client = Client(View(subnets=registry._subnets))
+        registry._sandboxes[str(number)] = SandboxResolver(sandbox=sandbox, client=client, udp=None, tcp=None)
     return registry, made
 
 
 async def test_network_that_comes_or_goes_makes_no_view_of_others_anew(world):
     registry, made = world
     await registry.networks_up([network(1), network(2)])
-    registry._served["0"].slot.replies[b"who is 10.3.0.9?"] = b"I don't know"
+    client = registry._sandboxes["0"].client
+    client.replies.put(b"id" + bytes(10) + b"who is 10.3.0.9?", 16, Reply([b"I don't know"]))
     await registry.network_up(network(3))
     await registry.network_down(network(1))
     assert not made
     # They know of it all the same, and have forgotten what they had said before.
-    assert not registry._served["0"].slot.replies
-    view = registry._served["0"].slot.current
+    assert not client.replies.by_octets
+    view = client.view
     assert view.subnets.containing(pool("10.3.0.9/32").subnet) is not None
     assert view.subnets.containing(pool("10.1.0.9/32").subnet) is None
 

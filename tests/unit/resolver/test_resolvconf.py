@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resolver import nsswitch, resolvconf
+from resolver import resolvconf
 from resolver.errors import ConfigError
 from resolver.resolvconf import ResolvConf
 
@@ -74,7 +74,18 @@ def test_good_search_domains():
     assert resolvconf.check_search(".") == "."
 
 
-def test_nsswitch_asks_files_and_dns_only():
-    text = nsswitch.render("passwd: files\nhosts: resolve [!UNAVAIL=return] files\n")
-    assert text == "passwd: files\nhosts: files dns\n"
-    assert nsswitch.render("passwd: files\n").endswith("hosts: files dns\n")
+def test_servers_for_dns_options_are_checked():
+    assert resolvconf.check_server("tls://1.1.1.1#one.example") == "tls://1.1.1.1#one.example"
+    with pytest.raises(ValueError, match="not an IP address"):
+        resolvconf.check_server("dns.example")
+
+
+@pytest.mark.parametrize(("ipv6", "wanted"), [(True, ("10.0.0.1", "fe80::1%eth0")), (False, ("10.0.0.1",))])
+def test_only_servers_that_a_sandbox_can_reach_are_copied(ipv6, wanted):
+    host = ResolvConf(nameservers=("127.0.0.53", "::1", "10.0.0.1", "fe80::1%eth0"))
+    assert resolvconf.reachable(host, ipv6=ipv6).nameservers == wanted
+
+
+def test_copy_says_nothing_of_upstreams():
+    text = resolvconf.render(HOST, source="/etc/resolv.conf", upstreams=None, overrides=[], invalid=[])
+    assert "# Based on host file: '/etc/resolv.conf'\n# Overrides: []" in text

@@ -8,12 +8,13 @@ import dns.rcode
 import pytest
 
 from resolver.engine.answer import Forward, Negative, Services, answer, render
-from resolver.engine.explain import explain
+from resolver.engine.explain import Trace, explain
 from resolver.engine.request import screen
+from resolver.engine.view import AttachedZone, View
 from resolver.wire.message import Rcode, Type
 from resolver.wire.name import from_text, to_text
-from resolver.zone.build import entries
-from resolver.zone.view import Attachment, View, ZoneSlot
+from resolver.zone.build import records
+from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
 
 
@@ -22,12 +23,12 @@ def made(count=2, ports=((80, "tcp"), (53, "udp"))):
     for number in range(count):
         zone = zone.with_changes(
             (),
-            entries(
-                owner=str(number), network="front", endpoint_names=(f"web{number}", "shop", "tasks.shop"),
+            records(
+                endpoint=str(number), network="front", endpoint_names=(f"web{number}", "shop", "tasks.shop"),
                 addresses=[ip_address(f"10.1.0.{2 + number}"), ip_address(f"fd01::{2 + number}")], ports=ports,
             ),
         )  # fmt: skip
-    return View(attachments=(Attachment(ZoneSlot(zone)),))
+    return View(attached=(AttachedZone(PublishedZone(zone)),))
 
 
 def ask(view, text, qtype=Type.SRV):
@@ -87,18 +88,20 @@ def test_room_is_for_the_answer_first():
 
 
 def test_what_goes_takes_its_records_along():
-    slot = made().attachments[0].slot
-    gone = entries(
-        owner="0", network="front", endpoint_names=("web0", "shop", "tasks.shop"), addresses=[ip_address("10.1.0.2"), ip_address("fd01::2")],
+    zone = made().attached[0].published
+    gone = records(
+        endpoint="0", network="front", endpoint_names=("web0", "shop", "tasks.shop"), addresses=[ip_address("10.1.0.2"), ip_address("fd01::2")],
         ports=((80, "tcp"), (53, "udp")),
     )  # fmt: skip
-    slot.change(gone, ())
-    view = View(attachments=(Attachment(slot),))
+    zone.change(gone, ())
+    view = View(attached=(AttachedZone(zone),))
     assert [to_text(target) for _, target in ask(view, "_80._tcp.shop").values] == ["web1.front."]
     assert isinstance(ask(view, "_80._tcp.web0"), Forward)
 
 
 def test_explained():
-    lines = explain(made(), from_text("_80._tcp.shop"), int(Type.SRV))
+    trace = Trace(query=screen(dns.message.make_query("_80._tcp.shop", "SRV").to_wire()))
+    trace.answer = answer(made(), from_text("_80._tcp.shop"), int(Type.SRV), trace.lookups)
+    lines = explain(trace)
     assert "_80._tcp.shop. is port 80 of web0.front., port 80 of web1.front." in lines[0]
     assert lines[-1] == "answered from network front: port 80 of web0.front., port 80 of web1.front."

@@ -1,6 +1,6 @@
 import pytest
 
-from resolver.zone.upstream import Upstream, parse
+from resolver.engine.upstream import Upstream, UpstreamSet, parse
 
 
 @pytest.mark.parametrize(
@@ -12,16 +12,16 @@ from resolver.zone.upstream import Upstream, parse
         ("fe80::1%eth0", Upstream("fe80::1%eth0")),
         ("[fd00::53]:5353", Upstream("fd00::53", 5353)),
         ("udp://10.0.0.53", Upstream("10.0.0.53")),
-        ("tcp://10.0.0.53", Upstream("10.0.0.53", 53, "", "tcp")),
-        ("tls://1.1.1.1", Upstream("1.1.1.1", 853, "", "tls")),
-        ("tls://1.1.1.1:8853#one.example", Upstream("1.1.1.1", 8853, "", "tls", "one.example")),
-        ("tls://[fd00::53]#one.example", Upstream("fd00::53", 853, "", "tls", "one.example")),
+        ("tcp://10.0.0.53", Upstream("10.0.0.53", 53, None, "tcp")),
+        ("tls://1.1.1.1", Upstream("1.1.1.1", 853, None, "tls")),
+        ("tls://1.1.1.1:8853#one.example", Upstream("1.1.1.1", 8853, None, "tls", "one.example")),
+        ("tls://[fd00::53]#one.example", Upstream("fd00::53", 853, None, "tls", "one.example")),
     ],
 )
 def test_forms(text, wanted):
     assert parse(text) == wanted
     assert parse(str(wanted)) == wanted
-    assert parse(text, "sandbox").netns == "sandbox"
+    assert parse(text, "sandbox").sandbox_id == "sandbox"
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,11 @@ def test_forms(text, wanted):
 def test_what_is_none(text):
     with pytest.raises(ValueError, match=r".+"):
         parse(text)
+
+
+def test_sets_are_told_apart_by_identity():
+    servers = (Upstream("10.0.0.53"),)
+    one, other = UpstreamSet(servers), UpstreamSet(servers)
+    assert one.servers == other.servers
+    assert len({one, other}) == 2
+    assert (one.is_trusted, UpstreamSet().reason) == (False, "no nameserver is configured")

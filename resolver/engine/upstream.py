@@ -1,4 +1,4 @@
-"""A nameserver to forward to, and the sets of them that views name. Frozen.
+"""Name servers to forward to, and the sets of them that views refer to. Frozen.
 
 Text forms: `10.0.0.53`, `fe80::53%eth0`, with a port `10.0.0.53:5353` or `[fd00::53]:5353`, and with a transport
 `tcp://10.0.0.53`, `tls://1.1.1.1`, `tls://[2606:4700::1111]:853#cloudflare-dns.com` (RFC 7858; behind `#` the name that
@@ -15,26 +15,30 @@ PORTS = {"udp": 53, "tcp": 53, "tls": 853}
 
 
 class Upstream(msgspec.Struct, frozen=True, gc=False):
-    """A nameserver. *netns*: sandbox id from whose namespace it is asked, "" for the host's. *name*: of its certificate."""
+    """A name server. *sandbox_id*: the sandbox from whose namespace it is asked, None: from the host's.
+
+    *transport*: `udp`, `tcp` or `tls`. *name*: the name in its certificate, None: its address is there.
+    """
 
     address: str
     port: int = 53
-    netns: str = ""
+    sandbox_id: str | None = None
     transport: str = "udp"
-    name: str = ""
+    name: str | None = None
 
     def __str__(self) -> str:
         host = self.address if self.port == PORTS[self.transport] else f"{self._bracketed()}:{self.port}"
         if self.transport == "udp":
             return host
-        return f"{self.transport}://{self._bracketed() if host == self.address else host}{'#' if self.name else ''}{self.name}"
+        certificate = f"#{self.name}" if self.name else ""
+        return f"{self.transport}://{self._bracketed() if host == self.address else host}{certificate}"
 
     def _bracketed(self) -> str:
         return f"[{self.address}]" if ":" in self.address else self.address
 
 
-def parse(text: str, netns: str = "") -> Upstream:
-    """Return the upstream that *text* means; ValueError says why it is none."""
+def parse(text: str, sandbox_id: str | None = None) -> Upstream:
+    """Return the upstream written as *text*; ValueError says what is wrong with it."""
     transport, separator, rest = text.partition("://")
     if not separator:
         transport, rest = "udp", text
@@ -48,7 +52,7 @@ def parse(text: str, netns: str = "") -> Upstream:
         raise ValueError(f"{text!r} is not an IP address")
     if port and not (port.isdigit() and 0 < int(port) < 65_536):
         raise ValueError(f"{text!r}: {port!r} is no port")
-    return Upstream(address, int(port) if port else PORTS[transport], netns, transport, name)
+    return Upstream(address, int(port) if port else PORTS[transport], sandbox_id, transport, name or None)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -71,17 +75,17 @@ def is_address(text: str) -> bool:
     return True
 
 
-class Route:
-    """The upstreams for a set of questions. One object for each such set: answers are remembered for it alone.
+class UpstreamSet:
+    """The upstreams for a set of queries. One object for each such set: answers are cached for it alone.
 
-    *reason* says why there are no upstreams, where there are none. *is_trusted*: their answers may point into our networks.
+    *reason* says why there are no servers, where there are none. *is_trusted*: their answers may point into our networks.
     """
 
-    __slots__ = ("is_trusted", "reason", "upstreams")
+    __slots__ = ("is_trusted", "reason", "servers")
 
     def __init__(
-        self, upstreams: tuple[Upstream, ...] = (), reason: str = "no nameserver is configured", *, is_trusted: bool = False
+        self, servers: tuple[Upstream, ...] = (), reason: str = "no nameserver is configured", *, is_trusted: bool = False
     ) -> None:
-        self.upstreams = upstreams
+        self.servers = servers
         self.reason = reason
         self.is_trusted = is_trusted

@@ -1,0 +1,74 @@
+"""The resolver on a network's gateway addresses, for containers and programs that don't use 127.0.0.11."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from netcore import drivers
+from netcore.model import IPAddress, Network
+from resolver.client import Client
+from resolver.daemon import listeners
+from resolver.daemon.listeners import RunBlocking
+from resolver.service import DnsService
+from resolver.transport.batch import packed
+from resolver.transport.poller import Poller
+from resolver.transport.tcp import TcpListener
+from resolver.transport.udp import UdpListener
+from resolver.zone.published import PublishedZone
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class GatewayResolver:
+    """One network: its zone, and the resolver on its gateway *addresses*. *client*: all who ask there and are no endpoint.
+
+    *warning*: why nobody listens there.
+    """
+
+    network: Network
+    zone: PublishedZone
+    client: Client
+    addresses: tuple[str, ...] = ()
+    warning: str | None = None
+    _listeners: list[tuple[UdpListener, TcpListener]] = field(default_factory=list)
+
+    async def listen(
+        self, service: DnsService, poller: Poller, run_blocking: RunBlocking, client_at: Callable[[bytes], Client | None]
+    ) -> None:
+        """Answer at all gateway addresses. *client_at*: the sandbox with that address (packed) on this network.
+
+        Who asks is known by the bridge that the query came over and by its source address, which is bound to its bridge port.
+        """
+
+        def client_of(address: bytes) -> Client:
+            return client_at(address) or self.client
+
+        for interface in drivers.of(self.network).host_addresses(self.network):
+            await self._listen(interface.ip, service, poller, run_blocking, client_of)
+
+    async def _listen(
+        self, address: IPAddress, service: DnsService, poller: Poller, run_blocking: RunBlocking, client_of: Callable[[bytes], Client]
+    ) -> None:
+        attached = drivers.of(self.network).host_link(self.network)
+        link = attached.name if attached is not None else ""
+        try:
+            pair = await run_blocking(lambda: listeners.open_on_gateway(address, link))
+        except OSError as error:
+            holder = await run_blocking(lambda: listeners.find_holder(53))
+            self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
+            log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
+            return
+        udp = UdpListener(poller, pair.udp, service, self.client, lambda peer: client_of(packed(peer)))
+        tcp = TcpListener(service, lambda peer: client_of(ip_address(peer).packed))
+        await tcp.listen(pair.tcp)
+        self._listeners.append((udp, tcp))
+
+    async def close(self) -> None:
+        """Stop answering."""
+        for udp, tcp in self._listeners:
+            udp.close()
+            await tcp.close()

@@ -1,0 +1,57 @@
+"""The resolver inside one sandbox, at 127.0.0.11. `redirect.py` makes it appear on port 53."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from netcore.model import Endpoint, NetworkId, Sandbox
+from resolver.client import Client
+from resolver.daemon import listeners
+from resolver.daemon.listeners import RunBlocking
+from resolver.engine.view import View
+from resolver.service import DnsService
+from resolver.transport.poller import Poller
+from resolver.transport.tcp import TcpListener
+from resolver.transport.udp import UdpListener
+from resolver.zone.zone import Record
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class SandboxResolver:
+    """One sandbox with its listeners, and what the registry has published for it.
+
+    *endpoints*: in gateway order. *published*: its records in each network's zone. *addresses*: (network, packed address) of
+    its endpoints. *watched*: the networks whose changes its client hears of. *warning*: what is not as it should be.
+    """
+
+    sandbox: Sandbox
+    client: Client
+    udp: UdpListener
+    tcp: TcpListener
+    endpoints: tuple[Endpoint, ...] = ()
+    published: dict[NetworkId, tuple[Record, ...]] = field(default_factory=dict)
+    addresses: list[tuple[NetworkId, bytes]] = field(default_factory=list)
+    watched: set[NetworkId] = field(default_factory=set)
+    warning: str | None = None
+
+    async def close(self) -> None:
+        """Close the listeners; the redirect stays."""
+        self.udp.close()
+        await self.tcp.close()
+
+
+async def open_resolver(
+    sandbox: Sandbox, view: View, service: DnsService, poller: Poller, run_blocking: RunBlocking, *, replace: bool
+) -> SandboxResolver:
+    """Open the resolver of *sandbox*; *replace*: one of an earlier daemon was there."""
+    pair, warning = await run_blocking(lambda: listeners.open_in_sandbox(sandbox.netns_path, replace=replace))
+    client = Client(view)
+    udp = UdpListener(poller, pair.udp, service, client)
+    tcp = TcpListener(service, lambda _: client)
+    await tcp.listen(pair.tcp)
+    if warning is not None:
+        log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, warning)
+    return SandboxResolver(sandbox=sandbox, client=client, udp=udp, tcp=tcp, warning=warning)

@@ -1,0 +1,168 @@
+"""What one sandbox may see (RFC 9499: its view): zones in search order, private aliases, upstreams, policy. Frozen.
+
+Search order: rules DNS-52..DNS-54, but for each address family alone (W-17) and without regard to case (W-19).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from resolver.engine.policy import Policy
+from resolver.engine.upstream import UpstreamSet
+from resolver.wire import name as names
+from resolver.zone.published import PublishedZone
+from resolver.zone.subnets import Subnets
+from resolver.zone.zone import Zone
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedZone:
+    """The zone of one network of a sandbox. *aliases*: private alias → name of its target, both wire octets (DNS-51)."""
+
+    published: PublishedZone
+    aliases: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def zone(self) -> Zone:
+        """The zone as it is now."""
+        return self.published.current
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A name that exists: its values in the family asked for (none: NODATA), and where it was found."""
+
+    values: tuple[bytes, ...]
+    ttl: int
+    source: str
+
+
+class ZoneLookup(msgspec.Struct, frozen=True):
+    """That *zone* was searched for *name*; *values*: None if it is not there. *alias*: the private alias that led to *name*."""
+
+    zone: Zone
+    name: bytes
+    values: tuple[bytes, ...] | None
+    alias: bytes | None = None
+
+
+Lookups = list[ZoneLookup] | None
+"""Where a search notes what it looked at; None: nobody wants to know."""
+
+_NO_UPSTREAMS = UpstreamSet()
+_NO_SUBNETS = Subnets()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """*attached*: in gateway order. *upstreams*: where external names go; *upstreams_by_domain*: where those below a domain go.
+
+    *allows_rebinding*: answers of upstreams may point into networks of this host. *policy*: see there.
+    """
+
+    attached: tuple[AttachedZone, ...] = ()
+    suffix: bytes = names.from_text("berth.internal")
+    subnets: Subnets = _NO_SUBNETS
+    upstreams: UpstreamSet = _NO_UPSTREAMS
+    upstreams_by_domain: Mapping[bytes, UpstreamSet] = field(default_factory=dict)
+    allows_rebinding: bool = False
+    policy: Policy | None = None
+
+    @property
+    def forwards_single_labels(self) -> bool:
+        """Whether a name of one label that is not ours is forwarded."""
+        return all(attached.zone.forward_single_label for attached in self.attached)
+
+    @property
+    def ttl(self) -> int:
+        """The TTL of negative answers that belong to no network."""
+        return min((attached.zone.ttl for attached in self.attached), default=5)
+
+    def upstream_sets(self) -> Iterator[UpstreamSet]:
+        """Yield all upstream sets of this view."""
+        yield self.upstreams
+        yield from self.upstreams_by_domain.values()
+
+    def upstreams_for(self, qname: bytes) -> UpstreamSet:
+        """Return where the external name *qname* is forwarded: the set of the longest domain it is below, else the common one."""
+        at = 0
+        while qname[at]:
+            upstreams = self.upstreams_by_domain.get(qname[at:])
+            if upstreams is not None:
+                return upstreams
+            at += 1 + qname[at]
+        return self.upstreams
+
+    def find_addresses(self, qname: bytes, size: int, lookups: Lookups = None) -> Match | None:
+        """Return the addresses of *size* octets (4 or 16) of *qname*; None if the name is not ours."""
+        if qname.endswith(self.suffix) and len(qname) > len(self.suffix):
+            qname = qname[: -len(self.suffix)] + names.ROOT
+        else:
+            match = self._find(qname, self.attached, size, lookups)
+            if match is not None:
+                return match
+        for attached in self.attached:
+            if qname.endswith(attached.published.current.label):
+                return self._find_qualified(qname, size, lookups)
+        return None
+
+    def _find_qualified(self, qname: bytes, size: int, lookups: Lookups) -> Match | None:
+        """Return the addresses of what stands before an attached network's name, the shortest network name first."""
+        matching = [one for one in self.attached if qname.endswith(one.zone.label) and len(qname) > len(one.zone.label)]
+        for attached in sorted(matching, key=lambda one: len(one.zone.label)):
+            match = self._find(qname[: -len(attached.zone.label)] + names.ROOT, (attached,), size, lookups)
+            if match is not None:
+                return match
+        return None
+
+    def find_service(self, qname: bytes, lookups: Lookups = None) -> Match | None:
+        """Return the ports and targets (two octets and a wire name each) of an SRV name of ours; None if there is no such name."""
+        if qname.endswith(self.suffix) and len(qname) > len(self.suffix):
+            qname = qname[: -len(self.suffix)] + names.ROOT
+        for attached in self.attached:
+            zone = attached.published.current
+            short = qname[: -len(zone.label)] + names.ROOT if qname.endswith(zone.label) else qname
+            for name in dict.fromkeys((qname, short)):
+                values = zone.find(name)
+                if lookups is not None:
+                    lookups.append(ZoneLookup(zone, name, values))
+                if values:
+                    return Match(values, zone.ttl, zone.source)
+        return None
+
+    def find_pointer(self, qname: bytes, lookups: Lookups = None) -> Match | None:
+        """Return the PTR target of the reverse-mapping name *qname*."""
+        for attached in self.attached:
+            zone = attached.published.current
+            values = zone.find(qname)
+            if lookups is not None:
+                lookups.append(ZoneLookup(zone, qname, values))
+            if values:
+                return Match(values[:1], zone.ttl, zone.source)
+        return None
+
+    @staticmethod
+    def _find(name: bytes, attached_zones: tuple[AttachedZone, ...], size: int, lookups: Lookups) -> Match | None:
+        """Return the first network's addresses of that size; NODATA of the first that knows the name, if none has any.
+
+        Private aliases of any network come before names.
+        """
+        exists: Match | None = None
+        aliased = []
+        for attached in attached_zones:
+            if attached.aliases and name in attached.aliases:
+                aliased.append(attached)
+        for attached in (*aliased, *attached_zones):
+            zone = attached.published.current
+            target = attached.aliases.get(name, name) if aliased else name
+            records = zone.look(target)
+            if lookups is not None:
+                lookups.append(ZoneLookup(zone, target, None if records is None else records.values, None if target == name else name))
+            if records is not None:
+                addresses = records.of_size(size)
+                if addresses:
+                    return Match(addresses, zone.ttl, zone.source)
+                exists = exists or Match((), zone.ttl, zone.source)
+        return exists

@@ -1,0 +1,235 @@
+"""Forwarding: external names go to upstreams. Who waits for which query, each client's share, and what all of them are told.
+
+Equal queries of several clients go to the upstreams once. What comes back is cached, and rendered for each client that
+waits; where nothing comes back, an expired answer (RFC 8767) or SERVFAIL with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import msgspec
+
+from resolver import limits
+from resolver.client import Client
+from resolver.engine import received as relaying
+from resolver.engine import response
+from resolver.engine.cache import Cache
+from resolver.engine.exchange import GiveUp, Result
+from resolver.engine.explain import Trace
+from resolver.engine.received import Protected, Received
+from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.errors import DecodeError
+from resolver.transport.udp import ReplySender
+from resolver.transport.upstream import UpstreamPool
+from resolver.wire.message import AD, CD, HEADER, RD, ExtendedError, Option, Query, Rcode, option_octets, options, render_opt
+
+_BLOCKED = "the answer points into a network of this host (rebinding)"
+_TOO_MANY = "too many queries are being forwarded"
+
+
+class ClientQuery(msgspec.Struct, frozen=True, gc=False):
+    """One query of one client, which waits for its response. *trace*: where the stages note what they did, if anybody asks."""
+
+    client: Client
+    query: Query
+    octets: bytes
+    sender: ReplySender
+    peer: bytes
+    tcp: bool
+    trace: Trace | None = None
+
+
+class _ForwardedQuery(msgspec.Struct, eq=False):
+    """One query that is with the upstreams, and the clients that wait for it; more may come.
+
+    *key*: of the cache, None if the response is for one client only. *question_end*: where the question ends in a message.
+    """
+
+    forwarder: Forwarder
+    upstreams: UpstreamSet
+    key: bytes | None
+    question_end: int
+    waiting: list[ClientQuery]
+
+    def on_result(self, result: Result, now: float) -> None:
+        """Answer all clients that wait for this query."""
+        forwarder = self.forwarder
+        if self.key is not None:
+            forwarder.in_flight.pop((self.upstreams, self.key), None)
+        received, reason, is_ours = forwarder.take(self.upstreams, self.key, result, self.question_end, now)
+        for asked in self.waiting:
+            forwarder.quota.give_back(asked.client)
+            if asked.trace is not None:
+                asked.trace.result = result
+            if received is None:
+                forwarder.counters["failed"] += 1
+                reply = forwarder.render_failure(asked, self.upstreams, self.key, reason)
+            elif is_ours and not asked.client.view.allows_rebinding:
+                forwarder.counters["rebinding"] += 1
+                if asked.trace is not None:
+                    asked.trace.is_blocked = True
+                reply = response.render_failure(asked.query, ExtendedError.BLOCKED, _BLOCKED, Rcode.REFUSED)
+            else:
+                forwarder.counters["forwarded"] += 1
+                reply = relaying.render(asked.query, received, tcp=asked.tcp)
+            forwarder.deliver(asked, reply)
+
+
+class Quota:
+    """How many forwarded queries may wait for upstreams: some of each client, and when many wait an equal share for each."""
+
+    __slots__ = ("_busy_clients", "in_flight")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self._busy_clients = 0
+
+    def take(self, client: Client) -> bool:
+        """Return whether one more query of *client* may wait, and count it if so."""
+        own, every = client.in_flight, self.in_flight
+        if own >= limits.IN_FLIGHT_PER_CLIENT or every >= limits.IN_FLIGHT:
+            return False
+        if every >= limits.IN_FLIGHT // 2 and own >= limits.IN_FLIGHT // (self._busy_clients + 1):
+            return False
+        if not own:
+            self._busy_clients += 1
+        client.in_flight = own + 1
+        self.in_flight = every + 1
+        return True
+
+    def give_back(self, client: Client) -> None:
+        """Note that a query of *client* waits no longer."""
+        client.in_flight -= 1
+        self.in_flight -= 1
+        if not client.in_flight:
+            self._busy_clients -= 1
+
+
+class Forwarder:
+    """Sends queries to the upstreams through *pool*, remembers what comes back in *cache*.
+
+    *deliver*: takes the response to each query that waited.
+    """
+
+    def __init__(
+        self,
+        pool: UpstreamPool,
+        cache: Cache,
+        clock: Callable[[], float],
+        counters: Counter[str],
+        deliver: Callable[[ClientQuery, bytes], None],
+    ) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._clock = clock
+        self.counters = counters
+        self.deliver = deliver
+        self.quota = Quota()
+        self.in_flight: dict[tuple[UpstreamSet, bytes], _ForwardedQuery] = {}
+        self.protected = Protected()
+
+    def ask(self, asked: ClientQuery, upstreams: UpstreamSet, key: bytes | None, message: bytes, now: float) -> bytes | None:
+        """Wait for an equal query that is in flight, or send this one; return a response if too many of this client wait already."""
+        if not self.quota.take(asked.client):
+            self.counters["limited"] += 1
+            return self.render_failure(asked, upstreams, key, _TOO_MANY, ExtendedError.OTHER)
+        if asked.trace is not None:
+            asked.trace.is_sent = True
+        if key is not None:
+            forwarded = self.in_flight.get((upstreams, key))
+            if forwarded is not None:
+                self.counters["coalesced"] += 1
+                if asked.trace is not None:
+                    asked.trace.is_coalesced = True
+                forwarded.waiting.append(asked)
+                return None
+        self._send(upstreams, key, message, asked.query.question, [asked], now)
+        return None
+
+    def refresh(self, upstreams: UpstreamSet, key: bytes, message: bytes, question: bytes, now: float) -> None:
+        """Fetch an answer again before it expires; no client waits for it."""
+        self.counters["prefetched"] += 1
+        self._send(upstreams, key, message, question, [], now)
+
+    def _send(
+        self, upstreams: UpstreamSet, key: bytes | None, message: bytes, question: bytes, waiting: list[ClientQuery], now: float
+    ) -> None:
+        forwarded = _ForwardedQuery(self, upstreams, key, HEADER.size + len(question), waiting)
+        if key is not None:
+            self.in_flight[upstreams, key] = forwarded
+        self._pool.forward(upstreams, message, question, forwarded, now)
+
+    def take(
+        self, upstreams: UpstreamSet, key: bytes | None, result: Result, question_end: int, now: float
+    ) -> tuple[Received | None, str, bool]:
+        """Remember what came of a query; return (the answer, why there is none, whether it points to us and may not)."""
+        if isinstance(result, GiveUp):
+            reason = result.reason
+            if not result.asked:
+                return None, reason, False
+        else:
+            try:
+                received = relaying.take_apart(result.message, question_end)
+            except DecodeError as error:
+                reason = f"{result.upstream.upstream}: {error}"
+            else:
+                is_ours = self.protected.found_in(received) is not None
+                # Looked at only where it matters: nearly no answer points to us.
+                trusted = upstreams.is_trusted or (is_ours and self._is_trusted(result.upstream.upstream))
+                if key is not None:
+                    self._cache.put(upstreams, key, received, now, trusted=trusted)
+                return received, "", is_ours and not trusted
+        if key is not None:
+            self._cache.failed(upstreams, key, reason, now)
+        return None, reason, False
+
+    def _is_trusted(self, upstream: Upstream) -> bool:
+        """Return whether the answers of an upstream may point to us: it is one of us, or inside the sandbox itself."""
+        address = ip_address(upstream.address.partition("%")[0])
+        return self.protected.holds(address.packed) or (address.is_loopback and upstream.sandbox_id is not None)
+
+    def is_blocked(self, client: Client, received: Received, *, trusted: bool) -> bool:
+        """Return whether an answer must not reach this client, because it points into networks of this host."""
+        return not trusted and not client.view.allows_rebinding and self.protected.found_in(received) is not None
+
+    def render_failure(
+        self,
+        asked: ClientQuery,
+        upstreams: UpstreamSet,
+        key: bytes | None,
+        reason: str,
+        code: ExtendedError = ExtendedError.NO_REACHABLE_AUTHORITY,
+    ) -> bytes:
+        """Return an expired answer, if there is one that may be served (RFC 8767), else SERVFAIL with the reason."""
+        if asked.trace is not None:
+            asked.trace.failure = reason
+        entry = self._cache.get(upstreams, key) if key is not None else None
+        if entry is not None and self.is_blocked(asked.client, entry.received, trusted=entry.is_trusted):
+            entry = None
+        if entry is None or not self._cache.can_be_stale(entry, self._clock()):
+            return response.render_failure(asked.query, code, reason)
+        self.counters["stale"] += 1
+        if asked.trace is not None:
+            asked.trace.is_stale = True
+        errors = option_octets(ExtendedError.STALE_ANSWER, reason)
+        ttls = (limits.STALE_TTL, limits.STALE_TTL, 0)
+        return relaying.render(asked.query, entry.received, tcp=asked.tcp, ttls=ttls, errors=errors)
+
+
+def has_client_subnet(octets: bytes) -> bool:
+    """Return whether these EDNS options ask for an answer of one client's subnet (RFC 7871)."""
+    return any(code == Option.CLIENT_SUBNET for code, _ in options(octets))
+
+
+def upstream_message(query: Query, *, do: bool) -> bytes:
+    """Return the query as it goes to an upstream, without its ID: with our own EDNS, whatever the client's was."""
+    return _HEADS[query.flags & _KEPT_FLAGS] + query.question + (_OPT_DO if do else _OPT)
+
+
+_KEPT_FLAGS = CD | AD
+_HEADS = {flags: (RD | flags).to_bytes(2, "big") + b"\0\1\0\0\0\0\0\1" for flags in (0, CD, AD, CD | AD)}
+_OPT = render_opt(payload=limits.OUR_PAYLOAD)
+_OPT_DO = render_opt(payload=limits.OUR_PAYLOAD, do=True)

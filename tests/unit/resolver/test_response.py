@@ -1,0 +1,120 @@
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resolver.engine.answer import Addresses, Services, answer, render
+from resolver.engine.request import screen
+from resolver.engine.response import fit, render_failure
+from resolver.wire.message import ExtendedError, Type
+from resolver.wire.name import from_text
+from tests.support.zones import view, zone
+
+FRONT = zone("front", (["Web", "www"], ["10.1.0.2"]), (["db"], ["10.1.0.3", "fd01::3"]), (["www"], ["10.1.0.4"]))
+BACK = zone("back", (["web"], ["fd01::9"]), (["only"], ["10.1.0.9"]))
+BOTH = view(FRONT, BACK)
+
+
+def ask(where, text, qtype=Type.A):
+    return answer(where, from_text(text), qtype)
+
+
+def reply_to(message, found, *, tcp=False, rotation=0):
+    return dns.message.from_wire(render(screen(message.to_wire()), found, rotation, tcp=tcp))
+
+
+def test_positive_answer_header_and_echo():
+    message = dns.message.make_query("WeB", "A", use_edns=0, want_dnssec=True)
+    reply = reply_to(message, ask(BOTH, "web"))
+    assert message.is_response(reply)
+    assert reply.question[0].name.to_text() == "WeB."
+    assert reply.flags & (dns.flags.AA | dns.flags.RA | dns.flags.RD) == dns.flags.AA | dns.flags.RA | dns.flags.RD
+    assert reply.edns == 0
+    assert reply.ednsflags & dns.flags.DO
+    assert reply.answer[0].ttl == 5
+    assert reply.answer[0][0].address == "10.1.0.2"
+
+
+def test_no_opt_without_one_in_the_query():
+    assert reply_to(dns.message.make_query("web", "A"), ask(BOTH, "web")).edns == -1
+
+
+def test_negative_answer_has_soa_with_the_ttl():
+    reply = reply_to(dns.message.make_query("web", "TXT"), ask(BOTH, "web", 16))
+    assert (reply.rcode(), len(reply.answer)) == (dns.rcode.NOERROR, 0)
+    assert reply.authority[0].ttl == 5
+    assert reply.authority[0][0].minimum == 5
+
+
+def test_rotation_puts_each_address_first():
+    found = ask(BOTH, "www")
+    firsts = {reply_to(dns.message.make_query("www", "A"), found, rotation=i).answer[0][0].address for i in range(2)}
+    assert firsts == {"10.1.0.2", "10.1.0.4"}
+
+
+@given(st.integers(1, 300), st.sampled_from([None, 512, 1232, 4096]))
+def test_truncation_never_splits_an_rrset_and_keeps_opt(count, payload):
+    values = tuple(bytes([10, 0, i >> 8, i & 255]) for i in range(count))
+    message = dns.message.make_query("many", "A", **({} if payload is None else {"use_edns": 0, "payload": payload}))
+    wire = render(screen(message.to_wire()), Addresses(values, 5, ""), 0, tcp=False)
+    reply = dns.message.from_wire(wire)
+    assert len(wire) <= (payload or 512)
+    assert sum(map(len, reply.answer)) in (0, count)
+    assert bool(reply.flags & dns.flags.TC) == (not reply.answer)
+    assert (reply.edns >= 0) == (payload is not None)
+    assert len(reply_to(message, Addresses(values, 5, ""), tcp=True).answer[0]) == count
+
+
+def test_failure_says_why_to_who_speaks_edns():
+    query = screen(dns.message.make_query("x.test", "A", use_edns=0).to_wire())
+    reply = dns.message.from_wire(render_failure(query, ExtendedError.PROHIBITED, "because"))
+    assert reply.rcode() == dns.rcode.SERVFAIL
+    assert (reply.options[0].code, reply.options[0].text) == (18, "because")
+    assert reply.flags & dns.flags.RA
+
+
+def test_soa_of_a_zone_of_ours():
+    reply = reply_to(dns.message.make_query("berth.internal", "SOA"), ask(BOTH, "berth.internal", Type.SOA))
+    assert (reply.answer[0].name.to_text(), reply.answer[0].ttl, reply.authority) == ("berth.internal.", 5, [])
+    # A name that merely exists has none.
+    reply = reply_to(dns.message.make_query("front.berth.internal", "SOA"), ask(BOTH, "front.berth.internal", Type.SOA))
+    assert (reply.answer, reply.authority[0].name.to_text()) == ([], "berth.internal.")
+
+
+def test_pointer():
+    name = "2.0.1.10.in-addr.arpa"
+    reply = reply_to(dns.message.make_query(name, "PTR"), ask(BOTH, name, Type.PTR))
+    assert reply.answer[0][0].target.to_text() == "web.front."
+
+
+def large():
+    made = dns.message.make_response(dns.message.make_query("big.test", "TXT"))
+    made.answer.append(dns.rrset.from_text("big.test.", 60, "IN", "TXT", *(f'"{"x" * 200}{i}"' for i in range(9))))
+    return made.to_wire(max_size=65_535)
+
+
+def test_reply_that_is_too_large_is_cut():
+    query, wire = screen(dns.message.make_query("big.test", "TXT").to_wire()), large()
+    assert fit(query, wire, tcp=True) == wire
+    assert len(fit(query, wire, tcp=False)) <= 512
+
+
+@pytest.mark.parametrize("damage", [lambda wire: wire[:-1], lambda wire: wire[:4] + b"\0\1\0\x63" + wire[8:]])
+def test_reply_that_can_not_be_cut_is_emptied(damage):
+    query = screen(dns.message.make_query("big.test", "TXT").to_wire())
+    made = dns.message.from_wire(fit(query, damage(large()), tcp=False))
+    assert made.flags & dns.flags.TC
+    assert (made.answer, made.question[0].name.to_text()) == ([], "big.test.")
+
+
+def test_services_have_the_addresses_of_their_targets_if_there_is_room():
+    target, query = from_text("web.front"), "_80._tcp.web"
+    found = Services(((80, target),), {target: (bytes([10, 1, 0, 2]), bytes(16))}, 5, "")
+    reply = reply_to(dns.message.make_query(query, "SRV"), found)
+    assert reply.answer[0][0].to_text() == "0 0 80 web.front."
+    assert {rrset.rdtype.name for rrset in reply.additional} == {"A", "AAAA"}
+    many = Services(((80, target),), {target: tuple(bytes([10, 1, 0, number]) for number in range(200))}, 5, "")
+    assert reply_to(dns.message.make_query(query, "SRV"), many).additional == []
