@@ -6,7 +6,7 @@ It is looked at once, and again when something has changed that is not of our ow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -21,6 +21,7 @@ from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView
 from netcore.errors import NotFound
 from netcore.kernel import host, namespace, netns, sysctl
 from netcore.kernel.host_changes import EVERY_LINK, HostChanges
+from netcore.kernel.rtnl import Link
 from netcore.model import IPAddress, NetnsPath, Network, NetworkId
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan.host_state import SandboxState
@@ -34,7 +35,6 @@ class _Look:
     """What one look at the host gave."""
 
     snapshot: host.HostSnapshot
-    routes: HostRoutes
     uplinks: tuple[str, ...]
     of_one_family: dict[str, int]
     sysctls: dict[str, str]
@@ -61,7 +61,6 @@ class HostLook:
         self._clock = clock
         self._looking = asyncio.Lock()
         self._links_to_be: dict[NetworkId, str | None] = {}
-        self._routes = HostRoutes()
         self._touched: set[str] = {EVERY_LINK}
         self.changes = HostChanges()
 
@@ -106,7 +105,6 @@ class HostLook:
             self.changes.look_failed()
             raise
         self.changes.looked(look.snapshot)
-        self._routes = look.routes
         self._writer.set_facts(
             Facts(
                 uplinks=look.uplinks,
@@ -124,13 +122,15 @@ class HostLook:
         await self.refresh()
         snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own_links()
         assert snapshot is not None
-        links = snapshot.links
+        links = dict(snapshot.links)
+        # Links of ours that were made or removed since the look do not count.
+        routes = await self._workers.run(lambda: _classify(snapshot, links, own))
         servers = [address for address in self._reserved() if not address.is_loopback]
         return HostConstraints(
             pools4=self._settings.pools4,
             pools6=self._settings.pools6,
             reserved=[ip_network(address) for address in servers],
-            egress_mtu=self._routes.egress_mtu or _DEFAULT_MTU,
+            egress_mtu=routes.egress_mtu or _DEFAULT_MTU,
             links={
                 link.name: ExistingLink(kind=link.kind, mtu=link.mtu, master=links[link.master].kind if link.master in links else None)
                 for link in links.values()
@@ -139,7 +139,7 @@ class HostLook:
             ipv6=facts.ipv6,
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
-            routes=self._routes,
+            routes=routes,
         )
 
     async def check_link_kinds(self, network: Network) -> None:
@@ -176,20 +176,25 @@ def _own_link(network: Network) -> str | None:
 def _look(ours: frozenset[str], settings: Settings) -> _Look:
     """Look at the host's links, addresses, routes and rules, and at the sysctls of the links that traffic leaves by. Blocking."""
     snapshot = host.look()
-    view = HostView(
-        links={index: HostLinkInfo(name=link.name, mtu=link.mtu, is_tunnel=link.is_tunnel) for index, link in snapshot.links.items()},
-        addresses=snapshot.addresses,
-        routes=snapshot.routes,
-        tables=snapshot.tables,
-    )
-    routes = host_routes.classify(view, ours)
+    routes = _classify(snapshot, snapshot.links, ours)
     given = {*_underlay(snapshot, settings.vtep), *settings.uplinks}
     leaving = tuple(dict.fromkeys([*routes.uplinks, *sorted(given)]))
     one_family = {ifname: 4 for ifname in routes.uplinks4 if ifname not in {*routes.uplinks6, *given}}
     one_family |= {ifname: 6 for ifname in routes.uplinks6 if ifname not in {*routes.uplinks4, *given}}
     ipv6, force_forwarding = host.has_ipv6(), host.has_force_forwarding()
     sysctls = sysctl.read_all(uplinks.sysctl_paths(leaving, force_forwarding=force_forwarding))
-    return _Look(snapshot, routes, leaving, one_family, sysctls, ipv6, force_forwarding)
+    return _Look(snapshot, leaving, one_family, sysctls, ipv6, force_forwarding)
+
+
+def _classify(snapshot: host.HostSnapshot, links: Mapping[int, Link], ours: Collection[str]) -> HostRoutes:
+    """Return what the routes mean with the *links* that there are now. Pure, but takes its time with many routes."""
+    view = HostView(
+        links={index: HostLinkInfo(name=link.name, mtu=link.mtu, is_tunnel=link.is_tunnel) for index, link in links.items()},
+        addresses=snapshot.addresses,
+        routes=snapshot.routes,
+        tables=snapshot.tables,
+    )
+    return host_routes.classify(view, ours)
 
 
 def _underlay(snapshot: host.HostSnapshot, vtep: IPAddress | None) -> Iterable[str]:

@@ -47,6 +47,10 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     parts, state = controller.parts, controller.state
     for switched in everything.switched:
         parts.writer.put_switched(switched)
+    for record in everything.networks:
+        if not record.pending:
+            # Known before the host is looked at, because their links are not the host's own.
+            parts.writer.put_network(record.network)
     parts.host.changes.start()
     await parts.host.refresh()
     leftovers = _Leftovers()
@@ -86,7 +90,6 @@ def _restore_networks(controller: Controller, records: Iterable[NetworkRecord], 
             leftovers.networks.append(record.network)
             leftovers.objects += drivers.of(record.network).network_objects(record.network, controller.state.facts)
         else:
-            controller.parts.writer.put_network(record.network)
             controller.parts.addresses.adopt(record.network)
 
 
