@@ -373,6 +373,8 @@ def test_host_that_was_no_router_is_none_for_others(lab):
 def test_router_stays_a_router(lab):
     _make_lan(lab)
     lab.shell("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+    # IPv6 is there a moment later: addresses are tentative, and neighbours are found.
+    lab.wait_for(lambda: reaches(lab, OUTSIDE_ADDRESS6, where="lan"), PATIENCE)
     lab.start_daemon()
     sandbox(lab)
     for _ in range(2):
