@@ -41,7 +41,7 @@ def assemble(
 ) -> Controller:
     """Return the controller of this host, still empty.
 
-    *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch.
+    *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch.
     """
     workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
     writer = StateWriter(settings.run_directory, Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))

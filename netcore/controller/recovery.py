@@ -154,7 +154,7 @@ async def _restore_quarantined_addresses(controller: Controller, records: Record
     over = []
     for network_id, address, until in everything.quarantined:
         if until > now and network_id in controller.state.networks:
-            controller.parts.addresses.local.rest(network_id, address, until)
+            controller.parts.addresses.local.quarantine(network_id, address, until)
         else:
             over.append((network_id, address))
     if over:

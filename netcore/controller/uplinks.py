@@ -181,7 +181,7 @@ class Uplinks:
             dispute.times.popleft()
         if not dispute.is_lost and len(dispute.times) >= limits.SYSCTL_ATTEMPTS:
             dispute.is_lost = True
-            log.warning("left alone, because another program changes it back again and again sysctl=%s", path)
+            log.warning("sysctl is left alone, because another program keeps changing it back sysctl=%s", path)
         return not dispute.is_lost
 
     def _say_set_again(self, paths: Sequence[str]) -> None:
@@ -190,7 +190,7 @@ class Uplinks:
             dispute = self._disputes[path]
             dispute.times.append(now)
             dispute.count += 1
-            log.warning("set again after another program had changed it sysctl=%s", path)
+            log.warning("sysctl was set again after another program had changed it sysctl=%s", path)
             self.on_set_again(path)
 
     def _end_disputes(self, wrong: Collection[str], links: Collection[str]) -> None:

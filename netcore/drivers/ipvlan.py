@@ -31,7 +31,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     FLAG := Option[str](
         name="ipvlan_flag",
         label="ipvlan_flag",
-        meaning="who reaches whom on one parent: bridge, private or vepa",
+        meaning="which sandboxes on one parent reach each other: bridge, private or vepa",
         parse=one_of("bridge", "private", "vepa"),
         default="bridge",
     ),

@@ -9,7 +9,7 @@ from netcore.model import Endpoint, Network, SandboxId
 from netcore.parse import endpoint_options
 
 
-def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: bool = True) -> list[KernelObject]:
+def inside(network: Network, endpoint: Endpoint, *, port: str | None = None, announces: bool = True) -> list[KernelObject]:
     """Return sysctls, addresses and announcement of an endpoint's link. *port*: the bridge port behind it, if there is one.
 
     *announces*: it answers ARP and neighbour discovery, so that a new address is announced.

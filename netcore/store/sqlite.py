@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from netcore.errors import Conflict, KernelError, Unavailable
@@ -118,8 +119,8 @@ async def open_store(directory: str) -> SqliteStore:
 
 def _open(directory: str) -> tuple[sqlite3.Connection, int]:
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(Path(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise KernelError("create", directory, error.errno or 0) from error
     try:
@@ -127,7 +128,7 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
     except BlockingIOError as error:
         os.close(lock)
         raise Conflict("state directory", directory, because="another berth daemon is using it; stop it or give --state-dir") from error
-    connection = sqlite3.connect(os.path.join(directory, "berth.db"), isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(Path(directory, "berth.db"), isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     # A power cut may lose the last commits, never the file; a killed daemon loses nothing.
     connection.execute("PRAGMA synchronous = NORMAL")

@@ -82,7 +82,7 @@ def _wait_and_remove(pid: int, path: str) -> int:
         call("DELETE", path)
     except Refused as error:
         # Its owner has ended, so the daemon removes it in any case.
-        if error.kind not in ("not-found", ""):
+        if error.kind not in ("not-found", None):
             print(f"berth: warning: {error}", file=sys.stderr)
     return code
 

@@ -8,13 +8,13 @@ import pytest
 from netcore.errors import Conflict, Unavailable
 from netcore.model import Stack
 from netcore.store.etcd import EtcdSettings, open_etcd
-from netcore.store.memory import MemoryStore
 from netcore.store.protocol import Compacted, CompareFailed, Transaction
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from netcore.store.upgrade import SCHEMA_VERSION
 from tests.support import schema_2
 from tests.support.etcd import cluster, why_no_etcd
+from tests.support.memory_store import MemoryStore
 
 
 @pytest.fixture(params=["memory", "sqlite", "etcd"])

@@ -16,7 +16,7 @@ PURE = (
     "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client", "resolver/reply_cache",
-    "resolver/forwarding", "resolver/daemon/redirect",
+    "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
     "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/sandbox_help", "resolver/cli/compose/", "resolver/cli/duration",
     "resolver/cli/up/plan", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree",
     "resolver/cli/reference/man", "resolver/cli/reference/markdown",

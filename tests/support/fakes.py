@@ -28,8 +28,8 @@ from netcore.kernel.host_changes import HostChanges
 from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
-from netcore.store.memory import MemoryStore
 from netcore.store.records import Records
+from tests.support.memory_store import MemoryStore
 
 ENOSPC = 28
 

@@ -74,7 +74,7 @@ COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
 
 
 @network.command("ls")
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=f"Only those with {', '.join(FILTERS)}.")
+@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=f"Only networks with this {', '.join(FILTERS)}.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
 @FORMAT
 def network_ls(filters: tuple[str, ...], quiet: bool, form: str) -> None:
@@ -132,7 +132,7 @@ def network_rm(names: tuple[str, ...], dry_run: bool) -> int:
     "filters",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only those with label=, without label!=, or created before until= (24h ago, or a time).",
+    help="Only networks with label=, without label!=, or created before until= (24h ago, or a time).",
 )
 def network_prune(force: bool, filters: tuple[str, ...]) -> None:
     """Remove unused networks.

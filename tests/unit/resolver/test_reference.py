@@ -1,7 +1,9 @@
 """Man pages and `docs/cli.md`: current, whole, and accepted by the programs that read them."""
 
+import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -28,6 +30,15 @@ def test_files_in_the_repository_are_current(name):
 
 def test_no_page_is_left_of_what_is_gone():
     assert sorted(f"man/{path.name}" for path in (ROOT / "docs" / "man").iterdir()) == PAGES
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("missing",)])
+def test_the_reference_is_only_written_below_a_directory_that_exists(arguments, tmp_path):
+    command = [sys.executable, "-m", "resolver.cli.reference", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "usage: python -m resolver.cli.reference DIRECTORY\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wheel_ships_every_page():
