@@ -1,7 +1,9 @@
 """Man pages and `docs/cli.md`: current, whole, and accepted by the programs that read them."""
 
+import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -24,6 +26,14 @@ def test_files_in_the_repository_are_current(name):
     path = ROOT / "docs" / name
     assert path.exists(), f"run python -m resolver.cli.reference docs: {name} is missing"
     assert path.read_text() == MADE[name], f"run python -m resolver.cli.reference docs: {name} is not current"
+
+
+def test_only_an_existing_directory_is_written_to(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "resolver.cli.reference", "--help"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr[:6], list(tmp_path.iterdir())) == (1, "usage:", [])
 
 
 def test_no_page_is_left_of_what_is_gone():
