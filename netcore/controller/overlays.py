@@ -15,6 +15,7 @@ from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption, encrypted
 from netcore.controller.undo import all_or_nothing
+from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.desired.diff import diff
 from netcore.desired.objects import KernelObject
@@ -43,6 +44,7 @@ class Overlays:
         executor: Executor,
         host: HostLook,
         locks: KeyedLocks,
+        uplinks: Uplinks,
     ) -> None:
         self._writer = writer
         self._state = writer.state
@@ -52,6 +54,7 @@ class Overlays:
         self._executor = executor
         self._host = host
         self._locks = locks
+        self._uplinks = uplinks
         self.encryption = encryption
         self._touched: set[ClusterChange] = set()
         self._following: asyncio.Task[None] | None = None
@@ -92,6 +95,8 @@ class Overlays:
                 undo.push(self.encryption.follow)
                 undo.push(lambda: self._records.drop_network(network))
                 await self.encryption.settle({network.id: remotes.values()})
+                undo.push(lambda: self._uplinks.release(network))
+                await self._uplinks.need(network)
                 await self._workers.run(lambda: self._executor.apply(steps))
                 await self._records.put_network(network)
             self._writer.activate(network.id, remotes)
@@ -117,6 +122,7 @@ class Overlays:
             finally:
                 await self._records.drop_network(network)
                 await self.encryption.follow()
+                await self._uplinks.release(network)
 
     async def deactivate_unused(self, network_ids: Iterable[NetworkId]) -> None:
         """Deactivate those overlays among *network_ids* that no endpoint here is on."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from netcore import limits
+from netcore.drivers.host_routes import Avoided
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import IPAddress, IPNetwork, Pool
 from netcore.parse.problems import Problem
@@ -42,21 +43,25 @@ def ula_pool(host_id: str) -> tuple[IPv6Network, int]:
     return IPv6Network((b"\xfd" + digest[3:8] + bytes(10), 48)), 64
 
 
-def choose_subnet(pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None) -> IPNetwork:
+def choose_subnet(
+    pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None, avoided: Avoided | None = None
+) -> IPNetwork:
     """Return the first subnet of *pools* that overlaps nothing of *taken*; Exhausted if there is none.
 
-    *prefix_length*: only pools that can hold it are used, cut to that size.
+    *prefix_length*: only pools that can hold it are used, cut to that size. *avoided*: what it stays away from while
+    another subnet is free.
     """
     busy = tuple(taken)
-    fitting = False
-    for block, default_length in pools:
-        length = prefix_length or default_length
-        if length < block.prefixlen:
-            continue
-        fitting = True
-        free = _first_free(block, length, [subnet for subnet in busy if subnet.version == block.version])
-        if free is not None:
-            return free
+    fitting = [(block, prefix_length or default) for block, default in pools if (prefix_length or default) >= block.prefixlen]
+    for is_particular in (True, False) if avoided is not None else (False,):
+        for block, length in fitting:
+            away = [*busy]
+            if avoided is not None:
+                away += avoided.forbidden(length)
+                away += avoided.unwelcome(length) if is_particular else []
+            free = _first_free(block, length, [subnet for subnet in away if subnet.version == block.version])
+            if free is not None:
+                return free
     if prefix_length is not None and not fitting:
         raise InvalidRequest("subnet", f"no address pool can hold a /{prefix_length}")
     raise Exhausted("host", "subnets", because="all predefined address pools have been fully subnetted; give --subnet")

@@ -351,7 +351,7 @@ def test_read_only_proc_sys_is_said_and_leaves_nothing(lab):
     lab.stop_daemon()
     lab.shell("mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys")
     lab.start_daemon()
-    refused = lab.berth("network", "create", "net", check=False)
+    refused = lab.berth("network", "create", "--ipv6", "net", check=False)
     assert refused.returncode == 1
     assert "read-only" in refused.stderr
     assert lab.kernel_state() == before

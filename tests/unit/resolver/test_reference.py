@@ -28,7 +28,7 @@ def test_files_in_the_repository_are_current(name):
     assert path.read_text() == MADE[name], f"run python -m resolver.cli.reference docs: {name} is not current"
 
 
-def test_only_an_existing_directory_is_written_to(tmp_path):
+def test_an_option_is_not_taken_for_a_directory(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "resolver.cli.reference", "--help"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False,
