@@ -363,8 +363,7 @@ class Transaction:
         parts = self._parts
         await parts.names.close(sandbox)
         directory = self._state.directory_of(sandbox.id)
-        await parts.files.unpin(sandbox)
-        await parts.files.remove(directory)
+        await parts.files.unpin_and_remove(sandbox, directory)
         parts.writer.drop_sandbox(sandbox.id)
         parts.writer.forget_namespace(sandbox)
         await parts.records.drop_sandbox(sandbox)

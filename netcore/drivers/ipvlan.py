@@ -24,7 +24,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     MODE := Option[str](
         name="ipvlan_mode",
         label="ipvlan_mode",
-        meaning="l2, l3 or l3s; with l3 and l3s the default route is the link itself",
+        meaning="layer that packets are forwarded at: l2, l3 or l3s; with l3 and l3s the default route is the link itself",
         parse=one_of("l2", *_LAYER3),
         default="l2",
     ),

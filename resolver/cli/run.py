@@ -60,6 +60,7 @@ def _run(arguments: list[str]) -> int:
             # An explicit variable wins, in its own spelling only (PX-3).
             environment={**os.environ, **sandbox["environment"], **explicit},
             directory=values.get("workdir") or os.getcwd(),
+            fall_back="workdir" not in values,
             detached=detach,
             prepare=_detach_streams if detach else lambda: None,
         )

@@ -227,12 +227,12 @@ def _number(most: int) -> Callable[[Any], int]:
     return parse_number
 
 
-_BRIDGE_KEYS = ("subnets", "ip_ranges", "gateways", "auxiliary", "ipv4", "ipv6", "options")
+BRIDGE_KEYS = ("subnets", "ip_ranges", "gateways", "auxiliary", "ipv4", "ipv6", "options")
 
 
 def _default_bridge(value: Any) -> NetworkBody:
-    if not isinstance(value, dict) or not value.keys() <= set(_BRIDGE_KEYS):
-        raise ValueError(f"must be a table of {', '.join(_BRIDGE_KEYS)}")
+    if not isinstance(value, dict) or not value.keys() <= set(BRIDGE_KEYS):
+        raise ValueError(f"must be a table of {', '.join(BRIDGE_KEYS)}")
     return msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
 
 

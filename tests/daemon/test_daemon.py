@@ -103,6 +103,10 @@ def test_stdin_and_tree(lab):
     lab.start_daemon()
     assert lab.berth("run", "--", "cat", stdin="through\n").stdout == "through\n"
     assert lab.berth("run", "-e", "A=1", "-w", "/tmp", "--", "sh", "-c", "echo $A $PWD").stdout.split() == ["1", "/tmp"]
+    lab.berth("run", "-d", "--name", "beside", "--", "sleep", "300")
+    for command in (("run", "-w", "/nowhere", "--", "pwd"), ("exec", "-w", "/nowhere", "beside", "pwd")):
+        refused = lab.berth(*command, check=False)
+        assert (refused.returncode, refused.stderr) == (127, "berth: directory /nowhere: No such file or directory\n"), command
     # A child that outlives its parent goes too.
     lab.berth("run", "--", "sh", "-c", "sleep 4321 & true")
     assert "sleep 4321" not in lab.shell("ps ax | grep -v grep | grep 'sleep 4321' || true")

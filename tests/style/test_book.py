@@ -69,6 +69,12 @@ def test_every_explained_message_in_the_log_exists():
     assert not messages - texts
 
 
+@pytest.mark.parametrize("page", book.PAGES, ids=name)
+def test_modules_that_the_book_names_exist(page):
+    for path in re.findall(r"`((?:benchmarks|examples|netcore|resolver|tests)/[\w/-]+\.\w+)`", page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
 def test_readme_is_short():
     assert len(README.read_text().split()) <= 1200
 

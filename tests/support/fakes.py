@@ -158,6 +158,10 @@ class FakeFiles:
     async def unpin(self, sandbox) -> None:
         self.pinned.pop(sandbox.netns_path, None)
 
+    async def unpin_and_remove(self, sandbox, directory) -> None:
+        await self.unpin(sandbox)
+        await self.remove(directory)
+
     async def remove(self, directory) -> None:
         self.directories.discard(str(directory))
 

@@ -51,6 +51,9 @@ class _CreateCommand(click.Command):
 def network_create(**given: Any) -> None:
     """Create a network called NAME."""
     dry_run = given.pop("dry_run")
+    for text in given["auxiliary"]:
+        if "=" not in text:
+            raise click.UsageError(f"--aux-address {text} needs a name: NAME={text}")
     for key in ("auxiliary", "options", "labels", "ipam_options"):
         given[key] = pairs(given[key])
     created = call("POST", f"/v1/networks{'?dry_run=1' if dry_run else ''}", given)
@@ -91,6 +94,8 @@ def network_ls(filters: tuple[str, ...], quiet: bool, form: str) -> None:
 
 def _matches(shown: dict[str, Any], text: str) -> bool:
     key, equals, value = text.partition("=")
+    if key in FILTERS and not equals:
+        raise click.UsageError(f"--filter {text} needs a value: {text}=VALUE")
     match key:
         case "name":
             return value in shown["name"]
@@ -107,7 +112,7 @@ def _matches(shown: dict[str, Any], text: str) -> bool:
         case "label":
             name, has_value, wanted = value.partition("=")
             return name in shown["labels"] and (not has_value or shown["labels"][name] == wanted)
-    raise click.UsageError(f"--filter {text}: {key!r} is not one of {', '.join(FILTERS)}{'' if equals else '='}")
+    raise click.UsageError(f"--filter {text}: {key!r} is not one of {', '.join(FILTERS)}")
 
 
 @network.command("inspect")

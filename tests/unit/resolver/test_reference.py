@@ -28,6 +28,14 @@ def test_files_in_the_repository_are_current(name):
     assert path.read_text() == MADE[name], f"run python -m resolver.cli.reference docs: {name} is not current"
 
 
+def test_an_option_is_not_taken_for_a_directory(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "resolver.cli.reference", "--help"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr[:6], list(tmp_path.iterdir())) == (1, "usage:", [])
+
+
 def test_no_page_is_left_of_what_is_gone():
     assert sorted(f"man/{path.name}" for path in (ROOT / "docs" / "man").iterdir()) == PAGES
 
