@@ -28,7 +28,7 @@ class AddressClaim:
     network: Network
     family: int
     wish: IPAddress | None
-    mac: str
+    mac: str | None
 
     def describe(self) -> str:
         """Return one line for `--dry-run`."""
@@ -63,7 +63,7 @@ class EndpointDraft:
 
     request: EndpointRequest
     network: Network
-    mac: str
+    mac: str | None
     claims: tuple[AddressClaim, ...]
 
 
@@ -154,7 +154,7 @@ def plan_connect(
         if network.id in present:
             raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
         present.add(network.id)
-        drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id, "")))
+        drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id)))
     if sandbox.own_routes and not sandbox.replaces_routes and any(not draft.network.internal for draft in drafts):
         kept = " and the ".join(route.describe() for route in sandbox.own_routes)
         warnings = (*warnings, f"{sandbox.name} keeps the {kept}; attach it with --gateway to replace it while it is attached")
@@ -168,7 +168,7 @@ def plan_connect(
     )
 
 
-def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str) -> EndpointDraft:
+def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str | None) -> EndpointDraft:
     checked = plan_endpoint.check_endpoint_request(request, network)
     plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in state.members(network.id)])
     mac = plan_endpoint.choose_mac(checked, network, parent_mac)

@@ -52,8 +52,11 @@ def counted(number: int, noun: str) -> str:
 
 
 def print_plan(plan: dict[str, Any]) -> None:
-    """Print the steps of a dry run."""
-    print("\n".join(map(printable, plan["steps"])))
+    """Print the steps of a dry run; that there are none is said on standard error."""
+    if plan["steps"]:
+        print("\n".join(map(printable, plan["steps"])))
+    else:
+        complain("nothing in the kernel would change")
     print_warnings(plan)
 
 

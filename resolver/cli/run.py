@@ -87,7 +87,7 @@ def _wait_and_remove(pid: int, path: str) -> int:
         call("DELETE", path)
     except Refused as error:
         # Its owner has ended, so the daemon removes it in any case.
-        if error.kind not in ("not-found", ""):
+        if error.kind not in ("not-found", None):
             complain(f"warning: {error}")
     return code
 

@@ -8,6 +8,7 @@ import logging
 import os
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from resolver import limits, resolvconf
 from resolver.errors import ConfigError
@@ -55,14 +56,14 @@ class HostResolvConf:
     def _watch(self) -> None:
         """Watch the directory of the file and of each link on the way to it; directories see replaced files."""
         directories = set()
-        path = os.path.abspath(self.path)
+        path = Path(self.path).absolute()
         for _ in range(16):
-            directories.add(os.path.dirname(path))
+            directories.add(str(path.parent))
             try:
-                target = os.readlink(path)
+                target = path.readlink()
             except OSError:
                 break
-            path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+            path = Path(os.path.normpath(path.parent / target))
         for directory in directories - set(self._watches.values()):
             watch = self._libc.inotify_add_watch(self._descriptor, directory.encode(), _MASK)
             if watch >= 0:
@@ -108,7 +109,7 @@ class HostResolvConf:
 def _read(path: str) -> ResolvConf:
     """Return the content of the file; a missing or broken one counts as empty (RC-2)."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
             return resolvconf.parse(file.read(limits.RESOLV_CONF), path)
     except OSError:
         return ResolvConf()

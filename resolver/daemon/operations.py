@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from netcore.controller import Controller
-from netcore.errors import InvalidRequest, NetcoreError, NotFound, Unavailable
+from netcore.errors import InvalidRequest, NetcoreError, NotFound
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan.network import PREDEFINED
 from resolver.daemon.automatic_networks import AutomaticNetworks, is_automatic
@@ -232,12 +232,10 @@ class Operations:
         return await self._controller.plugin_information(sandbox)
 
     def nodes(self) -> list[NodeDetails]:
-        """Return the hosts that share overlay networks, by name; Unavailable if this host shares none."""
-        try:
-            cluster = self._controller.overlays.require_cluster()
-        except InvalidRequest as error:
-            # To ask for the hosts is right; there are none to tell of.
-            raise Unavailable("the list of hosts", error.reason) from error
+        """Return the hosts that share overlay networks, by name; InvalidRequest if this host shares none."""
+        cluster = self._controller.overlays.cluster
+        if cluster is None:
+            raise InvalidRequest("request", "this host is in no cluster; hosts form one with `berth daemon --store etcd://HOST:2379`")
         endpoints = cluster.state.counts()
         nodes = sorted(cluster.state.nodes.values(), key=lambda node: (node.name, node.id))
         return [NodeDetails(node, endpoints.get(node.id, 0), is_own=node.id == cluster.node.id) for node in nodes]
