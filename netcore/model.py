@@ -39,7 +39,9 @@ class GatewayMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """The process a sandbox lives with. *start_time* (clock ticks, /proc/PID/stat field 22) tells a reused pid apart."""
+    """A process that a sandbox lives with, or that was started in it. *start_time* (clock ticks, /proc/PID/stat field 22) tells
+    another process with the same pid apart.
+    """
 
     pid: int
     start_time: int
@@ -364,11 +366,30 @@ class Stack(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultRoute:
+    """A default route that an adopted namespace has by itself. *message*: as the kernel tells it, in hexadecimal.
+
+    *gateway* None: it has several, or none.
+    """
+
+    family: int
+    gateway: IPAddress | None
+    message: str
+
+    def describe(self) -> str:
+        """Return it in one line, for the user."""
+        via = f" via {self.gateway}" if self.gateway is not None else ""
+        return f"default route{via} of its own (IPv{self.family})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*.
 
-    *forwards*: it is a router between its networks. *shared_with*: id of the sandbox whose stack it has, with *stack*
-    SHARED. *ended*: removed, but for its stack, which others share.
+    *leader*: the process whose namespaces a further command enters: the one that berth started in it, or the one that an
+    adopted namespace was attached by. *forwards*: it is a router between its networks. *own_routes*: default routes that the
+    adopted namespace has by itself; with *replaces_routes* ours take their place while there are any, otherwise they stay.
+    *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
     """
 
     id: SandboxId
@@ -380,6 +401,7 @@ class Sandbox:
     domainname: str = ""
     origin: str = "api"
     owner: Owner | None = None
+    leader: Owner | None = None
     dns: DnsSettings = field(default_factory=DnsSettings)
     extra_hosts: tuple[str, ...] = ()
     port_requests: tuple[PortRequest, ...] = ()
@@ -393,11 +415,17 @@ class Sandbox:
     ended: bool = False
     forwards: bool = False
     sysctls: tuple[tuple[str, str], ...] = ()
+    own_routes: tuple[DefaultRoute, ...] = ()
+    replaces_routes: bool = False
 
     @property
     def short_id(self) -> str:
         """The first 12 characters of the id, which is a DNS name and the default host name."""
         return self.id[:12]
+
+    def keeps_default_route(self, family: int) -> bool:
+        """Return whether the adopted namespace has a default route by itself that ours must not replace."""
+        return not self.replaces_routes and any(route.family == family for route in self.own_routes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,11 +452,12 @@ class NetworkRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxRequest:
-    """What a sandbox create or adopt asks for. *netns*: path of a namespace to adopt; None: make one."""
+    """What a sandbox create or adopt asks for. *netns*: path of a namespace to adopt; None: make one. *leader*: see `Sandbox`."""
 
     name: str
     netns: str | None = None
     owner: Owner | None = None
+    leader: Owner | None = None
     hostname: str = ""
     domainname: str = ""
     networks: tuple[EndpointRequest, ...] = ()
@@ -440,4 +469,5 @@ class SandboxRequest:
     labels: tuple[tuple[str, str], ...] = ()
     forwards: bool = False
     sysctls: tuple[str, ...] = ()
+    replaces_routes: bool = False
     origin: str = "api"

@@ -160,3 +160,6 @@ RESOLV_CONF_LINE = 65_536
 
 EXIT_WHEN_IDLE = 2.0
 """Seconds without a sandbox, an owner or a request after which a daemon started by `run` or `up` exits."""
+
+PROCESS_GRACE = 2.0
+"""Seconds that the process of a sandbox has between SIGTERM and SIGKILL when the sandbox is removed."""

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from netcore.controller.workers import Workers
 from netcore.desired import hostsfile
 from netcore.kernel import files, namespace, netns
-from netcore.model import NetnsPath, Sandbox, Stack
+from netcore.model import DefaultRoute, NetnsPath, Sandbox, Stack
 
 
 class SandboxFiles:
@@ -27,6 +27,10 @@ class SandboxFiles:
         *taken*: sandbox name → path of its namespace, none of which may be adopted again.
         """
         await self._workers.run(lambda: _pin(sandbox, adopted, shared, taken))
+
+    async def default_routes(self, netns_path: NetnsPath) -> tuple[DefaultRoute, ...]:
+        """Return the default routes of the namespace at *netns_path*."""
+        return await self._workers.run(lambda: namespace.own_default_routes(netns_path))
 
     async def unpin(self, sandbox: Sandbox) -> None:
         """Let go of the sandbox's namespace; it ends when nobody else holds it."""

@@ -57,6 +57,8 @@ class SandboxOperations:
                     raise Conflict("sandbox", request.name, "cannot join network namespace of a sandbox that has ended")
                 path = NetnsPath(request.netns) if request.netns is not None else None
                 lookups = await self._parts.host.lookups(path, None, targets)
+                if path is not None:
+                    sandbox = plans.with_own_routes(self._state, None, sandbox, await self._parts.files.default_routes(path))
                 plan = plans.plan_connect(self._state, None, sandbox, requests, lookups, adopted=path, warnings=warnings)
                 if dry_run:
                     return sandbox, await self._transaction.preview(plan)
@@ -98,7 +100,11 @@ class SandboxOperations:
         async with self._parts.locks.hold(self._keys(sandbox, [network, *self._networks_of(sandbox)])):
             before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
             lookups = await self._parts.host.lookups(before.sandbox.netns_path, before, [network])
-            plan = plans.plan_connect(self._state, before, before.sandbox, [request], lookups)
+            sandbox = before.sandbox
+            if sandbox.adopted:
+                found = await self._parts.files.default_routes(sandbox.netns_path)
+                sandbox = plans.with_own_routes(self._state, before, sandbox, found)
+            plan = plans.plan_connect(self._state, before, sandbox, [request], lookups)
             if dry_run:
                 return await self._transaction.preview(plan)
             _, outcome = await self._transaction.change_sandbox(plan)

@@ -354,7 +354,7 @@ class Transaction:
 
     async def end_sandbox(self, sandbox: Sandbox) -> None:
         """Note that a sandbox has ended, but for its network stack, which others share."""
-        ended = replace(sandbox, ended=True, owner=None)
+        ended = replace(sandbox, ended=True, owner=None, leader=None)
         await self._parts.records.put_sandbox(ended)
         self._parts.writer.put_sandbox(SandboxState(ended, self._state.endpoints[sandbox.id]))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netcore.errors import Conflict, InvalidRequest
-from netcore.kernel import netns, rtnl, sysctl
+from netcore.kernel import default_routes, netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
-from netcore.model import NetnsPath
+from netcore.model import DefaultRoute, NetnsPath
 
 
 def make(netns_path: NetnsPath) -> None:
@@ -49,6 +49,12 @@ def _prepare() -> None:
     _set_loopback_up()
     sysctl.write("net/ipv4/ip_forward", "0")
     sysctl.write("net/ipv6/conf/all/forwarding", "0", optional=True)
+
+
+def own_default_routes(netns_path: NetnsPath) -> tuple[DefaultRoute, ...]:
+    """Return the default routes in the namespace at *netns_path*."""
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, default_routes.read)
 
 
 def link_names(netns_path: NetnsPath) -> set[str]:

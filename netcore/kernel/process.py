@@ -15,12 +15,22 @@ def boot_id() -> str:
 
 def start_time(pid: int) -> int:
     """Return when *pid* started, in clock ticks since boot; NotFound if there is no such process."""
+    return int(_stat(pid)[19])
+
+
+def parent(pid: int) -> int:
+    """Return the pid of the process that started *pid*; NotFound if there is no such process."""
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the third on (proc(5))."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError) as error:
         raise NotFound("process", str(pid)) from error
     # The second field is the program's name in parentheses and may hold anything.
-    return int(text.rpartition(")")[2].split()[19])
+    return text.rpartition(")")[2].split()
 
 
 def open_pidfd(pid: int, started: int | None = None) -> int:

@@ -84,6 +84,8 @@ def _range(field: str, text: str) -> tuple[int, int]:
         raise InvalidRequest(field, f"{text!r} is not a port or a range like 8000-8010")
     first = int(match[1])
     last = int(match[2] or first)
-    if last > 65_535 or last < first:
-        raise InvalidRequest(field, f"{text!r} must lie in 1 to 65535, the lower number first")
+    if last > 65_535:
+        raise InvalidRequest(field, f"{last} is no port: ports are 1 to 65535")
+    if last < first:
+        raise InvalidRequest(field, f"{text!r} is not a range: its lower number comes first, as in {last}-{first}")
     return first, last

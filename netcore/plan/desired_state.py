@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from netcore import drivers
 from netcore.desired import hostsfile
-from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, KernelObject, Route, Sysctl
+from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, KernelObject, OwnDefaultRoute, Route, Sysctl
 from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, Stack
 from netcore.plan import gateway, routes
@@ -45,14 +45,15 @@ def _own_stack(
     ipv4, ipv6 = gateway.gateway_endpoints(endpoints, networks)
     gateways: list[IPAddress] = []
     for endpoint, family, destination in ((ipv4, 4, DEFAULT4), (ipv6, 6, DEFAULT6)):
-        if endpoint is None:
-            continue
-        network = networks[endpoint.network_id]
-        hop = drivers.of(network).default_hop(network, endpoint, family)
-        if hop is None:
+        network = networks[endpoint.network_id] if endpoint is not None else None
+        hop = drivers.of(network).default_hop(network, endpoint, family) if network is not None and endpoint is not None else None
+        if hop is None or endpoint is None:
+            result += own_default_routes(sandbox, family)
             continue
         if hop.address is not None:
             gateways.append(hop.address)
+        if sandbox.keeps_default_route(family):
+            continue
         result.append(Route(sandbox_id=sandbox.id, destination=destination, gateway=hop.address, ifname=endpoint.ifname))
     result += routes.of_sandbox(sandbox, endpoints, networks)
     if sandbox.forwards:
@@ -68,6 +69,12 @@ def _own_stack(
         lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)
     result.append(HostsLines(path=hosts_path, lines=lines))
     return tuple(result)
+
+
+def own_default_routes(sandbox: Sandbox, family: int | None = None) -> list[KernelObject]:
+    """Return the default routes that *sandbox* must have by itself where ours are not: those that ours may replace."""
+    replaceable = sandbox.own_routes if sandbox.replaces_routes else ()
+    return [OwnDefaultRoute(sandbox_id=sandbox.id, route=route) for route in replaceable if family in (None, route.family)]
 
 
 def _without_networks(sandbox: Sandbox, *, hosts_path: str, loopback_ipv6: bool) -> tuple[KernelObject, ...]:

@@ -174,8 +174,15 @@ class AddressPool:
         if int(address) in self._forbidden:
             raise InvalidRequest(field, f"{address} is the network or broadcast address of {self.pool.subnet}")
         if int(address) in self._taken:
-            raise Conflict(field, str(address), because=f"address already in use on network {self._network}")
+            raise Conflict(field, str(address), because=f"address already in use on network {self._network}{self._use(address)}")
         self._take(int(address))
+
+    def _use(self, address: IPAddress) -> str:
+        """Return what the network itself uses *address* for, as the end of a sentence."""
+        if address == self.pool.gateway:
+            return ": it is the gateway's"
+        name = next((name for name, auxiliary in self.pool.auxiliary if auxiliary == address), None)
+        return f": it is the auxiliary address {name}" if name is not None else ""
 
     def allocate(self, now: float) -> IPAddress:
         """Take the lowest free address that is not in quarantine, else the one released first; Exhausted when the pool has none at all."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
-from netcore.model import Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox
+from netcore.model import DefaultRoute, Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import gateway, published_ports
+from netcore.plan.desired_state import own_default_routes
 from netcore.plan.host_state import HostState, SandboxState
 
 
@@ -122,6 +123,19 @@ class Lookups:
     parent_macs: Mapping[NetworkId, str] = field(default_factory=dict)
 
 
+def with_own_routes(state: HostState, before: SandboxState | None, sandbox: Sandbox, found: Sequence[DefaultRoute]) -> Sandbox:
+    """Return an adopted *sandbox* with the default routes that its namespace has by itself, of those *found* there.
+
+    In a family in which ours is in place, it is what was known before.
+    """
+    ours: set[int] = set()
+    if before is not None:
+        ways_out = zip((4, 6), gateway.gateway_endpoints(before.endpoints, state.networks), strict=True)
+        ours = {family for family, endpoint in ways_out if endpoint is not None and not sandbox.keeps_default_route(family)}
+    known = [route for route in sandbox.own_routes if route.family in ours]
+    return replace(sandbox, own_routes=(*known, *(route for route in found if route.family not in ours)))
+
+
 def plan_connect(
     state: HostState,
     before: SandboxState | None,
@@ -141,6 +155,9 @@ def plan_connect(
             raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
         present.add(network.id)
         drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id)))
+    if sandbox.own_routes and not sandbox.replaces_routes and any(not draft.network.internal for draft in drafts):
+        kept = " and the ".join(route.describe() for route in sandbox.own_routes)
+        warnings = (*warnings, f"{sandbox.name} keeps the {kept}; attach it with --gateway to replace it while it is attached")
     return SandboxPlan(
         before=before,
         sandbox=sandbox,
@@ -156,6 +173,12 @@ def _draft(state: HostState, network: Network, request: EndpointRequest, parent_
     plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in state.members(network.id)])
     mac = plan_endpoint.choose_mac(checked, network, parent_mac)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
+    for sandbox, endpoint in state.members(network.id):
+        taken = next((address for address in endpoint.addresses() if address in wishes.values()), None)
+        if taken is not None:
+            field = "ip" if taken.version == 4 else "ip6"
+            because = f"address already in use on network {network.name} by sandbox {sandbox.name}"
+            raise Conflict(field, str(taken), because=because)
     claims = [AddressClaim(network, family, wishes[family], mac) for family in plan_endpoint.families_for(checked, network)]
     return EndpointDraft(request=checked, network=network, mac=mac, claims=tuple(claims))
 
@@ -194,7 +217,7 @@ def taken_ports(state: HostState, sandbox: Sandbox) -> list[tuple[str, PortMappi
 
 def change_steps(state: HostState, before: SandboxState | None, after: SandboxState) -> tuple[Step, ...]:
     """Return the steps from *before* to *after* of one sandbox."""
-    old = state.objects_of(before.sandbox, before.endpoints) if before is not None else ()
+    old = state.objects_of(before.sandbox, before.endpoints) if before is not None else own_default_routes(after.sandbox)
     return diff(old, state.objects_of(after.sandbox, after.endpoints))
 
 
@@ -239,6 +262,6 @@ def _loss(state: HostState, before: SandboxState, left: Collection[Endpoint], ta
 
 def plan_removal(state: HostState, before: SandboxState) -> DisconnectPlan:
     """Return the plan for removing a sandbox with everything it has."""
-    steps = diff(state.objects_of(before.sandbox, before.endpoints), ())
+    steps = diff(state.objects_of(before.sandbox, before.endpoints), own_default_routes(before.sandbox))
     after = SandboxState(before.sandbox)
     return DisconnectPlan(before=before, after=after, gone=before.endpoints, steps=steps, target=f"sandbox {before.sandbox.name}")

@@ -40,6 +40,8 @@ def plan_sandbox(
         hostsfile.parse_extra_host(text)
     for text in request.expose:
         ports.parse_exposed(text)
+    if request.replaces_routes and request.netns is None:
+        raise InvalidRequest("gateway", "only an adopted namespace can have a default route to replace")
     if request.domainname:
         names.check_dns_name("domainname", request.domainname)
     identity = SandboxId(random_hex(32))
@@ -64,6 +66,7 @@ def plan_sandbox(
         adopted=request.netns is not None,
         origin=request.origin,
         owner=request.owner,
+        leader=request.leader,
         dns=request.dns,
         extra_hosts=request.extra_hosts,
         # Without a stack of its own it has no ports to publish; `modes.check` has warned of that.
@@ -73,6 +76,7 @@ def plan_sandbox(
         labels=request.labels,
         created=now,
         forwards=request.forwards,
+        replaces_routes=request.replaces_routes,
         sysctls=endpoint_options.sandbox_sysctls(request.sysctls),
         stack=kind,
         shared_with=target.id if target is not None else None,

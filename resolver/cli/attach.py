@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from resolver.cli.client import Refused, call
-from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.output import complain, print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error
 
@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     try:
         return _attach(arguments)
     except Refused as error:
-        print(f"berth: {error}", file=sys.stderr)
+        complain(error)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -41,15 +41,15 @@ def socket_path() -> str:
     return f"{run_directory()}/berth.sock"
 
 
-def call(method: str, path: str, body: Any = None, *, autostart: bool = False) -> Any:
+def call(method: str, path: str, body: Any = None, *, autostart: bool | None = None) -> Any:
     """Return the decoded response of one request; raises Refused with the daemon's message.
 
-    *autostart*: if no daemon answers, start one that ends by itself.
+    *autostart*: if no daemon answers, start one that ends by itself. None: a request that may change something does that.
     """
     try:
         sock = connect(socket_path())
     except NoDaemon:
-        if not autostart:
+        if not (method != "GET" if autostart is None else autostart):
             raise
         start_daemon()
         sock = connect(socket_path())
@@ -107,10 +107,10 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def find_sandbox(name: str) -> dict[str, Any]:
-    """Return the sandbox with this name or id, or the only sandbox of the service *name* of a project."""
+def find_sandbox(name: str, *, autostart: bool = False) -> dict[str, Any]:
+    """Return the sandbox with this name or id, or the only sandbox of the service *name* of a project. *autostart*: see `call`."""
     try:
-        sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}")
+        sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}", autostart=autostart)
     except Refused as error:
         if error.kind != "not-found":
             raise

@@ -7,6 +7,7 @@ is killed with it (unless detached), and everything else too.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -14,13 +15,14 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x1000, 0x4000, 0x8_0000
 _CLONE3 = 435
 _OPEN_TREE, _MOVE_MOUNT, _OPEN_TREE_CLONE, _FROM_EMPTY_PATH, _AT_FDCWD = 428, 429, 1, 4, -100
 _PR_SET_PDEATHSIG = 1
+_CAP_SYS_ADMIN = 21
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
 
@@ -38,6 +40,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc_with_lock = ctypes.PyDLL(None, use_errno=True)
 
 
+class WorkingDirectory(NamedTuple):
+    """Where a command runs. *required*: it is an error if *path* can't be entered; otherwise the command runs in `/` then."""
+
+    path: str
+    required: bool
+
+
+def working_directory(asked: str | None) -> WorkingDirectory:
+    """Return the directory that the user *asked* for, relative to the caller's; None: the caller's own, if the sandbox has it."""
+    try:
+        current = os.getcwd()
+    except FileNotFoundError:
+        current = "/"
+    return WorkingDirectory(current, False) if asked is None else WorkingDirectory(os.path.join(current, asked), True)
+
+
 class EnterFailed(Exception):
     """The sandbox could not be entered; the text is for the user."""
 
@@ -50,31 +68,57 @@ def _check(result: int, what: str) -> int:
     return result
 
 
+def check_privilege() -> None:
+    """Raise EnterFailed unless this process may enter namespaces: a member of the socket's group may not."""
+    with open("/proc/self/status") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    if not effective >> _CAP_SYS_ADMIN & 1:
+        raise EnterFailed(
+            "running a command in a sandbox needs root: use sudo; the socket's group may do everything else, such as create, connect, "
+            "inspect, rename and remove networks and sandboxes"
+        )
+
+
 def start(
     sandbox: dict[str, Any],
     command: Sequence[str],
     *,
     environment: dict[str, str],
-    directory: str,
+    directory: WorkingDirectory,
     detached: bool,
+    register: Callable[[int], None],
     prepare: Callable[[], None] = lambda: None,
-    fall_back: bool = False,
+    on_end: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Start *command* in *sandbox* and return the pid of its init; raises EnterFailed if it can't be executed.
 
-    *prepare* runs in the command's process just before it is executed (standard streams). *fall_back*: run in / where the
-    sandbox has no *directory*.
+    *register* is called with the pid of the init before the command starts: what it raises, or the end of this process before
+    it returns, ends the init. *prepare* runs in the command's process just before it is executed (standard streams).
+    *on_end* runs in the init with the exit code of the command.
     """
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     reading, writing = os.pipe2(os.O_CLOEXEC)
+    waiting, releasing = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
     pid = _fork_into_pid_namespace()
     if pid == 0:
         os.close(reading)
-        _init(sandbox, command, netns_fd, writing, environment, directory, detached=detached, prepare=prepare, fall_back=fall_back)
-    os.close(writing)
-    os.close(netns_fd)
-    _write_leader(sandbox, pid)
+        os.close(releasing)
+        _init(sandbox, command, _Descriptors(netns_fd, writing, waiting), environment, directory, detached, prepare, on_end)
+    for descriptor in (writing, netns_fd, waiting):
+        os.close(descriptor)
+    try:
+        register(pid)
+        # Broken if the init failed already; it has reported why.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(releasing, b"1")
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        raise
+    finally:
+        os.close(releasing)
     failure_text = _read_all(reading)
     if failure_text:
         os.waitpid(pid, 0)
@@ -106,23 +150,23 @@ def _fork_into_pid_namespace() -> int:
     return _check(pid, "making a PID namespace")
 
 
-def _write_leader(sandbox: dict[str, Any], pid: int) -> None:
-    """Write the init's pid to a file, for `berth exec`."""
-    with open(f"{sandbox['directory']}/leader", "w") as file:
-        file.write(f"{pid}\n")
+class _Descriptors(NamedTuple):
+    """What the init inherits. *report*: where it says why it failed. *release*: it starts the command when it can read there."""
+
+    netns: int
+    report: int
+    release: int
 
 
 def _init(
     sandbox: dict[str, Any],
     command: Sequence[str],
-    netns_fd: int,
-    report: int,
+    descriptors: _Descriptors,
     environment: dict[str, str],
-    directory: str,
-    *,
+    directory: WorkingDirectory,
     detached: bool,
     prepare: Callable[[], None],
-    fall_back: bool,
+    on_end: Callable[[int], None],
 ) -> NoReturn:
     """Be the first process of the PID namespace: prepare, start the command, reap, end with its status."""
     try:
@@ -130,19 +174,23 @@ def _init(
             os.setsid()
         else:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+        _check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         prepare_mounts(sandbox, own_proc=True)
+        if not os.read(descriptors.release, 1):
+            os._exit(FAILED)
         child = os.fork()
         if child == 0:
             prepare()
-            execute(command, environment, directory, report, fall_back=fall_back)
+            execute(command, environment, directory, descriptors.report)
     except BaseException as error:
-        os.write(report, str(error).encode())
+        os.write(descriptors.report, str(error).encode())
         os._exit(FAILED)
-    os.close(report)
+    os.close(descriptors.report)
     _release_streams()
-    os._exit(_reap(child))
+    code = _reap(child)
+    on_end(code)
+    os._exit(code)
 
 
 def _release_streams() -> None:
@@ -227,18 +275,15 @@ def _create_in_overlay(target: str, scratch: str) -> None:
     _check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
 
 
-def execute(command: Sequence[str], environment: dict[str, str], directory: str, report: int, *, fall_back: bool) -> NoReturn:
-    """Become *command* in *directory*; with *fall_back* in / where the sandbox has no such directory.
-
-    A failure is written to *report*, which closes by itself when the command starts.
-    """
+def execute(command: Sequence[str], environment: dict[str, str], directory: WorkingDirectory, report: int) -> NoReturn:
+    """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
     for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.chdir(directory)
+        os.chdir(directory.path)
     except OSError as error:
-        if not fall_back:
-            os.write(report, f"{NOT_FOUND}:directory {directory}: {error.strerror}".encode())
+        if directory.required:
+            os.write(report, f"{NOT_EXECUTABLE}:working directory {directory.path}: {error.strerror}".encode())
             os._exit(FAILED)
         os.chdir("/")
     try:
@@ -256,22 +301,18 @@ def failure(text: str) -> tuple[int, str]:
     return (int(code), message) if colon and code.isdigit() else (FAILED, text)
 
 
-def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: str, fall_back: bool = False) -> int:
-    """Run *command* in *sandbox*, in the namespaces of its init if it has one, and return the exit code."""
-    process = leader(sandbox)
+def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: WorkingDirectory) -> int:
+    """Run *command* in *sandbox*, in the namespaces of its leader if it has one, and return the exit code."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    if process is not None:
-        # The descriptor stands for this very process, even if its pid is reused meanwhile.
-        kinds = _CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWPID
-        _check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
-    else:
-        netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
-        _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
+    has_files = _enter_leader(sandbox)
+    _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    if not has_files:
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         prepare_mounts(sandbox, own_proc=False)
     pid = os.fork()
     if pid == 0:
-        execute(command, environment, directory, writing, fall_back=fall_back)
+        execute(command, environment, directory, writing)
     os.close(writing)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
@@ -284,13 +325,44 @@ def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[s
     return status
 
 
-def leader(sandbox: dict[str, Any]) -> int | None:
-    """Return a descriptor of the init that berth started in *sandbox*, None if there is none."""
-    try:
-        with open(f"{sandbox['directory']}/leader") as file:
-            return os.pidfd_open(int(file.read()))
-    except (OSError, ValueError):
+def _enter_leader(sandbox: dict[str, Any]) -> bool:
+    """Enter the PID, mount and UTS namespaces of the leader of *sandbox*; return whether its mount namespace is not the caller's.
+
+    A process of somebody else has the files that he gave it.
+    """
+    process = open_leader(sandbox)
+    if process is None:
+        return False
+    pid = sandbox["leader"]["pid"]
+    shares_mounts = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | _CLONE_NEWNS | _CLONE_NEWUTS
+    _check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
+    return not shares_mounts
+
+
+def open_leader(sandbox: dict[str, Any]) -> int | None:
+    """Return a descriptor of the leader of *sandbox*, None if it has none; EnterFailed if that process has ended.
+
+    The descriptor stands for this very process, and the start time tells whether the pid was another's by then already.
+    """
+    if sandbox["leader"] is None:
         return None
+    pid, started = sandbox["leader"]["pid"], sandbox["leader"]["start_time"]
+    try:
+        descriptor = os.pidfd_open(pid)
+        if _start_time(pid) == started:
+            return descriptor
+        os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    raise EnterFailed(f"sandbox {sandbox['name']}: its process {pid} has ended")
+
+
+def _start_time(pid: int) -> int:
+    """Return when *pid* started, in clock ticks since boot (proc(5), /proc/PID/stat field 22)."""
+    with open(f"/proc/{pid}/stat") as file:
+        # The second field is the program's name in parentheses and may hold anything.
+        return int(file.read().rpartition(")")[2].split()[19])
 
 
 def wait(pid: int) -> int:

@@ -24,7 +24,7 @@ def _exec(arguments: list[str]) -> int:
     command = without_dashes(rest)
     if not command:
         usage_error("exec", "a command is missing")
+    enter.check_privilege()
     sandbox = find_sandbox(name)
     environment = {**os.environ, **sandbox["environment"], **explicit_environment(values)}
-    directory = values.get("workdir") or os.getcwd()
-    return enter.join(sandbox, command, environment=environment, directory=directory, fall_back="workdir" not in values)
+    return enter.join(sandbox, command, environment=environment, directory=enter.working_directory(values.get("workdir")))

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from resolver.printable import printable
+
 
 def print_json(value: Any) -> None:
     """Print *value* as indented JSON."""
@@ -19,13 +21,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in rows:
-            table.add_row(*row)
+            # As Text, brackets in a cell are not taken for markup.
+            table.add_row(*(Text(printable(cell)) for cell in row))
         Console().print(table)
         return
-    for line in aligned([columns, *rows]):
+    for line in aligned([columns, *([printable(cell) for cell in row] for row in rows)]):
         print(line)
 
 
@@ -35,19 +39,31 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def complain(text: object) -> None:
+    """Print an error or a warning, whose lines may hold text of others."""
+    lines = "\n".join(map(printable, str(text).split("\n")))
+    print(f"berth: {lines}", file=sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 network", "2 networks", "2 sandboxes"."""
+    plural = noun if number == 1 else f"{noun}es" if noun.endswith("x") else f"{noun}s"
+    return f"{number} {plural}"
+
+
 def print_plan(plan: dict[str, Any]) -> None:
     """Print the steps of a dry run; that there are none is said on standard error."""
     if plan["steps"]:
-        print("\n".join(plan["steps"]))
+        print("\n".join(map(printable, plan["steps"])))
     else:
-        print("berth: nothing in the kernel would change", file=sys.stderr)
+        complain("nothing in the kernel would change")
     print_warnings(plan)
 
 
 def print_warnings(response: dict[str, Any]) -> None:
     """Print the warnings of a response, each on a line of standard error."""
     for warning in response["warnings"]:
-        print(f"berth: warning: {warning}", file=sys.stderr)
+        complain(f"warning: {warning}")
 
 
 def port_text(port: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import Refused, call
 from resolver.cli.environment import explicit_environment
-from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.output import complain, print_plan, print_warnings
+from resolver.cli.sandbox_calls import delete, register
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
 
@@ -26,12 +27,15 @@ def exit_code(action: Callable[[], int]) -> int:
     try:
         return action()
     except Refused as error:
-        print(f"berth: {error}", file=sys.stderr)
+        complain(error)
         return enter.FAILED
     except enter.EnterFailed as error:
         code, message = enter.failure(str(error))
-        print(f"berth: {message}", file=sys.stderr)
+        complain(message)
         return code
+    except OSError as error:
+        print(f"berth: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+        return enter.FAILED
     except KeyboardInterrupt:
         return 130
 
@@ -43,14 +47,15 @@ def _run(arguments: list[str]) -> int:
         usage_error("run", "a command is missing")
     body = _body(values, command)
     if values.get("dry_run"):
-        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body, autostart=True))
+        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
+    enter.check_privilege()
     explicit = explicit_environment(values)
     if not detach:
         # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-    sandbox = call("POST", "/v1/sandboxes", body, autostart=True)
+    sandbox = call("POST", "/v1/sandboxes", body)
     print_warnings(sandbox)
     path = f"/v1/sandboxes/{sandbox['id']}"
     try:
@@ -59,16 +64,15 @@ def _run(arguments: list[str]) -> int:
             command,
             # An explicit variable wins, in its own spelling only (PX-3).
             environment={**os.environ, **sandbox["environment"], **explicit},
-            directory=values.get("workdir") or os.getcwd(),
-            fall_back="workdir" not in values,
+            directory=enter.working_directory(values.get("workdir")),
             detached=detach,
+            register=lambda pid: register(sandbox, pid, call, is_owner=detach),
             prepare=_detach_streams if detach else lambda: None,
         )
-    except enter.EnterFailed:
-        call("DELETE", path)
+    except (enter.EnterFailed, Refused):
+        delete(path, call)
         raise
     if detach:
-        call("PATCH", path, {"owner_pid": pid})
         print(sandbox["name"])
         return 0
     return _wait_and_remove(pid, path)
@@ -84,7 +88,7 @@ def _wait_and_remove(pid: int, path: str) -> int:
     except Refused as error:
         # Its owner has ended, so the daemon removes it in any case.
         if error.kind not in ("not-found", None):
-            print(f"berth: warning: {error}", file=sys.stderr)
+            complain(f"warning: {error}")
     return code
 
 

@@ -162,6 +162,8 @@ OPTIONS = (
            kind=_LIST, metavar="net.KEY=VALUE", compose="sysctls", docker="--sysctl"),
     Option(("--forward",), "Be a router: forward packets between the sandbox's networks.", "Sandbox", "forward",
            kind=_FLAG, compose="x-forward"),
+    Option(("--gateway",), "Let the networks replace the default route that the namespace has; it comes back on detach.", "Sandbox",
+           "gateway", kind=_FLAG, commands=("attach",)),
 
     Option(("--network", "--net"), "Network to connect to, with settings of the endpoint.", "Networks", "networks",
            kind=Kind.NETWORKS, metavar="NAME[,key=value...]", compose="networks", docker="--network", completes="endpoint"),
@@ -315,7 +317,7 @@ def sandbox_body(values: Mapping[str, Any]) -> dict[str, Any]:
             of_first_network.append((option, value))
     for option, value in of_first_network:
         if not body["networks"]:
-            raise BadOption(f"--{option.name} needs a --network")
+            raise BadOption(f"--{option.name} needs a --network: it is about the sandbox's endpoint there")
         first = body["networks"][0]
         match option.kind:
             case Kind.LIST:

@@ -15,6 +15,10 @@ Parsed = tuple[dict[str, Any], list[str]]
 """The options that were given, as `Option.dest` → text, list of texts or True; and the operands."""
 
 
+CLOSE = 0.7
+"""How alike two words are (difflib) of which one may be meant for the other."""
+
+
 class HelpWanted(Exception):
     """The user asks for the help."""
 
@@ -98,7 +102,7 @@ def _find(known: dict[str, Option], flag: str, command: str) -> Option:
 def _nearest(flag: str, known: dict[str, Option]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(flag, known, n=1)
+    near = difflib.get_close_matches(flag, known, n=1, cutoff=CLOSE)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -22,7 +22,10 @@ from resolver.daemon.owners import Owners
 
 
 class Admin:
-    """The handlers. *proxies*: as configured. *render_metrics*: returns all metrics as Prometheus text."""
+    """The handlers. *proxies*: as configured. *render_metrics*: returns all metrics as Prometheus text.
+
+    *stop*: has the daemon end soon.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Admin:
         health: Health,
         render_metrics: Callable[[], bytes],
         proxies: Mapping[str, Mapping[str, str]],
+        stop: Callable[[], None],
     ) -> None:
         self._operations = operations
         self._dry_run = dry_run
@@ -44,6 +48,7 @@ class Admin:
         self._health = health
         self._render_metrics = render_metrics
         self._proxies = proxies
+        self._stop = stop
 
     # --- networks -----------------------------------------------------------------------------------------------
 
@@ -78,7 +83,9 @@ class Admin:
     async def create_sandbox(self, request: ApiRequest[schema.SandboxBody]) -> schema.SandboxView | ApiReply:
         body = request.body
         owner = await self._owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
-        wanted = convert.sandbox_request(body, _adopted_netns(request), owner)
+        # A descriptor says nothing of the other namespaces of the process that holds it.
+        leader = await self._owners.find(body.pid) if body.netns is None and body.fd is None else None
+        wanted = convert.sandbox_request(body, _adopted_netns(request), owner, leader)
         if request.dry_run:
             return ApiReply(await self._dry_run.create_sandbox(wanted, on_default=body.default_network), 200)
         sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network)
@@ -94,7 +101,9 @@ class Admin:
 
     async def change_sandbox(self, request: ApiRequest[schema.SandboxChange]) -> schema.SandboxView:
         owner = await self._owners.find(request.body.owner_pid)
-        return self._sandbox_view(await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner))
+        leader = await self._owners.find_child(request.body.leader_pid, request.caller.pid)
+        sandbox = await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)
+        return self._sandbox_view(sandbox)
 
     async def remove_sandbox(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
@@ -149,6 +158,10 @@ class Admin:
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
         return self._health.status()
+
+    async def stop_daemon(self, request: ApiRequest[None]) -> schema.OutcomeView:
+        self._stop()
+        return schema.OutcomeView("the daemon stops")
 
     async def show_liveness(self, request: ApiRequest[None]) -> schema.HealthView:
         return self._health.liveness()
@@ -233,11 +246,13 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="PATCH", path="/v1/sandboxes/{sandbox}", operation_id="changeSandbox",
-        summary="Rename a sandbox, or make a process its owner", body=schema.SandboxChange, response=schema.SandboxView,
+        summary="Rename a sandbox, or make a process its owner or the one that further commands join",
+        body=schema.SandboxChange, response=schema.SandboxView,
         handler=Admin.change_sandbox,
     ),
     ApiRoute(
-        method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox", summary="Remove a sandbox and everything it has",
+        method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox",
+        summary="End what was started in a sandbox, and remove the sandbox and everything it has",
         query=(DRY_RUN,), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
     ),
     ApiRoute(
@@ -263,6 +278,10 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="GET", path="/v1/status", operation_id="showStatus", summary="Show the state of the daemon, and its warnings",
         response=schema.StatusView, handler=Admin.show_status,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/stop", operation_id="stopDaemon", summary="Stop the daemon; sandboxes go on",
+        response=schema.OutcomeView, handler=Admin.stop_daemon,
     ),
     ApiRoute(
         method="GET", path="/healthz", operation_id="showLiveness", summary="Report that the process is alive",

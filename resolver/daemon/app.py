@@ -32,7 +32,7 @@ from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
-from resolver.daemon import admin, admin_socket, clustering, convert, metrics, startup
+from resolver.daemon import admin, admin_socket, clustering, convert, metrics, sandbox_process, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.dry_run import DryRun
@@ -73,14 +73,14 @@ async def _main(config: DaemonConfig, *, exit_when_idle: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        daemon = await _start(config, stack)
+        daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle)
         startup.collect_garbage_seldom()
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
         startup.notify_systemd("READY=1")
         if not exit_when_idle:
             await stop.wait()
-        elif await wait_until_idle(stop, daemon.is_busy):
+        elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
             await daemon.leave_nothing_behind()
         startup.notify_systemd("STOPPING=1")
         log.info("daemon stops")
@@ -116,8 +116,12 @@ class _RunningDaemon:
     firewalls: _Firewalls
 
     def is_busy(self) -> bool:
-        """Return whether a sandbox or an owner exists, or a request is being answered."""
-        return self.operations.counts().sandboxes > 0 or self.owners.is_busy() or self.http_api.requests_in_flight > 0
+        """Return whether the daemon is needed, or a request is being answered."""
+        return self.is_needed() or self.http_api.requests_in_flight > 0
+
+    def is_needed(self) -> bool:
+        """Return whether a sandbox, an owner or a network that somebody asked for exists."""
+        return self.operations.counts().sandboxes > 0 or self.owners.is_busy() or self.operations.has_networks_of_users()
 
     async def leave_nothing_behind(self) -> None:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
@@ -128,7 +132,7 @@ class _RunningDaemon:
                 await self.firewalls.own.remove()
 
 
-async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _RunningDaemon:
+async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
     Path(config.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
     boot = process.boot_id()
     store = await open_store(config.state_dir)
@@ -157,6 +161,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _RunningDaemon:
     )
     operations = Operations(
         controller, automatic_networks, owners, events,
+        end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
         check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
@@ -170,15 +175,16 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _RunningDaemon:
     await operations.watch_all_owners()
     lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
     health = Health(
-        version=startup.version(), firewall=config.firewall, operations=operations, registry=registry, lookup=lookup,
-        host=resolver.host, firewall_warnings=firewalls.others.warnings, host_warnings=controller.host_warnings, clock=time.monotonic,
+        version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
+        registry=registry, lookup=lookup, host=resolver.host, firewall_warnings=firewalls.others.warnings,
+        host_warnings=controller.host_warnings, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, clock=time.monotonic
     )
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=lambda: metrics.render(sources), proxies=config.proxies,
+        health=health, render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_socket.serve(http_api.application(), config.run_dir, config.socket_group or None, stack)

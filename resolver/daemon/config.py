@@ -5,6 +5,7 @@ Precedence: default < file < environment (BERTH_RUN_DIR, BERTH_STATE_DIR, BERTH_
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -129,7 +130,8 @@ def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
     known = {key.name for key in fields(DaemonConfig)}
     for key, value in raw.items():
         if key not in known:
-            problems.append((key, f"unknown; known are {', '.join(sorted(known))}"))
+            near = difflib.get_close_matches(key, known, n=1)
+            problems.append((key, f"unknown; did you mean {near[0]}?" if near else f"unknown; known are {', '.join(sorted(known))}"))
             continue
         try:
             parse_value: Callable[[Any], Any] = _PARSERS.get(key, _text)
@@ -232,7 +234,9 @@ BRIDGE_KEYS = ("subnets", "ip_ranges", "gateways", "auxiliary", "ipv4", "ipv6", 
 
 def _default_bridge(value: Any) -> NetworkBody:
     if not isinstance(value, dict) or not value.keys() <= set(BRIDGE_KEYS):
-        raise ValueError(f"must be a table of {', '.join(BRIDGE_KEYS)}")
+        unknown = [key for key in value if key not in BRIDGE_KEYS] if isinstance(value, dict) else []
+        near = difflib.get_close_matches(unknown[0], BRIDGE_KEYS, n=1) if unknown else []
+        raise ValueError(f"{unknown[0]} is unknown; did you mean {near[0]}?" if near else f"must be a table of {', '.join(BRIDGE_KEYS)}")
     return msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
 
 

@@ -45,6 +45,7 @@ from resolver.daemon.schema import (
     NodeView,
     PoolView,
     PortView,
+    ProcessView,
     PruneBody,
     SandboxBody,
     SandboxView,
@@ -155,7 +156,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
     )
 
 
-def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -> SandboxRequest:
+def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, leader: Owner | None = None) -> SandboxRequest:
     """Return what *body* asks for; InvalidRequest names a wrong nameserver, domain or address. *netns*: path to adopt."""
     for field, values, check in (
         ("dns", body.dns, resolvconf.check_server),
@@ -170,6 +171,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
         name=body.name,
         netns=netns,
         owner=owner,
+        leader=leader,
         hostname=body.hostname,
         domainname=body.domainname,
         networks=tuple(endpoint_request(endpoint, endpoint.network) for endpoint in body.networks),
@@ -183,6 +185,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None) -
         expose=tuple(body.expose),
         publish_all=body.publish_all,
         forwards=body.forward,
+        replaces_routes=body.gateway,
         sysctls=tuple(body.sysctls),
         labels=tuple(body.labels.items()),
     )
@@ -268,6 +271,8 @@ def sandbox_view(
         netns=sandbox.netns_path,
         directory=str(directory),
         files=str(directory if stack_owner is None else directory.with_name(stack_owner.id)),
+        adopted=sandbox.adopted,
+        leader=ProcessView(sandbox.leader.pid, sandbox.leader.start_time) if sandbox.leader is not None else None,
         forward=sandbox.forwards,
         stack=sandbox.stack.value,
         shared_with=stack_owner.name if stack_owner is not None else "",
@@ -286,7 +291,8 @@ def sandbox_view(
 
 
 def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[str, Any]]) -> list[EndpointView]:
-    gateways = gateway.gateway_endpoints(details.endpoints, details.networks)
+    ways_out = zip((4, 6), gateway.gateway_endpoints(details.endpoints, details.networks), strict=True)
+    gateways = [endpoint for family, endpoint in ways_out if not details.sandbox.keeps_default_route(family)]
     views = []
     for endpoint in details.endpoints:
         network = details.networks[endpoint.network_id]

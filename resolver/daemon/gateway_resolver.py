@@ -57,6 +57,10 @@ class GatewayResolver:
         link = attached.name if attached is not None else ""
         try:
             pair = await run_blocking(lambda: listeners.open_on_gateway(address, link))
+        except PermissionError:
+            self.warning = f"no resolver at {address}: port 53 needs the capability CAP_NET_BIND_SERVICE"
+            log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
+            return
         except OSError as error:
             holder = await run_blocking(lambda: listeners.find_holder(53))
             self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"

@@ -23,6 +23,7 @@ class Health:
         *,
         version: str,
         firewall: str,
+        exits_when_idle: bool,
         operations: Operations,
         registry: Registry,
         lookup: Lookup,
@@ -33,6 +34,7 @@ class Health:
     ) -> None:
         self.version = version
         self._firewall = firewall
+        self._exits_when_idle = exits_when_idle
         self._operations = operations
         self._registry = registry
         self._lookup = lookup
@@ -57,6 +59,7 @@ class Health:
         return StatusView(
             version=self.version,
             pid=os.getpid(),
+            exits_when_idle=self._exits_when_idle,
             uptime_seconds=round(self._clock() - self._started, 3),
             networks=counts.networks,
             sandboxes=counts.sandboxes,

@@ -105,9 +105,24 @@ async def _body(route: ApiRoute, request: web.Request) -> Any:
     if not octets and not route.body_required:
         return route.body()
     try:
-        return msgspec.json.decode(octets, type=route.body)
-    except msgspec.DecodeError as error:
+        body = msgspec.json.decode(octets, type=route.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest("body", str(error)) from error
+    if _has_nul(msgspec.to_builtins(body)):
+        raise InvalidRequest("body", "a text in it contains U+0000, which no name, path or option can")
+    return body
+
+
+def _has_nul(value: Any) -> bool:
+    """Return whether a text of a decoded body contains U+0000."""
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(map(_has_nul, value))
+        case dict():
+            return any(map(_has_nul, value)) or any(map(_has_nul, value.values()))
+    return False
 
 
 def _json(value: Any, status: int) -> web.Response:

@@ -6,6 +6,8 @@ import logging
 import sys
 import time
 
+from resolver.printable import printable
+
 
 class KeyValueFormatter(logging.Formatter):
     """`time=… level=… logger=… msg="event" field=value …`: the event of a call first, then its own fields."""
@@ -17,9 +19,10 @@ class KeyValueFormatter(logging.Formatter):
         event, fields = " ".join(words[:first]), " ".join(words[first:])
         line = f'time={stamp} level={record.levelname.lower()} logger={record.name} msg="{event}"'
         if fields:
-            line += " " + fields.replace("\n", "\\n")
+            line += " " + fields
+        line = printable(line)
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + "\n".join(map(printable, self.formatException(record.exc_info).split("\n")))
         return line
 
 

@@ -35,7 +35,10 @@ class Counts:
 
 
 class Operations:
-    """See the module. *check_firewalls*: look at the host's firewalls now. *firewall_warnings*: what they drop."""
+    """See the module. *end_process*: end a process and wait for its end. *check_firewalls*: look at the host's firewalls now.
+
+    *firewall_warnings*: what they drop.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Operations:
         owners: Owners,
         events: Events,
         *,
+        end_process: Callable[[Owner], Awaitable[None]],
         check_firewalls: Callable[[], Awaitable[None]],
         firewall_warnings: Callable[[], tuple[str, ...]],
     ) -> None:
@@ -51,6 +55,7 @@ class Operations:
         self._automatic_networks = automatic_networks
         self._owners = owners
         self._events = events
+        self._end_process = end_process
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
 
@@ -104,11 +109,11 @@ class Operations:
             self._events.endpoint_connected(sandbox.name, self._controller.state.find_network(endpoint.network).name)
         return sandbox, (*outcome.warnings, *self._firewall_warnings())
 
-    async def change_sandbox(self, reference: str, *, name: str | None, owner: Owner | None) -> Sandbox:
-        """Rename a sandbox, give it to another owner, or both; None leaves a thing as it is."""
+    async def change_sandbox(self, reference: str, *, name: str | None, owner: Owner | None, leader: Owner | None) -> Sandbox:
+        """Rename a sandbox, give it to another owner, note the process that was started in it; None leaves a thing as it is."""
 
         def change(sandbox: Sandbox) -> Sandbox:
-            return replace(sandbox, name=name or sandbox.name, owner=owner or sandbox.owner)
+            return replace(sandbox, name=name or sandbox.name, owner=owner or sandbox.owner, leader=leader or sandbox.leader)
 
         sandbox = await self._controller.sandboxes.change(reference, change)
         await self._watch(owner)
@@ -117,11 +122,20 @@ class Operations:
         return sandbox
 
     async def remove_sandbox(self, reference: str) -> tuple[str, tuple[str, ...]]:
-        """Remove a sandbox with everything it has; return its name and warnings."""
-        name = self._controller.state.find_sandbox(reference).name
-        outcome = await self._controller.sandboxes.remove(reference)
-        self._events.sandbox_removed(name)
-        return name, outcome.warnings
+        """End the process that was started in a sandbox and remove the sandbox; return its name and warnings.
+
+        The processes of an adopted one are somebody else's.
+        """
+        sandbox = self._controller.state.find_sandbox(reference)
+        if sandbox.leader is not None and not sandbox.adopted:
+            await self._end_process(sandbox.leader)
+        try:
+            outcome = await self._controller.sandboxes.remove(sandbox.id)
+        except NotFound:
+            # The process was its owner, so its end has had the sandbox removed.
+            return sandbox.name, ()
+        self._events.sandbox_removed(sandbox.name)
+        return sandbox.name, outcome.warnings
 
     # --- endpoints ----------------------------------------------------------------------------------------------
 
@@ -172,6 +186,10 @@ class Operations:
     def counts(self) -> Counts:
         """Return how many networks and sandboxes there are."""
         return Counts(len(self._controller.state.networks), len(self._controller.state.sandboxes))
+
+    def has_networks_of_users(self) -> bool:
+        """Return whether there is a network that somebody asked for, not one that berth made by itself."""
+        return any(network.has_names and not is_automatic(network) for network in self._controller.state.networks.values())
 
     def networks(self) -> list[NetworkDetails]:
         """Return all networks, by name."""

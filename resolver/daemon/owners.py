@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
-from netcore.errors import NotFound
+from netcore.errors import InvalidRequest, NotFound
 from netcore.kernel import process
 from netcore.model import Owner
 from resolver.daemon.blocking import RunBlocking
@@ -30,6 +30,16 @@ class Owners:
         if pid is None:
             return None
         return Owner(pid=pid, start_time=await self._run_blocking(lambda: process.start_time(pid)))
+
+    async def find_child(self, pid: int | None, parent: int) -> Owner | None:
+        """Return the process *pid*, None for None; InvalidRequest unless *parent* started it.
+
+        A client in a PID namespace of its own knows its child by another number, which here is another process's.
+        """
+        found = await self.find(pid)
+        if found is not None and await self._run_blocking(lambda: process.parent(found.pid)) != parent:
+            raise InvalidRequest("leader_pid", f"process {pid} was not started by the caller")
+        return found
 
     async def watch(self, owner: Owner | None, on_end: Callable[[Owner], Awaitable[None]]) -> None:
         """Run *on_end* when *owner* ends; at once if it has ended already. An owner that is watched, or None, is done."""

@@ -34,8 +34,17 @@ class EndpointView(msgspec.Struct, frozen=True):
     told_by_plugin: dict[str, Any] = {}
 
 
+class ProcessView(msgspec.Struct, frozen=True):
+    """A process. *start_time*: in clock ticks since boot, which tells another process with the same pid apart (proc(5))."""
+
+    pid: int
+    start_time: int
+
+
 class SandboxView(msgspec.Struct, frozen=True):
-    """*directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files.
+    """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
+
+    *directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files.
 
     *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
     except for its network stack, which others share. *environment*: proxy settings for the commands in it.
@@ -48,6 +57,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     netns: str
     directory: str
     files: str
+    adopted: bool
+    leader: ProcessView | None
     forward: bool
     stack: str
     shared_with: str
@@ -213,6 +224,7 @@ class StatusView(msgspec.Struct, frozen=True):
 
     version: str
     pid: int
+    exits_when_idle: bool
     uptime_seconds: float
     networks: int
     sandboxes: int
@@ -304,7 +316,8 @@ class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
-    *default_network*: if *networks* is empty, connect to the network `default`, which is made when it is first needed.
+    *gateway*: replace the default route that the adopted namespace has. *default_network*: if *networks* is empty, connect to the
+    network `default`, which is made when it is first needed.
     """
 
     name: str
@@ -324,13 +337,17 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expose: list[str] = []
     publish_all: bool = False
     forward: bool = False
+    gateway: bool = False
     sysctls: list[str] = []
     labels: dict[str, str] = {}
 
 
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*leader_pid*: a child of the caller whose namespaces further commands enter, and which ends when the sandbox is removed."""
+
     name: str | None = None
     owner_pid: int | None = None
+    leader_pid: int | None = None
 
 
 class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,11 +33,11 @@ def test_restart_serves_the_same_sandboxes_again(lab, number):
     works(lab)
     before = lab.inspect("web")
     state = lab.shell("ip -o addr | grep -v fe80; nft -s list table inet berth; nft -s list table bridge berth")
+    pid = str(lab.inspect("client")["leader"]["pid"])
     lab.stop_daemon(number)
     # Traffic goes on without a daemon; a name is refused at once instead of waited for.
     assert "Directory" in lab.out("curl", "-sS", "-m", "5", f"http://{HOST_ADDRESS}:8080/", where="outside")
     start = time.monotonic()
-    pid = lab.shell("cat /run/berth/sandboxes/*/leader").split()[0]
     lab.run("nsenter", "--net", "-t", pid, "getent", "hosts", "--", "www.example.test", check=False)
     assert time.monotonic() - start < 5
     lab.start_daemon()
@@ -51,11 +51,10 @@ def test_restart_serves_the_same_sandboxes_again(lab, number):
 def test_after_a_reboot_networks_are_back_and_sandboxes_are_gone(lab):
     prepared(lab)
     lab.berth("rm", "client")
+    leader = lab.inspect("web")["leader"]["pid"]
     lab.stop_daemon()
     # What a reboot takes away: links, namespaces, rules, /run, and the boot id.
-    lab.shell(
-        "cat /run/berth/sandboxes/*/leader | xargs -r kill -9; for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth"
-    )
+    lab.shell(f"kill -9 {leader}; for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth")
     lab.shell("ip link del $(ip -o link show type bridge | cut -d: -f2 | tr -d ' '); nft flush ruleset")
     lab.shell("echo 00000000-0000-0000-0000-000000000001 > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
     lab.start_daemon()
@@ -66,8 +65,9 @@ def test_after_a_reboot_networks_are_back_and_sandboxes_are_gone(lab):
 
 def test_sandbox_whose_process_died_while_the_daemon_was_away_is_removed(lab):
     prepared(lab)
+    leader = lab.inspect("client")["leader"]["pid"]
     lab.stop_daemon(signal.SIGKILL)
-    lab.shell("kill -9 $(cat /run/berth/sandboxes/*/leader | head -1)")
+    lab.shell(f"kill -9 {leader}")
     lab.start_daemon()
     assert len(json.loads(lab.berth("ps", "--format", "json").stdout)) == 1
     assert len(lab.shell("ls /run/netns").split()) == 2
@@ -106,7 +106,7 @@ def test_stdin_and_tree(lab):
     lab.berth("run", "-d", "--name", "beside", "--", "sleep", "300")
     for command in (("run", "-w", "/nowhere", "--", "pwd"), ("exec", "-w", "/nowhere", "beside", "pwd")):
         refused = lab.berth(*command, check=False)
-        assert (refused.returncode, refused.stderr) == (127, "berth: directory /nowhere: No such file or directory\n"), command
+        assert (refused.returncode, refused.stderr) == (126, "berth: working directory /nowhere: No such file or directory\n"), command
     # A child that outlives its parent goes too.
     lab.berth("run", "--", "sh", "-c", "sleep 4321 & true")
     assert "sleep 4321" not in lab.shell("ps ax | grep -v grep | grep 'sleep 4321' || true")

@@ -117,7 +117,7 @@ def test_shared_stack_lives_until_its_last_user_ends(lab, owner):
 def test_user_that_is_killed_ends_the_stack_too(lab, owner):
     lab.berth("run", "-d", "--name", "user", "--network", "container:owner", "--", "sleep", "300")
     lab.berth("rm", "owner")
-    lab.shell(f"kill -9 $(cat {lab.inspect('user')['directory']}/leader)")
+    lab.shell(f"kill -9 {lab.inspect('user')['leader']['pid']}")
     lab.wait_for(lambda: json.loads(lab.berth("ps", "--format", "json").stdout) == [])
 
 

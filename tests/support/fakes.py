@@ -25,7 +25,7 @@ from netcore.desired.objects import Announcement, Sysctl
 from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.kernel.host_changes import HostChanges
-from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
+from netcore.model import DefaultRoute, PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
 from netcore.store.records import Records
@@ -146,10 +146,14 @@ class FakeFiles:
         self.failing = failing
         self.pinned: dict[str, str | None] = {}
         self.directories: set[str] = set()
+        self.routes: dict[str, tuple[DefaultRoute, ...]] = {}
 
     async def make(self, sandbox, directory) -> None:
         self.failing.call(f"make files of {sandbox.name}")
         self.directories.add(str(directory))
+
+    async def default_routes(self, netns_path):
+        return self.routes.get(netns_path, ())
 
     async def pin(self, sandbox, *, adopted, shared, taken) -> None:
         self.failing.call(f"pin {sandbox.netns_path}")

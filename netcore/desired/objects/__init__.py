@@ -26,7 +26,7 @@ from netcore.desired.objects.links import (
     VlanLink,
     VxlanLink,
 )
-from netcore.desired.objects.routing import DEFAULT4, DEFAULT6, Address, Forwarding, Neighbor, Route
+from netcore.desired.objects.routing import DEFAULT4, DEFAULT6, Address, Forwarding, Neighbor, OwnDefaultRoute, Route
 from netcore.desired.objects.sysctls import Sysctl
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "MovedLink",
     "Neighbor",
     "Order",
+    "OwnDefaultRoute",
     "Route",
     "SandboxLink",
     "Scalar",
@@ -70,4 +71,4 @@ __all__ = [
 LinkPart = LinkUp | Hairpin | Address | Neighbor | Route | Forwarding
 """What belongs to one link, and goes with it."""
 
-KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | Esp | Element | Announcement | HostsLines
+KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | OwnDefaultRoute | Esp | Element | Announcement | HostsLines

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
 from netcore.desired.objects.kind import HOST, HOST_LINKS, Key, Kind, Lane, LinkReference, Order, Subsystem, where
-from netcore.model import IPAddress, IPInterface, IPNetwork, SandboxId
+from netcore.model import DefaultRoute, IPAddress, IPInterface, IPNetwork, SandboxId
 
 DEFAULT4 = IPv4Network("0.0.0.0/0")
 DEFAULT6 = IPv6Network("::/0")
@@ -93,6 +93,26 @@ class Route(Kind):
     def describe(self) -> str:
         via = f" via {self.gateway}" if self.gateway is not None else ""
         return f"route {self.destination}{via} dev {self.ifname}{where(self.sandbox_id)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnDefaultRoute(Kind):
+    """A default route that an adopted namespace has by itself, where it has to make way for ours, or to come back."""
+
+    sandbox_id: SandboxId | None
+    route: DefaultRoute
+    order: ClassVar[Order] = Order.ROUTE
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(Subsystem.STACK, self.sandbox_id)
+
+    @property
+    def key(self) -> Key:
+        return ("own default route", self.sandbox_id, self.route.message)
+
+    def describe(self) -> str:
+        return f"{self.route.describe()}{where(self.sandbox_id)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

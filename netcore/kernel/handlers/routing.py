@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from netcore.desired.objects import HOST, Address, Forwarding, Neighbor, Route
-from netcore.kernel import rtnl
+import errno
+
+from netcore.desired.objects import HOST, Address, Forwarding, Neighbor, OwnDefaultRoute, Route
+from netcore.kernel import default_routes, rtnl
 from netcore.kernel.handlers.handler import Handler, set_again
 from netcore.kernel.inventory import Inventory
 from netcore.kernel.netlink import Request
@@ -51,5 +53,12 @@ ROUTE: Handler[Route, Request] = Handler(
     create=lambda sessions, route: [rtnl.replace_route(route.destination, route.gateway, _index(sessions, route))],
     delete=lambda sessions, route: [rtnl.delete_route(route.destination, route.gateway, _index(sessions, route))],
     observe=_observe_route,
+)
+OWN_DEFAULT_ROUTE: Handler[OwnDefaultRoute, Request] = Handler(
+    create=lambda _, own: [default_routes.give_back(own.route)],
+    delete=lambda _, own: [default_routes.take_away(own.route)],
+    observe=set_again,
+    # It never left; or its link or the address that it needs is gone, and the route with it.
+    already=frozenset({errno.EEXIST, errno.ENODEV, errno.ENETUNREACH, errno.EHOSTUNREACH}),
 )
 FORWARDING: Handler[Forwarding, Request] = Handler(create=_create_forwarding, delete=_delete_forwarding, observe=set_again)

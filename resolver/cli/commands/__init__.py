@@ -7,6 +7,7 @@
 | `up`, `down` | `compose` |
 | `resolve`, `cache` | `names` |
 | `daemon`, `status`, `events`, `node` | `daemon` |
+| `service` | `service` |
 | `completion` | `completion` |
 
 A new command goes into the module of its topic, and `_COMMANDS` lists it.
@@ -14,20 +15,23 @@ A new command goes into the module of its topic, and `_COMMANDS` lists it.
 
 from __future__ import annotations
 
-import sys
+import difflib
 
 import click
 
 from resolver.cli.client import Refused
-from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes
+from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes, service
+from resolver.cli.output import complain
 from resolver.cli.sandbox_options import COMMANDS, Command
+from resolver.cli.sandbox_parser import CLOSE
+from resolver.printable import printable
 
 _COMMANDS = (
     compose.up, compose.down,
     sandboxes.ps, sandboxes.inspect, sandboxes.rm, sandboxes.rename, sandboxes.detach,
     networks.network,
     names.resolve, names.cache,
-    daemon.daemon, daemon.status, daemon.events, daemon.node,
+    daemon.daemon, daemon.status, daemon.events, daemon.node, service.service,
     completion.completion,
 )  # fmt: skip
 
@@ -41,15 +45,24 @@ def main(arguments: list[str]) -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
+        _drop_far_suggestions(error)
+        vars(error)["message"] = printable(error.message)
         error.show()
         return error.exit_code
     except (Refused, BrokenPipeError) as error:
         if isinstance(error, Refused):
-            print(f"berth: {error}", file=sys.stderr)
+            complain(error)
         return 1
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _drop_far_suggestions(error: click.ClickException) -> None:
+    """Leave only suggestions that are a slip of the keyboard away: click proposes `status` for `restart`."""
+    given = getattr(error, "command_name", None) or getattr(error, "option_name", None)
+    if given and getattr(error, "possibilities", None):
+        vars(error)["possibilities"] = difflib.get_close_matches(given, error.possibilities, cutoff=CLOSE)  # type: ignore[attr-defined]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

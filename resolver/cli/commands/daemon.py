@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
+import selectors
 
 import click
 
 from resolver.cli.client import call, connect, send, socket_path
 from resolver.cli.commands.options import DIRECTORY, FILE, FORMAT
-from resolver.cli.output import print_json, print_table
+from resolver.cli.output import complain, counted, print_json, print_table
+from resolver.printable import printable
 
 
 @click.command()
+@click.argument("action", required=False, type=click.Choice(["stop"]))
 @click.option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
 @click.option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
 @click.option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
 @click.option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
-@click.option("--exit-when-idle", is_flag=True, help="Exit when no sandbox and no owner is left.")
+@click.option("--exit-when-idle", is_flag=True, help="Exit when no sandbox, no owner and no network that somebody made is left.")
 @click.option("--check-config", is_flag=True, help="Print the effective configuration and exit.")
 def daemon(
+    action: str | None,
     config_path: str | None,
     state_dir: str | None,
     run_dir: str | None,
@@ -29,7 +33,13 @@ def daemon(
     exit_when_idle: bool,
     check_config: bool,
 ) -> int:
-    """Run the daemon in the foreground."""
+    """Run the daemon in the foreground, or stop the one that runs.
+
+    Commands that change something start a daemon if none runs, with --exit-when-idle. Sandboxes and their processes go on
+    when the daemon is stopped.
+    """
+    if action == "stop":
+        return _stop()
     from netcore.errors import NetcoreError
     from resolver.daemon import config_toml, logs
     from resolver.daemon.config import load
@@ -45,8 +55,23 @@ def daemon(
 
         app.run(config, exit_when_idle=exit_when_idle)
     except (NetcoreError, ConfigError, OSError) as error:
-        print(f"berth: {error}", file=sys.stderr)
+        complain(error)
         return 1
+    return 0
+
+
+def _stop() -> int:
+    """Stop the daemon and return when it has ended."""
+    pid = call("GET", "/v1/status")["pid"]
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(process, selectors.EVENT_READ)
+        call("POST", "/v1/stop", autostart=False)
+        selector.select()
+    os.close(process)
     return 0
 
 
@@ -62,13 +87,16 @@ def status(form: str) -> int:
         print_json(report)
         return 0
     print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}")
-    print(f"{report['networks']} networks, {report['sandboxes']} sandboxes, {report['queries']} queries answered")
+    queries = f"{report['queries']} {'query' if report['queries'] == 1 else 'queries'}"
+    print(f"{counted(report['networks'], 'network')}, {counted(report['sandboxes'], 'sandbox')}, {queries} answered")
     print(f"nameservers of {report['resolv_conf']}: {', '.join(report['nameservers']) or 'none'}")
+    if report["exits_when_idle"]:
+        print("started by a command that found no daemon; it ends when nothing needs it, or with `berth daemon stop`")
     for upstream in report["upstreams"]:
         took = f", {upstream['rtt_ms']:.1f} ms" if upstream["rtt_ms"] else ""
         print(f"upstream {upstream['address']} ({upstream['namespace']}): {upstream['state']}{took}")
     for warning in report["warnings"]:
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")
     return 0
 
 
@@ -87,7 +115,7 @@ def events(form: str) -> None:
                     continue
                 event = json.loads(line)
                 where = "".join(f" {key}={event[key]}" for key in ("network", "node") if event[key])
-                print(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}", flush=True)
+                print(printable(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}"), flush=True)
 
 
 @click.group()

@@ -9,6 +9,7 @@ import click
 from resolver.cli.client import call, find_sandbox, segment
 from resolver.cli.commands.options import FORMAT, SANDBOX
 from resolver.cli.output import print_json, print_table
+from resolver.printable import printable
 
 
 @click.command()
@@ -23,17 +24,17 @@ def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str
     Exits with 0 if there is a record, else with 1.
     """
     asking = find_sandbox(sandbox)["id"] if sandbox else None
-    response = call("POST", "/v1/resolve", {"name": name, "type": rtype, "sandbox": asking})
+    response = call("POST", "/v1/resolve", {"name": name, "type": rtype, "sandbox": asking}, autostart=False)
     if form == "json":
         print_json(response)
     else:
         for record in response["records"]:
-            print(f"{record['name']}\t{record['ttl']}\t{record['type']}\t{record['data']}")
+            print("\t".join(printable(str(record[field])) for field in ("name", "ttl", "type", "data")))
         if not response["records"]:
             print(f"{response['name']}\t{response['type']}\t{response['rcode']}: no records")
         if explain:
             for line in response["explanation"]:
-                print(f"  {line}")
+                print(f"  {printable(line)}")
     return 0 if response["records"] else 1
 
 
@@ -79,4 +80,4 @@ def cache_flush(name: str | None) -> None:
 
     Those for NAME and the names below it, or all. Prints how many.
     """
-    print(call("POST", "/v1/cache/flush", {"name": name})["removed"])
+    print(call("POST", "/v1/cache/flush", {"name": name}, autostart=False)["removed"])

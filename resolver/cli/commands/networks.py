@@ -187,7 +187,7 @@ def _connect_options(function: Callable[..., None]) -> Callable[..., None]:
 @DRY_RUN
 def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
     """Connect SANDBOX to NETWORK."""
-    body = {"sandbox": find_sandbox(sandbox)["id"]}
+    body = {"sandbox": find_sandbox(sandbox, autostart=True)["id"]}
     for option in of_command("connect"):
         value = given[option.field]
         if value not in (None, ()):
@@ -202,7 +202,7 @@ def network_connect(network_name: str, sandbox: str, dry_run: bool, **given: Any
 @DRY_RUN
 def network_disconnect(network_name: str, sandbox: str, dry_run: bool) -> None:
     """Disconnect SANDBOX from NETWORK."""
-    body = {"sandbox": find_sandbox(sandbox)["id"]}
+    body = {"sandbox": find_sandbox(sandbox, autostart=True)["id"]}
     disconnected = call("POST", f"/v1/networks/{segment(network_name)}/disconnect{'?dry_run=1' if dry_run else ''}", body)
     if dry_run:
         print_plan(disconnected)

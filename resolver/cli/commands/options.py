@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from resolver.cli.client import NoDaemon, Refused, call
-from resolver.cli.output import print_plan
+from resolver.cli.output import complain, print_plan
 from resolver.cli.sandbox_options import Kind, Option, flags_of
 
 
@@ -62,6 +61,6 @@ def each(names: tuple[str, ...], action: Callable[[str], None]) -> int:
         except NoDaemon:
             raise
         except Refused as error:
-            print(f"berth: {error}", file=sys.stderr)
+            complain(error)
             failed = 1
     return failed

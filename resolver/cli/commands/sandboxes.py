@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import call, find_sandbox
+from resolver.cli.client import Refused, call, find_sandbox
 from resolver.cli.commands.options import DRY_RUN, FORMAT, SANDBOX, each, remove
 from resolver.cli.output import port_text, print_json, print_table, print_warnings
-from resolver.cli.removal import remove_sandbox
+from resolver.cli.sandbox_calls import delete
 
 
 def network_mode(sandbox: dict[str, Any]) -> str | None:
@@ -67,11 +67,11 @@ def rm(names: tuple[str, ...], dry_run: bool) -> int:
     """
 
     def remove_one(name: str) -> None:
-        sandbox = find_sandbox(name)
+        sandbox = find_sandbox(name, autostart=True)
         if dry_run:
             remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
         else:
-            print_warnings({"warnings": remove_sandbox(sandbox, call)})
+            print_warnings({"warnings": delete(f"/v1/sandboxes/{sandbox['id']}", call)})
             print(name)
 
     return each(names, remove_one)
@@ -85,7 +85,7 @@ def rename(sandbox: str, name: str) -> None:
 
     NAME resolves at once; the old name no longer does.
     """
-    call("PATCH", f"/v1/sandboxes/{find_sandbox(sandbox)['id']}", {"name": name})
+    call("PATCH", f"/v1/sandboxes/{find_sandbox(sandbox, autostart=True)['id']}", {"name": name})
 
 
 @click.command()
@@ -95,4 +95,7 @@ def detach(sandbox: str) -> None:
 
     Its namespace and its processes stay; what berth added to the namespace is removed.
     """
-    call("DELETE", f"/v1/sandboxes/{find_sandbox(sandbox)['id']}")
+    found = find_sandbox(sandbox, autostart=True)
+    if not found["adopted"]:
+        raise Refused(f"{found['name']} is not adopted, so nothing would be left of it; `berth rm` ends its processes and removes it")
+    print_warnings(call("DELETE", f"/v1/sandboxes/{found['id']}"))

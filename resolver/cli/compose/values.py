@@ -9,6 +9,7 @@ from typing import Any
 
 from resolver.cli.compose.yaml12 import Located
 from resolver.cli.duration import seconds_of
+from resolver.cli.sandbox_parser import CLOSE
 
 
 class Values:
@@ -35,7 +36,7 @@ class Values:
         for key in mapping:
             if key in known or key in ignored or key.startswith("x-"):
                 continue
-            near = difflib.get_close_matches(key, [*known, *ignored], n=1)
+            near = difflib.get_close_matches(key, [*known, *ignored], n=1, cutoff=CLOSE)
             few = f"; known are {', '.join(sorted(known))}" if len(known) + len(ignored) < 12 else ""
             path = f"{where}.{key}" if where else key
             self.problem(mapping.lines[key], f"{path} is not known{f'; did you mean {near[0]}?' if near else few}")

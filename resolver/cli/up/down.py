@@ -5,7 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from resolver.cli.client import PROJECT_LABEL, Refused, call
-from resolver.cli.removal import Call, delete, remove_sandbox
+from resolver.cli.output import counted
+from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.up import results
 from resolver.cli.up.project_file import load_project
 
 _AT_ONCE = 16
@@ -15,7 +17,7 @@ def down(file: str | None, project: str | None) -> int:
     """Remove everything of the project called *project*, or of that in *file*."""
     name = project if file is None and project is not None else load_project(file, project, ("*",)).project.name
     sandboxes, networks = remove_project(name, call)
-    print(f"project {name} is down: removed {sandboxes} sandboxes and {networks} networks")
+    print(f"project {name} is down: removed {counted(sandboxes, 'sandbox')} and {counted(networks, 'network')}")
     return 0
 
 
@@ -23,10 +25,11 @@ def remove_project(name: str, call: Call) -> tuple[int, int]:
     """Remove the sandboxes, then the networks of project *name*; return how many of each."""
     sandboxes = [sandbox for sandbox in call("GET", "/v1/sandboxes", autostart=True) if sandbox["labels"].get(PROJECT_LABEL) == name]
     networks = [network for network in call("GET", "/v1/networks") if network["labels"].get(PROJECT_LABEL) == name]
-    if not sandboxes and not networks:
+    if not sandboxes and not networks and not results.directory_of(name).exists():
         raise Refused(f"project {name} is not up")
     with ThreadPoolExecutor(_AT_ONCE) as workers:
-        list(workers.map(lambda sandbox: remove_sandbox(sandbox, call), sandboxes))
+        list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", call), sandboxes))
     for network in networks:
         delete(f"/v1/networks/{network['id']}", call)
+    results.remove(name)
     return len(sandboxes), len(networks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from resolver.cli import enter
 from resolver.cli.client import Refused
 from resolver.cli.compose.interpolate import parse_env
 from resolver.cli.compose.project import Service
+from resolver.cli.sandbox_calls import Call, register
+from resolver.cli.up import results
 from resolver.cli.up.plan import environment
+
+
+class NotExecutable(Refused):
+    """The command of a service exists and can't be executed, or not in its working directory."""
 
 
 class ServiceProcess:
@@ -73,11 +80,11 @@ class ServiceProcess:
                 return
 
 
-def start(service: Service, sandbox: dict[str, Any], directory: Path) -> ServiceProcess:
+def start(service: Service, sandbox: dict[str, Any], directory: Path, call: Call) -> ServiceProcess:
     """Start the command of *service*; it ends with this process. *directory*: of the Compose file."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = _start(service, sandbox, directory, writing, detached=False)
+        pid = _start(service, sandbox, directory, call, writing, lambda _: None, detached=False)
     except BaseException:
         os.close(reading)
         raise
@@ -86,17 +93,29 @@ def start(service: Service, sandbox: dict[str, Any], directory: Path) -> Service
     return ServiceProcess(service, sandbox["name"], pid, reading)
 
 
-def start_detached(service: Service, sandbox: dict[str, Any], directory: Path) -> int:
-    """Start the command of *service*, which outlives this process; its output goes to a file. Return the pid of its init."""
-    path = f"{sandbox['directory']}/output.log"
-    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+def start_detached(service: Service, sandbox: dict[str, Any], directory: Path, call: Call, project: str) -> int:
+    """Start the command of *service*, which outlives this process; see `results`. Return the pid of its init."""
+    files = results.begin(project, sandbox["name"])
     try:
-        return _start(service, sandbox, directory, output, detached=True)
+        return _start(service, sandbox, directory, call, files.output, lambda code: _note_code(files, code), detached=True)
     finally:
-        os.close(output)
+        files.close()
 
 
-def _start(service: Service, sandbox: dict[str, Any], directory: Path, output: int, *, detached: bool) -> int:
+def _note_code(files: results.Results, code: int) -> None:
+    os.write(files.exit_code, f"{code}\n".encode())
+
+
+def _start(
+    service: Service,
+    sandbox: dict[str, Any],
+    directory: Path,
+    call: Call,
+    output: int,
+    on_end: Callable[[int], None],
+    *,
+    detached: bool,
+) -> int:
     def prepare() -> None:
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
@@ -111,12 +130,16 @@ def _start(service: Service, sandbox: dict[str, Any], directory: Path, output: i
             sandbox,
             service.command,
             environment={**os.environ, **sandbox["environment"], **environment(service, files, os.environ)},
-            directory=str(directory / (service.working_dir or "")),
+            directory=enter.WorkingDirectory(str(directory / (service.working_dir or "")), required=True),
             detached=detached,
+            register=lambda pid: register(sandbox, pid, call, is_owner=detached),
             prepare=prepare,
+            on_end=on_end,
         )
     except enter.EnterFailed as error:
-        raise Refused(f"service {service.name}: {enter.failure(str(error))[1]}") from error
+        code, reason = enter.failure(str(error))
+        kind = NotExecutable if code == enter.NOT_EXECUTABLE else Refused
+        raise kind(f"service {service.name}: {reason}") from error
 
 
 def _env_files(service: Service, directory: Path) -> list[dict[str, str]]:

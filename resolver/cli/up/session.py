@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
-from resolver.cli.output import aligned, print_warnings
-from resolver.cli.removal import Call, delete, remove_sandbox
-from resolver.cli.up import processes
+from resolver.cli.output import aligned, complain, print_warnings
+from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.up import processes, results
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess
 from resolver.cli.up.project_file import load_project
+from resolver.printable import printable
 
 _AT_ONCE = 16
 
@@ -30,10 +32,19 @@ def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
     plan = plan_up(loaded.project, pid=os.getpid(), detach=detach)
+    if any(service.service.command for service in plan.services):
+        try:
+            enter.check_privilege()
+        except enter.EnterFailed as error:
+            raise Refused(str(error)) from error
     session = Session(plan, call, loaded.directory, detach=detach)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, session.on_stop)
-    return session.run()
+    try:
+        return session.run()
+    except processes.NotExecutable as error:
+        complain(error)
+        return enter.NOT_EXECUTABLE
 
 
 class Session:
@@ -54,12 +65,12 @@ class Session:
         """Bring everything up, follow it, take it down; return the exit code."""
         try:
             self._bring_up()
+            self._show()
         except BaseException as error:
             self._take_down()
             if isinstance(error, KeyboardInterrupt):
                 return 130
             raise
-        self._show()
         if self._detach:
             return 0
         code = self._follow()
@@ -90,7 +101,7 @@ class Session:
 
     def _create_network(self, body: Any) -> dict[str, Any]:
         try:
-            network: dict[str, Any] = self._call("POST", "/v1/networks", body, autostart=True)
+            network: dict[str, Any] = self._call("POST", "/v1/networks", body)
         except Refused as error:
             if error.kind == "conflict" and self._is_up():
                 name = self._plan.project
@@ -121,19 +132,35 @@ class Session:
 
     def _start(self, plan: ServicePlan, sandbox: dict[str, Any]) -> None:
         if self._detach:
-            pid = processes.start_detached(plan.service, sandbox, self._directory)
-            self._call("PATCH", f"/v1/sandboxes/{sandbox['id']}", {"owner_pid": pid})
+            processes.start_detached(plan.service, sandbox, self._directory, self._call, self._plan.project)
         else:
-            self._processes.append(processes.start(plan.service, sandbox, self._directory))
+            self._processes.append(processes.start(plan.service, sandbox, self._directory, self._call))
 
     # --- show and follow ----------------------------------------------------------------------------------------
 
     def _show(self) -> None:
         """Print what came up: name, network, addresses, ports."""
-        for line in aligned(table([self._call("GET", f"/v1/sandboxes/{sandbox['id']}") for sandbox in self._sandboxes])):
+        for line in aligned(table([self._current(sandbox) for sandbox in self._sandboxes])):
             print(line)
         if not self._detach:
             print("Ctrl-C ends everything.", flush=True)
+            return
+        for sandbox in self._sandboxes:
+            code = results.exit_code(self._plan.project, sandbox["name"])
+            if code is not None:
+                print(f"{sandbox['name']} exited with code {code}")
+        if any(plan.service.command for plan in self._plan.services):
+            complain(f"output and exit codes are in {results.directory_of(self._plan.project)} until `berth down`")
+
+    def _current(self, sandbox: dict[str, Any]) -> dict[str, Any]:
+        """Return *sandbox* as it is now, or as it was created if it is gone already: its service has ended."""
+        try:
+            current: dict[str, Any] = self._call("GET", f"/v1/sandboxes/{sandbox['id']}")
+        except Refused as error:
+            if error.kind != "not-found":
+                raise
+            return sandbox
+        return current
 
     def _follow(self) -> int:
         """Print the services' output with a prefix each, until all have ended or the user stops them; return the exit code."""
@@ -167,7 +194,9 @@ class Session:
             process.close()
             return
         for line in lines:
-            sys.stdout.write(f"{process.name.ljust(width)} | {line}\n")
+            # A progress bar rewrites its line; here each state is a line, so that nothing covers the prefix.
+            for part in line.rstrip("\r").split("\r"):
+                sys.stdout.write(f"{process.name.ljust(width)} | {printable(part)}\n")
         sys.stdout.flush()
 
     def _collect(self, width: int, *, wait: bool = False) -> None:
@@ -186,6 +215,8 @@ class Session:
         for process in self._processes:
             process.wait()
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            list(workers.map(lambda sandbox: remove_sandbox(sandbox, self._call), self._sandboxes))
+            list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", self._call), self._sandboxes))
         for network in self._networks:
             delete(f"/v1/networks/{network['id']}", self._call)
+        if self._detach and self._networks:
+            results.remove(self._plan.project)

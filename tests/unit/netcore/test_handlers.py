@@ -58,7 +58,7 @@ def test_only_kinds_that_live_inside_a_namespace_are_visited_there(wanted):
 
 def test_only_what_follows_from_keys_may_exist_already():
     kinds = {kind.__name__ for kind, handler in HANDLERS.items() if errno.EEXIST in handler.already}
-    assert kinds == {"EspState", "EspPolicy", "EspBlock"}
+    assert kinds == {"EspState", "EspPolicy", "EspBlock", "OwnDefaultRoute"}
 
 
 # --- observing ------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from netcore.desired.objects import (
     MovedLink,
     Neighbor,
     Order,
+    OwnDefaultRoute,
     Route,
     Subsystem,
     Sysctl,
@@ -36,6 +37,7 @@ from netcore.desired.objects import (
     VlanLink,
     VxlanLink,
 )
+from netcore.model import DefaultRoute
 
 S = "0123456789abcdef"
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
@@ -91,6 +93,8 @@ CASES = [
      "route 0.0.0.0/0 via 10.0.0.1 dev eth0 in 0123456789ab"),
     (Route(sandbox_id=S, destination=ip_network("10.9.0.0/16"), gateway=None, ifname="eth0"), Order.ROUTE, STACK,
      "route 10.9.0.0/16 dev eth0 in 0123456789ab"),
+    (OwnDefaultRoute(sandbox_id=S, route=DefaultRoute(family=4, gateway=ONE, message="02")), Order.ROUTE, STACK,
+     "default route via 10.0.0.1 of its own (IPv4) in 0123456789ab"),
     (Neighbor(sandbox_id=HOST, ifname="br0", address=TWO, mac=MAC), Order.HOST_NEIGHBOR, HOST_STACK,
      f"neighbor 10.0.0.2 lladdr {MAC} dev br0 permanent"),
     (Element(set=BRIDGES, fields=("br0",)), Order.FIREWALL_ELEMENT, NFTABLES, "element inet bridges { br0 }"),

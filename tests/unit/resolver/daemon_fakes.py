@@ -117,7 +117,15 @@ class FakeController:
         self._begin("create sandbox", request.name, dry_run)
         stack = {"host": Stack.HOST}.get(request.networks[0].network if request.networks else "", Stack.OWN)
         sandbox = Sandbox(
-            id=f"id-{request.name}", name=request.name, hostname="h", netns_path="/x", boot_id="", owner=request.owner, stack=stack
+            id=f"id-{request.name}",
+            name=request.name,
+            hostname="h",
+            netns_path="/x",
+            boot_id="",
+            owner=request.owner,
+            leader=request.leader,
+            adopted=request.netns is not None,
+            stack=stack,
         )
         endpoints = tuple(map(self._endpoint, request.networks)) if stack is Stack.OWN else ()
         if not dry_run:
@@ -177,6 +185,9 @@ class FakeOwners:
     async def find(self, pid):
         return None if pid is None else replace(OWNER, pid=pid)
 
+    async def find_child(self, pid, parent):
+        return await self.find(pid)
+
     async def watch(self, owner, on_end):
         if owner is not None:
             self.journal.append(f"watch {owner.pid}")
@@ -200,9 +211,12 @@ class World:
         async def check_firewalls():
             self.journal.append("check firewalls")
 
+        async def end_process(leader):
+            self.journal.append(f"end {leader.pid}")
+
         self.operations = Operations(
             self.controller, automatic_networks, self.owners, self.events,
-            check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
+            end_process=end_process, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
         )  # fmt: skip
         self.dry_run = DryRun(self.controller, automatic_networks)
 

@@ -47,6 +47,7 @@ async def world():
     world.admin = Admin(
         operations=world.operations, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
         health=world.health, render_metrics=lambda: b"metrics", proxies={"default": {"httpProxy": "http://p"}},
+        stop=lambda: world.journal.append("stop"),
     )  # fmt: skip
     await world.operations.create_network(NetworkRequest(name="front"))
     await world.operations.create_sandbox(SandboxRequest(name="web"), on_default=False)

@@ -13,7 +13,7 @@ from tests.support.fake_daemon import FakeDaemon
 
 PORT = {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 8080, "sandbox_port": 80}
 WEB = {
-    "id": "w" * 64, "name": "web", "pid": 7, "stack": "own", "shared_with": "", "ended": False, "networks": ["front"],
+    "id": "w" * 64, "name": "web", "pid": 7, "stack": "own", "shared_with": "", "ended": False, "adopted": False, "leader": None, "networks": ["front"],
     "addresses": ["10.5.0.2"], "endpoints": [{"network": "front", "ports": [PORT]}], "labels": {"berth.service": "shop"},
     "directory": "/nonexistent", "environment": {}, "warnings": ["mind this"], "netns": "/nonexistent",
 }  # fmt: skip
@@ -35,6 +35,8 @@ def daemon(monkeypatch, tmp_path):
 @pytest.fixture
 def berth(monkeypatch, capsys):
     """Runs a command line and returns (exit code, standard output, standard error)."""
+    # Nothing is entered here, so it need not be root's.
+    monkeypatch.setattr(enter, "check_privilege", lambda: None)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["berth", *arguments])
@@ -158,6 +160,8 @@ def test_network_prune(daemon, berth):
 def test_removal_reports_each_failure(daemon, berth):
     assert berth("rm", "nobody", "web") == (1, "web\n", "berth: /v1/sandboxes/nobody: not found\nberth: warning: its stack stays\n")
     assert berth("network", "rm", "nothing")[0] == 1
+    assert berth("detach", "web")[0] == 1
+    daemon.responses["GET /v1/sandboxes/web"] = WEB | {"adopted": True}
     assert berth("detach", "web")[0] == 0
 
 
@@ -226,7 +230,7 @@ def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handl
     monkeypatch.setattr(enter, "start", lambda sandbox, command, **more: started.update(more, command=command) or 4711)
     monkeypatch.setattr(enter, "wait", lambda pid: 3)
     code, _, said = berth("run", "-e", "A=1", "-w", "/tmp", "--name", "web", "--", "server")
-    assert (code, started["command"], started["directory"], started["environment"]["A"]) == (3, ["server"], "/tmp", "1")
+    assert (code, started["command"], started["directory"].path, started["environment"]["A"]) == (3, ["server"], "/tmp", "1")
     assert "mind this" in said
     assert daemon.requests[-1][:2] == ("DELETE", f"/v1/sandboxes/{WEB['id']}")
     daemon.responses[f"DELETE /v1/sandboxes/{WEB['id']}"] = (500, {"error": {"kind": "kernel", "message": "stuck"}})
@@ -235,9 +239,9 @@ def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handl
 
 def test_run_detached(daemon, berth, monkeypatch):
     daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH /v1/sandboxes/{WEB['id']}": WEB}
-    monkeypatch.setattr(enter, "start", lambda sandbox, command, **more: 4711)
+    monkeypatch.setattr(enter, "start", lambda sandbox, command, *, register, **more: register(4711))
     assert berth("run", "-d", "--", "server")[:2] == (0, "web\n")
-    assert body(daemon, f"PATCH /v1/sandboxes/{WEB['id']}") == {"owner_pid": 4711}
+    assert body(daemon, f"PATCH /v1/sandboxes/{WEB['id']}") == {"leader_pid": 4711, "owner_pid": 4711}
 
 
 def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch, handlers):
@@ -304,10 +308,43 @@ def test_no_daemon(monkeypatch, tmp_path, berth):
     monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
     with pytest.raises(NoDaemon, match="no berth daemon answers"):
         client.call("GET", "/v1/status")
-    assert berth("rm", "web")[0] == 1
+    assert berth("ps")[0] == 1
     (tmp_path / "berth.sock").mkdir()
     with pytest.raises(Refused):
         client.connect(str(tmp_path / "berth.sock" / "x"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run true", "attach --name x --pid 1", "rm web", "rename web www", "detach web", "network create front", "network rm front",
+        "network prune -f", "network connect front web", "network disconnect front web", "down -p shop",
+    ],
+)  # fmt: skip
+def test_what_changes_something_starts_a_daemon(monkeypatch, tmp_path, berth, command, handlers):
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    started = []
+
+    def start():
+        started.append(command)
+        raise Refused("no daemon today")
+
+    monkeypatch.setattr(client, "start_daemon", start)
+    assert "no daemon today" in berth(*command.split())[2]
+    assert started == [command]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ps", "inspect web", "exec web true", "status", "events", "node ls", "network ls", "network inspect x", "resolve web", "cache ls",
+     "cache flush", "daemon stop"],
+)  # fmt: skip
+def test_what_changes_nothing_starts_none(monkeypatch, tmp_path, berth, command):
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    monkeypatch.setattr(client, "start_daemon", lambda: pytest.fail("a daemon was started"))
+    code, _, said = berth(*command.split())
+    assert code in (1, 125)
+    assert "no berth daemon answers" in said
 
 
 def test_daemon_that_can_not_start_says_why(monkeypatch, tmp_path):
@@ -343,7 +380,7 @@ def test_resolve_cache_status_and_nodes(daemon, berth):
     assert berth("cache", "flush")[1] == "4\n"
     upstream = {"address": "10.0.0.1", "namespace": "host", "state": "ok", "rtt_ms": 1.25}
     daemon.responses["GET /v1/status"] = {
-        "version": "0.3.0", "pid": 7, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 1, "sandboxes": 2, "queries": 3,
+        "version": "0.3.0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 1, "sandboxes": 2, "queries": 3,
         "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [upstream], "warnings": ["ufw drops"],
     }  # fmt: skip
     assert berth("status")[1].splitlines()[2:] == [
@@ -382,3 +419,36 @@ def test_check_config(berth, tmp_path):
     code, _, said = berth("daemon", "--config", str(tmp_path / "berth.toml"))
     assert code == 1
     assert "colour" in said
+
+
+def test_control_characters_never_reach_the_terminal(daemon, berth):
+    daemon.responses["GET /v1/sandboxes"] = [WEB | {"addresses": ["\x1b[2J"]}]
+    daemon.responses["POST /v1/networks"] = (400, {"error": {"kind": "invalid", "message": "bad\x1b[31m\rname"}})
+    daemon.responses["POST /v1/resolve"] = {
+        "name": "x.", "type": "TXT", "rcode": "NOERROR", "explanation": ["\x1b]0;t\x07"],
+        "records": [{"name": "x.", "ttl": 5, "type": "TXT", "data": "\x1b[1A"}],
+    }  # fmt: skip
+    for arguments in (("ps",), ("network", "create", "x"), ("resolve", "x", "--explain"), ("inspect", "\x1b[2J"), ("\x1b[2J",)):
+        _, shown, said = berth(*arguments)
+        assert "\x1b" not in shown + said
+        assert "\r" not in shown + said
+        assert "\\x1b" in shown + said or arguments[0] == "inspect"
+
+
+@pytest.mark.parametrize(("word", "near"), [("restart", None), ("stauts", "status"), ("netwrok", "network")])
+def test_suggestions_are_near(berth, word, near):
+    code, _, said = berth(word)
+    assert code == 2
+    assert f"No such command '{word}'" in said
+    assert ("Did you mean" in said) is (near is not None)
+    assert near is None or near in said
+
+
+def test_node_ls_and_status_count(daemon, berth):
+    daemon.responses["GET /v1/status"] = {
+        "version": "0.3.0", "pid": 7, "exits_when_idle": True, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 2, "sandboxes": 1,
+        "queries": 1, "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [], "warnings": [],
+    }  # fmt: skip
+    shown = berth("status")[1]
+    assert "2 networks, 1 sandbox, 1 query answered" in shown
+    assert "it ends when nothing needs it, or with `berth daemon stop`" in shown

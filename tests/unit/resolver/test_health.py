@@ -13,7 +13,7 @@ UPSTREAM = schema.UpstreamView("10.0.0.53", "host", "ok", 1.5, 3, 0)
 def made():
     clock = iter((100.0, 112.3456))
     return Health(
-        version="1.2.3", firewall="nftables",
+        version="1.2.3", firewall="nftables", exits_when_idle=True,
         operations=SimpleNamespace(counts=lambda: Counts(networks=2, sandboxes=3)),
         registry=SimpleNamespace(
             queries=lambda: 15, warnings=lambda: ["no resolver"]
@@ -26,8 +26,9 @@ def made():
 
 def test_status():
     assert made().status() == schema.StatusView(
-        version="1.2.3", pid=os.getpid(), uptime_seconds=12.346, networks=2, sandboxes=3, queries=15, resolv_conf="/etc/resolv.conf",
-        nameservers=["10.0.0.53"], upstreams=[UPSTREAM], firewall="nftables", warnings=["no resolver", "up0 is closed", "chain x drops"],
+        version="1.2.3", pid=os.getpid(), exits_when_idle=True, uptime_seconds=12.346, networks=2, sandboxes=3, queries=15,
+        resolv_conf="/etc/resolv.conf", nameservers=["10.0.0.53"], upstreams=[UPSTREAM], firewall="nftables",
+        warnings=["no resolver", "up0 is closed", "chain x drops"],
     )  # fmt: skip
 
 

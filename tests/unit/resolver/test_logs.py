@@ -46,3 +46,8 @@ def test_levels(root, monkeypatch):
     for name, level in (("x", logging.INFO), ("x", logging.WARNING), ("aiohttp.access", logging.INFO)):
         logging.getLogger(name).log(level, "said level=%d", level)
     assert stream.getvalue().count("\n") == 1
+
+
+def test_text_of_others_can_not_steer_a_terminal_or_forge_a_line():
+    line = formatted("gone reason=%s", "\x1b[2Ja\r\x00\x9b\u2028b\tü")
+    assert line.endswith("reason=\\x1b[2Ja\\r\\x00\\x9b\\u2028b\tü")

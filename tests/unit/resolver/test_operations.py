@@ -107,9 +107,9 @@ async def test_connect_and_disconnect_are_told_by_name(world):
 async def test_sandbox_is_renamed_or_given_to_another_owner(world):
     await world.operations.create_sandbox(SandboxRequest(name="web"), on_default=False)
     world.took()
-    assert (await world.operations.change_sandbox("web", name="www", owner=None)).name == "www"
+    assert (await world.operations.change_sandbox("web", name="www", owner=None, leader=None)).name == "www"
     assert world.took() == ("event sandbox rename www",)
-    changed = await world.operations.change_sandbox("www", name=None, owner=OWNER)
+    changed = await world.operations.change_sandbox("www", name=None, owner=OWNER, leader=None)
     assert (changed.name, changed.owner) == ("www", OWNER)
     assert world.took() == ("watch 7",)
 

@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
-from resolver.cli import enter, removal
+from resolver.cli import enter
 from resolver.cli.client import Refused
 from resolver.cli.compose import parse
 from resolver.cli.compose.project import Service
-from resolver.cli.removal import delete
+from resolver.cli.sandbox_calls import delete
 from resolver.cli.up import down, processes, session
 from resolver.cli.up.plan import Ending, ending, environment, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess, stop_signal
@@ -141,6 +141,12 @@ def test_stop_signal(name, number):
     assert stop_signal(Service(name="a", networks=(), stop_signal=name)) is number
 
 
+@pytest.fixture(autouse=True)
+def own_run_directory(monkeypatch, tmp_path):
+    """Keep what detached services leave behind out of the host's run directory."""
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+
+
 # --- the session --------------------------------------------------------------------------------------------------
 
 
@@ -152,9 +158,10 @@ class Client:
         self.bodies = []
         self.refusals = {key.replace("_", " ", 1).replace("_", "/"): error for key, error in refusals.items()}
         self.listed = []
+        self.directory = "/nonexistent"
         self._lock = threading.Lock()
 
-    def __call__(self, method, path, body=None, *, autostart=False):
+    def __call__(self, method, path, body=None, *, autostart=None):
         with self._lock:
             request = f"{method} {path}" + (f" {body['name']}" if body and "name" in body else "")
             self.requests.append(request)
@@ -167,7 +174,7 @@ class Client:
         name = body["name"] if body and "name" in body else path.rpartition("/")[2].removeprefix("id-")
         endpoints = [{"network": "front", "addresses": ["10.5.0.2/24"], "ports": []}]
         return {"id": f"id-{name}", "name": name, "warnings": [f"warn {name}"] if method == "POST" else [], "environment": {},
-                "directory": "/nonexistent", "endpoints": endpoints, "labels": {}}  # fmt: skip
+                "directory": self.directory, "endpoints": endpoints, "labels": {}}  # fmt: skip
 
 
 @pytest.fixture
@@ -176,7 +183,7 @@ def commands(monkeypatch):
     chosen = {}
     children = []
 
-    def start(service, sandbox, directory):
+    def start(service, sandbox, directory, call):
         command = chosen[service.name]
         if isinstance(command, Exception):
             raise command
@@ -310,10 +317,15 @@ def test_external_network_must_exist(tmp_path):
 
 
 def test_detached_returns_when_everything_is_up(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(processes, "start_detached", lambda service, sandbox, directory: 42)
+    def start(sandbox, command, *, register, **_):
+        register(42)
+        return 42
+
+    monkeypatch.setattr(enter, "start", start)
     client = Client()
+    client.directory = str(tmp_path)
     assert session_of(TWO, client, tmp_path, detach=True).run() == 0
-    assert ("PATCH /v1/sandboxes/id-p-a-1", {"owner_pid": 42}) in zip(client.requests, client.bodies, strict=True)
+    assert ("PATCH /v1/sandboxes/id-p-a-1", {"leader_pid": 42, "owner_pid": 42}) in zip(client.requests, client.bodies, strict=True)
     assert not [request for request in client.requests if request.startswith("DELETE")]
     assert "Ctrl-C" not in capsys.readouterr().out
 
@@ -343,23 +355,23 @@ def test_start_of_a_process(monkeypatch, tmp_path):
     (tmp_path / "a.env").write_text("FROM=file\n")
     started = {}
 
-    def fake_start(sandbox, command, *, environment, directory, detached, prepare):
+    def fake_start(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
         started.update(command=command, environment=environment, directory=directory, detached=detached)
         return 4711
 
     monkeypatch.setattr(enter, "start", fake_start)
     service = Service(name="a", networks=(), command=("serve",), env_file=(("a.env", True), ("none.env", False)), working_dir="sub")
     sandbox = {"name": "p-a-1", "directory": str(tmp_path), "environment": {"HTTP_PROXY": "x"}}
-    process = processes.start(service, sandbox, tmp_path)
+    process = processes.start(service, sandbox, tmp_path, Client())
     assert (process.name, process.code) == ("p-a-1", None)
     assert process.read() is None
     process.close()
     assert started["command"] == ("serve",)
-    assert (started["directory"], started["detached"]) == (f"{tmp_path}/sub", False)
+    assert (started["directory"], started["detached"]) == (enter.WorkingDirectory(f"{tmp_path}/sub", required=True), False)
     assert {name: started["environment"].get(name) for name in ("FROM", "HTTP_PROXY")} == {"FROM": "file", "HTTP_PROXY": "x"}
-    assert processes.start_detached(service, sandbox, tmp_path) == 4711
+    assert processes.start_detached(service, sandbox, tmp_path, Client(), "p") == 4711
     assert started["detached"] is True
-    assert (tmp_path / "output.log").exists()
+    assert (tmp_path / "projects/p/p-a-1.log").exists()
 
 
 def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
@@ -369,13 +381,13 @@ def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
     monkeypatch.setattr(enter, "start", fail)
     sandbox = {"name": "p-a-1", "directory": str(tmp_path), "environment": {}}
     with pytest.raises(Refused, match="service a: serve: command not found"):
-        processes.start(Service(name="a", networks=(), command=("serve",)), sandbox, tmp_path)
+        processes.start(Service(name="a", networks=(), command=("serve",)), sandbox, tmp_path, Client())
     with pytest.raises(Refused, match=r"service a: env_file none.env: No such file"):
-        processes.start(Service(name="a", networks=(), command=("x",), env_file=(("none.env", True),)), sandbox, tmp_path)
+        processes.start(Service(name="a", networks=(), command=("x",), env_file=(("none.env", True),)), sandbox, tmp_path, Client())
 
 
 def test_what_runs_in_the_command_before_it_starts(monkeypatch, tmp_path):
-    def run_prepare(sandbox, command, *, environment, directory, detached, prepare):
+    def run_prepare(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
         pid = os.fork()
         if pid == 0:
             prepare()
@@ -384,7 +396,9 @@ def test_what_runs_in_the_command_before_it_starts(monkeypatch, tmp_path):
         return pid
 
     monkeypatch.setattr(enter, "start", run_prepare)
-    process = processes.start(Service(name="a", networks=(), command=("x",)), {"name": "a", "directory": "/", "environment": {}}, tmp_path)
+    process = processes.start(
+        Service(name="a", networks=(), command=("x",)), {"name": "a", "directory": "/", "environment": {}}, tmp_path, Client()
+    )
     assert process.wait()
     assert not process.wait()
     assert process.read() == ["True b''"]
@@ -448,21 +462,7 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     ]
     assert down.down(None, "p") == 0
     assert [request for request in client.requests if request.startswith("DELETE")] == ["DELETE /v1/sandboxes/1", "DELETE /v1/networks/1"]
-    assert capsys.readouterr().out == "project p is down: removed 1 sandboxes and 1 networks\n"
-
-
-def test_removal_ends_the_process_that_berth_started(monkeypatch, tmp_path):
-    monkeypatch.setattr(removal, "_KILL_WAIT", 0.1)
-    client = Client()
-    for script in ("exec sleep 100", "trap '' TERM; echo ready; while :; do sleep 0.01; done"):
-        child = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
-        if "ready" in script:
-            child.stdout.readline()
-        (tmp_path / "leader").write_text(f"{child.pid}\n")
-        assert removal.remove_sandbox({"id": "1", "directory": str(tmp_path)}, client) == []
-        assert child.wait() in (-signal.SIGTERM, -signal.SIGKILL)
-        child.stdout.close()
-    assert client.requests == ["DELETE /v1/sandboxes/1"] * 2
+    assert capsys.readouterr().out == "project p is down: removed 1 sandbox and 1 network\n"
 
 
 def test_deleting_what_is_gone_is_no_failure():
