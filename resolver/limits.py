@@ -69,7 +69,8 @@ MISSES = 3
 """Queries in a row that others answered while an upstream was late, before it counts as failed."""
 
 RESEND = 0.8
-"""Seconds before an only upstream is asked again: UDP may lose a datagram."""
+"""Seconds after the last upstream was asked before those that are silent are asked again: UDP may lose a datagram, and a
+socket may have a source address that the host has no longer."""
 
 DOWN = 15.0
 """Seconds during which an upstream that did not answer is asked last."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netcore.kernel.netlink import NETFILTER, open_socket
+from netcore.kernel.netlink import NETFILTER, ROUTE, open_socket
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _LENGTH = 1 << 16
@@ -23,6 +23,10 @@ class Group:
     protocol: int
     number: int
 
+
+PATHS = tuple(Group(ROUTE, number) for number in (5, 9, 7, 11, 8, 19))
+"""Every change of addresses, routes and rules, of IPv4 and IPv6 (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
+RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)."""
 
 NFTABLES = Group(NETFILTER, 7)
 """Every change of nftables (NFNLGRP_NFTABLES)."""
