@@ -54,7 +54,7 @@ class Served:
     async def start(self, upstreams=(), *, cache=None, tls_ca="", **view):
         loop = asyncio.get_running_loop()
         self.opened = 0
-        self.sockets = []
+        self.sockets: list[socket.socket] = []
         self.source = None
 
         async def open_socket(_sandbox_id, upstream, kind):
