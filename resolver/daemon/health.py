@@ -60,5 +60,5 @@ class Health:
             nameservers=list(self._host.content.nameservers),
             upstreams=self._lookup.upstreams(),
             firewall=self._firewall,
-            warnings=[*self._registry.warnings(), *self._firewall_warnings()],
+            warnings=[*self._host.problems(), *self._registry.warnings(), *self._firewall_warnings()],
         )

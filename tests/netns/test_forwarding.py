@@ -225,3 +225,29 @@ def test_nss_daemon_sockets_are_hidden(lab):
     assert "srw" not in said
     assert "192.0.2.80" in said
     process.kill()
+
+
+def test_file_mounted_over_resolv_conf_and_written_by_its_other_name_is_followed(lab):
+    servers(lab, OUTSIDE_ADDRESS)
+    lab.write("/run/mounted.conf", "nameserver 10.9.0.12\n")
+    lab.shell("mount --bind /run/mounted.conf /etc/resolv.conf")
+    # A mount is announced to nobody; the file is looked at every few seconds.
+    lab.wait_for(lambda: "resolv.conf: 10.9.0.12" in lab.berth("status").stdout)
+    lab.write("/run/mounted.conf", "nameserver 10.9.0.11\n")
+    lab.wait_for(lambda: "resolv.conf: 10.9.0.11" in lab.berth("status").stdout)
+    lab.shell("umount /etc/resolv.conf")
+    servers(lab, OUTSIDE_ADDRESS)
+
+
+def test_what_is_wrong_with_resolv_conf_is_said_and_blocks_nothing(lab):
+    servers(lab, OUTSIDE_ADDRESS, extra="nameserver dns.test\n#" + "x" * 70_000 + "\n")
+    lab.wait_for(lambda: "/etc/resolv.conf: line 2: 'dns.test' is not an IP address" in lab.berth("status").stdout)
+    assert "line 3 is longer than 65536 octets and is skipped" in lab.berth("status").stdout
+    assert run(lab, "dig", "+short", "www.example.test") == "192.0.2.80"
+    lab.shell("rm /etc/resolv.conf; mkfifo /etc/resolv.conf")
+    lab.wait_for(lambda: "/etc/resolv.conf: is not a regular file and is not read" in lab.berth("status").stdout)
+    assert run(lab, "true") == ""
+    lab.shell("rm /etc/resolv.conf; ln -s /run/none /etc/resolv.conf")
+    lab.wait_for(lambda: "/etc/resolv.conf: " not in lab.berth("status").stdout.replace("nameservers of /etc/resolv.conf: none", ""))
+    lab.shell("rm /etc/resolv.conf")
+    servers(lab, OUTSIDE_ADDRESS)
