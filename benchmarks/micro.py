@@ -26,7 +26,7 @@ from benchmarks.report import machine, table, write
 from resolver import limits
 from resolver.client import Client
 from resolver.engine.cache import Cache, CacheSettings
-from resolver.engine.policy import Policy, Refusal
+from resolver.engine.query_policy import QueryPolicy, Refusal
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import AttachedZone, View
 from resolver.service import DnsService
@@ -69,7 +69,7 @@ class _AllowAll:
 class Bench:
     """A service on loopback sockets, driven by hand: the poller's rounds are called, the loop has nothing to do."""
 
-    async def start(self, policy: Policy | None = None) -> Bench:
+    async def start(self, policy: QueryPolicy | None = None) -> Bench:
         loop = asyncio.get_running_loop()
         self.upstream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.upstream.bind(("127.0.0.1", 0))
@@ -159,7 +159,7 @@ KINDS: dict[str, Callable[[int], bytes]] = {
 }
 
 
-async def measure(kind: str, *, policy: Policy | None = None, rounds: int = 20) -> Cost:
+async def measure(kind: str, *, policy: QueryPolicy | None = None, rounds: int = 20) -> Cost:
     """Return the cost of one query of *kind* when they come in full batches."""
     bench = await Bench().start(policy)
     queries = [KINDS[kind](number) for number in range((rounds + 4) * BATCH)]
@@ -212,7 +212,7 @@ async def measure(kind: str, *, policy: Policy | None = None, rounds: int = 20) 
     return Cost(round(frames / half, 2), round(blocks / half, 2), round(calls / half, 3), round(taken * 1e6 / half, 2))
 
 
-def costs(*, policy: Policy | None = None) -> dict[str, Cost]:
+def costs(*, policy: QueryPolicy | None = None) -> dict[str, Cost]:
     """Return the cost of every kind of query."""
 
     async def run() -> dict[str, Cost]:

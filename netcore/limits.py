@@ -112,3 +112,24 @@ KEY_SETTLE = 10.0
 
 KEY_LIFE = 43_200.0
 """Seconds after which a key between hosts is followed by a new one (12 hours, as Docker's)."""
+
+HOST_SETTLE = 0.1
+"""Seconds from a change on the host until it is looked at, so that a burst of changes means one look."""
+
+HOST_LOOK_SHARE = 10
+"""Pause between looks, in times of what the last one took: a host with a million routes is not looked at all the time."""
+
+HOST_LOOK_FREE = 0.05
+"""Seconds that a look may take before there is such a pause."""
+
+HOST_POLL = 30.0
+"""Seconds between looks at a host of which no change was noticed."""
+
+SYSCTL_ATTEMPTS = 5
+"""Times in `SYSCTL_PERIOD` that a sysctl is set again which another program changes back; then it is left alone."""
+
+SYSCTL_PERIOD = 60.0
+"""Seconds, see `SYSCTL_ATTEMPTS`."""
+
+SYSCTL_WARNING = 3600.0
+"""Seconds for which the status tells of a sysctl that was set again."""

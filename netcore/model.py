@@ -73,7 +73,7 @@ class PluginIpam:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonOptions:
-    """What `--opt` says of a network of any driver. *forward*: (domain, its nameservers) of each."""
+    """What `--opt` says of a network of any driver. *forward*: (domain, its name servers) of each."""
 
     mtu: int
     ifname_prefix: str = "eth"
@@ -325,7 +325,7 @@ class Endpoint:
 
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return the addresses without their prefix length, IPv4 first."""
-        return tuple(item.ip for item in (self.ipv4, self.ipv6) if item is not None)
+        return tuple(interface.ip for interface in (self.ipv4, self.ipv6) if interface is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One client of the resolver: a sandbox, or all who ask a network's gateway address and are no sandbox. Pure."""
+"""One client of the resolver: a sandbox, or everybody who asks a network's gateway address and is no sandbox. Pure."""
 
 from __future__ import annotations
 

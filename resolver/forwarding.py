@@ -1,4 +1,4 @@
-"""Forwarding: external names go to upstreams. Who waits for which query, each client's share, and what all of them are told.
+"""Forwarding: external names go to upstreams. Which clients wait for which query, and what all of them are told.
 
 Equal queries of several clients go to the upstreams once. What comes back is cached, and rendered for each client that
 waits; where nothing comes back, an expired answer (RFC 8767) or SERVFAIL with the reason.
@@ -22,6 +22,7 @@ from resolver.engine.explain import Trace
 from resolver.engine.received import Protected, Received
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.errors import DecodeError
+from resolver.quota import Quota
 from resolver.transport.udp import ReplySender
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire.message import AD, CD, HEADER, RD, ExtendedError, Option, Query, Rcode, option_octets, options, render_opt
@@ -59,53 +60,23 @@ class _ForwardedQuery(msgspec.Struct, eq=False):
         forwarder = self.forwarder
         if self.key is not None:
             forwarder.in_flight.pop((self.upstreams, self.key), None)
-        received, reason, is_ours = forwarder.take(self.upstreams, self.key, result, self.question_end, now)
+        taken = forwarder.take(self.upstreams, self.key, result, self.question_end, now)
         for asked in self.waiting:
             forwarder.quota.give_back(asked.client)
             if asked.trace is not None:
                 asked.trace.result = result
-            if received is None:
+            if isinstance(taken, str):
                 forwarder.counters["failed"] += 1
-                reply = forwarder.render_failure(asked, self.upstreams, self.key, reason)
-            elif is_ours and not asked.client.view.allows_rebinding:
+                reply = forwarder.render_failure(asked, self.upstreams, self.key, taken)
+            elif taken[1] and not asked.client.view.allows_rebinding:
                 forwarder.counters["rebinding"] += 1
                 if asked.trace is not None:
                     asked.trace.is_blocked = True
                 reply = response.render_failure(asked.query, ExtendedError.BLOCKED, _BLOCKED, Rcode.REFUSED)
             else:
                 forwarder.counters["forwarded"] += 1
-                reply = relaying.render(asked.query, received, tcp=asked.tcp)
+                reply = relaying.render(asked.query, taken[0], tcp=asked.tcp)
             forwarder.deliver(asked, reply)
-
-
-class Quota:
-    """How many forwarded queries may wait for upstreams: some of each client, and when many wait an equal share for each."""
-
-    __slots__ = ("_busy_clients", "in_flight")
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self._busy_clients = 0
-
-    def take(self, client: Client) -> bool:
-        """Return whether one more query of *client* may wait, and count it if so."""
-        own, every = client.in_flight, self.in_flight
-        if own >= limits.IN_FLIGHT_PER_CLIENT or every >= limits.IN_FLIGHT:
-            return False
-        if every >= limits.IN_FLIGHT // 2 and own >= limits.IN_FLIGHT // (self._busy_clients + 1):
-            return False
-        if not own:
-            self._busy_clients += 1
-        client.in_flight = own + 1
-        self.in_flight = every + 1
-        return True
-
-    def give_back(self, client: Client) -> None:
-        """Note that a query of *client* waits no longer."""
-        client.in_flight -= 1
-        self.in_flight -= 1
-        if not client.in_flight:
-            self._busy_clients -= 1
 
 
 class Forwarder:
@@ -162,14 +133,12 @@ class Forwarder:
             self.in_flight[upstreams, key] = forwarded
         self._pool.forward(upstreams, message, question, forwarded, now)
 
-    def take(
-        self, upstreams: UpstreamSet, key: bytes | None, result: Result, question_end: int, now: float
-    ) -> tuple[Received | None, str, bool]:
-        """Remember what came of a query; return (the answer, why there is none, whether it points to us and may not)."""
+    def take(self, upstreams: UpstreamSet, key: bytes | None, result: Result, question_end: int, now: float) -> tuple[Received, bool] | str:
+        """Remember what came of a query; return (the answer, whether it points to us and may not), or why there is none."""
         if isinstance(result, GiveUp):
             reason = result.reason
             if not result.asked:
-                return None, reason, False
+                return reason
         else:
             try:
                 received = relaying.take_apart(result.message, question_end)
@@ -181,10 +150,10 @@ class Forwarder:
                 trusted = upstreams.is_trusted or (is_ours and self._is_trusted(result.upstream.upstream))
                 if key is not None:
                     self._cache.put(upstreams, key, received, now, trusted=trusted)
-                return received, "", is_ours and not trusted
+                return received, is_ours and not trusted
         if key is not None:
             self._cache.failed(upstreams, key, reason, now)
-        return None, reason, False
+        return reason
 
     def _is_trusted(self, upstream: Upstream) -> bool:
         """Return whether the answers of an upstream may point to us: it is one of us, or inside the sandbox itself."""

@@ -5,11 +5,12 @@
 | remembered reply | the same octets have been answered, perhaps in another spelling | `reply_cache.py` (and the listener before it) |
 | screening | is it a query for us? | `engine/request.py` |
 | loop probe | has a probe of ours come back? | `engine/loop_probes.py` |
-| policy verdict | may this sandbox ask it? | `engine/policy.py` |
+| policy verdict | may this sandbox ask it? | `engine/query_policy.py` |
 | zone | is the name ours? | `engine/answer.py` |
 | cache | is the upstreams' answer, or their failure, known? | `engine/cache.py` |
+| fair shares | do too many queries of this client wait already? | `quota.py` |
 | coalescing, upstreams | ask them, or wait for an equal query that is with them | `forwarding.py` |
-| policy effect | what must have happened before the response leaves | `engine/policy.py` |
+| policy effect | what must have happened before the response leaves | `engine/query_policy.py` |
 | reply | count it, remember it, send it | `reply_cache.py`, the listener |
 
 A local, remembered or cached name takes no await and no task.
@@ -126,7 +127,7 @@ class DnsService:
             refusal = self._forwarder.ask(asked, upstreams, None, asked.octets[2:], now)
             return None if refusal is None else self._finish(asked, refusal)
         do = edns is not None and edns.do
-        key = cache_key(query.qname, query.question, do, query.flags)
+        key = cache_key(query.qname, query.question, query.flags, do=do)
         entry = self.cache.get(upstreams, key)
         if (
             entry is not None

@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support import host_guard
 from tests.support.lab import why_no_lab
 
 TESTS = Path(__file__).parent
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("berth", deadline=None)
+settings.load_profile("berth")
 TIERS = {"unit": "unit", "style": "unit", "fuzz": "unit", "loop": "unit", "netns": "netns", "daemon": "netns"}
 """Folder of tests → the tier of its tests. Not of the unit tier is what is marked `timed` or `slow`, and what starts an etcd."""
 POLLING = 0.02

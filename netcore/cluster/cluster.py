@@ -113,7 +113,7 @@ class Cluster:
             except Compacted:
                 log.warning("changes were missed, everything is loaded again")
             except CompareFailed:
-                log.warning("another host wrote the schema version at the same time, everything is loaded again")
+                log.warning("another host wrote the schema version at the same time; everything is loaded again")
             except NetcoreError as error:
                 self._note_reachability(str(error))
                 await asyncio.sleep(limits.STORE_RETRY)

@@ -115,7 +115,7 @@ ClusterChange = NetworkChanged | EndpointChanged | KeysChanged
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a record stands for, in people's words. *kind*: node, network or endpoint. *network*: the name of its network."""
+    """What a record stands for, as users name it. *kind*: node, network or endpoint. *network*: the name of its network."""
 
     kind: str
     name: str

@@ -13,6 +13,7 @@ from typing import Any
 
 from netcore.cluster.cluster import Cluster
 from netcore.controller.collaborators import Collaborators
+from netcore.controller.host_watcher import HostWatcher, OnHostEvent
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.networks import NetworkOperations
 from netcore.controller.sandboxes import SandboxOperations
@@ -34,6 +35,7 @@ class Controller:
         self.state: HostState = parts.state
         self.workers = parts.workers
         self.overlays = parts.overlays
+        self._host_watcher = HostWatcher(parts.host, parts.uplinks, parts.state)
         planner = NetworkPlanner(parts)
         self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)
         self.networks = NetworkOperations(parts, planner, self.transaction)
@@ -65,11 +67,20 @@ class Controller:
         sandboxes, networks = self.state.sandboxes, self.state.networks
         keys = ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
         async with self.parts.locks.hold(keys):
-            text = render_firewall(self.state.all_objects())
+            text = render_firewall([*self.state.all_objects(), *self.state.uplink_objects(self.state.networks_here())])
             await self.workers.run(lambda: nft.apply_text(text))
+
+    def follow_host(self, on_event: OnHostEvent) -> None:
+        """Begin to follow what happens to this host's links, addresses and routes."""
+        self._host_watcher.start(on_event)
+
+    def host_warnings(self) -> tuple[str, ...]:
+        """Return what of this host keeps networks from the outside, for the status."""
+        return self._host_watcher.warnings()
 
     async def close(self) -> None:
         """Stop; sandboxes and their traffic are left alone."""
+        await self._host_watcher.close()
         self.workers.cancel()
         self.parts.relays.close()
         await self.overlays.close()

@@ -94,7 +94,7 @@ class AddressSources:
             try:
                 await self._plugins.release_address(network.ipam, pool, address)
             except NetcoreError as error:
-                log.warning("address was not given back network=%s address=%s reason=%s", network.name, address, error)
+                log.warning("plugin did not release an address network=%s address=%s reason=%s", network.name, address, error)
 
     async def replay(self) -> None:
         """Tell IPAM plugins that forget with our restart what is in use (RequiresRequestReplay)."""
@@ -104,7 +104,7 @@ class AddressSources:
                 try:
                     await self._plugins.replay(network.ipam, network.pools, addresses)
                 except NetcoreError as error:
-                    log.warning("addresses were not asked for again network=%s reason=%s", network.name, error)
+                    log.warning("plugin was not told again which addresses are in use network=%s reason=%s", network.name, error)
 
     def usage(self, network: Network) -> dict[IPNetwork, int]:
         """Return how many addresses of each subnet of *network* are in use."""

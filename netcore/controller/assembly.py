@@ -16,6 +16,7 @@ from netcore.controller.sandbox_files import SandboxFiles
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
+from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.drivers.facts import Facts
 from netcore.kernel import host
@@ -40,7 +41,7 @@ def assemble(
 ) -> Controller:
     """Return the controller of this host, still empty.
 
-    *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch.
+    *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch.
     """
     workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
     writer = StateWriter(settings.run_directory, Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
@@ -48,6 +49,7 @@ def assemble(
     executor = Executor(writer.netns_path, workers.later)
     host_look = HostLook(settings, writer, workers, reserved=reserved, clock=clock)
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
+    uplinks = Uplinks(writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
     overlays = Overlays(
         encryption=TunnelEncryption(state, workers, executor, locks, settings.vtep),
         writer=writer,
@@ -57,6 +59,7 @@ def assemble(
         executor=executor,
         host=host_look,
         locks=locks,
+        uplinks=uplinks,
     )
 
     def is_internal_client(address: IPAddress, scope: int) -> bool:
@@ -81,6 +84,7 @@ def assemble(
             ipam_plugins=ipam_plugins,
             plugin_endpoints=PluginEndpoints(state, network_plugins),
             overlays=overlays,
+            uplinks=uplinks,
             clock=clock,
         )
     )

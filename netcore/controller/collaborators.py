@@ -14,6 +14,7 @@ from netcore.controller.plugin_endpoints import PluginEndpoints
 from netcore.controller.sandbox_files import SandboxFiles
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
+from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.kernel.apply import Executor
 from netcore.plan.host_state import HostState
@@ -46,6 +47,7 @@ class Collaborators:
     ipam_plugins: IpamDriver
     plugin_endpoints: PluginEndpoints
     overlays: Overlays
+    uplinks: Uplinks
     clock: Callable[[], float]
 
     @property

@@ -1,21 +1,45 @@
-"""A look at the host before something is planned: its links, addresses and routes, as drivers and plans need them."""
+"""What is known of the host: its links, addresses and routes, as drivers and plans need them.
+
+It is looked at once, and again when something has changed that is not of our own making (see `kernel.host_changes`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from netcore import drivers
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
+from netcore.drivers import host_routes, uplinks
 from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
+from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView
 from netcore.errors import NotFound
-from netcore.kernel import host, namespace, netns
+from netcore.kernel import host, namespace, netns, sysctl
+from netcore.kernel.host_changes import EVERY_LINK, HostChanges
+from netcore.kernel.rtnl import Link
 from netcore.model import IPAddress, NetnsPath, Network, NetworkId
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan.host_state import SandboxState
 from netcore.plan.plans import Lookups
+
+_DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the host gave."""
+
+    snapshot: host.HostSnapshot
+    uplinks: tuple[str, ...]
+    of_one_family: dict[str, int]
+    sysctls: dict[str, str]
+    ipv6: bool
+    force_forwarding: bool
 
 
 class HostLook:
@@ -35,46 +59,87 @@ class HostLook:
         self._workers = workers
         self._reserved = reserved
         self._clock = clock
+        self._looking = asyncio.Lock()
+        self._links_to_be: dict[NetworkId, str | None] = {}
+        self._touched: set[str] = {EVERY_LINK}
+        self.changes = HostChanges()
 
-    async def refresh(self) -> host.HostFacts:
-        """Look at the host, and note what drivers need of it."""
-        facts = await self._workers.run(host.look)
-        # Other hosts come in where VXLAN does, which need not be where the default route leads.
-        underlay = [ifname for ifname, interface in facts.addresses if interface.ip == self._settings.vtep]
+    @contextmanager
+    def expecting(self, network: Network) -> Iterator[None]:
+        """For the length of a block, know the link of *network* as ours while it is made: that is no news of the host."""
+        self._links_to_be[network.id] = _own_link(network)
+        try:
+            yield
+        finally:
+            del self._links_to_be[network.id]
+
+    def _own_links(self) -> frozenset[str]:
+        links = [_own_link(network) for network in self._writer.state.networks.values()]
+        return frozenset(link for link in (*links, *self._links_to_be.values()) if link is not None)
+
+    def touched_sysctls(self) -> set[str]:
+        """Return the links that had sysctls changed since this was last called; EVERY_LINK among them: any of them."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    async def refresh(self, *, anew: bool = False) -> None:
+        """Look at the host if something has changed, or *anew* in any case; note what drivers need of it."""
+        async with self._looking:
+            ours = self._own_links()
+            is_outdated = self.changes.is_outdated(ours)
+            touched = self.changes.changed_sysctls()
+            self._touched |= touched
+            facts = self._writer.state.facts
+            if is_outdated or anew:
+                await self._look(ours)
+            elif EVERY_LINK in touched or touched & {*facts.uplinks}:
+                paths = uplinks.sysctl_paths(facts.uplinks, force_forwarding=facts.force_forwarding)
+                values = await self._workers.run(lambda: sysctl.read_all(paths))
+                self._writer.set_facts(replace(facts, sysctls=values))
+
+    async def _look(self, ours: frozenset[str]) -> None:
+        self.changes.begin_look()
+        try:
+            look = await self._workers.run(lambda: _look(ours, self._settings))
+        except BaseException:
+            self.changes.look_failed()
+            raise
+        self.changes.looked(look.snapshot)
         self._writer.set_facts(
             Facts(
-                uplinks=tuple(dict.fromkeys([*facts.uplinks, *underlay, *self._settings.uplinks])),
-                ipv6=facts.ipv6,
-                force_forwarding=facts.force_forwarding,
-                accept_ra=facts.accept_ra,
+                uplinks=look.uplinks,
+                of_one_family=look.of_one_family,
+                ipv6=look.ipv6,
+                force_forwarding=look.force_forwarding,
                 firewall=self._settings.firewall,
                 vtep=self._settings.vtep,
+                sysctls=look.sysctls,
             )
         )
-        return facts
 
     async def constraints(self) -> HostConstraints:
         """Return what a new network must fit in, as of now."""
-        facts = await self.refresh()
-        attached = [drivers.of(network).host_link(network) for network in self._writer.state.networks.values()]
-        own = {link.name for link in attached if link is not None and link.made}
-        by_index = {link.index: link for link in facts.links}
+        await self.refresh()
+        snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own_links()
+        assert snapshot is not None
+        links = dict(snapshot.links)
+        # Links of ours that were made or removed since the look do not count.
+        routes = await self._workers.run(lambda: _classify(snapshot, links, own))
         servers = [address for address in self._reserved() if not address.is_loopback]
         return HostConstraints(
             pools4=self._settings.pools4,
             pools6=self._settings.pools6,
-            reserved=[subnet for subnet in facts.on_link if subnet.prefixlen] + [ip_network(address) for address in servers],
-            egress_mtu=facts.egress_mtu,
+            reserved=[ip_network(address) for address in servers],
+            egress_mtu=routes.egress_mtu or _DEFAULT_MTU,
             links={
-                link.name: ExistingLink(
-                    kind=link.kind, mtu=link.mtu, master=by_index[link.master].kind if link.master in by_index else None
-                )
-                for link in facts.links
+                link.name: ExistingLink(kind=link.kind, mtu=link.mtu, master=links[link.master].kind if link.master in links else None)
+                for link in links.values()
                 if link.name not in own
             },
             ipv6=facts.ipv6,
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
+            routes=routes,
         )
 
     async def check_link_kinds(self, network: Network) -> None:
@@ -100,3 +165,40 @@ class HostLook:
         if link is None:
             raise NotFound("link", f"{parent}, the parent of network {network.name}")
         return link.mac
+
+
+def _own_link(network: Network) -> str | None:
+    """Return the name of the host's link that exists for the sake of *network*."""
+    link = drivers.of(network).host_link(network)
+    return link.name if link is not None and link.made else None
+
+
+def _look(ours: frozenset[str], settings: Settings) -> _Look:
+    """Look at the host's links, addresses, routes and rules, and at the sysctls of the links that traffic leaves by. Blocking."""
+    snapshot = host.look()
+    routes = _classify(snapshot, snapshot.links, ours)
+    given = {*_underlay(snapshot, settings.vtep), *settings.uplinks}
+    leaving = tuple(dict.fromkeys([*routes.uplinks, *sorted(given)]))
+    one_family = {ifname: 4 for ifname in routes.uplinks4 if ifname not in {*routes.uplinks6, *given}}
+    one_family |= {ifname: 6 for ifname in routes.uplinks6 if ifname not in {*routes.uplinks4, *given}}
+    ipv6, force_forwarding = host.has_ipv6(), host.has_force_forwarding()
+    sysctls = sysctl.read_all(uplinks.sysctl_paths(leaving, force_forwarding=force_forwarding))
+    return _Look(snapshot, leaving, one_family, sysctls, ipv6, force_forwarding)
+
+
+def _classify(snapshot: host.HostSnapshot, links: Mapping[int, Link], ours: Collection[str]) -> HostRoutes:
+    """Return what the routes mean with the *links* that there are now. Pure, but takes its time with many routes."""
+    view = HostView(
+        links={index: HostLinkInfo(name=link.name, mtu=link.mtu, is_tunnel=link.is_tunnel) for index, link in links.items()},
+        addresses=snapshot.addresses,
+        routes=snapshot.routes,
+        tables=snapshot.tables,
+    )
+    return host_routes.classify(view, ours)
+
+
+def _underlay(snapshot: host.HostSnapshot, vtep: IPAddress | None) -> Iterable[str]:
+    """Yield the link by which other hosts come in with VXLAN, which need not be where the default route leads."""
+    for index, interface in snapshot.addresses:
+        if interface.ip == vtep and index in snapshot.links:
+            yield snapshot.links[index].name

@@ -1,4 +1,4 @@
-"""The addresses that berth itself hands out on this host: which are taken, at rest, free."""
+"""The addresses that berth itself hands out on this host: which are taken, in quarantine, free."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Taken = tuple[NetworkId, IPAddress]
 
 
 class LocalAddresses:
-    """See the module. *clock*: seconds since the epoch, for addresses at rest."""
+    """See the module. *clock*: seconds since the epoch, for addresses in quarantine."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,18 +40,18 @@ class LocalAddresses:
 
     def take(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
         """Take *wish*, or the next free address of *family*; Conflict, InvalidRequest or Exhausted if there is none."""
-        pools = [item for item in self._pools[network.id] if item.pool.subnet.version == family]
+        pools = [pool for pool in self._pools[network.id] if pool.pool.subnet.version == family]
         if wish is not None:
             field = "ip" if family == 4 else "ip6"
-            found = next((item for item in pools if wish in item.pool.subnet), None)
-            if found is None:
-                subnets = ", ".join(str(item.pool.subnet) for item in pools)
+            containing = next((pool for pool in pools if wish in pool.pool.subnet), None)
+            if containing is None:
+                subnets = ", ".join(str(pool.pool.subnet) for pool in pools)
                 raise InvalidRequest(field, f"no configured subnet contains IP address {wish}; {network.name} has {subnets}")
-            found.reserve(wish, field=field)
+            containing.reserve(wish, field=field)
             return wish
-        for item in pools[:-1]:
+        for pool in pools[:-1]:
             try:
-                return item.allocate(self._clock())
+                return pool.allocate(self._clock())
             except Exhausted:
                 continue
         return pools[-1].allocate(self._clock())
@@ -68,7 +68,7 @@ class LocalAddresses:
                 pool.give_back(address)
 
     def release(self, endpoints: Iterable[Endpoint]) -> list[Taken]:
-        """Give the addresses of *endpoints* back and return them; they rest before they are handed out again."""
+        """Give the addresses of *endpoints* back and return them; they stay in quarantine before they are handed out again."""
         released = []
         for endpoint in endpoints:
             for address in endpoint.addresses():
@@ -85,15 +85,15 @@ class LocalAddresses:
             if pool is not None:
                 pool.reserve(address, field="address")
 
-    def rest(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
-        """Let a released address go on resting after a restart."""
+    def quarantine(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
+        """Keep a released address in quarantine, also after a restart."""
         pool = self._pool(network_id, address)
         if pool is not None:
-            pool.rest(address, until)
+            pool.quarantine(address, until)
 
     def usage(self, network: Network) -> dict[IPNetwork, int]:
         """Return how many addresses of each subnet of *network* are in use."""
-        return {item.pool.subnet: item.in_use() for item in self._pools.get(network.id, ())}
+        return {pool.pool.subnet: pool.in_use() for pool in self._pools.get(network.id, ())}
 
     def _pool(self, network_id: NetworkId, address: IPAddress) -> ipam.AddressPool | None:
-        return next((item for item in self._pools.get(network_id, ()) if address in item.pool.subnet), None)
+        return next((pool for pool in self._pools.get(network_id, ()) if address in pool.pool.subnet), None)

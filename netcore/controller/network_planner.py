@@ -30,7 +30,8 @@ class NetworkPlanner:
         draft, host = await self._draft(request)
         source = await self._ipam_plugin(request, draft)
         network = await self._claim_pools(draft, source, undo) if source is not None else self._own_pools(draft, host)
-        return NetworkPlan(network=network, objects=self._state.objects_only_of(network))
+        warnings = plan_network.check_subnets(network, host.routes)
+        return NetworkPlan(network=network, objects=self._state.objects_only_of(network), warnings=warnings)
 
     async def preview(self, request: NetworkRequest) -> tuple[Network, Outcome]:
         """Return what `plan` would lead to; plugins are asked what they can do, but for nothing of theirs."""
@@ -42,11 +43,12 @@ class NetworkPlanner:
         else:
             claims = tuple(PoolClaim(request.name, wish.family, source.plugin) for wish in draft.pool_requests)
             network = replace(draft.network, ipam=source)
+        warnings = plan_network.check_subnets(network, host.routes)
         if network.is_overlay:
             # It is made on a host with the first endpoint there.
-            return network, Outcome(claims)
-        steps = NetworkPlan(network=network, objects=self._state.objects_only_of(network)).steps()
-        return network, Outcome((*claims, *steps))
+            return network, Outcome(claims, warnings)
+        plan = NetworkPlan(network=network, objects=self._state.objects_only_of(network))
+        return network, Outcome((*claims, *plan.steps(), *self._parts.uplinks.preview(network)), warnings)
 
     async def _draft(self, request: NetworkRequest) -> tuple[plan_network.NetworkDraft, HostConstraints]:
         host = await self._parts.host.constraints()

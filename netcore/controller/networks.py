@@ -45,7 +45,8 @@ class NetworkOperations:
         """Make a network known to all hosts. It is made on a host when the first endpoint there is."""
         for left in reversed(range(_OVERLAY_ATTEMPTS)):
             async with self._parts.locks.hold(["networks"]), all_or_nothing() as undo:
-                network = (await self._planner.plan(request, undo)).network
+                plan = await self._planner.plan(request, undo)
+                network = plan.network
                 try:
                     await self._parts.overlays.require_cluster().create_network(network)
                 except CompareFailed:
@@ -54,7 +55,7 @@ class NetworkOperations:
                         raise
                 else:
                     self._parts.writer.put_network(network)
-                    return network, Outcome()
+                    return network, Outcome((), plan.warnings)
             await asyncio.sleep(_OVERLAY_PAUSE)
         raise AssertionError("unreachable")
 

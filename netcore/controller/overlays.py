@@ -15,6 +15,7 @@ from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption, encrypted
 from netcore.controller.undo import all_or_nothing
+from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.desired.diff import diff
 from netcore.desired.objects import KernelObject
@@ -43,6 +44,7 @@ class Overlays:
         executor: Executor,
         host: HostLook,
         locks: KeyedLocks,
+        uplinks: Uplinks,
     ) -> None:
         self._writer = writer
         self._state = writer.state
@@ -52,6 +54,7 @@ class Overlays:
         self._executor = executor
         self._host = host
         self._locks = locks
+        self._uplinks = uplinks
         self.encryption = encryption
         self._touched: set[ClusterChange] = set()
         self._following: asyncio.Task[None] | None = None
@@ -92,6 +95,8 @@ class Overlays:
                 undo.push(self.encryption.follow)
                 undo.push(lambda: self._records.drop_network(network))
                 await self.encryption.settle({network.id: remotes.values()})
+                undo.push(lambda: self._uplinks.release(network))
+                await self._uplinks.need(network)
                 await self._workers.run(lambda: self._executor.apply(steps))
                 await self._records.put_network(network)
             self._writer.activate(network.id, remotes)
@@ -117,6 +122,7 @@ class Overlays:
             finally:
                 await self._records.drop_network(network)
                 await self.encryption.follow()
+                await self._uplinks.release(network)
 
     async def deactivate_unused(self, network_ids: Iterable[NetworkId]) -> None:
         """Deactivate those overlays among *network_ids* that no endpoint here is on."""
@@ -163,7 +169,7 @@ class Overlays:
                 await self.encryption.follow()
 
     async def _forget_stale(self) -> None:
-        """Take away what an earlier run of the daemon left for endpoints that have gone from other hosts since."""
+        """Take away what an earlier run of the daemon left for endpoints that other hosts have removed since."""
         cluster = self.require_cluster()
         while self._restored:
             network = self._state.networks.get(self._restored.pop())
@@ -175,9 +181,9 @@ class Overlays:
                 left = await self._workers.run(lambda network=network: tunnel.remembered(network.bridge))  # type: ignore[misc]
                 steps = [step for step in diff(left, wanted) if step.after is None]
                 try:
-                    await self._workers.run(lambda steps=steps: self._executor.remove(steps, "endpoints that have gone"))  # type: ignore[misc]
+                    await self._workers.run(lambda steps=steps: self._executor.remove(steps, "endpoints removed on other hosts"))  # type: ignore[misc]
                 except (NetcoreError, OSError) as error:
-                    log.error("endpoints that have gone are still in the kernel network=%s reason=%s", network.id[:12], error)
+                    log.error("endpoints removed on other hosts are still in the kernel network=%s reason=%s", network.id[:12], error)
 
     def _follow_network(self, network_id: NetworkId) -> None:
         cluster = self.require_cluster()
@@ -187,7 +193,7 @@ class Overlays:
                 self._writer.drop_network(network_id)
         elif network_id not in self._state.networks:
             if self._state.network_named(network.name) is not None:
-                log.warning("a local network has the name of a network of all hosts, which is known by its id only name=%s", network.name)
+                log.warning("an overlay network has the name of a local network and is known by its id only name=%s", network.name)
             self._writer.put_network(network)
 
     async def _follow_endpoints(self, network: Network, identities: Sequence[str]) -> None:
@@ -250,7 +256,7 @@ class Overlays:
                 try:
                     await self.cluster.withdraw(endpoint)
                 except NetcoreError as error:
-                    log.warning("other hosts are not told that an endpoint goes endpoint=%s reason=%s", endpoint.id[:12], error)
+                    log.warning("other hosts could not be told that an endpoint is removed endpoint=%s reason=%s", endpoint.id[:12], error)
 
     async def close(self) -> None:
         """End this host's part in the cluster."""

@@ -12,7 +12,7 @@ from netcore import drivers
 from netcore.errors import NetcoreError
 from netcore.model import Endpoint, Network, Sandbox
 from netcore.plan import endpoint as plan_endpoint
-from netcore.plan import gateway
+from netcore.plan import gateway, link_names
 from netcore.plan.host_state import HostState
 from netcore.plan.plans import EndpointDraft
 from netcore.plugins.network_driver import NetworkDriver
@@ -42,8 +42,8 @@ class PluginEndpoints:
         assert plugin is not None
         options = plan_endpoint.plugin_options(draft.request)
         joined = await self._driver.create_and_join(plugin, sandbox, endpoint, options)
-        exact, prefix = draft.request.ifname or joined.ifname or "", joined.ifname_prefix or ""
-        return replace(joined.endpoint, ifname=plan_endpoint.link_name(sandbox, exact, prefix, used_ifnames))
+        exact = draft.request.ifname or joined.ifname
+        return replace(joined.endpoint, ifname=link_names.in_sandbox(sandbox.name, exact, joined.ifname_prefix or "", used_ifnames))
 
     async def update_external_connectivity(self, sandbox: Sandbox, before: Sequence[Endpoint], after: Sequence[Endpoint]) -> None:
         """Tell plugins which of their endpoints lead outside from now on, and which no longer."""
@@ -93,7 +93,7 @@ class PluginEndpoints:
     async def undo(self, endpoints: Sequence[Endpoint]) -> None:
         """Take back what plugins made for *endpoints*, as far as they let us: after a failure, or a crash."""
         for reason in [*await self.leave(endpoints, ()), *await self.delete(endpoints)]:
-            log.warning("plugin did not take back an endpoint reason=%s", reason)
+            log.warning("plugin did not remove an endpoint reason=%s", reason)
 
     async def information(self, endpoints: Sequence[Endpoint]) -> dict[str, dict[str, Any]]:
         """Return network id → what its plugin tells of the endpoint there."""

@@ -45,14 +45,22 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     """
     everything = await records.load()
     parts, state = controller.parts, controller.state
+    for switched in everything.switched:
+        parts.writer.put_switched(switched)
+    for record in everything.networks:
+        if not record.pending:
+            # Known before the host is looked at, because their links are not the host's own.
+            parts.writer.put_network(record.network)
+    parts.host.changes.start()
     await parts.host.refresh()
     leftovers = _Leftovers()
     _restore_networks(controller, everything.networks, leftovers)
     await _restore_sandboxes(controller, everything, leftovers)
     await _restore_overlays(controller, records, everything, leftovers)
     await _restore_quarantined_addresses(controller, records, everything, now)
-    desired = state.all_objects()
-    await controller.workers.run(lambda: _bring(controller, desired, leftovers.objects))
+    desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
+    await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers.objects))
+    await _restore_uplinks(controller, everything)
     # A plugin may not be there yet, and the start does not wait for it.
     controller.workers.in_background(_tell_plugins(controller, leftovers))
     for network in leftovers.networks:
@@ -82,7 +90,6 @@ def _restore_networks(controller: Controller, records: Iterable[NetworkRecord], 
             leftovers.networks.append(record.network)
             leftovers.objects += drivers.of(record.network).network_objects(record.network, controller.state.facts)
         else:
-            controller.parts.writer.put_network(record.network)
             controller.parts.addresses.adopt(record.network)
 
 
@@ -147,7 +154,7 @@ async def _restore_quarantined_addresses(controller: Controller, records: Record
     over = []
     for network_id, address, until in everything.quarantined:
         if until > now and network_id in controller.state.networks:
-            controller.parts.addresses.local.rest(network_id, address, until)
+            controller.parts.addresses.local.quarantine(network_id, address, until)
         else:
             over.append((network_id, address))
     if over:
@@ -162,8 +169,21 @@ async def _tell_plugins(controller: Controller, leftovers: _Leftovers) -> None:
         await controller.networks.undo_by_plugins(network)
 
 
-def _bring(controller: Controller, desired: tuple[KernelObject, ...], leftovers: Iterable[KernelObject]) -> None:
-    """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors."""
+async def _restore_uplinks(controller: Controller, everything: Everything) -> None:
+    """Let packets out again, or put back what the last run had switched on and nobody needs any more."""
+    try:
+        await controller.parts.uplinks.restore(everything.switched, controller.state.networks_here())
+    except NetcoreError as error:
+        log.error("this host's links are not as networks need them reason=%s", error)
+
+
+def _bring(
+    controller: Controller, desired: Iterable[KernelObject], shared: Iterable[KernelObject], leftovers: Iterable[KernelObject]
+) -> None:
+    """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors.
+
+    *shared*: what is made later, but for its part in the firewall.
+    """
     links = [kernel_object for kernel_object in leftovers if not isinstance(kernel_object, Element)]
     kept = {kernel_object.key for kernel_object in desired}
     steps = [
@@ -177,4 +197,4 @@ def _bring(controller: Controller, desired: tuple[KernelObject, ...], leftovers:
         except NetcoreError as error:
             log.error("state not restored completely reason=%s", error)
     if controller.settings.firewall:
-        nft.apply_text(render_firewall(desired))
+        nft.apply_text(render_firewall([*desired, *shared]))

@@ -32,6 +32,15 @@ class SandboxFiles:
         """Let go of the sandbox's namespace; it ends when nobody else holds it."""
         await self._workers.run(lambda: netns.unpin(sandbox.netns_path))
 
+    async def unpin_and_remove(self, sandbox: Sandbox, directory: PurePath) -> None:
+        """Do both `unpin` and `remove`."""
+
+        def body() -> None:
+            netns.unpin(sandbox.netns_path)
+            _remove(Path(directory))
+
+        await self._workers.run(body)
+
     async def remove(self, directory: PurePath) -> None:
         """Remove the sandbox's directory with the files in it; one that is not there is done."""
         await self._workers.run(lambda: _remove(Path(directory)))

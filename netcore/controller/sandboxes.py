@@ -67,11 +67,11 @@ class SandboxOperations:
     def _plan(self, request: SandboxRequest) -> Sandbox:
         self._check_name_is_free(request.name, "exists already; choose another name or remove it with `berth rm`")
         self._check_links(request.networks)
-        kind, reference = modes.asked(request)
+        kind, shared_with = modes.asked(request)
         return plan_sandbox.plan_sandbox(
             request,
             kind,
-            self._state.stack_owner(reference) if kind is Stack.SHARED else None,
+            self._state.stack_owner(shared_with) if shared_with is not None else None,
             netns_directory=self._parts.settings.netns_directory,
             taken={sandbox.netns_path for sandbox in self._state.sandboxes.values()},
             host_name=host.name(),

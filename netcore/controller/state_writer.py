@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from netcore.drivers.facts import Facts
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan.host_state import HostState, SandboxState
 
@@ -19,6 +20,7 @@ class StateWriter:
         self._endpoints: dict[SandboxId, tuple[Endpoint, ...]] = {}
         self._remotes: dict[NetworkId, Mapping[str, RemoteEndpoint]] = {}
         self._active: dict[NetworkId, dict[str, RemoteEndpoint]] = {}
+        self._switched: dict[str, SwitchedSysctl] = {}
         self._unfinished: dict[SandboxId, NetnsPath] = {}
         self.state = HostState(
             run_directory=run_directory,
@@ -27,11 +29,20 @@ class StateWriter:
             sandboxes=MappingProxyType(self._sandboxes),
             endpoints=MappingProxyType(self._endpoints),
             remotes=MappingProxyType(self._remotes),
+            switched=MappingProxyType(self._switched),
         )
 
     def set_facts(self, facts: Facts) -> None:
         """Note what drivers must know of the host."""
         self.state.facts = facts
+
+    def put_switched(self, switched: SwitchedSysctl) -> None:
+        """Note that berth changes a sysctl of the host."""
+        self._switched[switched.path] = switched
+
+    def drop_switched(self, path: str) -> None:
+        """Note that a sysctl of the host is no longer berth's."""
+        self._switched.pop(path, None)
 
     def put_network(self, network: Network) -> None:
         """Note that *network* exists."""

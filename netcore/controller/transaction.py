@@ -61,7 +61,10 @@ class Transaction:
         if plugin is not None:
             await parts.network_plugins.create_network(plugin, network)
             undo.push(lambda: parts.network_plugins.delete_network(plugin, network))
-        await self._apply(plan.steps(), undo)
+        undo.push(lambda: parts.uplinks.release(network))
+        await parts.uplinks.need(network)
+        with parts.host.expecting(network):
+            await self._apply(plan.steps(), undo)
         await parts.records.put_network(network)
         parts.writer.put_network(network)
         parts.addresses.adopt(network)
@@ -87,6 +90,7 @@ class Transaction:
             await parts.workers.run(lambda: parts.executor.remove(steps, f"network {network.name}"))
         finally:
             await parts.records.drop_network(network)
+            await parts.uplinks.release(network)
             if network.ipam is not None:
                 for pool in network.pools:
                     await parts.ipam_plugins.release_pool(network.ipam, pool)
@@ -359,8 +363,7 @@ class Transaction:
         parts = self._parts
         await parts.names.close(sandbox)
         directory = self._state.directory_of(sandbox.id)
-        await parts.files.unpin(sandbox)
-        await parts.files.remove(directory)
+        await parts.files.unpin_and_remove(sandbox, directory)
         parts.writer.drop_sandbox(sandbox.id)
         parts.writer.forget_namespace(sandbox)
         await parts.records.drop_sandbox(sandbox)

@@ -22,12 +22,12 @@ class Undo:
         self._steps.append(step)
 
     async def run(self, error: BaseException) -> None:
-        """Take everything back. What can't be is logged and noted at *error*, and keeps nothing else from being taken back."""
+        """Take everything back. A step that fails is logged and added to the notes of *error*; the others are taken back all the same."""
         for step in reversed(self._steps):
             try:
                 await step()
             except (NetcoreError, OSError) as second:
-                log.error("not taken back after a failure reason=%s", second)
+                log.error("a step could not be undone after a failure reason=%s", second)
                 error.add_note(f"undo: {second}")
 
 

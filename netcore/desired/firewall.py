@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 
-from netcore.desired.objects import Element, FirewallSet, KernelObject, Scalar
+from netcore.desired.objects import Element, FirewallSet, KernelObject, Order, Scalar
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
 MARK = 0x1000_0000
@@ -29,14 +29,18 @@ _ADDRESS = "address"
 """In place of the type of addresses of one family."""
 
 
-def _per_family(name: str, key: tuple[str, ...], data: tuple[str, ...] = (), *, table: str = INET) -> dict[int, FirewallSet]:
+def _per_family(
+    name: str, key: tuple[str, ...], data: tuple[str, ...] = (), *, table: str = INET, order: Order = Order.FIREWALL_ELEMENT
+) -> dict[int, FirewallSet]:
     """Return the two sets called *name*, whose %d is the family: one for IPv4, one for IPv6."""
 
     def types(fields: tuple[str, ...], family: int) -> tuple[str, ...]:
         return tuple(f"ipv{family}_addr" if field == _ADDRESS else field for field in fields)
 
     return {
-        family: FirewallSet(table=table, name=name % family, key_types=types(key, family), data_types=types(data, family), family=family)
+        family: FirewallSet(
+            table=table, name=name % family, key_types=types(key, family), data_types=types(data, family), family=family, order=order
+        )
         for family in (4, 6)
     }
 
@@ -50,6 +54,8 @@ MASQUERADE = _per_family("masquerade%d", ("ifname",))
 UNPROTECTED = _per_family("unprotected%d", ("ifname",))
 ROUTED = _per_family("routed%d", ("ifname",))
 OPEN = _per_family("open%d", (_ADDRESS, "inet_proto", "inet_service"))
+CLOSED = _per_family("closed%d", ("ifname",), order=Order.FORWARDING_GUARD)
+CLOSED_FAMILIES = FirewallSet(table=INET, name="closed_families", key_types=("nf_proto",), order=Order.FORWARDING_GUARD)
 TUNNELS = FirewallSet(table=INET, name="tunnels", key_types=("inet_service",))
 SNAT = _per_family("snat%d", ("ifname",), (_ADDRESS,))
 DNAT = _per_family("dnat%d", ("inet_proto", _ADDRESS, "inet_service"), (_ADDRESS, "inet_service"))
@@ -70,6 +76,8 @@ SETS: tuple[FirewallSet, ...] = (
     *UNPROTECTED.values(),
     *ROUTED.values(),
     *OPEN.values(),
+    *CLOSED.values(),
+    CLOSED_FAMILIES,
     TUNNELS,
     *SNAT.values(),
     *DNAT.values(),
@@ -97,6 +105,10 @@ _CHAINS = {
   }
   chain forward {
     type filter hook forward priority -10; policy accept;
+    # Only for the sake of our bridges berth has switched forwarding on here: the host is no router for others.
+    meta nfproto ipv4 iifname @closed4 oifname != @bridges drop
+    meta nfproto ipv6 iifname @closed6 oifname != @bridges drop
+    meta nfproto @closed_families iifname != @bridges oifname != @bridges drop
     iifname != @bridges oifname != @bridges accept
     # Marked here, because with bridge-nf-call-iptables the postrouting hook does not know the input link.
     iifname . oifname @same ct status dnat meta mark set meta mark or %(hairpin)s

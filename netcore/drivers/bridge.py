@@ -13,7 +13,7 @@ from typing import Any
 from netcore import limits
 from netcore.desired import firewall
 from netcore.desired.objects import HOST, Address, Bridge, Hairpin, KernelObject, Neighbor, Sysctl, Veth
-from netcore.drivers import link
+from netcore.drivers import link, uplinks
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
 from netcore.drivers.protocol import AttachedLink, Configured, Hop, NewNetwork, Publishing
@@ -50,7 +50,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     NAME := Option[str | None](
         name="name",
         label=LABEL_PREFIX + "name",
-        meaning="bridge device; one that exists is used and never removed",
+        meaning="bridge device; an existing one is used and never removed",
         parse=link_name,
         default=None,
         default_text="br- and the first 12 characters of the network's id",
@@ -72,7 +72,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     HOST_BINDING := Option[IPAddress | None](
         name="host_binding",
         label=LABEL_PREFIX + "host_binding_ipv4",
-        meaning="address of the host that -p binds where it names none",
+        meaning="host address for ports that -p publishes without an address",
         parse=address,
         default=None,
         default_text="all addresses",
@@ -80,14 +80,14 @@ OPTIONS: tuple[Option[Any], ...] = (
     GATEWAY_MODE4 := Option[GatewayMode](
         name="gateway_mode_ipv4",
         label=LABEL_PREFIX + "gateway_mode_ipv4",
-        meaning="how IPv4 meets the outside: nat, nat-unprotected, routed or isolated",
+        meaning="IPv4 traffic to and from the outside: nat, nat-unprotected, routed or isolated",
         parse=_gateway_mode,
         default=GatewayMode.NAT,
     ),
     GATEWAY_MODE6 := Option[GatewayMode](
         name="gateway_mode_ipv6",
         label=LABEL_PREFIX + "gateway_mode_ipv6",
-        meaning="how IPv6 meets the outside: nat, nat-unprotected, routed or isolated",
+        meaning="IPv6 traffic to and from the outside: nat, nat-unprotected, routed or isolated",
         parse=_gateway_mode,
         default=GatewayMode.NAT,
     ),
@@ -101,7 +101,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     TRUSTED_INTERFACES := Option[tuple[str, ...]](
         name="trusted_interfaces",
         label=LABEL_PREFIX + "trusted_host_interfaces",
-        meaning="links of the host, with colons between them, from which all ports of sandboxes are reached directly",
+        meaning="host links, separated by colons, from which all ports of sandboxes can be reached directly",
         parse=_links,
         default=(),
     ),
@@ -284,27 +284,21 @@ def _bridge_sysctls(network: Network, facts: Facts) -> Iterable[Sysctl]:
         return
     name = network.bridge.bridge_name
     off = not network.ipv6 or network.bridge.gateway_mode_ipv6 is GatewayMode.ISOLATED
-    yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/disable_ipv6", value="1" if off else "0", optional=True)
+    # Where it can't be switched off, the firewall drops what sandboxes send by it.
+    path = f"net/ipv6/conf/{name}/disable_ipv6"
+    yield Sysctl(sandbox_id=HOST, path=path, value="1" if off else "0", optional=True, dispensable=off and facts.firewall)
     if not off:
         yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_ra", value="0", optional=True)
         # Our addresses are unique by allocation; detection would leave them unusable for a second.
-        yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_dad", value="0", optional=True)
+        yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{name}/accept_dad", value="0", optional=True, dispensable=True)
 
 
 def _forwarding(network: Network, facts: Facts) -> Iterable[Sysctl]:
-    """Yield the forwarding sysctls, per interface: the whole host need not become a router."""
+    """Yield the sysctls that let the bridge's packets be forwarded; for links that they leave by see `uplinks`."""
     name = network.bridge.bridge_name
     if network.ipv4:
-        for ifname in (name, *facts.uplinks):
-            yield Sysctl(sandbox_id=HOST, path=f"net/ipv4/conf/{ifname}/forwarding", value="1")
+        yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding4(name), value="1")
         # 127.0.0.1 of the host reaches published ports; `firewall` closes it to everybody else.
         yield Sysctl(sandbox_id=HOST, path=f"net/ipv4/conf/{name}/route_localnet", value="1")
-    if network.ipv6 and facts.ipv6:
-        if facts.force_forwarding:
-            for ifname in (name, *facts.uplinks):
-                yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{ifname}/force_forwarding", value="1")
-        else:
-            # Before Linux 6.17 IPv6 forwards for all links or none; uplinks then need 2 to keep their learned route.
-            for ifname in facts.accept_ra:
-                yield Sysctl(sandbox_id=HOST, path=f"net/ipv6/conf/{ifname}/accept_ra", value="2")
-            yield Sysctl(sandbox_id=HOST, path="net/ipv6/conf/all/forwarding", value="1")
+    if network.ipv6 and facts.ipv6 and facts.force_forwarding:
+        yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding6(name), value="1")

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from netcore.drivers.host_routes import HostRoutes
 from netcore.model import IPAddress, IPNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What decides which objects must exist. *uplinks*: links with a default route. *firewall*: we program ours.
+    """What decides which objects must exist. *uplinks*: links that traffic leaves by. *firewall*: we program ours.
 
-    *accept_ra*: links that learn their IPv6 default route from router advertisements. *vtep*: the address that other hosts
-    send VXLAN to; None on a host that is alone.
+    *vtep*: the address that other hosts send VXLAN to; None on a host that is alone. *of_one_family*: family of those uplinks
+    that only IPv4 or only IPv6 leaves by. *sysctls*: path → value as it is now, of what forwarding on uplinks depends on
+    (see `uplinks.sysctl_paths`).
     """
 
     uplinks: tuple[str, ...]
     ipv6: bool = True
     force_forwarding: bool = True
-    accept_ra: tuple[str, ...] = ()
     firewall: bool = True
     vtep: IPAddress | None = None
+    of_one_family: Mapping[str, int] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+    def uplinks_of(self, family: int) -> tuple[str, ...]:
+        """Return the links that traffic of *family* leaves by."""
+        return tuple(ifname for ifname in self.uplinks if self.of_one_family.get(ifname, family) == family)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +46,7 @@ class HostConstraints:
 
     *pools4*, *pools6*: (block, prefix length of the subnets cut from it). *reserved*: subnets of the host that the pools berth
     chooses must not overlap. *links*: by name. *now*: seconds since the epoch. *tunnel_overhead*: octets of the outer IP, UDP
-    and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5).
+    and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5). *routes*: what the host's links and routes forbid.
     """
 
     pools4: Sequence[tuple[IPNetwork, int]]
@@ -50,3 +57,4 @@ class HostConstraints:
     ipv6: bool
     now: float
     tunnel_overhead: int = 50
+    routes: HostRoutes = field(default_factory=HostRoutes)

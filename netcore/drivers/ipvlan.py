@@ -24,14 +24,14 @@ OPTIONS: tuple[Option[Any], ...] = (
     MODE := Option[str](
         name="ipvlan_mode",
         label="ipvlan_mode",
-        meaning="l2, l3 or l3s; with l3 and l3s the default route is the link itself",
+        meaning="layer that packets are forwarded at: l2, l3 or l3s; with l3 and l3s the default route is the link itself",
         parse=one_of("l2", *_LAYER3),
         default="l2",
     ),
     FLAG := Option[str](
         name="ipvlan_flag",
         label="ipvlan_flag",
-        meaning="who reaches whom on one parent: bridge, private or vepa",
+        meaning="which sandboxes on one parent reach each other: bridge, private or vepa",
         parse=one_of("bridge", "private", "vepa"),
         default="bridge",
     ),

@@ -9,7 +9,7 @@ from netcore.model import Endpoint, Network, SandboxId
 from netcore.parse import endpoint_options
 
 
-def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: bool = True) -> list[KernelObject]:
+def inside(network: Network, endpoint: Endpoint, *, port: str | None = None, announces: bool = True) -> list[KernelObject]:
     """Return sysctls, addresses and announcement of an endpoint's link. *port*: the bridge port behind it, if there is one.
 
     *announces*: it answers ARP and neighbour discovery, so that a new address is announced.
@@ -21,12 +21,14 @@ def inside(network: Network, endpoint: Endpoint, *, port: str = "", announces: b
         Sysctl(sandbox_id=sandbox_id, path=f"net/ipv4/conf/{ifname}/rp_filter", value="2"),
     ]
     if endpoint.ipv6 is None and not any(interface.version == 6 for interface in endpoint.link_local):
-        result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="1", optional=True))
+        # Behind a port of ours IPv6 leads nowhere: our firewall knows no IPv6 address there.
+        path = f"net/ipv6/conf/{ifname}/disable_ipv6"
+        result.append(Sysctl(sandbox_id=sandbox_id, path=path, value="1", optional=True, dispensable=bool(port)))
     else:
         result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/disable_ipv6", value="0"))
         result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/accept_ra", value="0", optional=True))
         # The link-local address would be tentative for a second, and neighbour discovery with it.
-        result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True))
+        result.append(Sysctl(sandbox_id=sandbox_id, path=f"net/ipv6/conf/{ifname}/accept_dad", value="0", optional=True, dispensable=True))
     # What the user sets for the link comes in place of ours.
     given = {sysctl.key: sysctl for sysctl in sysctl_objects(sandbox_id, ifname, endpoint.sysctls)}
     result = [ours for ours in result if ours.key not in given]

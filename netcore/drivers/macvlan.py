@@ -24,7 +24,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     MODE := Option[str](
         name="macvlan_mode",
         label="macvlan_mode",
-        meaning="bridge, private, vepa or passthru; a passthru network takes one sandbox, which has the parent's MAC address",
+        meaning="mode of the links: bridge, private, vepa or passthru; passthru takes one sandbox, which has the parent's MAC address",
         parse=one_of("bridge", "private", "vepa", PASSTHRU),
         default="bridge",
     ),

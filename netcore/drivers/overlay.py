@@ -46,7 +46,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     ENCRYPTED := Option[bool](
         name="encrypted",
         label="encrypted",
-        meaning="VXLAN between hosts is encrypted with IPsec ESP; the name alone means true",
+        meaning="encrypt VXLAN between hosts with IPsec ESP; the name alone means true",
         parse=lambda text: text == "" or boolean(text),
         default=False,
     ),

@@ -33,7 +33,7 @@ def _parent(text: str) -> str:
 PARENT = Option[str | None](
     name="parent",
     label="parent",
-    meaning="link of the host; eth0.10, unless there is such a link, is VLAN 10 of eth0 and goes with the last network on it",
+    meaning="link of the host; eth0.10 is made as VLAN 10 of eth0 if it is missing, and removed with the last network on it",
     parse=_parent,
     default=None,
     default_text="a dummy link, and the network is internal",

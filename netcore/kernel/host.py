@@ -1,4 +1,4 @@
-"""Facts about the host: links, routes, uplinks, MTU of the egress route; and sockets that hold its ports."""
+"""Facts about the host: links, addresses, routes and rules; and sockets that hold its ports."""
 
 from __future__ import annotations
 
@@ -9,52 +9,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netcore import limits
+from netcore.drivers.host_routes import HostRoute
 from netcore.errors import Unavailable
-from netcore.kernel import rtnl, sysctl
+from netcore.kernel import routing_tables, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
-from netcore.model import IPAddress, IPInterface, IPNetwork
+from netcore.model import IPAddress, IPInterface
 from netcore.plan.port_allocation import FALLBACK_EPHEMERAL
-
-_DEFAULT_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
-    """One look at the host. *on_link*: subnets of its addresses and routes, the default route excluded."""
+class HostSnapshot:
+    """One look at the host. *links*: by index. *addresses*: (index of the link, address). *tables*: those that rules name."""
 
-    links: tuple[rtnl.Link, ...]
-    addresses: tuple[tuple[str, IPInterface], ...]
-    on_link: tuple[IPNetwork, ...]
-    uplinks: tuple[str, ...]
-    egress_mtu: int
-    ipv6: bool
-    force_forwarding: bool
-    accept_ra: tuple[str, ...]
+    links: dict[int, rtnl.Link]
+    addresses: tuple[tuple[int, IPInterface], ...]
+    routes: tuple[HostRoute, ...]
+    tables: frozenset[int]
 
 
-def look() -> HostFacts:
-    """Return the facts about the namespace that this thread runs in."""
+def look() -> HostSnapshot:
+    """Return what the namespace that this thread runs in has."""
     with NetlinkSocket(ROUTE) as netlink:
-        links = rtnl.links(netlink)
-        addresses = rtnl.addresses(netlink)
-        routes = rtnl.routes(netlink)
-    by_index = {link.index: link for link in links}
-    uplinks = []
-    for index, destination, _ in routes:
-        if destination.prefixlen == 0 and index in by_index and by_index[index].name not in uplinks:
-            uplinks.append(by_index[index].name)
-    mtus = [link.mtu for link in links if link.name in uplinks]
-    ipv6 = os.path.exists("/proc/sys/net/ipv6/conf/all")
-    return HostFacts(
-        links=tuple(links),
-        addresses=tuple((by_index[index].name, interface) for index, interface in addresses if index in by_index),
-        on_link=tuple(destination for _, destination, _ in routes if destination.prefixlen),
-        uplinks=tuple(uplinks),
-        egress_mtu=min(mtus, default=_DEFAULT_MTU),
-        ipv6=ipv6,
-        force_forwarding=os.path.exists("/proc/sys/net/ipv6/conf/all/force_forwarding"),
-        accept_ra=tuple(name for name in uplinks if sysctl.read(f"net/ipv6/conf/{name}/accept_ra") == "1"),
-    )
+        return HostSnapshot(
+            links={link.index: link for link in rtnl.links(netlink)},
+            addresses=tuple(rtnl.addresses(netlink)),
+            routes=tuple(routing_tables.routes(netlink)),
+            tables=routing_tables.tables(netlink),
+        )
+
+
+def has_ipv6() -> bool:
+    """Return whether the kernel has IPv6."""
+    return os.path.exists("/proc/sys/net/ipv6/conf/all")
+
+
+def has_force_forwarding() -> bool:
+    """Return whether IPv6 forwarding can be switched on for one link (Linux 6.17)."""
+    return os.path.exists("/proc/sys/net/ipv6/conf/all/force_forwarding")
 
 
 _MODULES = {"vlan": "8021q"}

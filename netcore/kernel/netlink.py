@@ -170,6 +170,23 @@ def _error(body: bytes, flags: int, request: Request) -> KernelError | None:
     return KernelError(request.operation, request.target, -code, text or os.strerror(-code))
 
 
+def messages(octets: bytes) -> Iterator[bytes]:
+    """Yield each message (header included) in what was received at once."""
+    at = 0
+    while at + _HEADER.size <= len(octets):
+        size = _HEADER.unpack_from(octets, at)[0]
+        if size < _HEADER.size:
+            return
+        yield octets[at : at + size]
+        at += (size + 3) & ~3
+
+
+def message_type(message: bytes) -> int:
+    """Return the type of a message (header included)."""
+    type_: int = _HEADER.unpack_from(message)[1]
+    return type_
+
+
 def attr(type_: int, value: bytes) -> bytes:
     """Return one attribute, padded."""
     return _ATTR.pack(4 + len(value), type_) + value + bytes(-len(value) % 4)

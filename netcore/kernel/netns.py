@@ -166,8 +166,10 @@ def open_netns(netns_path: NetnsPath) -> int:
     Raises NotFound if there is nothing, InvalidRequest if it is something else.
     """
     try:
-        descriptor = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError) as error:
+        # Not to wait for the writer of a pipe that somebody names.
+        descriptor = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, ProcessLookupError, ValueError) as error:
+        # ValueError: a NUL, which no path has.
         raise NotFound("netns", netns_path) from error
     except OSError as error:
         raise KernelError("open", netns_path, error.errno or 0) from error

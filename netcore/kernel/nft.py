@@ -34,6 +34,7 @@ _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _LIST_ELEM, _KEY, _DATA, _VALUE = 1, 1, 2, 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY = 1, 2
+_NFPROTO = {"ipv4": b"\2", "ipv6": b"\n"}
 _PROTOCOLS = {"tcp": b"\6", "udp": b"\x11", "sctp": b"\x84"}
 _NFGEN = struct.Struct("!BBH")
 _DROP = 0
@@ -69,6 +70,7 @@ _SERVICE = struct.Struct("!H")
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "ifname": lambda value: value.encode().ljust(16, b"\0"),
     "ether_addr": lambda value: bytes.fromhex(value.replace(":", "")),
+    "nf_proto": lambda value: _NFPROTO[value],
     "inet_proto": lambda value: _PROTOCOLS[value],
     "inet_service": _SERVICE.pack,
     "ipv4_addr": lambda value: value.packed,

@@ -1,6 +1,7 @@
 """Notifications: a netlink socket that the kernel writes to when something changes, for an event loop to wait on.
 
-What a notification says is not read: it is time for a look. So nothing is missed when the kernel drops some.
+Who only wants to know that it is time for a look drains the socket. Who reads what came must be ready for the kernel
+to have dropped some: then only a look tells.
 
 Spec: Linux Documentation/userspace-api/netlink/intro.rst, "Multicast groups"; the groups are in nfnetlink.h and
 rtnetlink.h below include/uapi/linux.
@@ -8,12 +9,15 @@ rtnetlink.h below include/uapi/linux.
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass
 
-from netcore.kernel.netlink import NETFILTER, ROUTE, open_socket
+from netcore.kernel.netlink import NETFILTER, ROUTE, messages, open_socket
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _LENGTH = 1 << 16
+_RECEIVE = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,11 @@ RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)."""
 NFTABLES = Group(NETFILTER, 7)
 """Every change of nftables (NFNLGRP_NFTABLES)."""
 
+HOST = tuple(Group(ROUTE, number) for number in (1, 5, 9, 7, 11, 8, 19, 24, 25))
+"""Links; addresses, routes and rules of IPv4 and IPv6; what is set per link below /proc/sys/net (RTNLGRP_LINK,
+RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE,
+RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF)."""
+
 
 class Notifications:
     """A subscription to *groups* of one protocol, in the namespace of the calling thread. OSError if the kernel refuses."""
@@ -40,6 +49,7 @@ class Notifications:
         self._socket = open_socket(protocol)
         try:
             self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
             for group in groups:
                 self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group.number)
         except BaseException:
@@ -58,6 +68,19 @@ class Notifications:
         except OSError:
             # Empty, or the kernel dropped some: either way the caller looks at what is there now.
             return
+
+    def read(self) -> list[bytes] | None:
+        """Return what has come, one message (header included) each; None if the kernel dropped some meanwhile."""
+        came: list[bytes] = []
+        is_complete = True
+        while True:
+            try:
+                came += messages(self._socket.recv(_LENGTH))
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    is_complete = False
+                    continue
+                return came if is_complete else None
 
     def close(self) -> None:
         """End the subscription."""

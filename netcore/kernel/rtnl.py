@@ -23,7 +23,7 @@ _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
-_UP = 1
+_UP, _POINT_TO_POINT = 1, 0x10
 _LINKINFO, _INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA, _BRPORT_STATE, _MASTER = 18, 1, 2, 5, 1, 10
 # include/uapi/linux/if_link.h: pyroute2 knows neither the flags of ipvlan nor its mode l3s.
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -39,6 +39,7 @@ _NDMSG = struct.Struct("=BxxxiHBB")
 _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
+_AF_SPEC, _INET_CONF = 26, 1
 _HARDWARE_ADDRESS, _IFNAME, _MTU, _ALIAS = 1, 3, 4, 20
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
@@ -57,6 +58,8 @@ class Link:
     mac: str
     alias: str
     master: int
+    is_tunnel: bool = False
+    """It has no neighbours: a packet for any address can be sent over it (IFF_POINTOPOINT)."""
 
 
 def add_bridge(name: str, mac: str, mtu: int) -> Request:
@@ -87,6 +90,13 @@ def move_link(name: str, index: int, netns_descriptor: int, ifname: str) -> Requ
 
 def set_mac(name: str, mac: str) -> Request:
     return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]), "change link", name)
+
+
+def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
+    """Set what is below /proc/sys/net/ipv4/conf/NAME too. *setting*: its number in include/uapi/linux/ip.h (IPV4_DEVCONF_)."""
+    settings = nested(_INET_CONF, attr(setting, struct.pack("=I", value)))
+    body = codec.encode("link", {}, [("IFLA_IFNAME", name)]) + nested(_AF_SPEC, nested(socket.AF_INET, settings))
+    return Request(_SETLINK, 0, body, "change link", name)
 
 
 def delete_link(name: str) -> Request:
@@ -248,7 +258,7 @@ def find_link(netlink: NetlinkSocket, name: str) -> Link | None:
         if error.errno == errno.ENODEV:
             return None
         raise
-    return _link(message)
+    return read_link(message)
 
 
 def link_index(netlink: NetlinkSocket, name: str) -> int:
@@ -280,13 +290,14 @@ def ensure_link(netlink: NetlinkSocket, creation: Request, tag: str) -> None:
 
 def links(netlink: NetlinkSocket) -> list[Link]:
     """Return all links of the namespace."""
-    return [_link(message) for message in netlink.dump(Request(_GETLINK, 0, codec.encode("link", {}, []), "list", "links"))]
+    return [read_link(message) for message in netlink.dump(Request(_GETLINK, 0, codec.encode("link", {}, []), "list", "links"))]
 
 
 # Dumps are read by hand: with a thousand links pyroute2's decoder takes a second, and the interpreter with it.
 
 
-def _link(message: bytes) -> Link:
+def read_link(message: bytes) -> Link:
+    """Return the link that a message (header included) tells of."""
     _, _, index, flags, _ = _IFINFO.unpack_from(message, 16)
     attributes = dict(walk(message[32:]))
     info = dict(walk(attributes.get(_LINKINFO, b"")))
@@ -299,6 +310,7 @@ def _link(message: bytes) -> Link:
         mac=":".join(f"{octet:02x}" for octet in attributes.get(_HARDWARE_ADDRESS, b"")),
         alias=_text(attributes.get(_ALIAS, b"")),
         master=_number(attributes.get(_MASTER, b"")),
+        is_tunnel=bool(flags & _POINT_TO_POINT),
     )
 
 

@@ -78,11 +78,11 @@ def set_policy(source: IPAddress, target: IPAddress, *, port: int, outgoing: boo
         + _packed(source)
         + struct.pack("=IBBBxIII", request_id, 0, 0, 0, *(0xFFFF_FFFF,) * 3)
     )
-    body = _policy(_selector(source, target, port), 0, outgoing, _ALLOW) + attr(_TEMPLATE, template)
+    body = _policy(_selector(source, target, port), 0, _ALLOW, outgoing=outgoing) + attr(_TEMPLATE, template)
     return Request(_UPDPOLICY, 0, body, "set ESP policy", f"{source} to {target} port {port}")
 
 
-def _policy(selector: bytes, priority: int, outgoing: bool, action: int) -> bytes:
+def _policy(selector: bytes, priority: int, action: int, *, outgoing: bool) -> bytes:
     """Return a `struct xfrm_userpolicy_info`."""
     return selector + _NO_LIMIT + bytes(32) + struct.pack("=IIBBBB4x", priority, 0, _OUT if outgoing else _IN, action, 0, 0)
 
@@ -90,7 +90,8 @@ def _policy(selector: bytes, priority: int, outgoing: bool, action: int) -> byte
 def block(own: IPAddress, *, port: int, outgoing: bool) -> Request:
     """Drop UDP from *own* to *port* of anyone, or from anyone to *port* of *own*, unless another policy matches first."""
     selector = _selector(own, None, port) if outgoing else _selector(None, own, port)
-    return Request(_UPDPOLICY, 0, _policy(selector, _BLOCK_PRIORITY, outgoing, _BLOCK), "set ESP policy", f"block {own} port {port}")
+    body = _policy(selector, _BLOCK_PRIORITY, _BLOCK, outgoing=outgoing)
+    return Request(_UPDPOLICY, 0, body, "set ESP policy", f"block {own} port {port}")
 
 
 def unblock(own: IPAddress, *, port: int, outgoing: bool) -> Request:

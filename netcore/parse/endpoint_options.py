@@ -36,7 +36,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     SYSCTLS := Option[LinkSysctls](
         name="sysctls",
         label=LABEL_PREFIX + "sysctls",
-        meaning="sysctls of the endpoint's link, as in net.ipv4.conf.IFNAME.log_martians=1, with commas between several",
+        meaning="sysctls of the endpoint's link, as in net.ipv4.conf.IFNAME.log_martians=1, separated by commas",
         parse=_link_sysctls,
         default=(),
     ),
@@ -65,7 +65,7 @@ def plugin_options(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def link_sysctls(labels: Mapping[str, str]) -> LinkSysctls:
-    """Return the sysctls of an endpoint's link: `net.ipv4.conf.IFNAME.KEY=VALUE`, with commas between several."""
+    """Return the sysctls of an endpoint's link: `net.ipv4.conf.IFNAME.KEY=VALUE`, separated by commas."""
     text = labels.get(SYSCTLS.label, "")
     try:
         return _link_sysctls(text)

@@ -152,7 +152,7 @@ def _prefix(text: str) -> str:
 
 
 def _forward(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Read `DOMAIN=SERVER,SERVER;DOMAIN=SERVER`. The resolver checks what a nameserver may look like."""
+    """Read `DOMAIN=SERVER,SERVER;DOMAIN=SERVER`. The resolver checks what a name server may look like."""
     result: dict[str, tuple[str, ...]] = {}
     for rule in filter(None, (part.strip() for part in text.split(";"))):
         domain_text, _, servers_text = rule.partition("=")
@@ -179,7 +179,7 @@ COMMON: tuple[Option[Any], ...] = (
     IFNAME_PREFIX := Option[str](
         name="ifname_prefix",
         label="com.docker.network.container_iface_prefix",
-        meaning="beginning of the names of links in sandboxes; a number follows",
+        meaning="prefix of the names of links in sandboxes; a number follows",
         parse=_prefix,
         default="eth",
         synonyms=("com.docker.network.bridge.container_iface_prefix",),
@@ -217,14 +217,14 @@ COMMON: tuple[Option[Any], ...] = (
     ALLOW_REBINDING := Option[bool](
         name="allow_rebinding",
         label="berth.allow_rebinding",
-        meaning="outside nameservers may answer with addresses in networks of this host",
+        meaning="outside name servers may answer with addresses in networks of this host",
         parse=boolean,
         default=False,
     ),
     FORWARD := Option[tuple[tuple[str, tuple[str, ...]], ...]](
         name="forward",
         label="berth.forward",
-        meaning="nameservers for the names below a domain, as in corp.example=10.0.0.53,10.0.0.54;lab.test=10.0.0.60",
+        meaning="name servers for the names below a domain, as in corp.example=10.0.0.53,10.0.0.54;lab.test=10.0.0.60",
         parse=_forward,
         default=(),
     ),
@@ -266,7 +266,7 @@ def parse_common(labels: Mapping[str, str], *, mtu: int) -> CommonOptions:
 
 
 def parse_forward(given: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the (domain, nameservers) pairs of *given*, keyed by label or short name; InvalidRequest if they can't be read."""
+    """Return the (domain, name servers) pairs of *given*, keyed by label or short name; InvalidRequest if they can't be read."""
     return FORWARD.of({FORWARD.label: given.get(FORWARD.label, given.get(FORWARD.name, ""))})
 
 

@@ -13,7 +13,7 @@ from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, Sandbox
 from netcore.parse import endpoint_options, names, options
 from netcore.parse.problems import Problem, refuse
-from netcore.plan import routes
+from netcore.plan import link_names, routes
 
 RandomHex = Callable[[int], str]
 
@@ -87,19 +87,19 @@ def plan_endpoint(
     sandbox: Sandbox,
     *,
     addresses: Mapping[int, IPAddress],
-    mac: str,
+    mac: str | None,
     used_ifnames: Collection[str],
     random_hex: RandomHex = secrets.token_hex,
 ) -> Endpoint:
     """Return the endpoint for *addresses* already taken, by family; Conflict if the link name asked for is in use."""
-    ifname = link_name(sandbox, request.ifname or "", network.common.ifname_prefix, used_ifnames)
+    ifname = link_names.in_sandbox(sandbox.name, request.ifname, network.common.ifname_prefix, used_ifnames)
     return Endpoint(
         origin=sandbox.origin,
         network_id=network.id,
         sandbox_id=sandbox.id,
         ifname=ifname,
-        host_ifname=f"veth{random_hex(4)[:7]}" if drivers.of(network).has_host_veth else "",
-        mac=mac,
+        host_ifname=link_names.on_host(random_hex) if drivers.of(network).has_host_veth else "",
+        mac=mac or "",
         ipv4=IPv4Interface(_with_prefix(network, addresses[4])) if 4 in addresses else None,
         ipv6=IPv6Interface(_with_prefix(network, addresses[6])) if 6 in addresses else None,
         link_local=tuple(ip_interface(f"{address}/{16 if address.version == 4 else 64}") for address in dict.fromkeys(request.link_local)),
@@ -112,18 +112,11 @@ def plan_endpoint(
     )
 
 
-def link_name(sandbox: Sandbox, exact: str, prefix: str, used: Collection[str]) -> str:
-    """Return *exact*, or *prefix* with the lowest number that is free; Conflict if *exact* is in use."""
-    if exact in used:
-        raise Conflict("link", exact, f"exists in sandbox {sandbox.name} already; choose another ifname")
-    return exact or next(name for i in range(len(used) + 1) if (name := f"{prefix}{i}") not in used)
-
-
-def choose_mac(request: EndpointRequest, network: Network, parent_mac: str, random_hex: RandomHex = secrets.token_hex) -> str:
-    """Return the MAC of an endpoint; "" where a plugin chooses it. *parent_mac*: that of the link of `parent_of`, "" without."""
-    if parent_mac or request.mac:
-        return parent_mac or request.mac or ""
-    return "" if drivers.of(network).mac_source(network) is MacSource.PLUGIN else random_mac(random_hex)
+def choose_mac(request: EndpointRequest, network: Network, parent_mac: str | None, random_hex: RandomHex = secrets.token_hex) -> str | None:
+    """Return the MAC of an endpoint; None where a plugin chooses it. *parent_mac*: that of the link of `parent_of`, if there is one."""
+    if parent_mac is not None or request.mac is not None:
+        return parent_mac or request.mac
+    return None if drivers.of(network).mac_source(network) is MacSource.PLUGIN else random_mac(random_hex)
 
 
 def plugin_options(request: EndpointRequest) -> dict[str, str]:

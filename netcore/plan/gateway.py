@@ -41,7 +41,7 @@ def gateway_endpoints(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId
 
 
 def has_external_access(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> bool:
-    """Return whether a sandbox may reach beyond its networks, and so ask the host's nameservers (DNS-69)."""
+    """Return whether a sandbox may reach beyond its networks, and so ask the host's name servers (DNS-69)."""
     return gateway_endpoints(endpoints, networks) != (None, None)
 
 

@@ -11,7 +11,9 @@ from pathlib import PurePath
 
 from netcore import drivers
 from netcore.desired.objects import KernelObject
+from netcore.drivers import uplinks
 from netcore.drivers.facts import Facts
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan import desired_state, gateway, modes
@@ -32,7 +34,10 @@ class SandboxState:
 
 @dataclass(slots=True, kw_only=True)
 class HostState:
-    """See the module. *remotes*: of each overlay network that is active here, the endpoints on other hosts by id."""
+    """See the module. *remotes*: of each overlay network that is active here, the endpoints on other hosts by id.
+
+    *switched*: sysctls of the host that berth has changed, by path.
+    """
 
     run_directory: str
     facts: Facts
@@ -40,6 +45,7 @@ class HostState:
     sandboxes: Mapping[SandboxId, Sandbox] = field(default_factory=dict)
     endpoints: Mapping[SandboxId, tuple[Endpoint, ...]] = field(default_factory=dict)
     remotes: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
+    switched: Mapping[str, SwitchedSysctl] = field(default_factory=dict)
 
     # --- look-ups -----------------------------------------------------------------------------------------------
 
@@ -117,8 +123,17 @@ class HostState:
         """Return what exists for the sake of *network* alone, and so comes and goes with it."""
         return drivers.of(network).exclusive_objects(network, self.networks_here(), self.facts, remotes)
 
+    def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
+        """Return what *networks* together need of the links that traffic leaves by."""
+        routed = [
+            network
+            for network in networks
+            if not network.internal and (link := drivers.of(network).host_link(network)) is not None and link.routed
+        ]
+        return uplinks.objects(routed, self.facts, self.switched)
+
     def all_objects(self) -> tuple[KernelObject, ...]:
-        """Return everything that must exist on this host."""
+        """Return everything that must exist on this host, but for `uplink_objects`."""
         objects: list[KernelObject] = []
         for network in self.networks_here():
             objects += drivers.of(network).network_objects(network, self.facts, self.remotes.get(network.id, {}).values())

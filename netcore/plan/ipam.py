@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from netcore import limits
+from netcore.drivers.host_routes import Avoided
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import IPAddress, IPNetwork, Pool
 from netcore.parse.problems import Problem
@@ -42,21 +43,25 @@ def ula_pool(host_id: str) -> tuple[IPv6Network, int]:
     return IPv6Network((b"\xfd" + digest[3:8] + bytes(10), 48)), 64
 
 
-def choose_subnet(pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None) -> IPNetwork:
+def choose_subnet(
+    pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None, avoided: Avoided | None = None
+) -> IPNetwork:
     """Return the first subnet of *pools* that overlaps nothing of *taken*; Exhausted if there is none.
 
-    *prefix_length*: only pools that can hold it are used, cut to that size.
+    *prefix_length*: only pools that can hold it are used, cut to that size. *avoided*: what it stays away from while
+    another subnet is free.
     """
     busy = tuple(taken)
-    fitting = False
-    for block, default_length in pools:
-        length = prefix_length or default_length
-        if length < block.prefixlen:
-            continue
-        fitting = True
-        free = _first_free(block, length, [subnet for subnet in busy if subnet.version == block.version])
-        if free is not None:
-            return free
+    fitting = [(block, prefix_length or default) for block, default in pools if (prefix_length or default) >= block.prefixlen]
+    for is_particular in (True, False) if avoided is not None else (False,):
+        for block, length in fitting:
+            away = [*busy]
+            if avoided is not None:
+                away += avoided.forbidden(length)
+                away += avoided.unwelcome(length) if is_particular else []
+            free = _first_free(block, length, [subnet for subnet in away if subnet.version == block.version])
+            if free is not None:
+                return free
     if prefix_length is not None and not fitting:
         raise InvalidRequest("subnet", f"no address pool can hold a /{prefix_length}")
     raise Exhausted("host", "subnets", because="all predefined address pools have been fully subnetted; give --subnet")
@@ -144,7 +149,7 @@ class AddressPool:
         self._last = min(self._last, self._first + _CONSIDERED - 1)
         self._next = self._first
         self._free: list[int] = []
-        self._resting: deque[tuple[float, int]] = deque()
+        self._quarantine: deque[tuple[float, int]] = deque()
         for address in pool.reserved():
             self._take(int(address))
 
@@ -173,7 +178,7 @@ class AddressPool:
         self._take(int(address))
 
     def allocate(self, now: float) -> IPAddress:
-        """Take the lowest free address that has rested long enough; Exhausted when the pool has none at all."""
+        """Take the lowest free address that is not in quarantine, else the one released first; Exhausted when the pool has none at all."""
         value = self._pick(now)
         if value is None:
             family = self.pool.subnet.version
@@ -186,11 +191,11 @@ class AddressPool:
         return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)
 
     def release(self, address: IPAddress, now: float) -> None:
-        """Give *address* back; it rests before it is handed out again. Releasing twice does nothing."""
+        """Give *address* back; it stays in quarantine before it is handed out again. Releasing twice does nothing."""
         value = int(address)
         if value in self._own:
             self._give(value)
-            self._resting.append((now + limits.ADDRESS_QUARANTINE, value))
+            self._quarantine.append((now + limits.ADDRESS_QUARANTINE, value))
 
     def give_back(self, address: IPAddress) -> None:
         """Undo an allocation that never took effect: the address is free again at once."""
@@ -203,31 +208,26 @@ class AddressPool:
         """Return how many addresses are taken, gateway and auxiliary ones included."""
         return len(self._own)
 
-    def resting(self) -> tuple[tuple[float, IPAddress], ...]:
-        """Return (time it may be used again, address) of released addresses, oldest first."""
-        make = ip_address if self.pool.subnet.version == 4 else _address6
-        return tuple((until, make(value)) for until, value in self._resting if value not in self._taken)
-
-    def rest(self, address: IPAddress, until: float) -> None:
-        """Let *address* rest until *until*, as read back from the store."""
+    def quarantine(self, address: IPAddress, until: float) -> None:
+        """Keep *address* in quarantine until *until*, as read back from the store."""
         if address in self.pool.subnet and int(address) not in self._taken:
-            self._resting.append((until, int(address)))
+            self._quarantine.append((until, int(address)))
 
     def _pick(self, now: float) -> int | None:
-        while self._resting and self._resting[0][0] <= now:
-            heapq.heappush(self._free, self._resting.popleft()[1])
-        resting = {value for _, value in self._resting}
+        while self._quarantine and self._quarantine[0][0] <= now:
+            heapq.heappush(self._free, self._quarantine.popleft()[1])
+        quarantined = {value for _, value in self._quarantine}
         while self._free:
             value = heapq.heappop(self._free)
-            if self._usable(value) and value not in resting and value < self._next:
+            if self._usable(value) and value not in quarantined and value < self._next:
                 return value
         while self._next <= self._last:
             value = self._next
             self._next += 1
-            if self._usable(value) and value not in resting:
+            if self._usable(value) and value not in quarantined:
                 return value
-        while self._resting:
-            value = self._resting.popleft()[1]
+        while self._quarantine:
+            value = self._quarantine.popleft()[1]
             if self._usable(value):
                 return value
         return None

@@ -13,12 +13,12 @@ SHARED_PREFIX = "container:"
 MODES = {"host": Stack.HOST, "none": Stack.NONE}
 
 
-def asked(request: SandboxRequest) -> tuple[Stack, str]:
-    """Return whose stack *request* asks for, and the sandbox to share with ("" unless SHARED)."""
+def asked(request: SandboxRequest) -> tuple[Stack, str | None]:
+    """Return whose stack *request* asks for, and the sandbox to share it with (None unless SHARED)."""
     references = [endpoint.network for endpoint in request.networks]
     modes = [reference for reference in references if reference in MODES or reference.startswith(SHARED_PREFIX)]
     if not modes:
-        return Stack.OWN, ""
+        return Stack.OWN, None
     mode = modes[0]
     if len(request.networks) > 1:
         if mode == "none":
@@ -29,7 +29,7 @@ def asked(request: SandboxRequest) -> tuple[Stack, str]:
     if request.netns is not None:
         raise InvalidRequest("network", f"{mode}: an adopted namespace has a stack of its own; leave --network out")
     if mode in MODES:
-        return MODES[mode], ""
+        return MODES[mode], None
     reference = mode.removeprefix(SHARED_PREFIX)
     if not reference:
         raise InvalidRequest(f"container format {SHARED_PREFIX}<name|id>", "the name or id of a sandbox is missing")

@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from netcore import drivers, limits
+from netcore.drivers import host_routes
 from netcore.drivers.facts import HostConstraints
+from netcore.drivers.host_routes import HostRoutes
 from netcore.drivers.plugin import PluginDriver
 from netcore.drivers.protocol import Driver, NewNetwork
 from netcore.errors import Conflict, Exhausted, InvalidRequest
@@ -31,6 +33,26 @@ class NetworkDraft:
     def with_pools(self, made: Sequence[Pool], ipam: PluginIpam | None = None) -> Network:
         """Return the network with *made*; *ipam*: the plugin they are from."""
         return replace(self.network, pools=tuple(made), ipam=ipam, routes=routes.parse(self.routes, made))
+
+
+def check_subnets(network: Network, routes: HostRoutes) -> tuple[str, ...]:
+    """Return warnings about the subnets of *network* beside what the host has; Conflict if the host would lose its own."""
+    link = drivers.of(network).host_link(network)
+    if link is None or not link.routed:
+        # What is attached to a parent belongs to the parent's subnet.
+        return ()
+    warnings = []
+    for interface in drivers.of(network).host_addresses(network):
+        subnet = interface.network
+        if subnet.is_link_local:
+            continue
+        reason = host_routes.refusal(subnet, routes, (link.name,))
+        if reason is not None:
+            raise Conflict("subnet", str(subnet), reason)
+        warning = host_routes.warning(subnet, routes)
+        if warning is not None:
+            warnings.append(warning)
+    return tuple(warnings)
 
 
 def plugin_of(driver: str) -> str | None:

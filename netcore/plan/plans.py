@@ -27,7 +27,7 @@ class AddressClaim:
     network: Network
     family: int
     wish: IPAddress | None
-    mac: str
+    mac: str | None
 
     def describe(self) -> str:
         """Return one line for `--dry-run`."""
@@ -62,7 +62,7 @@ class EndpointDraft:
 
     request: EndpointRequest
     network: Network
-    mac: str
+    mac: str | None
     claims: tuple[AddressClaim, ...]
 
 
@@ -140,7 +140,7 @@ def plan_connect(
         if network.id in present:
             raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
         present.add(network.id)
-        drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id, "")))
+        drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id)))
     return SandboxPlan(
         before=before,
         sandbox=sandbox,
@@ -151,7 +151,7 @@ def plan_connect(
     )
 
 
-def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str) -> EndpointDraft:
+def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str | None) -> EndpointDraft:
     checked = plan_endpoint.check_endpoint_request(request, network)
     plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in state.members(network.id)])
     mac = plan_endpoint.choose_mac(checked, network, parent_mac)

@@ -105,7 +105,8 @@ def _plan_pool(request: PoolRequest, network: Network, existing: Collection[Netw
     if subnet is None:
         taken = [pool.subnet for other in existing for pool in other.pools] + [pool.subnet for pool in made]
         blocks = host.pools4 if request.family == 4 else host.pools6
-        subnet = ipam.choose_subnet(blocks, [*taken, *host.reserved], prefix_length=request.prefix_length)
+        taken += [*host.reserved, *host.routes.forbidden()]
+        subnet = ipam.choose_subnet(blocks, taken, prefix_length=request.prefix_length, avoided=host.routes.unwelcome())
     else:
         check_overlap(subnet, request.ip_range, network, existing, made)
     gateway = request.gateway or _own_gateway(subnet, request, network)

@@ -75,7 +75,8 @@ class PluginClient:
                     raise Unavailable(f"plugin {plugin}", f"{method}: {error}; is it running?") from error
             except (aiohttp.ClientError, TimeoutError) as error:
                 await self._disconnect(plugin)
-                raise PluginFailed(plugin, method, f"no answer: {error or 'it takes too long'}") from error
+                reason = " ".join(str(error).split()) or f"it takes longer than {limits.PLUGIN_CALL:g} s"
+                raise PluginFailed(plugin, method, f"no answer: {reason}") from error
             await asyncio.sleep(min(pause, left))
             left -= pause
             pause *= 2
@@ -84,7 +85,12 @@ class PluginClient:
         if plugin not in self._connections:
             address = await asyncio.to_thread(discovery.find, plugin)
             tls = await asyncio.to_thread(_tls, plugin, address) if address.url.startswith("https:") else True
-            connector = aiohttp.UnixConnector(address.path) if address.path is not None else aiohttp.TCPConnector(ssl=tls)
+            connector = (
+                # A connection for each call: a kept one may be closed by the plugin just when the next call is sent on it.
+                aiohttp.UnixConnector(address.path, force_close=True)
+                if address.path is not None
+                else aiohttp.TCPConnector(ssl=tls, force_close=True)
+            )
             timeout = aiohttp.ClientTimeout(total=limits.PLUGIN_CALL)
             self._connections[plugin] = address, aiohttp.ClientSession(connector=connector, timeout=timeout)
         return self._connections[plugin]
@@ -131,7 +137,8 @@ def _answer(plugin: str, method: str, status: int, octets: bytes) -> dict[str, A
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise PluginFailed(plugin, method, f"HTTP {status}: {octets[:200].decode(errors='replace').strip() or 'no body'}")
+        said = octets[:200].decode(errors="replace").strip() or "no body"
+        raise PluginFailed(plugin, method, f"HTTP {status}, but no JSON object: {said}" if status == 200 else f"HTTP {status}: {said}")
     reason = content.get("Err") or content.get("Error")
     if reason or status != 200:
         raise PluginFailed(plugin, method, str(reason or f"HTTP {status}"), refused=bool(reason))

@@ -65,7 +65,7 @@ class IpamDriver:
             await self._client.call(ipam.plugin, _KIND, "ReleasePool", {"PoolID": pool.identity})
 
     async def request_address(
-        self, ipam: PluginIpam, pool: Pool, wish: IPAddress | None, *, mac: str = "", options: Mapping[str, str] | None = None
+        self, ipam: PluginIpam, pool: Pool, wish: IPAddress | None, *, mac: str | None = None, options: Mapping[str, str] | None = None
     ) -> IPAddress:
         """Return *wish*, or an address that the plugin chooses."""
         asked = {**dict(ipam.options), **(options or {}), **({_MAC: mac} if ipam.needs_mac and mac else {})}

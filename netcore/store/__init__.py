@@ -1,5 +1,5 @@
-"""Where networks, sandboxes and endpoints are recorded: one small protocol and three stores behind it.
+"""Where networks, sandboxes and endpoints are recorded: one small protocol and two stores behind it.
 
-protocol ◀─ sqlite (one host), etcd (several hosts), memory (tests)
+protocol ◀─ sqlite (one host), etcd (several hosts)
 upgrade ─▶ codec ─▶ records ─▶ controller
 """

@@ -1,9 +1,9 @@
-"""What the controller records in its store: networks, sandboxes, endpoints, addresses in quarantine.
+"""What the controller records in its store: networks, sandboxes, endpoints, addresses in quarantine, changed sysctls.
 
 A record is `pending` from before an operation's first effect until after its last one, so that a start after a crash knows what
 to undo. Sandboxes and what belongs to them end with the boot, which is a session of the store; networks outlive it.
 
-Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`. Older forms: `netcore.store.upgrade`.
+Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `sysctl/PATH`. Older forms: `netcore.store.upgrade`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox
 from netcore.store.codec import decode, encode
 from netcore.store.protocol import Store, Transaction
@@ -58,6 +59,7 @@ class Everything:
     networks: tuple[NetworkRecord, ...]
     sandboxes: tuple[tuple[SandboxRecord, EndpointsRecord], ...]
     quarantined: tuple[Quarantined, ...]
+    switched: tuple[SwitchedSysctl, ...] = ()
 
 
 class Records:
@@ -106,6 +108,13 @@ class Records:
     async def drop_quarantined(self, addresses: Sequence[tuple[NetworkId, IPAddress]]) -> None:
         await self._commit({f"rest/{network_id}/{address}": None for network_id, address in addresses})
 
+    async def put_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
+        """Record sysctls of the host before they are changed for the first time; as in the kernel, they end with the boot."""
+        await self._commit({f"sysctl/{one.path}": encode(one) for one in switched})
+
+    async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
+        await self._commit({f"sysctl/{one.path}": None for one in switched})
+
     async def load(self) -> Everything:
         """Return all records. What ended with an earlier boot is deleted first."""
         sessions = {item.session for item in (await self._store.load()).items.values() if item.session is not None}
@@ -128,6 +137,7 @@ class Records:
                 for key, item in items.items()
                 if key.startswith("rest/")
             ),
+            tuple(decode(SwitchedSysctl, item.value) for key, item in items.items() if key.startswith("sysctl/")),
         )
 
     async def _commit(self, writes: dict[str, bytes | None]) -> None:

@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from netcore.errors import Conflict, KernelError, Unavailable
@@ -31,16 +32,20 @@ _T = TypeVar("_T")
 
 
 class SqliteStore:
-    """See `protocol.Store`. Made by `open_store`."""
+    """See `protocol.Store`. Made by `open_store`. A disk that is full or fails makes an operation raise Unavailable."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: int) -> None:
+    def __init__(self, directory: str, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: int) -> None:
+        self._directory = directory
         self._connection = connection
         self._thread = thread
         self._lock = lock
         self._changed = asyncio.Event()
 
     async def _run(self, body: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, body)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, body)
+        except sqlite3.Error as error:
+            raise _unavailable(self._directory, error) from error
 
     async def load(self) -> Snapshot:
         def read() -> Snapshot:
@@ -112,14 +117,21 @@ async def open_store(directory: str) -> SqliteStore:
     """Open or make the store in *directory*; Conflict if another daemon has it, Unavailable if a newer berth wrote it."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="store")
     loop = asyncio.get_running_loop()
-    connection, lock = await loop.run_in_executor(thread, _open, directory)
-    return SqliteStore(connection, thread, lock)
+    try:
+        connection, lock = await loop.run_in_executor(thread, _open, directory)
+    except sqlite3.Error as error:
+        raise _unavailable(directory, error) from error
+    return SqliteStore(directory, connection, thread, lock)
+
+
+def _unavailable(directory: str, error: sqlite3.Error) -> Unavailable:
+    return Unavailable(f"the state in {directory}", f"{error}; is the file system of {directory} full, read-only or damaged?")
 
 
 def _open(directory: str) -> tuple[sqlite3.Connection, int]:
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(Path(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise KernelError("create", directory, error.errno or 0) from error
     try:
@@ -127,7 +139,7 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
     except BlockingIOError as error:
         os.close(lock)
         raise Conflict("state directory", directory, because="another berth daemon is using it; stop it or give --state-dir") from error
-    connection = sqlite3.connect(os.path.join(directory, "berth.db"), isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(Path(directory, "berth.db"), isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     # A power cut may lose the last commits, never the file; a killed daemon loses nothing.
     connection.execute("PRAGMA synchronous = NORMAL")

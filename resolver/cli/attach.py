@@ -27,6 +27,9 @@ def _attach(arguments: list[str]) -> int:
         usage_error("attach", f"{operands[0]!r} is not an option; attach starts no command")
     if "pid" not in values and "netns" not in values:
         usage_error("attach", "give --pid or --netns")
+    for option in ("pid", "fd"):
+        if option in values and "netns" in values:
+            usage_error("attach", f"--{option} and --netns name two namespaces; give one of them")
     try:
         body = sandbox_body(values)
     except BadOption as error:

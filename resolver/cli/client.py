@@ -22,7 +22,7 @@ PROJECT_LABEL, SERVICE_LABEL = "berth.project", "berth.service"
 class Refused(Exception):
     """The daemon refused, or can't be reached. Its text is for the user."""
 
-    def __init__(self, message: str, kind: str = "") -> None:
+    def __init__(self, message: str, kind: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
 
@@ -64,7 +64,7 @@ def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> A
     decoded = json.loads(octets) if octets else None
     if status >= 400:
         error = (decoded or {}).get("error", {})
-        raise Refused(error.get("message") or f"the daemon answered {status}", error.get("kind", ""))
+        raise Refused(error.get("message") or f"the daemon answered {status}", error.get("kind"))
     return decoded
 
 

@@ -58,10 +58,12 @@ def start(
     directory: str,
     detached: bool,
     prepare: Callable[[], None] = lambda: None,
+    fall_back: bool = False,
 ) -> int:
     """Start *command* in *sandbox* and return the pid of its init; raises EnterFailed if it can't be executed.
 
-    *prepare* runs in the command's process just before it is executed (standard streams).
+    *prepare* runs in the command's process just before it is executed (standard streams). *fall_back*: run in / where the
+    sandbox has no *directory*.
     """
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -69,7 +71,7 @@ def start(
     pid = _fork_into_pid_namespace()
     if pid == 0:
         os.close(reading)
-        _init(sandbox, command, netns_fd, writing, environment, directory, detached=detached, prepare=prepare)
+        _init(sandbox, command, netns_fd, writing, environment, directory, detached=detached, prepare=prepare, fall_back=fall_back)
     os.close(writing)
     os.close(netns_fd)
     _write_leader(sandbox, pid)
@@ -120,6 +122,7 @@ def _init(
     *,
     detached: bool,
     prepare: Callable[[], None],
+    fall_back: bool,
 ) -> NoReturn:
     """Be the first process of the PID namespace: prepare, start the command, reap, end with its status."""
     try:
@@ -133,7 +136,7 @@ def _init(
         child = os.fork()
         if child == 0:
             prepare()
-            execute(command, environment, directory, report)
+            execute(command, environment, directory, report, fall_back=fall_back)
     except BaseException as error:
         os.write(report, str(error).encode())
         os._exit(FAILED)
@@ -224,13 +227,19 @@ def _create_in_overlay(target: str, scratch: str) -> None:
     _check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
 
 
-def execute(command: Sequence[str], environment: dict[str, str], directory: str, report: int) -> NoReturn:
-    """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
+def execute(command: Sequence[str], environment: dict[str, str], directory: str, report: int, *, fall_back: bool) -> NoReturn:
+    """Become *command* in *directory*; with *fall_back* in / where the sandbox has no such directory.
+
+    A failure is written to *report*, which closes by itself when the command starts.
+    """
     for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
         os.chdir(directory)
-    except OSError:
+    except OSError as error:
+        if not fall_back:
+            os.write(report, f"{NOT_FOUND}:directory {directory}: {error.strerror}".encode())
+            os._exit(FAILED)
         os.chdir("/")
     try:
         os.execvpe(command[0], list(command), environment)
@@ -247,7 +256,7 @@ def failure(text: str) -> tuple[int, str]:
     return (int(code), message) if colon and code.isdigit() else (FAILED, text)
 
 
-def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: str) -> int:
+def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: str, fall_back: bool = False) -> int:
     """Run *command* in *sandbox*, in the namespaces of its init if it has one, and return the exit code."""
     process = leader(sandbox)
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -262,7 +271,7 @@ def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[s
         prepare_mounts(sandbox, own_proc=False)
     pid = os.fork()
     if pid == 0:
-        execute(command, environment, directory, writing)
+        execute(command, environment, directory, writing, fall_back=fall_back)
     os.close(writing)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)

@@ -26,4 +26,5 @@ def _exec(arguments: list[str]) -> int:
         usage_error("exec", "a command is missing")
     sandbox = find_sandbox(name)
     environment = {**os.environ, **sandbox["environment"], **explicit_environment(values)}
-    return enter.join(sandbox, command, environment=environment, directory=values.get("workdir") or os.getcwd())
+    directory = values.get("workdir") or os.getcwd()
+    return enter.join(sandbox, command, environment=environment, directory=directory, fall_back="workdir" not in values)

@@ -36,8 +36,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def print_plan(plan: dict[str, Any]) -> None:
-    """Print the steps of a dry run."""
-    print("\n".join(plan["steps"]))
+    """Print the steps of a dry run; that there are none is said on standard error."""
+    if plan["steps"]:
+        print("\n".join(plan["steps"]))
+    else:
+        print("berth: nothing in the kernel would change", file=sys.stderr)
     print_warnings(plan)
 
 

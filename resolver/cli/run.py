@@ -60,6 +60,7 @@ def _run(arguments: list[str]) -> int:
             # An explicit variable wins, in its own spelling only (PX-3).
             environment={**os.environ, **sandbox["environment"], **explicit},
             directory=values.get("workdir") or os.getcwd(),
+            fall_back="workdir" not in values,
             detached=detach,
             prepare=_detach_streams if detach else lambda: None,
         )
@@ -82,7 +83,7 @@ def _wait_and_remove(pid: int, path: str) -> int:
         call("DELETE", path)
     except Refused as error:
         # Its owner has ended, so the daemon removes it in any case.
-        if error.kind not in ("not-found", ""):
+        if error.kind not in ("not-found", None):
             print(f"berth: warning: {error}", file=sys.stderr)
     return code
 

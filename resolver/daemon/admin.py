@@ -185,9 +185,9 @@ def _limit(request: ApiRequest[None]) -> int:
 
 
 _PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)
-_PLUGINS = QueryParameter("plugins", "Ask the network plugins what they tell of the endpoints.", "boolean")
+_PLUGINS = QueryParameter("plugins", "Ask network plugins for information about the endpoints.", "boolean")
 _NAME = QueryParameter("name", "Only answers for this domain name and names below it.")
-_LIMIT = QueryParameter("limit", f"Most entries to show; {limits.CACHE_SHOWN} otherwise.", "integer", most=limits.CACHE_SHOWN_MOST)
+_LIMIT = QueryParameter("limit", f"Maximum number of entries; {limits.CACHE_SHOWN} by default.", "integer", most=limits.CACHE_SHOWN_MOST)
 
 ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
@@ -237,7 +237,7 @@ ROUTES: tuple[ApiRoute, ...] = (
         handler=Admin.change_sandbox,
     ),
     ApiRoute(
-        method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox", summary="Remove a sandbox with all it has",
+        method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox", summary="Remove a sandbox and everything it has",
         query=(DRY_RUN,), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
     ),
     ApiRoute(
@@ -261,19 +261,19 @@ ROUTES: tuple[ApiRoute, ...] = (
         response=schema.EventView, media_type="application/x-ndjson", stream=True, handler=Admin.stream_events,
     ),
     ApiRoute(
-        method="GET", path="/v1/status", operation_id="showStatus", summary="Show what runs, and what is not as it should be",
+        method="GET", path="/v1/status", operation_id="showStatus", summary="Show the state of the daemon, and its warnings",
         response=schema.StatusView, handler=Admin.show_status,
     ),
     ApiRoute(
-        method="GET", path="/healthz", operation_id="showLiveness", summary="Say that the process answers",
+        method="GET", path="/healthz", operation_id="showLiveness", summary="Report that the process is alive",
         response=schema.HealthView, handler=Admin.show_liveness,
     ),
     ApiRoute(
-        method="GET", path="/readyz", operation_id="showReadiness", summary="Say whether networks and names of the last run are back",
+        method="GET", path="/readyz", operation_id="showReadiness", summary="Report whether networks and names of the last run are back",
         response=schema.HealthView, other_responses=(OtherResponse(503, "not yet", schema.HealthView),), handler=Admin.show_readiness,
     ),
     ApiRoute(
-        method="GET", path="/metrics", operation_id="showMetrics", summary="Metrics in Prometheus text",
+        method="GET", path="/metrics", operation_id="showMetrics", summary="Show metrics in the text format of Prometheus",
         response=str, media_type="text/plain; version=0.0.4; charset=utf-8", handler=Admin.show_metrics,
     ),
     ApiRoute(

@@ -182,7 +182,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack) -> _RunningDaemon:
     lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
     health = Health(
         version=startup.version(), firewall=config.firewall, operations=operations, registry=registry, lookup=lookup,
-        host=resolver.host, firewall_warnings=firewalls.others.warnings, clock=time.monotonic,
+        host=resolver.host, firewall_warnings=firewalls.others.warnings, host_warnings=controller.host_warnings, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, clock=time.monotonic
@@ -254,6 +254,7 @@ async def _restore(controller: Controller, registry: Registry, records: Records,
     if controller.cluster is not None:
         controller.overlays.publish_again(survivors)
         await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
+    controller.follow_host(lambda action, name: events.emit("host", action, name))
 
 
 async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:

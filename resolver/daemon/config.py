@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -69,7 +70,7 @@ HELP: dict[str, str] = {
     "resolv_conf": "the host's resolv.conf; its changes are followed",
     "suffix": "domain under which NAME.NETWORK is answered too",
     "firewall": "`nftables`, or `none`: write no rules, and print those that are needed",
-    "dns": "nameservers of sandboxes without `--dns`, queried from their namespace",
+    "dns": "name servers of sandboxes without `--dns`, queried from their namespace",
     "dns_search": "search domains of sandboxes without `--dns-search`",
     "dns_options": "resolv.conf options of sandboxes without `--dns-opt`",
     "default_address_pools": 'list of `{base = "10.100.0.0/16", size = 24}` in place of Docker\'s pools',
@@ -77,22 +78,22 @@ HELP: dict[str, str] = {
     "socket_group": "group that may use the admin socket besides root, which makes its members as powerful as root",
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer DNS queries on each network's gateway address too",
-    "forward": 'nameservers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
-    "allow_rebinding": "accept answers of outside nameservers that point into our own networks",
-    "tls_ca": "file of CA certificates for `tls://` nameservers, in place of the system's",
+    "forward": 'name servers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
+    "allow_rebinding": "accept answers of outside name servers that point into our own networks",
+    "tls_ca": "file of CA certificates for `tls://` name servers, in place of the system's",
     "cache_size": "size of the cache in octets; 0 for no cache",
-    "cache_min_ttl": "seconds that an answer is cached at least",
-    "cache_max_ttl": "seconds that an answer is cached at most",
+    "cache_min_ttl": "minimum time that an answer is cached, in seconds",
+    "cache_max_ttl": "maximum time that an answer is cached, in seconds",
     "proxies": 'environment of commands, by network or `default`: `{default = {httpProxy = "http://10.0.0.1:3128"}}`',
     "default_bridge": 'the network `bridge`: `{subnets = ["10.88.0.0/16"], options = {icc = "false"}}`',
     "store": "`etcd://[USER:PASSWORD@]HOST:2379[,HOST..][/PREFIX]` (`etcds://` for TLS) that hosts share for overlay networks",
     "store_ca": "file of CA certificates for etcd",
     "store_certificate": "certificate that this host shows to etcd",
     "store_key": "key of that certificate",
-    "store_ttl": "seconds without a sign of life after which a host counts as gone, and its names with it",
+    "store_ttl": "seconds without contact after which a host counts as gone and its names are withdrawn",
     "store_grace": "seconds for which its addresses stay reserved after that: it may only be cut off, and still use them",
     "advertise": "address at which other hosts reach this one; by default the one that etcd is reached from",
-    "serve_stale": "seconds past its TTL for which a cached answer is served when all nameservers fail; 0 for never",
+    "serve_stale": "seconds past its TTL for which a cached answer is served when all name servers fail; 0 for never",
 }
 
 
@@ -100,7 +101,7 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
     """Return the effective configuration. *path* None: the default file if it is there. Raises ConfigError."""
     chosen = path or environment.get("BERTH_CONFIG")
     raw: dict[str, Any] = {}
-    if chosen or os.path.exists(DEFAULT_PATH):
+    if chosen or Path(DEFAULT_PATH).exists():
         raw = _read(chosen or DEFAULT_PATH)
     config = parse(raw, chosen or DEFAULT_PATH)
     config = replace(
@@ -113,7 +114,7 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(path, (("file", error.strerror or str(error)),)) from error
@@ -226,12 +227,12 @@ def _number(most: int) -> Callable[[Any], int]:
     return parse_number
 
 
-_BRIDGE_KEYS = ("subnets", "ip_ranges", "gateways", "auxiliary", "ipv4", "ipv6", "options")
+BRIDGE_KEYS = ("subnets", "ip_ranges", "gateways", "auxiliary", "ipv4", "ipv6", "options")
 
 
 def _default_bridge(value: Any) -> NetworkBody:
-    if not isinstance(value, dict) or not value.keys() <= set(_BRIDGE_KEYS):
-        raise ValueError(f"must be a table of {', '.join(_BRIDGE_KEYS)}")
+    if not isinstance(value, dict) or not value.keys() <= set(BRIDGE_KEYS):
+        raise ValueError(f"must be a table of {', '.join(BRIDGE_KEYS)}")
     return msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
 
 

@@ -11,7 +11,7 @@ from netcore import drivers
 from netcore.model import IPAddress, Network
 from resolver.client import Client
 from resolver.daemon import listeners
-from resolver.daemon.listeners import RunBlocking
+from resolver.daemon.blocking import RunBlocking
 from resolver.service import DnsService
 from resolver.transport.batch import packed
 from resolver.transport.poller import Poller

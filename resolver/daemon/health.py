@@ -13,7 +13,10 @@ from resolver.daemon.schema import HealthView, StatusView
 
 
 class Health:
-    """See the module. *clock*: seconds, monotonic. *firewall*: as configured. *firewall_warnings*: what firewalls drop."""
+    """See the module. *clock*: seconds, monotonic. *firewall*: as configured. *firewall_warnings*: what firewalls drop.
+
+    *host_warnings*: what else of the host keeps networks from the outside.
+    """
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class Health:
         lookup: Lookup,
         host: HostResolvConf,
         firewall_warnings: Callable[[], tuple[str, ...]],
+        host_warnings: Callable[[], tuple[str, ...]],
         clock: Callable[[], float],
     ) -> None:
         self.version = version
@@ -34,6 +38,7 @@ class Health:
         self._lookup = lookup
         self._host = host
         self._firewall_warnings = firewall_warnings
+        self._host_warnings = host_warnings
         self._clock = clock
         self._started = clock()
         self.is_ready = False
@@ -60,5 +65,10 @@ class Health:
             nameservers=list(self._host.content.nameservers),
             upstreams=self._lookup.upstreams(),
             firewall=self._firewall,
-            warnings=[*self._host.problems(), *self._registry.warnings(), *self._firewall_warnings()],
+            warnings=[
+                *self._host.problems(),
+                *self._registry.warnings(),
+                *self._host_warnings(),
+                *self._firewall_warnings(),
+            ],
         )

@@ -17,6 +17,7 @@ import stat
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from resolver import limits, resolvconf
 from resolver.resolvconf import ResolvConf
@@ -50,31 +51,31 @@ class Way:
 def way_to(path: str) -> Way:
     """Return the way to *path* as far as it exists."""
     entries: dict[str, set[str]] = {}
-    parts = os.path.abspath(path).split("/")[1:]
-    at, links = "/", 0
+    parts = [*Path(path).absolute().parts[1:]]
+    at, links = Path("/"), 0
     while parts:
         part = parts.pop(0)
-        if part in ("", "."):
-            continue
         if part == "..":
-            at = os.path.dirname(at)
+            at = at.parent
             continue
-        entries.setdefault(at, set()).add(part)
-        here = os.path.join(at, part)
+        entries.setdefault(str(at), set()).add(part)
+        here = at / part
         try:
-            mode = os.lstat(here).st_mode
-            target = os.readlink(here) if stat.S_ISLNK(mode) else None
+            target = here.readlink() if here.is_symlink() else None
+            here.lstat()
         except OSError:
             return Way(entries)
-        if target is not None:
-            links += 1
-            if links > _LINKS:
-                return Way(entries)
-            parts = target.split("/") + parts
-            at = "/" if target.startswith("/") else at
-        else:
+        if target is None:
             at = here
-    return Way(entries, at)
+            continue
+        links += 1
+        if links > _LINKS:
+            return Way(entries)
+        if target.is_absolute():
+            at, parts = Path("/"), [*target.parts[1:], *parts]
+        else:
+            parts = [*target.parts, *parts]
+    return Way(entries, str(at))
 
 
 class HostResolvConf:
@@ -196,20 +197,27 @@ class HostResolvConf:
 def read(path: str) -> ResolvConf:
     """Return the content of the file; a missing one counts as empty (RC-2). Never blocks: only regular files are read."""
     try:
-        # To open a device or a FIFO may have effects.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return ResolvConf(problems=("is not a regular file and is not read",))
-        with open(os.open(path, _OPEN), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return ResolvConf(problems=("is not a regular file and is not read",))
-            octets = file.read(limits.RESOLV_CONF + 1)
+        octets = _octets(Path(path))
     except FileNotFoundError:
         return ResolvConf()
     except OSError as error:
         return ResolvConf(problems=(f"can't be read: {error.strerror}",))
+    if octets is None:
+        return ResolvConf(problems=("is not a regular file and is not read",))
     if len(octets) <= limits.RESOLV_CONF:
         return resolvconf.parse(octets.decode(errors="replace"))
     whole_lines = octets[: octets.rfind(b"\n", 0, limits.RESOLV_CONF) + 1]
     content = resolvconf.parse(whole_lines.decode(errors="replace"))
     problem = f"is longer than {limits.RESOLV_CONF} octets; what follows is not read"
     return replace(content, problems=(problem, *content.problems))
+
+
+def _octets(path: Path) -> bytes | None:
+    """Return what is in the file, one octet more than is used at most; None if it is not a regular file."""
+    # To open a device or a FIFO may have effects.
+    if not stat.S_ISREG(path.stat().st_mode):
+        return None
+    descriptor = os.open(path, _OPEN)
+    with os.fdopen(descriptor, "rb") as file:
+        # It may have been replaced meanwhile.
+        return file.read(limits.RESOLV_CONF + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None

@@ -98,7 +98,10 @@ class HttpApi:
 async def _body(route: ApiRoute, request: web.Request) -> Any:
     if route.body is None:
         return None
-    octets = await request.read()
+    try:
+        octets = await request.read()
+    except ConnectionError as error:
+        raise InvalidRequest("body", "the client closed the connection before its end") from error
     if not octets and not route.body_required:
         return route.body()
     try:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from pathlib import Path
 
 from netcore.errors import NetcoreError, Unavailable
 from netcore.kernel import netns, nft
@@ -18,13 +17,6 @@ from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
 
 _IP_FREEBIND = 15
-_T = TypeVar("_T")
-
-
-class RunBlocking(Protocol):
-    """How blocking work gets to a worker thread."""
-
-    async def __call__(self, body: Callable[[], _T]) -> _T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +96,17 @@ def find_holder(port: int) -> str | None:
     inodes = set()
     for table in ("udp", "udp6", "tcp", "tcp6"):
         try:
-            with open(f"/proc/net/{table}") as file:
-                rows = [line.split() for line in file][1:]
+            rows = [line.split() for line in Path("/proc/net", table).read_text().splitlines()][1:]
         except OSError:
             continue
         inodes |= {row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] in ("07", "0A")}
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if pid == str(os.getpid()):
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         try:
-            if any(os.readlink(f"/proc/{pid}/fd/{number}") in wanted for number in os.listdir(f"/proc/{pid}/fd")):
-                with open(f"/proc/{pid}/comm") as file:
-                    return f"{file.read().strip()} (pid {pid})"
+            if any(str(descriptor.readlink()) in wanted for descriptor in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
         except OSError:
             continue
     return None

@@ -96,12 +96,15 @@ class Lookup:
 
     @staticmethod
     def _name(text: str, rtype: dns.rdatatype.RdataType) -> dns.name.Name:
-        try:
-            if rtype == dns.rdatatype.PTR and not text.rstrip(".").endswith(".arpa"):
+        if rtype == dns.rdatatype.PTR and not text.rstrip(".").endswith(".arpa"):
+            try:
                 return dns.reversename.from_address(text)
+            except dns.exception.DNSException as error:
+                raise InvalidRequest("name", f"{text!r} is no IP address and no name below arpa, as PTR needs") from error
+        try:
             return dns.name.from_text(text)
         except dns.exception.DNSException as error:
-            raise InvalidRequest("name", f"{text!r}: {error}") from error
+            raise InvalidRequest("name", f"{text!r} is no domain name: each part must be 1 to 63 ASCII characters") from error
 
     def upstreams(self) -> list[UpstreamView]:
         """Return every upstream that was asked lately, with its state and its round-trip time."""

@@ -11,8 +11,8 @@ from typing import Literal
 
 from netcore.controller import Controller
 from resolver.daemon.registry import Registry
-from resolver.engine.health import Health
 from resolver.engine.upstream import Upstream
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.service import DnsService
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire.message import Rcode
@@ -57,7 +57,7 @@ def _counted(*counters: str) -> Callable[[MetricSources], Samples]:
     return lambda sources: [(counter, sources.service.counters[counter]) for counter in counters]
 
 
-def _of_the_host(sources: MetricSources) -> list[tuple[Upstream, Health]]:
+def _of_the_host(sources: MetricSources) -> list[tuple[Upstream, UpstreamHealth]]:
     """Return the upstreams that are asked from the host itself; those of sandboxes would make labels without end."""
     return [(upstream, health) for upstream, health in sources.pool.health().items() if upstream.sandbox_id is None]
 

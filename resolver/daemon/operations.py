@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from netcore.controller import Controller
-from netcore.errors import NetcoreError, NotFound
+from netcore.errors import InvalidRequest, NetcoreError, NotFound
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
@@ -219,7 +219,9 @@ class Operations:
 
     def nodes(self) -> list[NodeDetails]:
         """Return the hosts that share overlay networks, by name; InvalidRequest if this host shares none."""
-        cluster = self._controller.overlays.require_cluster()
+        cluster = self._controller.overlays.cluster
+        if cluster is None:
+            raise InvalidRequest("request", "this host is in no cluster; hosts form one with `berth daemon --store etcd://HOST:2379`")
         endpoints = cluster.state.counts()
         nodes = sorted(cluster.state.nodes.values(), key=lambda node: (node.name, node.id))
         return [NodeDetails(node, endpoints.get(node.id, 0), is_own=node.id == cluster.node.id) for node in nodes]

@@ -16,10 +16,10 @@ from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox,
 from netcore.plan.endpoint_names import names_of, served_ports
 from resolver.client import Client
 from resolver.daemon import listeners, numeric_names
+from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
-from resolver.daemon.listeners import RunBlocking
 from resolver.daemon.sandbox_files import SandboxFiles
 from resolver.daemon.sandbox_resolver import SandboxResolver, open_resolver
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets

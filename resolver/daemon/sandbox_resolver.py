@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from netcore.model import Endpoint, NetworkId, Sandbox
 from resolver.client import Client
 from resolver.daemon import listeners
-from resolver.daemon.listeners import RunBlocking
+from resolver.daemon.blocking import RunBlocking
 from resolver.engine.view import View
 from resolver.service import DnsService
 from resolver.transport.poller import Poller

@@ -210,7 +210,7 @@ class FlushView(msgspec.Struct, frozen=True):
 
 
 class StatusView(msgspec.Struct, frozen=True):
-    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: what is not as it should be."""
+    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention."""
 
     version: str
     pid: int

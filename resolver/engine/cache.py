@@ -305,7 +305,7 @@ def _size(partition: _Partition) -> int:
     return partition.small_size + partition.main_size
 
 
-def cache_key(qname: bytes, question: bytes, do: bool, flags: int) -> bytes:
+def cache_key(qname: bytes, question: bytes, flags: int, *, do: bool) -> bytes:
     """Return the key for a question: answers with and without DNSSEC data are kept apart (DO, and CD and AD of *flags*)."""
     return qname + question[-4:] + _FLAGS[flags & _KEPT | do]
 

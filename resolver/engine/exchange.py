@@ -23,8 +23,8 @@ import msgspec
 
 from resolver import limits
 from resolver.engine.classify import Kind
-from resolver.engine.health import Health
 from resolver.engine.loop_probes import LoopProbes
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.wire.message import HEADER, Rcode, without_opt
 
 
@@ -35,7 +35,7 @@ class Send(msgspec.Struct, frozen=True):
     after this time; None: by any.
     """
 
-    upstream: Health
+    upstream: UpstreamHealth
     message: bytes
     stream: bool = False
     is_loop_probe: bool = False
@@ -45,7 +45,7 @@ class Send(msgspec.Struct, frozen=True):
 class Done(msgspec.Struct, frozen=True):
     """The query is answered by *message*."""
 
-    upstream: Health
+    upstream: UpstreamHealth
     message: bytes
 
 
@@ -61,7 +61,7 @@ Action = tuple[Send, ...] | Result
 """What to do now: send these messages (none: wait), or tell who waits what came of the query."""
 
 
-def first_upstream(upstreams: Sequence[Health], now: float) -> Health | None:
+def first_upstream(upstreams: Sequence[UpstreamHealth], now: float) -> UpstreamHealth | None:
     """Return the upstream to which a query goes if that is all there is to decide; None: an `Exchange` has to decide.
 
     So it is for nearly every query: nothing is known against any upstream, and the first one takes datagrams. An `Exchange`
@@ -84,31 +84,39 @@ class Exchange:
     __slots__ = ("_end", "_is_trial", "_message", "_no_edns", "_probes", "_question", "_reasons", "_resent", "_silent", "_since",
                  "_trial", "_waiting", "deadline", "done")  # fmt: skip
 
-    def __init__(self, upstreams: Sequence[Health], message: bytes, question: bytes, probes: LoopProbes, now: float) -> None:
+    def __init__(self, upstreams: Sequence[UpstreamHealth], message: bytes, question: bytes, probes: LoopProbes, now: float) -> None:
         self._message = message
         self._question = question
         self._probes = probes
         self._reasons: list[str] = []
-        self._silent: dict[Health, float] = {}
-        self._since: dict[Health, float] = {}
-        self._no_edns: set[Health] = set()
+        self._silent: dict[UpstreamHealth, float] = {}
+        self._since: dict[UpstreamHealth, float] = {}
+        self._no_edns: set[UpstreamHealth] = set()
         self._end = now + limits.BUDGET
         self._is_trial = False
-        self._trial: Health | None = None
+        self._trial: UpstreamHealth | None = None
         self._waiting = self._order(upstreams, now)
         self._resent = False
         self.deadline = self._end
         self.done = False
 
     @classmethod
-    def begun(cls, upstreams: Sequence[Health], message: bytes, question: bytes, probes: LoopProbes, asked: Health, at: float) -> Exchange:
+    def begun(
+        cls,
+        upstreams: Sequence[UpstreamHealth],
+        message: bytes,
+        question: bytes,
+        probes: LoopProbes,
+        asked: UpstreamHealth,
+        at: float,
+    ) -> Exchange:
         """Return the exchange of a query that was sent to *asked*, its first upstream, at that time (see `first_upstream`)."""
         made = cls(upstreams, message, question, probes, at)
         made._waiting = [health for health in made._waiting if health is not asked]
         made._note_asked(asked, at)
         return made
 
-    def _order(self, upstreams: Sequence[Health], now: float) -> list[Health]:
+    def _order(self, upstreams: Sequence[UpstreamHealth], now: float) -> list[UpstreamHealth]:
         """Return *upstreams* as they are to be asked: those in doubt behind the good ones, those that loop not at all."""
         good, doubtful = [], []
         for health in upstreams:
@@ -158,7 +166,9 @@ class Exchange:
         self._reasons.append(f"{upstream.upstream} {failure}")
         return self._next_or_end(now)
 
-    def on_failure(self, upstream: Health, reason: str, now: float, *, sent: float | None = None, is_socket: bool = False) -> Action:
+    def on_failure(
+        self, upstream: UpstreamHealth, reason: str, now: float, *, sent: float | None = None, is_socket: bool = False
+    ) -> Action:
         """Return what follows when *upstream* can't be asked, or says that nobody listens.
 
         *sent*: when the query was, if it was. *is_socket*: perhaps its socket is what failed.
@@ -173,7 +183,7 @@ class Exchange:
         self._reasons.append(f"{upstream.upstream}: {reason}")
         return self._next_or_end(now)
 
-    def on_other_path(self, upstream: Health, now: float) -> Action:
+    def on_other_path(self, upstream: UpstreamHealth, now: float) -> Action:
         """Return what follows when *upstream* is reached from another address than when it was asked."""
         if self.done or upstream not in self._silent:
             return ()
@@ -197,7 +207,7 @@ class Exchange:
             sends += self._again(health, asked, now)
         return sends
 
-    def _again(self, upstream: Health, since: float, now: float) -> tuple[Send, ...]:
+    def _again(self, upstream: UpstreamHealth, since: float, now: float) -> tuple[Send, ...]:
         """Return the query to *upstream* once more, by a socket that was opened or heard something after *since*."""
         self._since[upstream] = since
         self._note_asked(upstream, now)
@@ -217,7 +227,7 @@ class Exchange:
         trial, self._trial = self._trial, None
         return self._sends(upstream, now) if trial is None else self._sends(upstream, now) + self._sends(trial, now)
 
-    def _sends(self, upstream: Health, now: float) -> tuple[Send, ...]:
+    def _sends(self, upstream: UpstreamHealth, now: float) -> tuple[Send, ...]:
         """Return the query to *upstream*, behind a loop probe if none was sent since it last failed."""
         message = self._message if upstream.no_edns_until <= now else without_opt(self._message)
         since = self._since.get(upstream)
@@ -226,7 +236,7 @@ class Exchange:
             return (query,)
         return Send(upstream, self._probes.make(upstream), upstream.is_stream, is_loop_probe=True, since=since), query
 
-    def _note_asked(self, upstream: Health, now: float) -> None:
+    def _note_asked(self, upstream: UpstreamHealth, now: float) -> None:
         self._silent[upstream] = now
         if self._waiting:
             self.deadline = min(now + upstream.patience, self._end)

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from resolver.engine.answer import Addresses, Answer, Forward, Negative, Pointer, Services, has_service_form, is_soa
 from resolver.engine.exchange import Done, Result
-from resolver.engine.policy import Refusal
+from resolver.engine.query_policy import Refusal
 from resolver.engine.upstream import UpstreamSet
 from resolver.engine.view import ZoneLookup
 from resolver.wire import name as names
@@ -68,8 +68,8 @@ def _zones(lookups: list[ZoneLookup]) -> list[str]:
         by_network.setdefault(lookup.zone.network_id, []).append(lookup)
     lines: list[str] = []
     for of_network in by_network.values():
-        found = [lookup for lookup in of_network if lookup.values]
-        lines += [_found(lookup) for lookup in found] if found else [_missing(of_network[0].zone, of_network)]
+        hits = [lookup for lookup in of_network if lookup.values]
+        lines += [_found(lookup) for lookup in hits] if hits else [_missing(of_network[0].zone, of_network)]
     return list(dict.fromkeys(lines))
 
 

@@ -223,7 +223,7 @@ class Protected:
         if networks:
             # An IPv4 address in an IPv6 one.
             self._first |= {b"\0"}
-        self._by_size = {size: tuple((shift, frozenset(values)) for shift, values in found.items()) for size, found in by_size.items()}
+        self._by_size = {size: tuple((shift, frozenset(values)) for shift, values in shifts.items()) for size, shifts in by_size.items()}
 
     def holds(self, address: bytes) -> bool:
         """Return whether the packed *address* is in one of the networks."""

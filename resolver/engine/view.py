@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from resolver.engine.policy import Policy
+from resolver.engine.query_policy import QueryPolicy
 from resolver.engine.upstream import UpstreamSet
 from resolver.wire import name as names
 from resolver.zone.published import PublishedZone
@@ -68,7 +68,7 @@ class View:
     upstreams: UpstreamSet = _NO_UPSTREAMS
     upstreams_by_domain: Mapping[bytes, UpstreamSet] = field(default_factory=dict)
     allows_rebinding: bool = False
-    policy: Policy | None = None
+    policy: QueryPolicy | None = None
 
     @property
     def forwards_single_labels(self) -> bool:

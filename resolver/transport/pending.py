@@ -10,7 +10,7 @@ import msgspec
 
 from resolver import limits
 from resolver.engine.classify import Kind, classify
-from resolver.engine.health import Health
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.wire.message import HEADER
 
 
@@ -34,7 +34,7 @@ class PendingQuery(msgspec.Struct, eq=False, gc=False):
     """
 
     handler: ReplyHandler | None
-    health: Health
+    health: UpstreamHealth
     question: bytes
     message: bytes
     sent: float

@@ -17,9 +17,9 @@ from typing import Protocol
 from resolver import limits
 from resolver.engine.classify import Kind
 from resolver.engine.exchange import Action, Done, Exchange, GiveUp, Result, Send, first_upstream
-from resolver.engine.health import Health
 from resolver.engine.loop_probes import LOOP_DOMAIN, LoopProbes
 from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.transport.deadlines import Bucket, Deadlines
 from resolver.transport.pending import PendingQuery, identities
 from resolver.transport.poller import Poller
@@ -63,7 +63,7 @@ class _NameServer:
 
     __slots__ = ("chosen", "health", "opening", "path", "sockets", "stream", "waiting", "worn")
 
-    def __init__(self, health: Health, stream: Stream) -> None:
+    def __init__(self, health: UpstreamHealth, stream: Stream) -> None:
         self.health = health
         self.sockets: list[UpstreamSocket] = []
         self.chosen: UpstreamSocket | None = None
@@ -246,8 +246,8 @@ class UpstreamPool:
         self._tls_ca = tls_ca
         self._draw = identities()
         self._servers: dict[Upstream, _NameServer] = {}
-        self._by_health: dict[Health, _NameServer] = {}
-        self._healths: dict[UpstreamSet, list[Health]] = {}
+        self._by_health: dict[UpstreamHealth, _NameServer] = {}
+        self._healths: dict[UpstreamSet, list[UpstreamHealth]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self.probes = LoopProbes(loop_domain)
         self.deadlines = Deadlines(loop, clock)
@@ -267,7 +267,7 @@ class UpstreamPool:
         first.queries += 1
         self._by_datagram(self._by_health[first], query)
 
-    def healths(self, upstreams: UpstreamSet) -> list[Health]:
+    def healths(self, upstreams: UpstreamSet) -> list[UpstreamHealth]:
         """Return what is remembered of each of *upstreams*."""
         healths = self._healths.get(upstreams)
         if healths is None:
@@ -278,13 +278,13 @@ class UpstreamPool:
         server = self._servers.get(upstream)
         if server is None:
             stream = Stream(self._loop, upstream, self._open_to, self._clock, self._draw, self._tls_ca)
-            server = self._servers[upstream] = _NameServer(Health(upstream), stream)
+            server = self._servers[upstream] = _NameServer(UpstreamHealth(upstream), stream)
             self._by_health[server.health] = server
             if self._watcher is not None:
                 self._watcher.follow(upstream.sandbox_id)
         return server
 
-    def health(self) -> dict[Upstream, Health]:
+    def health(self) -> dict[Upstream, UpstreamHealth]:
         """Return what is remembered of each upstream, for `status` and metrics."""
         return {upstream: server.health for upstream, server in self._servers.items()}
 

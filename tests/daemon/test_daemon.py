@@ -103,6 +103,10 @@ def test_stdin_and_tree(lab):
     lab.start_daemon()
     assert lab.berth("run", "--", "cat", stdin="through\n").stdout == "through\n"
     assert lab.berth("run", "-e", "A=1", "-w", "/tmp", "--", "sh", "-c", "echo $A $PWD").stdout.split() == ["1", "/tmp"]
+    lab.berth("run", "-d", "--name", "beside", "--", "sleep", "300")
+    for command in (("run", "-w", "/nowhere", "--", "pwd"), ("exec", "-w", "/nowhere", "beside", "pwd")):
+        refused = lab.berth(*command, check=False)
+        assert (refused.returncode, refused.stderr) == (127, "berth: directory /nowhere: No such file or directory\n"), command
     # A child that outlives its parent goes too.
     lab.berth("run", "--", "sh", "-c", "sleep 4321 & true")
     assert "sleep 4321" not in lab.shell("ps ax | grep -v grep | grep 'sleep 4321' || true")
@@ -347,7 +351,7 @@ def test_read_only_proc_sys_is_said_and_leaves_nothing(lab):
     lab.stop_daemon()
     lab.shell("mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys")
     lab.start_daemon()
-    refused = lab.berth("network", "create", "net", check=False)
+    refused = lab.berth("network", "create", "--ipv6", "net", check=False)
     assert refused.returncode == 1
     assert "read-only" in refused.stderr
     assert lab.kernel_state() == before

@@ -13,12 +13,12 @@ from netcore.cluster.state import SCHEMA_KEY, EndpointChanged, KeysChanged, Netw
 from netcore.errors import Conflict, Exhausted, Unavailable
 from netcore.model import Endpoint, Sandbox
 from netcore.store.etcd import EtcdSettings, open_etcd
-from netcore.store.memory import MemoryStore
 from netcore.store.protocol import CompareFailed, Transaction
 from netcore.store.upgrade import SCHEMA_VERSION
 from tests.support import schema_2
 from tests.support.etcd import cluster as etcd_cluster
 from tests.support.etcd import why_no_etcd
+from tests.support.memory_store import MemoryStore
 from tests.support.networks import overlay_network, pool
 
 NEWER = str(SCHEMA_VERSION + 1).encode()

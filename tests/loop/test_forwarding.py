@@ -16,7 +16,7 @@ import pytest
 from resolver import limits
 from resolver.client import Client
 from resolver.engine.cache import CacheSettings
-from resolver.engine.policy import Refusal
+from resolver.engine.query_policy import Refusal
 from resolver.engine.received import Protected
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import View

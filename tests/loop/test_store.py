@@ -8,13 +8,13 @@ import pytest
 from netcore.errors import Conflict, Unavailable
 from netcore.model import Stack
 from netcore.store.etcd import EtcdSettings, open_etcd
-from netcore.store.memory import MemoryStore
 from netcore.store.protocol import Compacted, CompareFailed, Transaction
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from netcore.store.upgrade import SCHEMA_VERSION
 from tests.support import schema_2
 from tests.support.etcd import cluster, why_no_etcd
+from tests.support.memory_store import MemoryStore
 
 
 @pytest.fixture(params=["memory", "sqlite", "etcd"])
@@ -129,6 +129,19 @@ async def test_second_daemon_is_refused(tmp_path):
     with pytest.raises(Conflict, match="another berth daemon"):
         await open_store(str(tmp_path))
     await first.close()
+
+
+async def test_failure_of_the_disk_names_the_directory(tmp_path):
+    store = await open_store(str(tmp_path))
+    # What SQLite says of a full disk, from a database that may not grow.
+    await store._run(lambda: store._connection.execute("PRAGMA max_page_count = 1"))
+    with pytest.raises(Unavailable, match=f"the state in {tmp_path} is not available: database or disk is full; is the file system"):
+        await store.commit(Transaction(writes={"/k": b"v" * 100_000}))
+    assert (await store.load()).items == {}
+    await store.close()
+    (tmp_path / "berth.db").write_text("this is no database" * 100)
+    with pytest.raises(Unavailable, match="file is not a database"):
+        await open_store(str(tmp_path))
 
 
 async def test_state_of_a_newer_version_is_refused(tmp_path):

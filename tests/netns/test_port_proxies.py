@@ -52,7 +52,7 @@ def server(lab):
         lab.berth("rm", name, check=False)
 
 
-def ask(lab, host, port=8080, size=0, where="host", check=True):
+def ask(lab, host, port=8080, size=0, where="host", *, check=True):
     return lab.run(sys.executable, "-c", ASK, host, str(port), str(size), where=where, check=check).stdout
 
 

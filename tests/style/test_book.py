@@ -1,5 +1,6 @@
 """The book: complete, reachable, without dead links; every rule that the code cites is in it."""
 
+import ast
 import re
 
 import pytest
@@ -42,6 +43,36 @@ def test_rules_are_cited_by_their_page_or_as_rules():
             # Docker's own documents are cited by their URL.
             there = list(ROOT.glob(f"**/{document}")) or document in ("remote.md", "ipam.md", "README.md")
             assert there, f"{name(path)} cites {document}"
+
+
+def logged():
+    """Yield every warning and error that the code logs: its text before the first value."""
+    for path in (path for part in ("netcore", "resolver") for path in (ROOT / part).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("log.warning", "log.error"):
+                for constant in (part for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)):
+                    yield re.split(r" [a-z_]+=", constant.value)[0]
+
+
+def test_every_warning_and_error_in_the_log_is_explained():
+    page = (DOCS / "troubleshooting.md").read_text()
+    assert "changes of nftables are not noticed at once" in logged()
+    assert not {text for text in logged() if text not in page}
+
+
+def test_every_explained_message_in_the_log_exists():
+    section = (DOCS / "troubleshooting.md").read_text().split("## Warnings in the log")[1].split("\n## ")[0]
+    texts = set(logged())
+    rows = re.findall(r"^\| ([a-z/].*?) \|", section, re.MULTILINE)
+    messages = {message for row in rows for message in ([row] if row in texts else row.split("; "))}
+    assert messages
+    assert not messages - texts
+
+
+@pytest.mark.parametrize("page", book.PAGES, ids=name)
+def test_modules_that_the_book_names_exist(page):
+    for path in re.findall(r"`((?:benchmarks|examples|netcore|resolver|tests)/[\w/-]+\.\w+)`", page.read_text()):
+        assert (ROOT / path).exists(), path
 
 
 def test_readme_is_short():

@@ -16,7 +16,7 @@ PURE = (
     "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client", "resolver/reply_cache",
-    "resolver/forwarding", "resolver/daemon/redirect",
+    "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
     "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/sandbox_help", "resolver/cli/compose/", "resolver/cli/duration",
     "resolver/cli/up/plan", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree",
     "resolver/cli/reference/man", "resolver/cli/reference/markdown",
@@ -207,3 +207,13 @@ def test_cheap_modules_stay_cheap(module):
     script = f"import sys, {module}; print(*[m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
+
+
+def test_nothing_stands_at_the_top_but_what_belongs_there():
+    done = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    files = {"pyproject.toml", "Dockerfile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+    folders = {"resolver", "netcore", "tests", "benchmarks", "docs", "examples"}
+    top = {line.partition("/")[0] for line in done.stdout.splitlines()}
+    assert {entry for entry in top if not entry.startswith(".")} <= files | folders

@@ -5,7 +5,6 @@ method → answer instead of the usual one: an object is sent as it is, a number
 """
 
 import json
-import os
 import socketserver
 import subprocess
 import sys
@@ -95,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         method = self.path[1:]
         octets = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = json.loads(octets) if octets else None
-        with open(DIRECTORY / "calls", "a") as file:
+        with (DIRECTORY / "calls").open("a") as file:
             file.write(json.dumps([method, body]) + "\n")
         try:
             special = json.loads((DIRECTORY / "answers").read_text()).get(method)
@@ -122,9 +121,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
-os.makedirs(os.path.dirname(SOCKET), exist_ok=True)
-if os.path.exists(SOCKET):
-    os.unlink(SOCKET)
+Path(SOCKET).parent.mkdir(parents=True, exist_ok=True)
+Path(SOCKET).unlink(missing_ok=True)
 server = Server(SOCKET, Handler)
 print("listening", flush=True)
 server.serve_forever()

@@ -46,7 +46,7 @@ class Member:
             "--initial-advertise-peer-urls", f"http://127.0.0.1:{self.peer}", "--initial-cluster", cluster,
             "--initial-cluster-state", "new", "--heartbeat-interval", "50", "--election-timeout", "300", *self.more,
         ]  # fmt: skip
-        with open(self.directory / f"{self.name}.log", "ab") as log:
+        with (self.directory / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def post(self, path: str, body: object) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -18,16 +18,18 @@ from netcore.controller.plugin_endpoints import PluginEndpoints
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
+from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.desired.diff import diff
 from netcore.desired.objects import Announcement, Sysctl
 from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
+from netcore.kernel.host_changes import HostChanges
 from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
-from netcore.store.memory import MemoryStore
 from netcore.store.records import Records
+from tests.support.memory_store import MemoryStore
 
 ENOSPC = 28
 
@@ -156,6 +158,10 @@ class FakeFiles:
     async def unpin(self, sandbox) -> None:
         self.pinned.pop(sandbox.netns_path, None)
 
+    async def unpin_and_remove(self, sandbox, directory) -> None:
+        await self.unpin(sandbox)
+        await self.remove(directory)
+
     async def remove(self, directory) -> None:
         self.directories.discard(str(directory))
 
@@ -167,8 +173,12 @@ class FakeHost:
         self.failing = failing
         self.settings = settings
         self.ifnames: set[str] = set()
+        self.changes = HostChanges()
 
-    async def refresh(self) -> None: ...
+    async def refresh(self, *, anew: bool = False) -> None: ...
+
+    def expecting(self, network):
+        return nullcontext()
 
     async def constraints(self) -> HostConstraints:
         self.failing.call("look at the host")
@@ -339,6 +349,9 @@ class World:
         host: Any = self.host
         plugin: Any = self.plugin
         ports: Any = self.ports
+        self.uplinks = Uplinks(
+            writer=self.writer, records=self.records, workers=self.workers, executor=executor, locks=locks, clock=lambda: 1000.0
+        )
         self.overlays = Overlays(
             encryption=TunnelEncryption(state, self.workers, executor, locks, None),
             writer=self.writer,
@@ -348,6 +361,7 @@ class World:
             executor=executor,
             host=host,
             locks=locks,
+            uplinks=self.uplinks,
         )
         files: Any = self.files
         relays: Any = self.relays
@@ -371,6 +385,7 @@ class World:
                 ipam_plugins=plugin,
                 plugin_endpoints=PluginEndpoints(state, plugin),
                 overlays=self.overlays,
+                uplinks=self.uplinks,
                 clock=lambda: 1000.0,
             )
         )
@@ -382,6 +397,7 @@ class World:
             "objects": dict(self.executor.objects),
             "store": {key: item.value for key, item in (await self.store.load()).items.items() if not key.startswith("rest/")},
             "networks": dict(state.networks),
+            "switched": dict(state.switched),
             "sandboxes": dict(state.sandboxes),
             "endpoints": dict(state.endpoints),
             "names": {key: list(value) for key, value in self.names.names.items()},

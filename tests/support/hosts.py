@@ -59,7 +59,7 @@ class Hosts:
             "--listen-peer-urls", f"http://{ETCD[number]}:2380", "--initial-advertise-peer-urls", f"http://{ETCD[number]}:2380",
             "--initial-cluster", ",".join(f"m{other}=http://{ETCD[other]}:2380" for other in range(len(self.members))),
         ]  # fmt: skip
-        with open(member.directory / f"{member.name}.log", "ab") as log:
+        with (member.directory / f"{member.name}.log").open("ab") as log:
             member.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def post(self, path: str, body: object, number: int = 0) -> dict:

@@ -14,12 +14,12 @@ from netcore.model import IPAddress, SandboxId
 class Announcement(Kind):
     """Gratuitous ARP and unsolicited NA for fresh addresses. What was sent can't be taken back, so it is never deleted.
 
-    *port*: the bridge port that must forward first, "" if there is none. *interval*: seconds between *count* repetitions.
+    *port*: the bridge port that must forward first, None if there is none. *interval*: seconds between *count* repetitions.
     """
 
     sandbox_id: SandboxId
     ifname: str
-    port: str
+    port: str | None
     mac: str
     addresses: tuple[IPAddress, ...]
     count: int

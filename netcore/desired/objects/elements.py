@@ -13,6 +13,7 @@ class FirewallSet:
     """A named set of table `berth` in the nftables family *table*; a map if it has *data_types*.
 
     *key_types*, *data_types*: nftables data types of each field. *family*: 4 or 6 if it is about one of them only.
+    *order*: when its elements are created.
     """
 
     table: str
@@ -20,6 +21,7 @@ class FirewallSet:
     key_types: tuple[str, ...]
     data_types: tuple[str, ...] = ()
     family: int | None = None
+    order: Order = Order.FIREWALL_ELEMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +31,11 @@ class Element(Kind):
     set: FirewallSet
     fields: tuple[Scalar, ...]
     data: tuple[Scalar, ...] = ()
-    order: ClassVar[Order] = Order.FIREWALL_ELEMENT
     lane: ClassVar[Lane] = Lane(Subsystem.NFTABLES)
+
+    @property
+    def order(self) -> Order:
+        return self.set.order
 
     @property
     def key(self) -> Key:

@@ -32,6 +32,8 @@ class Order(IntEnum):
     """Before anything is sent to the other host, and before a policy requires it."""
     ESP_POLICY = auto()
     HOST_LINK = auto()
+    FORWARDING_GUARD = auto()
+    """What keeps packets of others from being forwarded, before forwarding is switched on."""
     HOST_SYSCTL = auto()
     """The host's sysctls are those of its bridge, so the bridge must exist."""
     HOST_ADDRESS = auto()

@@ -11,15 +11,19 @@ from netcore.model import SandboxId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl(Kind):
-    """A file under /proc/sys. It is never deleted: what it governs goes with its link, or others still need it.
+    """A file under /proc/sys. It needs no deletion if what it governs goes with its link.
 
     *path*: with slashes, below /proc/sys. *optional*: a kernel without it will do.
+    *dispensable*: where /proc/sys is read-only, another value will do. *original*: what the host had before,
+    which is put back when the object goes; None: nothing is put back.
     """
 
     sandbox_id: SandboxId | None
     path: str
     value: str
     optional: bool = False
+    dispensable: bool = False
+    original: str | None = None
 
     @property
     def order(self) -> Order:
@@ -34,7 +38,7 @@ class Sysctl(Kind):
         return ("sysctl", self.sandbox_id, self.path)
 
     def goes_with(self, links: Collection[LinkReference]) -> bool:
-        return True
+        return self.original is None
 
     def describe(self) -> str:
         return f"sysctl {self.path}={self.value}{where(self.sandbox_id)}"

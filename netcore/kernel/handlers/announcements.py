@@ -16,7 +16,7 @@ from netcore.kernel.sessions import Later, NetlinkSessions
 
 
 def _announce(sessions: NetlinkSessions, announcement: Announcement) -> tuple[()]:
-    if announcement.port:
+    if announcement.port is not None:
         _wait_until_forwarding(sessions.rtnetlink(HOST), announcement.port)
     sock = sessions.packet_socket(announcement.sandbox_id, announcement.ifname)
     announce.send(sock, announcement.mac, announcement.addresses)

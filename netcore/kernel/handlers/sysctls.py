@@ -1,4 +1,4 @@
-"""Sysctls are written during the visit that opens their namespace's socket, and never taken back."""
+"""Sysctls are written during the visit that opens their namespace's socket; those of the host itself are put back."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from netcore.desired.objects import Sysctl
 from netcore.kernel import sysctl
 from netcore.kernel.handlers.handler import Handler, nothing, set_again
 from netcore.kernel.netlink import Request
+from netcore.kernel.sessions import NetlinkSessions
+
+
+def _put_back(_sessions: NetlinkSessions, gone: Sysctl) -> tuple[()]:
+    if gone.original is not None:
+        sysctl.restore(gone.path, gone.value, gone.original)
+    return ()
+
 
 SYSCTL: Handler[Sysctl, Request] = Handler(
     create=nothing,
-    delete=nothing,
+    delete=_put_back,
     observe=set_again,
-    visit=lambda wanted: sysctl.write(wanted.path, wanted.value, optional=wanted.optional),
+    visit=lambda wanted: sysctl.write(wanted.path, wanted.value, optional=wanted.optional, dispensable=wanted.dispensable),
 )

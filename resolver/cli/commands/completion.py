@@ -14,7 +14,7 @@ from resolver.cli.completion_scripts import SCRIPTS, install_path
 
 @click.command()
 @click.argument("shell", type=click.Choice(sorted(SCRIPTS)))
-@click.option("--install", is_flag=True, help="Write the script to your directory for this shell, and say where.")
+@click.option("--install", is_flag=True, help="Install the script where this shell looks for it, and print its path.")
 def completion(shell: str, install: bool) -> None:
     """Print or install shell completion.
 

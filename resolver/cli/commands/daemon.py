@@ -31,15 +31,14 @@ def daemon(
 ) -> int:
     """Run the daemon in the foreground."""
     from netcore.errors import NetcoreError
-    from resolver.daemon import logs
-    from resolver.daemon.config import HELP, load
+    from resolver.daemon import config_toml, logs
+    from resolver.daemon.config import load
     from resolver.errors import ConfigError
 
     try:
         config = load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "store": store, "log_level": log_level})
         if check_config:
-            for name in config.__dataclass_fields__:
-                print(f"{name} = {json.dumps(getattr(config, name), default=str)}  # {HELP[name]}")
+            print("\n".join(config_toml.lines(config)))
             return 0
         logs.configure(config.log_level)
         from resolver.daemon import app

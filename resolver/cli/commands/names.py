@@ -15,7 +15,7 @@ from resolver.cli.output import print_json, print_table
 @click.argument("name")
 @click.option("-t", "--type", "rtype", default="A", show_default=True, metavar="TYPE", help="Record type; an address is looked up as PTR.")
 @click.option("--from", "sandbox", type=SANDBOX, metavar="SANDBOX", help="Query as this sandbox does.")
-@click.option("--explain", is_flag=True, help="Say how the response came about.")
+@click.option("--explain", is_flag=True, help="Explain how the response came about.")
 @FORMAT
 def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str) -> int:
     """Look up a name as a sandbox would.
@@ -44,7 +44,7 @@ def cache() -> None:
 
 @cache.command("ls")
 @click.argument("name", required=False)
-@click.option("--limit", type=int, default=1000, show_default=True, metavar="NUMBER", help="List at most so many, the most used first.")
+@click.option("--limit", type=int, default=1000, show_default=True, metavar="NUMBER", help="List at most this many, the most used first.")
 @FORMAT
 def cache_ls(name: str | None, limit: int, form: str) -> None:
     """List cached responses.

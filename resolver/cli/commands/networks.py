@@ -51,6 +51,9 @@ class _CreateCommand(click.Command):
 def network_create(**given: Any) -> None:
     """Create a network called NAME."""
     dry_run = given.pop("dry_run")
+    for text in given["auxiliary"]:
+        if "=" not in text:
+            raise click.UsageError(f"--aux-address {text} needs a name: NAME={text}")
     for key in ("auxiliary", "options", "labels", "ipam_options"):
         given[key] = pairs(given[key])
     created = call("POST", f"/v1/networks{'?dry_run=1' if dry_run else ''}", given)
@@ -74,7 +77,7 @@ COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
 
 
 @network.command("ls")
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=f"Only those with {', '.join(FILTERS)}.")
+@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=f"Only networks with this {', '.join(FILTERS)}.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
 @FORMAT
 def network_ls(filters: tuple[str, ...], quiet: bool, form: str) -> None:
@@ -91,6 +94,8 @@ def network_ls(filters: tuple[str, ...], quiet: bool, form: str) -> None:
 
 def _matches(shown: dict[str, Any], text: str) -> bool:
     key, equals, value = text.partition("=")
+    if key in FILTERS and not equals:
+        raise click.UsageError(f"--filter {text} needs a value: {text}=VALUE")
     match key:
         case "name":
             return value in shown["name"]
@@ -107,7 +112,7 @@ def _matches(shown: dict[str, Any], text: str) -> bool:
         case "label":
             name, has_value, wanted = value.partition("=")
             return name in shown["labels"] and (not has_value or shown["labels"][name] == wanted)
-    raise click.UsageError(f"--filter {text}: {key!r} is not one of {', '.join(FILTERS)}{'' if equals else '='}")
+    raise click.UsageError(f"--filter {text}: {key!r} is not one of {', '.join(FILTERS)}")
 
 
 @network.command("inspect")
@@ -132,7 +137,7 @@ def network_rm(names: tuple[str, ...], dry_run: bool) -> int:
     "filters",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only those with label=, without label!=, or created before until= (24h ago, or a time).",
+    help="Only networks with label=, without label!=, or created before until= (24h ago, or a time).",
 )
 def network_prune(force: bool, filters: tuple[str, ...]) -> None:
     """Remove unused networks.

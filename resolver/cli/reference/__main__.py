@@ -30,6 +30,6 @@ def main(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.exit("usage: python -m resolver.cli.reference DIRECTORY")
     main(sys.argv[1])

@@ -119,7 +119,7 @@ def kernel(monkeypatch):
 @pytest.fixture
 def written(monkeypatch):
     values = {}
-    monkeypatch.setattr(sysctls.sysctl, "write", lambda path, value, optional: values.update({path: value}))
+    monkeypatch.setattr(sysctls.sysctl, "write", lambda path, value, **_: values.update({path: value}))
     return values
 
 

@@ -18,7 +18,7 @@ HOST_CONSTRAINTS = HostConstraints(
     pools4=(), pools6=(), reserved=(), egress_mtu=1450, ipv6=True, now=0.0,
     links={"eth0": ExistingLink(kind="", mtu=9000), "mybr": ExistingLink(kind="bridge", mtu=1500)},
 )  # fmt: skip
-FACTS = Facts(uplinks=("up0",), accept_ra=("up0",))
+FACTS = Facts(uplinks=("up0",))
 POOL4, POOL6 = pool("10.1.0.0/24", "10.1.0.1"), pool("fd01::/64", "fd01::1")
 ENDPOINT = Endpoint(
     origin="api", network_id="a", sandbox_id="s", ifname="eth0", host_ifname="veth1", mac="02:42:00:00:00:02",
@@ -89,12 +89,16 @@ def test_a_network_is_a_bridge_with_its_gateways_and_forwarding():
     assert [(link.name, link.tag, link.reused) for link in of(Bridge, objects)] == [("br-a", "berth:a", False)]
     assert [str(address.interface) for address in of(Address, objects)] == ["10.1.0.1/24", "fd01::1/64"]
     values = {sysctl.path.removeprefix("net/"): sysctl.value for sysctl in of(Sysctl, objects)}
-    assert values["ipv4/conf/up0/forwarding"] == values["ipv4/conf/br-a/route_localnet"] == values["ipv6/conf/up0/force_forwarding"] == "1"
+    assert (
+        values["ipv4/conf/br-a/forwarding"] == values["ipv4/conf/br-a/route_localnet"] == values["ipv6/conf/br-a/force_forwarding"] == "1"
+    )
+    # What it needs of uplinks is shared with other networks: `drivers.uplinks`.
+    assert not [path for path in values if "up0" in path]
     assert values["ipv6/conf/br-a/disable_ipv6"] == "0"
     assert of(Element, objects)
     assert DRIVER.exclusive_objects(network, [network], FACTS) == objects
     older = {sysctl.path: sysctl.value for sysctl in of(Sysctl, DRIVER.network_objects(network, replace(FACTS, force_forwarding=False)))}
-    assert (older["net/ipv6/conf/up0/accept_ra"], older["net/ipv6/conf/all/forwarding"]) == ("2", "1")
+    assert "net/ipv6/conf/br-a/force_forwarding" not in older
 
 
 def test_what_a_host_or_a_network_does_without():

@@ -143,7 +143,7 @@ LINKS = [
     ([Macvlan(sandbox_id=S, ifname="eth1", parent="lan0", mode="bridge", mac=MAC, mtu=1500)], [
         [Address(sandbox_id=S, ifname="eth1", interface=ip_interface("10.0.2.2/24"))],
         [LinkUp(sandbox_id=S, ifname="eth1")],
-        [Announcement(sandbox_id=S, ifname="eth1", port="", mac=MAC, addresses=(SECOND,), count=1, interval=1.0)],
+        [Announcement(sandbox_id=S, ifname="eth1", port=None, mac=MAC, addresses=(SECOND,), count=1, interval=1.0)],
     ]),
 ]  # fmt: skip
 UNLINKED = [

@@ -49,3 +49,13 @@ def test_the_users_sysctls_come_in_place_of_ours():
     given = replace(ENDPOINT, sysctls=(("net/ipv4/conf/{ifname}/rp_filter", "1"), ("net/ipv4/conf/{ifname}/log_martians", "1")))
     assert (values(given)["ipv4/conf/eth0/rp_filter"], values(given)["ipv4/conf/eth0/log_martians"]) == ("1", "1")
     assert sum(sysctl.path.endswith("rp_filter") for sysctl in of(Sysctl, link.inside(NETWORK, given))) == 1
+
+
+def test_only_behind_a_port_of_ours_may_ipv6_stay_on_where_it_can_not_be_switched_off():
+    without = replace(ENDPOINT, ipv6=None)
+
+    def dispensable(**more):
+        return {sysctl.path for sysctl in of(Sysctl, link.inside(NETWORK, without, **more)) if sysctl.dispensable}
+
+    assert dispensable(port="v") == {"net/ipv6/conf/eth0/disable_ipv6"}
+    assert dispensable() == set()

@@ -139,4 +139,4 @@ def test_nothing_is_seen_in_a_namespace_that_is_gone():
 def test_what_is_cheap_is_set_again_and_what_was_said_is_not_said_again():
     assert not exists(Sysctl(sandbox_id=S, path="net/ipv4/ip_forward", value="1"))
     assert not exists(Hairpin(host_ifname="v0"))
-    assert exists(Announcement(sandbox_id=S, ifname="eth0", port="", mac=MAC, addresses=(), count=3, interval=1.0))
+    assert exists(Announcement(sandbox_id=S, ifname="eth0", port=None, mac=MAC, addresses=(), count=3, interval=1.0))

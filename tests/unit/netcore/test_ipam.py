@@ -174,16 +174,15 @@ def test_pools_on_one_subnet_share_what_is_taken_and_give_back_their_own():
     assert taken == {int(ip_address("10.0.0.3"))}
 
 
-def test_resting_addresses_are_read_and_restored():
+def test_quarantine_goes_on_after_a_restart():
     addresses, restored = pool("10.0.0.0/29"), pool("10.0.0.0/29")
     address = addresses.allocate(0)
     addresses.release(address, 5)
-    assert addresses.resting() == ((5 + limits.ADDRESS_QUARANTINE, address),)
-    for until, resting in addresses.resting():
-        restored.rest(resting, until)
-    restored.rest(ip_address("10.9.0.1"), 99)
-    assert restored.resting() == addresses.resting()
-    assert str(restored.allocate(6)) == "10.0.0.2"
+    restored.quarantine(address, 5 + limits.ADDRESS_QUARANTINE)
+    restored.quarantine(ip_address("10.9.0.1"), 99)
+    for made in (addresses, restored):
+        assert [str(made.allocate(6)), str(made.allocate(4.9 + limits.ADDRESS_QUARANTINE))] == ["10.0.0.2", "10.0.0.3"]
+        assert made.allocate(5 + limits.ADDRESS_QUARANTINE) == address
 
 
 def test_the_gateway_is_the_lowest_free_address():

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from netcore.store.memory import MemoryStore
 from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Transaction
+from tests.support.memory_store import MemoryStore
 
 
 async def test_transactions_and_sessions():

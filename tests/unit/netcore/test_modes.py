@@ -15,10 +15,10 @@ def request(*networks, endpoint=None, **more):
 
 
 def test_whose_stack_is_asked_for():
-    assert modes.asked(request()) == (Stack.OWN, "")
-    assert modes.asked(request("front", "back")) == (Stack.OWN, "")
-    assert modes.asked(request("host")) == (Stack.HOST, "")
-    assert modes.asked(request("none")) == (Stack.NONE, "")
+    assert modes.asked(request()) == (Stack.OWN, None)
+    assert modes.asked(request("front", "back")) == (Stack.OWN, None)
+    assert modes.asked(request("host")) == (Stack.HOST, None)
+    assert modes.asked(request("none")) == (Stack.NONE, None)
     assert modes.asked(request("container:web")) == (Stack.SHARED, "web")
 
 

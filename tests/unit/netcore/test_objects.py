@@ -1,6 +1,6 @@
 """Every kind of kernel object: its place in the order, its lane, what goes with it, and its description."""
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import get_args
 
@@ -41,6 +41,7 @@ S = "0123456789abcdef"
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 MAC = "02:42:0a:00:00:02"
 PORTS = FirewallSet(table="inet", name="dnat4_any", key_types=("inet_proto", "inet_service"), data_types=("ipv4_addr", "inet_service"))
+GUARDED = FirewallSet(table="inet", name="closed4", key_types=("ifname",), family=4, order=Order.FORWARDING_GUARD)
 BRIDGES = FirewallSet(table="inet", name="bridges", key_types=("ifname",))
 
 LINKS, STACK, HOST_STACK = Lane(Subsystem.LINKS), Lane(Subsystem.STACK, S), Lane(Subsystem.STACK)
@@ -62,6 +63,7 @@ CASES = [
     (BRIDGE, Order.HOST_LINK, LINKS, f"link br0 type bridge address {MAC} mtu 1500"),
     (VlanLink(name="eth0.7", base="eth0", vid=7, tag="t"), Order.HOST_LINK, LINKS, "link eth0.7 type vlan id 7 link eth0"),
     (DummyLink(name="dm-1", mtu=1400, tag="t"), Order.HOST_LINK, LINKS, "link dm-1 type dummy mtu 1400"),
+    (Element(set=GUARDED, fields=("up0",)), Order.FORWARDING_GUARD, NFTABLES, "element inet closed4 { up0 }"),
     (Sysctl(sandbox_id=HOST, path="net/ipv4/conf/br0/forwarding", value="1"), Order.HOST_SYSCTL, HOST_STACK,
      "sysctl net/ipv4/conf/br0/forwarding=1"),
     (Address(sandbox_id=HOST, ifname="br0", interface=ip_interface("10.0.0.1/24")), Order.HOST_ADDRESS, HOST_STACK,
@@ -166,6 +168,8 @@ def test_objects_that_go_with_a_link():
 
     # There is nothing to delete of these.
     assert kinds() == {Sysctl, Announcement}
+    # What the host had before is put back.
+    assert not replace(OBJECTS[[type(one) for one in OBJECTS].index(Sysctl)], original="0").goes_with(set())
     assert kinds((S, "eth0")) - kinds() == {Address, LinkUp, Neighbor, Route}
     assert kinds((HOST, "br0")) - kinds() == {Address, Neighbor}
     assert kinds((HOST, "v0")) - kinds() == {Hairpin}

@@ -52,7 +52,7 @@ def test_macvlan_is_a_link_an_address_and_nothing_on_the_host():
     ]
     assert of(Address, objects) == [Address(sandbox_id=SANDBOX.id, ifname="eth0", interface=ip_interface("10.0.1.2/24"))]
     assert not of(Element, objects)
-    assert of(Announcement, objects)[0].port == ""
+    assert of(Announcement, objects)[0].port is None
     assert drivers.of(net).network_objects(net, FACTS) == ()
     # Without a gateway given by the user there is no route, but it is the way out (GW-7).
     assert not of(Route, objects)

@@ -122,12 +122,12 @@ def test_names_of_links():
 
 def test_where_the_mac_comes_from():
     fixed = {"random_hex": lambda octets: "ff" * octets}
-    assert plan.choose_mac(request(), BOTH, "", **fixed) == "fe:ff:ff:ff:ff:ff"
-    assert plan.choose_mac(request(mac=MAC), BOTH, "") == MAC
+    assert plan.choose_mac(request(), BOTH, None, **fixed) == "fe:ff:ff:ff:ff:ff"
+    assert plan.choose_mac(request(mac=MAC), BOTH, None) == MAC
     assert plan.choose_mac(request(), FLAT, "02:42:00:00:00:99") == "02:42:00:00:00:99"
-    assert plan.choose_mac(request(), PLUGGED, "") == ""
+    assert plan.choose_mac(request(), PLUGGED, None) is None
     wants_mac = replace(PLUGGED, ipam=PluginIpam(plugin="weave", space="s", needs_mac=True))
-    assert plan.choose_mac(request(), wants_mac, "", **fixed) == "fe:ff:ff:ff:ff:ff"
+    assert plan.choose_mac(request(), wants_mac, None, **fixed) == "fe:ff:ff:ff:ff:ff"
     assert [plan.parent_of(network) for network in (BOTH, LAN, WHOLE, FLAT)] == [None, None, "eth1", "eth2"]
 
 

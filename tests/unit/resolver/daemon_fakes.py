@@ -61,7 +61,7 @@ class FakeController:
             connect=self.connect,
             disconnect=self.disconnect,
         )
-        self.overlays = SimpleNamespace(require_cluster=self.the_cluster, elsewhere=self.elsewhere)
+        self.overlays = SimpleNamespace(cluster=self.the_cluster(), elsewhere=self.elsewhere)
         self.failing = {}
 
     def _begin(self, what, name, dry_run):

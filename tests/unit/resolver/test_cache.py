@@ -18,7 +18,7 @@ HERE, THERE = UpstreamSet(), UpstreamSet()
 
 
 def question(name, *, do=False, cd=False, ad=False):
-    return cache_key(from_text(name), from_text(name) + b"\0\1\0\1", bool(do), (CD if cd else 0) | (AD if ad else 0))
+    return cache_key(from_text(name), from_text(name) + b"\0\1\0\1", (CD if cd else 0) | (AD if ad else 0), do=bool(do))
 
 
 def received(size=40, *, lifetime=60, rcode=0, answers=1):

@@ -125,6 +125,25 @@ def test_network_connect_sends_what_was_given(daemon, berth):
     assert berth("network", "disconnect", "--dry-run", "front", "web")[1] == "delete link\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("network", "ls", "--filter", "driver"), "--filter driver needs a value: driver=VALUE"),
+        (("network", "create", "--aux-address", "10.5.0.9", "x"), "--aux-address 10.5.0.9 needs a name: NAME=10.5.0.9"),
+        (("attach", "--name", "x", "--pid", "1", "--netns", "/x"), "--pid and --netns name two namespaces"),
+        (("attach", "--name", "x", "--fd", "1", "--netns", "/x"), "--fd and --netns name two namespaces"),
+    ],
+)
+def test_incomplete_and_contradictory_options_are_refused(daemon, berth, arguments, said):
+    code, _, error = berth(*arguments)
+    assert (code, said in error) == (2, True), error
+
+
+def test_dry_run_without_steps_says_so(daemon, berth):
+    daemon.responses["POST /v1/networks?dry_run=1"] = {"steps": [], "warnings": []}
+    assert berth("network", "create", "--dry-run", "m1") == (0, "", "berth: nothing in the kernel would change\n")
+
+
 def test_network_prune(daemon, berth):
     daemon.responses["POST /v1/networks/prune"] = {"removed": ["front"]}
     assert (

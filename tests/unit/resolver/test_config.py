@@ -1,10 +1,12 @@
 """The daemon's configuration: what each key takes, where it comes from, and that all that is wrong is named."""
 
+import tomllib
 from ipaddress import ip_network
 
 import pytest
 
 from resolver.daemon import config as daemon_config
+from resolver.daemon import config_toml
 from resolver.daemon.config import HELP, DaemonConfig, load, parse
 from resolver.daemon.schema import NetworkBody
 from resolver.errors import ConfigError
@@ -112,3 +114,21 @@ def test_file_that_cannot_be_read_is_named(tmp_path, text, reason):
         load(str(path), {}, {})
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {
+            "dns": ["10.0.0.53"], "suffix": "my.lab", "store": "etcd://10.0.0.1:2379", "cache_size": 0, "gateway_resolver": False,
+            "default_address_pools": [{"base": "10.100.0.0/16", "size": 24}],
+            "forward": {"corp.example": ["10.0.0.53", "tls://10.0.0.54#ns"]},
+            "proxies": {"default": {"httpProxy": "http://10.0.0.1:3128"}},
+            "default_bridge": {"subnets": ["10.88.0.0/16"], "options": {"icc": "false"}, "ipv6": False},
+        },
+    ],
+)  # fmt: skip
+def test_printed_configuration_is_a_configuration_file(raw):
+    config = parse(raw, "x")
+    assert parse(tomllib.loads("\n".join(config_toml.lines(config))), "printed") == config

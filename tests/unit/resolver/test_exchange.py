@@ -6,9 +6,9 @@ import pytest
 from resolver import limits
 from resolver.engine.classify import Kind
 from resolver.engine.exchange import Done, Exchange, GiveUp, Send, first_upstream
-from resolver.engine.health import Health
 from resolver.engine.loop_probes import LoopProbes
 from resolver.engine.upstream import Upstream
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.wire.message import without_opt
 
 OK, FAIL = b"\0\0\x80\0", b"\0\0\x80\x02"
@@ -20,7 +20,7 @@ FORMERR = b"\0\0\x80\x01" + bytes(8)
 
 def known(text):
     """An upstream that has been probed for loops."""
-    health = Health(Upstream(text)) if isinstance(text, str) else Health(text)
+    health = UpstreamHealth(Upstream(text)) if isinstance(text, str) else UpstreamHealth(text)
     health.loop_checked = True
     return health
 
@@ -389,7 +389,7 @@ def test_late_answer_with_edns_does_not_say_that_the_upstream_lacks_it(three):
 
 def test_upstream_is_probed_for_a_loop_before_its_first_query():
     probes = LoopProbes(draw_label=lambda: b"secret")
-    a = Health(Upstream("10.0.0.1"))
+    a = UpstreamHealth(Upstream("10.0.0.1"))
     made = exchange((a,), probes=probes)
     probe, query = made.start(0)
     assert (probe.upstream, probe.is_loop_probe, query) == (a, True, *sends(a))
@@ -403,7 +403,7 @@ def test_upstream_is_probed_for_a_loop_before_its_first_query():
 
 
 def test_probe_of_an_upstream_for_streams_goes_over_its_stream():
-    probe, _ = exchange((Health(Upstream("10.0.0.1", transport="tcp")),)).start(0)
+    probe, _ = exchange((UpstreamHealth(Upstream("10.0.0.1", transport="tcp")),)).start(0)
     assert probe.stream
 
 

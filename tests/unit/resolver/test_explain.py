@@ -8,10 +8,10 @@ import pytest
 from resolver.engine.answer import answer
 from resolver.engine.exchange import Done, GiveUp
 from resolver.engine.explain import Trace, explain, source
-from resolver.engine.health import Health
-from resolver.engine.policy import Refusal
+from resolver.engine.query_policy import Refusal
 from resolver.engine.request import screen
 from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.wire.name import from_text
 from resolver.zone.zone import Record
 from tests.support.zones import view, zone
@@ -103,7 +103,7 @@ def test_refusals_come_before_everything():
 
 
 OUTSIDE = UpstreamSet((Upstream("192.0.2.53"),))
-DONE = Done(Health(Upstream("192.0.2.53")), b"")
+DONE = Done(UpstreamHealth(Upstream("192.0.2.53")), b"")
 
 
 @pytest.mark.parametrize(

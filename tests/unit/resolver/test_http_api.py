@@ -174,3 +174,20 @@ async def test_listener_that_goes_is_forgotten(api, caplog):
     await api.handlers.ended.wait()
     assert api.http_api.requests_in_flight == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_body_that_breaks_off_is_refused_and_no_failure_of_ours(api, caplog, tmp_path):
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "berth.sock"))
+    writer.write(b'POST /things HTTP/1.1\r\nHost: berth\r\nContent-Length: 100\r\n\r\n{"size"')
+    await writer.drain()
+    while not api.http_api.requests_in_flight:
+        await asyncio.sleep(0)
+    with caplog.at_level(logging.INFO):
+        writer.close()
+        await writer.wait_closed()
+        while api.http_api.requests_in_flight:
+            await asyncio.sleep(0)
+    (record,) = (record for record in caplog.records if record.name == "resolver.daemon.http_api")
+    assert record.levelno == logging.INFO
+    assert record.getMessage().endswith("reason=invalid body: the client closed the connection before its end")
+    assert not api.handlers.requests

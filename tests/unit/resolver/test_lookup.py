@@ -87,6 +87,19 @@ async def test_what_can_not_be_asked_is_refused(world, name, rtype):
         await world.lookup.resolve(name, rtype, world.client)
 
 
+@pytest.mark.parametrize(
+    ("name", "rtype", "reason"),
+    [
+        ("a..b", "A", "'a..b' is no domain name: each part must be 1 to 63 ASCII characters"),
+        ("web", "PTR", "'web' is no IP address and no name below arpa, as PTR needs"),
+    ],
+)
+async def test_refusal_says_what_a_name_must_be(world, name, rtype, reason):
+    with pytest.raises(InvalidRequest) as refused:
+        await world.lookup.resolve(name, rtype, world.client)
+    assert str(refused.value) == f"invalid name: {reason}"
+
+
 async def test_sandbox_without_resolver_is_refused(world):
     world.lookup._registry.client_of = lambda sandbox: None
     with pytest.raises(InvalidRequest, match="no resolver"):

@@ -3,9 +3,9 @@ from itertools import count
 import dns.message
 
 from resolver import limits
-from resolver.engine.health import Health
 from resolver.engine.loop_probes import LoopProbes
 from resolver.engine.upstream import Upstream
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.wire.name import from_text
 
 
@@ -15,7 +15,7 @@ def made():
 
 
 def test_query_that_comes_back_shows_the_upstream_that_sent_it():
-    probes, a, b = made(), Health(Upstream("10.0.0.1")), Health(Upstream("10.0.0.2"))
+    probes, a, b = made(), UpstreamHealth(Upstream("10.0.0.1")), UpstreamHealth(Upstream("10.0.0.2"))
     messages = [probes.make(a), probes.make(b)]
     asked = [dns.message.from_wire(b"\0\0" + message).question[0].name.to_text() for message in messages]
     assert asked == ["label1._loop.berth.internal.", "label2._loop.berth.internal."]
@@ -29,12 +29,12 @@ def test_query_that_comes_back_shows_the_upstream_that_sent_it():
 
 def test_names_that_nobody_was_asked_for_say_nothing():
     probes = made()
-    probes.make(Health(Upstream("10.0.0.1")))
+    probes.make(UpstreamHealth(Upstream("10.0.0.1")))
     assert probes.on_query(from_text("guessed._loop.berth.internal"), 1.0) is None
 
 
 def test_only_the_last_probe_of_an_upstream_counts():
-    probes, a = made(), Health(Upstream("10.0.0.1"))
+    probes, a = made(), UpstreamHealth(Upstream("10.0.0.1"))
     probes.make(a)
     probes.make(a)
     assert probes.on_query(from_text("label1._loop.berth.internal"), 1.0) is None
@@ -42,7 +42,7 @@ def test_only_the_last_probe_of_an_upstream_counts():
 
 
 def test_probes_of_upstreams_that_are_gone_are_forgotten():
-    probes, a = made(), Health(Upstream("10.0.0.1"))
+    probes, a = made(), UpstreamHealth(Upstream("10.0.0.1"))
     probes.make(a)
     probes.keep([])
     assert probes.on_query(from_text("label1._loop.berth.internal"), 1.0) is None
@@ -50,5 +50,5 @@ def test_probes_of_upstreams_that_are_gone_are_forgotten():
 
 def test_labels_can_not_be_guessed():
     probes = LoopProbes()
-    messages = {probes.make(Health(Upstream("10.0.0.1"))) for _ in range(50)}
+    messages = {probes.make(UpstreamHealth(Upstream("10.0.0.1"))) for _ in range(50)}
     assert len(messages) == 50

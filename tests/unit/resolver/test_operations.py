@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from netcore.errors import Conflict, KernelError, NotFound
+from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from resolver.daemon.operations import Counts
 from resolver.daemon.schema import PruneBody
@@ -185,3 +185,6 @@ async def test_what_exists_is_listed_by_name(world):
         ("one", 0, True),
         ("two", 3, False),
     ]
+    world.controller.overlays.cluster = None
+    with pytest.raises(InvalidRequest, match="this host is in no cluster"):
+        world.operations.nodes()

@@ -1,7 +1,9 @@
 """Man pages and `docs/cli.md`: current, whole, and accepted by the programs that read them."""
 
+import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -26,8 +28,25 @@ def test_files_in_the_repository_are_current(name):
     assert path.read_text() == MADE[name], f"run python -m resolver.cli.reference docs: {name} is not current"
 
 
+def test_an_option_is_not_taken_for_a_directory(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "resolver.cli.reference", "--help"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr[:6], list(tmp_path.iterdir())) == (1, "usage:", [])
+
+
 def test_no_page_is_left_of_what_is_gone():
     assert sorted(f"man/{path.name}" for path in (ROOT / "docs" / "man").iterdir()) == PAGES
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("missing",)])
+def test_the_reference_is_only_written_below_a_directory_that_exists(arguments, tmp_path):
+    command = [sys.executable, "-m", "resolver.cli.reference", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "usage: python -m resolver.cli.reference DIRECTORY\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wheel_ships_every_page():

@@ -15,13 +15,12 @@ from resolver.client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.exchange import Done, GiveUp
 from resolver.engine.explain import Trace, explain, source
-from resolver.engine.health import Health
 from resolver.engine.loop_probes import LoopProbes
-from resolver.engine.policy import Refusal
+from resolver.engine.query_policy import Refusal
 from resolver.engine.received import Protected
 from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.engine.upstream_health import UpstreamHealth
 from resolver.engine.view import AttachedZone, View
-from resolver.forwarding import Quota
 from resolver.service import DnsService
 from resolver.wire.name import from_text
 from resolver.zone.build import records
@@ -29,7 +28,7 @@ from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
 
 OUTSIDE = UpstreamSet((Upstream("192.0.2.53"),))
-HEALTH = Health(Upstream("192.0.2.53"))
+HEALTH = UpstreamHealth(Upstream("192.0.2.53"))
 
 
 class Pool:
@@ -263,21 +262,6 @@ async def test_share_of_a_client(world, monkeypatch):
     assert world.service.counters["limited"] == 2
 
 
-async def test_quota_is_equal_in_a_crowd(monkeypatch):
-    monkeypatch.setattr(limits, "IN_FLIGHT", 20)
-    quota, greedy, modest = Quota(), Client(View()), Client(View())
-    assert sum(quota.take(greedy) for _ in range(50)) == 10
-    assert sum(quota.take(modest) for _ in range(50)) == 6
-    quota.give_back(greedy)
-    assert (greedy.in_flight, modest.in_flight, quota.in_flight) == (9, 6, 15)
-    for _ in range(6):
-        quota.give_back(modest)
-    assert quota.take(modest)
-    while quota.in_flight < 20:
-        quota.take(Client(View()))
-    assert not quota.take(Client(View()))
-
-
 async def test_without_upstreams_external_names_are_refused_with_the_reason():
     world = World(upstreams=UpstreamSet((), "it is internal"))
     reply = world.ask("a.test", use_edns=0)
@@ -314,7 +298,7 @@ async def test_servers_of_ours_may_point_to_us(world, server, trusted):
     (octets, results), world.pool.asked = world.pool.asked[0], []
     made = dns.message.make_response(dns.message.from_wire(octets))
     made.answer.append(dns.rrset.from_text("intra.test.", 60, "IN", "A", "10.1.0.9"))
-    results.on_result(Done(Health(server), made.to_wire()), 0.0)
+    results.on_result(Done(UpstreamHealth(server), made.to_wire()), 0.0)
     assert (world.replies[0].rcode() == dns.rcode.NOERROR) is trusted
 
 

@@ -1,13 +1,13 @@
 import pytest
 
 from resolver import limits
-from resolver.engine.health import Health
 from resolver.engine.upstream import Upstream
+from resolver.engine.upstream_health import UpstreamHealth
 
 
 @pytest.fixture
 def health():
-    return Health(Upstream("10.0.0.1"))
+    return UpstreamHealth(Upstream("10.0.0.1"))
 
 
 def test_patience_follows_the_round_trip_time(health):
@@ -60,4 +60,8 @@ def test_loop(health):
 
 
 def test_streams_are_known():
-    assert [Health(Upstream("10.0.0.1", transport=transport)).is_stream for transport in ("udp", "tcp", "tls")] == [False, True, True]
+    assert [UpstreamHealth(Upstream("10.0.0.1", transport=transport)).is_stream for transport in ("udp", "tcp", "tls")] == [
+        False,
+        True,
+        True,
+    ]

@@ -6,7 +6,7 @@ from resolver import limits
 from resolver.engine.upstream import Upstream
 
 
-class Health:
+class UpstreamHealth:
     """The state of one upstream. *patience*: seconds after which the next upstream is asked too.
 
     *loop_checked*: a loop probe has been sent since it last failed. *is_stream*: it is asked over TCP or TLS only.

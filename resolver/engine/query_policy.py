@@ -19,7 +19,7 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Policy(Protocol):
+class QueryPolicy(Protocol):
     """What a sandbox may ask, and what must have happened before it gets the response.
 
     *has_effects*: whether `effect` is called at all; without it repeated queries cost no more than without a policy.

@@ -1,0 +1,233 @@
+"""Forwarding on the links that traffic leaves by, for all networks together: the only place that changes sysctls of others' links.
+
+What a sysctl was before is recorded before it is changed for the first time, and put back with the last network that
+needs it, also by a later run after a crash. While it is needed, it is set again when another program changes it back,
+but not more than `limits.SYSCTL_ATTEMPTS` times in a minute: nobody gains from a fight.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from netcore import drivers, limits
+from netcore.controller.locks import KeyedLocks
+from netcore.controller.state_writer import StateWriter
+from netcore.controller.workers import Workers
+from netcore.desired.diff import Step, diff
+from netcore.desired.objects import HOST, Element, KernelObject, Sysctl
+from netcore.drivers import uplinks
+from netcore.drivers.facts import Facts
+from netcore.drivers.uplinks import SwitchedSysctl
+from netcore.errors import NetcoreError
+from netcore.kernel import sysctl
+from netcore.kernel.apply import Executor
+from netcore.kernel.host_changes import EVERY_LINK
+from netcore.model import Network, NetworkId
+from netcore.store.records import Records
+
+log = logging.getLogger(__name__)
+
+_LOCK = "uplinks"
+
+
+@dataclass(slots=True)
+class _Dispute:
+    """A sysctl that another program changes back. *times*: when it was set again. *is_lost*: it is left alone."""
+
+    times: deque[float] = field(default_factory=deque)
+    count: int = 0
+    is_lost: bool = False
+
+
+class Uplinks:
+    """See the module. *clock*: seconds since the epoch."""
+
+    def __init__(
+        self,
+        *,
+        writer: StateWriter,
+        records: Records,
+        workers: Workers,
+        executor: Executor,
+        locks: KeyedLocks,
+        clock: Callable[[], float],
+    ) -> None:
+        self._writer = writer
+        self._state = writer.state
+        self._records = records
+        self._workers = workers
+        self._executor = executor
+        self._locks = locks
+        self._clock = clock
+        self._users: dict[NetworkId, Network] = {}
+        self._applied: tuple[KernelObject, ...] = ()
+        self._disputes: dict[str, _Dispute] = {}
+        self.on_set_again: Callable[[str], None] = lambda _: None
+
+    # --- what networks need -------------------------------------------------------------------------------------
+
+    def preview(self, network: Network) -> tuple[Step, ...]:
+        """Return the steps that *network* would need here."""
+        wanted = self._state.uplink_objects([*self._users.values(), network])
+        return diff(self._applied, wanted)
+
+    async def need(self, network: Network) -> None:
+        """Let packets of *network* leave the host; raises if that can't be."""
+        self._users[network.id] = network
+        await self.settle()
+
+    async def release(self, network: Network) -> None:
+        """Take back what nobody needs without *network*."""
+        self._users.pop(network.id, None)
+        await self.settle()
+
+    async def restore(self, switched: Iterable[SwitchedSysctl], networks: Iterable[Network]) -> None:
+        """Go on from what an earlier run left. The firewall has been written by now."""
+        self._users = {network.id: network for network in networks}
+        left = [Sysctl(sandbox_id=HOST, path=one.path, value=one.value, original=one.original, optional=True) for one in switched]
+        guards = [guard for guard in self._state.uplink_objects(self._users.values()) if isinstance(guard, Element)]
+        self._applied = (*left, *guards)
+        await self.settle()
+        await self.check({EVERY_LINK}, is_start=True)
+
+    async def settle(self) -> None:
+        """Bring the uplinks to what the networks need by what is known of the host; TeardownFailed, KernelError, Unavailable."""
+        async with self._locks.hold([_LOCK]):
+            await self._give_up(uplinks.taken_over(self._state.facts, self._state.switched))
+            wanted = self._state.uplink_objects(self._users.values())
+            steps = diff(self._applied, wanted)
+            changes = [step for step in steps if step.after is not None]
+            fresh = await self._record(changes)
+            try:
+                if changes:
+                    await self._workers.run(lambda: self._executor.apply(changes))
+            except NetcoreError:
+                # The executor has taken back what it did.
+                await self._give_up(fresh)
+                raise
+            deletions = [step for step in steps if step.after is None]
+            before, self._applied = self._applied, wanted
+            self._note_taken_back(before, changes)
+            if not self._users:
+                self._disputes.clear()
+            if deletions:
+                try:
+                    await self._workers.run(lambda: self._executor.remove(deletions, "forwarding on this host's links"))
+                finally:
+                    gone = {step.before.path for step in deletions if isinstance(step.before, Sysctl)}
+                    await self._give_up([one for one in [*self._state.switched.values()] if one.path in gone])
+
+    async def _record(self, changes: Sequence[Step]) -> list[SwitchedSysctl]:
+        """Record what sysctls are before they are changed: a crash may come at any time. Return those that were not recorded."""
+        fresh = [
+            SwitchedSysctl(
+                path=wanted.path,
+                value=wanted.value,
+                original=wanted.original,
+                everywhere=self._state.facts.sysctls.get(uplinks.everywhere(wanted.path) or ""),
+            )
+            for step in changes
+            if isinstance(wanted := step.after, Sysctl) and wanted.original is not None and wanted.path not in self._state.switched
+        ]
+        if fresh:
+            await self._records.put_switched(fresh)
+        for switched in fresh:
+            self._writer.put_switched(switched)
+        return fresh
+
+    async def _give_up(self, switched: Sequence[SwitchedSysctl]) -> None:
+        """Forget sysctls that are back to what they were, or that are no longer ours to put back."""
+        for one in switched:
+            self._writer.drop_switched(one.path)
+        if switched:
+            await self._records.drop_switched(switched)
+
+    # --- what other programs change -----------------------------------------------------------------------------
+
+    def _note_taken_back(self, before: Collection[KernelObject], changes: Sequence[Step]) -> None:
+        """Note sysctls that were on without us, and that somebody has switched off since."""
+        known = {existing.key: existing for existing in before}
+        paths = [
+            after.path
+            for after in (step.after for step in changes)
+            if isinstance(after, Sysctl)
+            and after.original is not None
+            and isinstance(was := known.get(after.key), Sysctl)
+            and was.original is None
+        ]
+        for path in paths:
+            self._disputes.setdefault(path, _Dispute())
+        self._say_set_again(paths)
+
+    async def check(self, links: Collection[str], *, is_start: bool = False) -> None:
+        """Set sysctls again that another program has changed. *links*: those to look at; EVERY_LINK among them: all."""
+        async with self._locks.hold([_LOCK]):
+            networks, facts, shared = self._state.networks_here(), self._state.facts, self._applied
+            wrong = await self._workers.run(lambda: _find_wrong(networks, facts, shared, links))
+            now = self._clock()
+            again = [one for one in wrong if is_start or self._may_set_again(one.path, now)]
+            if again:
+                await self._workers.run(lambda: self._executor.apply([Step(None, one) for one in again]))
+            if not is_start:
+                self._say_set_again([one.path for one in again])
+                self._end_disputes({one.path for one in wrong}, links)
+
+    def _may_set_again(self, path: str, now: float) -> bool:
+        dispute = self._disputes.setdefault(path, _Dispute())
+        while dispute.times and dispute.times[0] <= now - limits.SYSCTL_PERIOD:
+            dispute.times.popleft()
+        if not dispute.is_lost and len(dispute.times) >= limits.SYSCTL_ATTEMPTS:
+            dispute.is_lost = True
+            log.warning("sysctl is left alone, because another program keeps changing it back sysctl=%s", path)
+        return not dispute.is_lost
+
+    def _say_set_again(self, paths: Sequence[str]) -> None:
+        now = self._clock()
+        for path in paths:
+            dispute = self._disputes[path]
+            dispute.times.append(now)
+            dispute.count += 1
+            log.warning("sysctl was set again after another program had changed it sysctl=%s", path)
+            self.on_set_again(path)
+
+    def _end_disputes(self, wrong: Collection[str], links: Collection[str]) -> None:
+        """Stop telling of a sysctl that somebody else has put right after we left it alone."""
+        for path, dispute in [*self._disputes.items()]:
+            if dispute.is_lost and path not in wrong and _is_among(path, links):
+                del self._disputes[path]
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what another program does against us, for the status."""
+        now, lines = self._clock(), []
+        for path, dispute in self._disputes.items():
+            if dispute.is_lost:
+                lines.append(
+                    f"another program keeps changing {path}; berth no longer sets it, "
+                    "and traffic of sandboxes fails. Find that program, or set the sysctl yourself"
+                )
+            elif dispute.times and dispute.times[-1] > now - limits.SYSCTL_WARNING:
+                times = "once" if dispute.count == 1 else f"{dispute.count} times"
+                lines.append(f"another program changed {path} {times}; berth has set it again")
+        return tuple(lines)
+
+
+def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[KernelObject], links: Collection[str]) -> list[Sysctl]:
+    """Return the sysctls of the host that have not the value that they should. Blocking."""
+    concerned = [network for network in networks if _concerns(network, links)]
+    own = [wanted for network in concerned for wanted in drivers.of(network).network_objects(network, facts)]
+    sysctls = [wanted for wanted in (*own, *shared) if isinstance(wanted, Sysctl) and _is_among(wanted.path, links)]
+    return [wanted for wanted in sysctls if not wanted.dispensable and sysctl.read(wanted.path) not in (wanted.value, None)]
+
+
+def _concerns(network: Network, links: Collection[str]) -> bool:
+    link = drivers.of(network).host_link(network)
+    return link is not None and (EVERY_LINK in links or link.name in links)
+
+
+def _is_among(path: str, links: Collection[str]) -> bool:
+    """Return whether a sysctl is one of *links*, as far as its path tells."""
+    parts = path.split("/")
+    return EVERY_LINK in links or parts[3] in links or parts[3] == "all"

@@ -1,0 +1,168 @@
+"""What changes on the host, from its rtnetlink notifications: which of them make the last look at it outdated.
+
+Our own networks and sandboxes cause most notifications, and those say nothing new. Links are taken over from the
+notifications themselves; whatever else concerns a link that is not ours means another look.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from netcore.drivers.host_routes import is_ignored
+from netcore.kernel import notifications, rtnl
+from netcore.kernel.host import HostSnapshot
+from netcore.kernel.netlink import message_type, walk
+from netcore.kernel.notifications import Notifications
+from netcore.kernel.routing_tables import read_routes
+
+log = logging.getLogger(__name__)
+
+_NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _NEWROUTE, _DELROUTE, _NEWRULE, _DELRULE, _NEWNETCONF = 16, 17, 20, 21, 24, 25, 32, 33, 80
+_AF_UNSPEC = 0
+_IFINFO = struct.Struct("=BxHiII")
+_IFADDR = struct.Struct("=BBBBI")
+_NETCONF_HEADER = 4
+_NETCONF_IFINDEX = 1
+_ALL_LINKS, _FUTURE_LINKS = -1, -2
+_LINK_LOCAL_SCOPE = 253
+
+EVERY_LINK = ""
+"""In place of the name of a link whose sysctls have changed."""
+
+
+@dataclass(slots=True)
+class Noticed:
+    """What came since it was last asked for. *is_outdated*: another look is needed. *sysctls*: links that had some changed."""
+
+    is_outdated: bool = True
+    sysctls: set[str] = field(default_factory=set)
+
+
+class HostChanges:
+    """A subscription to what changes on the host, in the namespace of the calling thread. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._notifications: Notifications | None = None
+        self._snapshot: HostSnapshot | None = None
+        self._ours: frozenset[str] = frozenset()
+        self._noticed = Noticed()
+
+    def start(self) -> None:
+        """Subscribe, unless that was done. Where the kernel refuses, every look is outdated at once."""
+        if self._notifications is not None:
+            return
+        try:
+            self._notifications = Notifications(*notifications.HOST)
+        except OSError as error:
+            log.warning("changes of this host are not noticed at once reason=%s", error)
+
+    @property
+    def descriptor(self) -> int | None:
+        """What is readable once something has changed, None without a subscription."""
+        return self._notifications.fileno() if self._notifications is not None else None
+
+    @property
+    def snapshot(self) -> HostSnapshot | None:
+        """The last look, links brought up to date."""
+        return self._snapshot
+
+    def looked(self, snapshot: HostSnapshot) -> None:
+        """Take *snapshot* for what is there now. The look began after the last `is_outdated`."""
+        self._snapshot = snapshot
+
+    def begin_look(self) -> None:
+        """Note that a look begins: what comes from now on outdates it."""
+        self._noticed.is_outdated = False
+
+    def look_failed(self) -> None:
+        """Note that a look came to nothing."""
+        self._noticed.is_outdated = True
+
+    def is_outdated(self, ours: Collection[str]) -> bool:
+        """Return whether another look is needed. *ours*: names of links that exist for our networks."""
+        if self._notifications is None:
+            return True
+        came = self._notifications.read()
+        now = frozenset(ours)
+        gone = self._ours - now
+        # What goes is told of until its link has gone.
+        self._ours |= now
+        if came is None or self._snapshot is None:
+            self._noticed.is_outdated = True
+            self._noticed.sysctls.add(EVERY_LINK)
+            self._ours = now
+            return True
+        for message in came:
+            self._take(self._snapshot, message)
+        self._ours = now
+        # What happened to a link while it was ours was not looked at.
+        if any(link.name in gone for link in self._snapshot.links.values()):
+            self._noticed.is_outdated = True
+        return self._noticed.is_outdated
+
+    def changed_sysctls(self) -> set[str]:
+        """Return the links that had sysctls changed since this was last called; EVERY_LINK among them: any of them."""
+        changed, self._noticed.sysctls = self._noticed.sysctls, set()
+        return changed
+
+    def _take(self, snapshot: HostSnapshot, message: bytes) -> None:
+        match message_type(message):
+            case type_ if type_ in (_NEWLINK, _DELLINK):
+                self._take_link(snapshot, message, is_gone=type_ == _DELLINK)
+            case type_ if type_ in (_NEWADDR, _DELADDR):
+                _, _, _, scope, index = _IFADDR.unpack_from(message, 16)
+                if scope != _LINK_LOCAL_SCOPE and not self._is_ours(snapshot, index):
+                    self._noticed.is_outdated = True
+            case type_ if type_ in (_NEWROUTE, _DELROUTE):
+                # A route of a kind that does not count here has nothing to say.
+                for route in read_routes(message):
+                    if not self._is_ours(snapshot, route.link) and not is_ignored(route.destination):
+                        self._noticed.is_outdated = True
+            case type_ if type_ in (_NEWRULE, _DELRULE):
+                self._noticed.is_outdated = True
+            case type_ if type_ == _NEWNETCONF:
+                self._take_netconf(snapshot, message)
+
+    def _take_link(self, snapshot: HostSnapshot, message: bytes, *, is_gone: bool) -> None:
+        family, _, index, _, _ = _IFINFO.unpack_from(message, 16)
+        if family != _AF_UNSPEC:
+            # Of the port of a bridge: what comes of it is not the link's.
+            return
+        before = snapshot.links.get(index)
+        if is_gone:
+            snapshot.links.pop(index, None)
+            # Its IPv4 routes go without notifications of their own.
+            self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and before.name not in self._ours
+            return
+        after = snapshot.links[index] = rtnl.read_link(message)
+        if before is None or after.name in self._ours:
+            return
+        if replace(before, alias="", mac="", master=0) != replace(after, alias="", mac="", master=0) and self._has_part(snapshot, index):
+            self._noticed.is_outdated = True
+
+    def _has_part(self, snapshot: HostSnapshot, index: int) -> bool:
+        """Return whether a link has addresses or routes that count, as far as was seen."""
+        return any(route.link == index and not is_ignored(route.destination) for route in snapshot.routes) or any(
+            link == index and not is_ignored(interface.network) for link, interface in snapshot.addresses
+        )
+
+    def _is_ours(self, snapshot: HostSnapshot, index: int) -> bool:
+        link = snapshot.links.get(index)
+        return link is not None and link.name in self._ours
+
+    def _take_netconf(self, snapshot: HostSnapshot, message: bytes) -> None:
+        attributes = dict(walk(message[16 + _NETCONF_HEADER :]))
+        (index,) = struct.unpack("=i", attributes.get(_NETCONF_IFINDEX, b"\0\0\0\0"))
+        if index == _ALL_LINKS:
+            self._noticed.sysctls.add(EVERY_LINK)
+        elif index != _FUTURE_LINKS and index in snapshot.links:
+            self._noticed.sysctls.add(snapshot.links[index].name)
+
+    def close(self) -> None:
+        """End the subscription."""
+        if self._notifications is not None:
+            self._notifications.close()
+            self._notifications = None

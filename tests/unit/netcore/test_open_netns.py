@@ -1,0 +1,30 @@
+"""What is no network namespace is refused at once, whatever it is."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from netcore.errors import InvalidRequest, NotFound
+from netcore.kernel.netns import open_netns
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "relative", "/proc/self/ns/net\0"])
+def test_what_is_not_there(path):
+    with pytest.raises(NotFound, match="no such netns"):
+        open_netns(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "directory"])
+def test_what_is_something_else(tmp_path, kind):
+    path = tmp_path / kind
+    {"file": path.touch, "pipe": lambda: os.mkfifo(path), "directory": path.mkdir}[kind]()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(InvalidRequest, match="is not a network namespace"):
+        open_netns(str(path))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_another_kind_of_namespace():
+    with pytest.raises(InvalidRequest, match="is not a network namespace"):
+        open_netns("/proc/self/ns/uts")
