@@ -69,7 +69,8 @@ MISSES = 3
 """Queries in a row that others answered while an upstream was late, before it counts as failed."""
 
 RESEND = 0.8
-"""Seconds before an only upstream is asked again: UDP may lose a datagram."""
+"""Seconds after the last upstream was asked before those that are silent are asked again: UDP may lose a datagram, and a
+socket may have a source address that the host has no longer."""
 
 DOWN = 15.0
 """Seconds during which an upstream that did not answer is asked last."""
@@ -156,7 +157,13 @@ RESOLV_CONF = 1 << 20
 """Octets of a resolv.conf that we read."""
 
 RESOLV_CONF_LINE = 65_536
-"""Octets of one line of it (rule RC-7)."""
+"""Octets of one line of it (rule RC-7); a longer one is skipped."""
+
+RESOLV_CONF_PROBLEMS = 8
+"""Mistakes in it that `berth status` shows."""
+
+RESOLV_CONF_POLL = 10.0
+"""Seconds between looks at it that nothing asked for: a file that is mounted over it, for one, is not announced."""
 
 EXIT_WHEN_IDLE = 2.0
 """Seconds without a sandbox, an owner or a request after which a daemon started by `run` or `up` exits."""

@@ -14,23 +14,31 @@ from ipaddress import ip_address
 from resolver import limits
 from resolver.engine import upstream
 from resolver.engine.upstream import is_address
-from resolver.errors import ConfigError
 
 EMBEDDED = "127.0.0.11"
 HEADER = "# Made by berth. You may edit this file: berth will not touch it again\n# once it differs from what berth wrote.\n"
+
+_KEPT = ("sortlist", "lookup", "family")
+"""Keywords of C libraries that mean nothing to us."""
+_SHOWN = 40
+"""Characters of a wrong word that are repeated."""
 
 _LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvConf:
-    """The content of a resolv.conf. *invalid*: nameservers that are not addresses; *other*: lines that we don't know."""
+    """The content of a resolv.conf. *invalid*: nameservers that are not addresses; *other*: lines that we don't know.
+
+    *problems*: what was not understood, a line each.
+    """
 
     nameservers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
     invalid: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def option(self, name: str) -> str | None:
         """Return the value of the last option *name* ("" for one without a value), None if there is none (RC-8)."""
@@ -42,31 +50,46 @@ class ResolvConf:
         return value
 
 
-def parse(text: str, path: str = "resolv.conf") -> ResolvConf:
-    """Return the content of *text* (RC-6, RC-7)."""
+def parse(text: str) -> ResolvConf:
+    """Return the content of *text* (RC-6, RC-7). Only LF ends a line, as in C libraries."""
     nameservers: list[str] = []
     invalid: list[str] = []
     search: tuple[str, ...] = ()
     options: list[str] = []
     other: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if len(line) > limits.RESOLV_CONF_LINE:
-            raise ConfigError(path, ((f"line {number}", f"line too long (exceeds {limits.RESOLV_CONF_LINE})"),))
+    problems: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > limits.RESOLV_CONF_LINE or len(line.encode()) > limits.RESOLV_CONF_LINE:
+            problems.append(f"line {number} is longer than {limits.RESOLV_CONF_LINE} octets and is skipped")
+            continue
         fields = line.split()
         if not fields or fields[0][0] in "#;":
             continue
         match fields[0], fields[1:]:
             case "nameserver", [server, *_]:
-                (nameservers if is_address(server) else invalid).append(server)
+                if is_address(server):
+                    nameservers.append(server)
+                else:
+                    invalid.append(server)
+                    problems.append(f"line {number}: {server[:_SHOWN]!r} is not an IP address")
             case (("search" | "domain"), [*domains]) if domains:
                 search = tuple(domains)
             case "options", [*more]:
                 options += more
             case (("nameserver" | "search" | "domain"), _):
-                continue
-            case _:
-                other.append(line)
-    return ResolvConf(nameservers=tuple(nameservers), search=search, options=tuple(options), other=tuple(other), invalid=tuple(invalid))
+                problems.append(f"line {number}: nothing follows {fields[0]!r}")
+            case keyword, _:
+                other.append(line.rstrip("\r"))
+                if keyword not in _KEPT:
+                    problems.append(f"line {number}: {keyword[:_SHOWN]!r} is unknown; sandboxes get the line as it is")
+    return ResolvConf(
+        nameservers=tuple(nameservers),
+        search=search,
+        options=tuple(options),
+        other=tuple(other),
+        invalid=tuple(invalid),
+        problems=tuple(problems[: limits.RESOLV_CONF_PROBLEMS]),
+    )
 
 
 def check_server(text: str) -> str:

@@ -245,6 +245,12 @@ class DnsService:
             self._ager.cancel()
             self._age()
 
+    async def look_at_paths(self, sandbox_id: str | None) -> None:
+        """Addresses or routes have changed in the namespace of a sandbox or, None, of the host: see `UpstreamPool.look_at_paths`."""
+        changed = await self._pool.look_at_paths(sandbox_id)
+        if changed:
+            self.cache.forget_failures(changed)
+
     # --- forgetting ---------------------------------------------------------------------------------------------
 
     def keep(self, used: Iterable[UpstreamSet]) -> None:

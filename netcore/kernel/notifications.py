@@ -28,6 +28,10 @@ class Group:
     number: int
 
 
+PATHS = tuple(Group(ROUTE, number) for number in (5, 9, 7, 11, 8, 19))
+"""Every change of addresses, routes and rules, of IPv4 and IPv6 (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
+RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)."""
+
 NFTABLES = Group(NETFILTER, 7)
 """Every change of nftables (NFNLGRP_NFTABLES)."""
 

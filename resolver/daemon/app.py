@@ -15,10 +15,11 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 
@@ -28,6 +29,7 @@ from netcore.controller.recovery import restore, serve
 from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
 from netcore.kernel import netns, nft, process
+from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
@@ -47,6 +49,7 @@ from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
+from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
@@ -57,6 +60,7 @@ from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 def run(config: DaemonConfig, *, exit_when_idle: bool) -> None:
@@ -145,9 +149,16 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
             return open_datagram(upstream, kind)
-        return await controller.workers.run(lambda: _open_inside(controller.netns_path(SandboxId(sandbox_id)), upstream, kind))
+        path = controller.netns_path(SandboxId(sandbox_id))
+        return await controller.workers.run(lambda: _inside(path, lambda: open_datagram(upstream, kind)))
 
-    resolver = _make_resolver(config, open_socket, lambda sandbox: controller.files_of(sandbox.id), stack)
+    async def subscribe(sandbox_id: str | None) -> Notifications:
+        if not sandbox_id:
+            return Notifications(*PATHS)
+        path = controller.netns_path(SandboxId(sandbox_id))
+        return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
+
+    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), stack)
     registry = resolver.registry
     controller = assemble(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
     registry.kernel = controller.workers.run
@@ -208,14 +219,20 @@ async def _settings(config: DaemonConfig) -> Settings:
 
 
 def _make_resolver(
-    config: DaemonConfig, open_socket: OpenSocket, sandbox_directory: Callable[[Sandbox], Path], stack: AsyncExitStack
+    config: DaemonConfig,
+    open_socket: OpenSocket,
+    subscribe: Callable[[str | None], Awaitable[Notifications]],
+    sandbox_directory: Callable[[Sandbox], Path],
+    stack: AsyncExitStack,
 ) -> _ResolverHalf:
     loop = asyncio.get_running_loop()
     host = HostResolvConf(config.resolv_conf)
     poller = Poller(loop)
     stack.callback(poller.close)
     loop_domain = names.join(names.from_text("_loop"), names.from_text(config.suffix))
-    pool = UpstreamPool(loop, poller, open_socket, time.monotonic, loop_domain=loop_domain, tls_ca=config.tls_ca)
+    paths = PathWatch(subscribe, lambda sandbox_id: service.look_at_paths(sandbox_id))
+    stack.callback(paths.close)
+    pool = UpstreamPool(loop, poller, open_socket, time.monotonic, loop_domain=loop_domain, tls_ca=config.tls_ca, watcher=paths)
     stack.push_async_callback(pool.close)
     cache_settings = CacheSettings(
         size=config.cache_size, least_ttl=config.cache_min_ttl, most_ttl=config.cache_max_ttl, serve_stale=config.serve_stale
@@ -255,9 +272,9 @@ async def _serve_again(controller: Controller, registry: Registry, sandbox: Sand
         log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
 
 
-def _open_inside(netns_path: NetnsPath, upstream: Upstream, kind: int) -> socket.socket:
+def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:
     with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, lambda: open_datagram(upstream, kind))
+        return netns.run_inside(descriptor, work)
 
 
 def _host_id(config: DaemonConfig) -> str:

@@ -52,6 +52,7 @@ from resolver.daemon.schema import (
 )
 from resolver.errors import BadName
 from resolver.wire import name as names
+from resolver.wire.name import is_address_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +306,7 @@ def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[
                 mac=endpoint.mac,
                 addresses=[str(interface) for interface in (endpoint.ipv4, endpoint.ipv6) if interface is not None],
                 link_local=[str(interface) for interface in endpoint.link_local],
-                names=list(names_of(details.sandbox, endpoint, network)),
+                names=[name for name in names_of(details.sandbox, endpoint, network) if not is_address_form(name)],
                 gateway_priority=endpoint.gateway_priority,
                 gateway=endpoint in gateways,
                 routes=_route_texts(endpoint.routes),

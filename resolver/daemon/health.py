@@ -68,5 +68,10 @@ class Health:
             nameservers=list(self._host.content.nameservers),
             upstreams=self._lookup.upstreams(),
             firewall=self._firewall,
-            warnings=[*self._registry.warnings(), *self._host_warnings(), *self._firewall_warnings()],
+            warnings=[
+                *self._host.problems(),
+                *self._registry.warnings(),
+                *self._host_warnings(),
+                *self._firewall_warnings(),
+            ],
         )

@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import time
 
+import dns.edns
 import dns.exception
 import dns.message
 import dns.name
@@ -22,6 +23,7 @@ from resolver.client import Client
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.registry import Registry
 from resolver.daemon.schema import CachedView, RecordView, ResolveView, UpstreamView
+from resolver.engine import upstream
 from resolver.engine.cache import CacheEntry, flags_of, is_below, name_of, type_of
 from resolver.engine.explain import Trace, explain, source
 from resolver.engine.upstream import UpstreamSet
@@ -40,8 +42,10 @@ class Lookup:
         self.host = host
 
     async def resolve(self, text: str, type_text: str, sandbox: Sandbox | None) -> ResolveView:
-        """Return what *sandbox* (None: somebody on every network) gets for *text*, which may be an address for PTR."""
+        """Return what *sandbox* (None: somebody on every network) gets for *text*; for an address, the PTR records."""
         rtype = self._type(type_text)
+        if upstream.is_address(text) and rtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            rtype = dns.rdatatype.PTR
         name = self._name(text, rtype)
         client = self._registry.client_of(sandbox) if sandbox is not None else Client(self._registry.everything())
         if client is None:
@@ -59,7 +63,15 @@ class Lookup:
             for rdata in rrset
         ]
         rcode = dns.rcode.to_text(reply.rcode())
-        return ResolveView(name.to_text(), dns.rdatatype.to_text(rtype), rcode, source(trace), records, lines)
+        return ResolveView(
+            name=name.to_text(),
+            type=dns.rdatatype.to_text(rtype),
+            rcode=rcode,
+            source=source(trace),
+            records=records,
+            explanation=lines,
+            reason=_reason(reply),
+        )
 
     def _cached_lines(self, upstreams: UpstreamSet, qname: bytes, rtype: int) -> list[str]:
         """Return a line for each answer that is cached now for the name and type, those with other flags too."""
@@ -121,6 +133,14 @@ class Lookup:
     def forget(self, text: str | None) -> int:
         """Forget the cached answers for the name *text* and below it, None: all; return how many there were."""
         return self.service.forget(None if text is None else names.from_text(text))
+
+
+def _reason(reply: dns.message.Message) -> str | None:
+    """Return why there is no answer: the texts of the extended DNS errors of a failure."""
+    if reply.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return None
+    errors = [option for option in reply.options if isinstance(option, dns.edns.EDEOption)]
+    return "; ".join(option.text or option.code.name.replace("_", " ").lower() for option in errors) or None
 
 
 class _FutureReply:

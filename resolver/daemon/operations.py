@@ -17,6 +17,7 @@ from netcore.controller import Controller
 from netcore.errors import InvalidRequest, NetcoreError, NotFound
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan.network import PREDEFINED
+from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import AutomaticNetworks, is_automatic
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.events import Events
@@ -107,7 +108,10 @@ class Operations:
         self._events.sandbox_created(sandbox.name)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
             self._events.endpoint_connected(sandbox.name, self._controller.state.find_network(endpoint.network).name)
-        return sandbox, (*outcome.warnings, *self._firewall_warnings())
+        return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
+
+    def _name_warnings(self, sandbox: Sandbox) -> tuple[str, ...]:
+        return numeric_names.warnings(sandbox, self._controller.state.endpoints.get(sandbox.id, ()))
 
     async def change_sandbox(self, reference: str, *, name: str | None, owner: Owner | None, leader: Owner | None) -> Sandbox:
         """Rename a sandbox, give it to another owner, note the process that was started in it; None leaves a thing as it is."""
@@ -146,7 +150,7 @@ class Operations:
         outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         self._events.endpoint_connected(sandbox.name, network.name)
-        return sandbox, (*outcome.warnings, *self._firewall_warnings())
+        return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     async def disconnect(self, sandbox_reference: str, network_reference: str) -> Sandbox:
         """Disconnect a sandbox from a network; return it as it is then."""

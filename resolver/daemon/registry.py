@@ -15,7 +15,7 @@ from netcore import drivers
 from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import names_of, served_ports
 from resolver.client import Client
-from resolver.daemon import listeners
+from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
@@ -177,7 +177,7 @@ class Registry:
         zones = tuple(
             AttachedZone(
                 self._gateways[endpoint.network_id].zone,
-                {names.from_text(alias): names.from_text(target) for target, alias in endpoint.links},
+                {names.from_text(alias): names.from_text(target) for target, alias in endpoint.links if not names.is_address_form(alias)},
             )
             for endpoint in served
         )
@@ -265,6 +265,11 @@ class Registry:
         return [
             *(f"network {gateway.network.name}: {gateway.warning}" for gateway in self._gateways.values() if gateway.warning),
             *(f"sandbox {resolver.sandbox.name}: {resolver.warning}" for resolver in self._sandboxes.values() if resolver.warning),
+            *(
+                f"sandbox {resolver.sandbox.name}: {warning}"
+                for resolver in self._sandboxes.values()
+                for warning in numeric_names.warnings(resolver.sandbox, resolver.endpoints)
+            ),
             *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self._files.edited()),
         ]
 

@@ -163,7 +163,7 @@ class RecordView(msgspec.Struct, frozen=True):
 
 
 class ResolveView(msgspec.Struct, frozen=True):
-    """*source*: where the answer comes from; *explanation*: why, a line each."""
+    """*source*: where the answer comes from; *explanation*: why, a line each; *reason*: why the look-up failed, if it did."""
 
     name: str
     type: str
@@ -171,6 +171,7 @@ class ResolveView(msgspec.Struct, frozen=True):
     source: str
     records: list[RecordView]
     explanation: list[str]
+    reason: str | None = None
 
 
 class UpstreamView(msgspec.Struct, frozen=True):

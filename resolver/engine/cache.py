@@ -16,14 +16,14 @@ and evicts none of the popular ones, which LRU (Unbound, dnsmasq) would lose. A 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
 from resolver import limits
 from resolver.engine.received import Received, is_negative
-from resolver.engine.upstream import UpstreamSet
+from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.wire.message import AD, CD, IN
 
 
@@ -246,6 +246,12 @@ class Cache:
         entry = partition.entries.get(key)
         if entry is not None:
             entry.refreshing = False
+
+    def forget_failures(self, upstreams: Collection[Upstream]) -> None:
+        """Forget which queries failed at sets with one of *upstreams*: it is reached in another way now."""
+        for known, partition in self._partitions.items():
+            if any(upstream in upstreams for upstream in known.servers):
+                partition.failures.clear()
 
     def failure(self, upstreams: UpstreamSet, key: bytes, now: float) -> str | None:
         """Return why the query failed, if that was a moment ago."""

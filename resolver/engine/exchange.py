@@ -6,6 +6,9 @@ follows from how fast the upstream usually is. One that failed is asked last for
 so that no client waits to find out whether it is back. The whole takes less than half of a stub's time-out. When all
 failed lately, one query tries them and the others are refused at once. One that leads back to us is left out.
 
+A socket keeps the source address that it was opened with. When the host has another address since, it fails or hears nothing,
+and that says nothing of the upstream: the query is sent again by a fresh socket.
+
 | RFC | what | status |
 |---|---|---|
 | 6891 7 | a server that does not understand EDNS is asked again without, and for a while not with it | done |
@@ -28,13 +31,15 @@ from resolver.wire.message import HEADER, Rcode, without_opt
 class Send(msgspec.Struct, frozen=True):
     """Send *message* (without its ID) to this upstream; *stream*: over its TCP or TLS connection.
 
-    *is_loop_probe*: nobody waits for the response.
+    *is_loop_probe*: nobody waits for the response. *since*: only by a socket or connection that was opened, or heard something,
+    after this time; None: by any.
     """
 
     upstream: UpstreamHealth
     message: bytes
     stream: bool = False
     is_loop_probe: bool = False
+    since: float | None = None
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -76,8 +81,8 @@ class Exchange:
     *message*: the query without its ID; *question*: its question section.
     """
 
-    __slots__ = ("_end", "_is_trial", "_message", "_no_edns", "_probes", "_question", "_reasons", "_resent", "_silent", "_trial",
-                 "_waiting", "deadline", "done")  # fmt: skip
+    __slots__ = ("_end", "_is_trial", "_message", "_no_edns", "_probes", "_question", "_reasons", "_resent", "_silent", "_since",
+                 "_trial", "_waiting", "deadline", "done")  # fmt: skip
 
     def __init__(self, upstreams: Sequence[UpstreamHealth], message: bytes, question: bytes, probes: LoopProbes, now: float) -> None:
         self._message = message
@@ -85,12 +90,13 @@ class Exchange:
         self._probes = probes
         self._reasons: list[str] = []
         self._silent: dict[UpstreamHealth, float] = {}
+        self._since: dict[UpstreamHealth, float] = {}
         self._no_edns: set[UpstreamHealth] = set()
         self._end = now + limits.BUDGET
         self._is_trial = False
         self._trial: UpstreamHealth | None = None
         self._waiting = self._order(upstreams, now)
-        self._resent = len(upstreams) > 1
+        self._resent = False
         self.deadline = self._end
         self.done = False
 
@@ -145,10 +151,10 @@ class Exchange:
             return ()
         upstream = send.upstream
         if kind is Kind.TRUNCATED and not send.stream:
-            return (Send(upstream, send.message, stream=True),)
+            return (Send(upstream, send.message, stream=True, since=self._since.get(upstream)),)
         if kind is Kind.NO_EDNS and (plain := without_opt(send.message)) != send.message:
             self._no_edns.add(upstream)
-            return (Send(upstream, plain, send.stream),)
+            return (Send(upstream, plain, send.stream, since=self._since.get(upstream)),)
         self._silent.pop(upstream, None)
         if kind is Kind.FINAL and upstream in self._no_edns and len(send.message) < len(self._message):
             upstream.no_edns_until = now + limits.NO_EDNS
@@ -160,14 +166,28 @@ class Exchange:
         self._reasons.append(f"{upstream.upstream} {failure}")
         return self._next_or_end(now)
 
-    def on_failure(self, upstream: UpstreamHealth, reason: str, now: float) -> Action:
-        """Return what follows when *upstream* can't be asked, or says that nobody listens."""
-        if self.done:
+    def on_failure(
+        self, upstream: UpstreamHealth, reason: str, now: float, *, sent: float | None = None, is_socket: bool = False
+    ) -> Action:
+        """Return what follows when *upstream* can't be asked, or says that nobody listens.
+
+        *sent*: when the query was, if it was. *is_socket*: perhaps its socket is what failed.
+        """
+        if self.done or (sent is not None and sent < self._silent.get(upstream, 0.0)):
+            # It has been asked again since.
             return ()
+        if is_socket and sent is not None and upstream not in self._since:
+            return self._again(upstream, sent, now)
         self._silent.pop(upstream, None)
         upstream.failed(now)
         self._reasons.append(f"{upstream.upstream}: {reason}")
         return self._next_or_end(now)
+
+    def on_other_path(self, upstream: UpstreamHealth, now: float) -> Action:
+        """Return what follows when *upstream* is reached from another address than when it was asked."""
+        if self.done or upstream not in self._silent:
+            return ()
+        return self._again(upstream, now, now)
 
     def on_deadline(self, now: float) -> Action:
         """Return what is due at `deadline`."""
@@ -179,10 +199,19 @@ class Exchange:
         if self._waiting:
             return self._next(now)
         self.deadline = self._end
-        if not self._resent and self._silent:
-            self._resent = True
-            return self._sends(next(iter(self._silent)), now)
-        return ()
+        if self._resent:
+            return ()
+        self._resent = True
+        sends: tuple[Send, ...] = ()
+        for health, asked in [*self._silent.items()]:
+            sends += self._again(health, asked, now)
+        return sends
+
+    def _again(self, upstream: UpstreamHealth, since: float, now: float) -> tuple[Send, ...]:
+        """Return the query to *upstream* once more, by a socket that was opened or heard something after *since*."""
+        self._since[upstream] = since
+        self._note_asked(upstream, now)
+        return self._sends(upstream, now)
 
     def _next_or_end(self, now: float) -> Action:
         if self._waiting:
@@ -201,10 +230,11 @@ class Exchange:
     def _sends(self, upstream: UpstreamHealth, now: float) -> tuple[Send, ...]:
         """Return the query to *upstream*, behind a loop probe if none was sent since it last failed."""
         message = self._message if upstream.no_edns_until <= now else without_opt(self._message)
-        query = Send(upstream, message, upstream.is_stream)
+        since = self._since.get(upstream)
+        query = Send(upstream, message, upstream.is_stream, since=since)
         if upstream.loop_checked:
             return (query,)
-        return Send(upstream, self._probes.make(upstream), upstream.is_stream, is_loop_probe=True), query
+        return Send(upstream, self._probes.make(upstream), upstream.is_stream, is_loop_probe=True, since=since), query
 
     def _note_asked(self, upstream: UpstreamHealth, now: float) -> None:
         self._silent[upstream] = now

@@ -33,6 +33,14 @@ class UpstreamHealth:
         self._deviation = 0.0
         self._misses = 0
 
+    def path_changed(self) -> None:
+        """Forget how fast it was and that it failed: it is reached in another way now."""
+        self.rtt = self._deviation = self._tried = self.down_until = self.looping_until = self.no_edns_until = 0.0
+        self.patience = limits.NEXT_UPSTREAM
+        self.last_failure = -limits.DOWN
+        self._misses = 0
+        self.is_unsure = self.probing = self.loop_checked = False
+
     def failed(self, now: float) -> None:
         """Note that it gave no answer."""
         self.failures += 1

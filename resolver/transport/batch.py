@@ -197,10 +197,16 @@ class Batch:
             for slot, octets in enumerate(some):
                 self._view[slot * _STRIDE : slot * _STRIDE + len(octets)] = octets
             self._out_sizes[: len(some)] = array("Q", map(len, some))
-            if _sendmmsg(descriptor, self._out_connected_at, len(some), _MSG_DONTWAIT) < 0:
-                number = ctypes.get_errno()
-                if number not in _QUIET:
+            start = 0
+            while start < len(some):
+                # An error at a later message than the first ends the call, and is not reported.
+                sent = _sendmmsg(descriptor, self._out_connected_at + start * _HEADER, len(some) - start, _MSG_DONTWAIT)
+                if sent < 0:
+                    number = ctypes.get_errno()
+                    if number in _QUIET:
+                        return
                     raise OSError(number, os.strerror(number))
+                start += sent
 
     def _send_runs(self, descriptor: int, sizes: list[int]) -> None:
         """Send the slots whose size is not 0."""

@@ -20,8 +20,11 @@ class ReplyHandler(Protocol):
     def on_reply(self, pending: PendingQuery, kind: Kind, message: bytes, now: float) -> None:
         """Take the response."""
 
-    def on_failure(self, pending: PendingQuery, reason: str, now: float) -> None:
-        """Take note that there is none."""
+    def on_failure(self, pending: PendingQuery, reason: str, now: float, *, is_socket: bool) -> None:
+        """Take note that there is none. *is_socket*: perhaps only the socket failed."""
+
+    def on_other_path(self, pending: PendingQuery, now: float) -> None:
+        """Take note that the upstream is reached from another address now; a response may still come."""
 
 
 class PendingQuery(msgspec.Struct, eq=False, gc=False):
@@ -45,10 +48,15 @@ class PendingQuery(msgspec.Struct, eq=False, gc=False):
         if self.handler is not None:
             self.handler.on_reply(self, kind, message, now)
 
-    def failed(self, reason: str, now: float) -> None:
-        """Tell the handler that there is no response."""
+    def failed(self, reason: str, now: float, *, is_socket: bool = False) -> None:
+        """Tell the handler that there is no response. *is_socket*: perhaps only the socket failed."""
         if self.handler is not None:
-            self.handler.on_failure(self, reason, now)
+            self.handler.on_failure(self, reason, now, is_socket=is_socket)
+
+    def path_changed(self, now: float) -> None:
+        """Tell the handler that the upstream is reached from another address now than when the query was sent."""
+        if self.handler is not None:
+            self.handler.on_other_path(self, now)
 
 
 def identities() -> Callable[[], int]:

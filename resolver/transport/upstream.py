@@ -2,6 +2,9 @@
 
 A socket to an upstream belongs to the namespace from which that upstream is asked; it is opened there on first need,
 serves many queries, is renewed, and closed when idle. What is sent in one round goes out with one system call.
+
+When the addresses or routes of a namespace change (`UpstreamPool.look_at_paths`), the sockets whose source address is not the
+one that a fresh socket would have are replaced, and what waits on them is asked again.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from resolver.transport.deadlines import Bucket, Deadlines
 from resolver.transport.pending import PendingQuery, identities
 from resolver.transport.poller import Poller
 from resolver.transport.stream import Stream
-from resolver.transport.upstream_socket import UpstreamSocket
+from resolver.transport.upstream_socket import Path, UpstreamSocket, path_of
 from resolver.wire.message import HEADER
 
 OpenSocket = Callable[[str | None, Upstream, int], Awaitable[socket.socket]]
@@ -31,6 +34,16 @@ A datagram socket is connected, a stream socket connecting.
 """
 
 
+class PathWatcher(Protocol):
+    """Who calls `UpstreamPool.look_at_paths` when addresses or routes change."""
+
+    def follow(self, sandbox_id: str | None) -> None:
+        """Follow the changes in this namespace, if they are not followed yet."""
+
+    def keep(self, sandbox_ids: Iterable[str | None]) -> None:
+        """Follow the changes in these namespaces only."""
+
+
 class ResultHandler(Protocol):
     """Who wants the answer to one query."""
 
@@ -38,10 +51,17 @@ class ResultHandler(Protocol):
         """Take the answer, or the reason why there is none. Called once."""
 
 
-class _NameServer:
-    """One upstream with its health, its UDP sockets and its connection. *waiting*: for the first socket to be opened."""
+_UNKNOWN: Path = ()
 
-    __slots__ = ("chosen", "health", "opening", "sockets", "stream", "waiting", "worn")
+
+class _NameServer:
+    """One upstream with its health, its UDP sockets and its connection.
+
+    *worn*: sockets that send no more queries but may be answered. *waiting*: for the first socket to be opened. *path*: by which
+    it was reached when that was last looked at; None: it was not.
+    """
+
+    __slots__ = ("chosen", "health", "opening", "path", "sockets", "stream", "waiting", "worn")
 
     def __init__(self, health: UpstreamHealth, stream: Stream) -> None:
         self.health = health
@@ -50,7 +70,47 @@ class _NameServer:
         self.worn: list[UpstreamSocket] = []
         self.waiting: list[PendingQuery] = []
         self.opening: asyncio.Task[None] | None = None
+        self.path: Path | None = _UNKNOWN
         self.stream = stream
+
+    def retire_silent(self, since: float) -> None:
+        """Send no more queries by UDP sockets that have been opened, and have heard anything, only before *since*."""
+        self._retire([udp for udp in self.sockets if udp.heard <= since])
+
+    def _retire(self, sockets: list[UpstreamSocket]) -> None:
+        for udp in sockets:
+            self.sockets.remove(udp)
+            self.worn.append(udp)
+        if self.chosen in sockets:
+            self.chosen = None
+
+    def take_path(self, path: Path | None) -> bool:
+        """Replace what was opened by another path than *path*; return whether the upstream is reached in another way than before.
+
+        None: it is not reached now, so that nothing could be replaced.
+        """
+        before, self.path = self.path, path
+        if path is None:
+            return False
+        # A fresh socket may have been opened before anybody looked: *before* alone does not tell.
+        others = [udp for udp in self.sockets if udp.path != path]
+        if not others and before in (path, _UNKNOWN) and self.stream.path in (None, path):
+            return False
+        self.health.path_changed()
+        self._retire(others)
+        for udp in others:
+            udp.path_changed()
+        self.stream.take_path(path)
+        return True
+
+    def drop(self, udp: UpstreamSocket) -> None:
+        """Close a socket that is of no use."""
+        if self.chosen is udp:
+            self.chosen = None
+        for sockets in (self.sockets, self.worn):
+            if udp in sockets:
+                sockets.remove(udp)
+        udp.close()
 
     def fail(self, reason: str) -> None:
         """Tell all queries on its UDP sockets that they have failed."""
@@ -85,9 +145,13 @@ class _FirstQuery(PendingQuery, eq=False, gc=False, kw_only=True):
             self._take_up(now)
             super().answered(kind, message, now)
 
-    def failed(self, reason: str, now: float) -> None:
+    def failed(self, reason: str, now: float, *, is_socket: bool = False) -> None:
         self._take_up(now)
-        super().failed(reason, now)
+        super().failed(reason, now, is_socket=is_socket)
+
+    def path_changed(self, now: float) -> None:
+        self._take_up(now)
+        super().path_changed(now)
 
     def on_deadline(self, now: float) -> None:
         """The upstream is late."""
@@ -125,8 +189,11 @@ class _ExchangeDriver:
         sent = Send(pending.health, pending.message, pending.stream)
         self._do(self._exchange.on_reply(sent, kind, message, now), now)
 
-    def on_failure(self, pending: PendingQuery, reason: str, now: float) -> None:
-        self._do(self._exchange.on_failure(pending.health, reason, now), now)
+    def on_failure(self, pending: PendingQuery, reason: str, now: float, *, is_socket: bool) -> None:
+        self._do(self._exchange.on_failure(pending.health, reason, now, sent=pending.sent, is_socket=is_socket), now)
+
+    def on_other_path(self, pending: PendingQuery, now: float) -> None:
+        self._do(self._exchange.on_other_path(pending.health, now), now)
 
     def on_deadline(self, now: float) -> None:
         self._do(self._exchange.on_deadline(now), now)
@@ -138,7 +205,7 @@ class _ExchangeDriver:
             return
         for send in action:
             question, handler = (send.message[_QUESTION_AT:], None) if send.is_loop_probe else (self._question, self)
-            self._pool.send(PendingQuery(handler, send.upstream, question, send.message, now, send.stream), now)
+            self._pool.send(PendingQuery(handler, send.upstream, question, send.message, now, send.stream), now, send.since)
         self.wait(now)
 
     def wait(self, now: float) -> None:
@@ -156,7 +223,8 @@ _QUESTION_AT = HEADER.size - 2
 class UpstreamPool:
     """All upstream sockets of the daemon. *open_socket* enters namespaces; see `OpenSocket`.
 
-    *loop_domain*: names below it are for loop probes. *tls_ca*: a file of certificates in place of the system's.
+    *loop_domain*: names below it are for loop probes. *tls_ca*: a file of certificates in place of the system's. *watcher*: is
+    told which namespaces upstreams are asked from.
     """
 
     def __init__(
@@ -168,7 +236,9 @@ class UpstreamPool:
         *,
         loop_domain: bytes = LOOP_DOMAIN,
         tls_ca: str = "",
+        watcher: PathWatcher | None = None,
     ) -> None:
+        self._watcher = watcher
         self._loop = loop
         self._poller = poller
         self._open_socket = open_socket
@@ -207,9 +277,11 @@ class UpstreamPool:
     def _server(self, upstream: Upstream) -> _NameServer:
         server = self._servers.get(upstream)
         if server is None:
-            stream = Stream(self._loop, upstream, self._open_socket, self._clock, self._draw, self._tls_ca)
+            stream = Stream(self._loop, upstream, self._open_to, self._clock, self._draw, self._tls_ca)
             server = self._servers[upstream] = _NameServer(UpstreamHealth(upstream), stream)
             self._by_health[server.health] = server
+            if self._watcher is not None:
+                self._watcher.follow(upstream.sandbox_id)
         return server
 
     def health(self) -> dict[Upstream, UpstreamHealth]:
@@ -218,17 +290,22 @@ class UpstreamPool:
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    def send(self, pending: PendingQuery, now: float) -> None:
-        """Send a query to its upstream, over its connection or from one of its UDP sockets, opening one if need be."""
+    def send(self, pending: PendingQuery, now: float, since: float | None = None) -> None:
+        """Send a query to its upstream, over its connection or from one of its UDP sockets, opening one if need be.
+
+        *since*: see `Send`.
+        """
         server = self._by_health.get(pending.health)
         if server is None:
             pending.failed("no longer in use", now)
             return
         pending.health.queries += 1
         if pending.stream:
-            server.stream.send(pending)
+            server.stream.send(pending, since)
             self._sweep_later()
         else:
+            if since is not None:
+                server.retire_silent(since)
             self._by_datagram(server, pending)
 
     def _by_datagram(self, server: _NameServer, pending: PendingQuery) -> None:
@@ -248,11 +325,11 @@ class UpstreamPool:
     async def _open(self, server: _NameServer) -> None:
         """Open one more socket to an upstream, and send from it what waits for the first."""
         try:
-            sock = await self._open_socket(server.health.upstream.sandbox_id, server.health.upstream, socket.SOCK_DGRAM)
+            sock = await self._open_to(server.health.upstream, socket.SOCK_DGRAM)
         except Exception as error:
             opened, reason = None, getattr(error, "strerror", None) or str(error)
         else:
-            opened, reason = UpstreamSocket(self._poller, sock, self._clock, self._draw), ""
+            opened, reason = UpstreamSocket(self._poller, sock, self._clock, self._draw, server.drop), ""
             server.sockets.append(opened)
             self._sweep_later()
         server.opening = None
@@ -262,6 +339,37 @@ class UpstreamPool:
                 pending.failed(reason, self._clock())
             else:
                 opened.send(pending)
+
+    async def _open_to(self, upstream: Upstream, kind: int) -> socket.socket:
+        """Return a socket to *upstream*; note the path, if it is the first, or that there is none."""
+        server = self._servers.get(upstream)
+        try:
+            sock = await self._open_socket(upstream.sandbox_id, upstream, kind)
+        except OSError:
+            if server is not None:
+                server.path = None
+            raise
+        if server is not None and server.path is _UNKNOWN:
+            server.path = path_of(sock)
+        return sock
+
+    async def look_at_paths(self, sandbox_id: str | None) -> set[Upstream]:
+        """Replace the sockets of a namespace that were opened from another address than a fresh one would be.
+
+        Return the upstreams that are reached in another way than before, or again. Nothing is sent to find out.
+        """
+        changed = set()
+        for upstream, server in [*self._servers.items()]:
+            if upstream.sandbox_id != sandbox_id:
+                continue
+            try:
+                with await self._open_socket(sandbox_id, upstream, socket.SOCK_DGRAM) as sock:
+                    path = path_of(sock)
+            except Exception:
+                path = None
+            if self._servers.get(upstream) is server and server.take_path(path):
+                changed.add(upstream)
+        return changed
 
     def on_loop_query(self, qname: bytes) -> None:
         """Take note of a query for *qname*, below the loop domain: the upstream that was probed with it leads back to us."""
@@ -302,6 +410,8 @@ class UpstreamPool:
                 pending.failed("no longer in use", self._clock())
             server.close()
         self.probes.keep(self._by_health)
+        if self._watcher is not None:
+            self._watcher.keep(upstream.sandbox_id for upstream in self._servers)
 
     async def close(self) -> None:
         """Close every socket and end what is under way."""

@@ -1,8 +1,18 @@
-"""UDP sockets to upstreams: each serves many queries."""
+"""UDP sockets to upstreams: each serves many queries.
+
+A connected socket keeps the source address that the kernel chose for it. When the host has another address, or another way
+to the upstream, only a fresh socket takes note: see `path_of`.
+
+Errors are queued (`IP_RECVERR`, ip(7)), so that each ICMP error is heard of: without it only "port unreachable" is, and that
+not if it comes while several messages are sent with one system call.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import struct
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -12,18 +22,36 @@ from resolver.transport.batch import LONGEST_SENT
 from resolver.transport.pending import PendingQueries, PendingQuery
 from resolver.transport.poller import Poller
 
+Path = tuple[object, ...]
+"""How an upstream is reached: from which source address, and by which interface if that is part of its address."""
+
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_ERRNO = struct.Struct("=I")
+
 
 class UpstreamSocket:
-    """One connected UDP socket and the queries that wait on it; *unsent* go out at the end of the round."""
+    """One connected UDP socket and the queries that wait on it; *unsent* go out at the end of the round.
 
-    __slots__ = ("_clock", "_poller", "_socket", "born", "last", "left", "pending", "unsent")
+    *path*: see `path_of`. *heard*: when the last response came. *on_broken* is called before its queries fail with it.
+    """
 
-    def __init__(self, poller: Poller, sock: socket.socket, clock: Callable[[], float], draw: Callable[[], int]) -> None:
+    __slots__ = ("_clock", "_on_broken", "_poller", "_socket", "born", "heard", "last", "left", "path", "pending", "unsent")
+
+    def __init__(
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        clock: Callable[[], float],
+        draw: Callable[[], int],
+        on_broken: Callable[[UpstreamSocket], None],
+    ) -> None:
         self._poller = poller
         self._socket = sock
         self._clock = clock
+        self._on_broken = on_broken
+        self.path = path_of(sock)
         self.unsent: list[bytes] = []
-        self.born = self.last = clock()
+        self.born = self.heard = self.last = clock()
         self.left = limits.SOCKET_QUERIES
         self.pending = PendingQueries(draw)
         poller.add(sock.fileno(), self._read)
@@ -56,19 +84,35 @@ class UpstreamSocket:
             # As if the network had lost it.
             return
         except OSError as error:
-            self._refused(error)
+            self._broken(error)
 
     def _read(self) -> None:
         try:
             messages = self._poller.ipv4.receive_connected(self._socket.fileno(), limits.UDP_DRAIN)
+            if not messages:
+                _raise_queued_error(self._socket)
+                return
         except OSError as error:
-            self._refused(error)
+            self._broken(error)
             return
-        self.pending.on_messages(messages, self._clock())
+        self.heard = now = self._clock()
+        self.pending.on_messages(messages, now)
 
-    def _refused(self, error: OSError) -> None:
-        """Nobody listens there (an ICMP error), or it is unreachable: every query that waits here has failed."""
-        self.fail(error.strerror or "unreachable")
+    def _broken(self, error: OSError) -> None:
+        """Nobody listens there, or the upstream can't be reached from here: every query that waits here has failed.
+
+        That nobody listens is the upstream's own word. Anything else may be due to this socket's source address.
+        """
+        self._on_broken(self)
+        now = self._clock()
+        for pending in self.pending.take_all():
+            pending.failed(error.strerror or "unreachable", now, is_socket=error.errno != errno.ECONNREFUSED)
+
+    def path_changed(self) -> None:
+        """Tell every query that waits here that the upstream is reached in another way now."""
+        now = self._clock()
+        for pending in [*self.pending.values()]:
+            pending.path_changed(now)
 
     def fail(self, reason: str) -> None:
         """Tell every query that waits here that it has failed."""
@@ -81,6 +125,24 @@ class UpstreamSocket:
         if self._socket.fileno() >= 0:
             self._poller.remove(self._socket.fileno())
             self._socket.close()
+
+
+def _raise_queued_error(sock: socket.socket) -> None:
+    """Raise the OSError that waits in the error queue of *sock*, if one does (struct sock_extended_err, ip(7))."""
+    try:
+        _, control, _, _ = sock.recvmsg(0, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+    except (BlockingIOError, InterruptedError):
+        return
+    for _, kind, octets in control:
+        if kind in (_IP_RECVERR, _IPV6_RECVERR):
+            (number,) = _ERRNO.unpack_from(octets)
+            raise OSError(number, os.strerror(number))
+
+
+def path_of(sock: socket.socket) -> Path:
+    """Return the path of a connected or connecting socket."""
+    name = sock.getsockname()
+    return name[0], *name[3:]
 
 
 def sockaddr(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
@@ -102,6 +164,10 @@ def open_datagram(upstream: Upstream, kind: int) -> socket.socket:
     family = socket.AF_INET if ip_address(upstream.address.partition("%")[0]).version == 4 else socket.AF_INET6
     sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
+        if kind == socket.SOCK_DGRAM and family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        elif kind == socket.SOCK_DGRAM:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         sock.connect(sockaddr(upstream))
     except BlockingIOError:
         return sock

@@ -34,6 +34,30 @@ def from_text(text: str) -> bytes:
     return wire
 
 
+def is_address_form(text: str) -> bool:
+    """Return whether C libraries take *text* for an IPv4 address, and never ask a name server for it: 10.1, 123, 0x7f.1.
+
+    One to four numbers, decimal, octal or hexadecimal; the last one fills the octets that are left (inet_aton(3)).
+    """
+    parts = text.split(".")
+    numbers = [_number(part) for part in parts]
+    if len(parts) > 4 or None in numbers:
+        return False
+    *first, last = (number for number in numbers if number is not None)
+    return all(number < 256 for number in first) and last < 256 ** (5 - len(parts))
+
+
+def _number(text: str) -> int | None:
+    try:
+        if text[:2].lower() == "0x":
+            return int(text[2:], 16) if text[2:].isalnum() else None
+        if not (text.isascii() and text.isdigit()):
+            return None
+        return int(text, 8 if text[0] == "0" else 10)
+    except ValueError:
+        return None
+
+
 def to_text(wire: bytes) -> str:
     """Return *wire* as text with a final dot; odd octets are escaped as in a zone file."""
     labels = []

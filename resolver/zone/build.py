@@ -19,12 +19,13 @@ def records(
 ) -> tuple[Record, ...]:
     """Return the records of one endpoint. The first of *endpoint_names* is the target of its addresses' PTR records.
 
+    Names that C libraries take for addresses have none: they would only be found by who asks a name server himself.
     *ports*: (port, protocol); each has an SRV record at `_PORT._PROTOCOL` below each name (RFC 2782), with that target too.
     """
-    if not endpoint_names:
-        return ()
     made = []
-    wire_names = list(dict.fromkeys(names.from_text(text) for text in endpoint_names))
+    wire_names = list(dict.fromkeys(names.from_text(text) for text in endpoint_names if not names.is_address_form(text)))
+    if not wire_names:
+        return ()
     target = names.join(wire_names[0], names.from_text(network))
     for address in addresses:
         made += [Record(name, address.packed, endpoint) for name in wire_names]

@@ -27,7 +27,7 @@ from resolver.engine import upstream
 from resolver.engine.classify import Kind, classify
 from resolver.engine.received import Protected, orders, render, take_apart
 from resolver.engine.request import screen
-from resolver.errors import BadName, ConfigError, DecodeError
+from resolver.errors import BadName, DecodeError
 from resolver.wire import name as names
 from resolver.wire.message import Query, find_edns, options, read_question
 
@@ -152,11 +152,8 @@ def nameserver(octets: bytes) -> None:
 
 
 def resolv_conf(octets: bytes) -> None:
-    """A resolv.conf is read, or refused for a line that is too long."""
-    try:
-        made = resolvconf.parse(octets.decode("utf-8", errors="replace"))
-    except ConfigError:
-        return
+    """A resolv.conf is read, whatever is in it."""
+    made = resolvconf.parse(octets.decode("utf-8", errors="replace"))
     written = resolvconf.render(resolvconf.for_sandbox(made), source="x", upstreams=(), overrides=(), invalid=made.invalid)
     assert resolvconf.parse(written).nameservers == (resolvconf.EMBEDDED,)
 

@@ -225,3 +225,67 @@ def test_nss_daemon_sockets_are_hidden(lab):
     assert "srw" not in said
     assert "192.0.2.80" in said
     process.kill()
+
+
+def test_file_mounted_over_resolv_conf_and_written_by_its_other_name_is_followed(lab):
+    servers(lab, OUTSIDE_ADDRESS)
+    lab.write("/run/mounted.conf", "nameserver 10.9.0.12\n")
+    lab.shell("mount --bind /run/mounted.conf /etc/resolv.conf")
+    # A mount is announced to nobody; the file is looked at every few seconds.
+    lab.wait_for(lambda: "resolv.conf: 10.9.0.12" in lab.berth("status").stdout)
+    lab.write("/run/mounted.conf", "nameserver 10.9.0.11\n")
+    lab.wait_for(lambda: "resolv.conf: 10.9.0.11" in lab.berth("status").stdout)
+    lab.shell("umount /etc/resolv.conf")
+    servers(lab, OUTSIDE_ADDRESS)
+
+
+def test_what_is_wrong_with_resolv_conf_is_said_and_blocks_nothing(lab):
+    servers(lab, OUTSIDE_ADDRESS, extra="nameserver dns.test\n#" + "x" * 70_000 + "\n")
+    lab.wait_for(lambda: "/etc/resolv.conf: line 2: 'dns.test' is not an IP address" in lab.berth("status").stdout)
+    assert "line 3 is longer than 65536 octets and is skipped" in lab.berth("status").stdout
+    assert run(lab, "dig", "+short", "www.example.test") == "192.0.2.80"
+    lab.shell("rm /etc/resolv.conf; mkfifo /etc/resolv.conf")
+    lab.wait_for(lambda: "/etc/resolv.conf: is not a regular file and is not read" in lab.berth("status").stdout)
+    assert run(lab, "true") == ""
+    lab.shell("rm /etc/resolv.conf; ln -s /run/none /etc/resolv.conf")
+    lab.wait_for(lambda: "/etc/resolv.conf: " not in lab.berth("status").stdout.replace("nameservers of /etc/resolv.conf: none", ""))
+    lab.shell("rm /etc/resolv.conf")
+    servers(lab, OUTSIDE_ADDRESS)
+
+
+def test_name_with_thirty_addresses_is_found_by_clients_that_know_no_tcp(lab):
+    lab.berth("network", "create", "--subnet", "10.30.0.0/24", "many")
+    for number in range(30):
+        lab.berth("run", "-d", "--name", f"m{number}", "--network", "many,alias=many", "--", "sleep", "infinity")
+    said = lab.in_sandbox("m0", "dig", "+ignore", "+notcp", "+bufsize=512", "many")
+    assert "flags: qr aa tc rd ra" in said
+    assert said.count("\tA\t10.30.0.") == 29
+    assert "\tA\t10.30.0." in lab.in_sandbox("m0", "dig", "+ignore", "+notcp", "+noedns", "many")
+    assert lab.in_sandbox("m0", "dig", "+tcp", "+short", "many").count("10.30.0.") == 30
+    lab.berth("rm", *(f"m{number}" for number in range(30)))
+    lab.berth("network", "rm", "many")
+
+
+def test_numeric_names_have_a_warning_and_no_record(lab):
+    done = lab.berth("run", "-d", "--name", "123", "--network", "net,alias=1.2,alias=one-two", "--", "sleep", "infinity")
+    for name in ("123", "1.2"):
+        warning = f"the name {name} has no DNS record: C libraries take it for an IPv4 address and never look it up"
+        assert warning in done.stderr
+        assert f"sandbox 123: {warning}" in lab.berth("status").stdout
+        assert "NOERROR" not in lab.in_sandbox("123", "dig", f"{name}.net.berth.internal")
+    own = lab.inspect("123")["addresses"][0]
+    assert lab.in_sandbox("123", "dig", "+short", "one-two") == own
+    assert lab.in_sandbox("123", "dig", "+short", "-x", own) == "one-two.net."
+    lab.berth("rm", "123")
+
+
+def test_resolve_takes_addresses_and_says_why_it_failed(lab):
+    lab.berth("run", "-d", "--name", "web", "--network", "net", "--", "sleep", "infinity")
+    own = lab.inspect("web")["addresses"][0]
+    assert "PTR\tweb.net." in lab.berth("resolve", own).stdout
+    lab.berth("rm", "web")
+    servers(lab, "10.9.0.15")
+    said = lab.berth("resolve", "cause.example.test", check=False)
+    assert said.returncode == 1
+    assert "SERVFAIL: 10.9.0.15 answered SERVFAIL" in said.stdout
+    servers(lab, OUTSIDE_ADDRESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from ipaddress import ip_address
@@ -33,16 +34,34 @@ async def until(condition):
         await asyncio.sleep(0.01)
 
 
+def open_from(address, upstream, kind):
+    """Open a socket to *upstream* as on a host that has the source *address* for it."""
+    sock = socket.socket(socket.AF_INET, kind)
+    try:
+        sock.setblocking(False)
+        sock.bind((address, 0))
+        with contextlib.suppress(BlockingIOError):
+            sock.connect((upstream.address, upstream.port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class Served:
-    """A resolver on free ports of the loopback."""
+    """A resolver on free ports of the loopback. *source*: the address that upstreams are asked from, None: the kernel chooses."""
 
     async def start(self, upstreams=(), *, cache=None, tls_ca="", **view):
         loop = asyncio.get_running_loop()
         self.opened = 0
+        self.sockets: list[socket.socket] = []
+        self.source = None
 
         async def open_socket(_sandbox_id, upstream, kind):
             self.opened += 1
-            return open_datagram(upstream, kind)
+            sock = open_datagram(upstream, kind) if self.source is None else open_from(self.source, upstream, kind)
+            self.sockets.append(sock)
+            return sock
 
         self.poller = Poller(loop)
         self.pool = UpstreamPool(loop, self.poller, open_socket, time.monotonic, tls_ca=tls_ca)

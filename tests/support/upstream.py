@@ -5,6 +5,7 @@ Behaviours: `ok` (default), `silent`, `refused`, `servfail`, `spoof` (wrong ques
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -64,7 +65,9 @@ def main() -> None:
         octets, peer = udp.recvfrom(65535)
         if behaviour != "silent":
             for wire in answer(octets, behaviour, tcp=False):
-                udp.sendto(wire, peer)
+                # There may be no way back to the address that it came from.
+                with contextlib.suppress(OSError):
+                    udp.sendto(wire, peer)
         else:
             print("ignored", flush=True)
 

@@ -14,7 +14,7 @@ from resolver.printable import printable
 
 @click.command()
 @click.argument("name")
-@click.option("-t", "--type", "rtype", default="A", show_default=True, metavar="TYPE", help="Record type; PTR takes an address.")
+@click.option("-t", "--type", "rtype", default="A", show_default=True, metavar="TYPE", help="Record type; an address is looked up as PTR.")
 @click.option("--from", "sandbox", type=SANDBOX, metavar="SANDBOX", help="Query as this sandbox does.")
 @click.option("--explain", is_flag=True, help="Explain how the response came about.")
 @FORMAT
@@ -31,7 +31,7 @@ def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str
         for record in response["records"]:
             print("\t".join(printable(str(record[field])) for field in ("name", "ttl", "type", "data")))
         if not response["records"]:
-            print(f"{response['name']}\t{response['type']}\t{response['rcode']}: no records")
+            print(f"{response['name']}\t{response['type']}\t{response['rcode']}: {response.get('reason') or 'no records'}")
         if explain:
             for line in response["explanation"]:
                 print(f"  {printable(line)}")

@@ -1,6 +1,6 @@
 from ipaddress import ip_address
 
-from resolver.wire.name import from_text, reverse
+from resolver.wire.name import from_text, reverse, to_text
 from resolver.zone.build import records
 from resolver.zone.zone import Record
 
@@ -24,3 +24,9 @@ def test_ports_are_services_below_each_name():
 
 def test_without_names_there_is_nothing():
     assert records(endpoint="e", network="front", endpoint_names=[], addresses=[ADDRESS]) == ()
+
+
+def test_names_that_nobody_looks_up_have_no_records():
+    made = records(endpoint="e", network="front", endpoint_names=["123", "web", "1.2"], addresses=[ADDRESS], ports=[(80, "tcp")])
+    assert {to_text(record.name) for record in made} == {"web.", to_text(reverse(ADDRESS)), "_80._tcp.web."}
+    assert records(endpoint="e", network="front", endpoint_names=["123"], addresses=[ADDRESS]) == ()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from resolver import limits
 from resolver.engine.cache import Cache, CacheSettings, cache_key, flags_of, name_of, type_of
 from resolver.engine.received import Received
-from resolver.engine.upstream import UpstreamSet
+from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.wire.message import AD, CD
 from resolver.wire.name import from_text
 
@@ -188,6 +188,17 @@ def test_failures_are_remembered_longer_each_time_and_never_hide_an_answer():
     made.failed(HERE, key, "silent", now)
     made.failed(HERE, key, "silent", now + 100)
     assert made.failure(HERE, key, now + 101.5) is None
+
+
+def test_failures_are_forgotten_for_sets_with_an_upstream_that_is_reached_otherwise():
+    made = cache()
+    moved, other = Upstream("10.0.0.53"), Upstream("10.0.0.54")
+    with_both, with_other = UpstreamSet((other, moved)), UpstreamSet((other,))
+    for upstreams in (with_both, with_other):
+        made.failed(upstreams, question("a.test"), "silent", 0.0)
+    made.forget_failures({moved})
+    assert made.failure(with_both, question("a.test"), 0.1) is None
+    assert made.failure(with_other, question("a.test"), 0.1) == "silent"
 
 
 def test_failures_are_bounded(monkeypatch):

@@ -34,8 +34,8 @@ def exchange(upstreams, now=0.0, probes=None):
     return Exchange(upstreams, MESSAGE, QUESTION, probes or LoopProbes(), now)
 
 
-def sends(*upstreams, message=MESSAGE, stream=False):
-    return tuple(Send(upstream, message, stream) for upstream in upstreams)
+def sends(*upstreams, message=MESSAGE, stream=False, since=None):
+    return tuple(Send(upstream, message, stream, since=since) for upstream in upstreams)
 
 
 def answers(made, upstream, now, took=0.01):
@@ -111,6 +111,7 @@ def test_silence_is_given_up_within_the_budget(three):
     made = exchange((a, b))
     made.start(0)
     made.on_deadline(made.deadline)
+    made.on_deadline(made.deadline)
     assert made.deadline == limits.BUDGET
     end = made.on_deadline(limits.BUDGET)
     assert isinstance(end, GiveUp)
@@ -164,23 +165,106 @@ def test_upstream_that_is_late_again_and_again_counts_as_failed(three):
     assert exchange((a, b), 3.0).start(3.0) == sends(b)
 
 
-def test_only_upstream_is_asked_twice(three):
+def test_only_upstream_is_asked_twice_the_second_time_by_a_fresh_socket(three):
     a = three[0]
-    made = exchange((a,))
-    made.start(0)
-    assert made.deadline == limits.RESEND
-    assert made.on_deadline(made.deadline) == sends(a)
-    assert made.deadline == limits.BUDGET
+    made = exchange((a,), 5.0)
+    made.start(5.0)
+    assert made.deadline == 5.0 + limits.RESEND
+    assert made.on_deadline(made.deadline) == sends(a, since=5.0)
+    assert made.deadline == 5.0 + limits.BUDGET
 
 
-def test_several_upstreams_are_asked_once_each(three):
-    a, b, _ = three
-    made = exchange((a, b))
+def test_all_that_are_silent_are_asked_once_more(three):
+    a, b, c = three
+    made = exchange((a, b, c))
     made.start(0)
     made.on_deadline(0.4)
-    assert fails(made, a, FAIL, 0.5) == ()
-    assert made.on_deadline(0.6) == ()
+    made.on_deadline(0.8)
+    assert fails(made, b, FAIL, 0.9) == ()
+    assert made.deadline == 0.8 + limits.RESEND
+    assert made.on_deadline(made.deadline) == sends(a, since=0) + sends(c, since=0.8)
     assert made.deadline == limits.BUDGET
+    # An answer to the second query says nothing against the other: its first one was perhaps lost by our socket.
+    assert answers(made, c, 1.61) == Done(c, OK)
+    assert not a.is_unsure
+
+
+# --- sockets that fail ------------------------------------------------------------------------------------------------
+
+
+def test_query_of_a_socket_that_failed_goes_out_by_a_fresh_one(three):
+    a, b, _ = three
+    made = exchange((a, b), 1.0)
+    made.start(1.0)
+    assert made.on_failure(a, "Network is unreachable", 1.1, sent=1.0, is_socket=True) == sends(a, since=1.0)
+    assert not a.failures
+    assert answers(made, a, 1.11) == Done(a, OK)
+
+
+def test_fresh_socket_that_fails_too_is_the_upstreams_failure(three):
+    a, b, _ = three
+    made = exchange((a, b), 1.0)
+    made.start(1.0)
+    made.on_failure(a, "No route to host", 1.1, sent=1.0, is_socket=True)
+    assert made.on_failure(a, "No route to host", 1.2, sent=1.1, is_socket=True) == sends(b)
+    assert a.failures == 1
+
+
+def test_next_upstream_is_asked_while_the_fresh_socket_is_silent(three):
+    a, b, _ = three
+    a.answered(0.002)
+    made = exchange((a, b), 1.0)
+    made.start(1.0)
+    made.on_failure(a, "No route to host", 1.01, sent=1.0, is_socket=True)
+    assert made.deadline == 1.01 + limits.HEDGE
+    assert made.on_deadline(made.deadline) == sends(b)
+
+
+def test_refusal_is_the_upstreams_own_word(three):
+    a, b, _ = three
+    made = exchange((a, b), 1.0)
+    made.start(1.0)
+    assert made.on_failure(a, "Connection refused", 1.1, sent=1.0, is_socket=False) == sends(b)
+
+
+def test_failure_of_a_query_that_was_sent_again_changes_nothing(three):
+    a = three[0]
+    made = exchange((a,), 1.0)
+    made.start(1.0)
+    made.on_deadline(made.deadline)
+    assert made.on_failure(a, "No route to host", 1.9, sent=1.0, is_socket=True) == ()
+    assert answers(made, a, 1.91) == Done(a, OK)
+
+
+def test_query_is_sent_again_when_the_upstream_is_reached_from_another_address(three):
+    a, b, _ = three
+    made = exchange((a, b), 1.0)
+    made.start(1.0)
+    assert made.on_other_path(b, 1.1) == ()
+    assert made.on_other_path(a, 1.1) == sends(a, since=1.1)
+    assert made.on_other_path(a, 1.2) == sends(a, since=1.2)
+    answers(made, a, 1.3)
+    assert made.on_other_path(a, 1.4) == ()
+
+
+def test_truncated_response_to_the_second_query_is_fetched_by_a_fresh_connection(three):
+    a = three[0]
+    made = exchange((a,), 1.0)
+    made.start(1.0)
+    (again,) = made.on_deadline(made.deadline)
+    assert made.on_reply(again, Kind.TRUNCATED, OK, 1.9) == sends(a, stream=True, since=1.0)
+
+
+def test_failures_say_nothing_once_the_path_is_another(three):
+    a, b, _ = three
+    for upstream in (a, b):
+        upstream.answered(0.001)
+        failed(upstream, 0)
+        upstream.path_changed()
+    probe, query = exchange((a, b), 0.1).start(0.1)
+    # It may lead back to us now.
+    assert (probe.is_loop_probe, query) == (True, *sends(a))
+    assert a.patience == limits.NEXT_UPSTREAM
 
 
 def test_when_all_failed_one_tries_and_the_rest_is_refused_at_once(three):

@@ -7,6 +7,7 @@ import pytest
 
 from netcore.errors import InvalidRequest
 from resolver.daemon.lookup import Lookup
+from resolver.engine.exchange import GiveUp
 from tests.unit.resolver.test_service import World
 
 
@@ -61,6 +62,23 @@ async def test_external_name_and_what_the_cache_has_of_it(world):
 async def test_pointer_takes_an_address(world):
     view = await world.lookup.resolve("10.1.0.2", "PTR", world.client)
     assert view.records[0].data == "web.front."
+
+
+@pytest.mark.parametrize("rtype", ["A", "AAAA"])
+async def test_address_is_looked_up_as_pointer(world, rtype):
+    view = await world.lookup.resolve("10.1.0.2", rtype, world.client)
+    assert (view.type, view.name, view.records[0].data) == ("PTR", "2.0.1.10.in-addr.arpa.", "web.front.")
+
+
+async def test_failure_says_its_cause(world):
+    def give_up(upstreams, message, question, results, now):
+        results.on_result(GiveUp("192.0.2.53 did not answer"), now)
+
+    world.pool.forward = give_up
+    view = await world.lookup.resolve("a.test", "A", None)
+    assert (view.rcode, view.reason) == ("SERVFAIL", "192.0.2.53 did not answer")
+    # That there is no such name is no failure.
+    assert (await world.lookup.resolve("x.front.berth.internal", "A", world.client)).reason is None
 
 
 @pytest.mark.parametrize(("name", "rtype"), [("web", "NONSENSE"), ("a..b", "A"), ("no address", "PTR")])

@@ -1,3 +1,4 @@
+import socket
 from ipaddress import ip_network
 
 import pytest
@@ -45,3 +46,22 @@ def test_parent_and_join():
     assert name.parent(name.from_text("www.example.test")) == name.from_text("example.test")
     assert name.parent(name.ROOT) == name.ROOT
     assert name.join(name.from_text("www"), name.from_text("example.test")) == name.from_text("www.example.test")
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "123", "1.2", "1.2.3", "10.0.0.1", "0x7f", "0X7F.1", "017", "4294967295", "1.16777215", "1.2.65535", "0"]
+)
+def test_names_that_c_libraries_take_for_addresses(text):
+    assert name.is_address_form(text)
+    assert len(socket.inet_aton(text)) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["web", "1a", "a1", "web1", "1.2.3.4.5", "256.1", "1.16777216", "4294967296", "1.2.65536", "08", "0xg", "0x", "1-2", "1_2", "0x1_2",
+     "1.web", "123.net", "٣"],
+)  # fmt: skip
+def test_names_that_are_looked_up(text):
+    assert not name.is_address_form(text)
+    with pytest.raises((OSError, UnicodeError)):
+        socket.inet_aton(text)

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resolver import resolvconf
-from resolver.errors import ConfigError
+from resolver import limits, resolvconf
 from resolver.resolvconf import ResolvConf
 
 
@@ -20,9 +19,31 @@ def test_parse():
     assert (content.option("ndots"), content.option("rotate"), content.option("x")) == ("2", "", None)
 
 
-def test_too_long_a_line_is_refused():
-    with pytest.raises(ConfigError, match="exceeds 65536"):
-        resolvconf.parse("#" + "x" * 65_536 + "\n")
+@pytest.mark.parametrize("line", ["#" + "x" * 65_536, "nameserver 10.0.0.9 " + "é" * 32_769])
+def test_too_long_a_line_loses_only_itself(line):
+    content = resolvconf.parse(f"nameserver 10.0.0.1\n{line}\nnameserver 10.0.0.2\n")
+    assert content.nameservers == ("10.0.0.1", "10.0.0.2")
+    assert content.problems == ("line 2 is longer than 65536 octets and is skipped",)
+
+
+@pytest.mark.parametrize("separator", ["\v", "\f", "\x85", "\u2028", "\x1c", "\r"])
+def test_only_a_line_feed_ends_a_line(separator):
+    content = resolvconf.parse(
+        f"# comment{separator}nameserver 10.0.0.9\nsearch a.test{separator}\nnameserver 10.0.0.1{separator}nameserver 10.0.0.2\n"
+    )
+    assert (content.nameservers, content.search, content.problems) == (("10.0.0.1",), ("a.test",), ())
+
+
+def test_what_is_not_understood_is_said():
+    content = resolvconf.parse("nameserver dns.test\nnameserver\nnamserver 10.0.0.1\nsearch\nsortlist 10.0.0.0\noptions\n\x1b[2J\n")
+    assert content.problems == (
+        "line 1: 'dns.test' is not an IP address",
+        "line 2: nothing follows 'nameserver'",
+        "line 3: 'namserver' is unknown; sandboxes get the line as it is",
+        "line 4: nothing follows 'search'",
+        "line 7: '\\x1b[2J' is unknown; sandboxes get the line as it is",
+    )
+    assert len(resolvconf.parse("what\n" * 100).problems) == limits.RESOLV_CONF_PROBLEMS
 
 
 @given(st.text(max_size=200))

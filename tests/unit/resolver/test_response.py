@@ -1,3 +1,4 @@
+import dns.edns
 import dns.flags
 import dns.message
 import dns.rcode
@@ -56,16 +57,70 @@ def test_rotation_puts_each_address_first():
 
 
 @given(st.integers(1, 300), st.sampled_from([None, 512, 1232, 4096]))
-def test_truncation_never_splits_an_rrset_and_keeps_opt(count, payload):
+def test_truncation_keeps_the_records_that_fit_and_opt(count, payload):
     values = tuple(bytes([10, 0, i >> 8, i & 255]) for i in range(count))
     message = dns.message.make_query("many", "A", **({} if payload is None else {"use_edns": 0, "payload": payload}))
     wire = render(screen(message.to_wire()), Addresses(values, 5, ""), 0, tcp=False)
     reply = dns.message.from_wire(wire)
-    assert len(wire) <= (payload or 512)
-    assert sum(map(len, reply.answer)) in (0, count)
-    assert bool(reply.flags & dns.flags.TC) == (not reply.answer)
+    limit = payload or 512
+    shown = sum(map(len, reply.answer))
+    assert len(wire) <= limit
+    assert shown == min(count, (limit - len(message.to_wire())) // 16)
+    assert bool(reply.flags & dns.flags.TC) == (shown < count)
     assert (reply.edns >= 0) == (payload is not None)
     assert len(reply_to(message, Addresses(values, 5, ""), tcp=True).answer[0]) == count
+
+
+def test_each_address_is_among_those_that_fit_in_turn():
+    values = tuple(bytes([10, 0, 0, i]) for i in range(60))
+    shown = {
+        address.address
+        for rotation in range(len(values))
+        for address in reply_to(dns.message.make_query("many", "A"), Addresses(values, 5, ""), rotation=rotation).answer[0]
+    }
+    assert len(shown) == 60
+
+
+def message_with(*, answers=0, authorities=0, additionals=0, edns=False):
+    """A response for big.test; each record has 100 octets of text, and a compressed owner that points into the question."""
+    made = dns.message.make_response(dns.message.make_query("big.test", "TXT"))
+    for count, section in ((answers, made.answer), (authorities, made.authority), (additionals, made.additional)):
+        if count:
+            owner = "big.test." if section is made.answer else f"s{id(section)}.big.test."
+            section.append(dns.rrset.from_text(owner, 60, "IN", "TXT", *(f'"{"x" * 97}{i:03}"' for i in range(count))))
+    if edns:
+        made.use_edns(0, payload=1232)
+    return made.to_wire(max_size=65_535)
+
+
+@pytest.mark.parametrize("edns", [False, True])
+@pytest.mark.parametrize(
+    ("sections", "kept", "tc"),
+    [
+        # Additional records are optional: without them the response is complete.
+        ({"answers": 2, "additionals": 4}, (2, 0, 0), False),
+        ({"answers": 2, "authorities": 4}, (2, 2, 0), True),
+        ({"answers": 6, "authorities": 1, "additionals": 1}, (4, 0, 0), True),
+        ({"answers": 2, "additionals": 1}, (2, 0, 1), False),
+    ],
+)
+def test_sections_are_filled_in_their_order(sections, kept, tc, edns):
+    query = screen(dns.message.make_query("big.test", "TXT", **({"use_edns": 0, "payload": 512} if edns else {})).to_wire())
+    wire = fit(query, message_with(edns=edns, **sections), tcp=False)
+    reply = dns.message.from_wire(wire)
+    assert len(wire) <= 512
+    assert tuple(sum(map(len, section)) for section in (reply.answer, reply.authority, reply.additional)) == kept
+    assert bool(reply.flags & dns.flags.TC) == tc
+    assert (reply.edns >= 0) == edns
+
+
+def test_options_give_way_to_the_question():
+    query = screen(dns.message.make_query("big.test", "TXT", use_edns=0, payload=512).to_wire())
+    message = dns.message.make_response(dns.message.make_query("big.test", "TXT", use_edns=0))
+    message.use_edns(0, options=[dns.edns.EDEOption(22, "y" * 600)])
+    wire = fit(query, message.to_wire(max_size=65_535), tcp=False)
+    reply = dns.message.from_wire(wire)
+    assert (len(wire) <= 512, reply.edns, reply.options) == (True, 0, ())
 
 
 def test_failure_says_why_to_who_speaks_edns():
@@ -114,7 +169,7 @@ def test_services_have_the_addresses_of_their_targets_if_there_is_room():
     target, query = from_text("web.front"), "_80._tcp.web"
     found = Services(((80, target),), {target: (bytes([10, 1, 0, 2]), bytes(16))}, 5, "")
     reply = reply_to(dns.message.make_query(query, "SRV"), found)
-    assert reply.answer[0][0].to_text() == "0 0 80 web.front."
+    assert reply.answer[0][0].to_text() == "0 1 80 web.front."
     assert {rrset.rdtype.name for rrset in reply.additional} == {"A", "AAAA"}
     many = Services(((80, target),), {target: tuple(bytes([10, 1, 0, number]) for number in range(200))}, 5, "")
     assert reply_to(dns.message.make_query(query, "SRV"), many).additional == []

@@ -52,7 +52,7 @@ def test_srv_tells_ports_targets_and_their_addresses(name):
         assert reply.flags & dns.flags.AA
         first = reply.answer[0][0]
         told.add(first.target.to_text())
-        assert (first.priority, first.weight, first.port) == (0, 0, 80)
+        assert (first.priority, first.weight, first.port) == (0, 1, 80)
         beside = {(item.name.to_text(), item.rdtype, record.to_text()) for item in reply.additional for record in item}
         assert beside == {
             (f"web{n}.front.", kind, address) for n in (0, 1) for kind, address in ((1, f"10.1.0.{2 + n}"), (28, f"fd01::{2 + n}"))
@@ -84,7 +84,7 @@ def test_room_is_for_the_answer_first():
     query = screen(dns.message.make_query("_80._tcp.shop", "SRV").to_wire())
     reply = dns.message.from_wire(render(query, ask(made(30), "_80._tcp.shop"), 0, tcp=False))
     assert reply.flags & dns.flags.TC
-    assert not reply.answer
+    assert 0 < len(reply.answer[0]) < 30
 
 
 def test_what_goes_takes_its_records_along():
