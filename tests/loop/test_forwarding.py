@@ -475,3 +475,30 @@ async def test_effect_is_complete_before_the_reply_and_comes_again_with_a_cache_
     assert asked(upstream, "a.test") == 1
     assert (await served.ask("broken.test")).rcode() == dns.rcode.SERVFAIL
     assert (await served.ask("web")).answer
+
+
+async def test_tls_connection_that_is_silent_or_comes_from_an_old_address_is_replaced(serve, certificate, monkeypatch):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "cert", certificate / "key")
+    silent = 0
+    upstream = await StreamServer(lambda octets: None if upstream.connections == silent else good(octets), context).start(
+        "tls", "dns.example"
+    )
+    served = await serve(upstream, tls_ca=str(certificate / "cert"))
+    served.source = "127.0.0.2"
+    assert (await served.ask("a.test")).answer
+    # From another address: the query that waits is sent again at once.
+    for name in ("NEXT_UPSTREAM", "RESEND", "BUDGET"):
+        monkeypatch.setattr(limits, name, 1000.0)
+    silent = 1
+    waiting = asyncio.create_task(served.ask("b.test", timeout=20))
+    await until(lambda: any(b"\x01b\x04test" in octets for octets in upstream.queries))
+    served.source = "127.0.0.3"
+    await served.service.look_at_paths(None)
+    assert (await waiting).answer
+    assert upstream.connections == 2
+    # From the same address, but nothing comes back.
+    monkeypatch.setattr(limits, "RESEND", 0.1)
+    silent = 2
+    assert (await served.ask("c.test", timeout=20)).answer
+    assert upstream.connections == 3
