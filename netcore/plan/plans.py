@@ -169,18 +169,25 @@ def plan_connect(
 
 
 def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str | None) -> EndpointDraft:
+    members = state.members(network.id)
     checked = plan_endpoint.check_endpoint_request(request, network)
-    plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in state.members(network.id)])
+    plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in members])
     mac = plan_endpoint.choose_mac(checked, network, parent_mac)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
-    for sandbox, endpoint in state.members(network.id):
-        taken = next((address for address in endpoint.addresses() if address in wishes.values()), None)
-        if taken is not None:
-            field = "ip" if taken.version == 4 else "ip6"
-            because = f"address already in use on network {network.name} by sandbox {sandbox.name}"
-            raise Conflict(field, str(taken), because=because)
+    if checked.ipv4 is not None or checked.ipv6 is not None:
+        _check_wishes([wish for wish in wishes.values() if wish is not None], network, members)
     claims = [AddressClaim(network, family, wishes[family], mac) for family in plan_endpoint.families_for(checked, network)]
     return EndpointDraft(request=checked, network=network, mac=mac, claims=tuple(claims))
+
+
+def _check_wishes(wishes: Collection[IPAddress], network: Network, members: Iterable[tuple[Sandbox, Endpoint]]) -> None:
+    """Raise Conflict that names the sandbox which has one of the addresses *wishes* on *network*."""
+    for sandbox, endpoint in members:
+        for address in endpoint.addresses():
+            if address in wishes:
+                field = "ip" if address.version == 4 else "ip6"
+                because = f"address already in use on network {network.name} by sandbox {sandbox.name}"
+                raise Conflict(field, str(address), because=because)
 
 
 def complete_endpoints(

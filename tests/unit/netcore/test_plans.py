@@ -1,0 +1,127 @@
+"""Plans as values: what a connect, a disconnect and a removal will do."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from netcore.drivers.facts import Facts
+from netcore.errors import Conflict, NotFound
+from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox
+from netcore.plan import plans
+from netcore.plan.host_state import HostState, SandboxState
+from netcore.plan.plans import AddressClaim, Lookups, NetworkPlan, PoolClaim
+from tests.support.networks import bridge_network, pool
+
+FRONT, BACK = bridge_network("front", pool("10.1.0.0/24", "10.1.0.1")), bridge_network("back", pool("10.2.0.0/24", "10.2.0.1"))
+GATEWAY = bridge_network("berth_gwbridge", pool("10.3.0.0/24", "10.3.0.1"))
+PLUGGED = replace(
+    bridge_network("plugged", pool("10.4.0.0/24")), driver="weave", driver_options=PluginOptions(plugin="weave"),
+    ipam=PluginIpam(plugin="weave", space="local"),
+)  # fmt: skip
+
+
+def sandbox(name, **more):
+    return Sandbox(id=name, name=name, hostname=name, netns_path=f"/run/netns/{name}", boot_id="", **more)
+
+
+def endpoint(network, name, address, **more):
+    return Endpoint(
+        origin="api", network_id=network.id, sandbox_id=name, ifname="eth0", host_ifname="v0", mac="02:42:00:00:00:02",
+        ipv4=ip_interface(f"{address}/24"), ipv6=None, **more,
+    )  # fmt: skip
+
+
+def state(*sandboxes, networks=(FRONT, BACK, GATEWAY, PLUGGED)):
+    return HostState(
+        run_directory="/run/berth",
+        facts=Facts(uplinks=()),
+        networks={network.id: network for network in networks},
+        sandboxes={each.sandbox.id: each.sandbox for each in sandboxes},
+        endpoints={each.sandbox.id: each.endpoints for each in sandboxes},
+    )
+
+
+A = SandboxState(sandbox("a"), (endpoint(FRONT, "a", "10.1.0.2"),))
+
+
+def test_claims_say_where_an_address_or_a_pool_comes_from():
+    assert AddressClaim(FRONT, 4, None, None).describe() == "claim an IPv4 address on network front"
+    assert AddressClaim(FRONT, 4, ip_address("10.1.0.9"), None).describe() == "claim 10.1.0.9 on network front"
+    assert AddressClaim(PLUGGED, 4, None, None).describe() == "claim an IPv4 address on network plugged from plugin weave"
+    assert PoolClaim("plugged", 6, "weave").describe() == "claim an IPv6 pool for network plugged from plugin weave"
+
+
+def test_network_is_made_by_what_comes_with_it():
+    objects = state().objects_only_of(FRONT)
+    assert {step.after for step in NetworkPlan(network=FRONT, objects=objects).steps()} == set(objects)
+
+
+def test_connect_is_planned_without_addresses_and_completed_with_them():
+    plan = plans.plan_connect(state(A), A, A.sandbox, [EndpointRequest(network="back")], Lookups(used_ifnames=frozenset({"lo", "eth0"})))
+    (claim,) = plan.claims()
+    assert (claim.network, claim.family, claim.wish) == (BACK, 4, None)
+    assert plan.present == A.endpoints
+    (made,) = plans.complete_endpoints(plan, {claim: ip_address("10.2.0.7")}, lambda count: "ab" * count)
+    assert (made.ifname, str(made.ipv4), made.network_id) == ("eth1", "10.2.0.7/24", BACK.id)
+    # What only a plugin knows is left open.
+    (unknown,) = plans.complete_endpoints(plan, {})
+    assert unknown.ipv4 is None
+
+
+def test_new_sandbox_has_nothing_before():
+    plan = plans.plan_connect(state(), None, sandbox("b"), [EndpointRequest(network="front")], Lookups())
+    assert (plan.before, plan.present) == (None, ())
+
+
+def test_second_endpoint_on_a_network_and_an_address_in_use_are_refused():
+    with pytest.raises(Conflict, match="already attached to network front"):
+        plans.plan_connect(state(A), A, A.sandbox, [EndpointRequest(network="front")], Lookups())
+    wish = EndpointRequest(network="front", ipv4=ip_address("10.1.0.2"))
+    with pytest.raises(Conflict, match="in use on network front by sandbox a"):
+        plans.plan_connect(state(A), None, sandbox("b"), [wish], Lookups())
+    free = replace(wish, ipv4=ip_address("10.1.0.3"))
+    assert plans.plan_connect(state(A), None, sandbox("b"), [free], Lookups()).claims()[0].wish == ip_address("10.1.0.3")
+
+
+def test_ports_go_to_the_endpoint_of_the_gateway_and_are_taken_for_others():
+    mapping = PortMapping(family=4, protocol="tcp", host_address=None, host_port=8080, sandbox_port=80)
+    after = plans.with_ports(state(A), A.sandbox, A.endpoints, [mapping])
+    assert (after.sandbox.ports, after.endpoints[0].ports) == ((mapping,), (mapping,))
+    known = state(after)
+    assert plans.taken_ports(known, after.sandbox) == []
+    assert plans.taken_ports(known, sandbox("b")) == [("a", mapping)]
+    assert plans.change_steps(known, A, A) == ()
+    assert {step.before for step in plans.change_steps(known, None, A)} == {None}
+
+
+def test_disconnect_takes_what_belongs_to_the_endpoint():
+    both = SandboxState(
+        A.sandbox, (*A.endpoints, replace(endpoint(BACK, "a", "10.2.0.2"), ifname="eth1", host_ifname="v1", gateway_priority=-1))
+    )
+    plan = plans.plan_disconnect(state(both), both, BACK)
+    assert ([gone.network_id for gone in plan.gone], plan.after.endpoints) == ([BACK.id], A.endpoints)
+    assert plan.target == "endpoint of a on back"
+    # The other endpoint keeps its link, and its default route.
+    assert any("delete link v1" in step.describe() for step in plan.steps)
+    assert not any("v0" in step.describe() for step in plan.steps)
+    with pytest.raises(NotFound, match="not connected to network back"):
+        plans.plan_disconnect(state(A), A, BACK)
+
+
+def test_gateway_bridge_comes_and_goes_with_the_need():
+    plugged = endpoint(PLUGGED, "a", "10.4.0.2", answer=PluginAnswer(link="p0", wants_gateway=True))
+    outside = replace(endpoint(GATEWAY, "a", "10.3.0.2"), ifname="eth1", host_ifname="v1")
+    networks = state().networks
+    assert plans.lacks_gateway_bridge([plugged], networks)
+    assert not plans.lacks_gateway_bridge([plugged, outside], networks)
+    assert plans.without_idle_gateway_bridge([plugged, outside], networks) == [plugged, outside]
+    assert plans.without_idle_gateway_bridge([*A.endpoints, outside], networks) == [*A.endpoints]
+    both = SandboxState(A.sandbox, (plugged, outside))
+    assert plans.plan_disconnect(state(both), both, PLUGGED).gone == (plugged, outside)
+
+
+def test_removal_takes_everything():
+    plan = plans.plan_removal(state(A), A)
+    assert (plan.gone, plan.after.endpoints, plan.target) == (A.endpoints, (), "sandbox a")
+    assert {step.after for step in plan.steps} == {None}
