@@ -123,7 +123,8 @@ class Transaction:
             parts.writer.forget_namespace(plan.sandbox)
         there = {endpoint.id for endpoint in after.endpoints}
         await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
-        told = await parts.overlays.publish(after.sandbox, after.endpoints[len(plan.present) :])
+        present = {endpoint.network_id for endpoint in plan.present}
+        told = await parts.overlays.publish(after.sandbox, [made for made in after.endpoints if made.network_id not in present])
         return after.sandbox, Outcome(steps, (*plan.warnings, *warnings, *told))
 
     async def _make_sandbox(self, plan: SandboxPlan, undo: Undo) -> None:
@@ -180,6 +181,7 @@ class Transaction:
     def _keep_ports(self, claim: host_ports.Claim, sandbox: Sandbox, mappings: Sequence[PortMapping], undo: Undo) -> None:
         """Go on holding the ports that are needed, and let go of what was only tried. *sandbox*: with the ports that it had."""
         claim.keep(mappings)
+        self._next_port = max((mapping.host_port for mapping in mappings), default=self._next_port - 1) + 1
         fresh = [mapping for mapping in mappings if mapping not in sandbox.ports]
         undo.push(lambda: self._parts.workers.run(lambda: self._parts.host_ports.release(fresh)))
 
@@ -214,7 +216,6 @@ class Transaction:
                 host_ipv6=self._state.facts.ipv6,
             )
         )
-        self._next_port = max((mapping.host_port for mapping in mappings), default=start) + 1
         by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
         return mappings, () if mappings or by_plugin else (published_ports.IGNORED,)
 

@@ -153,6 +153,19 @@ async def test_a_dry_run_shows_the_addresses_that_come_next():
             await made.controller.sandboxes.create(on("b", name="u", publish=("9090:90",)), dry_run=True)
 
 
+async def test_a_dry_run_shows_the_port_that_comes_next_and_leaves_it():
+    async with world() as made:
+        await furnished(made)
+        (_, first), (_, second) = [await made.controller.sandboxes.create(on("a", publish=("80",)), dry_run=True) for _ in range(2)]
+        shown, again = [
+            {step.describe().partition(" :")[0] for step in outcome.steps if "dnat" in step.describe()} for outcome in (first, second)
+        ]
+        assert shown
+        assert shown == again
+        sandbox, _ = await made.controller.sandboxes.create(on("a", publish=("80",)))
+        assert any(str(sandbox.ports[0].host_port) in line for line in shown)
+
+
 async def test_a_port_that_a_program_holds_is_told_by_a_dry_run_too():
     async with world() as made:
         await furnished(made)
