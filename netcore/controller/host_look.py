@@ -99,11 +99,12 @@ class HostLook:
 
     async def _look(self, ours: frozenset[str]) -> None:
         self.changes.begin_look()
+        look = None
         try:
             look = await self._workers.run(lambda: _look(ours, self._settings))
-        except BaseException:
-            self.changes.look_failed()
-            raise
+        finally:
+            if look is None:
+                self.changes.look_failed()
         self.changes.looked(look.snapshot)
         self._writer.set_facts(
             Facts(
