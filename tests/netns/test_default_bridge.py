@@ -117,7 +117,7 @@ def test_settings_of_it_and_nameservers_that_it_can_reach(lab):
     lab.write("/etc/berth.toml", "[default_bridge]\nsubnet = 5\n")
     done = lab.berth("daemon", "--config", "/etc/berth.toml", "--check-config", check=False)
     assert done.returncode != 0
-    assert "default_bridge: must be a table of subnets" in done.stderr
+    assert "default_bridge: subnet is unknown; did you mean subnets?" in done.stderr
     lab.write("/etc/resolv.conf", f"nameserver {OUTSIDE_ADDRESS}\n")
     lab.start_daemon()
 

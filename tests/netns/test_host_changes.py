@@ -113,7 +113,7 @@ from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
 from netcore.kernel import host
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
-from netcore.store.memory import MemoryStore
+from tests.support.memory_store import MemoryStore
 from netcore.store.records import Records
 from tests.support.fakes import Failing, FakeNames
 

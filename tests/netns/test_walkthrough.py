@@ -91,7 +91,7 @@ def test_published_on_the_loopback_only(lab):
 
 
 def test_dns_on_the_sandboxs_own_loopback(lab):
-    assert do(lab, "A nameserver in the sandbox itself").splitlines()[-1] == "192.0.2.80"
+    assert do(lab, "A name server in the sandbox itself").splitlines()[-1] == "192.0.2.80"
     # Nobody else asks there.
     lab.berth("run", "-d", "--name", "other", "--dns", "127.0.0.1", "--", "sleep", "60")
     assert "SERVFAIL" in lab.in_sandbox("other", "dig", "+tries=1", "www.example.test")
