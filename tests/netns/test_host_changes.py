@@ -61,7 +61,7 @@ _STEPS = {
     ("rule", "ours", "ip rule add to 10.50.0.0/16 table 77"): True,
     ("IPv6 rule", "ours", "ip -6 rule add to fd51::/48 table 77"): True,
     ("address", "ours", "ip addr add 10.52.0.1/24 dev up0"): True,
-    ("IPv6 address", "ours", "ip addr add fd52::1/64 dev up0 nodad"): True,
+    ("IPv6 address", "ours", "ip addr add fd52::1/64 dev up0 nodad; until ip -6 route show table local | grep -q fd52::1; do sleep 0.02; done"): True,
     ("link-local address", "ours", "ip addr add fe80::52/64 dev up0 nodad"): False,
     ("MTU", "ours", "ip link set up0 mtu 1400"): True,
     ("link down", "ours", "ip link set lan0 down"): True,
