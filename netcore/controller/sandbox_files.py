@@ -41,20 +41,20 @@ class SandboxFiles:
 
         def body() -> None:
             netns.unpin(sandbox.netns_path)
-            _remove(Path(directory))
+            files.remove(str(directory))
 
         await self._workers.run(body)
 
     async def remove(self, directory: PurePath) -> None:
         """Remove the sandbox's directory with the files in it; one that is not there is done."""
-        await self._workers.run(lambda: _remove(Path(directory)))
+        await self._workers.run(lambda: files.remove(str(directory)))
 
 
 def _make(sandbox: Sandbox, directory: Path) -> None:
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     if sandbox.stack is Stack.SHARED:
         return
-    inherited = files.read_if_there("/etc/hosts") if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
+    inherited = files.read_if_there("/etc/hosts", follow=True) if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
     files.write_in_place(str(directory / "hosts"), inherited)
     files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
 
@@ -68,10 +68,3 @@ def _pin(sandbox: Sandbox, adopted: NetnsPath | None, shared: NetnsPath | None, 
         namespace.make(sandbox.netns_path)
     else:
         namespace.adopt(adopted, sandbox.netns_path, taken)
-
-
-def _remove(directory: Path) -> None:
-    for path in directory.glob("*"):
-        path.unlink(missing_ok=True)
-    if directory.is_dir():
-        directory.rmdir()

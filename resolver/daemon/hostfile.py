@@ -13,12 +13,12 @@ import asyncio
 import ctypes
 import logging
 import os
-import stat
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from netcore.kernel import files
 from resolver import limits, resolvconf
 from resolver.resolvconf import ResolvConf
 
@@ -32,7 +32,6 @@ _DIRECTORY = 0x40 | 0x80 | 0x100 | 0x200 | _ATTRIB | _GONE | 0x0100_0000
 _IGNORED = 0x8000
 """The watch was removed, by us or with its inode, which was announced."""
 _NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
-_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _SETTLE = 0.05
 """Seconds from a notification to the look: editors and DHCP clients write in several steps."""
 _LINKS = 40
@@ -197,27 +196,16 @@ class HostResolvConf:
 def read(path: str) -> ResolvConf:
     """Return the content of the file; a missing one counts as empty (RC-2). Never blocks: only regular files are read."""
     try:
-        octets = _octets(Path(path))
+        octets = files.read_octets(path, limits.RESOLV_CONF + 1, follow=True)
     except FileNotFoundError:
         return ResolvConf()
+    except files.NotRegular:
+        return ResolvConf(problems=("is not a regular file and is not read",))
     except OSError as error:
         return ResolvConf(problems=(f"can't be read: {error.strerror}",))
-    if octets is None:
-        return ResolvConf(problems=("is not a regular file and is not read",))
     if len(octets) <= limits.RESOLV_CONF:
         return resolvconf.parse(octets.decode(errors="replace"))
     whole_lines = octets[: octets.rfind(b"\n", 0, limits.RESOLV_CONF) + 1]
     content = resolvconf.parse(whole_lines.decode(errors="replace"))
     problem = f"is longer than {limits.RESOLV_CONF} octets; what follows is not read"
     return replace(content, problems=(problem, *content.problems))
-
-
-def _octets(path: Path) -> bytes | None:
-    """Return what is in the file, one octet more than is used at most; None if it is not a regular file."""
-    # To open a device or a FIFO may have effects.
-    if not stat.S_ISREG(path.stat().st_mode):
-        return None
-    descriptor = os.open(path, _OPEN)
-    with os.fdopen(descriptor, "rb") as file:
-        # It may have been replaced meanwhile.
-        return file.read(limits.RESOLV_CONF + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None

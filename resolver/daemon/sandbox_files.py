@@ -86,8 +86,10 @@ class SandboxFiles:
         text = self._render(of_sandbox)
         try:
             current, written = files.read(str(path)), files.read(str(note))
-        except FileNotFoundError:
+        except (FileNotFoundError, files.NotRegular):
             current = written = ""
+        except files.TooLarge:
+            current, written = "", None
         if not is_new and current != written:
             if not of_sandbox.is_edited:
                 log.info("resolv.conf was edited and is left alone sandbox=%s", of_sandbox.sandbox.name)
@@ -127,7 +129,7 @@ class SandboxFiles:
 
 def _write_nsswitch(directory: Path) -> None:
     try:
-        text = files.read("/etc/nsswitch.conf")
+        text = files.read("/etc/nsswitch.conf", follow=True)
     except OSError:
         # A C library without it asks files and DNS anyway.
         return

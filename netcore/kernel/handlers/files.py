@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 from netcore.desired import hostsfile
 from netcore.desired.objects import HostsLines
 from netcore.kernel import files
@@ -9,19 +12,32 @@ from netcore.kernel.handlers.handler import Handler, set_again
 from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
 
+log = logging.getLogger(__name__)
+
 
 def _merge(path: str, before: tuple[str, ...], after: tuple[str, ...]) -> tuple[()]:
-    files.write_in_place(path, hostsfile.merge_hosts(files.read_if_there(path), before, after))
+    current = _current(path)
+    if current is not None:
+        files.write_in_place(path, hostsfile.merge_hosts(current, before, after))
     return ()
 
 
 def _remove(_sessions: NetlinkSessions, hosts: HostsLines) -> tuple[()]:
-    try:
-        current = files.read(hosts.path)
-    except FileNotFoundError:
-        return ()
-    files.write_in_place(hosts.path, hostsfile.merge_hosts(current, hosts.lines, ()))
+    if os.path.exists(hosts.path):
+        _merge(hosts.path, hosts.lines, ())
     return ()
+
+
+def _current(path: str) -> str | None:
+    """Return the text of the hosts file at *path*, "" if something else is there. None: it is too large and left alone."""
+    try:
+        return files.read_if_there(path)
+    except files.TooLarge as error:
+        log.warning("hosts file is left alone path=%s reason=%s", path, error)
+        return None
+    except files.NotRegular as error:
+        log.warning("hosts file is made anew path=%s reason=%s", path, error)
+        return ""
 
 
 HOSTS_LINES: Handler[HostsLines, Request] = Handler(
