@@ -116,9 +116,6 @@ KEY_LIFE = 43_200.0
 SANDBOX_FILE = 1 << 20
 """Octets of a file of a sandbox (hosts, resolv.conf) that we read: whoever is root in it may write gigabytes."""
 
-STOP_WITHIN = 10.0
-"""Seconds that a daemon which stops waits for work on its threads; behind that it ends without."""
-
 HOST_SETTLE = 0.1
 """Seconds from a change on the host until it is looked at, so that a burst of changes means one look."""
 

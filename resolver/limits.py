@@ -165,6 +165,9 @@ RESOLV_CONF_PROBLEMS = 8
 RESOLV_CONF_POLL = 10.0
 """Seconds between looks at it that nothing asked for: a file that is mounted over it, for one, is not announced."""
 
+STOP_WITHIN = 15.0
+"""Seconds in which a daemon that stops is done with the work at hand. Then it ends as if it were killed: the next undoes the rest."""
+
 EXIT_WHEN_IDLE = 2.0
 """Seconds without a sandbox, an owner or a request after which a daemon started by `run` or `up` exits."""
 

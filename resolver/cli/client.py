@@ -15,6 +15,9 @@ from typing import Any
 
 DEFAULT_RUN_DIR = "/run/berth"
 _START_TIMEOUT = 10.0
+_PATIENCE = 120.0
+"""Seconds for the daemon to answer: a plugin may take 30 for a call, and other requests may be before this one."""
+_BUSY_PAUSE = 0.01
 PROJECT_LABEL, SERVICE_LABEL = "berth.project", "berth.service"
 """Labels of what `berth up` makes."""
 
@@ -59,8 +62,11 @@ def call(method: str, path: str, body: Any = None, *, autostart: bool | None = N
 
 def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> Any:
     """Send one request over *sock* and return the decoded response; raises Refused with the daemon's message."""
-    send(sock, method, path, body)
-    status, octets = _read(sock)
+    try:
+        send(sock, method, path, body)
+        status, octets = _read(sock)
+    except TimeoutError as error:
+        raise _silent() from error
     decoded = json.loads(octets) if octets else None
     if status >= 400:
         error = (decoded or {}).get("error", {})
@@ -71,8 +77,12 @@ def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> A
 def connect(path: str) -> socket.socket:
     """Return a connection to the admin socket; NoDaemon or Refused say why not."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock.settimeout(_PATIENCE)
     try:
-        sock.connect(path)
+        _connect(sock, path)
+    except TimeoutError as error:
+        sock.close()
+        raise _silent() from error
     except OSError as error:
         sock.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
@@ -81,6 +91,24 @@ def connect(path: str) -> socket.socket:
             raise Refused(f"{path}: permission denied; use sudo, or join the socket's group") from error
         raise Refused(f"{path}: {error.strerror}") from error
     return sock
+
+
+def _connect(sock: socket.socket, path: str) -> None:
+    """Connect; while too many others wait to be accepted, again and again."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            sock.connect(path)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise TimeoutError from error
+            time.sleep(_BUSY_PAUSE)
+        else:
+            return
+
+
+def _silent() -> Refused:
+    return Refused(f"the daemon did not answer within {_PATIENCE:g} s; see `berth status`, and its log for what it is waiting for")
 
 
 def send(sock: socket.socket, method: str, path: str, body: Any = None) -> None:

@@ -50,6 +50,10 @@ class Admin:
         self._proxies = proxies
         self._stop = stop
 
+    def set_proxies(self, proxies: Mapping[str, Mapping[str, str]]) -> None:
+        """Show *proxies* from now on."""
+        self._proxies = proxies
+
     # --- networks -----------------------------------------------------------------------------------------------
 
     async def create_network(self, request: ApiRequest[schema.NetworkBody]) -> schema.NetworkView | ApiReply:

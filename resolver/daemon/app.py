@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 import uvloop
 
 from netcore.controller import Controller
@@ -28,13 +28,14 @@ from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore, serve
 from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
-from netcore.kernel import netns, nft, process
+from netcore.kernel import claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
-from resolver.daemon import admin, admin_socket, clustering, convert, metrics, sandbox_process, startup
+from resolver import limits
+from resolver.daemon import admin, admin_socket, clustering, convert, logs, metrics, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.dry_run import DryRun
@@ -51,6 +52,7 @@ from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
+from resolver.daemon.reload import Reload
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -63,21 +65,29 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def run(config: DaemonConfig, *, exit_when_idle: bool) -> None:
-    """Run the daemon until it is told to stop, or is idle; raises what kept it from starting."""
-    uvloop.run(_main(config, exit_when_idle=exit_when_idle))
+def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+    """Run the daemon until it is told to stop, or is idle; raises what kept it from starting.
+
+    *load*: reads the configuration, now and when it is to be read again.
+    """
+    uvloop.run(_main(load, exit_when_idle=exit_when_idle))
 
 
-async def _main(config: DaemonConfig, *, exit_when_idle: bool) -> None:
+async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+    config = load()
+    logs.configure(config.log_level)
     startup.check_capabilities()
     startup.raise_descriptor_limit()
     startup.shorten_thread_switches()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop, read_again, report = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    signals.handle(stop=stop.set, reload=read_again.set, report=report.set)
     async with AsyncExitStack() as stack:
         daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle)
+        reload = Reload(config, load, daemon.configure)
+        period = startup.watchdog_period()
+        _in_background(stack, _at_each(read_again, reload.run), _at_each(report, daemon.log_status))
+        if period is not None:
+            _in_background(stack, startup.feed_watchdog(period))
         startup.collect_garbage_seldom()
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
@@ -87,6 +97,7 @@ async def _main(config: DaemonConfig, *, exit_when_idle: bool) -> None:
         elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
             await daemon.leave_nothing_behind()
         startup.notify_systemd("STOPPING=1")
+        startup.end_within(limits.STOP_WITHIN)
         log.info("daemon stops")
 
 
@@ -118,6 +129,19 @@ class _RunningDaemon:
     owners: Owners
     http_api: HttpApi
     firewalls: _Firewalls
+    registry: Registry
+    handlers: admin.Admin
+    health: Health
+
+    async def configure(self, config: DaemonConfig) -> None:
+        """Follow another configuration, in what can change while the daemon runs."""
+        logs.configure(config.log_level)
+        self.handlers.set_proxies(config.proxies)
+        await self.registry.configure(config)
+
+    async def log_status(self) -> None:
+        """Write to the log what `berth status` shows."""
+        log.info("status %s", msgspec.json.encode(self.health.status()).decode())
 
     def is_busy(self) -> bool:
         """Return whether the daemon is needed, or a request is being answered."""
@@ -141,6 +165,9 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     boot = process.boot_id()
     store = await open_store(config.state_dir)
     stack.push_async_callback(store.close)
+    claimed = claim.claim()
+    if claimed is not None:
+        stack.callback(claimed.close)
     records = Records(store, boot)
     settings = await _settings(config)
     if settings.firewall and not nft.have_nftables():
@@ -202,7 +229,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     # Listeners for events are ended first: the socket's connections are waited for.
     stack.callback(events.close)
     health.is_ready = True
-    return _RunningDaemon(operations, owners, http_api, firewalls)
+    return _RunningDaemon(operations, owners, http_api, firewalls, registry, handlers, health)
 
 
 async def _settings(config: DaemonConfig) -> Settings:
@@ -270,6 +297,22 @@ async def _serve_again(controller: Controller, registry: Registry, sandbox: Sand
         await serve(controller, sandbox)
     except (Conflict, NotFound) as error:
         log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
+
+
+async def _at_each(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        try:
+            await do()
+        except Exception:
+            log.exception("what a signal asked for failed")
+
+
+def _in_background(stack: AsyncExitStack, *work: Coroutine[Any, Any, None]) -> None:
+    """Do each *work* beside everything else until *stack* closes."""
+    for task in [asyncio.create_task(coroutine) for coroutine in work]:
+        stack.callback(task.cancel)
 
 
 def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:

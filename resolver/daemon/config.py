@@ -30,7 +30,7 @@ DEFAULT_PATH = "/etc/berth/berth.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonConfig:
-    """Effective settings. Each field is a key of the file; all take effect at start."""
+    """Effective settings. Each field is a key of the file. Those of `reload.LIVE` may change while the daemon runs."""
 
     state_dir: str = "/var/lib/berth"
     run_dir: str = "/run/berth"

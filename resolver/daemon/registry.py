@@ -233,6 +233,13 @@ class Registry:
     def _clients(self) -> list[Client]:
         return [*(resolver.client for resolver in self._sandboxes.values()), *(gateway.client for gateway in self._gateways.values())]
 
+    async def configure(self, config: DaemonConfig) -> None:
+        """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
+        self._config = config
+        self._upstreams.configure(config)
+        self._files.configure(config)
+        await self.host_changed()
+
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
         self._rebuild_all()

@@ -45,6 +45,10 @@ class SandboxFiles:
         self._directory_of = directory_of
         self._files: dict[str, _Files] = {}
 
+    def configure(self, config: DaemonConfig) -> None:
+        """Write files by *config* from now on."""
+        self._config = config
+
     def create(self, sandbox: Sandbox, *, is_new: bool) -> Callable[[], None]:
         """Keep the files of *sandbox* right from now on; not *is_new*: an earlier daemon has written them."""
         made = self._files[sandbox.id] = _Files(sandbox, self._directory_of(sandbox))

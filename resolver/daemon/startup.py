@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import importlib.metadata
+import logging
 import os
 import resource
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from netcore.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 _CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 21: "CAP_SYS_ADMIN"}
 """Number of each capability that the daemon needs (linux/capability.h) → its name."""
@@ -61,6 +66,33 @@ def collect_garbage_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
+
+
+def end_within(seconds: float) -> None:
+    """End this process after *seconds* if it is still there: a worker thread may wait for something that never comes."""
+
+    def end() -> None:
+        log.error("daemon ends without the work that is still at hand")
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def watchdog_period() -> float | None:
+    """Return how often systemd wants to hear that we are alive, in seconds; None if it doesn't (sd_watchdog_enabled(3))."""
+    microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not microseconds.isdigit() or (pid and pid != str(os.getpid())):
+        return None
+    return int(microseconds) / 2_000_000
+
+
+async def feed_watchdog(period: float) -> None:
+    """Tell systemd every *period* seconds that the loop runs; it restarts a daemon that falls silent."""
+    while True:
+        notify_systemd("WATCHDOG=1")
+        await asyncio.sleep(period)
 
 
 def notify_systemd(state: str) -> None:

@@ -37,6 +37,10 @@ class UpstreamSets:
         self._host = host
         self._known: dict[tuple[tuple[Upstream, ...], str, bool], UpstreamSet] = {}
 
+    def configure(self, config: DaemonConfig) -> None:
+        """Choose by *config* from now on."""
+        self._config = config
+
     def given_servers(self, sandbox: Sandbox) -> tuple[str, ...]:
         """Return the name servers given for *sandbox*, its own or the daemon's; none: the host's are used."""
         return sandbox.dns.servers or self._config.dns

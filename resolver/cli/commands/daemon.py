@@ -8,10 +8,13 @@ import selectors
 
 import click
 
-from resolver.cli.client import call, connect, send, socket_path
+from resolver.cli.client import Refused, call, connect, send, socket_path
 from resolver.cli.commands.options import DIRECTORY, FILE, FORMAT
 from resolver.cli.output import complain, counted, print_json, print_table
 from resolver.printable import printable
+
+_STOP_PATIENCE = 30
+"""Seconds for a daemon to end: it gives itself less."""
 
 
 @click.command()
@@ -41,19 +44,20 @@ def daemon(
     if action == "stop":
         return _stop()
     from netcore.errors import NetcoreError
-    from resolver.daemon import config_toml, logs
-    from resolver.daemon.config import load
+    from resolver.daemon import config_toml
+    from resolver.daemon.config import DaemonConfig, load
     from resolver.errors import ConfigError
 
+    def read() -> DaemonConfig:
+        return load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "store": store, "log_level": log_level})
+
     try:
-        config = load(config_path, {"state_dir": state_dir, "run_dir": run_dir, "store": store, "log_level": log_level})
         if check_config:
-            print("\n".join(config_toml.lines(config)))
+            print("\n".join(config_toml.lines(read())))
             return 0
-        logs.configure(config.log_level)
         from resolver.daemon import app
 
-        app.run(config, exit_when_idle=exit_when_idle)
+        app.run(read, exit_when_idle=exit_when_idle)
     except (NetcoreError, ConfigError, OSError) as error:
         complain(error)
         return 1
@@ -70,8 +74,10 @@ def _stop() -> int:
     with selectors.DefaultSelector() as selector:
         selector.register(process, selectors.EVENT_READ)
         call("POST", "/v1/stop", autostart=False)
-        selector.select()
+        ended = bool(selector.select(_STOP_PATIENCE))
     os.close(process)
+    if not ended:
+        raise Refused(f"the daemon, pid {pid}, has not ended after {_STOP_PATIENCE} s; `kill -9 {pid}` loses nothing")
     return 0
 
 
@@ -106,6 +112,8 @@ def events(form: str) -> None:
     """Follow what happens to networks and sandboxes."""
     with connect(socket_path()) as sock:
         send(sock, "GET", "/v1/events")
+        # Nothing may happen for days.
+        sock.settimeout(None)
         with sock.makefile("r") as stream:
             for line in stream:
                 if not line.startswith("{"):

@@ -30,6 +30,9 @@ ExecStart={command} daemon
 # Sandboxes belong to their clients and live on when the daemon is restarted.
 KillMode=process
 Restart=on-failure
+# The daemon says twice in this time that it runs; else it is started anew.
+WatchdogSec=30
+ExecReload=/bin/kill -HUP $MAINPID
 LimitNOFILE=65536
 RuntimeDirectory=berth
 RuntimeDirectoryPreserve=yes

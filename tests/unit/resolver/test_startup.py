@@ -1,5 +1,6 @@
 """What the daemon's process needs at its start."""
 
+import asyncio
 import gc
 import importlib.metadata
 import resource
@@ -75,3 +76,26 @@ def test_systemd_is_told_if_it_started_us(monkeypatch, tmp_path, is_abstract):
         startup.notify_systemd("READY=1")
         assert systemd.recv(100) == b"READY=1"
     startup.notify_systemd("STOPPING=1")
+
+
+@pytest.mark.parametrize(
+    ("environment", "period"),
+    [({}, None), ({"WATCHDOG_USEC": "30000000"}, 15.0), ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None), ({"WATCHDOG_USEC": "x"}, None)],
+)  # fmt: skip
+def test_watchdog_is_fed_twice_in_its_time_if_it_is_ours(monkeypatch, environment, period):
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert startup.watchdog_period() == period
+
+
+async def test_watchdog_hears_of_us(monkeypatch, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        feeding = asyncio.create_task(startup.feed_watchdog(0.001))
+        loop = asyncio.get_running_loop()
+        assert [await loop.sock_recv(systemd, 100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        feeding.cancel()
