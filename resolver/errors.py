@@ -3,7 +3,10 @@
 ResolverError
 ├─ DecodeError(offset, reason)    octets from a peer are malformed
 ├─ BadName(text, reason)          a text is not a domain name
-└─ ConfigError(source, problems)  everything that is wrong with a configuration, at once
+├─ ConfigError(source, problems)  everything that is wrong with a configuration, at once
+├─ Unauthenticated(reason)        a client of the admin API does not show who it is
+├─ Forbidden(subject, reason)     a client may not do this
+└─ Busy(reason)                   a client asks for too much at once
 
 They are reported as those of `netcore.errors` are: by `kind`, `status` and `subject`.
 """
@@ -66,3 +69,33 @@ class ConfigError(ResolverError):
         super().__init__(f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:{lines}", subject=source)
         self.source = source
         self.problems = problems
+
+
+class Unauthenticated(ResolverError):
+    """A client of the admin API did not show what it must."""
+
+    kind = "unauthenticated"
+    status = 401
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, subject=None)
+
+
+class Forbidden(ResolverError):
+    """A client may not do this; *reason* says who may."""
+
+    kind = "forbidden"
+    status = 403
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(f"{subject}: {reason}", subject=subject)
+
+
+class Busy(ResolverError):
+    """A client asks for more at once than one may have."""
+
+    kind = "busy"
+    status = 429
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, subject=None)

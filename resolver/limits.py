@@ -150,6 +150,27 @@ UPSTREAMS = 16
 BODY = 1 << 20
 """Octets of one request to the admin API."""
 
+API_CONNECTIONS = 64
+"""Connections to the admin API of one user (not root) or address: each takes a descriptor."""
+
+API_RATE, API_BURST = 50.0, 500.0
+"""Requests a second of one user (not root) or address, and how many it may save up."""
+
+API_PEERS = 4096
+"""Users and addresses whose requests are counted, before those that ask no longer are forgotten."""
+
+API_STREAMS = 128
+"""Followers of events at a time: each may be `EVENTS` behind."""
+
+API_HANDSHAKE = 10.0
+"""Seconds that a client of the admin API over TCP may take for TLS."""
+
+API_ACCEPT_PAUSE = 0.5
+"""Seconds before the next attempt to accept a connection when no descriptor is free."""
+
+API_SOCKET_LOOK = 1.0
+"""Seconds between looks whether the admin sockets are still there."""
+
 EVENTS = 1024
 """Events kept for a slow reader of /v1/events; it is cut off beyond that."""
 

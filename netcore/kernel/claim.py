@@ -32,18 +32,22 @@ def claim() -> NetlinkSocket | None:
     try:
         netlink = NetlinkSocket(NETFILTER)
     except OSError as error:
-        return _unknown(error)
+        _log_unknown(error)
+        return None
     body = _INET + attr(_NAME, TABLE.encode() + b"\0") + attr(_FLAGS, struct.pack("!I", _OWNER))
     try:
         nft.commit(netlink, [Request(_NEWTABLE, CREATE, body, "create table", f"inet {TABLE}")])
     except KernelError as error:
         netlink.close()
         if error.errno == errno.EPERM:
-            because = "a berth daemon with other directories serves it; stop that one, or use its directories (BERTH_RUN_DIR, BERTH_STATE_DIR)"
+            because = (
+                "a berth daemon with other directories serves it; stop that one, or use its directories (BERTH_RUN_DIR, BERTH_STATE_DIR)"
+            )
             raise Conflict("network namespace", "of this host", because=because) from error
-        return _unknown(error)
+        _log_unknown(error)
+        return None
     return netlink
 
 
-def _unknown(error: Exception) -> None:
+def _log_unknown(error: Exception) -> None:
     log.info("whether another daemon serves this network namespace is not known reason=%s", error)

@@ -23,6 +23,22 @@ def parent(pid: int) -> int:
     return int(_stat(pid)[1])
 
 
+def program(pid: int) -> str:
+    """Return the name of the program that *pid* runs, at most 15 characters; "" if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def uid(pid: int) -> int:
+    """Return the user whose process *pid* is: root's if it has more rights than its user (proc(5)). NotFound if it is gone."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFound("process", str(pid)) from error
+
+
 def _stat(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat from the third on (proc(5))."""
     try:

@@ -139,6 +139,8 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int]:
     except BlockingIOError as error:
         os.close(lock)
         raise Conflict("state directory", directory, because="another berth daemon is using it; stop it or give --state-dir") from error
+    # Nobody else reads what is stored; SQLite gives its other files the same mode.
+    os.close(os.open(Path(directory, "berth.db"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(Path(directory, "berth.db"), isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     # A power cut may lose the last commits, never the file; a killed daemon loses nothing.

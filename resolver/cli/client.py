@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 DEFAULT_RUN_DIR = "/run/berth"
+_READ_ONLY = "berth-ro.sock"
 _START_TIMEOUT = 10.0
 _PATIENCE = 120.0
 """Seconds for the daemon to answer: a plugin may take 30 for a call, and other requests may be before this one."""
@@ -50,7 +51,7 @@ def call(method: str, path: str, body: Any = None, *, autostart: bool | None = N
     *autostart*: if no daemon answers, start one that ends by itself. None: a request that may change something does that.
     """
     try:
-        sock = connect(socket_path())
+        sock = connect(socket_path(), reads_only=method == "GET" or path == "/v1/resolve")
     except NoDaemon:
         if not (method != "GET" if autostart is None else autostart):
             raise
@@ -69,13 +70,16 @@ def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> A
         raise _silent() from error
     decoded = json.loads(octets) if octets else None
     if status >= 400:
-        error = (decoded or {}).get("error", {})
-        raise Refused(error.get("message") or f"the daemon answered {status}", error.get("kind"))
+        told = (decoded or {}).get("error", {})
+        raise Refused(told.get("message") or f"the daemon answered {status}", told.get("kind"))
     return decoded
 
 
-def connect(path: str) -> socket.socket:
-    """Return a connection to the admin socket; NoDaemon or Refused say why not."""
+def connect(path: str, *, reads_only: bool = False) -> socket.socket:
+    """Return a connection to the admin socket; NoDaemon or Refused say why not.
+
+    *reads_only*: the other socket, which is for reading, will do if the caller may not use this one.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     sock.settimeout(_PATIENCE)
     try:
@@ -85,6 +89,8 @@ def connect(path: str) -> socket.socket:
         raise _silent() from error
     except OSError as error:
         sock.close()
+        if error.errno == errno.EACCES and reads_only and not path.endswith(_READ_ONLY):
+            return connect(f"{run_directory()}/{_READ_ONLY}")
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             raise NoDaemon(f"no berth daemon answers at {path}; start one with `berth daemon`") from error
         if error.errno in (errno.EACCES, errno.EPERM):
@@ -157,8 +163,8 @@ def start_daemon() -> None:
 
     directory = run_directory()
     try:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
-        log = open(f"{directory}/daemon.log", "ab")  # noqa: SIM115 (handed to the daemon)
+        os.makedirs(directory, mode=0o711, exist_ok=True)
+        log = open(f"{directory}/daemon.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115 (handed on)
     except OSError as error:
         raise Refused(f"{directory}: {error.strerror}; berth needs root: use sudo") from error
     start = log.tell()

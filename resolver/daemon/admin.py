@@ -12,13 +12,14 @@ from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
 from resolver.daemon import convert, openapi, schema
-from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, OtherResponse, QueryParameter
+from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.health import Health
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
+from resolver.errors import Forbidden
 
 
 class Admin:
@@ -86,6 +87,8 @@ class Admin:
 
     async def create_sandbox(self, request: ApiRequest[schema.SandboxBody]) -> schema.SandboxView | ApiReply:
         body = request.body
+        if request.caller.uid != 0:
+            await self._check_rights(body, request.caller)
         owner = await self._owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
         # A descriptor says nothing of the other namespaces of the process that holds it.
         leader = await self._owners.find(body.pid) if body.netns is None and body.fd is None else None
@@ -94,6 +97,16 @@ class Admin:
             return ApiReply(await self._dry_run.create_sandbox(wanted, on_default=body.default_network), 200)
         sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network)
         return self._sandbox_view(sandbox, warnings)
+
+    async def _check_rights(self, body: schema.SandboxBody, caller: Caller) -> None:
+        """Raise Forbidden unless what is to be adopted is the caller's own: a process of the same user, or a descriptor of it."""
+        if body.netns is not None:
+            raise Forbidden("netns", "only root may adopt a namespace by its path; name a process of yours in it (--pid)")
+        pid = body.pid if body.pid is not None else caller.pid
+        if body.fd is not None and pid != caller.pid:
+            raise Forbidden("fd", "only root may name a descriptor of another process")
+        if body.fd is None and body.pid is not None and await self._owners.uid(pid) != caller.uid:
+            raise Forbidden("pid", f"process {pid} is not yours; only root may adopt the namespace of another user's process")
 
     async def list_sandboxes(self, request: ApiRequest[None]) -> list[schema.SandboxView]:
         return [convert.sandbox_view(details, self._proxies) for details in self._operations.sandboxes()]
@@ -188,8 +201,6 @@ def _adopted_netns(request: ApiRequest[schema.SandboxBody]) -> str | None:
         return body.netns
     if body.fd is not None:
         pid = body.pid if body.pid is not None else caller.pid
-        if pid != caller.pid and caller.uid != 0:
-            raise InvalidRequest("fd", "only root may name a descriptor of another process")
         return f"/proc/{pid}/fd/{body.fd}"
     return None if body.pid is None else f"/proc/{body.pid}/ns/net"
 
@@ -265,7 +276,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="POST", path="/v1/resolve", operation_id="resolveName", summary="Look a name up as a sandbox would, with the reasons",
-        body=schema.ResolveBody, response=schema.ResolveView, handler=Admin.resolve_name,
+        body=schema.ResolveBody, reads_only=True, response=schema.ResolveView, handler=Admin.resolve_name,
     ),
     ApiRoute(
         method="GET", path="/v1/cache", operation_id="showCache", summary="Show cached answers of upstreams", query=(_NAME, _LIMIT),

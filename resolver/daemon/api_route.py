@@ -19,10 +19,15 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The process at the other end of a connection, as the kernel knows it (unix(7), SO_PEERCRED)."""
+    """The process at the other end of a connection, as the kernel knows it (unix(7), SO_PEERCRED); over TCP: nobody's rights.
+
+    *name*: how the log names it. *peer*: whose share of the API it takes, the uid if "".
+    """
 
     pid: int
     uid: int
+    name: str = ""
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +104,9 @@ class ApiRoute:
     query: tuple[QueryParameter, ...] = ()
     media_type: str = JSON
     stream: bool = False
+    reads_only: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether a request may change something: every one but GET does, unless its route says that it only reads."""
+        return self.method != "GET" and not self.reads_only

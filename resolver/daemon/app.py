@@ -28,14 +28,15 @@ from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore, serve
 from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
-from netcore.kernel import claim, netns, nft, process
+from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from resolver import limits
-from resolver.daemon import admin, admin_socket, clustering, convert, logs, metrics, sandbox_process, signals, startup
+from resolver.daemon import admin, admin_listeners, clustering, convert, logs, metrics, sandbox_process, signals, startup
+from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.dry_run import DryRun
@@ -76,8 +77,11 @@ def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
 async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
     config = load()
     logs.configure(config.log_level)
-    startup.check_capabilities()
+    # First the limit: the right to raise it is given up.
     startup.raise_descriptor_limit()
+    startup.check_capabilities()
+    capabilities.give_up_the_rest()
+    startup.set_umask()
     startup.shorten_thread_switches()
     stop, read_again, report = asyncio.Event(), asyncio.Event(), asyncio.Event()
     signals.handle(stop=stop.set, reload=read_again.set, report=report.set)
@@ -161,7 +165,7 @@ class _RunningDaemon:
 
 
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
-    Path(config.run_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
+    Path(config.run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
     boot = process.boot_id()
     store = await open_store(config.state_dir)
     stack.push_async_callback(store.close)
@@ -225,7 +229,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         health=health, render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
-    await admin_socket.serve(http_api.application(), config.run_dir, config.socket_group or None, stack)
+    await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)
     # Listeners for events are ended first: the socket's connections are waited for.
     stack.callback(events.close)
     health.is_ready = True

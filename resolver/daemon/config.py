@@ -44,6 +44,13 @@ class DaemonConfig:
     default_address_pools: tuple[tuple[IPNetwork, int], ...] = ()
     uplinks: tuple[str, ...] = ()
     socket_group: str = ""
+    read_group: str = ""
+    api_listen: str = ""
+    api_access: str = "read"
+    api_certificate: str = ""
+    api_key: str = ""
+    api_client_ca: str = ""
+    api_token_file: str = ""
     log_level: str = "info"
     gateway_resolver: bool = True
     forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -77,6 +84,13 @@ HELP: dict[str, str] = {
     "default_address_pools": 'list of `{base = "10.100.0.0/16", size = 24}` in place of Docker\'s pools',
     "uplinks": "links on which to enable forwarding, in addition to those with a default route and the one to other hosts",
     "socket_group": "group that may use the admin socket besides root, which makes its members as powerful as root",
+    "read_group": "group that may use the read-only socket `berth-ro.sock` besides root",
+    "api_listen": "address and port where the admin API is served over TLS too, such as `192.0.2.1:8443`",
+    "api_access": "what is allowed there: `read`, or `change`, which is everything",
+    "api_certificate": "certificate of that server; needed with `api_listen`",
+    "api_key": "key of that certificate",
+    "api_client_ca": "file of CA certificates; clients must show a certificate of one of them",
+    "api_token_file": "file with a token; clients must send it as `Authorization: Bearer TOKEN`",
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer DNS queries on each network's gateway address too",
     "forward": 'name servers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
@@ -141,6 +155,9 @@ def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
     if problems:
         raise ConfigError(source, tuple(problems))
     config = DaemonConfig(**values)
+    lacks = _what_the_api_lacks(config)
+    if lacks:
+        raise ConfigError(source, tuple(lacks))
     if config.cache_min_ttl > config.cache_max_ttl:
         raise ConfigError(source, (("cache_min_ttl", f"{config.cache_min_ttl} is more than cache_max_ttl, {config.cache_max_ttl}"),))
     return config
@@ -240,6 +257,30 @@ def _default_bridge(value: Any) -> NetworkBody:
     return msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
 
 
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return (address, port) of `192.0.2.1:8443` or `[2001:db8::1]:8443`; ValueError says what is wrong."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) <= 65_535:
+        raise ValueError(f"{text!r} is not like 192.0.2.1:8443 or [2001:db8::1]:8443")
+    return str(ip_address(host.removeprefix("[").removesuffix("]"))), int(port)
+
+
+def _listen(value: Any) -> str:
+    text = _text(value)
+    parse_listen(text)
+    return text
+
+
+def _what_the_api_lacks(config: DaemonConfig) -> list[tuple[str, str]]:
+    """Return (key, reason) of what `api_listen` needs and does not have: nothing is served without TLS and proof."""
+    if not config.api_listen:
+        return []
+    lacks = [(key, "is needed with api_listen") for key in ("api_certificate", "api_key") if not getattr(config, key)]
+    if not (config.api_client_ca or config.api_token_file):
+        lacks.append(("api_client_ca", "or api_token_file is needed with api_listen, so that not everybody may use it"))
+    return lacks
+
+
 def _store(value: Any) -> str:
     text = _text(value)
     etcd.parse_url(text)
@@ -254,6 +295,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "dns_options": _list(str),
     "default_address_pools": _pools,
     "uplinks": _list(str),
+    "api_access": _one_of("read", "change"),
+    "api_listen": _listen,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "gateway_resolver": _boolean,
     "forward": _forward,

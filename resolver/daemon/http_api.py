@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
@@ -17,11 +18,13 @@ import msgspec
 from aiohttp import web
 
 from netcore.errors import InvalidRequest, NetcoreError
+from netcore.kernel import process
 from resolver import limits
-from resolver.daemon.admin_socket import caller_of
-from resolver.daemon.api_route import DRY_RUN, JSON, ApiReply, ApiRequest, ApiRoute
-from resolver.daemon.schema import ErrorBody, ErrorView
-from resolver.errors import ResolverError
+from resolver.daemon.admin_listeners import caller_of
+from resolver.daemon.admission import Admission, Scope
+from resolver.daemon.api_route import DRY_RUN, JSON, ApiReply, ApiRequest, ApiRoute, Caller
+from resolver.daemon.schema import ErrorBody, ErrorView, PlanView
+from resolver.errors import Busy, Forbidden, ResolverError, Unauthenticated
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +36,14 @@ class HttpApi:
         self._routes = routes
         self._handlers = handlers
         self.requests_in_flight = 0
+        self._streams = 0
 
-    def application(self) -> web.Application:
-        """Return the aiohttp application."""
-        application = web.Application(client_max_size=limits.BODY, middlewares=[self._middleware()])
+    def application(self, admission: Admission, scope: Scope, *, token: str | None = None) -> web.Application:
+        """Return the aiohttp application for one listener. *token*: what each request must carry, if anything."""
+        application = web.Application(client_max_size=limits.BODY, middlewares=[self._middleware(), _admit(admission, token)])
         for route in self._routes:
-            application.router.add_route(route.method, route.path, self._handler(route))
+            handler = _read_only if route.changes and scope is Scope.READ else self._handler(route)
+            application.router.add_route(route.method, route.path, handler)
         return application
 
     def _middleware(self) -> Any:
@@ -72,6 +77,8 @@ class HttpApi:
             if route.stream:
                 return await self._stream(route, request, result)
             status, view = (result.status, result.view) if isinstance(result, ApiReply) else (route.status, result)
+            if route.changes and not isinstance(view, PlanView):
+                _log_change(request, decoded.caller, getattr(view, "name", ""))
             if route.media_type == JSON:
                 return _json(view, status)
             return web.Response(body=view, status=status, headers={"Content-Type": route.media_type})
@@ -79,11 +86,15 @@ class HttpApi:
         return handle
 
     async def _stream(self, route: ApiRoute, request: web.Request, values: AsyncGenerator[Any, None]) -> web.StreamResponse:
+        if self._streams >= limits.API_STREAMS:
+            await values.aclose()
+            raise Busy(f"{limits.API_STREAMS} clients follow events already; end one of them")
+        self._streams += 1
         response = web.StreamResponse(headers={"Content-Type": route.media_type})
-        await response.prepare(request)
         # A listener may stay for days. It must not keep an idle daemon running.
         self.requests_in_flight -= 1
         try:
+            await response.prepare(request)
             async with contextlib.aclosing(values):
                 async for value in values:
                     await response.write(msgspec.json.encode(value) + b"\n")
@@ -91,8 +102,35 @@ class HttpApi:
             # The listener has gone, or the daemon stops.
             pass
         finally:
+            self._streams -= 1
             self.requests_in_flight += 1
         return response
+
+
+def _admit(admission: Admission, token: str | None) -> Any:
+    @web.middleware
+    async def admit(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        caller = caller_of(request.transport)
+        if token is not None and not hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()):
+            raise Unauthenticated("the request has no valid token; send it as `Authorization: Bearer TOKEN`")
+        if not admission.ask(caller.peer or caller.uid):
+            raise Busy(f"more than {limits.API_RATE:g} requests a second; ask again later")
+        return await handler(request)
+
+    return admit
+
+
+async def _read_only(request: web.Request) -> web.StreamResponse:
+    raise Forbidden(request.path, "this socket or port is for reading; changes are for berth.sock")
+
+
+def _log_change(request: web.Request, caller: Caller, name: str) -> None:
+    """Write to the log who changed what."""
+    program = process.program(caller.pid) if caller.pid else ""
+    log.info(
+        "changed method=%s path=%s%s by=%s%s", request.method, request.path, f" name={name}" if name else "",
+        caller.name.replace(" ", ","), f" program={program}" if program else "",
+    )  # fmt: skip
 
 
 async def _body(route: ApiRoute, request: web.Request) -> Any:

@@ -31,6 +31,10 @@ class Owners:
             return None
         return Owner(pid=pid, start_time=await self._run_blocking(lambda: process.start_time(pid)))
 
+    async def uid(self, pid: int) -> int:
+        """Return whose process *pid* is; NotFound if there is no such process."""
+        return await self._run_blocking(lambda: process.uid(pid))
+
     async def find_child(self, pid: int | None, parent: int) -> Owner | None:
         """Return the process *pid*, None for None; InvalidRequest unless *parent* started it.
 

@@ -32,7 +32,7 @@ def handle(*, stop: Callable[[], None], reload: Callable[[], None], report: Call
 def log_stacks() -> None:
     """Write to the log where each thread and each task is, a line each, the innermost call first."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for number, frame in sys._current_frames().items():
+    for number, frame in sys._current_frames().items():  # noqa: SLF001 (the documented way)
         log.info("thread name=%s at=%s", names.get(number, number), _calls(traceback.extract_stack(frame)))
     for task in asyncio.all_tasks():
         log.info("task name=%s at=%s", task.get_name(), _calls(traceback.extract_stack(frame)[-1] for frame in task.get_stack()))

@@ -15,11 +15,11 @@ import threading
 from pathlib import Path
 
 from netcore.errors import Unavailable
+from netcore.kernel import capabilities
 
 log = logging.getLogger(__name__)
 
-_CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 21: "CAP_SYS_ADMIN"}
-"""Number of each capability that the daemon needs (linux/capability.h) → its name."""
+_UMASK = 0o022
 _SWITCH_INTERVAL = 0.0002
 _COLLECT_AFTER = 20_000
 
@@ -34,15 +34,14 @@ def version() -> str:
 
 def check_capabilities() -> None:
     """Raise Unavailable that names each capability which is missing."""
-    missing = missing_capabilities(Path("/proc/self/status").read_text())
+    missing = capabilities.missing(Path("/proc/self/status").read_text())
     if missing:
         raise Unavailable(", ".join(missing), "run berth as root or through sudo, or inside `unshare --user --map-root-user --net --mount`")
 
 
-def missing_capabilities(status: str) -> list[str]:
-    """Return the names of the capabilities that a process lacks, by the text of its /proc/PID/status."""
-    effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
-    return [name for number, name in _CAPABILITIES.items() if not effective >> number & 1]
+def set_umask() -> None:
+    """Have files of sandboxes readable inside for everybody, whatever the shell was set to that started us."""
+    os.umask(_UMASK)
 
 
 def raise_descriptor_limit() -> None:

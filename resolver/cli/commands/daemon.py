@@ -110,7 +110,7 @@ def status(form: str) -> int:
 @FORMAT
 def events(form: str) -> None:
     """Follow what happens to networks and sandboxes."""
-    with connect(socket_path()) as sock:
+    with connect(socket_path(), reads_only=True) as sock:
         send(sock, "GET", "/v1/events")
         # Nothing may happen for days.
         sock.settimeout(None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from netcore.kernel import capabilities
 from resolver.cli.client import Refused
 from resolver.cli.commands.options import DIRECTORY
 from resolver.cli.output import complain
@@ -36,8 +37,19 @@ ExecReload=/bin/kill -HUP $MAINPID
 LimitNOFILE=65536
 RuntimeDirectory=berth
 RuntimeDirectoryPreserve=yes
+RuntimeDirectoryMode=0711
 StateDirectory=berth
-# No option here that gives the daemon a mount namespace of its own (ProtectSystem, PrivateTmp, ...):
+StateDirectoryMode=0700
+CapabilityBoundingSet={capabilities}
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET
+RestrictNamespaces=net
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service @mount setns unshare
+# No option here that gives the daemon a mount namespace of its own (ProtectSystem, ProtectKernelModules, PrivateTmp, ...):
 # namespaces pinned under /run/netns would be invisible to everybody else.
 
 [Install]
@@ -98,7 +110,7 @@ def unit() -> str:
     """Return the text of the unit for the berth that runs."""
     script = Path(sys.executable).with_name("berth")
     words = [str(script)] if script.exists() else [sys.executable, "-m", "resolver"]
-    return _UNIT.format(command=" ".join(map(_quoted, words)))
+    return _UNIT.format(command=" ".join(map(_quoted, words)), capabilities=" ".join(capabilities.USED))
 
 
 def _quoted(word: str) -> str:

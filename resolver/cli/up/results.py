@@ -37,9 +37,9 @@ def directory_of(project: str) -> Path:
 def begin(project: str, sandbox: str) -> Results:
     """Make the files of the service in *sandbox*."""
     directory = directory_of(project)
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-    return Results(*(os.open(directory / f"{sandbox}.{kind}", flags, 0o644) for kind in ("log", "exit")))
+    return Results(*(os.open(directory / f"{sandbox}.{kind}", flags, 0o600) for kind in ("log", "exit")))
 
 
 def exit_code(project: str, sandbox: str) -> int | None:

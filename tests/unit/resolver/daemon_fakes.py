@@ -181,6 +181,10 @@ class FakeOwners:
     def __init__(self, journal):
         self.journal = journal
         self.on_end = {}
+        self.uids = {}
+
+    async def uid(self, pid):
+        return self.uids.get(pid, 0)
 
     async def find(self, pid):
         return None if pid is None else replace(OWNER, pid=pid)

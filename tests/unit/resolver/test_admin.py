@@ -9,6 +9,7 @@ from netcore.model import NetworkRequest, SandboxRequest
 from resolver.daemon import schema
 from resolver.daemon.admin import ROUTES, Admin
 from resolver.daemon.api_route import ApiReply, ApiRequest, Caller
+from resolver.errors import Forbidden
 from tests.unit.resolver.daemon_fakes import World
 
 
@@ -143,9 +144,18 @@ async def test_namespace_to_adopt(world, body, caller, netns):
     assert asked == [netns]
 
 
-async def test_only_root_may_name_a_descriptor_of_another_process(world):
-    with pytest.raises(InvalidRequest, match="only root"):
-        await world.admin.create_sandbox(request(schema.SandboxBody(name="x", pid=5, fd=3), Caller(9, 1000)))
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"pid": 5, "fd": 3}, "only root may name a descriptor"), ({"pid": 5}, "process 5 is not yours"),
+        ({"netns": "/run/netns/x"}, "only root may adopt a namespace by its path"),
+    ],
+)  # fmt: skip
+async def test_others_than_root_may_adopt_only_what_is_theirs(world, body, reason):
+    world.owners.uids[5] = 1001
+    with pytest.raises(Forbidden, match=reason):
+        await world.admin.create_sandbox(request(schema.SandboxBody(name="x", **body), Caller(9, 1000)))
+    assert not world.took()
 
 
 async def test_names_and_cache(world):

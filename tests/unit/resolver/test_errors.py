@@ -2,10 +2,13 @@
 
 import pytest
 
-from resolver.errors import BadName, ConfigError, DecodeError, ResolverError
+from resolver.errors import BadName, Busy, ConfigError, DecodeError, Forbidden, ResolverError, Unauthenticated
 
 ERRORS = [
     (DecodeError(12, "cut off"), "malformed message at octet 12: cut off", None),
+    (Unauthenticated("no token"), "no token", None),
+    (Forbidden("/v1/networks", "for reading"), "/v1/networks: for reading", "/v1/networks"),
+    (Busy("ask later"), "ask later", None),
     (BadName("a..b", "empty part"), "'a..b' is no domain name: empty part", "a..b"),
     (ConfigError("x.toml", (("dns", "wrong"),)), "x.toml has 1 problem:\n  dns: wrong", "x.toml"),
     (ConfigError("x.toml", (("dns", "wrong"), ("file", "odd"))), "x.toml has 2 problems:\n  dns: wrong\n  file: odd", "x.toml"),
@@ -15,7 +18,8 @@ ERRORS = [
 @pytest.mark.parametrize(("error", "text", "subject"), ERRORS)
 def test_text_and_report(error, text, subject):
     assert str(error) == text
-    assert (error.kind, error.status, error.subject) == ("invalid", 400, subject)
+    reported = {Unauthenticated: ("unauthenticated", 401), Forbidden: ("forbidden", 403), Busy: ("busy", 429)}
+    assert (error.kind, error.status, error.subject) == (*reported.get(type(error), ("invalid", 400)), subject)
 
 
 def test_base_is_abstract():

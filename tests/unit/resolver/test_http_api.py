@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 import os
+import time
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -12,9 +13,12 @@ import pytest
 
 from netcore.errors import Conflict, KernelError, PluginFailed
 from resolver import limits
-from resolver.daemon import admin_socket
+from resolver.daemon import admin_listeners
+from resolver.daemon.admission import Admission
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller
+from resolver.daemon.config import DaemonConfig
 from resolver.daemon.http_api import HttpApi
+from resolver.daemon.schema import PlanView
 from resolver.errors import BadName
 
 
@@ -55,6 +59,7 @@ def route(method, path, handler=Handlers.handle, **more):
 ROUTES = (
     route("GET", "/things/{thing}"), route("GET", "/plain", media_type="text/plain; charset=utf-8"),
     route("POST", "/things", body=Body, status=201, query=(DRY_RUN,)),
+    route("POST", "/look", reads_only=True),
     route("POST", "/prune", body=Body, body_required=False), route("GET", "/stream", Handlers.stream, stream=True, media_type="application/x-ndjson"),
 )  # fmt: skip
 
@@ -79,7 +84,7 @@ async def api(tmp_path):
     handlers = Handlers()
     http_api = HttpApi(ROUTES, handlers)
     async with AsyncExitStack() as stack:
-        await admin_socket.serve(http_api.application(), str(tmp_path), None, stack)
+        await admin_listeners.serve(http_api.application, DaemonConfig(run_dir=str(tmp_path)), Admission(time.monotonic), stack)
         connector = aiohttp.UnixConnector(str(tmp_path / "berth.sock"))
         yield Served(http_api, handlers, await stack.enter_async_context(aiohttp.ClientSession(connector=connector)))
 
@@ -90,7 +95,7 @@ async def test_handler_is_given_body_path_query_and_caller(api):
     first, second = api.handlers.requests
     assert (first.body, first.dry_run, first.flag("other")) == (Body(3), True, False)
     assert (second.body, second.path["thing"], second.query["a"]) == (None, "x", "b")
-    assert first.caller == Caller(os.getpid(), os.getuid())
+    assert first.caller == Caller(os.getpid(), os.getuid(), name=f"uid {os.getuid()} pid {os.getpid()}")
 
 
 async def test_status_and_media_type_come_from_the_route_or_the_reply(api):
@@ -191,3 +196,40 @@ async def test_body_that_breaks_off_is_refused_and_no_failure_of_ours(api, caplo
     assert record.levelno == logging.INFO
     assert record.getMessage().endswith("reason=invalid body: the client closed the connection before its end")
     assert not api.handlers.requests
+
+
+@pytest.fixture
+async def reader(api, tmp_path):
+    connector = aiohttp.UnixConnector(str(tmp_path / "berth-ro.sock"))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield Served(api.http_api, api.handlers, session)
+
+
+async def test_read_only_socket_answers_what_changes_nothing(reader):
+    assert await reader.ask("GET", "/things/x") == (200, {"done": True})
+    assert await reader.ask("POST", "/look") == (200, {"done": True})
+    status, kind, _, message = await reader.error("POST", "/things", data=b"{}")
+    assert (status, kind) == (403, "forbidden")
+    assert "changes are for berth.sock" in message
+    assert len(reader.handlers.requests) == 2
+
+
+async def test_change_is_logged_with_who_made_it_and_a_dry_run_is_not(api, caplog):
+    caplog.set_level(logging.INFO)
+    await api.ask("POST", "/things", data=b"{}")
+    assert f"changed method=POST path=/things by=uid,{os.getuid()},pid,{os.getpid()} program=" in caplog.text
+    caplog.clear()
+    api.handlers.answer = ApiReply(PlanView([], []), 200)
+    await api.ask("POST", "/things?dry_run=1", data=b"{}")
+    await api.ask("POST", "/look")
+    await api.ask("GET", "/things/x")
+    assert "changed" not in caplog.text
+
+
+async def test_followers_are_bounded(api, monkeypatch):
+    monkeypatch.setattr(limits, "API_STREAMS", 1)
+    async with api.session.get("http://berth/stream") as response:
+        await response.content.readline()
+        assert (await api.error("GET", "/stream"))[:2] == (429, "busy")
+        api.handlers.released.set()
+        await api.handlers.ended.wait()

@@ -10,6 +10,7 @@ import pytest
 
 from resolver.daemon import openapi, schema
 from resolver.daemon.admin import ROUTES
+from resolver.daemon.admission import Admission, Scope
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest
 from resolver.daemon.http_api import HttpApi
 
@@ -24,7 +25,7 @@ def alternatives(shape):
 
 def test_table_router_and_document_agree():
     table = {(route.method.lower(), route.path) for route in ROUTES}
-    served = HttpApi(ROUTES, None).application().router.routes()
+    served = HttpApi(ROUTES, None).application(Admission(lambda: 0.0), Scope.CHANGE).router.routes()
     # aiohttp answers HEAD wherever it answers GET only if it is asked to.
     assert {(route.method.lower(), route.resource.canonical) for route in served} == table == set(OPERATIONS)
     assert len(table) == len(ROUTES)

@@ -23,7 +23,11 @@ def test_live_keys_are_keys():
 async def test_keys_that_wait_are_named_each_time_and_a_mistake_changes_nothing(caplog):
     caplog.set_level(logging.INFO)
     applied = []
-    answers = [DaemonConfig(suffix="x.internal"), DaemonConfig(suffix="x.internal", dns=("192.0.2.1",)), ConfigError("f", (("dns", "bad"),))]
+    answers = [
+        DaemonConfig(suffix="x.internal"),
+        DaemonConfig(suffix="x.internal", dns=("192.0.2.1",)),
+        ConfigError("f", (("dns", "bad"),)),
+    ]
 
     def load():
         answer = answers.pop(0)

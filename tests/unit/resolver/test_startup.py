@@ -5,11 +5,13 @@ import gc
 import importlib.metadata
 import resource
 import socket
+import struct
 import sys
 
 import pytest
 
 from netcore.errors import Unavailable
+from netcore.kernel import capabilities
 from resolver.daemon import startup
 
 
@@ -31,13 +33,13 @@ def test_version_is_that_of_the_distribution(monkeypatch):
     ],
 )  # fmt: skip
 def test_missing_capabilities(effective, missing):
-    assert startup.missing_capabilities(f"Name:\tx\nCapPrm:\t0\nCapEff:\t{effective}\n") == missing
+    assert capabilities.missing(f"Name:\tx\nCapPrm:\t0\nCapEff:\t{effective}\n") == missing
 
 
 def test_refusal_names_them_all_and_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(startup, "missing_capabilities", lambda _: [])
+    monkeypatch.setattr(capabilities, "missing", lambda _: [])
     startup.check_capabilities()
-    monkeypatch.setattr(startup, "missing_capabilities", lambda _: ["CAP_A", "CAP_B"])
+    monkeypatch.setattr(capabilities, "missing", lambda _: ["CAP_A", "CAP_B"])
     with pytest.raises(Unavailable, match=r"CAP_A, CAP_B is not available: run berth as root"):
         startup.check_capabilities()
 
@@ -99,3 +101,11 @@ async def test_watchdog_hears_of_us(monkeypatch, tmp_path):
         loop = asyncio.get_running_loop()
         assert [await loop.sock_recv(systemd, 100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
         feeding.cancel()
+
+
+def test_capabilities_that_are_not_used_are_left_out():
+    everything = struct.pack("=6I", *[0xFFFF_FFFF] * 6)
+    kept = 1 << 0 | 1 << 12
+    assert struct.unpack("=6I", capabilities.without_others(everything, kept)) == (kept, kept, 0, 0, 0, 0)
+    assert struct.unpack("=6I", capabilities.without_others(everything, 1 << 40)) == (0, 0, 0, 1 << 8, 1 << 8, 0)
+    assert set(capabilities.NEEDED) <= set(capabilities.USED)
