@@ -51,8 +51,7 @@ def parse_extra_host(text: str) -> tuple[str, IPAddress | None]:
 def base_lines(extra_hosts: Sequence[str], *, ipv6: bool, host_gateways: Sequence[IPAddress]) -> tuple[str, ...]:
     """Return the default lines and those of `--add-host`, in order (HO-1..HO-3).
 
-    *host_gateways*: gateways of the sandbox's gateway endpoints; a `host-gateway` entry gives one line for each, and
-    no line while there is none.
+    *host_gateways*: addresses of the host; a `host-gateway` entry gives one line for each, and no line while there is none.
     """
     lines = [*DEFAULT_LINES4, *(DEFAULT_LINES6 if ipv6 else ())]
     for text in extra_hosts:

@@ -11,10 +11,12 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from netcore import drivers
+from netcore.desired import hostsfile
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
-from netcore.model import DefaultRoute, Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox
+from netcore.model import DefaultRoute, Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox, Stack
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import gateway, published_ports
 from netcore.plan.desired_state import own_default_routes
@@ -158,6 +160,7 @@ def plan_connect(
     if sandbox.own_routes and not sandbox.replaces_routes and any(not draft.network.internal for draft in drafts):
         kept = " and the ".join(route.describe() for route in sandbox.own_routes)
         warnings = (*warnings, f"{sandbox.name} keeps the {kept}; attach it with --gateway to replace it while it is attached")
+    warnings = (*warnings, *_lacks_host_gateway(sandbox, [state.networks[network_id] for network_id in present]))
     return SandboxPlan(
         before=before,
         sandbox=sandbox,
@@ -166,6 +169,19 @@ def plan_connect(
         used_ifnames=lookups.used_ifnames,
         warnings=warnings,
     )
+
+
+def _lacks_host_gateway(sandbox: Sandbox, networks: Sequence[Network]) -> Iterable[str]:
+    """Yield a warning for each `host-gateway` line that *sandbox* does not get on *networks*: the host has no address there."""
+    may_come = not networks and sandbox.stack is not Stack.NONE  # a later connect gives one, and host mode has its loopback
+    if may_come or any(not network.internal or drivers.of(network).host_addresses(network) for network in networks):
+        return
+    where = ", ".join(network.name for network in networks)
+    for text in sandbox.extra_hosts:
+        name, address = hostsfile.parse_extra_host(text)
+        if address is None:
+            reason = f"the host has no address on network {where}" if networks else "network mode none has no way to it"
+            yield f"{name} is not in the hosts file (--add-host {text}): {reason}"
 
 
 def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str | None) -> EndpointDraft:
