@@ -24,6 +24,8 @@ NetnsPath = NewType("NetnsPath", str)
 """Path of a file that a network namespace is mounted on."""
 
 DEFAULT_BRIDGE = "bridge"
+DNS_PORT = 53
+"""Where berth's resolver answers at the gateway addresses of networks (RFC 1035 section 4.2)."""
 GATEWAY_BRIDGE = "berth_gwbridge"
 """Where sandboxes get a way outside whose networks are of plugins and give none (rule GW-9)."""
 

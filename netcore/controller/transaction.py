@@ -217,7 +217,9 @@ class Transaction:
             )
         )
         by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
-        return mappings, () if mappings or by_plugin else (published_ports.IGNORED,)
+        if not mappings and not by_plugin:
+            return mappings, (published_ports.IGNORED,)
+        return mappings, published_ports.kept_by_resolvers(mappings, self._state.networks_here(), self._state.facts)
 
     async def _record_intent(self, plan: SandboxPlan, after: SandboxState, undo: Undo) -> None:
         records = self._parts.records

@@ -186,6 +186,8 @@ class BridgeDriver(DriverDefaults):
             result += _forwarding(network, facts)
         if facts.firewall:
             result += firewall.network_elements(network)
+            if facts.resolver_at_gateways:
+                result += firewall.resolver_elements(name, [interface.ip for interface in self.host_addresses(network)])
         return tuple(result)
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netcore import drivers
-from netcore.model import Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
+from netcore.drivers.facts import Facts
+from netcore.model import DNS_PORT, Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
 from netcore.parse import ports
 from netcore.plan import gateway, port_allocation
 
@@ -85,6 +86,18 @@ def is_internal_client(networks: Iterable[Network], address: IPAddress, link: st
         if (attached.name == link) if link else (network.pool_of(address) is not None):
             return True
     return False
+
+
+def kept_by_resolvers(mappings: Iterable[PortMapping], networks: Iterable[Network], facts: Facts) -> tuple[str, ...]:
+    """Return a warning for each mapping at a gateway address whose network does not reach it: berth's resolver answers there."""
+    resolvers = {interface.ip: network.name for network in networks for interface in drivers.of(network).host_addresses(network)}
+    return tuple(
+        f"network {resolvers[mapping.host_address]} does not reach port 53/{mapping.protocol} at {mapping.host_address}, its gateway: "
+        "berth's resolver answers there, unless gateway_resolver = false"
+        for mapping in mappings
+        if facts.resolver_at_gateways and mapping.host_port == DNS_PORT and mapping.host_address in resolvers
+        if mapping.protocol in ("tcp", "udp")
+    )
 
 
 def plan_ports(
