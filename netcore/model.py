@@ -432,7 +432,10 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRequest:
-    """What a network create asks for; None and empty mean "choose". *predefined*: it is ours to make, not the user's."""
+    """What a network create asks for; None and empty mean "choose". *predefined*: it is ours to make, not the user's.
+
+    *problems*: (field, what is wrong with it), as far as only its maker can tell; it is refused with everything else that is wrong.
+    """
 
     name: str
     driver: str = "bridge"
@@ -450,6 +453,7 @@ class NetworkRequest:
     ipam_options: tuple[tuple[str, str], ...] = ()
     owner: Owner | None = None
     predefined: bool = False
+    problems: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
