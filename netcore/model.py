@@ -258,7 +258,10 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortRequest:
-    """One `-p` as asked: equal-length ranges, or one sandbox port with a host range. Host range (0, 0) = any free port."""
+    """One `-p` as asked: equal-length ranges, or one sandbox port with a host range. Host range (0, 0) = any free port.
+
+    *names*: of the services at the port, for SRV records.
+    """
 
     host_address: IPAddress | None
     host_first: int
@@ -267,6 +270,7 @@ class PortRequest:
     sandbox_last: int
     protocol: str
     text: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +340,7 @@ class Endpoint:
 class RemoteEndpoint:
     """An endpoint of an overlay network on another host. *vtep*: where its host takes VXLAN.
 
-    *names*: the one for PTR first. *ports*: (port, protocol) that it serves.
+    *names*: the one for PTR first. *ports*: (port, protocol) that it serves. *services*: (name, protocol, port) of those with a name.
     """
 
     id: str
@@ -347,6 +351,7 @@ class RemoteEndpoint:
     addresses: tuple[IPAddress, ...]
     names: tuple[str, ...]
     ports: tuple[tuple[int, str], ...] = ()
+    services: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

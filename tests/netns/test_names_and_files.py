@@ -100,6 +100,24 @@ def test_links_of_others_follow_a_rename_and_a_restart(lab: Lab):
     lab.berth("rm", "pg", "web")
 
 
+def test_services_are_found_by_the_names_of_their_ports(lab: Lab):
+    lab.write(
+        "/run/services.yaml",
+        "name: srv\nservices:\n  shop:\n    command: sleep 600\n    networks: [net]\n    expose: [metrics=9100, https]\n"
+        "    ports: [{target: 8080, name: web, app_protocol: http}, {target: 5432}]\nnetworks: {net: {external: true}}\n",
+    )
+    lab.berth("up", "-d", "-f", "/run/services.yaml")
+    lab.berth("run", "-d", "--name", "asking", "--network", "net", "--", "sleep", "600")
+    wanted = {"_web": 8080, "_http": 8080, "_8080": 8080, "_metrics": 9100, "_https": 443, "_postgresql": 5432}
+    queries = [part for name in wanted for part in (f"{name}._tcp.shop.net", "SRV")]
+    said = lab.in_sandbox("asking", "dig", "+short", *queries).splitlines()
+    assert said == [f"0 1 {port} srv-shop-1.net." for port in wanted.values()]
+    refused = lab.berth("run", "--network", "net", "-p", "8080:htp", "--", "true", check=False)
+    assert "did you mean http?" in refused.stderr
+    lab.berth("rm", "asking")
+    lab.berth("down", "-f", "/run/services.yaml")
+
+
 SERVER = """
 import socket, sys, threading
 name = sys.argv[1].encode()
