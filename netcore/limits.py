@@ -59,6 +59,9 @@ PROXY_IDLE = 90.0
 PROXY_DATAGRAMS = 64
 """Datagrams relayed for one port before the loop looks at others."""
 
+PROXY_UNANSWERED = 8
+"""Datagrams of a UDP client that are kept until the first answer, for the sandbox's other family if the first one refuses them."""
+
 FORGET_FLOWS_AFTER = 0.05
 """Seconds from the publishing of a port until flows from before it are cut off; new ones are right at once."""
 

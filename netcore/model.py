@@ -24,6 +24,8 @@ NetnsPath = NewType("NetnsPath", str)
 """Path of a file that a network namespace is mounted on."""
 
 DEFAULT_BRIDGE = "bridge"
+DNS_PORT = 53
+"""Where berth's resolver answers at the gateway addresses of networks (RFC 1035 section 4.2)."""
 GATEWAY_BRIDGE = "berth_gwbridge"
 """Where sandboxes get a way outside whose networks are of plugins and give none (rule GW-9)."""
 
@@ -256,7 +258,10 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortRequest:
-    """One `-p` as asked: equal-length ranges, or one sandbox port with a host range. Host range (0, 0) = any free port."""
+    """One `-p` as asked: equal-length ranges, or one sandbox port with a host range. Host range (0, 0) = any free port.
+
+    *names*: of the services at the port, for SRV records.
+    """
 
     host_address: IPAddress | None
     host_first: int
@@ -265,6 +270,7 @@ class PortRequest:
     sandbox_last: int
     protocol: str
     text: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +340,7 @@ class Endpoint:
 class RemoteEndpoint:
     """An endpoint of an overlay network on another host. *vtep*: where its host takes VXLAN.
 
-    *names*: the one for PTR first. *ports*: (port, protocol) that it serves.
+    *names*: the one for PTR first. *ports*: (port, protocol) that it serves. *services*: (name, protocol, port) of those with a name.
     """
 
     id: str
@@ -345,6 +351,7 @@ class RemoteEndpoint:
     addresses: tuple[IPAddress, ...]
     names: tuple[str, ...]
     ports: tuple[tuple[int, str], ...] = ()
+    services: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,7 +437,10 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRequest:
-    """What a network create asks for; None and empty mean "choose". *predefined*: it is ours to make, not the user's."""
+    """What a network create asks for; None and empty mean "choose". *predefined*: it is ours to make, not the user's.
+
+    *problems*: (field, what is wrong with it), as far as only its maker can tell; it is refused with everything else that is wrong.
+    """
 
     name: str
     driver: str = "bridge"
@@ -448,6 +458,7 @@ class NetworkRequest:
     ipam_options: tuple[tuple[str, str], ...] = ()
     owner: Owner | None = None
     predefined: bool = False
+    problems: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 
 from netcore.cluster.encryption import Key
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
-from netcore.plan.endpoint_names import names_of, served_ports
+from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from netcore.store.codec import decode_shared, encode_shared
 from netcore.store.protocol import Item
 
@@ -35,7 +35,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointRecord:
-    """What other hosts must know of an endpoint. *node*: its node's id. *sandbox*: its sandbox's name."""
+    """What other hosts must know of an endpoint. *node*: its node's id. *sandbox*: its sandbox's name. *services*: see `RemoteEndpoint`."""
 
     node: str
     sandbox: str
@@ -43,6 +43,7 @@ class EndpointRecord:
     addresses: tuple[str, ...]
     names: tuple[str, ...]
     ports: tuple[tuple[int, str], ...] = ()
+    services: tuple[tuple[str, str, int], ...] = ()
 
 
 def node_key(node_id: str) -> str:
@@ -86,6 +87,7 @@ def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network:
             addresses=tuple(str(address) for address in endpoint.addresses()),
             names=names_of(sandbox, endpoint, network),
             ports=served_ports(sandbox),
+            services=named_services(sandbox),
         )
     )
 
@@ -232,6 +234,7 @@ class ClusterState:
             addresses=tuple(ip_address(address) for address in record.addresses),
             names=record.names,
             ports=record.ports,
+            services=record.services,
         )
 
     def remotes(self, network_id: NetworkId, own_node_id: str) -> dict[str, RemoteEndpoint]:

@@ -44,7 +44,8 @@ def assemble(
     *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch.
     """
     workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
-    writer = StateWriter(settings.run_directory, Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep))
+    facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
+    writer = StateWriter(settings.run_directory, facts)
     state = writer.state
     executor = Executor(writer.netns_path, workers.later)
     host_look = HostLook(settings, writer, workers, reserved=reserved, clock=clock)

@@ -115,6 +115,7 @@ class HostLook:
                 firewall=self._settings.firewall,
                 vtep=self._settings.vtep,
                 sysctls=look.sysctls,
+                resolver_at_gateways=self._settings.resolver_at_gateways,
             )
         )
 

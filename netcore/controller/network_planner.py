@@ -56,7 +56,13 @@ class NetworkPlanner:
             self._parts.overlays.require_cluster()
             host = replace(host, pools4=ipam.OVERLAY_POOLS4)
         identity = NetworkId(secrets.token_hex(32))
-        draft = plan_network.prepare(request, self._existing(), host, identity, await self._network_plugin(request))
+        plugin: PluginOptions | InvalidRequest | None
+        try:
+            plugin = await self._network_plugin(request)
+        except InvalidRequest as error:
+            # Refused with everything else that is wrong.
+            plugin = error
+        draft = plan_network.prepare(request, self._existing(), host, identity, plugin)
         await self._parts.host.check_link_kinds(draft.network)
         await self._parts.overlays.encryption.check(draft.network)
         return draft, host
@@ -83,8 +89,6 @@ class NetworkPlanner:
     async def _ipam_plugin(self, request: NetworkRequest, draft: plan_network.NetworkDraft) -> PluginIpam | None:
         """Return what the IPAM plugin says of itself; None where berth hands out the addresses."""
         if request.ipam_driver == "default":
-            if request.ipam_options:
-                raise InvalidRequest("ipam-opt", "the default IPAM driver has no options")
             return None
         scope = drivers.of(draft.network).scope(draft.network) if plan_network.plugin_of(request.driver) is not None else "local"
         name = request.ipam_driver.removeprefix(plan_network.PLUGIN_PREFIX)
@@ -101,5 +105,5 @@ class NetworkPlanner:
         for wish in draft.pool_requests:
             gateway = pools.wants_gateway(wish.family, draft.network)
             made.append(await self._parts.ipam_plugins.request_pool(source, wish.family, wish.exact_pool(), gateway=gateway))
-            pools.check_overlap(made[-1].subnet, made[-1].ip_range, draft.network, self._existing(), made[:-1])
+            pools.check_overlap(made[-1].subnet, made[-1].ip_range, drivers.of(draft.network), self._existing(), made[:-1])
         return draft.with_pools(made, source)

@@ -47,7 +47,7 @@ class SandboxOperations:
         requests = request.networks if sandbox.stack is Stack.OWN else ()
         targets = [self._state.find_network(asked.network) for asked in requests]
         plan_sandbox.check_networks(targets)
-        keys = self._keys(sandbox, targets)
+        keys = [*self._keys(sandbox, targets), *self._keys_of_links(requests)]
         if sandbox.shared_with is not None:
             keys.append(f"sandbox:{sandbox.shared_with}")
         self._names_being_taken.add(sandbox.name)
@@ -68,7 +68,6 @@ class SandboxOperations:
 
     def _plan(self, request: SandboxRequest) -> Sandbox:
         self._check_name_is_free(request.name, "exists already; choose another name or remove it with `berth rm`")
-        self._check_links(request.networks)
         kind, shared_with = modes.asked(request)
         return plan_sandbox.plan_sandbox(
             request,
@@ -85,10 +84,9 @@ class SandboxOperations:
         if name in self._names_being_taken or any(sandbox.name == name for sandbox in self._state.sandboxes.values()):
             raise Conflict("sandbox", name, reason)
 
-    def _check_links(self, requests: Sequence[EndpointRequest]) -> None:
-        for request in requests:
-            for target, _ in request.links:
-                self._state.find_sandbox(target)
+    def _keys_of_links(self, requests: Sequence[EndpointRequest]) -> list[str]:
+        """Return the keys of the sandboxes that *requests* link to: they must keep their names until the links are there."""
+        return [f"sandbox:{self._state.find_sandbox(target).id}" for request in requests for target, _ in request.links]
 
     # --- endpoints ----------------------------------------------------------------------------------------------
 
@@ -96,8 +94,8 @@ class SandboxOperations:
         """Connect a sandbox to one more network."""
         sandbox, network = self._state.find_sandbox(reference), self._state.find_network(request.network)
         modes.check_connectable(sandbox)
-        self._check_links([request])
-        async with self._parts.locks.hold(self._keys(sandbox, [network, *self._networks_of(sandbox)])):
+        keys = [*self._keys(sandbox, [network, *self._networks_of(sandbox)]), *self._keys_of_links([request])]
+        async with self._parts.locks.hold(keys):
             before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
             lookups = await self._parts.host.lookups(before.sandbox.netns_path, before, [network])
             sandbox = before.sandbox
@@ -127,16 +125,24 @@ class SandboxOperations:
     # --- change and remove --------------------------------------------------------------------------------------
 
     async def change(self, reference: str, change: Callable[[Sandbox], Sandbox]) -> Sandbox:
-        """Replace facts about a sandbox that touch no kernel object: its name (DNS-47), its owner."""
+        """Replace facts about a sandbox that touch no kernel object: its owner, its name (DNS-47) and that in others' links."""
         sandbox = self._state.find_sandbox(reference)
-        async with self._parts.locks.hold([f"sandbox:{sandbox.id}"]):
-            before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
-            after = change(before.sandbox)
-            if after.name != before.sandbox.name:
-                names.check_object_name("sandbox", after.name)
-                self._check_name_is_free(after.name, "exists already; choose another name")
-            await self._transaction.change_facts(before, after)
-            return after
+        held: set[str] = set()
+        while True:
+            wanted = {f"sandbox:{identity}" for identity in (sandbox.id, *plans.linking_to(self._state, sandbox.name))}
+            async with self._parts.locks.hold(held := held | wanted):
+                before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
+                after = change(before.sandbox)
+                changes = plans.rename_links(self._state, before, after)
+                if not {f"sandbox:{old.sandbox.id}" for old, _ in changes} <= held:
+                    # One was linked to it in the meantime.
+                    sandbox = before.sandbox
+                    continue
+                if after.name != before.sandbox.name:
+                    names.check_object_name("sandbox", after.name)
+                    self._check_name_is_free(after.name, "exists already; choose another name")
+                await self._transaction.change_facts(changes)
+                return after
 
     async def remove(self, reference: str, *, dry_run: bool = False) -> Outcome:
         """Remove a sandbox with everything it has; parts that fail are reported after all were tried."""

@@ -12,7 +12,7 @@ from netcore.plan import ipam
 class Settings:
     """*pools4*, *pools6*: (block, prefix length of the subnets cut from it). *uplinks*: more links that lead outside.
 
-    *vtep*: the address that other hosts send VXLAN to, None on a host that is alone.
+    *vtep*: the address that other hosts send VXLAN to, None on a host that is alone. *resolver_at_gateways*: see `Facts`.
     """
 
     run_directory: str
@@ -22,3 +22,4 @@ class Settings:
     firewall: bool = True
     uplinks: tuple[str, ...] = ()
     vtep: IPAddress | None = None
+    resolver_at_gateways: bool = True

@@ -217,7 +217,9 @@ class Transaction:
             )
         )
         by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
-        return mappings, () if mappings or by_plugin else (published_ports.IGNORED,)
+        if not mappings and not by_plugin:
+            return mappings, (published_ports.IGNORED,)
+        return mappings, published_ports.kept_by_resolvers(mappings, self._state.networks_here(), self._state.facts)
 
     async def _record_intent(self, plan: SandboxPlan, after: SandboxState, undo: Undo) -> None:
         records = self._parts.records
@@ -301,15 +303,23 @@ class Transaction:
         parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints))
         await parts.names.update(sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
 
-    async def change_facts(self, before: SandboxState, sandbox: Sandbox) -> None:
-        """Replace facts about a sandbox that touch no kernel object: its name (DNS-47), its owner."""
-        after = replace(before, sandbox=sandbox)
+    async def change_facts(self, changes: Sequence[tuple[SandboxState, SandboxState]]) -> None:
+        """Replace facts about sandboxes that touch no kernel object: a name (DNS-47) and the links to it, an owner.
+
+        *changes*: (before, after); other hosts are told of the first.
+        """
+        parts = self._parts
+        before, after = ([pair[at] for pair in changes] for at in (0, 1))
         async with all_or_nothing() as undo:
-            undo.push(lambda: self._parts.records.put_sandbox(before.sandbox))
-            await self._parts.records.put_sandbox(sandbox)
-            undo.push(lambda: self._make_known(before))
-            await self._make_known(after)
-        await self._parts.overlays.publish(sandbox, after.endpoints)
+            undo.push(lambda: parts.records.put_several((state.sandbox, state.endpoints) for state in before))
+            await parts.records.put_several((state.sandbox, state.endpoints) for state in after)
+            undo.push(lambda: self._make_all_known(before))
+            await self._make_all_known(after)
+        await parts.overlays.publish(after[0].sandbox, after[0].endpoints)
+
+    async def _make_all_known(self, states: Sequence[SandboxState]) -> None:
+        for state in states:
+            await self._make_known(state)
 
     # --- what goes ----------------------------------------------------------------------------------------------
 

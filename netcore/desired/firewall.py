@@ -60,6 +60,7 @@ TUNNELS = FirewallSet(table=INET, name="tunnels", key_types=("inet_service",))
 SNAT = _per_family("snat%d", ("ifname",), (_ADDRESS,))
 DNAT = _per_family("dnat%d", ("inet_proto", _ADDRESS, "inet_service"), (_ADDRESS, "inet_service"))
 DNAT_ANY = _per_family("dnat%d_any", ("inet_proto", "inet_service"), (_ADDRESS, "inet_service"))
+RESOLVERS = _per_family("resolvers%d", ("ifname", _ADDRESS))
 PORTS = FirewallSet(table=BRIDGE, name="ports", key_types=("ifname",))
 NO_ICC = FirewallSet(table=BRIDGE, name="noicc", key_types=("ifname",))
 ROUTERS = FirewallSet(table=BRIDGE, name="routers", key_types=("ifname", "ether_addr"))
@@ -82,6 +83,7 @@ SETS: tuple[FirewallSet, ...] = (
     *SNAT.values(),
     *DNAT.values(),
     *DNAT_ANY.values(),
+    *RESOLVERS.values(),
     PORTS,
     NO_ICC,
     ROUTERS,
@@ -132,6 +134,9 @@ _CHAINS = {
   }
   chain prerouting {
     type nat hook prerouting priority -100; policy accept;
+    # What a network asks its gateway is for berth's resolver, also while a sandbox publishes port 53.
+    iifname . ip daddr @resolvers4 meta l4proto { tcp, udp } th dport 53 accept
+    iifname . ip6 daddr @resolvers6 meta l4proto { tcp, udp } th dport 53 accept
     fib daddr type local goto published
   }
   chain output {
@@ -279,6 +284,12 @@ def _family_elements(bridge: str, options: BridgeOptions, family: int) -> Iterab
         yield Element(set=SNAT[family], fields=(bridge,), data=(snat,))
     elif options.masquerade:
         yield Element(set=MASQUERADE[family], fields=(bridge,))
+
+
+def resolver_elements(bridge: str, addresses: Iterable[IPAddress]) -> Iterable[Element]:
+    """Yield what leaves DNS queries that come over *bridge* to one of *addresses* to berth's resolver there."""
+    for address in addresses:
+        yield Element(set=RESOLVERS[address.version], fields=(bridge, address))
 
 
 def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = False) -> Iterable[Element]:

@@ -5,8 +5,10 @@ Rules HO-1..HO-15 of docs/rules.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import zip_longest
 
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPAddress
@@ -49,8 +51,7 @@ def parse_extra_host(text: str) -> tuple[str, IPAddress | None]:
 def base_lines(extra_hosts: Sequence[str], *, ipv6: bool, host_gateways: Sequence[IPAddress]) -> tuple[str, ...]:
     """Return the default lines and those of `--add-host`, in order (HO-1..HO-3).
 
-    *host_gateways*: gateways of the sandbox's gateway endpoints; a `host-gateway` entry gives one line for each, and
-    no line while there is none.
+    *host_gateways*: addresses of the host; a `host-gateway` entry gives one line for each, and no line while there is none.
     """
     lines = [*DEFAULT_LINES4, *(DEFAULT_LINES6 if ipv6 else ())]
     for text in extra_hosts:
@@ -76,27 +77,38 @@ def render_hosts(lines: Iterable[str]) -> str:
 def merge_hosts(current: str, before: Sequence[str], after: Sequence[str]) -> str:
     """Return *current* with our lines *before* replaced by *after*; every other line stays as it is.
 
-    A line of ours that the user changed or removed belongs to the user from then on. A new line goes behind our last
-    line, or to the end.
+    A line of ours that the user changed or removed belongs to the user from then on. A new line takes the place of the one
+    that it replaces, or goes behind the one before it, or to the end.
     """
     if tuple(before) == tuple(after):
         return current
-    lines = current.splitlines()
-    gone = [line for line in before if line not in after]
-    at = -1
-    for line in gone:
-        if line in lines:
-            at = lines.index(line) - 1
-            lines.remove(line)
-    for line in after:
-        if line in lines:
-            at = max(at, lines.index(line))
-            continue
-        if line in before:
-            continue
-        at = len(lines) if at < 0 else at + 1
-        lines.insert(at, line)
+    lines = current.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    behind: int | None = None
+    for old, new in _replacements(before, after):
+        gone = old if old is not None and old not in after and old in lines else None
+        if new is not None and new in lines:
+            behind = lines.index(new) + 1
+        elif new is not None and new not in before:
+            if gone is not None:
+                behind = lines.index(gone) + 1
+                lines[behind - 1], gone = new, None
+            else:
+                behind = len(lines) if behind is None else behind
+                lines.insert(behind, new)
+                behind += 1
+        if gone is not None:
+            place = lines.index(gone)
+            del lines[place]
+            behind = place if behind is None else behind - (behind > place)
     return render_hosts(lines)
+
+
+def _replacements(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Yield (line of *before*, line of *after* in its place); None where a line is new or gone."""
+    for _, old_first, old_end, new_first, new_end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        yield from zip_longest(before[old_first:old_end], after[new_first:new_end])
 
 
 def render_hostname(hostname: str) -> str:

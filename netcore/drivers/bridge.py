@@ -33,6 +33,7 @@ from netcore.model import (
     RemoteEndpoint,
 )
 from netcore.parse.options import Option, address, address4, address6, boolean, link_name, one_of, stable_mac
+from netcore.parse.problems import Problems
 
 LABEL_PREFIX = "com.docker.network.bridge."
 _PREDEFINED_LINKS = {DEFAULT_BRIDGE: "berth0", GATEWAY_BRIDGE: "berth_gw"}
@@ -160,13 +161,18 @@ class BridgeDriver(DriverDefaults):
 
     def configure(self, new: NewNetwork, existing: Collection[Network], host: HostConstraints) -> Configured:
         parsed = parse_options(new.id, new.labels, link_name=_PREDEFINED_LINKS.get(new.name))
+        problems = Problems()
         for mode, family in ((parsed.gateway_mode_ipv4, 4), (parsed.gateway_mode_ipv6, 6)):
-            if mode is GatewayMode.ISOLATED and not new.internal:
-                reason = "gateway mode 'isolated' can only be used for an internal network; add --internal"
-                raise InvalidRequest(f"option gateway_mode_ipv{family}", reason)
-        parsed = _check_link(new.name, parsed, existing, host)
-        if not new.ipv4 and not new.ipv6:
-            raise InvalidRequest("network", "IPv4 or IPv6 must be enabled; leave out --ipv4=false or add --ipv6")
+            with problems.noted():
+                if mode is GatewayMode.ISOLATED and not new.internal:
+                    reason = "gateway mode 'isolated' can only be used for an internal network; add --internal"
+                    raise InvalidRequest(f"option gateway_mode_ipv{family}", reason)
+        with problems.noted():
+            parsed = _check_link(new.name, parsed, existing, host)
+        with problems.noted():
+            if not new.ipv4 and not new.ipv6:
+                raise InvalidRequest("network", "IPv4 or IPv6 must be enabled; leave out --ipv4=false or add --ipv6")
+        problems.refuse()
         return Configured(options=parsed, mtu=host.egress_mtu, internal=new.internal)
 
     def wants_gateway(self, network: Network, family: int) -> bool:
@@ -186,6 +192,8 @@ class BridgeDriver(DriverDefaults):
             result += _forwarding(network, facts)
         if facts.firewall:
             result += firewall.network_elements(network)
+            if facts.resolver_at_gateways:
+                result += firewall.resolver_elements(name, [interface.ip for interface in self.host_addresses(network)])
         return tuple(result)
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from netcore import limits
 from netcore.drivers.host_routes import HostRoute
 from netcore.errors import Unavailable
-from netcore.kernel import routing_tables, rtnl, sysctl
+from netcore.kernel import bound_ports, routing_tables, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface
 from netcore.plan.port_allocation import FALLBACK_EPHEMERAL
@@ -121,6 +121,6 @@ def bind_port(sock: socket.socket, family: int, protocol: str, address: IPAddres
 
     The backlog is for clients that are relayed; NAT takes the others to the sandbox before they reach this socket.
     """
-    sock.bind((str(address) if address is not None else ("0.0.0.0" if family == 4 else "::"), port))
+    bound_ports.bind(sock, str(address) if address is not None else ("0.0.0.0" if family == 4 else "::"), port)
     if protocol not in _CONNECTIONLESS:
         sock.listen(limits.PROXY_BACKLOG)

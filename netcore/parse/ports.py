@@ -5,11 +5,13 @@ Rules CL-17 and CL-18 of docs/rules.md. Which host ports are taken is decided in
 
 from __future__ import annotations
 
+import difflib
 import re
 from ipaddress import ip_address
 
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress, PortRequest
+from netcore.parse import service_names
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -17,26 +19,38 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
 
 
 def parse_port(text: str) -> PortRequest:
-    """Return the meaning of one `[ip:][hostPort[-end]:]containerPort[-end][/proto]` (rules CL-17, CL-18)."""
+    """Return the meaning of one `[NAME[,NAME]=][ip:][hostPort[-end]:]containerPort[-end][/proto]` (rules CL-17, CL-18).
+
+    The port of the sandbox may be the name of a well-known service, which is then its name too.
+    """
     return _parse(f"publish {text}", text)
 
 
-def parse_exposed(text: str) -> tuple[int, int, str]:
-    """Return (first, last, protocol) of an `--expose` value like 80, 8000-8010 or 53/udp."""
+def parse_exposed(text: str) -> PortRequest:
+    """Return the meaning of an `--expose` value like 80, 8000-8010, 53/udp, metrics=9100 or http."""
     request = _parse(f"expose {text}", text)
     if request.host_address is not None or request.host_first:
         raise InvalidRequest(f"expose {text}", "name a port of the sandbox only, without a host part")
-    return request.sandbox_first, request.sandbox_last, request.protocol
+    return request
 
 
 def _parse(field: str, text: str) -> PortRequest:
-    rest, slash, protocol = text.partition("/")
+    names_text, equals, unnamed = text.rpartition("=")
+    names = _names(field, names_text) if equals else ()
+    rest, slash, protocol = unnamed.partition("/")
     protocol = protocol.lower() if slash else "tcp"
     if protocol not in PROTOCOLS:
         raise InvalidRequest(field, f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     host, sandbox = _split_host(field, rest)
     address_text, host_ports = host
     address = _host_address(field, address_text)
+    well_known = service_names.WELL_KNOWN[protocol].get(sandbox.lower())
+    if well_known is not None:
+        names, sandbox = (*names, sandbox.lower()), str(well_known)
+    elif sandbox[:1].isalpha():
+        near = difflib.get_close_matches(sandbox.lower(), service_names.WELL_KNOWN[protocol], n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; give the number, as in NAME=8080"
+        raise InvalidRequest(field, f"{sandbox!r} is no well-known service over {protocol}{hint}")
     first, last = _range(field, sandbox)
     if first == 0:
         raise InvalidRequest(field, "port 0 of the sandbox can't be published")
@@ -52,7 +66,18 @@ def _parse(field: str, text: str) -> PortRequest:
         sandbox_last=last,
         protocol=protocol,
         text=text,
+        names=tuple(dict.fromkeys(names)),
     )
+
+
+def _names(field: str, text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(","))
+    for name in names:
+        if not service_names.is_service_name(name):
+            raise InvalidRequest(
+                field, f"{name!r} can't name a port: it has letters, digits and hyphens, and at least one letter, as in http"
+            )
+    return names
 
 
 def _split_host(field: str, text: str) -> tuple[tuple[str, str], str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from netcore.errors import InvalidRequest
+from netcore.errors import Conflict, InvalidRequest
 
 Problem = tuple[str, str]
 """(field, what is wrong with it)."""
@@ -16,3 +17,35 @@ def refuse(problems: Iterable[Problem]) -> None:
     if all_of_them:
         (field, reason), *others = all_of_them
         raise InvalidRequest(field, "; ".join([reason, *(f"{other}: {text}" for other, text in others)]))
+
+
+class Problems:
+    """What is wrong with one request, noted as it is found."""
+
+    def __init__(self) -> None:
+        self._found: list[InvalidRequest | Conflict] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an InvalidRequest or Conflict that is raised inside, and go on behind."""
+        try:
+            yield
+        except (InvalidRequest, Conflict) as error:
+            self._found.append(error)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def refuse(self) -> None:
+        """Raise one error for everything that was noted: InvalidRequest if one of it is, else Conflict; return if there is nothing."""
+        said = {str(error): error for error in sorted(self._found, key=lambda error: isinstance(error, Conflict))}
+        if not said:
+            return
+        (_, first), *others = said.items()
+        if not others:
+            raise first
+        texts = [text for text, _ in others]
+        if isinstance(first, InvalidRequest):
+            raise InvalidRequest(first.field, "; ".join([first.reason, *texts]))
+        own = str(first).removeprefix(f"{first.object_kind} {first.name}").lstrip(": ")
+        raise Conflict(first.object_kind, first.name, because="; ".join([own, *texts]))

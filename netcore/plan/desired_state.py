@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 
 from netcore import drivers
 from netcore.desired import hostsfile
 from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, KernelObject, OwnDefaultRoute, Route, Sysctl
 from netcore.drivers.facts import Facts
-from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, Stack
+from netcore.model import Endpoint, Network, NetworkId, Sandbox, Stack
 from netcore.plan import gateway, routes
+
+_OWN_LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
+"""Where a sandbox with the host's own stack reaches the host."""
 
 
 def desired(
@@ -43,15 +47,12 @@ def _own_stack(
     """Return what must exist for *sandbox* beside the links of its *endpoints*."""
     result: list[KernelObject] = []
     ipv4, ipv6 = gateway.gateway_endpoints(endpoints, networks)
-    gateways: list[IPAddress] = []
     for endpoint, family, destination in ((ipv4, 4, DEFAULT4), (ipv6, 6, DEFAULT6)):
         network = networks[endpoint.network_id] if endpoint is not None else None
         hop = drivers.of(network).default_hop(network, endpoint, family) if network is not None and endpoint is not None else None
         if hop is None or endpoint is None:
             result += own_default_routes(sandbox, family)
             continue
-        if hop.address is not None:
-            gateways.append(hop.address)
         if sandbox.keeps_default_route(family):
             continue
         result.append(Route(sandbox_id=sandbox.id, destination=destination, gateway=hop.address, ifname=endpoint.ifname))
@@ -62,7 +63,8 @@ def _own_stack(
     given = {path for path, _ in sandbox.sysctls}
     result = [ours for ours in result if not (isinstance(ours, Sysctl) and ours.path in given)]
     result += [Sysctl(sandbox_id=sandbox.id, path=path, value=value) for path, value in sandbox.sysctls]
-    lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=gateways)
+    host_gateways = gateway.host_addresses(endpoints, networks)
+    lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)
     for endpoint in endpoints:
         if networks[endpoint.network_id].is_gateway_bridge:
             continue
@@ -84,4 +86,5 @@ def _without_networks(sandbox: Sandbox, *, hosts_path: str, loopback_ipv6: bool)
     """
     if sandbox.stack is Stack.SHARED or (sandbox.stack is Stack.HOST and not sandbox.extra_hosts):
         return ()
-    return (HostsLines(path=hosts_path, lines=hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=())),)
+    host_gateways = _OWN_LOOPBACK if sandbox.stack is Stack.HOST else ()
+    return (HostsLines(path=hosts_path, lines=hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)),)

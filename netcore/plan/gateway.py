@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netcore import drivers
-from netcore.model import Endpoint, Network, NetworkId
+from netcore.model import Endpoint, IPAddress, Network, NetworkId
 
 
 def ordered(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> tuple[Endpoint, ...]:
@@ -38,6 +38,32 @@ def gateway_endpoints(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId
         return None
 
     return first(4), first(6)
+
+
+def host_addresses(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> tuple[IPAddress, ...]:
+    """Return what `host-gateway` stands for (HO-12): for each family an address at which the sandbox reaches the host.
+
+    It is the host's on the first network in gateway order where it has one, internal networks included; otherwise the next hop.
+    """
+    order = ordered(endpoints, networks)
+    result = []
+    for family, way_out in zip((4, 6), gateway_endpoints(order, networks), strict=True):
+        found = next((address for endpoint in order if (address := _host_address(endpoint, networks, family)) is not None), None)
+        if found is None and way_out is not None:
+            network = networks[way_out.network_id]
+            hop = drivers.of(network).default_hop(network, way_out, family)
+            found = hop.address if hop is not None else None
+        if found is not None:
+            result.append(found)
+    return tuple(result)
+
+
+def _host_address(endpoint: Endpoint, networks: Mapping[NetworkId, Network], family: int) -> IPAddress | None:
+    network = networks[endpoint.network_id]
+    if all(address.version != family for address in endpoint.addresses()):
+        return None
+    own = drivers.of(network).host_addresses(network)
+    return next((interface.ip for interface in own if interface.version == family), None)
 
 
 def has_external_access(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> bool:

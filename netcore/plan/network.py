@@ -14,6 +14,7 @@ from netcore.drivers.protocol import Driver, NewNetwork
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, GATEWAY_BRIDGE, Network, NetworkId, NetworkRequest, PluginIpam, PluginOptions, Pool
 from netcore.parse import names, options
+from netcore.parse.problems import Problems
 from netcore.plan import pools, routes
 
 PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
@@ -42,16 +43,19 @@ def check_subnets(network: Network, routes: HostRoutes) -> tuple[str, ...]:
         # What is attached to a parent belongs to the parent's subnet.
         return ()
     warnings = []
+    problems = Problems()
     for interface in drivers.of(network).host_addresses(network):
         subnet = interface.network
         if subnet.is_link_local:
             continue
         reason = host_routes.refusal(subnet, routes, (link.name,))
-        if reason is not None:
-            raise Conflict("subnet", str(subnet), reason)
+        with problems.noted():
+            if reason is not None:
+                raise Conflict("subnet", str(subnet), reason)
         warning = host_routes.warning(subnet, routes)
         if warning is not None:
             warnings.append(warning)
+    problems.refuse()
     return tuple(warnings)
 
 
@@ -65,44 +69,124 @@ def prepare(
     existing: Collection[Network],
     host: HostConstraints,
     network_id: NetworkId,
-    plugin: PluginOptions | None = None,
+    plugin: PluginOptions | InvalidRequest | None = None,
 ) -> NetworkDraft:
-    """Return what *request* means but for its pools; InvalidRequest with what is wrong, Conflict, Exhausted.
+    """Return what *request* means but for its pools; one InvalidRequest or Conflict for everything that is wrong, or Exhausted.
 
-    *plugin*: what its driver said of itself, if that is one.
+    *plugin*: what its driver said of itself, if that is one, or why there is none.
     """
+    if len(existing) >= limits.NETWORKS:
+        raise Exhausted("host", "networks", because=f"at most {limits.NETWORKS}; remove one")
+    problems = Problems()
+    for field, reason in request.problems:
+        with problems.noted():
+            raise InvalidRequest(field, reason)
+    with problems.noted():
+        _check_name(request, existing)
+    driver: Driver | None = None
+    with problems.noted():
+        driver = _driver(request, plugin)
+    labels = _labels(request, driver, problems)
+    ipv4, ipv6 = options.family_flags(labels, ipv4=request.ipv4, ipv6=request.ipv6)
+    with problems.noted():
+        if ipv6 and not host.ipv6:
+            raise InvalidRequest("ipv6", "this host's kernel has IPv6 switched off; leave out --ipv6 or boot without ipv6.disable=1")
+    network: Network | None = None
+    with problems.noted():
+        new = NewNetwork(id=network_id, name=request.name, labels=labels, internal=request.internal, ipv4=ipv4, ipv6=ipv6)
+        network = _configured(request, new, driver, existing, host) if driver is not None else None
+    asked = pools.ask(request, driver, ipv4=ipv4, ipv6=ipv6, problems=problems)
+    _check_against_host(request, driver, network, asked, existing, host, problems)
+    problems.refuse()
+    assert network is not None
+    return NetworkDraft(network, asked, request.routes)
+
+
+def _check_name(request: NetworkRequest, existing: Collection[Network]) -> None:
     name = names.check_object_name("network", request.name)
     if name in PREDEFINED and not request.predefined:
         raise Conflict("network", name, because="operation is not permitted on predefined network names; choose another")
     if any(network.name == name for network in existing):
         raise Conflict("network", name, "already exists; choose another name")
-    driver = _driver(request, plugin)
-    if len(existing) >= limits.NETWORKS:
-        raise Exhausted("host", "networks", because=f"at most {limits.NETWORKS}; remove one")
-    labels = driver.read_options(dict(request.options))
-    ipv4, ipv6 = options.family_flags(labels, ipv4=request.ipv4, ipv6=request.ipv6)
-    if ipv6 and not host.ipv6:
-        raise InvalidRequest("ipv6", "this host's kernel has IPv6 switched off; leave out --ipv6 or boot without ipv6.disable=1")
-    new = NewNetwork(id=network_id, name=name, labels=labels, internal=request.internal, ipv4=ipv4, ipv6=ipv6)
+
+
+def _labels(request: NetworkRequest, driver: Driver | None, problems: Problems) -> dict[str, str]:
+    """Return the options of *request* that are right, by label; without a *driver* those of every driver."""
+    known = (*options.COMMON, *(driver.options if driver is not None else ()))
+    spellings = {spelling for option in options.COMMON for spelling in (option.name, option.label, *option.synonyms)}
+    labels: dict[str, str] = {}
+    for key, value in request.options:
+        with problems.noted():
+            if driver is not None:
+                read = driver.read_options({key: value})
+            elif key in spellings:
+                read = options.canonical_options({key: value}, options.COMMON, field="option", owner="no driver")
+            else:
+                continue
+            twice = labels.keys() & read.keys()
+            if twice:
+                raise InvalidRequest(f"option {key}", f"given twice, also as {min(twice)}")
+            labels |= read
+    for option in known:
+        wrong = len(problems)
+        with problems.noted():
+            option.of(labels)
+        if len(problems) > wrong:
+            del labels[option.label]
+    return labels
+
+
+def _configured(request: NetworkRequest, new: NewNetwork, driver: Driver, existing: Collection[Network], host: HostConstraints) -> Network:
     configured = driver.configure(new, existing, host)
-    network = Network(
-        id=network_id,
-        name=name,
+    return Network(
+        id=new.id,
+        name=new.name,
         driver=driver.name,
-        common=options.parse_common(labels, mtu=configured.mtu),
+        common=options.parse_common(new.labels, mtu=configured.mtu),
         driver_options=configured.options,
         internal=configured.internal,
-        ipv4=ipv4,
-        ipv6=ipv6,
+        ipv4=new.ipv4,
+        ipv6=new.ipv6,
         options=request.options,
         labels=request.labels,
         owner=request.owner,
         created=host.now,
     )
-    return NetworkDraft(network, pools.pool_requests(request, network), request.routes)
 
 
-def _driver(request: NetworkRequest, plugin: PluginOptions | None) -> Driver:
+def _check_against_host(
+    request: NetworkRequest,
+    driver: Driver | None,
+    network: Network | None,
+    asked: Sequence[pools.PoolRequest],
+    existing: Collection[Network],
+    host: HostConstraints,
+    problems: Problems,
+) -> None:
+    """Note what is wrong with the subnets that were asked for and the routes beside them.
+
+    Subnets that berth or a plugin is still to choose are right by themselves.
+    """
+    exact = [pool for pool in (wish.exact_pool() for wish in asked) if pool is not None]
+    is_own = request.ipam_driver == "default"
+    with problems.noted():
+        if is_own and request.ipam_options:
+            raise InvalidRequest("ipam-opt", "the default IPAM driver has no options")
+    for number, pool in enumerate(exact if is_own and driver is not None else ()):
+        assert driver is not None
+        with problems.noted():
+            pools.check_overlap(pool.subnet, pool.ip_range, driver, existing, exact[:number])
+    if network is not None and is_own:
+        made = pools.with_gateways(exact, network)
+        with problems.noted():
+            check_subnets(replace(network, pools=made), host.routes)
+    is_known = len(exact) == len(asked) and len(exact) >= len(request.subnets)
+    routes.read(request.routes, [pool.subnet for pool in exact] if is_known else None, problems)
+
+
+def _driver(request: NetworkRequest, plugin: PluginOptions | InvalidRequest | None) -> Driver:
+    if isinstance(plugin, InvalidRequest):
+        raise plugin
     if plugin is not None:
         return PluginDriver(plugin)
     if request.driver in _MODES:

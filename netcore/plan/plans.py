@@ -11,10 +11,24 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from netcore import drivers
+from netcore.desired import hostsfile
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
-from netcore.model import DefaultRoute, Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox
+from netcore.model import (
+    DefaultRoute,
+    Endpoint,
+    EndpointRequest,
+    IPAddress,
+    NetnsPath,
+    Network,
+    NetworkId,
+    PortMapping,
+    Sandbox,
+    SandboxId,
+    Stack,
+)
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import gateway, published_ports
 from netcore.plan.desired_state import own_default_routes
@@ -158,6 +172,7 @@ def plan_connect(
     if sandbox.own_routes and not sandbox.replaces_routes and any(not draft.network.internal for draft in drafts):
         kept = " and the ".join(route.describe() for route in sandbox.own_routes)
         warnings = (*warnings, f"{sandbox.name} keeps the {kept}; attach it with --gateway to replace it while it is attached")
+    warnings = (*warnings, *_lacks_host_gateway(sandbox, [state.networks[network_id] for network_id in present]))
     return SandboxPlan(
         before=before,
         sandbox=sandbox,
@@ -168,9 +183,24 @@ def plan_connect(
     )
 
 
+def _lacks_host_gateway(sandbox: Sandbox, networks: Sequence[Network]) -> Iterable[str]:
+    """Yield a warning for each `host-gateway` line that *sandbox* does not get on *networks*: the host has no address there."""
+    may_come = not networks and sandbox.stack is not Stack.NONE  # a later connect gives one, and host mode has its loopback
+    if may_come or any(not network.internal or drivers.of(network).host_addresses(network) for network in networks):
+        return
+    where = ", ".join(network.name for network in networks)
+    for text in sandbox.extra_hosts:
+        name, address = hostsfile.parse_extra_host(text)
+        if address is None:
+            reason = f"the host has no address on network {where}" if networks else "network mode none has no way to it"
+            yield f"{name} is not in the hosts file (--add-host {text}): {reason}"
+
+
 def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str | None) -> EndpointDraft:
     members = state.members(network.id)
     checked = plan_endpoint.check_endpoint_request(request, network)
+    # By its name, whatever it was called by: links follow a rename.
+    checked = replace(checked, links=tuple((state.find_sandbox(target).name, alias) for target, alias in checked.links))
     plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in members])
     mac = plan_endpoint.choose_mac(checked, network, parent_mac)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
@@ -226,6 +256,27 @@ def change_steps(state: HostState, before: SandboxState | None, after: SandboxSt
     """Return the steps from *before* to *after* of one sandbox."""
     old = state.objects_of(before.sandbox, before.endpoints) if before is not None else own_default_routes(after.sandbox)
     return diff(old, state.objects_of(after.sandbox, after.endpoints))
+
+
+def linking_to(state: HostState, name: str) -> list[SandboxId]:
+    """Return the ids of the sandboxes with a link to the sandbox called *name*."""
+    return [
+        sandbox_id
+        for sandbox_id, endpoints in state.endpoints.items()
+        if any(target == name for endpoint in endpoints for target, _ in endpoint.links)
+    ]
+
+
+def rename_links(state: HostState, before: SandboxState, after: Sandbox) -> list[tuple[SandboxState, SandboxState]]:
+    """Return (before, after) of the sandbox that becomes *after*, and of each whose links lead to it: they follow its name."""
+    old, new = before.sandbox.name, after.name
+
+    def follow(endpoint: Endpoint) -> Endpoint:
+        return replace(endpoint, links=tuple((new if target == old else target, alias) for target, alias in endpoint.links))
+
+    others = [state.sandbox_state(identity) for identity in linking_to(state, old) if old != new and identity != after.id]
+    changes = [(before, replace(before, sandbox=after)), *((other, other) for other in others)]
+    return [(was, replace(will, endpoints=tuple(map(follow, will.endpoints)))) for was, will in changes]
 
 
 def plan_disconnect(state: HostState, before: SandboxState, network: Network) -> DisconnectPlan:

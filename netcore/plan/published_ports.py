@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netcore import drivers
-from netcore.model import Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
+from netcore.drivers.facts import Facts
+from netcore.model import DNS_PORT, Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
 from netcore.parse import ports
 from netcore.plan import gateway, port_allocation
 
@@ -38,26 +39,39 @@ def assign_ports(
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """Where what comes to a host port is carried. *only_loopback*: for the host's own ::1 alone, NAT carries the rest."""
+    """Where what comes to a host port is carried: *addresses* of the sandbox, of which the next is for what the one before refuses.
 
-    address: IPAddress
+    *only_loopback*: for the host's own ::1 alone, NAT carries the rest.
+    """
+
+    addresses: tuple[IPAddress, ...]
     port: int
     only_loopback: bool
 
 
-def proxies(endpoints: Iterable[Endpoint]) -> dict[PortMapping, Relayed]:
-    """Return what NAT alone can't carry, and where a proxy must carry it. A port on every IPv6 address is among it, for ::1."""
+def proxies(endpoints: Sequence[Endpoint]) -> dict[PortMapping, Relayed]:
+    """Return what NAT alone can't carry, and where a proxy must carry it. A port on every IPv6 address is among it, for ::1.
+
+    First comes the client's own family, if the sandbox has it; its server may listen on the other one only.
+    """
     result: dict[PortMapping, Relayed] = {}
     for endpoint in endpoints:
         for mapping in endpoint.ports:
             if not mapping.host_port or not (mapping.proxied or (mapping.family == 6 and mapping.host_address is None)):
                 continue
-            same, other = (endpoint.ipv4, endpoint.ipv6) if mapping.family == 4 else (endpoint.ipv6, endpoint.ipv4)
-            interface = same or other
-            if interface is not None:
+            served = [endpoint, *(other for other in endpoints if other is not endpoint and _serves(other, mapping))]
+            addresses = [address for each in served for address in each.addresses()]
+            same = [address for address in addresses if address.version == mapping.family]
+            other = [address for address in addresses if address.version != mapping.family]
+            if addresses:
                 plain = mapping if not mapping.proxied else replace(mapping, proxied=False)
-                result[plain] = Relayed(interface.ip, mapping.sandbox_port, only_loopback=not mapping.proxied)
+                result[plain] = Relayed((*same[:1], *other[:1]), mapping.sandbox_port, only_loopback=not mapping.proxied)
     return result
+
+
+def _serves(endpoint: Endpoint, mapping: PortMapping) -> bool:
+    """Return whether *endpoint* publishes the same port of the sandbox as *mapping*, which is another endpoint's."""
+    return any((own.protocol, own.sandbox_port) == (mapping.protocol, mapping.sandbox_port) for own in endpoint.ports)
 
 
 def is_internal_client(networks: Iterable[Network], address: IPAddress, link: str | None) -> bool:
@@ -72,6 +86,18 @@ def is_internal_client(networks: Iterable[Network], address: IPAddress, link: st
         if (attached.name == link) if link else (network.pool_of(address) is not None):
             return True
     return False
+
+
+def kept_by_resolvers(mappings: Iterable[PortMapping], networks: Iterable[Network], facts: Facts) -> tuple[str, ...]:
+    """Return a warning for each mapping at a gateway address whose network does not reach it: berth's resolver answers there."""
+    resolvers = {interface.ip: network.name for network in networks for interface in drivers.of(network).host_addresses(network)}
+    return tuple(
+        f"network {resolvers[mapping.host_address]} does not reach port 53/{mapping.protocol} at {mapping.host_address}, its gateway: "
+        "berth's resolver answers there, unless gateway_resolver = false"
+        for mapping in mappings
+        if facts.resolver_at_gateways and mapping.host_port == DNS_PORT and mapping.host_address in resolvers
+        if mapping.protocol in ("tcp", "udp")
+    )
 
 
 def plan_ports(

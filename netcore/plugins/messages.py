@@ -81,7 +81,8 @@ def endpoint_options(sandbox: Sandbox) -> dict[str, Any]:
 
     On a plugin's network it is the plugin that publishes, so it is told what the user asked for.
     """
-    exposed = [(protocol, port) for first, last, protocol in map(parse_exposed, sandbox.exposed) for port in range(first, last + 1)]
+    requests = map(parse_exposed, sandbox.exposed)
+    exposed = [(asked.protocol, port) for asked in requests for port in range(asked.sandbox_first, asked.sandbox_last + 1)]
     published = [
         (request, offset) for request in sandbox.port_requests for offset in range(request.sandbox_last - request.sandbox_first + 1)
     ]

@@ -41,12 +41,12 @@ class Clients(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RelayRule:
-    """Where one socket relays to, and for which clients.
+    """Where one socket relays to, and for which clients. *targets*: the next is for what the one before refuses.
 
     Other clients are refused. NAT serves them: they come here only before its rules exist, or after they are gone.
     """
 
-    target: Target
+    targets: tuple[Target, ...]
     clients: frozenset[Clients]
 
     def accepts(self, peer: Peer, is_internal_client: IsInternalClient) -> bool:

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 
 from netcore import limits
 from netcore.errors import Conflict
-from netcore.kernel import host
-from netcore.model import IPAddress, PortMapping
+from netcore.kernel import bound_ports, host
+from netcore.model import DNS_PORT, IPAddress, PortMapping
 from netcore.plan.port_allocation import Binding
 
 _BPF_RETURN, _SO_ATTACH_FILTER, _SO_DETACH_FILTER, _IP_FREEBIND = 0x06, 26, 27, 15
@@ -152,6 +152,9 @@ class Claim:
 
 
 def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool) -> socket.socket | None:
+    if port == DNS_PORT and address is not None and bound_ports.have_at(protocol, address, port):
+        # A resolver of ours is at that address, and holds the port. A second socket there would get its queries.
+        return None
     sock = host.port_socket(family, protocol, both=both)
     if sock is None:
         return None

@@ -51,7 +51,7 @@ class PortProxies:
             self._relays[sandbox_id] = relays
 
     def _rules(self, wanted: Mapping[PortMapping, Relayed]) -> dict[socket.socket, RelayRule]:
-        """Return what each socket relays. One may hold a port of both families, which then have the same target."""
+        """Return what each socket relays. One may hold a port of both families, which then have the same targets."""
         rules: dict[socket.socket, RelayRule] = {}
         for mapping, relayed in wanted.items():
             sock = self._ports.opened(mapping)
@@ -60,7 +60,8 @@ class PortProxies:
                 continue
             clients = frozenset({Clients.LOOPBACK if relayed.only_loopback else Clients(mapping.family)})
             others = rules[sock].clients if sock in rules else frozenset[Clients]()
-            rules[sock] = RelayRule((relayed.address, relayed.port), clients | others)
+            targets = tuple((address, relayed.port) for address in relayed.addresses)
+            rules[sock] = RelayRule(targets, clients | others)
         return rules
 
     def close(self) -> None:

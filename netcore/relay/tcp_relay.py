@@ -9,7 +9,7 @@ import struct
 from typing import cast
 
 from netcore import limits
-from netcore.relay.clients import IsInternalClient, RelayRule
+from netcore.relay.clients import IsInternalClient, RelayRule, Target
 
 
 class TcpRelay:
@@ -42,15 +42,10 @@ class TcpRelay:
 
     async def _carry(self, client: socket.socket) -> None:
         """Relay one connection until both of its sides have ended."""
-        address, port = self.rule.target
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        backend = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            async with asyncio.timeout(limits.PROXY_CONNECT):
-                await self._loop.sock_connect(backend, (str(address), port))
+            backend = await self._connect()
         except (OSError, TimeoutError, asyncio.CancelledError):
             # To the client it looks as if nobody listened on the published port.
-            backend.close()
             _reset(client)
             return
         here, there = _Connection(), _Connection()
@@ -64,6 +59,26 @@ class TcpRelay:
         finally:
             here.abort()
             there.abort()
+
+    async def _connect(self) -> socket.socket:
+        """Return a connection to the first target that takes it; the error of the last one if none does."""
+        *others, last = self.rule.targets
+        for target in others:
+            with contextlib.suppress(OSError, TimeoutError):
+                return await self._connect_to(target)
+        return await self._connect_to(last)
+
+    async def _connect_to(self, target: Target) -> socket.socket:
+        address, port = target
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        backend = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            async with asyncio.timeout(limits.PROXY_CONNECT):
+                await self._loop.sock_connect(backend, (str(address), port))
+        except BaseException:
+            backend.close()
+            raise
+        return backend
 
     def close(self) -> None:
         self._loop.remove_reader(self._listener.fileno())

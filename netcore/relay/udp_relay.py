@@ -55,7 +55,7 @@ class UdpRelay:
                 listener.sendmsg([data], answer_from, 0, peer)
 
         try:
-            client = _Client(self._loop, self.rule.target, reply, lambda: self._clients.pop(peer, None))
+            client = _Client(self._loop, self.rule.targets, reply, lambda: self._clients.pop(peer, None))
         except OSError:
             return None
         self._clients[peer] = client
@@ -73,40 +73,81 @@ def _as_source(level: int, data: bytes) -> bytes:
 
 
 class _Client:
-    """One client's datagrams to the sandbox and back."""
+    """One client's datagrams to the sandbox and back.
+
+    Until the first answer they are kept: if a target refuses them, the next one gets them.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, target: Target, reply: Callable[[bytes], None], ended: Callable[[], object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        targets: tuple[Target, ...],
+        reply: Callable[[bytes], None],
+        ended: Callable[[], object],
     ) -> None:
-        address, port = target
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         self._loop = loop
+        self._targets = targets
         self._reply = reply
         self._ended = ended
-        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            self._socket.connect((str(address), port))
-        except BaseException:
-            self._socket.close()
-            raise
-        loop.add_reader(self._socket.fileno(), self._from_sandbox)
+        self._at = 0
+        self._unanswered: list[bytes] | None = []
+        self._socket = self._open()
         self._last = loop.time()
         self._timer = loop.call_later(limits.PROXY_IDLE, self._close_if_idle)
 
+    def _open(self) -> socket.socket:
+        address, port = self._targets[self._at]
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock.connect((str(address), port))
+        except BaseException:
+            sock.close()
+            raise
+        self._loop.add_reader(sock.fileno(), self._from_sandbox)
+        return sock
+
     def to_sandbox(self, data: bytes) -> None:
         self._last = self._loop.time()
-        with contextlib.suppress(OSError):
+        if self._unanswered is not None and len(self._unanswered) < limits.PROXY_UNANSWERED:
+            self._unanswered.append(data)
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        try:
             self._socket.send(data)
+        except ConnectionRefusedError:
+            self._try_next()
+        except OSError:
+            return
 
     def _from_sandbox(self) -> None:
         for _ in range(limits.PROXY_DATAGRAMS):
             try:
                 data = self._socket.recv(_DATAGRAM)
-            except OSError:
-                # Nothing more, or nobody listens there (ECONNREFUSED): in UDP the client is not told.
+            except ConnectionRefusedError:
+                self._try_next()
                 return
+            except OSError:
+                return
+            self._unanswered = None
             self._last = self._loop.time()
             self._reply(data)
+
+    def _try_next(self) -> None:
+        """Send what was refused to the next target. After the last one it is lost, as in UDP the client is not told."""
+        if self._unanswered is None or len(self._targets) == 1:
+            return
+        refused, self._unanswered = self._unanswered, []
+        self._at = (self._at + 1) % len(self._targets)
+        self._leave()
+        try:
+            self._socket = self._open()
+        except OSError:
+            self._end()
+            return
+        for data in refused if self._at else ():
+            self.to_sandbox(data)
 
     def _close_if_idle(self) -> None:
         left = self._last + limits.PROXY_IDLE - self._loop.time()
@@ -116,7 +157,13 @@ class _Client:
         self.close()
 
     def close(self) -> None:
-        self._timer.cancel()
+        self._leave()
+        self._end()
+
+    def _leave(self) -> None:
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
+
+    def _end(self) -> None:
+        self._timer.cancel()
         self._ended()

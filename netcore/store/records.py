@@ -8,7 +8,7 @@ Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -90,13 +90,16 @@ class Records:
 
     async def put_all(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
         """Record a finished operation in one transaction."""
-        self._finished[sandbox.id] = tuple(endpoints)
-        await self._commit(
-            {
-                f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)),
-                f"endpoints/{sandbox.id}": encode(EndpointsRecord(endpoints=tuple(endpoints))),
-            }
-        )
+        await self.put_several([(sandbox, endpoints)])
+
+    async def put_several(self, finished: Iterable[tuple[Sandbox, Sequence[Endpoint]]]) -> None:
+        """Record a finished operation on several sandboxes in one transaction."""
+        changes: dict[str, bytes | None] = {}
+        for sandbox, endpoints in finished:
+            self._finished[sandbox.id] = tuple(endpoints)
+            changes[f"sandbox/{sandbox.id}"] = encode(SandboxRecord(sandbox=sandbox))
+            changes[f"endpoints/{sandbox.id}"] = encode(EndpointsRecord(endpoints=tuple(endpoints)))
+        await self._commit(changes)
 
     async def drop_sandbox(self, sandbox: Sandbox) -> None:
         self._finished.pop(sandbox.id, None)

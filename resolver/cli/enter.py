@@ -1,4 +1,4 @@
-"""Entering a sandbox: namespaces, bind mounts, the process tree. Done by the client; the daemon is never the parent.
+"""Entering a sandbox: namespaces and the process tree. Done by the client; the daemon is never the parent.
 
 `start` makes: this process → an init, first in a new PID namespace, which prepares and reaps → the command. When the
 command ends, init ends, and the kernel ends everything that is left in the namespace. When this process is killed, init
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import signal
 import struct
@@ -17,22 +16,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from resolver.cli import mounts
+from resolver.cli.system_calls import EnterFailed, check
+
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x1000, 0x4000, 0x8_0000
 _CLONE3 = 435
-_OPEN_TREE, _MOVE_MOUNT, _OPEN_TREE_CLONE, _FROM_EMPTY_PATH, _AT_FDCWD = 428, 429, 1, 4, -100
 _PR_SET_PDEATHSIG = 1
 _CAP_SYS_ADMIN = 21
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
 
-# Sockets through which the C library would have another program look up host names.
-_RESOLVER_SOCKETS = (
-    "/run/nscd/socket",
-    "/var/run/nscd/socket",
-    "/run/systemd/resolve/io.systemd.Resolve",
-    "/run/systemd/resolve/io.systemd.Resolve.Monitor",
-)
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -54,18 +47,6 @@ def working_directory(asked: str | None) -> WorkingDirectory:
     except FileNotFoundError:
         current = "/"
     return WorkingDirectory(current, False) if asked is None else WorkingDirectory(os.path.join(current, asked), True)
-
-
-class EnterFailed(Exception):
-    """The sandbox could not be entered; the text is for the user."""
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        code = ctypes.get_errno()
-        hint = "; run berth as root or through sudo" if code == errno.EPERM else ""
-        raise EnterFailed(f"{what}: {os.strerror(code)}{hint}")
-    return result
 
 
 def check_privilege() -> None:
@@ -147,7 +128,7 @@ def _fork_into_pid_namespace() -> int:
         return 0
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     ctypes.set_errno(code)
-    return _check(pid, "making a PID namespace")
+    return check(pid, "making a PID namespace")
 
 
 class _Descriptors(NamedTuple):
@@ -174,9 +155,9 @@ def _init(
             os.setsid()
         else:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
-        _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
-        prepare_mounts(sandbox, own_proc=True)
+        check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
+        mounts.prepare(sandbox, own_proc=True)
         if not os.read(descriptors.release, 1):
             os._exit(FAILED)
         child = os.fork()
@@ -223,58 +204,6 @@ def exit_code(status: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def prepare_mounts(sandbox: dict[str, Any], *, own_proc: bool) -> None:
-    """Cover resolv.conf, hosts, hostname and nsswitch.conf with the sandbox's, hide other resolvers, set the host name."""
-    _check(_libc.mount(None, b"/", None, _MS_SLAVE | _MS_REC, None), "making mounts private")
-    if own_proc:
-        flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-        # Refused in a container with a masked /proc; then the host's stays, which works but shows other processes.
-        _libc.mount(b"proc", b"/proc", b"proc", flags, None)
-    for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
-        source = f"{sandbox['files']}/{name}"
-        if os.path.exists(source):
-            cover(source, f"/etc/{name}", required=name in ("resolv.conf", "hosts"), scratch=sandbox["directory"])
-    for path in _RESOLVER_SOCKETS if sandbox["stack"] != "host" else ():
-        if os.path.exists(path):
-            _libc.mount(b"/dev/null", path.encode(), None, _MS_BIND, None)
-    hostname = sandbox["hostname"].encode()
-    _check(_libc.sethostname(hostname, len(hostname)), "setting the host name")
-    if sandbox.get("domainname"):
-        domain = sandbox["domainname"].encode()
-        _libc.setdomainname(domain, len(domain))
-
-
-def cover(source: str, target: str, *, required: bool, scratch: str) -> None:
-    """Bind the file *source* over *target*. A symbolic link is covered itself, so its target need not exist."""
-    if os.path.islink(target):
-        tree = _libc.syscall(_OPEN_TREE, _AT_FDCWD, source.encode(), _OPEN_TREE_CLONE | os.O_CLOEXEC)
-        if tree >= 0:
-            moved = _libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), _FROM_EMPTY_PATH)
-            os.close(tree)
-            if moved == 0:
-                return
-    if not os.path.exists(target):
-        if not required:
-            return
-        _create_in_overlay(target, scratch)
-    _check(_libc.mount(source.encode(), target.encode(), None, _MS_BIND, None), f"binding {target}")
-
-
-def _create_in_overlay(target: str, scratch: str) -> None:
-    """Create an absent *target* in an overlay over its directory, which only this mount namespace sees."""
-    directory, name = os.path.split(target)
-    # The layers are in memory and vanish with the mount namespace.
-    layers = f"{scratch}/layers"
-    os.makedirs(layers, exist_ok=True)
-    _check(_libc.mount(b"tmpfs", layers.encode(), b"tmpfs", 0, b"size=1m,mode=0755"), f"making a place for {target}")
-    os.mkdir(f"{layers}/upper")
-    os.mkdir(f"{layers}/work")
-    with open(f"{layers}/upper/{name}", "w"):
-        pass
-    options = f"lowerdir={directory},upperdir={layers}/upper,workdir={layers}/work".encode()
-    _check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
-
-
 def execute(command: Sequence[str], environment: dict[str, str], directory: WorkingDirectory, report: int) -> NoReturn:
     """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
     for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
@@ -306,10 +235,10 @@ def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[s
     reading, writing = os.pipe2(os.O_CLOEXEC)
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     has_files = _enter_leader(sandbox)
-    _check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
     if not has_files:
-        _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
-        prepare_mounts(sandbox, own_proc=False)
+        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
+        mounts.prepare(sandbox, own_proc=False)
     pid = os.fork()
     if pid == 0:
         execute(command, environment, directory, writing)
@@ -336,7 +265,7 @@ def _enter_leader(sandbox: dict[str, Any]) -> bool:
     pid = sandbox["leader"]["pid"]
     shares_mounts = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
     kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | _CLONE_NEWNS | _CLONE_NEWUTS
-    _check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
+    check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
     return not shares_mounts
 
 

@@ -15,6 +15,7 @@ from resolver.cli.output import complain, print_plan, print_warnings
 from resolver.cli.sandbox_calls import delete, register
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
+from resolver.cli.system_calls import EnterFailed
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +30,7 @@ def exit_code(action: Callable[[], int]) -> int:
     except Refused as error:
         complain(error)
         return enter.FAILED
-    except enter.EnterFailed as error:
+    except EnterFailed as error:
         code, message = enter.failure(str(error))
         complain(message)
         return code
@@ -69,7 +70,7 @@ def _run(arguments: list[str]) -> int:
             register=lambda pid: register(sandbox, pid, call, is_owner=detach),
             prepare=_detach_streams if detach else lambda: None,
         )
-    except (enter.EnterFailed, Refused):
+    except (EnterFailed, Refused):
         delete(path, call)
         raise
     if detach:

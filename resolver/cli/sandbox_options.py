@@ -202,11 +202,11 @@ OPTIONS = (
            kind=_LIST, metavar="NAME:ADDRESS", compose="extra_hosts", docker="--add-host"),
 
     Option(("-p", "--publish"), "Publish a port on the host.", "Ports", "publish",
-           kind=_LIST, metavar="[IP:][HOST:]PORT[/PROTO]", compose="ports", docker="--publish"),
+           kind=_LIST, metavar="[NAME=][IP:][HOST:]PORT[/PROTO]", compose="ports", docker="--publish"),
     Option(("-P", "--publish-all"), "Publish every exposed port on a free port of the host.", "Ports", "publish_all",
            kind=_FLAG, docker="--publish-all"),
     Option(("--expose",), "Port for --publish-all and for SRV records.", "Ports", "expose",
-           kind=_LIST, metavar="PORT[/PROTO]", compose="expose", docker="--expose"),
+           kind=_LIST, metavar="[NAME=]PORT[/PROTO]", compose="expose", docker="--expose"),
 
     _client(("-e", "--env"), "Environment variable; without =VALUE, that of the caller.", ("run", "exec"),
             kind=_LIST, metavar="KEY[=VALUE]", compose="environment", docker="--env"),

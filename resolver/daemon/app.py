@@ -246,6 +246,7 @@ async def _settings(config: DaemonConfig) -> Settings:
         firewall=config.firewall == "nftables",
         uplinks=config.uplinks,
         vtep=await asyncio.to_thread(clustering.find_vtep, config),
+        resolver_at_gateways=config.gateway_resolver,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -16,11 +17,14 @@ from typing import Any
 
 import msgspec
 
+from netcore.drivers.facts import HostConstraints
 from netcore.errors import NetcoreError
-from netcore.model import DEFAULT_BRIDGE, IPNetwork
+from netcore.model import DEFAULT_BRIDGE, IPNetwork, NetworkId
+from netcore.parse.options import link_name
+from netcore.plan.network import prepare
 from netcore.store import etcd
 from resolver import limits, resolvconf
-from resolver.daemon import proxies
+from resolver.daemon import convert, proxies
 from resolver.daemon.schema import NetworkBody
 from resolver.errors import ConfigError, ResolverError
 from resolver.wire import name as names
@@ -71,6 +75,8 @@ class DaemonConfig:
     default_bridge: NetworkBody = field(default_factory=lambda: NetworkBody(name=DEFAULT_BRIDGE))
 
 
+_DEFAULTS = DaemonConfig()
+
 HELP: dict[str, str] = {
     "state_dir": "where networks are stored",
     "run_dir": "sockets and files of running sandboxes",
@@ -119,12 +125,10 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
     if chosen or Path(DEFAULT_PATH).exists():
         raw = _read(chosen or DEFAULT_PATH)
     config = parse(raw, chosen or DEFAULT_PATH)
-    config = replace(
-        config,
-        run_dir=environment.get("BERTH_RUN_DIR") or config.run_dir,
-        state_dir=environment.get("BERTH_STATE_DIR") or config.state_dir,
-    )
-    return replace(config, **{key: value for key, value in overrides.items() if value})
+    from_environment = {"run_dir": environment.get("BERTH_RUN_DIR"), "state_dir": environment.get("BERTH_STATE_DIR")}
+    for given, source in ((from_environment, "the environment"), (overrides, "the command line")):
+        config = replace(config, **_values({key: value for key, value in given.items() if value}, source))
+    return config
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -139,6 +143,15 @@ def _read(path: str) -> dict[str, Any]:
 
 def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
     """Return the configuration that *raw* means; ConfigError names every wrong key."""
+    config = DaemonConfig(**_values(raw, source))
+    lacks = _what_the_api_lacks(config)
+    if lacks:
+        raise ConfigError(source, tuple(lacks))
+    return config
+
+
+def _values(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the settings that *raw* gives, by key; ConfigError names every wrong one."""
     problems: list[tuple[str, str]] = []
     values: dict[str, Any] = {}
     known = {key.name for key in fields(DaemonConfig)}
@@ -152,21 +165,24 @@ def parse(raw: Mapping[str, Any], source: str) -> DaemonConfig:
             values[key] = parse_value(value)
         except (ValueError, TypeError, KeyError, msgspec.ValidationError, NetcoreError, ResolverError) as error:
             problems.append((key, str(error)))
+    least, most = (values.get(key, getattr(_DEFAULTS, key)) for key in ("cache_min_ttl", "cache_max_ttl"))
+    if least > most:
+        problems.append(("cache_min_ttl", f"{least} is more than cache_max_ttl, {most}"))
     if problems:
         raise ConfigError(source, tuple(problems))
-    config = DaemonConfig(**values)
-    lacks = _what_the_api_lacks(config)
-    if lacks:
-        raise ConfigError(source, tuple(lacks))
-    if config.cache_min_ttl > config.cache_max_ttl:
-        raise ConfigError(source, (("cache_min_ttl", f"{config.cache_min_ttl} is more than cache_max_ttl, {config.cache_max_ttl}"),))
-    return config
+    return values
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a string")
     return value
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} must be one line")
+    return text
 
 
 def _boolean(value: Any) -> bool:
@@ -201,16 +217,35 @@ def _pools(value: Any) -> tuple[tuple[IPNetwork, int], ...]:
         if not isinstance(pool, dict) or set(pool) != {"base", "size"}:
             raise ValueError(f"entry {number} must have base and size and nothing else")
         base, size = ip_network(pool["base"]), pool["size"]
-        if not isinstance(size, int) or not base.prefixlen <= size <= base.max_prefixlen:
+        if isinstance(size, bool) or not isinstance(size, int) or not base.prefixlen <= size <= base.max_prefixlen:
             raise ValueError(f"entry {number}: size must be {base.prefixlen} to {base.max_prefixlen}")
         pools.append((base, size))
     return tuple(pools)
 
 
+def _path(value: Any) -> str:
+    text = _text(value)
+    if not text or "\0" in text:
+        raise ValueError("must be a path")
+    return text
+
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\Z")
+_SPECIAL = ("localhost", "invalid", "onion", "arpa")
+"""Top-level domains that are answered by rules of their own (RFC 6761, RFC 7686, RFC 3172)."""
+
+
 def _suffix(value: Any) -> str:
-    text = _text(value).strip(".")
+    text = _text(value).strip(".").lower()
+    if not text or not all(map(_LABEL.match, text.split("."))):
+        raise ValueError(f"{text!r} is no domain name: parts of letters, digits and hyphens with dots between")
     names.from_text(text)
-    return text.lower()
+    last = text.rpartition(".")[2]
+    if last in _SPECIAL or last.isdigit():
+        raise ValueError(
+            f"{text!r} can't be used: names that end in {last} have a meaning of their own; choose another, as in berth.internal"
+        )
+    return text
 
 
 def _forward(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -246,6 +281,8 @@ def _number(most: int) -> Callable[[Any], int]:
     return parse_number
 
 
+_ANY_HOST = HostConstraints(pools4=(), pools6=(), reserved=(), egress_mtu=1500, links={}, ipv6=True, now=0.0)
+"""A host that nothing is against: what this one allows is known when the network is made."""
 BRIDGE_KEYS = ("subnets", "ip_ranges", "gateways", "auxiliary", "ipv4", "ipv6", "options")
 
 
@@ -254,7 +291,9 @@ def _default_bridge(value: Any) -> NetworkBody:
         unknown = [key for key in value if key not in BRIDGE_KEYS] if isinstance(value, dict) else []
         near = difflib.get_close_matches(unknown[0], BRIDGE_KEYS, n=1) if unknown else []
         raise ValueError(f"{unknown[0]} is unknown; did you mean {near[0]}?" if near else f"must be a table of {', '.join(BRIDGE_KEYS)}")
-    return msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
+    body = msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
+    prepare(convert.network_request(body, None, predefined=True), (), _ANY_HOST, NetworkId(DEFAULT_BRIDGE))
+    return body
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -288,13 +327,14 @@ def _store(value: Any) -> str:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("state_dir", "run_dir", "netns_dir", "resolv_conf"), _path),
     "suffix": _suffix,
     "firewall": _one_of("nftables", "none"),
     "dns": _list(resolvconf.check_server),
     "dns_search": _list(resolvconf.check_search),
-    "dns_options": _list(str),
+    "dns_options": _list(_one_line),
     "default_address_pools": _pools,
-    "uplinks": _list(str),
+    "uplinks": _list(link_name),
     "api_access": _one_of("read", "change"),
     "api_listen": _listen,
     "log_level": _one_of("debug", "info", "warning", "error"),

@@ -33,10 +33,10 @@ def _file_value(name: str, value: Any) -> Any:
 
 
 def _inline(value: Any) -> str:
-    """Return *value* in TOML on one line. Strings, numbers and booleans are written as in JSON."""
+    """Return *value* in TOML on one line. Strings, numbers and booleans are written as in JSON, but for DEL, which TOML escapes."""
     if isinstance(value, Mapping):
-        members = ", ".join(f"{json.dumps(key)} = {_inline(member)}" for key, member in value.items())
+        members = ", ".join(f"{_inline(key)} = {_inline(member)}" for key, member in value.items())
         return f"{{{members}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_inline(member) for member in value)}]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

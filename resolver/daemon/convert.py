@@ -6,7 +6,7 @@ a `*Details`, into what the API answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -31,6 +31,7 @@ from netcore.model import (
     StaticRoute,
 )
 from netcore.parse.options import parse_addresses, parse_forward
+from netcore.parse.problems import Problem
 from netcore.plan import gateway
 from netcore.plan.endpoint import parse_endpoint_address
 from netcore.plan.endpoint_names import names_of
@@ -95,14 +96,7 @@ class NodeDetails:
 
 
 def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool = False) -> NetworkRequest:
-    """Return what *body* asks for; InvalidRequest if the option `forward` is wrong. *predefined*: see the request."""
-    for domain, servers in parse_forward(body.options):
-        try:
-            names.from_text(domain)
-            for server in servers:
-                resolvconf.check_server(server)
-        except (ValueError, BadName) as error:
-            raise InvalidRequest("option forward", str(error)) from error
+    """Return what *body* asks for, with what is wrong with the option `forward`. *predefined*: see the request."""
     return NetworkRequest(
         name=body.name,
         driver=body.driver,
@@ -120,7 +114,22 @@ def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool 
         ipam_options=tuple(body.ipam_options.items()),
         owner=owner,
         predefined=predefined,
+        problems=tuple(_wrong_forward(body.options)),
     )
+
+
+def _wrong_forward(given: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield what is wrong with the domains and name servers of the option `forward`. Its form is checked with the other options."""
+    try:
+        rules = parse_forward(given)
+    except InvalidRequest:
+        return
+    for domain, servers in rules:
+        for check, text in ((names.from_text, domain), *((resolvconf.check_server, server) for server in servers)):
+            try:
+                check(text)
+            except (ValueError, BadName) as error:
+                yield "option forward", str(error)
 
 
 def matches_prune_filters(network: Network, filters: PruneBody) -> bool:

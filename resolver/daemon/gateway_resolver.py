@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from netcore import drivers
+from netcore.kernel import bound_ports
 from netcore.model import IPAddress, Network
 from resolver.client import Client
 from resolver.daemon import listeners
@@ -62,7 +63,7 @@ class GatewayResolver:
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
         except OSError as error:
-            holder = await run_blocking(lambda: listeners.find_holder(53))
+            holder = await run_blocking(lambda: bound_ports.find_holder(53))
             self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return

@@ -5,13 +5,11 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 from netcore.errors import NetcoreError, Unavailable
-from netcore.kernel import netns, nft
+from netcore.kernel import bound_ports, netns, nft
 from netcore.model import IPAddress, NetnsPath
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
@@ -80,7 +78,10 @@ def _bind(family: int, address: str, port: int, device: str | None) -> SocketPai
                 sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             if kind == socket.SOCK_STREAM:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((address, port))
+            if device is not None:
+                bound_ports.bind(sock, address, port)
+            else:
+                sock.bind((address, port))
         opened[1].listen(128)
     except BaseException as error:
         for sock in opened:
@@ -89,24 +90,3 @@ def _bind(family: int, address: str, port: int, device: str | None) -> SocketPai
             raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
         raise
     return SocketPair(*opened)
-
-
-def find_holder(port: int) -> str | None:
-    """Return "program (pid N)" of the holder of UDP or TCP *port* in this namespace; None if it can't be found."""
-    inodes = set()
-    for table in ("udp", "udp6", "tcp", "tcp6"):
-        try:
-            rows = [line.split() for line in Path("/proc/net", table).read_text().splitlines()][1:]
-        except OSError:
-            continue
-        inodes |= {row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] in ("07", "0A")}
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) == os.getpid():
-            continue
-        try:
-            if any(str(descriptor.readlink()) in wanted for descriptor in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:
-            continue
-    return None

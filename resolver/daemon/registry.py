@@ -13,7 +13,7 @@ from pathlib import Path
 
 from netcore import drivers
 from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
-from netcore.plan.endpoint_names import names_of, served_ports
+from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from resolver.client import Client
 from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
@@ -299,6 +299,7 @@ def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Re
         endpoint_names=names_of(sandbox, endpoint, network),
         addresses=endpoint.addresses(),
         ports=served_ports(sandbox),
+        services=named_services(sandbox),
     )
 
 
@@ -311,4 +312,5 @@ def _remote_records(network: Network, remote: RemoteEndpoint | None) -> tuple[Re
         endpoint_names=remote.names,
         addresses=remote.addresses,
         ports=remote.ports,
+        services=remote.services,
     )

@@ -100,7 +100,12 @@ def test_example_without_a_daemon(example):
         upstream(lab, OUTSIDE_ADDRESS)
         prepared(lab)
         before = lab.shell("ip -o link | grep -c br-; nft list tables", check=False)
+        everything = lab.kernel_state()
         paste(lab, example.commands)
+        if "rm -rf /var/lib/berth" in example.commands:
+            # Uninstalled, with the networks that berth made by itself.
+            assert lab.kernel_state() == everything
+            assert lab.shell("ls -d /var/lib/berth /run/berth /etc/berth", check=False) == ""
         if "berth daemon" not in example.commands:
             # The daemon that a command started ends by itself and leaves nothing.
             lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode)

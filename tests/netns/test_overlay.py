@@ -118,13 +118,14 @@ def test_events_of_other_hosts(hosts, network):
 def test_service_of_several_hosts(hosts, network):
     one, two, three = hosts.labs
     for lab, name in ((one, "a"), (two, "b")):
-        sleeper(lab, name, "--service", "shop", "--expose", "80", "-p", "8053:53/udp")
+        sleeper(lab, name, "--service", "shop", "--expose", "web=80", "-p", "8053:53/udp")
     sleeper(three, "c")
     addresses = {lab.inspect(name)["addresses"][0] for lab, name in ((one, "a"), (two, "b"))}
     for name in ("shop", "tasks.shop", "shop.far"):
         until(three, lambda name=name: set(three.in_sandbox("c", "dig", "+short", name).split()) == addresses)
     told = three.in_sandbox("c", "dig", "+short", "SRV", "_80._tcp.shop").splitlines()
     assert sorted(told) == ["0 1 80 a.far.", "0 1 80 b.far."]
+    assert sorted(three.in_sandbox("c", "dig", "+short", "SRV", "_web._tcp.shop").splitlines()) == sorted(told)
     assert three.in_sandbox("c", "dig", "+short", "SRV", "_53._udp.a.far") == "0 1 53 a.far."
     # Every one is first now and then.
     firsts = {three.in_sandbox("c", "dig", "+short", "shop").split()[0] for _ in range(8)}

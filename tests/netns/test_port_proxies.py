@@ -42,8 +42,9 @@ def lab(lab):
 def server(lab):
     made = []
 
-    def start(name, network, *options, kind="tcp", port=80):
-        lab.berth("run", "-d", "--name", name, "--network", network, *options, "--", sys.executable, ECHO, kind, str(port))
+    def start(name, network, *options, kind="tcp", port=80, only=""):
+        only_one = [only] if only else []
+        lab.berth("run", "-d", "--name", name, "--network", network, *options, "--", sys.executable, ECHO, kind, str(port), *only_one)
         lab.wait_for(lambda: f":{port} " in lab.in_sandbox(name, "ss", "-Hln" + kind[0]))
         made.append(name)
 
@@ -82,6 +83,18 @@ def test_with_both_families_every_client_but_loopback_is_kept(lab, server):
     assert ask(lab, HOST_ADDRESS6, where="outside").startswith(f"you are {OUTSIDE_ADDRESS6}")
     assert ask(lab, HOST_ADDRESS, where="outside").startswith(f"you are ::ffff:{OUTSIDE_ADDRESS}")
     assert ask(lab, "::1").startswith("you are fd71::1")
+
+
+@pytest.mark.parametrize("only", ["4", "6"])
+def test_server_that_listens_on_one_family_only(lab, server, only):
+    server("web", "both", "-p", "8080:80", only=only)
+    server("echo", "both", "-p", "8081:81/udp", kind="udp", port=81, only=only)
+    assert ask(lab, "::1").startswith("you are")
+    # The first datagrams are not lost: they are sent again to the family that takes them.
+    assert ask_udp(lab, "::1", 8081)[1::3] == ["hello"] * 3
+    # NAT carries what comes to the addresses of one family to the same family of the sandbox, whose refusal it is.
+    refused = lab.run(sys.executable, "-c", ASK, "127.0.0.1", "8080", "0", check=False)
+    assert ("you are" in refused.stdout) if only == "4" else ("ConnectionRefusedError" in refused.stderr)
 
 
 def test_loopback_only(lab, server):

@@ -64,6 +64,8 @@ def network_create(**given: Any) -> None:
     print(created["id"])
 
 
+_PREDEFINED = ("bridge", "berth_gwbridge")
+"""Networks that berth makes when they are needed, and that can't be removed by hand."""
 FILTERS = ("name", "id", "driver", "scope", "internal", "dangling", "type", "label")
 COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("NETWORK ID", lambda shown: shown["id"][:12]),
@@ -108,7 +110,7 @@ def _matches(shown: dict[str, Any], text: str) -> bool:
         case "dangling":
             return (not shown["members"]) is (value in ("true", "1"))
         case "type":
-            return value == ("builtin" if shown["name"] == "bridge" else "custom")
+            return value == ("builtin" if shown["name"] in _PREDEFINED else "custom")
         case "label":
             name, has_value, wanted = value.partition("=")
             return name in shown["labels"] and (not has_value or shown["labels"][name] == wanted)

@@ -183,7 +183,10 @@ def _port(values: Values, port: Any, line: int, name: str) -> str:
     if address and ":" in address:
         address = f"[{address.strip('[]')}]"
     host = f"{address}:{published or ''}:" if address else f"{published}:" if published else ""
-    return f"{host}{target}/{values.text(port, 'protocol') or 'tcp'}"
+    # What kubernetes.io/h2c and the like mean is behind the slash.
+    services = (values.text(port, "name") or "", (values.text(port, "app_protocol") or "").rpartition("/")[2])
+    names = ",".join(filter(None, services))
+    return f"{names}{'=' * bool(names)}{host}{target}/{values.text(port, 'protocol') or 'tcp'}"
 
 
 def _routes(values: Values, raw: Located, _: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from resolver.cli.client import Refused
 from resolver.cli.compose.interpolate import parse_env
 from resolver.cli.compose.project import Service
 from resolver.cli.sandbox_calls import Call, register
+from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import results
 from resolver.cli.up.plan import environment
 
@@ -136,7 +137,7 @@ def _start(
             prepare=prepare,
             on_end=on_end,
         )
-    except enter.EnterFailed as error:
+    except EnterFailed as error:
         code, reason = enter.failure(str(error))
         kind = NotExecutable if code == enter.NOT_EXECUTABLE else Refused
         raise kind(f"service {service.name}: {reason}") from error

@@ -17,6 +17,7 @@ from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
 from resolver.cli.output import aligned, complain, print_warnings
 from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import processes, results
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess
@@ -35,7 +36,7 @@ def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach
     if any(service.service.command for service in plan.services):
         try:
             enter.check_privilege()
-        except enter.EnterFailed as error:
+        except EnterFailed as error:
             raise Refused(str(error)) from error
     session = Session(plan, call, loaded.directory, detach=detach)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,6 +1,7 @@
 """Operations of the controller without a kernel: all or nothing, and a dry run that does nothing."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -284,9 +285,47 @@ async def test_facts_about_a_sandbox_change_or_stay():
         assert made.controller.state.find_sandbox("z")
 
 
-def _renamed(sandbox, name):
-    from dataclasses import replace
+def links_of(made, name):
+    return [endpoint.links for endpoint in made.controller.state.endpoints[made.controller.state.find_sandbox(name).id]]
 
+
+async def test_links_follow_a_rename_all_or_nothing():
+    async with world() as made:
+        await furnished(made)
+        change = made.controller.sandboxes.change
+        target = made.controller.state.find_sandbox("s")
+        for name, reference in (("t", "s"), ("u", target.id[:20])):
+            links = ((reference, "db"), (reference, "store"))
+            await made.controller.sandboxes.create(SandboxRequest(name=name, networks=(EndpointRequest(network="a", links=links),)))
+        await made.controller.sandboxes.connect("s", EndpointRequest(network="b", links=(("s", "me"),)))
+        assert links_of(made, "u") == [(("s", "db"), ("s", "store"))]
+        for at in range(3):
+            before = await made.picture()
+            made.failing.arm(at)
+            with pytest.raises(NetcoreError):
+                await change("s", lambda sandbox: _renamed(sandbox, "z"))
+            made.failing.arm(-1)
+            assert await made.picture() == before
+        await change("s", lambda sandbox: _renamed(sandbox, "z"))
+        assert links_of(made, "t") == links_of(made, "u") == [(("z", "db"), ("z", "store"))]
+        assert links_of(made, "z") == [(), (("z", "me"),)]
+        # The linking one can be renamed as well, and so can both at once.
+        await asyncio.gather(change("t", lambda sandbox: _renamed(sandbox, "v")), change("z", lambda sandbox: _renamed(sandbox, "y")))
+        assert links_of(made, "v") == [(("y", "db"), ("y", "store"))]
+
+
+async def test_links_made_during_a_rename_have_the_name_of_then():
+    async with world() as made:
+        await furnished(made)
+        links = ((made.controller.state.find_sandbox("s").id, "db"),)
+        request = SandboxRequest(name="t", networks=(EndpointRequest(network="a", links=links),))
+        await asyncio.gather(
+            made.controller.sandboxes.create(request), made.controller.sandboxes.change("s", lambda sandbox: _renamed(sandbox, "z"))
+        )
+        assert links_of(made, "t") == [(("z", "db"),)]
+
+
+def _renamed(sandbox, name):
     return replace(sandbox, name=name)
 
 

@@ -11,9 +11,13 @@ from tests.support.networks import bridge_network, parent_network, pool
 
 FRONT = bridge_network("front", pool("10.1.0.0/24", "10.1.0.1"), pool("fd01::/64", "fd01::1"))
 INSIDE = bridge_network("inside", pool("10.2.0.0/24", "10.2.0.1"), internal=True)
+INSIDE6 = bridge_network("inside6", pool("10.5.0.0/24", "10.5.0.1"), pool("fd05::/64", "fd05::1"), internal=True)
+ISOLATED = bridge_network("isolated", pool("10.6.0.0/24"), internal=True, given={"gateway_mode_ipv4": "isolated"})
+ROUTER = pool("10.7.0.0/24", "10.7.0.1", auxiliary=(("DefaultGatewayIPv4", ip_address("10.7.0.9")),))
+ROUTED = bridge_network("routed", ROUTER)
 LAN = parent_network("lan", "macvlan", pool("10.4.0.0/24"), given={"parent": "eth0"})
 GATEWAY = bridge_network(GATEWAY_BRIDGE, pool("10.3.0.0/24", "10.3.0.1"))
-NETWORKS = {network.id: network for network in (FRONT, INSIDE, GATEWAY, LAN)}
+NETWORKS = {network.id: network for network in (FRONT, INSIDE, GATEWAY, LAN, INSIDE6, ISOLATED, ROUTED)}
 SANDBOX = Sandbox(id="s", name="web", hostname="web", netns_path="/x", boot_id="", extra_hosts=("outside:host-gateway",))
 
 
@@ -44,6 +48,29 @@ def test_default_routes_follow_the_way_outside():
     assert not of(Route, objects(SANDBOX, endpoint(INSIDE, "10.2.0.2/24")))
     # A parent network may lead outside without a gateway that we know.
     assert not of(Route, objects(SANDBOX, endpoint(LAN, "10.4.0.2/24")))
+
+
+def host_lines(*endpoints, sandbox=SANDBOX):
+    (hosts,) = of(HostsLines, objects(sandbox, *endpoints))
+    return [line for line in hosts.lines if "outside" in line]
+
+
+def test_host_gateway_on_an_internal_network_is_the_bridge():
+    assert host_lines(endpoint(INSIDE, "10.2.0.2/24")) == ["10.2.0.1\toutside"]
+    assert host_lines(endpoint(INSIDE6, "10.5.0.2/24", "fd05::2/64")) == ["10.5.0.1\toutside", "fd05::1\toutside"]
+    # A way outside comes first; a family that it lacks is that of the other network.
+    both = endpoint(INSIDE6, "10.5.0.2/24", "fd05::2/64"), endpoint(FRONT, "10.1.0.2/24")
+    assert host_lines(*both) == ["10.1.0.1\toutside", "fd05::1\toutside"]
+    assert host_lines(endpoint(ISOLATED, "10.6.0.2/24")) == []
+
+
+def test_host_gateway_is_the_host_although_another_router_is_the_gateway():
+    assert host_lines(endpoint(ROUTED, "10.7.0.2/24")) == ["10.7.0.1\toutside"]
+
+
+def test_host_gateway_with_the_hosts_own_stack_is_its_loopback():
+    assert host_lines(sandbox=replace(SANDBOX, stack=Stack.HOST)) == ["127.0.0.1\toutside", "::1\toutside"]
+    assert host_lines(sandbox=replace(SANDBOX, stack=Stack.NONE)) == []
 
 
 def test_the_gateway_bridge_gives_a_route_and_no_name():

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from netcore import limits
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
-from netcore.plan.endpoint_names import names_of, served_ports
+from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from tests.support.networks import bridge_network
 
 SANDBOX = Sandbox(
@@ -26,3 +28,17 @@ def test_ports_with_srv_records_are_published_ones_then_exposed_ones():
 def test_ports_with_srv_records_are_bounded():
     many = Sandbox(id="s", name="s", hostname="s", netns_path="/x", boot_id="", exposed=("1000-2000",))
     assert len(served_ports(many)) == limits.SERVICE_PORTS
+
+
+def test_services_have_the_names_given_else_the_well_known_one():
+    sandbox = replace(
+        SANDBOX,
+        port_requests=(parse_port("web,ui=8080:80"), parse_port("53/udp"), parse_port("8443:https")),
+        exposed=("h2=80", "metrics=9100-9101", "5432", "7777"),
+    )
+    assert named_services(sandbox) == (
+        ("web", "tcp", 80), ("ui", "tcp", 80), ("h2", "tcp", 80), ("domain", "udp", 53), ("https", "tcp", 443),
+        ("metrics", "tcp", 9100), ("metrics", "tcp", 9101), ("postgresql", "tcp", 5432),
+    )  # fmt: skip
+    many = replace(sandbox, port_requests=(), exposed=("x=1000-2000",))
+    assert len(named_services(many)) == limits.SERVICE_PORTS

@@ -56,6 +56,25 @@ def test_line_removed_by_the_user_stays_removed():
     assert hostsfile.merge_hosts("a\nmine\n", ["a", "b"], ["a", "b", "c"]) == "a\nc\nmine\n"
 
 
+def test_line_that_replaces_the_first_of_the_file_is_the_first():
+    assert hostsfile.merge_hosts("old\nmine\n", ["old"], ["new"]) == "new\nmine\n"
+    assert hostsfile.merge_hosts("old\na\nmine\n", ["old", "a"], ["new", "b"]) == "new\nb\nmine\n"
+    assert hostsfile.merge_hosts("old\nmine\na\n", ["old", "a"], ["new", "b"]) == "new\nmine\nb\n"
+    assert hostsfile.merge_hosts("old\nmine\n", ["old"], ["new", "more"]) == "new\nmore\nmine\n"
+
+
+@given(st.lists(LINE, max_size=4, unique=True), LINE, LINE, st.integers(0, 4))
+def test_line_that_replaces_another_takes_its_place(others, before, after, place):
+    others = [line for line in others if line not in (before, after)]
+    current = [*others[:place], before, *others[place:]]
+    expected = [*others[:place], after, *others[place:]]
+    assert hostsfile.merge_hosts(hostsfile.render_hosts(current), [before], [after]) == hostsfile.render_hosts(expected)
+
+
+def test_only_a_line_feed_ends_a_line():
+    assert hostsfile.merge_hosts("a\n# x\x0cy\u2028z\r\n", ["a"], ["b"]) == "b\n# x\x0cy\u2028z\r\n"
+
+
 def test_merging_twice_changes_nothing():
     once = hostsfile.merge_hosts("", [], ["a", "b"])
     assert hostsfile.merge_hosts(once, [], ["a", "b"]) == once

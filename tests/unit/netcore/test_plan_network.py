@@ -10,6 +10,7 @@ from netcore.drivers.facts import ExistingLink, HostConstraints
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import MadeLink, NetworkRequest, PluginIpam, PluginOptions, Pool
 from netcore.plan.network import PREDEFINED, plan_network, plugin_of, prepare
+from tests.support.networks import bridge_network, pool
 
 AROUND = HostConstraints(
     pools4=((ip_network("172.17.0.0/16"), 16), (ip_network("172.18.0.0/16"), 16)),
@@ -179,11 +180,73 @@ def test_encrypted_overlay_has_a_port_of_its_own_and_more_headers():
 def test_names_are_taken_once_and_some_are_ours():
     first = plan("bridge")
     with pytest.raises(Conflict, match=r"^network n already exists; choose another name$"):
-        plan("bridge", first)
+        plan("bridge", replace(first, driver_options=replace(first.bridge, bridge_name="br-of-first")))
     for name in PREDEFINED:
         with pytest.raises(Conflict, match=f"network {name}: operation is not permitted on predefined network names"):
             plan("bridge", name=name)
     assert plan("bridge", name="bridge", predefined=True).bridge.bridge_name == "berth0"
+
+
+EVERYTHING_WRONG = {
+    "name": "n!",
+    "options": (
+        ("mtu", "lots"), ("icc", "perhaps"), ("ttl", "-1"), ("colour", "red"), ("gateway_mode_ipv4", "isolated"), ("name", "to/o"),
+        ("forward", "a=b"),
+    ),
+    "subnets": ("10.1.0.0/33", "10.9.0.0/16", "fd00::/64", "10.77.0.0/24"),
+    "gateways": ("10.88.0.1", "gate"),
+    "ip_ranges": ("10.9.0.0/8",),
+    "auxiliary": (("one", "10.9"),),
+    "routes": ("10.3.0.0/16", "10.4.0.0/16=fd00::1"),
+    "ipam_options": (("o", "1"),),
+    "problems": (("option forward", "b is no name server"),),
+}  # fmt: skip
+SAID = (
+    "network name: 'n!'", "option mtu: 'lots'", "option icc: 'perhaps'", "option ttl: '-1'", "option colour: the bridge driver has no such",
+    "option gateway_mode_ipv4: gateway mode 'isolated'", "option name: 'to/o'", "subnet: '10.1.0.0/33'", "subnet: fd00::/64 needs IPv6",
+    "subnet: 10.77.0.0/24: bridge driver doesn't support multiple", "gateway: 'gate'", "ip-range 10.9.0.0/8: it should be 10.0.0.0/8",
+    "aux-address: '10.9'", "route 10.3.0.0/16: it should be", "route 10.4.0.0/16=fd00::1: destination and via", "ipam-opt: the default",
+    "option forward: b is no name server", "subnet 10.9.0.0/16: Pool overlaps with other one on this address space (10.9.0.0/17)",
+)  # fmt: skip
+
+
+def test_everything_that_is_wrong_is_said_at_once():
+    old = bridge_network("old", pool("10.9.0.0/17", "10.9.0.1"))
+    with pytest.raises(InvalidRequest) as refused:
+        prepare(NetworkRequest(**EVERYTHING_WRONG), [old], AROUND, "n" * 12)
+    text = str(refused.value)
+    assert [expected for expected in SAID if expected not in text] == []
+    # Each once, and nothing else: what follows from another mistake is not said.
+    assert len(text.split("; invalid ")) + text.count("; subnet ") == len(SAID)
+
+
+def test_a_driver_that_is_unknown_is_said_with_the_rest():
+    request = NetworkRequest(name="n", driver="brigde", subnets=("10.1.0.0/33",), options=(("mtu", "x"), ("parent", "eth0")))
+    with pytest.raises(InvalidRequest) as refused:
+        prepare(request, (), AROUND, "n" * 12, InvalidRequest("driver", "'brigde' is not one of them"))
+    said = str(refused.value)
+    assert [part.split(":")[0] for part in said.split("; ")] == ["invalid driver", "invalid option mtu", "invalid subnet"]
+
+
+def test_conflicts_alone_stay_conflicts():
+    taken = bridge_network("n", pool("10.9.0.0/24", "10.9.0.1"), identity="old")
+    with pytest.raises(Conflict) as refused:
+        prepare(NetworkRequest(name="n", subnets=("10.9.0.0/16",)), [taken], AROUND, "n" * 12)
+    assert str(refused.value).startswith("network n: already exists; choose another name; subnet 10.9.0.0/16: Pool overlaps")
+
+
+def test_what_belongs_to_a_wrong_subnet_is_not_said_too():
+    request = NetworkRequest(name="n", subnets=("10.1.0.0/33",), gateways=("10.1.0.1",), routes=("10.3.0.0/16=10.1.0.9",))
+    with pytest.raises(InvalidRequest, match=r"^invalid subnet: '10.1.0.0/33' is not a subnet like 10.10.0.0/16$"):
+        prepare(request, (), AROUND, "n" * 12)
+
+
+def test_every_wrong_route_is_said():
+    request = NetworkRequest(name="n", subnets=("10.1.0.0/24",), routes=("10.3.0.0/16=10.2.0.9", "10.1.0.0/25=10.1.0.9"))
+    with pytest.raises(InvalidRequest) as refused:
+        prepare(request, (), AROUND, "n" * 12)
+    assert "10.2.0.9 is not on the network" in str(refused.value)
+    assert "the destination is on the network itself" in str(refused.value)
 
 
 def test_a_host_has_a_bound_of_networks():

@@ -7,7 +7,7 @@ import pytest
 
 from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, NotFound
-from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox
+from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox, Stack
 from netcore.plan import plans
 from netcore.plan.host_state import HostState, SandboxState
 from netcore.plan.plans import AddressClaim, Lookups, NetworkPlan, PoolClaim
@@ -125,3 +125,19 @@ def test_removal_takes_everything():
     plan = plans.plan_removal(state(A), A)
     assert (plan.gone, plan.after.endpoints, plan.target) == (A.endpoints, (), "sandbox a")
     assert {step.after for step in plan.steps} == {None}
+
+
+def test_host_gateway_without_an_address_of_the_host_is_told():
+    isolated = bridge_network("isolated", pool("10.6.0.0/24"), internal=True, given={"gateway_mode_ipv4": "isolated"})
+    here = state(networks=(FRONT, isolated))
+    asking = sandbox("b", extra_hosts=("up:host-gateway", "x:10.0.0.1"))
+
+    def warnings(who, *names):
+        return plans.plan_connect(here, None, who, [EndpointRequest(network=name) for name in names], Lookups()).warnings
+
+    told = "up is not in the hosts file (--add-host up:host-gateway): "
+    assert warnings(asking, "isolated") == (f"{told}the host has no address on network isolated",)
+    assert warnings(asking, "front", "isolated") == ()
+    assert warnings(asking) == ()
+    assert warnings(replace(asking, stack=Stack.NONE)) == (f"{told}network mode none has no way to it",)
+    assert warnings(replace(asking, stack=Stack.HOST)) == ()

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from netcore import drivers
 from netcore.drivers.facts import HostConstraints
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import NetworkRequest
@@ -79,10 +80,10 @@ def test_overlaps():
     assert str(caught.value) == "subnet 10.0.0.0/16: Pool overlaps with other one on this address space (10.0.1.0/24)"
     shared = parent_network("old", "ipvlan", pool("10.9.0.0/24", ip_range=ip_network("10.9.0.0/25")), given={"parent": "eth1"})
     subnet, upper = ip_network("10.9.0.0/24"), ip_network("10.9.0.128/25")
-    pools.check_overlap(subnet, upper, PARENT, [shared], ())
+    pools.check_overlap(subnet, upper, drivers.of(PARENT), [shared], ())
     for network, ip_range in ((PARENT, shared.pools[0].ip_range), (BRIDGE, upper)):
         with pytest.raises(Conflict, match="Pool overlaps"):
-            pools.check_overlap(subnet, ip_range, network, [shared], ())
+            pools.check_overlap(subnet, ip_range, drivers.of(network), [shared], ())
     # Two pools of one network never share a subnet.
     with pytest.raises(Conflict, match="Pool overlaps"):
-        pools.check_overlap(subnet, upper, PARENT, (), shared.pools)
+        pools.check_overlap(subnet, upper, drivers.of(PARENT), (), shared.pools)

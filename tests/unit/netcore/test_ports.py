@@ -104,8 +104,18 @@ def test_ephemeral_search_goes_on_behind_the_last_one_and_wraps():
 
 
 def test_exposed_ports():
-    assert ports.parse_exposed("80") == (80, 80, "tcp")
-    assert ports.parse_exposed("8000-8010/udp") == (8000, 8010, "udp")
+    for text, expected in (
+        ("80", (80, 80, "tcp", ())),
+        ("8000-8010/udp", (8000, 8010, "udp", ())),
+        ("metrics=9100", (9100, 9100, "tcp", ("metrics",))),
+        ("Web,http=8080/TCP", (8080, 8080, "tcp", ("web", "http"))),
+        ("https", (443, 443, "tcp", ("https",))),
+        ("domain/udp", (53, 53, "udp", ("domain",))),
+        ("web=http", (80, 80, "tcp", ("web", "http"))),
+        ("play_1=7000-7001/udp", (7000, 7001, "udp", ("play_1",))),
+    ):
+        asked = ports.parse_exposed(text)
+        assert (asked.sandbox_first, asked.sandbox_last, asked.protocol, asked.names) == expected
     for text, reason in (("80:80", "without a host part"), ("127.0.0.1::80", "without a host part"), ("80/icmp", "is not one of tcp, udp")):
         with pytest.raises(InvalidRequest, match=f"invalid expose {text}: .*{reason}"):
             ports.parse_exposed(text)
@@ -142,3 +152,34 @@ def test_refusals_name_the_port_once():
         )
         == ()
     )
+
+
+def test_a_port_with_a_name_is_published_as_without():
+    for named, plain in (
+        ("http=8080:80", "8080:80"), ("web,http=[::1]:8080:80/tcp", "[::1]:8080:80/tcp"), ("8080:http", "8080:80"),
+        ("127.0.0.1:8080:http", "127.0.0.1:8080:80"), ("http", "80"), ("x=53:domain/udp", "53:53/udp"),
+    ):  # fmt: skip
+        assert replace(ports.parse_port(named), names=(), text="") == replace(ports.parse_port(plain), text="")
+    assert ports.parse_port("8080:http").names == ("http",)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("=80", "'' can't name a port"),
+        ("80=80", "'80' can't name a port"),
+        ("a b=80", "'a b' can't name a port"),
+        ("a.b=80", "'a.b' can't name a port"),
+        ("-a=80", "'-a' can't name a port"),
+        ("a,=80", "'' can't name a port"),
+        (f"{'a' * 63}=80", "can't name a port"),
+        ("htp", "'htp' is no well-known service over tcp; did you mean http?"),
+        ("x=zzzz/udp", "'zzzz' is no well-known service over udp; give the number, as in NAME=8080"),
+        ("mysql/udp", "is no well-known service over udp"),
+    ],
+)
+def test_wrong_names_of_ports(text, reason):
+    for parse in (ports.parse_port, ports.parse_exposed):
+        with pytest.raises(InvalidRequest) as refused:
+            parse(text)
+        assert reason in str(refused.value)

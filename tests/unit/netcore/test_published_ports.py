@@ -52,7 +52,8 @@ def shown(endpoints):
 def relays(endpoints):
     found = published_ports.proxies(endpoints)
     return {
-        (item.family, str(item.host_address or "*")): f"{to.address} {to.port}{' for ::1' * to.only_loopback}" for item, to in found.items()
+        (item.family, str(item.host_address or "*")): " ".join([*map(str, to.addresses), str(to.port), *["for ::1"] * to.only_loopback])
+        for item, to in found.items()
     }
 
 
@@ -68,13 +69,13 @@ def test_family_that_the_sandbox_lacks_is_carried_to_the_other():
 def test_with_both_families_only_loopback_needs_a_relay():
     _, endpoints = plan(["8080:80"], "both")
     assert shown(endpoints) == [("both", 4, "*", 8080, False), ("both", 6, "*", 8080, False)]
-    assert relays(endpoints) == {(6, "*"): "fd05::2 80 for ::1"}
+    assert relays(endpoints) == {(6, "*"): "fd05::2 10.5.0.2 80 for ::1"}
 
 
 def test_loopback_of_both_families():
     _, endpoints = plan(["127.0.0.1:8080:80", "[::1]:8080:80"], "both")
     assert shown(endpoints) == [("both", 4, "127.0.0.1", 8080, False), ("both", 6, "::1", 8080, True)]
-    assert relays(endpoints) == {(6, "::1"): "fd05::2 80"}
+    assert relays(endpoints) == {(6, "::1"): "fd05::2 10.5.0.2 80"}
     _, endpoints = plan(["[::1]:8080:80"], "four")
     assert relays(endpoints) == {(6, "::1"): "10.4.0.2 80"}
 

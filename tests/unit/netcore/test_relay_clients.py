@@ -10,7 +10,7 @@ TARGET = ip_address("10.70.0.2"), 80
 
 
 def rule(*clients):
-    return RelayRule(TARGET, frozenset(clients))
+    return RelayRule((TARGET,), frozenset(clients))
 
 
 @pytest.mark.parametrize(

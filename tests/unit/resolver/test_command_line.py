@@ -9,6 +9,7 @@ import pytest
 from resolver import cli
 from resolver.cli import client, enter, output, run
 from resolver.cli.client import NoDaemon, Refused
+from resolver.cli.system_calls import EnterFailed
 from tests.support.fake_daemon import FakeDaemon
 
 PORT = {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 8080, "sandbox_port": 80}
@@ -248,7 +249,7 @@ def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch
     daemon.responses["POST /v1/sandboxes"] = WEB
 
     def fail(*_, **__):
-        raise enter.EnterFailed("127:server: command not found")
+        raise EnterFailed("127:server: command not found")
 
     monkeypatch.setattr(enter, "start", fail)
     code, _, said = berth("run", "server")

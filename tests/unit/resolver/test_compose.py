@@ -82,6 +82,8 @@ services:
       - 22:22
       - "127.0.0.1:8080:80/udp"
       - {target: 443, published: "8443", host_ip: "::1", protocol: tcp, mode: host}
+      - {target: 81, name: admin, app_protocol: kubernetes.io/h2c}
+      - {target: 82, published: 8082, app_protocol: http}
     extra_hosts: {gate: host-gateway, many: [10.0.0.1, 10.0.0.2]}
     dns: 1.1.1.1
     deploy: {replicas: 3}
@@ -110,7 +112,7 @@ def test_everything_people_have():
     assert [service.name for service in made.services] == ["db", "web"]
     assert [network.network for network in web.networks] == ["front", "back"]
     assert (web.networks[0].aliases, web.networks[0].ipv4_address, web.networks[0].gw_priority) == (("www",), "10.5.0.9", 7)
-    assert web.ports == ("22:22", "127.0.0.1:8080:80/udp", "[::1]:8443:443/tcp")
+    assert web.ports == ("22:22", "127.0.0.1:8080:80/udp", "[::1]:8443:443/tcp", "admin,h2c=81/tcp", "http=8082:82/tcp")
     assert web.extra_hosts == ("gate:host-gateway", "many:10.0.0.1", "many:10.0.0.2")
     assert (web.replicas, web.stop_grace, web.dns) == (3, 65.0, ("1.1.1.1",))
     assert web.environment == {"A": "1", "B": None, "C": "true"}

@@ -52,6 +52,25 @@ WRONG = [
     ({"default_address_pools": [{"base": "10.0.0.0/8", "size": 7}]}, "entry 0: size must be 8 to 32"),
     ({"default_address_pools": [{"base": "x", "size": 7}]}, "does not appear to be"),
     ({"suffix": "a..b"}, "is no domain name"),
+    ({"suffix": ""}, "'' is no domain name"),
+    ({"suffix": "a b"}, "'a b' is no domain name"),
+    ({"suffix": "lab*"}, "'lab*' is no domain name"),
+    ({"suffix": "10.in-addr.arpa"}, "names that end in arpa have a meaning of their own"),
+    ({"suffix": "x.localhost"}, "names that end in localhost"),
+    ({"suffix": "lab.1"}, "names that end in 1 have"),
+    ({"state_dir": ""}, "state_dir: must be a path"),
+    ({"resolv_conf": ""}, "resolv_conf: must be a path"),
+    ({"uplinks": ["eth 0"]}, "a link name has 1 to 15 octets"),
+    ({"dns_options": ["ndots:1\nnameserver 10.0.0.1"]}, "must be one line"),
+    ({"cache_min_ttl": 90, "cache_max_ttl": 60}, "cache_min_ttl: 90 is more than cache_max_ttl, 60"),
+    ({"default_bridge": {"subnets": ["10.0.0.0/99"], "options": {"mtu": "lots"}}}, "subnet: '10.0.0.0/99' is not a subnet"),
+    ({"default_bridge": {"subnets": ["10.0.0.0/99"], "options": {"mtu": "lots"}}}, "option mtu: 'lots': must be 0"),
+    ({"default_bridge": {"options": {"colour": "red"}}}, "has no such option"),
+    ({"default_bridge": {"subnets": ["fd00::/64"]}}, "needs IPv6, which is off"),
+    ({"default_bridge": {"gateways": ["10.0.0.1"]}}, "needs a --subnet of its family"),
+    ({"default_bridge": {"subnets": ["10.1.0.0/24"], "ip_ranges": ["10.2.0.0/25"]}}, "doesn't contain ip-range"),
+    ({"default_bridge": {"ipv4": False}}, "IPv4 or IPv6 must be enabled"),
+    ({"default_bridge": {"options": {"forward": "corp.test=ns.corp.test"}}}, "option forward"),
     ({"default_bridge": {"name": "x"}}, "default_bridge: must be a table of subnets"),
     ({"default_bridge": {"subnets": 1}}, "Expected `array`"),
     ({"store": "http://x"}, "is not like etcd://HOST:2379"),
@@ -69,7 +88,18 @@ def test_wrong_values_are_named_with_their_key(value, text):
 def test_everything_that_is_wrong_is_named_at_once():
     with pytest.raises(ConfigError) as caught:
         parse({key: value for wrong, _ in WRONG for key, value in wrong.items()}, "berth.toml")
-    assert {key for key, _ in caught.value.problems} == {key for wrong, _ in WRONG for key in wrong}
+    assert {key for key, _ in caught.value.problems} == {key for wrong, _ in WRONG for key in wrong} - {"cache_max_ttl"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environment"),
+    [({"store": "nonsense"}, {}), ({"run_dir": "a\0b"}, {}), ({"log_level": "loud"}, {}), ({}, {"BERTH_STATE_DIR": "a\0b"})],
+)
+def test_what_comes_before_the_file_is_checked_as_well(overrides, environment, monkeypatch, tmp_path):
+    monkeypatch.setattr(daemon_config, "DEFAULT_PATH", str(tmp_path / "berth.toml"))
+    with pytest.raises(ConfigError) as caught:
+        load(None, overrides, environment)
+    assert caught.value.source == ("the command line" if overrides else "the environment")
 
 
 def test_values_of_every_kind():
@@ -127,8 +157,19 @@ def test_file_that_cannot_be_read_is_named(tmp_path, text, reason):
             "proxies": {"default": {"httpProxy": "http://10.0.0.1:3128"}},
             "default_bridge": {"subnets": ["10.88.0.0/16"], "options": {"icc": "false"}, "ipv6": False},
         },
+        {
+            "run_dir": '/run/"odd\\ \x7f\t\u2028ü', "socket_group": "\x7f", "suffix": "x", "dns_options": ["a:\"b"], "dns_search": ["."],
+            "proxies": {'a "b".\x7f=': {"noProxy": "a,\x7f"}}, "uplinks": ["e#"], "advertise": "2001:db8::1", "store_ttl": 0,
+            "default_bridge": {
+                "subnets": ["10.88.0.0/16", "fd88::/64"], "gateways": ["10.88.0.9"], "ip_ranges": ["10.88.1.0/24"], "ipv6": True,
+                "auxiliary": {"a.b \x7f": "10.88.0.3"}, "options": {"com.docker.network.driver.mtu": "1400"},
+            },
+        },
     ],
 )  # fmt: skip
 def test_printed_configuration_is_a_configuration_file(raw):
     config = parse(raw, "x")
-    assert parse(tomllib.loads("\n".join(config_toml.lines(config))), "printed") == config
+    printed = "\n".join(config_toml.lines(config))
+    assert parse(tomllib.loads(printed), "printed") == config
+    # What is printed again is the same.
+    assert "\n".join(config_toml.lines(parse(tomllib.loads(printed), "printed"))) == printed

@@ -26,6 +26,7 @@ def made(count=2, ports=((80, "tcp"), (53, "udp"))):
             records(
                 endpoint=str(number), network="front", endpoint_names=(f"web{number}", "shop", "tasks.shop"),
                 addresses=[ip_address(f"10.1.0.{2 + number}"), ip_address(f"fd01::{2 + number}")], ports=ports,
+                services=[("http", "tcp", 80), ("admin", "tcp", 81), ("admin", "tcp", 82)],
             ),
         )  # fmt: skip
     return View(attached=(AttachedZone(PublishedZone(zone)),))
@@ -40,7 +41,9 @@ def test_service_has_the_addresses_of_all(name):
     assert [str(ip_address(item)) for item in ask(made(), name, Type.A).values] == ["10.1.0.2", "10.1.0.3"]
 
 
-@pytest.mark.parametrize("name", ["_80._tcp.shop", "_80._tcp.tasks.shop", "_80._TCP.shop.front", "_80._tcp.shop.front.berth.internal"])
+@pytest.mark.parametrize(
+    "name", ["_http._tcp.shop", "_80._tcp.shop", "_80._tcp.tasks.shop", "_80._TCP.shop.front", "_80._tcp.shop.front.berth.internal"]
+)
 def test_srv_tells_ports_targets_and_their_addresses(name):
     found = ask(made(), name.lower())
     assert isinstance(found, Services)
@@ -105,3 +108,9 @@ def test_explained():
     lines = explain(trace)
     assert "_80._tcp.shop. is port 80 of web0.front., port 80 of web1.front." in lines[0]
     assert lines[-1] == "answered from network front: port 80 of web0.front., port 80 of web1.front."
+
+
+def test_a_name_of_several_ports_has_a_record_for_each():
+    found = ask(made(count=1), "_admin._tcp.web0")
+    assert isinstance(found, Services)
+    assert [(port, to_text(target)) for port, target in found.values] == [(81, "web0.front."), (82, "web0.front.")]

@@ -13,6 +13,7 @@ from resolver.cli.client import Refused
 from resolver.cli.compose import parse
 from resolver.cli.compose.project import Service
 from resolver.cli.sandbox_calls import delete
+from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import down, processes, session
 from resolver.cli.up.plan import Ending, ending, environment, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess, stop_signal
@@ -376,7 +377,7 @@ def test_start_of_a_process(monkeypatch, tmp_path):
 
 def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
     def fail(*_, **__):
-        raise enter.EnterFailed("127:serve: command not found")
+        raise EnterFailed("127:serve: command not found")
 
     monkeypatch.setattr(enter, "start", fail)
     sandbox = {"name": "p-a-1", "directory": str(tmp_path), "environment": {}}
