@@ -6,10 +6,11 @@ Rules HO-1..HO-15 of docs/rules.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address
 
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPAddress
+from netcore.parse import addresses
 
 DEFAULT_LINES4 = ("127.0.0.1\tlocalhost",)
 DEFAULT_LINES6 = (
@@ -38,11 +39,9 @@ def parse_extra_host(text: str) -> tuple[str, IPAddress | None]:
     if value == HOST_GATEWAY:
         return name, None
     try:
-        address = ip_address(value.removeprefix("[").removesuffix("]"))
+        address = addresses.read(value.removeprefix("[").removesuffix("]"))
     except ValueError as error:
         raise InvalidRequest(field, f"{value!r} is not an IP address or {HOST_GATEWAY}") from error
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return name, address.ipv4_mapped
     return name, address
 
 

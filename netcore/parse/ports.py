@@ -6,10 +6,10 @@ Rules CL-17 and CL-18 of docs/rules.md. Which host ports are taken is decided in
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress, PortRequest
+from netcore.parse import addresses
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -73,7 +73,7 @@ def _host_address(field: str, text: str) -> IPAddress | None:
     if not text:
         return None
     try:
-        return ip_address(text)
+        return addresses.read(text)
     except ValueError as error:
         raise InvalidRequest(field, f"{text!r} is not an IP address; host names are not taken here") from error
 

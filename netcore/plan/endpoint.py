@@ -11,6 +11,7 @@ from netcore import drivers
 from netcore.drivers.protocol import MacSource
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, Sandbox
+from netcore.parse import addresses as address_texts
 from netcore.parse import endpoint_options, names, options
 from netcore.parse.problems import Problem, refuse
 from netcore.plan import link_names, routes
@@ -153,7 +154,8 @@ def random_mac(random_hex: RandomHex) -> str:
 def parse_endpoint_address(text: str, family: int) -> IPAddress:
     """Return *text* as an address of *family*; InvalidRequest otherwise (rule IP-27)."""
     try:
-        address = ip_address(text)
+        # IP-27: an IPv4-mapped address is no address for IPv6.
+        address = address_texts.read(text) if family == 4 else ip_address(text)
     except ValueError as error:
         raise InvalidRequest(f"IPv{family} address", text) from error
     if address.version != family:

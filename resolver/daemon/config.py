@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import msgspec
 
 from netcore.errors import NetcoreError
 from netcore.model import DEFAULT_BRIDGE, IPNetwork
+from netcore.parse import addresses
 from netcore.store import etcd
 from resolver import limits, resolvconf
 from resolver.daemon import proxies
@@ -201,6 +202,8 @@ def _pools(value: Any) -> tuple[tuple[IPNetwork, int], ...]:
         if not isinstance(pool, dict) or set(pool) != {"base", "size"}:
             raise ValueError(f"entry {number} must have base and size and nothing else")
         base, size = ip_network(pool["base"]), pool["size"]
+        if addresses.is_mapped(base):
+            raise ValueError(f"entry {number}: {base} holds IPv4-mapped addresses only; give the IPv4 base")
         if not isinstance(size, int) or not base.prefixlen <= size <= base.max_prefixlen:
             raise ValueError(f"entry {number}: size must be {base.prefixlen} to {base.max_prefixlen}")
         pools.append((base, size))
@@ -308,7 +311,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "store": _store,
     "store_ttl": _number(86_400),
     "store_grace": _number(30 * 86_400),
-    "advertise": lambda value: str(ip_address(_text(value))),
+    "advertise": lambda value: str(addresses.read(_text(value))),
     "proxies": _proxies,
     "default_bridge": _default_bridge,
 }
