@@ -115,14 +115,13 @@ class SandboxOperations:
         sandbox, network = self._state.find_sandbox(reference), self._state.find_network(network_reference)
         async with self._parts.locks.hold(self._keys(sandbox, [network, *self._networks_of(sandbox)])):
             before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
-            plan = plans.plan_disconnect(self._state, before, network)
             if dry_run:
-                return Outcome(plan.steps)
-            reasons = await self._transaction.disconnect(plan)
+                return await self._transaction.preview_disconnect(before, network)
+            plan, reasons = await self._transaction.disconnect(before, network)
             await self._transaction.connect_gateway_bridge(plan.after)
         if reasons:
             raise TeardownFailed(plan.target, tuple(reasons))
-        return Outcome(plan.steps)
+        return Outcome(plan.steps, plan.warnings)
 
     # --- change and remove --------------------------------------------------------------------------------------
 

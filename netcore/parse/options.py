@@ -122,7 +122,7 @@ def address4(text: str) -> IPv4Address:
     """Read an IPv4 address."""
     found = address(text)
     if not isinstance(found, IPv4Address):
-        raise ValueError("must be an IPv4 address")  # noqa: TRY004 - it is the user's text that is wrong
+        raise ValueError("must be an IPv4 address")
     return found
 
 
@@ -130,7 +130,7 @@ def address6(text: str) -> IPv6Address:
     """Read an IPv6 address."""
     found = address(text)
     if not isinstance(found, IPv6Address):
-        raise ValueError("must be an IPv6 address")  # noqa: TRY004 - it is the user's text that is wrong
+        raise ValueError("must be an IPv6 address")
     return found
 
 

@@ -94,7 +94,7 @@ def parse_subnet(field: str, text: str) -> IPNetwork:
     if "/" not in text:
         raise InvalidRequest(field, f"{text!r} has no prefix length, as in {text}/24")
     if is_mapped(subnet):
-        raise InvalidRequest(f"{field} {text}", f"it holds IPv4-mapped addresses only; give the IPv4 subnet instead")
+        raise InvalidRequest(f"{field} {text}", "it holds IPv4-mapped addresses only; give the IPv4 subnet instead")
     if str(ip_network(text.split("/")[0]).network_address) != str(subnet.network_address):
         raise InvalidRequest(f"{field} {text}", f"it should be {subnet}")
     return subnet

@@ -106,13 +106,14 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisconnectPlan:
-    """A sandbox that loses the endpoints *gone* and keeps those of *after*."""
+    """A sandbox that loses the endpoints *gone* and keeps those of *after*, with the ports that these can publish."""
 
     before: SandboxState
     after: SandboxState
     gone: tuple[Endpoint, ...]
     steps: tuple[Step, ...]
     target: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,8 +229,8 @@ def change_steps(state: HostState, before: SandboxState | None, after: SandboxSt
     return diff(old, state.objects_of(after.sandbox, after.endpoints))
 
 
-def plan_disconnect(state: HostState, before: SandboxState, network: Network) -> DisconnectPlan:
-    """Return the plan for taking a sandbox off *network*; NotFound if it is not on it.
+def left_without(state: HostState, before: SandboxState, network: Network) -> tuple[Endpoint, ...]:
+    """Return the endpoints that a sandbox keeps when it is taken off *network*; NotFound if it is not on it.
 
     Its endpoint on the gateway bridge goes too, if no network that is left needs it (GW-9).
     """
@@ -237,8 +238,7 @@ def plan_disconnect(state: HostState, before: SandboxState, network: Network) ->
     if before.endpoint_on(network.id) is None:
         raise NotFound("endpoint", f"sandbox {sandbox.name} is not connected to network {network.name}")
     left = [endpoint for endpoint in before.endpoints if endpoint.network_id != network.id]
-    left = without_idle_gateway_bridge(left, state.networks)
-    return _loss(state, before, left, f"endpoint of {sandbox.name} on {network.name}")
+    return tuple(without_idle_gateway_bridge(left, state.networks))
 
 
 def without_idle_gateway_bridge(endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> list[Endpoint]:
@@ -255,15 +255,19 @@ def lacks_gateway_bridge(endpoints: Iterable[Endpoint], networks: Mapping[Networ
     return not is_on and gateway.needs_gateway_bridge(present, networks)
 
 
-def _loss(state: HostState, before: SandboxState, left: Collection[Endpoint], target: str) -> DisconnectPlan:
-    after = with_ports(state, before.sandbox, tuple(left), before.sandbox.ports)
+def plan_disconnect(
+    state: HostState, before: SandboxState, network: Network, left: Sequence[Endpoint], ports: published_ports.PortPlan
+) -> DisconnectPlan:
+    """Return the plan for taking a sandbox off *network*, so that the endpoints *left* publish *ports*."""
+    after = with_ports(state, before.sandbox, left, ports.mappings)
     kept = {endpoint.network_id for endpoint in left}
     return DisconnectPlan(
         before=before,
         after=after,
         gone=tuple(endpoint for endpoint in before.endpoints if endpoint.network_id not in kept),
         steps=change_steps(state, before, after),
-        target=target,
+        target=f"endpoint of {before.sandbox.name} on {network.name}",
+        warnings=ports.warnings,
     )
 
 

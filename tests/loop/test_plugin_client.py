@@ -90,7 +90,9 @@ async def test_plugin_that_hangs_is_not_waited_for_again_to_take_back_what_it_ma
     monkeypatch.setattr(limits, "PLUGIN_CALL", 10_000)
     monkeypatch.setattr(limits, "PLUGIN_TAKE_BACK", 0.05)
     for method in ("Leave", "DeleteEndpoint"):
-        with pytest.raises(PluginFailed, match=rf"{method}: no answer within 0\.05 s, and none to the call before; what the plugin made may"):
+        with pytest.raises(
+            PluginFailed, match=rf"{method}: no answer within 0\.05 s, and none to the call before; what the plugin made may"
+        ):
             await client.take_back("mute", "NetworkDriver", method, {})
     assert len(asked) == 3
 

@@ -11,6 +11,7 @@ from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, P
 from netcore.plan import plans
 from netcore.plan.host_state import HostState, SandboxState
 from netcore.plan.plans import AddressClaim, Lookups, NetworkPlan, PoolClaim
+from netcore.plan.published_ports import PortPlan
 from tests.support.networks import bridge_network, pool
 
 FRONT, BACK = bridge_network("front", pool("10.1.0.0/24", "10.1.0.1")), bridge_network("back", pool("10.2.0.0/24", "10.2.0.1"))
@@ -40,6 +41,11 @@ def state(*sandboxes, networks=(FRONT, BACK, GATEWAY, PLUGGED)):
         sandboxes={each.sandbox.id: each.sandbox for each in sandboxes},
         endpoints={each.sandbox.id: each.endpoints for each in sandboxes},
     )
+
+
+def disconnect(before, network):
+    left = plans.left_without(state(before), before, network)
+    return plans.plan_disconnect(state(before), before, network, left, PortPlan())
 
 
 A = SandboxState(sandbox("a"), (endpoint(FRONT, "a", "10.1.0.2"),))
@@ -99,14 +105,14 @@ def test_disconnect_takes_what_belongs_to_the_endpoint():
     both = SandboxState(
         A.sandbox, (*A.endpoints, replace(endpoint(BACK, "a", "10.2.0.2"), ifname="eth1", host_ifname="v1", gateway_priority=-1))
     )
-    plan = plans.plan_disconnect(state(both), both, BACK)
+    plan = disconnect(both, BACK)
     assert ([gone.network_id for gone in plan.gone], plan.after.endpoints) == ([BACK.id], A.endpoints)
     assert plan.target == "endpoint of a on back"
     # The other endpoint keeps its link, and its default route.
     assert any("delete link v1" in step.describe() for step in plan.steps)
     assert not any("v0" in step.describe() for step in plan.steps)
     with pytest.raises(NotFound, match="not connected to network back"):
-        plans.plan_disconnect(state(A), A, BACK)
+        disconnect(A, BACK)
 
 
 def test_gateway_bridge_comes_and_goes_with_the_need():
@@ -118,7 +124,7 @@ def test_gateway_bridge_comes_and_goes_with_the_need():
     assert plans.without_idle_gateway_bridge([plugged, outside], networks) == [plugged, outside]
     assert plans.without_idle_gateway_bridge([*A.endpoints, outside], networks) == [*A.endpoints]
     both = SandboxState(A.sandbox, (plugged, outside))
-    assert plans.plan_disconnect(state(both), both, PLUGGED).gone == (plugged, outside)
+    assert disconnect(both, PLUGGED).gone == (plugged, outside)
 
 
 def test_removal_takes_everything():
