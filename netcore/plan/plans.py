@@ -11,12 +11,14 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from netcore import drivers
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
 from netcore.model import DefaultRoute, Endpoint, EndpointRequest, IPAddress, NetnsPath, Network, NetworkId, PortMapping, Sandbox
 from netcore.plan import endpoint as plan_endpoint
-from netcore.plan import gateway, published_ports
+from netcore.plan import gateway, link_names, published_ports
+from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import own_default_routes
 from netcore.plan.host_state import HostState, SandboxState
 
@@ -149,13 +151,17 @@ def plan_connect(
 ) -> SandboxPlan:
     """Return the plan for *requests*; Conflict, InvalidRequest, Exhausted, NotFound for what can't be."""
     present = {endpoint.network_id for endpoint in before.endpoints} if before is not None else set()
-    drafts = []
+    drafts: list[EndpointDraft] = []
+    used = set(lookups.used_ifnames)
     for request in requests:
         network = state.find_network(request.network)
         if network.id in present:
             raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
         present.add(network.id)
-        drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id)))
+        drafts.append(_draft(state, sandbox, network, request, lookups, used))
+    if before is None:
+        named_by_plugins = any(drivers.of(draft.network).plugin(draft.network) is not None for draft in drafts)
+        plan_sandbox.check_link_sysctls(sandbox, used, complete=not named_by_plugins)
     if sandbox.own_routes and not sandbox.replaces_routes and any(not draft.network.internal for draft in drafts):
         kept = " and the ".join(route.describe() for route in sandbox.own_routes)
         warnings = (*warnings, f"{sandbox.name} keeps the {kept}; attach it with --gateway to replace it while it is attached")
@@ -169,15 +175,22 @@ def plan_connect(
     )
 
 
-def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str | None) -> EndpointDraft:
+def _draft(
+    state: HostState, sandbox: Sandbox, network: Network, request: EndpointRequest, lookups: Lookups, used: set[str]
+) -> EndpointDraft:
+    """Return the draft for *request*; the name that its link will have is added to *used*."""
     members = state.members(network.id)
-    checked = plan_endpoint.check_endpoint_request(request, network)
+    free_ifname = link_names.in_sandbox(sandbox.name, None, network.common.ifname_prefix, used)
+    checked = plan_endpoint.check_endpoint_request(request, network, free_ifname=free_ifname, sysctls=sandbox.sysctls)
     plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in members])
-    mac = plan_endpoint.choose_mac(checked, network, parent_mac)
+    mac = plan_endpoint.choose_mac(checked, network, lookups.parent_macs.get(network.id))
+    ifname = checked.ifname or free_ifname
+    used.add(ifname)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
     if checked.ipv4 is not None or checked.ipv6 is not None:
         _check_wishes([wish for wish in wishes.values() if wish is not None], network, members)
-    claims = [AddressClaim(network, family, wishes[family], mac) for family in plan_endpoint.families_for(checked, network)]
+    families = plan_endpoint.families_for(checked, network, ifname=ifname, sysctls=sandbox.sysctls)
+    claims = [AddressClaim(network, family, wishes[family], mac) for family in families]
     return EndpointDraft(request=checked, network=network, mac=mac, claims=tuple(claims))
 
 
