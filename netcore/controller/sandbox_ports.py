@@ -48,6 +48,10 @@ class SandboxPorts:
                 strict=strict,
             )
         )
+        if any(mapping.host_address is not None for mapping in ports.fresh(sandbox)):
+            await self._parts.host.refresh()
+            lacking = published_ports.lacking_addresses(sandbox.name, ports.fresh(sandbox), self._state.local_addresses())
+            ports = replace(ports, warnings=(*ports.warnings, *lacking))
         by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
         if ports.mappings or ports.warnings or by_plugin:
             return ports

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from netcore import drivers
 from netcore.errors import Conflict, InvalidRequest
-from netcore.model import Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
+from netcore.model import Endpoint, GatewayMode, IPAddress, IPNetwork, Network, NetworkId, PortMapping, PortRequest, Sandbox
 from netcore.parse import ports
 from netcore.plan import gateway, port_allocation
 
@@ -90,6 +90,22 @@ class PortPlan:
     def dropped(self, sandbox: Sandbox) -> list[PortMapping]:
         """Return those that *sandbox* had, and has no longer."""
         return [mapping for mapping in sandbox.ports if mapping not in self.mappings]
+
+
+def lacking_addresses(name: str, mappings: Iterable[PortMapping], local: Iterable[IPNetwork] | None) -> tuple[str, ...]:
+    """Return a warning for each host address that the sandbox called *name* publishes ports on, and that the host does not have.
+
+    *local*: the addresses that it has; None: not known.
+    """
+    if local is None:
+        return ()
+    known = [*local]
+    addresses = dict.fromkeys(mapping.host_address for mapping in mappings if mapping.host_address is not None)
+    return tuple(
+        f"{name} publishes ports on {address}, which is no address of this host; they are reached once the host has it"
+        for address in addresses
+        if not any(subnet.version == address.version and address in subnet for subnet in known)
+    )
 
 
 def plan_ports(

@@ -155,3 +155,29 @@ def test_port_that_is_taken_when_a_translated_network_becomes_the_gateway_again(
     lab.berth("rm", "thief")
     lab.berth("network", "connect", "inside", "s")
     assert {port for _, _, port, _ in published(lab)} == {8094, 8095}
+
+
+@pytest.mark.parametrize(("address", "length"), [("198.51.100.7", 32), ("2001:db8:7::7", 128)])
+def test_port_on_an_address_that_the_host_does_not_have_yet(lab, sandbox, address, length):
+    bracketed = f"[{address}]" if ":" in address else address
+    lab.run("ip", "route", "replace", f"{address}/{length}", "via", HOST_ADDRESS6 if ":" in address else HOST_ADDRESS, where="outside")
+    warning = f"s publishes ports on {address}, which is no address of this host"
+    said = lab.berth("run", "-d", "--name", "s", "--network", "a", "-p", f"{bracketed}:8093:80", "--", sys.executable, ECHO, "tcp", "80")
+    assert warning in said.stderr
+    assert warning in lab.berth("status").stdout
+    assert not answers(lab, f"{bracketed}:8093")
+    lab.run("ip", "addr", "add", f"{address}/{length}", "dev", "up0", *(("nodad",) if ":" in address else ()))
+    lab.wait_for(lambda: warning not in lab.berth("status").stdout)
+    lab.wait_for(lambda: answers(lab, f"{bracketed}:8093"))
+    lab.run("ip", "addr", "del", f"{address}/{length}", "dev", "up0")
+    lab.wait_for(lambda: warning in lab.berth("status").stdout)
+
+
+def test_ipv4_mapped_host_address_is_the_ipv4_address(lab, sandbox):
+    lab.berth("network", "create", "-o", "host_binding=::ffff:127.0.0.1", "--subnet", "10.95.0.0/24", "bound")
+    for network, option, host_port in (("a", "[::ffff:127.0.0.1]:8092:80", 8092), ("bound", "8092:80", 8092)):
+        sandbox("--network", network, "-p", option)
+        assert published(lab) == {(network, "127.0.0.1", host_port, 80)}
+        lab.wait_for(lambda: answers(lab, "127.0.0.1:8092", where="host"))
+        lab.berth("rm", "s")
+    lab.berth("network", "rm", "bound")

@@ -1,7 +1,7 @@
 """Where published ports go: NAT, a proxy for what the kernel can't translate, or nowhere."""
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
@@ -207,3 +207,17 @@ def test_port_that_is_taken_meanwhile_stops_who_asks_strictly_only():
     for who, ports in ((theirs, {9090}), ([], {8080, 9090})):
         again, _ = full_plan(["8080:80", "9090:90"], "both", ports=made.mappings, taken=who)
         assert {mapping.host_port for mapping in again.mappings} == ports
+
+
+@pytest.mark.parametrize(
+    ("address", "local", "warned"),
+    [
+        ("1.2.3.4", ["192.0.2.9/32"], True), ("1.2.3.4", ["1.2.3.0/24"], False), ("127.0.0.5", ["127.0.0.0/8"], False),
+        ("2001:db8::1", ["1.2.3.4/32"], True), ("2001:db8::1", ["2001:db8::1/128"], False), ("1.2.3.4", None, False),
+    ],
+)  # fmt: skip
+def test_host_address_that_the_host_lacks_is_said(address, local, warned):
+    mappings, _ = plan([f"[{address}]:8080-8090:80-90" if ":" in address else f"{address}:8080-8090:80-90"], "both")
+    known = [ip_network(subnet) for subnet in local] if local is not None else None
+    said = published_ports.lacking_addresses("web", mappings, known)
+    assert [f"web publishes ports on {address}, which is no address of this host" in warning for warning in said] == [True] * warned
