@@ -85,6 +85,7 @@ class Controller:
         """Stop; sandboxes and their traffic are left alone."""
         await self._host_watcher.close()
         self.workers.cancel()
+        self.parts.late_routes.close()
         self.parts.relays.close()
         await self.overlays.close()
         await self.parts.plugin_client.close()

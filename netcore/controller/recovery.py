@@ -20,7 +20,7 @@ from netcore.desired.objects import Element, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, nft, process
 from netcore.kernel.observe import observe
-from netcore.model import Endpoint, Network, NetworkId, Sandbox
+from netcore.model import Endpoint, Network, NetworkId, Sandbox, SandboxId
 from netcore.plan import published_ports
 from netcore.plan.host_state import SandboxState
 from netcore.store.records import EndpointsRecord, Everything, NetworkRecord, Records
@@ -59,7 +59,8 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     await _restore_overlays(controller, records, everything, leftovers)
     await _restore_quarantined_addresses(controller, records, everything, now)
     desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
-    await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers.objects))
+    for late in await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers.objects)):
+        await parts.late_routes.wait(late)
     await _restore_uplinks(controller, everything)
     # A plugin may not be there yet, and the start does not wait for it.
     controller.workers.in_background(_tell_plugins(controller, leftovers))
@@ -179,11 +180,12 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
 
 def _bring(
     controller: Controller, desired: Iterable[KernelObject], shared: Iterable[KernelObject], leftovers: Iterable[KernelObject]
-) -> None:
+) -> set[SandboxId]:
     """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors.
 
-    *shared*: what is made later, but for its part in the firewall.
+    *shared*: what is made later, but for its part in the firewall. Return the sandboxes with routes that wait for their link.
     """
+    waiting: set[SandboxId] = set()
     links = [kernel_object for kernel_object in leftovers if not isinstance(kernel_object, Element)]
     kept = {kernel_object.key for kernel_object in desired}
     steps = [
@@ -193,8 +195,10 @@ def _bring(
     steps = [step for step in steps if not isinstance(step.subject, Element)]
     for _, group in groupby(steps, key=lambda step: step.after is None):
         try:
-            controller.parts.executor.remove(list(group), "state of the last run")
+            late = controller.parts.executor.remove(list(group), "state of the last run")
+            waiting |= {sandbox_id for step in late if (sandbox_id := step.lane.sandbox_id) is not None}
         except NetcoreError as error:
             log.error("state not restored completely reason=%s", error)
     if controller.settings.firewall:
         nft.apply_text(render_firewall([*desired, *shared]))
+    return waiting

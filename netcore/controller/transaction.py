@@ -20,6 +20,7 @@ from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.sandbox_ports import SandboxPorts
 from netcore.controller.undo import Undo, all_or_nothing
 from netcore.desired.diff import Step, diff
+from netcore.desired.objects import Route
 from netcore.errors import NetcoreError, TeardownFailed
 from netcore.model import (
     GATEWAY_BRIDGE,
@@ -300,15 +301,16 @@ class Transaction:
             plan = await self._plan_disconnect(before, network, claim.try_hold)
             self._ports.keep(claim, before.sandbox, PortPlan(plan.after.sandbox.ports), undo)
             await self._parts.records.put_endpoints(plan.after.sandbox, plan.after.endpoints, pending=True)
-        return plan, await self._disconnect(plan)
+        return await self._disconnect(plan)
 
-    async def _disconnect(self, plan: DisconnectPlan) -> list[str]:
+    async def _disconnect(self, plan: DisconnectPlan) -> tuple[DisconnectPlan, list[str]]:
         parts, before, after = self._parts, plan.before, plan.after
+        waiting: list[Step] = []
         await parts.names.update(before.sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
         await parts.overlays.withdraw(plan.gone)
         reasons = await parts.plugin_endpoints.leave(plan.gone, before.endpoints)
         try:
-            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
+            waiting = await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
             await parts.plugin_endpoints.update_external_connectivity(after.sandbox, before.endpoints, after.endpoints)
         except TeardownFailed as error:
             reasons += error.reasons
@@ -320,7 +322,10 @@ class Transaction:
         await self._make_known(after)
         await self._ports.free(before.sandbox, after.sandbox)
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
-        return reasons
+        if waiting or (reasons and any(isinstance(step.after, Route) for step in plan.steps)):
+            await parts.late_routes.wait(after.sandbox.id)
+        late = tuple(f"set once its link is up: {step.subject.describe()}" for step in waiting)
+        return replace(plan, warnings=(*plan.warnings, *late)), reasons
 
     async def remove_sandbox(self, plan: DisconnectPlan) -> list[str]:
         """Remove a sandbox with everything it has; return what failed."""
@@ -335,6 +340,7 @@ class Transaction:
             reasons += error.reasons
         reasons += await parts.plugin_endpoints.delete(plan.gone)
         parts.relays.settle(sandbox.id, {})
+        parts.late_routes.forget(sandbox.id)
         await parts.workers.run(lambda: parts.host_ports.release(sandbox.ports))
         await parts.addresses.release(plan.gone)
         await self.drop_sandbox(sandbox)

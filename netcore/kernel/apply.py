@@ -64,9 +64,13 @@ class Executor:
             # processor in the kernel for 9 ms.
             self._later(limits.FORGET_FLOWS_AFTER, lambda: conntrack.forget(flows))
 
-    def remove(self, steps: Sequence[Step], target: str) -> None:
-        """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end."""
+    def remove(self, steps: Sequence[Step], target: str) -> list[Step]:
+        """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end.
+
+        Return the steps that have to wait for their link to come up, which is no error: what goes, goes all the same.
+        """
         reasons: list[str] = []
+        waiting: list[Step] = []
         flows = stale_flows(steps)
         forgetting: Thread | None = None
         with NetlinkSessions(self._netns_path, self._later) as sessions:
@@ -76,7 +80,11 @@ class Executor:
                     forgetting = Thread(target=conntrack.forget, args=(flows,), name="flows", daemon=True)
                     forgetting.start()
                 try:
-                    reasons += [str(error) for _, error in self._run(sessions, batch) if error is not None]
+                    for step, error in self._run(sessions, batch):
+                        if error is not None and _waits(step, error):
+                            waiting.append(step)
+                        elif error is not None:
+                            reasons.append(str(error))
                 except NotFound:
                     continue
                 except (NetcoreError, OSError) as error:
@@ -87,6 +95,7 @@ class Executor:
             conntrack.forget(flows)
         if reasons:
             raise TeardownFailed(target, tuple(reasons))
+        return waiting
 
     def _undo(self, done: Sequence[Step], error: BaseException) -> None:
         reached = [step.after for step in done if step.after is not None]
@@ -120,6 +129,11 @@ def _work(sessions: NetlinkSessions, step: Step) -> Sequence[Any]:
 def _is_done(step: Step, error: KernelError) -> bool:
     """Return whether *error* says that there was nothing left to do."""
     return error.errno in (_ABSENT if step.after is None else handler_of(step.after).already)
+
+
+def _waits(step: Step, error: KernelError) -> bool:
+    """Return whether *error* says that what *step* creates can't be there yet."""
+    return step.after is not None and error.errno in handler_of(step.after).waits
 
 
 def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[Result]:

@@ -181,3 +181,23 @@ def test_ipv4_mapped_host_address_is_the_ipv4_address(lab, sandbox):
         lab.wait_for(lambda: answers(lab, "127.0.0.1:8092", where="host"))
         lab.berth("rm", "s")
     lab.berth("network", "rm", "bound")
+
+
+def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbox):
+    sandbox("--network", "a", "--network", "b,gw-priority=5")
+    for restart in (False, True):
+        assert gateways(lab) == ["10.91.0.1", "fd91::1"]
+        lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+        said = lab.berth("network", "disconnect", "b", "s").stderr
+        assert "set once its link is up: route 0.0.0.0/0 via 10.90.0.1 dev eth0" in said
+        assert "set once its link is up: route ::/0 via fd90::1 dev eth0" in said
+        assert gateways(lab) == ["", ""]
+        assert lab.inspect("s")["networks"] == ["a"]
+        if restart:
+            lab.stop_daemon()
+            lab.start_daemon()
+        lab.in_sandbox("s", "ip", "link", "set", "eth0", "up")
+        lab.wait_for(lambda: gateways(lab) == ["10.90.0.1", "fd90::1"])
+        for address in ("10.90.0.1", "fd90::1"):
+            assert " 0% packet loss" in lab.in_sandbox("s", "ping", "-c", "1", "-W", "3", address)
+        lab.berth("network", "connect", "--gw-priority", "5", "b", "s")
