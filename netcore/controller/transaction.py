@@ -194,6 +194,9 @@ class Transaction:
         if plan.before is not None:
             before = plan.before
             undo.push(lambda: records.put_all(before.sandbox, before.endpoints))
+            if plan.sandbox.own_routes != before.sandbox.own_routes:
+                # After a crash they come back from here.
+                await records.put_sandbox(replace(before.sandbox, own_routes=plan.sandbox.own_routes))
         await records.put_endpoints(plan.sandbox, after.endpoints, pending=True)
 
     async def _make_by_plugins(self, plan: SandboxPlan, endpoints: Sequence[Endpoint], undo: Undo) -> dict[NetworkId, Endpoint]:

@@ -12,6 +12,9 @@ from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, Stac
 from netcore.parse import endpoint_options
 from netcore.plan import gateway, routes
 
+_FORWARDING6 = "net/ipv6/conf/all/forwarding"
+_FORWARDING = ("net/ipv4/ip_forward", _FORWARDING6)
+
 
 def desired(
     owner: Sandbox,
@@ -72,22 +75,29 @@ def _own_stack(
     return tuple(result)
 
 
+def sysctl_paths(sandbox: Sandbox) -> tuple[str, ...]:
+    """Return the sysctls that berth sets in *sandbox* for its own sake, not for a link of ours."""
+    return (*(_FORWARDING if sandbox.forwards else ()), *(path for path, _ in sandbox.sysctls))
+
+
 def _sysctls(sandbox: Sandbox, ifnames: Collection[str]) -> tuple[list[Sysctl], list[Sysctl]]:
-    """Return the sysctls of a whole sandbox: those about no single link, and those about one of *ifnames*.
+    """Return the sysctls of a whole sandbox: those about no single link of ours, and those about one of *ifnames*.
 
     What is about a link that is not there has to wait for it.
     """
     for_all: dict[str, Sysctl] = {}
     for_links: list[Sysctl] = []
+    own = dict(sandbox.own_sysctls)
     if sandbox.forwards:
-        for path, optional in (("net/ipv4/ip_forward", False), ("net/ipv6/conf/all/forwarding", True)):
-            for_all[path] = Sysctl(sandbox_id=sandbox.id, path=path, value="1", optional=optional)
+        for path in _FORWARDING:
+            optional = path == _FORWARDING6
+            for_all[path] = Sysctl(sandbox_id=sandbox.id, path=path, value="1", optional=optional, original=own.get(path))
     for path, value in sandbox.sysctls:
-        wanted = Sysctl(sandbox_id=sandbox.id, path=path, value=value)
+        wanted = Sysctl(sandbox_id=sandbox.id, path=path, value=value, original=own.get(path))
         link = endpoint_options.link_of(path)
         if link in ifnames:
             for_links.append(wanted)
-        elif link is None or link in ("lo", *endpoint_options.EVERY_LINK) or sandbox.adopted:
+        elif link is None or link in ("lo", *endpoint_options.EVERY_LINK) or path in own:
             for_all[path] = wanted
     return [*for_all.values()], for_links
 

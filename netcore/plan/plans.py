@@ -238,7 +238,11 @@ def taken_ports(state: HostState, sandbox: Sandbox) -> list[tuple[str, PortMappi
 
 def change_steps(state: HostState, before: SandboxState | None, after: SandboxState) -> tuple[Step, ...]:
     """Return the steps from *before* to *after* of one sandbox."""
-    old = state.objects_of(before.sandbox, before.endpoints) if before is not None else own_default_routes(after.sandbox)
+    if before is None:
+        old: Sequence[KernelObject] = own_default_routes(after.sandbox)
+    else:
+        # Somebody may have set a default route since the last operation, which has to make way too.
+        old = state.objects_of(replace(before.sandbox, own_routes=after.sandbox.own_routes), before.endpoints)
     return diff(old, state.objects_of(after.sandbox, after.endpoints))
 
 

@@ -154,6 +154,9 @@ class FakeFiles:
         self.failing.call(f"make files of {sandbox.name}")
         self.directories.add(str(directory))
 
+    async def sysctls(self, netns_path, paths):
+        return dict.fromkeys(paths, "0")
+
     async def default_routes(self, netns_path):
         return self.routes.get(netns_path, ())
 

@@ -7,7 +7,7 @@ import pytest
 
 from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, NotFound
-from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox
+from netcore.model import DefaultRoute, Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox
 from netcore.plan import plans
 from netcore.plan.host_state import HostState, SandboxState
 from netcore.plan.plans import AddressClaim, Lookups, NetworkPlan, PoolClaim
@@ -131,3 +131,13 @@ def test_removal_takes_everything():
     plan = plans.plan_removal(state(A), A)
     assert (plan.gone, plan.after.endpoints, plan.target) == (A.endpoints, (), "sandbox a")
     assert {step.after for step in plan.steps} == {None}
+
+
+def test_default_route_that_came_since_the_last_operation_makes_way_too():
+    own = DefaultRoute(family=4, gateway=ip_address("192.0.2.1"), message="00")
+    before = SandboxState(sandbox("a", adopted=True, replaces_routes=True))
+    after = SandboxState(replace(before.sandbox, own_routes=(own,)), A.endpoints)
+    steps = plans.change_steps(state(before), before, after)
+    assert [step.describe() for step in steps if "of its own" in step.describe()] == [
+        "delete default route via 192.0.2.1 of its own (IPv4) in a"
+    ]
