@@ -265,7 +265,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or not 0 < int(port) <= 65_535:
         raise ValueError(f"{text!r} is not like 192.0.2.1:8443 or [2001:db8::1]:8443")
-    return str(ip_address(host.removeprefix("[").removesuffix("]"))), int(port)
+    return str(addresses.read(host.removeprefix("[").removesuffix("]"))), int(port)
 
 
 def _listen(value: Any) -> str:
