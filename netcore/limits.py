@@ -74,6 +74,12 @@ PLUGIN_FIRST_PAUSE = 0.25
 PLUGIN_CALL = 30.0
 """Seconds for a plugin to answer one call: it may talk to a whole cluster."""
 
+PLUGIN_TAKE_BACK = 1.0
+"""Seconds for a plugin that has just not answered to take back what it may have made: the user waits for the refusal."""
+
+PLUGIN_SILENCE = 60.0
+"""Seconds for which a plugin that did not answer counts as one that has just not answered."""
+
 PLUGIN_ANSWER = 1 << 20
 """Octets of a plugin's answer."""
 

@@ -396,6 +396,7 @@ class Sandbox:
     *leader*: the process whose namespaces a further command enters: the one that berth started in it, or the one that an
     adopted namespace was attached by. *forwards*: it is a router between its networks. *own_routes*: default routes that the
     adopted namespace has by itself; with *replaces_routes* ours take their place while there are any, otherwise they stay.
+    *own_sysctls*: (path, value) that an adopted namespace had of those that berth sets there.
     *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
     """
 
@@ -424,6 +425,7 @@ class Sandbox:
     sysctls: tuple[tuple[str, str], ...] = ()
     own_routes: tuple[DefaultRoute, ...] = ()
     replaces_routes: bool = False
+    own_sysctls: tuple[tuple[str, str], ...] = ()
 
     @property
     def short_id(self) -> str:

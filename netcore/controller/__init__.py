@@ -21,6 +21,7 @@ from netcore.controller.transaction import Transaction
 from netcore.desired.firewall import render_firewall
 from netcore.kernel import nft
 from netcore.model import IPNetwork, NetnsPath, Network, Sandbox, SandboxId
+from netcore.plan import published_ports
 from netcore.plan.host_state import HostState
 
 __all__ = ["Controller"]
@@ -75,13 +76,16 @@ class Controller:
         self._host_watcher.start(on_event)
 
     def host_warnings(self) -> tuple[str, ...]:
-        """Return what of this host keeps networks from the outside, for the status."""
-        return self._host_watcher.warnings()
+        """Return what of this host keeps networks from the outside, and ports from being reached, for the status."""
+        local = self.state.local_addresses() if any(sandbox.ports for sandbox in self.state.sandboxes.values()) else None
+        lacking = [published_ports.lacking_addresses(sandbox.name, sandbox.ports, local) for sandbox in self.state.sandboxes.values()]
+        return (*self._host_watcher.warnings(), *(warning for warnings in lacking for warning in warnings))
 
     async def close(self) -> None:
         """Stop; sandboxes and their traffic are left alone."""
         await self._host_watcher.close()
         self.workers.cancel()
+        self.parts.late_routes.close()
         self.parts.relays.close()
         await self.overlays.close()
         await self.parts.plugin_client.close()

@@ -8,6 +8,7 @@ from netcore.controller import Controller
 from netcore.controller.address_sources import AddressSources
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.host_look import HostLook
+from netcore.controller.late_routes import LateRoutes
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.overlays import Overlays
@@ -80,6 +81,7 @@ def assemble(
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
             relays=PortProxies(host_ports, is_internal_client),
+            late_routes=LateRoutes(state, workers, executor, locks, writer.netns_path),
             plugin_client=plugins,
             network_plugins=network_plugins,
             ipam_plugins=ipam_plugins,

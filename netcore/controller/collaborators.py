@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from netcore.controller.address_sources import AddressSources
 from netcore.controller.host_look import HostLook
+from netcore.controller.late_routes import LateRoutes
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.overlays import Overlays
@@ -42,6 +43,7 @@ class Collaborators:
     addresses: AddressSources
     host_ports: HostPorts
     relays: PortProxies
+    late_routes: LateRoutes
     plugin_client: PluginClient
     network_plugins: NetworkDriver
     ipam_plugins: IpamDriver

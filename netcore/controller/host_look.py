@@ -17,7 +17,7 @@ from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
 from netcore.drivers import host_routes, uplinks
 from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
-from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView
+from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView, RouteKind
 from netcore.errors import NotFound
 from netcore.kernel import host, namespace, netns, sysctl
 from netcore.kernel.host_changes import EVERY_LINK, HostChanges
@@ -116,6 +116,7 @@ class HostLook:
                 vtep=self._settings.vtep,
                 sysctls=look.sysctls,
                 resolver_at_gateways=self._settings.resolver_at_gateways,
+                local=tuple(route.destination for route in look.snapshot.routes if route.kind is RouteKind.LOCAL),
             )
         )
 

@@ -14,14 +14,14 @@ from itertools import groupby
 
 from netcore import drivers
 from netcore.controller import Controller
-from netcore.desired.diff import diff
+from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import render_firewall
 from netcore.desired.objects import Element, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, nft, process
 from netcore.kernel.observe import observe
-from netcore.model import Endpoint, Network, NetworkId, Sandbox
-from netcore.plan import published_ports
+from netcore.model import Endpoint, Network, NetworkId, Sandbox, SandboxId
+from netcore.plan import plans, published_ports
 from netcore.plan.host_state import SandboxState
 from netcore.store.records import EndpointsRecord, Everything, NetworkRecord, Records
 
@@ -33,6 +33,7 @@ class _Leftovers:
     """What a crash or the end of a process left behind."""
 
     objects: list[KernelObject] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     endpoints: list[Endpoint] = field(default_factory=list)
     sandboxes: list[Sandbox] = field(default_factory=list)
     networks: list[Network] = field(default_factory=list)
@@ -59,7 +60,8 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     await _restore_overlays(controller, records, everything, leftovers)
     await _restore_quarantined_addresses(controller, records, everything, now)
     desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
-    await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers.objects))
+    for late in await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers)):
+        await parts.late_routes.wait(late)
     await _restore_uplinks(controller, everything)
     # A plugin may not be there yet, and the start does not wait for it.
     controller.workers.in_background(_tell_plugins(controller, leftovers))
@@ -102,6 +104,7 @@ async def _restore_sandboxes(controller: Controller, everything: Everything, lef
             leftovers.sandboxes.append(sandbox)
             controller.parts.writer.note_namespace(sandbox)
             kept = ()
+            leftovers.steps += _given_back(controller, sandbox, [*endpoints.endpoints, *endpoints.before])
         else:
             controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))
             for endpoint in kept:
@@ -110,6 +113,14 @@ async def _restore_sandboxes(controller: Controller, everything: Everything, lef
             if endpoint not in kept and endpoint.network_id in networks:
                 leftovers.objects += _host_side(controller, endpoint)
                 leftovers.endpoints.append(endpoint)
+
+
+def _given_back(controller: Controller, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> Iterable[Step]:
+    """Return the steps that give an adopted namespace back what berth has taken from it: default routes, sysctls."""
+    if not sandbox.adopted:
+        return ()
+    known = {endpoint.id: endpoint for endpoint in endpoints if endpoint.network_id in controller.state.networks}
+    return plans.plan_removal(controller.state, SandboxState(sandbox, tuple(known.values()))).steps
 
 
 def _kept(record: EndpointsRecord, networks: Iterable[NetworkId]) -> tuple[Endpoint, ...]:
@@ -178,23 +189,27 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
 
 
 def _bring(
-    controller: Controller, desired: Iterable[KernelObject], shared: Iterable[KernelObject], leftovers: Iterable[KernelObject]
-) -> None:
+    controller: Controller, desired: Iterable[KernelObject], shared: Iterable[KernelObject], leftovers: _Leftovers
+) -> set[SandboxId]:
     """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors.
 
-    *shared*: what is made later, but for its part in the firewall.
+    *shared*: what is made later, but for its part in the firewall. Return the sandboxes with routes that wait for their link.
     """
-    links = [kernel_object for kernel_object in leftovers if not isinstance(kernel_object, Element)]
+    waiting: set[SandboxId] = set()
+    links = [kernel_object for kernel_object in leftovers.objects if not isinstance(kernel_object, Element)]
     kept = {kernel_object.key for kernel_object in desired}
     steps = [
+        *leftovers.steps,
         *diff([kernel_object for kernel_object in links if kernel_object.key not in kept], ()),
         *diff(observe(desired, controller.netns_path), desired),
     ]
     steps = [step for step in steps if not isinstance(step.subject, Element)]
     for _, group in groupby(steps, key=lambda step: step.after is None):
         try:
-            controller.parts.executor.remove(list(group), "state of the last run")
+            late = controller.parts.executor.remove(list(group), "state of the last run")
+            waiting |= {sandbox_id for step in late if (sandbox_id := step.lane.sandbox_id) is not None}
         except NetcoreError as error:
             log.error("state not restored completely reason=%s", error)
     if controller.settings.firewall:
         nft.apply_text(render_firewall([*desired, *shared]))
+    return waiting

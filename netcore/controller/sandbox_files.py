@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from netcore.controller.workers import Workers
@@ -31,6 +31,10 @@ class SandboxFiles:
     async def default_routes(self, netns_path: NetnsPath) -> tuple[DefaultRoute, ...]:
         """Return the default routes of the namespace at *netns_path*."""
         return await self._workers.run(lambda: namespace.own_default_routes(netns_path))
+
+    async def sysctls(self, netns_path: NetnsPath, paths: Sequence[str]) -> dict[str, str]:
+        """Return path → value of those of *paths* that the namespace at *netns_path* has."""
+        return await self._workers.run(lambda: namespace.sysctls(netns_path, paths))
 
     async def unpin(self, sandbox: Sandbox) -> None:
         """Let go of the sandbox's namespace; it ends when nobody else holds it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.plugin_endpoints import plugin_of
@@ -13,6 +14,7 @@ from netcore.model import EndpointRequest, NetnsPath, Network, Sandbox, SandboxR
 from netcore.parse import names
 from netcore.plan import modes, plans
 from netcore.plan import sandbox as plan_sandbox
+from netcore.plan.desired_state import sysctl_paths
 from netcore.plan.host_state import SandboxState
 from netcore.plan.plans import Outcome
 
@@ -59,6 +61,8 @@ class SandboxOperations:
                 lookups = await self._parts.host.lookups(path, None, targets)
                 if path is not None:
                     sandbox = plans.with_own_routes(self._state, None, sandbox, await self._parts.files.default_routes(path))
+                    own = await self._parts.files.sysctls(path, sysctl_paths(sandbox))
+                    sandbox = replace(sandbox, own_sysctls=tuple(own.items()))
                 plan = plans.plan_connect(self._state, None, sandbox, requests, lookups, adopted=path, warnings=warnings)
                 if dry_run:
                     return sandbox, await self._transaction.preview(plan)
@@ -113,14 +117,13 @@ class SandboxOperations:
         sandbox, network = self._state.find_sandbox(reference), self._state.find_network(network_reference)
         async with self._parts.locks.hold(self._keys(sandbox, [network, *self._networks_of(sandbox)])):
             before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
-            plan = plans.plan_disconnect(self._state, before, network)
             if dry_run:
-                return Outcome(plan.steps)
-            reasons = await self._transaction.disconnect(plan)
+                return await self._transaction.preview_disconnect(before, network)
+            plan, reasons = await self._transaction.disconnect(before, network)
             await self._transaction.connect_gateway_bridge(plan.after)
         if reasons:
             raise TeardownFailed(plan.target, tuple(reasons))
-        return Outcome(plan.steps)
+        return Outcome(plan.steps, plan.warnings)
 
     # --- change and remove --------------------------------------------------------------------------------------
 

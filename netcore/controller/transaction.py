@@ -17,10 +17,11 @@ from dataclasses import replace
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.plugin_endpoints import plugin_of
+from netcore.controller.sandbox_ports import SandboxPorts
 from netcore.controller.undo import Undo, all_or_nothing
 from netcore.desired.diff import Step, diff
+from netcore.desired.objects import Route
 from netcore.errors import NetcoreError, TeardownFailed
-from netcore.kernel import host
 from netcore.model import (
     GATEWAY_BRIDGE,
     Endpoint,
@@ -29,14 +30,13 @@ from netcore.model import (
     Network,
     NetworkId,
     NetworkRequest,
-    PortMapping,
     Sandbox,
 )
 from netcore.plan import plans, published_ports
 from netcore.plan.host_state import SandboxState
 from netcore.plan.plans import AddressClaim, DisconnectPlan, NetworkPlan, Outcome, SandboxPlan
 from netcore.plan.port_allocation import FindBusy
-from netcore.relay import host_ports
+from netcore.plan.published_ports import PortPlan
 
 _GATEWAY_BRIDGE = NetworkRequest(name=GATEWAY_BRIDGE, options=(("icc", "false"),), predefined=True)
 
@@ -48,7 +48,7 @@ class Transaction:
         self._parts = parts
         self._planner = planner
         self._state = parts.state
-        self._next_port = first_port
+        self._ports = SandboxPorts(parts, first_port)
 
     # --- networks -----------------------------------------------------------------------------------------------
 
@@ -103,12 +103,12 @@ class Transaction:
         addresses = {claim: address for claim, address in peeked.items() if address is not None}
         unknown = tuple(claim for claim in plan.claims() if claim not in addresses)
         endpoints = (*plan.present, *plans.complete_endpoints(plan, addresses))
-        mappings, warnings = await self._plan_ports(plan.sandbox, endpoints, self._parts.host_ports.probe)
-        after = plans.with_ports(self._state, plan.sandbox, endpoints, mappings)
+        ports = await self._ports.plan(plan.sandbox, endpoints, self._parts.host_ports.probe)
+        after = plans.with_ports(self._state, plan.sandbox, endpoints, ports.mappings)
         inactive = [draft.network for draft in plan.drafts if draft.network.is_overlay and draft.network.id not in self._state.remotes]
         networks = [step for network in inactive for step in diff((), self._state.objects_only_of(network))]
         steps: tuple[AddressClaim | Step, ...] = (*unknown, *networks, *plans.change_steps(self._state, plan.before, after))
-        return Outcome(steps, (*plan.warnings, *warnings))
+        return Outcome(steps, (*plan.warnings, *ports.warnings))
 
     async def change_sandbox(self, plan: SandboxPlan) -> tuple[Sandbox, Outcome]:
         """Make a sandbox, or connect one to more networks; all or nothing."""
@@ -121,6 +121,8 @@ class Transaction:
                 await self._commit(before, after, undo)
         finally:
             parts.writer.forget_namespace(plan.sandbox)
+        if before is not None:
+            await self._ports.free(before.sandbox, after.sandbox)
         there = {endpoint.id for endpoint in after.endpoints}
         await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
         present = {endpoint.network_id for endpoint in plan.present}
@@ -151,39 +153,29 @@ class Transaction:
             if network.is_overlay:
                 await parts.overlays.activate(network)
         made = plans.complete_endpoints(plan, await self._claim_addresses(plan.claims(), undo))
-        claim = self._begin_port_claim(undo)
-        mappings, warnings = await self._plan_ports(sandbox, (*plan.present, *made), claim.try_hold)
-        after = plans.with_ports(self._state, sandbox, (*plan.present, *made), mappings)
+        claim = self._ports.begin(undo)
+        ports = await self._ports.plan(sandbox, (*plan.present, *made), claim.try_hold)
+        after = plans.with_ports(self._state, sandbox, (*plan.present, *made), ports.mappings)
         await self._record_intent(plan, after, undo)
         made_by_plugins = await self._make_by_plugins(plan, after.endpoints, undo)
         if made_by_plugins:
             endpoints: Sequence[Endpoint] = [made_by_plugins.get(endpoint.network_id, endpoint) for endpoint in after.endpoints]
             endpoints = await self._settle_gateway_bridge(plan, endpoints, undo)
-            mappings, warnings = await self._plan_ports(replace(sandbox, ports=mappings), endpoints, claim.try_hold)
-            after = plans.with_ports(self._state, sandbox, endpoints, mappings)
+            # What has been taken already stays taken, also what the endpoints did not need before.
+            known = replace(sandbox, ports=(*sandbox.ports, *ports.fresh(sandbox)))
+            ports = await self._ports.plan(known, endpoints, claim.try_hold)
+            after = plans.with_ports(self._state, sandbox, endpoints, ports.mappings)
             await parts.records.put_endpoints(sandbox, after.endpoints, pending=True)
         else:
             endpoints = plans.without_idle_gateway_bridge(after.endpoints, self._state.networks)
             if len(endpoints) != len(after.endpoints):
-                after = plans.with_ports(self._state, sandbox, endpoints, mappings)
+                after = plans.with_ports(self._state, sandbox, endpoints, ports.mappings)
         steps = plans.change_steps(self._state, plan.before, after)
         await self._apply(steps, undo)
         undo.push(lambda: parts.plugin_endpoints.update_external_connectivity(sandbox, after.endpoints, plan.present))
         await parts.plugin_endpoints.update_external_connectivity(sandbox, plan.present, after.endpoints)
-        self._keep_ports(claim, sandbox, mappings, undo)
-        return after, steps, warnings
-
-    def _begin_port_claim(self, undo: Undo) -> host_ports.Claim:
-        claim = self._parts.host_ports.begin()
-        undo.push(lambda: self._parts.workers.run(lambda: claim.keep(())))
-        return claim
-
-    def _keep_ports(self, claim: host_ports.Claim, sandbox: Sandbox, mappings: Sequence[PortMapping], undo: Undo) -> None:
-        """Go on holding the ports that are needed, and let go of what was only tried. *sandbox*: with the ports that it had."""
-        claim.keep(mappings)
-        self._next_port = max((mapping.host_port for mapping in mappings), default=self._next_port - 1) + 1
-        fresh = [mapping for mapping in mappings if mapping not in sandbox.ports]
-        undo.push(lambda: self._parts.workers.run(lambda: self._parts.host_ports.release(fresh)))
+        self._ports.keep(claim, sandbox, ports, undo)
+        return after, steps, ports.warnings
 
     async def _claim_addresses(self, claims: Sequence[AddressClaim], undo: Undo) -> dict[AddressClaim, IPAddress]:
         taken: dict[AddressClaim, IPAddress] = {}
@@ -197,35 +189,14 @@ class Transaction:
             taken[claim] = await self._parts.addresses.take(claim)
         return taken
 
-    async def _plan_ports(
-        self, sandbox: Sandbox, endpoints: Sequence[Endpoint], find_busy: FindBusy
-    ) -> tuple[tuple[PortMapping, ...], tuple[str, ...]]:
-        """Return the sandbox's published ports, and warnings."""
-        if not sandbox.port_requests and not sandbox.publish_all:
-            return (), ()
-        taken, start = plans.taken_ports(self._state, sandbox), self._next_port
-        mappings = await self._parts.workers.run(
-            lambda: published_ports.plan_ports(
-                sandbox,
-                endpoints,
-                self._state.networks,
-                taken=taken,
-                find_busy=find_busy,
-                ephemeral=host.ephemeral_range(),
-                start=start,
-                host_ipv6=self._state.facts.ipv6,
-            )
-        )
-        by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
-        if not mappings and not by_plugin:
-            return mappings, (published_ports.IGNORED,)
-        return mappings, published_ports.kept_by_resolvers(mappings, self._state.networks_here(), self._state.facts)
-
     async def _record_intent(self, plan: SandboxPlan, after: SandboxState, undo: Undo) -> None:
         records = self._parts.records
         if plan.before is not None:
             before = plan.before
             undo.push(lambda: records.put_all(before.sandbox, before.endpoints))
+            if plan.sandbox.own_routes != before.sandbox.own_routes:
+                # After a crash they come back from here.
+                await records.put_sandbox(replace(before.sandbox, own_routes=plan.sandbox.own_routes))
         await records.put_endpoints(plan.sandbox, after.endpoints, pending=True)
 
     async def _make_by_plugins(self, plan: SandboxPlan, endpoints: Sequence[Endpoint], undo: Undo) -> dict[NetworkId, Endpoint]:
@@ -267,12 +238,13 @@ class Transaction:
             lookups = await self._parts.host.lookups(before.sandbox.netns_path, before, [])
             plan = SandboxPlan(before=before, sandbox=before.sandbox, used_ifnames=lookups.used_ifnames)
             endpoints = await self._settle_gateway_bridge(plan, before.endpoints, undo)
-            claim = self._begin_port_claim(undo)
-            mappings, _ = await self._plan_ports(before.sandbox, endpoints, claim.try_hold)
-            after = plans.with_ports(self._state, before.sandbox, endpoints, mappings)
+            claim = self._ports.begin(undo)
+            # The operation that this belongs to is done, so a port that is taken can't stop it.
+            ports = await self._ports.plan(before.sandbox, endpoints, claim.try_hold, strict=False)
+            after = plans.with_ports(self._state, before.sandbox, endpoints, ports.mappings)
             await self._record_intent(plan, after, undo)
             await self._apply(plans.change_steps(self._state, before, after), undo)
-            self._keep_ports(claim, before.sandbox, mappings, undo)
+            self._ports.keep(claim, before.sandbox, ports, undo)
             await self._commit(before, after, undo)
 
     async def _apply(self, steps: Sequence[Step], undo: Undo) -> None:
@@ -323,15 +295,33 @@ class Transaction:
 
     # --- what goes ----------------------------------------------------------------------------------------------
 
-    async def disconnect(self, plan: DisconnectPlan) -> list[str]:
-        """Take endpoints off a sandbox; the default route moves before a link goes. Return what failed."""
+    async def preview_disconnect(self, before: SandboxState, network: Network) -> Outcome:
+        """Return what `disconnect` would do. Nothing is taken, removed, recorded or told."""
+        plan = await self._plan_disconnect(before, network, self._parts.host_ports.probe)
+        return Outcome(plan.steps, plan.warnings)
+
+    async def _plan_disconnect(self, before: SandboxState, network: Network, find_busy: FindBusy) -> DisconnectPlan:
+        left = plans.left_without(self._state, before, network)
+        ports = await self._ports.plan(before.sandbox, left, find_busy, strict=False)
+        return plans.plan_disconnect(self._state, before, network, left, ports)
+
+    async def disconnect(self, before: SandboxState, network: Network) -> tuple[DisconnectPlan, list[str]]:
+        """Take a sandbox off a network; the default route moves before the link goes. Return the plan, and what failed."""
+        async with all_or_nothing() as undo:
+            claim = self._ports.begin(undo)
+            plan = await self._plan_disconnect(before, network, claim.try_hold)
+            self._ports.keep(claim, before.sandbox, PortPlan(plan.after.sandbox.ports), undo)
+            await self._parts.records.put_endpoints(plan.after.sandbox, plan.after.endpoints, pending=True)
+        return await self._disconnect(plan)
+
+    async def _disconnect(self, plan: DisconnectPlan) -> tuple[DisconnectPlan, list[str]]:
         parts, before, after = self._parts, plan.before, plan.after
-        await parts.records.put_endpoints(after.sandbox, after.endpoints, pending=True)
+        waiting: list[Step] = []
         await parts.names.update(before.sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
         await parts.overlays.withdraw(plan.gone)
         reasons = await parts.plugin_endpoints.leave(plan.gone, before.endpoints)
         try:
-            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
+            waiting = await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
             await parts.plugin_endpoints.update_external_connectivity(after.sandbox, before.endpoints, after.endpoints)
         except TeardownFailed as error:
             reasons += error.reasons
@@ -341,8 +331,12 @@ class Transaction:
         await parts.addresses.release(plan.gone)
         await parts.records.put_all(after.sandbox, after.endpoints)
         await self._make_known(after)
+        await self._ports.free(before.sandbox, after.sandbox)
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
-        return reasons
+        if waiting or (reasons and any(isinstance(step.after, Route) for step in plan.steps)):
+            await parts.late_routes.wait(after.sandbox.id)
+        late = tuple(f"set once its link is up: {step.subject.describe()}" for step in waiting)
+        return replace(plan, warnings=(*plan.warnings, *late)), reasons
 
     async def remove_sandbox(self, plan: DisconnectPlan) -> list[str]:
         """Remove a sandbox with everything it has; return what failed."""
@@ -357,6 +351,7 @@ class Transaction:
             reasons += error.reasons
         reasons += await parts.plugin_endpoints.delete(plan.gone)
         parts.relays.settle(sandbox.id, {})
+        parts.late_routes.forget(sandbox.id)
         await parts.workers.run(lambda: parts.host_ports.release(sandbox.ports))
         await parts.addresses.release(plan.gone)
         await self.drop_sandbox(sandbox)

@@ -15,9 +15,9 @@ class Undo:
     """What takes the steps back that were done so far."""
 
     def __init__(self) -> None:
-        self._steps: list[Callable[[], Awaitable[None]]] = []
+        self._steps: list[Callable[[], Awaitable[object]]] = []
 
-    def push(self, step: Callable[[], Awaitable[None]]) -> None:
+    def push(self, step: Callable[[], Awaitable[object]]) -> None:
         """Have *step* awaited if a later one fails. It may run where what it takes back was only half done."""
         self._steps.append(step)
 

@@ -120,8 +120,9 @@ _CHAINS = {
     oifname @bridges ct status dnat goto pass
     ct state established,related goto pass
     iifname . oifname @trusted goto pass
-    oifname @unprotected4 meta nfproto ipv4 iifname != @bridges goto pass
-    oifname @unprotected6 meta nfproto ipv6 iifname != @bridges goto pass
+    # From other networks too, but within the network only with ICC.
+    oifname @unprotected4 meta nfproto ipv4 iifname . oifname != @same goto pass
+    oifname @unprotected6 meta nfproto ipv6 iifname . oifname != @same goto pass
     oifname @routed4 ip protocol icmp goto pass
     oifname @routed6 meta nfproto ipv6 meta l4proto ipv6-icmp goto pass
     oifname @routed4 ip daddr . meta l4proto . th dport @open4 goto pass

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address
 from itertools import zip_longest
 
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPAddress
+from netcore.parse import addresses
 
 DEFAULT_LINES4 = ("127.0.0.1\tlocalhost",)
 DEFAULT_LINES6 = (
@@ -40,11 +41,9 @@ def parse_extra_host(text: str) -> tuple[str, IPAddress | None]:
     if value == HOST_GATEWAY:
         return name, None
     try:
-        address = ip_address(value.removeprefix("[").removesuffix("]"))
+        address = addresses.read(value.removeprefix("[").removesuffix("]"))
     except ValueError as error:
         raise InvalidRequest(field, f"{value!r} is not an IP address or {HOST_GATEWAY}") from error
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return name, address.ipv4_mapped
     return name, address
 
 

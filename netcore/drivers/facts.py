@@ -16,6 +16,7 @@ class Facts:
     *vtep*: the address that other hosts send VXLAN to; None on a host that is alone. *of_one_family*: family of those uplinks
     that only IPv4 or only IPv6 leaves by. *sysctls*: path → value as it is now, of what forwarding on uplinks depends on
     (see `uplinks.sysctl_paths`). *resolver_at_gateways*: berth answers DNS queries at the gateway addresses of its networks.
+    *local*: what the host takes for its own addresses; None: not known.
     """
 
     uplinks: tuple[str, ...]
@@ -26,6 +27,7 @@ class Facts:
     of_one_family: Mapping[str, int] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     resolver_at_gateways: bool = True
+    local: tuple[IPNetwork, ...] | None = None
 
     def uplinks_of(self, family: int) -> tuple[str, ...]:
         """Return the links that traffic of *family* leaves by."""

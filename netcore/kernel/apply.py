@@ -28,7 +28,7 @@ from netcore.model import NetnsPath, SandboxId
 _ABSENT = {errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENETUNREACH, errno.ENXIO}
 """What the kernel says when something to delete is gone already."""
 
-Result = tuple[Step, KernelError | None]
+Result = tuple[Step, NetcoreError | None]
 """A step, and the error that it ended with. A step of several requests has a result for each."""
 
 
@@ -45,7 +45,7 @@ class Executor:
         try:
             with NetlinkSessions(self._netns_path, self._later) as sessions:
                 for batch in _batches(steps):
-                    failed: KernelError | None = None
+                    failed: NetcoreError | None = None
                     for step, error in self._run(sessions, batch):
                         # The kernel goes on with a batch behind an error: what it did there must be undone too.
                         if error is None:
@@ -64,9 +64,13 @@ class Executor:
             # processor in the kernel for 9 ms.
             self._later(limits.FORGET_FLOWS_AFTER, lambda: conntrack.forget(flows))
 
-    def remove(self, steps: Sequence[Step], target: str) -> None:
-        """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end."""
+    def remove(self, steps: Sequence[Step], target: str) -> list[Step]:
+        """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end.
+
+        Return the steps that have to wait for their link to come up, which is no error: what goes, goes all the same.
+        """
         reasons: list[str] = []
+        waiting: list[Step] = []
         flows = stale_flows(steps)
         forgetting: Thread | None = None
         with NetlinkSessions(self._netns_path, self._later) as sessions:
@@ -76,7 +80,11 @@ class Executor:
                     forgetting = Thread(target=conntrack.forget, args=(flows,), name="flows", daemon=True)
                     forgetting.start()
                 try:
-                    reasons += [str(error) for _, error in self._run(sessions, batch) if error is not None]
+                    for step, error in self._run(sessions, batch):
+                        if error is not None and _waits(step, error):
+                            waiting.append(step)
+                        elif error is not None:
+                            reasons.append(str(error))
                 except NotFound:
                     continue
                 except (NetcoreError, OSError) as error:
@@ -87,6 +95,7 @@ class Executor:
             conntrack.forget(flows)
         if reasons:
             raise TeardownFailed(target, tuple(reasons))
+        return waiting
 
     def _undo(self, done: Sequence[Step], error: BaseException) -> None:
         reached = [step.after for step in done if step.after is not None]
@@ -122,10 +131,15 @@ def _is_done(step: Step, error: KernelError) -> bool:
     return error.errno in (_ABSENT if step.after is None else handler_of(step.after).already)
 
 
+def _waits(step: Step, error: NetcoreError) -> bool:
+    """Return whether *error* says that what *step* creates can't be there yet."""
+    return step.after is not None and isinstance(error, KernelError) and error.errno in handler_of(step.after).waits
+
+
 def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[Result]:
     """Carry out the visit of a namespace first, then steps that act at once, then all requests together."""
     try:
-        netlink = _open(sessions, batch)
+        netlink, refused = _open(sessions, batch)
     except NotFound:
         if batch[0].after is not None:
             raise
@@ -134,7 +148,10 @@ def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[
             yield step, None
         return
     requests: list[tuple[Step, Request]] = []
-    for step in batch:
+    for position, step in enumerate(batch):
+        if position in refused:
+            yield step, refused[position]
+            continue
         try:
             work = _work(sessions, step)
         except KernelError as error:
@@ -150,22 +167,33 @@ def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[
         yield step, None if failed is not None and _is_done(step, failed) else failed
 
 
-def _open(sessions: NetlinkSessions, batch: Sequence[Step]) -> NetlinkSocket | None:
-    """Return the socket that the requests of *batch* go through, None if its kinds of objects need none."""
+def _open(sessions: NetlinkSessions, batch: Sequence[Step]) -> tuple[NetlinkSocket | None, dict[int, NetcoreError]]:
+    """Return the socket that the requests of *batch* go through, None if its kinds of objects need none.
+
+    Also position in *batch* → the error of each step whose visit failed: what the others did is to be undone then.
+    """
     lane: Lane = batch[0].lane
+    refused: dict[int, NetcoreError] = {}
     match lane.subsystem:
         case Subsystem.LINKS | Subsystem.STACK:
-            visits = [(visit, step.after) for step in batch if step.after is not None and (visit := handler_of(step.after).visit)]
+            visits = [
+                (position, visit, step.after)
+                for position, step in enumerate(batch)
+                if step.after is not None and (visit := handler_of(step.after).visit)
+            ]
 
             def enter() -> None:
-                for visit, wanted in visits:
-                    visit(wanted)
+                for position, visit, wanted in visits:
+                    try:
+                        visit(wanted)
+                    except NetcoreError as error:
+                        refused[position] = error
 
-            return sessions.rtnetlink(lane.sandbox_id, enter if visits else None)
+            return sessions.rtnetlink(lane.sandbox_id, enter if visits else None), refused
         case Subsystem.XFRM:
-            return sessions.xfrm()
+            return sessions.xfrm(), refused
         case _:
-            return None
+            return None, refused
 
 
 def _run_transaction(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[Result]:

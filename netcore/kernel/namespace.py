@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from netcore.errors import Conflict, InvalidRequest
 from netcore.kernel import default_routes, netns, rtnl, sysctl
@@ -55,6 +55,12 @@ def own_default_routes(netns_path: NetnsPath) -> tuple[DefaultRoute, ...]:
     """Return the default routes in the namespace at *netns_path*."""
     with netns.opened(netns_path) as descriptor:
         return netns.run_inside(descriptor, default_routes.read)
+
+
+def sysctls(netns_path: NetnsPath, paths: Sequence[str]) -> dict[str, str]:
+    """Return path → value of those of *paths* that the namespace at *netns_path* has."""
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, lambda: sysctl.read_all(paths))
 
 
 def link_names(netns_path: NetnsPath) -> set[str]:

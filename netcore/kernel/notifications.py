@@ -32,6 +32,9 @@ PATHS = tuple(Group(ROUTE, number) for number in (5, 9, 7, 11, 8, 19))
 """Every change of addresses, routes and rules, of IPv4 and IPv6 (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
 RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)."""
 
+LINKS = Group(ROUTE, 1)
+"""Every change of a link (RTNLGRP_LINK)."""
+
 NFTABLES = Group(NETFILTER, 7)
 """Every change of nftables (NFNLGRP_NFTABLES)."""
 

@@ -27,7 +27,7 @@ def write(path: str, value: str, *, optional: bool = False, dispensable: bool = 
     then as well. Otherwise raises Unavailable, or if it is *dispensable* leaves it as it is.
     """
     name = f"/proc/sys/{path}"
-    if read(path) == value:
+    if _equal(read(path), value):
         return
     try:
         with open(name, "r+b", buffering=0) as file:
@@ -70,8 +70,13 @@ def _remedy(path: str, value: str) -> str:
 
 def restore(path: str, ours: str, original: str) -> None:
     """Put *original* back, unless the sysctl is gone or somebody has given it another value than *ours* meanwhile."""
-    if read(path) == ours:
+    if _equal(read(path), ours):
         write(path, original, optional=True)
+
+
+def _equal(found: str | None, value: str) -> bool:
+    """Return whether the kernel's *found* is *value*: it puts tabs between numbers where people write spaces."""
+    return found is not None and found.split() == value.split()
 
 
 def read(path: str) -> str | None:

@@ -6,7 +6,7 @@ Rules BR-9, BR-13, BR-14 and CL-15 of docs/rules.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from netcore.errors import InvalidRequest
@@ -19,6 +19,11 @@ LinkSysctls = tuple[tuple[str, str], ...]
 
 _LINK_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.(\w+)\.(?:IFNAME|ifname)\.(\w+)\Z")
 _SYSCTL = re.compile(r"net(\.[\w-]+)+\Z")
+_DISABLE_IPV6 = "net/ipv6/conf/{ifname}/disable_ipv6"
+_PARTS_OF_LINK_SYSCTL = 5
+
+EVERY_LINK = ("all", "default")
+"""In place of a link in a sysctl: all links there are, and those to come."""
 
 
 def _link_sysctls(text: str) -> LinkSysctls:
@@ -84,6 +89,23 @@ def sandbox_sysctls(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(result.items())
 
 
-def turns_ipv6_off(sysctls: LinkSysctls) -> bool:
-    """Return whether a link with these sysctls has no IPv6, so that its endpoint gets no IPv6 address (BR-14)."""
-    return dict(sysctls).get("net/ipv6/conf/{ifname}/disable_ipv6", "0") != "0"
+def link_of(path: str) -> str | None:
+    """Return the link that the sysctl *path* of a sandbox is about, `all` and `default` among them; None if it is about none."""
+    parts = path.split("/")
+    return parts[3] if len(parts) == _PARTS_OF_LINK_SYSCTL and parts[2] in ("conf", "neigh") else None
+
+
+def turns_ipv6_off(ifname: str, link: LinkSysctls = (), sandbox: Iterable[tuple[str, str]] = ()) -> bool:
+    """Return whether the link *ifname* has no IPv6, so that its endpoint gets no IPv6 address (BR-14).
+
+    *link*: the sysctls of its endpoint; *sandbox*: those of the whole sandbox, which may name the link, or be for all links
+    or for new ones. What names the link counts first.
+    """
+    of_link, of_sandbox = dict(link), dict(sandbox)
+    named = (of_sandbox.get(_DISABLE_IPV6.format(ifname=ifname)), of_link.get(_DISABLE_IPV6))
+    for value in named:
+        if value is not None:
+            return value.strip() != "0"
+    # The loopback is there before, so that what is for new links does not concern it.
+    every = [name for name in EVERY_LINK if ifname != "lo" or name != "default"]
+    return any(of_sandbox.get(_DISABLE_IPV6.format(ifname=name), "0").strip() != "0" for name in every)

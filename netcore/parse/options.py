@@ -11,12 +11,13 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Generic, TypeVar
 
 from netcore import limits
 from netcore.errors import InvalidRequest
 from netcore.model import CommonOptions, IPAddress
+from netcore.parse import addresses
 
 DRIVER = "com.docker.network.driver."
 
@@ -112,25 +113,25 @@ def link_name(text: str) -> str:
 def address(text: str) -> IPAddress:
     """Read an address of either family."""
     try:
-        return ip_address(text)
+        return addresses.read(text)
     except ValueError:
         raise ValueError("must be an IP address") from None
 
 
 def address4(text: str) -> IPv4Address:
     """Read an IPv4 address."""
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise ValueError("must be an IPv4 address") from None
+    found = address(text)
+    if not isinstance(found, IPv4Address):
+        raise ValueError("must be an IPv4 address")
+    return found
 
 
 def address6(text: str) -> IPv6Address:
     """Read an IPv6 address."""
-    try:
-        return IPv6Address(text)
-    except ValueError:
-        raise ValueError("must be an IPv6 address") from None
+    found = address(text)
+    if not isinstance(found, IPv6Address):
+        raise ValueError("must be an IPv6 address")
+    return found
 
 
 def _mtu(text: str) -> int:

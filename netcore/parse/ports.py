@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from ipaddress import ip_address
 
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress, PortRequest
-from netcore.parse import service_names
+from netcore.parse import addresses, service_names
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -98,7 +97,7 @@ def _host_address(field: str, text: str) -> IPAddress | None:
     if not text:
         return None
     try:
-        return ip_address(text)
+        return addresses.read(text)
     except ValueError as error:
         raise InvalidRequest(field, f"{text!r} is not an IP address; host names are not taken here") from error
 

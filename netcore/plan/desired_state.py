@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address
 
 from netcore import drivers
@@ -10,10 +10,13 @@ from netcore.desired import hostsfile
 from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, KernelObject, OwnDefaultRoute, Route, Sysctl
 from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, Network, NetworkId, Sandbox, Stack
+from netcore.parse import endpoint_options
 from netcore.plan import gateway, routes
 
 _OWN_LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
 """Where a sandbox with the host's own stack reaches the host."""
+_FORWARDING6 = "net/ipv6/conf/all/forwarding"
+_FORWARDING = ("net/ipv4/ip_forward", _FORWARDING6)
 
 
 def desired(
@@ -28,10 +31,16 @@ def desired(
     """Return everything that must exist for the sandbox *owner* with *endpoints*."""
     if owner.stack is not Stack.OWN:
         return _without_networks(owner, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
-    result: list[KernelObject] = []
+    # Those for all links come first, because they would undo what is set for one.
+    for_all, for_links = _sysctls(owner, {endpoint.ifname for endpoint in endpoints})
+    given = {sysctl.key for sysctl in (*for_all, *for_links)}
+    result: list[KernelObject] = [*for_all]
     for endpoint in endpoints:
         network = networks[endpoint.network_id]
-        result += drivers.of(network).endpoint_objects(network, endpoint, facts, forwards=owner.forwards)
+        objects = drivers.of(network).endpoint_objects(network, endpoint, facts, forwards=owner.forwards)
+        result += [wanted for wanted in objects if wanted.key not in given]
+    result += for_links
+    loopback_ipv6 = loopback_ipv6 and not endpoint_options.turns_ipv6_off("lo", sandbox=owner.sysctls)
     result += _own_stack(owner, tuple(endpoints), networks, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
     return tuple(result)
 
@@ -57,12 +66,6 @@ def _own_stack(
             continue
         result.append(Route(sandbox_id=sandbox.id, destination=destination, gateway=hop.address, ifname=endpoint.ifname))
     result += routes.of_sandbox(sandbox, endpoints, networks)
-    if sandbox.forwards:
-        result.append(Sysctl(sandbox_id=sandbox.id, path="net/ipv4/ip_forward", value="1"))
-        result.append(Sysctl(sandbox_id=sandbox.id, path="net/ipv6/conf/all/forwarding", value="1", optional=True))
-    given = {path for path, _ in sandbox.sysctls}
-    result = [ours for ours in result if not (isinstance(ours, Sysctl) and ours.path in given)]
-    result += [Sysctl(sandbox_id=sandbox.id, path=path, value=value) for path, value in sandbox.sysctls]
     host_gateways = gateway.host_addresses(endpoints, networks)
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)
     for endpoint in endpoints:
@@ -71,6 +74,33 @@ def _own_stack(
         lines += hostsfile.endpoint_lines(endpoint, sandbox.hostname, sandbox.domainname)
     result.append(HostsLines(path=hosts_path, lines=lines))
     return tuple(result)
+
+
+def sysctl_paths(sandbox: Sandbox) -> tuple[str, ...]:
+    """Return the sysctls that berth sets in *sandbox* for its own sake, not for a link of ours."""
+    return (*(_FORWARDING if sandbox.forwards else ()), *(path for path, _ in sandbox.sysctls))
+
+
+def _sysctls(sandbox: Sandbox, ifnames: Collection[str]) -> tuple[list[Sysctl], list[Sysctl]]:
+    """Return the sysctls of a whole sandbox: those about no single link of ours, and those about one of *ifnames*.
+
+    What is about a link that is not there has to wait for it.
+    """
+    for_all: dict[str, Sysctl] = {}
+    for_links: list[Sysctl] = []
+    own = dict(sandbox.own_sysctls)
+    if sandbox.forwards:
+        for path in _FORWARDING:
+            optional = path == _FORWARDING6
+            for_all[path] = Sysctl(sandbox_id=sandbox.id, path=path, value="1", optional=optional, original=own.get(path))
+    for path, value in sandbox.sysctls:
+        wanted = Sysctl(sandbox_id=sandbox.id, path=path, value=value, original=own.get(path))
+        link = endpoint_options.link_of(path)
+        if link in ifnames:
+            for_links.append(wanted)
+        elif link is None or link in ("lo", *endpoint_options.EVERY_LINK) or path in own:
+            for_all[path] = wanted
+    return [*for_all.values()], for_links
 
 
 def own_default_routes(sandbox: Sandbox, family: int | None = None) -> list[KernelObject]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 
@@ -11,6 +11,7 @@ from netcore import drivers
 from netcore.drivers.protocol import MacSource
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, Sandbox
+from netcore.parse import addresses as address_texts
 from netcore.parse import endpoint_options, names, options
 from netcore.parse.problems import Problem, refuse
 from netcore.plan import link_names, routes
@@ -18,8 +19,13 @@ from netcore.plan import link_names, routes
 RandomHex = Callable[[int], str]
 
 
-def check_endpoint_request(request: EndpointRequest, network: Network) -> EndpointRequest:
-    """Return *request* validated for *network*; every wrong address is named at once (rules IP-25..IP-29)."""
+def check_endpoint_request(
+    request: EndpointRequest, network: Network, *, free_ifname: str = "", sysctls: Iterable[tuple[str, str]] = ()
+) -> EndpointRequest:
+    """Return *request* validated for *network*; every wrong address is named at once (rules IP-25..IP-29).
+
+    *free_ifname*: the name that its link gets if it asks for none. *sysctls*: of the whole sandbox.
+    """
     refuse(_wrong_addresses(request, network))
     routes.parse(request.routes, network.pools)
     for alias in request.aliases:
@@ -32,9 +38,11 @@ def check_endpoint_request(request: EndpointRequest, network: Network) -> Endpoi
     named = labels.get(endpoint_options.IFNAME.label)
     if named and request.ifname and named != request.ifname:
         raise InvalidRequest("ifname", f"{request.ifname} and driver-opt {named} contradict each other")
-    if request.ipv6 is not None and 6 not in families_for(request, network):
-        raise InvalidRequest("ip6", f"{request.ipv6} can't be had while a sysctl switches IPv6 off on the link")
     ifname = request.ifname or named
+    if endpoint_options.turns_ipv6_off(ifname or free_ifname, endpoint_options.link_sysctls(labels), sysctls):
+        for field, address in (("ip6", request.ipv6), *(("link-local-ip", address) for address in request.link_local)):
+            if address is not None and address.version == 6:
+                raise InvalidRequest(field, f"{address} can't be had while a sysctl switches IPv6 off on the link")
     return replace(
         request,
         mac=names.check_mac(request.mac) if request.mac else None,
@@ -74,10 +82,12 @@ def _refused_on_default_bridge(request: EndpointRequest) -> Iterator[Problem]:
         )
 
 
-def families_for(request: EndpointRequest, network: Network) -> tuple[int, ...]:
-    """Return the families that an endpoint gets an address of: not IPv6 if one of its sysctls turns that off (BR-14)."""
-    labels = endpoint_options.canonical(dict(request.driver_options), for_plugin=True)
-    without_ipv6 = endpoint_options.turns_ipv6_off(endpoint_options.link_sysctls(labels))
+def families_for(request: EndpointRequest, network: Network, *, ifname: str, sysctls: Iterable[tuple[str, str]] = ()) -> tuple[int, ...]:
+    """Return the families that an endpoint gets an address of: not IPv6 if a sysctl turns that off (BR-14).
+
+    *request* has been checked. *ifname*: of its link; *sysctls*: of the whole sandbox.
+    """
+    without_ipv6 = endpoint_options.turns_ipv6_off(ifname, endpoint_options.link_sysctls(dict(request.driver_options)), sysctls)
     return tuple(family for family, on in ((4, network.ipv4), (6, network.ipv6 and not without_ipv6)) if on)
 
 
@@ -153,7 +163,8 @@ def random_mac(random_hex: RandomHex) -> str:
 def parse_endpoint_address(text: str, family: int) -> IPAddress:
     """Return *text* as an address of *family*; InvalidRequest otherwise (rule IP-27)."""
     try:
-        address = ip_address(text)
+        # IP-27: an IPv4-mapped address is no address for IPv6.
+        address = address_texts.read(text) if family == 4 else ip_address(text)
     except ValueError as error:
         raise InvalidRequest(f"IPv{family} address", text) from error
     if address.version != family:

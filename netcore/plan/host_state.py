@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import PurePath
 
 from netcore import drivers
@@ -15,7 +16,7 @@ from netcore.drivers import uplinks
 from netcore.drivers.facts import Facts
 from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import InvalidRequest
-from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
+from netcore.model import Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan import desired_state, gateway, modes
 from netcore.plan.references import find
 
@@ -122,6 +123,13 @@ class HostState:
     def objects_only_of(self, network: Network, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
         """Return what exists for the sake of *network* alone, and so comes and goes with it."""
         return drivers.of(network).exclusive_objects(network, self.networks_here(), self.facts, remotes)
+
+    def local_addresses(self) -> list[IPNetwork] | None:
+        """Return what this host has as addresses, those on networks of ours included; None if it is not known."""
+        if self.facts.local is None:
+            return None
+        on_networks = [interface for network in self.networks_here() for interface in drivers.of(network).host_addresses(network)]
+        return [*self.facts.local, *(ip_network(interface.ip) for interface in on_networks)]
 
     def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
         """Return what *networks* together need of the links that traffic leaves by."""

@@ -17,6 +17,7 @@ from netcore import limits
 from netcore.drivers.host_routes import Avoided
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import IPAddress, IPNetwork, Pool
+from netcore.parse.addresses import is_mapped
 from netcore.parse.problems import Problem
 
 DEFAULT_POOLS4: tuple[tuple[IPv4Network, int], ...] = (
@@ -92,6 +93,8 @@ def parse_subnet(field: str, text: str) -> IPNetwork:
         raise InvalidRequest(field, f"{text!r} is not a subnet like 10.10.0.0/16") from error
     if "/" not in text:
         raise InvalidRequest(field, f"{text!r} has no prefix length, as in {text}/24")
+    if is_mapped(subnet):
+        raise InvalidRequest(f"{field} {text}", "it holds IPv4-mapped addresses only; give the IPv4 subnet instead")
     if str(ip_network(text.split("/")[0]).network_address) != str(subnet.network_address):
         raise InvalidRequest(f"{field} {text}", f"it should be {subnet}")
     return subnet

@@ -30,7 +30,8 @@ from netcore.model import (
     Stack,
 )
 from netcore.plan import endpoint as plan_endpoint
-from netcore.plan import gateway, published_ports
+from netcore.plan import gateway, link_names, published_ports
+from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import own_default_routes
 from netcore.plan.host_state import HostState, SandboxState
 
@@ -120,13 +121,14 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisconnectPlan:
-    """A sandbox that loses the endpoints *gone* and keeps those of *after*."""
+    """A sandbox that loses the endpoints *gone* and keeps those of *after*, with the ports that these can publish."""
 
     before: SandboxState
     after: SandboxState
     gone: tuple[Endpoint, ...]
     steps: tuple[Step, ...]
     target: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +164,17 @@ def plan_connect(
 ) -> SandboxPlan:
     """Return the plan for *requests*; Conflict, InvalidRequest, Exhausted, NotFound for what can't be."""
     present = {endpoint.network_id for endpoint in before.endpoints} if before is not None else set()
-    drafts = []
+    drafts: list[EndpointDraft] = []
+    used = set(lookups.used_ifnames)
     for request in requests:
         network = state.find_network(request.network)
         if network.id in present:
             raise Conflict("sandbox", sandbox.name, f"is already attached to network {network.name}")
         present.add(network.id)
-        drafts.append(_draft(state, network, request, lookups.parent_macs.get(network.id)))
+        drafts.append(_draft(state, sandbox, network, request, lookups, used))
+    if before is None:
+        named_by_plugins = any(drivers.of(draft.network).plugin(draft.network) is not None for draft in drafts)
+        plan_sandbox.check_link_sysctls(sandbox, used, complete=not named_by_plugins)
     if sandbox.own_routes and not sandbox.replaces_routes and any(not draft.network.internal for draft in drafts):
         kept = " and the ".join(route.describe() for route in sandbox.own_routes)
         warnings = (*warnings, f"{sandbox.name} keeps the {kept}; attach it with --gateway to replace it while it is attached")
@@ -196,17 +202,24 @@ def _lacks_host_gateway(sandbox: Sandbox, networks: Sequence[Network]) -> Iterab
             yield f"{name} is not in the hosts file (--add-host {text}): {reason}"
 
 
-def _draft(state: HostState, network: Network, request: EndpointRequest, parent_mac: str | None) -> EndpointDraft:
+def _draft(
+    state: HostState, sandbox: Sandbox, network: Network, request: EndpointRequest, lookups: Lookups, used: set[str]
+) -> EndpointDraft:
+    """Return the draft for *request*; the name that its link will have is added to *used*."""
     members = state.members(network.id)
-    checked = plan_endpoint.check_endpoint_request(request, network)
+    free_ifname = link_names.in_sandbox(sandbox.name, None, network.common.ifname_prefix, used)
+    checked = plan_endpoint.check_endpoint_request(request, network, free_ifname=free_ifname, sysctls=sandbox.sysctls)
     # By its name, whatever it was called by: links follow a rename.
     checked = replace(checked, links=tuple((state.find_sandbox(target).name, alias) for target, alias in checked.links))
     plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in members])
-    mac = plan_endpoint.choose_mac(checked, network, parent_mac)
+    mac = plan_endpoint.choose_mac(checked, network, lookups.parent_macs.get(network.id))
+    ifname = checked.ifname or free_ifname
+    used.add(ifname)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
     if checked.ipv4 is not None or checked.ipv6 is not None:
         _check_wishes([wish for wish in wishes.values() if wish is not None], network, members)
-    claims = [AddressClaim(network, family, wishes[family], mac) for family in plan_endpoint.families_for(checked, network)]
+    families = plan_endpoint.families_for(checked, network, ifname=ifname, sysctls=sandbox.sysctls)
+    claims = [AddressClaim(network, family, wishes[family], mac) for family in families]
     return EndpointDraft(request=checked, network=network, mac=mac, claims=tuple(claims))
 
 
@@ -254,7 +267,11 @@ def taken_ports(state: HostState, sandbox: Sandbox) -> list[tuple[str, PortMappi
 
 def change_steps(state: HostState, before: SandboxState | None, after: SandboxState) -> tuple[Step, ...]:
     """Return the steps from *before* to *after* of one sandbox."""
-    old = state.objects_of(before.sandbox, before.endpoints) if before is not None else own_default_routes(after.sandbox)
+    if before is None:
+        old: Sequence[KernelObject] = own_default_routes(after.sandbox)
+    else:
+        # Somebody may have set a default route since the last operation, which has to make way too.
+        old = state.objects_of(replace(before.sandbox, own_routes=after.sandbox.own_routes), before.endpoints)
     return diff(old, state.objects_of(after.sandbox, after.endpoints))
 
 
@@ -279,8 +296,8 @@ def rename_links(state: HostState, before: SandboxState, after: Sandbox) -> list
     return [(was, replace(will, endpoints=tuple(map(follow, will.endpoints)))) for was, will in changes]
 
 
-def plan_disconnect(state: HostState, before: SandboxState, network: Network) -> DisconnectPlan:
-    """Return the plan for taking a sandbox off *network*; NotFound if it is not on it.
+def left_without(state: HostState, before: SandboxState, network: Network) -> tuple[Endpoint, ...]:
+    """Return the endpoints that a sandbox keeps when it is taken off *network*; NotFound if it is not on it.
 
     Its endpoint on the gateway bridge goes too, if no network that is left needs it (GW-9).
     """
@@ -288,8 +305,7 @@ def plan_disconnect(state: HostState, before: SandboxState, network: Network) ->
     if before.endpoint_on(network.id) is None:
         raise NotFound("endpoint", f"sandbox {sandbox.name} is not connected to network {network.name}")
     left = [endpoint for endpoint in before.endpoints if endpoint.network_id != network.id]
-    left = without_idle_gateway_bridge(left, state.networks)
-    return _loss(state, before, left, f"endpoint of {sandbox.name} on {network.name}")
+    return tuple(without_idle_gateway_bridge(left, state.networks))
 
 
 def without_idle_gateway_bridge(endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> list[Endpoint]:
@@ -306,15 +322,19 @@ def lacks_gateway_bridge(endpoints: Iterable[Endpoint], networks: Mapping[Networ
     return not is_on and gateway.needs_gateway_bridge(present, networks)
 
 
-def _loss(state: HostState, before: SandboxState, left: Collection[Endpoint], target: str) -> DisconnectPlan:
-    after = with_ports(state, before.sandbox, tuple(left), before.sandbox.ports)
+def plan_disconnect(
+    state: HostState, before: SandboxState, network: Network, left: Sequence[Endpoint], ports: published_ports.PortPlan
+) -> DisconnectPlan:
+    """Return the plan for taking a sandbox off *network*, so that the endpoints *left* publish *ports*."""
+    after = with_ports(state, before.sandbox, left, ports.mappings)
     kept = {endpoint.network_id for endpoint in left}
     return DisconnectPlan(
         before=before,
         after=after,
         gone=tuple(endpoint for endpoint in before.endpoints if endpoint.network_id not in kept),
         steps=change_steps(state, before, after),
-        target=target,
+        target=f"endpoint of {before.sandbox.name} on {network.name}",
+        warnings=ports.warnings,
     )
 
 

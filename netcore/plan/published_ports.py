@@ -7,11 +7,24 @@ from dataclasses import dataclass, replace
 
 from netcore import drivers
 from netcore.drivers.facts import Facts
-from netcore.model import DNS_PORT, Endpoint, GatewayMode, IPAddress, Network, NetworkId, PortMapping, PortRequest, Sandbox
+from netcore.errors import Conflict, InvalidRequest
+from netcore.model import (
+    DNS_PORT,
+    Endpoint,
+    GatewayMode,
+    IPAddress,
+    IPNetwork,
+    Network,
+    NetworkId,
+    PortMapping,
+    PortRequest,
+    Sandbox,
+)
 from netcore.parse import ports
 from netcore.plan import gateway, port_allocation
 
 IGNORED = "published ports are ignored: no bridge network of the sandbox gives its default gateway"
+FREED = "its published ports are free for others; it takes them again with the next bridge network that gives its default gateway"
 
 
 def assign_ports(
@@ -100,6 +113,38 @@ def kept_by_resolvers(mappings: Iterable[PortMapping], networks: Iterable[Networ
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """The ports that a sandbox publishes from now on, and what the user should know of it."""
+
+    mappings: tuple[PortMapping, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def fresh(self, sandbox: Sandbox) -> list[PortMapping]:
+        """Return those that *sandbox* did not have."""
+        return [mapping for mapping in self.mappings if mapping not in sandbox.ports]
+
+    def dropped(self, sandbox: Sandbox) -> list[PortMapping]:
+        """Return those that *sandbox* had, and has no longer."""
+        return [mapping for mapping in sandbox.ports if mapping not in self.mappings]
+
+
+def lacking_addresses(name: str, mappings: Iterable[PortMapping], local: Iterable[IPNetwork] | None) -> tuple[str, ...]:
+    """Return a warning for each host address that the sandbox called *name* publishes ports on, and that the host does not have.
+
+    *local*: the addresses that it has; None: not known.
+    """
+    if local is None:
+        return ()
+    known = [*local]
+    addresses = dict.fromkeys(mapping.host_address for mapping in mappings if mapping.host_address is not None)
+    return tuple(
+        f"{name} publishes ports on {address}, which is no address of this host; they are reached once the host has it"
+        for address in addresses
+        if not any(subnet.version == address.version and address in subnet for subnet in known)
+    )
+
+
 def plan_ports(
     sandbox: Sandbox,
     endpoints: Sequence[Endpoint],
@@ -110,13 +155,21 @@ def plan_ports(
     ephemeral: tuple[int, int],
     start: int,
     host_ipv6: bool,
-) -> tuple[PortMapping, ...]:
-    """Return the mappings of *sandbox*: those it has, and new ones for families of the host that it had none in."""
+    strict: bool = True,
+) -> PortPlan:
+    """Return the mappings of *sandbox*: those it has, as far as they still apply, and new ones for families that had none.
+
+    A family that is routed has mappings without a host port; one that nothing publishes has none, and its ports are free.
+    *strict*: Conflict if a port is taken. Otherwise the sandbox does without it, with a warning.
+    """
     bare = [replace(endpoint, ports=()) for endpoint in endpoints]
     requests = [*sandbox.port_requests, *_exposed(sandbox)]
-    present = {mapping.family for mapping in sandbox.ports}
     by_nat, routed, binding = _families(bare, networks)
-    result = list(sandbox.ports)
+    # A family without a gateway network is carried by a proxy to the other one.
+    translated = [family for family in (4, 6) if by_nat and family not in routed and (family == 4 or host_ipv6)]
+    result = [mapping for mapping in sandbox.ports if mapping.family in (translated if mapping.host_port else routed)]
+    present = {mapping.family for mapping in result}
+    warnings: list[str] = []
     for family in routed:
         if family not in present:
             result += [
@@ -124,23 +177,68 @@ def plan_ports(
                 for request in requests
                 for port in range(request.sandbox_first, request.sandbox_last + 1)
             ]
-    # A family without a gateway network is carried by a proxy to the other one.
-    families = [family for family in (4, 6) if by_nat and family not in (*routed, *present) and (family == 4 or host_ipv6)]
-    if families and requests:
-        # Beside mappings that are there already, a request for one address is only for the family of that.
-        open_requests = [
-            request for request in requests if request.host_address is None or request.host_address.version in families or not present
-        ]
-        result += port_allocation.allocate_ports(
-            open_requests,
+            warnings += [_unused(request, family) for request in requests if _names_host_port(request, family)]
+    held = [*taken]
+
+    def allocate(some: Sequence[PortRequest], families: Sequence[int]) -> None:
+        made = port_allocation.allocate_ports(
+            some,
             families=tuple(families),
             default_binding=list(dict.fromkeys(binding)),
-            taken=taken,
+            taken=held,
             find_busy=find_busy,
             ephemeral=ephemeral,
             start=start,
         )
-    return tuple(result)
+        result.extend(made)
+        held.extend(("this sandbox", mapping) for mapping in made)
+
+    def allocate_what_is_free(some: Sequence[PortRequest], families: Sequence[int]) -> None:
+        for request in some:
+            try:
+                allocate([request], families)
+            except (Conflict, InvalidRequest) as error:
+                warnings.append(f"a port is not published until the sandbox is connected again: {error}")
+
+    possible = [request for request in requests if request.host_address is None or request.host_address.version not in routed]
+    # What somebody else had when the sandbox came back to it.
+    missing = [request for request in possible if present.intersection(translated) and not _is_served(request, result)]
+    families = [family for family in translated if family not in present]
+    if families:
+        # Beside mappings that are there already, a request for one address is only for the family of that.
+        wanted = [
+            request
+            for request in possible
+            if request not in missing and (request.host_address is None or request.host_address.version in families or not present)
+        ]
+        (allocate if strict else allocate_what_is_free)(wanted, families)
+    allocate_what_is_free(missing, translated)
+    return PortPlan(tuple(result), tuple(dict.fromkeys(warnings)))
+
+
+def _is_served(request: PortRequest, mappings: Iterable[PortMapping]) -> bool:
+    """Return whether one of *mappings* is for *request*, which then has all that it asked for."""
+    address = request.host_address
+    return any(
+        mapping.host_port
+        and mapping.protocol == request.protocol
+        and request.sandbox_first <= mapping.sandbox_port <= request.sandbox_last
+        and (not request.host_first or request.host_first <= mapping.host_port <= request.host_last)
+        and (address is None or mapping.host_address == (None if address.is_unspecified else address))
+        for mapping in mappings
+    )
+
+
+def _names_host_port(request: PortRequest, family: int) -> bool:
+    address = request.host_address
+    return (address is not None and address.version == family) or (address is None and request.host_first != 0)
+
+
+def _unused(request: PortRequest, family: int) -> str:
+    return (
+        f"publish {request.text}: the host part is not used for IPv{family}, because the network is routed; "
+        f"the port is reached at the sandbox's own IPv{family} address"
+    )
 
 
 def _families(endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> tuple[list[int], list[int], list[IPAddress]]:

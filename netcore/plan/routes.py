@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from netcore.desired.objects import Route
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, Pool, Sandbox, StaticRoute
+from netcore.parse import addresses
 from netcore.parse.problems import Problems
 from netcore.plan import gateway
 
@@ -36,10 +37,12 @@ def _route(text: str, subnets: Sequence[IPNetwork] | None) -> StaticRoute:
     field = f"route {text}"
     destination_text, equals, via_text = text.partition("=")
     try:
-        destination, via = ip_network(destination_text.strip()), ip_address(via_text.strip())
+        destination, via = ip_network(destination_text.strip()), addresses.read(via_text.strip())
     except ValueError as error:
         reason = f": {error}" if equals else ""
         raise InvalidRequest(field, f"it should be DESTINATION=VIA, like 10.2.0.0/16=172.18.0.9{reason}") from error
+    if addresses.is_mapped(destination):
+        raise InvalidRequest(field, f"{destination} holds IPv4-mapped addresses only; give the IPv4 subnet")
     if destination.version != via.version:
         raise InvalidRequest(field, "destination and via are of different families")
     if not destination.prefixlen:

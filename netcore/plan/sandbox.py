@@ -22,6 +22,18 @@ def check_networks(networks: Sequence[Network]) -> None:
         raise InvalidRequest("network", text)
 
 
+def check_link_sysctls(sandbox: Sandbox, ifnames: Collection[str], *, complete: bool) -> None:
+    """Raise InvalidRequest if a sysctl of a new *sandbox* is about a link that it does not have.
+
+    *ifnames*: its links; not *complete*: a plugin names some of them later.
+    """
+    for path, _ in sandbox.sysctls if complete and sandbox.stack is Stack.OWN else ():
+        link = endpoint_options.link_of(path)
+        if link is not None and link not in {"lo", *endpoint_options.EVERY_LINK, *ifnames}:
+            links = ", ".join(sorted({"lo", *ifnames}))
+            raise InvalidRequest("sysctl", f"{path.replace('/', '.')}: the sandbox has no link {link}; it has {links}")
+
+
 def plan_sandbox(
     request: SandboxRequest,
     kind: Stack,

@@ -1,7 +1,8 @@
 """Calls to plugins: JSON by HTTP POST over their socket, the handshake first. On the loop.
 
 A plugin that is not there is tried again with growing pauses for `limits.PLUGIN_PATIENCE` seconds: it may be starting. A
-call that was sent is never sent twice.
+call that was sent is never sent twice. What takes something back does not wait that long for a plugin that has just been
+waited for in vain.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ class PluginCalls(Protocol):
     async def call_optional(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any] | None:
         """Return what `call` does, but None if the plugin does not know the method."""
 
+    async def take_back(self, plugin: str, kind: str, method: str, body: object, *, optional: bool = False) -> None:
+        """Call a method that takes something back; a plugin that has just not answered gets `limits.PLUGIN_TAKE_BACK` seconds.
+
+        *optional*: the plugin need not know the method.
+        """
+
 
 class PluginClient:
     """Connections to plugins by name. Each is opened, with a handshake, when it is first needed. See `PluginCalls`."""
@@ -37,6 +44,7 @@ class PluginClient:
     def __init__(self) -> None:
         self._connections: dict[str, tuple[PluginAddress, aiohttp.ClientSession]] = {}
         self._implements: dict[str, frozenset[str]] = {}
+        self._silent_since: dict[str, float] = {}
 
     async def call(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any]:
         answer = await self.call_optional(plugin, kind, method, body)
@@ -47,6 +55,19 @@ class PluginClient:
     async def call_optional(self, plugin: str, kind: str, method: str, body: object) -> dict[str, Any] | None:
         await self._activate(plugin, kind)
         return await self._post(plugin, f"{kind}.{method}", body)
+
+    async def take_back(self, plugin: str, kind: str, method: str, body: object, *, optional: bool = False) -> None:
+        call = self.call_optional if optional else self.call
+        silent_since = self._silent_since.get(plugin)
+        if silent_since is None or asyncio.get_running_loop().time() - silent_since > limits.PLUGIN_SILENCE:
+            await call(plugin, kind, method, body)
+            return
+        try:
+            async with asyncio.timeout(limits.PLUGIN_TAKE_BACK):
+                await call(plugin, kind, method, body)
+        except TimeoutError as error:
+            reason = f"no answer within {limits.PLUGIN_TAKE_BACK:g} s, and none to the call before; what the plugin made may be left"
+            raise PluginFailed(plugin, f"{kind}.{method}", reason) from error
 
     async def _activate(self, plugin: str, kind: str) -> None:
         """Shake hands, unless that has been done; PluginFailed if *plugin* does not implement *kind*."""
@@ -67,19 +88,27 @@ class PluginClient:
             try:
                 address, session = await self._connection(plugin)
                 async with session.post(f"{address.url}/{method}", data=data, headers=_HEADERS) as response:
-                    return _answer(plugin, method, response.status, await _read(plugin, method, response))
+                    octets = await _read(plugin, method, response)
+                    self._silent_since.pop(plugin, None)
+                    return _answer(plugin, method, response.status, octets)
             except aiohttp.ClientConnectorError as error:
                 # Nothing was sent. The next attempt may find the plugin at another socket.
                 await self._disconnect(plugin)
                 if left <= 0:
+                    self._note_silence(plugin)
                     raise Unavailable(f"plugin {plugin}", f"{method}: {error}; is it running?") from error
             except (aiohttp.ClientError, TimeoutError) as error:
                 await self._disconnect(plugin)
+                if isinstance(error, TimeoutError):
+                    self._note_silence(plugin)
                 reason = " ".join(str(error).split()) or f"it takes longer than {limits.PLUGIN_CALL:g} s"
                 raise PluginFailed(plugin, method, f"no answer: {reason}") from error
             await asyncio.sleep(min(pause, left))
             left -= pause
             pause *= 2
+
+    def _note_silence(self, plugin: str) -> None:
+        self._silent_since[plugin] = asyncio.get_running_loop().time()
 
     async def _connection(self, plugin: str) -> tuple[PluginAddress, aiohttp.ClientSession]:
         if plugin not in self._connections:

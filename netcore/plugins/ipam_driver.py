@@ -62,7 +62,7 @@ class IpamDriver:
         with contextlib.suppress(NetcoreError):
             for address in pool.reserved():
                 await self.release_address(ipam, pool, address)
-            await self._client.call(ipam.plugin, _KIND, "ReleasePool", {"PoolID": pool.identity})
+            await self._client.take_back(ipam.plugin, _KIND, "ReleasePool", {"PoolID": pool.identity})
 
     async def request_address(
         self, ipam: PluginIpam, pool: Pool, wish: IPAddress | None, *, mac: str | None = None, options: Mapping[str, str] | None = None
@@ -77,7 +77,7 @@ class IpamDriver:
 
     async def release_address(self, ipam: PluginIpam, pool: Pool, address: IPAddress) -> None:
         """Give *address* back."""
-        await self._client.call(ipam.plugin, _KIND, "ReleaseAddress", {"PoolID": pool.identity, "Address": str(address)})
+        await self._client.take_back(ipam.plugin, _KIND, "ReleaseAddress", {"PoolID": pool.identity, "Address": str(address)})
 
     async def replay(self, ipam: PluginIpam, pools: Sequence[Pool], addresses: Sequence[IPAddress]) -> None:
         """Request again all that is in use, from a plugin that forgets it when this daemon restarts (RequiresRequestReplay)."""

@@ -5,7 +5,6 @@ Methods that Docker allows a plugin to lack may be lacking here too (rule RM-2).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,13 +49,15 @@ class NetworkDriver:
             await self._client.call(plugin, _KIND, "CreateNetwork", messages.create_network(network))
         except PluginFailed as error:
             if not error.refused:
-                with contextlib.suppress(NetcoreError):
+                try:
                     await self.delete_network(plugin, network)
+                except NetcoreError as second:
+                    error.add_note(f"undo: {second}")
             raise
 
     async def delete_network(self, plugin: str, network: Network) -> None:
         """Let the plugin remove *network*."""
-        await self._client.call(plugin, _KIND, "DeleteNetwork", {"NetworkID": network.id})
+        await self._client.take_back(plugin, _KIND, "DeleteNetwork", {"NetworkID": network.id})
 
     async def create_and_join(self, plugin: str, sandbox: Sandbox, target: Endpoint, options: Mapping[str, str]) -> JoinedEndpoint:
         """Create *target* and join it. When a call fails, those before it are undone."""
@@ -65,15 +66,15 @@ class NetworkDriver:
             created = messages.with_interface(plugin, target, answer)
         except PluginFailed as error:
             if not error.refused:
-                await self._undo(plugin, "DeleteEndpoint", target)
+                await self._undo(plugin, "DeleteEndpoint", target, error)
             raise
         try:
             answer = await self._client.call(plugin, _KIND, "Join", messages.join(created, sandbox))
             joined = messages.parse_join(plugin, answer)
         except BaseException as error:
             if not (isinstance(error, PluginFailed) and error.refused):
-                await self._undo(plugin, "Leave", target)
-            await self._undo(plugin, "DeleteEndpoint", target)
+                await self._undo(plugin, "Leave", target, error)
+            await self._undo(plugin, "DeleteEndpoint", target, error)
             raise
         endpoint = replace(created, answer=joined.answer, routes=(*created.routes, *joined.routes))
         return JoinedEndpoint(endpoint, joined.ifname, joined.ifname_prefix)
@@ -91,17 +92,19 @@ class NetworkDriver:
 
     async def revoke_external_connectivity(self, plugin: str, target: Endpoint) -> None:
         """Tell the plugin that traffic to the outside no longer goes through *target*."""
-        await self._client.call_optional(plugin, _KIND, "RevokeExternalConnectivity", messages.endpoint(target))
+        await self._client.take_back(plugin, _KIND, "RevokeExternalConnectivity", messages.endpoint(target), optional=True)
 
     async def leave(self, plugin: str, target: Endpoint) -> None:
         """Tell the plugin that the sandbox leaves; its link is still there."""
-        await self._client.call(plugin, _KIND, "Leave", messages.endpoint(target))
+        await self._client.take_back(plugin, _KIND, "Leave", messages.endpoint(target))
 
     async def delete_endpoint(self, plugin: str, target: Endpoint) -> None:
         """Let the plugin remove what it made for *target*."""
-        await self._client.call(plugin, _KIND, "DeleteEndpoint", messages.endpoint(target))
+        await self._client.take_back(plugin, _KIND, "DeleteEndpoint", messages.endpoint(target))
 
-    async def _undo(self, plugin: str, method: str, target: Endpoint) -> None:
-        # The first error is the one to report.
-        with contextlib.suppress(NetcoreError):
-            await self._client.call(plugin, _KIND, method, messages.endpoint(target))
+    async def _undo(self, plugin: str, method: str, target: Endpoint, error: BaseException) -> None:
+        """Take back what may have been made before *error*, which stays the one to report."""
+        try:
+            await self._client.take_back(plugin, _KIND, method, messages.endpoint(target))
+        except NetcoreError as second:
+            error.add_note(f"undo: {second}")

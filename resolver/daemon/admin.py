@@ -138,7 +138,8 @@ class Admin:
     async def disconnect_sandbox(self, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
         if request.dry_run:
             return await self._dry_run.disconnect(request.body.sandbox, request.path["network"])
-        return self._sandbox_view(await self._operations.disconnect(request.body.sandbox, request.path["network"]))
+        sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"])
+        return self._sandbox_view(sandbox, warnings)
 
     def _sandbox_view(self, sandbox: Sandbox, warnings: Iterable[str] = ()) -> schema.SandboxView:
         return convert.sandbox_view(self._operations.details_of_sandbox(sandbox), self._proxies, warnings)

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import msgspec
 from netcore.drivers.facts import HostConstraints
 from netcore.errors import NetcoreError
 from netcore.model import DEFAULT_BRIDGE, IPNetwork, NetworkId
+from netcore.parse import addresses
 from netcore.parse.options import link_name
 from netcore.plan.network import prepare
 from netcore.store import etcd
@@ -217,6 +218,8 @@ def _pools(value: Any) -> tuple[tuple[IPNetwork, int], ...]:
         if not isinstance(pool, dict) or set(pool) != {"base", "size"}:
             raise ValueError(f"entry {number} must have base and size and nothing else")
         base, size = ip_network(pool["base"]), pool["size"]
+        if addresses.is_mapped(base):
+            raise ValueError(f"entry {number}: {base} holds IPv4-mapped addresses only; give the IPv4 base")
         if isinstance(size, bool) or not isinstance(size, int) or not base.prefixlen <= size <= base.max_prefixlen:
             raise ValueError(f"entry {number}: size must be {base.prefixlen} to {base.max_prefixlen}")
         pools.append((base, size))
@@ -301,7 +304,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or not 0 < int(port) <= 65_535:
         raise ValueError(f"{text!r} is not like 192.0.2.1:8443 or [2001:db8::1]:8443")
-    return str(ip_address(host.removeprefix("[").removesuffix("]"))), int(port)
+    return str(addresses.read(host.removeprefix("[").removesuffix("]"))), int(port)
 
 
 def _listen(value: Any) -> str:
@@ -348,7 +351,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "store": _store,
     "store_ttl": _number(86_400),
     "store_grace": _number(30 * 86_400),
-    "advertise": lambda value: str(ip_address(_text(value))),
+    "advertise": lambda value: str(addresses.read(_text(value))),
     "proxies": _proxies,
     "default_bridge": _default_bridge,
 }

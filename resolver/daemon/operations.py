@@ -152,13 +152,13 @@ class Operations:
         self._events.endpoint_connected(sandbox.name, network.name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
-    async def disconnect(self, sandbox_reference: str, network_reference: str) -> Sandbox:
-        """Disconnect a sandbox from a network; return it as it is then."""
+    async def disconnect(self, sandbox_reference: str, network_reference: str) -> tuple[Sandbox, tuple[str, ...]]:
+        """Disconnect a sandbox from a network; return it as it is then, with warnings."""
         network = self._controller.state.find_network(network_reference)
-        await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
+        outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         self._events.endpoint_disconnected(sandbox.name, network.name)
-        return sandbox
+        return sandbox, outcome.warnings
 
     # --- owners and the end -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ its certificate must have, the address without one).
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import msgspec
 
@@ -52,7 +52,14 @@ def parse(text: str, sandbox_id: str | None = None) -> Upstream:
         raise ValueError(f"{text!r} is not an IP address")
     if port and not (port.isdigit() and 0 < int(port) < 65_536):
         raise ValueError(f"{text!r}: {port!r} is no port")
-    return Upstream(address, int(port) if port else PORTS[transport], sandbox_id, transport, name or None)
+    return Upstream(_unmapped(address), int(port) if port else PORTS[transport], sandbox_id, transport, name or None)
+
+
+def _unmapped(text: str) -> str:
+    """Return the address *text*, or the IPv4 address that is mapped in it: both are the same server."""
+    address = ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return text if mapped is None else str(mapped)
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -72,3 +72,46 @@ async def test_plugin_that_does_not_speak_http_is_reported_on_one_line(plugin):
     with pytest.raises(PluginFailed, match=r"Plugin.Activate: no answer: .*Bad status line") as failed:
         await client.call("blah", "NetworkDriver", "GetCapabilities", {})
     assert "\n" not in str(failed.value)
+
+
+async def test_plugin_that_hangs_is_not_waited_for_again_to_take_back_what_it_made(plugin, monkeypatch):
+    monkeypatch.setattr(limits, "PLUGIN_CALL", 0.05)
+    asked = []
+
+    async def answer(reader, writer):
+        asked.append(1)
+        await reader.read()
+
+    client = await plugin(answer)
+    with pytest.raises(PluginFailed):
+        await client.call("mute", "NetworkDriver", "CreateEndpoint", {})
+    # From here on a call would take so long that the test would not end.
+    await client.close()
+    monkeypatch.setattr(limits, "PLUGIN_CALL", 10_000)
+    monkeypatch.setattr(limits, "PLUGIN_TAKE_BACK", 0.05)
+    for method in ("Leave", "DeleteEndpoint"):
+        with pytest.raises(
+            PluginFailed, match=rf"{method}: no answer within 0\.05 s, and none to the call before; what the plugin made may"
+        ):
+            await client.take_back("mute", "NetworkDriver", method, {})
+    assert len(asked) == 3
+
+
+async def test_plugin_that_answers_again_has_its_full_time_to_take_back(plugin, monkeypatch):
+    monkeypatch.setattr(limits, "PLUGIN_CALL", 0.05)
+    monkeypatch.setattr(limits, "PLUGIN_TAKE_BACK", 0)
+    hangs = [True]
+
+    async def answer(reader, writer):
+        if hangs.pop() if hangs else False:
+            await reader.read()
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER))
+        await writer.drain()
+
+    client = await plugin(answer)
+    with pytest.raises(PluginFailed):
+        await client.call("slow", "NetworkDriver", "CreateEndpoint", {})
+    monkeypatch.setattr(limits, "PLUGIN_CALL", 30)
+    await client.call("slow", "NetworkDriver", "CreateEndpoint", {})
+    await client.take_back("slow", "NetworkDriver", "Leave", {})

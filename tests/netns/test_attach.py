@@ -1,8 +1,13 @@
 """`berth attach` with every option that it shares with `berth run`, on a namespace that somebody else made."""
 
 import json
+import signal
+import sys
+from pathlib import Path
 
 import pytest
+
+PLUGIN = str(Path(__file__).parents[1] / "support" / "docker_plugin.py")
 
 
 @pytest.fixture
@@ -98,3 +103,96 @@ def test_attach_needs_a_name_and_a_namespace(lab):
         refused = lab.berth("attach", *options, check=False)
         assert refused.returncode == 2
         assert text in refused.stderr
+
+
+SYSCTLS = {
+    "net.ipv4.ip_default_ttl": "41",
+    "net.ipv4.ip_local_port_range": "20000 30000",
+    "net.ipv6.conf.all.hop_limit": "42",
+    "net.ipv4.conf.lo.log_martians": "1",
+}
+FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+
+
+def sysctls(lab):
+    return inside(lab, "sysctl", *SYSCTLS, *FORWARDING)
+
+
+def attach(lab, adopted, *more, **options):
+    given = [text for key, value in SYSCTLS.items() for text in ("--sysctl", f"{key}={value}")]
+    return lab.berth("attach", "--netns", adopted, "--name", "guest", *given, "--forward", *more, **options)
+
+
+def test_sysctls_are_put_back_on_detach(lab, adopted):
+    before = sysctls(lab)
+    attach(lab, adopted, "--network", "front")
+    during = sysctls(lab)
+    assert "ip_default_ttl = 41" in during
+    assert "ip_local_port_range = 20000\t30000" in during
+    assert "conf.all.forwarding = 1" in during
+    lab.berth("network", "disconnect", "front", "guest")
+    assert sysctls(lab) == during
+    # Also by a daemon that did not set them.
+    lab.stop_daemon()
+    lab.start_daemon()
+    lab.berth("detach", "guest")
+    assert sysctls(lab) == before
+
+
+def test_sysctl_that_somebody_changed_meanwhile_is_theirs(lab, adopted):
+    attach(lab, adopted)
+    inside(lab, "sysctl", "-qw", "net.ipv4.ip_default_ttl=43")
+    lab.berth("detach", "guest")
+    assert inside(lab, "sysctl", "-n", "net.ipv4.ip_default_ttl") == "43"
+    inside(lab, "sysctl", "-qw", "net.ipv4.ip_default_ttl=64")
+
+
+def test_sysctls_are_put_back_when_the_attach_fails(lab, adopted):
+    before = sysctls(lab)
+    refused = attach(lab, adopted, "--sysctl", "net.ipv4.no_such_switch=1", "--network", "front", check=False)
+    assert refused.returncode == 1
+    assert "no such sysctl" in refused.stderr
+    assert sysctls(lab) == before
+
+
+@pytest.fixture
+def hanging_plugin(lab, adopted):
+    """A network of a plugin that hangs once everything in the kernel is done, called plugged."""
+    lab.shell("mkdir -p /run/plugin-test; rm -f /run/plugin-test/calls")
+    plugin = lab.start(sys.executable, PLUGIN, "/run/docker/plugins/weave.sock", "/run/plugin-test")
+    assert plugin.stdout.readline() == "listening\n"
+    lab.berth("network", "create", "-d", "weave", "--subnet", "10.73.0.0/24", "plugged")
+    lab.write("/run/plugin-test/answers", json.dumps({"NetworkDriver.ProgramExternalConnectivity": "hang"}))
+    yield lambda: "ProgramExternalConnectivity" in lab.shell("cat /run/plugin-test/calls", check=False)
+    lab.run("rm", "/run/plugin-test/answers", check=False)
+    lab.berth("detach", "guest", check=False)
+    lab.berth("network", "rm", "plugged", check=False)
+
+
+@pytest.mark.parametrize("operation", ["attach", "connect"])
+def test_default_routes_and_sysctls_come_back_after_a_crash(lab, adopted, hanging_plugin, operation):
+    lab.run("ip", "link", "add", "own0", "type", "veth", "peer", "name", "own1", "netns", "theirs")
+    lab.run("ip", "link", "set", "own0", "up")
+    inside(lab, "ip", "link", "set", "own1", "up")
+    inside(lab, "ip", "addr", "add", "10.79.0.2/24", "dev", "own1")
+    inside(lab, "ip", "-6", "addr", "add", "fd79::2/64", "dev", "own1", "nodad")
+    before = sysctls(lab)
+    if operation == "connect":
+        attach(lab, adopted, "--gateway")
+        before = sysctls(lab)
+    inside(lab, "ip", "route", "add", "default", "via", "10.79.0.1", "metric", "5")
+    inside(lab, "ip", "-6", "route", "add", "default", "via", "fd79::1", "metric", "5")
+    own = [inside(lab, "ip", family, "route", "show", "default") for family in ("-4", "-6")]
+    command = ["network", "connect", "plugged", "guest"] if operation == "connect" else None
+    if command is None:
+        given = [text for key, value in SYSCTLS.items() for text in ("--sysctl", f"{key}={value}")]
+        command = ["attach", "--netns", adopted, "--name", "guest", *given, "--forward", "--gateway", "--network", "plugged"]
+    waiting = lab.start(sys.executable, "-m", "resolver", *command)
+    lab.wait_for(hanging_plugin)
+    assert "10.79.0.1" not in inside(lab, "ip", "route", "show", "default")
+    lab.stop_daemon(signal.SIGKILL)
+    waiting.wait(10)
+    lab.start_daemon()
+    assert [inside(lab, "ip", family, "route", "show", "default") for family in ("-4", "-6")] == own
+    assert sysctls(lab) == before
+    lab.run("ip", "link", "del", "own0")

@@ -23,6 +23,8 @@ def lab(request):
         made.berth("network", "create", "--ipv6", "a")
         made.berth("network", "create", "--ipv6", "-o", "icc=false", "b")
         made.berth("network", "create", "--internal", "inside")
+        open_modes = ("-o", "gateway_mode_ipv4=nat-unprotected", "-o", "gateway_mode_ipv6=nat-unprotected")
+        made.berth("network", "create", "--ipv6", "-o", "icc=false", *open_modes, "open")
         for name, more in (
             ("a1", ("--network", "a", "-p", "8081:80", "-p", "127.0.0.1:8181:80", "-p", "5353:5353/udp")),
             ("a2", ("--network", "a")),
@@ -30,6 +32,8 @@ def lab(request):
             ("b2", ("--network", "b")),
             ("i1", ("--network", "inside")),
             ("i2", ("--network", "inside")),
+            ("o1", ("--network", "open")),
+            ("o2", ("--network", "open")),
         ):
             made.berth("run", "-d", "--name", name, *more, "--", *SERVER)
         made.start("python3", "-m", "http.server", "9000", "--bind", "127.0.0.1")
@@ -52,6 +56,19 @@ def test_same_network_reaches_each_other(lab):
     assert reaches(lab, "a1", f"http://{ip(lab, 'a2')}/")
     assert reaches(lab, "a1", f"http://[{ip(lab, 'a2', 6)}]/")
     assert reaches(lab, "i1", f"http://{ip(lab, 'i2')}/")
+
+
+def test_unprotected_network_is_open_to_other_networks_of_the_host(lab):
+    for family in (4, 6):
+        address = ip(lab, "o1", family)
+        url = f"http://{address}/" if family == 4 else f"http://[{address}]/"
+        lab.wait_for(lambda url=url: reaches(lab, "host", url))
+        assert reaches(lab, "a1", url)
+        # Another network's ICC and its own protection stay what they are.
+        assert reaches(lab, "b1", url)
+        assert not reaches(lab, "o2", url)
+    assert not reaches(lab, "i1", f"http://{ip(lab, 'o1')}/")
+    assert not reaches(lab, "o1", f"http://{ip(lab, 'b1')}/")
 
 
 def test_icc_off_keeps_them_apart(lab):

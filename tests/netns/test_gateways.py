@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import HOST_ADDRESS
+from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6
 
 ECHO = str(Path(__file__).parents[1] / "support" / "echo.py")
 TALK = """
@@ -23,6 +23,8 @@ def lab(lab):
     for name, subnet in (("a", "10.90.0.0/24"), ("b", "10.91.0.0/24")):
         lab.berth("network", "create", "--ipv6", "--subnet", subnet, "--subnet", f"fd{subnet[3:5]}::/64", name)
     lab.berth("network", "create", "--ipv6", "--ipv4=false", "--subnet", "fd92::/64", "six")
+    routed = ("-o", "gateway_mode_ipv4=routed", "-o", "gateway_mode_ipv6=routed")
+    lab.berth("network", "create", "--ipv6", "--subnet", "10.94.0.0/24", "--subnet", "fd94::/64", *routed, "routed")
     lab.berth("network", "create", "--internal", "--subnet", "10.93.0.0/24", "inside")
     return lab
 
@@ -86,3 +88,116 @@ def test_published_ports_follow_the_gateway(lab, sandbox):
         ports = {item["network"]: item["ports"] for item in lab.inspect("s")["endpoints"]}
         assert [name for name, found in ports.items() if found] == [network]
         assert "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{HOST_ADDRESS}:8099", where="outside", stdin="", check=False).stdout
+
+
+def published(lab):
+    return {
+        (item["network"], port["host_address"], port["host_port"], port["sandbox_port"])
+        for item in lab.inspect("s")["endpoints"]
+        for port in item["ports"]
+    }
+
+
+def answers(lab, address, where="outside"):
+    return "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{address}", where=where, stdin="", check=False).stdout
+
+
+def test_ports_when_the_gateway_moves_to_a_routed_network_and_back(lab, sandbox):
+    lab.run("ip", "route", "replace", "10.94.0.0/24", "via", HOST_ADDRESS, where="outside")
+    lab.run("ip", "-6", "route", "replace", "fd94::/64", "via", HOST_ADDRESS6, where="outside")
+    sandbox("--network", "a", "-p", "8098:80")
+    nat = {("a", "0.0.0.0", 8098, 80), ("a", "::", 8098, 80)}
+    assert published(lab) == nat
+    by_host = (f"{HOST_ADDRESS}:8098", f"[{HOST_ADDRESS6}]:8098")
+    for _ in range(2):
+        for address in by_host:
+            lab.wait_for(lambda address=address: answers(lab, address))
+        said = lab.berth("network", "connect", "--gw-priority", "5", "routed", "s").stderr
+        assert "publish 8098:80: the host part is not used for IPv4" in said
+        assert published(lab) == {("routed", "0.0.0.0", 0, 80), ("routed", "::", 0, 80)}
+        own = [address.partition("/")[0] for address in lab.inspect("s")["endpoints"][-1]["addresses"]]
+        for address in (f"{own[0]}:80", f"[{own[1]}]:80"):
+            lab.wait_for(lambda address=address: answers(lab, address))
+        assert not any(answers(lab, address) for address in by_host)
+        # Nobody holds it meanwhile.
+        assert ":8098 " not in lab.shell("ss -Hlnt")
+        lab.berth("network", "disconnect", "routed", "s")
+        assert published(lab) == nat
+
+
+def test_sandbox_without_a_network_gives_its_ports_free_and_takes_them_back(lab, sandbox):
+    sandbox("--network", "a", "-p", "8097:80", "-p", "127.0.0.1:8096:80")
+    said = lab.berth("network", "disconnect", "a", "s").stderr
+    assert "its published ports are free for others" in said
+    assert ":8097 " not in lab.shell("ss -Hlnt")
+    lab.berth("run", "-d", "--name", "thief", "--network", "b", "-p", "8097:80", "--", "sleep", "300")
+    refused = lab.berth("network", "connect", "a", "s", check=False)
+    assert refused.returncode == 1
+    assert "8097/tcp" in refused.stderr
+    assert "allocated by thief" in refused.stderr
+    assert lab.inspect("s")["endpoints"] == []
+    lab.berth("rm", "thief")
+    lab.berth("network", "connect", "a", "s")
+    assert published(lab) == {("a", "0.0.0.0", 8097, 80), ("a", "::", 8097, 80), ("a", "127.0.0.1", 8096, 80)}
+    for address in (f"{HOST_ADDRESS}:8097", f"[{HOST_ADDRESS6}]:8097"):
+        lab.wait_for(lambda address=address: answers(lab, address))
+    lab.wait_for(lambda: answers(lab, "127.0.0.1:8096", where="host"))
+
+
+def test_port_that_is_taken_when_a_translated_network_becomes_the_gateway_again(lab, sandbox):
+    sandbox("--network", "a", "-p", "8095:80", "-p", "8094:80")
+    lab.berth("network", "connect", "--gw-priority", "5", "routed", "s")
+    lab.berth("run", "-d", "--name", "thief", "--network", "b", "-p", "8095:80", "--", "sleep", "300")
+    # The sandbox leaves all the same, and does without the port.
+    said = lab.berth("network", "disconnect", "routed", "s").stderr
+    assert "8095/tcp: port is already allocated by thief" in said
+    assert {port for _, _, port, _ in published(lab)} == {8094}
+    lab.berth("rm", "thief")
+    lab.berth("network", "connect", "inside", "s")
+    assert {port for _, _, port, _ in published(lab)} == {8094, 8095}
+
+
+@pytest.mark.parametrize(("address", "length"), [("198.51.100.7", 32), ("2001:db8:7::7", 128)])
+def test_port_on_an_address_that_the_host_does_not_have_yet(lab, sandbox, address, length):
+    bracketed = f"[{address}]" if ":" in address else address
+    lab.run("ip", "route", "replace", f"{address}/{length}", "via", HOST_ADDRESS6 if ":" in address else HOST_ADDRESS, where="outside")
+    warning = f"s publishes ports on {address}, which is no address of this host"
+    said = lab.berth("run", "-d", "--name", "s", "--network", "a", "-p", f"{bracketed}:8093:80", "--", sys.executable, ECHO, "tcp", "80")
+    assert warning in said.stderr
+    assert warning in lab.berth("status").stdout
+    assert not answers(lab, f"{bracketed}:8093")
+    lab.run("ip", "addr", "add", f"{address}/{length}", "dev", "up0", *(("nodad",) if ":" in address else ()))
+    lab.wait_for(lambda: warning not in lab.berth("status").stdout)
+    lab.wait_for(lambda: answers(lab, f"{bracketed}:8093"))
+    lab.run("ip", "addr", "del", f"{address}/{length}", "dev", "up0")
+    lab.wait_for(lambda: warning in lab.berth("status").stdout)
+
+
+def test_ipv4_mapped_host_address_is_the_ipv4_address(lab, sandbox):
+    lab.berth("network", "create", "-o", "host_binding=::ffff:127.0.0.1", "--subnet", "10.95.0.0/24", "bound")
+    for network, option, host_port in (("a", "[::ffff:127.0.0.1]:8092:80", 8092), ("bound", "8092:80", 8092)):
+        sandbox("--network", network, "-p", option)
+        assert published(lab) == {(network, "127.0.0.1", host_port, 80)}
+        lab.wait_for(lambda: answers(lab, "127.0.0.1:8092", where="host"))
+        lab.berth("rm", "s")
+    lab.berth("network", "rm", "bound")
+
+
+def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbox):
+    sandbox("--network", "a", "--network", "b,gw-priority=5")
+    for restart in (False, True):
+        assert gateways(lab) == ["10.91.0.1", "fd91::1"]
+        lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+        said = lab.berth("network", "disconnect", "b", "s").stderr
+        assert "set once its link is up: route 0.0.0.0/0 via 10.90.0.1 dev eth0" in said
+        assert "set once its link is up: route ::/0 via fd90::1 dev eth0" in said
+        assert gateways(lab) == ["", ""]
+        assert lab.inspect("s")["networks"] == ["a"]
+        if restart:
+            lab.stop_daemon()
+            lab.start_daemon()
+        lab.in_sandbox("s", "ip", "link", "set", "eth0", "up")
+        lab.wait_for(lambda: gateways(lab) == ["10.90.0.1", "fd90::1"])
+        for address in ("10.90.0.1", "fd90::1"):
+            assert " 0% packet loss" in lab.in_sandbox("s", "ping", "-c", "1", "-W", "3", address)
+        lab.berth("network", "connect", "--gw-priority", "5", "b", "s")

@@ -239,3 +239,64 @@ def test_networks_are_listed_and_pruned_by_filter(lab):
     assert lab.berth("network", "prune", "-f", "--filter", "until=soon", check=False).returncode == 2
     lab.berth("rm", "user")
     lab.berth("network", "rm", "p3")
+
+
+@pytest.fixture
+def dual(lab):
+    """A network of both families, called dual."""
+    lab.berth("network", "create", "--ipv6", "--subnet", "10.57.0.0/24", "--subnet", "fd57::/64", "dual")
+    yield
+    lab.berth("rm", "four", "other", check=False)
+    lab.berth("network", "rm", "dual")
+
+
+@pytest.mark.parametrize("link", ["all", "default", "eth0"])
+def test_sysctl_that_switches_ipv6_off_leaves_ipv4_only(lab, dual, link):
+    lab.berth("run", "-d", "--name", "other", "--network", "dual", "--", "sleep", "300")
+    served(lab, "four", "dual", "-p", "8057:80", "--sysctl", f"net.ipv6.conf.{link}.disable_ipv6=1")
+    addresses = lab.inspect("four")["addresses"]
+    assert len(addresses) == 1
+    assert "." in addresses[0]
+    assert "inet6" not in lab.in_sandbox("four", "ip", "-6", "-o", "addr", "show", "dev", "eth0")
+    assert "fd57" not in lab.in_sandbox("four", "cat", "/etc/hosts")
+    assert ("::1" in lab.in_sandbox("four", "cat", "/etc/hosts")) is (link != "all")
+    assert lab.in_sandbox("other", "dig", "+short", "four", "AAAA") == ""
+    assert lab.in_sandbox("other", "dig", "+short", "four", "A") == addresses[0]
+    assert fetch(lab, f"http://{HOST_ADDRESS}:8057/")
+    assert fetch(lab, f"http://[{HOST_ADDRESS6}]:8057/")  # by a relay
+    # The link that comes later, and the one that comes back, are treated the same.
+    lab.berth("network", "disconnect", "dual", "four")
+    lab.berth("network", "connect", "dual", "four")
+    assert len(lab.inspect("four")["addresses"]) == 1
+    assert lab.in_sandbox("four", "cat", "/proc/sys/net/ipv6/conf/eth0/disable_ipv6") == "1"
+
+
+def test_one_link_may_keep_ipv6_while_all_others_have_none(lab, dual):
+    given = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=1", "--sysctl", "net.ipv6.conf.eth0.disable_ipv6=0")
+    assert "fd57::" in lab.berth("run", "--network", "dual", *given, "--", "ip", "-6", "addr", "show", "dev", "eth0").stdout
+    for options, text in (
+        (("--ip6", "fd57::9", "--sysctl", "net.ipv6.conf.all.disable_ipv6=1"), "fd57::9 can't be had while a sysctl switches IPv6 off"),
+        (("--sysctl", "net.ipv6.conf.eth7.disable_ipv6=1"), "the sandbox has no link eth7; it has eth0, lo"),
+    ):
+        refused = lab.berth("run", "--network", "dual", *options, "--", "true", check=False)
+        assert refused.returncode == 125
+        assert text in refused.stderr
+
+
+def test_compose_sysctls_switch_ipv6_off(lab):
+    lab.run("mkdir", "-p", "/run/off")
+    lab.write(
+        "/run/off/compose.yaml",
+        """
+networks: {both: {enable_ipv6: true}}
+services:
+  app:
+    command: sleep 100
+    networks: [both]
+    sysctls: {net.ipv6.conf.all.disable_ipv6: 1}
+""",
+    )
+    lab.berth("up", "-d", "-f", "/run/off/compose.yaml")
+    (app,) = json.loads(lab.berth("ps", "--format", "json").stdout)
+    assert len(app["addresses"]) == 1
+    lab.berth("down", "-f", "/run/off/compose.yaml")

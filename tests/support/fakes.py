@@ -12,6 +12,7 @@ from typing import Any
 from netcore.controller import Controller
 from netcore.controller.address_sources import AddressSources
 from netcore.controller.collaborators import Collaborators
+from netcore.controller.late_routes import LateRoutes
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.overlays import Overlays
 from netcore.controller.plugin_endpoints import PluginEndpoints
@@ -81,7 +82,7 @@ class RecordingExecutor:
             self.remove(diff([s.after for s in done if s.after], [s.before for s in done if s.before]), "undo")
             raise
 
-    def remove(self, steps, target: str) -> None:
+    def remove(self, steps, target: str) -> list[Any]:
         reasons = []
         for step in steps:
             try:
@@ -92,6 +93,7 @@ class RecordingExecutor:
                 self._do(step)
         if reasons:
             raise TeardownFailed(target, tuple(reasons))
+        return []
 
     def _do(self, step) -> None:
         if step.after is None:
@@ -151,6 +153,9 @@ class FakeFiles:
     async def make(self, sandbox, directory) -> None:
         self.failing.call(f"make files of {sandbox.name}")
         self.directories.add(str(directory))
+
+    async def sysctls(self, netns_path, paths):
+        return dict.fromkeys(paths, "0")
 
     async def default_routes(self, netns_path):
         return self.routes.get(netns_path, ())
@@ -384,6 +389,7 @@ class World:
                 addresses=self.addresses,
                 host_ports=ports,
                 relays=relays,
+                late_routes=LateRoutes(state, self.workers, executor, locks, self.writer.netns_path),
                 plugin_client=plugin,
                 network_plugins=plugin,
                 ipam_plugins=plugin,

@@ -14,8 +14,8 @@ class Sysctl(Kind):
     """A file under /proc/sys. It needs no deletion if what it governs goes with its link.
 
     *path*: with slashes, below /proc/sys. *optional*: a kernel without it will do.
-    *dispensable*: where /proc/sys is read-only, another value will do. *original*: what the host had before,
-    which is put back when the object goes; None: nothing is put back.
+    *dispensable*: where /proc/sys is read-only, another value will do. *original*: what the host, or an adopted namespace,
+    had before, which is put back when the object goes; None: nothing is put back.
     """
 
     sandbox_id: SandboxId | None

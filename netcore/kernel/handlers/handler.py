@@ -25,6 +25,7 @@ class Handler(Generic[K, W]):
     *replace*: (sessions, before, after); None if *create* of the new object replaces the old one.
     *visit*: the part of creation that happens inside the object's namespace, before everything else of its lane.
     *already*: error numbers of a creation that say that the object is there as it should be.
+    *waits*: error numbers of a creation that say that the object can't be there yet: its link is down.
     *observe*: whether the object exists as it should.
     """
 
@@ -34,6 +35,7 @@ class Handler(Generic[K, W]):
     replace: Callable[[NetlinkSessions, K, K], Sequence[W]] | None = None
     visit: Callable[[K], None] | None = None
     already: frozenset[int] = frozenset()
+    waits: frozenset[int] = frozenset()
 
 
 def nothing(_sessions: NetlinkSessions, _object: object) -> tuple[()]:

@@ -53,6 +53,8 @@ ROUTE: Handler[Route, Request] = Handler(
     create=lambda sessions, route: [rtnl.replace_route(route.destination, route.gateway, _index(sessions, route))],
     delete=lambda sessions, route: [rtnl.delete_route(route.destination, route.gateway, _index(sessions, route))],
     observe=_observe_route,
+    # With the link down its addresses may be gone as well, and with them the way to the next hop.
+    waits=frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH}),
 )
 OWN_DEFAULT_ROUTE: Handler[OwnDefaultRoute, Request] = Handler(
     create=lambda _, own: [default_routes.give_back(own.route)],

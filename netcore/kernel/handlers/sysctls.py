@@ -1,4 +1,4 @@
-"""Sysctls are written during the visit that opens their namespace's socket; those of the host itself are put back."""
+"""Sysctls are written during the visit that opens their namespace's socket; those that were there before are put back."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
 
 
-def _put_back(_sessions: NetlinkSessions, gone: Sysctl) -> tuple[()]:
-    if gone.original is not None:
-        sysctl.restore(gone.path, gone.value, gone.original)
+def _put_back(sessions: NetlinkSessions, gone: Sysctl) -> tuple[()]:
+    original = gone.original
+    if original is not None:
+        sessions.rtnetlink(gone.sandbox_id, lambda: sysctl.restore(gone.path, gone.value, original))
     return ()
 
 

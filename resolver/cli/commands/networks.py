@@ -206,5 +206,4 @@ def network_disconnect(network_name: str, sandbox: str, dry_run: bool) -> None:
     """Disconnect SANDBOX from NETWORK."""
     body = {"sandbox": find_sandbox(sandbox, autostart=True)["id"]}
     disconnected = call("POST", f"/v1/networks/{segment(network_name)}/disconnect{'?dry_run=1' if dry_run else ''}", body)
-    if dry_run:
-        print_plan(disconnected)
+    print_plan(disconnected) if dry_run else print_warnings(disconnected)

@@ -353,3 +353,14 @@ def test_route_moves_by_one_request(kernel):
     executor().apply(diff([route(DEFAULT4, "10.0.0.1")], [route(DEFAULT4, "10.0.0.9")]))
     assert kernel.calls == [("s", ["set route 0.0.0.0/0 via 10.0.0.9"])]
     assert routing.ROUTE.replace is None
+
+
+def test_route_over_a_link_that_is_down_waits_and_is_no_error_where_something_goes(kernel, written, forgotten):
+    kernel.refuse = {"set route": errno.ENETUNREACH}
+    (step,) = diff([route(DEFAULT4, "10.0.0.9")], [route(DEFAULT4, "10.0.0.1")])
+    assert executor().remove([step], "endpoint") == [step]
+    with pytest.raises(KernelError, match="ENETUNREACH"):
+        executor().apply([step])
+    kernel.refuse = {"set route": errno.EINVAL}
+    with pytest.raises(TeardownFailed):
+        executor().remove([step], "endpoint")

@@ -37,9 +37,32 @@ def test_malformed_sysctls_are_named(text):
 
 
 def test_ipv6_that_is_switched_off_is_noticed():
-    assert endpoint_options.turns_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=1"))
-    assert not endpoint_options.turns_ipv6_off(settings("net.ipv6.conf.IFNAME.disable_ipv6=0"))
-    assert not endpoint_options.turns_ipv6_off(())
+    assert endpoint_options.turns_ipv6_off("eth0", settings("net.ipv6.conf.IFNAME.disable_ipv6=1"))
+    assert not endpoint_options.turns_ipv6_off("eth0", settings("net.ipv6.conf.IFNAME.disable_ipv6=0"))
+    assert not endpoint_options.turns_ipv6_off("eth0")
+
+
+@pytest.mark.parametrize(
+    ("given", "off"),
+    [
+        (("all=1",), True), (("default=1",), True), (("eth0=1",), True), (("eth1=1",), False), (("all=0",), False),
+        (("all=1", "eth0=0"), False), (("all=0", "default=1"), True), (("lo=1",), False),
+    ],
+)  # fmt: skip
+def test_sysctl_of_a_whole_sandbox_switches_ipv6_off_too(given, off):
+    sandbox = endpoint_options.sandbox_sysctls([f"net.ipv6.conf.{text.replace('=', '.disable_ipv6=')}" for text in given])
+    assert endpoint_options.turns_ipv6_off("eth0", sandbox=sandbox) is off
+
+
+def test_loopback_is_no_new_link():
+    assert endpoint_options.turns_ipv6_off("lo", sandbox=(("net/ipv6/conf/all/disable_ipv6", "1"),))
+    assert not endpoint_options.turns_ipv6_off("lo", sandbox=(("net/ipv6/conf/default/disable_ipv6", "1"),))
+
+
+def test_sysctl_that_names_the_link_counts_before_one_for_all():
+    on = settings("net.ipv6.conf.IFNAME.disable_ipv6=0")
+    assert not endpoint_options.turns_ipv6_off("eth0", on, (("net/ipv6/conf/all/disable_ipv6", "1"),))
+    assert endpoint_options.turns_ipv6_off("eth0", on, (("net/ipv6/conf/eth0/disable_ipv6", "1"),))
 
 
 def test_options_by_label_and_short_name():

@@ -92,7 +92,14 @@ def test_a_plugin_gets_the_options_that_are_not_ours():
 
 def test_families_without_ipv6_where_a_sysctl_turns_it_off():
     off = request(driver_options=(("sysctls", "net.ipv6.conf.IFNAME.disable_ipv6=1"),))
-    assert (plan.families_for(request(), BOTH), plan.families_for(off, BOTH), plan.families_for(request(), V6)) == ((4, 6), (4,), (6,))
+    off = check(BOTH, driver_options=off.driver_options)
+    found = [plan.families_for(asked, network, ifname="eth0") for asked, network in ((request(), BOTH), (off, BOTH), (request(), V6))]
+    assert found == [(4, 6), (4,), (6,)]
+    for_all = (("net/ipv6/conf/all/disable_ipv6", "1"),)
+    assert plan.families_for(request(), BOTH, ifname="eth0", sysctls=for_all) == (4,)
+    for more in ({"ipv6": ip_address("fd05::7")}, {"link_local": (ip_address("fe80::7"),)}):
+        with pytest.raises(InvalidRequest, match="while a sysctl switches IPv6 off"):
+            plan.check_endpoint_request(request(**more), BOTH, free_ifname="eth0", sysctls=for_all)
 
 
 def make(asked, network=BOTH, used=()):

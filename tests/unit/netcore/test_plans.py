@@ -7,10 +7,11 @@ import pytest
 
 from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, NotFound
-from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox, Stack
+from netcore.model import DefaultRoute, Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox, Stack
 from netcore.plan import plans
 from netcore.plan.host_state import HostState, SandboxState
 from netcore.plan.plans import AddressClaim, Lookups, NetworkPlan, PoolClaim
+from netcore.plan.published_ports import PortPlan
 from tests.support.networks import bridge_network, pool
 
 FRONT, BACK = bridge_network("front", pool("10.1.0.0/24", "10.1.0.1")), bridge_network("back", pool("10.2.0.0/24", "10.2.0.1"))
@@ -40,6 +41,11 @@ def state(*sandboxes, networks=(FRONT, BACK, GATEWAY, PLUGGED)):
         sandboxes={each.sandbox.id: each.sandbox for each in sandboxes},
         endpoints={each.sandbox.id: each.endpoints for each in sandboxes},
     )
+
+
+def disconnect(before, network):
+    left = plans.left_without(state(before), before, network)
+    return plans.plan_disconnect(state(before), before, network, left, PortPlan())
 
 
 A = SandboxState(sandbox("a"), (endpoint(FRONT, "a", "10.1.0.2"),))
@@ -99,14 +105,14 @@ def test_disconnect_takes_what_belongs_to_the_endpoint():
     both = SandboxState(
         A.sandbox, (*A.endpoints, replace(endpoint(BACK, "a", "10.2.0.2"), ifname="eth1", host_ifname="v1", gateway_priority=-1))
     )
-    plan = plans.plan_disconnect(state(both), both, BACK)
+    plan = disconnect(both, BACK)
     assert ([gone.network_id for gone in plan.gone], plan.after.endpoints) == ([BACK.id], A.endpoints)
     assert plan.target == "endpoint of a on back"
     # The other endpoint keeps its link, and its default route.
     assert any("delete link v1" in step.describe() for step in plan.steps)
     assert not any("v0" in step.describe() for step in plan.steps)
     with pytest.raises(NotFound, match="not connected to network back"):
-        plans.plan_disconnect(state(A), A, BACK)
+        disconnect(A, BACK)
 
 
 def test_gateway_bridge_comes_and_goes_with_the_need():
@@ -118,7 +124,7 @@ def test_gateway_bridge_comes_and_goes_with_the_need():
     assert plans.without_idle_gateway_bridge([plugged, outside], networks) == [plugged, outside]
     assert plans.without_idle_gateway_bridge([*A.endpoints, outside], networks) == [*A.endpoints]
     both = SandboxState(A.sandbox, (plugged, outside))
-    assert plans.plan_disconnect(state(both), both, PLUGGED).gone == (plugged, outside)
+    assert disconnect(both, PLUGGED).gone == (plugged, outside)
 
 
 def test_removal_takes_everything():
@@ -141,3 +147,13 @@ def test_host_gateway_without_an_address_of_the_host_is_told():
     assert warnings(asking) == ()
     assert warnings(replace(asking, stack=Stack.NONE)) == (f"{told}network mode none has no way to it",)
     assert warnings(replace(asking, stack=Stack.HOST)) == ()
+
+
+def test_default_route_that_came_since_the_last_operation_makes_way_too():
+    own = DefaultRoute(family=4, gateway=ip_address("192.0.2.1"), message="00")
+    before = SandboxState(sandbox("a", adopted=True, replaces_routes=True))
+    after = SandboxState(replace(before.sandbox, own_routes=(own,)), A.endpoints)
+    steps = plans.change_steps(state(before), before, after)
+    assert [step.describe() for step in steps if "of its own" in step.describe()] == [
+        "delete default route via 192.0.2.1 of its own (IPv4) in a"
+    ]

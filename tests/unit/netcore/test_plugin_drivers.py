@@ -33,6 +33,9 @@ class FakePlugin:
             raise answer
         return answer(body) if callable(answer) else answer
 
+    async def take_back(self, plugin, kind, method, body, *, optional=False):
+        await (self.call_optional if optional else self.call)(plugin, kind, method, body)
+
     async def call(self, plugin, kind, method, body):
         answer = await self.call_optional(plugin, kind, method, body)
         if answer is None:

@@ -1,12 +1,12 @@
 """Where published ports go: NAT, a proxy for what the kernel can't translate, or nowhere."""
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
 from netcore.desired import firewall
-from netcore.errors import InvalidRequest
+from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plan import published_ports
@@ -16,11 +16,17 @@ V4 = bridge_network("four", pool("10.4.0.0/24", "10.4.0.1"))
 V6 = bridge_network("six", pool("fd06::/64", "fd06::1"))
 BOTH = bridge_network("both", pool("10.5.0.0/24", "10.5.0.1"), pool("fd05::/64", "fd05::1"))
 ROUTED6 = bridge_network("routed", pool("10.7.0.0/24", "10.7.0.1"), pool("fd07::/64", "fd07::1"), given={"gateway_mode_ipv6": "routed"})
+ROUTED = bridge_network(
+    "open",
+    pool("10.9.0.0/24", "10.9.0.1"),
+    pool("fd09::/64", "fd09::1"),
+    given={"gateway_mode_ipv4": "routed", "gateway_mode_ipv6": "routed"},
+)
 LAN = parent_network("lan", "macvlan", pool("10.8.0.0/24", "10.8.0.1"), given={"parent": "eth0"})
-NETWORKS = {item.id: item for item in (V4, V6, BOTH, ROUTED6, LAN)}
+NETWORKS = {item.id: item for item in (V4, V6, BOTH, ROUTED6, ROUTED, LAN)}
 ADDRESSES = {
     "four": ("10.4.0.2/24", None), "six": (None, "fd06::2/64"), "both": ("10.5.0.2/24", "fd05::2/64"),
-    "routed": ("10.7.0.2/24", "fd07::2/64"), "lan": ("10.8.0.2/24", None),
+    "routed": ("10.7.0.2/24", "fd07::2/64"), "lan": ("10.8.0.2/24", None), "open": ("10.9.0.2/24", "fd09::2/64"),
 }  # fmt: skip
 
 
@@ -33,12 +39,16 @@ def endpoint(name, priority=0):
 
 
 def plan(texts, *names, ports=(), host_ipv6=True):
+    made, endpoints = full_plan(texts, *names, ports=ports, host_ipv6=host_ipv6)
+    return made.mappings, endpoints
+
+
+def full_plan(texts, *names, ports=(), host_ipv6=True, **more):
     sandbox = Sandbox(id="s", name="s", hostname="s", netns_path="/x", boot_id="", port_requests=tuple(map(parse_port, texts)), ports=ports)
     endpoints = [endpoint(*name) if isinstance(name, tuple) else endpoint(name) for name in names]
-    mappings = published_ports.plan_ports(
-        sandbox, endpoints, NETWORKS, taken=(), find_busy=lambda *_: None, ephemeral=(40000, 40010), start=0, host_ipv6=host_ipv6
-    )
-    return mappings, published_ports.assign_ports(endpoints, NETWORKS, mappings)
+    given = {"taken": (), "find_busy": lambda *_: None, "ephemeral": (40000, 40010), "start": 0, "host_ipv6": host_ipv6, **more}
+    made = published_ports.plan_ports(sandbox, endpoints, NETWORKS, **given)
+    return made, published_ports.assign_ports(endpoints, NETWORKS, made.mappings)
 
 
 def shown(endpoints):
@@ -127,7 +137,7 @@ def test_exposed_ports_are_published_by_publish_all_unless_they_are_already():
     )  # fmt: skip
     mappings = published_ports.plan_ports(
         sandbox, [endpoint("four")], NETWORKS, taken=(), find_busy=lambda *_: None, ephemeral=(40000, 40010), start=0, host_ipv6=False
-    )
+    ).mappings
     assert [(item.host_port, item.sandbox_port, item.protocol) for item in mappings] == [(8080, 80, "tcp"), (40000, 53, "udp")]
 
 
@@ -143,3 +153,72 @@ def test_clients_on_internal_networks_are_known_by_their_link_or_address(address
     # The host does not route what is on a parent link.
     networks = [inside, replace(LAN, internal=True), V4]
     assert published_ports.is_internal_client(networks, ip_address(address), link) is internal
+
+
+ALL = [(4, "*", 8080, False), (6, "*", 8080, False)]
+NO_HOST_PORT = [(4, "*", 0, False), (6, "*", 0, False)]
+
+
+def test_ports_follow_the_gateway_between_translated_and_routed_networks():
+    mappings, endpoints = plan(["8080:80"], "both")
+    assert shown(endpoints) == [("both", *one) for one in ALL]
+    for priority, wanted in ((5, [("open", *one) for one in NO_HOST_PORT]), (-5, [("both", *one) for one in ALL])) * 2:
+        mappings, endpoints = plan(["8080:80"], "both", ("open", priority), ports=mappings)
+        assert shown(endpoints) == wanted
+    # A family that stays as it was keeps its port, also an ephemeral one.
+    mappings, _ = plan(["80"], "both")
+    (four,) = [mapping for mapping in mappings if mapping.family == 4]
+    again, endpoints = plan(["80"], "both", ("routed", 5), ports=mappings)
+    assert four in again
+    assert shown(endpoints) == [("routed", 4, "*", four.host_port, False), ("routed", 6, "*", 0, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "families"),
+    [("2222:22", "open", [4, 6]), ("22", "open", []), ("2222:22", "routed", [6]), ("2222:22", "both", []), ("127.0.0.1::22", "open", [4])],
+)
+def test_host_part_that_a_routed_network_does_not_use_is_said(text, network, families):
+    made, _ = full_plan([text], network)
+    assert [int(warning.partition("for IPv")[2][0]) for warning in made.warnings] == families
+    # Once: what is there already is not said again.
+    assert full_plan([text], network, ports=made.mappings)[0].warnings == ()
+
+
+def test_address_of_a_routed_family_is_not_published_by_the_other():
+    _, endpoints = plan(["[::1]:8080:80"], "routed")
+    assert shown(endpoints) == [("routed", 6, "*", 0, False)]
+
+
+def test_ports_are_free_without_a_network_and_come_back():
+    mappings, _ = plan(["8080:80"], "both")
+    none, _ = plan(["8080:80"], ports=mappings)
+    assert none == ()
+    assert plan(["8080:80"], "both", ports=none)[0] == mappings
+
+
+def test_port_that_is_taken_meanwhile_stops_who_asks_strictly_only():
+    mappings, _ = plan(["8080:80", "9090:90"], "both")
+    theirs = [("thief", mapping) for mapping in mappings if mapping.host_port == 8080]
+    with pytest.raises(Conflict, match="allocated by thief"):
+        full_plan(["8080:80", "9090:90"], "both", taken=theirs)
+    made, _ = full_plan(["8080:80", "9090:90"], "both", taken=theirs, strict=False)
+    assert {mapping.host_port for mapping in made.mappings} == {9090}
+    assert ["thief" in warning for warning in made.warnings] == [True]
+    # It comes with the next operation on the sandbox that finds it free; that never fails for its sake.
+    for who, ports in ((theirs, {9090}), ([], {8080, 9090})):
+        again, _ = full_plan(["8080:80", "9090:90"], "both", ports=made.mappings, taken=who)
+        assert {mapping.host_port for mapping in again.mappings} == ports
+
+
+@pytest.mark.parametrize(
+    ("address", "local", "warned"),
+    [
+        ("1.2.3.4", ["192.0.2.9/32"], True), ("1.2.3.4", ["1.2.3.0/24"], False), ("127.0.0.5", ["127.0.0.0/8"], False),
+        ("2001:db8::1", ["1.2.3.4/32"], True), ("2001:db8::1", ["2001:db8::1/128"], False), ("1.2.3.4", None, False),
+    ],
+)  # fmt: skip
+def test_host_address_that_the_host_lacks_is_said(address, local, warned):
+    mappings, _ = plan([f"[{address}]:8080-8090:80-90" if ":" in address else f"{address}:8080-8090:80-90"], "both")
+    known = [ip_network(subnet) for subnet in local] if local is not None else None
+    said = published_ports.lacking_addresses("web", mappings, known)
+    assert [f"web publishes ports on {address}, which is no address of this host" in warning for warning in said] == [True] * warned

@@ -100,7 +100,7 @@ async def test_connect_and_disconnect_are_told_by_name(world):
         "controller create network bridge", "event network create bridge", "check firewalls",
         "controller connect web id-bridge", "event endpoint connect web bridge",
     )  # fmt: skip
-    assert (await world.operations.disconnect("web", "id-bridge")).name == "web"
+    assert (await world.operations.disconnect("web", "id-bridge"))[0].name == "web"
     assert world.took() == ("controller disconnect web bridge", "event endpoint disconnect web bridge")
 
 

@@ -39,3 +39,11 @@ def test_sets_are_told_apart_by_identity():
     assert one.servers == other.servers
     assert len({one, other}) == 2
     assert (one.is_trusted, UpstreamSet().reason) == (False, "no nameserver is configured")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("::ffff:10.0.0.53", "10.0.0.53"), ("[::ffff:10.0.0.53]:5353", "10.0.0.53:5353"), ("tcp://::ffff:10.0.0.53", "tcp://10.0.0.53")],
+)
+def test_ipv4_mapped_server_is_asked_over_ipv4(text, shown):
+    assert str(parse(text)) == shown
