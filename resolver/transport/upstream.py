@@ -4,7 +4,8 @@ A socket to an upstream belongs to the namespace from which that upstream is ask
 serves many queries, is renewed, and closed when idle. What is sent in one round goes out with one system call.
 
 When the addresses or routes of a namespace change (`UpstreamPool.look_at_paths`), the sockets whose source address is not the
-one that a fresh socket would have are replaced, and what waits on them is asked again.
+one that a fresh socket would have are replaced, and what waits on them is asked again. So it is with all sockets in sandboxes
+to an upstream to which the host has another way now (`ways_out`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from resolver.transport.pending import PendingQuery, identities
 from resolver.transport.poller import Poller
 from resolver.transport.stream import Stream
 from resolver.transport.upstream_socket import Path, UpstreamSocket, path_of
+from resolver.transport.ways_out import WaysOut
 from resolver.wire.message import HEADER
 
 OpenSocket = Callable[[str | None, Upstream, int], Awaitable[socket.socket]]
@@ -96,12 +98,19 @@ class _NameServer:
         others = [udp for udp in self.sockets if udp.path != path]
         if not others and before in (path, _UNKNOWN) and self.stream.path in (None, path):
             return False
+        self._replace(others, path)
+        return True
+
+    def renew(self) -> None:
+        """Replace everything that was opened: it is reached in another way than before, behind this namespace."""
+        self._replace([*self.sockets], None)
+
+    def _replace(self, sockets: list[UpstreamSocket], path: Path | None) -> None:
         self.health.path_changed()
-        self._retire(others)
-        for udp in others:
+        self._retire(sockets)
+        for udp in sockets:
             udp.path_changed()
         self.stream.take_path(path)
-        return True
 
     def drop(self, udp: UpstreamSocket) -> None:
         """Close a socket that is of no use."""
@@ -249,6 +258,7 @@ class UpstreamPool:
         self._by_health: dict[UpstreamHealth, _NameServer] = {}
         self._healths: dict[UpstreamSet, list[UpstreamHealth]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._ways_out = WaysOut(lambda upstream, kind: open_socket(None, upstream, kind))
         self.probes = LoopProbes(loop_domain)
         self.deadlines = Deadlines(loop, clock)
 
@@ -281,7 +291,8 @@ class UpstreamPool:
             server = self._servers[upstream] = _NameServer(UpstreamHealth(upstream), stream)
             self._by_health[server.health] = server
             if self._watcher is not None:
-                self._watcher.follow(upstream.sandbox_id)
+                for sandbox_id in _namespaces(upstream):
+                    self._watcher.follow(sandbox_id)
         return server
 
     def health(self) -> dict[Upstream, UpstreamHealth]:
@@ -343,6 +354,7 @@ class UpstreamPool:
     async def _open_to(self, upstream: Upstream, kind: int) -> socket.socket:
         """Return a socket to *upstream*; note the path, if it is the first, or that there is none."""
         server = self._servers.get(upstream)
+        await self._ways_out.note(upstream)
         try:
             sock = await self._open_socket(upstream.sandbox_id, upstream, kind)
         except OSError:
@@ -369,6 +381,11 @@ class UpstreamPool:
                 path = None
             if self._servers.get(upstream) is server and server.take_path(path):
                 changed.add(upstream)
+        if sandbox_id is None:
+            for upstream in await self._ways_out.changed([*self._servers]):
+                if (server := self._servers.get(upstream)) is not None:
+                    server.renew()
+                    changed.add(upstream)
         return changed
 
     def on_loop_query(self, qname: bytes) -> None:
@@ -410,8 +427,9 @@ class UpstreamPool:
                 pending.failed("no longer in use", self._clock())
             server.close()
         self.probes.keep(self._by_health)
+        self._ways_out.keep(self._servers)
         if self._watcher is not None:
-            self._watcher.keep(upstream.sandbox_id for upstream in self._servers)
+            self._watcher.keep(sandbox_id for upstream in self._servers for sandbox_id in _namespaces(upstream))
 
     async def close(self) -> None:
         """Close every socket and end what is under way."""
@@ -422,6 +440,11 @@ class UpstreamPool:
         for server in self._servers.values():
             server.close()
         await asyncio.gather(*opening, return_exceptions=True)
+
+
+def _namespaces(upstream: Upstream) -> tuple[str | None, ...]:
+    """Return the namespaces whose changes concern *upstream*: its own, and the host's, which forwards what comes from it."""
+    return (None,) if upstream.sandbox_id is None else (upstream.sandbox_id, None)
 
 
 _NO_BUCKET: Bucket = {}
