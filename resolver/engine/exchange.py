@@ -243,7 +243,7 @@ class Exchange:
     def _next_resend(self, now: float) -> float:
         """Return when to ask again; the end, if an answer could hardly come before it."""
         at = now + limits.RESEND
-        return at if at <= self._end - limits.NEXT_UPSTREAM else self._end
+        return at if at <= self._end - min(limits.NEXT_UPSTREAM, limits.RESEND) else self._end
 
     def _finish(self, now: float) -> None:
         """Note who stayed silent for longer than we waited before the next one was asked."""

@@ -5,7 +5,7 @@ serves many queries, is renewed, and closed when idle. What is sent in one round
 
 When the addresses or routes of a namespace change (`UpstreamPool.look_at_paths`), the sockets whose source address is not the
 one that a fresh socket would have are replaced, and what waits on them is asked again. So it is with all sockets in sandboxes
-to an upstream to which the host has another way now (`ways_out`).
+to an upstream to which the host has another way now (`UpstreamPool.look_at_ways_out`).
 """
 
 from __future__ import annotations
@@ -291,8 +291,7 @@ class UpstreamPool:
             server = self._servers[upstream] = _NameServer(UpstreamHealth(upstream), stream)
             self._by_health[server.health] = server
             if self._watcher is not None:
-                for sandbox_id in _namespaces(upstream):
-                    self._watcher.follow(sandbox_id)
+                self._watcher.follow(upstream.sandbox_id)
         return server
 
     def health(self) -> dict[Upstream, UpstreamHealth]:
@@ -381,11 +380,14 @@ class UpstreamPool:
                 path = None
             if self._servers.get(upstream) is server and server.take_path(path):
                 changed.add(upstream)
-        if sandbox_id is None:
-            for upstream in await self._ways_out.changed([*self._servers]):
-                if (server := self._servers.get(upstream)) is not None:
-                    server.renew()
-                    changed.add(upstream)
+        return changed
+
+    async def look_at_ways_out(self) -> set[Upstream]:
+        """Replace the sockets in sandboxes to upstreams to which the host has another way now; return these upstreams."""
+        changed = await self._ways_out.changed([*self._servers])
+        for upstream in changed:
+            if (server := self._servers.get(upstream)) is not None:
+                server.renew()
         return changed
 
     def on_loop_query(self, qname: bytes) -> None:
@@ -429,7 +431,7 @@ class UpstreamPool:
         self.probes.keep(self._by_health)
         self._ways_out.keep(self._servers)
         if self._watcher is not None:
-            self._watcher.keep(sandbox_id for upstream in self._servers for sandbox_id in _namespaces(upstream))
+            self._watcher.keep(upstream.sandbox_id for upstream in self._servers)
 
     async def close(self) -> None:
         """Close every socket and end what is under way."""
@@ -440,11 +442,6 @@ class UpstreamPool:
         for server in self._servers.values():
             server.close()
         await asyncio.gather(*opening, return_exceptions=True)
-
-
-def _namespaces(upstream: Upstream) -> tuple[str | None, ...]:
-    """Return the namespaces whose changes concern *upstream*: its own, and the host's, which forwards what comes from it."""
-    return (None,) if upstream.sandbox_id is None else (upstream.sandbox_id, None)
 
 
 _NO_BUCKET: Bucket = {}

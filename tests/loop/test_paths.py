@@ -196,10 +196,10 @@ async def test_failures_of_a_sandboxes_upstream_are_forgotten_when_the_host_reac
     waiting = [asyncio.create_task(made.ask(f"w{number}.test", timeout=20)) for number in range(3)]
     await until(lambda: sum(b"\x02w" in octets for octets in upstream.queries) == 3)
     made.pool.health()[upstream.upstream].failed(0.0)
-    await made.service.look_at_paths(None)
+    await made.service.look_at_ways_out()
     made.source, works = "127.0.0.3", True
     await made.service.look_at_paths("box")
-    await made.service.look_at_paths(None)
+    await made.service.look_at_ways_out()
     # What waits is asked again at once, and nothing is held against the upstream.
     assert all(reply.answer for reply in await asyncio.gather(*waiting))
     assert made.pool.health()[upstream.upstream].state(made.service._clock()) == "ok"
@@ -207,17 +207,19 @@ async def test_failures_of_a_sandboxes_upstream_are_forgotten_when_the_host_reac
 
 
 async def test_connections_from_a_sandbox_are_renewed_when_the_host_has_another_way(serve, patient):
-    upstream = in_sandbox(await StreamServer(lambda octets: good(octets) if upstream.connections > 1 or b"first" in octets else None).start())
+    upstream = in_sandbox(
+        await StreamServer(lambda octets: good(octets) if upstream.connections > 1 or b"first" in octets else None).start()
+    )
     made = await serve()
     made.show(upstream.upstream)
     made.source = "127.0.0.2"
     assert (await made.ask("first.test", timeout=20)).answer
-    await made.service.look_at_paths(None)
+    await made.service.look_at_ways_out()
     waiting = asyncio.create_task(made.ask("second.test", timeout=20))
     await until(lambda: any(b"second" in octets for octets in upstream.queries))
     assert upstream.connections == 1
     made.source = "127.0.0.3"
-    await made.service.look_at_paths(None)
+    await made.service.look_at_ways_out()
     assert (await waiting).answer
     assert upstream.connections == 2
     await upstream.stop()

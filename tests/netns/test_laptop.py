@@ -118,7 +118,9 @@ def table(day):
     """Return the results as lines of text: for each phase and kind, the slowest sandbox."""
     for phase in dict.fromkeys(phase for phase, _, _ in day.results):
         yield f"{phase:20} " + "  ".join(
-            f"{where} {kind} {late:.1f}s/{before}/{after}" for (of, where, kind), (late, before, after) in day.results.items() if of == phase
+            f"{where} {kind} {late:.1f}s/{before}/{after}"
+            for (of, where, kind), (late, before, after) in day.results.items()
+            if of == phase
         )
 
 

@@ -192,7 +192,13 @@ class Laptop:
 
     def router_fails(self) -> None:
         """Have the router at home forward nothing and answer no names, while the laptop keeps address and routes."""
-        self.lab.run("nft", "-f", "-", where="home", stdin="table inet fault { chain incoming { type filter hook prerouting priority raw; policy drop; }; }")
+        self.lab.run(
+            "nft",
+            "-f",
+            "-",
+            where="home",
+            stdin="table inet fault { chain incoming { type filter hook prerouting priority raw; policy drop; }; }",
+        )
 
     def router_is_back(self) -> None:
         """End `router_fails`."""

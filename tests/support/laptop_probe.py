@@ -2,7 +2,7 @@
 
 Each attempt is a line of LOG; an attempt does not wait for the one before it. Kinds: `name` (getent, a new name each time),
 `fetch` (curl, by name), `fetch6` (curl, an IPv6 address), `flow` and `flow6` (a datagram and its echo, always from the same
-socket), `host` of them: those without a flow.
+socket).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 WEB, WEB6, ECHO_PORT = "192.0.2.80", "2001:db8:80::80", 7
 _PATIENCE = 2.5
@@ -23,7 +24,7 @@ _lock = threading.Lock()
 
 def note(log: str, kind: str, start: float, error: str) -> None:
     line = {"kind": kind, "start": start, "took": time.monotonic() - start, "ok": not error, "error": error}
-    with _lock, open(log, "a") as file:
+    with _lock, Path(log).open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 

@@ -23,10 +23,10 @@ def main() -> None:
     if not is_client:
         sock.bind(("", _PORT))
     while True:
-        for ready in select.select([link, sock], [], [])[0]:
+        for ready in select.select([link, sock.fileno()], [], [])[0]:
             # No way just now, or a link that is down: as if the network had lost it.
             with contextlib.suppress(OSError):
-                if ready is link:
+                if ready == link:
                     packet = os.read(link, 65_536)
                     if peer is not None:
                         sock.sendto(packet, peer)
