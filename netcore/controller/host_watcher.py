@@ -59,12 +59,18 @@ class HostWatcher:
         self._changed.set()
 
     async def _follow(self) -> None:
+        next_poll = self._loop.time() + limits.HOST_POLL
         while True:
             is_poll = False
             try:
-                await asyncio.wait_for(self._changed.wait(), limits.HOST_POLL)
+                await asyncio.wait_for(self._changed.wait(), limits.SYSCTL_POLL)
             except TimeoutError:
-                is_poll = True
+                is_poll = self._loop.time() >= next_poll
+                if not is_poll and not await self._uplinks.is_reset():
+                    continue
+                # What was not announced has to be looked for on all links.
+                self._host.expect_sysctls(EVERY_LINK)
+            next_poll = self._loop.time() + limits.HOST_POLL
             await asyncio.sleep(limits.HOST_SETTLE)
             self._changed.clear()
             begun = self._loop.time()
@@ -78,7 +84,7 @@ class HostWatcher:
         before = self._state.facts.uplinks
         try:
             await self._host.refresh(anew=is_poll)
-            touched = self._host.touched_sysctls() | ({EVERY_LINK} if is_poll else set())
+            touched = self._host.touched_sysctls()
             after = self._state.facts.uplinks
             if after != before:
                 log.info("uplinks changed from=%s to=%s", ",".join(before) or "none", ",".join(after) or "none")

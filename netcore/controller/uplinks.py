@@ -175,6 +175,14 @@ class Uplinks:
                 self._say_set_again([one.path for one in again])
                 self._end_disputes({one.path for one in wrong}, links)
 
+    async def is_reset(self) -> bool:
+        """Return whether IPv6 forwarding has been switched off for all links at once.
+
+        The kernel does so whenever somebody writes 0 to `net/ipv6/conf/all/forwarding`, and announces nothing if that was 0 before.
+        """
+        path = next((one.path for one in self._applied if isinstance(one, Sysctl) and uplinks.everywhere(one.path) == uplinks.ALL6), None)
+        return path is not None and await self._workers.run(lambda: sysctl.read(path)) == "0"
+
     def _may_set_again(self, path: str, now: float) -> bool:
         dispute = self._disputes.setdefault(path, _Dispute())
         while dispute.times and dispute.times[0] <= now - limits.SYSCTL_PERIOD:

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from netcore import limits
 from tests.support.lab import OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
 
 FORWARDING = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/force_forwarding"}
@@ -289,6 +290,19 @@ def test_whole_host_switched_off_is_set_again_for_bridges_and_uplinks(lab):
             lab.wait_for(lambda family=family, link=link: forwards(lab, family, link) == "1", PATIENCE)
     assert reaches(lab, OUTSIDE_ADDRESS)
     assert reaches(lab, OUTSIDE_ADDRESS6)
+
+
+@FAMILIES
+def test_switching_off_what_is_off_already_is_noticed_too(lab, family):
+    lab.start_daemon()
+    sandbox(lab)
+    bridge = json.loads(lab.berth("network", "inspect", "both").stdout)[0]["link"]
+    # As by a hardening file. For IPv6 this takes forwarding from every link, and nothing is announced.
+    lab.shell("sysctl -qw net.ipv4.conf.all.forwarding=0 net.ipv6.conf.all.forwarding=0")
+    for link in ("up0", bridge):
+        # Sooner than by the look that is taken now and then at all there is.
+        lab.wait_for(lambda link=link: forwards(lab, family, link) == "1", limits.HOST_POLL / 2)
+    assert reaches(lab, OUTSIDE[family])
 
 
 @FAMILIES
