@@ -89,6 +89,8 @@ class HostWatcher:
             if after != before:
                 log.info("uplinks changed from=%s to=%s", ",".join(before) or "none", ",".join(after) or "none")
                 self._on_event("uplinks", ",".join(after))
+            for old, new in self._host.changes.renamed_links():
+                await self._uplinks.rename(old, new)
             await self._uplinks.settle()
             if touched:
                 await self._uplinks.check(touched)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netcore import drivers, limits
 from netcore.controller.locks import KeyedLocks
@@ -119,6 +119,20 @@ class Uplinks:
                 finally:
                     gone = {step.before.path for step in deletions if isinstance(step.before, Sysctl)}
                     await self._give_up([one for one in [*self._state.switched.values()] if one.path in gone])
+
+    async def rename(self, old: str, new: str) -> None:
+        """Take note that a link has another name: its sysctls keep their values, and have other paths."""
+        async with self._locks.hold([_LOCK]):
+            before = [one for one in self._state.switched.values() if uplinks.of_renamed_link(one.path, old, new) != one.path]
+            after = [replace(one, path=uplinks.of_renamed_link(one.path, old, new)) for one in before]
+            if after:
+                await self._records.put_switched(after)
+            for one in after:
+                self._writer.put_switched(one)
+            await self._give_up(before)
+            self._applied = tuple(
+                replace(one, path=uplinks.of_renamed_link(one.path, old, new)) if isinstance(one, Sysctl) else one for one in self._applied
+            )
 
     async def _record(self, changes: Sequence[Step]) -> list[SwitchedSysctl]:
         """Record what sysctls are before they are changed: a crash may come at any time. Return those that were not recorded."""

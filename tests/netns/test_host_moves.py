@@ -325,6 +325,23 @@ def test_no_endless_fight_with_another_program(lab, family):
 # --- what was off is off again ------------------------------------------------------------------------------------
 
 
+def test_link_that_is_renamed_is_guarded_and_put_back_by_its_new_name(lab):
+    lab.start_daemon()
+    sandbox(lab)
+    lab.shell(
+        "ip link set up0 down; ip link set up0 name wan9; ip link set wan9 up; ip -6 addr replace fd09::2/64 dev wan9 nodad;"
+        "ip route replace default via 10.9.0.1; ip -6 route replace default via fd09::1"
+    )
+    for family in (4, 6):
+        lab.wait_for(lambda family=family: "wan9" in lab.shell(f"nft list set inet berth closed{family}"), PATIENCE)
+        assert reaches(lab, OUTSIDE[family])
+        assert forwards(lab, family, "wan9") == "1"
+    assert status(lab)["warnings"] == []
+    lab.berth("rm", "web")
+    lab.berth("network", "rm", "both")
+    assert (forwards(lab, 4, "wan9"), forwards(lab, 6, "wan9")) == ("0", "0")
+
+
 @pytest.mark.parametrize("end", ["last network", "crash"])
 def test_what_was_off_is_off_again_with_the_last_network(lab, end):
     lab.start_daemon()
