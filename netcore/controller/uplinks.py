@@ -118,6 +118,10 @@ class Uplinks:
                     await self._workers.run(lambda: self._executor.remove(deletions, "forwarding on this host's links"))
                 finally:
                     gone = {step.before.path for step in deletions if isinstance(step.before, Sysctl)}
+                    if self._users:
+                        paths = [*gone]
+                        # What is not there may be there by another name (`rename`): it has not been put back then.
+                        gone &= (await self._workers.run(lambda: sysctl.read_all(paths))).keys()
                     await self._give_up([one for one in [*self._state.switched.values()] if one.path in gone])
 
     async def rename(self, old: str, new: str) -> None:
