@@ -125,6 +125,9 @@ KEY_LIFE = 43_200.0
 SANDBOX_FILE = 1 << 20
 """Octets of a file of a sandbox (hosts, resolv.conf) that we read: whoever is root in it may write gigabytes."""
 
+SYSCTL_POLL = 0.5
+"""Seconds between looks at one sysctl whose change the kernel does not always announce (see `Uplinks.is_reset`)."""
+
 HOST_SETTLE = 0.1
 """Seconds from a change on the host until it is looked at, so that a burst of changes means one look."""
 

@@ -145,6 +145,8 @@ class Forwarder:
             except DecodeError as error:
                 reason = f"{result.upstream.upstream}: {error}"
             else:
+                if result.is_recovery:
+                    self._cache.forget_failures({result.upstream.upstream})
                 is_ours = self.protected.found_in(received) is not None
                 # Looked at only where it matters: nearly no answer points to us.
                 trusted = upstreams.is_trusted or (is_ours and self._is_trusted(result.upstream.upstream))

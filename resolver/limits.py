@@ -69,8 +69,8 @@ MISSES = 3
 """Queries in a row that others answered while an upstream was late, before it counts as failed."""
 
 RESEND = 0.8
-"""Seconds after the last upstream was asked before those that are silent are asked again: UDP may lose a datagram, and a
-socket may have a source address that the host has no longer."""
+"""Seconds after the last upstream was asked before those that are silent are asked again, and once more after as many: UDP may
+lose a datagram, a socket may have a source address that the host has no longer, and an outage may be over."""
 
 DOWN = 15.0
 """Seconds during which an upstream that did not answer is asked last."""
@@ -81,8 +81,9 @@ NO_EDNS = 900.0
 LOOP = 60.0
 """Seconds during which an upstream that leads back to us is not asked; then it is tried again."""
 
-PROBE_PAUSE = 1.0
-"""Seconds after a failure during which queries fail at once, if all upstreams have failed."""
+PROBE_PAUSE = 0.5
+"""Seconds after a failure during which queries fail at once, if all upstreams have failed: it is the longest that nobody notices
+that one is back."""
 
 IN_FLIGHT_PER_CLIENT = 256
 """Forwarded queries of one sandbox at a time; more get SERVFAIL at once."""
@@ -126,8 +127,9 @@ CACHE_GHOSTS = 4096
 FAILURES = 1024
 """Queries that failed lately and are not sent again at once, for one set of upstreams (RFC 9520)."""
 
-FAILURE_FIRST, FAILURE_LONGEST = 1.0, 5.0
-"""Seconds that a failure is remembered, at first and at most (RFC 9520 section 3.2); doubled with each failure."""
+FAILURE_FIRST, FAILURE_LONGEST = 1.0, 2.0
+"""Seconds that a failure is remembered, at first and from the second time on (RFC 9520 section 3.2): after an outage a name fails
+no longer than that. Queries to silent upstreams are few anyway, see PROBE_PAUSE."""
 
 LONGEST_TTL = 604_800
 """Seconds: any longer TTL counts as this (RFC 8767 section 4 suggests a week)."""

@@ -22,7 +22,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from resolver import limits
 from resolver.client import Client
@@ -33,7 +33,7 @@ from resolver.engine.cache import Cache, CacheEntry, cache_key
 from resolver.engine.explain import Trace
 from resolver.engine.received import Protected
 from resolver.engine.request import screen
-from resolver.engine.upstream import UpstreamSet
+from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.forwarding import ClientQuery, Forwarder, has_client_subnet, upstream_message
 from resolver.reply_cache import Reply, ReplyCache, ReplyMemory
 from resolver.transport.udp import ReplySender
@@ -247,7 +247,13 @@ class DnsService:
 
     async def look_at_paths(self, sandbox_id: str | None) -> None:
         """Addresses or routes have changed in the namespace of a sandbox or, None, of the host: see `UpstreamPool.look_at_paths`."""
-        changed = await self._pool.look_at_paths(sandbox_id)
+        self._forget_failures(await self._pool.look_at_paths(sandbox_id))
+
+    async def look_at_ways_out(self) -> None:
+        """The host may forward by another way now what comes from sandboxes: see `UpstreamPool.look_at_ways_out`."""
+        self._forget_failures(await self._pool.look_at_ways_out())
+
+    def _forget_failures(self, changed: Collection[Upstream]) -> None:
         if changed:
             self.cache.forget_failures(changed)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from netcore.cluster.cluster import Cluster
 from netcore.controller.collaborators import Collaborators
-from netcore.controller.host_watcher import HostWatcher, OnHostEvent
+from netcore.controller.host_watcher import HostWatcher, OnHostEvent, OnHostSettled
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.networks import NetworkOperations
 from netcore.controller.sandboxes import SandboxOperations
@@ -71,9 +71,9 @@ class Controller:
             text = render_firewall([*self.state.all_objects(), *self.state.uplink_objects(self.state.networks_here())])
             await self.workers.run(lambda: nft.apply_text(text))
 
-    def follow_host(self, on_event: OnHostEvent) -> None:
+    def follow_host(self, on_event: OnHostEvent, on_settled: OnHostSettled | None = None) -> None:
         """Begin to follow what happens to this host's links, addresses and routes."""
-        self._host_watcher.start(on_event)
+        self._host_watcher.start(on_event, on_settled)
 
     def host_warnings(self) -> tuple[str, ...]:
         """Return what of this host keeps networks from the outside, and ports from being reached, for the status."""

@@ -82,6 +82,10 @@ class HostLook:
         touched, self._touched = self._touched, set()
         return touched
 
+    def expect_sysctls(self, link: str) -> None:
+        """Note that sysctls of *link* may have changed without having been announced; EVERY_LINK: any."""
+        self._touched.add(link)
+
     async def refresh(self, *, anew: bool = False) -> None:
         """Look at the host if something has changed, or *anew* in any case; note what drivers need of it."""
         async with self._looking:

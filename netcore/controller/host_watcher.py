@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from netcore import limits
 from netcore.controller.host_look import HostLook
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 OnHostEvent = Callable[[str, str], None]
 """(what happened, to what): `uplinks` with their names, `sysctl` with the path of one that was set again."""
+
+OnHostSettled = Callable[[], Awaitable[object]]
+"""Called when something may have changed on the host, and networks have what they need of it now."""
 
 
 class HostWatcher:
@@ -35,10 +38,11 @@ class HostWatcher:
         self._task: asyncio.Task[None] | None = None
         self._problem: str | None = None
         self._on_event: OnHostEvent = lambda _action, _name: None
+        self._on_settled: OnHostSettled | None = None
 
-    def start(self, on_event: OnHostEvent) -> None:
-        """Begin to follow. *on_event* is told what happens."""
-        self._on_event = on_event
+    def start(self, on_event: OnHostEvent, on_settled: OnHostSettled | None) -> None:
+        """Begin to follow. *on_event* is told what happens, *on_settled* when it has been dealt with."""
+        self._on_event, self._on_settled = on_event, on_settled
         self._uplinks.on_set_again = lambda path: on_event("sysctl", path)
         self._descriptor = self._host.changes.descriptor
         self._listen()
@@ -55,16 +59,24 @@ class HostWatcher:
         self._changed.set()
 
     async def _follow(self) -> None:
+        next_poll = self._loop.time() + limits.HOST_POLL
         while True:
             is_poll = False
             try:
-                await asyncio.wait_for(self._changed.wait(), limits.HOST_POLL)
+                await asyncio.wait_for(self._changed.wait(), limits.SYSCTL_POLL)
             except TimeoutError:
-                is_poll = True
+                is_poll = self._loop.time() >= next_poll
+                if not is_poll and not await self._uplinks.is_reset():
+                    continue
+                # What was not announced has to be looked for on all links.
+                self._host.expect_sysctls(EVERY_LINK)
+            next_poll = self._loop.time() + limits.HOST_POLL
             await asyncio.sleep(limits.HOST_SETTLE)
             self._changed.clear()
             begun = self._loop.time()
             await self._bring_up_to_date(is_poll=is_poll)
+            if self._on_settled is not None:
+                await self._on_settled()
             self._listen()
             await asyncio.sleep(limits.HOST_LOOK_SHARE * max(0.0, self._loop.time() - begun - limits.HOST_LOOK_FREE))
 
@@ -72,11 +84,13 @@ class HostWatcher:
         before = self._state.facts.uplinks
         try:
             await self._host.refresh(anew=is_poll)
-            touched = self._host.touched_sysctls() | ({EVERY_LINK} if is_poll else set())
+            touched = self._host.touched_sysctls()
             after = self._state.facts.uplinks
             if after != before:
                 log.info("uplinks changed from=%s to=%s", ",".join(before) or "none", ",".join(after) or "none")
                 self._on_event("uplinks", ",".join(after))
+            for old, new in self._host.changes.renamed_links():
+                await self._uplinks.rename(old, new)
             await self._uplinks.settle()
             if touched:
                 await self._uplinks.check(touched)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netcore import drivers, limits
 from netcore.controller.locks import KeyedLocks
@@ -118,7 +118,25 @@ class Uplinks:
                     await self._workers.run(lambda: self._executor.remove(deletions, "forwarding on this host's links"))
                 finally:
                     gone = {step.before.path for step in deletions if isinstance(step.before, Sysctl)}
+                    if self._users:
+                        paths = [*gone]
+                        # What is not there may be there by another name (`rename`): it has not been put back then.
+                        gone &= (await self._workers.run(lambda: sysctl.read_all(paths))).keys()
                     await self._give_up([one for one in [*self._state.switched.values()] if one.path in gone])
+
+    async def rename(self, old: str, new: str) -> None:
+        """Take note that a link has another name: its sysctls keep their values, and have other paths."""
+        async with self._locks.hold([_LOCK]):
+            before = [one for one in self._state.switched.values() if uplinks.of_renamed_link(one.path, old, new) != one.path]
+            after = [replace(one, path=uplinks.of_renamed_link(one.path, old, new)) for one in before]
+            if after:
+                await self._records.put_switched(after)
+            for one in after:
+                self._writer.put_switched(one)
+            await self._give_up(before)
+            self._applied = tuple(
+                replace(one, path=uplinks.of_renamed_link(one.path, old, new)) if isinstance(one, Sysctl) else one for one in self._applied
+            )
 
     async def _record(self, changes: Sequence[Step]) -> list[SwitchedSysctl]:
         """Record what sysctls are before they are changed: a crash may come at any time. Return those that were not recorded."""
@@ -174,6 +192,14 @@ class Uplinks:
             if not is_start:
                 self._say_set_again([one.path for one in again])
                 self._end_disputes({one.path for one in wrong}, links)
+
+    async def is_reset(self) -> bool:
+        """Return whether IPv6 forwarding has been switched off for all links at once.
+
+        The kernel does so whenever somebody writes 0 to `net/ipv6/conf/all/forwarding`, and announces nothing if that was 0 before.
+        """
+        path = next((one.path for one in self._applied if isinstance(one, Sysctl) and uplinks.everywhere(one.path) == uplinks.ALL6), None)
+        return path is not None and await self._workers.run(lambda: sysctl.read(path)) == "0"
 
     def _may_set_again(self, path: str, now: float) -> bool:
         dispute = self._disputes.setdefault(path, _Dispute())

@@ -60,6 +60,11 @@ def everywhere(path: str) -> str | None:
     return ALL6 if path.endswith("/force_forwarding") else None
 
 
+def of_renamed_link(path: str, old: str, new: str) -> str:
+    """Return the path that a sysctl has once the link *old* is called *new*."""
+    return path.replace(f"/conf/{old}/", f"/conf/{new}/")
+
+
 def taken_over(facts: Facts, switched: Mapping[str, SwitchedSysctl]) -> list[SwitchedSysctl]:
     """Return those of *switched* that are no longer berth's: somebody has made the whole host a router since (Docker does)."""
     return [

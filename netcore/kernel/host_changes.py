@@ -35,10 +35,14 @@ EVERY_LINK = ""
 
 @dataclass(slots=True)
 class Noticed:
-    """What came since it was last asked for. *is_outdated*: another look is needed. *sysctls*: links that had some changed."""
+    """What came since it was last asked for. *is_outdated*: another look is needed. *sysctls*: links that had some changed.
+
+    *renamed*: (old name, new name) of links, in the order in which it happened.
+    """
 
     is_outdated: bool = True
     sysctls: set[str] = field(default_factory=set)
+    renamed: list[tuple[str, str]] = field(default_factory=list)
 
 
 class HostChanges:
@@ -108,6 +112,11 @@ class HostChanges:
         changed, self._noticed.sysctls = self._noticed.sysctls, set()
         return changed
 
+    def renamed_links(self) -> list[tuple[str, str]]:
+        """Return (old name, new name) of the links that were renamed since this was last called, in their order."""
+        renamed, self._noticed.renamed = self._noticed.renamed, []
+        return renamed
+
     def _take(self, snapshot: HostSnapshot, message: bytes) -> None:
         match message_type(message):
             case type_ if type_ in (_NEWLINK, _DELLINK):
@@ -138,6 +147,8 @@ class HostChanges:
             self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and before.name not in self._ours
             return
         after = snapshot.links[index] = rtnl.read_link(message)
+        if before is not None and before.name != after.name:
+            self._noticed.renamed.append((before.name, after.name))
         if before is None or after.name in self._ours:
             return
         if replace(before, alias="", mac="", master=0) != replace(after, alias="", mac="", master=0) and self._has_part(snapshot, index):

@@ -208,7 +208,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    await _restore(controller, registry, records, events)
+    await _restore(controller, resolver.service, registry, records, events)
     firewalls.watch.start()
     await firewalls.watch.check()
     resolver.host.follow(registry.host_changed)
@@ -283,7 +283,7 @@ def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls
     return _Firewalls(enabled, own, others, watch)
 
 
-async def _restore(controller: Controller, registry: Registry, records: Records, events: Events) -> None:
+async def _restore(controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events) -> None:
     """Bring back the networks and sandboxes of the last run, with their names, and join the cluster."""
     survivors = await restore(controller, records, _wall_clock())
     await controller.networks.remove_unused_bridges()
@@ -292,7 +292,7 @@ async def _restore(controller: Controller, registry: Registry, records: Records,
     if controller.cluster is not None:
         controller.overlays.publish_again(survivors)
         await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
-    controller.follow_host(lambda action, name: events.emit("host", action, name))
+    controller.follow_host(lambda action, name: events.emit("host", action, name), service.look_at_ways_out)
 
 
 async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:

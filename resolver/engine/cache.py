@@ -10,7 +10,7 @@ and evicts none of the popular ones, which LRU (Unbound, dnsmasq) would lose. A 
 |---|---|---|
 | 2308 | negative answers, for the lesser of the SOA's TTL and MINIMUM, an hour at most | done |
 | 8767 | expired answers are kept for `serve_stale` seconds, for when the upstreams fail; no negative ones | done |
-| 9520 | failures are remembered, 1 s to 5 s, doubling; they never replace an answer | done |
+| 9520 | failures are remembered, 1 s and then 2 s; they never replace an answer | done |
 """
 
 from __future__ import annotations

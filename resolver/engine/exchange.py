@@ -43,10 +43,11 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The query is answered by *message*."""
+    """The query is answered by *message*. *is_recovery*: when it was sent, nobody had answered for a while."""
 
     upstream: UpstreamHealth
     message: bytes
+    is_recovery: bool = False
 
 
 class GiveUp(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ class Exchange:
     *message*: the query without its ID; *question*: its question section.
     """
 
-    __slots__ = ("_end", "_is_trial", "_message", "_no_edns", "_probes", "_question", "_reasons", "_resent", "_silent", "_since",
+    __slots__ = ("_end", "_is_trial", "_message", "_no_edns", "_probes", "_question", "_reasons", "_silent", "_since",
                  "_trial", "_waiting", "deadline", "done")  # fmt: skip
 
     def __init__(self, upstreams: Sequence[UpstreamHealth], message: bytes, question: bytes, probes: LoopProbes, now: float) -> None:
@@ -96,7 +97,6 @@ class Exchange:
         self._is_trial = False
         self._trial: UpstreamHealth | None = None
         self._waiting = self._order(upstreams, now)
-        self._resent = False
         self.deadline = self._end
         self.done = False
 
@@ -160,7 +160,7 @@ class Exchange:
             upstream.no_edns_until = now + limits.NO_EDNS
         if kind is Kind.FINAL or (kind is Kind.NO_EDNS and len(message) >= HEADER.size + len(self._question)):
             self._finish(now)
-            return Done(upstream, message)
+            return Done(upstream, message, self._is_trial)
         rcode = message[3] & 0xF
         failure = "truncated its response over TCP" if kind is Kind.TRUNCATED else f"answered {Rcode(rcode).name if rcode <= 5 else rcode}"
         self._reasons.append(f"{upstream.upstream} {failure}")
@@ -198,10 +198,7 @@ class Exchange:
             return GiveUp("; ".join(self._reasons))
         if self._waiting:
             return self._next(now)
-        self.deadline = self._end
-        if self._resent:
-            return ()
-        self._resent = True
+        self.deadline = self._next_resend(now)
         sends: tuple[Send, ...] = ()
         for health, asked in [*self._silent.items()]:
             sends += self._again(health, asked, now)
@@ -241,7 +238,12 @@ class Exchange:
         if self._waiting:
             self.deadline = min(now + upstream.patience, self._end)
         else:
-            self.deadline = self._end if self._resent else min(now + limits.RESEND, self._end)
+            self.deadline = self._next_resend(now)
+
+    def _next_resend(self, now: float) -> float:
+        """Return when to ask again; the end, if an answer could hardly come before it."""
+        at = now + limits.RESEND
+        return at if at <= self._end - min(limits.NEXT_UPSTREAM, limits.RESEND) else self._end
 
     def _finish(self, now: float) -> None:
         """Note who stayed silent for longer than we waited before the next one was asked."""

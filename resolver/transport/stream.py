@@ -126,9 +126,10 @@ class Stream:
         """By which the connection was opened; None: there is none."""
         return None if self._connection is None else self._connection.path
 
-    def take_path(self, path: Path) -> None:
-        """Retire what was opened by another path than *path*, and tell the queries that wait on it."""
-        if self._opening is not None and self._opening_path not in (None, path):
+    def take_path(self, path: Path | None) -> None:
+        """Retire what was opened by another path than *path* (None: by any), and tell the queries that wait on it."""
+        # What has no path yet will be opened by the right one.
+        if self._opening is not None and self._opening_path is not None and self._opening_path != path:
             self._opening.cancel()
             self._opening_path = None
             self._opening = self._loop.create_task(self._open()) if self._queue else None

@@ -4,7 +4,8 @@ A socket to an upstream belongs to the namespace from which that upstream is ask
 serves many queries, is renewed, and closed when idle. What is sent in one round goes out with one system call.
 
 When the addresses or routes of a namespace change (`UpstreamPool.look_at_paths`), the sockets whose source address is not the
-one that a fresh socket would have are replaced, and what waits on them is asked again.
+one that a fresh socket would have are replaced, and what waits on them is asked again. So it is with all sockets in sandboxes
+to an upstream to which the host has another way now (`UpstreamPool.look_at_ways_out`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from resolver.transport.pending import PendingQuery, identities
 from resolver.transport.poller import Poller
 from resolver.transport.stream import Stream
 from resolver.transport.upstream_socket import Path, UpstreamSocket, path_of
+from resolver.transport.ways_out import WaysOut
 from resolver.wire.message import HEADER
 
 OpenSocket = Callable[[str | None, Upstream, int], Awaitable[socket.socket]]
@@ -96,12 +98,19 @@ class _NameServer:
         others = [udp for udp in self.sockets if udp.path != path]
         if not others and before in (path, _UNKNOWN) and self.stream.path in (None, path):
             return False
+        self._replace(others, path)
+        return True
+
+    def renew(self) -> None:
+        """Replace everything that was opened: it is reached in another way than before, behind this namespace."""
+        self._replace([*self.sockets], None)
+
+    def _replace(self, sockets: list[UpstreamSocket], path: Path | None) -> None:
         self.health.path_changed()
-        self._retire(others)
-        for udp in others:
+        self._retire(sockets)
+        for udp in sockets:
             udp.path_changed()
         self.stream.take_path(path)
-        return True
 
     def drop(self, udp: UpstreamSocket) -> None:
         """Close a socket that is of no use."""
@@ -249,6 +258,7 @@ class UpstreamPool:
         self._by_health: dict[UpstreamHealth, _NameServer] = {}
         self._healths: dict[UpstreamSet, list[UpstreamHealth]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._ways_out = WaysOut(lambda upstream, kind: open_socket(None, upstream, kind))
         self.probes = LoopProbes(loop_domain)
         self.deadlines = Deadlines(loop, clock)
 
@@ -343,6 +353,7 @@ class UpstreamPool:
     async def _open_to(self, upstream: Upstream, kind: int) -> socket.socket:
         """Return a socket to *upstream*; note the path, if it is the first, or that there is none."""
         server = self._servers.get(upstream)
+        await self._ways_out.note(upstream)
         try:
             sock = await self._open_socket(upstream.sandbox_id, upstream, kind)
         except OSError:
@@ -369,6 +380,14 @@ class UpstreamPool:
                 path = None
             if self._servers.get(upstream) is server and server.take_path(path):
                 changed.add(upstream)
+        return changed
+
+    async def look_at_ways_out(self) -> set[Upstream]:
+        """Replace the sockets in sandboxes to upstreams to which the host has another way now; return these upstreams."""
+        changed = await self._ways_out.changed([*self._servers])
+        for upstream in changed:
+            if (server := self._servers.get(upstream)) is not None:
+                server.renew()
         return changed
 
     def on_loop_query(self, qname: bytes) -> None:
@@ -410,6 +429,7 @@ class UpstreamPool:
                 pending.failed("no longer in use", self._clock())
             server.close()
         self.probes.keep(self._by_health)
+        self._ways_out.keep(self._servers)
         if self._watcher is not None:
             self._watcher.keep(upstream.sandbox_id for upstream in self._servers)
 

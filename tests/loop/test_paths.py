@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import dns.rcode
+import msgspec
 import pytest
 
 from resolver import limits
@@ -175,3 +176,73 @@ async def test_failures_are_forgotten_when_the_upstream_is_reached_again(serve, 
     await made.service.look_at_paths(None)
     for name in ("a.test", "b.test"):
         assert (await made.ask(name, timeout=20)).answer
+
+
+# --- asked from inside a sandbox: what it sends is forwarded and translated by the host ---------------------------------
+
+
+def in_sandbox(server):
+    """Have *server* asked from inside a sandbox."""
+    server.upstream = msgspec.structs.replace(server.upstream, sandbox_id="box")
+    return server
+
+
+async def test_failures_of_a_sandboxes_upstream_are_forgotten_when_the_host_reaches_it_again(serve, patient):
+    upstream = in_sandbox(await Scripted(lambda octets: good(octets) if works else None).start())
+    works = False
+    made = await serve()
+    made.show(upstream.upstream)
+    made.source = "192.0.2.77"
+    waiting = [asyncio.create_task(made.ask(f"w{number}.test", timeout=20)) for number in range(3)]
+    await until(lambda: sum(b"\x02w" in octets for octets in upstream.queries) == 3)
+    made.pool.health()[upstream.upstream].failed(0.0)
+    await made.service.look_at_ways_out()
+    made.source, works = "127.0.0.3", True
+    await made.service.look_at_paths("box")
+    await made.service.look_at_ways_out()
+    # What waits is asked again at once, and nothing is held against the upstream.
+    assert all(reply.answer for reply in await asyncio.gather(*waiting))
+    assert made.pool.health()[upstream.upstream].state(made.service._clock()) == "ok"
+    await upstream.stop()
+
+
+async def test_connections_from_a_sandbox_are_renewed_when_the_host_has_another_way(serve, patient):
+    upstream = in_sandbox(
+        await StreamServer(lambda octets: good(octets) if upstream.connections > 1 or b"first" in octets else None).start()
+    )
+    made = await serve()
+    made.show(upstream.upstream)
+    made.source = "127.0.0.2"
+    assert (await made.ask("first.test", timeout=20)).answer
+    await made.service.look_at_ways_out()
+    waiting = asyncio.create_task(made.ask("second.test", timeout=20))
+    await until(lambda: any(b"second" in octets for octets in upstream.queries))
+    assert upstream.connections == 1
+    made.source = "127.0.0.3"
+    await made.service.look_at_ways_out()
+    assert (await waiting).answer
+    assert upstream.connections == 2
+    await upstream.stop()
+
+
+async def test_first_answer_after_an_outage_ends_the_memory_of_failures(serve, monkeypatch):
+    monkeypatch.setattr(limits, "BUDGET", 0.2)
+    monkeypatch.setattr(limits, "PROBE_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "FAILURE_FIRST", 1000.0)
+    upstream = Scripted(lambda octets: good(octets) if works else None)
+    works = False
+    made = await serve(upstream)
+    for name in ("a.test", "b.test"):
+        assert (await made.ask(name)).rcode() == dns.rcode.SERVFAIL
+    works = True
+    assert (await made.ask("a.test")).rcode() == dns.rcode.SERVFAIL
+    assert (await made.ask("c.test")).answer
+    assert (await made.ask("a.test")).answer
+    assert (await made.ask("b.test")).answer
+
+
+async def test_query_is_asked_again_as_long_as_somebody_waits(serve, monkeypatch):
+    monkeypatch.setattr(limits, "RESEND", 0.1)
+    upstream = Scripted(lambda octets: good(octets) if sum(b"\x01a\x04test" in other for other in upstream.queries) >= 4 else None)
+    made = await serve(upstream)
+    assert (await made.ask("a.test")).answer

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from netcore import limits
 from tests.support.lab import OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
 
 FORWARDING = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/force_forwarding"}
@@ -292,6 +293,19 @@ def test_whole_host_switched_off_is_set_again_for_bridges_and_uplinks(lab):
 
 
 @FAMILIES
+def test_switching_off_what_is_off_already_is_noticed_too(lab, family):
+    lab.start_daemon()
+    sandbox(lab)
+    bridge = json.loads(lab.berth("network", "inspect", "both").stdout)[0]["link"]
+    # As by a hardening file. For IPv6 this takes forwarding from every link, and nothing is announced.
+    lab.shell("sysctl -qw net.ipv4.conf.all.forwarding=0 net.ipv6.conf.all.forwarding=0")
+    for link in ("up0", bridge):
+        # Sooner than by the look that is taken now and then at all there is.
+        lab.wait_for(lambda link=link: forwards(lab, family, link) == "1", limits.HOST_POLL / 2)
+    assert reaches(lab, OUTSIDE[family])
+
+
+@FAMILIES
 def test_no_endless_fight_with_another_program(lab, family):
     lab.start_daemon()
     sandbox(lab)
@@ -309,6 +323,23 @@ def test_no_endless_fight_with_another_program(lab, family):
 
 
 # --- what was off is off again ------------------------------------------------------------------------------------
+
+
+def test_link_that_is_renamed_is_guarded_and_put_back_by_its_new_name(lab):
+    lab.start_daemon()
+    sandbox(lab)
+    lab.shell(
+        "ip link set up0 down; ip link set up0 name wan9; ip link set wan9 up; ip -6 addr replace fd09::2/64 dev wan9 nodad;"
+        "ip route replace default via 10.9.0.1; ip -6 route replace default via fd09::1"
+    )
+    for family in (4, 6):
+        lab.wait_for(lambda family=family: "wan9" in lab.shell(f"nft list set inet berth closed{family}"), PATIENCE)
+        assert reaches(lab, OUTSIDE[family])
+        assert forwards(lab, family, "wan9") == "1"
+    assert status(lab)["warnings"] == []
+    lab.berth("rm", "web")
+    lab.berth("network", "rm", "both")
+    assert (forwards(lab, 4, "wan9"), forwards(lab, 6, "wan9")) == ("0", "0")
 
 
 @pytest.mark.parametrize("end", ["last network", "crash"])

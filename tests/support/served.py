@@ -49,7 +49,7 @@ def open_from(address, upstream, kind):
 
 
 class Served:
-    """A resolver on free ports of the loopback. *source*: the address that upstreams are asked from, None: the kernel chooses."""
+    """A resolver on free ports of the loopback. *source*: the address that the host asks upstreams from, None: the kernel chooses."""
 
     async def start(self, upstreams=(), *, cache=None, tls_ca="", **view):
         loop = asyncio.get_running_loop()
@@ -57,9 +57,10 @@ class Served:
         self.sockets: list[socket.socket] = []
         self.source = None
 
-        async def open_socket(_sandbox_id, upstream, kind):
+        async def open_socket(sandbox_id, upstream, kind):
             self.opened += 1
-            sock = open_datagram(upstream, kind) if self.source is None else open_from(self.source, upstream, kind)
+            source = self.source if sandbox_id is None else None
+            sock = open_datagram(upstream, kind) if source is None else open_from(source, upstream, kind)
             self.sockets.append(sock)
             return sock
 
@@ -83,6 +84,10 @@ class Served:
         self.tcp = TcpListener(self.service, lambda _: self.client)
         await self.tcp.listen(tcp)
         return self
+
+    def show(self, *upstreams):
+        """Forward to these from now on."""
+        self.client.show(View(attached=(AttachedZone(self.zone),), upstreams=UpstreamSet(upstreams)))
 
     async def stop(self):
         if not hasattr(self, "tcp"):
