@@ -1,8 +1,8 @@
 """What a view answers to a query: a local answer, or the decision to forward it. Pure.
 
 Every type of a name of ours is answered here, so that nothing about it leaks to an upstream and no upstream contradicts us
-(rule W-13). `localhost`, `invalid` and `onion` are answered as RFC 6761 section 6 and RFC 7686 ask; the
-reverse zones of our subnets are ours.
+(rule W-13). Names of networks that the view is not on don't exist for it. `localhost`, `invalid` and `onion` are answered
+as RFC 6761 section 6 and RFC 7686 ask; the reverse zones of our subnets are ours.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
+from resolver import limits
 from resolver.engine import response
 from resolver.engine.view import Lookups, Match, View
 from resolver.wire import name as names
@@ -52,12 +53,13 @@ class Services(msgspec.Struct, frozen=True):
 
 
 class Negative(msgspec.Struct, frozen=True):
-    """NXDOMAIN or NODATA; *apex* owns the SOA."""
+    """NXDOMAIN or NODATA; *apex* owns the SOA. *is_foreign*: it depends on a network whose changes this client does not hear of."""
 
     rcode: Rcode
     apex: bytes
     ttl: int
     source: str
+    is_foreign: bool = False
 
 
 class Forward(msgspec.Struct, frozen=True):
@@ -94,8 +96,13 @@ def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None) -> Ans
     if qname.endswith(view.suffix):
         rcode = Rcode.NOERROR if qname == view.suffix or _is_network(view, qname) else Rcode.NXDOMAIN
         return Negative(rcode, view.suffix, view.ttl, f"our own domain {names.to_text(view.suffix)}")
-    if len(qname) > 1 and 2 + qname[0] == len(qname) and not view.forwards_single_labels:
-        return Negative(Rcode.NXDOMAIN, names.ROOT, view.ttl, "names of one label are not forwarded on this network")
+    if len(qname) > 1 and 2 + qname[0] == len(qname):
+        if not view.forwards_single_labels:
+            return Negative(Rcode.NXDOMAIN, names.ROOT, view.ttl, "names of one label are not forwarded on this network")
+        return _FORWARD
+    foreign = view.known.holding(qname)
+    if foreign is not None:
+        return Negative(Rcode.NXDOMAIN, foreign.label, view.ttl, f"{foreign.source}, which this sandbox is not on", is_foreign=True)
     return _FORWARD
 
 
@@ -104,7 +111,7 @@ def _service(view: View, qname: bytes, qtype: int, match: Match) -> Answer:
         return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
     values = tuple((int.from_bytes(value[:2], "big"), value[2:]) for value in match.values)
     addresses: dict[bytes, tuple[bytes, ...]] = {}
-    for _, target in values:
+    for _, target in values if len(values) <= limits.SERVICE_TARGETS else ():
         of_families = [view.find_addresses(target, size) for size in (4, 16)]
         addresses[target] = tuple(address for family in of_families if family is not None for address in family.values)
     return Services(values, addresses, match.ttl, match.source)

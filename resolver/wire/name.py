@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from resolver.errors import BadName
+from resolver.errors import BadName, DecodeError
 
 ROOT = b"\0"
 IN_ADDR_ARPA = b"\x07in-addr\x04arpa\0"
@@ -74,9 +74,43 @@ def _escape(octet: int) -> str:
     return chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03d}"
 
 
+def expand(message: bytes, at: int) -> bytes:
+    """Return the name at *at* of a message without its compression, in lower case (RFC 1035 section 4.1.4).
+
+    Raises DecodeError for one that is malformed, longer than 255 octets or that points anywhere but back.
+    """
+    labels: list[bytes] = []
+    size, earliest, end = 1, at, len(message)
+    while at < end and message[at]:
+        length = message[at]
+        if length > 63:
+            target = (length & 0x3F) << 8 | message[at + 1] if length >= 0xC0 and at + 1 < end else end
+            if target >= earliest or target < 12 or len(labels) > 127:
+                raise DecodeError(at, "a name does not point back")
+            labels.append(b"")
+            at = earliest = target
+            continue
+        labels.append(message[at : at + 1 + length])
+        size += 1 + length
+        at += 1 + length
+        if size > 255:
+            raise DecodeError(at, "the name is longer than 255 octets")
+    if at >= end:
+        raise DecodeError(at, "the name runs off the end")
+    return b"".join(labels).lower() + ROOT
+
+
 def parent(wire: bytes) -> bytes:
     """Return *wire* without its first label."""
     return wire[1 + wire[0] :] if wire[0] else wire
+
+
+def is_below(name: bytes, domain: bytes) -> bool:
+    """Return whether *name* is *domain* or below it, label by label."""
+    at = 0
+    while len(name) - at > len(domain):
+        at += 1 + name[at]
+    return name[at:] == domain
 
 
 def join(prefix: bytes, suffix: bytes) -> bytes:

@@ -25,7 +25,8 @@ from resolver import resolvconf
 from resolver.engine import received as relaying
 from resolver.engine import upstream
 from resolver.engine.classify import Kind, classify
-from resolver.engine.received import Protected, orders, render, take_apart
+from resolver.engine.rebinding import Protected
+from resolver.engine.received import orders, render, take_apart
 from resolver.engine.request import screen
 from resolver.errors import BadName, DecodeError
 from resolver.wire import name as names
@@ -89,7 +90,7 @@ def reply(octets: bytes) -> None:
     assert 0 <= made.lifetime <= 604_800
     assert 1 <= orders(made) <= 16
     assert isinstance(_CLIENT, Query)
-    PROTECTED.found_in(made)
+    PROTECTED.look(made)
     for rotation in (0, 1):
         told = render(_CLIENT, made, tcp=True, ttls=(0, 3600, 7), rotation=rotation)
         assert len(told) >= 12
