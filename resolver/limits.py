@@ -145,11 +145,14 @@ STREAM_IN_FLIGHT = 1024
 WAITING_OCTETS = 512
 """Octets that a query may keep while it waits for upstreams; of a longer one only the question is kept."""
 
-RUNS = 1024
+RUNS = 512
 """Records, and runs of equal ones, in one answer of an upstream; more cost too much. BIND takes 100 records of one type."""
 
-ALIASES = 32
-"""CNAME, SVCB and HTTPS records in one answer of an upstream. Resolvers follow 11 (Unbound) to 17 (BIND)."""
+ALIASES = 16
+"""CNAME, SVCB and HTTPS records in one answer of an upstream. Resolvers follow 11 (Unbound) to 16 (BIND)."""
+
+SERVICE_RECORD = 2048
+"""Octets of the data of one SVCB or HTTPS record; 128 IPv6 addresses fit in."""
 
 SERVICE_PARAMETERS = 64
 """Parameters looked at in one SVCB or HTTPS record; 8 are defined."""

@@ -44,9 +44,9 @@ class Pointer(msgspec.Struct, frozen=True):
 
 
 class Services(msgspec.Struct, frozen=True):
-    """An SRV name of ours. *values*: (port, target) of each; *addresses*: packed ones of each target."""
+    """An SRV name of ours. *values*: port (two octets) and target of each; *addresses*: packed ones of each target, if these are few."""
 
-    values: tuple[tuple[int, bytes], ...]
+    values: tuple[bytes, ...]
     addresses: dict[bytes, tuple[bytes, ...]]
     ttl: int
     source: str
@@ -109,12 +109,12 @@ def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None) -> Ans
 def _service(view: View, qname: bytes, qtype: int, match: Match) -> Answer:
     if qtype not in (Type.SRV, _ANY):
         return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
-    values = tuple((int.from_bytes(value[:2], "big"), value[2:]) for value in match.values)
     addresses: dict[bytes, tuple[bytes, ...]] = {}
-    for _, target in values if len(values) <= limits.SERVICE_TARGETS else ():
+    for value in match.values if len(match.values) <= limits.SERVICE_TARGETS else ():
+        target = value[2:]
         of_families = [view.find_addresses(target, size) for size in (4, 16)]
         addresses[target] = tuple(address for family in of_families if family is not None for address in family.values)
-    return Services(values, addresses, match.ttl, match.source)
+    return Services(match.values, addresses, match.ttl, match.source)
 
 
 def _find_any(view: View, qname: bytes, lookups: Lookups) -> Match | None:

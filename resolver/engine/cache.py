@@ -358,6 +358,4 @@ def flags_of(key: bytes) -> str:
 
 def is_below(key: bytes, name: bytes) -> bool:
     """Return whether the name in a key is *name* or below it."""
-    if not key.endswith(name, 0, -5):
-        return False
     return names.is_below(name_of(key), name)

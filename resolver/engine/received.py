@@ -137,6 +137,8 @@ def _read(message: bytes, start: int, end: int, extended: int) -> Received | _Op
                     if answers <= number < answers + authorities:
                         soa = True
                         ttl = min(ttl, _TTL.unpack_from(message, at - 4)[0])
+                elif size > limits.SERVICE_RECORD:
+                    raise DecodeError(owner, f"an SVCB record of more than {limits.SERVICE_RECORD} octets")
                 elif rclass == IN:
                     aliases.append(expand(message, data if rtype == _CNAME else data + 2))
                     if len(aliases) > limits.ALIASES:
@@ -287,12 +289,16 @@ def _fitting(received: Received, room: int) -> tuple[int, int]:
 def _aged(body: bytes, runs: tuple[Run, ...], least: int, most: int, age: int) -> bytes:
     """Return *body* with every TTL between *least* and *most*, less *age*."""
     changed, end = bytearray(body), len(body)
+    known: dict[bytes, bytes] = {}
     for run in runs:
         at = run.at
         if at > end:
             break
-        ttl = max(0, _TTL.unpack_from(body, at)[0])
-        octets = _TTL.pack(max(0, max(least, min(ttl, most)) - age))
+        given = body[at : at + 4]
+        octets = known.get(given)
+        if octets is None:
+            ttl = max(0, _TTL.unpack(given)[0])
+            octets = known[given] = _TTL.pack(max(0, max(least, min(ttl, most)) - age))
         if run.count == 1:
             changed[at : at + 4] = octets
         else:

@@ -38,7 +38,7 @@ from resolver.wire.message import (
 from resolver.wire.name import from_text
 
 _RECORD = struct.Struct("!HHIH")
-_SRV = struct.Struct("!HHH")
+_PRIORITY_AND_WEIGHT = b"\0\0\0\1"
 _MASTER = from_text("ns.berth.internal")
 _MAILBOX = from_text("hostmaster.berth.internal")
 _POINTER_TO_QUESTION = b"\xc0\x0c"
@@ -59,9 +59,13 @@ def render_addresses(query: Query, addresses: Sequence[bytes], ttl: int, *, tcp:
     """Return a response with *addresses* (packed) as A or AAAA records, or a truncated one."""
     rtype = Type.A if len(addresses[0]) == 4 else Type.AAAA
     head = _POINTER_TO_QUESTION + _RECORD.pack(rtype, IN, ttl, len(addresses[0]))
-    limit = size_limit(query, tcp=tcp)
-    some = addresses[: limit // (len(head) + len(addresses[0])) + 1]
-    return _assemble(query, Rcode.NOERROR, [head + address for address in some], limit=limit)
+    opt = _opt(query)
+    room = size_limit(query, tcp=tcp) - HEADER.size - len(query.question) - len(opt)
+    kept = min(len(addresses), room // (len(head) + len(addresses[0])))
+    flags = QR | AA | RA | query.flags & (RD | CD) | (TC if kept < len(addresses) else 0)
+    # The head comes before each address but the first of these, which is empty.
+    body = head.join((b"", *addresses[:kept]))
+    return HEADER.pack(query.id, flags, 1, kept, 0, 1 if opt else 0) + query.question + body + opt
 
 
 def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes:
@@ -70,21 +74,23 @@ def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes
     return _assemble(query, Rcode.NOERROR, [record], limit=size_limit(query, tcp=tcp))
 
 
-def render_services(
-    query: Query, services: Sequence[tuple[int, bytes]], addresses: Mapping[bytes, Sequence[bytes]], ttl: int, *, tcp: bool
-) -> bytes:
+def render_services(query: Query, services: Sequence[bytes], addresses: Mapping[bytes, Sequence[bytes]], ttl: int, *, tcp: bool) -> bytes:
     """Return a response with SRV records (RFC 2782), and the addresses of their targets if there is room.
 
-    *services*: (port, target). Priority 0 and weight 1: no target is preferred. HAProxy sends nothing to one with weight 0.
+    *services*: port (two octets) and target of each. Priority 0 and weight 1: no target is preferred. HAProxy sends nothing to
+    one with weight 0.
     """
-    answer, limit = [], size_limit(query, tcp=tcp)
-    for port, target in services[: limit // _LEAST_SRV + 1]:
-        data = _SRV.pack(0, 1, port) + target
-        answer.append(_POINTER_TO_QUESTION + _RECORD.pack(Type.SRV, IN, ttl, len(data)) + data)
+    limit = size_limit(query, tcp=tcp)
+    some = services[: limit // _LEAST_SRV + 1]
+    heads = {
+        size: _POINTER_TO_QUESTION + _RECORD.pack(Type.SRV, IN, ttl, len(_PRIORITY_AND_WEIGHT) + size) + _PRIORITY_AND_WEIGHT
+        for size in set(map(len, some))
+    }
+    answer = [heads[len(service)] + service for service in some]
     more = [
         target + _RECORD.pack(Type.A if len(address) == 4 else Type.AAAA, IN, ttl, len(address)) + address
-        for target in dict.fromkeys(target for _, target in services)
-        for address in addresses.get(target, ())
+        for target in addresses
+        for address in addresses[target]
     ]
     return _assemble(query, Rcode.NOERROR, answer, additional=more, limit=limit)
 
@@ -104,6 +110,10 @@ def _soa(apex: bytes, ttl: int) -> bytes:
     return apex + _RECORD.pack(Type.SOA, IN, ttl, len(data)) + data
 
 
+def _opt(query: Query) -> bytes:
+    return b"" if query.edns is None else render_opt(do=query.edns.do, payload=limits.OUR_PAYLOAD)
+
+
 def _assemble(
     query: Query,
     rcode: Rcode,
@@ -117,9 +127,7 @@ def _assemble(
 
     TC is set if a record of the answer or authority section is missing.
     """
-    opt = b""
-    if query.edns is not None:
-        opt = render_opt(do=query.edns.do, payload=limits.OUR_PAYLOAD)
+    opt = _opt(query)
     flags = QR | AA | RA | query.flags & (RD | CD) | rcode
     room = limit - HEADER.size - len(query.question) - len(opt)
     body = b"".join((*answer, *authority, *additional))

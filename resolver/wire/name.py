@@ -79,25 +79,26 @@ def expand(message: bytes, at: int) -> bytes:
 
     Raises DecodeError for one that is malformed, longer than 255 octets or that points anywhere but back.
     """
-    labels: list[bytes] = []
-    size, earliest, end = 1, at, len(message)
-    while at < end and message[at]:
-        length = message[at]
-        if length > 63:
-            target = (length & 0x3F) << 8 | message[at + 1] if length >= 0xC0 and at + 1 < end else end
-            if target >= earliest or target < 12 or len(labels) > 127:
+    parts: list[bytes] = []
+    start = at
+    try:
+        while length := message[at]:
+            if length <= 63:
+                at += 1 + length
+                if at - start > 255:
+                    break
+                continue
+            parts.append(message[start:at])
+            target = (length & 0x3F) << 8 | message[at + 1]
+            if length < 0xC0 or not 12 <= target < start or len(parts) > 127:
                 raise DecodeError(at, "a name does not point back")
-            labels.append(b"")
-            at = earliest = target
-            continue
-        labels.append(message[at : at + 1 + length])
-        size += 1 + length
-        at += 1 + length
-        if size > 255:
-            raise DecodeError(at, "the name is longer than 255 octets")
-    if at >= end:
-        raise DecodeError(at, "the name runs off the end")
-    return b"".join(labels).lower() + ROOT
+            at = start = target
+    except IndexError as error:
+        raise DecodeError(at, "the name runs off the end") from error
+    wire = b"".join((*parts, message[start:at], ROOT)).lower()
+    if len(wire) > 255:
+        raise DecodeError(at, "the name is longer than 255 octets")
+    return wire
 
 
 def parent(wire: bytes) -> bytes:
@@ -107,6 +108,8 @@ def parent(wire: bytes) -> bytes:
 
 def is_below(name: bytes, domain: bytes) -> bool:
     """Return whether *name* is *domain* or below it, label by label."""
+    if not name.endswith(domain):
+        return False
     at = 0
     while len(name) - at > len(domain):
         at += 1 + name[at]
