@@ -57,7 +57,7 @@ class TcpRelay:
             _reset(client)
             return
         for sock in (client, backend):
-            _keep_alive(sock)
+            keep_alive(sock)
         here, there = _Connection(), _Connection()
         here.other, there.other = there, here
         await self._loop.connect_accepted_socket(lambda: here, client)
@@ -113,7 +113,7 @@ def _reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def _keep_alive(sock: socket.socket) -> None:
+def keep_alive(sock: socket.socket) -> None:
     """Have the kernel find out when the peer of *sock* is gone without a word (tcp(7))."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
