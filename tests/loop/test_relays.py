@@ -94,7 +94,7 @@ async def test_the_kernel_asks_whether_peers_are_still_there():
 
 
 async def test_one_source_does_not_take_all_places(relayed, monkeypatch):
-    relayed.relay._shares = Shares(3, 6)
+    relayed.relay._shares = Shares(3, 20)
     assert [await relayed.works("127.0.0.2") for _ in range(5)] == [True] * 3 + [False] * 2
     assert await relayed.works("127.0.0.3")
     relayed.writers[0].close()
