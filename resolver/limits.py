@@ -11,6 +11,21 @@ UDP_DRAIN = 64
 UDP_DRAIN_SLOW = 8
 """The same for a socket most of whose datagrams are not repeated queries, and so cost up to ten times as much."""
 
+GATEWAY_LOOK = 1024
+"""Datagrams at a gateway address after which is looked who sent how many, if the socket was full all the while."""
+
+GATEWAY_RATE = 2000
+"""Datagrams in a second below which an asker is let through whole again."""
+
+GATEWAY_HALVINGS = 8
+"""Times that the datagrams of one asker are halved there at most: one of 256 is let through then."""
+
+GATEWAY_THINNED = 16
+"""Askers at one gateway address that may be halved at a time: the filter has to look at each of them for each datagram."""
+
+GATEWAY_RELEASE = 1.0
+"""Seconds between looks whether they send less again."""
+
 READY_SOCKETS = 256
 """Sockets served in one round before the loop gets its turn."""
 
