@@ -130,8 +130,8 @@ IN_FLIGHT_PER_CLIENT = 256
 IN_FLIGHT = 8192
 """Forwarded queries of all sandboxes at a time. When half are taken, each sandbox may have an equal share."""
 
-UPSTREAM_DATAGRAM = 1024
-"""Octets of the responses to one upstream's socket on average, above which only `UDP_DRAIN_SLOW` of them are read in one go."""
+UPSTREAM_OCTETS = 16_384
+"""Octets of responses read from one upstream's socket in one go, if it sends longer ones than `OUR_PAYLOAD`: they cost more."""
 
 SOCKETS_PER_UPSTREAM = 4
 """UDP sockets to one upstream: each query picks one at random, so that a spoofer knows neither port nor ID."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import socket
 import struct
@@ -59,6 +60,10 @@ class UdpListener:
         self._thinned: dict[bytes, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         sock.setblocking(False)
+        if client_of is not None:
+            # A socket that was taken over may still have one.
+            with contextlib.suppress(OSError):
+                set_filter(sock, None)
         poller.add(sock.fileno(), self._drain if client_of is None else self._drain_of_many)
 
     def _drain(self) -> None:
@@ -129,7 +134,9 @@ class UdpListener:
         self._load, self._looked = Load(), loop.time()
         if thinned != self._thinned:
             self._thinned = thinned
-            set_filter(self._socket, program(thinned) if thinned else None)
+            # Where the kernel refuses, all are served as they come.
+            with contextlib.suppress(OSError):
+                set_filter(self._socket, program(thinned) if thinned else None)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_later(limits.GATEWAY_RELEASE, self._share_out) if thinned else None

@@ -96,8 +96,8 @@ class UpstreamSocket:
         except OSError as error:
             self._broken(error)
             return
-        is_long = sum(map(len, messages)) > limits.UPSTREAM_DATAGRAM * len(messages)
-        self.most = limits.UDP_DRAIN_SLOW if is_long else limits.UDP_DRAIN
+        longest = max(map(len, messages))
+        self.most = limits.UDP_DRAIN if longest <= limits.OUR_PAYLOAD else max(1, limits.UPSTREAM_OCTETS // longest)
         self.heard = now = self._clock()
         self.pending.on_messages(messages, now)
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 
+import dns.flags
 import dns.message
 import dns.rcode
 import pytest
@@ -13,7 +14,7 @@ from resolver import limits
 from resolver.client import Client, Strangers
 from resolver.transport.pending import PendingQueries
 from resolver.transport.tcp import TcpListener
-from tests.support.served import StreamServer, good, until
+from tests.support.served import Scripted, StreamServer, good, until
 
 
 @pytest.fixture
@@ -221,3 +222,24 @@ async def test_name_server_that_does_not_speak_dns_is_cut_off(serve):
     assert reply.rcode() == dns.rcode.SERVFAIL
     assert "closed the connection" in reply.options[0].text
     await upstream.stop()
+
+
+async def test_long_datagrams_of_a_name_server_are_read_a_few_at_a_time(serve, monkeypatch):
+    records = addresses(600)
+
+    def long(octets):
+        end = octets.index(0, 12) + 5
+        return octets[:2] + b"\x81\x80\0\1" + struct.pack("!3H", 600, 0, 0) + octets[12:end] + records
+
+    taken = []
+    original = PendingQueries.on_messages
+    monkeypatch.setattr(
+        PendingQueries, "on_messages", lambda self, messages, now: (taken.append(len(messages)), original(self, messages, now))
+    )
+    served = await serve(Scripted(long))
+    assert len((await served.ask("first.test", use_edns=0, payload=4096)).answer[0]) > 200
+    del taken[:]
+    replies = await asyncio.gather(*(served.ask(f"n{number}.test") for number in range(20)))
+    assert all(reply.flags & dns.flags.TC for reply in replies)
+    # Only what comes to a fresh socket first is read before its length is known.
+    assert sum(count > limits.UPSTREAM_OCTETS // len(records) for count in taken) <= limits.SOCKETS_PER_UPSTREAM
