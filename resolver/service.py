@@ -196,7 +196,13 @@ class DnsService:
             lower = Query(query.id, query.flags, query.qname, query.qtype, query.qclass, octets[12 : 16 + name_size], query.edns)
             reply = self._remember_local(client, lower, octets, local)
             return reply[:12] + query.question[:name_size] + reply[12 + name_size :]
-        count = min(len(local.values), limits.ROTATIONS) if isinstance(local, (Addresses, Services)) else 1
+        match local:
+            case Addresses():
+                count = min(len(local.values), limits.ROTATIONS)
+            case Services():
+                count = min(len(local.data), limits.ROTATIONS)
+            case _:
+                count = 1
         orders = [render(query, local, rotation, tcp=False)[2:] for rotation in range(count)]
         self._memory.take(client.replies, client.replies.put(octets, name_size, Reply(orders)))
         return octets[:2] + orders[random.randrange(count)]

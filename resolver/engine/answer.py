@@ -44,12 +44,17 @@ class Pointer(msgspec.Struct, frozen=True):
 
 
 class Services(msgspec.Struct, frozen=True):
-    """An SRV name of ours. *values*: port (two octets) and target of each; *addresses*: packed ones of each target, if these are few."""
+    """An SRV name of ours. *data*: port (two octets) and target of each; *addresses*: packed ones of each target, if these are few."""
 
-    values: tuple[bytes, ...]
+    data: tuple[bytes, ...]
     addresses: dict[bytes, tuple[bytes, ...]]
     ttl: int
     source: str
+
+    @property
+    def values(self) -> tuple[tuple[int, bytes], ...]:
+        """(port, target) of each."""
+        return tuple((int.from_bytes(octets[:2], "big"), octets[2:]) for octets in self.data)
 
 
 class Negative(msgspec.Struct, frozen=True):
@@ -172,8 +177,8 @@ def render(query: Query, local: Local, rotation: int, *, tcp: bool) -> bytes:
             at = rotation % len(local.values)
             return response.render_addresses(query, local.values[at:] + local.values[:at], local.ttl, tcp=tcp)
         case Services():
-            at = rotation % len(local.values)
-            return response.render_services(query, local.values[at:] + local.values[:at], local.addresses, local.ttl, tcp=tcp)
+            at = rotation % len(local.data)
+            return response.render_services(query, local.data[at:] + local.data[:at], local.addresses, local.ttl, tcp=tcp)
         case Pointer():
             return response.render_pointer(query, local.target, local.ttl, tcp=tcp)
         case Negative():

@@ -97,7 +97,7 @@ def _local(query: Query, answer: Addresses | Pointer | Services | Negative) -> s
         case Addresses():
             return f"answered from {answer.source} with TTL {answer.ttl}"
         case Services():
-            targets = ", ".join(_value(value, is_service=True) for value in answer.values)
+            targets = ", ".join(f"port {port} of {names.to_text(target)}" for port, target in answer.values)
             return f"answered from {answer.source}: {targets}"
         case Pointer():
             return f"answered from {answer.source}: {names.to_text(answer.target)}"

@@ -165,9 +165,9 @@ def test_reply_that_is_too_large_is_cut():
 
 def test_services_have_the_addresses_of_their_targets_if_there_is_room():
     target, query = from_text("web.front"), "_80._tcp.web"
-    found = Services(((80, target),), {target: (bytes([10, 1, 0, 2]), bytes(16))}, 5, "")
+    found = Services((b"\0\x50" + target,), {target: (bytes([10, 1, 0, 2]), bytes(16))}, 5, "")
     reply = reply_to(dns.message.make_query(query, "SRV"), found)
     assert reply.answer[0][0].to_text() == "0 1 80 web.front."
     assert {rrset.rdtype.name for rrset in reply.additional} == {"A", "AAAA"}
-    many = Services(((80, target),), {target: tuple(bytes([10, 1, 0, number]) for number in range(200))}, 5, "")
+    many = Services((b"\0\x50" + target,), {target: tuple(bytes([10, 1, 0, number]) for number in range(200))}, 5, "")
     assert reply_to(dns.message.make_query(query, "SRV"), many).additional == []
