@@ -89,8 +89,8 @@ class Protected:
         return found.network is not None
 
     def excuses(self, qname: bytes) -> bool:
-        """Return whether the host's own addresses are right for the name *qname*."""
-        return any(names.is_below(qname, domain) for domain in self._domains)
+        """Return whether the host's own addresses are right for the name *qname*: nobody outside has names of one label."""
+        return qname[0] + 2 == len(qname) or any(names.is_below(qname, domain) for domain in self._domains)
 
     def look(self, received: Received) -> Finding:
         """Return what of ours *received* points to."""

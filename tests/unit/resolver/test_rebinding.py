@@ -129,6 +129,8 @@ def test_which_addresses_of_the_host_are_private(address, private):
 def test_names_to_which_the_hosts_addresses_belong():
     assert PROTECTED.excuses(from_text("build.corp.test"))
     assert PROTECTED.excuses(from_text("corp.test"))
+    assert PROTECTED.excuses(from_text("build"))
+    assert not PROTECTED.excuses(from_text("."))
     assert not PROTECTED.excuses(from_text("evilcorp.test"))
     assert not PROTECTED.excuses(from_text("evil.test"))
 
