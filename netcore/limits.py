@@ -47,11 +47,27 @@ PROXY_BACKLOG = 128
 PROXY_CONNECTIONS = 1024
 """Connections at once through one relayed port; each costs two descriptors. Further ones are reset."""
 
+PROXY_CONNECTIONS_PER_SOURCE = 512
+"""Those of one source among them. When half are taken, each source may have an equal share."""
+
+PROXY_TCP_IDLE = 7440.0
+"""Seconds after which a relayed connection is closed on which nothing was sent: 2 hours 4 minutes, the least that RFC 5382
+section 5 allows a NAT."""
+
+PROXY_HALF_CLOSED = 240.0
+"""The same for one of which one side has ended already (RFC 5382 section 5)."""
+
+PROXY_KEEPALIVE = (60, 15, 4)
+"""Seconds of silence before a peer is asked whether it is still there, seconds between such probes, and how many stay unanswered."""
+
 PROXY_CONNECT = 5.0
 """Seconds for a sandbox to accept a relayed connection."""
 
 PROXY_SESSIONS = 1024
 """UDP clients at once of one relayed port; each costs a descriptor. Datagrams of further ones are dropped."""
+
+PROXY_SESSIONS_PER_SOURCE = 512
+"""Those of one source among them. When half are taken, each source may have an equal share."""
 
 PROXY_IDLE = 90.0
 """Seconds after which a UDP client that is silent is forgotten, as by Docker's proxy."""

@@ -49,7 +49,9 @@ def assemble(
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
     executor = Executor(writer.netns_path, workers.later)
-    host_look = HostLook(settings, writer, workers, reserved=reserved, clock=clock)
+    host_look = HostLook(
+        settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
+    )
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
     uplinks = Uplinks(writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
     overlays = Overlays(

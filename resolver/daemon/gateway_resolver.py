@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from netcore import drivers
 from netcore.kernel import bound_ports
 from netcore.model import IPAddress, Network
-from resolver.client import Client
+from resolver.client import Client, Strangers
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
 from resolver.service import DnsService
@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class GatewayResolver:
-    """One network: its zone, and the resolver on its gateway *addresses*. *client*: all who ask there and are no endpoint.
+    """One network: its zone, and the resolver on its gateway *addresses*. *strangers*: who asks there and is no endpoint.
 
     *warning*: why nobody listens there.
     """
 
     network: Network
     zone: PublishedZone
-    client: Client
+    strangers: Strangers
     addresses: tuple[str, ...] = ()
     warning: str | None = None
     _listeners: list[tuple[UdpListener, TcpListener]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class GatewayResolver:
         """
 
         def client_of(address: bytes) -> Client:
-            return client_at(address) or self.client
+            return client_at(address) or self.strangers.at(address)
 
         for interface in drivers.of(self.network).host_addresses(self.network):
             await self._listen(interface.ip, service, poller, run_blocking, client_of)
@@ -67,7 +67,7 @@ class GatewayResolver:
             self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
-        udp = UdpListener(poller, pair.udp, service, self.client, lambda peer: client_of(packed(peer)))
+        udp = UdpListener(poller, pair.udp, service, self.strangers.common, lambda peer: client_of(packed(peer)))
         tcp = TcpListener(service, lambda peer: client_of(ip_address(peer).packed))
         await tcp.listen(pair.tcp)
         self._listeners.append((udp, tcp))

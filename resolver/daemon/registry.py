@@ -7,14 +7,15 @@ loop: a reader sees the old or the new state. The parts: `sandbox_resolver.py` (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from netcore import drivers
 from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
-from resolver.client import Client
+from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
@@ -23,12 +24,14 @@ from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.sandbox_files import SandboxFiles
 from resolver.daemon.sandbox_resolver import SandboxResolver, open_resolver
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
-from resolver.engine.received import Protected
+from resolver.engine.rebinding import Protected, is_private
 from resolver.engine.view import AttachedZone, View
+from resolver.errors import BadName
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.wire import name as names
 from resolver.zone.build import records
+from resolver.zone.known_zones import KnownZones
 from resolver.zone.published import PublishedZone
 from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Record, Zone
@@ -55,6 +58,8 @@ class Registry:
         self._sandboxes: dict[str, SandboxResolver] = {}
         self._gateways: dict[NetworkId, GatewayResolver] = {}
         self._subnets = Subnets()
+        self._known = KnownZones()
+        self._host_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
         self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
@@ -126,9 +131,9 @@ class Registry:
             label = names.from_text(network.name)
             zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
             addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
-            gateway = GatewayResolver(network, zone, Client(View(suffix=self._suffix)), addresses)
+            gateway = GatewayResolver(network, zone, Strangers(Client(View(suffix=self._suffix))), addresses)
             self._gateways[network.id] = gateway
-            zone.watchers.add(gateway.client)
+            zone.watchers.add(gateway.strangers.common)
             made.append(gateway)
         self._networks_changed(made)
         for gateway in made if self._config.gateway_resolver else ():
@@ -138,7 +143,7 @@ class Registry:
         """The opposite of `network_up`."""
         gateway = self._gateways.pop(network.id, None)
         if gateway is not None:
-            self._closed_queries += gateway.client.queries
+            self._closed_queries += sum(client.queries for client in gateway.strangers)
             await gateway.close()
             self._networks_changed([gateway])
 
@@ -158,9 +163,22 @@ class Registry:
         resolver.published = dict(wanted)
         for key in resolver.addresses:
             self._by_address.pop(key, None)
-        resolver.addresses = [(endpoint.network_id, address.packed) for endpoint in endpoints for address in endpoint.addresses()]
+        resolver.addresses = [
+            (endpoint.network_id, address.packed)
+            for endpoint in endpoints
+            if self._asks_for_itself(resolver.sandbox, endpoint)
+            for address in endpoint.addresses()
+        ]
         for key in resolver.addresses:
             self._by_address[key] = resolver.client
+
+    def _asks_for_itself(self, sandbox: Sandbox, endpoint: Endpoint) -> bool:
+        """Return whether what comes from the address of *endpoint* is the sandbox's own.
+
+        A router may pass on what others send, in its own name. On an internal network they would so reach its upstreams.
+        """
+        network = self._networks.get(endpoint.network_id)
+        return not (sandbox.forwards and network is not None and network.internal)
 
     def _watch(self, resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
         """Have the client told of changes in the zones of these networks, and of no others."""
@@ -188,13 +206,14 @@ class Registry:
 
     def _rebuild_gateway(self, gateway: GatewayResolver) -> None:
         chosen = self._upstreams.of_network(gateway.network, self._gateway_addresses)
-        gateway.client.show(self._view((AttachedZone(gateway.zone),), chosen, [gateway.network]))
+        gateway.strangers.show(self._view((AttachedZone(gateway.zone),), chosen, [gateway.network]))
 
     def _view(self, zones: tuple[AttachedZone, ...], chosen: ChosenUpstreams, networks: Sequence[Network]) -> View:
         return View(
             attached=zones,
             suffix=self._suffix,
             subnets=self._subnets,
+            known=self._known,
             upstreams=chosen.common,
             upstreams_by_domain=chosen.by_domain,
             allows_rebinding=self._config.allow_rebinding or any(network.common.allow_rebinding for network in networks),
@@ -204,7 +223,8 @@ class Registry:
         """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
         subnets = [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools]
         self._subnets.swap(subnets)
-        self._service.protect(Protected(subnets))
+        self._known.swap(gateway.zone for gateway in self._gateways.values())
+        self._protect()
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
         moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
         if any(gateway.network.common.forward for gateway in changed) or not moved.isdisjoint(self._host.content.nameservers):
@@ -216,6 +236,22 @@ class Registry:
         for client in self._clients():
             # A reverse name may be ours now, or no longer.
             client.replies.forget_all()
+
+    def host_addresses(self, addresses: Sequence[IPv4Address | IPv6Address]) -> None:
+        """From now on the host's addresses that are no network's of ours are *addresses*."""
+        self._host_addresses = tuple(address for address in addresses if is_private(address))
+        self._protect()
+
+    def _protect(self) -> None:
+        """No answer of an upstream may point to the networks and private addresses that there are now."""
+        self._service.protect(
+            Protected(
+                [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools],
+                addresses=self._host_addresses,
+                domains=_wire_names(self._host.content.search),
+                nat64=self._config.nat64_prefixes,
+            )
+        )
 
     def _rebuild_all(self) -> None:
         for resolver in self._sandboxes.values():
@@ -231,7 +267,8 @@ class Registry:
         self._service.keep(used)
 
     def _clients(self) -> list[Client]:
-        return [*(resolver.client for resolver in self._sandboxes.values()), *(gateway.client for gateway in self._gateways.values())]
+        strangers = (client for gateway in self._gateways.values() for client in gateway.strangers)
+        return [*(resolver.client for resolver in self._sandboxes.values()), *strangers]
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
@@ -242,6 +279,7 @@ class Registry:
 
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
+        self._protect()
         self._rebuild_all()
         await self.kernel(self._files.rewrite())
 
@@ -290,6 +328,13 @@ class Registry:
             await resolver.close()
         for gateway in self._gateways.values():
             await gateway.close()
+
+
+def _wire_names(domains: Iterable[str]) -> Iterator[bytes]:
+    """Yield those of *domains* that are domain names."""
+    for domain in domains:
+        with contextlib.suppress(BadName):
+            yield names.from_text(domain)
 
 
 def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Record, ...]:

@@ -133,6 +133,9 @@ class FakeNames:
         if after is not None:
             self.remotes[after.id] = after
 
+    def host_addresses(self, addresses) -> None:
+        self.addresses = tuple(addresses)
+
     async def network_up(self, network) -> None:
         self.failing.call(f"network up {network.name}")
         self.networks.add(network.name)
