@@ -104,8 +104,19 @@ class VxlanOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostAccess:
+    """Which services of the host sandboxes reach: *everything*, or *ports* (protocol, number) alone."""
+
+    everything: bool = False
+    ports: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeOptions:
-    """What `--opt` says of a bridge network; names in rule BR-1. *vxlan*: of an overlay, a bridge on each host."""
+    """What `--opt` says of a bridge network; names in rule BR-1. *vxlan*: of an overlay, a bridge on each host.
+
+    *host_access*, *allow_unknown_ports* None: as it follows from the rest, see `Network`.
+    """
 
     kind: Literal["bridge"] = "bridge"
     bridge_name: str
@@ -121,6 +132,8 @@ class BridgeOptions:
     snat_ipv4: IPv4Address | None = None
     snat_ipv6: IPv6Address | None = None
     vxlan: VxlanOptions | None = None
+    host_access: HostAccess | None = None
+    allow_unknown_ports: bool | None = None
 
 
 class MadeLink(StrEnum):
@@ -230,6 +243,18 @@ class Network:
         """The options of a network whose driver is bridge."""
         assert isinstance(self.driver_options, BridgeOptions)
         return self.driver_options
+
+    @property
+    def host_access(self) -> tuple[tuple[str, int], ...] | None:
+        """The ports (protocol, number) of the host that sandboxes of a bridge network reach; None: all. An internal one has none."""
+        given = self.bridge.host_access or HostAccess(everything=not self.internal)
+        return None if given.everything else given.ports
+
+    @property
+    def drops_unknown_ports(self) -> bool:
+        """Whether ports of the bridge that berth did not make may send nothing: so unless the bridge is the host's own."""
+        allowed = self.bridge.allow_unknown_ports
+        return not (self.bridge.reuse_bridge if allowed is None else allowed)
 
     def pool(self, family: int) -> Pool | None:
         """Return the first pool of *family*, None if that is off."""

@@ -17,6 +17,7 @@ from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
 from netcore.model import (
+    BridgeOptions,
     DefaultRoute,
     Endpoint,
     EndpointRequest,
@@ -258,6 +259,24 @@ def with_ports(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint]
     """Return *sandbox* with *endpoints*, each family's published ports on the endpoint of its gateway."""
     after = published_ports.assign_ports(endpoints, state.networks, mappings)
     return SandboxState(replace(sandbox, ports=tuple(mappings)), after)
+
+
+def host_gateway_warnings(state: HostState, after: SandboxState) -> tuple[str, ...]:
+    """Return what keeps names that `--add-host` gives to the host from being of use: the network is closed to its services."""
+    names = [name for name, address in map(hostsfile.parse_extra_host, after.sandbox.extra_hosts) if address is None]
+    ways = [endpoint for endpoint in gateway.gateway_endpoints(after.endpoints, state.networks) if endpoint is not None]
+    networks = dict.fromkeys(state.networks[endpoint.network_id] for endpoint in ways or after.endpoints)
+    closed = [
+        network.name
+        for network in networks
+        if isinstance(network.driver_options, BridgeOptions) and network.host_access is not None and not network.host_access
+    ]
+    return tuple(
+        f"{name} is a name for the host (host-gateway), whose services network {network} does not reach;"
+        " create the network with -o host_access=all or ports=.."
+        for name in names
+        for network in closed
+    )
 
 
 def taken_ports(state: HostState, sandbox: Sandbox) -> list[tuple[str, PortMapping]]:
