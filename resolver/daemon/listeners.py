@@ -5,7 +5,9 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
 from dataclasses import dataclass
 
 from netcore.errors import NetcoreError, Unavailable
@@ -14,7 +16,7 @@ from netcore.model import IPAddress, NetnsPath
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
 
-_IP_FREEBIND = 15
+_IP_FREEBIND, _SO_ATTACH_FILTER = 15, 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,28 @@ def close_in_sandbox(netns_path: NetnsPath) -> None:
         return
 
 
-def open_on_gateway(address: IPAddress, bridge: str) -> SocketPair:
-    """Open resolver sockets at port 53 of a network's gateway, for queries that arrive over *bridge* only."""
+def open_on_gateway(address: IPAddress, bridge: str, *, for_host: bool) -> SocketPair:
+    """Open resolver sockets at port 53 of a network's gateway, for queries that arrive over *bridge* only.
+
+    *for_host*: for those of this host's own programs too, which the kernel counts as arriving there.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return _bind(family, str(address), 53, bridge)
+    pair = _bind(family, str(address), 53, bridge)
+    if not for_host:
+        for sock in (pair.udp, pair.tcp):
+            _refuse_loopback(sock)
+    return pair
+
+
+def _refuse_loopback(sock: socket.socket) -> None:
+    """Have the kernel drop what *sock* gets over the loopback link, which has index 1 in every namespace."""
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        # Load the index of the link; if it is 1 take 0 octets of the packet, else all (linux/filter.h, SKF_AD_IFINDEX).
+        for instruction in ((0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+    )
+    buffer = ctypes.create_string_buffer(program)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
 
 
 def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from netcore import drivers
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.kernel import other_firewalls
-from netcore.model import Network
+from netcore.model import BridgeOptions, Network
 from resolver.daemon.blocking import RunBlocking
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class OtherFirewalls:
         lines: list[str] = []
         for network, link in self._bridge_networks():
             for pool in network.pools:
-                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal)
+                access = network.host_access if isinstance(network.driver_options, BridgeOptions) else None
+                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal, host_access=access)
         return tuple(f'firewall = "none": {line}' for line in dict.fromkeys(lines))
 
     async def withdraw(self) -> None:
