@@ -33,9 +33,13 @@ def _ports(part: str) -> list[tuple[str, int]]:
     if protocol not in _PROTOCOLS:
         raise ValueError(f"{part!r}: the protocol must be one of {', '.join(_PROTOCOLS)}")
     first, dash, last = numbers.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
+    if not (_is_number(first) and (_is_number(last) or not dash)):
         raise ValueError(_FORM)
     low, high = int(first), int(last or first)
     if not 1 <= low <= high <= 65_535:
         raise ValueError(f"{part!r}: ports are 1 to 65535, the lower one first")
     return [(protocol, number) for number in range(low, high + 1)]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5
