@@ -115,7 +115,7 @@ class HostAccess:
 class BridgeOptions:
     """What `--opt` says of a bridge network; names in rule BR-1. *vxlan*: of an overlay, a bridge on each host.
 
-    *host_access*, *allow_unknown_ports* None: as it follows from the rest, see `Network`.
+    *host_access*, *allow_unknown_ports* None: as it follows from the rest, see `desired.host_rules`.
     """
 
     kind: Literal["bridge"] = "bridge"
@@ -243,18 +243,6 @@ class Network:
         """The options of a network whose driver is bridge."""
         assert isinstance(self.driver_options, BridgeOptions)
         return self.driver_options
-
-    @property
-    def host_access(self) -> tuple[tuple[str, int], ...] | None:
-        """The ports (protocol, number) of the host that sandboxes of a bridge network reach; None: all. An internal one has none."""
-        given = self.bridge.host_access or HostAccess(everything=not self.internal)
-        return None if given.everything else given.ports
-
-    @property
-    def drops_unknown_ports(self) -> bool:
-        """Whether ports of the bridge that berth did not make may send nothing: so unless the bridge is the host's own."""
-        allowed = self.bridge.allow_unknown_ports
-        return not (self.bridge.reuse_bridge if allowed is None else allowed)
 
     def pool(self, family: int) -> Pool | None:
         """Return the first pool of *family*, None if that is off."""

@@ -312,7 +312,7 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
         yield Element(set=ROUTERS, fields=(port, mac))
     yield Element(set=PORTS, fields=(port,))
     yield Element(set=MEMBERS, fields=(port,))
-    if network.drops_unknown_ports:
+    if host_rules.drops_unknown_ports(network):
         yield Element(set=GUARDED_PORTS, fields=(port,))
     yield from host_rules.endpoint_elements(network, endpoint)
     if not network.bridge.icc:

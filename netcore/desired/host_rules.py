@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from netcore import limits
 from netcore.desired.objects import Element, FirewallSet, Order
-from netcore.model import Endpoint, IPInterface, Network
+from netcore.model import Endpoint, HostAccess, IPInterface, Network
 
 _INET = "inet"
 
@@ -104,12 +104,24 @@ CHAINS = f"""
 """
 
 
+def open_ports(network: Network) -> tuple[tuple[str, int], ...] | None:
+    """Return the ports (protocol, number) of the host that sandboxes of a bridge network reach; None: all. Of an internal one none."""
+    given = network.bridge.host_access or HostAccess(everything=not network.internal)
+    return None if given.everything else given.ports
+
+
+def drops_unknown_ports(network: Network) -> bool:
+    """Return whether ports of the bridge that berth did not make may send nothing: so unless the bridge is the host's own."""
+    allowed = network.bridge.allow_unknown_ports
+    return not (network.bridge.reuse_bridge if allowed is None else allowed)
+
+
 def network_elements(network: Network, gateways: Iterable[IPInterface]) -> Iterable[Element]:
     """Yield what closes the host to *network*, whose bridge has the addresses *gateways*."""
-    bridge, access = network.bridge.bridge_name, network.host_access
+    bridge, access = network.bridge.bridge_name, open_ports(network)
     if not network.bridge.reuse_bridge:
         yield Element(set=BRIDGE_ADDRESSES, fields=(bridge, network.bridge.bridge_mac))
-    if network.drops_unknown_ports:
+    if drops_unknown_ports(network):
         yield Element(set=GUARDED, fields=(bridge,))
     for gateway in gateways:
         yield Element(set=OWN_GATEWAYS[gateway.version], fields=(bridge, gateway.ip))
@@ -126,5 +138,5 @@ def network_elements(network: Network, gateways: Iterable[IPInterface]) -> Itera
 
 def endpoint_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
     """Yield what closes the host to *endpoint* alone: on a bridge of the host's own, others keep what they have."""
-    if network.host_access is not None and network.bridge.reuse_bridge:
+    if open_ports(network) is not None and network.bridge.reuse_bridge:
         yield Element(set=HOST_CLOSED_SENDERS, fields=(network.bridge.bridge_name, endpoint.mac))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netcore import drivers
-from netcore.desired import hostsfile
+from netcore.desired import host_rules, hostsfile
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
@@ -267,9 +267,7 @@ def host_gateway_warnings(state: HostState, after: SandboxState) -> tuple[str, .
     ways = [endpoint for endpoint in gateway.gateway_endpoints(after.endpoints, state.networks) if endpoint is not None]
     networks = dict.fromkeys(state.networks[endpoint.network_id] for endpoint in ways or after.endpoints)
     closed = [
-        network.name
-        for network in networks
-        if isinstance(network.driver_options, BridgeOptions) and network.host_access is not None and not network.host_access
+        network.name for network in networks if isinstance(network.driver_options, BridgeOptions) and host_rules.open_ports(network) == ()
     ]
     return tuple(
         f"{name} is a name for the host (host-gateway), whose services network {network} does not reach;"

@@ -217,10 +217,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(owners.close)
     await operations.watch_all_owners()
     lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
-    dropped = DroppedPackets(
-        run_blocking=controller.workers.run, endpoints=controller.state.all_endpoints,
-        networks=lambda: controller.state.networks, enabled=settings.firewall,
-    )  # fmt: skip
+    dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=settings.firewall)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewalls.others.warnings,
@@ -229,14 +226,9 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     sources = metrics.MetricSources(
         controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped, clock=time.monotonic
     )
-
-    async def render_metrics() -> bytes:
-        await dropped.look()
-        return metrics.render(sources)
-
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=render_metrics, proxies=config.proxies, stop=stop.set,
+        health=health, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from netcore.kernel import dropped
 from netcore.kernel.dropped import Dropped
-from netcore.model import BridgeOptions, Endpoint, Network, NetworkId, Sandbox
+from netcore.model import BridgeOptions
+from netcore.plan.host_state import HostState
 from resolver.daemon.blocking import RunBlocking
 
 
 @dataclass(slots=True, kw_only=True)
 class DroppedPackets:
-    """See the module. *endpoints*: all of this host, each with its sandbox. *enabled*: False with `firewall = "none"`.
-
-    *last*: what the last look saw.
-    """
+    """See the module. *enabled*: False with `firewall = "none"`. *last*: what the last look saw."""
 
     run_blocking: RunBlocking
-    endpoints: Callable[[], Iterable[tuple[Sandbox, Endpoint]]]
-    networks: Callable[[], Mapping[NetworkId, Network]]
+    state: HostState
     enabled: bool
     last: Dropped = field(default_factory=Dropped)
 
@@ -33,9 +29,8 @@ class DroppedPackets:
     def by_sandbox(self) -> dict[str, int]:
         """Return how much of each sandbox was dropped, of those that sent what they may not, the most first."""
         counts: Counter[str] = Counter()
-        networks = self.networks()
-        for sandbox, endpoint in self.endpoints():
-            options = networks[endpoint.network_id].driver_options
+        for sandbox, endpoint in self.state.all_endpoints():
+            options = self.state.networks[endpoint.network_id].driver_options
             if isinstance(options, BridgeOptions):
                 counts[sandbox.name] += self.last.ports.get(endpoint.host_ifname, 0)
                 counts[sandbox.name] += self.last.senders.get((options.bridge_name, endpoint.mac), 0)

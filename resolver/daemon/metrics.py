@@ -113,6 +113,12 @@ NAMES = tuple(f"{metric.name}_total" if metric.kind == "counter" else metric.nam
 """The name of every metric."""
 
 
+async def render_now(sources: MetricSources) -> bytes:
+    """Return `render`, once the firewall's counters are read."""
+    await sources.dropped.look()
+    return render(sources)
+
+
 def render(sources: MetricSources) -> bytes:
     """Return all metrics as Prometheus text."""
     from prometheus_client import CollectorRegistry, generate_latest

@@ -24,7 +24,8 @@ def dropped():
     async def look(_body):
         return Dropped(reasons={"source": 7}, ports={"v-evil": 5, "gone": 3}, senders={("br-n", "02:00:00:00:00:00"): 2})
 
-    return DroppedPackets(run_blocking=look, endpoints=lambda: [good, evil], networks=lambda: {network.id: network}, enabled=True)
+    state = SimpleNamespace(all_endpoints=lambda: [good, evil], networks={network.id: network})
+    return DroppedPackets(run_blocking=look, state=state, enabled=True)
 
 
 def made():
