@@ -264,10 +264,14 @@ def with_ports(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint]
 def host_gateway_warnings(state: HostState, after: SandboxState) -> tuple[str, ...]:
     """Return what keeps names that `--add-host` gives to the host from being of use: the network is closed to its services."""
     names = [name for name, address in map(hostsfile.parse_extra_host, after.sandbox.extra_hosts) if address is None]
-    ways = [endpoint for endpoint in gateway.gateway_endpoints(after.endpoints, state.networks) if endpoint is not None]
-    networks = dict.fromkeys(state.networks[endpoint.network_id] for endpoint in ways or after.endpoints)
+    addresses = gateway.host_addresses(after.endpoints, state.networks) if names else ()
+    networks = [state.networks[endpoint.network_id] for endpoint in after.endpoints]
     closed = [
-        network.name for network in networks if isinstance(network.driver_options, BridgeOptions) and host_rules.open_ports(network) == ()
+        network.name
+        for network in networks
+        if isinstance(network.driver_options, BridgeOptions)
+        and host_rules.open_ports(network) == ()
+        and any(interface.ip in addresses for interface in drivers.of(network).host_addresses(network))
     ]
     return tuple(
         f"{name} is a name for the host (host-gateway), whose services network {network} does not reach;"

@@ -118,3 +118,11 @@ def test_a_name_for_the_host_is_a_warning_where_its_services_are_closed(given, i
     warnings = plans.host_gateway_warnings(state, SandboxState(sandbox, (ENDPOINT,)))
     assert [text.startswith("gate is a name for the host (host-gateway), whose services network a") for text in warnings] == [True] * warned
     assert plans.host_gateway_warnings(state, SandboxState(replace(sandbox, extra_hosts=()), (ENDPOINT,))) == ()
+
+
+def test_only_the_network_that_the_name_leads_to_is_warned_of():
+    inner, front = bridge_network("a", POOL4, internal=True), bridge_network("f", pool("10.2.0.0/24", "10.2.0.1"))
+    state = HostState(run_directory="/run", facts=Facts(uplinks=()), networks={inner.id: inner, front.id: front})
+    sandbox = Sandbox(id="s", name="web", hostname="web", netns_path="/x", boot_id="", extra_hosts=("gate:host-gateway",))
+    both = (ENDPOINT, replace(ENDPOINT, network_id=front.id, ipv4=ip_interface("10.2.0.2/24")))
+    assert plans.host_gateway_warnings(state, SandboxState(sandbox, both)) == ()
