@@ -66,7 +66,7 @@ _BINDING = Order.PORT_BINDING
 PORTS = FirewallSet(table=BRIDGE, name="ports", key_types=("ifname",), order=_BINDING)
 TUNNEL_PORTS = FirewallSet(table=BRIDGE, name="tunnel_ports", key_types=("ifname",), order=_BINDING)
 MEMBERS = FirewallSet(table=BRIDGE, name="members", key_types=("ifname",), order=_BINDING)
-GUARDED_PORTS = FirewallSet(table=BRIDGE, name="guarded_ports", key_types=("ifname",), order=_BINDING)
+EXCLUSIVE_PORTS = FirewallSet(table=BRIDGE, name="exclusive_ports", key_types=("ifname",), order=_BINDING)
 NO_ICC = FirewallSet(table=BRIDGE, name="noicc", key_types=("ifname",), order=_BINDING)
 ROUTERS = FirewallSet(table=BRIDGE, name="routers", key_types=("ifname", "ether_addr"), order=_BINDING)
 SOURCE = _per_family("source%d", ("ifname", "ether_addr", _ADDRESS), table=BRIDGE, order=_BINDING)
@@ -93,7 +93,7 @@ SETS: tuple[FirewallSet, ...] = (
     PORTS,
     TUNNEL_PORTS,
     MEMBERS,
-    GUARDED_PORTS,
+    EXCLUSIVE_PORTS,
     NO_ICC,
     ROUTERS,
     *SOURCE.values(),
@@ -114,7 +114,7 @@ _CHAINS = {
     # Only hosts send VXLAN. From a sandbox it would pass for another host's: here, or there with this host's address.
     iifname @bridges udp dport @tunnels drop
     # From a port of the bridge that nobody of ours made.
-    iifname @guarded meta mark and %(known)s == 0 fib saddr type != local counter name unknown_sender drop
+    iifname @exclusive meta mark and %(known)s == 0 fib saddr type != local counter name unknown_sender drop
     iifname @bridges meta mark and %(known)s != 0 meta mark set meta mark and %(not_known)s
   }
   chain forward {
@@ -313,7 +313,7 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
     yield Element(set=PORTS, fields=(port,))
     yield Element(set=MEMBERS, fields=(port,))
     if host_rules.drops_unknown_ports(network):
-        yield Element(set=GUARDED_PORTS, fields=(port,))
+        yield Element(set=EXCLUSIVE_PORTS, fields=(port,))
     yield from host_rules.endpoint_elements(network, endpoint)
     if not network.bridge.icc:
         # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).

@@ -82,7 +82,7 @@ CHAINS = """
   }
   chain forward {
     type filter hook forward priority 10; policy accept;
-    iifname != @members oifname @guarded_ports counter name unknown_port drop
+    iifname != @members oifname @exclusive_ports counter name unknown_port drop
     iifname != @noicc accept
     # A published port of its own network: with bridge-nf-call-iptables translated frames are bridged, not routed.
     meta mark and %(hairpin)s == %(hairpin)s accept

@@ -13,7 +13,8 @@ from netcore.model import Endpoint, HostAccess, IPInterface, Network
 
 _INET = "inet"
 
-GUARDED = FirewallSet(table=_INET, name="guarded", key_types=("ifname",))
+EXCLUSIVE = FirewallSet(table=_INET, name="exclusive", key_types=("ifname",))
+"""Bridges on which ports of berth alone may send; the ports themselves are in `firewall.EXCLUSIVE_PORTS`."""
 HOST_CLOSED = FirewallSet(table=_INET, name="host_closed", key_types=("ifname",))
 HOST_CLOSED_SENDERS = FirewallSet(table=_INET, name="host_closed_senders", key_types=("ifname", "ether_addr"), order=Order.PORT_BINDING)
 BRIDGE_ADDRESSES = FirewallSet(table=_INET, name="bridge_addresses", key_types=("ifname", "ether_addr"))
@@ -28,7 +29,7 @@ OWN_GATEWAYS = {
 }
 """The addresses that a bridge may be asked at, where services for its own network are."""
 SETS: tuple[FirewallSet, ...] = (
-    GUARDED,
+    EXCLUSIVE,
     HOST_CLOSED,
     HOST_CLOSED_SENDERS,
     BRIDGE_ADDRESSES,
@@ -122,7 +123,7 @@ def network_elements(network: Network, gateways: Iterable[IPInterface]) -> Itera
     if not network.bridge.reuse_bridge:
         yield Element(set=BRIDGE_ADDRESSES, fields=(bridge, network.bridge.bridge_mac))
     if drops_unknown_ports(network):
-        yield Element(set=GUARDED, fields=(bridge,))
+        yield Element(set=EXCLUSIVE, fields=(bridge,))
     for gateway in gateways:
         yield Element(set=OWN_GATEWAYS[gateway.version], fields=(bridge, gateway.ip))
         if not gateway.ip.is_link_local:

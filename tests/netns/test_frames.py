@@ -324,7 +324,7 @@ def test_nothing_passes_while_a_sandbox_is_connected_and_disconnected(lab, bridg
     )
     ear = Ear(lab, f"{name}-victim")
     insisting = lab.start_talking("evil", Path(PROGRAM).read_text(), "insist", "eth1", lied.hex())
-    for _ in range(8):
+    for _ in range(5):
         lab.berth("network", "connect", name, "evil")
         lab.berth("network", "disconnect", name, "evil")
     sent = int(insisting.communicate("", timeout=60)[0])

@@ -168,7 +168,7 @@ def test_ruleset_has_all_elements_in_one_statement_for_each_set():
     assert text.startswith(firewall.render_skeleton())
     added = text.removeprefix(firewall.render_skeleton()).strip().splitlines()
     assert added == [
-        'add element bridge berth guarded_ports { "veth1" }',
+        'add element bridge berth exclusive_ports { "veth1" }',
         'add element bridge berth members { "veth1" }',
         'add element bridge berth ports { "veth1" }',
         'add element bridge berth source4 { "veth1" . 02:42:0a:00:00:02 . 10.0.0.2, "veth1" . 02:42:0a:00:00:02 . 0.0.0.0 }',

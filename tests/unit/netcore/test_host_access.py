@@ -67,15 +67,15 @@ def test_an_open_network_is_closed_to_unknown_ports_alone():
     network, made = of()
     assert made == {
         "bridge_addresses": [("br-a", network.bridge.bridge_mac)],
-        "guarded": [("br-a",)],
+        "exclusive": [("br-a",)],
         "gateways4": [(GATEWAYS[0].ip,)],
         "gateways6": [(GATEWAYS[1].ip,)],
         "own_gateways4": [("br-a", GATEWAYS[0].ip)],
         "own_gateways6": [("br-a", GATEWAYS[1].ip)],
     }
-    assert "guarded" not in of(given={"unknown_ports": "allow"})[1]
-    assert "guarded" not in of(reused=True)[1]
-    assert "guarded" in of(reused=True, given={"unknown_ports": "drop"})[1]
+    assert "exclusive" not in of(given={"unknown_ports": "allow"})[1]
+    assert "exclusive" not in of(reused=True)[1]
+    assert "exclusive" in of(reused=True, given={"unknown_ports": "drop"})[1]
 
 
 def test_a_closed_network_has_its_ports():
@@ -97,13 +97,13 @@ def test_on_a_bridge_of_the_host_each_sandbox_is_closed_out_by_itself():
 def test_a_link_local_gateway_may_be_on_other_links_too():
     network = bridge_network("a", pool("fe80::/64", "fe80::1"))
     assert set(fields(host_rules.network_elements(network, [ip_interface("fe80::1/64")]))) == {
-        "bridge_addresses", "guarded", "own_gateways6",
+        "bridge_addresses", "exclusive", "own_gateways6",
     }  # fmt: skip
 
 
-def test_ports_that_others_make_are_kept_from_sandboxes_of_guarded_bridges():
-    assert "guarded_ports" in fields(firewall.endpoint_elements(of()[0], ENDPOINT))
-    assert "guarded_ports" not in fields(firewall.endpoint_elements(of(given={"unknown_ports": "allow"})[0], ENDPOINT))
+def test_ports_that_others_make_are_kept_from_sandboxes_of_bridges_of_ours():
+    assert "exclusive_ports" in fields(firewall.endpoint_elements(of()[0], ENDPOINT))
+    assert "exclusive_ports" not in fields(firewall.endpoint_elements(of(given={"unknown_ports": "allow"})[0], ENDPOINT))
     assert fields(firewall.tunnel_elements("vx-5")) == {"tunnel_ports": [("vx-5",)], "members": [("vx-5",)]}
 
 
