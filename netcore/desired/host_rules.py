@@ -28,6 +28,7 @@ OWN_GATEWAYS = {
     for family in (4, 6)
 }
 """The addresses that a bridge may be asked at, where services for its own network are."""
+
 SETS: tuple[FirewallSet, ...] = (
     EXCLUSIVE,
     HOST_CLOSED,
