@@ -82,7 +82,7 @@ class GatewayResolver:
             self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
-        udp = UdpListener(poller, pair.udp, service, self.strangers.common, lambda peer: client_of(packed(peer)))
+        udp = UdpListener(poller, pair.udp, service, self.strangers.common, lambda peer: client_of(packed(peer)), pair.screen)
         tcp = TcpListener(service, lambda peer: client_of(ip_address(peer).packed))
         await tcp.listen(pair.tcp)
         self._listeners.append((udp, tcp))
