@@ -5,6 +5,9 @@ from __future__ import annotations
 BRIDGE_PORTS = 1023
 """Ports of one bridge. The kernel numbers ports in 10 bits, 0 excluded, and answers EXFULL beyond."""
 
+MULTICAST_GROUPS = 64
+"""Multicast groups that one sandbox may join on a bridge of the host's own that snoops; its table takes 4,096 of all."""
+
 IFNAME_LENGTH = 15
 """Visible characters of a link name (IFNAMSIZ less the final NUL)."""
 
@@ -28,6 +31,19 @@ FORWARDING_WAIT = 1.0
 
 PUBLISHED_PORTS_PER_SANDBOX = 4096
 """Published ports of one sandbox: a whole /20 of the port space, and one nftables transaction stays small."""
+
+CONNECTIONS_PER_SANDBOX = 32_768
+"""Tracked connections that one sandbox may open to the host and to the outside. More than a client has ports for one server;
+an eighth of the kernel's usual table of 262,144. The kernel counts them one by one: 0.1 ms for each further one at the limit."""
+
+NEIGHBORS_AT_ONCE, NEIGHBORS_PER_SECOND = 64, 8
+"""New neighbours that one sandbox may have the host look for. A search takes the kernel 3 s; its table takes 1,024 of all."""
+
+BOUNDED_SENDERS, BOUNDED_NEIGHBORS = 65_536, 65_536
+"""Elements of the sets that count these: of each sandbox, and of each neighbour of each sandbox."""
+
+HOST_PORTS = 1024
+"""Ports of the host that `host_access=ports=..` may open: each is an element."""
 
 NETWORKS = 4096
 """Networks of one host: the kernel's interface lists and our start-up dump stay quick."""

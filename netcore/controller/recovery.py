@@ -198,6 +198,9 @@ def _bring(
     waiting: set[SandboxId] = set()
     links = [kernel_object for kernel_object in leftovers.objects if not isinstance(kernel_object, Element)]
     kept = {kernel_object.key for kernel_object in desired}
+    if controller.settings.firewall:
+        # Before the links: a port that comes up is bound already.
+        nft.apply_text(render_firewall([*desired, *shared]))
     steps = [
         *leftovers.steps,
         *diff([kernel_object for kernel_object in links if kernel_object.key not in kept], ()),
@@ -210,6 +213,4 @@ def _bring(
             waiting |= {sandbox_id for step in late if (sandbox_id := step.lane.sandbox_id) is not None}
         except NetcoreError as error:
             log.error("state not restored completely reason=%s", error)
-    if controller.settings.firewall:
-        nft.apply_text(render_firewall([*desired, *shared]))
     return waiting

@@ -108,7 +108,7 @@ class Transaction:
         inactive = [draft.network for draft in plan.drafts if draft.network.is_overlay and draft.network.id not in self._state.remotes]
         networks = [step for network in inactive for step in diff((), self._state.objects_only_of(network))]
         steps: tuple[AddressClaim | Step, ...] = (*unknown, *networks, *plans.change_steps(self._state, plan.before, after))
-        return Outcome(steps, (*plan.warnings, *ports.warnings))
+        return Outcome(steps, (*plan.warnings, *ports.warnings, *plans.host_gateway_warnings(self._state, after)))
 
     async def change_sandbox(self, plan: SandboxPlan) -> tuple[Sandbox, Outcome]:
         """Make a sandbox, or connect one to more networks; all or nothing."""
@@ -127,7 +127,8 @@ class Transaction:
         await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
         present = {endpoint.network_id for endpoint in plan.present}
         told = await parts.overlays.publish(after.sandbox, [made for made in after.endpoints if made.network_id not in present])
-        return after.sandbox, Outcome(steps, (*plan.warnings, *warnings, *told))
+        closed = plans.host_gateway_warnings(self._state, after)
+        return after.sandbox, Outcome(steps, (*plan.warnings, *warnings, *closed, *told))
 
     async def _make_sandbox(self, plan: SandboxPlan, undo: Undo) -> None:
         parts, sandbox = self._parts, plan.sandbox

@@ -10,6 +10,7 @@ import errno
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -34,7 +35,7 @@ _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS_ATTR, _VLAN_ID = 1, 1, 2, 1
 _FORWARDING = 3
 _IFA_F_NODAD = 0x02
 _NUD_PERMANENT, _NUD_NOARP = 0x80, 0x40
-_AF_BRIDGE, _NTF_SELF, _NTF_MASTER = 7, 2, 4
+_AF_BRIDGE, _NTF_SELF, _NTF_MASTER, _NTF_STICKY = 7, 2, 4, 0x40
 _NDMSG = struct.Struct("=BxxxiHBB")
 _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 _IFI = struct.Struct("=BxHiII")
@@ -67,7 +68,8 @@ def add_bridge(name: str, mac: str, mtu: int) -> Request:
         ("IFLA_IFNAME", name),
         ("IFLA_ADDRESS", mac),
         ("IFLA_MTU", mtu),
-        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
+        # Without a querier snooping changes nothing, and a sandbox that is none can fill its table.
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_BR_MCAST_SNOOPING", 0)]})]}),
     ]
     return Request(_NEWLINK, CREATE | EXCL, codec.encode("link", {}, attrs), "create bridge", name)
 
@@ -104,7 +106,7 @@ def delete_link(name: str) -> Request:
 
 
 def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns_descriptor: int) -> Request:
-    """Create a pair in one request: host end on the bridge *master* and up, the other end inside the peer's namespace."""
+    """Create a pair in one request: host end on the bridge *master*, the other end inside the peer's namespace; both are down."""
     peer = [
         ("IFLA_IFNAME", peer_ifname),
         ("IFLA_ADDRESS", peer_mac),
@@ -113,8 +115,7 @@ def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_
     ]
     info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_MTU", mtu), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info)]
-    body = codec.encode("link", {"flags": _UP, "change": _UP}, attrs)
-    return Request(_NEWLINK, CREATE | EXCL, body, "create veth", host_ifname)
+    return Request(_NEWLINK, CREATE | EXCL, codec.encode("link", {}, attrs), "create veth", host_ifname)
 
 
 def _add(kind: str, name: str, attrs: list[tuple[str, Any]], *data: bytes) -> Request:
@@ -179,10 +180,29 @@ def knows_kind(netlink: NetlinkSocket, kind: str) -> bool:
 
 def set_port(host_ifname: str, **flags: int) -> Request:
     """Set flags of a bridge port, named as the kernel's IFLA_BRPORT_ attributes; `mode` is hairpin."""
+    return _port(host_ifname, flags, {})
+
+
+def start_port(host_ifname: str, flags: Mapping[str, int]) -> Request:
+    """Set flags of a bridge port, as `set_port`, forget what was learned from it, and then bring it up."""
+    return _port(host_ifname, {**flags, "flush": None}, {"flags": _UP, "change": _UP})
+
+
+def _port(host_ifname: str, flags: Mapping[str, int | None], fields: dict[str, int]) -> Request:
     data = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
     info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_LINKINFO", info)]
-    return Request(_NEWLINK, 0, codec.encode("link", {}, attrs), "change bridge port", host_ifname)
+    return Request(_NEWLINK, 0, codec.encode("link", fields, attrs), "change bridge port", host_ifname)
+
+
+def static_entry(mac: str, index: int) -> Request:
+    """Set the FDB entry that says that *mac* is at the bridge port with *index*. What a bridge sees elsewhere does not move it.
+
+    Not NUD_PERMANENT: that makes it an address of the bridge itself.
+    """
+    address = attr(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    body = _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER | _NTF_STICKY, 0) + address
+    return Request(_NEWNEIGH, CREATE | REPLACE, body, "set forwarding", f"{mac} static")
 
 
 def _address(type_: int, flags: int, interface: IPInterface, index: int, operation: str) -> Request:

@@ -82,6 +82,10 @@ class HostState:
             if endpoint.network_id == network_id
         ]
 
+    def all_endpoints(self) -> list[tuple[Sandbox, Endpoint]]:
+        """Return every endpoint of this host with its sandbox."""
+        return [(self.sandboxes[sandbox_id], endpoint) for sandbox_id, endpoints in self.endpoints.items() for endpoint in endpoints]
+
     def networks_here(self) -> list[Network]:
         """Return the networks that have objects on this host: an overlay only while one of its endpoints is here."""
         return [network for network in self.networks.values() if not network.is_overlay or network.id in self.remotes]

@@ -5,7 +5,7 @@ HTTP itself is in `http_api`, the shapes are in `schema`, the document that desc
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from netcore.errors import InvalidRequest
@@ -37,7 +37,7 @@ class Admin:
         lookup: Lookup,
         events: Events,
         health: Health,
-        render_metrics: Callable[[], bytes],
+        render_metrics: Callable[[], Awaitable[bytes]],
         proxies: Mapping[str, Mapping[str, str]],
         stop: Callable[[], None],
     ) -> None:
@@ -175,7 +175,7 @@ class Admin:
         return self._events.listen()
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
-        return self._health.status()
+        return await self._health.status()
 
     async def stop_daemon(self, request: ApiRequest[None]) -> schema.OutcomeView:
         self._stop()
@@ -189,7 +189,7 @@ class Admin:
         return view if self._health.is_ready else ApiReply(view, 503)
 
     async def show_metrics(self, request: ApiRequest[None]) -> bytes:
-        return self._render_metrics()
+        return await self._render_metrics()
 
     async def show_openapi(self, request: ApiRequest[None]) -> dict[str, Any]:
         return openapi.document(ROUTES, self._health.version)

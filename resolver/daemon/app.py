@@ -39,6 +39,7 @@ from resolver.daemon import admin, admin_listeners, clustering, convert, logs, m
 from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.firewall_repair import FirewallRepair
@@ -145,7 +146,7 @@ class _RunningDaemon:
 
     async def log_status(self) -> None:
         """Write to the log what `berth status` shows."""
-        log.info("status %s", msgspec.json.encode(self.health.status()).decode())
+        log.info("status %s", msgspec.json.encode(await self.health.status()).decode())
 
     def is_busy(self) -> bool:
         """Return whether the daemon is needed, or a request is being answered."""
@@ -216,17 +217,18 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(owners.close)
     await operations.watch_all_owners()
     lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
+    dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=settings.firewall)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
-        registry=registry, lookup=lookup, host=resolver.host, firewall_warnings=firewalls.others.warnings,
+        registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewalls.others.warnings,
         host_warnings=controller.host_warnings, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
-        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, clock=time.monotonic
+        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped, clock=time.monotonic
     )
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
+        health=health, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)

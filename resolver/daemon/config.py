@@ -59,6 +59,7 @@ class DaemonConfig:
     api_token_file: str = ""
     log_level: str = "info"
     gateway_resolver: bool = True
+    gateway_resolver_for_host: bool = True
     forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
     allow_rebinding: bool = False
     nat64_prefixes: tuple[IPv6Network, ...] = ()
@@ -102,6 +103,7 @@ HELP: dict[str, str] = {
     "api_token_file": "file with a token; clients must send it as `Authorization: Bearer TOKEN`",
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer DNS queries on each network's gateway address too",
+    "gateway_resolver_for_host": "answer there also programs of this host itself, whoever runs them",
     "forward": 'name servers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
     "allow_rebinding": "accept answers of outside name servers that point into our own networks",
     "nat64_prefixes": 'prefixes by which the NAT64 of this site writes IPv4 addresses as IPv6 ones, such as `["2001:db8:64::/96"]`',
@@ -355,6 +357,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "api_listen": _listen,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "gateway_resolver": _boolean,
+    "gateway_resolver_for_host": _boolean,
     "forward": _forward,
     "allow_rebinding": _boolean,
     "nat64_prefixes": _list(_nat64_prefix),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 
 from netcore import drivers
@@ -38,26 +39,40 @@ class GatewayResolver:
     _listeners: list[tuple[UdpListener, TcpListener]] = field(default_factory=list)
 
     async def listen(
-        self, service: DnsService, poller: Poller, run_blocking: RunBlocking, client_at: Callable[[bytes], Client | None]
+        self,
+        service: DnsService,
+        poller: Poller,
+        run_blocking: RunBlocking,
+        client_at: Callable[[bytes], Client | None],
+        *,
+        for_host: bool,
     ) -> None:
         """Answer at all gateway addresses. *client_at*: the sandbox with that address (packed) on this network.
 
         Who asks is known by the bridge that the query came over and by its source address, which is bound to its bridge port.
+        *for_host*: what programs of this host itself ask is answered too.
         """
 
         def client_of(address: bytes) -> Client:
             return client_at(address) or self.strangers.at(address)
 
+        attached = drivers.of(self.network).host_link(self.network)
+        bridge = attached.name if attached is not None else ""
         for interface in drivers.of(self.network).host_addresses(self.network):
-            await self._listen(interface.ip, service, poller, run_blocking, client_of)
+            open_pair = partial(listeners.open_on_gateway, interface.ip, bridge, for_host=for_host)
+            await self._listen(interface.ip, open_pair, service, poller, run_blocking, client_of)
 
     async def _listen(
-        self, address: IPAddress, service: DnsService, poller: Poller, run_blocking: RunBlocking, client_of: Callable[[bytes], Client]
+        self,
+        address: IPAddress,
+        open_pair: Callable[[], listeners.SocketPair],
+        service: DnsService,
+        poller: Poller,
+        run_blocking: RunBlocking,
+        client_of: Callable[[bytes], Client],
     ) -> None:
-        attached = drivers.of(self.network).host_link(self.network)
-        link = attached.name if attached is not None else ""
         try:
-            pair = await run_blocking(lambda: listeners.open_on_gateway(address, link))
+            pair = await run_blocking(open_pair)
         except PermissionError:
             self.warning = f"no resolver at {address}: port 53 needs the capability CAP_NET_BIND_SERVICE"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
@@ -67,7 +82,7 @@ class GatewayResolver:
             self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
-        udp = UdpListener(poller, pair.udp, service, self.strangers.common, lambda peer: client_of(packed(peer)))
+        udp = UdpListener(poller, pair.udp, service, self.strangers.common, lambda peer: client_of(packed(peer)), pair.screen)
         tcp = TcpListener(service, lambda peer: client_of(ip_address(peer).packed))
         await tcp.listen(pair.tcp)
         self._listeners.append((udp, tcp))

@@ -6,23 +6,26 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
 
 from netcore.errors import NetcoreError, Unavailable
 from netcore.kernel import bound_ports, netns, nft
 from netcore.model import IPAddress, NetnsPath
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
+from resolver.transport.udp import set_filter
 
 _IP_FREEBIND = 15
 
 
 @dataclass(frozen=True, slots=True)
 class SocketPair:
-    """A bound UDP socket and a listening TCP socket."""
+    """A bound UDP socket and a listening TCP socket. *screen*: what datagrams must meet first, see `transport.udp`."""
 
     udp: socket.socket
     tcp: socket.socket
+    screen: bytes = b""
 
     def close(self) -> None:
         self.udp.close()
@@ -61,10 +64,25 @@ def close_in_sandbox(netns_path: NetnsPath) -> None:
         return
 
 
-def open_on_gateway(address: IPAddress, bridge: str) -> SocketPair:
-    """Open resolver sockets at port 53 of a network's gateway, for queries that arrive over *bridge* only."""
+def open_on_gateway(address: IPAddress, bridge: str, *, for_host: bool) -> SocketPair:
+    """Open resolver sockets at port 53 of a network's gateway, for queries that arrive over *bridge* only.
+
+    *for_host*: for those of this host's own programs too, which the kernel counts as arriving there.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return _bind(family, str(address), 53, bridge)
+    pair = _bind(family, str(address), 53, bridge)
+    if for_host:
+        return pair
+    set_filter(pair.tcp, _NOT_BY_LOOPBACK + _ALL)
+    return replace(pair, screen=_NOT_BY_LOOPBACK)
+
+
+_NOT_BY_LOOPBACK = b"".join(
+    struct.pack("=HBBI", *instruction)
+    # Load the index of the link, which is 1 for lo in every namespace; then take no octets (linux/filter.h, SKF_AD_IFINDEX).
+    for instruction in ((0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0))
+)
+_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 
 
 def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:
@@ -89,4 +107,4 @@ def _bind(family: int, address: str, port: int, device: str | None) -> SocketPai
         if isinstance(error, OSError) and error.errno in (23, 24):
             raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
         raise
-    return SocketPair(*opened)
+    return SocketPair(opened[0], opened[1])

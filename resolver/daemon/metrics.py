@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netcore.controller import Controller
+from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.registry import Registry
 from resolver.engine.upstream import Upstream
 from resolver.engine.upstream_health import UpstreamHealth
@@ -26,6 +27,7 @@ class MetricSources:
     registry: Registry
     service: DnsService
     pool: UpstreamPool
+    dropped: DroppedPackets
     clock: Callable[[], float]
 
 
@@ -101,10 +103,20 @@ _METRICS = (
         "gauge", "berth_endpoints", "Endpoints.", None,
         lambda sources: [("", sum(map(len, sources.controller.state.endpoints.values())))],
     ),
+    _Metric(
+        "counter", "berth_dropped_packets", "Packets and frames of sandboxes and to the host that the firewall dropped, by reason.",
+        "reason", lambda sources: sources.dropped.last.reasons.items(),
+    ),
 )  # fmt: skip
 
 NAMES = tuple(f"{metric.name}_total" if metric.kind == "counter" else metric.name for metric in _METRICS)
 """The name of every metric."""
+
+
+async def render_now(sources: MetricSources) -> bytes:
+    """Return `render`, once the firewall's counters are read."""
+    await sources.dropped.look()
+    return render(sources)
 
 
 def render(sources: MetricSources) -> bytes:

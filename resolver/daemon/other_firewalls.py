@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable, Iterable
 
 from netcore import drivers
+from netcore.desired.host_rules import open_ports
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.kernel import other_firewalls
-from netcore.model import Network
+from netcore.model import BridgeOptions, Network
 from resolver.daemon.blocking import RunBlocking
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class OtherFirewalls:
         lines: list[str] = []
         for network, link in self._bridge_networks():
             for pool in network.pools:
-                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal)
+                access = open_ports(network) if isinstance(network.driver_options, BridgeOptions) else None
+                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal, host_access=access)
         return tuple(f'firewall = "none": {line}' for line in dict.fromkeys(lines))
 
     async def withdraw(self) -> None:

@@ -137,7 +137,13 @@ class Registry:
             made.append(gateway)
         self._networks_changed(made)
         for gateway in made if self._config.gateway_resolver else ():
-            await gateway.listen(self._service, self._poller, self.kernel, self._client_at(gateway.network.id))
+            await gateway.listen(
+                self._service,
+                self._poller,
+                self.kernel,
+                self._client_at(gateway.network.id),
+                for_host=self._config.gateway_resolver_for_host,
+            )
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""

@@ -221,7 +221,10 @@ class FlushView(msgspec.Struct, frozen=True):
 
 
 class StatusView(msgspec.Struct, frozen=True):
-    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention."""
+    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention.
+
+    *dropped*: packets that the firewall dropped because a sandbox may not send them, by sandbox; since the tables were written.
+    """
 
     version: str
     pid: int
@@ -235,6 +238,7 @@ class StatusView(msgspec.Struct, frozen=True):
     upstreams: list[UpstreamView]
     firewall: str
     warnings: list[str]
+    dropped: dict[str, int] = {}
 
 
 class HealthView(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from resolver import limits
 from resolver.client import Client
 from resolver.transport.batch import Datagram, packed
 from resolver.transport.poller import Poller
-from resolver.transport.thinning import Load, levels, program
+from resolver.transport.thinning import Levels, Load, levels, program
 
 
 class ReplySender(Protocol):
@@ -35,16 +35,25 @@ class Service(Protocol):
 
 
 class UdpListener:
-    """Serves *client* on *sock*, which it owns. *client_of*: whose query it is by the peer's address, if not always that one's."""
+    """Serves *client* on *sock*, which it owns. *client_of*: whose query it is by the peer's address, if not always that one's.
+
+    *screen*: instructions of a filter that each datagram meets first, see `set_filter`; with *client_of* only.
+    """
 
     # With a thousand sandboxes each wake-up finds this object cold: the fewer cache lines the better.
     __slots__ = (
-        "_batch", "_client", "_client_of", "_descriptor", "_late", "_load", "_looked", "_most", "_poller", "_replies", "_service",
-        "_socket", "_thinned", "_timer",
+        "_batch", "_client", "_client_of", "_descriptor", "_late", "_load", "_looked", "_most", "_poller", "_replies", "_screen",
+        "_service", "_socket", "_thinned", "_timer",
     )  # fmt: skip
 
     def __init__(
-        self, poller: Poller, sock: socket.socket, service: Service, client: Client, client_of: Callable[[bytes], Client] | None = None
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        service: Service,
+        client: Client,
+        client_of: Callable[[bytes], Client] | None = None,
+        screen: bytes = b"",
     ) -> None:
         self._poller = poller
         self._socket = sock
@@ -58,12 +67,13 @@ class UdpListener:
         self._late: list[Datagram] = []
         self._load, self._looked = Load(), 0.0
         self._thinned: dict[bytes, int] = {}
+        self._screen = screen
         self._timer: asyncio.TimerHandle | None = None
         sock.setblocking(False)
         if client_of is not None:
             # A socket that was taken over may still have one.
             with contextlib.suppress(OSError):
-                set_filter(sock, None)
+                self._filter({})
         poller.add(sock.fileno(), self._drain if client_of is None else self._drain_of_many)
 
     def _drain(self) -> None:
@@ -136,10 +146,13 @@ class UdpListener:
             self._thinned = thinned
             # Where the kernel refuses, all are served as they come.
             with contextlib.suppress(OSError):
-                set_filter(self._socket, program(thinned) if thinned else None)
+                self._filter(thinned)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_later(limits.GATEWAY_RELEASE, self._share_out) if thinned else None
+
+    def _filter(self, thinned: Levels) -> None:
+        set_filter(self._socket, self._screen + program(thinned) if thinned or self._screen else None)
 
     def reply(self, peer: bytes, octets: bytes) -> None:
         """Send a response that took longer, together with others of the same round."""

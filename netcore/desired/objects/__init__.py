@@ -14,6 +14,7 @@ from netcore.desired.objects.files import HostsLines
 from netcore.desired.objects.kind import HOST, Key, Lane, LinkReference, Order, Scalar, Subsystem
 from netcore.desired.objects.links import (
     Bridge,
+    BridgePort,
     DummyLink,
     Hairpin,
     HostLink,
@@ -36,6 +37,7 @@ __all__ = [
     "Address",
     "Announcement",
     "Bridge",
+    "BridgePort",
     "DummyLink",
     "Element",
     "Esp",
@@ -68,7 +70,7 @@ __all__ = [
     "VxlanLink",
 ]
 
-LinkPart = LinkUp | Hairpin | Address | Neighbor | Route | Forwarding
+LinkPart = LinkUp | BridgePort | Hairpin | Address | Neighbor | Route | Forwarding
 """What belongs to one link, and goes with it."""
 
 KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | OwnDefaultRoute | Esp | Element | Announcement | HostsLines

@@ -40,7 +40,11 @@ class Order(IntEnum):
     TUNNEL = auto()
     """A tunnel is a port of the bridge."""
     FORWARDING = auto()
+    PORT_BINDING = auto()
+    """What a port may send, before it exists; and until it is gone."""
     SANDBOX_LINK = auto()
+    BRIDGE_PORT = auto()
+    """Before anything else of the link: until then the port is down."""
     HAIRPIN = auto()
     SANDBOX_SYSCTL = auto()
     """Before the address: with accept_dad off it is usable at once."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from netcore import limits
 from netcore.desired.objects import (
     HOST,
     Bridge,
+    BridgePort,
     DummyLink,
     Hairpin,
     HostLink,
@@ -20,13 +22,20 @@ from netcore.desired.objects import (
     VxlanLink,
 )
 from netcore.kernel import netns, rtnl
-from netcore.kernel.handlers.handler import Handler, set_again
+from netcore.kernel.handlers.handler import Handler, nothing, set_again
 from netcore.kernel.inventory import Inventory
 from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
 
 _TUNNEL_PORT = {"neigh_suppress": 1, "learning": 0, "unicast_flood": 0, "mcast_flood": 0, "bcast_flood": 0}
 """Flags of a tunnel as a bridge port: entries say who is where, and the bridge answers ARP and ND for who is elsewhere."""
+_SANDBOX_PORT = {"learning": 0, "unicast_flood": 0, "mcast_max_groups": limits.MULTICAST_GROUPS, "group_fwd_mask": 0xFFFD}
+"""Flags of a sandbox's port. Its one address is an entry already, so what is for others is never sent to it.
+
+The mask: frames for the groups that a bridge keeps to itself (01:80:c2:00:00:00 to 0f, but for 01, which is dropped anyway)
+take the way of all others, where the firewall drops them. Without it the bridge hands them to the port's own link, past
+source binding and past every rule for bridges, with whatever packet is in them; and learns their source first.
+"""
 
 
 def _create_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
@@ -102,6 +111,12 @@ def _observe_veth(inventory: Inventory, veth: Veth) -> bool:
     return inventory.link(veth.sandbox_id, veth.ifname) is not None
 
 
+def _set_bridge_port(sessions: NetlinkSessions, port: BridgePort) -> list[Request]:
+    """Set the flags before the port is up; entries that it left behind are those of an earlier version, which learned."""
+    flags = {**_SANDBOX_PORT, "multicast_router": int(port.router)}
+    return [rtnl.start_port(port.host_ifname, flags), rtnl.static_entry(port.mac, sessions.link_index(HOST, port.host_ifname))]
+
+
 def _create_sub_interface(sessions: NetlinkSessions, link: Macvlan | Ipvlan, creation: Callable[[int, int], Request]) -> tuple[()]:
     """Carry out *creation*, made of the parent's index and a descriptor of the sandbox's namespace."""
     parent = sessions.link_index(HOST, link.parent)
@@ -173,6 +188,7 @@ LINK_UP: Handler[LinkUp, Request] = Handler(
     delete=lambda _, link: [rtnl.set_link(link.ifname, up=False)],
     observe=_observe_up,
 )
+BRIDGE_PORT: Handler[BridgePort, Request] = Handler(create=_set_bridge_port, delete=nothing, observe=set_again)
 HAIRPIN: Handler[Hairpin, Request] = Handler(
     create=lambda _, port: [rtnl.set_port(port.host_ifname, mode=1)],
     delete=lambda _, port: [rtnl.set_port(port.host_ifname, mode=0)],

@@ -101,6 +101,8 @@ def status(form: str) -> int:
     for upstream in report["upstreams"]:
         took = f", {upstream['rtt_ms']:.1f} ms" if upstream["rtt_ms"] else ""
         print(f"upstream {upstream['address']} ({upstream['namespace']}): {upstream['state']}{took}")
+    for name, packets in report.get("dropped", {}).items():
+        print(f"dropped of {printable(name)}: {counted(packets, 'packet')} that it may not send")
     for warning in report["warnings"]:
         print(f"warning: {printable(warning)}")
     return 0

@@ -194,7 +194,8 @@ def test_with_firewall_none_the_warnings_say_what_the_host_needs():
     assert all(line.startswith('firewall = "none": ') for line in lines)
     assert any("saddr 10.1.0.0/24" in line and "masquerade" in line for line in lines)
     assert f'firewall = "none": drop forwarding from and to {INTERNAL.bridge.bridge_name}' in lines
-    assert len(lines) == 3
+    assert 'firewall = "none": drop what comes to this host from br-inside, but for replies, ICMP, port 53 of the gateway' in lines
+    assert len(lines) == 4
 
 
 async def test_checks_never_overlap():
