@@ -170,7 +170,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     boot = process.boot_id()
     store = await open_store(config.state_dir)
     stack.push_async_callback(store.close)
-    claimed = claim.claim()
+    # Without rules there is nothing that a second daemon could empty, and "none" means that nothing of nftables is touched.
+    claimed = claim.claim() if config.firewall == "nftables" else None
     if claimed is not None:
         stack.callback(claimed.close)
     records = Records(store, boot)
