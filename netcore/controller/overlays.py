@@ -93,7 +93,7 @@ class Overlays:
             async with all_or_nothing() as undo:
                 await self._records.put_network(network, pending=True)
                 undo.push(self.encryption.follow)
-                undo.push(lambda: self._records.drop_network(network))
+                undo.push(lambda: self._records.drop_network(network.id))
                 await self.encryption.settle({network.id: remotes.values()})
                 undo.push(lambda: self._uplinks.release(network))
                 await self._uplinks.need(network)
@@ -120,7 +120,7 @@ class Overlays:
             try:
                 await self._workers.run(lambda: self._executor.remove(steps, f"network {network.name} on this host"))
             finally:
-                await self._records.drop_network(network)
+                await self._records.drop_network(network.id)
                 await self.encryption.follow()
                 await self._uplinks.release(network)
 

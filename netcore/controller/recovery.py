@@ -66,7 +66,7 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     # A plugin may not be there yet, and the start does not wait for it.
     controller.workers.in_background(_tell_plugins(controller, leftovers))
     for network in leftovers.networks:
-        await records.drop_network(network)
+        await records.drop_network(network.id)
     for sandbox in leftovers.sandboxes:
         await controller.transaction.drop_sandbox(sandbox)
     for sandbox in [sandbox for sandbox in state.sandboxes.values() if sandbox.ended and not state.stack_users(sandbox.id)]:
@@ -158,7 +158,7 @@ async def _restore_overlays(controller: Controller, records: Records, everything
         else:
             leftovers.objects += drivers.of(network).network_objects(network, controller.state.facts)
             controller.parts.writer.drop_network(network.id)
-            await records.drop_network(network)
+            await records.drop_network(network.id)
 
 
 async def _restore_quarantined_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
