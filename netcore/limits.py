@@ -176,3 +176,9 @@ STATE_LOG_PAGES = 256
 
 STATE_LOG_BYTES = 1_048_576
 """Size that the write-ahead log is cut to once it was brought in."""
+
+SET_ASIDE_RETRY = 10.0
+"""Seconds after which what could not be restored is tried again, if nothing on the host changes before."""
+
+SET_ASIDE_PAUSE = 2.0
+"""Seconds after a retry in which changes on the host mean no other one: it makes some itself."""

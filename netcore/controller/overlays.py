@@ -113,9 +113,9 @@ class Overlays:
             if network.id not in self._state.remotes or self._state.members(network.id):
                 return
             remotes = self._state.remotes[network.id]
+            await self._records.put_network(network, pending=True)
             self._writer.deactivate(network.id)
             await self._names.network_down(network)
-            await self._records.put_network(network, pending=True)
             steps = diff(self._state.objects_only_of(network, remotes.values()), ())
             try:
                 await self._workers.run(lambda: self._executor.remove(steps, f"network {network.name} on this host"))

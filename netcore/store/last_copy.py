@@ -2,6 +2,9 @@
 
 The database is `berth.db`. Its copy is `berth.db.copy`, made by `VACUUM INTO` beside it, synced, checked, and renamed into place:
 so there is always a whole one. A damaged database is renamed and stays for somebody to look into.
+
+A second copy is in the run directory, for the case that the whole state directory is lost. It is never used by itself: somebody
+may have emptied the state on purpose. It is put apart as `berth.db.before`, and `berth doctor --adopt` takes records from it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-DATABASE, COPY = "berth.db", "berth.db.copy"
+from netcore.store.protocol import Item
+
+DATABASE, COPY, BEFORE = "berth.db", "berth.db.copy", "berth.db.before"
 _BESIDE = ("", "-wal", "-shm")
 """What SQLite has beside a database: the log of the last commits, and its index."""
 
@@ -40,7 +45,7 @@ class Recovered:
 
 
 def make(connection: sqlite3.Connection, directory: str) -> None:
-    """Copy the database of *connection*; raises sqlite3.Error or OSError, and then the last copy is still there."""
+    """Copy the database of *connection* to *directory*; raises sqlite3.Error or OSError, and then the last copy is still there."""
     target, fresh = Path(directory, COPY), Path(directory, f"{COPY}.new")
     remove(fresh)
     try:
@@ -55,6 +60,23 @@ def make(connection: sqlite3.Connection, directory: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             remove(fresh)
+
+
+def put_apart(directory: str) -> None:
+    """Keep the copy in the run *directory* from being replaced by one of a state that begins empty; none there is done."""
+    copy = Path(directory, COPY)
+    if copy.is_file() and _why_damaged(copy) is None and read(str(copy)):
+        copy.replace(copy.with_name(BEFORE))
+
+
+def read(path: str) -> dict[str, Item]:
+    """Return the items of a copy; none if it is not there or damaged."""
+    copy = Path(path)
+    if not copy.is_file() or _why_damaged(copy) is not None:
+        return {}
+    with contextlib.closing(sqlite3.connect(copy)) as connection:
+        rows = connection.execute("SELECT key, value, revision, session FROM item WHERE value IS NOT NULL").fetchall()
+    return {row[0]: Item(row[1], row[2], row[3] or None) for row in rows}
 
 
 def recover(directory: str) -> Recovered | None:

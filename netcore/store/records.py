@@ -100,7 +100,7 @@ class Records:
         self._store = store
         self._boot = boot
         self._finished: dict[str, tuple[Endpoint, ...]] = {}
-        self._kept_aside: dict[str, tuple[Endpoint, ...]] = {}
+        self._kept_aside: dict[SandboxId, tuple[Endpoint, ...]] = {}
         self._overdue: dict[str, bytes | None] = {}
 
     async def put_network(self, network: Network, *, pending: bool = False) -> None:
@@ -143,9 +143,14 @@ class Records:
 
     def keep_aside(self, sandbox_id: SandboxId, endpoints: Sequence[Endpoint]) -> None:
         """Leave *endpoints*, whose networks are set aside, in the record of their sandbox, whatever else is written there."""
-        self._kept_aside[sandbox_id] = tuple(endpoints)
-        if not endpoints:
-            del self._kept_aside[sandbox_id]
+        if endpoints:
+            self._kept_aside[sandbox_id] = tuple(endpoints)
+        else:
+            self._kept_aside.pop(sandbox_id, None)
+
+    def kept_aside(self) -> dict[SandboxId, tuple[Endpoint, ...]]:
+        """Return sandbox id → its endpoints on networks that are set aside."""
+        return dict(self._kept_aside)
 
     def _with_kept_aside(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         return (*endpoints, *self._kept_aside.get(sandbox.id, ()))
@@ -194,45 +199,22 @@ class Records:
         await self._commit({f"sysctl/{one.path}": encode(one) for one in switched})
 
     async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
-        await self._commit({f"sysctl/{one.path}": None for one in switched})
+        await self._finish({f"sysctl/{one.path}": None for one in switched})
 
     async def load(self) -> Everything:
         """Return all records. What ended with an earlier boot is deleted first."""
         sessions = {item.session for item in (await self._store.load()).items.values() if item.session is not None}
         for session in sessions - {self._boot}:
             await self._store.end_session(session)
-        items = (await self._store.load()).items
-        unreadable: list[Unreadable] = []
-        return Everything(
-            tuple(record for key, item in _below("network", items) if (record := _network(key, item, unreadable)) is not None),
-            tuple(both for key, item in _below("sandbox", items) if (both := self._sandbox(key, item, items, unreadable)) is not None),
-            tuple(rest for key, item in _below("rest", items) if (rest := _quarantined(key, item, unreadable)) is not None),
-            tuple(one for key, item in _below("sysctl", items) if (one := _read(SwitchedSysctl, key, item, unreadable)) is not None),
-            tuple(unreadable),
-        )
+        everything = read_all((await self._store.load()).items)
+        for record, endpoints in everything.sandboxes:
+            self._finished[record.sandbox.id] = endpoints.before if endpoints.pending else endpoints.endpoints
+        return everything
 
-    def _sandbox(
-        self, key: str, item: Item, items: Mapping[str, Item], unreadable: list[Unreadable]
-    ) -> tuple[SandboxRecord, EndpointsRecord] | None:
-        identity = key.partition("/")[2]
-        stored = items.get(f"endpoints/{identity}")
-        name, path = name_in(item.value, "sandbox", "name"), name_in(item.value, "sandbox", "netns_path")
-        try:
-            endpoints = decode(EndpointsRecord, stored.value) if stored else EndpointsRecord(endpoints=())
-        except Undecodable as error:
-            reason = f"its record endpoints/{identity} can't be read: {error}"
-            unreadable.append(Unreadable(key=f"endpoints/{identity}", kind="sandbox", id=identity, reason=reason, name=name, path=path))
-            return None
-        try:
-            record = decode(SandboxRecord, item.value)
-            _check_id(record.sandbox.id, identity)
-        except Undecodable as error:
-            known = (*endpoints.endpoints, *endpoints.before, *endpoints.gone)
-            reason = f"its record {key} can't be read: {error}"
-            unreadable.append(Unreadable(key=key, kind="sandbox", id=identity, reason=reason, name=name, path=path, endpoints=known))
-            return None
-        self._finished[record.sandbox.id] = endpoints.before if endpoints.pending else endpoints.endpoints
-        return record, endpoints
+    @property
+    def is_overdue(self) -> bool:
+        """Whether there is something that could not be written."""
+        return bool(self._overdue)
 
     async def settle(self) -> None:
         """Write what could not be written at the end of a removal, if there is anything."""
@@ -252,6 +234,39 @@ class Records:
         await self._store.commit(Transaction({**overdue, **writes}, session=self._boot))
         for key in (*overdue, *writes):
             self._overdue.pop(key, None)
+
+
+def read_all(items: Mapping[str, Item]) -> Everything:
+    """Return what *items* tell of, each record that can't be read by itself."""
+    unreadable: list[Unreadable] = []
+    return Everything(
+        tuple(record for key, item in _below("network", items) if (record := _network(key, item, unreadable)) is not None),
+        tuple(both for key, item in _below("sandbox", items) if (both := _sandbox(key, item, items, unreadable)) is not None),
+        tuple(rest for key, item in _below("rest", items) if (rest := _quarantined(key, item, unreadable)) is not None),
+        tuple(one for key, item in _below("sysctl", items) if (one := _read(SwitchedSysctl, key, item, unreadable)) is not None),
+        tuple(unreadable),
+    )
+
+
+def _sandbox(key: str, item: Item, items: Mapping[str, Item], unreadable: list[Unreadable]) -> tuple[SandboxRecord, EndpointsRecord] | None:
+    identity = key.partition("/")[2]
+    stored = items.get(f"endpoints/{identity}")
+    name, path = name_in(item.value, "sandbox", "name"), name_in(item.value, "sandbox", "netns_path")
+    try:
+        endpoints = decode(EndpointsRecord, stored.value) if stored else EndpointsRecord(endpoints=())
+    except Undecodable as error:
+        reason = f"its record endpoints/{identity} can't be read: {error}"
+        unreadable.append(Unreadable(key=f"endpoints/{identity}", kind="sandbox", id=identity, reason=reason, name=name, path=path))
+        return None
+    try:
+        record = decode(SandboxRecord, item.value)
+        _check_id(record.sandbox.id, identity)
+    except Undecodable as error:
+        known = (*endpoints.endpoints, *endpoints.before, *endpoints.gone)
+        reason = f"its record {key} can't be read: {error}"
+        unreadable.append(Unreadable(key=key, kind="sandbox", id=identity, reason=reason, name=name, path=path, endpoints=known))
+        return None
+    return record, endpoints
 
 
 def _below(kind: str, items: Mapping[str, Item]) -> list[tuple[str, Item]]:

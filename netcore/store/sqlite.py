@@ -50,9 +50,16 @@ class SqliteStore:
     """
 
     def __init__(
-        self, directory: str, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: int, recovered: Recovered | None
+        self,
+        directory: str,
+        connection: sqlite3.Connection,
+        thread: ThreadPoolExecutor,
+        lock: int,
+        recovered: Recovered | None,
+        second_directory: str | None,
     ) -> None:
         self.recovered = recovered
+        self._second_directory = second_directory
         self._directory = directory
         self._connection = connection
         self._thread = thread
@@ -94,6 +101,8 @@ class SqliteStore:
         self._copying, self._is_copy_old = None, False
         try:
             last_copy.make(self._connection, self._directory)
+            if self._second_directory is not None:
+                last_copy.make(self._connection, self._second_directory)
         except (sqlite3.Error, OSError) as error:
             self._is_copy_old = True
             log.warning("no copy of the state could be made reason=%s", error)
@@ -172,16 +181,19 @@ class SqliteStore:
         self._changed = asyncio.Event()
 
 
-async def open_store(directory: str) -> SqliteStore:
-    """Open or make the store in *directory*; Conflict if another daemon has it, Unavailable if a newer berth wrote it."""
+async def open_store(directory: str, second_directory: str | None = None) -> SqliteStore:
+    """Open or make the store in *directory*; Conflict if another daemon has it, Unavailable if a newer berth wrote it.
+
+    *second_directory*: where a second copy goes.
+    """
     thread = ThreadPoolExecutor(1, thread_name_prefix="store")
     loop = asyncio.get_running_loop()
     try:
-        connection, lock, recovered = await loop.run_in_executor(thread, _open, directory)
+        connection, lock, recovered = await loop.run_in_executor(thread, _open, directory, second_directory)
     except sqlite3.Error as error:
         thread.shutdown()
         raise _unavailable(directory, error) from error
-    store = SqliteStore(directory, connection, thread, lock, recovered)
+    store = SqliteStore(directory, connection, thread, lock, recovered, second_directory)
     # There may be none yet, and the start itself has changed something.
     store.copy_later()
     return store
@@ -191,7 +203,7 @@ def _unavailable(directory: str, error: sqlite3.Error) -> Unavailable:
     return Unavailable(f"the state in {directory}", f"{error}; is the file system of {directory} full, read-only or damaged?")
 
 
-def _open(directory: str) -> tuple[sqlite3.Connection, int, Recovered | None]:
+def _open(directory: str, second_directory: str | None) -> tuple[sqlite3.Connection, int, Recovered | None]:
     lock = _lock(directory)
     try:
         try:
@@ -200,10 +212,17 @@ def _open(directory: str) -> tuple[sqlite3.Connection, int, Recovered | None]:
             raise KernelError("recover", directory, error.errno or 0) from error
         if recovered is not None:
             log.error("the state is damaged reason=%s", recovered.describe())
-        return _connect(directory), lock, recovered
+        connection = _connect(directory)
+        if second_directory is not None and _is_empty(connection):
+            last_copy.put_apart(second_directory)
     except BaseException:
         os.close(lock)
         raise
+    return connection, lock, recovered
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM item WHERE value IS NOT NULL LIMIT 1").fetchone() is None
 
 
 def _lock(directory: str) -> int:
