@@ -72,7 +72,7 @@ OPERATIONS = {
     ),
     "attached": Operation(guest(on("a", 20, 7), publish=["8080:80"], gateway=True), ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g"),
     "attached macvlan": Operation(guest(on("lan", 20, 8)), ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g"),
-    "attached plugin": Operation(guest({"network": "plugged"}), ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g"),
+    "attached plugin": Operation(guest({"network": "plugged", "ip": "10.73.0.20"}), ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g"),
     "connected": Operation(
         ("POST", "/v1/networks/b/connect", {"sandbox": "k", **address(20, 6)}),
         ("POST", "/v1/networks/b/disconnect", {"sandbox": "k"}), "b",
