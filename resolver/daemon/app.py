@@ -23,22 +23,24 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
-from netcore.controller import Controller
+from netcore.controller import Controller, remains
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import restore, serve
+from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
+from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
-from netcore.errors import Conflict, NotFound, Unavailable
+from netcore.errors import NetcoreError, Unavailable
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
-from netcore.store.sqlite import open_store
+from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
 from resolver.daemon import admin, admin_listeners, clustering, convert, logs, metrics, sandbox_process, signals, startup
 from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.doctor import Doctor
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
@@ -55,6 +57,7 @@ from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
+from resolver.daemon.restoration import Restoration
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -168,7 +171,7 @@ class _RunningDaemon:
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
     Path(config.run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
     boot = process.boot_id()
-    store = await open_store(config.state_dir)
+    store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
     # Without rules there is nothing that a second daemon could empty, and "none" means that nothing of nftables is touched.
     claimed = claim.claim() if config.firewall == "nftables" else None
@@ -205,12 +208,17 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     )
     operations = Operations(
         controller, automatic_networks, owners, events,
+        remove_aside=lambda aside: remains.remove(controller, records, aside),
         end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
         check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    await _restore(controller, resolver.service, registry, records, events)
+    restoration = Restoration(controller, registry, records)
+    await _restore(controller, resolver.service, registry, records, events, restoration)
+    restoration.start()
+    stack.push_async_callback(restoration.close)
+    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration)
     firewalls.watch.start()
     await firewalls.watch.check()
     resolver.host.follow(registry.host_changed)
@@ -222,14 +230,14 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewalls.others.warnings,
-        host_warnings=controller.host_warnings, clock=time.monotonic,
+        host_warnings=lambda: (*state_warnings, *controller.host_warnings()), clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped, clock=time.monotonic
     )
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
+        health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)
@@ -286,25 +294,45 @@ def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls
     return _Firewalls(enabled, own, others, watch)
 
 
-async def _restore(controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events) -> None:
+async def _restore(
+    controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events, restoration: Restoration
+) -> None:
     """Bring back the networks and sandboxes of the last run, with their names, and join the cluster."""
+    controller.set_aside.on_event = events.emit
     survivors = await restore(controller, records, _wall_clock())
     await controller.networks.remove_unused_bridges()
     await registry.networks_up(controller.state.networks_here())
-    await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
+    await restoration.serve_all(survivors)
     if controller.cluster is not None:
         controller.overlays.publish_again(survivors)
         await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
-    controller.follow_host(lambda action, name: events.emit("host", action, name), service.look_at_ways_out)
+
+    async def on_settled() -> None:
+        await service.look_at_ways_out()
+        restoration.wake()
+
+    controller.follow_host(lambda action, name: events.emit("host", action, name), on_settled)
 
 
-async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:
-    """Open the resolver of a sandbox that survived, publish its names, hold its ports."""
+async def _make_doctor(
+    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration
+) -> tuple[Doctor, tuple[str, ...]]:
+    """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
+    unrecorded = UnrecordedCheck(controller, records, restoration.retry)
+    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded])
+    warnings = []
+    if store.recovered is not None:
+        warnings.append(store.recovered.describe())
+        events.emit("state", "recovered" if store.recovered.copied else "lost", "berth.db")
     try:
-        await registry.open(sandbox, replace=True)
-        await serve(controller, sandbox)
-    except (Conflict, NotFound) as error:
-        log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
+        found = await unrecorded.find()
+    except NetcoreError as error:
+        log.error("what exists could not be compared with the state reason=%s", error)
+        found = ()
+    if found:
+        warnings.append(f"{len(found)} things that berth made are in no record, {found[0].describe()} among them; see `berth doctor`")
+        log.error("things that berth made are in no record count=%d first=%s", len(found), found[0].describe())
+    return doctor, tuple(warnings)
 
 
 async def _at_each(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:

@@ -22,7 +22,7 @@ from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.sandbox_files import SandboxFiles
-from resolver.daemon.sandbox_resolver import SandboxResolver, open_resolver
+from resolver.daemon.sandbox_resolver import SandboxResolver
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
 from resolver.engine.rebinding import Protected, is_private
 from resolver.engine.view import AttachedZone, View
@@ -73,8 +73,15 @@ class Registry:
         if sandbox.stack is Stack.SHARED:
             return
         if sandbox.stack is Stack.OWN:
-            view = View(suffix=self._suffix)
-            self._sandboxes[sandbox.id] = await open_resolver(sandbox, view, self._service, self._poller, self.kernel, replace=replace)
+            resolver = self._sandboxes.get(sandbox.id) or SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
+            if replace:
+                # Its names are published for others even if nobody can answer it.
+                self._sandboxes[sandbox.id] = resolver
+                await self.kernel(self._files.create(sandbox, is_new=False))
+            await resolver.listen(self._service, self._poller, self.kernel, replace=replace)
+            self._sandboxes[sandbox.id] = resolver
+            if replace:
+                return
         await self.kernel(self._files.create(sandbox, is_new=not replace))
 
     async def close(self, sandbox: Sandbox) -> None:
@@ -82,6 +89,9 @@ class Registry:
         self._files.forget(sandbox)
         resolver = self._sandboxes.pop(sandbox.id, None)
         if resolver is None:
+            if sandbox.adopted and sandbox.stack is Stack.OWN:
+                # One of an earlier daemon may have been there.
+                await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
             return
         self._closed_queries += resolver.client.queries
         self._publish(resolver, (), {})

@@ -9,7 +9,6 @@ from netcore.model import Endpoint, NetworkId, Sandbox
 from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
-from resolver.engine.view import View
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.transport.tcp import TcpListener
@@ -23,14 +22,14 @@ log = logging.getLogger(__name__)
 class SandboxResolver:
     """One sandbox with its listeners, and what the registry has published for it.
 
-    *endpoints*: in gateway order. *published*: its records in each network's zone. *addresses*: (network, packed address) of
-    its endpoints. *watched*: the networks whose changes its client hears of. *warning*: what is not as it should be.
+    *listeners*: None while they could not be opened. *endpoints*: in gateway order. *published*: its records in each network's
+    zone. *addresses*: (network, packed address) of its endpoints. *watched*: the networks whose changes its client hears of.
+    *warning*: what is not as it should be.
     """
 
     sandbox: Sandbox
     client: Client
-    udp: UdpListener
-    tcp: TcpListener
+    listeners: tuple[UdpListener, TcpListener] | None = None
     endpoints: tuple[Endpoint, ...] = ()
     published: dict[NetworkId, tuple[Record, ...]] = field(default_factory=dict)
     addresses: list[tuple[NetworkId, bytes]] = field(default_factory=list)
@@ -39,19 +38,19 @@ class SandboxResolver:
 
     async def close(self) -> None:
         """Close the listeners; the redirect stays."""
-        self.udp.close()
-        await self.tcp.close()
+        if self.listeners is not None:
+            udp, tcp = self.listeners
+            udp.close()
+            await tcp.close()
 
-
-async def open_resolver(
-    sandbox: Sandbox, view: View, service: DnsService, poller: Poller, run_blocking: RunBlocking, *, replace: bool
-) -> SandboxResolver:
-    """Open the resolver of *sandbox*; *replace*: one of an earlier daemon was there."""
-    pair, warning = await run_blocking(lambda: listeners.open_in_sandbox(sandbox.netns_path, replace=replace))
-    client = Client(view)
-    udp = UdpListener(poller, pair.udp, service, client)
-    tcp = TcpListener(service, lambda _: client)
-    await tcp.listen(pair.tcp)
-    if warning is not None:
-        log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, warning)
-    return SandboxResolver(sandbox=sandbox, client=client, udp=udp, tcp=tcp, warning=warning)
+    async def listen(self, service: DnsService, poller: Poller, run_blocking: RunBlocking, *, replace: bool) -> None:
+        """Open the listeners, unless they are; *replace*: those of an earlier daemon were there."""
+        if self.listeners is not None:
+            return
+        pair, warning = await run_blocking(lambda: listeners.open_in_sandbox(self.sandbox.netns_path, replace=replace))
+        udp = UdpListener(poller, pair.udp, service, self.client)
+        tcp = TcpListener(service, lambda _: self.client)
+        await tcp.listen(pair.tcp)
+        self.listeners, self.warning = (udp, tcp), warning
+        if warning is not None:
+            log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", self.sandbox.name, warning)
