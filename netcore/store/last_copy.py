@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -50,13 +51,13 @@ def make(connection: sqlite3.Connection, directory: str) -> None:
     remove(fresh)
     try:
         connection.execute("VACUUM INTO ?", (str(fresh),))
-        reason = _why_damaged(fresh)
+        reason = why_damaged(fresh)
         if reason is not None:
             raise sqlite3.DatabaseError(reason)
         fresh.chmod(0o600)
-        _sync(fresh)
+        sync(fresh)
         fresh.replace(target)
-        _sync(Path(directory))
+        sync(Path(directory))
     finally:
         with contextlib.suppress(OSError):
             remove(fresh)
@@ -65,14 +66,14 @@ def make(connection: sqlite3.Connection, directory: str) -> None:
 def put_apart(directory: str) -> None:
     """Keep the copy in the run *directory* from being replaced by one of a state that begins empty; none there is done."""
     copy = Path(directory, COPY)
-    if copy.is_file() and _why_damaged(copy) is None and read(str(copy)):
+    if copy.is_file() and why_damaged(copy) is None and read(str(copy)):
         copy.replace(copy.with_name(BEFORE))
 
 
 def read(path: str) -> dict[str, Item]:
     """Return the items of a copy; none if it is not there or damaged."""
     copy = Path(path)
-    if not copy.is_file() or _why_damaged(copy) is not None:
+    if not copy.is_file() or why_damaged(copy) is not None:
         return {}
     with contextlib.closing(sqlite3.connect(copy)) as connection:
         rows = connection.execute("SELECT key, value, revision, session FROM item WHERE value IS NOT NULL").fetchall()
@@ -82,25 +83,33 @@ def read(path: str) -> dict[str, Item]:
 def recover(directory: str) -> Recovered | None:
     """Put the copy in the place of a database that is damaged or lost; None if the database is whole, or there never was one."""
     database, copy = Path(directory, DATABASE), Path(directory, COPY)
-    reason = _why_damaged(database)
-    has_copy = copy.is_file() and _why_damaged(copy) is None
+    reason = why_damaged(database)
+    has_copy = copy.is_file() and why_damaged(copy) is None
     if reason is None or (not database.exists() and not has_copy):
         return None
-    damaged = _put_away(database)
-    since = None
-    if has_copy:
-        since = copy.stat().st_mtime
-        fresh = Path(directory, f"{DATABASE}.new")
+    damaged = take_the_place(directory, copy if has_copy else None, "damaged")
+    return Recovered(reason, damaged, has_copy, copy.stat().st_mtime if has_copy else None)
+
+
+def take_the_place(directory: str, source: Path | None, why: str) -> str | None:
+    """Put a copy of *source* (None: nothing) in the place of the database; return the path that this is kept at, None if there was none.
+
+    *why*: a word of that path.
+    """
+    database, fresh = Path(directory, DATABASE), Path(directory, f"{DATABASE}.new")
+    if source is not None:
         remove(fresh)
-        fresh.write_bytes(copy.read_bytes())
+        shutil.copyfile(source, fresh)
         fresh.chmod(0o600)
-        _sync(fresh)
+        sync(fresh)
+    kept = _put_away(database, why)
+    if source is not None:
         fresh.replace(database)
-        _sync(Path(directory))
-    return Recovered(reason, damaged, has_copy, since)
+        sync(Path(directory))
+    return kept
 
 
-def _why_damaged(path: Path) -> str | None:
+def why_damaged(path: Path) -> str | None:
     """Return why the database at *path* can't be used, None if it can. It is looked at without its lock, before it is opened."""
     if not path.exists():
         return "it is gone"
@@ -125,18 +134,18 @@ def _is_damage(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
-def _put_away(database: Path) -> str | None:
+def _put_away(database: Path, why: str) -> str | None:
     """Rename the database with what is beside it; return its new path, None if there was nothing."""
     if not database.exists() or (database.is_file() and database.stat().st_size == 0):
         for suffix in _BESIDE:
             remove(database.with_name(f"{database.name}{suffix}"))
         return None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    kept = database.with_name(f"{database.name}.damaged-{stamp}")
+    kept = database.with_name(f"{database.name}.{why}-{stamp}")
     number = 1
     while kept.exists():
         number += 1
-        kept = database.with_name(f"{database.name}.damaged-{stamp}-{number}")
+        kept = database.with_name(f"{database.name}.{why}-{stamp}-{number}")
     for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
             database.with_name(f"{database.name}{suffix}").rename(kept.with_name(f"{kept.name}{suffix}"))
@@ -148,7 +157,8 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what is in the file or directory at *path* on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -204,7 +204,7 @@ def _unavailable(directory: str, error: sqlite3.Error) -> Unavailable:
 
 
 def _open(directory: str, second_directory: str | None) -> tuple[sqlite3.Connection, int, Recovered | None]:
-    lock = _lock(directory)
+    lock = take_lock(directory)
     try:
         try:
             recovered = last_copy.recover(directory)
@@ -225,7 +225,7 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM item WHERE value IS NOT NULL LIMIT 1").fetchone() is None
 
 
-def _lock(directory: str) -> int:
+def take_lock(directory: str) -> int:
     """Take the lock of *directory*, which is made if it is missing; Conflict if another daemon has it."""
     try:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
