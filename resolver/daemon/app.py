@@ -39,6 +39,7 @@ from resolver.daemon import admin, admin_listeners, clustering, convert, logs, m
 from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.firewall_repair import FirewallRepair
@@ -226,7 +227,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     )
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
+        health=health, doctor=Doctor([]), render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)

@@ -7,6 +7,7 @@
 | `up`, `down` | `compose` |
 | `resolve`, `cache` | `names` |
 | `daemon`, `status`, `events`, `node` | `daemon` |
+| `doctor` | `doctor` |
 | `service` | `service` |
 | `completion` | `completion` |
 
@@ -20,7 +21,7 @@ import difflib
 import click
 
 from resolver.cli.client import Refused
-from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes, service
+from resolver.cli.commands import completion, compose, daemon, doctor, names, networks, sandboxes, service
 from resolver.cli.output import complain
 from resolver.cli.sandbox_options import COMMANDS, Command
 from resolver.cli.sandbox_parser import CLOSE
@@ -31,7 +32,7 @@ _COMMANDS = (
     sandboxes.ps, sandboxes.inspect, sandboxes.rm, sandboxes.rename, sandboxes.detach,
     networks.network,
     names.resolve, names.cache,
-    daemon.daemon, daemon.status, daemon.events, daemon.node, service.service,
+    daemon.daemon, daemon.status, daemon.events, daemon.node, doctor.doctor, service.service,
     completion.completion,
 )  # fmt: skip
 
