@@ -20,6 +20,7 @@ from netcore.controller.sandboxes import SandboxOperations
 from netcore.controller.transaction import Transaction
 from netcore.desired.firewall import render_firewall
 from netcore.kernel import nft
+from netcore.kernel.guard import Protection
 from netcore.model import IPNetwork, NetnsPath, Network, Sandbox, SandboxId
 from netcore.plan import published_ports
 from netcore.plan.host_state import HostState
@@ -69,7 +70,16 @@ class Controller:
         keys = ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
         async with self.parts.locks.hold(keys):
             text = render_firewall([*self.state.all_objects(), *self.state.uplink_objects(self.state.networks_here())])
-            await self.workers.run(lambda: nft.apply_text(text))
+            await self.workers.run(lambda: self._write_firewall(text))
+
+    def _write_firewall(self, text: str) -> None:
+        if not self.parts.guard.is_whole():
+            self.parts.guard.rewrite()
+        nft.apply_text(text)
+
+    def protection(self) -> Protection:
+        """Return what closes networks while the firewall tables are gone, for the status."""
+        return self.parts.guard.protection
 
     def follow_host(self, on_event: OnHostEvent, on_settled: OnHostSettled | None = None) -> None:
         """Begin to follow what happens to this host's links, addresses and routes."""
@@ -90,3 +100,4 @@ class Controller:
         await self.overlays.close()
         await self.parts.plugin_client.close()
         await self.workers.close()
+        self.parts.guard.close()

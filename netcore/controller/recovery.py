@@ -16,7 +16,7 @@ from netcore import drivers
 from netcore.controller import Controller
 from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import render_firewall
-from netcore.desired.objects import Element, KernelObject
+from netcore.desired.objects import Element, GuardedLink, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, nft, process
 from netcore.kernel.observe import observe
@@ -195,6 +195,7 @@ def _bring(
 
     *shared*: what is made later, but for its part in the firewall. Return the sandboxes with routes that wait for their link.
     """
+    _restore_guard(controller, desired)
     waiting: set[SandboxId] = set()
     links = [kernel_object for kernel_object in leftovers.objects if not isinstance(kernel_object, Element)]
     kept = {kernel_object.key for kernel_object in desired}
@@ -213,3 +214,12 @@ def _bring(
     if controller.settings.firewall:
         nft.apply_text(render_firewall([*desired, *shared]))
     return waiting
+
+
+def _restore_guard(controller: Controller, desired: Iterable[KernelObject]) -> None:
+    """Own the guard table of the last run, and make it fit. Without a firewall of ours nothing is marked, so it has to go."""
+    try:
+        controller.parts.guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
+    except (NetcoreError, OSError) as error:
+        if controller.settings.firewall:
+            log.error("networks are not guarded against flushed firewall tables reason=%s", error)

@@ -22,6 +22,10 @@ MARK = 0x1000_0000
 _HAIRPIN = 0x2000_0000
 """Bit set on packets that go back to the network they came from, by a published port."""
 
+SEEN = 0x4000_0000
+"""Bit set on packets from our bridges while they pass the guard table (`kernel.guard`), and taken off behind it: neither
+routing rules nor other firewalls ever see it."""
+
 INET = "inet"
 BRIDGE = "bridge"
 
@@ -104,6 +108,15 @@ _CHAINS = {
     iifname @bridges ip6 daddr ::1 drop
     # Only hosts send VXLAN. From a sandbox it would pass for another host's: here, or there with this host's address.
     iifname @bridges udp dport @tunnels drop
+  }
+  # The guard table stands between these two: it drops what the first has not marked, so all of it once our tables are gone.
+  chain seen {
+    type filter hook prerouting priority 1000; policy accept;
+    iifname @bridges meta mark set meta mark or %(seen)s
+  }
+  chain unseen {
+    type filter hook prerouting priority 1002; policy accept;
+    iifname @bridges meta mark set meta mark and %(unseen)s
   }
   chain forward {
     type filter hook forward priority -10; policy accept;
@@ -191,8 +204,12 @@ _CHAINS = {
 }
 
 
+_MASKS = {"mark": MARK, "hairpin": _HAIRPIN, "seen": SEEN, "unseen": ~SEEN & 0xFFFF_FFFF}
+
 BASE_CHAINS = {
     ("inet", "raw_prerouting"),
+    ("inet", "seen"),
+    ("inet", "unseen"),
     ("inet", "forward"),
     ("inet", "prerouting"),
     ("inet", "output"),
@@ -209,7 +226,10 @@ def render_skeleton() -> str:
     for family, chains in _CHAINS.items():
         parts.append(f"table {family} berth {{\n}}\ndelete table {family} berth\ntable {family} berth {{")
         parts += [_declare(declared) for declared in SETS if declared.table == family]
-        parts.append(chains.strip("\n").replace("%(mark)s", f"{MARK:#x}").replace("%(hairpin)s", f"{_HAIRPIN:#x}"))
+        text = chains.strip("\n")
+        for name, mask in _MASKS.items():
+            text = text.replace(f"%({name})s", f"{mask:#x}")
+        parts.append(text)
         parts.append("}")
     return "\n".join(parts) + "\n"
 

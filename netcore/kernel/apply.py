@@ -19,6 +19,7 @@ from netcore.desired.flows import stale_flows
 from netcore.desired.objects import Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, nft
+from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import handler_of
 from netcore.kernel.netlink import NetlinkSocket, Request
 from netcore.kernel.nft import ElementChange
@@ -33,17 +34,18 @@ Result = tuple[Step, NetcoreError | None]
 
 
 class Executor:
-    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements."""
+    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later) -> None:
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard) -> None:
         self._netns_path = netns_path
         self._later = later
+        self._guard = guard
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
         done: list[Step] = []
         try:
-            with NetlinkSessions(self._netns_path, self._later) as sessions:
+            with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
                 for batch in _batches(steps):
                     failed: NetcoreError | None = None
                     for step, error in self._run(sessions, batch):
@@ -73,7 +75,7 @@ class Executor:
         waiting: list[Step] = []
         flows = stale_flows(steps)
         forgetting: Thread | None = None
-        with NetlinkSessions(self._netns_path, self._later) as sessions:
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
             for batch in _batches(steps):
                 if flows and forgetting is None and batch[0].after is None and batch[0].lane.subsystem is Subsystem.LINKS:
                     # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.

@@ -26,7 +26,7 @@ from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, n
 
 _SUBSYSTEM = 10
 _NEWELEM, _DELELEM = (_SUBSYSTEM << 8) | 12, (_SUBSYSTEM << 8) | 14
-_GETCHAIN = (_SUBSYSTEM << 8) | 4
+_GETTABLE, _GETCHAIN = (_SUBSYSTEM << 8) | 1, (_SUBSYSTEM << 8) | 4
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _FAMILIES = {"inet": 1, "bridge": 7}
 _FAMILY_NAMES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
@@ -109,6 +109,26 @@ def _list_element(element: Element, key_types: Sequence[str], data_types: Sequen
     if element.data and data_types:
         parts.append(nested(_DATA, attr(_VALUE, encode_fields(data_types, element.data))))
     return nested(_LIST_ELEM, *parts)
+
+
+def link_element_request(table: str, set_name: str, ifname: str, *, delete: bool) -> Request:
+    """Return the request that adds the name of a link to a set of *table* of the family inet, or deletes it."""
+    element = nested(_LIST_ELEM, nested(_KEY, attr(_VALUE, encode_fields(("ifname",), (ifname,)))))
+    body = _NFGEN.pack(_FAMILIES["inet"], 0, 0) + attr(_TABLE, table.encode() + b"\0") + attr(_SET, set_name.encode() + b"\0")
+    type_, flags = (_DELELEM, 0) if delete else (_NEWELEM, CREATE)
+    return Request(type_, flags, body + nested(_ELEMENTS, element), "change element", f"{table} {set_name}")
+
+
+def has_table(netlink: NetlinkSocket, family: str, name: str) -> bool:
+    """Return whether the namespace has this table."""
+    body = _NFGEN.pack(_FAMILIES[family], 0, 0) + attr(_TABLE, name.encode() + b"\0")
+    try:
+        netlink.get(Request(_GETTABLE, 0, body, "look up", f"table {family} {name}"))
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
 
 
 def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:

@@ -220,7 +220,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=registry, lookup=lookup, host=resolver.host, firewall_warnings=firewalls.others.warnings,
-        host_warnings=controller.host_warnings, clock=time.monotonic,
+        host_warnings=controller.host_warnings, guard=lambda: controller.protection().value,
+        clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, clock=time.monotonic

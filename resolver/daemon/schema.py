@@ -223,7 +223,11 @@ class FlushView(msgspec.Struct, frozen=True):
 
 
 class StatusView(msgspec.Struct, frozen=True):
-    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention."""
+    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention.
+
+    *guard*: what keeps networks closed while the firewall tables are gone withstands: "lasting", "while berth runs",
+    "deleted tables only", "held by another process", or "none".
+    """
 
     version: str
     pid: int
@@ -236,6 +240,7 @@ class StatusView(msgspec.Struct, frozen=True):
     nameservers: list[str]
     upstreams: list[UpstreamView]
     firewall: str
+    guard: str
     warnings: list[str]
 
 
