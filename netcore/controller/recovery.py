@@ -59,7 +59,7 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     await _restore_sandboxes(controller, everything, leftovers)
     await _restore_overlays(controller, records, everything, leftovers)
     await _restore_quarantined_addresses(controller, records, everything, now)
-    desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
+    desired, shared = state.lasting_objects(), state.uplink_objects(state.networks_here())
     for late in await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers)):
         await parts.late_routes.wait(late)
     await _restore_uplinks(controller, everything)
@@ -205,9 +205,11 @@ def _bring(
         *diff(observe(desired, controller.netns_path), desired),
     ]
     steps = [step for step in steps if not isinstance(step.subject, Element)]
+    # What is there but not as it should be is put right, not made a second time.
     for _, group in groupby(steps, key=lambda step: step.after is None):
         try:
-            late = controller.parts.executor.remove(list(group), "state of the last run")
+            repairs = [Step(step.after, step.after) if step.before is None else step for step in group]
+            late = controller.parts.executor.remove(repairs, "state of the last run")
             waiting |= {sandbox_id for step in late if (sandbox_id := step.lane.sandbox_id) is not None}
         except NetcoreError as error:
             log.error("state not restored completely reason=%s", error)

@@ -206,18 +206,8 @@ _CHAINS = {
 
 _MASKS = {"mark": MARK, "hairpin": _HAIRPIN, "seen": SEEN, "unseen": ~SEEN & 0xFFFF_FFFF}
 
-BASE_CHAINS = {
-    ("inet", "raw_prerouting"),
-    ("inet", "seen"),
-    ("inet", "unseen"),
-    ("inet", "forward"),
-    ("inet", "prerouting"),
-    ("inet", "output"),
-    ("inet", "postrouting"),
-    ("bridge", "source"),
-    ("bridge", "forward"),
-}
-"""(table family, chain) of every base chain of ours. If one is missing, somebody removed our tables."""
+REMOVE_TABLES = "".join(f"table {family} berth {{\n}}\ndelete table {family} berth\n" for family in (INET, BRIDGE))
+"""Declares each table first: deleting one that is not there is an error."""
 
 
 def render_skeleton() -> str:

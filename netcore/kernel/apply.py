@@ -16,7 +16,7 @@ from typing import Any
 from netcore import limits
 from netcore.desired.diff import Step, diff
 from netcore.desired.flows import stale_flows
-from netcore.desired.objects import Lane, Subsystem
+from netcore.desired.objects import KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, nft
 from netcore.kernel.guard import Guard
@@ -99,6 +99,21 @@ class Executor:
             raise TeardownFailed(target, tuple(reasons))
         return waiting
 
+    def mend(self, damaged: Sequence[KernelObject]) -> dict[KernelObject, str]:
+        """Put *damaged* right, in their order; return why that failed for which of them. Stops at nothing."""
+        problems: dict[KernelObject, str] = {}
+        steps = [Step(wanted, wanted) for wanted in sorted(damaged, key=lambda wanted: wanted.order)]
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+            for batch in _batches(steps):
+                try:
+                    for step, error in self._run(sessions, batch):
+                        if error is not None:
+                            problems.setdefault(step.subject, str(error))
+                except (NetcoreError, OSError) as failed:
+                    for step in batch:
+                        problems.setdefault(step.subject, str(failed))
+        return problems
+
     def _undo(self, done: Sequence[Step], error: BaseException) -> None:
         reached = [step.after for step in done if step.after is not None]
         was = [step.before for step in done if step.before is not None]
@@ -121,6 +136,8 @@ def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
 def _work(sessions: NetlinkSessions, step: Step) -> Sequence[Any]:
     """Carry out *step* as far as it is done at once; return what of it goes with the batch, see `Handler`."""
     handler = handler_of(step.subject)
+    if step.before == step.after:
+        return (handler.mend or handler.create)(sessions, step.after)
     if step.after is None:
         return handler.delete(sessions, step.before)
     if step.before is not None and handler.replace is not None:
@@ -158,6 +175,11 @@ def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[
             work = _work(sessions, step)
         except KernelError as error:
             yield step, None if _is_done(step, error) else error
+            continue
+        except NetcoreError as error:
+            if step.before != step.after:
+                raise
+            yield step, KernelError("repair", step.subject.describe(), 0, str(error))
             continue
         if not work:
             yield step, None

@@ -83,6 +83,12 @@ class NetlinkSocket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    @property
+    def port(self) -> int:
+        """The socket's address in netlink: notifications of what it changes bear it."""
+        address: tuple[int, int] = self._socket.getsockname()
+        return address[0] & 0xFFFF_FFFF
+
     def close(self) -> None:
         self._socket.close()
 

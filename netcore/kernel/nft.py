@@ -15,11 +15,12 @@ import os
 import shutil
 import struct
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from netcore.desired.objects import Element, Scalar
+from netcore.desired.objects import Element, FirewallSet, Scalar
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
 from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, nested
@@ -119,6 +120,13 @@ def link_element_request(table: str, set_name: str, ifname: str, *, delete: bool
     return Request(type_, flags, body + nested(_ELEMENTS, element), "change element", f"{table} {set_name}")
 
 
+def raw_deletion(changed: FirewallSet, key: bytes) -> Request:
+    """Return the request that deletes the element with the encoded *key*."""
+    element = nested(_LIST_ELEM, nested(_KEY, attr(_VALUE, key)))
+    body = _NFGEN.pack(_FAMILIES[changed.table], 0, 0) + attr(_TABLE, b"berth\0") + attr(_SET, changed.name.encode() + b"\0")
+    return Request(_DELELEM, 0, body + nested(_ELEMENTS, element), "delete element", f"{changed.table} {changed.name}")
+
+
 def has_table(netlink: NetlinkSocket, family: str, name: str) -> bool:
     """Return whether the namespace has this table."""
     body = _NFGEN.pack(_FAMILIES[family], 0, 0) + attr(_TABLE, name.encode() + b"\0")
@@ -135,12 +143,21 @@ def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
     """Carry out *requests* as one transaction; raises the first KernelError, and then nothing has changed."""
     if not requests:
         return
+    _own_ports.append(netlink.port)
     mark = _NFGEN.pack(0, 0, _SUBSYSTEM)
     begin = Request(_BATCH_BEGIN, 0, mark, "begin", "nftables transaction")
     end = Request(_BATCH_END, 0, mark, "end", "nftables transaction")
     for error in netlink.run_transaction(begin, requests, end):
         if error is not None:
             raise error
+
+
+_own_ports: deque[int] = deque(maxlen=256)
+
+
+def own_ports() -> set[int]:
+    """Return the netlink addresses of the sockets that this process last changed elements by: what they changed is no news."""
+    return set(_own_ports)
 
 
 def base_chains(netlink: NetlinkSocket) -> list[BaseChain]:

@@ -3,7 +3,7 @@
 Start order: capabilities → state directory → both halves → kernel and names as they were → admin socket → ready. A failure
 at any point undoes the earlier ones and ends with one line.
 
-    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore)      FirewallWatch ─▶ FirewallRepair, OtherFirewalls
+    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore) ◀─ DriftWatch (netcore) ─▶ ResolverComparison, OtherFirewalls
                  │          └───────▶ Owners, Events
                  └────▶ Lookup ────▶ Registry, DnsService ─▶ UpstreamPool (resolver)
 """
@@ -25,6 +25,7 @@ import uvloop
 
 from netcore.controller import Controller
 from netcore.controller.assembly import assemble
+from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import restore, serve
 from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
@@ -40,10 +41,9 @@ from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
+from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
-from resolver.daemon.firewall_repair import FirewallRepair
-from resolver.daemon.firewall_watch import FirewallWatch
 from resolver.daemon.health import Health
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.http_api import HttpApi
@@ -55,6 +55,7 @@ from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
+from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -117,13 +118,11 @@ class _ResolverHalf:
 
 
 @dataclass(frozen=True, slots=True)
-class _Firewalls:
-    """The parts that keep the host's firewalls as sandboxes need them. *enabled*: False with `firewall = "none"`."""
+class _Watches:
+    """The parts that keep what exists as sandboxes need it, whatever other programs do."""
 
-    enabled: bool
-    own: FirewallRepair
     others: OtherFirewalls
-    watch: FirewallWatch
+    drift: DriftWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,8 @@ class _RunningDaemon:
     operations: Operations
     owners: Owners
     http_api: HttpApi
-    firewalls: _Firewalls
+    controller: Controller
+    watches: _Watches
     registry: Registry
     handlers: admin.Admin
     health: Health
@@ -160,9 +160,8 @@ class _RunningDaemon:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
         await self.operations.remove_automatic_networks()
         if self.operations.counts().networks == 0:
-            await self.firewalls.others.withdraw()
-            if self.firewalls.enabled:
-                await self.firewalls.own.remove()
+            await self.watches.others.withdraw()
+            await self.controller.remove_firewall()
 
 
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
@@ -196,8 +195,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)
-    firewalls = _make_firewalls(controller, stack)
     events = Events(_wall_clock)
+    watches = _make_watches(controller, registry, events, stack)
     owners = Owners(controller.workers.run)
     automatic_networks = AutomaticNetworks(
         lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
@@ -205,13 +204,13 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     operations = Operations(
         controller, automatic_networks, owners, events,
         end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
-        check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
+        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     await _restore(controller, resolver.service, registry, records, events)
-    firewalls.watch.start()
-    await firewalls.watch.check()
+    watches.drift.start()
+    await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
     stack.push_async_callback(owners.close)
@@ -219,23 +218,25 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
-        registry=registry, lookup=lookup, host=resolver.host, firewall_warnings=firewalls.others.warnings,
-        host_warnings=controller.host_warnings, guard=lambda: controller.protection().value,
+        registry=registry, lookup=lookup, host=resolver.host, firewall_warnings=watches.others.warnings,
+        host_warnings=lambda: (*controller.host_warnings(), *watches.drift.warnings()), guard=lambda: controller.protection().value,
         clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
-        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, clock=time.monotonic
-    )
+        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, repairs=watches.drift.repairs,
+        clock=time.monotonic,
+    )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, doctor=Doctor([]), render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
+        health=health, doctor=Doctor([DriftCheck(watches.drift)]),
+        render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)
     # Listeners for events are ended first: the socket's connections are waited for.
     stack.callback(events.close)
     health.is_ready = True
-    return _RunningDaemon(operations, owners, http_api, firewalls, registry, handlers, health)
+    return _RunningDaemon(operations, owners, http_api, controller, watches, registry, handlers, health)
 
 
 async def _settings(config: DaemonConfig) -> Settings:
@@ -276,13 +277,14 @@ def _make_resolver(
     return _ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory))
 
 
-def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls:
-    enabled = controller.settings.firewall
-    own = FirewallRepair(controller.workers.run, lambda: len(controller.state.networks), lambda: controller.repair_firewall())
-    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=enabled)
-    watch = FirewallWatch([own.check, others.check], enabled=enabled)
-    stack.callback(watch.close)
-    return _Firewalls(enabled, own, others, watch)
+def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
+    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=controller.settings.firewall)
+    resolvers = ResolverComparison(controller, registry)
+    drift = controller.watch_drift(
+        lambda action, what: events.emit("drift", action, what), resolvers.open_namespace, [resolvers], others.check
+    )
+    stack.push_async_callback(drift.close)
+    return _Watches(others, drift)
 
 
 async def _restore(controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events) -> None:

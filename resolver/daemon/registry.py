@@ -50,7 +50,7 @@ class Registry:
         self._poller = poller
         self._host = host
         self._upstreams = UpstreamSets(config, host)
-        self._files = SandboxFiles(config, host, sandbox_directory)
+        self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
         self._sandboxes: dict[str, SandboxResolver] = {}
         self._gateways: dict[NetworkId, GatewayResolver] = {}
@@ -70,11 +70,11 @@ class Registry:
         if sandbox.stack is Stack.OWN:
             view = View(suffix=self._suffix)
             self._sandboxes[sandbox.id] = await open_resolver(sandbox, view, self._service, self._poller, self.kernel, replace=replace)
-        await self.kernel(self._files.create(sandbox, is_new=not replace))
+        await self.kernel(self.files.create(sandbox, is_new=not replace))
 
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
-        self._files.forget(sandbox)
+        self.files.forget(sandbox)
         resolver = self._sandboxes.pop(sandbox.id, None)
         if resolver is None:
             return
@@ -105,7 +105,7 @@ class Registry:
         self._publish(resolver, tuple(endpoints), wanted)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
-        write = self._files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
+        write = self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
         if write is not None:
             await self.kernel(write)
 
@@ -141,6 +141,25 @@ class Registry:
             self._closed_queries += gateway.client.queries
             await gateway.close()
             self._networks_changed([gateway])
+
+    # --- what others break --------------------------------------------------------------------------------------
+
+    def resolver_of(self, sandbox: Sandbox) -> SandboxResolver | None:
+        """Return the resolver inside *sandbox*, None if it has none of its own."""
+        return self._sandboxes.get(sandbox.id)
+
+    def gateway_of(self, network: Network) -> GatewayResolver | None:
+        """Return the resolver at the gateway of *network*."""
+        return self._gateways.get(network.id)
+
+    async def reopen(self, broken: SandboxResolver | GatewayResolver) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed."""
+        if isinstance(broken, SandboxResolver):
+            await broken.reopen(self._service, self._poller, self.kernel)
+            return
+        await broken.close()
+        broken.warning = None
+        await broken.listen(self._service, self._poller, self.kernel, self._client_at(broken.network.id))
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
@@ -237,13 +256,13 @@ class Registry:
         """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
         self._config = config
         self._upstreams.configure(config)
-        self._files.configure(config)
+        self.files.configure(config)
         await self.host_changed()
 
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
         self._rebuild_all()
-        await self.kernel(self._files.rewrite())
+        await self.kernel(self.files.rewrite())
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 
@@ -277,7 +296,7 @@ class Registry:
                 for resolver in self._sandboxes.values()
                 for warning in numeric_names.warnings(resolver.sandbox, resolver.endpoints)
             ),
-            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self._files.edited()),
+            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
 
     def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:

@@ -47,6 +47,8 @@ class Netlink:
         self.kernel = kernel
         self.name = name
 
+    port = 0
+
     def run(self, requests):
         if requests:
             self.kernel.calls.append((self.name, [f"{request.operation} {request.target}" for request in requests]))

@@ -16,6 +16,8 @@ class FakeKernel:
     def __init__(self, known, *, owned=False):
         self.known, self.owned, self.flags, self.elements, self.batches = known, owned, None, 0, 0
 
+    port = 0
+
     def run_transaction(self, begin, requests, end):
         self.batches += 1
         code = self._code(requests)
