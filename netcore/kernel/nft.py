@@ -15,18 +15,19 @@ import os
 import shutil
 import struct
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from netcore.desired.objects import Element, Scalar
+from netcore.desired.objects import Element, FirewallSet, Scalar
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import netns
 from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, nested
 
 _SUBSYSTEM = 10
 _NEWELEM, _DELELEM = (_SUBSYSTEM << 8) | 12, (_SUBSYSTEM << 8) | 14
-_GETCHAIN = (_SUBSYSTEM << 8) | 4
+_GETTABLE, _GETCHAIN = (_SUBSYSTEM << 8) | 1, (_SUBSYSTEM << 8) | 4
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _FAMILIES = {"inet": 1, "bridge": 7}
 _FAMILY_NAMES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
@@ -111,16 +112,52 @@ def _list_element(element: Element, key_types: Sequence[str], data_types: Sequen
     return nested(_LIST_ELEM, *parts)
 
 
+def link_element_request(table: str, set_name: str, ifname: str, *, delete: bool) -> Request:
+    """Return the request that adds the name of a link to a set of *table* of the family inet, or deletes it."""
+    element = nested(_LIST_ELEM, nested(_KEY, attr(_VALUE, encode_fields(("ifname",), (ifname,)))))
+    body = _NFGEN.pack(_FAMILIES["inet"], 0, 0) + attr(_TABLE, table.encode() + b"\0") + attr(_SET, set_name.encode() + b"\0")
+    type_, flags = (_DELELEM, 0) if delete else (_NEWELEM, CREATE)
+    return Request(type_, flags, body + nested(_ELEMENTS, element), "change element", f"{table} {set_name}")
+
+
+def raw_deletion(changed: FirewallSet, key: bytes) -> Request:
+    """Return the request that deletes the element with the encoded *key*."""
+    element = nested(_LIST_ELEM, nested(_KEY, attr(_VALUE, key)))
+    body = _NFGEN.pack(_FAMILIES[changed.table], 0, 0) + attr(_TABLE, b"berth\0") + attr(_SET, changed.name.encode() + b"\0")
+    return Request(_DELELEM, 0, body + nested(_ELEMENTS, element), "delete element", f"{changed.table} {changed.name}")
+
+
+def has_table(netlink: NetlinkSocket, family: str, name: str) -> bool:
+    """Return whether the namespace has this table."""
+    body = _NFGEN.pack(_FAMILIES[family], 0, 0) + attr(_TABLE, name.encode() + b"\0")
+    try:
+        netlink.get(Request(_GETTABLE, 0, body, "look up", f"table {family} {name}"))
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
+
+
 def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
     """Carry out *requests* as one transaction; raises the first KernelError, and then nothing has changed."""
     if not requests:
         return
+    _own_ports.append(netlink.port)
     mark = _NFGEN.pack(0, 0, _SUBSYSTEM)
     begin = Request(_BATCH_BEGIN, 0, mark, "begin", "nftables transaction")
     end = Request(_BATCH_END, 0, mark, "end", "nftables transaction")
     for error in netlink.run_transaction(begin, requests, end):
         if error is not None:
             raise error
+
+
+_own_ports: deque[int] = deque(maxlen=256)
+
+
+def own_ports() -> set[int]:
+    """Return the netlink addresses of the sockets that this process last changed elements by: what they changed is no news."""
+    return set(_own_ports)
 
 
 def base_chains(netlink: NetlinkSocket) -> list[BaseChain]:

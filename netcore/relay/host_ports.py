@@ -89,6 +89,15 @@ class HostPorts:
             hold.sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
         return hold.sock
 
+    def lost(self, mappings: Iterable[PortMapping]) -> list[PortMapping]:
+        """Return those of *mappings* that are not held, or whose socket somebody has destroyed (`ss -K`)."""
+        return [mapping for mapping in mappings if mapping.host_port and not _is_good(self._held.get(_port(mapping)), mapping)]
+
+    def hold_again(self, mapping: PortMapping) -> None:
+        """Hold a port that was lost; Conflict if a program of the host has it."""
+        self.release([mapping])
+        self.claim([mapping])
+
     def held(self) -> tuple[_Port, ...]:
         """Return every port that is held."""
         return tuple(self._held)
@@ -100,6 +109,16 @@ def _drop(held: dict[_Port, _Hold], port: _Port) -> None:
         hold.users -= 1
         if not hold.users and hold.sock is not None:
             hold.sock.close()
+
+
+def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
+    if hold is None or hold.sock is None:
+        return hold is not None
+    try:
+        is_listening = mapping.protocol != "tcp" or bool(hold.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return is_listening and hold.sock.getsockname()[1] == mapping.host_port
+    except OSError:
+        return False
 
 
 class Claim:

@@ -3,7 +3,7 @@
 Start order: capabilities → state directory → both halves → kernel and names as they were → admin socket → ready. A failure
 at any point undoes the earlier ones and ends with one line.
 
-    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore)      FirewallWatch ─▶ FirewallRepair, OtherFirewalls
+    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore) ◀─ DriftWatch (netcore) ─▶ ResolverComparison, OtherFirewalls
                  │          └───────▶ Owners, Events
                  └────▶ Lookup ────▶ Registry, DnsService ─▶ UpstreamPool (resolver)
 """
@@ -26,6 +26,7 @@ import uvloop
 from netcore.controller import Controller, remains
 from netcore.controller.assembly import assemble
 from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
+from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
 from netcore.errors import NetcoreError, Unavailable
@@ -41,11 +42,10 @@ from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
+from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
-from resolver.daemon.firewall_repair import FirewallRepair
-from resolver.daemon.firewall_watch import FirewallWatch
 from resolver.daemon.health import Health
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.http_api import HttpApi
@@ -57,6 +57,7 @@ from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
+from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.restoration import Restoration
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
@@ -120,13 +121,11 @@ class _ResolverHalf:
 
 
 @dataclass(frozen=True, slots=True)
-class _Firewalls:
-    """The parts that keep the host's firewalls as sandboxes need them. *enabled*: False with `firewall = "none"`."""
+class _Watches:
+    """The parts that keep what exists as sandboxes need it, whatever other programs do."""
 
-    enabled: bool
-    own: FirewallRepair
     others: OtherFirewalls
-    watch: FirewallWatch
+    drift: DriftWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,8 @@ class _RunningDaemon:
     operations: Operations
     owners: Owners
     http_api: HttpApi
-    firewalls: _Firewalls
+    controller: Controller
+    watches: _Watches
     registry: Registry
     handlers: admin.Admin
     health: Health
@@ -163,9 +163,8 @@ class _RunningDaemon:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
         await self.operations.remove_automatic_networks()
         if self.operations.counts().networks == 0:
-            await self.firewalls.others.withdraw()
-            if self.firewalls.enabled:
-                await self.firewalls.own.remove()
+            await self.watches.others.withdraw()
+            await self.controller.remove_firewall()
 
 
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
@@ -200,8 +199,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)
-    firewalls = _make_firewalls(controller, stack)
     events = Events(_wall_clock)
+    watches = _make_watches(controller, registry, events, stack)
     owners = Owners(controller.workers.run)
     automatic_networks = AutomaticNetworks(
         lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
@@ -210,7 +209,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         controller, automatic_networks, owners, events,
         remove_aside=lambda aside: remains.remove(controller, records, aside),
         end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
-        check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
+        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
@@ -218,9 +217,9 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     await _restore(controller, resolver.service, registry, records, events, restoration)
     restoration.start()
     stack.push_async_callback(restoration.close)
-    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration)
-    firewalls.watch.start()
-    await firewalls.watch.check()
+    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration, watches.drift)
+    watches.drift.start()
+    await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
     stack.push_async_callback(owners.close)
@@ -229,12 +228,14 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=settings.firewall)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
-        registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewalls.others.warnings,
-        host_warnings=lambda: (*state_warnings, *controller.host_warnings()), clock=time.monotonic,
+        registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=watches.others.warnings,
+        host_warnings=lambda: (*state_warnings, *controller.host_warnings(), *watches.drift.warnings()),
+        guard=lambda: controller.protection().value, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
-        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped, clock=time.monotonic
-    )
+        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
+        repairs=watches.drift.repairs, clock=time.monotonic,
+    )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
         health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
@@ -244,7 +245,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     # Listeners for events are ended first: the socket's connections are waited for.
     stack.callback(events.close)
     health.is_ready = True
-    return _RunningDaemon(operations, owners, http_api, firewalls, registry, handlers, health)
+    return _RunningDaemon(operations, owners, http_api, controller, watches, registry, handlers, health)
 
 
 async def _settings(config: DaemonConfig) -> Settings:
@@ -285,13 +286,14 @@ def _make_resolver(
     return _ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory))
 
 
-def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls:
-    enabled = controller.settings.firewall
-    own = FirewallRepair(controller.workers.run, lambda: len(controller.state.networks), lambda: controller.repair_firewall())
-    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=enabled)
-    watch = FirewallWatch([own.check, others.check], enabled=enabled)
-    stack.callback(watch.close)
-    return _Firewalls(enabled, own, others, watch)
+def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
+    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=controller.settings.firewall)
+    resolvers = ResolverComparison(controller, registry)
+    drift = controller.watch_drift(
+        lambda action, what: events.emit("drift", action, what), resolvers.open_namespace, [resolvers], others.check
+    )
+    stack.push_async_callback(drift.close)
+    return _Watches(others, drift)
 
 
 async def _restore(
@@ -315,11 +317,11 @@ async def _restore(
 
 
 async def _make_doctor(
-    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration
+    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration, drift: DriftWatch
 ) -> tuple[Doctor, tuple[str, ...]]:
     """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
     unrecorded = UnrecordedCheck(controller, records, restoration.retry)
-    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded])
+    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
     warnings = []
     if store.recovered is not None:
         warnings.append(store.recovered.describe())

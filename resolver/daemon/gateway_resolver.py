@@ -15,6 +15,7 @@ from netcore.model import IPAddress, Network
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
+from resolver.daemon.listeners import SocketPair
 from resolver.service import DnsService
 from resolver.transport.batch import packed
 from resolver.transport.poller import Poller
@@ -38,6 +39,7 @@ class GatewayResolver:
     addresses: tuple[str, ...] = ()
     warning: str | None = None
     _listeners: list[tuple[UdpListener, TcpListener]] = field(default_factory=list)
+    _pairs: list[SocketPair] = field(default_factory=list)
 
     async def listen(
         self,
@@ -91,9 +93,18 @@ class GatewayResolver:
         tcp = TcpListener(service, lambda peer: client_of(ip_address(peer).packed))
         await tcp.listen(pair.tcp)
         self._listeners.append((udp, tcp))
+        self._pairs.append(pair)
+
+    def is_broken(self) -> bool:
+        """Return whether somebody destroyed the sockets, or the link that they are bound to."""
+        attached = drivers.of(self.network).host_link(self.network)
+        link = attached.name if attached is not None else ""
+        return any(not listeners.is_serving(pair, link) for pair in self._pairs)
 
     async def close(self) -> None:
         """Stop answering."""
         for udp, tcp in self._listeners:
             udp.close()
             await tcp.close()
+        self._listeners.clear()
+        self._pairs.clear()

@@ -6,6 +6,7 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import socket
@@ -13,7 +14,8 @@ import struct
 from dataclasses import dataclass, replace
 
 from netcore.errors import NetcoreError, Unavailable
-from netcore.kernel import bound_ports, netns, nft
+from netcore.kernel import bound_ports, netns, nft, nft_listing
+from netcore.kernel.nft_listing import Structure
 from netcore.model import IPAddress, NetnsPath
 from resolver import limits
 from resolver.daemon import redirect
@@ -23,6 +25,7 @@ from resolver.transport.udp import set_filter
 _IP_FREEBIND = 15
 _PRIVILEGED = range(600, 1024)
 """Ports that only the root of a namespace can take, as rresvport(3) does."""
+_SO_BINDTOIFINDEX, _SIOCGSKNS = 62, 0x894C
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,40 @@ class SocketPair:
     def close(self) -> None:
         self.udp.close()
         self.tcp.close()
+
+
+def is_serving(pair: SocketPair, link: str = "") -> bool:
+    """Return whether both sockets still have their ports: `ss -K` takes them. *link*: that they must be bound to as it is now."""
+    try:
+        if not pair.tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or not pair.udp.getsockname()[1]:
+            return False
+        # A link that was made anew has another index.
+        index = socket.if_nametoindex(link) if link else 0
+        return all(sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX) == index for sock in (pair.udp, pair.tcp))
+    except OSError:
+        return False
+
+
+def namespace_of(pair: SocketPair) -> int:
+    """Return a new descriptor of the namespace that the sockets were opened in, also when it is pinned nowhere any more."""
+    return fcntl.ioctl(pair.udp.fileno(), _SIOCGSKNS)
+
+
+def redirect_rules(netns_path: NetnsPath) -> Structure:
+    """Return the redirect in a sandbox as the kernel has it."""
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, lambda: nft_listing.structure(("ip",)))
+
+
+def redirect_again(netns_path: NetnsPath, pair: SocketPair) -> Structure:
+    """Make the sockets appear at port 53 again; return the redirect as the kernel has it then."""
+
+    def inside() -> Structure:
+        nft.apply_text(redirect.render(pair.udp.getsockname()[1], pair.tcp.getsockname()[1], replace=True))
+        return nft_listing.structure(("ip",))
+
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, inside)
 
 
 def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair, str | None]:

@@ -53,7 +53,7 @@ class Registry:
         self._poller = poller
         self._host = host
         self._upstreams = UpstreamSets(config, host)
-        self._files = SandboxFiles(config, host, sandbox_directory)
+        self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
         self._sandboxes: dict[str, SandboxResolver] = {}
         self._gateways: dict[NetworkId, GatewayResolver] = {}
@@ -77,16 +77,16 @@ class Registry:
             if replace:
                 # Its names are published for others even if nobody can answer it.
                 self._sandboxes[sandbox.id] = resolver
-                await self.kernel(self._files.create(sandbox, is_new=False))
+                await self.kernel(self.files.create(sandbox, is_new=False))
             await resolver.listen(self._service, self._poller, self.kernel, replace=replace)
             self._sandboxes[sandbox.id] = resolver
             if replace:
                 return
-        await self.kernel(self._files.create(sandbox, is_new=not replace))
+        await self.kernel(self.files.create(sandbox, is_new=not replace))
 
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
-        self._files.forget(sandbox)
+        self.files.forget(sandbox)
         resolver = self._sandboxes.pop(sandbox.id, None)
         if resolver is None:
             if sandbox.adopted and sandbox.stack is Stack.OWN:
@@ -120,7 +120,7 @@ class Registry:
         self._publish(resolver, tuple(endpoints), wanted)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
-        write = self._files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
+        write = self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
         if write is not None:
             await self.kernel(write)
 
@@ -147,13 +147,8 @@ class Registry:
             made.append(gateway)
         self._networks_changed(made)
         for gateway in made if self._config.gateway_resolver else ():
-            await gateway.listen(
-                self._service,
-                self._poller,
-                self.kernel,
-                self._client_at(gateway.network.id),
-                for_host=self._config.gateway_resolver_for_host,
-            )
+            at = self._client_at(gateway.network.id)
+            await gateway.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
@@ -162,6 +157,26 @@ class Registry:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
             await gateway.close()
             self._networks_changed([gateway])
+
+    # --- what others break --------------------------------------------------------------------------------------
+
+    def resolver_of(self, sandbox: Sandbox) -> SandboxResolver | None:
+        """Return the resolver inside *sandbox*, None if it has none of its own."""
+        return self._sandboxes.get(sandbox.id)
+
+    def gateway_of(self, network: Network) -> GatewayResolver | None:
+        """Return the resolver at the gateway of *network*."""
+        return self._gateways.get(network.id)
+
+    async def reopen(self, broken: SandboxResolver | GatewayResolver) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed."""
+        if isinstance(broken, SandboxResolver):
+            await broken.reopen(self._service, self._poller, self.kernel)
+            return
+        await broken.close()
+        broken.warning = None
+        at = self._client_at(broken.network.id)
+        await broken.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
@@ -290,14 +305,14 @@ class Registry:
         """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
         self._config = config
         self._upstreams.configure(config)
-        self._files.configure(config)
+        self.files.configure(config)
         await self.host_changed()
 
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
         self._protect()
         self._rebuild_all()
-        await self.kernel(self._files.rewrite())
+        await self.kernel(self.files.rewrite())
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 
@@ -331,7 +346,7 @@ class Registry:
                 for resolver in self._sandboxes.values()
                 for warning in numeric_names.warnings(resolver.sandbox, resolver.endpoints)
             ),
-            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self._files.edited()),
+            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
 
     def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:

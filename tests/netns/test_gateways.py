@@ -187,7 +187,11 @@ def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbo
     sandbox("--network", "a", "--network", "b,gw-priority=5")
     for restart in (False, True):
         assert gateways(lab) == ["10.91.0.1", "fd91::1"]
+        # A link that is down is repaired once; the second time it is left.
         lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+        lab.wait_for(lambda: ",UP" in lab.in_sandbox("s", "ip", "link", "show", "eth0"))
+        lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+        lab.wait_for(lambda: "link eth0 up in" in lab.berth("status").stdout and "left alone now" in lab.berth("status").stdout)
         said = lab.berth("network", "disconnect", "b", "s").stderr
         assert "set once its link is up: route 0.0.0.0/0 via 10.90.0.1 dev eth0" in said
         assert "set once its link is up: route ::/0 via fd90::1 dev eth0" in said
