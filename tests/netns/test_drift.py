@@ -47,7 +47,11 @@ ip route show | sed 's/ proto [a-z]*//; s/ scope link//; s/ src [^ ]*//; s/ link
 ip -6 route show | sed 's/ proto [a-z]*//; s/ metric [0-9]*//; s/ pref [a-z]*//; s/ linkdown//' | grep -v -e fe80 -e multicast -e '^::1 dev lo' | sort
 ip neigh show nud permanent | sort
 """
-TABLES = "nft -s list table inet berth; nft -s list table bridge berth; nft -s list table inet berth_guard | grep -v handle"
+# Without what rules themselves put into sets: connections and neighbours that are counted, and who sent what it may not.
+TABLES = """
+(nft -s list table inet berth; nft -s list table bridge berth) | grep -v -e 'ct count over' -e 'limit rate over' -e expires
+nft -s list table inet berth_guard | grep -v handle
+"""
 FILES = "cd /run/berth/sandboxes/*/ && head -100 hosts hostname resolv.conf; ls; ls /run/netns"
 
 
