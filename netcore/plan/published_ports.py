@@ -159,7 +159,8 @@ def plan_ports(
 ) -> PortPlan:
     """Return the mappings of *sandbox*: those it has, as far as they still apply, and new ones for families that had none.
 
-    Those at addresses that the gateway network does not bind by default give way to others. A family that is routed has mappings without a host port; one that nothing publishes has none, and its ports are free.
+    Those at addresses that the gateway network does not bind by default give way to others.
+    A family that is routed has mappings without a host port; one that nothing publishes has none, and its ports are free.
     *strict*: Conflict if a port is taken. Otherwise the sandbox does without it, with a warning.
     """
     bare = [replace(endpoint, ports=()) for endpoint in endpoints]

@@ -149,7 +149,9 @@ class Claim:
 
     def _hold(self, family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool = False) -> _Hold | None:
         try:
-            return _Hold(_bind_beside(self._held, family, protocol, address, port, both=both) if len(self._held) < limits.HELD_PORTS else None)
+            return _Hold(
+                _bind_beside(self._held, family, protocol, address, port, both=both) if len(self._held) < limits.HELD_PORTS else None
+            )
         except OSError as error:
             # An address that the host does not have yet (a VIP, say) can't be in use there.
             return _Hold(None) if error.errno in _NO_SUCH_ADDRESS and not both else None
