@@ -117,7 +117,7 @@ def read_table(message: bytes) -> int | None:
 
 def read_refusal(message: bytes) -> Iterator[HostRoute]:
     """Yield where a rule lets no packet go to or come from: `ip rule add to 172.17.0.0/16 prohibit`."""
-    family, to_length, from_length, _, _, _, _, action, flags = _RTMSG.unpack_from(message, 16)
+    _, to_length, from_length, _, _, _, _, action, flags = _RTMSG.unpack_from(message, 16)
     attributes = dict(walk(message[16 + _RTMSG.size :]))
     if action not in _REFUSING or flags & _INVERTED or attributes.keys() & _FRA_MORE:
         return
