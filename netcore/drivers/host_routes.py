@@ -204,7 +204,8 @@ def warning(subnet: IPNetwork, routes: HostRoutes) -> str | None:
             return f"subnet {subnet} overlaps this host's route to {destination} by link {ifname}: {effect}"
     for destination in routes.refused:
         if _overlap(destination, subnet) and destination.prefixlen >= subnet.prefixlen:
-            return f"subnet {subnet} overlaps {destination}, which a route or rule of this host refuses (blackhole, unreachable, prohibit, throw)"
+            reason = "which a route or rule of this host refuses (blackhole, unreachable, prohibit, throw)"
+            return f"subnet {subnet} overlaps {destination}, {reason}"
     return None
 
 
