@@ -110,14 +110,19 @@ def own_default_routes(sandbox: Sandbox, family: int | None = None) -> list[Kern
 
 
 def _without_networks(sandbox: Sandbox, *, hosts_path: str, loopback_ipv6: bool) -> tuple[KernelObject, ...]:
-    """Return what must exist for a sandbox without networks: lines of its hosts file.
+    """Return what must exist for a sandbox without networks: lines of its hosts file, and sysctls where its stack is its own.
 
     The host's own file is used as it is unless there are lines to add (HO-9); a shared stack has the other's (RC-23).
     """
     if sandbox.stack is Stack.SHARED or (sandbox.stack is Stack.HOST and not sandbox.extra_hosts):
         return ()
     host_gateways = _OWN_LOOPBACK if sandbox.stack is Stack.HOST else ()
-    return (HostsLines(path=hosts_path, lines=hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)),)
+    sysctls: list[Sysctl] = []
+    if sandbox.stack is Stack.NONE:
+        sysctls, _ = _sysctls(sandbox, ())
+        loopback_ipv6 = loopback_ipv6 and not endpoint_options.turns_ipv6_off("lo", sandbox=sandbox.sysctls)
+    lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)
+    return (*sysctls, HostsLines(path=hosts_path, lines=lines))
 
 
 def standing_objects(sandbox_id: SandboxId | None, objects: Iterable[KernelObject]) -> list[KernelObject]:

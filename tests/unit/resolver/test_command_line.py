@@ -463,7 +463,9 @@ def test_control_characters_never_reach_the_terminal(daemon, berth):
         assert "\\x1b" in shown + said or arguments[0] == "inspect"
 
 
-@pytest.mark.parametrize(("word", "near"), [("restart", None), ("stauts", "status"), ("netwrok", "network")])
+@pytest.mark.parametrize(
+    ("word", "near"), [("restart", None), ("start", None), ("stop", None), ("stauts", "status"), ("netwrok", "network")]
+)
 def test_suggestions_are_near(berth, word, near):
     code, _, said = berth(word)
     assert code == 2
