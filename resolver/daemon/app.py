@@ -195,7 +195,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
 
     resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), stack)
     registry = resolver.registry
-    controller = assemble(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
+    controller = assemble(settings, records, registry, reserved=resolver.host.addresses, clock=_wall_clock)
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)

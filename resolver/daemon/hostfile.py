@@ -16,6 +16,7 @@ import os
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from netcore.kernel import files
@@ -95,6 +96,10 @@ class HostResolvConf:
     def problems(self) -> list[str]:
         """Return what of the file is not used, and why, a line each. That there is none is no problem (RC-2)."""
         return [f"{self.path}: {problem}" for problem in self.content.problems]
+
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Return the host's name servers, which no new pool may cover (rule IP-4)."""
+        return tuple(ip_address(server.partition("%")[0]) for server in self.content.nameservers)
 
     def behind_stub(self) -> tuple[str, ResolvConf]:
         """Return (path, content) for a sandbox, which can't reach the host's loopback: what systemd-resolved's stub forwards to (RC-1)."""

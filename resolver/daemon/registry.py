@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
@@ -147,7 +147,7 @@ class Registry:
             made.append(gateway)
         self._networks_changed(made)
         for gateway in made if self._config.gateway_resolver else ():
-            at = self._client_at(gateway.network.id)
+            at = _client_at(self._by_address, gateway.network.id)
             await gateway.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
 
     async def network_down(self, network: Network) -> None:
@@ -175,14 +175,10 @@ class Registry:
             return
         await broken.close()
         broken.warning = None
-        at = self._client_at(broken.network.id)
+        at = _client_at(self._by_address, broken.network.id)
         await broken.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
 
     # --- zones and views ----------------------------------------------------------------------------------------
-
-    def _client_at(self, network_id: NetworkId) -> Callable[[bytes], Client | None]:
-        by_address = self._by_address
-        return lambda address: by_address.get((network_id, address))
 
     def _publish(self, resolver: SandboxResolver, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Record, ...]]) -> None:
         """Publish the records *wanted* in place of what is published for this sandbox."""
@@ -197,19 +193,11 @@ class Registry:
         resolver.addresses = [
             (endpoint.network_id, address.packed)
             for endpoint in endpoints
-            if self._asks_for_itself(resolver.sandbox, endpoint)
+            if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
             for address in endpoint.addresses()
         ]
         for key in resolver.addresses:
             self._by_address[key] = resolver.client
-
-    def _asks_for_itself(self, sandbox: Sandbox, endpoint: Endpoint) -> bool:
-        """Return whether what comes from the address of *endpoint* is the sandbox's own.
-
-        A router may pass on what others send, in its own name. On an internal network they would so reach its upstreams.
-        """
-        network = self._networks.get(endpoint.network_id)
-        return not (sandbox.forwards and network is not None and network.internal)
 
     def _watch(self, resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
         """Have the client told of changes in the zones of these networks, and of no others."""
@@ -349,16 +337,25 @@ class Registry:
             *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
 
-    def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """Return the host's name servers, which no new pool may cover (rule IP-4)."""
-        return tuple(ip_address(server.partition("%")[0]) for server in self._host.content.nameservers)
-
     async def shutdown(self) -> None:
         """Close all listeners; what is in the kernel stays."""
         for resolver in [*self._sandboxes.values()]:
             await resolver.close()
         for gateway in self._gateways.values():
             await gateway.close()
+
+
+def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:
+    """Return what finds the client of the sandbox that has an address (packed) on a network."""
+    return lambda address: by_address.get((network_id, address))
+
+
+def _asks_for_itself(sandbox: Sandbox, network: Network | None) -> bool:
+    """Return whether what comes from the address of *sandbox* on *network* is the sandbox's own.
+
+    A router may pass on what others send, in its own name. On an internal network they would so reach its upstreams.
+    """
+    return not (sandbox.forwards and network is not None and network.internal)
 
 
 def _wire_names(domains: Iterable[str]) -> Iterator[bytes]:

@@ -112,4 +112,4 @@ async def test_router_on_an_internal_network_asks_as_a_stranger(registry, intern
     sandbox = SimpleNamespace(id="s", forwards=forwards, stack=Stack.OWN)
     resolver = SimpleNamespace(sandbox=sandbox, client=Client(View()), published={}, addresses=[])
     registry._publish(resolver, (endpoint,), {})
-    assert (registry._client_at(network.id)(address.packed) is resolver.client) is lends
+    assert (registry_module._client_at(registry._by_address, network.id)(address.packed) is resolver.client) is lends
