@@ -3,7 +3,7 @@
 #
 #   docker run -d --name berth --network host --pid host \
 #     --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add SYS_ADMIN --cap-add NET_BIND_SERVICE --cap-add SYS_PTRACE \
-#     --cap-add DAC_OVERRIDE --cap-add DAC_READ_SEARCH --cap-add FOWNER --cap-add CHOWN --cap-add KILL \
+#     --cap-add NET_BROADCAST --cap-add DAC_OVERRIDE --cap-add DAC_READ_SEARCH --cap-add FOWNER --cap-add CHOWN --cap-add KILL \
 #     --security-opt apparmor=unconfined \
 #     -v /run/netns:/run/netns:shared -v /run/berth:/run/berth -v /var/lib/berth:/var/lib/berth \
 #     -v /etc/resolv.conf:/etc/resolv.conf:ro -v /proc/sys:/proc/sys berth
