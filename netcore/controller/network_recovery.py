@@ -59,7 +59,9 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> None:
     desired = [wanted for its_own in objects.values() for wanted in its_own]
 
     def body() -> Sequence[tuple[Step, Exception]]:
-        return parts.executor.attempt(leftovers.without_elements(diff(observe(desired, controller.netns_path), desired))).failed
+        return parts.executor.attempt(
+            leftovers.without_elements(leftovers.repair_steps(observe(desired, controller.netns_path), desired))
+        ).failed
 
     for step, error in await controller.workers.run(body):
         network_id = owners[step.subject.key]
@@ -99,7 +101,9 @@ async def _retry(controller: Controller, network: Network) -> None:
             return
         wanted = drivers.of(network).network_objects(network, state.facts)
         with parts.host.expecting(network):
-            await controller.workers.run(lambda: parts.executor.apply(diff(observe(wanted, controller.netns_path), wanted)))
+            await controller.workers.run(
+                lambda: parts.executor.apply(leftovers.repair_steps(observe(wanted, controller.netns_path), wanted))
+            )
         await parts.uplinks.need(network)
         parts.writer.put_network(network)
         parts.addresses.adopt(network)

@@ -53,9 +53,9 @@ class SandboxResolver:
         if self.pair.udp.getsockname()[1] == _DNS_PORT:
             return []
         rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path))
-        if self.redirect is None:
+        if self.redirect is None and rules:
             self.redirect = rules
-        return [("redirect", "redirect of port 53 at 127.0.0.11")] if rules != self.redirect else []
+        return [("redirect", "redirect of port 53 at 127.0.0.11")] if rules != self.redirect or not rules else []
 
     async def restore_redirect(self, run_blocking: RunBlocking) -> None:
         """Make the listeners appear at port 53 again."""

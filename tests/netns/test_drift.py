@@ -49,7 +49,7 @@ ip neigh show nud permanent | sort
 """
 # Without what rules themselves put into sets: connections and neighbours that are counted, and who sent what it may not.
 TABLES = """
-(nft -s list table inet berth; nft -s list table bridge berth) | grep -v -e 'ct count over' -e 'limit rate over' -e expires
+(nft -s list table inet berth; nft -s list table bridge berth) | grep -v -e 'ct count over' -e 'limit rate over' -e expires -e 'elements = {.* counter'
 nft -s list table inet berth_guard | grep -v handle
 """
 FILES = "cd /run/berth/sandboxes/*/ && head -100 hosts hostname resolv.conf; ls; ls /run/netns"
