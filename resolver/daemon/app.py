@@ -172,14 +172,10 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     boot = process.boot_id()
     store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
-    # Without rules there is nothing that a second daemon could empty, and "none" means that nothing of nftables is touched.
-    claimed = claim.claim() if config.firewall == "nftables" else None
-    if claimed is not None:
-        stack.callback(claimed.close)
     records = Records(store, boot)
     settings = await _settings(config)
-    if settings.firewall and not nft.have_nftables():
-        raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
+    if settings.firewall:
+        _claim_namespace(stack)
 
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
@@ -246,6 +242,15 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.callback(events.close)
     health.is_ready = True
     return _RunningDaemon(operations, owners, http_api, controller, watches, registry, handlers, health)
+
+
+def _claim_namespace(stack: AsyncExitStack) -> None:
+    """Keep other daemons out of this namespace until *stack* closes. Without rules of ours there is nothing that they could empty."""
+    if not nft.have_nftables():
+        raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
+    claimed = claim.claim()
+    if claimed is not None:
+        stack.callback(claimed.close)
 
 
 async def _settings(config: DaemonConfig) -> Settings:

@@ -122,6 +122,11 @@ IN_THE_SANDBOX = {
 }
 
 
+def quick_and_slow(kinds: dict[str, str]) -> list[object]:
+    """Return all kinds, three of four of them among the slow tests: each waits for a repair, which takes one or two seconds."""
+    return [pytest.param(kind, marks=() if number % 4 == 0 else pytest.mark.slow) for number, kind in enumerate(kinds)]
+
+
 def repairs(lab: Lab) -> float:
     text = lab.out("curl", "-s", "--unix-socket", "/run/berth/berth.sock", "http://berth/metrics")
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("berth_drift_repairs_total{"))
@@ -149,13 +154,13 @@ def damage_and_wait(lab: Lab, command: str, where: str) -> None:
         assert lab.out("dig", "+short", f"@{server}", "box", where=INSIDE) == "10.70.0.2"
 
 
-@pytest.mark.parametrize("kind", ON_THE_HOST)
+@pytest.mark.parametrize("kind", quick_and_slow(ON_THE_HOST))
 def test_damage_on_the_host_is_repaired(lab, boxes, kind):
     boxes(fresh=kind in ("veth with another MTU", "hosts file emptied"))
     damage_and_wait(lab, ON_THE_HOST[kind], "host")
 
 
-@pytest.mark.parametrize("kind", IN_THE_SANDBOX)
+@pytest.mark.parametrize("kind", quick_and_slow(IN_THE_SANDBOX))
 def test_damage_in_a_sandbox_is_repaired(lab, boxes, kind):
     boxes(fresh=True)
     damage_and_wait(lab, IN_THE_SANDBOX[kind], INSIDE)
@@ -165,7 +170,8 @@ def test_what_root_in_a_sandbox_breaks_again_is_left_until_somebody_asks(lab, bo
     boxes(fresh=True)
     before, events = picture(lab), lab.start("berth", "events")
     lab.run("ip", "route", "del", "default", where=INSIDE)
-    lab.wait_for(lambda: "berth has repaired it once" in lab.berth("status").stdout)
+    lab.wait_for(lambda: "default via 10.70.0.1" in lab.out("ip", "route", where=INSIDE))
+    assert "berth has repaired it once" in lab.berth("status").stdout
     lab.run("ip", "route", "del", "default", where=INSIDE)
     lab.wait_for(lambda: "it is left alone now" in lab.berth("status").stdout)
     assert "default via 10.70.0.1" not in lab.out("ip", "route", where=INSIDE)

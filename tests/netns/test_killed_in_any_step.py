@@ -133,7 +133,7 @@ class World:
         text = "\n".join((*parts, self.lab.shell(FILES, check=False), self.lab.shell(GUEST, check=False)))
         text = re.sub(r"[0-9a-f]{64}|veth[0-9a-f]{7}|br-[0-9a-f]{12}|\b[0-9a-f]{12}\b", "ID", text)
         # Links of plugins and MACs of bridges follow from random ids.
-        text = re.sub(r"plug[0-9a-f]{8}|link/ether \S+", "ID", text)
+        text = re.sub(r"plug[0-9a-f]{8}|link/ether \S+|02:42(:[0-9a-f]{2}){4}", "ID", text)
         # One socket for both families is made anew as two.
         text = re.sub(r"tcp (\*|0\.0\.0\.0|\[::\]):8080\n", "", text)
         # The resolver's own ports differ with each start; link-local addresses and indexes with each link.
