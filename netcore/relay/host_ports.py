@@ -185,6 +185,8 @@ def _bind_beside(
         own = [hold.sock for (_, of, _, number), hold in held.items() if (of, number) == (protocol, port) and hold.sock is not None]
         if error.errno != errno.EADDRINUSE or not own or (family, protocol, address, port) in held:
             raise
+        if not _only_ours_are_in_the_way(family, protocol, address, port, both=both):
+            raise
         before = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for sock in own]
         try:
             # Only for this moment: with it, programs of the host could have the port too. (Those of root that set it themselves
@@ -195,6 +197,14 @@ def _bind_beside(
         finally:
             for sock, value in zip(own, before, strict=True):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
+
+
+def _only_ours_are_in_the_way(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool) -> bool:
+    sock = host.port_socket(family, protocol, both=both)
+    if sock is None:
+        return True
+    with sock:
+        return bound_ports.only_ours_are_in_the_way(sock, str(address or ("0.0.0.0" if family == 4 else "::")), port)
 
 
 def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool, shared: bool = False) -> socket.socket | None:

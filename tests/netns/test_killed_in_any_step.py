@@ -200,7 +200,7 @@ def test_some_steps(world, name):
     assert kills >= 1
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_all_steps(world, name):
