@@ -12,7 +12,7 @@ from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTS
 SERVER = ("python3", "-m", "http.server", "80", "--bind", "::")
 
 
-@pytest.fixture(scope="module", params=["0", "1"], ids=["nf-call=0", "nf-call=1"])
+@pytest.fixture(scope="module", params=["0", pytest.param("1", marks=pytest.mark.slow)], ids=["nf-call=0", "nf-call=1"])
 def lab(request):
     with Lab() as made:
         made.run(

@@ -191,6 +191,7 @@ def sweep(world, name, numbers):
     return wrong, kills
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_some_steps(world, name):
