@@ -19,16 +19,12 @@ from threading import Lock
 
 from netcore.desired.firewall import MARK, SEEN
 from netcore.errors import KernelError
-from netcore.kernel import nft
+from netcore.kernel import nf_tables, nft
 from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr, nested
 
 log = logging.getLogger(__name__)
 
 TABLE = "berth_guard"
-_NFGEN_INET = struct.pack("!BBH", 1, 0, 0)
-_SUBSYSTEM = 10 << 8
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET = (_SUBSYSTEM | number for number in (0, 2, 3, 6, 9))
-_OWNER, _PERSIST = 0x2, 0x4
 _PREROUTING, _FORWARD, _ACCEPT = 0, 2, 1
 PRIORITY = 1001
 """Just behind the chain that marks, and before the one that takes the mark off again."""
@@ -55,7 +51,12 @@ class Protection(Enum):
     """There is no guard: no network needs it, or berth programs no firewall."""
 
 
-_FLAGS = ((_OWNER | _PERSIST, Protection.LASTING), (_OWNER, Protection.OWNED), (0, Protection.PLAIN))
+_FLAGS = (
+    (nf_tables.TABLE_OWNER | nf_tables.TABLE_PERSIST, Protection.LASTING),
+    (nf_tables.TABLE_OWNER, Protection.OWNED),
+    (0, Protection.PLAIN),
+)
+_DELETION = (nf_tables.DELTABLE, nf_tables.of_table("inet", TABLE))
 
 
 class Guard:
@@ -143,15 +144,16 @@ class Guard:
         return None
 
     def _write(self, links: set[str]) -> None:
-        if not links and self.protection is Protection.NONE and self._commit([_table(_DELTABLE, None)]) is not None:
+        if not links and self.protection is Protection.NONE and self._commit([_request(*_DELETION)]) is not None:
             # There was none.
             self._links = links
             return
         for flags, protection in _FLAGS:
             # Taken over first: only its owner may delete it, and one without an owner may be claimed.
-            rebuilt = [_table(_NEWTABLE, flags), _table(_DELTABLE, None)]
+            creation = _request(nf_tables.NEWTABLE, nf_tables.new_table("inet", TABLE, flags))
+            rebuilt = [creation, _request(*_DELETION)]
             if links:
-                rebuilt += [_table(_NEWTABLE, flags), *_content(), *(_element(link, delete=False) for link in sorted(links))]
+                rebuilt += [creation, *_content(), *(_element(link, delete=False) for link in sorted(links))]
             error = self._commit(rebuilt)
             if error is None:
                 self._links, self.protection = links, protection if links else Protection.NONE
@@ -164,13 +166,8 @@ class Guard:
                 raise error
 
 
-def _table(type_: int, flags: int | None) -> Request:
-    body = attr(1, TABLE.encode() + b"\0") + (attr(2, struct.pack("!I", flags)) if flags is not None else b"")
-    return _request(type_, body)
-
-
 def _request(type_: int, body: bytes) -> Request:
-    return Request(type_, CREATE, _NFGEN_INET + body, "change", f"table inet {TABLE}")
+    return Request(type_, CREATE, body, "change", f"table inet {TABLE}")
 
 
 def _element(link: str, *, delete: bool) -> Request:
@@ -179,17 +176,17 @@ def _element(link: str, *, delete: bool) -> Request:
 
 def _content() -> Iterable[Request]:
     """Yield the set and both chains, each with its one rule."""
-    table = attr(1, TABLE.encode() + b"\0")
+    table = nf_tables.of_table("inet", TABLE)
     key = attr(4, struct.pack("!I", _IFNAME_TYPE)) + attr(5, struct.pack("!I", _IFNAME_LENGTH))
     set_ = table + attr(2, b"bridges\0") + attr(3, bytes(4)) + key + attr(10, struct.pack("!I", 1)) + attr(13, _HOST_ORDER)
-    yield _request(_NEWSET, set_)
+    yield _request(nf_tables.NEWSET, set_)
     for name, hook, link, mark in (
         (b"from_bridges\0", _PREROUTING, _META_IIFNAME, SEEN),
         (b"to_bridges\0", _FORWARD, _META_OIFNAME, MARK),
     ):
         hooked = nested(4, attr(1, struct.pack("!I", hook)), attr(2, struct.pack("!i", PRIORITY)))
-        yield _request(_NEWCHAIN, table + attr(3, name) + hooked + attr(5, struct.pack("!I", _ACCEPT)) + attr(7, b"filter\0"))
-        yield _request(_NEWRULE, table + attr(2, name) + nested(4, *_drop_without(link, mark)))
+        yield _request(nf_tables.NEWCHAIN, table + attr(3, name) + hooked + attr(5, struct.pack("!I", _ACCEPT)) + attr(7, b"filter\0"))
+        yield _request(nf_tables.NEWRULE, table + attr(2, name) + nested(4, *_drop_without(link, mark)))
 
 
 def _drop_without(link: int, mark: int) -> Iterable[bytes]:

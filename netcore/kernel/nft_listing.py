@@ -16,14 +16,9 @@ from dataclasses import dataclass
 from netcore.desired.firewall import SETS, render_skeleton
 from netcore.desired.objects import Element, FirewallSet
 from netcore.errors import KernelError
-from netcore.kernel import netns, nft
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, message_type, walk
+from netcore.kernel import netns, nf_tables, nft
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, find, walk
 
-_SUBSYSTEM = 10 << 8
-_GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETELEM, _GETGEN = (_SUBSYSTEM | number for number in (1, 4, 7, 10, 13, 16))
-_TABLE = b"berth\0"
-_FAMILIES = {"inet": 1, "bridge": 7, "ip": 2}
-_NFGEN = struct.Struct("!BBH")
 _CHAIN_ATTRIBUTES = (3, 4, 5, 7)
 _RULE_ATTRIBUTES = (2, 4)
 _SET_ATTRIBUTES = (2, 3, 5, 7)
@@ -43,8 +38,8 @@ class ElementDrift:
 def generation() -> int:
     """Return a number that is another one after each change of nftables on this host."""
     with NetlinkSocket(NETFILTER) as netlink:
-        answer = netlink.get(Request(_GETGEN, 0, _NFGEN.pack(0, 0, 0), "look up", "generation of nftables"))
-    found = find(answer[20:], 1)
+        answer = netlink.get(Request(nf_tables.GETGEN, 0, nf_tables.head(), "look up", "generation of nftables"))
+    found = find(answer[nf_tables.BODY :], 1)
     return struct.unpack("!I", found)[0] if found is not None else 0
 
 
@@ -53,24 +48,29 @@ def structure(families: Iterable[str] = ("inet", "bridge")) -> Structure:
     found: set[tuple[str, int, tuple[bytes | None, ...]]] = set()
     with NetlinkSocket(NETFILTER) as netlink:
         for family in families:
-            for what, type_, attributes in (("chain", _GETCHAIN, _CHAIN_ATTRIBUTES), ("rule", _GETRULE, _RULE_ATTRIBUTES)):
+            for what, type_, attributes in (
+                ("chain", nf_tables.GETCHAIN, _CHAIN_ATTRIBUTES),
+                ("rule", nf_tables.GETRULE, _RULE_ATTRIBUTES),
+            ):
                 places: dict[bytes, int] = {}
-                for body in _dump(netlink, type_, family, attr(1, _TABLE)):
+                for body in _dump(netlink, type_, family):
                     values = dict(walk(body))
                     chain = values.get(2 if what == "rule" else 3, b"")
                     places[chain] = places.get(chain, 0) + 1
                     found.add((f"{family} {what}", places[chain], tuple(values.get(number) for number in attributes)))
-            for body in _dump(netlink, _GETTABLE, family, b""):
+            for body in _dump(netlink, nf_tables.GETTABLE, family):
                 # One that is dormant has rules that nobody asks.
                 found.add((f"{family} table", 0, (find(body, 2),)))
-            for body in _dump(netlink, _GETSET, family, attr(1, _TABLE)):
+            for body in _dump(netlink, nf_tables.GETSET, family):
                 values = dict(walk(body))
                 found.add((f"{family} set", 0, tuple(values.get(number) for number in _SET_ATTRIBUTES)))
     return frozenset(found)
 
 
-def _dump(netlink: NetlinkSocket, type_: int, family: str, attributes: bytes) -> list[bytes]:
-    request = Request(type_, 0, _NFGEN.pack(_FAMILIES[family], 0, 0) + attributes, "list", f"table {family} berth")
+def _dump(netlink: NetlinkSocket, type_: int, family: str) -> list[bytes]:
+    # All tables are listed, whatever the body says.
+    body = nf_tables.head(family) if type_ == nf_tables.GETTABLE else nf_tables.of_table(family)
+    request = Request(type_, 0, body, "list", f"table {family} {nf_tables.OURS}")
     try:
         listed = netlink.dump(request)
     except KernelError as error:
@@ -78,7 +78,8 @@ def _dump(netlink: NetlinkSocket, type_: int, family: str, attributes: bytes) ->
             return []
         raise
     # The kernel does not leave out other tables for every kind.
-    return [message[20:] for message in listed if find(message[20:], 1) == _TABLE and message[16] == _FAMILIES[family]]
+    ours, number = nf_tables.OURS.encode() + b"\0", nf_tables.FAMILIES[family]
+    return [message[nf_tables.BODY :] for message in listed if find(message[nf_tables.BODY :], 1) == ours and message[16] == number]
 
 
 _reference: list[Structure] = []
@@ -133,21 +134,14 @@ def _is_there(element: Element, key: bytes, present: Mapping[bytes, bytes]) -> b
 
 def _elements(netlink: NetlinkSocket, declared: FirewallSet) -> dict[bytes, bytes]:
     """Return key → datum of the elements of one set."""
-    name = declared.name.encode() + b"\0"
     found: dict[bytes, bytes] = {}
-    request_body = attr(1, _TABLE) + attr(2, name)
-    request = Request(_GETELEM, 0, _NFGEN.pack(_FAMILIES[declared.table], 0, 0) + request_body, "list", f"set {declared.name}")
     try:
-        listed = netlink.dump(request)
+        for element in nf_tables.list_elements(netlink, declared.table, declared.name):
+            key, datum = find(element, 1, 1), find(element, 2, 1)
+            if key is not None:
+                found[key] = datum or b""
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return {}
         raise
-    for message in listed:
-        if message_type(message) != _SUBSYSTEM | 12:
-            continue
-        for _, element in walk(find(message[20:], 3) or b""):
-            key, datum = find(element, 1, 1), find(element, 2, 1)
-            if key is not None:
-                found[key] = datum or b""
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from netcore import drivers
-from netcore.kernel import rtnl
+from netcore.kernel import nf_tables, rtnl
 from netcore.kernel.all_namespaces import Notice
 from netcore.kernel.netlink import find, message_type, walk
 from netcore.kernel.rtnl import Link
@@ -24,8 +24,8 @@ _NEWLINK, _DELLINK, _DELADDR, _DELROUTE, _NEWNEIGH, _DELNEIGH = 16, 17, 21, 25, 
 _AF_UNSPEC, _AF_BRIDGE = 0, 7
 _OIF, _PROTOCOL_INFO, _BRPORT_MODE, _NDA_DST, _NDA_LLADDR = 4, 12, 4, 1, 2
 _PERMANENT = 0x80
-_NFTABLES, _NEWGEN, _TABLE = 10, 15, b"berth\0"
-_FAMILIES, _FAMILY_IPV4 = (1, 7), 2
+_TABLE = nf_tables.OURS.encode() + b"\0"
+_FAMILIES, _FAMILY_IPV4 = (nf_tables.FAMILIES["inet"], nf_tables.FAMILIES["bridge"]), nf_tables.FAMILIES["ip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +183,12 @@ def of_tables(notices: Iterable[Notice], sandboxes: Mapping[int, SandboxId], own
     is_foreign = False
     for notice in notices:
         kind, port = message_type(notice.message), struct.unpack_from("=I", notice.message, 12)[0]
-        if kind >> 8 != _NFTABLES or (notice.nsid is None and port in own_ports):
+        if kind >> 8 != nf_tables.SUBSYSTEM or (notice.nsid is None and port in own_ports):
             continue
-        is_ours = find(notice.message[20:], 1) == _TABLE
+        is_ours = find(notice.message[nf_tables.BODY :], 1) == _TABLE
         if notice.nsid is None:
             is_foreign = True
-            if is_ours and kind & 0xFF != _NEWGEN and notice.message[16] in _FAMILIES:
+            if is_ours and kind != nf_tables.NEWGEN and notice.message[16] in _FAMILIES:
                 found.add(TABLES)
         elif is_ours and notice.nsid in sandboxes and notice.message[16] == _FAMILY_IPV4:
             found.add(Concern(Part.SANDBOX, sandboxes[notice.nsid]))
