@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import upstream
-from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Lab
+from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, TABLES, Lab
 
 
 def prepared(lab: Lab) -> None:
@@ -32,7 +32,7 @@ def test_restart_serves_the_same_sandboxes_again(lab, number):
     prepared(lab)
     works(lab)
     before = lab.inspect("web")
-    state = lab.shell("ip -o addr | grep -v fe80; nft -s list table inet berth; nft -s list table bridge berth")
+    state = lab.shell(f"ip -o addr | grep -v fe80; {TABLES}")
     pid = str(lab.inspect("client")["leader"]["pid"])
     lab.stop_daemon(number)
     # Traffic goes on without a daemon; a name is refused at once instead of waited for.
@@ -43,7 +43,7 @@ def test_restart_serves_the_same_sandboxes_again(lab, number):
     lab.start_daemon()
     works(lab)
     assert lab.inspect("web") == before
-    assert lab.shell("ip -o addr | grep -v fe80; nft -s list table inet berth; nft -s list table bridge berth") == state
+    assert lab.shell(f"ip -o addr | grep -v fe80; {TABLES}") == state
     lab.berth("rm", "web", "client")
     lab.berth("network", "rm", "net")
 

@@ -261,23 +261,9 @@ def test_member_of_the_socket_group(lab):
     lab.write("/run/c.toml", 'socket_group = "daemon"\n')
     lab.start_daemon("--config", "/run/c.toml")
     lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
-    group = lab.shell("getent group daemon | cut -d: -f3")
 
     def berth(*arguments):
-        # The capability is for the tests' own files, which may be where only root can read.
-        user = (
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--groups",
-            group,
-            "--inh-caps",
-            "+dac_read_search",
-            "--ambient-caps",
-            "+dac_read_search",
-        )
-        return lab.run("setpriv", *user, sys.executable, "-m", "resolver", *arguments, check=False)
+        return lab.berth_as_member("daemon", *arguments)
 
     lab.write("/run/compose.yaml", "services:\n  a: {command: pwd}\n")
     for arguments in (("run", "--", "true"), ("exec", "web", "true"), ("up", "-f", "/run/compose.yaml")):

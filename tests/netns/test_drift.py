@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.netns.conftest import upstream
-from tests.support.lab import OUTSIDE_ADDRESS, Lab
+from tests.support.lab import OUTSIDE_ADDRESS, TABLES, Lab
 
 INSIDE = "berth-box"
 
@@ -47,17 +47,13 @@ ip route show | sed 's/ proto [a-z]*//; s/ scope link//; s/ src [^ ]*//; s/ link
 ip -6 route show | sed 's/ proto [a-z]*//; s/ metric [0-9]*//; s/ pref [a-z]*//; s/ linkdown//' | grep -v -e fe80 -e multicast -e '^::1 dev lo' | sort
 ip neigh show nud permanent | sort
 """
-# Without what rules themselves put into sets: connections and neighbours that are counted, and who sent what it may not.
-TABLES = """
-(nft -s list table inet berth; nft -s list table bridge berth) | grep -v -e 'ct count over' -e 'limit rate over' -e expires -e 'elements = {.* counter'
-nft -s list table inet berth_guard | grep -v handle
-"""
+GUARD = "nft -s list table inet berth_guard | grep -v handle"
 FILES = "cd /run/berth/sandboxes/*/ && head -100 hosts hostname resolv.conf; ls; ls /run/netns"
 
 
 def picture(lab: Lab) -> str:
     """Return everything that any of the damages changes, as text."""
-    host = lab.shell(f"{PICTURE}\n{TABLES}\n{FILES}\nss -Hlntu | awk '{{print $1,$5}}' | sort", check=False)
+    host = lab.shell(f"{PICTURE}\n{TABLES}\n{GUARD}\n{FILES}\nss -Hlntu | awk '{{print $1,$5}}' | sort", check=False)
     inside = lab.shell(f"{PICTURE}\nnft -s list table ip berth\ncat /proc/sys/net/ipv4/conf/eth0/rp_filter", where=INSIDE, check=False)
     return f"{host}\n--- inside\n{inside}"
 
@@ -168,7 +164,8 @@ def test_damage_in_a_sandbox_is_repaired(lab, boxes, kind):
 
 def test_what_root_in_a_sandbox_breaks_again_is_left_until_somebody_asks(lab, boxes):
     boxes(fresh=True)
-    before, events = picture(lab), lab.start("berth", "events")
+    lab.follow_events()
+    before = picture(lab)
     lab.run("ip", "route", "del", "default", where=INSIDE)
     lab.wait_for(lambda: "default via 10.70.0.1" in lab.out("ip", "route", where=INSIDE))
     assert "berth has repaired it once" in lab.berth("status").stdout
@@ -180,9 +177,12 @@ def test_what_root_in_a_sandbox_breaks_again_is_left_until_somebody_asks(lab, bo
     assert "mended: route" in lab.berth("doctor", "--fix").stdout
     assert picture(lab) == before
     assert lab.berth("doctor").stdout == "0 problems\n"
-    events.terminate()
-    lines = [line for line in events.communicate()[0].splitlines() if " drift " in line]
-    assert [line.split()[2] for line in lines] == ["repair", "leave", "repair"]
+
+    def actions() -> list[str]:
+        return [line.split()[2] for line in lab.events().splitlines() if " drift " in line]
+
+    lab.wait_for(lambda: len(actions()) >= 3)
+    assert actions() == ["repair", "leave", "repair"]
 
 
 def test_damage_while_no_daemon_runs_is_repaired_at_the_start(lab, boxes):

@@ -16,9 +16,7 @@ SERVER = ("python3", "-m", "http.server", "80", "--bind", "::")
 @pytest.fixture(scope="module", params=["0", pytest.param("1", marks=pytest.mark.slow)], ids=["nf-call=0", "nf-call=1"])
 def lab(request):
     with Lab() as made:
-        made.run(
-            "sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={request.param}", f"net.bridge.bridge-nf-call-ip6tables={request.param}"
-        )
+        made.set_bridge_nf_call(request.param)
         upstream(made, OUTSIDE_ADDRESS, where="outside")
         made.start_daemon()
         for name, options in (

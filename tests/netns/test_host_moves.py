@@ -271,21 +271,12 @@ def test_forwarding_that_another_program_changes_is_set_again_and_said(lab, fami
     lab.start_daemon()
     sandbox(lab)
     path = FORWARDING[family].format("up0")
-    lab.start("sh", "-c", "exec berth events > /run/events 2>&1")
-    lab.wait_for(lambda: lab.berth("network", "create", "seen", check=False).returncode == 0 or True)
-    lab.wait_for(lambda: _seen(lab))
+    lab.follow_events()
     set_forwarding(lab, family, 0)
     lab.wait_for(lambda: forwards(lab, family) == "1", PATIENCE)
     assert reaches(lab, OUTSIDE[family])
-    lab.wait_for(lambda: path in lab.out("cat", "/run/events"), PATIENCE)
+    lab.wait_for(lambda: path in lab.events(), PATIENCE)
     assert status(lab)["warnings"] == [f"another program changed {path} once; berth has set it again"]
-
-
-def _seen(lab):
-    """Return whether events are shown by now."""
-    lab.berth("network", "create", "probe", check=False)
-    lab.berth("network", "rm", "probe", check=False)
-    return "probe" in lab.out("cat", "/run/events")
 
 
 def test_whole_host_switched_off_is_set_again_for_bridges_and_uplinks(lab):
