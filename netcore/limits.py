@@ -222,6 +222,3 @@ DRIFT_MESSAGES = 2000
 
 DRIFT_FULL_PAUSE = 10.0
 """Seconds at least between two comparisons of everything that are made because notifications were lost."""
-
-DRIFT_FILE = 1 << 20
-"""Octets of a sandbox's file that are looked at for what must be in it."""

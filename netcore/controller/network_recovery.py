@@ -6,6 +6,7 @@ A network that is set aside is no part of the state. Its endpoints stay in the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from netcore import drivers
 from netcore.controller import Controller
@@ -73,8 +74,9 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> None:
 
 
 async def remove_from_kernel(controller: Controller, network: Network) -> list[str]:
-    """Remove what exists for the sake of *network* alone, which may be nothing; return what failed."""
-    steps = leftovers.without_elements(diff(controller.state.objects_only_of(network), ()))
+    """Remove what exists for the sake of *network* alone, which may be nothing; return what failed. It may be set aside."""
+    state = replace(controller.state, networks={**controller.state.networks, network.id: network})
+    steps = leftovers.without_elements(diff(state.objects_only_of(network), ()))
     attempted = await controller.workers.run(lambda: controller.parts.executor.attempt(steps))
     return [f"{step.describe()}: {error}" for step, error in attempted.failed]
 

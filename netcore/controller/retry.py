@@ -44,7 +44,7 @@ async def _retry_firewall(controller: Controller) -> None:
     state = controller.state
     keys = ["networks", *(f"sandbox:{identity}" for identity in state.sandboxes), *(f"network:{identity}" for identity in state.networks)]
     async with controller.parts.locks.hold(keys):
-        text = render_firewall([*state.all_objects(), *state.uplink_objects(state.networks_here())])
+        text = render_firewall(state.firewall_objects())
         try:
             await controller.workers.run(lambda: nft.apply_text(text))
         except NetcoreError:

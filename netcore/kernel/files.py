@@ -85,7 +85,7 @@ def clear_way(path: Path, *, is_directory: bool) -> None:
 def read_regular(path: str) -> str:
     """Return the beginning of the text of the file at *path*, "" if it is no file or not there."""
     try:
-        return read_octets(path, limits.DRIFT_FILE, follow=False).decode("utf-8", "surrogateescape")
+        return read_octets(path, limits.SANDBOX_FILE, follow=False).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 

@@ -166,6 +166,10 @@ class HostState:
             objects += self.lasting_objects_of(sandbox_id)
         return tuple(objects)
 
+    def firewall_objects(self) -> tuple[KernelObject, ...]:
+        """Return all that the firewall tables are made of, and more: whoever writes or compares them takes the elements."""
+        return (*self.all_objects(), *self.uplink_objects(self.networks_here()))
+
     def all_objects(self) -> tuple[KernelObject, ...]:
         """Return everything that must exist on this host, but for `uplink_objects`."""
         objects: list[KernelObject] = []

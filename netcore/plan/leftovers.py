@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from netcore import drivers
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import Element, KernelObject
 from netcore.model import Endpoint, NetworkId, Sandbox
@@ -41,15 +40,6 @@ def steps_back(state: HostState, sandbox: Sandbox, kept: Sequence[Endpoint], gon
 def steps_of_removal(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[Step, ...]:
     """Return the steps that remove everything of a sandbox; in an adopted namespace its own default routes come back."""
     return diff(state.objects_of(sandbox, endpoints), own_default_routes(sandbox))
-
-
-def objects_of_endpoints(state: HostState, endpoints: Iterable[Endpoint]) -> list[KernelObject]:
-    """Return the objects of *endpoints* alone, without what depends on all endpoints of their sandbox."""
-    objects: list[KernelObject] = []
-    for endpoint in endpoints:
-        network = state.networks[endpoint.network_id]
-        objects += drivers.of(network).endpoint_objects(network, endpoint, state.facts)
-    return objects
 
 
 def repair_steps(observed: Iterable[KernelObject], desired: Collection[KernelObject]) -> tuple[Step, ...]:

@@ -50,12 +50,20 @@ def prepare(sandbox: dict[str, Any], *, own_proc: bool) -> None:
 
 def cover_files(sandbox: Mapping[str, Any]) -> None:
     """Cover what of the host's files is not covered by the sandbox's; EnterFailed, OSError."""
-    # Twice: an overlay for an absent file hides what was covered in its directory before.
-    for _ in range(2):
-        for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
-            source, target = f"{sandbox['files']}/{name}", f"/etc/{name}"
-            if os.path.exists(source) and not _is_covered(source, target):
-                cover(source, target, required=name in ("resolv.conf", "hosts"), scratch=sandbox["directory"])
+    # Again after something was covered: an overlay for an absent file hides what was covered in its directory before.
+    if _cover_uncovered(sandbox):
+        _cover_uncovered(sandbox)
+
+
+def _cover_uncovered(sandbox: Mapping[str, Any]) -> bool:
+    """Cover each file that is not covered; return whether there was one."""
+    was_uncovered = False
+    for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
+        source, target = f"{sandbox['files']}/{name}", f"/etc/{name}"
+        if os.path.exists(source) and not _is_covered(source, target):
+            was_uncovered = True
+            cover(source, target, required=name in ("resolv.conf", "hosts"), scratch=sandbox["directory"])
+    return was_uncovered
 
 
 def _is_covered(source: str, target: str) -> bool:

@@ -76,17 +76,8 @@ class GatewayResolver:
     ) -> None:
         try:
             pair = await run_blocking(open_pair)
-        except PermissionError:
-            self.warning = f"no resolver at {address}: port 53 needs the capability CAP_NET_BIND_SERVICE"
-            log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
-            return
-        except NetcoreError as error:
-            self.warning = f"no resolver at {address}: {error}"
-            log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
-            return
-        except OSError as error:
-            holder = await run_blocking(lambda: bound_ports.find_holder(53))
-            self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
+        except (NetcoreError, OSError) as error:
+            self.warning = f"no resolver at {address}: {await _why_closed(error, run_blocking)}"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
         udp = UdpListener(poller, pair.udp, service, self.strangers.common, lambda peer: client_of(packed(peer)), pair.screen)
@@ -108,3 +99,15 @@ class GatewayResolver:
             await tcp.close()
         self._listeners.clear()
         self._pairs.clear()
+
+
+async def _why_closed(error: NetcoreError | OSError, run_blocking: RunBlocking) -> str:
+    """Return why the sockets at a gateway address could not be opened."""
+    match error:
+        case PermissionError():
+            return "port 53 needs the capability CAP_NET_BIND_SERVICE"
+        case OSError():
+            holder = await run_blocking(lambda: bound_ports.find_holder(53))
+            return f"port 53 is held by {holder or 'another program'} ({error.strerror})"
+        case _:
+            return str(error)

@@ -10,7 +10,6 @@ import fcntl
 import os
 import resource
 import socket
-import struct
 from dataclasses import dataclass, replace
 
 from netcore.errors import NetcoreError, Unavailable
@@ -20,6 +19,7 @@ from netcore.model import IPAddress, NetnsPath
 from resolver import limits
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
+from resolver.transport.thinning import assembled
 from resolver.transport.udp import set_filter
 
 _IP_FREEBIND = 15
@@ -120,12 +120,9 @@ def open_on_gateway(address: IPAddress, bridge: str, *, for_host: bool) -> Socke
     return replace(pair, screen=_NOT_BY_LOOPBACK)
 
 
-_NOT_BY_LOOPBACK = b"".join(
-    struct.pack("=HBBI", *instruction)
-    # Load the index of the link, which is 1 for lo in every namespace; then take no octets (linux/filter.h, SKF_AD_IFINDEX).
-    for instruction in ((0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0))
-)
-_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+# Load the index of the link, which is 1 for lo in every namespace; then take no octets (linux/filter.h, SKF_AD_IFINDEX).
+_NOT_BY_LOOPBACK = assembled([(0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0)])
+_ALL = assembled([(0x06, 0, 0, 0xFFFFFFFF)])
 
 
 def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:

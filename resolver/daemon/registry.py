@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
-from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
@@ -240,8 +240,7 @@ class Registry:
 
     def _networks_changed(self, changed: Sequence[GatewayResolver]) -> None:
         """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
-        subnets = [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools]
-        self._subnets.swap(subnets)
+        self._subnets.swap(_pool_subnets(self._gateways.values()))
         self._known.swap(gateway.zone for gateway in self._gateways.values())
         self._protect()
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
@@ -265,7 +264,7 @@ class Registry:
         """No answer of an upstream may point to the networks and private addresses that there are now."""
         self._service.protect(
             Protected(
-                [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools],
+                _pool_subnets(self._gateways.values()),
                 addresses=self._host_addresses,
                 domains=_wire_names(self._host.content.search),
                 nat64=self._config.nat64_prefixes,
@@ -343,6 +342,11 @@ class Registry:
             await resolver.close()
         for gateway in self._gateways.values():
             await gateway.close()
+
+
+def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
+    """Return the subnets of all networks that have names here."""
+    return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
 
 
 def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:

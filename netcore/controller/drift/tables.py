@@ -29,8 +29,7 @@ class TableComparison:
         self._in_order: tuple[int, int] | None = None
 
     def _elements(self) -> list[Element]:
-        objects = (*self._state.all_objects(), *self._state.uplink_objects(self._state.networks_here()))
-        return [wanted for wanted in objects if isinstance(wanted, Element)]
+        return [wanted for wanted in self._state.firewall_objects() if isinstance(wanted, Element)]
 
     async def find(self, concern: Concern) -> Sequence[Damage]:
         if concern.part is not Part.TABLES or not self._parts.settings.firewall or not self._state.networks:
