@@ -139,8 +139,9 @@ class World:
         # The resolver's own ports differ with each start; link-local addresses and indexes with each link.
         text = re.sub(r"127\.0\.0\.11:\d+|(sport|dport)( set)? \d+|fe80:\S+|if\d+", "", text)
         text = re.sub(r"link-netns \S+|link-netnsid \d+|promiscuity \d+", "", text)
-        # What is named by random ids is listed in their order.
-        return "\n".join(sorted(text.splitlines()))
+        # What is named by random ids is listed in their order: which element of a set comes first or last says nothing.
+        elements = re.sub(r"elements = \{ ", "elements\n", text).splitlines()
+        return "\n".join(sorted(re.sub(r"(,| \})$", "", line.strip()) for line in elements))
 
     def settled(self, wanted):
         """Wait for what is done behind the start; return the lines that differ in the end."""
