@@ -75,7 +75,10 @@ def _build(hint: Any, raw: Any) -> Any:
             return tuple(_build(arguments[0], part) for part in raw)
         return tuple(_build(argument, part) for argument, part in zip(arguments, raw, strict=True))
     if is_dataclass(hint) and isinstance(hint, type):
-        hints = _HINTS.setdefault(hint, typing.get_type_hints(hint))
+        hints = _HINTS.get(hint)
+        if hints is None:
+            # Resolving them takes longer than all else of a record.
+            hints = _HINTS[hint] = typing.get_type_hints(hint)
         return hint(**{field.name: _build(hints[field.name], raw[field.name]) for field in fields(hint) if field.name in raw})
     if hint in _PARSERS:
         return _PARSERS[hint](raw)

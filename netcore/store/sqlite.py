@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netcore.errors import Conflict, KernelError, Unavailable
+from netcore.store import earlier_schema
 from netcore.store.protocol import Change, CompareFailed, Item, Snapshot, Transaction
 from netcore.store.upgrade import SCHEMA_VERSION, upgraded, why_unreadable
 
@@ -165,6 +166,8 @@ def _upgrade(connection: sqlite3.Connection, schema: int) -> None:
     """Bring all records of *schema* to SCHEMA_VERSION in one transaction."""
     if schema == SCHEMA_VERSION:
         return
+    # An older berth can't read it afterwards.
+    earlier_schema.keep_copy(connection, schema)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for key, value in connection.execute("SELECT key, value FROM item WHERE value IS NOT NULL").fetchall():

@@ -8,6 +8,7 @@
 | `resolve`, `cache` | `names` |
 | `daemon`, `status`, `events`, `node` | `daemon` |
 | `service` | `service` |
+| `upgrade` | `upgrade` |
 | `completion` | `completion` |
 
 A new command goes into the module of its topic, and `_COMMANDS` lists it.
@@ -20,7 +21,7 @@ import difflib
 import click
 
 from resolver.cli.client import Refused
-from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes, service
+from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes, service, upgrade
 from resolver.cli.output import complain
 from resolver.cli.sandbox_options import COMMANDS, Command
 from resolver.cli.sandbox_parser import CLOSE
@@ -32,6 +33,7 @@ _COMMANDS = (
     networks.network,
     names.resolve, names.cache,
     daemon.daemon, daemon.status, daemon.events, daemon.node, service.service,
+    upgrade.upgrade,
     completion.completion,
 )  # fmt: skip
 
