@@ -172,6 +172,12 @@ HOST_LOOK_FREE = 0.05
 HOST_POLL = 30.0
 """Seconds between looks at a host of which no change was noticed."""
 
+KEEPER_STARTS = 5
+"""Keepers started in `KEEPER_PERIOD`; when they all end, the daemon goes on without."""
+
+KEEPER_PERIOD = 60.0
+"""Seconds, see `KEEPER_STARTS`."""
+
 SYSCTL_ATTEMPTS = 5
 """Times in `SYSCTL_PERIOD` that a sysctl is set again which another program changes back; then it is left alone."""
 

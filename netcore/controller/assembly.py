@@ -20,6 +20,7 @@ from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.drivers.facts import Facts
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import host
 from netcore.kernel.apply import Executor
 from netcore.model import IPAddress
@@ -39,12 +40,16 @@ def assemble(
     *,
     reserved: Callable[[], Sequence[IPAddress]],
     clock: Callable[[], float],
+    kept: KeptSockets | None = None,
 ) -> Controller:
     """Return the controller of this host, still empty.
 
-    *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch.
+    *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch; *kept*: what outlives the
+    daemon, None: nothing does.
     """
-    workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
+    workers, locks, plugins = Workers(), KeyedLocks(), PluginClient()
+    kept = kept or KeptSockets("", 0)
+    host_ports = HostPorts(kept)
     facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
@@ -82,7 +87,7 @@ def assemble(
             locks=locks,
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
-            relays=PortProxies(host_ports, is_internal_client),
+            relays=PortProxies(host_ports, is_internal_client, kept),
             late_routes=LateRoutes(state, workers, executor, locks, writer.netns_path),
             plugin_client=plugins,
             network_plugins=network_plugins,

@@ -8,7 +8,7 @@ meets a half-filled one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -23,41 +23,53 @@ from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Network, NetworkId, Sandbox, SandboxId
 from netcore.plan import plans, published_ports
 from netcore.plan.host_state import SandboxState
-from netcore.store.records import EndpointsRecord, Everything, NetworkRecord, Records
+from netcore.store.records import EndpointsRecord, Everything, Records
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Leftovers:
-    """What a crash or the end of a process left behind."""
+class Recalled:
+    """What the store says, and what of it a crash or the end of a process left behind. *overlays*: that nobody here is on any more."""
 
+    everything: Everything
     objects: list[KernelObject] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     endpoints: list[Endpoint] = field(default_factory=list)
     sandboxes: list[Sandbox] = field(default_factory=list)
+    gone: list[tuple[Sandbox, Sequence[Endpoint]]] = field(default_factory=list)
     networks: list[Network] = field(default_factory=list)
+    overlays: list[Network] = field(default_factory=list)
 
 
-async def restore(controller: Controller, records: Records, now: float) -> tuple[Sandbox, ...]:
-    """Bring *controller* and the kernel to the state of the store; return the sandboxes that live on.
+async def recall(controller: Controller, records: Records) -> Recalled:
+    """Bring the state of *controller* to what the store says. Nothing of the kernel is changed, nor looked at but for what lives.
 
-    Their resolvers and names are not up yet: see `serve`.
+    From then on the names of sandboxes that live on can be published.
     """
     everything = await records.load()
-    parts, state = controller.parts, controller.state
     for switched in everything.switched:
-        parts.writer.put_switched(switched)
+        controller.parts.writer.put_switched(switched)
     for record in everything.networks:
         if not record.pending:
             # Known before the host is looked at, because their links are not the host's own.
-            parts.writer.put_network(record.network)
+            controller.parts.writer.put_network(record.network)
+            controller.parts.addresses.adopt(record.network)
+    recalled = Recalled(everything)
+    await _recall_sandboxes(controller, everything, recalled)
+    _recall_overlays(controller, everything, recalled)
+    return recalled
+
+
+async def restore(controller: Controller, records: Records, leftovers: Recalled, now: float) -> tuple[Sandbox, ...]:
+    """Bring the kernel to the state that was recalled; return the sandboxes that live on. Their ports are not held yet: see `serve`."""
+    parts, state, everything = controller.parts, controller.state, leftovers.everything
     parts.host.changes.start()
     await parts.host.refresh()
-    leftovers = _Leftovers()
-    _restore_networks(controller, everything.networks, leftovers)
-    await _restore_sandboxes(controller, everything, leftovers)
-    await _restore_overlays(controller, records, everything, leftovers)
+    _collect_objects(controller, leftovers)
+    for network in leftovers.overlays:
+        parts.writer.drop_network(network.id)
+        await records.drop_network(network)
     await _restore_quarantined_addresses(controller, records, everything, now)
     desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
     for late in await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers)):
@@ -75,43 +87,46 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
 
 
 async def serve(controller: Controller, sandbox: Sandbox) -> None:
-    """Publish the names of a sandbox that lives on and hold its ports; Conflict if a program took one meanwhile.
-
-    Its resolver is open already.
-    """
-    parts, state = controller.parts, controller.state
-    endpoints = state.endpoints[sandbox.id]
-    await parts.names.update(sandbox, state.in_gateway_order(endpoints), state.networks)
+    """Hold the ports of a sandbox that lives on; Conflict if a program took one meanwhile. Its names are published already."""
+    parts, endpoints = controller.parts, controller.state.endpoints[sandbox.id]
+    await controller.workers.run(lambda: parts.host_ports.go_on(sandbox.ports))
     await controller.workers.run(lambda: parts.host_ports.claim(sandbox.ports))
     parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
+    parts.host_ports.block_unopened(sandbox.ports)
 
 
-def _restore_networks(controller: Controller, records: Iterable[NetworkRecord], leftovers: _Leftovers) -> None:
-    for record in records:
+def _collect_objects(controller: Controller, leftovers: Recalled) -> None:
+    """Find out what of the kernel is left over. The host has been looked at."""
+    facts = controller.state.facts
+    for record in leftovers.everything.networks:
         if record.pending:
             leftovers.networks.append(record.network)
-            leftovers.objects += drivers.of(record.network).network_objects(record.network, controller.state.facts)
-        else:
-            controller.parts.addresses.adopt(record.network)
+            leftovers.objects += drivers.of(record.network).network_objects(record.network, facts)
+    for endpoint in leftovers.endpoints:
+        leftovers.objects += _host_side(controller, endpoint)
+    for sandbox, endpoints in leftovers.gone:
+        leftovers.steps += _given_back(controller, sandbox, endpoints)
+    for network in leftovers.overlays:
+        leftovers.objects += drivers.of(network).network_objects(network, facts)
 
 
-async def _restore_sandboxes(controller: Controller, everything: Everything, leftovers: _Leftovers) -> None:
+async def _recall_sandboxes(controller: Controller, everything: Everything, leftovers: Recalled) -> None:
     networks = controller.state.networks
-    for record, endpoints in everything.sandboxes:
+    living = await controller.workers.run(lambda: [_lives(record.sandbox) for record, _ in everything.sandboxes])
+    for (record, endpoints), lives in zip(everything.sandboxes, living, strict=True):
         sandbox = record.sandbox
         kept = _kept(endpoints, networks)
-        if record.pending or not await controller.workers.run(lambda sandbox=sandbox: _lives(sandbox)):  # type: ignore[misc]
+        if record.pending or not lives:
             leftovers.sandboxes.append(sandbox)
             controller.parts.writer.note_namespace(sandbox)
             kept = ()
-            leftovers.steps += _given_back(controller, sandbox, [*endpoints.endpoints, *endpoints.before])
+            leftovers.gone.append((sandbox, (*endpoints.endpoints, *endpoints.before)))
         else:
             controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))
             for endpoint in kept:
                 controller.parts.addresses.local.restore(endpoint)
         for endpoint in (*endpoints.endpoints, *endpoints.before):
             if endpoint not in kept and endpoint.network_id in networks:
-                leftovers.objects += _host_side(controller, endpoint)
                 leftovers.endpoints.append(endpoint)
 
 
@@ -147,7 +162,7 @@ def _lives(sandbox: Sandbox) -> bool:
         return False
 
 
-async def _restore_overlays(controller: Controller, records: Records, everything: Everything, leftovers: _Leftovers) -> None:
+def _recall_overlays(controller: Controller, everything: Everything, leftovers: Recalled) -> None:
     """Keep the overlay networks whose endpoints are still here; what other hosts publish of them comes later."""
     for record in everything.networks:
         network = record.network
@@ -156,9 +171,7 @@ async def _restore_overlays(controller: Controller, records: Records, everything
         if controller.state.members(network.id):
             controller.overlays.restore(network)
         else:
-            leftovers.objects += drivers.of(network).network_objects(network, controller.state.facts)
-            controller.parts.writer.drop_network(network.id)
-            await records.drop_network(network)
+            leftovers.overlays.append(network)
 
 
 async def _restore_quarantined_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
@@ -172,7 +185,7 @@ async def _restore_quarantined_addresses(controller: Controller, records: Record
         await records.drop_quarantined(over)
 
 
-async def _tell_plugins(controller: Controller, leftovers: _Leftovers) -> None:
+async def _tell_plugins(controller: Controller, leftovers: Recalled) -> None:
     """Ask again for addresses in use; let plugins take back what nobody has any more."""
     await controller.parts.addresses.replay()
     await controller.parts.plugin_endpoints.undo(leftovers.endpoints)
@@ -188,9 +201,7 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
         log.error("this host's links are not as networks need them reason=%s", error)
 
 
-def _bring(
-    controller: Controller, desired: Iterable[KernelObject], shared: Iterable[KernelObject], leftovers: _Leftovers
-) -> set[SandboxId]:
+def _bring(controller: Controller, desired: Iterable[KernelObject], shared: Iterable[KernelObject], leftovers: Recalled) -> set[SandboxId]:
     """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors.
 
     *shared*: what is made later, but for its part in the firewall. Return the sandboxes with routes that wait for their link.

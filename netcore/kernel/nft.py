@@ -15,6 +15,7 @@ import os
 import shutil
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, n
 
 _SUBSYSTEM = 10
 _NEWELEM, _DELELEM = (_SUBSYSTEM << 8) | 12, (_SUBSYSTEM << 8) | 14
-_GETCHAIN = (_SUBSYSTEM << 8) | 4
+_GETCHAIN, _GETRULE = (_SUBSYSTEM << 8) | 4, (_SUBSYSTEM << 8) | 7
+_RULE_TABLE, _RULE_CHAIN = 1, 2
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _FAMILIES = {"inet": 1, "bridge": 7}
 _FAMILY_NAMES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
@@ -146,6 +148,16 @@ def base_chains(netlink: NetlinkSocket) -> list[BaseChain]:
             )
         )
     return chains
+
+
+def count_rules(netlink: NetlinkSocket, family: int, table: str) -> Counter[str]:
+    """Return chain → how many rules it has, of a table of the namespace; nothing for one that does not exist."""
+    body = _NFGEN.pack(family, 0, 0) + attr(_RULE_TABLE, table.encode() + b"\0")
+    rules: Counter[str] = Counter()
+    for message in netlink.dump(Request(_GETRULE, 0, body, "list", f"rules of {table}")):
+        if (find(message[20:], _RULE_TABLE) or b"").rstrip(b"\0") == table.encode():
+            rules[(find(message[20:], _RULE_CHAIN) or b"").rstrip(b"\0").decode()] += 1
+    return rules
 
 
 def apply_text(text: str) -> None:

@@ -11,23 +11,28 @@ at any point undoes the earlier ones and ends with one line.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import uvloop
 
 from netcore.controller import Controller
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import restore, serve
+from netcore.controller.recovery import recall, restore, serve
 from netcore.controller.settings import Settings
 from netcore.errors import Conflict, NotFound, Unavailable
+from netcore.keeper import descriptor_store
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
@@ -35,33 +40,35 @@ from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from resolver import limits
-from resolver.daemon import admin, admin_listeners, clustering, convert, logs, metrics, sandbox_process, signals, startup
-from resolver.daemon.admission import Admission
+from resolver.daemon import clustering, convert, logs, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
-from resolver.daemon.dropped import DroppedPackets
-from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.firewall_repair import FirewallRepair
 from resolver.daemon.firewall_watch import FirewallWatch
-from resolver.daemon.health import Health
 from resolver.daemon.hostfile import HostResolvConf
-from resolver.daemon.http_api import HttpApi
 from resolver.daemon.idle import wait_until_idle
-from resolver.daemon.lookup import Lookup
+from resolver.daemon.keeper_watch import KeeperWatch
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
+from resolver.daemon.resolver_half import ResolverHalf
+from resolver.daemon.resolvers import Resolvers
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
+from resolver.transport import in_hand
+from resolver.transport.in_hand import InHand, Unanswered
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import OpenSocket, UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
+
+if TYPE_CHECKING:
+    from resolver.daemon.admin_half import AdminHalf
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -96,24 +103,16 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         startup.collect_garbage_seldom()
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
-        startup.notify_systemd("READY=1")
+        descriptor_store.notify("READY=1")
         if not exit_when_idle:
             await stop.wait()
         elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
             await daemon.leave_nothing_behind()
-        startup.notify_systemd("STOPPING=1")
+        if not daemon.has_anything():
+            await asyncio.to_thread(daemon.kept.end)
+        descriptor_store.notify("STOPPING=1")
         startup.end_within(limits.STOP_WITHIN)
         log.info("daemon stops")
-
-
-@dataclass(frozen=True, slots=True)
-class _ResolverHalf:
-    """The parts that answer DNS queries."""
-
-    host: HostResolvConf
-    pool: UpstreamPool
-    service: DnsService
-    registry: Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +131,29 @@ class _RunningDaemon:
 
     operations: Operations
     owners: Owners
-    http_api: HttpApi
+    admin: AdminHalf
     firewalls: _Firewalls
     registry: Registry
-    handlers: admin.Admin
-    health: Health
+    kept: KeptSockets
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow another configuration, in what can change while the daemon runs."""
         logs.configure(config.log_level)
-        self.handlers.set_proxies(config.proxies)
+        self.admin.handlers.set_proxies(config.proxies)
         await self.registry.configure(config)
 
     async def log_status(self) -> None:
         """Write to the log what `berth status` shows."""
-        log.info("status %s", msgspec.json.encode(await self.health.status()).decode())
+        log.info("status %s", msgspec.json.encode(await self.admin.health.status()).decode())
+
+    def has_anything(self) -> bool:
+        """Return whether there is a network or a sandbox that a later daemon goes on with."""
+        counts = self.operations.counts()
+        return counts.networks > 0 or counts.sandboxes > 0
 
     def is_busy(self) -> bool:
         """Return whether the daemon is needed, or a request is being answered."""
-        return self.is_needed() or self.http_api.requests_in_flight > 0
+        return self.is_needed() or self.admin.http_api.requests_in_flight > 0
 
     def is_needed(self) -> bool:
         """Return whether a sandbox, an owner or a network that somebody asked for exists."""
@@ -174,6 +177,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     claimed = claim.claim() if config.firewall == "nftables" else None
     if claimed is not None:
         stack.callback(claimed.close)
+    kept = KeptSockets(config.run_dir, config.keep_sockets)
+    # Only the daemon that has the state may have its sockets.
+    await asyncio.to_thread(kept.open)
+    stack.callback(kept.close)
+    queries = await asyncio.to_thread(_take_over_queries, kept)
     records = Records(store, boot)
     settings = await _settings(config)
     if settings.firewall and not nft.have_nftables():
@@ -191,12 +199,12 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         path = controller.netns_path(SandboxId(sandbox_id))
         return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
 
-    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), stack)
+    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack)
     registry = resolver.registry
-    controller = assemble(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
+    controller = assemble(settings, records, registry, kept=kept, reserved=registry.reserved, clock=_wall_clock)
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
-    stack.push_async_callback(registry.shutdown)
+    stack.push_async_callback(registry.resolvers.stop)
     firewalls = _make_firewalls(controller, stack)
     events = Events(_wall_clock)
     owners = Owners(controller.workers.run)
@@ -210,33 +218,23 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    await _restore(controller, resolver.service, registry, records, events)
+    importing = await _restore(controller, resolver, records, events, kept, queries.left)
+    keeper = KeeperWatch(kept)
+    stack.callback(keeper.close)
+    await keeper.start()
     firewalls.watch.start()
     await firewalls.watch.check()
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
     stack.push_async_callback(owners.close)
     await operations.watch_all_owners()
-    lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
-    dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=settings.firewall)
-    health = Health(
-        version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
-        registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewalls.others.warnings,
-        host_warnings=controller.host_warnings, clock=time.monotonic,
+    half = await importing
+    admin = await half.serve(
+        config, resolver=resolver, controller=controller, operations=operations, automatic_networks=automatic_networks,
+        owners=owners, events=events, firewall_warnings=firewalls.others.warnings, exits_when_idle=exits_when_idle,
+        stop=stop.set, stack=stack,
     )  # fmt: skip
-    sources = metrics.MetricSources(
-        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped, clock=time.monotonic
-    )
-    handlers = admin.Admin(
-        operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
-    )  # fmt: skip
-    http_api = HttpApi(admin.ROUTES, handlers)
-    await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)
-    # Listeners for events are ended first: the socket's connections are waited for.
-    stack.callback(events.close)
-    health.is_ready = True
-    return _RunningDaemon(operations, owners, http_api, firewalls, registry, handlers, health)
+    return _RunningDaemon(operations, owners, admin, firewalls, registry, kept)
 
 
 async def _settings(config: DaemonConfig) -> Settings:
@@ -258,11 +256,13 @@ def _make_resolver(
     open_socket: OpenSocket,
     subscribe: Callable[[str | None], Awaitable[Notifications]],
     sandbox_directory: Callable[[Sandbox], Path],
+    kept: KeptSockets,
+    queries: InHand,
     stack: AsyncExitStack,
-) -> _ResolverHalf:
+) -> ResolverHalf:
     loop = asyncio.get_running_loop()
     host = HostResolvConf(config.resolv_conf)
-    poller = Poller(loop)
+    poller = Poller(loop, queries)
     stack.callback(poller.close)
     loop_domain = names.join(names.from_text("_loop"), names.from_text(config.suffix))
     paths = PathWatch(subscribe, lambda sandbox_id: service.look_at_paths(sandbox_id))
@@ -274,7 +274,7 @@ def _make_resolver(
     )
     service = DnsService(pool, Cache(cache_settings), time.monotonic)
     stack.push_async_callback(service.close)
-    return _ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory))
+    return ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory, kept))
 
 
 def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls:
@@ -286,22 +286,56 @@ def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls
     return _Firewalls(enabled, own, others, watch)
 
 
-async def _restore(controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events) -> None:
-    """Bring back the networks and sandboxes of the last run, with their names, and join the cluster."""
-    survivors = await restore(controller, records, _wall_clock())
+async def _restore(
+    controller: Controller, resolver: ResolverHalf, records: Records, events: Events, kept: KeptSockets, unanswered: Sequence[Unanswered]
+) -> asyncio.Future[ModuleType]:
+    """Bring back the networks and sandboxes of the last run, names before all else, and join the cluster.
+
+    Returns the module of the admin half, which is being imported meanwhile: that takes as long as all else together.
+    """
+    recalled, registry = await recall(controller, records), resolver.registry
+    state, resolvers = controller.state, registry.resolvers
+    everyone = [sandbox for sandbox in state.sandboxes.values() if not sandbox.ended or state.stack_users(sandbox.id)]
+    registry.recall(
+        state.networks_here(),
+        [(sandbox, state.in_gateway_order(state.endpoints[sandbox.id])) for sandbox in everyone],
+        state.networks,
+    )
+    resolvers.expect(unanswered)
+    # Who is on an overlay waits for the names that other hosts publish, so as not to be told that they don't exist.
+    shared = [network for network in state.networks_here() if network.is_overlay]
+    waiting = {sandbox.id: sandbox for network in shared for sandbox, _ in state.members(network.id)}
+    await resolvers.go_on_at_gateways(network for network in state.networks_here() if not network.is_overlay)
+    await asyncio.gather(*(_go_on(resolvers, sandbox) for sandbox in everyone if sandbox.id not in waiting))
+    log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
+    importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
+    survivors = await restore(controller, records, recalled, _wall_clock())
     await controller.networks.remove_unused_bridges()
-    await registry.networks_up(controller.state.networks_here())
-    await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
     if controller.cluster is not None:
         controller.overlays.publish_again(survivors)
         await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
-    controller.follow_host(lambda action, name: events.emit("host", action, name), service.look_at_ways_out)
+        await controller.overlays.caught_up()
+    await asyncio.gather(*(_go_on(resolvers, sandbox) for sandbox in waiting.values()))
+    await resolvers.listen_at_gateways(state.networks_here())
+    await asyncio.gather(*(_hold_ports(controller, sandbox) for sandbox in survivors))
+    await asyncio.to_thread(kept.drop_unclaimed)
+    await registry.kernel(registry.files.rewrite())
+    await resolvers.check_redirects()
+    controller.follow_host(lambda action, name: events.emit("host", action, name), resolver.service.look_at_ways_out)
+    return importing
 
 
-async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:
-    """Open the resolver of a sandbox that survived, publish its names, hold its ports."""
+async def _go_on(resolvers: Resolvers, sandbox: Sandbox) -> None:
+    """Answer a sandbox that survived."""
     try:
-        await registry.open(sandbox, replace=True)
+        await resolvers.go_on(sandbox)
+    except (Conflict, NotFound) as error:
+        log.warning("sandbox has no resolver sandbox=%s reason=%s", sandbox.name, error)
+
+
+async def _hold_ports(controller: Controller, sandbox: Sandbox) -> None:
+    """Hold the ports of a sandbox that survived."""
+    try:
         await serve(controller, sandbox)
     except (Conflict, NotFound) as error:
         log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
@@ -321,6 +355,27 @@ def _in_background(stack: AsyncExitStack, *work: Coroutine[Any, Any, None]) -> N
     """Do each *work* beside everything else until *stack* closes."""
     for task in [asyncio.create_task(coroutine) for coroutine in work]:
         stack.callback(task.cancel)
+
+
+_QUERIES = f"queries/{in_hand.VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Queries:
+    """*left*: what an earlier daemon had read and not answered. *here*: what this one reads."""
+
+    left: Sequence[Unanswered]
+    here: InHand
+
+
+def _take_over_queries(kept: KeptSockets) -> _Queries:
+    left = kept.take_descriptor(_QUERIES)
+    unanswered = in_hand.read(left, time.monotonic()) if left is not None else []
+    here = in_hand.create()
+    kept.keep({_QUERIES: here})
+    if left is not None:
+        os.close(left)
+    return _Queries(unanswered, InHand(here))
 
 
 def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:

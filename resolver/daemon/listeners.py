@@ -5,18 +5,24 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from netcore.errors import NetcoreError, Unavailable
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import bound_ports, netns, nft
-from netcore.model import IPAddress, NetnsPath
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket
+from netcore.model import IPAddress, NetnsPath, NetworkId, Sandbox
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
 from resolver.transport.udp import set_filter
 
-_IP_FREEBIND = 15
+PORT = 53
+_IP_FREEBIND, _SO_BINDTOIFINDEX = 15, 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,10 @@ class SocketPair:
     udp: socket.socket
     tcp: socket.socket
     screen: bytes = b""
+
+    def by_name(self, names: tuple[str, str]) -> dict[str, int]:
+        """Return the descriptors of both, by what they are kept by."""
+        return dict(zip(names, (self.udp.fileno(), self.tcp.fileno()), strict=True))
 
     def close(self) -> None:
         self.udp.close()
@@ -47,11 +57,46 @@ def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair
             pair.close()
             if isinstance(error, Unavailable) and error.capability != "nftables":
                 raise
-            return _bind(socket.AF_INET, EMBEDDED, 53, None), f"port 53 of the sandbox is taken by the resolver: {error}"
+            return _bind(socket.AF_INET, EMBEDDED, PORT, None), f"port 53 of the sandbox is taken by the resolver: {error}"
         return pair, None
 
     with netns.opened(netns_path) as descriptor:
         return netns.run_inside(descriptor, inside)
+
+
+def take_in_sandbox(kept: KeptSockets, sandbox: Sandbox) -> SocketPair | None:
+    """Return the resolver sockets that an earlier daemon kept for *sandbox*; None if they are not of its namespace, or are not there."""
+    namespace = netns.identity_of_path(sandbox.netns_path)
+    return _take(kept, names_in_sandbox(sandbox), lambda sock: netns.identity_of_socket(sock) == namespace)
+
+
+def names_in_sandbox(sandbox: Sandbox) -> tuple[str, str]:
+    """Return what the UDP and the TCP socket of a sandbox's resolver are kept by."""
+    return f"resolver/{sandbox.id}/udp", f"resolver/{sandbox.id}/tcp"
+
+
+def _take(kept: KeptSockets, names: tuple[str, str], fits: Callable[[socket.socket], bool]) -> SocketPair | None:
+    udp, tcp = (kept.take(name, fits) for name in names)
+    if udp is not None and tcp is not None:
+        return SocketPair(udp, tcp)
+    kept.drop(*names)
+    for sock in (udp, tcp):
+        if sock is not None:
+            sock.close()
+    return None
+
+
+def restore_redirect(netns_path: NetnsPath, udp_port: int, tcp_port: int) -> None:
+    """Write the redirect of a resolver at these ports again if it is not complete, as after a damage while no daemon ran."""
+
+    def inside() -> None:
+        with NetlinkSocket(NETFILTER) as netlink:
+            found = nft.count_rules(netlink, redirect.FAMILY, redirect.NAME)
+        if found != redirect.RULES:
+            nft.apply_text(redirect.render(udp_port, tcp_port, replace=True))
+
+    with netns.opened(netns_path) as descriptor:
+        netns.run_inside(descriptor, inside)
 
 
 def close_in_sandbox(netns_path: NetnsPath) -> None:
@@ -70,11 +115,15 @@ def open_on_gateway(address: IPAddress, bridge: str, *, for_host: bool) -> Socke
     *for_host*: for those of this host's own programs too, which the kernel counts as arriving there.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    pair = _bind(family, str(address), 53, bridge)
-    if for_host:
-        return pair
-    set_filter(pair.tcp, _NOT_BY_LOOPBACK + _ALL)
-    return replace(pair, screen=_NOT_BY_LOOPBACK)
+    return _screened(_bind(family, str(address), PORT, bridge), for_host=for_host)
+
+
+def _screened(pair: SocketPair, *, for_host: bool) -> SocketPair:
+    """Return *pair*, which the host's own programs reach only if *for_host*."""
+    # One that was taken over may have another.
+    with contextlib.suppress(FileNotFoundError):
+        set_filter(pair.tcp, None if for_host else _NOT_BY_LOOPBACK + _ALL)
+    return pair if for_host else replace(pair, screen=_NOT_BY_LOOPBACK)
 
 
 _NOT_BY_LOOPBACK = b"".join(
@@ -83,6 +132,26 @@ _NOT_BY_LOOPBACK = b"".join(
     for instruction in ((0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0))
 )
 _ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+
+
+def take_on_gateway(kept: KeptSockets, network_id: NetworkId, address: IPAddress, bridge: str, *, for_host: bool) -> SocketPair | None:
+    """Return the sockets that an earlier daemon kept for a gateway; None if they are of another bridge, or are not there."""
+    own = netns.own_identity()
+
+    def fits(sock: socket.socket) -> bool:
+        # By its index: a bridge that was made anew has the same name.
+        index = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+        is_same_link = index == (socket.if_nametoindex(bridge) if bridge else 0)
+        bound = ip_address(sock.getsockname()[0].partition("%")[0])
+        return is_same_link and bound == address and netns.identity_of_socket(sock) == own
+
+    pair = _take(kept, names_on_gateway(network_id, address), fits)
+    return None if pair is None else _screened(pair, for_host=for_host)
+
+
+def names_on_gateway(network_id: NetworkId, address: IPAddress) -> tuple[str, str]:
+    """Return what the UDP and the TCP socket at a gateway address are kept by."""
+    return f"gateway/{network_id}/{address}/udp", f"gateway/{network_id}/{address}/tcp"
 
 
 def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from resolver.resolvconf import EMBEDDED
 
-TABLE = "ip berth"
+FAMILY, NAME = 2, "berth"
+"""NFPROTO_IPV4, as netlink has it, and the table's name."""
+TABLE = f"ip {NAME}"
+RULES = {"output": 4, "input": 2}
+"""Chain → how many rules it has."""
 
 
 def render(udp_port: int, tcp_port: int, *, replace: bool) -> str:

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from netcore import drivers
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from resolver.client import Client, Strangers
@@ -21,8 +22,10 @@ from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
+from resolver.daemon.resolvers import Resolvers
 from resolver.daemon.sandbox_files import SandboxFiles
-from resolver.daemon.sandbox_resolver import SandboxResolver, open_resolver
+from resolver.daemon.sandbox_resolver import SandboxResolver
+from resolver.daemon.surroundings import Surroundings
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
 from resolver.engine.rebinding import Protected, is_private
 from resolver.engine.view import AttachedZone, View
@@ -38,7 +41,10 @@ from resolver.zone.zone import Record, Zone
 
 
 class Registry:
-    """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use."""
+    """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use.
+
+    *kept*: what outlives the daemon; None: nothing does.
+    """
 
     def __init__(
         self,
@@ -47,13 +53,15 @@ class Registry:
         poller: Poller,
         host: HostResolvConf,
         sandbox_directory: Callable[[Sandbox], Path],
+        kept: KeptSockets | None = None,
     ) -> None:
         self._config = config
         self._service = service
         self._poller = poller
         self._host = host
+        self._kept = kept or KeptSockets("", 0)
         self._upstreams = UpstreamSets(config, host)
-        self._files = SandboxFiles(config, host, sandbox_directory)
+        self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
         self._sandboxes: dict[str, SandboxResolver] = {}
         self._gateways: dict[NetworkId, GatewayResolver] = {}
@@ -65,21 +73,33 @@ class Registry:
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
         self._closed_queries = 0
         self.kernel: RunBlocking
+        by_address = self._by_address
+        self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept)
+        self.resolvers = Resolvers(
+            self._sandboxes,
+            self._gateways,
+            client_at=lambda network_id: lambda address: by_address.get((network_id, address)),
+            surroundings=self._surroundings,
+            in_flight=self.in_flight,
+            answers_at_gateways=config.gateway_resolver,
+            answers_host=config.gateway_resolver_for_host,
+        )
 
     # --- NamePublisher ----------------------------------------------------------------------------------------------
 
-    async def open(self, sandbox: Sandbox, *, replace: bool = False) -> None:
-        """Open the sandbox's resolver, if it has one (DNS-2); *replace*: one of an earlier daemon was there."""
+    async def open(self, sandbox: Sandbox) -> None:
+        """Open the sandbox's resolver, if it has one (DNS-2)."""
         if sandbox.stack is Stack.SHARED:
             return
         if sandbox.stack is Stack.OWN:
-            view = View(suffix=self._suffix)
-            self._sandboxes[sandbox.id] = await open_resolver(sandbox, view, self._service, self._poller, self.kernel, replace=replace)
-        await self.kernel(self._files.create(sandbox, is_new=not replace))
+            resolver = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
+            await resolver.listen(self._surroundings(), replace=False)
+            self._sandboxes[sandbox.id] = resolver
+        await self.kernel(self.files.create(sandbox, is_new=True))
 
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
-        self._files.forget(sandbox)
+        self.files.forget(sandbox)
         resolver = self._sandboxes.pop(sandbox.id, None)
         if resolver is None:
             return
@@ -87,6 +107,7 @@ class Registry:
         self._publish(resolver, (), {})
         self._watch(resolver, ())
         await resolver.close()
+        await self.kernel(lambda: self._kept.drop(*listeners.names_in_sandbox(sandbox)))
         upstream_sets = resolver.client.view.upstream_sets()
         if any(upstream.sandbox_id is not None for upstreams in upstream_sets for upstream in upstreams.servers):
             self._drop_unused_upstreams()
@@ -98,10 +119,16 @@ class Registry:
 
         A sandbox that is on the default network bridge only reads a copy of the host's (DNS-2, RC-15, RC-20).
         """
+        write = self._show(sandbox, endpoints, networks)
+        if write is not None:
+            await self.kernel(write)
+
+    def _show(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> Callable[[], None] | None:
+        """Publish names and view of *sandbox*; return what writes its resolv.conf, if that changes."""
         self._networks = networks
         resolver = self._sandboxes.get(sandbox.id)
         if resolver is None:
-            return
+            return None
         resolver.sandbox = sandbox
         resolver.endpoints = tuple(endpoints)
         wanted = {endpoint.network_id: _records(sandbox, endpoint, networks[endpoint.network_id]) for endpoint in endpoints}
@@ -110,9 +137,7 @@ class Registry:
         self._publish(resolver, tuple(endpoints), wanted)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
-        write = self._files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
-        if write is not None:
-            await self.kernel(write)
+        return self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
 
     def remote(self, network: Network, before: RemoteEndpoint | None, after: RemoteEndpoint | None) -> None:
         """From now on an endpoint on another host is *after*, None if it is gone."""
@@ -122,10 +147,10 @@ class Registry:
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
-        await self.networks_up([network])
+        self._add_networks([network])
+        await self.resolvers.listen_at_gateways([network])
 
-    async def networks_up(self, networks: Iterable[Network]) -> None:
-        """Serve the names of several networks."""
+    def _add_networks(self, networks: Iterable[Network]) -> None:
         made = []
         for network in networks:
             label = names.from_text(network.name)
@@ -136,14 +161,6 @@ class Registry:
             zone.watchers.add(gateway.strangers.common)
             made.append(gateway)
         self._networks_changed(made)
-        for gateway in made if self._config.gateway_resolver else ():
-            await gateway.listen(
-                self._service,
-                self._poller,
-                self.kernel,
-                self._client_at(gateway.network.id),
-                for_host=self._config.gateway_resolver_for_host,
-            )
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
@@ -151,13 +168,33 @@ class Registry:
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
             await gateway.close()
+            kept_names = gateway.kept_names()
+            if kept_names:
+                await self.kernel(lambda: self._kept.drop(*kept_names))
             self._networks_changed([gateway])
 
-    # --- zones and views ----------------------------------------------------------------------------------------
+    # --- after a start ----------------------------------------------------------------------------------------------
 
-    def _client_at(self, network_id: NetworkId) -> Callable[[bytes], Client | None]:
-        by_address = self._by_address
-        return lambda address: by_address.get((network_id, address))
+    def recall(
+        self,
+        networks_here: Iterable[Network],
+        sandboxes: Sequence[tuple[Sandbox, Sequence[Endpoint]]],
+        networks: Mapping[NetworkId, Network],
+    ) -> None:
+        """Publish all that an earlier daemon had published, in one step: whoever is answered from then on is answered rightly.
+
+        *sandboxes*: with their endpoints in gateway order. Nobody is answered yet: see `resolvers`.
+        """
+        self._add_networks(networks_here)
+        for sandbox, _ in sandboxes:
+            if sandbox.stack is Stack.OWN:
+                self._sandboxes[sandbox.id] = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
+            if sandbox.stack is not Stack.SHARED:
+                self.files.create(sandbox, is_new=False)
+        for sandbox, endpoints in sandboxes:
+            self._show(sandbox, endpoints, networks)
+
+    # --- zones and views ----------------------------------------------------------------------------------------
 
     def _publish(self, resolver: SandboxResolver, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Record, ...]]) -> None:
         """Publish the records *wanted* in place of what is published for this sandbox."""
@@ -280,14 +317,14 @@ class Registry:
         """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
         self._config = config
         self._upstreams.configure(config)
-        self._files.configure(config)
+        self.files.configure(config)
         await self.host_changed()
 
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
         self._protect()
         self._rebuild_all()
-        await self.kernel(self._files.rewrite())
+        await self.kernel(self.files.rewrite())
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 
@@ -321,19 +358,12 @@ class Registry:
                 for resolver in self._sandboxes.values()
                 for warning in numeric_names.warnings(resolver.sandbox, resolver.endpoints)
             ),
-            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self._files.edited()),
+            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
 
     def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:
         """Return the host's name servers, which no new pool may cover (rule IP-4)."""
         return tuple(ip_address(server.partition("%")[0]) for server in self._host.content.nameservers)
-
-    async def shutdown(self) -> None:
-        """Close all listeners; what is in the kernel stays."""
-        for resolver in [*self._sandboxes.values()]:
-            await resolver.close()
-        for gateway in self._gateways.values():
-            await gateway.close()
 
 
 def _wire_names(domains: Iterable[str]) -> Iterator[bytes]:

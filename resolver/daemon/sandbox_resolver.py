@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, NetworkId, Sandbox
 from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
-from resolver.engine.view import View
-from resolver.service import DnsService
-from resolver.transport.poller import Poller
+from resolver.daemon.surroundings import Surroundings
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
 from resolver.zone.zone import Record
@@ -25,33 +24,57 @@ class SandboxResolver:
 
     *endpoints*: in gateway order. *published*: its records in each network's zone. *addresses*: (network, packed address) of
     its endpoints. *watched*: the networks whose changes its client hears of. *warning*: what is not as it should be.
+    *udp*, *tcp*, *ports* (of both): None before `listen`.
     """
 
     sandbox: Sandbox
     client: Client
-    udp: UdpListener
-    tcp: TcpListener
+    udp: UdpListener | None = None
+    tcp: TcpListener | None = None
     endpoints: tuple[Endpoint, ...] = ()
     published: dict[NetworkId, tuple[Record, ...]] = field(default_factory=dict)
     addresses: list[tuple[NetworkId, bytes]] = field(default_factory=list)
     watched: set[NetworkId] = field(default_factory=set)
     warning: str | None = None
+    ports: tuple[int, int] | None = None
+
+    async def listen(self, surroundings: Surroundings, *, replace: bool) -> None:
+        """Begin to answer. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
+        sandbox, client = self.sandbox, self.client
+        pair, self.warning = await surroundings.run_blocking(lambda: _sockets(sandbox, surroundings.kept, replace=replace))
+        self.ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
+        self.udp = UdpListener(surroundings.poller, pair.udp, surroundings.service, client)
+        self.tcp = TcpListener(surroundings.service, lambda _: client)
+        await self.tcp.listen(pair.tcp)
+        if self.warning is not None:
+            log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, self.warning)
+
+    async def check_redirect(self, run_blocking: RunBlocking) -> None:
+        """Write the redirect again, if somebody damaged it while no daemon ran."""
+        if self.ports is not None and self.ports[0] != listeners.PORT:
+            path, ports = self.sandbox.netns_path, self.ports
+            await run_blocking(lambda: listeners.restore_redirect(path, *ports))
+
+    def pause(self) -> None:
+        """Read no more queries, and accept no connection; what was read is still answered."""
+        if self.udp is not None:
+            self.udp.pause()
+        if self.tcp is not None:
+            self.tcp.pause()
 
     async def close(self) -> None:
-        """Close the listeners; the redirect stays."""
-        self.udp.close()
-        await self.tcp.close()
+        """Close the listeners; the redirect stays, and so does what is kept."""
+        if self.udp is not None:
+            self.udp.close()
+        if self.tcp is not None:
+            await self.tcp.close()
 
 
-async def open_resolver(
-    sandbox: Sandbox, view: View, service: DnsService, poller: Poller, run_blocking: RunBlocking, *, replace: bool
-) -> SandboxResolver:
-    """Open the resolver of *sandbox*; *replace*: one of an earlier daemon was there."""
-    pair, warning = await run_blocking(lambda: listeners.open_in_sandbox(sandbox.netns_path, replace=replace))
-    client = Client(view)
-    udp = UdpListener(poller, pair.udp, service, client)
-    tcp = TcpListener(service, lambda _: client)
-    await tcp.listen(pair.tcp)
-    if warning is not None:
-        log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, warning)
-    return SandboxResolver(sandbox=sandbox, client=client, udp=udp, tcp=tcp, warning=warning)
+def _sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[listeners.SocketPair, str | None]:
+    taken = listeners.take_in_sandbox(kept, sandbox) if replace else None
+    if taken is not None:
+        on_53 = taken.udp.getsockname()[1] == listeners.PORT
+        return taken, "port 53 of the sandbox is taken by the resolver" if on_53 else None
+    pair, warning = listeners.open_in_sandbox(sandbox.netns_path, replace=replace)
+    kept.keep(pair.by_name(listeners.names_in_sandbox(sandbox)))
+    return pair, warning

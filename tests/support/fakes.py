@@ -212,6 +212,8 @@ class FakeHost:
 
 
 class FakeClaim:
+    has_tried = True
+
     def __init__(self, ports: FakePorts) -> None:
         self.ports = ports
         self.tried: list[Any] = []
@@ -260,7 +262,7 @@ class FakeRelays:
         if not wanted:
             del self.wanted[sandbox_id]
 
-    def close(self) -> None: ...
+    def leave(self) -> None: ...
 
 
 class FakePlugin:
