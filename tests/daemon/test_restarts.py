@@ -122,7 +122,7 @@ def test_published_port_is_held_while_no_daemon_runs(restarts):
 
 ECHO_STEADILY = """
 import socket, sys, hashlib, select
-s = socket.create_connection(("::1", 7575)); s.setblocking(False)
+s = socket.create_connection(("::1", 7575)); s.sendall(b"hello"); assert s.recv(5) == b"hello"; s.setblocking(False)
 sent = received = 0
 put, got = hashlib.sha256(), hashlib.sha256()
 print("connected", flush=True)
