@@ -186,3 +186,21 @@ SYSCTL_PERIOD = 60.0
 
 SYSCTL_WARNING = 3600.0
 """Seconds for which the status tells of a sysctl that was set again."""
+
+STATE_COPY_AFTER = 5.0
+"""Seconds from a change of the state until it is copied; so there is at most one copy in this time."""
+
+STATE_TIDY_EVERY = 256
+"""Commits after which old deletions are forgotten and free pages given back; a watch can be this far behind."""
+
+STATE_LOG_PAGES = 256
+"""Pages of SQLite's write-ahead log after which it is brought into the database (1 MiB)."""
+
+STATE_LOG_BYTES = 1_048_576
+"""Size that the write-ahead log is cut to once it was brought in."""
+
+SET_ASIDE_RETRY = 10.0
+"""Seconds after which what could not be restored is tried again, if nothing on the host changes before."""
+
+SET_ASIDE_PAUSE = 2.0
+"""Seconds after a retry in which changes on the host mean no other one: it makes some itself."""

@@ -153,7 +153,10 @@ class Cluster:
 
     def _apply(self, change: Change) -> None:
         before = self.state.describe(change.key)
-        touched = self.state.apply(change.key, change.value, change.revision)
+        touched = self.state.take(change.key, change.value, change.revision)
+        if change.key in self.state.unreadable:
+            log.warning("a record of the cluster can't be read key=%s reason=%s", change.key, self.state.unreadable[change.key])
+            return
         self._emit(before, self.state.describe(change.key))
         if change.key.startswith("address/"):
             network_id, address = records.parse_address_key(change.key)

@@ -139,6 +139,7 @@ class ClusterState:
         self.revisions: dict[str, int] = {}
         self.addresses: dict[NetworkId, dict[IPAddress, str]] = {}
         self.keys: dict[int, Key] = {}
+        self.unreadable: dict[str, str] = {}
         self._endpoints: dict[NetworkId, dict[str, EndpointRecord]] = {}
         self._by_node: dict[str, set[EndpointChanged]] = {}
 
@@ -146,9 +147,20 @@ class ClusterState:
         """Forget everything and take *items* instead. Whoever holds this object sees them from then on, all at once."""
         fresh = ClusterState()
         for key, item in items.items():
-            fresh.apply(key, item.value, item.revision)
+            fresh.take(key, item.value, item.revision)
         self.schema, self.nodes, self.networks, self.revisions = fresh.schema, fresh.nodes, fresh.networks, fresh.revisions
+        self.unreadable = fresh.unreadable
         self.addresses, self.keys, self._endpoints, self._by_node = fresh.addresses, fresh.keys, fresh._endpoints, fresh._by_node
+
+    def take(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
+        """Do what `apply` does. With a record that can't be read, what was known before stays; it is noted in *unreadable*."""
+        try:
+            changes = self.apply(key, value, revision)
+        except ValueError as error:
+            self.unreadable[key] = str(error)
+            return set()
+        self.unreadable.pop(key, None)
+        return changes
 
     def apply(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
         """Take one change of a record and return what it changes for a host.

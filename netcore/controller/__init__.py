@@ -2,7 +2,7 @@
 
 Each operation: locks → look-ups → plan (pure) → transaction, or with `--dry-run` the plan alone.
 
-    collaborators ─▶ network_planner ─▶ transaction ─▶ networks, sandboxes ─▶ Controller ─▶ assembly, recovery
+    collaborators ─▶ network_planner ─▶ transaction ─▶ networks, sandboxes ─▶ Controller ─▶ assembly, recovery, retry
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from netcore.controller.host_watcher import HostWatcher, OnHostEvent, OnHostSett
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.networks import NetworkOperations
 from netcore.controller.sandboxes import SandboxOperations
+from netcore.controller.set_aside import SetAside
 from netcore.controller.transaction import Transaction
 from netcore.desired.firewall import render_firewall
 from netcore.kernel import nft
@@ -36,6 +37,7 @@ class Controller:
         self.state: HostState = parts.state
         self.workers = parts.workers
         self.overlays = parts.overlays
+        self.set_aside = SetAside()
         self._host_watcher = HostWatcher(parts.host, parts.uplinks, parts.state)
         planner = NetworkPlanner(parts)
         self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)
@@ -76,10 +78,13 @@ class Controller:
         self._host_watcher.start(on_event, on_settled)
 
     def host_warnings(self) -> tuple[str, ...]:
-        """Return what of this host keeps networks from the outside, and ports from being reached, for the status."""
+        """Return what is set aside, and what of this host keeps networks from the outside, and ports from being reached."""
+        unreadable = self.cluster.state.unreadable if self.cluster is not None else {}
+        cluster = tuple(f"record {key} of the cluster can't be read and is left out: {why}" for key, why in unreadable.items())
         local = self.state.local_addresses() if any(sandbox.ports for sandbox in self.state.sandboxes.values()) else None
         lacking = [published_ports.lacking_addresses(sandbox.name, sandbox.ports, local) for sandbox in self.state.sandboxes.values()]
-        return (*self._host_watcher.warnings(), *(warning for warnings in lacking for warning in warnings))
+        ports = (warning for warnings in lacking for warning in warnings)
+        return (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *ports)
 
     async def close(self) -> None:
         """Stop; sandboxes and their traffic are left alone."""

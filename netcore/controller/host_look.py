@@ -160,6 +160,11 @@ class HostLook:
             routes=routes,
         )
 
+    def aliases(self) -> dict[str, str]:
+        """Return link of the host → its alias, "" if it has none, as of the last look."""
+        snapshot = self.changes.snapshot
+        return {link.name: link.alias for link in snapshot.links.values()} if snapshot is not None else {}
+
     async def check_link_kinds(self, network: Network) -> None:
         """Raise Unavailable if the kernel can't make the links that *network* needs."""
         kinds = drivers.of(network).link_kinds(network)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from netcore.drivers.facts import Facts
 from netcore.drivers.uplinks import SwitchedSysctl
+from netcore.errors import NotFound
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.plan.host_state import HostState, SandboxState
 
@@ -71,8 +72,13 @@ class StateWriter:
         self._unfinished.pop(sandbox.id, None)
 
     def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
-        """Return the path of a sandbox's network namespace, also of one that nobody sees yet."""
-        return self._unfinished.get(sandbox_id) or self.state.netns_path(sandbox_id)
+        """Return the path of a sandbox's network namespace, also of one that nobody sees yet; NotFound if there is no such sandbox."""
+        path = self._unfinished.get(sandbox_id)
+        if path is not None:
+            return path
+        if sandbox_id not in self._sandboxes:
+            raise NotFound("sandbox", sandbox_id)
+        return self.state.netns_path(sandbox_id)
 
     def activate(self, network_id: NetworkId, remotes: Mapping[str, RemoteEndpoint]) -> None:
         """Note that an overlay network is active here, with its endpoints on other hosts."""

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 from netcore import limits
 from netcore.desired.diff import Step, diff
@@ -30,6 +30,13 @@ _ABSENT = {errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ESRCH, errno.E
 
 Result = tuple[Step, NetcoreError | None]
 """A step, and the error that it ended with. A step of several requests has a result for each."""
+
+
+class Attempted(NamedTuple):
+    """What did not come of steps: those that *failed*, and why, and those that are *waiting* for their link to come up."""
+
+    failed: list[tuple[Step, Exception]]
+    waiting: list[Step]
 
 
 class Executor:
@@ -97,6 +104,29 @@ class Executor:
             raise TeardownFailed(target, tuple(reasons))
         return waiting
 
+    def attempt(self, steps: Sequence[Step]) -> Attempted:
+        """Carry out *steps* of many objects that have nothing to do with each other, whatever fails."""
+        attempted = Attempted([], [])
+        with NetlinkSessions(self._netns_path, self._later) as sessions:
+            for batch in _batches(steps):
+                self._attempt(sessions, batch, attempted)
+        return attempted
+
+    def _attempt(self, sessions: NetlinkSessions, batch: Sequence[Step], attempted: Attempted) -> None:
+        try:
+            for step, error in self._run(sessions, batch):
+                if error is not None and _waits(step, error):
+                    attempted.waiting.append(step)
+                elif error is not None:
+                    attempted.failed.append((step, error))
+        except (NetcoreError, OSError) as error:
+            if len(batch) == 1:
+                attempted.failed.append((batch[0], error))
+                return
+            # The batch did not begin: one of its objects keeps the others from it.
+            for step in batch:
+                self._attempt(sessions, [step], attempted)
+
     def _undo(self, done: Sequence[Step], error: BaseException) -> None:
         reached = [step.after for step in done if step.after is not None]
         was = [step.before for step in done if step.before is not None]
@@ -126,9 +156,9 @@ def _work(sessions: NetlinkSessions, step: Step) -> Sequence[Any]:
     return handler.create(sessions, step.after)
 
 
-def _is_done(step: Step, error: KernelError) -> bool:
+def _is_done(step: Step, error: NetcoreError) -> bool:
     """Return whether *error* says that there was nothing left to do."""
-    return error.errno in (_ABSENT if step.after is None else handler_of(step.after).already)
+    return isinstance(error, KernelError) and error.errno in (_ABSENT if step.after is None else handler_of(step.after).already)
 
 
 def _waits(step: Step, error: NetcoreError) -> bool:
@@ -154,8 +184,11 @@ def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[
             continue
         try:
             work = _work(sessions, step)
-        except KernelError as error:
+        except NetcoreError as error:
             yield step, None if _is_done(step, error) else error
+            continue
+        except OSError as error:
+            yield step, KernelError("carry out", step.describe(), error.errno or errno.EIO)
             continue
         if not work:
             yield step, None

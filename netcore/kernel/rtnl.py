@@ -41,7 +41,7 @@ _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
-_HARDWARE_ADDRESS, _IFNAME, _MTU, _ALIAS = 1, 3, 4, 20
+_HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS = 1, 3, 4, 5, 20
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -61,6 +61,8 @@ class Link:
     master: int
     is_tunnel: bool = False
     """It has no neighbours: a packet for any address can be sent over it (IFF_POINTOPOINT)."""
+    peer: int = 0
+    """Index of the link that it is on or the other end of, in whatever namespace that is."""
 
 
 def add_bridge(name: str, mac: str, mtu: int) -> Request:
@@ -298,14 +300,23 @@ def is_forwarding(netlink: NetlinkSocket, host_ifname: str) -> bool:
 def ensure_link(netlink: NetlinkSocket, creation: Request, tag: str) -> None:
     """Create a link of ours and bring it up. If a link of that name exists it must carry our *tag* as alias, else Conflict."""
     name = creation.target
-    error = netlink.run([creation])[0]
-    if error is not None:
-        if error.errno != errno.EEXIST:
-            raise error
-        link = find_link(netlink, name)
-        if link is None or link.alias != tag:
-            raise Conflict("link", name, "exists and is not of this network; choose another name")
+    link = find_link(netlink, name)
+    if link is None:
+        # Sent together, so that a daemon that is killed now leaves no link without its tag.
+        for error in netlink.run([creation, set_link(name, alias=tag)]):
+            if error is not None:
+                raise error
+        return
+    if link.alias != tag:
+        raise Conflict("link", name, "exists and is not of this network; choose another name")
     netlink.execute(set_link(name, alias=tag))
+
+
+def delete_ours(netlink: NetlinkSocket, name: str, tag: str) -> None:
+    """Delete the link called *name* if it carries our *tag*; one of that name that somebody else made stays."""
+    link = find_link(netlink, name)
+    if link is not None and link.alias == tag:
+        netlink.execute(delete_link(name))
 
 
 def links(netlink: NetlinkSocket) -> list[Link]:
@@ -331,6 +342,7 @@ def read_link(message: bytes) -> Link:
         alias=_text(attributes.get(_ALIAS, b"")),
         master=_number(attributes.get(_MASTER, b"")),
         is_tunnel=bool(flags & _POINT_TO_POINT),
+        peer=_number(attributes.get(_LINK, b"")),
     )
 
 

@@ -15,6 +15,7 @@ from resolver.daemon import admin, admin_listeners, metrics, startup
 from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.doctor import Doctor
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
@@ -44,18 +45,20 @@ async def serve(
     automatic_networks: AutomaticNetworks,
     owners: Owners,
     events: Events,
+    doctor: Doctor,
+    state_warnings: tuple[str, ...],
     firewall_warnings: Callable[[], tuple[str, ...]],
     exits_when_idle: bool,
     stop: Callable[[], None],
     stack: AsyncExitStack,
 ) -> AdminHalf:
-    """Serve the admin API until *stack* closes."""
+    """Serve the admin API until *stack* closes. *state_warnings*: what must be said of the state."""
     lookup = Lookup(resolver.registry, resolver.service, resolver.pool, resolver.host)
     dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=controller.settings.firewall)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=resolver.registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewall_warnings,
-        host_warnings=controller.host_warnings, clock=time.monotonic,
+        host_warnings=lambda: (*state_warnings, *controller.host_warnings()), clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller,
@@ -67,7 +70,7 @@ async def serve(
     )
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
+        health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)

@@ -25,6 +25,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from netcore.kernel import files
 from resolver import limits
 from resolver.daemon import api_tls
 from resolver.daemon.admission import Admission, Peer, Scope
@@ -161,7 +162,7 @@ class UnixListener:
     def make(self) -> None:
         """Make the socket and accept at it."""
         self._path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
+        files.remove(str(self._path))
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Nobody can connect before the mode is right and it listens.

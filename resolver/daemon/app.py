@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import uvloop
 
-from netcore.controller import Controller
+from netcore.controller import Controller, remains
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import recall, restore, serve
+from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
+from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
-from netcore.errors import Conflict, NotFound, Unavailable
+from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, netns, nft, process
@@ -38,11 +39,12 @@ from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
-from netcore.store.sqlite import open_store
+from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
 from resolver.daemon import clustering, convert, logs, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.doctor import Doctor
 from resolver.daemon.events import Events
 from resolver.daemon.firewall_repair import FirewallRepair
 from resolver.daemon.firewall_watch import FirewallWatch
@@ -56,7 +58,7 @@ from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
 from resolver.daemon.resolver_half import ResolverHalf
-from resolver.daemon.resolvers import Resolvers
+from resolver.daemon.restoration import Restoration
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -171,7 +173,7 @@ class _RunningDaemon:
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
     Path(config.run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
     boot = process.boot_id()
-    store = await open_store(config.state_dir)
+    store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
     # Without rules there is nothing that a second daemon could empty, and "none" means that nothing of nftables is touched.
     claimed = claim.claim() if config.firewall == "nftables" else None
@@ -213,15 +215,20 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     )
     operations = Operations(
         controller, automatic_networks, owners, events,
+        remove_aside=lambda aside: remains.remove(controller, records, aside),
         end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
         check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    importing = await _restore(controller, resolver, records, events, kept, queries.left)
+    restoration = Restoration(controller, registry, records)
+    importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
+    restoration.start()
+    stack.push_async_callback(restoration.close)
     keeper = KeeperWatch(kept)
     stack.callback(keeper.close)
     await keeper.start()
+    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration)
     firewalls.watch.start()
     await firewalls.watch.check()
     resolver.host.follow(registry.host_changed)
@@ -231,7 +238,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=operations, automatic_networks=automatic_networks,
-        owners=owners, events=events, firewall_warnings=firewalls.others.warnings, exits_when_idle=exits_when_idle,
+        owners=owners, events=events, doctor=doctor, state_warnings=state_warnings,
+        firewall_warnings=firewalls.others.warnings, exits_when_idle=exits_when_idle,
         stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(operations, owners, admin, firewalls, registry, kept)
@@ -287,26 +295,29 @@ def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls
 
 
 async def _restore(
-    controller: Controller, resolver: ResolverHalf, records: Records, events: Events, kept: KeptSockets, unanswered: Sequence[Unanswered]
+    controller: Controller,
+    resolver: ResolverHalf,
+    records: Records,
+    events: Events,
+    kept: KeptSockets,
+    unanswered: Sequence[Unanswered],
+    restoration: Restoration,
 ) -> asyncio.Future[ModuleType]:
     """Bring back the networks and sandboxes of the last run, names before all else, and join the cluster.
 
     Returns the module of the admin half, which is being imported meanwhile: that takes as long as all else together.
     """
+    controller.set_aside.on_event = events.emit
     recalled, registry = await recall(controller, records), resolver.registry
     state, resolvers = controller.state, registry.resolvers
     everyone = [sandbox for sandbox in state.sandboxes.values() if not sandbox.ended or state.stack_users(sandbox.id)]
-    registry.recall(
-        state.networks_here(),
-        [(sandbox, state.in_gateway_order(state.endpoints[sandbox.id])) for sandbox in everyone],
-        state.networks,
-    )
+    restoration.publish(everyone)
     resolvers.expect(unanswered)
     # Who is on an overlay waits for the names that other hosts publish, so as not to be told that they don't exist.
     shared = [network for network in state.networks_here() if network.is_overlay]
     waiting = {sandbox.id: sandbox for network in shared for sandbox, _ in state.members(network.id)}
     await resolvers.go_on_at_gateways(network for network in state.networks_here() if not network.is_overlay)
-    await asyncio.gather(*(_go_on(resolvers, sandbox) for sandbox in everyone if sandbox.id not in waiting))
+    await restoration.answer_all(sandbox for sandbox in everyone if sandbox.id not in waiting)
     log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
     survivors = await restore(controller, records, recalled, _wall_clock())
@@ -315,30 +326,39 @@ async def _restore(
         controller.overlays.publish_again(survivors)
         await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
         await controller.overlays.caught_up()
-    await asyncio.gather(*(_go_on(resolvers, sandbox) for sandbox in waiting.values()))
+    await restoration.answer_all(sandbox for sandbox in waiting.values() if sandbox.id in state.sandboxes)
     await resolvers.listen_at_gateways(state.networks_here())
-    await asyncio.gather(*(_hold_ports(controller, sandbox) for sandbox in survivors))
+    await restoration.serve_all(survivors)
     await asyncio.to_thread(kept.drop_unclaimed)
-    await registry.kernel(registry.files.rewrite())
     await resolvers.check_redirects()
-    controller.follow_host(lambda action, name: events.emit("host", action, name), resolver.service.look_at_ways_out)
+
+    async def on_settled() -> None:
+        await resolver.service.look_at_ways_out()
+        restoration.wake()
+
+    controller.follow_host(lambda action, name: events.emit("host", action, name), on_settled)
     return importing
 
 
-async def _go_on(resolvers: Resolvers, sandbox: Sandbox) -> None:
-    """Answer a sandbox that survived."""
+async def _make_doctor(
+    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration
+) -> tuple[Doctor, tuple[str, ...]]:
+    """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
+    unrecorded = UnrecordedCheck(controller, records, restoration.retry)
+    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded])
+    warnings = []
+    if store.recovered is not None:
+        warnings.append(store.recovered.describe())
+        events.emit("state", "recovered" if store.recovered.copied else "lost", "berth.db")
     try:
-        await resolvers.go_on(sandbox)
-    except (Conflict, NotFound) as error:
-        log.warning("sandbox has no resolver sandbox=%s reason=%s", sandbox.name, error)
-
-
-async def _hold_ports(controller: Controller, sandbox: Sandbox) -> None:
-    """Hold the ports of a sandbox that survived."""
-    try:
-        await serve(controller, sandbox)
-    except (Conflict, NotFound) as error:
-        log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
+        found = await unrecorded.find()
+    except NetcoreError as error:
+        log.error("what exists could not be compared with the state reason=%s", error)
+        found = ()
+    if found:
+        warnings.append(f"{len(found)} things that berth made are in no record, {found[0].describe()} among them; see `berth doctor`")
+        log.error("things that berth made are in no record count=%d first=%s", len(found), found[0].describe())
+    return doctor, tuple(warnings)
 
 
 async def _at_each(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from ipaddress import ip_address
 
 from netcore import drivers
+from netcore.errors import NetcoreError
 from netcore.kernel import bound_ports
 from netcore.model import IPAddress, Network
 from resolver.client import Client, Strangers
@@ -77,6 +78,10 @@ class GatewayResolver:
             pair = await run_blocking(open_and_keep)
         except PermissionError:
             self.warning = f"no resolver at {address}: port 53 needs the capability CAP_NET_BIND_SERVICE"
+            log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
+            return
+        except NetcoreError as error:
+            self.warning = f"no resolver at {address}: {error}"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
         except OSError as error:

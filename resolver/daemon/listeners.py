@@ -6,6 +6,9 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import resource
 import socket
 import struct
 from collections.abc import Callable
@@ -17,12 +20,15 @@ from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import bound_ports, netns, nft
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket
 from netcore.model import IPAddress, NetnsPath, NetworkId, Sandbox
+from resolver import limits
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
 from resolver.transport.udp import set_filter
 
 PORT = 53
 _IP_FREEBIND, _SO_BINDTOIFINDEX = 15, 62
+_PRIVILEGED = range(600, 1024)
+"""Ports that only the root of a namespace can take, as rresvport(3) does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +171,8 @@ def _bind(family: int, address: str, port: int, device: str | None) -> SocketPai
                 sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             if kind == socket.SOCK_STREAM:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if device is not None:
-                bound_ports.bind(sock, address, port)
-            else:
-                sock.bind((address, port))
+            _check_room(sock)
+            _bind_socket(sock, address, port, beside=device is not None)
         opened[1].listen(128)
     except BaseException as error:
         for sock in opened:
@@ -177,3 +181,34 @@ def _bind(family: int, address: str, port: int, device: str | None) -> SocketPai
             raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
         raise
     return SocketPair(opened[0], opened[1])
+
+
+def _check_room(sock: socket.socket) -> None:
+    """Leave some descriptors for everything else: new sockets take the lowest that is free."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if sock.fileno() >= soft - limits.DESCRIPTORS_KEPT:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def _bind_socket(sock: socket.socket, address: str, port: int, *, beside: bool) -> None:
+    """Bind *sock*; for any port (0) also where a program without privileges has taken all that the kernel hands out.
+
+    *beside*: other sockets of this process may have the port.
+    """
+    try:
+        if beside:
+            bound_ports.bind(sock, address, port)
+        else:
+            sock.bind((address, port))
+    except OSError as error:
+        if port or error.errno != errno.EADDRINUSE:
+            raise
+        for privileged in _PRIVILEGED:
+            try:
+                sock.bind((address, privileged))
+            except OSError as again:
+                if again.errno == errno.EADDRINUSE:
+                    continue
+                raise error from again
+            return
+        raise

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from netcore import drivers
+from netcore.errors import NetcoreError
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
@@ -29,7 +30,7 @@ from resolver.daemon.surroundings import Surroundings
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
 from resolver.engine.rebinding import Protected, is_private
 from resolver.engine.view import AttachedZone, View
-from resolver.errors import BadName
+from resolver.errors import BadName, ResolverError
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.wire import name as names
@@ -102,6 +103,9 @@ class Registry:
         self.files.forget(sandbox)
         resolver = self._sandboxes.pop(sandbox.id, None)
         if resolver is None:
+            if sandbox.adopted and sandbox.stack is Stack.OWN:
+                # One of an earlier daemon may have been there.
+                await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
             return
         self._closed_queries += resolver.client.queries
         self._publish(resolver, (), {})
@@ -180,10 +184,11 @@ class Registry:
         networks_here: Iterable[Network],
         sandboxes: Sequence[tuple[Sandbox, Sequence[Endpoint]]],
         networks: Mapping[NetworkId, Network],
-    ) -> None:
+    ) -> list[tuple[Sandbox, str]]:
         """Publish all that an earlier daemon had published, in one step: whoever is answered from then on is answered rightly.
 
-        *sandboxes*: with their endpoints in gateway order. Nobody is answered yet: see `resolvers`.
+        *sandboxes*: with their endpoints in gateway order. Nobody is answered yet: see `resolvers`. Return the sandboxes whose
+        names could not be published, each with the reason.
         """
         self._add_networks(networks_here)
         for sandbox, _ in sandboxes:
@@ -191,8 +196,13 @@ class Registry:
                 self._sandboxes[sandbox.id] = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
             if sandbox.stack is not Stack.SHARED:
                 self.files.create(sandbox, is_new=False)
+        failed = []
         for sandbox, endpoints in sandboxes:
-            self._show(sandbox, endpoints, networks)
+            try:
+                self._show(sandbox, endpoints, networks)
+            except (NetcoreError, ResolverError, LookupError, ValueError, TypeError, AttributeError) as error:
+                failed.append((sandbox, str(error) or type(error).__name__))
+        return failed
 
     # --- zones and views ----------------------------------------------------------------------------------------
 

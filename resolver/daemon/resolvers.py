@@ -55,7 +55,11 @@ class Resolvers:
         """Answer on those gateway addresses of *networks* whose sockets an earlier daemon left."""
         for network in networks if self._answers_at_gateways else ():
             gateway = self._gateways[network.id]
-            await gateway.go_on(self._surroundings(), self._client_at(network.id), for_host=self._answers_host)
+            try:
+                await gateway.go_on(self._surroundings(), self._client_at(network.id), for_host=self._answers_host)
+            except (NetcoreError, OSError) as error:
+                # It is listened anew once the kernel is restored.
+                log.info("gateway resolver does not go on network=%s reason=%s", network.name, error)
             for udp in gateway.udp_listeners():
                 self._answer_again(udp)
 
@@ -69,8 +73,8 @@ class Resolvers:
         resolver = self._sandboxes.get(sandbox.id)
         if resolver is not None:
             await resolver.listen(self._surroundings(), replace=True)
-            if resolver.udp is not None:
-                self._answer_again(resolver.udp)
+            if resolver.listeners is not None:
+                self._answer_again(resolver.listeners[0])
 
     def _answer_again(self, udp: UdpListener) -> None:
         for query in self._unanswered.pop(udp.cookie, ()):

@@ -70,6 +70,11 @@ class SandboxFiles:
         of_sandbox.is_copy, of_sandbox.ipv6 = is_copy, ipv6
         return lambda: self._write(of_sandbox)
 
+    def write(self, sandbox: Sandbox) -> Callable[[], None]:
+        """Write the files of one sandbox again, if it has files of ours."""
+        of_sandbox = self._files.get(sandbox.id)
+        return lambda: None if of_sandbox is None else self._write(of_sandbox)
+
     def rewrite(self) -> Callable[[], None]:
         """Write all files again, because the host's resolv.conf has changed."""
         everyone = list(self._files.values())

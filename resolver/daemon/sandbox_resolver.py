@@ -22,15 +22,14 @@ log = logging.getLogger(__name__)
 class SandboxResolver:
     """One sandbox with its listeners, and what the registry has published for it.
 
-    *endpoints*: in gateway order. *published*: its records in each network's zone. *addresses*: (network, packed address) of
-    its endpoints. *watched*: the networks whose changes its client hears of. *warning*: what is not as it should be.
-    *udp*, *tcp*, *ports* (of both): None before `listen`.
+    *listeners*: None while they could not be opened. *ports*: of both, None with them. *endpoints*: in gateway order.
+    *published*: its records in each network's zone. *addresses*: (network, packed address) of its endpoints. *watched*: the
+    networks whose changes its client hears of. *warning*: what is not as it should be.
     """
 
     sandbox: Sandbox
     client: Client
-    udp: UdpListener | None = None
-    tcp: TcpListener | None = None
+    listeners: tuple[UdpListener, TcpListener] | None = None
     endpoints: tuple[Endpoint, ...] = ()
     published: dict[NetworkId, tuple[Record, ...]] = field(default_factory=dict)
     addresses: list[tuple[NetworkId, bytes]] = field(default_factory=list)
@@ -39,13 +38,15 @@ class SandboxResolver:
     ports: tuple[int, int] | None = None
 
     async def listen(self, surroundings: Surroundings, *, replace: bool) -> None:
-        """Begin to answer. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
+        """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
+        if self.listeners is not None:
+            return
         sandbox, client = self.sandbox, self.client
         pair, self.warning = await surroundings.run_blocking(lambda: _sockets(sandbox, surroundings.kept, replace=replace))
         self.ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
-        self.udp = UdpListener(surroundings.poller, pair.udp, surroundings.service, client)
-        self.tcp = TcpListener(surroundings.service, lambda _: client)
-        await self.tcp.listen(pair.tcp)
+        tcp = TcpListener(surroundings.service, lambda _: client)
+        self.listeners = UdpListener(surroundings.poller, pair.udp, surroundings.service, client), tcp
+        await tcp.listen(pair.tcp)
         if self.warning is not None:
             log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, self.warning)
 
@@ -57,17 +58,16 @@ class SandboxResolver:
 
     def pause(self) -> None:
         """Read no more queries, and accept no connection; what was read is still answered."""
-        if self.udp is not None:
-            self.udp.pause()
-        if self.tcp is not None:
-            self.tcp.pause()
+        if self.listeners is not None:
+            for listener in self.listeners:
+                listener.pause()
 
     async def close(self) -> None:
         """Close the listeners; the redirect stays, and so does what is kept."""
-        if self.udp is not None:
-            self.udp.close()
-        if self.tcp is not None:
-            await self.tcp.close()
+        if self.listeners is not None:
+            udp, tcp = self.listeners
+            udp.close()
+            await tcp.close()
 
 
 def _sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[listeners.SocketPair, str | None]:

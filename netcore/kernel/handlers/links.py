@@ -67,7 +67,7 @@ def _create_vxlan(sessions: NetlinkSessions, tunnel: VxlanLink) -> tuple[()]:
 
 
 def _delete_host_link(sessions: NetlinkSessions, link: HostLink) -> tuple[()]:
-    sessions.rtnetlink(HOST).execute(rtnl.delete_link(link.name))
+    rtnl.delete_ours(sessions.rtnetlink(HOST), link.name, link.tag)
     return ()
 
 
@@ -82,7 +82,7 @@ def _observe_bridge(inventory: Inventory, bridge: Bridge) -> bool:
 
 def _observe_host_link(inventory: Inventory, wanted: HostLink) -> bool:
     link = inventory.link(HOST, wanted.name)
-    return link is not None and link.up
+    return link is not None and link.up and link.alias == wanted.tag
 
 
 def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:

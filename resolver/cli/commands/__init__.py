@@ -7,8 +7,10 @@
 | `up`, `down` | `compose` |
 | `resolve`, `cache` | `names` |
 | `daemon`, `status`, `events`, `node` | `daemon` |
+| `doctor` | `doctor` |
 | `service` | `service` |
 | `upgrade` | `upgrade` |
+| `backup`, `restore` | `state` |
 | `completion` | `completion` |
 
 A new command goes into the module of its topic, and `_COMMANDS` lists it.
@@ -21,7 +23,7 @@ import difflib
 import click
 
 from resolver.cli.client import Refused
-from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes, service, upgrade
+from resolver.cli.commands import completion, compose, daemon, doctor, names, networks, sandboxes, service, state, upgrade
 from resolver.cli.output import complain
 from resolver.cli.sandbox_options import COMMANDS, Command
 from resolver.cli.sandbox_parser import CLOSE
@@ -32,8 +34,8 @@ _COMMANDS = (
     sandboxes.ps, sandboxes.inspect, sandboxes.rm, sandboxes.rename, sandboxes.detach,
     networks.network,
     names.resolve, names.cache,
-    daemon.daemon, daemon.status, daemon.events, daemon.node, service.service,
-    upgrade.upgrade,
+    daemon.daemon, daemon.status, daemon.events, daemon.node, doctor.doctor, service.service,
+    upgrade.upgrade, state.backup, state.restore,
     completion.completion,
 )  # fmt: skip
 

@@ -111,9 +111,8 @@ def test_everything_is_replaced_for_those_who_hold_the_state():
     made.replace_all(items((records.node_key("id-c"), node("c")), ("key/7", Key(number=7, secret="ab"))))
     assert ([*made.nodes], made.networks, made.addresses, [*made.keys], made.counts()) == (["id-c"], {}, {}, [7], {})
     assert made.all_changes() == {KeysChanged()}
-    with pytest.raises(ValueError, match="not-an-address"):
-        made.replace_all({"address/n/not-an-address": Item(b"id-c", 1)})
-    assert [*made.nodes] == ["id-c"]
+    made.replace_all({"address/n/not-an-address": Item(b"id-c", 1)})
+    assert "not-an-address" in made.unreadable["address/n/not-an-address"]
 
 
 def test_records_are_described_for_people():
@@ -171,3 +170,17 @@ def test_record_of_an_endpoint_is_what_others_need():
     assert (remote.names, remote.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
     assert (remote.addresses, remote.mac) == ((ip_address("10.40.0.9"),), mine.mac)
     assert made.remote(NETWORK.id, mine.id, "id-a") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"null", b"7", b"\xff", b'{"schema": 3}', b'{"schema": "x"}', b'{"schema": {}}'])
+def test_a_record_that_can_not_be_read_leaves_the_others_and_what_was_known(damage):
+    whole = items((records.network_key(NETWORK.id), NETWORK), (records.node_key("id-a"), node("a")))
+    state = ClusterState()
+    broken = (records.node_key("x"), "key/x", records.endpoint_key(NETWORK.id, "e"), records.network_key("y"))
+    state.replace_all({**whole, **{key: Item(damage, 9) for key in broken}})
+    assert (list(state.nodes), list(state.networks)) == (["id-a"], [NETWORK.id])
+    assert set(state.unreadable) == set(broken)
+    assert state.take(records.node_key("id-a"), damage, 10) == set()
+    assert state.nodes["id-a"].name == "a"
+    state.take(records.node_key("x"), None, 11)
+    assert records.node_key("x") not in state.unreadable

@@ -95,7 +95,7 @@ VETH = Veth(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500, br
 VXLAN = VxlanLink(name="vx-5", vni=5, port=4789, local=GATEWAY, bridge="br0", mtu=1450, tag="t")
 UP = LinkUp(sandbox_id=S, ifname="eth0")
 MACVLAN = Macvlan(sandbox_id=S, ifname="eth0", parent="lan0", mode="bridge", mac=MAC, mtu=1500)
-HOST_LINKS = (link(1, "br0", kind="bridge", alias="berth:n"), link(2, "v0", master=1), link(3, "vx-5"))
+HOST_LINKS = (link(1, "br0", kind="bridge", alias="berth:n"), link(2, "v0", master=1), link(3, "vx-5", alias="t"))
 FULL = Inventory(
     host=namespace(*HOST_LINKS),
     sandbox=namespace(
