@@ -54,9 +54,6 @@ SYSCTL_VALUE_LENGTH = 256
 HELD_PORTS = 4096
 """Published host ports that are held by a socket of ours; further ones are published without that."""
 
-FIREWALL_CHECK_INTERVAL = 30.0
-"""Seconds between checks of the host's firewalls; a change in nftables is noticed at once."""
-
 PROXY_BACKLOG = 128
 """Connections that wait to be accepted on a published port that is relayed."""
 
@@ -204,3 +201,33 @@ SET_ASIDE_RETRY = 10.0
 
 SET_ASIDE_PAUSE = 2.0
 """Seconds after a retry in which changes on the host mean no other one: it makes some itself."""
+
+DRIFT_ATTEMPTS = 10
+"""Times in `DRIFT_PERIOD` that an object is repaired which another program changes; then it is left alone."""
+
+DRIFT_ATTEMPTS_INSIDE = 1
+"""The same for what is inside a sandbox, whose own root may have changed it."""
+
+DRIFT_PERIOD = 3600.0
+"""Seconds, see `DRIFT_ATTEMPTS`."""
+
+DRIFT_WARNINGS = 20
+"""Objects changed by others that the status names; it counts the rest."""
+
+DRIFT_INTERVAL = 60.0
+"""Seconds between comparisons of everything with what must exist; most changes are noticed at once."""
+
+DRIFT_SETTLE = 0.2
+"""Seconds from a change that somebody made to the comparison: what changes several things has finished by then."""
+
+DRIFT_PAUSE = 1.0
+"""Seconds at least between two comparisons of one sandbox or network, whoever changes it all the time."""
+
+DRIFT_MESSAGES = 2000
+"""Notifications read at once. If there are more, everything is compared instead."""
+
+DRIFT_FULL_PAUSE = 10.0
+"""Seconds at least between two comparisons of everything that are made because notifications were lost."""
+
+DESCRIPTORS_KEPT = 64
+"""Descriptors that resolvers leave free: for the admin socket, the store, netlink and queries to upstreams."""

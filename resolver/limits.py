@@ -277,6 +277,3 @@ EXIT_WHEN_IDLE = 2.0
 
 PROCESS_GRACE = 2.0
 """Seconds that the process of a sandbox has between SIGTERM and SIGKILL when the sandbox is removed."""
-
-DESCRIPTORS_KEPT = 64
-"""Descriptors that resolvers leave free: for the admin socket, the store, netlink and queries to upstreams."""

@@ -23,6 +23,7 @@ from netcore.drivers.facts import Facts
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import host
 from netcore.kernel.apply import Executor
+from netcore.kernel.guard import Guard
 from netcore.model import IPAddress
 from netcore.plan import published_ports
 from netcore.plugins.client import PluginClient
@@ -47,13 +48,12 @@ def assemble(
     *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch; *kept*: what outlives the
     daemon, None: nothing does.
     """
-    workers, locks, plugins = Workers(), KeyedLocks(), PluginClient()
     kept = kept or KeptSockets("", 0)
-    host_ports = HostPorts(kept)
+    workers, locks, plugins, host_ports, guard = Workers(), KeyedLocks(), PluginClient(), HostPorts(kept), Guard()
     facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
-    executor = Executor(writer.netns_path, workers.later)
+    executor = Executor(writer.netns_path, workers.later, guard)
     host_look = HostLook(
         settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
     )
@@ -82,6 +82,7 @@ def assemble(
             names=names,
             workers=workers,
             executor=executor,
+            guard=guard,
             host=host_look,
             files=SandboxFiles(workers),
             locks=locks,

@@ -6,6 +6,7 @@ A network that is set aside is no part of the state. Its endpoints stay in the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from netcore import drivers
 from netcore.controller import Controller
@@ -59,7 +60,9 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> None:
     desired = [wanted for its_own in objects.values() for wanted in its_own]
 
     def body() -> Sequence[tuple[Step, Exception]]:
-        return parts.executor.attempt(leftovers.without_elements(diff(observe(desired, controller.netns_path), desired))).failed
+        return parts.executor.attempt(
+            leftovers.without_elements(leftovers.repair_steps(observe(desired, controller.netns_path), desired))
+        ).failed
 
     for step, error in await controller.workers.run(body):
         network_id = owners[step.subject.key]
@@ -71,8 +74,9 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> None:
 
 
 async def remove_from_kernel(controller: Controller, network: Network) -> list[str]:
-    """Remove what exists for the sake of *network* alone, which may be nothing; return what failed."""
-    steps = leftovers.without_elements(diff(controller.state.objects_only_of(network), ()))
+    """Remove what exists for the sake of *network* alone, which may be nothing; return what failed. It may be set aside."""
+    state = replace(controller.state, networks={**controller.state.networks, network.id: network})
+    steps = leftovers.without_elements(diff(state.objects_only_of(network), ()))
     attempted = await controller.workers.run(lambda: controller.parts.executor.attempt(steps))
     return [f"{step.describe()}: {error}" for step, error in attempted.failed]
 
@@ -99,7 +103,9 @@ async def _retry(controller: Controller, network: Network) -> None:
             return
         wanted = drivers.of(network).network_objects(network, state.facts)
         with parts.host.expecting(network):
-            await controller.workers.run(lambda: parts.executor.apply(diff(observe(wanted, controller.netns_path), wanted)))
+            await controller.workers.run(
+                lambda: parts.executor.apply(leftovers.repair_steps(observe(wanted, controller.netns_path), wanted))
+            )
         await parts.uplinks.need(network)
         parts.writer.put_network(network)
         parts.addresses.adopt(network)

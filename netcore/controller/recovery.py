@@ -10,7 +10,7 @@ What can't be restored is set aside with its reason, and keeps nothing else from
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netcore.controller import Controller, network_recovery
@@ -19,6 +19,7 @@ from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step
 from netcore.desired.firewall import render_firewall
 from netcore.desired.flows import stale_flows
+from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import conntrack, netns, nft, process
 from netcore.kernel.apply import Attempted
@@ -276,7 +277,7 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
 async def _bring(controller: Controller, left: _Leftovers) -> None:
     """Remove what is left over, make what is missing, write the firewall anew. A sandbox that lacks something is set aside."""
     state, executor = controller.state, controller.parts.executor
-    desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
+    desired, shared = state.lasting_objects(), state.uplink_objects(state.networks_here())
 
     def body() -> Attempted:
         kept = {wanted.key for wanted in desired}
@@ -289,6 +290,7 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
             conntrack.forget(flows)
         return Attempted([*removed.failed, *made.failed], made.waiting)
 
+    await controller.workers.run(lambda: _restore_guard(controller, desired))
     if controller.settings.firewall:
         # Before the links: a port that comes up is bound already.
         text = render_firewall([*desired, *shared])
@@ -301,6 +303,15 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
     for sandbox_id in {step.lane.sandbox_id for step in attempted.waiting}:
         if sandbox_id is not None:
             await controller.parts.late_routes.wait(sandbox_id)
+
+
+def _restore_guard(controller: Controller, desired: Iterable[KernelObject]) -> None:
+    """Own the guard table of the last run, and make it fit. Without a firewall of ours nothing is marked, so it has to go."""
+    try:
+        controller.parts.guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
+    except (NetcoreError, OSError) as error:
+        if controller.settings.firewall:
+            log.error("networks are not guarded against flushed firewall tables reason=%s", error)
 
 
 def _note_what_lacks(controller: Controller, failed: Sequence[tuple[Step, Exception]]) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from netcore.controller import Controller
+from netcore.controller import Controller, network_recovery
 from netcore.controller.set_aside import Aside
-from netcore.desired.diff import diff
 from netcore.errors import NetcoreError, TeardownFailed
 from netcore.kernel import remains
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, SandboxId
-from netcore.plan import leftovers
 from netcore.store.records import Records
 
 
@@ -39,13 +36,10 @@ async def remove(controller: Controller, records: Records, aside: Aside) -> None
 async def _remove_network(controller: Controller, records: Records, network: Network) -> list[str]:
     parts = controller.parts
     async with parts.locks.hold(["networks", f"network:{network.id}"]):
-        wider = replace(controller.state, networks={**controller.state.networks, network.id: network})
         await records.put_network(network, pending=True)
         reasons = await _drop_endpoints(controller, records, network.id)
         try:
-            steps = leftovers.without_elements(diff(wider.objects_only_of(network), ()))
-            attempted = await controller.workers.run(lambda: parts.executor.attempt(steps))
-            reasons += [f"{step.describe()}: {error}" for step, error in attempted.failed]
+            reasons += await network_recovery.remove_from_kernel(controller, network)
             await controller.networks.undo_by_plugins(network)
         except NetcoreError as error:
             reasons.append(str(error))

@@ -9,7 +9,9 @@ from netcore.controller import Controller, network_recovery
 from netcore.controller.network_recovery import BROKEN
 from netcore.controller.recovery import set_sandbox_aside
 from netcore.desired.diff import Step
+from netcore.desired.firewall import render_firewall
 from netcore.errors import NetcoreError
+from netcore.kernel import nft
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Sandbox, SandboxId
 from netcore.plan import leftovers
@@ -36,12 +38,18 @@ async def retry(controller: Controller, records: Records) -> list[Sandbox]:
 
 
 async def _retry_firewall(controller: Controller) -> None:
-    if controller.set_aside.all("firewall"):
+    """Write the firewall tables anew; no operation is under way meanwhile."""
+    if not controller.set_aside.all("firewall"):
+        return
+    state = controller.state
+    keys = ["networks", *(f"sandbox:{identity}" for identity in state.sandboxes), *(f"network:{identity}" for identity in state.networks)]
+    async with controller.parts.locks.hold(keys):
+        text = render_firewall(state.firewall_objects())
         try:
-            await controller.repair_firewall()
+            await controller.workers.run(lambda: nft.apply_text(text))
         except NetcoreError:
             return
-        controller.set_aside.restored("firewall", "berth")
+    controller.set_aside.restored("firewall", "berth")
 
 
 async def _reconnect(controller: Controller, records: Records, identity: SandboxId, endpoints: Sequence[Endpoint]) -> None:

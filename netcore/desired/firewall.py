@@ -23,6 +23,10 @@ MARK = 0x1000_0000
 _HAIRPIN = 0x2000_0000
 """Bit set on packets that go back to the network they came from, by a published port."""
 
+SEEN = 0x4000_0000
+"""Bit set on packets from our bridges while they pass the guard table (`kernel.guard`), and taken off behind it: neither
+routing rules nor other firewalls ever see it."""
+
 INET = "inet"
 BRIDGE = "bridge"
 
@@ -117,6 +121,15 @@ _CHAINS = {
     iifname @exclusive meta mark and %(known)s == 0 fib saddr type != local counter name unknown_sender drop
     iifname @bridges meta mark and %(known)s != 0 meta mark set meta mark and %(not_known)s
   }
+  # The guard table stands between these two: it drops what the first has not marked, so all of it once our tables are gone.
+  chain seen {
+    type filter hook prerouting priority 1000; policy accept;
+    iifname @bridges meta mark set meta mark or %(seen)s
+  }
+  chain unseen {
+    type filter hook prerouting priority 1002; policy accept;
+    iifname @bridges meta mark set meta mark and %(unseen)s
+  }
   chain forward {
     type filter hook forward priority -10; policy accept;
     # Only for the sake of our bridges berth has switched forwarding on here: the host is no router for others.
@@ -184,17 +197,17 @@ _CHAINS = {
 }
 
 
-BASE_CHAINS = {
-    ("inet", "raw_prerouting"),
-    ("inet", "input"),
-    ("inet", "forward"),
-    ("inet", "prerouting"),
-    ("inet", "output"),
-    ("inet", "postrouting"),
-    ("bridge", "source"),
-    ("bridge", "forward"),
+_MASKS = {
+    "mark": MARK,
+    "hairpin": _HAIRPIN,
+    "seen": SEEN,
+    "unseen": ~SEEN & 0xFFFF_FFFF,
+    "known": frame_rules.KNOWN,
+    "not_known": ~frame_rules.KNOWN & 0xFFFF_FFFF,
 }
-"""(table family, chain) of every base chain of ours. If one is missing, somebody removed our tables."""
+
+REMOVE_TABLES = "".join(f"table {family} berth {{\n}}\ndelete table {family} berth\n" for family in (INET, BRIDGE))
+"""Declares each table first: deleting one that is not there is an error."""
 
 
 COUNTERS = {INET: host_rules.COUNTERS, BRIDGE: frame_rules.COUNTERS}
@@ -205,8 +218,6 @@ EXCEEDING, OFFENDERS = host_rules.EXCEEDING, frame_rules.OFFENDERS
 
 _DYNAMIC_SETS = {INET: host_rules.DYNAMIC_SETS, BRIDGE: frame_rules.DYNAMIC_SETS}
 
-_BITS = {"mark": MARK, "hairpin": _HAIRPIN, "known": frame_rules.KNOWN, "not_known": 0xFFFF_FFFF ^ frame_rules.KNOWN}
-
 
 def render_skeleton() -> str:
     """Return the nftables text that makes both tables anew, empty. Applying it twice gives the same."""
@@ -216,9 +227,10 @@ def render_skeleton() -> str:
         parts += [f"  counter {name} {{ }}" for name in COUNTERS[family]]
         parts += [_declare(declared) for declared in SETS if declared.table == family]
         parts.append(_DYNAMIC_SETS[family].strip("\n"))
-        for name, bit in _BITS.items():
-            chains = chains.replace(f"%({name})s", f"{bit:#x}")
-        parts.append(chains.strip("\n"))
+        text = chains.strip("\n")
+        for name, mask in _MASKS.items():
+            text = text.replace(f"%({name})s", f"{mask:#x}")
+        parts.append(text)
         parts.append("}")
     return "\n".join(parts) + "\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from netcore import limits
 from netcore.desired import firewall, host_rules
-from netcore.desired.objects import HOST, Address, Bridge, BridgePort, Hairpin, KernelObject, Neighbor, Sysctl, Veth
+from netcore.desired.objects import HOST, Address, Bridge, BridgePort, GuardedLink, Hairpin, KernelObject, Neighbor, Sysctl, Veth
 from netcore.drivers import link, uplinks
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
@@ -211,6 +211,7 @@ class BridgeDriver(DriverDefaults):
         if not network.internal:
             result += _forwarding(network, facts)
         if facts.firewall:
+            result.append(GuardedLink(ifname=name))
             result += firewall.network_elements(network)
             if facts.resolver_at_gateways:
                 result += firewall.resolver_elements(name, [interface.ip for interface in self.host_addresses(network)])

@@ -89,7 +89,7 @@ class KeeperConnection:
             self._socket.send("\0".join(["forget", *names]).encode())
 
     def take(self) -> dict[str, int]:
-        """Return a copy of each descriptor that is kept; they stay kept."""
+        """Return a copy of each descriptor that is kept, -1 for those that this process has no room for; they stay kept."""
         taken: dict[str, int] = {}
         with self._lock, _as_unavailable():
             self._socket.send(b"take")
@@ -97,8 +97,9 @@ class KeeperConnection:
                 octets, descriptors = self._receive()
                 if octets == b"taken":
                     return taken
-                names = octets.split(b"\0")[1:]
-                taken.update(zip((name.decode(errors="replace") for name in names), descriptors, strict=False))
+                names = [name.decode(errors="replace") for name in octets.split(b"\0")[1:]]
+                taken.update(dict.fromkeys(names, -1))
+                taken.update(zip(names, descriptors, strict=False))
 
     def hold(self, seconds: int) -> None:
         """Have what is not lasting held for so long when no daemon is there."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from netcore import limits
 from netcore.errors import Unavailable
 from netcore.keeper import connection as keepers
 from netcore.keeper import descriptor_store, program
@@ -48,10 +50,15 @@ class KeptSockets:
         if found is None:
             return
         try:
+            refused = []
             for name, descriptor in found.take().items():
                 if name in self._left:
-                    os.close(self._left[name])
-                self._left[name] = descriptor
+                    os.close(self._left.pop(name))
+                if _has_room(descriptor):
+                    self._left[name] = descriptor
+                else:
+                    refused.append(name)
+            found.drop(refused)
             if self._hold and found.greeting.version == program.VERSION:
                 found.hold(self._hold)
                 self._connection = found
@@ -177,3 +184,13 @@ class KeptSockets:
     def close(self) -> None:
         """Leave what is kept to the next daemon."""
         self.lost()
+
+
+def _has_room(descriptor: int) -> bool:
+    """Return whether a descriptor that came leaves some for everything else: the limit may be lower now. Close it if not."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= descriptor < soft - limits.DESCRIPTORS_KEPT:
+        return True
+    if descriptor >= 0:
+        os.close(descriptor)
+    return False

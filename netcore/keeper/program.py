@@ -80,7 +80,7 @@ class Keeper:
                     self._accept()
                 elif self._door is not None and descriptor == self._door.fileno():
                     self._open_door()
-                elif descriptor in self._daemons and not self._serve(self._daemons[descriptor]):
+                elif descriptor in self._daemons and not self._serve_all(self._daemons[descriptor]):
                     return
         if _identity(self._path) == self._identity:
             posix.unlink(self._path)
@@ -131,6 +131,19 @@ class Keeper:
             return
         self._daemons[sock.fileno()] = sock
         self._poll.register(sock.fileno(), select.POLLIN)
+
+    def _serve_all(self, sock: _socket.socket) -> bool:
+        """Do what all packets that wait ask for; return False to end.
+
+        So what a daemon gave before it ended is here before the next one, whose connection is later, takes what there is.
+        """
+        waiting = select.poll()
+        waiting.register(sock.fileno(), select.POLLIN)
+        descriptor = sock.fileno()
+        while descriptor in self._daemons and waiting.poll(0):
+            if not self._serve(sock):
+                return False
+        return True
 
     def _serve(self, sock: _socket.socket) -> bool:
         """Do what one packet asks for; return False to end."""

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from netcore import limits
 from netcore.desired.diff import Step, diff
 from netcore.desired.flows import stale_flows
-from netcore.desired.objects import Lane, Subsystem
+from netcore.desired.objects import KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, nft
+from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import handler_of
 from netcore.kernel.netlink import NetlinkSocket, Request
 from netcore.kernel.nft import ElementChange
@@ -40,17 +41,18 @@ class Attempted(NamedTuple):
 
 
 class Executor:
-    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements."""
+    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later) -> None:
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard) -> None:
         self._netns_path = netns_path
         self._later = later
+        self._guard = guard
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
         done: list[Step] = []
         try:
-            with NetlinkSessions(self._netns_path, self._later) as sessions:
+            with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
                 for batch in _batches(steps):
                     failed: NetcoreError | None = None
                     for step, error in self._run(sessions, batch):
@@ -80,7 +82,7 @@ class Executor:
         waiting: list[Step] = []
         flows = stale_flows(steps)
         forgetting: Thread | None = None
-        with NetlinkSessions(self._netns_path, self._later) as sessions:
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
             for batch in _batches(steps):
                 if flows and forgetting is None and batch[0].after is None and batch[0].lane.subsystem is Subsystem.LINKS:
                     # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.
@@ -107,7 +109,7 @@ class Executor:
     def attempt(self, steps: Sequence[Step]) -> Attempted:
         """Carry out *steps* of many objects that have nothing to do with each other, whatever fails."""
         attempted = Attempted([], [])
-        with NetlinkSessions(self._netns_path, self._later) as sessions:
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
             for batch in _batches(steps):
                 self._attempt(sessions, batch, attempted)
         return attempted
@@ -126,6 +128,21 @@ class Executor:
             # The batch did not begin: one of its objects keeps the others from it.
             for step in batch:
                 self._attempt(sessions, [step], attempted)
+
+    def mend(self, damaged: Sequence[KernelObject]) -> dict[KernelObject, str]:
+        """Put *damaged* right, in their order; return why that failed for which of them. Stops at nothing."""
+        problems: dict[KernelObject, str] = {}
+        steps = [Step(wanted, wanted) for wanted in sorted(damaged, key=lambda wanted: wanted.order)]
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+            for batch in _batches(steps):
+                try:
+                    for step, error in self._run(sessions, batch):
+                        if error is not None:
+                            problems.setdefault(step.subject, str(error))
+                except (NetcoreError, OSError) as failed:
+                    for step in batch:
+                        problems.setdefault(step.subject, str(failed))
+        return problems
 
     def _undo(self, done: Sequence[Step], error: BaseException) -> None:
         reached = [step.after for step in done if step.after is not None]
@@ -149,6 +166,8 @@ def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
 def _work(sessions: NetlinkSessions, step: Step) -> Sequence[Any]:
     """Carry out *step* as far as it is done at once; return what of it goes with the batch, see `Handler`."""
     handler = handler_of(step.subject)
+    if step.before == step.after:
+        return (handler.mend or handler.create)(sessions, step.after)
     if step.after is None:
         return handler.delete(sessions, step.before)
     if step.before is not None and handler.replace is not None:

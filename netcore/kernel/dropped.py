@@ -5,18 +5,15 @@ Spec: Linux include/uapi/linux/netfilter/nf_tables.h.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 
 from netcore.desired.firewall import COUNTERS, EXCEEDING, OFFENDERS
 from netcore.errors import KernelError
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, walk
+from netcore.kernel import nf_tables
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, find, walk
 
-_GETSETELEM, _GETOBJ = (10 << 8) | 13, (10 << 8) | 19
-_FAMILIES = {"inet": 1, "bridge": 7}
-_NFGEN = struct.Struct("!BBH")
-_TABLE, _OBJ_NAME, _OBJ_DATA = 1, 2, 4
-_SET, _ELEMENTS, _KEY, _VALUE, _EXPRESSION, _EXPRESSION_DATA, _PACKETS = 2, 3, 1, 1, 7, 2, 2
+_OBJ_NAME, _OBJ_DATA = 2, 4
+_KEY, _VALUE, _EXPRESSION, _EXPRESSION_DATA, _PACKETS = 1, 1, 7, 2, 2
 _IFNAME, _MAC = 16, 6
 
 
@@ -51,10 +48,9 @@ def read() -> Dropped:
 
 
 def _counters(netlink: NetlinkSocket, family: str) -> dict[str, int]:
-    body = _NFGEN.pack(_FAMILIES[family], 0, 0) + attr(_TABLE, b"berth\0")
     result = {}
-    for message in netlink.dump(Request(_GETOBJ, 0, body, "list", "counters")):
-        attributes = dict(walk(message[20:]))
+    for message in netlink.dump(Request(nf_tables.GETOBJ, 0, nf_tables.of_table(family), "list", "counters")):
+        attributes = dict(walk(message[nf_tables.BODY :]))
         packets = find(attributes.get(_OBJ_DATA, b""), _PACKETS)
         if packets is not None:
             result[_text(attributes[_OBJ_NAME])] = int.from_bytes(packets, "big")
@@ -63,14 +59,12 @@ def _counters(netlink: NetlinkSocket, family: str) -> dict[str, int]:
 
 def _elements(netlink: NetlinkSocket, family: str, name: str) -> list[tuple[bytes, int]]:
     """Return (key, packets) of each element of a set whose elements have counters."""
-    body = _NFGEN.pack(_FAMILIES[family], 0, 0) + attr(_TABLE, b"berth\0") + attr(_SET, name.encode() + b"\0")
     result = []
-    for message in netlink.dump(Request(_GETSETELEM, 0, body, "list", name)):
-        for _, element in walk(find(message[20:], _ELEMENTS) or b""):
-            key = find(element, _KEY, _VALUE)
-            packets = find(element, _EXPRESSION, _EXPRESSION_DATA, _PACKETS)
-            if key is not None and packets is not None:
-                result.append((key, int.from_bytes(packets, "big")))
+    for element in nf_tables.list_elements(netlink, family, name):
+        key = find(element, _KEY, _VALUE)
+        packets = find(element, _EXPRESSION, _EXPRESSION_DATA, _PACKETS)
+        if key is not None and packets is not None:
+            result.append((key, int.from_bytes(packets, "big")))
     return result
 
 

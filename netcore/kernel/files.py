@@ -82,6 +82,14 @@ def clear_way(path: Path, *, is_directory: bool) -> None:
     path.rename(aside)
 
 
+def read_regular(path: str) -> str:
+    """Return the beginning of the text of the file at *path*, "" if it is no file or not there."""
+    try:
+        return read_octets(path, limits.SANDBOX_FILE, follow=False).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
 def write_in_place(path: str, text: str) -> None:
     """Give the file at *path* the content *text*, on the same inode, created with mode 0644.
 

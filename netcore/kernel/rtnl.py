@@ -42,6 +42,7 @@ _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
 _HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS = 1, 3, 4, 5, 20
+_BRPORT_MODE, _BRPORT_LEARNING = 4, 8
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -62,7 +63,11 @@ class Link:
     is_tunnel: bool = False
     """It has no neighbours: a packet for any address can be sent over it (IFF_POINTOPOINT)."""
     peer: int = 0
-    """Index of the link that it is on or the other end of, in whatever namespace that is."""
+    """Index of the other end of a veth, in whose namespace that is, or of the link below."""
+    has_hairpin: bool = False
+    """As a bridge port it sends frames back by the way they came."""
+    learns: bool = False
+    """As a bridge port it has the bridge learn addresses."""
 
 
 def add_bridge(name: str, mac: str, mtu: int) -> Request:
@@ -94,6 +99,20 @@ def move_link(name: str, index: int, netns_descriptor: int, ifname: str) -> Requ
 
 def set_mac(name: str, mac: str) -> Request:
     return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]), "change link", name)
+
+
+def set_master(name: str, master: int) -> Request:
+    """Make a link a port of the bridge with the index *master*."""
+    return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_MASTER", master)]), "change link", name)
+
+
+def rename_link(index: int, name: str) -> Request:
+    """Give the link with *index* another name; one that is up only since Linux 6.2."""
+    return Request(_NEWLINK, 0, codec.encode("link", {"index": index}, [("IFLA_IFNAME", name)]), "rename link", name)
+
+
+def set_down(index: int) -> Request:
+    return Request(_NEWLINK, 0, codec.encode("link", {"index": index, "flags": 0, "change": _UP}, []), "change link", str(index))
 
 
 def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
@@ -343,6 +362,8 @@ def read_link(message: bytes) -> Link:
         master=_number(attributes.get(_MASTER, b"")),
         is_tunnel=bool(flags & _POINT_TO_POINT),
         peer=_number(attributes.get(_LINK, b"")),
+        has_hairpin=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_MODE) or b"")),
+        learns=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_LEARNING) or b"")),
     )
 
 
@@ -354,11 +375,11 @@ def _number(octets: bytes) -> int:
     return int.from_bytes(octets, sys.byteorder)
 
 
-def addresses(netlink: NetlinkSocket) -> list[tuple[int, IPInterface]]:
-    """Return (ifindex, address) of all addresses of the namespace."""
+def addresses(netlink: NetlinkSocket, of_link: int = 0) -> list[tuple[int, IPInterface]]:
+    """Return (ifindex, address) of all addresses of the namespace, or of the link with the index *of_link*."""
     result = []
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = Request(_GETADDR, 0, codec.encode("address", {"family": family}, []), "list", "addresses")
+        request = Request(_GETADDR, 0, codec.encode("address", {"family": family, "index": of_link}, []), "list", "addresses")
         for message in netlink.dump(request):
             _, length, _, _, index = struct.unpack_from("=BBBBI", message, 16)
             attributes = dict(walk(message[24:]))
@@ -367,11 +388,12 @@ def addresses(netlink: NetlinkSocket) -> list[tuple[int, IPInterface]]:
     return result
 
 
-def routes(netlink: NetlinkSocket) -> list[tuple[int, IPNetwork, IPAddress | None]]:
-    """Return (ifindex, destination, next hop) of the unicast routes of the main table."""
+def routes(netlink: NetlinkSocket, index: int = 0) -> list[tuple[int, IPNetwork, IPAddress | None]]:
+    """Return (ifindex, destination, next hop) of the unicast routes of the main table, or of those over the link with *index*."""
     result: list[tuple[int, IPNetwork, IPAddress | None]] = []
+    by_link: list[tuple[str, Any]] = [("RTA_OIF", index)] if index else []
     for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
-        request = Request(_GETROUTE, 0, codec.encode("route", {"family": family}, []), "list", "routes")
+        request = Request(_GETROUTE, 0, codec.encode("route", {"family": family}, by_link), "list", "routes")
         for message in netlink.dump(request):
             _, length, _, _, table, _, _, kind = struct.unpack_from("=BBBBBBBB", message, 16)
             if kind != _UNICAST or table != _TABLE_MAIN:
@@ -395,6 +417,21 @@ def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
                 mac = ":".join(f"{octet:02x}" for octet in attributes[_NDA_LLADDR])
                 result.append((index, ip_address(attributes[_NDA_DST]), mac))
     return result
+
+
+def find_neighbor(netlink: NetlinkSocket, index: int, address: IPAddress) -> str | None:
+    """Return the MAC of the permanent neighbour with *address* on the link with *index*, None if there is none."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    body = codec.encode("neighbor", {"family": family, "ifindex": index}, [("NDA_DST", str(address))])
+    try:
+        message = netlink.get(Request(_GETNEIGH, 0, body, "look up neighbor", str(address)))
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return None
+        raise
+    attributes = dict(walk(message[28:]))
+    is_permanent = struct.unpack_from("=H", message, 24)[0] & _NUD_PERMANENT
+    return ":".join(f"{octet:02x}" for octet in attributes.get(_NDA_LLADDR, b"")) if is_permanent else None
 
 
 def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from netcore import drivers
 from netcore.desired.diff import Step, diff
-from netcore.desired.objects import Element, Ipvlan, KernelObject, Macvlan, Veth
+from netcore.desired.objects import Element, KernelObject
 from netcore.model import Endpoint, NetworkId, Sandbox
 from netcore.plan.desired_state import own_default_routes
 from netcore.plan.host_state import HostState
@@ -43,26 +42,9 @@ def steps_of_removal(state: HostState, sandbox: Sandbox, endpoints: Sequence[End
     return diff(state.objects_of(sandbox, endpoints), own_default_routes(sandbox))
 
 
-def objects_of_endpoints(state: HostState, endpoints: Iterable[Endpoint]) -> list[KernelObject]:
-    """Return the objects of *endpoints* alone, without what depends on all endpoints of their sandbox."""
-    objects: list[KernelObject] = []
-    for endpoint in endpoints:
-        network = state.networks[endpoint.network_id]
-        objects += drivers.of(network).endpoint_objects(network, endpoint, state.facts)
-    return objects
-
-
 def repair_steps(observed: Iterable[KernelObject], desired: Collection[KernelObject]) -> tuple[Step, ...]:
-    """Return the steps from what was *observed* of *desired* to all of it.
-
-    A link in a sandbox that is not as it should be, such as one whose bridge was deleted, is deleted first, with what goes with it.
-    """
-    there = [*observed]
-    keys = {present.key for present in there}
-    broken = [wanted for wanted in desired if isinstance(wanted, Veth | Macvlan | Ipvlan) and wanted.key not in keys]
-    gone = {link for link_object in broken for link in link_object.links()}
-    left = [present for present in there if not present.goes_with(gone)]
-    return (*(Step(link_object, None) for link_object in broken), *diff(left, desired))
+    """Return the steps from what was *observed* of *desired* to all of it: what is there but not as it should be is put right."""
+    return tuple(Step(step.after, step.after) if step.before is None else step for step in diff(observed, desired))
 
 
 def without_elements(steps: Iterable[Step]) -> list[Step]:

@@ -24,8 +24,8 @@ def why_not(network: Network, facts: Facts, routes: HostRoutes, aliases: Mapping
         alias = aliases.get(wanted.name)
         if alias is not None and alias != wanted.tag:
             return f"this host has a link {wanted.name} that is not the network's own"
-        if alias is None and isinstance(wanted, Bridge):
-            # Where the bridge stands already, it does not come in the way of anything now.
+        if alias is None and isinstance(wanted, Bridge) and wanted.tag not in aliases.values():
+            # Where the bridge stands already, perhaps renamed, it does not come in the way of anything now.
             try:
                 plan_network.check_subnets(network, routes)
             except Conflict as error:

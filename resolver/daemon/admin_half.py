@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from netcore.controller import Controller
+from netcore.controller.drift.watch import DriftWatch
 from resolver.daemon import admin, admin_listeners, metrics, startup
 from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
@@ -47,6 +48,7 @@ async def serve(
     events: Events,
     doctor: Doctor,
     state_warnings: tuple[str, ...],
+    drift: DriftWatch,
     firewall_warnings: Callable[[], tuple[str, ...]],
     exits_when_idle: bool,
     stop: Callable[[], None],
@@ -58,16 +60,13 @@ async def serve(
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=resolver.registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewall_warnings,
-        host_warnings=lambda: (*state_warnings, *controller.host_warnings()), clock=time.monotonic,
+        host_warnings=lambda: (*state_warnings, *controller.host_warnings(), *drift.warnings()),
+        guard=lambda: controller.protection().value, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
-        controller=controller,
-        registry=resolver.registry,
-        service=resolver.service,
-        pool=resolver.pool,
-        dropped=dropped,
-        clock=time.monotonic,
-    )
+        controller=controller, registry=resolver.registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
+        repairs=drift.repairs, clock=time.monotonic,
+    )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
         health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,

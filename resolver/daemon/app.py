@@ -3,7 +3,7 @@
 Start order: capabilities → state directory → both halves → kernel and names as they were → admin socket → ready. A failure
 at any point undoes the earlier ones and ends with one line.
 
-    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore)      FirewallWatch ─▶ FirewallRepair, OtherFirewalls
+    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore) ◀─ DriftWatch (netcore) ─▶ ResolverComparison, OtherFirewalls
                  │          └───────▶ Owners, Events
                  └────▶ Lookup ────▶ Registry, DnsService ─▶ UpstreamPool (resolver)
 """
@@ -29,6 +29,7 @@ import uvloop
 from netcore.controller import Controller, remains
 from netcore.controller.assembly import assemble
 from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
+from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.errors import NetcoreError, Unavailable
@@ -45,9 +46,8 @@ from resolver.daemon import clustering, convert, logs, sandbox_process, signals,
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
+from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.events import Events
-from resolver.daemon.firewall_repair import FirewallRepair
-from resolver.daemon.firewall_watch import FirewallWatch
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
@@ -57,6 +57,7 @@ from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
+from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.engine.cache import Cache, CacheSettings
@@ -118,13 +119,11 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
 
 
 @dataclass(frozen=True, slots=True)
-class _Firewalls:
-    """The parts that keep the host's firewalls as sandboxes need them. *enabled*: False with `firewall = "none"`."""
+class _Watches:
+    """The parts that keep what exists as sandboxes need it, whatever other programs do."""
 
-    enabled: bool
-    own: FirewallRepair
     others: OtherFirewalls
-    watch: FirewallWatch
+    drift: DriftWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,8 @@ class _RunningDaemon:
     operations: Operations
     owners: Owners
     admin: AdminHalf
-    firewalls: _Firewalls
+    controller: Controller
+    watches: _Watches
     registry: Registry
     kept: KeptSockets
 
@@ -165,9 +165,8 @@ class _RunningDaemon:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
         await self.operations.remove_automatic_networks()
         if self.operations.counts().networks == 0:
-            await self.firewalls.others.withdraw()
-            if self.firewalls.enabled:
-                await self.firewalls.own.remove()
+            await self.watches.others.withdraw()
+            await self.controller.remove_firewall()
 
 
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
@@ -175,19 +174,15 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     boot = process.boot_id()
     store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
-    # Without rules there is nothing that a second daemon could empty, and "none" means that nothing of nftables is touched.
-    claimed = claim.claim() if config.firewall == "nftables" else None
-    if claimed is not None:
-        stack.callback(claimed.close)
+    records = Records(store, boot)
+    settings = await _settings(config)
+    if settings.firewall:
+        _claim_namespace(stack)
     kept = KeptSockets(config.run_dir, config.keep_sockets)
     # Only the daemon that has the state may have its sockets.
     await asyncio.to_thread(kept.open)
     stack.callback(kept.close)
     queries = await asyncio.to_thread(_take_over_queries, kept)
-    records = Records(store, boot)
-    settings = await _settings(config)
-    if settings.firewall and not nft.have_nftables():
-        raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
 
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
@@ -203,12 +198,12 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
 
     resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack)
     registry = resolver.registry
-    controller = assemble(settings, records, registry, kept=kept, reserved=registry.reserved, clock=_wall_clock)
+    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
-    firewalls = _make_firewalls(controller, stack)
     events = Events(_wall_clock)
+    watches = _make_watches(controller, registry, events, stack)
     owners = Owners(controller.workers.run)
     automatic_networks = AutomaticNetworks(
         lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
@@ -217,7 +212,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         controller, automatic_networks, owners, events,
         remove_aside=lambda aside: remains.remove(controller, records, aside),
         end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
-        check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
+        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
@@ -228,9 +223,9 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     keeper = KeeperWatch(kept)
     stack.callback(keeper.close)
     await keeper.start()
-    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration)
-    firewalls.watch.start()
-    await firewalls.watch.check()
+    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration, watches.drift)
+    watches.drift.start()
+    await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
     stack.push_async_callback(owners.close)
@@ -238,11 +233,20 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=operations, automatic_networks=automatic_networks,
-        owners=owners, events=events, doctor=doctor, state_warnings=state_warnings,
-        firewall_warnings=firewalls.others.warnings, exits_when_idle=exits_when_idle,
+        owners=owners, events=events, doctor=doctor, state_warnings=state_warnings, drift=watches.drift,
+        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
         stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(operations, owners, admin, firewalls, registry, kept)
+    return _RunningDaemon(operations, owners, admin, controller, watches, registry, kept)
+
+
+def _claim_namespace(stack: AsyncExitStack) -> None:
+    """Keep other daemons out of this namespace until *stack* closes. Without rules of ours there is nothing that they could empty."""
+    if not nft.have_nftables():
+        raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
+    claimed = claim.claim()
+    if claimed is not None:
+        stack.callback(claimed.close)
 
 
 async def _settings(config: DaemonConfig) -> Settings:
@@ -285,13 +289,14 @@ def _make_resolver(
     return ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory, kept))
 
 
-def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls:
-    enabled = controller.settings.firewall
-    own = FirewallRepair(controller.workers.run, lambda: len(controller.state.networks), lambda: controller.repair_firewall())
-    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=enabled)
-    watch = FirewallWatch([own.check, others.check], enabled=enabled)
-    stack.callback(watch.close)
-    return _Firewalls(enabled, own, others, watch)
+def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
+    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=controller.settings.firewall)
+    resolvers = ResolverComparison(controller, registry)
+    drift = controller.watch_drift(
+        lambda action, what: events.emit("drift", action, what), resolvers.open_namespace, [resolvers], others.check
+    )
+    stack.push_async_callback(drift.close)
+    return _Watches(others, drift)
 
 
 async def _restore(
@@ -341,11 +346,11 @@ async def _restore(
 
 
 async def _make_doctor(
-    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration
+    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration, drift: DriftWatch
 ) -> tuple[Doctor, tuple[str, ...]]:
     """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
     unrecorded = UnrecordedCheck(controller, records, restoration.retry)
-    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded])
+    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
     warnings = []
     if store.recovered is not None:
         warnings.append(store.recovered.describe())

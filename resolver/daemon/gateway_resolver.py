@@ -14,6 +14,8 @@ from netcore.kernel import bound_ports
 from netcore.model import IPAddress, Network
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners
+from resolver.daemon.blocking import RunBlocking
+from resolver.daemon.listeners import SocketPair
 from resolver.daemon.surroundings import Surroundings
 from resolver.transport.batch import packed
 from resolver.transport.tcp import TcpListener
@@ -39,6 +41,7 @@ class GatewayResolver:
     addresses: tuple[str, ...] = ()
     warning: str | None = None
     _listeners: dict[IPAddress, tuple[UdpListener, TcpListener]] = field(default_factory=dict)
+    _pairs: list[SocketPair] = field(default_factory=list)
 
     async def go_on(self, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
         """Answer at those gateway addresses whose sockets an earlier daemon left. *client_at*, *for_host*: see `listen`."""
@@ -69,29 +72,20 @@ class GatewayResolver:
     async def _listen(self, address: IPAddress, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
         link, kept, run_blocking = self._link(), surroundings.kept, surroundings.run_blocking
 
-        def open_and_keep() -> listeners.SocketPair:
+        def open_and_keep() -> SocketPair:
             pair = listeners.open_on_gateway(address, link, for_host=for_host)
             kept.keep(pair.by_name(listeners.names_on_gateway(self.network.id, address)))
             return pair
 
         try:
             pair = await run_blocking(open_and_keep)
-        except PermissionError:
-            self.warning = f"no resolver at {address}: port 53 needs the capability CAP_NET_BIND_SERVICE"
-            log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
-            return
-        except NetcoreError as error:
-            self.warning = f"no resolver at {address}: {error}"
-            log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
-            return
-        except OSError as error:
-            holder = await run_blocking(lambda: bound_ports.find_holder(listeners.PORT))
-            self.warning = f"no resolver at {address}: port 53 is held by {holder or 'another program'} ({error.strerror})"
+        except (NetcoreError, OSError) as error:
+            self.warning = f"no resolver at {address}: {await _why_closed(error, run_blocking)}"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
         await self._serve(address, pair, surroundings, client_at)
 
-    async def _serve(self, address: IPAddress, pair: listeners.SocketPair, surroundings: Surroundings, client_at: ClientAt) -> None:
+    async def _serve(self, address: IPAddress, pair: SocketPair, surroundings: Surroundings, client_at: ClientAt) -> None:
         def client_of(asking: bytes) -> Client:
             return client_at(asking) or self.strangers.at(asking)
 
@@ -100,6 +94,7 @@ class GatewayResolver:
         tcp = TcpListener(service, lambda peer: client_of(ip_address(peer).packed))
         await tcp.listen(pair.tcp)
         self._listeners[address] = udp, tcp
+        self._pairs.append(pair)
 
     def pause(self) -> None:
         """Read no more queries, and accept no connection; what was read is still answered."""
@@ -107,11 +102,26 @@ class GatewayResolver:
             udp.pause()
             tcp.pause()
 
+    def is_broken(self) -> bool:
+        """Return whether somebody destroyed the sockets, or the link that they are bound to."""
+        link = self._link()
+        return any(not listeners.is_serving(pair, link) for pair in self._pairs)
+
+    async def reopen(self, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed. *client_at*, *for_host*: see `listen`."""
+        kept, names = surroundings.kept, self.kept_names()
+        await surroundings.run_blocking(lambda: kept.drop(*names))
+        await self.close()
+        self.warning = None
+        await self.listen(surroundings, client_at, for_host=for_host)
+
     async def close(self) -> None:
         """Stop answering; what is kept stays."""
         for udp, tcp in self._listeners.values():
             udp.close()
             await tcp.close()
+        self._listeners.clear()
+        self._pairs.clear()
 
     def udp_listeners(self) -> list[UdpListener]:
         """Return what queries come by over UDP."""
@@ -120,3 +130,15 @@ class GatewayResolver:
     def kept_names(self) -> list[str]:
         """Return what the sockets are kept by."""
         return [name for address in self._listeners for name in listeners.names_on_gateway(self.network.id, address)]
+
+
+async def _why_closed(error: NetcoreError | OSError, run_blocking: RunBlocking) -> str:
+    """Return why the sockets at a gateway address could not be opened."""
+    match error:
+        case PermissionError():
+            return "port 53 needs the capability CAP_NET_BIND_SERVICE"
+        case OSError():
+            holder = await run_blocking(lambda: bound_ports.find_holder(listeners.PORT))
+            return f"port 53 is held by {holder or 'another program'} ({error.strerror})"
+        case _:
+            return str(error)

@@ -16,7 +16,8 @@ from resolver.daemon.schema import HealthView, StatusView
 class Health:
     """See the module. *clock*: seconds, monotonic. *firewall*: as configured. *firewall_warnings*: what firewalls drop.
 
-    *host_warnings*: what else of the host keeps networks from the outside.
+    *host_warnings*: what else of the host keeps networks from the outside. *guard*: what closes networks while our firewall
+    tables are gone.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Health:
         dropped: DroppedPackets,
         firewall_warnings: Callable[[], tuple[str, ...]],
         host_warnings: Callable[[], tuple[str, ...]],
+        guard: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
         self.version = version
@@ -44,6 +46,7 @@ class Health:
         self._dropped = dropped
         self._firewall_warnings = firewall_warnings
         self._host_warnings = host_warnings
+        self._guard = guard
         self._clock = clock
         self._started = clock()
         self.is_ready = False
@@ -73,6 +76,7 @@ class Health:
             upstreams=self._lookup.upstreams(),
             firewall=self._firewall,
             dropped=self._dropped.by_sandbox(),
+            guard=self._guard(),
             warnings=[
                 *self._host.problems(),
                 *self._registry.warnings(),

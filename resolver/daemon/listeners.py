@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import socket
-import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
+from netcore import limits
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.kernel import bound_ports, netns, nft
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket
+from netcore.kernel import bound_ports, netns, nft, nft_listing
+from netcore.kernel.nft_listing import Structure
 from netcore.model import IPAddress, NetnsPath, NetworkId, Sandbox
-from resolver import limits
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
+from resolver.transport.thinning import assembled
 from resolver.transport.udp import set_filter
 
 PORT = 53
-_IP_FREEBIND, _SO_BINDTOIFINDEX = 15, 62
+_IP_FREEBIND, _SO_BINDTOIFINDEX, _SIOCGSKNS = 15, 62, 0x894C
 _PRIVILEGED = range(600, 1024)
 """Ports that only the root of a namespace can take, as rresvport(3) does."""
 
@@ -46,6 +48,46 @@ class SocketPair:
     def close(self) -> None:
         self.udp.close()
         self.tcp.close()
+
+
+def is_serving(pair: SocketPair, link: str = "") -> bool:
+    """Return whether both sockets still have their ports: `ss -K` takes them. *link*: that they must be bound to as it is now."""
+    try:
+        if not pair.tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or not pair.udp.getsockname()[1]:
+            return False
+        # A link that was made anew has another index.
+        index = socket.if_nametoindex(link) if link else 0
+        return all(sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX) == index for sock in (pair.udp, pair.tcp))
+    except OSError:
+        return False
+
+
+def namespace_of(pair: SocketPair) -> int:
+    """Return a new descriptor of the namespace that the sockets were opened in, also when it is pinned nowhere any more."""
+    return fcntl.ioctl(pair.udp.fileno(), _SIOCGSKNS)
+
+
+def redirect_rules(netns_path: NetnsPath) -> Structure:
+    """Return the redirect in a sandbox as the kernel has it."""
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, lambda: nft_listing.structure(("ip",)))
+
+
+def is_complete(rules: Structure) -> bool:
+    """Return whether all chains and rules of a redirect are among *rules*. To which ports they lead is not looked at."""
+    chains = Counter((found[0] or b"").rstrip(b"\0").decode() for kind, _, found in rules if kind == "ip rule")
+    return chains == redirect.RULES
+
+
+def redirect_again(netns_path: NetnsPath, pair: SocketPair) -> Structure:
+    """Make the sockets appear at port 53 again; return the redirect as the kernel has it then."""
+
+    def inside() -> Structure:
+        nft.apply_text(redirect.render(pair.udp.getsockname()[1], pair.tcp.getsockname()[1], replace=True))
+        return nft_listing.structure(("ip",))
+
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, inside)
 
 
 def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair, str | None]:
@@ -81,28 +123,15 @@ def names_in_sandbox(sandbox: Sandbox) -> tuple[str, str]:
     return f"resolver/{sandbox.id}/udp", f"resolver/{sandbox.id}/tcp"
 
 
-def _take(kept: KeptSockets, names: tuple[str, str], fits: Callable[[socket.socket], bool]) -> SocketPair | None:
+def _take(kept: KeptSockets, names: tuple[str, str], fits: Callable[[socket.socket], bool], link: str = "") -> SocketPair | None:
     udp, tcp = (kept.take(name, fits) for name in names)
-    if udp is not None and tcp is not None:
-        return SocketPair(udp, tcp)
+    if udp is not None and tcp is not None and is_serving(pair := SocketPair(udp, tcp), link):
+        return pair
     kept.drop(*names)
     for sock in (udp, tcp):
         if sock is not None:
             sock.close()
     return None
-
-
-def restore_redirect(netns_path: NetnsPath, udp_port: int, tcp_port: int) -> None:
-    """Write the redirect of a resolver at these ports again if it is not complete, as after a damage while no daemon ran."""
-
-    def inside() -> None:
-        with NetlinkSocket(NETFILTER) as netlink:
-            found = nft.count_rules(netlink, redirect.FAMILY, redirect.NAME)
-        if found != redirect.RULES:
-            nft.apply_text(redirect.render(udp_port, tcp_port, replace=True))
-
-    with netns.opened(netns_path) as descriptor:
-        netns.run_inside(descriptor, inside)
 
 
 def close_in_sandbox(netns_path: NetnsPath) -> None:
@@ -132,12 +161,9 @@ def _screened(pair: SocketPair, *, for_host: bool) -> SocketPair:
     return pair if for_host else replace(pair, screen=_NOT_BY_LOOPBACK)
 
 
-_NOT_BY_LOOPBACK = b"".join(
-    struct.pack("=HBBI", *instruction)
-    # Load the index of the link, which is 1 for lo in every namespace; then take no octets (linux/filter.h, SKF_AD_IFINDEX).
-    for instruction in ((0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0))
-)
-_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+# Load the index of the link, which is 1 for lo in every namespace; then take no octets (linux/filter.h, SKF_AD_IFINDEX).
+_NOT_BY_LOOPBACK = assembled([(0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0)])
+_ALL = assembled([(0x06, 0, 0, 0xFFFFFFFF)])
 
 
 def take_on_gateway(kept: KeptSockets, network_id: NetworkId, address: IPAddress, bridge: str, *, for_host: bool) -> SocketPair | None:
@@ -145,13 +171,10 @@ def take_on_gateway(kept: KeptSockets, network_id: NetworkId, address: IPAddress
     own = netns.own_identity()
 
     def fits(sock: socket.socket) -> bool:
-        # By its index: a bridge that was made anew has the same name.
-        index = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
-        is_same_link = index == (socket.if_nametoindex(bridge) if bridge else 0)
         bound = ip_address(sock.getsockname()[0].partition("%")[0])
-        return is_same_link and bound == address and netns.identity_of_socket(sock) == own
+        return bound == address and netns.identity_of_socket(sock) == own
 
-    pair = _take(kept, names_on_gateway(network_id, address), fits)
+    pair = _take(kept, names_on_gateway(network_id, address), fits, bridge)
     return None if pair is None else _screened(pair, for_host=for_host)
 
 

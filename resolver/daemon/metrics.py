@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netcore.controller import Controller
+from netcore.plan.drift import Repairs
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.registry import Registry
 from resolver.engine.upstream import Upstream
@@ -28,6 +29,7 @@ class MetricSources:
     service: DnsService
     pool: UpstreamPool
     dropped: DroppedPackets
+    repairs: Repairs
     clock: Callable[[], float]
 
 
@@ -97,6 +99,14 @@ _METRICS = (
         lambda sources: [("", sources.registry.in_flight())],
     ),
     _Metric("gauge", "berth_cache_bytes", "Size of the cache in octets.", None, lambda sources: [("", sources.service.cache.size)]),
+    _Metric(
+        "counter", "berth_drift_repairs", "Objects that other programs changed and berth repaired, by kind.", "kind",
+        lambda sources: sorted(sources.repairs.counts.items()),
+    ),
+    _Metric(
+        "gauge", "berth_drift_left", "Objects that are left as other programs changed them.", None,
+        lambda sources: [("", len(sources.repairs.left()))],
+    ),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
     _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),
     _Metric(

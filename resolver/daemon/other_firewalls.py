@@ -1,7 +1,7 @@
 """Other programs' firewalls on this host: our one rule in those that have a place for it, a warning about the others.
 
 The rule is put in while there are networks that need it, and taken away with the last one. What only the owner of a
-firewall can do is a warning in `berth status` and in the answer to a connect. `firewall_watch` says when to check.
+firewall can do is a warning in `berth status` and in the answer to a connect. `netcore.controller.drift.watch` says when to check.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class OtherFirewalls:
 
     async def check(self) -> None:
         """Look at the other firewalls, and put our rule where it belongs. A new problem is logged once."""
+        if not self._enabled:
+            return
         bridges = tuple(link for network, link in self._bridge_networks() if not network.internal)
         wanted = await self._run_blocking(lambda: other_firewalls.look(bridges)) if bridges else ()
         superfluous = tuple(measure for measure in self._applied if measure not in wanted)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from resolver.resolvconf import EMBEDDED
 
-FAMILY, NAME = 2, "berth"
-"""NFPROTO_IPV4, as netlink has it, and the table's name."""
-TABLE = f"ip {NAME}"
+TABLE = "ip berth"
 RULES = {"output": 4, "input": 2}
 """Chain → how many rules it has."""
 

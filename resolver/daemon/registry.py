@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
 from netcore.errors import NetcoreError
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
@@ -74,12 +74,11 @@ class Registry:
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
         self._closed_queries = 0
         self.kernel: RunBlocking
-        by_address = self._by_address
         self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept)
         self.resolvers = Resolvers(
             self._sandboxes,
             self._gateways,
-            client_at=lambda network_id: lambda address: by_address.get((network_id, address)),
+            client_at=lambda network_id: _client_at(self._by_address, network_id),
             surroundings=self._surroundings,
             in_flight=self.in_flight,
             answers_at_gateways=config.gateway_resolver,
@@ -171,11 +170,21 @@ class Registry:
         gateway = self._gateways.pop(network.id, None)
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
-            await gateway.close()
             kept_names = gateway.kept_names()
+            await gateway.close()
             if kept_names:
                 await self.kernel(lambda: self._kept.drop(*kept_names))
             self._networks_changed([gateway])
+
+    # --- what others break --------------------------------------------------------------------------------------
+
+    def resolver_of(self, sandbox: Sandbox) -> SandboxResolver | None:
+        """Return the resolver inside *sandbox*, None if it has none of its own."""
+        return self._sandboxes.get(sandbox.id)
+
+    def gateway_of(self, network: Network) -> GatewayResolver | None:
+        """Return the resolver at the gateway of *network*."""
+        return self._gateways.get(network.id)
 
     # --- after a start ----------------------------------------------------------------------------------------------
 
@@ -219,19 +228,11 @@ class Registry:
         resolver.addresses = [
             (endpoint.network_id, address.packed)
             for endpoint in endpoints
-            if self._asks_for_itself(resolver.sandbox, endpoint)
+            if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
             for address in endpoint.addresses()
         ]
         for key in resolver.addresses:
             self._by_address[key] = resolver.client
-
-    def _asks_for_itself(self, sandbox: Sandbox, endpoint: Endpoint) -> bool:
-        """Return whether what comes from the address of *endpoint* is the sandbox's own.
-
-        A router may pass on what others send, in its own name. On an internal network they would so reach its upstreams.
-        """
-        network = self._networks.get(endpoint.network_id)
-        return not (sandbox.forwards and network is not None and network.internal)
 
     def _watch(self, resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
         """Have the client told of changes in the zones of these networks, and of no others."""
@@ -274,8 +275,7 @@ class Registry:
 
     def _networks_changed(self, changed: Sequence[GatewayResolver]) -> None:
         """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
-        subnets = [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools]
-        self._subnets.swap(subnets)
+        self._subnets.swap(_pool_subnets(self._gateways.values()))
         self._known.swap(gateway.zone for gateway in self._gateways.values())
         self._protect()
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
@@ -299,7 +299,7 @@ class Registry:
         """No answer of an upstream may point to the networks and private addresses that there are now."""
         self._service.protect(
             Protected(
-                [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools],
+                _pool_subnets(self._gateways.values()),
                 addresses=self._host_addresses,
                 domains=_wire_names(self._host.content.search),
                 nat64=self._config.nat64_prefixes,
@@ -371,9 +371,23 @@ class Registry:
             *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
 
-    def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """Return the host's name servers, which no new pool may cover (rule IP-4)."""
-        return tuple(ip_address(server.partition("%")[0]) for server in self._host.content.nameservers)
+
+def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
+    """Return the subnets of all networks that have names here."""
+    return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
+
+
+def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:
+    """Return what finds the client of the sandbox that has an address (packed) on a network."""
+    return lambda address: by_address.get((network_id, address))
+
+
+def _asks_for_itself(sandbox: Sandbox, network: Network | None) -> bool:
+    """Return whether what comes from the address of *sandbox* on *network* is the sandbox's own.
+
+    A router may pass on what others send, in its own name. On an internal network they would so reach its upstreams.
+    """
+    return not (sandbox.forwards and network is not None and network.internal)
 
 
 def _wire_names(domains: Iterable[str]) -> Iterator[bytes]:

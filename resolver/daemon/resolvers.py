@@ -76,6 +76,14 @@ class Resolvers:
             if resolver.listeners is not None:
                 self._answer_again(resolver.listeners[0])
 
+    async def reopen(self, broken: SandboxResolver | GatewayResolver) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed."""
+        match broken:
+            case SandboxResolver():
+                await broken.reopen(self._surroundings())
+            case GatewayResolver():
+                await broken.reopen(self._surroundings(), self._client_at(broken.network.id), for_host=self._answers_host)
+
     def _answer_again(self, udp: UdpListener) -> None:
         for query in self._unanswered.pop(udp.cookie, ()):
             udp.answer_again(query.octets, query.peer)

@@ -13,7 +13,7 @@ from netcore.controller.network_recovery import BROKEN
 from netcore.controller.recovery import serve, set_sandbox_aside
 from netcore.controller.retry import retry
 from netcore.errors import NetcoreError
-from netcore.model import Sandbox, SandboxId
+from netcore.model import Sandbox, SandboxId, Stack
 from netcore.store.records import Records
 from resolver.daemon.registry import Registry
 from resolver.errors import ResolverError
@@ -78,9 +78,14 @@ class Restoration:
         return reason is None
 
     async def _publish_again(self, sandbox: Sandbox) -> None:
+        state = self._controller.state
+        endpoints = state.in_gateway_order(state.endpoints[sandbox.id])
+        if sandbox.stack is not Stack.SHARED and not self._registry.files.has(sandbox):
+            # It was set aside, or in no record, when the others were recalled.
+            self._unpublished.add(sandbox.id)
+            self._registry.recall((), [(sandbox, endpoints)], state.networks)
         if sandbox.id in self._unpublished:
-            state = self._controller.state
-            await self._registry.update(sandbox, state.in_gateway_order(state.endpoints[sandbox.id]), state.networks)
+            await self._registry.update(sandbox, endpoints, state.networks)
             self._unpublished.discard(sandbox.id)
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from netcore.desired import hostsfile
 from netcore.kernel import files
 from netcore.model import Sandbox, Stack
 from resolver import nsswitch, resolvconf
@@ -54,6 +55,10 @@ class SandboxFiles:
         made = self._files[sandbox.id] = _Files(sandbox, self._directory_of(sandbox))
         return lambda: self._write(made, is_new=is_new)
 
+    def has(self, sandbox: Sandbox) -> bool:
+        """Return whether the files of *sandbox* are kept right."""
+        return sandbox.id in self._files
+
     def forget(self, sandbox: Sandbox) -> None:
         """Stop keeping the files of *sandbox* right; they go with their directory."""
         self._files.pop(sandbox.id, None)
@@ -84,6 +89,25 @@ class SandboxFiles:
                 self._write(of_sandbox)
 
         return write
+
+    def missing(self, sandbox: Sandbox) -> list[str]:
+        """Return the paths of the files of *sandbox* that somebody has removed or emptied."""
+        of_sandbox = self._files.get(sandbox.id)
+        if of_sandbox is None or sandbox.stack is Stack.SHARED:
+            return []
+        wanted = ["hostname", *([] if of_sandbox.is_edited else ["resolv.conf"])]
+        return [str(path) for name in wanted if not files.read_regular(str(path := of_sandbox.directory / name))]
+
+    def restore(self, sandbox: Sandbox) -> None:
+        """Write the files of *sandbox* again that are missing."""
+        of_sandbox = self._files[sandbox.id]
+        for path in self.missing(sandbox):
+            if path.endswith("hostname"):
+                files.write_in_place(path, hostsfile.render_hostname(sandbox.hostname))
+            else:
+                text = self._render(of_sandbox)
+                files.write_in_place(f"{path}.written", text)
+                files.write_in_place(path, text)
 
     def edited(self) -> list[Sandbox]:
         """Return the sandboxes whose resolv.conf was edited, and is left alone since."""

@@ -6,10 +6,12 @@ import logging
 from dataclasses import dataclass, field
 
 from netcore.keeper.kept_sockets import KeptSockets
+from netcore.kernel.nft_listing import Structure
 from netcore.model import Endpoint, NetworkId, Sandbox
 from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
+from resolver.daemon.listeners import SocketPair
 from resolver.daemon.surroundings import Surroundings
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
@@ -22,9 +24,10 @@ log = logging.getLogger(__name__)
 class SandboxResolver:
     """One sandbox with its listeners, and what the registry has published for it.
 
-    *listeners*: None while they could not be opened. *ports*: of both, None with them. *endpoints*: in gateway order.
-    *published*: its records in each network's zone. *addresses*: (network, packed address) of its endpoints. *watched*: the
-    networks whose changes its client hears of. *warning*: what is not as it should be.
+    *listeners*: None while they could not be opened. *endpoints*: in gateway order. *published*: its records in each network's
+    zone. *addresses*: (network, packed address) of its endpoints. *watched*: the networks whose changes its client hears of.
+    *warning*: what is not as it should be. *pair*: the sockets of the listeners. *redirect*: what makes them appear at port 53,
+    as the kernel had it when it was first looked at.
     """
 
     sandbox: Sandbox
@@ -35,7 +38,8 @@ class SandboxResolver:
     addresses: list[tuple[NetworkId, bytes]] = field(default_factory=list)
     watched: set[NetworkId] = field(default_factory=set)
     warning: str | None = None
-    ports: tuple[int, int] | None = None
+    pair: SocketPair | None = None
+    redirect: Structure | None = None
 
     async def listen(self, surroundings: Surroundings, *, replace: bool) -> None:
         """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
@@ -43,24 +47,54 @@ class SandboxResolver:
             return
         sandbox, client = self.sandbox, self.client
         pair, self.warning = await surroundings.run_blocking(lambda: _sockets(sandbox, surroundings.kept, replace=replace))
-        self.ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
         tcp = TcpListener(surroundings.service, lambda _: client)
         self.listeners = UdpListener(surroundings.poller, pair.udp, surroundings.service, client), tcp
+        self.pair, self.redirect = pair, None
         await tcp.listen(pair.tcp)
         if self.warning is not None:
             log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, self.warning)
-
-    async def check_redirect(self, run_blocking: RunBlocking) -> None:
-        """Write the redirect again, if somebody damaged it while no daemon ran."""
-        if self.ports is not None and self.ports[0] != listeners.PORT:
-            path, ports = self.sandbox.netns_path, self.ports
-            await run_blocking(lambda: listeners.restore_redirect(path, *ports))
 
     def pause(self) -> None:
         """Read no more queries, and accept no connection; what was read is still answered."""
         if self.listeners is not None:
             for listener in self.listeners:
                 listener.pause()
+
+    async def find_broken(self, run_blocking: RunBlocking) -> list[tuple[str, str]]:
+        """Return (kind, description) of what others have broken: the listeners, the redirect."""
+        if self.pair is None:
+            # Set aside, and tried again as such.
+            return []
+        if not listeners.is_serving(self.pair):
+            return [("listener", "resolver at 127.0.0.11")]
+        if self.pair.udp.getsockname()[1] == listeners.PORT:
+            return []
+        rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path))
+        if self.redirect is None and listeners.is_complete(rules):
+            self.redirect = rules
+        return [("redirect", "redirect of port 53 at 127.0.0.11")] if rules != self.redirect or not rules else []
+
+    async def check_redirect(self, run_blocking: RunBlocking) -> None:
+        """Write the redirect again, if somebody damaged it while no daemon ran."""
+        if self.pair is None or self.pair.udp.getsockname()[1] == listeners.PORT:
+            return
+        rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path))
+        if listeners.is_complete(rules):
+            self.redirect = rules
+        else:
+            await self.restore_redirect(run_blocking)
+
+    async def restore_redirect(self, run_blocking: RunBlocking) -> None:
+        """Make the listeners appear at port 53 again."""
+        pair = self.pair
+        if pair is not None:
+            self.redirect = await run_blocking(lambda: listeners.redirect_again(self.sandbox.netns_path, pair))
+
+    async def reopen(self, surroundings: Surroundings) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed. The remembered replies stay."""
+        await self.close()
+        self.listeners = self.pair = None
+        await self.listen(surroundings, replace=True)
 
     async def close(self) -> None:
         """Close the listeners; the redirect stays, and so does what is kept."""
@@ -70,7 +104,7 @@ class SandboxResolver:
             await tcp.close()
 
 
-def _sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[listeners.SocketPair, str | None]:
+def _sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[SocketPair, str | None]:
     taken = listeners.take_in_sandbox(kept, sandbox) if replace else None
     if taken is not None:
         on_53 = taken.udp.getsockname()[1] == listeners.PORT

@@ -226,6 +226,8 @@ class StatusView(msgspec.Struct, frozen=True):
     """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention.
 
     *dropped*: packets that the firewall dropped because a sandbox may not send them, by sandbox; since the tables were written.
+    *guard*: what keeps networks closed while the firewall tables are gone withstands: "lasting", "while berth runs",
+    "deleted tables only", "held by another process", or "none".
     """
 
     version: str
@@ -239,6 +241,7 @@ class StatusView(msgspec.Struct, frozen=True):
     nameservers: list[str]
     upstreams: list[UpstreamView]
     firewall: str
+    guard: str
     warnings: list[str]
     dropped: dict[str, int] = {}
 

@@ -10,7 +10,7 @@ Source: Linux Documentation/networking/filter.rst (the filter's instructions and
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from resolver import limits
 
@@ -84,4 +84,9 @@ def program(thinned: Levels) -> bytes:
         made += block
     # What a block lets through goes on to the next one, which is for another address, and to this end.
     made.append((_RETURN, 0, 0, _ALL))
-    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in made)
+    return assembled(made)
+
+
+def assembled(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
+    """Return (code, jump if true, jump if false, operand) of each instruction as the kernel takes them."""
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in instructions)

@@ -28,6 +28,8 @@ Scalar = str | int | IPAddress
 class Order(IntEnum):
     """The steps of creation, first to last. Deletion goes the other way."""
 
+    GUARD = auto()
+    """Before the link is there, and until it is gone: nothing passes it meanwhile."""
     ESP_STATE = auto()
     """Before anything is sent to the other host, and before a policy requires it."""
     ESP_POLICY = auto()
@@ -66,6 +68,7 @@ class Subsystem(Enum):
     STACK = "rtnetlink and /proc/sys: sysctls, addresses, neighbours, routes of one namespace"
     XFRM = "xfrm netlink"
     NFTABLES = "one nftables transaction"
+    GUARD = "the guard table, by the socket that owns it"
     FILES = "files of sandboxes"
     PACKETS = "frames sent over a link"
 

@@ -19,6 +19,7 @@ from netcore.desired.objects import (
     EspPolicy,
     EspState,
     Forwarding,
+    GuardedLink,
     Hairpin,
     HostsLines,
     Ipvlan,
@@ -34,7 +35,7 @@ from netcore.desired.objects import (
     VlanLink,
     VxlanLink,
 )
-from netcore.kernel.handlers import announcements, elements, esp, files, links, routing, sysctls
+from netcore.kernel.handlers import announcements, elements, esp, files, guarded, links, routing, sysctls
 from netcore.kernel.handlers.handler import Handler
 
 HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
@@ -58,6 +59,7 @@ HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
     EspState: esp.STATE,
     EspPolicy: esp.POLICY,
     EspBlock: esp.BLOCK,
+    GuardedLink: guarded.GUARDED_LINK,
     Element: elements.ELEMENT,
     HostsLines: files.HOSTS_LINES,
     Announcement: announcements.ANNOUNCEMENT,

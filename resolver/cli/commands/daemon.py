@@ -95,7 +95,8 @@ def status(form: str) -> int:
     if form == "json":
         print_json(report)
         return 0
-    print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}")
+    guard = f", guard {report['guard']}" if report["guard"] != "none" else ""
+    print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}{guard}")
     queries = f"{report['queries']} {'query' if report['queries'] == 1 else 'queries'}"
     print(f"{counted(report['networks'], 'network')}, {counted(report['sandboxes'], 'sandbox')}, {queries} answered")
     print(f"nameservers of {report['resolv_conf']}: {', '.join(report['nameservers']) or 'none'}")

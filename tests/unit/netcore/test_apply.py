@@ -30,6 +30,7 @@ from netcore.desired.objects import (
 from netcore.errors import KernelError, NotFound, TeardownFailed, Unavailable
 from netcore.kernel import apply as executor_module
 from netcore.kernel.apply import Executor, _batches
+from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import routing, sysctls
 
 MAC = "02:42:0a:00:00:02"
@@ -46,6 +47,8 @@ class Netlink:
     def __init__(self, kernel, name):
         self.kernel = kernel
         self.name = name
+
+    port = 0
 
     def run(self, requests):
         if requests:
@@ -70,7 +73,7 @@ class Kernel:
         self.gone = set()
         self.visits = []
 
-    def __call__(self, _netns_path, later):
+    def __call__(self, _netns_path, later, _guard):
         self.later = later
         return self
 
@@ -132,7 +135,7 @@ def forgotten(monkeypatch):
 
 
 def executor(later=lambda *_: None):
-    return Executor(lambda _: "/nowhere", later)
+    return Executor(lambda _: "/nowhere", later, Guard())
 
 
 SYSCTLS = [Sysctl(sandbox_id="s", path=f"net/ipv4/conf/eth0/{name}", value="1") for name in ("log_martians", "rp_filter")]

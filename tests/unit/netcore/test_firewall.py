@@ -84,17 +84,6 @@ def test_probe_senders_are_bound_to_the_port_too():
     assert {ip_address("0.0.0.0"), ip_address("::"), ip_address("10.0.0.2"), ip_address("fd00::2")} <= senders
 
 
-def test_base_chains_are_those_of_the_skeleton():
-    chains, family = set(), ""
-    lines = firewall.render_skeleton().splitlines()
-    for i, line in enumerate(lines):
-        if line.startswith("table "):
-            family = line.split()[1]
-        if line.strip().startswith("chain ") and "hook" in lines[i + 1]:
-            chains.add((family, line.split()[1]))
-    assert chains == firewall.BASE_CHAINS
-
-
 def test_sets_are_told_apart_and_each_is_used_by_a_rule_of_its_table():
     text = firewall.render_skeleton()
     tables = dict(zip(("inet", "bridge"), text.split("table bridge berth {\n}\n"), strict=True))

@@ -1,5 +1,6 @@
 """What an operation that was cut short may have left: which endpoints go, in which order links are mended."""
 
+from netcore.desired.diff import Step
 from netcore.desired.objects import Address, Bridge, LinkUp, Macvlan, Veth
 from netcore.plan.leftovers import repair_steps, unfinished
 from tests.unit.netcore.test_apply import MAC, ip_interface
@@ -17,14 +18,10 @@ def test_what_is_there_needs_no_step():
     assert repair_steps(EVERYTHING, EVERYTHING) == ()
 
 
-def test_a_link_that_is_not_as_it_should_be_goes_first_and_comes_back_with_all_that_is_on_it():
-    steps = repair_steps((BRIDGE, ADDRESS, UP, OTHER, OTHERS), EVERYTHING)
-    assert [(step.before, step.after) for step in steps] == [(VETH, None), (None, VETH), (None, ADDRESS), (None, UP)]
-
-
-def test_a_bridge_is_made_around_the_ports_that_it_has():
-    steps = repair_steps((VETH, ADDRESS, UP, OTHER, OTHERS), EVERYTHING)
-    assert [(step.before, step.after) for step in steps] == [(None, BRIDGE)]
+def test_what_is_not_as_it_should_be_is_put_right_and_nothing_else():
+    assert repair_steps((BRIDGE, ADDRESS, UP, OTHER, OTHERS), EVERYTHING) == (Step(VETH, VETH),)
+    assert repair_steps((VETH, ADDRESS, UP, OTHER, OTHERS), EVERYTHING) == (Step(BRIDGE, BRIDGE),)
+    assert repair_steps((BRIDGE, OTHER, OTHERS), EVERYTHING) == (Step(VETH, VETH), Step(ADDRESS, ADDRESS), Step(UP, UP))
 
 
 class Endpoint:

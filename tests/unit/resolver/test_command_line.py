@@ -381,7 +381,7 @@ def test_resolve_cache_status_and_nodes(daemon, berth):
     assert berth("cache", "flush")[1] == "4\n"
     upstream = {"address": "10.0.0.1", "namespace": "host", "state": "ok", "rtt_ms": 1.25}
     daemon.responses["GET /v1/status"] = {
-        "version": "0.3.0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 1, "sandboxes": 2, "queries": 3,
+        "version": "0.3.0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 3.4, "firewall": "nftables", "guard": "lasting", "networks": 1, "sandboxes": 2, "queries": 3,
         "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [upstream], "warnings": ["ufw drops"],
     }  # fmt: skip
     assert berth("status")[1].splitlines()[2:] == [
@@ -463,7 +463,9 @@ def test_control_characters_never_reach_the_terminal(daemon, berth):
         assert "\\x1b" in shown + said or arguments[0] == "inspect"
 
 
-@pytest.mark.parametrize(("word", "near"), [("restart", None), ("stauts", "status"), ("netwrok", "network")])
+@pytest.mark.parametrize(
+    ("word", "near"), [("restart", None), ("start", None), ("stop", None), ("stauts", "status"), ("netwrok", "network")]
+)
 def test_suggestions_are_near(berth, word, near):
     code, _, said = berth(word)
     assert code == 2
@@ -474,7 +476,7 @@ def test_suggestions_are_near(berth, word, near):
 
 def test_node_ls_and_status_count(daemon, berth):
     daemon.responses["GET /v1/status"] = {
-        "version": "0.3.0", "pid": 7, "exits_when_idle": True, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 2, "sandboxes": 1,
+        "version": "0.3.0", "pid": 7, "exits_when_idle": True, "uptime_seconds": 3.4, "firewall": "nftables", "guard": "lasting", "networks": 2, "sandboxes": 1,
         "queries": 1, "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [], "warnings": [],
     }  # fmt: skip
     shown = berth("status")[1]
