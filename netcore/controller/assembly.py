@@ -21,9 +21,10 @@ from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.drivers.facts import Facts
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.kernel import host
+from netcore.kernel import host, netns
 from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
+from netcore.kernel.netlink import NETFILTER, is_of
 from netcore.model import IPAddress
 from netcore.plan import published_ports
 from netcore.plugins.client import PluginClient
@@ -49,7 +50,7 @@ def assemble(
     daemon, None: nothing does.
     """
     kept = kept or KeptSockets("", 0)
-    workers, locks, plugins, host_ports, guard = Workers(), KeyedLocks(), PluginClient(), HostPorts(kept), Guard()
+    workers, locks, plugins, host_ports, guard = Workers(), KeyedLocks(), PluginClient(), HostPorts(kept), _guard(kept)
     facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
@@ -99,3 +100,24 @@ def assemble(
             clock=clock,
         )
     )
+
+
+_GUARD = "guard"
+"""What the socket that owns the guard table is kept by."""
+
+
+def _guard(kept: KeptSockets) -> Guard:
+    """Return the guard, whose socket *kept* has as long as there is a table: so that others can't flush it when no daemon runs."""
+
+    def keep(descriptor: int | None) -> None:
+        if descriptor is None:
+            kept.drop(_GUARD)
+        else:
+            kept.keep({_GUARD: descriptor}, lasting=True)
+
+    own = netns.own_identity()
+    guard = Guard(keep=keep)
+    left = kept.take(_GUARD, lambda sock: is_of(sock, NETFILTER) and netns.identity_of_socket(sock) == own, lasting=True)
+    if left is not None:
+        guard.adopt(left.detach())
+    return guard

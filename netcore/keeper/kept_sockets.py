@@ -97,28 +97,39 @@ class KeptSockets:
                 self._connection.close()
                 self._connection = None
 
-    def take(self, name: str, fits: Callable[[socket.socket], bool]) -> socket.socket | None:
-        """Return the socket that an earlier daemon kept by *name* and that *fits*; None if there is none. It goes on being kept."""
+    def take(self, name: str, fits: Callable[[socket.socket], bool], *, lasting: bool = False) -> socket.socket | None:
+        """Return the socket that an earlier daemon kept by *name* and that *fits*; None if there is none. It goes on being kept.
+
+        *lasting*: see `keep`.
+        """
         with self._lock:
             descriptor = self._left.pop(name, None)
             if descriptor is None:
                 return None
-            sock = socket.socket(fileno=descriptor)
+            self._ours[name] = descriptor, lasting
+            try:
+                sock = socket.socket(fileno=descriptor)
+            except OSError:
+                # It is no socket.
+                self.drop(name)
+                os.close(descriptor)
+                return None
             with contextlib.suppress(OSError):
                 if fits(sock):
-                    self._ours[name] = sock.fileno(), False
+                    if lasting:
+                        # Said again: it may have come from systemd alone.
+                        self.keep({name: sock.fileno()}, lasting=True)
                     return sock
-            sock.close()
             self.drop(name)
+            sock.close()
             return None
 
-    def take_descriptor(self, name: str, *, lasting: bool = False) -> int | None:
-        """Return the descriptor that an earlier daemon kept by *name*, whatever it is of; None if there is none. *lasting*: see `keep`."""
+    def take_descriptor(self, name: str) -> int | None:
+        """Return the descriptor that an earlier daemon kept by *name*, whatever it is of; None if there is none."""
         with self._lock:
             descriptor = self._left.pop(name, None)
             if descriptor is not None:
-                # Said again: it may have come from systemd, and the keeper may be a new one.
-                self.keep({name: descriptor}, lasting=lasting)
+                self._ours[name] = descriptor, False
             return descriptor
 
     def keep(self, descriptors: Mapping[str, int], *, lasting: bool = False) -> None:

@@ -126,9 +126,8 @@ def test_without_a_daemon_only_what_lasts_is_held(daemons):
         first.close()
         until(lambda: count_kept(first) == 1)
         second = daemons()
-        descriptor = second.take_descriptor("guard", lasting=True)
-        assert os.fstat(descriptor).st_ino == os.fstat(lasting.fileno()).st_ino
-        os.close(descriptor)
+        with second.take("guard", lambda _: True, lasting=True) as taken:
+            assert os.fstat(taken.fileno()).st_ino == os.fstat(lasting.fileno()).st_ino
         # Its daemon has it no longer, and then nothing is left.
         second.drop("guard")
         second.close()
@@ -252,8 +251,20 @@ def test_systemd_keeps_the_door_and_what_lasts(daemons, tmp_path, monkeypatch):
     second = KeptSockets(str(tmp_path), 60)
     second.open()
     assert second.keeper_pid == pid
-    assert second.take_descriptor("guard", lasting=True) is not None
+    with second.take("guard", lambda _: True, lasting=True) as taken:
+        assert taken.family == socket.AF_INET
     second.end()
+
+
+def test_what_is_no_socket_is_not_taken(daemons):
+    first = daemons()
+    read, write = os.pipe()
+    first.keep({"guard": read}, lasting=True)
+    os.close(write)
+    os.close(read)
+    second = daemons()
+    assert second.take("guard", lambda _: True, lasting=True) is None
+    until(lambda: count_kept(second) == 0)
 
 
 def test_received_descriptors_are_named_as_systemd_says(monkeypatch):
