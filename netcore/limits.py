@@ -169,6 +169,12 @@ HOST_LOOK_FREE = 0.05
 HOST_POLL = 30.0
 """Seconds between looks at a host of which no change was noticed."""
 
+KEEPER_STARTS = 5
+"""Keepers started in `KEEPER_PERIOD`; when they all end, the daemon goes on without."""
+
+KEEPER_PERIOD = 60.0
+"""Seconds, see `KEEPER_STARTS`."""
+
 SYSCTL_ATTEMPTS = 5
 """Times in `SYSCTL_PERIOD` that a sysctl is set again which another program changes back; then it is left alone."""
 
@@ -222,3 +228,6 @@ DRIFT_MESSAGES = 2000
 
 DRIFT_FULL_PAUSE = 10.0
 """Seconds at least between two comparisons of everything that are made because notifications were lost."""
+
+DESCRIPTORS_KEPT = 64
+"""Descriptors that resolvers leave free: for the admin socket, the store, netlink and queries to upstreams."""

@@ -269,11 +269,11 @@ RESOLV_CONF_POLL = 10.0
 STOP_WITHIN = 15.0
 """Seconds in which a daemon that stops is done with the work at hand. Then it ends as if it were killed: the next undoes the rest."""
 
+LAST_ANSWERS = 0.3
+"""Seconds for which a daemon that stops waits for name servers, so that what was asked is answered; new queries wait for the next."""
+
 EXIT_WHEN_IDLE = 2.0
 """Seconds without a sandbox, an owner or a request after which a daemon started by `run` or `up` exits."""
 
 PROCESS_GRACE = 2.0
 """Seconds that the process of a sandbox has between SIGTERM and SIGKILL when the sandbox is removed."""
-
-DESCRIPTORS_KEPT = 64
-"""Descriptors that resolvers leave free: for the admin socket, the store, netlink and queries to upstreams."""

@@ -116,7 +116,7 @@ class Controller:
         await self._host_watcher.close()
         self.workers.cancel()
         self.parts.late_routes.close()
-        self.parts.relays.close()
+        self.parts.relays.leave()
         await self.overlays.close()
         await self.parts.plugin_client.close()
         await self.workers.close()

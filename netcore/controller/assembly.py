@@ -20,9 +20,11 @@ from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.drivers.facts import Facts
-from netcore.kernel import host
+from netcore.keeper.kept_sockets import KeptSockets
+from netcore.kernel import host, netns
 from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
+from netcore.kernel.netlink import NETFILTER, is_of
 from netcore.model import IPAddress
 from netcore.plan import published_ports
 from netcore.plugins.client import PluginClient
@@ -40,12 +42,15 @@ def assemble(
     *,
     reserved: Callable[[], Sequence[IPAddress]],
     clock: Callable[[], float],
+    kept: KeptSockets | None = None,
 ) -> Controller:
     """Return the controller of this host, still empty.
 
-    *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch.
+    *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch; *kept*: what outlives the
+    daemon, None: nothing does.
     """
-    workers, locks, host_ports, plugins, guard = Workers(), KeyedLocks(), HostPorts(), PluginClient(), Guard()
+    kept = kept or KeptSockets("", 0)
+    workers, locks, plugins, host_ports, guard = Workers(), KeyedLocks(), PluginClient(), HostPorts(kept), _guard(kept)
     facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
@@ -84,7 +89,7 @@ def assemble(
             locks=locks,
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
-            relays=PortProxies(host_ports, is_internal_client),
+            relays=PortProxies(host_ports, is_internal_client, kept),
             late_routes=LateRoutes(state, workers, executor, locks, writer.netns_path),
             plugin_client=plugins,
             network_plugins=network_plugins,
@@ -95,3 +100,24 @@ def assemble(
             clock=clock,
         )
     )
+
+
+_GUARD = "guard"
+"""What the socket that owns the guard table is kept by."""
+
+
+def _guard(kept: KeptSockets) -> Guard:
+    """Return the guard, whose socket *kept* has as long as there is a table: so that others can't flush it when no daemon runs."""
+
+    def keep(descriptor: int | None) -> None:
+        if descriptor is None:
+            kept.drop(_GUARD)
+        else:
+            kept.keep({_GUARD: descriptor}, lasting=True)
+
+    own = netns.own_identity()
+    guard = Guard(keep=keep)
+    left = kept.take(_GUARD, lambda sock: is_of(sock, NETFILTER) and netns.identity_of_socket(sock) == own, lasting=True)
+    if left is not None:
+        guard.adopt(left.detach())
+    return guard

@@ -144,6 +144,11 @@ class Overlays:
         if self._following is None or self._following.done():
             self._following = asyncio.get_running_loop().create_task(self._follow_cluster())
 
+    async def caught_up(self) -> None:
+        """Return when kernel and names are as other hosts published so far."""
+        if self._following is not None:
+            await asyncio.shield(self._following)
+
     async def _follow_cluster(self) -> None:
         while self._touched:
             touched, self._touched = self._touched, set()

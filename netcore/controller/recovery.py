@@ -10,7 +10,7 @@ What can't be restored is set aside with its reason, and keeps nothing else from
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netcore.controller import Controller, network_recovery
@@ -32,6 +32,17 @@ from netcore.store.records import EndpointsRecord, Everything, Records, SandboxR
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What the store says. *pending*: networks that were being made or removed. *living*, *gone*: sandboxes by what became of them."""
+
+    everything: Everything
+    networks: Sequence[Network]
+    pending: Sequence[Network]
+    living: Sequence[tuple[Sandbox, EndpointsRecord]]
+    gone: Sequence[tuple[Sandbox, EndpointsRecord]]
+
+
 @dataclass(slots=True)
 class _Leftovers:
     """What a crash or the end of a process left behind, and the steps that remove it from the kernel.
@@ -46,28 +57,42 @@ class _Leftovers:
     settled: list[SandboxState] = field(default_factory=list)
 
 
-async def restore(controller: Controller, records: Records, now: float) -> tuple[Sandbox, ...]:
-    """Bring *controller* and the kernel to the state of the store; return the sandboxes that live on.
+async def recall(controller: Controller, records: Records) -> Recalled:
+    """Bring the state of *controller* to what the store says. Nothing of the kernel is changed, nor looked at but for what lives.
 
-    Their resolvers and names are not up yet: see `serve`.
+    From then on the names of sandboxes that live on can be published.
     """
     everything = await records.load()
-    parts, state = controller.parts, controller.state
     for unreadable in everything.unreadable:
         controller.set_aside.put_unreadable(unreadable)
     for switched in everything.switched:
-        parts.writer.put_switched(switched)
-    pending = {record.network.id for record in everything.networks if record.pending}
+        controller.parts.writer.put_switched(switched)
+    networks = network_recovery.add_sensible(controller, [record.network for record in everything.networks if not record.pending])
+    living, gone = await _recall_sandboxes(controller, everything)
+    for network in networks:
+        if network.is_overlay and controller.state.members(network.id):
+            # What other hosts publish of it comes later.
+            controller.overlays.restore(network)
+    return Recalled(everything, networks, [record.network for record in everything.networks if record.pending], living, gone)
+
+
+async def restore(controller: Controller, records: Records, recalled: Recalled, now: float) -> tuple[Sandbox, ...]:
+    """Bring the kernel to the state that was recalled; return the sandboxes that live on. Their ports are not held yet: see `serve`.
+
+    What turns out not to be restorable loses the names that were published since `recall`.
+    """
+    parts, state, everything = controller.parts, controller.state, recalled.everything
+    before = dict(state.endpoints)
     # Known before the host is looked at, because their links are not the host's own.
-    sensible = network_recovery.add_sensible(controller, [record.network for record in everything.networks])
+    left = _Leftovers(networks=network_recovery.add_sensible(controller, recalled.pending))
     parts.host.changes.start()
     await parts.host.refresh()
-    left = _Leftovers(networks=[network for network in sensible if network.id in pending])
     for network in left.networks:
         await _drop_network(controller, records, network)
-    await network_recovery.restore(controller, [network for network in sensible if network.id not in pending])
-    await _restore_sandboxes(controller, records, everything, left)
-    await _restore_overlays(controller, records)
+    await network_recovery.restore(controller, recalled.networks)
+    await _restore_sandboxes(controller, records, recalled, left)
+    await _drop_unused_overlays(controller, records)
+    await _withdraw(controller, recalled, before)
     await _restore_quarantined_addresses(controller, records, everything, now)
     await _bring(controller, left)
     await _restore_uplinks(controller, everything)
@@ -79,16 +104,29 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     return tuple(state.sandboxes.values())
 
 
-async def serve(controller: Controller, sandbox: Sandbox) -> None:
-    """Publish the names of a sandbox that lives on and hold its ports; Conflict if a program took one meanwhile.
+async def _withdraw(controller: Controller, recalled: Recalled, before: Mapping[SandboxId, Sequence[Endpoint]]) -> None:
+    """Withdraw the names of what is not part of the state any more. *before*: the endpoints that were recalled."""
+    names, state = controller.parts.names, controller.state
+    for sandbox, _ in recalled.living:
+        if sandbox.id not in state.sandboxes:
+            await names.close(sandbox)
+        elif state.endpoints[sandbox.id] != before.get(sandbox.id):
+            try:
+                await names.update(sandbox, state.in_gateway_order(state.endpoints[sandbox.id]), state.networks)
+            except (NetcoreError, OSError) as error:
+                set_sandbox_aside(controller, sandbox, f"its names are not complete: {error}")
+    for network in recalled.networks:
+        if network.id not in state.networks:
+            await names.network_down(network)
 
-    Its resolver is open already.
-    """
-    parts, state = controller.parts, controller.state
-    endpoints = state.endpoints[sandbox.id]
-    await parts.names.update(sandbox, state.in_gateway_order(endpoints), state.networks)
+
+async def serve(controller: Controller, sandbox: Sandbox) -> None:
+    """Hold the ports of a sandbox that lives on; Conflict if a program took one meanwhile. Its names are published already."""
+    parts, endpoints = controller.parts, controller.state.endpoints[sandbox.id]
+    await controller.workers.run(lambda: parts.host_ports.go_on(sandbox.ports))
     await controller.workers.run(lambda: parts.host_ports.claim(sandbox.ports))
     parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
+    parts.host_ports.block_unopened(sandbox.ports)
 
 
 def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str) -> None:
@@ -99,24 +137,53 @@ def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str) -> 
 # --- sandboxes ------------------------------------------------------------------------------------------------------
 
 
-async def _restore_sandboxes(controller: Controller, records: Records, everything: Everything, left: _Leftovers) -> None:
+async def _recall_sandboxes(
+    controller: Controller, everything: Everything
+) -> tuple[list[tuple[Sandbox, EndpointsRecord]], list[tuple[Sandbox, EndpointsRecord]]]:
+    """Put the sandboxes that live on into the state, with what their records say; return them, and those that don't live on."""
     found = everything.sandboxes
     conditions = await controller.workers.run(lambda: [_condition(record) for record, _ in found])
     shared = {record.sandbox.shared_with for (record, _), (lives, _) in zip(found, conditions, strict=True) if lives}
+    living, gone = [], []
     for (record, endpoints), (lives, is_pinned) in zip(found, conditions, strict=True):
         sandbox = record.sandbox
         if not lives and is_pinned and not record.pending and sandbox.id in shared:
             # It has ended, but for its network stack, which others share.
             sandbox, lives = replace(sandbox, ended=True, owner=None, leader=None), True
+        if not lives:
+            gone.append((sandbox, endpoints))
+            continue
         try:
-            if lives:
-                await controller.parts.files.mend(sandbox, controller.state.directory_of(sandbox.id))
-                _restore_sandbox(controller, records, sandbox, endpoints, left)
-            else:
-                _give_up_sandbox(controller, sandbox, endpoints, left)
+            kept = _kept(controller, endpoints)
+            # A record that makes no sense fails here, before anything is published.
+            controller.state.objects_of(sandbox, kept)
+        except BROKEN as error:
+            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
+        else:
+            controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))
+            living.append((sandbox, endpoints))
+    return living, gone
+
+
+async def _restore_sandboxes(controller: Controller, records: Records, recalled: Recalled, left: _Leftovers) -> None:
+    for sandbox, endpoints in recalled.living:
+        try:
+            await controller.parts.files.mend(sandbox, controller.state.directory_of(sandbox.id))
+            _restore_sandbox(controller, records, sandbox, endpoints, left)
         except BROKEN as error:
             controller.parts.writer.drop_sandbox(sandbox.id)
             set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
+    for sandbox, endpoints in recalled.gone:
+        try:
+            _give_up_sandbox(controller, sandbox, endpoints, left)
+        except BROKEN as error:
+            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
+
+
+def _kept(controller: Controller, record: EndpointsRecord) -> tuple[Endpoint, ...]:
+    """Return the endpoints of the last finished operation, as far as their networks are there."""
+    finished = leftovers.finished(record.endpoints, record.before, pending=record.pending)
+    return tuple(endpoint for endpoint in finished if endpoint.network_id in controller.state.networks)
 
 
 def _condition(record: SandboxRecord) -> tuple[bool, bool]:
@@ -136,7 +203,7 @@ def _restore_sandbox(controller: Controller, records: Records, sandbox: Sandbox,
     parts, state = controller.parts, controller.state
     recorded = record.before if record.pending else record.endpoints
     every = (*record.endpoints, *record.before, *record.gone)
-    kept = tuple(endpoint for endpoint in recorded if endpoint.network_id in state.networks)
+    kept = _kept(controller, record)
     aside = {one.id for one in controller.set_aside.all("network")}
     waiting = tuple(endpoint for endpoint in recorded if endpoint.network_id in aside)
     gone = leftovers.unfinished((*kept, *waiting), every, state.networks)
@@ -179,12 +246,11 @@ async def _drop_network(controller: Controller, records: Records, network: Netwo
     await records.drop_network(network.id)
 
 
-async def _restore_overlays(controller: Controller, records: Records) -> None:
-    """Keep the overlay networks whose endpoints are still here; what other hosts publish of them comes later."""
+async def _drop_unused_overlays(controller: Controller, records: Records) -> None:
+    """Drop the overlay networks that no endpoint here is on any more."""
     for network in [network for network in controller.state.networks.values() if network.is_overlay]:
-        if controller.state.members(network.id):
-            controller.overlays.restore(network)
-        else:
+        if not controller.state.members(network.id):
+            controller.parts.writer.deactivate(network.id)
             await _drop_network(controller, records, network)
 
 

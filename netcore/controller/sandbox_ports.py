@@ -59,9 +59,10 @@ class SandboxPorts:
             return ports
         return replace(ports, warnings=(published_ports.FREED if sandbox.ports else published_ports.IGNORED,))
 
-    def keep(self, claim: Claim, sandbox: Sandbox, ports: PortPlan, undo: Undo) -> None:
+    async def keep(self, claim: Claim, sandbox: Sandbox, ports: PortPlan, undo: Undo) -> None:
         """Go on holding the ports that are needed, and let go of what was only tried. *sandbox*: with the ports that it had."""
-        claim.keep(ports.mappings)
+        if claim.has_tried:
+            await self._parts.workers.run(lambda: claim.keep(ports.mappings))
         self._next_port = max((mapping.host_port for mapping in ports.mappings), default=self._next_port - 1) + 1
         fresh = ports.fresh(sandbox)
         undo.push(lambda: self._parts.workers.run(lambda: self._parts.host_ports.release(fresh)))

@@ -179,7 +179,7 @@ class Transaction:
         await self._apply(steps, undo)
         undo.push(lambda: parts.plugin_endpoints.update_external_connectivity(sandbox, after.endpoints, plan.present))
         await parts.plugin_endpoints.update_external_connectivity(sandbox, plan.present, after.endpoints)
-        self._ports.keep(claim, sandbox, ports, undo)
+        await self._ports.keep(claim, sandbox, ports, undo)
         return after, steps, ports.warnings
 
     async def _claim_addresses(self, claims: Sequence[AddressClaim], undo: Undo) -> dict[AddressClaim, IPAddress]:
@@ -249,7 +249,7 @@ class Transaction:
             after = plans.with_ports(self._state, before.sandbox, endpoints, ports.mappings)
             await self._record_intent(plan, after, undo)
             await self._apply(plans.change_steps(self._state, before, after), undo)
-            self._ports.keep(claim, before.sandbox, ports, undo)
+            await self._ports.keep(claim, before.sandbox, ports, undo)
             await self._commit(before, after, undo)
 
     async def _apply(self, steps: Sequence[Step], undo: Undo) -> None:
@@ -315,7 +315,7 @@ class Transaction:
         async with all_or_nothing() as undo:
             claim = self._ports.begin(undo)
             plan = await self._plan_disconnect(before, network, claim.try_hold)
-            self._ports.keep(claim, before.sandbox, PortPlan(plan.after.sandbox.ports), undo)
+            await self._ports.keep(claim, before.sandbox, PortPlan(plan.after.sandbox.ports), undo)
             await self._parts.records.put_disconnect(plan.after.sandbox, plan.after.endpoints, plan.gone)
         return await self._disconnect(plan)
 

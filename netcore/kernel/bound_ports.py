@@ -44,6 +44,8 @@ def bind(sock: socket.socket, address: str, port: int) -> None:
 def find_holder(port: int) -> str | None:
     """Return "program (pid N)" of another process that has UDP or TCP *port*; None if it can't be found."""
     wanted = {bound.inode for table in ("udp", "udp6", "tcp", "tcp6") for bound in _bound(table, port)}
+    # What this process has, the keeper has too.
+    wanted -= set(_sockets(Path("/proc/self")))
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue

@@ -2,8 +2,8 @@
 
 Our tables mark what comes from a bridge of ours, and what they let pass to one. `inet berth_guard` drops what lacks that
 mark. The kernel lets only the netlink socket that made the table change it (flag `owner`), and keeps it when that
-socket is closed (flag `persist`), until then open to everybody. So the socket is to be kept by what outlives the
-daemon: see `Guard.descriptor`. libnftables closes its socket with each command; hence requests of our own.
+socket is closed (flag `persist`), from then on open to everybody. So the socket is kept by what outlives the daemon: see
+`Guard`. libnftables closes its socket with each command; hence requests of our own.
 
 Spec: Linux include/uapi/linux/netfilter/nf_tables.h (NFT_TABLE_F_OWNER since 5.12, NFT_TABLE_F_PERSIST since 6.9).
 """
@@ -60,24 +60,32 @@ _DELETION = (nf_tables.DELTABLE, nf_tables.of_table("inet", TABLE))
 
 
 class Guard:
-    """The table and the socket that owns it. *open_socket*: in the host's namespace. Thread-safe; blocking."""
+    """The table and the socket that owns it. Thread-safe; blocking.
 
-    def __init__(self, open_socket: Callable[[], NetlinkSocket] = lambda: NetlinkSocket(NETFILTER)) -> None:
+    *open_socket*: in the host's namespace. *keep*: told the socket's descriptor before it owns the table, and None when there is
+    nothing that it owns.
+    """
+
+    def __init__(
+        self,
+        open_socket: Callable[[], NetlinkSocket] = lambda: NetlinkSocket(NETFILTER),
+        keep: Callable[[int | None], None] = lambda _: None,
+    ) -> None:
         self._open_socket = open_socket
+        self._keep = keep
+        self._is_kept = False
         self._socket: NetlinkSocket | None = None
         self._links: set[str] = set()
         self._lock = Lock()
         self.protection = Protection.NONE
 
-    @property
-    def descriptor(self) -> int | None:
-        """The descriptor of the socket that owns the table, to be kept by what outlives the daemon; None before the first use."""
-        return self._socket.fileno() if self._socket is not None else None
-
     def adopt(self, descriptor: int) -> None:
-        """Go on with a socket that an earlier daemon had, and that owns its table. Before the first use; takes the descriptor."""
+        """Go on with a socket that an earlier daemon had, and that owns its table. Before the first use; takes the descriptor.
+
+        It is kept already.
+        """
         with self._lock:
-            self._socket = NetlinkSocket.adopted(descriptor)
+            self._socket, self._is_kept = NetlinkSocket.adopted(descriptor), True
 
     def write(self, links: Iterable[str]) -> None:
         """Make the table anew with exactly *links*, in one transaction, whatever there was; without links remove it."""
@@ -144,6 +152,17 @@ class Guard:
         return None
 
     def _write(self, links: set[str]) -> None:
+        if links:
+            self._keep_socket(wanted=True)
+        self._write_table(links)
+        self._keep_socket(wanted=self.protection in (Protection.LASTING, Protection.OWNED))
+
+    def _keep_socket(self, *, wanted: bool) -> None:
+        if wanted != self._is_kept:
+            self._is_kept = wanted
+            self._keep(self._opened().fileno() if wanted else None)
+
+    def _write_table(self, links: set[str]) -> None:
         if not links and self.protection is Protection.NONE and self._commit([_request(*_DELETION)]) is not None:
             # There was none.
             self._links = links

@@ -52,6 +52,11 @@ def open_socket(protocol: int) -> socket.socket:
     return opened
 
 
+def is_of(sock: socket.socket, protocol: int) -> bool:
+    """Return whether *sock* is a netlink socket of *protocol*, as `NetlinkSocket.adopted` takes."""
+    return sock.family == socket.AF_NETLINK and sock.proto == protocol
+
+
 class NetlinkSocket:
     """A netlink socket in the network namespace of the calling thread."""
 

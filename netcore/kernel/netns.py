@@ -12,6 +12,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ _LOW = 64
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x10_0000
 _MNT_DETACH = 2
 _NS_GET_NSTYPE = 0xB703
+_SIOCGSKNS = 0x894C
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -206,6 +208,15 @@ def identity(netns_descriptor: int) -> tuple[int, int]:
     """Return (device, inode), which is the same for every path and descriptor of one namespace."""
     status = os.fstat(netns_descriptor)
     return status.st_dev, status.st_ino
+
+
+def identity_of_socket(sock: socket.socket) -> tuple[int, int]:
+    """Return the identity of the namespace that *sock* was opened in (SIOCGSKNS); OSError where the kernel does not tell."""
+    descriptor = fcntl.ioctl(sock.fileno(), _SIOCGSKNS)
+    try:
+        return identity(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def own_identity() -> tuple[int, int]:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from typing import Any, Protocol
-
-import aiohttp
+from typing import TYPE_CHECKING, Any, Protocol
 
 from netcore import limits
 from netcore.errors import PluginFailed, Unavailable
 from netcore.plugins import discovery
 from netcore.plugins.discovery import PluginAddress
+
+if TYPE_CHECKING:
+    # Imported where it is used: it takes a quarter of a second, and names are answered before it is needed.
+    import aiohttp
+
 
 _HEADERS = {"Accept": "application/vnd.docker.plugins.v1.2+json", "Content-Type": "application/vnd.docker.plugins.v1.2+json"}
 
@@ -82,6 +85,8 @@ class PluginClient:
             raise PluginFailed(plugin, "Plugin.Activate", f"it implements {have}, not {kind}")
 
     async def _post(self, plugin: str, method: str, body: object) -> dict[str, Any] | None:
+        import aiohttp
+
         pause, left = limits.PLUGIN_FIRST_PAUSE, limits.PLUGIN_PATIENCE
         data = b"" if body is None else json.dumps(body).encode()
         while True:
@@ -111,6 +116,8 @@ class PluginClient:
         self._silent_since[plugin] = asyncio.get_running_loop().time()
 
     async def _connection(self, plugin: str) -> tuple[PluginAddress, aiohttp.ClientSession]:
+        import aiohttp
+
         if plugin not in self._connections:
             address = await asyncio.to_thread(discovery.find, plugin)
             tls = await asyncio.to_thread(_tls, plugin, address) if address.url.startswith("https:") else True

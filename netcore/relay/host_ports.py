@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from netcore import limits
 from netcore.errors import Conflict
-from netcore.kernel import bound_ports, host
+from netcore.keeper.kept_sockets import KeptSockets
+from netcore.kernel import bound_ports, host, netns
 from netcore.model import DNS_PORT, IPAddress, PortMapping
 from netcore.plan.port_allocation import Binding
 
@@ -32,35 +33,79 @@ def _port(mapping: PortMapping) -> _Port:
 
 
 class _Hold:
-    """What holds one port, or the same port of both families. *sock* None: the port is only remembered. *users*: ports that it holds."""
+    """What holds one port, or the same port of both families.
 
-    __slots__ = ("sock", "users")
+    *sock* None: the port is only remembered. *name*: what the socket is kept by for the next daemon. *users*: ports that it holds.
+    *is_open*: packets reach the socket; None: unknown, an earlier daemon left it.
+    """
 
-    def __init__(self, sock: socket.socket | None) -> None:
+    __slots__ = ("is_open", "name", "sock", "users")
+
+    def __init__(self, sock: socket.socket | None, name: str, *, is_open: bool | None = False) -> None:
         self.sock = sock
+        self.name = name
+        self.is_open = is_open
         self.users = 0
 
 
-class HostPorts:
-    """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered."""
+def _name(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool) -> str:
+    return f"port/{protocol}/{46 if both else family}/{address or '*'}/{port}"
 
-    def __init__(self) -> None:
+
+class HostPorts:
+    """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered.
+
+    *kept*: goes on holding them while no daemon runs.
+    """
+
+    def __init__(self, kept: KeptSockets) -> None:
+        self._kept = kept
         self._held: dict[_Port, _Hold] = {}
 
     def begin(self) -> Claim:
         """Return a claim: the ports that one operation tries to hold, and then keeps or gives back."""
-        return Claim(self._held)
+        return Claim(self._held, self._kept)
+
+    def go_on(self, mappings: Iterable[PortMapping]) -> None:
+        """Go on holding those of *mappings* that an earlier daemon held."""
+        own = netns.own_identity()
+
+        def fits(sock: socket.socket) -> bool:
+            return netns.identity_of_socket(sock) == own
+
+        taken: dict[str, _Hold] = {}
+        for mapping in mappings:
+            family, protocol, address, port = wanted = _port(mapping)
+            for both in (True, False) if address is None else (False,):
+                name = _name(family, protocol, address, port, both=both)
+                if wanted not in self._held and name not in taken:
+                    sock = self._kept.take(name, fits)
+                    if sock is not None:
+                        taken[name] = _Hold(sock, name, is_open=None)
+                if wanted not in self._held and name in taken:
+                    self._held[wanted] = taken[name]
+                    taken[name].users += 1
+
+    def block_unopened(self, mappings: Iterable[PortMapping]) -> None:
+        """Let no packets reach those of *mappings* that an earlier daemon may have relayed, and this one does not."""
+        for mapping in mappings:
+            hold = self._held.get(_port(mapping))
+            if hold is not None and hold.is_open is None and hold.sock is not None:
+                block(hold.sock)
+                hold.is_open = False
 
     def claim(self, mappings: Iterable[PortMapping]) -> None:
         """Hold every one of *mappings*, or none and raise Conflict."""
         claim = self.begin()
-        for mapping in mappings:
+        wanted = [*mappings]
+        for mapping in wanted:
             family, protocol, address, port = _port(mapping)
             if port and _port(mapping) not in self._held and claim.try_hold([(family, address)], protocol, port) is not None:
                 claim.keep(())
                 where = address or ("0.0.0.0" if family == 4 else "[::]")
                 reason = "failed to bind host port: address already in use by a program of the host"
                 raise Conflict("port", f"{where}:{port}/{protocol}", because=reason)
+        claim.keep(wanted)
 
     def probe(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
         """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""
@@ -77,8 +122,7 @@ class HostPorts:
 
     def release(self, mappings: Iterable[PortMapping]) -> None:
         """Release *mappings*; those that are not held are ignored."""
-        for mapping in mappings:
-            _drop(self._held, _port(mapping))
+        self._kept.drop(*(name for mapping in mappings if (name := _drop(self._held, _port(mapping))) is not None))
 
     def opened(self, mapping: PortMapping) -> socket.socket | None:
         """Return the socket of *mapping*, which packets reach from now on; None if there is none (SCTP)."""
@@ -87,6 +131,7 @@ class HostPorts:
             return None
         with contextlib.suppress(FileNotFoundError):
             hold.sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+        hold.is_open = True
         return hold.sock
 
     def lost(self, mappings: Iterable[PortMapping]) -> list[PortMapping]:
@@ -103,12 +148,16 @@ class HostPorts:
         return tuple(self._held)
 
 
-def _drop(held: dict[_Port, _Hold], port: _Port) -> None:
+def _drop(held: dict[_Port, _Hold], port: _Port) -> str | None:
+    """Hold *port* no longer; return what its socket was kept by, if nothing else needs that."""
     hold = held.pop(port, None)
-    if hold is not None:
-        hold.users -= 1
-        if not hold.users and hold.sock is not None:
-            hold.sock.close()
+    if hold is None:
+        return None
+    hold.users -= 1
+    if hold.users or hold.sock is None:
+        return None
+    hold.sock.close()
+    return hold.name
 
 
 def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
@@ -124,9 +173,15 @@ def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
 class Claim:
     """Ports tried by one operation. Each is bound once: what is found free is held from then on."""
 
-    def __init__(self, held: dict[_Port, _Hold]) -> None:
+    def __init__(self, held: dict[_Port, _Hold], kept: KeptSockets) -> None:
         self._held = held
+        self._kept = kept
         self._tried: list[_Port] = []
+
+    @property
+    def has_tried(self) -> bool:
+        """Whether there is anything to keep or to give back."""
+        return bool(self._tried)
 
     def try_hold(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
         """Hold the port at each of *bindings* and return None, or return the one where a program of the host has it."""
@@ -148,13 +203,13 @@ class Claim:
         return None
 
     def _hold(self, family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool = False) -> _Hold | None:
+        name = _name(family, protocol, address, port, both=both)
         try:
-            return _Hold(
-                _bind_beside(self._held, family, protocol, address, port, both=both) if len(self._held) < limits.HELD_PORTS else None
-            )
+            has_room = len(self._held) < limits.HELD_PORTS
+            return _Hold(_bind_beside(self._held, family, protocol, address, port, both=both) if has_room else None, name)
         except OSError as error:
             # An address that the host does not have yet (a VIP, say) can't be in use there.
-            return _Hold(None) if error.errno in _NO_SUCH_ADDRESS and not both else None
+            return _Hold(None, name) if error.errno in _NO_SUCH_ADDRESS and not both else None
 
     def _keep(self, hold: _Hold, wanted: Sequence[_Port]) -> None:
         for port in wanted:
@@ -169,6 +224,8 @@ class Claim:
         for wanted in self._tried:
             if wanted not in needed:
                 _drop(self._held, wanted)
+        holds = [hold for wanted in self._tried if (hold := self._held.get(wanted)) is not None]
+        self._kept.keep({hold.name: hold.sock.fileno() for hold in holds if hold.sock is not None})
         self._tried.clear()
 
 

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping
 from typing import Protocol
 
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import PortMapping
 from netcore.plan.published_ports import Relayed
 from netcore.relay import host_ports
@@ -30,9 +31,10 @@ class HeldSockets(Protocol):
 class PortProxies:
     """The relays of all sandboxes, each on the socket that holds its port."""
 
-    def __init__(self, ports: HeldSockets, is_internal_client: IsInternalClient) -> None:
+    def __init__(self, ports: HeldSockets, is_internal_client: IsInternalClient, kept: KeptSockets) -> None:
         self._ports = ports
         self._is_internal_client = is_internal_client
+        self._kept = kept
         self._relays: dict[str, dict[socket.socket, TcpRelay | UdpRelay]] = {}
 
     def settle(self, sandbox_id: str, wanted: Mapping[PortMapping, Relayed]) -> None:
@@ -45,8 +47,11 @@ class PortProxies:
                 host_ports.block(sock)
         for sock, rule in rules.items():
             if sock not in relays:
-                relay = TcpRelay if sock.type == socket.SOCK_STREAM else UdpRelay
-                relays[sock] = relay(sock, rule, self._is_internal_client)
+                relays[sock] = (
+                    TcpRelay(sock, rule, self._is_internal_client, self._kept)
+                    if sock.type == socket.SOCK_STREAM
+                    else UdpRelay(sock, rule, self._is_internal_client)
+                )
         if relays:
             self._relays[sandbox_id] = relays
 
@@ -64,9 +69,9 @@ class PortProxies:
             rules[sock] = RelayRule(targets, clients | others)
         return rules
 
-    def close(self) -> None:
-        """End all relays."""
+    def leave(self) -> None:
+        """End all relays of this process; the connections go on with the next daemon, if they are kept."""
         for relays in self._relays.values():
             for relay in relays.values():
-                relay.close()
+                relay.leave()
         self._relays.clear()

@@ -5,27 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import socket
 import struct
-from typing import cast
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from netcore import limits
+from netcore.keeper.kept_sockets import KeptSockets
+from netcore.relay.carried import DESCRIPTORS, Carried
 from netcore.relay.clients import IsInternalClient, RelayRule, Target
 from netcore.relay.shares import Shares, source_of
 
+_SO_COOKIE = 57
+
 
 class TcpRelay:
-    """Accepts connections at *listener* and relays each. *rule*: which clients are relayed, and where to."""
+    """Accepts connections at *listener* and relays each. *rule*: which clients are relayed, and where to.
 
-    __slots__ = ("_is_internal_client", "_listener", "_loop", "_open", "_shares", "rule")
+    *kept*: has the connections of an earlier daemon, and keeps those of this one.
+    """
 
-    def __init__(self, listener: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient) -> None:
+    __slots__ = ("_carried", "_is_internal_client", "_is_left", "_kept", "_listener", "_loop", "_name", "_open", "_shares", "rule")
+
+    def __init__(self, listener: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient, kept: KeptSockets) -> None:
         self.rule = rule
         self._is_internal_client = is_internal_client
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._open: set[asyncio.Task[None]] = set()
         self._shares = Shares(limits.PROXY_CONNECTIONS_PER_SOURCE, limits.PROXY_CONNECTIONS)
+        self._carried: set[Carried] = set()
+        self._is_left = False
+        self._kept = kept
+        # By the listener, which stays the same socket when another daemon goes on with it.
+        self._name = f"relayed/{cookie(listener)}/"
+        self._go_on()
         self._loop.add_reader(listener.fileno(), self._accept)
 
     def _accept(self) -> None:
@@ -40,9 +55,13 @@ class TcpRelay:
             if not self.rule.accepts(peer, self._is_internal_client) or not self._shares.take(source):
                 _reset(client)
                 continue
-            task = self._loop.create_task(self._carry(client))
-            self._open.add(task)
-            task.add_done_callback(functools.partial(self._ended, source))
+            self._note(self._carry(client), source)
+
+    def _note(self, work: Coroutine[Any, Any, None], source: str) -> None:
+        """Do *work*, which carries a connection of *source*."""
+        task = self._loop.create_task(work)
+        self._open.add(task)
+        task.add_done_callback(functools.partial(self._ended, source))
 
     def _ended(self, source: str, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
@@ -58,17 +77,54 @@ class TcpRelay:
             return
         for sock in (client, backend):
             keep_alive(sock)
-        here, there = _Connection(), _Connection()
-        here.other, there.other = there, here
-        await self._loop.connect_accepted_socket(lambda: here, client)
-        await self._loop.create_connection(lambda: there, sock=backend)
-        here.join()
-        there.join()
         try:
-            await self._until_over(here, there)
+            carried = Carried(client, backend)
+        except OSError:
+            # No descriptor is left for its pipes.
+            backend.close()
+            _reset(client)
+            return
+        names = [f"{self._name}{cookie(client)}/{number}" for number in range(DESCRIPTORS)]
+        self._kept.keep(dict(zip(names, carried.descriptors(), strict=True)))
+        carried.begin()
+        await self._see_through(carried, names)
+
+    async def _see_through(self, carried: Carried, names: Sequence[str]) -> None:
+        """Return when a connection is over; it ends if this is cancelled, unless the daemon leaves it to the next one."""
+        self._carried.add(carried)
+        try:
+            await self._until_over(carried)
         finally:
-            here.abort()
-            there.abort()
+            self._carried.discard(carried)
+            if not self._is_left:
+                self._kept.forget(names)
+                carried.leave()
+
+    def _go_on(self) -> None:
+        """Go on with the connections that an earlier daemon relayed."""
+        found: dict[str, dict[str, int]] = {}
+        for name, descriptor in self._kept.take_group(self._name).items():
+            group, _, number = name.rpartition("/")
+            found.setdefault(group, {})[number] = descriptor
+        for group, by_number in found.items():
+            names = [f"{group}/{number}" for number in by_number]
+            source = _source_of(by_number.get("0"))
+            if source is None or len(by_number) < DESCRIPTORS or not self._shares.take(source):
+                self._kept.forget(names)
+                for descriptor in by_number.values():
+                    os.close(descriptor)
+                continue
+            ordered = [by_number[str(number)] for number in range(DESCRIPTORS)]
+            carried = Carried(socket.socket(fileno=ordered[0]), socket.socket(fileno=ordered[1]), ordered[2:])
+            carried.begin()
+            self._note(self._see_through(carried, names), source)
+
+    def leave(self) -> None:
+        """Stop, and leave the connections to the next daemon."""
+        self._is_left = True
+        for carried in [*self._carried]:
+            carried.leave()
+        self.close()
 
     async def _connect(self) -> socket.socket:
         """Return a connection to the first target that takes it; the error of the last one if none does."""
@@ -90,20 +146,34 @@ class TcpRelay:
             raise
         return backend
 
-    async def _until_over(self, here: _Connection, there: _Connection) -> None:
-        """Return when both connections are lost, or nothing has come over either for too long."""
-        while not (here.over.done() and there.over.done()):
-            patience = limits.PROXY_HALF_CLOSED if here.has_ended or there.has_ended else limits.PROXY_TCP_IDLE
-            left = max(here.last, there.last) + patience - self._loop.time()
+    async def _until_over(self, carried: Carried) -> None:
+        """Return when a connection is over, or nothing has come over it for too long."""
+        while not carried.over.done():
+            patience = limits.PROXY_HALF_CLOSED if carried.has_ended else limits.PROXY_TCP_IDLE
+            left = carried.last + patience - self._loop.time()
             if left <= 0:
                 return
             # Looked at again at least that often: one side may end meanwhile.
-            await asyncio.wait([here.over, there.over], timeout=min(left, limits.PROXY_HALF_CLOSED), return_when=asyncio.ALL_COMPLETED)
+            await asyncio.wait([carried.over], timeout=min(left, limits.PROXY_HALF_CLOSED))
 
     def close(self) -> None:
         self._loop.remove_reader(self._listener.fileno())
         for task in self._open:
             task.cancel()
+
+
+def _source_of(descriptor: int | None) -> str | None:
+    """Return whose connection an earlier daemon left, None if it is broken."""
+    if descriptor is None:
+        return None
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as client:
+        return source_of(client.getpeername())
+    return None
+
+
+def cookie(sock: socket.socket) -> int:
+    """Return the number that *sock* has in every process (SO_COOKIE)."""
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
 
 
 def _reset(sock: socket.socket) -> None:
@@ -119,84 +189,3 @@ def keep_alive(sock: socket.socket) -> None:
     names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
     for name, value in zip(names, limits.PROXY_KEEPALIVE, strict=True):
         sock.setsockopt(socket.IPPROTO_TCP, name, value)
-
-
-class _Connection(asyncio.Protocol):
-    """One of the two connections of a relay: what it receives goes to *other*, no faster than that sends it on.
-
-    *over* is done when the connection is lost. *last*: when something was received. *has_ended*: nothing more will be. Until `join`,
-    what is received is kept: the other connection is not ready yet.
-    """
-
-    other: _Connection
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = self._loop.create_future()
-        self.last = self._loop.time()
-        self._transport: asyncio.Transport | None = None
-        self._early: list[bytes] | None = []
-        self.has_ended = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclass of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
-
-    def join(self) -> None:
-        """The other connection is ready: from now on what is received goes there at once."""
-        early, self._early = self._early or [], None
-        for data in early:
-            self._pass_on(data)
-        if self.has_ended:
-            self._pass_end()
-        if self.over.done():
-            self.other.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self.last = self._loop.time()
-        if self._early is None:
-            self._pass_on(data)
-        else:
-            self._early.append(data)
-
-    def eof_received(self) -> bool:
-        self.last = self._loop.time()
-        self.has_ended = True
-        return self._early is not None or self._pass_end()
-
-    def _pass_on(self, data: bytes) -> None:
-        if self.other._transport is not None:
-            self.other._transport.write(data)
-
-    def _pass_end(self) -> bool:
-        """Pass on that this connection will receive no more; return whether it stays open to send."""
-        other = self.other
-        if other._transport is None or other._transport.is_closing():
-            return False
-        if not other.has_ended:
-            other._transport.write_eof()
-            return True
-        # Both have ended; closing sends what is left first.
-        other._transport.close()
-        if self._transport is not None:
-            self._transport.close()
-        return False
-
-    def pause_writing(self) -> None:
-        if self.other._transport is not None:
-            self.other._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self.other._transport is not None and not self.other._transport.is_closing():
-            self.other._transport.resume_reading()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
-        if self._early is None and self.other._transport is not None and (error is not None or not self.has_ended):
-            # A reset is passed on as one.
-            self.other._transport.abort()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()

@@ -69,6 +69,10 @@ class UdpRelay:
         self._clients[peer] = client
         return client
 
+    def leave(self) -> None:
+        """Stop; a client's next datagram begins anew with the next daemon."""
+        self.close()
+
     def close(self) -> None:
         for client in [*self._clients.values()]:
             client.close()

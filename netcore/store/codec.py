@@ -109,7 +109,10 @@ def _build(hint: Any, raw: Any) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(raw, dict):
             raise TypeError(f"{raw!r:.80} is no {hint.__name__}")
-        hints = _HINTS.setdefault(hint, typing.get_type_hints(hint))
+        hints = _HINTS.get(hint)
+        if hints is None:
+            # Resolving them takes longer than all else of a record.
+            hints = _HINTS[hint] = typing.get_type_hints(hint)
         return hint(**{field.name: _build(hints[field.name], raw[field.name]) for field in fields(hint) if field.name in raw})
     if hint in _PARSERS:
         return _PARSERS[hint](raw)

@@ -18,13 +18,16 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from netcore import limits
 from netcore.errors import Exhausted, InvalidRequest, Unavailable
 from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
+
+if TYPE_CHECKING:
+    # Imported where it is used: it takes a quarter of a second, and names are answered before it is needed.
+    import aiohttp
+
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +163,8 @@ class EtcdStore:
         return revisions.pop() if len(revisions) == 1 else None
 
     async def watch(self, revision: int) -> AsyncIterator[Change]:
+        import aiohttp
+
         reached, is_cut = revision, False
         while True:
             try:
@@ -185,6 +190,8 @@ class EtcdStore:
 
     async def _stream(self, start: int) -> AsyncIterator[dict[str, Any]]:
         """Yield the messages of a watch, one for each line. A line may be of any length, so chunks are joined here."""
+        import aiohttp
+
         prefix = self._settings.prefix.encode()
         request = {"key": _text(prefix), "range_end": _text(_end_of_range(prefix)), "start_revision": str(start), "progress_notify": True}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.STORE_CALL, sock_read=limits.STORE_WATCH_SILENCE)
@@ -247,6 +254,8 @@ class EtcdStore:
 
     async def _call(self, path: str, body: Mapping[str, Any], attempts: list[int] | None = None) -> dict[str, Any]:
         """Return the answer of the first endpoint that gives one; Unavailable when none does in time."""
+        import aiohttp
+
         end = asyncio.get_running_loop().time() + limits.STORE_DEADLINE
         failure: Exception | None = None
         while asyncio.get_running_loop().time() < end:
@@ -271,6 +280,8 @@ class EtcdStore:
         raise Unavailable("etcd", f"{path} got no answer from {hosts} in {limits.STORE_DEADLINE:g} s: {failure}") from failure
 
     async def _ask(self, path: str, body: Mapping[str, Any], *, signed: bool = True) -> dict[str, Any]:
+        import aiohttp
+
         headers = await self._headers() if signed else {}
         async with self._http.post(self._url(path), data=json.dumps(body), headers=headers) as response:
             octets = await response.read()
@@ -344,6 +355,8 @@ def _tls(settings: EtcdSettings) -> ssl.SSLContext:
 
 async def open_etcd(settings: EtcdSettings) -> EtcdStore:
     """Return a store on etcd, once that has answered; Unavailable if it does not, or refuses the user."""
+    import aiohttp
+
     is_tls = any(url.startswith("https:") for url in settings.endpoints)
     connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls, settings) if is_tls else True)
     session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=limits.STORE_CALL))

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from netcore import limits
 from netcore.errors import Conflict, KernelError, Unavailable
-from netcore.store import last_copy
+from netcore.store import earlier_schema, last_copy
 from netcore.store.last_copy import Recovered
 from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
 from netcore.store.upgrade import SCHEMA_VERSION, upgraded, why_unreadable
@@ -282,6 +282,8 @@ def _upgrade(connection: sqlite3.Connection, schema: int) -> None:
     """Bring all records of *schema* to SCHEMA_VERSION in one transaction."""
     if schema == SCHEMA_VERSION:
         return
+    # An older berth can't read it afterwards.
+    earlier_schema.keep_copy(connection, schema)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for key, value in connection.execute("SELECT key, value FROM item WHERE value IS NOT NULL").fetchall():

@@ -11,14 +11,17 @@ at any point undoes the earlier ones and ends with one line.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import uvloop
@@ -27,9 +30,11 @@ from netcore.controller import Controller, remains
 from netcore.controller.assembly import assemble
 from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
 from netcore.controller.drift.watch import DriftWatch
-from netcore.controller.recovery import restore
+from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.errors import NetcoreError, Unavailable
+from netcore.keeper import descriptor_store
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
@@ -37,20 +42,15 @@ from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
-from resolver.daemon import admin, admin_listeners, clustering, convert, logs, metrics, sandbox_process, signals, startup
-from resolver.daemon.admission import Admission
+from resolver.daemon import clustering, convert, logs, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
-from resolver.daemon.dropped import DroppedPackets
-from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
-from resolver.daemon.health import Health
 from resolver.daemon.hostfile import HostResolvConf
-from resolver.daemon.http_api import HttpApi
 from resolver.daemon.idle import wait_until_idle
-from resolver.daemon.lookup import Lookup
+from resolver.daemon.keeper_watch import KeeperWatch
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
@@ -58,14 +58,20 @@ from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
 from resolver.daemon.resolver_drift import ResolverComparison
+from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
+from resolver.transport import in_hand
+from resolver.transport.in_hand import InHand, Unanswered
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import OpenSocket, UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
+
+if TYPE_CHECKING:
+    from resolver.daemon.admin_half import AdminHalf
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -100,24 +106,16 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         startup.collect_garbage_seldom()
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
-        startup.notify_systemd("READY=1")
+        descriptor_store.notify("READY=1")
         if not exit_when_idle:
             await stop.wait()
         elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
             await daemon.leave_nothing_behind()
-        startup.notify_systemd("STOPPING=1")
+        if not daemon.has_anything():
+            await asyncio.to_thread(daemon.kept.end)
+        descriptor_store.notify("STOPPING=1")
         startup.end_within(limits.STOP_WITHIN)
         log.info("daemon stops")
-
-
-@dataclass(frozen=True, slots=True)
-class _ResolverHalf:
-    """The parts that answer DNS queries."""
-
-    host: HostResolvConf
-    pool: UpstreamPool
-    service: DnsService
-    registry: Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +132,30 @@ class _RunningDaemon:
 
     operations: Operations
     owners: Owners
-    http_api: HttpApi
+    admin: AdminHalf
     controller: Controller
     watches: _Watches
     registry: Registry
-    handlers: admin.Admin
-    health: Health
+    kept: KeptSockets
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow another configuration, in what can change while the daemon runs."""
         logs.configure(config.log_level)
-        self.handlers.set_proxies(config.proxies)
+        self.admin.handlers.set_proxies(config.proxies)
         await self.registry.configure(config)
 
     async def log_status(self) -> None:
         """Write to the log what `berth status` shows."""
-        log.info("status %s", msgspec.json.encode(await self.health.status()).decode())
+        log.info("status %s", msgspec.json.encode(await self.admin.health.status()).decode())
+
+    def has_anything(self) -> bool:
+        """Return whether there is a network or a sandbox that a later daemon goes on with."""
+        counts = self.operations.counts()
+        return counts.networks > 0 or counts.sandboxes > 0
 
     def is_busy(self) -> bool:
         """Return whether the daemon is needed, or a request is being answered."""
-        return self.is_needed() or self.http_api.requests_in_flight > 0
+        return self.is_needed() or self.admin.http_api.requests_in_flight > 0
 
     def is_needed(self) -> bool:
         """Return whether a sandbox, an owner or a network that somebody asked for exists."""
@@ -176,6 +178,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     settings = await _settings(config)
     if settings.firewall:
         _claim_namespace(stack)
+    kept = KeptSockets(config.run_dir, config.keep_sockets)
+    # Only the daemon that has the state may have its sockets.
+    await asyncio.to_thread(kept.open)
+    stack.callback(kept.close)
+    queries = await asyncio.to_thread(_take_over_queries, kept)
 
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
@@ -189,12 +196,12 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         path = controller.netns_path(SandboxId(sandbox_id))
         return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
 
-    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), stack)
+    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack)
     registry = resolver.registry
-    controller = assemble(settings, records, registry, reserved=resolver.host.addresses, clock=_wall_clock)
+    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
-    stack.push_async_callback(registry.shutdown)
+    stack.push_async_callback(registry.resolvers.stop)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
     owners = Owners(controller.workers.run)
@@ -210,9 +217,12 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     restoration = Restoration(controller, registry, records)
-    await _restore(controller, resolver.service, registry, records, events, restoration)
+    importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
     restoration.start()
     stack.push_async_callback(restoration.close)
+    keeper = KeeperWatch(kept)
+    stack.callback(keeper.close)
+    await keeper.start()
     doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration, watches.drift)
     watches.drift.start()
     await watches.drift.check_others()
@@ -220,28 +230,14 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.callback(resolver.host.close)
     stack.push_async_callback(owners.close)
     await operations.watch_all_owners()
-    lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
-    dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=settings.firewall)
-    health = Health(
-        version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
-        registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=watches.others.warnings,
-        host_warnings=lambda: (*state_warnings, *controller.host_warnings(), *watches.drift.warnings()),
-        guard=lambda: controller.protection().value, clock=time.monotonic,
+    half = await importing
+    admin = await half.serve(
+        config, resolver=resolver, controller=controller, operations=operations, automatic_networks=automatic_networks,
+        owners=owners, events=events, doctor=doctor, state_warnings=state_warnings, drift=watches.drift,
+        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
+        stop=stop.set, stack=stack,
     )  # fmt: skip
-    sources = metrics.MetricSources(
-        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
-        repairs=watches.drift.repairs, clock=time.monotonic,
-    )  # fmt: skip
-    handlers = admin.Admin(
-        operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
-    )  # fmt: skip
-    http_api = HttpApi(admin.ROUTES, handlers)
-    await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)
-    # Listeners for events are ended first: the socket's connections are waited for.
-    stack.callback(events.close)
-    health.is_ready = True
-    return _RunningDaemon(operations, owners, http_api, controller, watches, registry, handlers, health)
+    return _RunningDaemon(operations, owners, admin, controller, watches, registry, kept)
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:
@@ -272,11 +268,13 @@ def _make_resolver(
     open_socket: OpenSocket,
     subscribe: Callable[[str | None], Awaitable[Notifications]],
     sandbox_directory: Callable[[Sandbox], Path],
+    kept: KeptSockets,
+    queries: InHand,
     stack: AsyncExitStack,
-) -> _ResolverHalf:
+) -> ResolverHalf:
     loop = asyncio.get_running_loop()
     host = HostResolvConf(config.resolv_conf)
-    poller = Poller(loop)
+    poller = Poller(loop, queries)
     stack.callback(poller.close)
     loop_domain = names.join(names.from_text("_loop"), names.from_text(config.suffix))
     paths = PathWatch(subscribe, lambda sandbox_id: service.look_at_paths(sandbox_id))
@@ -288,7 +286,7 @@ def _make_resolver(
     )
     service = DnsService(pool, Cache(cache_settings), time.monotonic)
     stack.push_async_callback(service.close)
-    return _ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory))
+    return ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory, kept))
 
 
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
@@ -302,23 +300,49 @@ def _make_watches(controller: Controller, registry: Registry, events: Events, st
 
 
 async def _restore(
-    controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events, restoration: Restoration
-) -> None:
-    """Bring back the networks and sandboxes of the last run, with their names, and join the cluster."""
+    controller: Controller,
+    resolver: ResolverHalf,
+    records: Records,
+    events: Events,
+    kept: KeptSockets,
+    unanswered: Sequence[Unanswered],
+    restoration: Restoration,
+) -> asyncio.Future[ModuleType]:
+    """Bring back the networks and sandboxes of the last run, names before all else, and join the cluster.
+
+    Returns the module of the admin half, which is being imported meanwhile: that takes as long as all else together.
+    """
     controller.set_aside.on_event = events.emit
-    survivors = await restore(controller, records, _wall_clock())
+    recalled, registry = await recall(controller, records), resolver.registry
+    state, resolvers = controller.state, registry.resolvers
+    everyone = [sandbox for sandbox in state.sandboxes.values() if not sandbox.ended or state.stack_users(sandbox.id)]
+    restoration.publish(everyone)
+    resolvers.expect(unanswered)
+    # Who is on an overlay waits for the names that other hosts publish, so as not to be told that they don't exist.
+    shared = [network for network in state.networks_here() if network.is_overlay]
+    waiting = {sandbox.id: sandbox for network in shared for sandbox, _ in state.members(network.id)}
+    await resolvers.go_on_at_gateways(network for network in state.networks_here() if not network.is_overlay)
+    await restoration.answer_all(sandbox for sandbox in everyone if sandbox.id not in waiting)
+    log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
+    importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
+    survivors = await restore(controller, records, recalled, _wall_clock())
     await controller.networks.remove_unused_bridges()
-    await registry.networks_up(controller.state.networks_here())
-    await restoration.serve_all(survivors)
     if controller.cluster is not None:
         controller.overlays.publish_again(survivors)
         await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
+        await controller.overlays.caught_up()
+    await restoration.answer_all(sandbox for sandbox in waiting.values() if sandbox.id in state.sandboxes)
+    await resolvers.listen_at_gateways(state.networks_here())
+    await restoration.serve_all(survivors)
+    await asyncio.to_thread(kept.drop_unclaimed)
+    await resolvers.check_redirects()
 
     async def on_settled() -> None:
-        await service.look_at_ways_out()
+        await resolver.service.look_at_ways_out()
         restoration.wake()
 
     controller.follow_host(lambda action, name: events.emit("host", action, name), on_settled)
+    return importing
 
 
 async def _make_doctor(
@@ -356,6 +380,27 @@ def _in_background(stack: AsyncExitStack, *work: Coroutine[Any, Any, None]) -> N
     """Do each *work* beside everything else until *stack* closes."""
     for task in [asyncio.create_task(coroutine) for coroutine in work]:
         stack.callback(task.cancel)
+
+
+_QUERIES = f"queries/{in_hand.VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Queries:
+    """*left*: what an earlier daemon had read and not answered. *here*: what this one reads."""
+
+    left: Sequence[Unanswered]
+    here: InHand
+
+
+def _take_over_queries(kept: KeptSockets) -> _Queries:
+    left = kept.take_descriptor(_QUERIES)
+    unanswered = in_hand.read(left, time.monotonic()) if left is not None else []
+    here = in_hand.create()
+    kept.keep({_QUERIES: here})
+    if left is not None:
+        os.close(left)
+    return _Queries(unanswered, InHand(here))
 
 
 def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:

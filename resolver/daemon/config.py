@@ -75,6 +75,7 @@ class DaemonConfig:
     store_key: str = ""
     store_ttl: int = 15
     store_grace: int = 600
+    keep_sockets: int = 60
     advertise: str = ""
     default_bridge: NetworkBody = field(default_factory=lambda: NetworkBody(name=DEFAULT_BRIDGE))
 
@@ -120,6 +121,7 @@ HELP: dict[str, str] = {
     "store_ttl": "seconds without contact after which a host counts as gone and its names are withdrawn",
     "store_grace": "seconds for which its addresses stay reserved after that: it may only be cut off, and still use them",
     "advertise": "address at which other hosts reach this one; by default the one that etcd is reached from",
+    "keep_sockets": "seconds without a daemon for which its sockets are held, so that queries wait for the next one; 0: they are refused",
     "serve_stale": "seconds past its TTL for which a cached answer is served when all name servers fail; 0 for never",
 }
 
@@ -367,6 +369,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "serve_stale": _number(limits.LONGEST_TTL),
     "store": _store,
     "store_ttl": _number(86_400),
+    "keep_sockets": _number(86_400),
     "store_grace": _number(30 * 86_400),
     "advertise": lambda value: str(addresses.read(_text(value))),
     "proxies": _proxies,

@@ -16,14 +16,16 @@ from resolver.client import Client, Strangers
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.listeners import SocketPair
-from resolver.service import DnsService
+from resolver.daemon.surroundings import Surroundings
 from resolver.transport.batch import packed
-from resolver.transport.poller import Poller
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
 from resolver.zone.published import PublishedZone
 
 log = logging.getLogger(__name__)
+
+ClientAt = Callable[[bytes], Client | None]
+"""Address (packed) → the sandbox that has it on one network."""
 
 
 @dataclass(slots=True)
@@ -38,67 +40,96 @@ class GatewayResolver:
     strangers: Strangers
     addresses: tuple[str, ...] = ()
     warning: str | None = None
-    _listeners: list[tuple[UdpListener, TcpListener]] = field(default_factory=list)
+    _listeners: dict[IPAddress, tuple[UdpListener, TcpListener]] = field(default_factory=dict)
     _pairs: list[SocketPair] = field(default_factory=list)
 
-    async def listen(
-        self,
-        service: DnsService,
-        poller: Poller,
-        run_blocking: RunBlocking,
-        client_at: Callable[[bytes], Client | None],
-        *,
-        for_host: bool,
-    ) -> None:
+    async def go_on(self, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
+        """Answer at those gateway addresses whose sockets an earlier daemon left. *client_at*, *for_host*: see `listen`."""
+        link = self._link()
+        for address in self._addresses():
+            take = partial(listeners.take_on_gateway, surroundings.kept, self.network.id, address, link, for_host=for_host)
+            pair = await surroundings.run_blocking(take)
+            if pair is not None:
+                await self._serve(address, pair, surroundings, client_at)
+
+    async def listen(self, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
         """Answer at all gateway addresses. *client_at*: the sandbox with that address (packed) on this network.
 
         Who asks is known by the bridge that the query came over and by its source address, which is bound to its bridge port.
         *for_host*: what programs of this host itself ask is answered too.
         """
+        for address in self._addresses():
+            if address not in self._listeners:
+                await self._listen(address, surroundings, client_at, for_host=for_host)
 
-        def client_of(address: bytes) -> Client:
-            return client_at(address) or self.strangers.at(address)
+    def _addresses(self) -> list[IPAddress]:
+        return [interface.ip for interface in drivers.of(self.network).host_addresses(self.network)]
 
+    def _link(self) -> str:
         attached = drivers.of(self.network).host_link(self.network)
-        bridge = attached.name if attached is not None else ""
-        for interface in drivers.of(self.network).host_addresses(self.network):
-            open_pair = partial(listeners.open_on_gateway, interface.ip, bridge, for_host=for_host)
-            await self._listen(interface.ip, open_pair, service, poller, run_blocking, client_of)
+        return attached.name if attached is not None else ""
 
-    async def _listen(
-        self,
-        address: IPAddress,
-        open_pair: Callable[[], listeners.SocketPair],
-        service: DnsService,
-        poller: Poller,
-        run_blocking: RunBlocking,
-        client_of: Callable[[bytes], Client],
-    ) -> None:
+    async def _listen(self, address: IPAddress, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
+        link, kept, run_blocking = self._link(), surroundings.kept, surroundings.run_blocking
+
+        def open_and_keep() -> SocketPair:
+            pair = listeners.open_on_gateway(address, link, for_host=for_host)
+            kept.keep(pair.by_name(listeners.names_on_gateway(self.network.id, address)))
+            return pair
+
         try:
-            pair = await run_blocking(open_pair)
+            pair = await run_blocking(open_and_keep)
         except (NetcoreError, OSError) as error:
             self.warning = f"no resolver at {address}: {await _why_closed(error, run_blocking)}"
             log.warning("gateway resolver not started network=%s reason=%s", self.network.name, self.warning)
             return
+        await self._serve(address, pair, surroundings, client_at)
+
+    async def _serve(self, address: IPAddress, pair: SocketPair, surroundings: Surroundings, client_at: ClientAt) -> None:
+        def client_of(asking: bytes) -> Client:
+            return client_at(asking) or self.strangers.at(asking)
+
+        poller, service = surroundings.poller, surroundings.service
         udp = UdpListener(poller, pair.udp, service, self.strangers.common, lambda peer: client_of(packed(peer)), pair.screen)
         tcp = TcpListener(service, lambda peer: client_of(ip_address(peer).packed))
         await tcp.listen(pair.tcp)
-        self._listeners.append((udp, tcp))
+        self._listeners[address] = udp, tcp
         self._pairs.append(pair)
+
+    def pause(self) -> None:
+        """Read no more queries, and accept no connection; what was read is still answered."""
+        for udp, tcp in self._listeners.values():
+            udp.pause()
+            tcp.pause()
 
     def is_broken(self) -> bool:
         """Return whether somebody destroyed the sockets, or the link that they are bound to."""
-        attached = drivers.of(self.network).host_link(self.network)
-        link = attached.name if attached is not None else ""
+        link = self._link()
         return any(not listeners.is_serving(pair, link) for pair in self._pairs)
 
+    async def reopen(self, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed. *client_at*, *for_host*: see `listen`."""
+        kept, names = surroundings.kept, self.kept_names()
+        await surroundings.run_blocking(lambda: kept.drop(*names))
+        await self.close()
+        self.warning = None
+        await self.listen(surroundings, client_at, for_host=for_host)
+
     async def close(self) -> None:
-        """Stop answering."""
-        for udp, tcp in self._listeners:
+        """Stop answering; what is kept stays."""
+        for udp, tcp in self._listeners.values():
             udp.close()
             await tcp.close()
         self._listeners.clear()
         self._pairs.clear()
+
+    def udp_listeners(self) -> list[UdpListener]:
+        """Return what queries come by over UDP."""
+        return [udp for udp, _ in self._listeners.values()]
+
+    def kept_names(self) -> list[str]:
+        """Return what the sockets are kept by."""
+        return [name for address in self._listeners for name in listeners.names_on_gateway(self.network.id, address)]
 
 
 async def _why_closed(error: NetcoreError | OSError, run_blocking: RunBlocking) -> str:
@@ -107,7 +138,7 @@ async def _why_closed(error: NetcoreError | OSError, run_blocking: RunBlocking) 
         case PermissionError():
             return "port 53 needs the capability CAP_NET_BIND_SERVICE"
         case OSError():
-            holder = await run_blocking(lambda: bound_ports.find_holder(53))
+            holder = await run_blocking(lambda: bound_ports.find_holder(listeners.PORT))
             return f"port 53 is held by {holder or 'another program'} ({error.strerror})"
         case _:
             return str(error)

@@ -5,27 +5,32 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import resource
 import socket
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
+from netcore import limits
 from netcore.errors import NetcoreError, Unavailable
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import bound_ports, netns, nft, nft_listing
 from netcore.kernel.nft_listing import Structure
-from netcore.model import IPAddress, NetnsPath
-from resolver import limits
+from netcore.model import IPAddress, NetnsPath, NetworkId, Sandbox
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
 from resolver.transport.thinning import assembled
 from resolver.transport.udp import set_filter
 
-_IP_FREEBIND = 15
+PORT = 53
+_IP_FREEBIND, _SO_BINDTOIFINDEX, _SIOCGSKNS = 15, 62, 0x894C
 _PRIVILEGED = range(600, 1024)
 """Ports that only the root of a namespace can take, as rresvport(3) does."""
-_SO_BINDTOIFINDEX, _SIOCGSKNS = 62, 0x894C
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,10 @@ class SocketPair:
     udp: socket.socket
     tcp: socket.socket
     screen: bytes = b""
+
+    def by_name(self, names: tuple[str, str]) -> dict[str, int]:
+        """Return the descriptors of both, by what they are kept by."""
+        return dict(zip(names, (self.udp.fileno(), self.tcp.fileno()), strict=True))
 
     def close(self) -> None:
         self.udp.close()
@@ -64,6 +73,12 @@ def redirect_rules(netns_path: NetnsPath) -> Structure:
         return netns.run_inside(descriptor, lambda: nft_listing.structure(("ip",)))
 
 
+def is_complete(rules: Structure) -> bool:
+    """Return whether all chains and rules of a redirect are among *rules*. To which ports they lead is not looked at."""
+    chains = Counter((found[0] or b"").rstrip(b"\0").decode() for kind, _, found in rules if kind == "ip rule")
+    return chains == redirect.RULES
+
+
 def redirect_again(netns_path: NetnsPath, pair: SocketPair) -> Structure:
     """Make the sockets appear at port 53 again; return the redirect as the kernel has it then."""
 
@@ -90,11 +105,33 @@ def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair
             pair.close()
             if isinstance(error, Unavailable) and error.capability != "nftables":
                 raise
-            return _bind(socket.AF_INET, EMBEDDED, 53, None), f"port 53 of the sandbox is taken by the resolver: {error}"
+            return _bind(socket.AF_INET, EMBEDDED, PORT, None), f"port 53 of the sandbox is taken by the resolver: {error}"
         return pair, None
 
     with netns.opened(netns_path) as descriptor:
         return netns.run_inside(descriptor, inside)
+
+
+def take_in_sandbox(kept: KeptSockets, sandbox: Sandbox) -> SocketPair | None:
+    """Return the resolver sockets that an earlier daemon kept for *sandbox*; None if they are not of its namespace, or are not there."""
+    namespace = netns.identity_of_path(sandbox.netns_path)
+    return _take(kept, names_in_sandbox(sandbox), lambda sock: netns.identity_of_socket(sock) == namespace)
+
+
+def names_in_sandbox(sandbox: Sandbox) -> tuple[str, str]:
+    """Return what the UDP and the TCP socket of a sandbox's resolver are kept by."""
+    return f"resolver/{sandbox.id}/udp", f"resolver/{sandbox.id}/tcp"
+
+
+def _take(kept: KeptSockets, names: tuple[str, str], fits: Callable[[socket.socket], bool], link: str = "") -> SocketPair | None:
+    udp, tcp = (kept.take(name, fits) for name in names)
+    if udp is not None and tcp is not None and is_serving(pair := SocketPair(udp, tcp), link):
+        return pair
+    kept.drop(*names)
+    for sock in (udp, tcp):
+        if sock is not None:
+            sock.close()
+    return None
 
 
 def close_in_sandbox(netns_path: NetnsPath) -> None:
@@ -113,16 +150,37 @@ def open_on_gateway(address: IPAddress, bridge: str, *, for_host: bool) -> Socke
     *for_host*: for those of this host's own programs too, which the kernel counts as arriving there.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    pair = _bind(family, str(address), 53, bridge)
-    if for_host:
-        return pair
-    set_filter(pair.tcp, _NOT_BY_LOOPBACK + _ALL)
-    return replace(pair, screen=_NOT_BY_LOOPBACK)
+    return _screened(_bind(family, str(address), PORT, bridge), for_host=for_host)
+
+
+def _screened(pair: SocketPair, *, for_host: bool) -> SocketPair:
+    """Return *pair*, which the host's own programs reach only if *for_host*."""
+    # One that was taken over may have another.
+    with contextlib.suppress(FileNotFoundError):
+        set_filter(pair.tcp, None if for_host else _NOT_BY_LOOPBACK + _ALL)
+    return pair if for_host else replace(pair, screen=_NOT_BY_LOOPBACK)
 
 
 # Load the index of the link, which is 1 for lo in every namespace; then take no octets (linux/filter.h, SKF_AD_IFINDEX).
 _NOT_BY_LOOPBACK = assembled([(0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0)])
 _ALL = assembled([(0x06, 0, 0, 0xFFFFFFFF)])
+
+
+def take_on_gateway(kept: KeptSockets, network_id: NetworkId, address: IPAddress, bridge: str, *, for_host: bool) -> SocketPair | None:
+    """Return the sockets that an earlier daemon kept for a gateway; None if they are of another bridge, or are not there."""
+    own = netns.own_identity()
+
+    def fits(sock: socket.socket) -> bool:
+        bound = ip_address(sock.getsockname()[0].partition("%")[0])
+        return bound == address and netns.identity_of_socket(sock) == own
+
+    pair = _take(kept, names_on_gateway(network_id, address), fits, bridge)
+    return None if pair is None else _screened(pair, for_host=for_host)
+
+
+def names_on_gateway(network_id: NetworkId, address: IPAddress) -> tuple[str, str]:
+    """Return what the UDP and the TCP socket at a gateway address are kept by."""
+    return f"gateway/{network_id}/{address}/udp", f"gateway/{network_id}/{address}/tcp"
 
 
 def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:

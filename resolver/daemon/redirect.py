@@ -11,6 +11,8 @@ from __future__ import annotations
 from resolver.resolvconf import EMBEDDED
 
 TABLE = "ip berth"
+RULES = {"output": 4, "input": 2}
+"""Chain → how many rules it has."""
 
 
 def render(udp_port: int, tcp_port: int, *, replace: bool) -> str:

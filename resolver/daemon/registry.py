@@ -13,6 +13,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
+from netcore.errors import NetcoreError
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from resolver.client import Client, Strangers
@@ -21,12 +23,14 @@ from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
+from resolver.daemon.resolvers import Resolvers
 from resolver.daemon.sandbox_files import SandboxFiles
 from resolver.daemon.sandbox_resolver import SandboxResolver
+from resolver.daemon.surroundings import Surroundings
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
 from resolver.engine.rebinding import Protected, is_private
 from resolver.engine.view import AttachedZone, View
-from resolver.errors import BadName
+from resolver.errors import BadName, ResolverError
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.wire import name as names
@@ -38,7 +42,10 @@ from resolver.zone.zone import Record, Zone
 
 
 class Registry:
-    """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use."""
+    """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use.
+
+    *kept*: what outlives the daemon; None: nothing does.
+    """
 
     def __init__(
         self,
@@ -47,11 +54,13 @@ class Registry:
         poller: Poller,
         host: HostResolvConf,
         sandbox_directory: Callable[[Sandbox], Path],
+        kept: KeptSockets | None = None,
     ) -> None:
         self._config = config
         self._service = service
         self._poller = poller
         self._host = host
+        self._kept = kept or KeptSockets("", 0)
         self._upstreams = UpstreamSets(config, host)
         self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
@@ -65,24 +74,28 @@ class Registry:
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
         self._closed_queries = 0
         self.kernel: RunBlocking
+        self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept)
+        self.resolvers = Resolvers(
+            self._sandboxes,
+            self._gateways,
+            client_at=lambda network_id: _client_at(self._by_address, network_id),
+            surroundings=self._surroundings,
+            in_flight=self.in_flight,
+            answers_at_gateways=config.gateway_resolver,
+            answers_host=config.gateway_resolver_for_host,
+        )
 
     # --- NamePublisher ----------------------------------------------------------------------------------------------
 
-    async def open(self, sandbox: Sandbox, *, replace: bool = False) -> None:
-        """Open the sandbox's resolver, if it has one (DNS-2); *replace*: one of an earlier daemon was there."""
+    async def open(self, sandbox: Sandbox) -> None:
+        """Open the sandbox's resolver, if it has one (DNS-2)."""
         if sandbox.stack is Stack.SHARED:
             return
         if sandbox.stack is Stack.OWN:
-            resolver = self._sandboxes.get(sandbox.id) or SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
-            if replace:
-                # Its names are published for others even if nobody can answer it.
-                self._sandboxes[sandbox.id] = resolver
-                await self.kernel(self.files.create(sandbox, is_new=False))
-            await resolver.listen(self._service, self._poller, self.kernel, replace=replace)
+            resolver = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
+            await resolver.listen(self._surroundings(), replace=False)
             self._sandboxes[sandbox.id] = resolver
-            if replace:
-                return
-        await self.kernel(self.files.create(sandbox, is_new=not replace))
+        await self.kernel(self.files.create(sandbox, is_new=True))
 
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
@@ -97,6 +110,7 @@ class Registry:
         self._publish(resolver, (), {})
         self._watch(resolver, ())
         await resolver.close()
+        await self.kernel(lambda: self._kept.drop(*listeners.names_in_sandbox(sandbox)))
         upstream_sets = resolver.client.view.upstream_sets()
         if any(upstream.sandbox_id is not None for upstreams in upstream_sets for upstream in upstreams.servers):
             self._drop_unused_upstreams()
@@ -108,10 +122,16 @@ class Registry:
 
         A sandbox that is on the default network bridge only reads a copy of the host's (DNS-2, RC-15, RC-20).
         """
+        write = self._show(sandbox, endpoints, networks)
+        if write is not None:
+            await self.kernel(write)
+
+    def _show(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> Callable[[], None] | None:
+        """Publish names and view of *sandbox*; return what writes its resolv.conf, if that changes."""
         self._networks = networks
         resolver = self._sandboxes.get(sandbox.id)
         if resolver is None:
-            return
+            return None
         resolver.sandbox = sandbox
         resolver.endpoints = tuple(endpoints)
         wanted = {endpoint.network_id: _records(sandbox, endpoint, networks[endpoint.network_id]) for endpoint in endpoints}
@@ -120,9 +140,7 @@ class Registry:
         self._publish(resolver, tuple(endpoints), wanted)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
-        write = self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
-        if write is not None:
-            await self.kernel(write)
+        return self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
 
     def remote(self, network: Network, before: RemoteEndpoint | None, after: RemoteEndpoint | None) -> None:
         """From now on an endpoint on another host is *after*, None if it is gone."""
@@ -132,10 +150,10 @@ class Registry:
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
-        await self.networks_up([network])
+        self._add_networks([network])
+        await self.resolvers.listen_at_gateways([network])
 
-    async def networks_up(self, networks: Iterable[Network]) -> None:
-        """Serve the names of several networks."""
+    def _add_networks(self, networks: Iterable[Network]) -> None:
         made = []
         for network in networks:
             label = names.from_text(network.name)
@@ -146,16 +164,16 @@ class Registry:
             zone.watchers.add(gateway.strangers.common)
             made.append(gateway)
         self._networks_changed(made)
-        for gateway in made if self._config.gateway_resolver else ():
-            at = _client_at(self._by_address, gateway.network.id)
-            await gateway.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
         gateway = self._gateways.pop(network.id, None)
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
+            kept_names = gateway.kept_names()
             await gateway.close()
+            if kept_names:
+                await self.kernel(lambda: self._kept.drop(*kept_names))
             self._networks_changed([gateway])
 
     # --- what others break --------------------------------------------------------------------------------------
@@ -168,15 +186,32 @@ class Registry:
         """Return the resolver at the gateway of *network*."""
         return self._gateways.get(network.id)
 
-    async def reopen(self, broken: SandboxResolver | GatewayResolver) -> None:
-        """Listen anew, in place of sockets that somebody has destroyed."""
-        if isinstance(broken, SandboxResolver):
-            await broken.reopen(self._service, self._poller, self.kernel)
-            return
-        await broken.close()
-        broken.warning = None
-        at = _client_at(self._by_address, broken.network.id)
-        await broken.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
+    # --- after a start ----------------------------------------------------------------------------------------------
+
+    def recall(
+        self,
+        networks_here: Iterable[Network],
+        sandboxes: Sequence[tuple[Sandbox, Sequence[Endpoint]]],
+        networks: Mapping[NetworkId, Network],
+    ) -> list[tuple[Sandbox, str]]:
+        """Publish all that an earlier daemon had published, in one step: whoever is answered from then on is answered rightly.
+
+        *sandboxes*: with their endpoints in gateway order. Nobody is answered yet: see `resolvers`. Return the sandboxes whose
+        names could not be published, each with the reason.
+        """
+        self._add_networks(networks_here)
+        for sandbox, _ in sandboxes:
+            if sandbox.stack is Stack.OWN:
+                self._sandboxes[sandbox.id] = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
+            if sandbox.stack is not Stack.SHARED:
+                self.files.create(sandbox, is_new=False)
+        failed = []
+        for sandbox, endpoints in sandboxes:
+            try:
+                self._show(sandbox, endpoints, networks)
+            except (NetcoreError, ResolverError, LookupError, ValueError, TypeError, AttributeError) as error:
+                failed.append((sandbox, str(error) or type(error).__name__))
+        return failed
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
@@ -335,13 +370,6 @@ class Registry:
             ),
             *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
-
-    async def shutdown(self) -> None:
-        """Close all listeners; what is in the kernel stays."""
-        for resolver in [*self._sandboxes.values()]:
-            await resolver.close()
-        for gateway in self._gateways.values():
-            await gateway.close()
 
 
 def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:

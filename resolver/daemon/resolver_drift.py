@@ -53,7 +53,7 @@ class ResolverComparison:
         sandbox, network = self._sandbox(concern), self._network(concern)
         try:
             if network is not None and damages and (gateway := self._registry.gateway_of(network)) is not None:
-                await self._registry.reopen(gateway)
+                await self._registry.resolvers.reopen(gateway)
             if sandbox is not None:
                 await self._restore(sandbox, {damage.kind for damage in damages})
         except (NetcoreError, OSError) as error:
@@ -63,7 +63,7 @@ class ResolverComparison:
     async def _restore(self, sandbox: Sandbox, kinds: set[str]) -> None:
         resolver, run_blocking = self._registry.resolver_of(sandbox), self._registry.kernel
         if resolver is not None and "listener" in kinds:
-            await self._registry.reopen(resolver)
+            await self._registry.resolvers.reopen(resolver)
         elif resolver is not None and "redirect" in kinds:
             await resolver.restore_redirect(run_blocking)
         if "file" in kinds:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from netcore import limits
 from netcore.controller import Controller
+from netcore.controller.network_recovery import BROKEN
 from netcore.controller.recovery import serve, set_sandbox_aside
 from netcore.controller.retry import retry
 from netcore.errors import NetcoreError
-from netcore.model import Sandbox
+from netcore.model import Sandbox, SandboxId, Stack
 from netcore.store.records import Records
 from resolver.daemon.registry import Registry
 from resolver.errors import ResolverError
+
+BROKEN_NAMES = (ResolverError, *BROKEN)
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +30,45 @@ class Restoration:
         self._controller = controller
         self._registry = registry
         self._records = records
+        self._unpublished: set[SandboxId] = set()
         self._wake = asyncio.Event()
         self._at_work = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
+    def publish(self, sandboxes: Sequence[Sandbox]) -> None:
+        """Publish the names of the sandboxes that were recalled, and of their networks."""
+        state = self._controller.state
+        recalled = [(sandbox, state.in_gateway_order(state.endpoints[sandbox.id])) for sandbox in sandboxes]
+        for sandbox, reason in self._registry.recall(state.networks_here(), recalled, state.networks):
+            self._unpublished.add(sandbox.id)
+            set_sandbox_aside(self._controller, sandbox, f"its names are not published: {reason}")
+
+    async def answer_all(self, sandboxes: Iterable[Sandbox]) -> None:
+        """Go on answering sandboxes before the kernel is restored. Whose resolver can't be opened yet has it tried again after that."""
+        await asyncio.gather(*(self._answer(sandbox) for sandbox in sandboxes))
+
+    async def _answer(self, sandbox: Sandbox) -> None:
+        try:
+            await self._registry.resolvers.go_on(sandbox)
+        except (NetcoreError, ResolverError, OSError) as error:
+            log.info("sandbox is not answered yet sandbox=%s reason=%s", sandbox.name, error)
+
     async def serve_all(self, survivors: Sequence[Sandbox]) -> None:
-        """Open the resolvers of the sandboxes that survived, publish their names, hold their ports."""
+        """Open those resolvers of the sandboxes that survived which are not open, write their files, hold their ports."""
         await asyncio.gather(*(self._serve(sandbox) for sandbox in survivors))
 
     async def _serve(self, sandbox: Sandbox) -> bool:
         """Serve a sandbox again; return whether nothing failed. What fails sets it aside, and the rest is done all the same."""
         reason: str | None = None
         try:
-            await self._registry.open(sandbox, replace=True)
+            await self._publish_again(sandbox)
+        except BROKEN_NAMES as error:
+            reason = f"its names are not published: {error}"
+        try:
+            await self._registry.kernel(self._registry.files.write(sandbox))
+            await self._registry.resolvers.go_on(sandbox)
         except (NetcoreError, ResolverError, OSError) as error:
-            reason = f"its resolver is not open: {error}"
+            reason = reason or f"its resolver is not open: {error}"
         try:
             await serve(self._controller, sandbox)
         except (NetcoreError, ResolverError, OSError) as error:
@@ -49,6 +76,17 @@ class Restoration:
         if reason is not None:
             set_sandbox_aside(self._controller, sandbox, reason)
         return reason is None
+
+    async def _publish_again(self, sandbox: Sandbox) -> None:
+        state = self._controller.state
+        endpoints = state.in_gateway_order(state.endpoints[sandbox.id])
+        if sandbox.stack is not Stack.SHARED and not self._registry.files.has(sandbox):
+            # It was set aside, or in no record, when the others were recalled.
+            self._unpublished.add(sandbox.id)
+            self._registry.recall((), [(sandbox, endpoints)], state.networks)
+        if sandbox.id in self._unpublished:
+            await self._registry.update(sandbox, endpoints, state.networks)
+            self._unpublished.discard(sandbox.id)
 
     def start(self) -> None:
         """Begin to try again."""

@@ -55,6 +55,10 @@ class SandboxFiles:
         made = self._files[sandbox.id] = _Files(sandbox, self._directory_of(sandbox))
         return lambda: self._write(made, is_new=is_new)
 
+    def has(self, sandbox: Sandbox) -> bool:
+        """Return whether the files of *sandbox* are kept right."""
+        return sandbox.id in self._files
+
     def forget(self, sandbox: Sandbox) -> None:
         """Stop keeping the files of *sandbox* right; they go with their directory."""
         self._files.pop(sandbox.id, None)
@@ -70,6 +74,11 @@ class SandboxFiles:
             return None
         of_sandbox.is_copy, of_sandbox.ipv6 = is_copy, ipv6
         return lambda: self._write(of_sandbox)
+
+    def write(self, sandbox: Sandbox) -> Callable[[], None]:
+        """Write the files of one sandbox again, if it has files of ours."""
+        of_sandbox = self._files.get(sandbox.id)
+        return lambda: None if of_sandbox is None else self._write(of_sandbox)
 
     def rewrite(self) -> Callable[[], None]:
         """Write all files again, because the host's resolv.conf has changed."""

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel.nft_listing import Structure
 from netcore.model import Endpoint, NetworkId, Sandbox
 from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.listeners import SocketPair
-from resolver.service import DnsService
-from resolver.transport.poller import Poller
+from resolver.daemon.surroundings import Surroundings
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
 from resolver.zone.zone import Record
-
-_DNS_PORT = 53
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +41,25 @@ class SandboxResolver:
     pair: SocketPair | None = None
     redirect: Structure | None = None
 
+    async def listen(self, surroundings: Surroundings, *, replace: bool) -> None:
+        """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
+        if self.listeners is not None:
+            return
+        sandbox, client = self.sandbox, self.client
+        pair, self.warning = await surroundings.run_blocking(lambda: _sockets(sandbox, surroundings.kept, replace=replace))
+        tcp = TcpListener(surroundings.service, lambda _: client)
+        self.listeners = UdpListener(surroundings.poller, pair.udp, surroundings.service, client), tcp
+        self.pair, self.redirect = pair, None
+        await tcp.listen(pair.tcp)
+        if self.warning is not None:
+            log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, self.warning)
+
+    def pause(self) -> None:
+        """Read no more queries, and accept no connection; what was read is still answered."""
+        if self.listeners is not None:
+            for listener in self.listeners:
+                listener.pause()
+
     async def find_broken(self, run_blocking: RunBlocking) -> list[tuple[str, str]]:
         """Return (kind, description) of what others have broken: the listeners, the redirect."""
         if self.pair is None:
@@ -50,12 +67,22 @@ class SandboxResolver:
             return []
         if not listeners.is_serving(self.pair):
             return [("listener", "resolver at 127.0.0.11")]
-        if self.pair.udp.getsockname()[1] == _DNS_PORT:
+        if self.pair.udp.getsockname()[1] == listeners.PORT:
             return []
         rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path))
-        if self.redirect is None and rules:
+        if self.redirect is None and listeners.is_complete(rules):
             self.redirect = rules
         return [("redirect", "redirect of port 53 at 127.0.0.11")] if rules != self.redirect or not rules else []
+
+    async def check_redirect(self, run_blocking: RunBlocking) -> None:
+        """Write the redirect again, if somebody damaged it while no daemon ran."""
+        if self.pair is None or self.pair.udp.getsockname()[1] == listeners.PORT:
+            return
+        rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path))
+        if listeners.is_complete(rules):
+            self.redirect = rules
+        else:
+            await self.restore_redirect(run_blocking)
 
     async def restore_redirect(self, run_blocking: RunBlocking) -> None:
         """Make the listeners appear at port 53 again."""
@@ -63,28 +90,25 @@ class SandboxResolver:
         if pair is not None:
             self.redirect = await run_blocking(lambda: listeners.redirect_again(self.sandbox.netns_path, pair))
 
-    async def reopen(self, service: DnsService, poller: Poller, run_blocking: RunBlocking) -> None:
+    async def reopen(self, surroundings: Surroundings) -> None:
         """Listen anew, in place of sockets that somebody has destroyed. The remembered replies stay."""
         await self.close()
         self.listeners = self.pair = None
-        await self.listen(service, poller, run_blocking, replace=True)
+        await self.listen(surroundings, replace=True)
 
     async def close(self) -> None:
-        """Close the listeners; the redirect stays."""
+        """Close the listeners; the redirect stays, and so does what is kept."""
         if self.listeners is not None:
             udp, tcp = self.listeners
             udp.close()
             await tcp.close()
 
-    async def listen(self, service: DnsService, poller: Poller, run_blocking: RunBlocking, *, replace: bool) -> None:
-        """Open the listeners, unless they are; *replace*: those of an earlier daemon were there."""
-        if self.listeners is not None:
-            return
-        pair, warning = await run_blocking(lambda: listeners.open_in_sandbox(self.sandbox.netns_path, replace=replace))
-        udp = UdpListener(poller, pair.udp, service, self.client)
-        tcp = TcpListener(service, lambda _: self.client)
-        await tcp.listen(pair.tcp)
-        self.listeners, self.warning = (udp, tcp), warning
-        self.pair, self.redirect = pair, None
-        if warning is not None:
-            log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", self.sandbox.name, warning)
+
+def _sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[SocketPair, str | None]:
+    taken = listeners.take_in_sandbox(kept, sandbox) if replace else None
+    if taken is not None:
+        on_53 = taken.udp.getsockname()[1] == listeners.PORT
+        return taken, "port 53 of the sandbox is taken by the resolver" if on_53 else None
+    pair, warning = listeners.open_in_sandbox(sandbox.netns_path, replace=replace)
+    kept.keep(pair.by_name(listeners.names_in_sandbox(sandbox)))
+    return pair, warning

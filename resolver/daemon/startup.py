@@ -9,12 +9,12 @@ import importlib.metadata
 import logging
 import os
 import resource
-import socket
 import sys
 import threading
 from pathlib import Path
 
 from netcore.errors import Unavailable
+from netcore.keeper import descriptor_store
 from netcore.kernel import capabilities
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def collect_garbage_seldom() -> None:
 
     With Python's own thresholds collections take a sixth of the time under load, and stop the loop for up to 50 ms.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
@@ -90,15 +91,5 @@ def watchdog_period() -> float | None:
 async def feed_watchdog(period: float) -> None:
     """Tell systemd every *period* seconds that the loop runs; it restarts a daemon that falls silent."""
     while True:
-        notify_systemd("WATCHDOG=1")
+        descriptor_store.notify("WATCHDOG=1")
         await asyncio.sleep(period)
-
-
-def notify_systemd(state: str) -> None:
-    """Tell systemd of *state*, if it started us (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.sendto(state.encode(), address)

@@ -21,8 +21,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from resolver import limits
 from resolver.reply_cache import Reply
+from resolver.transport.in_hand import HEADER as _HEADER
+from resolver.transport.in_hand import LENGTH_AT, BatchMemory
+from resolver.transport.in_hand import NAME as _NAME
+from resolver.transport.in_hand import SLOTS as _SLOTS
+from resolver.transport.in_hand import STRIDE as _STRIDE
 
-_SLOTS, _STRIDE, _NAME, _HEADER = limits.UDP_DRAIN, 512, 32, 64
 _LONGEST = limits.UDP_PAYLOAD
 _MSG_DONTWAIT = 0x40
 _QUIET = (errno.EAGAIN, errno.EINTR)
@@ -35,6 +39,7 @@ _string_at = ctypes.string_at
 
 # struct mmsghdr on 64-bit Linux: a msghdr of 56 octets, then the length of what was received.
 _LENGTHS: list[Callable[..., tuple[int, ...]]] = [struct.Struct("56xI4x" * count).unpack_from for count in range(_SLOTS + 1)]
+_NOTHING = memoryview(array("I", [0] * _SLOTS))
 _STARTS = range(2, _SLOTS * _STRIDE, _STRIDE)
 
 Datagram = tuple[bytes, bytes]
@@ -42,21 +47,27 @@ Datagram = tuple[bytes, bytes]
 
 
 class Batch:
-    """The memory for one address family. Calls on it must not overlap."""
+    """The memory for one address family. Calls on it must not overlap.
 
-    def __init__(self, family: int) -> None:
+    Whoever reads queries calls `done` when all of them are answered, or noted elsewhere: see `in_hand.py`.
+    """
+
+    def __init__(self, family: int, memory: BatchMemory) -> None:
         self._address_size = 16 if family == socket.AF_INET else 28
-        self._octets = ctypes.create_string_buffer(_SLOTS * _STRIDE)
+        self._mark = memory.mark
+        self._octets = _array(memory.octets)
         # Pages that no datagram has filled take no memory.
         self._overflow = mmap.mmap(-1, _SLOTS * (_LONGEST - _STRIDE))
         self._overflow_at = ctypes.addressof(ctypes.c_char.from_buffer(self._overflow))
-        self._names = ctypes.create_string_buffer(_SLOTS * _NAME)
+        self._names = _array(memory.names)
         self._at, self._names_at = ctypes.addressof(self._octets), ctypes.addressof(self._names)
         self._view = memoryview(self._octets).cast("B")
         self._names_view = memoryview(self._names).cast("B")
         self._in_parts = ctypes.create_string_buffer(b"".join(map(self._parts, range(_SLOTS))), _SLOTS * 32)
         self._out_parts = ctypes.create_string_buffer(self._in_parts.raw, _SLOTS * 32)
-        self._in = ctypes.create_string_buffer(self._headers(self._in_parts, 2), _SLOTS * _HEADER)
+        self._in = _array(memory.headers)
+        memory.headers[:] = self._headers(self._in_parts, 2)
+        self._in_lengths = memory.headers.cast("I")[LENGTH_AT // 4 :: _HEADER // 4]
         self._out = ctypes.create_string_buffer(self._headers(self._out_parts, 1), _SLOTS * _HEADER)
         self._out_connected = ctypes.create_string_buffer(self._headers(self._out_parts, 1, connected=True), _SLOTS * _HEADER)
         self._in_at, self._out_at = ctypes.addressof(self._in), ctypes.addressof(self._out)
@@ -154,9 +165,19 @@ class Batch:
         if not count:
             return []
         octets, message = _string_at(self._at, count * _STRIDE), self._message
-        return [message(octets, slot, size) for slot, size in enumerate(_LENGTHS[count](self._in))]
+        messages = [message(octets, slot, size) for slot, size in enumerate(_LENGTHS[count](self._in))]
+        self.done(count)
+        return messages
+
+    def done(self, count: int) -> None:
+        """Note that the *count* datagrams that were read last are in hand no longer."""
+        if count == 1:
+            self._in_lengths[0] = 0
+        elif count:
+            self._in_lengths[:count] = _NOTHING[:count]
 
     def _receive(self, descriptor: int, most: int) -> int:
+        self._mark[0] = descriptor
         count: int = _recvmmsg(descriptor, self._in_at, most, _MSG_DONTWAIT, None)
         if count >= 0:
             return count
@@ -227,6 +248,10 @@ class Batch:
                 # This client is gone; the others are not.
                 sent = 1
             start += sent
+
+
+def _array(memory: memoryview) -> ctypes.Array[ctypes.c_char]:
+    return (ctypes.c_char * len(memory)).from_buffer(memory)
 
 
 LONGEST_SENT = _STRIDE

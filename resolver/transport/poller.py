@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from resolver import limits
 from resolver.transport.batch import Batch
+from resolver.transport.in_hand import InHand
 
 _ROUNDS = 4
 
@@ -21,14 +22,15 @@ _ROUNDS = 4
 class Poller:
     """Calls the reader of each socket that has datagrams, then the flush functions that were asked for."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, in_hand: InHand | None = None) -> None:
         self._loop = loop
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
         self._flushers: dict[Callable[[], None], None] = {}
         self._running = False
         self._scheduled = False
-        self.ipv4, self.ipv6 = Batch(socket.AF_INET), Batch(socket.AF_INET6)
+        self.in_hand = InHand() if in_hand is None else in_hand
+        self.ipv4, self.ipv6 = Batch(socket.AF_INET, self.in_hand.batch(0)), Batch(socket.AF_INET6, self.in_hand.batch(1))
         loop.add_reader(self._epoll.fileno(), self._round)
 
     def batch(self, family: int) -> Batch:

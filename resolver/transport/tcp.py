@@ -78,6 +78,14 @@ class TcpListener:
             if not self.clients[connection.client]:
                 del self.clients[connection.client]
 
+    def pause(self) -> None:
+        """Accept no more connections, and read no more from those that are open; replies to what was read are still sent."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in self.connections:
+            connection.stop_reading()
+
     async def close(self) -> None:
         """Stop accepting and end all connections; repeated calls do nothing."""
         if self._server is not None:
@@ -102,6 +110,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._deadline = 0.0
         self._writable = True
         self._paused = False
+        self._stopped = False
         self._ended = False
         self._eof = False
 
@@ -179,7 +188,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._schedule()
 
     def _may_read(self) -> bool:
-        return self._writable and self._waiting < limits.TCP_IN_FLIGHT
+        return self._writable and not self._stopped and self._waiting < limits.TCP_IN_FLIGHT
 
     def serve(self) -> bool:
         """Answer a few of the messages that are there; return whether there are more."""
@@ -225,6 +234,11 @@ class _Connection(asyncio.BufferedProtocol):
     def _close_behind_eof(self) -> None:
         if self._eof and not self._waiting and not self._is_scheduled:
             self._transport.close()
+
+    def stop_reading(self) -> None:
+        """Take no more queries."""
+        self._stopped = True
+        self._pause()
 
     def _pause(self) -> None:
         if not self._paused and not self._ended:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from resolver import limits
 from resolver.client import Client
+from resolver.transport import in_hand
 from resolver.transport.batch import Datagram, packed
 from resolver.transport.poller import Poller
 from resolver.transport.thinning import Levels, Load, levels, program
@@ -42,8 +43,8 @@ class UdpListener:
 
     # With a thousand sandboxes each wake-up finds this object cold: the fewer cache lines the better.
     __slots__ = (
-        "_batch", "_client", "_client_of", "_descriptor", "_late", "_load", "_looked", "_most", "_poller", "_replies", "_screen",
-        "_service", "_socket", "_thinned", "_timer",
+        "_batch", "_client", "_client_of", "_descriptor", "_in_hand", "_late", "_load", "_looked", "_most", "_poller", "_replies",
+        "_screen", "_service", "_socket", "_thinned", "_timer", "cookie",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +70,10 @@ class UdpListener:
         self._thinned: dict[bytes, int] = {}
         self._screen = screen
         self._timer: asyncio.TimerHandle | None = None
+        self._in_hand = poller.in_hand
+        self.cookie = in_hand.cookie(sock)
         sock.setblocking(False)
+        self._in_hand.enroll(sock)
         if client_of is not None:
             # A socket that was taken over may still have one.
             with contextlib.suppress(OSError):
@@ -88,6 +92,7 @@ class UdpListener:
             self._service.count_sent(sent, rcodes)
         if rest:
             self._ask(rest)
+        self._batch.done(count)
         self._pace(count, len(rest))
 
     def _pace(self, count: int, slow: int) -> None:
@@ -104,8 +109,19 @@ class UdpListener:
             reply = on_query(client, octets, self, peer, tcp=False)
             if reply is not None:
                 replies.append((reply, peer))
+            else:
+                self._in_hand.waits(self._descriptor, octets, peer)
         if replies:
             self._batch.send(self._socket, replies)
+
+    def answer_again(self, octets: bytes, peer: bytes) -> None:
+        """Answer a query that an earlier daemon had read by this socket."""
+        client = self._client if self._client_of is None else self._client_of(peer)
+        reply = self._service.on_query(client, octets, self, peer, tcp=False)
+        if reply is not None:
+            self._batch.send(self._socket, [(reply, peer)])
+        else:
+            self._in_hand.waits(self._descriptor, octets, peer)
 
     def _drain_of_many(self) -> None:
         assert self._client_of is not None
@@ -132,8 +148,11 @@ class UdpListener:
             reply = self._service.on_query(client, octets, self, peer, tcp=False)
             if reply is not None:
                 replies.append((reply, peer))
+            else:
+                self._in_hand.waits(self._descriptor, octets, peer)
         if replies:
             self._batch.send(self._socket, replies)
+        self._batch.done(len(queries))
         if load.is_due():
             self._share_out()
 
@@ -164,6 +183,11 @@ class UdpListener:
         late, self._late = self._late, []
         if self._socket.fileno() >= 0:
             self._batch.send(self._socket, late)
+            self._in_hand.answered(late)
+
+    def pause(self) -> None:
+        """Read no more: what comes waits in the socket. Replies to what was read are still sent."""
+        self._poller.remove(self._descriptor)
 
     def close(self) -> None:
         """Stop and close the socket; repeated calls do nothing."""
@@ -171,6 +195,7 @@ class UdpListener:
             self._timer.cancel()
         if self._socket.fileno() >= 0:
             self._poller.remove(self._socket.fileno())
+            self._in_hand.strike(self._socket.fileno())
             self._socket.close()
 
 

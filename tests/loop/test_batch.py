@@ -7,6 +7,7 @@ import pytest
 from resolver import limits
 from resolver.reply_cache import Reply
 from resolver.transport.batch import LONGEST_SENT, Batch, packed, readable
+from resolver.transport.in_hand import InHand
 
 FAMILIES = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 
@@ -19,7 +20,7 @@ def pair(request):
     ours.bind((address, 0))
     client.connect(ours.getsockname())
     client.settimeout(1)
-    yield Batch(family), ours, client
+    yield Batch(family, InHand().batch(0)), ours, client
     ours.close()
     client.close()
 
@@ -82,7 +83,7 @@ def test_nothing_there_is_nothing(pair):
 
 
 def test_error_of_a_connected_socket_is_told():
-    batch = Batch(socket.AF_INET)
+    batch = Batch(socket.AF_INET, InHand().batch(0))
     closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     closed.bind(("127.0.0.1", 0))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:

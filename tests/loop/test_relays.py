@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from netcore import limits
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.relay import tcp_relay
 from netcore.relay.clients import Clients, RelayRule
 from netcore.relay.shares import Shares, source_of
@@ -26,7 +27,7 @@ class Relayed:
         listener.setblocking(False)
         self.listener = listener
         target = ip_address("127.0.0.1"), self.server.sockets[0].getsockname()[1]
-        self.relay = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False)
+        self.relay = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False, KeptSockets("", 0))
         self.writers = []
         return self
 
@@ -108,7 +109,11 @@ async def test_one_source_does_not_take_all_places_of_a_udp_port():
     for each in (sock, target):
         each.setblocking(False)
         each.bind(("127.0.0.1", 0))
-    relay = UdpRelay(sock, RelayRule(((ip_address("127.0.0.1"), target.getsockname()[1]),), frozenset({Clients.IPV4})), lambda *_: False)
+    relay = UdpRelay(
+        sock,
+        RelayRule(((ip_address("127.0.0.1"), target.getsockname()[1]),), frozenset({Clients.IPV4})),
+        lambda *_: False,
+    )
     relay._shares = Shares(3, 6)
     clients = []
     for source, count in (("127.0.0.2", 5), ("127.0.0.3", 1)):

@@ -1,12 +1,14 @@
 """The contract of the `Store` protocol; every implementation must pass it."""
 
 import asyncio
+import contextlib
 import sqlite3
 
 import pytest
 
 from netcore.errors import Conflict, Unavailable
 from netcore.model import Stack
+from netcore.store import earlier_schema
 from netcore.store.etcd import EtcdSettings, open_etcd
 from netcore.store.protocol import Compacted, CompareFailed, Transaction
 from netcore.store.records import Records
@@ -158,6 +160,8 @@ async def test_state_of_a_newer_version_is_refused(tmp_path):
 
 async def test_database_of_the_version_before_is_read(tmp_path):
     schema_2.write_database(tmp_path)
+    before = (await content_of(tmp_path / "berth.db"), earlier_schema.look(str(tmp_path)))
+    assert (before[1].schema, before[1].networks, before[1].sandboxes, before[1].problems) == (2, 1, 2, ())
     for _ in range(2):
         store = await open_store(str(tmp_path))
         everything = await Records(store, "boot").load()
@@ -178,6 +182,30 @@ async def test_database_of_the_version_before_is_read(tmp_path):
         first, second = endpoints.before
         assert (first.answer.link, first.answer.wants_gateway, second.answer, str(second.ipv4)) == (None, False, None, "10.40.0.2/24")
         assert [(network_id, str(address), until) for network_id, address, until in everything.quarantined] == [("wwww", "10.60.0.9", 7.5)]
+
+    # The copy is as it was, and only root's.
+    copy = tmp_path / earlier_schema.copy_name(2)
+    assert await content_of(copy) == before[0]
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert earlier_schema.look(str(tmp_path)).schema == SCHEMA_VERSION
+
+
+async def content_of(database):
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return [*connection.execute("SELECT * FROM meta"), *connection.execute("SELECT key, value, session FROM item ORDER BY key")]
+
+
+async def test_look_at_a_state_names_what_can_not_be_read(tmp_path):
+    assert earlier_schema.look(str(tmp_path)).schema is None
+    made = await open_store(str(tmp_path))
+    await made.commit(Transaction({"network/n": b'{"network": {}}', "unknown/n": b"1"}))
+    (problem,) = earlier_schema.look(str(tmp_path)).problems
+    assert problem.startswith("record network/n can't be read")
+    await made.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "berth.db")) as connection, connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+    (problem,) = earlier_schema.look(str(tmp_path)).problems
+    assert "schema version 99, written by a newer berth" in problem
 
 
 async def test_networks_of_the_first_version_are_read(tmp_path):

@@ -73,6 +73,10 @@ def paths(lab: Lab, addresses: dict[str, str]) -> dict[str, bool]:
         return dict(zip(probes, pool.map(lambda probe: reaches(lab, probe[0], f"http://{probe[1]}/"), probes.values()), strict=True))
 
 
+def has_tables(lab: Lab) -> bool:
+    return all(lab.run("nft", "list", "table", family, "berth", check=False).returncode == 0 for family in ("inet", "bridge"))
+
+
 WITH_RULES = {
     "network to network": False,
     "internal to network": False,
@@ -102,21 +106,24 @@ def test_all_is_closed_from_the_flush_until_the_tables_are_back(lab, addresses):
         assert lab.run("nft", "delete", "table", "inet", "berth_guard", check=False).returncode != 0
     finally:
         lab.daemon.send_signal(signal.SIGCONT)
-    lab.wait_for(lambda: lab.run("nft", "list", "chain", "inet", "berth", "forward", check=False).returncode == 0)
+    lab.wait_for(lambda: has_tables(lab))
     assert paths(lab, addresses) == WITH_RULES
 
 
-def test_the_bridges_stay_closed_without_a_daemon(lab, addresses):
-    lab.stop_daemon(signal.SIGKILL)
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGTERM])
+def test_the_bridges_stay_closed_without_a_daemon(lab, addresses, ended_by):
+    lab.stop_daemon(ended_by)
     assert paths(lab, addresses) == WITH_RULES
-    lab.shell("nft delete table inet berth; nft delete table bridge berth")
+    lab.shell("nft flush ruleset")
     assert paths(lab, addresses) == dict.fromkeys(WITH_RULES, False)
+    assert lab.run("nft", "delete", "table", "inet", "berth_guard", check=False).returncode != 0
     lab.start_daemon()
     assert paths(lab, addresses) == WITH_RULES
     assert "guard lasting" in lab.berth("status").stdout
     # The new daemon owns the table that the old one left.
     lab.shell("nft flush ruleset")
     assert "br-a" in lab.shell("nft list table inet berth_guard")
+    lab.wait_for(lambda: has_tables(lab))
 
 
 def test_other_programs_never_see_the_mark(lab, addresses):
@@ -149,16 +156,16 @@ def flushed(guard):
     subprocess.run("nft flush ruleset", shell=True, check=True)
     left = subprocess.run("nft list table inet berth_guard", shell=True, capture_output=True).returncode == 0
     print(left, guard.protection.name)
-first = Guard()
+kept = []
+first = Guard(keep=lambda descriptor: kept.append(os.dup(descriptor)))
 first.write(["br-a"])
-kept = os.dup(first.descriptor)
 first.close()
 flushed(first)
 second = Guard()
 second.write(["br-b"])
 print(second.protection.name)
 third = Guard()
-third.adopt(kept)
+third.adopt(*kept)
 third.write(["br-b", "br-c"])
 flushed(third)
 third.close()

@@ -109,7 +109,7 @@ _COUNT = """
 import asyncio, json, subprocess, sys, time
 from ipaddress import ip_network
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import restore
+from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.kernel import host
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
@@ -125,7 +125,7 @@ async def main():
     records = Records(MemoryStore(), "boot")
     settings = Settings(run_directory="/run/berth", pools6=((ip_network("fd00::/48"), 64),))
     controller = assemble(settings, records, FakeNames(Failing()), reserved=lambda: [], clock=time.time)
-    await restore(controller, records, time.time())
+    await restore(controller, records, await recall(controller, records), time.time())
     events = []
     async def settled(): pass
     controller.follow_host(lambda action, name: events.append(name), settled)

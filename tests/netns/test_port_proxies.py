@@ -184,9 +184,10 @@ def test_held_port_answers_nobody_until_it_is_opened(lab):
     """A client that comes between the holding of a port and its rules is neither accepted nor refused: it tries again."""
     script = """
 import socket
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.relay.host_ports import HostPorts
 from netcore.model import PortMapping
-ports = HostPorts()
+ports = HostPorts(KeptSockets("", 0))
 mapping = PortMapping(family=4, protocol="tcp", host_address=None, host_port=7272, sandbox_port=1)
 ports.claim([mapping])
 

@@ -31,7 +31,7 @@ FLOORS = (
     ("plan",),
     ("store",),
     ("plugins",),
-    ("kernel",),
+    ("kernel", "keeper"),
     ("cluster",),
     ("relay",),
     ("controller",),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import restore
+from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.desired.diff import Step
 from netcore.errors import KernelError, NetcoreError
@@ -108,8 +108,9 @@ async def main() -> None:
     names = FakeNames(names_failing)
     settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
     Path(settings.run_directory).mkdir()
-    controller = assemble(settings, Records(store, "boot"), names, reserved=lambda: (), clock=lambda: 1000.0)
-    await restore(controller, Records(store, "boot"), 1000.0)
+    records = Records(store, "boot")
+    controller = assemble(settings, records, names, reserved=lambda: (), clock=lambda: 1000.0)
+    await restore(controller, records, await recall(controller, records), 1000.0)
     a, _ = await controller.networks.create(NetworkRequest(name="a", ipv6=True))
     b, _ = await controller.networks.create(NetworkRequest(name="b"))
     sandbox, _ = await controller.sandboxes.create(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))

@@ -213,6 +213,8 @@ class FakeHost:
 
 
 class FakeClaim:
+    has_tried = True
+
     def __init__(self, ports: FakePorts) -> None:
         self.ports = ports
         self.tried: list[Any] = []
@@ -261,7 +263,7 @@ class FakeRelays:
         if not wanted:
             del self.wanted[sandbox_id]
 
-    def close(self) -> None: ...
+    def leave(self) -> None: ...
 
 
 class FakePlugin:

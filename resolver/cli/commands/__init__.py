@@ -9,6 +9,7 @@
 | `daemon`, `status`, `events`, `node` | `daemon` |
 | `doctor` | `doctor` |
 | `service` | `service` |
+| `upgrade` | `upgrade` |
 | `backup`, `restore` | `state` |
 | `completion` | `completion` |
 
@@ -22,7 +23,7 @@ import difflib
 import click
 
 from resolver.cli.client import Refused
-from resolver.cli.commands import completion, compose, daemon, doctor, names, networks, sandboxes, service, state
+from resolver.cli.commands import completion, compose, daemon, doctor, names, networks, sandboxes, service, state, upgrade
 from resolver.cli.output import complain
 from resolver.cli.sandbox_options import COMMANDS, Command
 from resolver.cli.sandbox_parser import CLOSE
@@ -34,7 +35,8 @@ _COMMANDS = (
     networks.network,
     names.resolve, names.cache,
     daemon.daemon, daemon.status, daemon.events, daemon.node, doctor.doctor, service.service,
-    state.backup, state.restore, completion.completion,
+    upgrade.upgrade, state.backup, state.restore,
+    completion.completion,
 )  # fmt: skip
 
 

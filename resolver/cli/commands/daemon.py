@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -43,6 +44,8 @@ def daemon(
     """
     if action == "stop":
         return _stop()
+    # Nothing of what a start makes is garbage; `startup.collect_garbage_seldom` ends this.
+    gc.disable()
     from netcore.errors import NetcoreError
     from resolver.daemon import config_toml
     from resolver.daemon.config import DaemonConfig, load

@@ -34,6 +34,9 @@ Restart=on-failure
 # The daemon says twice in this time that it runs; else it is started anew.
 WatchdogSec=30
 ExecReload=/bin/kill -HUP $MAINPID
+# The keeper, which holds the resolvers' sockets meanwhile, lives on too; systemd holds the way to it.
+FileDescriptorStoreMax=8
+OOMPolicy=continue
 LimitNOFILE=65536
 RuntimeDirectory=berth
 RuntimeDirectoryPreserve=yes

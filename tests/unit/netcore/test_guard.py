@@ -18,6 +18,9 @@ class FakeKernel:
 
     port = 0
 
+    def fileno(self):
+        return 7
+
     def run_transaction(self, begin, requests, end):
         self.batches += 1
         code = self._code(requests)
@@ -84,3 +87,35 @@ def test_without_links_there_is_no_table():
     guard = Guard(lambda: kernel)
     guard.write(())
     assert (guard.protection, kernel.flags) == (Protection.NONE, None)
+
+
+class Kept:
+    """What outlives the daemon, and what the kernel had when it was told."""
+
+    def __init__(self, kernel):
+        self.kernel, self.told = kernel, []
+
+    def __call__(self, descriptor):
+        self.told.append((descriptor, self.kernel.flags))
+
+
+def test_its_socket_is_kept_from_before_the_table_is_there_until_after_it_is_gone():
+    kernel = FakeKernel(0x6)
+    kept = Kept(kernel)
+    guard = Guard(lambda: kernel, kept)
+    guard.write(())
+    assert kept.told == []
+    guard.add("br-a")
+    guard.add("br-b")
+    guard.rewrite()
+    guard.remove("br-b")
+    assert kept.told == [(7, None)]
+    guard.remove("br-a")
+    assert kept.told == [(7, None), (None, None)]
+
+
+@pytest.mark.parametrize("kernel", [FakeKernel(0x0), FakeKernel(0x6, owned=True)], ids=["no owners", "owned by another"])
+def test_a_socket_that_owns_nothing_is_not_kept(kernel):
+    kept = Kept(kernel)
+    Guard(lambda: kernel, kept).write(["br-a"])
+    assert [descriptor for descriptor, _ in kept.told] == [7, None]

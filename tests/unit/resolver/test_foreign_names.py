@@ -82,9 +82,8 @@ def registry():
 
 
 async def test_views_know_every_network_that_there_is(registry):
-    await registry.networks_up(
-        [bridge_network("front", pool("10.1.0.0/24", "10.1.0.1")), bridge_network("back", pool("10.2.0.0/24", "10.2.0.1"))]
-    )
+    for made in (bridge_network("front", pool("10.1.0.0/24", "10.1.0.1")), bridge_network("back", pool("10.2.0.0/24", "10.2.0.1"))):
+        await registry.network_up(made)
     (front, back) = registry._gateways.values()
     back.zone.change((), records(endpoint="e", network="back", endpoint_names=["db"], addresses=[ip_address("10.2.0.3")]))
     asked = front.strangers.at(b"\1\2\3\4").view

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from netcore.keeper.kept_sockets import KeptSockets
 from resolver.client import Client
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.registry import Registry
@@ -26,7 +27,12 @@ def world(monkeypatch):
     monkeypatch.setattr(UpstreamSets, "of_sandbox", lambda *arguments: (made.append(1), original(*arguments))[1])
     host = SimpleNamespace(content=ResolvConf(nameservers=("10.7.0.1",)), path="/etc/resolv.conf")
     service = SimpleNamespace(protect=lambda _: None, keep=lambda _: None)
-    registry = Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None)
+    registry = Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None, KeptSockets("/nonexistent", 0))
+
+    async def run(body):
+        return body()
+
+    registry.kernel = run
     for number in range(20):
         sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()))
         client = Client(View(subnets=registry._subnets))
@@ -36,7 +42,8 @@ def world(monkeypatch):
 
 async def test_network_that_comes_or_goes_makes_no_view_of_others_anew(world):
     registry, made = world
-    await registry.networks_up([network(1), network(2)])
+    await registry.network_up(network(1))
+    await registry.network_up(network(2))
     client = registry._sandboxes["0"].client
     client.replies.put(b"id" + bytes(10) + b"who is 10.3.0.9?", 16, Reply([b"I don't know"]))
     await registry.network_up(network(3))

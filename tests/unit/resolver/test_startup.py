@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from netcore.errors import Unavailable
+from netcore.keeper import descriptor_store
 from netcore.kernel import capabilities
 from resolver.daemon import startup
 
@@ -57,11 +58,14 @@ def test_interpreter(monkeypatch):
     kept, interval = gc.get_threshold(), sys.getswitchinterval()
     try:
         startup.shorten_thread_switches()
+        gc.disable()
         startup.collect_garbage_seldom()
+        assert gc.isenabled()
         assert sys.getswitchinterval() < 0.001
         assert gc.get_threshold()[0] > kept[0]
         assert gc.get_freeze_count() > 0
     finally:
+        gc.enable()
         gc.unfreeze()
         gc.set_threshold(*kept)
         sys.setswitchinterval(interval)
@@ -70,14 +74,14 @@ def test_interpreter(monkeypatch):
 @pytest.mark.parametrize("is_abstract", [True, False])
 def test_systemd_is_told_if_it_started_us(monkeypatch, tmp_path, is_abstract):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    startup.notify_systemd("READY=1")
+    descriptor_store.notify("READY=1")
     name = f"@berth-{tmp_path.name}" if is_abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(name.replace("@", "\0", 1))
         monkeypatch.setenv("NOTIFY_SOCKET", name)
-        startup.notify_systemd("READY=1")
+        descriptor_store.notify("READY=1")
         assert systemd.recv(100) == b"READY=1"
-    startup.notify_systemd("STOPPING=1")
+    descriptor_store.notify("STOPPING=1")
 
 
 @pytest.mark.parametrize(

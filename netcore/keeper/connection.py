@@ -1,0 +1,197 @@
+"""A connection to the keeper: how it is found, started and asked. Blocking; calls may come from any thread.
+
+The protocol is in `program.py`. A keeper that another version of berth started is taken over: what it holds is fetched by the
+commands that are the same in every version, it is told to end, and one of this version follows it.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from netcore.errors import Unavailable
+from netcore.keeper import program
+
+_NAME = "keeper.sock"
+_ANSWER_WITHIN = 5.0
+_UCRED = struct.Struct("iII")
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a keeper says of itself. *kept*: how many descriptors. *hold*: seconds that it holds them without a daemon."""
+
+    version: int
+    pid: int
+    kept: int
+    hold: int
+
+
+class KeeperConnection:
+    """One connection. Unavailable from any call: the keeper is gone, or does not answer."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._lock = threading.Lock()
+        sock.settimeout(_ANSWER_WITHIN)
+        self.greeting = self._hello()
+
+    def _hello(self) -> Greeting:
+        _, uid, _ = _UCRED.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if uid not in (0, os.geteuid()):
+            raise Unavailable("the keeper", f"what listens at its socket runs as user {uid}")
+        with self._lock, _as_unavailable():
+            self._socket.send(b"hello")
+            words = self._receive()[0].split(b"\0")
+        if len(words) < 5 or words[0] != b"keeper":
+            raise Unavailable("the keeper", "what listens at its socket is something else")
+        return Greeting(*map(int, words[1:5]))
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        octets, descriptors, _, _ = socket.recv_fds(self._socket, program.PACKET, 253, socket.MSG_CMSG_CLOEXEC)
+        if not octets:
+            raise ConnectionResetError("closed")
+        return octets, descriptors
+
+    def keep(self, descriptors: Mapping[str, int], *, lasting: bool = False) -> None:
+        """Have copies of *descriptors* kept by their names; *lasting*: also when no daemon comes for long.
+
+        A few of them are handed over without waiting for anything, so also on the loop.
+        """
+        items = [*descriptors.items()]
+        with self._lock, _as_unavailable():
+            for start in range(0, len(items), program.MOST_IN_PACKET):
+                some = items[start : start + program.MOST_IN_PACKET]
+                words = ["keep", *(["lasting"] if lasting else []), "", *(name for name, _ in some)]
+                rights = array.array("i", [descriptor for _, descriptor in some])
+                self._socket.sendmsg(["\0".join(words).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Have these no longer kept; they are closed there when this returns."""
+        every = [*names]
+        with self._lock, _as_unavailable():
+            for start in range(0, len(every), program.MOST_IN_PACKET):
+                self._socket.send("\0".join(["drop", *every[start : start + program.MOST_IN_PACKET]]).encode())
+                self._receive()
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Have these no longer kept, a few of them, and wait for nothing."""
+        with self._lock, _as_unavailable():
+            self._socket.send("\0".join(["forget", *names]).encode())
+
+    def take(self) -> dict[str, int]:
+        """Return a copy of each descriptor that is kept, -1 for those that this process has no room for; they stay kept."""
+        taken: dict[str, int] = {}
+        with self._lock, _as_unavailable():
+            self._socket.send(b"take")
+            while True:
+                octets, descriptors = self._receive()
+                if octets == b"taken":
+                    return taken
+                names = [name.decode(errors="replace") for name in octets.split(b"\0")[1:]]
+                taken.update(dict.fromkeys(names, -1))
+                taken.update(zip(names, descriptors, strict=False))
+
+    def hold(self, seconds: int) -> None:
+        """Have what is not lasting held for so long when no daemon is there."""
+        with self._lock, _as_unavailable():
+            self._socket.send(b"hold\0%d" % seconds)
+
+    def end(self) -> None:
+        """Have everything closed, and wait until the keeper has ended."""
+        with self._lock, _as_unavailable():
+            self._socket.send(b"end")
+            with contextlib.suppress(ConnectionResetError):
+                self._receive()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the keeper; it holds on."""
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable("the keeper", f"it does not answer ({error})") from error
+
+
+def find(directory: str, door: socket.socket | None = None) -> KeeperConnection | None:
+    """Return a connection to the keeper of the run directory *directory*, None if none answers. *door*: to it, if there is one."""
+    for reach in (_by_path, _by_door):
+        try:
+            sock = reach(directory, door)
+        except OSError:
+            continue
+        if sock is not None:
+            try:
+                return KeeperConnection(sock)
+            except Unavailable:
+                sock.close()
+    return None
+
+
+def _by_path(directory: str, _: socket.socket | None) -> socket.socket:
+    sock = _new_socket()
+    try:
+        sock.connect(str(Path(directory, _NAME)))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _by_door(_: str, door: socket.socket | None) -> socket.socket | None:
+    if door is None:
+        return None
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            socket.send_fds(door, [b"come in"], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise
+    return ours
+
+
+def start(directory: str) -> tuple[KeeperConnection, socket.socket]:
+    """Start a keeper for *directory*; return a connection and its door. Unavailable if it can't be started."""
+    path = Path(directory, _NAME)
+    listener = _new_socket()
+    door, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with listener, inner:
+        try:
+            path.unlink(missing_ok=True)
+            old = os.umask(0o177)
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(old)
+            listener.listen(program.MOST_DAEMONS)
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", program.__file__, str(listener.fileno()), str(inner.fileno())],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                pass_fds=(listener.fileno(), inner.fileno()), start_new_session=True, cwd="/",
+            )  # fmt: skip
+            # Nobody waits for it: it outlives this process.
+            process.returncode = 0
+            connection = KeeperConnection(_by_path(directory, None))
+        except OSError as error:
+            door.close()
+            raise Unavailable("the keeper", f"it can't be started ({error})") from error
+    return connection, door
+
+
+def _new_socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

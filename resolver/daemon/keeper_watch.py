@@ -1,0 +1,59 @@
+"""Follows the keeper: when it ends (killed, out of memory), another one is started and given everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+
+from netcore import limits
+from netcore.errors import NotFound
+from netcore.keeper.kept_sockets import KeptSockets
+from netcore.kernel import process
+
+log = logging.getLogger(__name__)
+
+
+class KeeperWatch:
+    """See the module. It gives up when keepers end one after the other: the daemon works without, but a restart loses queries."""
+
+    def __init__(self, kept: KeptSockets) -> None:
+        self._kept = kept
+        self._loop = asyncio.get_running_loop()
+        self._pidfd = -1
+        self._started: list[float] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start a keeper unless there is one, and follow it from now on."""
+        await asyncio.to_thread(self._kept.start)
+        pid = self._kept.keeper_pid
+        if pid is None:
+            return
+        self._started.append(self._loop.time())
+        try:
+            self._pidfd = process.open_pidfd(pid)
+        except NotFound:
+            # It has ended already, or it is in another PID namespace.
+            return
+        self._loop.add_reader(self._pidfd, self._ended, pid)
+
+    def _ended(self, pid: int) -> None:
+        self.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        self._kept.lost()
+        self._started = [time for time in self._started if time > self._loop.time() - limits.KEEPER_PERIOD]
+        if len(self._started) < limits.KEEPER_STARTS:
+            log.warning("the keeper has ended and is started again pid=%d", pid)
+            self._task = self._loop.create_task(self.start())
+        else:
+            log.error("the keeper ends again and again; a restart will lose queries pid=%d", pid)
+
+    def close(self) -> None:
+        """Follow it no longer."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1

@@ -1,0 +1,112 @@
+"""All resolvers of this daemon together: how they go on after a start, and how they stop before the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from netcore.errors import NetcoreError
+from netcore.model import Network, NetworkId, Sandbox
+from resolver import limits
+from resolver.daemon.gateway_resolver import ClientAt, GatewayResolver
+from resolver.daemon.sandbox_resolver import SandboxResolver
+from resolver.daemon.surroundings import Surroundings
+from resolver.transport.in_hand import Unanswered
+from resolver.transport.udp import UdpListener
+
+log = logging.getLogger(__name__)
+
+_LAST_ANSWERS_LOOK = 0.005
+
+
+class Resolvers:
+    """See the module. *sandboxes*, *gateways*: by id, the registry's. *client_at*: network → who has an address there.
+
+    *in_flight*: how many queries wait for a name server.
+    """
+
+    def __init__(
+        self,
+        sandboxes: Mapping[str, SandboxResolver],
+        gateways: Mapping[NetworkId, GatewayResolver],
+        *,
+        client_at: Callable[[NetworkId], ClientAt],
+        surroundings: Callable[[], Surroundings],
+        answers_at_gateways: bool,
+        answers_host: bool,
+        in_flight: Callable[[], int],
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._gateways = gateways
+        self._client_at = client_at
+        self._surroundings = surroundings
+        self._in_flight = in_flight
+        self._answers_at_gateways = answers_at_gateways
+        self._answers_host = answers_host
+        self._unanswered: dict[int, list[Unanswered]] = {}
+
+    def expect(self, unanswered: Iterable[Unanswered]) -> None:
+        """Have what an earlier daemon was asked, and did not answer, answered by the resolvers that go on with its sockets."""
+        for query in unanswered:
+            self._unanswered.setdefault(query.cookie, []).append(query)
+
+    async def go_on_at_gateways(self, networks: Iterable[Network]) -> None:
+        """Answer on those gateway addresses of *networks* whose sockets an earlier daemon left."""
+        for network in networks if self._answers_at_gateways else ():
+            gateway = self._gateways[network.id]
+            try:
+                await gateway.go_on(self._surroundings(), self._client_at(network.id), for_host=self._answers_host)
+            except (NetcoreError, OSError) as error:
+                # It is listened anew once the kernel is restored.
+                log.info("gateway resolver does not go on network=%s reason=%s", network.name, error)
+            for udp in gateway.udp_listeners():
+                self._answer_again(udp)
+
+    async def listen_at_gateways(self, networks: Iterable[Network]) -> None:
+        """Answer on the gateway addresses of *networks*, where nobody answers yet."""
+        for network in networks if self._answers_at_gateways else ():
+            await self._gateways[network.id].listen(self._surroundings(), self._client_at(network.id), for_host=self._answers_host)
+
+    async def go_on(self, sandbox: Sandbox) -> None:
+        """Answer a sandbox that an earlier daemon answered, if it has a resolver."""
+        resolver = self._sandboxes.get(sandbox.id)
+        if resolver is not None:
+            await resolver.listen(self._surroundings(), replace=True)
+            if resolver.listeners is not None:
+                self._answer_again(resolver.listeners[0])
+
+    async def reopen(self, broken: SandboxResolver | GatewayResolver) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed."""
+        match broken:
+            case SandboxResolver():
+                await broken.reopen(self._surroundings())
+            case GatewayResolver():
+                await broken.reopen(self._surroundings(), self._client_at(broken.network.id), for_host=self._answers_host)
+
+    def _answer_again(self, udp: UdpListener) -> None:
+        for query in self._unanswered.pop(udp.cookie, ()):
+            udp.answer_again(query.octets, query.peer)
+
+    async def check_redirects(self) -> None:
+        """Write those redirects again that somebody damaged while no daemon ran."""
+        for resolver in [*self._sandboxes.values()]:
+            try:
+                await resolver.check_redirect(self._surroundings().run_blocking)
+            except (NetcoreError, OSError) as error:
+                log.warning("resolver may not be reached sandbox=%s reason=%s", resolver.sandbox.name, error)
+
+    async def stop(self) -> None:
+        """Stop answering, once what was asked before is answered; what is in the kernel stays, and so does what is kept.
+
+        What is asked from now on waits in the sockets that are kept.
+        """
+        parts: list[SandboxResolver | GatewayResolver] = [*self._sandboxes.values(), *self._gateways.values()]
+        for part in parts:
+            part.pause()
+        clock = asyncio.get_running_loop().time
+        end = clock() + limits.LAST_ANSWERS
+        while self._in_flight() and clock() < end:  # noqa: ASYNC110 (an event would cost each query something)
+            await asyncio.sleep(_LAST_ANSWERS_LOOK)
+        for part in parts:
+            await part.close()
