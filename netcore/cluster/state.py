@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+import msgspec
+
 from netcore.cluster.encryption import Key
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from netcore.store.codec import decode_shared, encode_shared
-from netcore.store.protocol import Item
+from netcore.store.protocol import Item, KeyRange, beginning_with
 
 SCHEMA_KEY = "schema"
 """The key of the newest schema version that any host writes."""
@@ -77,6 +79,29 @@ def parse_address_key(key: str) -> tuple[NetworkId, IPAddress]:
     return NetworkId(network_id), ip_address(address)
 
 
+def is_address_key(key: str) -> bool:
+    """Return whether *key* is one that `address_key` makes."""
+    try:
+        parse_address_key(key)
+    except ValueError:
+        return False
+    return True
+
+
+COMMON = KeyRange("endpoint0")
+"""Everything but endpoints and addresses."""
+
+
+def endpoints_of(network_id: str) -> KeyRange:
+    """Return the range of the endpoints of a network."""
+    return beginning_with(f"endpoint/{network_id}/")
+
+
+def addresses_of(network_id: str) -> KeyRange:
+    """Return the range of the addresses of a network."""
+    return beginning_with(f"address/{network_id}/")
+
+
 def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> bytes:
     """Return the record of an endpoint on a node."""
     return encode_shared(
@@ -108,11 +133,18 @@ class EndpointChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkLoaded:
+    """All endpoints of a network are known now, at the start or after changes were missed."""
+
+    network_id: NetworkId
+
+
+@dataclass(frozen=True, slots=True)
 class KeysChanged:
     """The keys that traffic between hosts is encrypted with are others, or the one to send with is."""
 
 
-ClusterChange = NetworkChanged | EndpointChanged | KeysChanged
+ClusterChange = NetworkChanged | NetworkLoaded | EndpointChanged | KeysChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +160,9 @@ class Description:
 class ClusterState:
     """All records as of one revision. One writer, the watch of `Cluster`.
 
-    *addresses*: by network, each with the id of the node that uses it. *revisions*: of the keys that transactions compare.
-    *schema*: the newest version that any host writes; None: no host has said so.
+    Endpoints and addresses are known of the networks that this host follows. *addresses*: by network, each with the id of the node
+    that uses it. *revisions*: of the keys that transactions compare. *schema*: the newest version that any host writes; None: no
+    host has said so. *unreadable*: records that are left out, key → why.
     """
 
     def __init__(self) -> None:
@@ -139,37 +172,70 @@ class ClusterState:
         self.revisions: dict[str, int] = {}
         self.addresses: dict[NetworkId, dict[IPAddress, str]] = {}
         self.keys: dict[int, Key] = {}
+        self.unreadable: dict[str, str] = {}
         self._endpoints: dict[NetworkId, dict[str, EndpointRecord]] = {}
         self._by_node: dict[str, set[EndpointChanged]] = {}
 
-    def replace_all(self, items: Mapping[str, Item]) -> None:
-        """Forget everything and take *items* instead. Whoever holds this object sees them from then on, all at once."""
-        fresh = ClusterState()
-        for key, item in items.items():
-            fresh.apply(key, item.value, item.revision)
-        self.schema, self.nodes, self.networks, self.revisions = fresh.schema, fresh.nodes, fresh.networks, fresh.revisions
-        self.addresses, self.keys, self._endpoints, self._by_node = fresh.addresses, fresh.keys, fresh._endpoints, fresh._by_node
+    def replace_common(self, items: Mapping[str, Item]) -> set[ClusterChange]:
+        """Take *items* for everything but endpoints and addresses; return what that may change for a host."""
+        before = self._common_changes()
+        self.schema, self.nodes, self.networks, self.revisions, self.keys = None, {}, {}, {}, {}
+        self._take(items)
+        return before | self._common_changes()
+
+    def replace_endpoints(self, network_id: NetworkId, items: Mapping[str, Item]) -> set[ClusterChange]:
+        """Take *items* for the endpoints of a network; return what that may change for a host."""
+        before = [EndpointChanged(network_id, endpoint_id) for endpoint_id in self._endpoints.get(network_id, {})]
+        for change in before:
+            self._set_endpoint(change, None)
+        return {*before, *self._take(items)}
+
+    def replace_addresses(self, network_id: NetworkId, items: Mapping[str, Item]) -> None:
+        """Take *items* for the addresses of a network."""
+        self.addresses[network_id] = {}
+        self._take(items)
+
+    def forget(self, network_id: NetworkId) -> None:
+        """Forget the endpoints and addresses of a network, which is not followed any more."""
+        self.replace_endpoints(network_id, {})
+        self._endpoints.pop(network_id, None)
+        self.addresses.pop(network_id, None)
+
+    def _take(self, items: Mapping[str, Item]) -> set[ClusterChange]:
+        return {change for key, item in items.items() for change in self.apply(key, item.value, item.revision)}
+
+    def _common_changes(self) -> set[ClusterChange]:
+        of_endpoints = {change for changes in self._by_node.values() for change in changes}
+        return {KeysChanged(), *(NetworkChanged(network_id) for network_id in self.networks), *of_endpoints}
 
     def apply(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
-        """Take one change of a record and return what it changes for a host.
+        """Take one change of a record and return what it changes for a host. A record that can't be read is as one that is gone.
 
         The cost does not depend on how many records there are, except for a node that comes or goes.
         """
-        kind, _, rest = key.partition("/")
         self._note_revision(key, value, revision)
+        self.unreadable.pop(key, None)
+        try:
+            return self._apply(key, value)
+        except (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+            self.unreadable[key] = f"{type(error).__name__}: {error}"
+            return self._apply(key, None)
+
+    def _apply(self, key: str, value: bytes | None) -> set[ClusterChange]:
+        kind, _, rest = key.partition("/")
         match kind:
             case "schema":
                 self.schema = None if value is None else int(value)
             case "node":
                 self._set_node(rest, None if value is None else decode_shared(Node, key, value))
                 return set(self._by_node.get(rest, ()))
-            case "key":
+            case "key" if rest.isdecimal():
                 self._set_key(int(rest), None if value is None else decode_shared(Key, key, value))
                 return {KeysChanged()}
             case "network":
                 self._set_network(NetworkId(rest), None if value is None else decode_shared(Network, key, value))
                 return {NetworkChanged(NetworkId(rest))}
-            case "address":
+            case "address" if is_address_key(key):
                 self._set_address(*parse_address_key(key), None if value is None else value.decode())
             case "endpoint":
                 network_id, _, endpoint_id = rest.partition("/")
@@ -219,6 +285,11 @@ class ClusterState:
             endpoints[change.endpoint_id] = record
             self._by_node.setdefault(record.node, set()).add(change)
 
+    def endpoint(self, key: str) -> EndpointRecord | None:
+        """Return the endpoint at *key*, None if there is none or its network is not followed."""
+        _, network_id, endpoint_id = key.split("/", 2)
+        return self._endpoints.get(NetworkId(network_id), {}).get(endpoint_id)
+
     def remote(self, network_id: NetworkId, endpoint_id: str, own_node_id: str) -> RemoteEndpoint | None:
         """Return an endpoint as one host sees it; None for that host's own, one that is gone, and one whose node is."""
         record = self._endpoints.get(network_id, {}).get(endpoint_id)
@@ -264,20 +335,6 @@ class ClusterState:
             if record.node != except_node
         ]
 
-    def keys_of_node(self, node_id: str) -> set[str]:
-        """Return the keys of all endpoints and addresses that a node has."""
-        keys = {endpoint_key(change.network_id, change.endpoint_id) for change in self._by_node.get(node_id, ())}
-        for network_id, in_use in self.addresses.items():
-            keys |= {address_key(network_id, address) for address, user in in_use.items() if user == node_id}
-        return keys
-
     def counts(self) -> dict[str, int]:
         """Return how many endpoints each node has, by its id."""
         return {node_id: len(endpoints) for node_id, endpoints in self._by_node.items() if endpoints}
-
-    def all_changes(self) -> set[ClusterChange]:
-        """Return a change for everything there is: what to look at again after `replace_all`."""
-        changes: set[ClusterChange] = {KeysChanged()}
-        changes |= {NetworkChanged(network_id) for network_id in self.networks}
-        changes |= {EndpointChanged(network_id, endpoint_id) for network_id, known in self._endpoints.items() for endpoint_id in known}
-        return changes

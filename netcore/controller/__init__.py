@@ -8,19 +8,21 @@ Each operation: locks → look-ups → plan (pure) → transaction, or with `--d
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from netcore.cluster.cluster import Cluster
+from netcore.cluster.cluster import Cluster, OnEvent
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.host_watcher import HostWatcher, OnHostEvent, OnHostSettled
+from netcore.controller.lost_endpoints import LostEndpoints
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.networks import NetworkOperations
 from netcore.controller.sandboxes import SandboxOperations
 from netcore.controller.transaction import Transaction
 from netcore.desired.firewall import render_firewall
 from netcore.kernel import nft
-from netcore.model import IPNetwork, NetnsPath, Network, Sandbox, SandboxId
+from netcore.model import IPAddress, IPNetwork, NetnsPath, Network, Sandbox, SandboxId
 from netcore.plan import published_ports
 from netcore.plan.host_state import HostState
 
@@ -41,6 +43,7 @@ class Controller:
         self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)
         self.networks = NetworkOperations(parts, planner, self.transaction)
         self.sandboxes = SandboxOperations(parts, self.transaction)
+        self._lost_endpoints = LostEndpoints(parts, self.sandboxes)
 
     def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
         """Return the path of a sandbox's network namespace, also of one that is being made."""
@@ -55,9 +58,16 @@ class Controller:
         """The hosts that share overlay networks, None on a host that is alone."""
         return self.overlays.cluster
 
-    def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
-        """Return how many addresses of each subnet of *network* are in use."""
-        return self.parts.addresses.usage(network)
+    async def follow_cluster(self, on_event: OnEvent) -> None:
+        """Publish what is here, and follow other hosts from now on. On a host that is alone there is nothing to do."""
+        if self.cluster is not None:
+            self.overlays.publish_again(self.state.sandboxes.values())
+            lost_endpoints = self._lost_endpoints
+            await self.cluster.start(self.overlays.on_cluster_change, on_event, lambda lost: lost_endpoints.give_up(lost, on_event))
+
+    def pool_usage(self, network: Network, shared: Iterable[IPAddress] = ()) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use. *shared*: those of an overlay network on all hosts."""
+        return self.parts.addresses.usage(network, shared)
 
     async def plugin_information(self, sandbox: Sandbox) -> dict[str, dict[str, Any]]:
         """Return network id → what its plugin tells of the endpoint of *sandbox*."""
@@ -79,7 +89,9 @@ class Controller:
         """Return what of this host keeps networks from the outside, and ports from being reached, for the status."""
         local = self.state.local_addresses() if any(sandbox.ports for sandbox in self.state.sandboxes.values()) else None
         lacking = [published_ports.lacking_addresses(sandbox.name, sandbox.ports, local) for sandbox in self.state.sandboxes.values()]
-        return (*self._host_watcher.warnings(), *(warning for warnings in lacking for warning in warnings))
+        cluster = self.cluster.warnings() if self.cluster is not None else ()
+        own = (*self._host_watcher.warnings(), *self._lost_endpoints.warnings(), *cluster)
+        return (*own, *(warning for warnings in lacking for warning in warnings))
 
     async def close(self) -> None:
         """Stop; sandboxes and their traffic are left alone."""

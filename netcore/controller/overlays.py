@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from netcore import drivers
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.state import ClusterChange, EndpointChanged, EndpointRecord, KeysChanged, NetworkChanged
+from netcore.cluster.state import ClusterChange, ClusterState, EndpointChanged, KeysChanged, NetworkChanged, NetworkLoaded
 from netcore.controller.host_look import HostLook
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.name_publisher import NamePublisher
@@ -59,6 +59,7 @@ class Overlays:
         self._touched: set[ClusterChange] = set()
         self._following: asyncio.Task[None] | None = None
         self._restored: set[NetworkId] = set()
+        self._held_back: dict[NetworkId, set[str]] = {}
         self._cluster: Cluster | None = None
 
     @property
@@ -88,9 +89,11 @@ class Overlays:
             await self.encryption.check(network)
             if encrypted(network) is not None:
                 await cluster.ensure_key()
-            remotes = cluster.state.remotes(network.id, cluster.node.id)
-            steps = diff((), self._state.objects_only_of(network, remotes.values()))
             async with all_or_nothing() as undo:
+                undo.push(lambda: self._forget(network.id))
+                await cluster.follow(network)
+                remotes = cluster.state.remotes(network.id, cluster.node.id)
+                steps = diff((), self._state.objects_only_of(network, remotes.values()))
                 await self._records.put_network(network, pending=True)
                 undo.push(self.encryption.follow)
                 undo.push(lambda: self._records.drop_network(network))
@@ -107,6 +110,10 @@ class Overlays:
         endpoint_ids = {*cluster.state.remotes(network.id, cluster.node.id), *remotes}
         self.on_cluster_change({KeysChanged(), *(EndpointChanged(network.id, endpoint_id) for endpoint_id in endpoint_ids)})
 
+    async def _forget(self, network_id: NetworkId) -> None:
+        self._held_back.pop(network_id, None)
+        self.require_cluster().forget(network_id)
+
     async def deactivate(self, network: Network) -> None:
         """Remove an overlay network from this host, if none of its endpoints is here any more."""
         async with self._locks.hold([f"overlay:{network.id}"]):
@@ -114,6 +121,7 @@ class Overlays:
                 return
             remotes = self._state.remotes[network.id]
             self._writer.deactivate(network.id)
+            await self._forget(network.id)
             await self._names.network_down(network)
             await self._records.put_network(network, pending=True)
             steps = diff(self._state.objects_only_of(network, remotes.values()), ())
@@ -154,9 +162,10 @@ class Overlays:
                         self._follow_network(network_id)
                     case EndpointChanged(network_id, endpoint_id):
                         by_network.setdefault(network_id, []).append(endpoint_id)
+                    case NetworkLoaded(network_id):
+                        await self._forget_stale(network_id)
                     case KeysChanged():
                         pass
-            await self._forget_stale()
             for network_id, identities in by_network.items():
                 if network_id not in self._state.remotes:
                     continue
@@ -168,22 +177,21 @@ class Overlays:
                 # Behind the endpoints: before them no host is known that there are keys for.
                 await self.encryption.follow()
 
-    async def _forget_stale(self) -> None:
+    async def _forget_stale(self, network_id: NetworkId) -> None:
         """Take away what an earlier run of the daemon left for endpoints that other hosts have removed since."""
-        cluster = self.require_cluster()
-        while self._restored:
-            network = self._state.networks.get(self._restored.pop())
-            if network is None or network.id not in self._state.remotes:
-                continue
-            async with self._locks.hold([f"overlay:{network.id}"]):
-                remotes = cluster.state.remotes(network.id, cluster.node.id)
-                wanted = (*self._state.all_objects(), *_objects_of(network, remotes.values()))
-                left = await self._workers.run(lambda network=network: tunnel.remembered(network.bridge))  # type: ignore[misc]
-                steps = [step for step in diff(left, wanted) if step.after is None]
-                try:
-                    await self._workers.run(lambda steps=steps: self._executor.remove(steps, "endpoints removed on other hosts"))  # type: ignore[misc]
-                except (NetcoreError, OSError) as error:
-                    log.error("endpoints removed on other hosts are still in the kernel network=%s reason=%s", network.id[:12], error)
+        cluster, network = self.require_cluster(), self._state.networks.get(network_id)
+        if network_id not in self._restored or network is None or network.id not in self._state.remotes:
+            return
+        self._restored.discard(network_id)
+        async with self._locks.hold([f"overlay:{network.id}"]):
+            remotes = cluster.state.remotes(network.id, cluster.node.id)
+            wanted = (*self._state.all_objects(), *_objects_of(network, remotes.values()))
+            left = await self._workers.run(lambda: tunnel.remembered(network.bridge))
+            steps = [step for step in diff(left, wanted) if step.after is None]
+            try:
+                await self._workers.run(lambda: self._executor.remove(steps, "endpoints removed on other hosts"))
+            except (NetcoreError, OSError) as error:
+                log.error("endpoints removed on other hosts are still in the kernel network=%s reason=%s", network.id[:12], error)
 
     def _follow_network(self, network_id: NetworkId) -> None:
         cluster = self.require_cluster()
@@ -202,8 +210,7 @@ class Overlays:
             known = self._state.remotes.get(network.id)
             if known is None:
                 return
-            cluster = self.require_cluster()
-            pairs = [(known.get(identity), cluster.state.remote(network.id, identity, cluster.node.id)) for identity in identities]
+            pairs = [(known.get(identity), self._remote(network, identity)) for identity in identities]
             pairs = [(before, after) for before, after in pairs if before != after]
             for before, _ in pairs:
                 if before is not None:
@@ -221,11 +228,25 @@ class Overlays:
                     elif before is not None:
                         self._writer.drop_remote(network.id, before.id)
 
-    def elsewhere(self, network: Network) -> list[tuple[str, EndpointRecord]]:
-        """Return (node, endpoint) of all endpoints of *network* on other hosts."""
-        if not network.is_overlay or self.cluster is None:
-            return []
-        return self.cluster.state.members(network.id, except_node=self.cluster.node.id)
+    def _remote(self, network: Network, identity: str) -> RemoteEndpoint | None:
+        """Return an endpoint as this host must see it now: not yet, while an endpoint here still has an address of it."""
+        cluster = self.require_cluster()
+        remote = cluster.state.remote(network.id, identity, cluster.node.id)
+        if remote is None:
+            return None
+        here = {address for _, endpoint in self._state.members(network.id) for address in endpoint.addresses()}
+        if here.isdisjoint(remote.addresses):
+            return remote
+        self._held_back.setdefault(network.id, set()).add(identity)
+        return None
+
+    def look_again(self, network_id: NetworkId) -> None:
+        """Take in the endpoints on other hosts that had the address of one here, which is gone now."""
+        self.on_cluster_change({EndpointChanged(network_id, identity) for identity in self._held_back.pop(network_id, ())})
+
+    async def known_elsewhere(self, network: Network) -> ClusterState | None:
+        """Return what is known of the endpoints and addresses of *network* on all hosts, None if it is this host's alone."""
+        return await self.cluster.look(network.id) if network.is_overlay and self.cluster is not None else None
 
     # --- what this host publishes -------------------------------------------------------------------------------
 

@@ -289,9 +289,7 @@ async def _restore(controller: Controller, service: DnsService, registry: Regist
     await controller.networks.remove_unused_bridges()
     await registry.networks_up(controller.state.networks_here())
     await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
-    if controller.cluster is not None:
-        controller.overlays.publish_again(survivors)
-        await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
+    await controller.follow_cluster(events.emit)
     controller.follow_host(lambda action, name: events.emit("host", action, name), service.look_at_ways_out)
 
 
