@@ -312,7 +312,8 @@ class Cluster:
                 raise
             listed = ", ".join(f'name:"{record.sandbox}" on {node}' for node, record in members) or "one is about to be made"
             raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first") from None
-        self.state.apply(key, None, revision)
+        for written, value in writes.items():
+            self.state.apply(written, value, revision)
         self._followed.forget(network.id)
 
     # --- addresses ----------------------------------------------------------------------------------------------

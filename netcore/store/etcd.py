@@ -166,8 +166,11 @@ class EtcdStore:
                     for event in result.get("events", []):
                         kv = event["kv"]
                         value = None if event.get("type") == "DELETE" else _octets(kv.get("value", ""))
-                        yield Change(self._name(kv), value, int(kv["mod_revision"]))
-                    if result.get("events"):
+                        # Not that of the header, which may be ahead of what has been sent so far.
+                        reached = max(reached, int(kv["mod_revision"]))
+                        yield Change(self._name(kv), value, reached)
+                    if not result.get("events") and not result.get("created"):
+                        # Word of progress: everything up to there has been sent.
                         reached = max(reached, int(result.get("header", {}).get("revision", "0")))
             except (aiohttp.ClientError, TimeoutError, _Refused) as error:
                 if not is_cut:
