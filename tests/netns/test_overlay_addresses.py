@@ -114,7 +114,7 @@ def test_cut_longer_than_the_grace(hosts):
         for sandbox in json.loads(lab.berth("ps", "--format", "json").stdout)
         for address in sandbox["addresses"]
     ]
-    assert len(all_addresses) == len({*all_addresses}) == 10
+    assert len(all_addresses) == len({*all_addresses}) == 8
 
 
 def test_what_is_deleted_from_etcd_comes_back(hosts):
