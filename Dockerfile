@@ -1,8 +1,9 @@
-# berth in a container of its host (docs/operations.md). It works on the host's namespaces, so it needs them, and six capabilities:
-# NET_ADMIN, NET_RAW and SYS_ADMIN for its work, NET_BIND_SERVICE for port 53 of gateways, DAC_OVERRIDE and SYS_PTRACE for files and namespaces of other users' processes.
+# berth in a container of its host (docs/operations.md). It works on the host's namespaces, so it needs them, and the
+# capabilities that docs/security.md lists with their reasons; the daemon gives up all others by itself.
 #
 #   docker run -d --name berth --network host --pid host \
-#     --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add SYS_ADMIN --cap-add NET_BIND_SERVICE --cap-add DAC_OVERRIDE --cap-add SYS_PTRACE \
+#     --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add SYS_ADMIN --cap-add NET_BIND_SERVICE --cap-add SYS_PTRACE \
+#     --cap-add NET_BROADCAST --cap-add DAC_OVERRIDE --cap-add DAC_READ_SEARCH --cap-add FOWNER --cap-add CHOWN --cap-add KILL \
 #     --security-opt apparmor=unconfined \
 #     -v /run/netns:/run/netns:shared -v /run/berth:/run/berth -v /var/lib/berth:/var/lib/berth \
 #     -v /etc/resolv.conf:/etc/resolv.conf:ro -v /proc/sys:/proc/sys berth

@@ -5,6 +5,9 @@ from __future__ import annotations
 BRIDGE_PORTS = 1023
 """Ports of one bridge. The kernel numbers ports in 10 bits, 0 excluded, and answers EXFULL beyond."""
 
+MULTICAST_GROUPS = 64
+"""Multicast groups that one sandbox may join on a bridge of the host's own that snoops; its table takes 4,096 of all."""
+
 IFNAME_LENGTH = 15
 """Visible characters of a link name (IFNAMSIZ less the final NUL)."""
 
@@ -29,6 +32,19 @@ FORWARDING_WAIT = 1.0
 PUBLISHED_PORTS_PER_SANDBOX = 4096
 """Published ports of one sandbox: a whole /20 of the port space, and one nftables transaction stays small."""
 
+CONNECTIONS_PER_SANDBOX = 32_768
+"""Tracked connections that one sandbox may open to the host and to the outside. More than a client has ports for one server;
+an eighth of the kernel's usual table of 262,144. The kernel counts them one by one: 0.1 ms for each further one at the limit."""
+
+NEIGHBORS_AT_ONCE, NEIGHBORS_PER_SECOND = 64, 8
+"""New neighbours that one sandbox may have the host look for. A search takes the kernel 3 s; its table takes 1,024 of all."""
+
+BOUNDED_SENDERS, BOUNDED_NEIGHBORS = 65_536, 65_536
+"""Elements of the sets that count these: of each sandbox, and of each neighbour of each sandbox."""
+
+HOST_PORTS = 1024
+"""Ports of the host that `host_access=ports=..` may open: each is an element."""
+
 NETWORKS = 4096
 """Networks of one host: the kernel's interface lists and our start-up dump stay quick."""
 
@@ -38,20 +54,33 @@ SYSCTL_VALUE_LENGTH = 256
 HELD_PORTS = 4096
 """Published host ports that are held by a socket of ours; further ones are published without that."""
 
-FIREWALL_CHECK_INTERVAL = 30.0
-"""Seconds between checks of the host's firewalls; a change in nftables is noticed at once."""
-
 PROXY_BACKLOG = 128
 """Connections that wait to be accepted on a published port that is relayed."""
 
 PROXY_CONNECTIONS = 1024
 """Connections at once through one relayed port; each costs two descriptors. Further ones are reset."""
 
+PROXY_CONNECTIONS_PER_SOURCE = 512
+"""Those of one source among them. When half are taken, each source may have an equal share."""
+
+PROXY_TCP_IDLE = 7440.0
+"""Seconds after which a relayed connection is closed on which nothing was sent: 2 hours 4 minutes, the least that RFC 5382
+section 5 allows a NAT."""
+
+PROXY_HALF_CLOSED = 240.0
+"""The same for one of which one side has ended already (RFC 5382 section 5)."""
+
+PROXY_KEEPALIVE = (60, 15, 4)
+"""Seconds of silence before a peer is asked whether it is still there, seconds between such probes, and how many stay unanswered."""
+
 PROXY_CONNECT = 5.0
 """Seconds for a sandbox to accept a relayed connection."""
 
 PROXY_SESSIONS = 1024
 """UDP clients at once of one relayed port; each costs a descriptor. Datagrams of further ones are dropped."""
+
+PROXY_SESSIONS_PER_SOURCE = 512
+"""Those of one source among them. When half are taken, each source may have an equal share."""
 
 PROXY_IDLE = 90.0
 """Seconds after which a UDP client that is silent is forgotten, as by Docker's proxy."""
@@ -148,3 +177,48 @@ SYSCTL_PERIOD = 60.0
 
 SYSCTL_WARNING = 3600.0
 """Seconds for which the status tells of a sysctl that was set again."""
+
+STATE_COPY_AFTER = 5.0
+"""Seconds from a change of the state until it is copied; so there is at most one copy in this time."""
+
+STATE_TIDY_EVERY = 256
+"""Commits after which old deletions are forgotten and free pages given back; a watch can be this far behind."""
+
+STATE_LOG_PAGES = 256
+"""Pages of SQLite's write-ahead log after which it is brought into the database (1 MiB)."""
+
+STATE_LOG_BYTES = 1_048_576
+"""Size that the write-ahead log is cut to once it was brought in."""
+
+SET_ASIDE_RETRY = 10.0
+"""Seconds after which what could not be restored is tried again, if nothing on the host changes before."""
+
+SET_ASIDE_PAUSE = 2.0
+"""Seconds after a retry in which changes on the host mean no other one: it makes some itself."""
+
+DRIFT_ATTEMPTS = 10
+"""Times in `DRIFT_PERIOD` that an object is repaired which another program changes; then it is left alone."""
+
+DRIFT_ATTEMPTS_INSIDE = 1
+"""The same for what is inside a sandbox, whose own root may have changed it."""
+
+DRIFT_PERIOD = 3600.0
+"""Seconds, see `DRIFT_ATTEMPTS`."""
+
+DRIFT_WARNINGS = 20
+"""Objects changed by others that the status names; it counts the rest."""
+
+DRIFT_INTERVAL = 60.0
+"""Seconds between comparisons of everything with what must exist; most changes are noticed at once."""
+
+DRIFT_SETTLE = 0.2
+"""Seconds from a change that somebody made to the comparison: what changes several things has finished by then."""
+
+DRIFT_PAUSE = 1.0
+"""Seconds at least between two comparisons of one sandbox or network, whoever changes it all the time."""
+
+DRIFT_MESSAGES = 2000
+"""Notifications read at once. If there are more, everything is compared instead."""
+
+DRIFT_FULL_PAUSE = 10.0
+"""Seconds at least between two comparisons of everything that are made because notifications were lost."""

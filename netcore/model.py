@@ -104,8 +104,19 @@ class VxlanOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostAccess:
+    """Which services of the host sandboxes reach: *everything*, or *ports* (protocol, number) alone."""
+
+    everything: bool = False
+    ports: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeOptions:
-    """What `--opt` says of a bridge network; names in rule BR-1. *vxlan*: of an overlay, a bridge on each host."""
+    """What `--opt` says of a bridge network; names in rule BR-1. *vxlan*: of an overlay, a bridge on each host.
+
+    *host_access*, *allow_unknown_ports* None: as it follows from the rest, see `desired.host_rules`.
+    """
 
     kind: Literal["bridge"] = "bridge"
     bridge_name: str
@@ -121,6 +132,8 @@ class BridgeOptions:
     snat_ipv4: IPv4Address | None = None
     snat_ipv6: IPv6Address | None = None
     vxlan: VxlanOptions | None = None
+    host_access: HostAccess | None = None
+    allow_unknown_ports: bool | None = None
 
 
 class MadeLink(StrEnum):

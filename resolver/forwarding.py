@@ -16,18 +16,21 @@ from resolver import limits
 from resolver.client import Client
 from resolver.engine import received as relaying
 from resolver.engine import response
-from resolver.engine.cache import Cache
+from resolver.engine.cache import Cache, CacheEntry
 from resolver.engine.exchange import GiveUp, Result
 from resolver.engine.explain import Trace
-from resolver.engine.received import Protected, Received
+from resolver.engine.rebinding import NOTHING, Finding, Protected
+from resolver.engine.received import Received
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.errors import DecodeError
 from resolver.quota import Quota
 from resolver.transport.udp import ReplySender
 from resolver.transport.upstream import UpstreamPool
-from resolver.wire.message import AD, CD, HEADER, RD, ExtendedError, Option, Query, Rcode, option_octets, options, render_opt
+from resolver.wire.message import AD, CD, HEADER, RD, Edns, ExtendedError, Option, Query, Rcode, option_octets, options, render_opt
 
-_BLOCKED = "the answer points into a network of this host (rebinding)"
+_INTO_NETWORK = "the answer points into a network of this host (rebinding)"
+_TO_HOST = "the answer points to a private address of this host (rebinding)"
+_TO_NAME = "the answer leads to a name of this host's networks (rebinding)"
 _TOO_MANY = "too many queries are being forwarded"
 
 
@@ -41,6 +44,14 @@ class ClientQuery(msgspec.Struct, frozen=True, gc=False):
     peer: bytes
     tcp: bool
     trace: Trace | None = None
+
+    def short(self) -> ClientQuery:
+        """Return it without the octets that are of no use once it waits: it may be 64 KB long."""
+        query, edns = self.query, self.query.edns
+        if edns is not None and edns.options:
+            edns = Edns(edns.payload, edns.version, edns.do)
+        kept = Query(query.id, query.flags, query.qname, query.qtype, query.qclass, query.question, edns)
+        return ClientQuery(self.client, kept, b"", self.sender, self.peer, self.tcp, self.trace)
 
 
 class _ForwardedQuery(msgspec.Struct, eq=False):
@@ -68,11 +79,11 @@ class _ForwardedQuery(msgspec.Struct, eq=False):
             if isinstance(taken, str):
                 forwarder.counters["failed"] += 1
                 reply = forwarder.render_failure(asked, self.upstreams, self.key, taken)
-            elif taken[1] and not asked.client.view.allows_rebinding:
+            elif (taken[1] is not NOTHING or taken[0].aliases) and (blocked := forwarder.why_blocked(asked, *taken)) is not None:
                 forwarder.counters["rebinding"] += 1
                 if asked.trace is not None:
-                    asked.trace.is_blocked = True
-                reply = response.render_failure(asked.query, ExtendedError.BLOCKED, _BLOCKED, Rcode.REFUSED)
+                    asked.trace.blocked = blocked
+                reply = response.render_failure(asked.query, ExtendedError.BLOCKED, blocked, Rcode.REFUSED)
             else:
                 forwarder.counters["forwarded"] += 1
                 reply = relaying.render(asked.query, taken[0], tcp=asked.tcp)
@@ -109,6 +120,8 @@ class Forwarder:
             return self.render_failure(asked, upstreams, key, _TOO_MANY, ExtendedError.OTHER)
         if asked.trace is not None:
             asked.trace.is_sent = True
+        if len(asked.octets) > limits.WAITING_OCTETS:
+            asked = asked.short()
         if key is not None:
             forwarded = self.in_flight.get((upstreams, key))
             if forwarded is not None:
@@ -133,8 +146,10 @@ class Forwarder:
             self.in_flight[upstreams, key] = forwarded
         self._pool.forward(upstreams, message, question, forwarded, now)
 
-    def take(self, upstreams: UpstreamSet, key: bytes | None, result: Result, question_end: int, now: float) -> tuple[Received, bool] | str:
-        """Remember what came of a query; return (the answer, whether it points to us and may not), or why there is none."""
+    def take(
+        self, upstreams: UpstreamSet, key: bytes | None, result: Result, question_end: int, now: float
+    ) -> tuple[Received, Finding | None] | str:
+        """Remember what came of a query; return (the answer, what of ours it points to, None if it may), or why there is none."""
         if isinstance(result, GiveUp):
             reason = result.reason
             if not result.asked:
@@ -147,12 +162,15 @@ class Forwarder:
             else:
                 if result.is_recovery:
                     self._cache.forget_failures({result.upstream.upstream})
-                is_ours = self.protected.found_in(received) is not None
+                found = self.protected.look(received)
                 # Looked at only where it matters: nearly no answer points to us.
-                trusted = upstreams.is_trusted or (is_ours and self._is_trusted(result.upstream.upstream))
+                matters = found is not NOTHING or bool(received.aliases)
+                trusted = upstreams.is_trusted or (matters and self._is_trusted(result.upstream.upstream))
                 if key is not None:
-                    self._cache.put(upstreams, key, received, now, trusted=trusted)
-                return received, is_ours and not trusted
+                    entry = self._cache.put(upstreams, key, received, now, trusted=trusted)
+                    if entry is not None:
+                        entry.looked = self.protected, found
+                return received, None if trusted else found
         if key is not None:
             self._cache.failed(upstreams, key, reason, now)
         return reason
@@ -162,9 +180,26 @@ class Forwarder:
         address = ip_address(upstream.address.partition("%")[0])
         return self.protected.holds(address.packed) or (address.is_loopback and upstream.sandbox_id is not None)
 
-    def is_blocked(self, client: Client, received: Received, *, trusted: bool) -> bool:
-        """Return whether an answer must not reach this client, because it points into networks of this host."""
-        return not trusted and not client.view.allows_rebinding and self.protected.found_in(received) is not None
+    def why_blocked(self, asked: ClientQuery, received: Received, found: Finding | None) -> str | None:
+        """Return why an answer must not reach this client, None if it may. *found*: what of ours it points to, None: it may."""
+        view = asked.client.view
+        if found is None or view.allows_rebinding:
+            return None
+        if found.network is not None:
+            return _INTO_NETWORK
+        if found.host is not None and not self.protected.excuses(asked.query.qname):
+            return _TO_HOST
+        return _TO_NAME if any(view.owns(alias) for alias in received.aliases) else None
+
+    def is_blocked(self, asked: ClientQuery, entry: CacheEntry) -> bool:
+        """Return whether a cached answer must not reach this client. It is looked at once for all."""
+        if entry.is_trusted:
+            return False
+        looked = entry.looked
+        if looked is None or looked[0] is not self.protected:
+            looked = entry.looked = self.protected, self.protected.look(entry.received)
+        found = looked[1]
+        return (found is not NOTHING or bool(entry.received.aliases)) and self.why_blocked(asked, entry.received, found) is not None
 
     def render_failure(
         self,
@@ -178,7 +213,7 @@ class Forwarder:
         if asked.trace is not None:
             asked.trace.failure = reason
         entry = self._cache.get(upstreams, key) if key is not None else None
-        if entry is not None and self.is_blocked(asked.client, entry.received, trusted=entry.is_trusted):
+        if entry is not None and self.is_blocked(asked, entry):
             entry = None
         if entry is None or not self._cache.can_be_stale(entry, self._clock()):
             return response.render_failure(asked.query, code, reason)
@@ -190,9 +225,12 @@ class Forwarder:
         return relaying.render(asked.query, entry.received, tcp=asked.tcp, ttls=ttls, errors=errors)
 
 
-def has_client_subnet(octets: bytes) -> bool:
-    """Return whether these EDNS options ask for an answer of one client's subnet (RFC 7871)."""
-    return any(code == Option.CLIENT_SUBNET for code, _ in options(octets))
+def client_subnet(octets: bytes) -> bytes:
+    """Return the EDNS option that asks for an answer of one client's subnet (RFC 7871), nothing if it is not among these."""
+    for code, data in options(octets):
+        if code == Option.CLIENT_SUBNET and len(data) <= _LONGEST_SUBNET:
+            return code.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
+    return b""
 
 
 def upstream_message(query: Query, *, do: bool) -> bytes:
@@ -200,6 +238,15 @@ def upstream_message(query: Query, *, do: bool) -> bytes:
     return _HEADS[query.flags & _KEPT_FLAGS] + query.question + (_OPT_DO if do else _OPT)
 
 
+def own_message(query: Query, subnet: bytes) -> bytes:
+    """Return the same for a query whose answer is for one client only: with its RD, and the option *subnet*."""
+    head = (query.flags & (RD | CD | AD)).to_bytes(2, "big") + b"\0\1\0\0\0\0\0\1"
+    do = query.edns is not None and query.edns.do
+    return head + query.question + render_opt(payload=limits.OUR_PAYLOAD, do=do, options=subnet)
+
+
+_LONGEST_SUBNET = 20
+"""Octets of the option: family, two prefix lengths, an IPv6 address."""
 _KEPT_FLAGS = CD | AD
 _HEADS = {flags: (RD | flags).to_bytes(2, "big") + b"\0\1\0\0\0\0\0\1" for flags in (0, CD, AD, CD | AD)}
 _OPT = render_opt(payload=limits.OUR_PAYLOAD)

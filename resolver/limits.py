@@ -11,8 +11,26 @@ UDP_DRAIN = 64
 UDP_DRAIN_SLOW = 8
 """The same for a socket most of whose datagrams are not repeated queries, and so cost up to ten times as much."""
 
+GATEWAY_LOOK = 1024
+"""Datagrams at a gateway address after which is looked who sent how many, if the socket was full all the while."""
+
+GATEWAY_RATE = 2000
+"""Datagrams in a second below which an asker is let through whole again."""
+
+GATEWAY_HALVINGS = 8
+"""Times that the datagrams of one asker are halved there at most: one of 256 is let through then."""
+
+GATEWAY_THINNED = 16
+"""Askers at one gateway address that may be halved at a time: the filter has to look at each of them for each datagram."""
+
+GATEWAY_RELEASE = 1.0
+"""Seconds between looks whether they send less again."""
+
 READY_SOCKETS = 256
 """Sockets served in one round before the loop gets its turn."""
+
+UDP_RESPONSE = 4096
+"""Octets of a response by UDP at most, whatever the client says that it can receive: what is longer is asked for over TCP."""
 
 OUR_PAYLOAD = 1232
 """The UDP size we announce in OPT: fits every path without fragments (DNS flag day 2020)."""
@@ -26,14 +44,35 @@ REPLIES_LOOKS = 64
 REPLY_OVERHEAD, REPLY_ORDER_OVERHEAD = 400, 48
 """Octets that one remembered reply takes beside its octets and its key, and each order of its addresses, measured."""
 
+REPLIES_PER_CLIENT = 4 << 20
+"""Octets that the remembered replies to one client take; beyond it the client loses them."""
+
 SHAPES_PER_CLIENT = 16
 """Forms (flags, type, EDNS) in which one sandbox's repeated queries come; with more its remembered replies start anew."""
 
 ROTATIONS = 16
 """Orders in which the addresses of one name are rendered; more addresses than that rotate in steps."""
 
+STRANGERS = 256
+"""Addresses that are no sandbox's and are told apart at one network's gateway: each has a share of its own."""
+
 TCP_CONNECTIONS = 64
-"""Open TCP connections of one listener: a sandbox must not use up the daemon's descriptors (aardvark CVE-2024-8418)."""
+"""Open TCP connections of one client: a sandbox must not use up the daemon's descriptors (aardvark CVE-2024-8418)."""
+
+TCP_CONNECTIONS_OF_ALL = 1024
+"""Those of all clients of one gateway address. When half are taken, each client may have an equal share."""
+
+TCP_READ = 16_384
+"""Octets read from a connection at once, into memory that all connections share."""
+
+TCP_MESSAGE = 2 + 65_535
+"""Octets of the longest message with its length: what a connection keeps before it is read no further."""
+
+TCP_OCTETS = 1 << 20
+"""Octets that all connections of one client keep, read and unsent; beyond it the one that keeps most is closed."""
+
+TCP_TURN_OCTETS = 131_072
+"""Octets of responses written in one turn of the loop, over all connections of one listener."""
 
 TCP_FIRST_READ = 2.0
 """Seconds until the first message of a TCP connection is there (rule DNS-17)."""
@@ -91,6 +130,9 @@ IN_FLIGHT_PER_CLIENT = 256
 IN_FLIGHT = 8192
 """Forwarded queries of all sandboxes at a time. When half are taken, each sandbox may have an equal share."""
 
+UPSTREAM_OCTETS = 16_384
+"""Octets of responses read from one upstream's socket in one go, if it sends longer ones than `OUR_PAYLOAD`: they cost more."""
+
 SOCKETS_PER_UPSTREAM = 4
 """UDP sockets to one upstream: each query picks one at random, so that a spoofer knows neither port nor ID."""
 
@@ -109,8 +151,41 @@ STREAM_IDLE = 10.0
 STREAM_OPEN = 1.5
 """Seconds that connecting to an upstream by TCP or TLS may take."""
 
+STREAM_TURN = 16
+"""Messages from one connection to an upstream that are looked at in one turn of the loop."""
+
 STREAM_IN_FLIGHT = 1024
 """Unanswered queries of one connection to an upstream."""
+
+WAITING_OCTETS = 512
+"""Octets that a query may keep while it waits for upstreams; of a longer one only the question is kept."""
+
+RUNS = 512
+"""Records, and runs of equal ones, in one answer of an upstream; more cost too much. BIND takes 100 records of one type."""
+
+ALIASES = 16
+"""CNAME, SVCB and HTTPS records in one answer of an upstream. Resolvers follow 11 (Unbound) to 16 (BIND)."""
+
+SERVICE_RECORD = 2048
+"""Octets of the data of one SVCB or HTTPS record; 128 IPv6 addresses fit in."""
+
+SERVICE_PARAMETERS = 64
+"""Parameters looked at in one SVCB or HTTPS record; 8 are defined."""
+
+SERVICE_TARGETS = 64
+"""Targets of one SRV name whose addresses come in the same response; with more there is no room for them."""
+
+RECORDS_BEHIND_OPT = 64
+"""Additional records that are kept if they come behind the OPT record; nearly no server has any there."""
+
+OPTIONS = 32
+"""EDNS options looked at in one OPT record; some thousands would fit."""
+
+EXTENDED_ERRORS = 512
+"""Octets of an upstream's extended DNS errors that are kept and passed on."""
+
+RUN_OVERHEAD = 260
+"""Octets that one run of records, or one alias, takes beside the records themselves, measured."""
 
 CACHE_OVERHEAD = 900
 """Octets that one cached answer takes beside its records and its key, measured."""
@@ -124,8 +199,11 @@ CACHE_ROOM = 65_536
 CACHE_GHOSTS = 4096
 """Evicted names that are recognised if they come back, for one set of upstreams."""
 
-FAILURES = 1024
-"""Queries that failed lately and are not sent again at once, for one set of upstreams (RFC 9520)."""
+FAILURES = 256 << 10
+"""Octets of the queries that failed lately and are not sent again at once, for one set of upstreams (RFC 9520)."""
+
+FAILURE_OVERHEAD = 300
+"""Octets that one of them takes beside its name and its reason, measured."""
 
 FAILURE_FIRST, FAILURE_LONGEST = 1.0, 2.0
 """Seconds that a failure is remembered, at first and from the second time on (RFC 9520 section 3.2): after an outage a name fails
@@ -196,3 +274,6 @@ EXIT_WHEN_IDLE = 2.0
 
 PROCESS_GRACE = 2.0
 """Seconds that the process of a sandbox has between SIGTERM and SIGKILL when the sandbox is removed."""
+
+DESCRIPTORS_KEPT = 64
+"""Descriptors that resolvers leave free: for the admin socket, the store, netlink and queries to upstreams."""

@@ -76,9 +76,7 @@ class ReplyCache:
         end = octets.find(0, 12)
         name = octets[12:end]
         lower = name.lower()
-        if lower == name and not tcp:
-            # The listener has looked for these octets.
-            return None
+        # Also if it is in lower case: the listener sends short replies only.
         reply = self.by_octets.get(octets[2:12] + lower + octets[end:])
         if reply is None:
             return None
@@ -94,22 +92,27 @@ class ReplyCache:
 
     def put(self, octets: bytes, name_size: int, reply: Reply) -> int:
         """Remember *reply* for the query *octets*, whose lower-case name takes *name_size* octets; return the memory it takes."""
-        shape = (octets[2:12], octets[12 + name_size :])
-        if shape not in self.shapes:
-            if len(self.shapes) >= limits.SHAPES_PER_CLIENT:
-                self.forget_all()
-            self.shapes |= {shape}
-        key = octets[2:]
-        self._drop(key)
-        self.by_octets[key] = reply
-        size = _size(key, reply)
-        self.size += size
-        return size
+        return self._put(octets[2:], name_size, reply)
 
     def put_aging(self, octets: bytes, name_size: int, reply: Reply, count: Callable[[int], None]) -> int:
         """Remember *reply* until `age`, which calls *count* with how often it was sent; return the memory it takes."""
-        size = self.put(octets, name_size, reply)
-        self._aging.append((octets[2:], reply, count))
+        key = octets[2:]
+        size = self._put(key, name_size, reply)
+        self._aging.append((key, reply, count))
+        return size
+
+    def _put(self, key: bytes, name_size: int, reply: Reply) -> int:
+        shape = (key[:10], key[10 + name_size :])
+        self._drop(key)
+        size = _size(key, reply)
+        is_new = shape not in self.shapes
+        if self.size + size > limits.REPLIES_PER_CLIENT or (is_new and len(self.shapes) >= limits.SHAPES_PER_CLIENT):
+            self.forget_all()
+            is_new = True
+        if is_new:
+            self.shapes |= {shape}
+        self.by_octets[key] = reply
+        self.size += size
         return size
 
     @property

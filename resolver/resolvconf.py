@@ -23,6 +23,7 @@ _KEPT = ("sortlist", "lookup", "family")
 _SHOWN = 40
 """Characters of a wrong word that are repeated."""
 
+_WORD = re.compile(r"[^ \t]+")
 _LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?\Z")
 
 
@@ -51,7 +52,10 @@ class ResolvConf:
 
 
 def parse(text: str) -> ResolvConf:
-    """Return the content of *text* (RC-6, RC-7). Only LF ends a line, as in C libraries."""
+    """Return the content of *text* (RC-6, RC-7). Only LF ends a line, only space and tab end a word, as in C libraries.
+
+    A CR before the LF is dropped, for files from other systems.
+    """
     nameservers: list[str] = []
     invalid: list[str] = []
     search: tuple[str, ...] = ()
@@ -62,7 +66,7 @@ def parse(text: str) -> ResolvConf:
         if len(line) > limits.RESOLV_CONF_LINE or len(line.encode()) > limits.RESOLV_CONF_LINE:
             problems.append(f"line {number} is longer than {limits.RESOLV_CONF_LINE} octets and is skipped")
             continue
-        fields = line.split()
+        fields = _WORD.findall(line.removesuffix("\r"))
         if not fields or fields[0][0] in "#;":
             continue
         match fields[0], fields[1:]:

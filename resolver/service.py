@@ -28,17 +28,17 @@ from resolver import limits
 from resolver.client import Client
 from resolver.engine import received as relaying
 from resolver.engine import response
-from resolver.engine.answer import Addresses, Forward, Local, Services, answer, render
+from resolver.engine.answer import Addresses, Forward, Local, Negative, Services, answer, render
 from resolver.engine.cache import Cache, CacheEntry, cache_key
 from resolver.engine.explain import Trace
-from resolver.engine.received import Protected
+from resolver.engine.rebinding import Protected
 from resolver.engine.request import screen
 from resolver.engine.upstream import Upstream, UpstreamSet
-from resolver.forwarding import ClientQuery, Forwarder, has_client_subnet, upstream_message
+from resolver.forwarding import ClientQuery, Forwarder, client_subnet, own_message, upstream_message
 from resolver.reply_cache import Reply, ReplyCache, ReplyMemory
 from resolver.transport.udp import ReplySender
 from resolver.transport.upstream import UpstreamPool
-from resolver.wire.message import RD, ExtendedError, Query, Rcode
+from resolver.wire.message import HEADER, PLAIN_OPT_SIZE, RD, ExtendedError, Query, Rcode
 
 _AGE_TICK = 1.0
 """Seconds for which a reply from the cache may be repeated: then its TTLs have to go down."""
@@ -106,7 +106,7 @@ class DnsService:
         if isinstance(local, Forward):
             return self._external(ClientQuery(client, query, octets, sender, peer, tcp, trace))
         has_effects = policy is not None and policy.has_effects
-        if tcp or has_effects or (query.edns is not None and query.edns.options):
+        if tcp or has_effects or not _is_plain(query, octets) or (isinstance(local, Negative) and local.is_foreign):
             reply = render(query, local, random.randrange(limits.ROTATIONS), tcp=tcp)
         else:
             reply = self._remember_local(client, query, octets, local)
@@ -122,18 +122,15 @@ class DnsService:
             self.counters["prohibited"] += 1
             return self._count(response.render_failure(query, ExtendedError.PROHIBITED, upstreams.reason))
         now, edns = self._clock(), query.edns
-        if not query.flags & RD or (edns is not None and edns.options and has_client_subnet(edns.options)):
-            # It asks for a server's own state, or for an answer of one client's own: it is sent as it is, and not cached.
-            refusal = self._forwarder.ask(asked, upstreams, None, asked.octets[2:], now)
+        subnet = client_subnet(edns.options) if edns is not None and edns.options else b""
+        if subnet or not query.flags & RD:
+            # It asks for a server's own state, or for an answer of one client's own, which is not cached.
+            refusal = self._forwarder.ask(asked, upstreams, None, own_message(query, subnet), now)
             return None if refusal is None else self._finish(asked, refusal)
         do = edns is not None and edns.do
         key = cache_key(query.qname, query.question, query.flags, do=do)
         entry = self.cache.get(upstreams, key)
-        if (
-            entry is not None
-            and entry.expires > now
-            and not self._forwarder.is_blocked(asked.client, entry.received, trusted=entry.is_trusted)
-        ):
+        if entry is not None and entry.expires > now and not self._forwarder.is_blocked(asked, entry):
             self.counters["hits"] += 1
             if trace is not None:
                 trace.is_cached = True
@@ -199,7 +196,13 @@ class DnsService:
             lower = Query(query.id, query.flags, query.qname, query.qtype, query.qclass, octets[12 : 16 + name_size], query.edns)
             reply = self._remember_local(client, lower, octets, local)
             return reply[:12] + query.question[:name_size] + reply[12 + name_size :]
-        count = min(len(local.values), limits.ROTATIONS) if isinstance(local, (Addresses, Services)) else 1
+        match local:
+            case Addresses():
+                count = min(len(local.values), limits.ROTATIONS)
+            case Services():
+                count = min(len(local.data), limits.ROTATIONS)
+            case _:
+                count = 1
         orders = [render(query, local, rotation, tcp=False)[2:] for rotation in range(count)]
         self._memory.take(client.replies, client.replies.put(octets, name_size, Reply(orders)))
         return octets[:2] + orders[random.randrange(count)]
@@ -283,6 +286,11 @@ def _is_repeatable(asked: ClientQuery) -> bool:
     """Return whether the same octets may come again, so that the reply is worth remembering for them."""
     query = asked.query
     policy = asked.client.view.policy
-    if asked.tcp or (policy is not None and policy.has_effects) or (query.edns is not None and query.edns.options):
+    if asked.tcp or (policy is not None and policy.has_effects) or not _is_plain(query, asked.octets):
         return False
     return query.question.startswith(query.qname)
+
+
+def _is_plain(query: Query, octets: bytes) -> bool:
+    """Return whether the query is a question and at most an OPT without options: only such octets come again, and are short."""
+    return len(octets) <= HEADER.size + len(query.question) + PLAIN_OPT_SIZE and (query.edns is None or not query.edns.options)

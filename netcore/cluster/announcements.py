@@ -67,7 +67,7 @@ class Announcements:
         """Compare what the store holds of this host with what it must, and settle what differs."""
         said = await self.keep_sessions(store)
         node_key = records.node_key(self._node.id)
-        if node_key not in said:
+        if node_key not in said or node_key in self._state.unreadable:
             await self.say_node(store)
         await self._say_networks(store)
         wanted = self.published.keys()
@@ -80,9 +80,11 @@ class Announcements:
                 log.info("another host changed a record at the same time; it is looked at again key=%s", key)
 
     def _outdated(self) -> set[str]:
-        """Return the keys of endpoints that other hosts know with older facts, such as a name from before a rename."""
+        """Return the keys of endpoints that other hosts know with older facts, such as a name from before a rename, or can't read."""
+        unreadable = self._state.unreadable.keys() & self.published.records.keys()
         pairs = [(key, self._state.endpoint(key), record) for key, record in self.published.records.items()]
-        return {key for key, known, record in pairs if known is not None and known != decode_shared(records.EndpointRecord, key, record)}
+        old = {key for key, known, record in pairs if known is not None and known != decode_shared(records.EndpointRecord, key, record)}
+        return unreadable | old
 
     def is_overtaken(self, key: str, value: bytes | None) -> bool:
         """Return whether *value* is not what this host must have at *key*: somebody else changed it, or its session ended."""

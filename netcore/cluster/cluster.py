@@ -160,7 +160,7 @@ class Cluster:
 
     def _apply(self, change: Change) -> None:
         before = self.state.describe(change.key)
-        touched = self.state.apply(change.key, change.value, change.revision)
+        touched = self.state.take(change.key, change.value, change.revision)
         self._report_unreadable()
         self._emit(before, self.state.describe(change.key))
         if change.key.startswith("address/") and records.is_address_key(change.key):
@@ -175,7 +175,7 @@ class Cluster:
 
     def _report_unreadable(self) -> None:
         for key in self.state.unreadable.keys() - self._unreadable_before:
-            log.error("record of the cluster can't be read and is left out key=%s reason=%s", key, self.state.unreadable[key])
+            log.warning("a record of the cluster can't be read key=%s reason=%s", key, self.state.unreadable[key])
         self._unreadable_before = {*self.state.unreadable}
 
     def _emit(self, before: Description | None, after: Description | None) -> None:
@@ -262,7 +262,7 @@ class Cluster:
         with contextlib.suppress(NetcoreError):
             for scope in scopes:
                 for key, item in (await self._access.reached().load(scope)).items.items():
-                    view.apply(key, item.value, item.revision)
+                    view.take(key, item.value, item.revision)
         return view
 
     # --- keys ---------------------------------------------------------------------------------------------------

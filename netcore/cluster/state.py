@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-import msgspec
-
 from netcore.cluster.encryption import Key
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
@@ -180,7 +178,7 @@ class ClusterState:
         """Take *items* for everything but endpoints and addresses; return what that may change for a host."""
         before = self._common_changes()
         self.schema, self.nodes, self.networks, self.revisions, self.keys = None, {}, {}, {}, {}
-        self._take(items)
+        self._take(COMMON, items)
         return before | self._common_changes()
 
     def replace_endpoints(self, network_id: NetworkId, items: Mapping[str, Item]) -> set[ClusterChange]:
@@ -188,54 +186,59 @@ class ClusterState:
         before = [EndpointChanged(network_id, endpoint_id) for endpoint_id in self._endpoints.get(network_id, {})]
         for change in before:
             self._set_endpoint(change, None)
-        return {*before, *self._take(items)}
+        return {*before, *self._take(endpoints_of(network_id), items)}
 
     def replace_addresses(self, network_id: NetworkId, items: Mapping[str, Item]) -> None:
         """Take *items* for the addresses of a network."""
         self.addresses[network_id] = {}
-        self._take(items)
+        self._take(addresses_of(network_id), items)
 
     def forget(self, network_id: NetworkId) -> None:
         """Forget the endpoints and addresses of a network, which is not followed any more."""
         self.replace_endpoints(network_id, {})
+        self.replace_addresses(network_id, {})
         self._endpoints.pop(network_id, None)
         self.addresses.pop(network_id, None)
 
-    def _take(self, items: Mapping[str, Item]) -> set[ClusterChange]:
-        return {change for key, item in items.items() for change in self.apply(key, item.value, item.revision)}
+    def _take(self, scope: KeyRange, items: Mapping[str, Item]) -> set[ClusterChange]:
+        """Take *items*, which are all that there is in *scope*."""
+        self.unreadable = {key: reason for key, reason in self.unreadable.items() if key not in scope}
+        return {change for key, item in items.items() for change in self.take(key, item.value, item.revision)}
 
     def _common_changes(self) -> set[ClusterChange]:
         of_endpoints = {change for changes in self._by_node.values() for change in changes}
         return {KeysChanged(), *(NetworkChanged(network_id) for network_id in self.networks), *of_endpoints}
 
+    def take(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
+        """Do what `apply` does. With a record that can't be read, what was known before stays; it is noted in *unreadable*."""
+        self.unreadable.pop(key, None)
+        try:
+            return self.apply(key, value, revision)
+        except ValueError as error:
+            if value is not None:
+                self.unreadable[key] = str(error)
+            return set()
+
     def apply(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
-        """Take one change of a record and return what it changes for a host. A record that can't be read is as one that is gone.
+        """Take one change of a record and return what it changes for a host; ValueError if it can't be read.
 
         The cost does not depend on how many records there are, except for a node that comes or goes.
         """
-        self._note_revision(key, value, revision)
-        self.unreadable.pop(key, None)
-        try:
-            return self._apply(key, value)
-        except (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
-            self.unreadable[key] = f"{type(error).__name__}: {error}"
-            return self._apply(key, None)
-
-    def _apply(self, key: str, value: bytes | None) -> set[ClusterChange]:
         kind, _, rest = key.partition("/")
+        self._note_revision(key, value, revision)
         match kind:
             case "schema":
                 self.schema = None if value is None else int(value)
             case "node":
                 self._set_node(rest, None if value is None else decode_shared(Node, key, value))
                 return set(self._by_node.get(rest, ()))
-            case "key" if rest.isdecimal():
+            case "key":
                 self._set_key(int(rest), None if value is None else decode_shared(Key, key, value))
                 return {KeysChanged()}
             case "network":
                 self._set_network(NetworkId(rest), None if value is None else decode_shared(Network, key, value))
                 return {NetworkChanged(NetworkId(rest))}
-            case "address" if is_address_key(key):
+            case "address":
                 self._set_address(*parse_address_key(key), None if value is None else value.decode())
             case "endpoint":
                 network_id, _, endpoint_id = rest.partition("/")

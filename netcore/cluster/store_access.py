@@ -47,7 +47,11 @@ class StoreAccess:
 
     def supersede(self, schema: bytes | None) -> bool:
         """Return whether a newer berth writes to the store, as the value of the key `schema` says; from then on nothing is followed."""
-        reason = why_unreadable(int(schema)) if schema is not None else None
+        try:
+            reason = why_unreadable(int(schema)) if schema is not None else None
+        except ValueError:
+            # It is replaced, as any record of this host's that can't be read.
+            return False
         if reason is not None:
             log.error("cluster is not followed any more reason=%s", reason)
             self.superseded = reason

@@ -2,26 +2,33 @@
 
 Each operation: locks → look-ups → plan (pure) → transaction, or with `--dry-run` the plan alone.
 
-    collaborators ─▶ network_planner ─▶ transaction ─▶ networks, sandboxes ─▶ Controller ─▶ assembly, recovery
+    collaborators ─▶ network_planner ─▶ transaction ─▶ networks, sandboxes ─▶ Controller ─▶ assembly, recovery, retry
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from netcore.cluster.cluster import Cluster, OnEvent
 from netcore.controller.collaborators import Collaborators
+from netcore.controller.drift.comparison import Comparison
+from netcore.controller.drift.held import OpenNamespace, PinComparison, PortComparison
+from netcore.controller.drift.kernel_objects import KernelObjectComparison
+from netcore.controller.drift.tables import TableComparison
+from netcore.controller.drift.watch import DriftWatch, OnDrift
 from netcore.controller.host_watcher import HostWatcher, OnHostEvent, OnHostSettled
 from netcore.controller.lost_endpoints import LostEndpoints
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.networks import NetworkOperations
 from netcore.controller.sandboxes import SandboxOperations
+from netcore.controller.set_aside import SetAside
 from netcore.controller.transaction import Transaction
-from netcore.desired.firewall import render_firewall
+from netcore.desired.firewall import REMOVE_TABLES
 from netcore.kernel import nft
+from netcore.kernel.guard import Protection
 from netcore.model import IPAddress, IPNetwork, NetnsPath, Network, Sandbox, SandboxId
 from netcore.plan import published_ports
 from netcore.plan.host_state import HostState
@@ -38,6 +45,7 @@ class Controller:
         self.state: HostState = parts.state
         self.workers = parts.workers
         self.overlays = parts.overlays
+        self.set_aside = SetAside()
         self._host_watcher = HostWatcher(parts.host, parts.uplinks, parts.state)
         planner = NetworkPlanner(parts)
         self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)
@@ -73,25 +81,44 @@ class Controller:
         """Return network id → what its plugin tells of the endpoint of *sandbox*."""
         return await self.parts.plugin_endpoints.information(self.state.endpoints[sandbox.id])
 
-    async def repair_firewall(self) -> None:
-        """Write the firewall tables anew from the state, after somebody flushed them; no operation is under way meanwhile."""
-        sandboxes, networks = self.state.sandboxes, self.state.networks
-        keys = ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
-        async with self.parts.locks.hold(keys):
-            text = render_firewall([*self.state.all_objects(), *self.state.uplink_objects(self.state.networks_here())])
-            await self.workers.run(lambda: nft.apply_text(text))
+    def watch_drift(
+        self,
+        on_event: OnDrift,
+        open_namespace: OpenNamespace,
+        comparisons: Sequence[Comparison],
+        check_other_firewalls: Callable[[], Awaitable[None]],
+    ) -> DriftWatch:
+        """Return what notices and repairs what others change of ours; it is to be started. *comparisons*: more than those made here."""
+        made: list[Comparison] = [
+            PinComparison(self.parts, open_namespace),
+            KernelObjectComparison(self.parts),
+            TableComparison(self.parts),
+            PortComparison(self.parts),
+            *comparisons,
+        ]
+        return DriftWatch(self.parts, made, on_event, check_other_firewalls)
+
+    async def remove_firewall(self) -> None:
+        """Remove both firewall tables; for an exit that leaves no network behind."""
+        if self.settings.firewall:
+            await self.workers.run(lambda: nft.apply_text(REMOVE_TABLES))
+
+    def protection(self) -> Protection:
+        """Return what closes networks while the firewall tables are gone, for the status."""
+        return self.parts.guard.protection
 
     def follow_host(self, on_event: OnHostEvent, on_settled: OnHostSettled | None = None) -> None:
         """Begin to follow what happens to this host's links, addresses and routes."""
         self._host_watcher.start(on_event, on_settled)
 
     def host_warnings(self) -> tuple[str, ...]:
-        """Return what of this host keeps networks from the outside, and ports from being reached, for the status."""
+        """Return what is set aside, and what of this host keeps networks from the outside, and ports from being reached."""
+        cluster = self.cluster.warnings() if self.cluster is not None else ()
         local = self.state.local_addresses() if any(sandbox.ports for sandbox in self.state.sandboxes.values()) else None
         lacking = [published_ports.lacking_addresses(sandbox.name, sandbox.ports, local) for sandbox in self.state.sandboxes.values()]
-        cluster = self.cluster.warnings() if self.cluster is not None else ()
-        own = (*self._host_watcher.warnings(), *self._lost_endpoints.warnings(), *cluster)
-        return (*own, *(warning for warnings in lacking for warning in warnings))
+        ports = (warning for warnings in lacking for warning in warnings)
+        own = (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *self._lost_endpoints.warnings())
+        return (*own, *ports)
 
     async def close(self) -> None:
         """Stop; sandboxes and their traffic are left alone."""
@@ -102,3 +129,4 @@ class Controller:
         await self.overlays.close()
         await self.parts.plugin_client.close()
         await self.workers.close()
+        self.parts.guard.close()

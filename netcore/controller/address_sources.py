@@ -88,6 +88,24 @@ class AddressSources:
                 elif network.ipam is not None:
                     await self._give_to_plugin(network, address)
 
+    async def quarantine(self, endpoints: Iterable[Endpoint]) -> None:
+        """Do not hand out the addresses for a while that *endpoints* of the last run had, unless somebody has them again."""
+        until = self._clock() + limits.ADDRESS_QUARANTINE
+        for endpoint in endpoints:
+            network = self._state.networks.get(endpoint.network_id)
+            if network is not None and network.ipam is None and not network.is_overlay:
+                for address in endpoint.addresses():
+                    self.local.quarantine(network.id, address, until)
+                    await self._records.put_quarantined(network.id, address, until)
+
+    async def give_to_plugins(self, endpoints: Iterable[Endpoint]) -> None:
+        """Give those addresses of *endpoints* back that IPAM plugins hand out."""
+        for endpoint in endpoints:
+            network = self._state.networks.get(endpoint.network_id)
+            if network is not None and network.ipam is not None:
+                for address in endpoint.addresses():
+                    await self._give_to_plugin(network, address)
+
     async def _give_to_plugin(self, network: Network, address: IPAddress) -> None:
         pool = network.pool_of(address)
         if network.ipam is not None and pool is not None:

@@ -22,6 +22,7 @@ from netcore.controller.workers import Workers
 from netcore.drivers.facts import Facts
 from netcore.kernel import host
 from netcore.kernel.apply import Executor
+from netcore.kernel.guard import Guard
 from netcore.model import IPAddress
 from netcore.plan import published_ports
 from netcore.plugins.client import PluginClient
@@ -44,12 +45,14 @@ def assemble(
 
     *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch.
     """
-    workers, locks, host_ports, plugins = Workers(), KeyedLocks(), HostPorts(), PluginClient()
+    workers, locks, host_ports, plugins, guard = Workers(), KeyedLocks(), HostPorts(), PluginClient(), Guard()
     facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
-    executor = Executor(writer.netns_path, workers.later)
-    host_look = HostLook(settings, writer, workers, reserved=reserved, clock=clock)
+    executor = Executor(writer.netns_path, workers.later, guard)
+    host_look = HostLook(
+        settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
+    )
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
     uplinks = Uplinks(writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
     overlays = Overlays(
@@ -75,6 +78,7 @@ def assemble(
             names=names,
             workers=workers,
             executor=executor,
+            guard=guard,
             host=host_look,
             files=SandboxFiles(workers),
             locks=locks,

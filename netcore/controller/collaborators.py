@@ -18,6 +18,7 @@ from netcore.controller.state_writer import StateWriter
 from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.kernel.apply import Executor
+from netcore.kernel.guard import Guard
 from netcore.plan.host_state import HostState
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
@@ -37,6 +38,7 @@ class Collaborators:
     names: NamePublisher
     workers: Workers
     executor: Executor
+    guard: Guard
     host: HostLook
     files: SandboxFiles
     locks: KeyedLocks

@@ -43,7 +43,11 @@ class _Look:
 
 
 class HostLook:
-    """See the module. *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch."""
+    """See the module.
+
+    *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch. *on_addresses* is told the
+    addresses of links that are not ours, whenever they have changed.
+    """
 
     def __init__(
         self,
@@ -53,12 +57,15 @@ class HostLook:
         *,
         reserved: Callable[[], Sequence[IPAddress]],
         clock: Callable[[], float],
+        on_addresses: Callable[[Sequence[IPAddress]], None],
     ) -> None:
         self._settings = settings
         self._writer = writer
         self._workers = workers
         self._reserved = reserved
         self._clock = clock
+        self._on_addresses = on_addresses
+        self._addresses: tuple[IPAddress, ...] = ()
         self._looking = asyncio.Lock()
         self._links_to_be: dict[NetworkId, str | None] = {}
         self._touched: set[str] = {EVERY_LINK}
@@ -110,6 +117,10 @@ class HostLook:
             if look is None:
                 self.changes.look_failed()
         self.changes.looked(look.snapshot)
+        addresses = _addresses(look.snapshot, ours)
+        if addresses != self._addresses:
+            self._addresses = addresses
+            self._on_addresses(addresses)
         self._writer.set_facts(
             Facts(
                 uplinks=look.uplinks,
@@ -149,6 +160,11 @@ class HostLook:
             routes=routes,
         )
 
+    def aliases(self) -> dict[str, str]:
+        """Return link of the host → its alias, "" if it has none, as of the last look."""
+        snapshot = self.changes.snapshot
+        return {link.name: link.alias for link in snapshot.links.values()} if snapshot is not None else {}
+
     async def check_link_kinds(self, network: Network) -> None:
         """Raise Unavailable if the kernel can't make the links that *network* needs."""
         kinds = drivers.of(network).link_kinds(network)
@@ -178,6 +194,14 @@ def _own_link(network: Network) -> str | None:
     """Return the name of the host's link that exists for the sake of *network*."""
     link = drivers.of(network).host_link(network)
     return link.name if link is not None and link.made else None
+
+
+def _addresses(snapshot: host.HostSnapshot, ours: Collection[str]) -> tuple[IPAddress, ...]:
+    """Return the addresses of the host's links that are not *ours*."""
+    of_others = (
+        interface.ip for index, interface in snapshot.addresses if index in snapshot.links and snapshot.links[index].name not in ours
+    )
+    return tuple(sorted(of_others, key=lambda address: (address.version, address)))
 
 
 def _look(ours: frozenset[str], settings: Settings) -> _Look:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox
+from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 
 
 class NamePublisher(Protocol):
@@ -22,6 +22,9 @@ class NamePublisher(Protocol):
 
     def remote(self, network: Network, before: RemoteEndpoint | None, after: RemoteEndpoint | None) -> None:
         """From now on an endpoint of an overlay network on another host is *after*, None if it is gone."""
+
+    def host_addresses(self, addresses: Sequence[IPAddress]) -> None:
+        """From now on the addresses of the host's links that are no network's are *addresses*."""
 
     async def network_up(self, network: Network) -> None:
         """The bridge of *network* and its addresses exist."""

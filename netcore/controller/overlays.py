@@ -96,7 +96,7 @@ class Overlays:
                 steps = diff((), self._state.objects_only_of(network, remotes.values()))
                 await self._records.put_network(network, pending=True)
                 undo.push(self.encryption.follow)
-                undo.push(lambda: self._records.drop_network(network))
+                undo.push(lambda: self._records.drop_network(network.id))
                 await self.encryption.settle({network.id: remotes.values()})
                 undo.push(lambda: self._uplinks.release(network))
                 await self._uplinks.need(network)
@@ -120,15 +120,15 @@ class Overlays:
             if network.id not in self._state.remotes or self._state.members(network.id):
                 return
             remotes = self._state.remotes[network.id]
+            await self._records.put_network(network, pending=True)
             self._writer.deactivate(network.id)
             await self._forget(network.id)
             await self._names.network_down(network)
-            await self._records.put_network(network, pending=True)
             steps = diff(self._state.objects_only_of(network, remotes.values()), ())
             try:
                 await self._workers.run(lambda: self._executor.remove(steps, f"network {network.name} on this host"))
             finally:
-                await self._records.drop_network(network)
+                await self._records.drop_network(network.id)
                 await self.encryption.follow()
                 await self._uplinks.release(network)
 

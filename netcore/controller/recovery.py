@@ -1,42 +1,49 @@
 """Start of the controller: bring the kernel from whatever it holds to what the store says, by the one diff.
 
-A pending record is an operation that a crash cut short: it is taken back to what was there before. Sandboxes whose
-namespace or process is gone are removed. The firewall tables are made anew in one transaction, so that traffic never
-meets a half-filled one.
+A pending record is an operation that a crash cut short: it is taken back to what was there before. What was being removed or
+disconnected is removed. Sandboxes whose namespace or process is gone are removed. The firewall tables are made anew in one
+transaction, so that traffic never meets a half-filled one.
+
+What can't be restored is set aside with its reason, and keeps nothing else from being restored; see `retry`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from netcore import drivers
-from netcore.controller import Controller
-from netcore.desired.diff import Step, diff
+from netcore.controller import Controller, network_recovery
+from netcore.controller.network_recovery import BROKEN
+from netcore.controller.set_aside import Aside
+from netcore.desired.diff import Step
 from netcore.desired.firewall import render_firewall
-from netcore.desired.objects import Element, KernelObject
+from netcore.desired.flows import stale_flows
+from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
-from netcore.kernel import netns, nft, process
+from netcore.kernel import conntrack, netns, nft, process
+from netcore.kernel.apply import Attempted
 from netcore.kernel.observe import observe
-from netcore.model import Endpoint, Network, NetworkId, Sandbox, SandboxId
-from netcore.plan import plans, published_ports
+from netcore.model import Endpoint, Network, Sandbox, SandboxId
+from netcore.plan import leftovers, published_ports
 from netcore.plan.host_state import SandboxState
-from netcore.store.records import EndpointsRecord, Everything, NetworkRecord, Records
+from netcore.store.records import EndpointsRecord, Everything, Records, SandboxRecord
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Leftovers:
-    """What a crash or the end of a process left behind."""
+    """What a crash or the end of a process left behind, and the steps that remove it from the kernel.
 
-    objects: list[KernelObject] = field(default_factory=list)
+    *settled*: sandboxes that live on, whose records still tell of an operation that was cut short.
+    """
+
     steps: list[Step] = field(default_factory=list)
     endpoints: list[Endpoint] = field(default_factory=list)
     sandboxes: list[Sandbox] = field(default_factory=list)
     networks: list[Network] = field(default_factory=list)
+    settled: list[SandboxState] = field(default_factory=list)
 
 
 async def restore(controller: Controller, records: Records, now: float) -> tuple[Sandbox, ...]:
@@ -46,29 +53,27 @@ async def restore(controller: Controller, records: Records, now: float) -> tuple
     """
     everything = await records.load()
     parts, state = controller.parts, controller.state
+    for unreadable in everything.unreadable:
+        controller.set_aside.put_unreadable(unreadable)
     for switched in everything.switched:
         parts.writer.put_switched(switched)
-    for record in everything.networks:
-        if not record.pending:
-            # Known before the host is looked at, because their links are not the host's own.
-            parts.writer.put_network(record.network)
+    pending = {record.network.id for record in everything.networks if record.pending}
+    # Known before the host is looked at, because their links are not the host's own.
+    sensible = network_recovery.add_sensible(controller, [record.network for record in everything.networks])
     parts.host.changes.start()
     await parts.host.refresh()
-    leftovers = _Leftovers()
-    _restore_networks(controller, everything.networks, leftovers)
-    await _restore_sandboxes(controller, everything, leftovers)
-    await _restore_overlays(controller, records, everything, leftovers)
+    left = _Leftovers(networks=[network for network in sensible if network.id in pending])
+    for network in left.networks:
+        await _drop_network(controller, records, network)
+    await network_recovery.restore(controller, [network for network in sensible if network.id not in pending])
+    await _restore_sandboxes(controller, records, everything, left)
+    await _restore_overlays(controller, records)
     await _restore_quarantined_addresses(controller, records, everything, now)
-    desired, shared = state.all_objects(), state.uplink_objects(state.networks_here())
-    for late in await controller.workers.run(lambda: _bring(controller, desired, shared, leftovers)):
-        await parts.late_routes.wait(late)
+    await _bring(controller, left)
     await _restore_uplinks(controller, everything)
+    await _forget(controller, records, left)
     # A plugin may not be there yet, and the start does not wait for it.
-    controller.workers.in_background(_tell_plugins(controller, leftovers))
-    for network in leftovers.networks:
-        await records.drop_network(network)
-    for sandbox in leftovers.sandboxes:
-        await controller.transaction.drop_sandbox(sandbox)
+    controller.workers.in_background(_tell_plugins(controller, left))
     for sandbox in [sandbox for sandbox in state.sandboxes.values() if sandbox.ended and not state.stack_users(sandbox.id)]:
         await controller.sandboxes.remove(sandbox.id)
     return tuple(state.sandboxes.values())
@@ -86,98 +91,113 @@ async def serve(controller: Controller, sandbox: Sandbox) -> None:
     parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
 
 
-def _restore_networks(controller: Controller, records: Iterable[NetworkRecord], leftovers: _Leftovers) -> None:
-    for record in records:
-        if record.pending:
-            leftovers.networks.append(record.network)
-            leftovers.objects += drivers.of(record.network).network_objects(record.network, controller.state.facts)
-        else:
-            controller.parts.addresses.adopt(record.network)
+def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str) -> None:
+    """Note that *sandbox* is not whole, and why; what is whole of it goes on."""
+    controller.set_aside.put(Aside(kind="sandbox", id=sandbox.id, name=sandbox.name, reason=reason))
 
 
-async def _restore_sandboxes(controller: Controller, everything: Everything, leftovers: _Leftovers) -> None:
-    networks = controller.state.networks
-    for record, endpoints in everything.sandboxes:
+# --- sandboxes ------------------------------------------------------------------------------------------------------
+
+
+async def _restore_sandboxes(controller: Controller, records: Records, everything: Everything, left: _Leftovers) -> None:
+    found = everything.sandboxes
+    conditions = await controller.workers.run(lambda: [_condition(record) for record, _ in found])
+    shared = {record.sandbox.shared_with for (record, _), (lives, _) in zip(found, conditions, strict=True) if lives}
+    for (record, endpoints), (lives, is_pinned) in zip(found, conditions, strict=True):
         sandbox = record.sandbox
-        kept = _kept(endpoints, networks)
-        if record.pending or not await controller.workers.run(lambda sandbox=sandbox: _lives(sandbox)):  # type: ignore[misc]
-            leftovers.sandboxes.append(sandbox)
-            controller.parts.writer.note_namespace(sandbox)
-            kept = ()
-            leftovers.steps += _given_back(controller, sandbox, [*endpoints.endpoints, *endpoints.before])
-        else:
-            controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))
-            for endpoint in kept:
-                controller.parts.addresses.local.restore(endpoint)
-        for endpoint in (*endpoints.endpoints, *endpoints.before):
-            if endpoint not in kept and endpoint.network_id in networks:
-                leftovers.objects += _host_side(controller, endpoint)
-                leftovers.endpoints.append(endpoint)
+        if not lives and is_pinned and not record.pending and sandbox.id in shared:
+            # It has ended, but for its network stack, which others share.
+            sandbox, lives = replace(sandbox, ended=True, owner=None, leader=None), True
+        try:
+            if lives:
+                await controller.parts.files.mend(sandbox, controller.state.directory_of(sandbox.id))
+                _restore_sandbox(controller, records, sandbox, endpoints, left)
+            else:
+                _give_up_sandbox(controller, sandbox, endpoints, left)
+        except BROKEN as error:
+            controller.parts.writer.drop_sandbox(sandbox.id)
+            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
 
 
-def _given_back(controller: Controller, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> Iterable[Step]:
-    """Return the steps that give an adopted namespace back what berth has taken from it: default routes, sysctls."""
-    if not sandbox.adopted:
-        return ()
-    known = {endpoint.id: endpoint for endpoint in endpoints if endpoint.network_id in controller.state.networks}
-    return plans.plan_removal(controller.state, SandboxState(sandbox, tuple(known.values()))).steps
-
-
-def _kept(record: EndpointsRecord, networks: Iterable[NetworkId]) -> tuple[Endpoint, ...]:
-    """Return the endpoints of the last finished operation, as far as their networks exist."""
-    finished = record.before if record.pending else record.endpoints
-    return tuple(endpoint for endpoint in finished if endpoint.network_id in networks)
-
-
-def _host_side(controller: Controller, endpoint: Endpoint) -> Iterable[KernelObject]:
-    """Return an endpoint's objects on the host; what is inside the sandbox goes with its link."""
-    network = controller.state.networks[endpoint.network_id]
-    objects = drivers.of(network).endpoint_objects(network, endpoint, controller.state.facts)
-    return [kernel_object for kernel_object in objects if not isinstance(kernel_object, Element)]
-
-
-def _lives(sandbox: Sandbox) -> bool:
+def _condition(record: SandboxRecord) -> tuple[bool, bool]:
+    """Return whether a sandbox lives on, and whether its namespace is pinned."""
+    sandbox = record.sandbox
     if not netns.is_pinned(sandbox.netns_path):
-        return False
-    if sandbox.owner is None:
-        return True
+        return False, False
+    if record.pending:
+        return False, True
     try:
-        return process.start_time(sandbox.owner.pid) == sandbox.owner.start_time
+        return sandbox.owner is None or process.start_time(sandbox.owner.pid) == sandbox.owner.start_time, True
     except NetcoreError:
-        return False
+        return False, True
 
 
-async def _restore_overlays(controller: Controller, records: Records, everything: Everything, leftovers: _Leftovers) -> None:
+def _restore_sandbox(controller: Controller, records: Records, sandbox: Sandbox, record: EndpointsRecord, left: _Leftovers) -> None:
+    parts, state = controller.parts, controller.state
+    recorded = record.before if record.pending else record.endpoints
+    every = (*record.endpoints, *record.before, *record.gone)
+    kept = tuple(endpoint for endpoint in recorded if endpoint.network_id in state.networks)
+    aside = {one.id for one in controller.set_aside.all("network")}
+    waiting = tuple(endpoint for endpoint in recorded if endpoint.network_id in aside)
+    gone = leftovers.unfinished((*kept, *waiting), every, state.networks)
+    # A record that makes no sense fails here, before anything has been taken.
+    state.objects_of(sandbox, kept)
+    steps = leftovers.steps_back(state, sandbox, kept, gone)
+    for endpoint in kept:
+        parts.addresses.local.restore(endpoint)
+    records.keep_aside(sandbox.id, waiting)
+    parts.writer.put_sandbox(SandboxState(sandbox, kept))
+    if record.pending or record.gone:
+        left.steps += steps
+        left.endpoints += gone
+        left.settled.append(SandboxState(sandbox, kept))
+
+
+def _give_up_sandbox(controller: Controller, sandbox: Sandbox, record: EndpointsRecord, left: _Leftovers) -> None:
+    """Have everything removed of a sandbox whose process ended, or whose creation or removal was cut short."""
+    state = controller.state
+    known = {aside.network.id: aside.network for aside in controller.set_aside.all("network") if aside.network is not None}
+    wider = replace(state, networks={**known, **state.networks})
+    gone = leftovers.unfinished((), (*record.endpoints, *record.before, *record.gone), wider.networks)
+    try:
+        left.steps += leftovers.steps_of_removal(wider, sandbox, gone)
+    except BROKEN as error:
+        log.error("state not restored completely reason=%s", error)
+    controller.parts.writer.note_namespace(sandbox)
+    left.sandboxes.append(sandbox)
+    left.endpoints += [endpoint for endpoint in gone if endpoint.network_id in state.networks]
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------
+
+
+async def _drop_network(controller: Controller, records: Records, network: Network) -> None:
+    """Remove a network that was being made or removed, or an overlay that no endpoint here is on."""
+    for reason in await network_recovery.remove_from_kernel(controller, network):
+        log.error("state not restored completely reason=%s", reason)
+    controller.parts.writer.drop_network(network.id)
+    await records.drop_network(network.id)
+
+
+async def _restore_overlays(controller: Controller, records: Records) -> None:
     """Keep the overlay networks whose endpoints are still here; what other hosts publish of them comes later."""
-    for record in everything.networks:
-        network = record.network
-        if not network.is_overlay:
-            continue
+    for network in [network for network in controller.state.networks.values() if network.is_overlay]:
         if controller.state.members(network.id):
             controller.overlays.restore(network)
         else:
-            leftovers.objects += drivers.of(network).network_objects(network, controller.state.facts)
-            controller.parts.writer.drop_network(network.id)
-            await records.drop_network(network)
+            await _drop_network(controller, records, network)
 
 
 async def _restore_quarantined_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
+    aside = {one.id for one in controller.set_aside.all("network")}
     over = []
     for network_id, address, until in everything.quarantined:
         if until > now and network_id in controller.state.networks:
             controller.parts.addresses.local.quarantine(network_id, address, until)
-        else:
+        elif until <= now or network_id not in aside:
             over.append((network_id, address))
     if over:
         await records.drop_quarantined(over)
-
-
-async def _tell_plugins(controller: Controller, leftovers: _Leftovers) -> None:
-    """Ask again for addresses in use; let plugins take back what nobody has any more."""
-    await controller.parts.addresses.replay()
-    await controller.parts.plugin_endpoints.undo(leftovers.endpoints)
-    for network in leftovers.networks:
-        await controller.networks.undo_by_plugins(network)
 
 
 async def _restore_uplinks(controller: Controller, everything: Everything) -> None:
@@ -188,28 +208,82 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
         log.error("this host's links are not as networks need them reason=%s", error)
 
 
-def _bring(
-    controller: Controller, desired: Iterable[KernelObject], shared: Iterable[KernelObject], leftovers: _Leftovers
-) -> set[SandboxId]:
-    """Remove what is left over, make what is missing, write the firewall anew. Reports and goes on at errors.
+async def _bring(controller: Controller, left: _Leftovers) -> None:
+    """Remove what is left over, make what is missing, write the firewall anew. A sandbox that lacks something is set aside."""
+    state, executor = controller.state, controller.parts.executor
+    desired, shared = state.lasting_objects(), state.uplink_objects(state.networks_here())
 
-    *shared*: what is made later, but for its part in the firewall. Return the sandboxes with routes that wait for their link.
-    """
-    waiting: set[SandboxId] = set()
-    links = [kernel_object for kernel_object in leftovers.objects if not isinstance(kernel_object, Element)]
-    kept = {kernel_object.key for kernel_object in desired}
-    steps = [
-        *leftovers.steps,
-        *diff([kernel_object for kernel_object in links if kernel_object.key not in kept], ()),
-        *diff(observe(desired, controller.netns_path), desired),
-    ]
-    steps = [step for step in steps if not isinstance(step.subject, Element)]
-    for _, group in groupby(steps, key=lambda step: step.after is None):
-        try:
-            late = controller.parts.executor.remove(list(group), "state of the last run")
-            waiting |= {sandbox_id for step in late if (sandbox_id := step.lane.sandbox_id) is not None}
-        except NetcoreError as error:
-            log.error("state not restored completely reason=%s", error)
+    def body() -> Attempted:
+        kept = {wanted.key for wanted in desired}
+        back = [step for step in left.steps if step.after is not None or step.subject.key not in kept]
+        removed = executor.attempt(leftovers.without_elements(back))
+        steps = leftovers.repair_steps(observe(desired, controller.netns_path), desired)
+        made = executor.attempt(leftovers.without_elements(steps))
+        flows = stale_flows(left.steps)
+        if flows:
+            conntrack.forget(flows)
+        return Attempted([*removed.failed, *made.failed], made.waiting)
+
+    await controller.workers.run(lambda: _restore_guard(controller, desired))
     if controller.settings.firewall:
-        nft.apply_text(render_firewall([*desired, *shared]))
-    return waiting
+        # Before the links: a port that comes up is bound already.
+        text = render_firewall([*desired, *shared])
+        try:
+            await controller.workers.run(lambda: nft.apply_text(text))
+        except NetcoreError as error:
+            controller.set_aside.put(Aside(kind="firewall", id="berth", name="berth", reason=str(error)))
+    attempted = await controller.workers.run(body)
+    _note_what_lacks(controller, attempted.failed)
+    for sandbox_id in {step.lane.sandbox_id for step in attempted.waiting}:
+        if sandbox_id is not None:
+            await controller.parts.late_routes.wait(sandbox_id)
+
+
+def _restore_guard(controller: Controller, desired: Iterable[KernelObject]) -> None:
+    """Own the guard table of the last run, and make it fit. Without a firewall of ours nothing is marked, so it has to go."""
+    try:
+        controller.parts.guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
+    except (NetcoreError, OSError) as error:
+        if controller.settings.firewall:
+            log.error("networks are not guarded against flushed firewall tables reason=%s", error)
+
+
+def _note_what_lacks(controller: Controller, failed: Sequence[tuple[Step, Exception]]) -> None:
+    """Set the sandboxes aside whose steps failed."""
+    if not failed:
+        return
+    state = controller.state
+    owners = {
+        wanted.key: sandbox for sandbox in state.sandboxes.values() for wanted in state.objects_of(sandbox, state.endpoints[sandbox.id])
+    }
+    reasons: dict[SandboxId, str] = {}
+    for step, error in failed:
+        owner = owners.get(step.subject.key)
+        if owner is None:
+            log.error("state not restored completely reason=%s: %s", step.describe(), error)
+        else:
+            reasons.setdefault(owner.id, f"it lacks {step.describe()}: {error}")
+    for identity, reason in reasons.items():
+        set_sandbox_aside(controller, state.sandboxes[identity], reason)
+
+
+async def _forget(controller: Controller, records: Records, left: _Leftovers) -> None:
+    """Remove the files, namespaces and records of what is left over; record that nothing of it is left."""
+    await controller.parts.addresses.quarantine(left.endpoints)
+    for sandbox in left.sandboxes:
+        try:
+            await controller.transaction.drop_sandbox(sandbox)
+        except (NetcoreError, OSError) as error:
+            set_sandbox_aside(controller, sandbox, f"it has ended and can't be removed: {error}")
+    for settled in left.settled:
+        await records.put_back(settled.sandbox, settled.endpoints)
+
+
+async def _tell_plugins(controller: Controller, left: _Leftovers) -> None:
+    """Ask again for addresses in use; let plugins take back what nobody has any more."""
+    await controller.parts.addresses.replay()
+    endpoints = [endpoint for endpoint in left.endpoints if endpoint.network_id in controller.state.networks]
+    await controller.parts.plugin_endpoints.undo(endpoints)
+    await controller.parts.addresses.give_to_plugins(endpoints)
+    for network in left.networks:
+        await controller.networks.undo_by_plugins(network)

@@ -21,6 +21,10 @@ class SandboxFiles:
         """Make the sandbox's directory with its hosts and hostname files; with a shared stack those of the other serve."""
         await self._workers.run(lambda: _make(sandbox, Path(directory)))
 
+    async def mend(self, sandbox: Sandbox, directory: PurePath) -> None:
+        """Make those of a sandbox's files again that are gone or are no files; something else in their place is put aside."""
+        await self._workers.run(lambda: _mend(sandbox, Path(directory)))
+
     async def pin(self, sandbox: Sandbox, *, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
         """Pin the sandbox's namespace at its path: the one at *adopted*, the one pinned at *shared*, the host's, or a new one.
 
@@ -55,12 +59,30 @@ class SandboxFiles:
 
 
 def _make(sandbox: Sandbox, directory: Path) -> None:
+    for above in (directory.parent, directory):
+        files.clear_way(above, is_directory=True)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     if sandbox.stack is Stack.SHARED:
         return
-    inherited = files.read_if_there("/etc/hosts", follow=True) if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
-    files.write_in_place(str(directory / "hosts"), inherited)
+    files.write_in_place(str(directory / "hosts"), _inherited_hosts(sandbox))
     files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
+
+
+def _mend(sandbox: Sandbox, directory: Path) -> None:
+    for above in (directory.parent, directory):
+        files.clear_way(above, is_directory=True)
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        if not path.name.endswith(files.SET_ASIDE):
+            files.clear_way(path, is_directory=False)
+    if sandbox.stack is not Stack.SHARED and not (directory / "hosts").exists():
+        files.write_in_place(str(directory / "hosts"), _inherited_hosts(sandbox))
+    if sandbox.stack is not Stack.SHARED and not (directory / "hostname").exists():
+        files.write_in_place(str(directory / "hostname"), hostsfile.render_hostname(sandbox.hostname))
+
+
+def _inherited_hosts(sandbox: Sandbox) -> str:
+    return files.read_if_there("/etc/hosts", follow=True) if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
 
 
 def _pin(sandbox: Sandbox, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:

@@ -57,7 +57,7 @@ class Transaction:
         parts, network = self._parts, plan.network
         plugin = plugin_of(network)
         await parts.records.put_network(network, pending=True)
-        undo.push(lambda: parts.records.drop_network(network))
+        undo.push(lambda: parts.records.drop_network(network.id))
         if plugin is not None:
             await parts.network_plugins.create_network(plugin, network)
             undo.push(lambda: parts.network_plugins.delete_network(plugin, network))
@@ -80,16 +80,20 @@ class Transaction:
         """Remove a network that has no endpoints."""
         parts = self._parts
         plugin = plugin_of(network)
-        if plugin is not None:
-            # Nothing of it is ours: while its plugin refuses, or is not there, the network stays.
-            await parts.network_plugins.delete_network(plugin, network)
-        await parts.names.network_down(network)
         await parts.records.put_network(network, pending=True)
+        if plugin is not None:
+            try:
+                # Nothing of it is ours: while its plugin refuses, or is not there, the network stays.
+                await parts.network_plugins.delete_network(plugin, network)
+            except BaseException:
+                await parts.records.put_network_back(network)
+                raise
+        await parts.names.network_down(network)
         await self._forget_network(network)
         try:
             await parts.workers.run(lambda: parts.executor.remove(steps, f"network {network.name}"))
         finally:
-            await parts.records.drop_network(network)
+            await parts.records.drop_network(network.id)
             await parts.uplinks.release(network)
             if network.ipam is not None:
                 for pool in network.pools:
@@ -108,7 +112,7 @@ class Transaction:
         inactive = [draft.network for draft in plan.drafts if draft.network.is_overlay and draft.network.id not in self._state.remotes]
         networks = [step for network in inactive for step in diff((), self._state.objects_only_of(network))]
         steps: tuple[AddressClaim | Step, ...] = (*unknown, *networks, *plans.change_steps(self._state, plan.before, after))
-        return Outcome(steps, (*plan.warnings, *ports.warnings))
+        return Outcome(steps, (*plan.warnings, *ports.warnings, *plans.host_gateway_warnings(self._state, after)))
 
     async def change_sandbox(self, plan: SandboxPlan) -> tuple[Sandbox, Outcome]:
         """Make a sandbox, or connect one to more networks; all or nothing."""
@@ -127,13 +131,14 @@ class Transaction:
         await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
         present = {endpoint.network_id for endpoint in plan.present}
         told = await parts.overlays.publish(after.sandbox, [made for made in after.endpoints if made.network_id not in present])
-        return after.sandbox, Outcome(steps, (*plan.warnings, *warnings, *told))
+        closed = plans.host_gateway_warnings(self._state, after)
+        return after.sandbox, Outcome(steps, (*plan.warnings, *warnings, *closed, *told))
 
     async def _make_sandbox(self, plan: SandboxPlan, undo: Undo) -> None:
         parts, sandbox = self._parts, plan.sandbox
         parts.writer.note_namespace(sandbox)
         await parts.records.put_sandbox(sandbox, pending=True)
-        undo.push(lambda: parts.records.drop_sandbox(sandbox))
+        undo.push(lambda: parts.records.drop_sandbox(sandbox.id))
         directory = self._state.directory_of(sandbox.id)
         # A path that is pinned already is somebody else's, so it is unpinned only where it was pinned here.
         undo.push(lambda: parts.files.remove(directory))
@@ -193,7 +198,7 @@ class Transaction:
         records = self._parts.records
         if plan.before is not None:
             before = plan.before
-            undo.push(lambda: records.put_all(before.sandbox, before.endpoints))
+            undo.push(lambda: records.put_back(before.sandbox, before.endpoints))
             if plan.sandbox.own_routes != before.sandbox.own_routes:
                 # After a crash they come back from here.
                 await records.put_sandbox(replace(before.sandbox, own_routes=plan.sandbox.own_routes))
@@ -311,15 +316,15 @@ class Transaction:
             claim = self._ports.begin(undo)
             plan = await self._plan_disconnect(before, network, claim.try_hold)
             self._ports.keep(claim, before.sandbox, PortPlan(plan.after.sandbox.ports), undo)
-            await self._parts.records.put_endpoints(plan.after.sandbox, plan.after.endpoints, pending=True)
+            await self._parts.records.put_disconnect(plan.after.sandbox, plan.after.endpoints, plan.gone)
         return await self._disconnect(plan)
 
     async def _disconnect(self, plan: DisconnectPlan) -> tuple[DisconnectPlan, list[str]]:
         parts, before, after = self._parts, plan.before, plan.after
         waiting: list[Step] = []
-        await parts.names.update(before.sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
+        reasons = await self._unpublish(before.sandbox, after.endpoints)
         await parts.overlays.withdraw(plan.gone)
-        reasons = await parts.plugin_endpoints.leave(plan.gone, before.endpoints)
+        reasons += await parts.plugin_endpoints.leave(plan.gone, before.endpoints)
         try:
             waiting = await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
             await parts.plugin_endpoints.update_external_connectivity(after.sandbox, before.endpoints, after.endpoints)
@@ -329,7 +334,7 @@ class Transaction:
             reasons.append(str(error))
         reasons += await parts.plugin_endpoints.delete(plan.gone)
         await parts.addresses.release(plan.gone)
-        await parts.records.put_all(after.sandbox, after.endpoints)
+        await parts.records.put_disconnected(after.sandbox, after.endpoints)
         await self._make_known(after)
         await self._ports.free(before.sandbox, after.sandbox)
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
@@ -342,9 +347,9 @@ class Transaction:
         """Remove a sandbox with everything it has; return what failed."""
         parts, sandbox = self._parts, plan.before.sandbox
         await parts.records.put_sandbox(sandbox, pending=True)
-        await parts.names.update(sandbox, (), self._state.networks)
+        reasons = await self._unpublish(sandbox, ())
         await parts.overlays.withdraw(plan.gone)
-        reasons = await parts.plugin_endpoints.leave(plan.gone, plan.gone)
+        reasons += await parts.plugin_endpoints.leave(plan.gone, plan.gone)
         try:
             await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
         except TeardownFailed as error:
@@ -357,6 +362,14 @@ class Transaction:
         await self.drop_sandbox(sandbox)
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
         return reasons
+
+    async def _unpublish(self, sandbox: Sandbox, left: Sequence[Endpoint]) -> list[str]:
+        """Publish only the names of the endpoints that are *left*; return what failed, which stops no removal."""
+        try:
+            await self._parts.names.update(sandbox, self._state.in_gateway_order(left), self._state.networks)
+        except (NetcoreError, OSError) as error:
+            return [str(error)]
+        return []
 
     async def end_sandbox(self, sandbox: Sandbox) -> None:
         """Note that a sandbox has ended, but for its network stack, which others share."""
@@ -372,4 +385,4 @@ class Transaction:
         await parts.files.unpin_and_remove(sandbox, directory)
         parts.writer.drop_sandbox(sandbox.id)
         parts.writer.forget_namespace(sandbox)
-        await parts.records.drop_sandbox(sandbox)
+        await parts.records.drop_sandbox(sandbox.id)

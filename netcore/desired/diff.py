@@ -15,7 +15,7 @@ from netcore.desired.objects import KernelObject, Lane
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change: create (*before* None), delete (*after* None) or replace."""
+    """One change: create (*before* None), delete (*after* None), replace, or repair (both the same)."""
 
     before: KernelObject | None
     after: KernelObject | None
@@ -34,7 +34,7 @@ class Step:
 
     def describe(self) -> str:
         """Return one line for `--dry-run` and for errors."""
-        verb = "create" if self.before is None else "delete" if self.after is None else "replace"
+        verb = "create" if self.before is None else "delete" if self.after is None else "repair" if self.before == self.after else "replace"
         return f"{verb} {self.subject.describe()}"
 
 

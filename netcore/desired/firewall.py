@@ -1,7 +1,7 @@
 """The firewall of the host: a constant skeleton as readable text, and the elements of its sets. Pure.
 
 A packet meets the same rules whether the host has one network or a thousand, one published port or ten thousand:
-everything that grows is an element. Tables: `inet berth` (routing, NAT) and `bridge berth` (source binding).
+everything that grows is an element. Tables: `inet berth` (routing, NAT; `host_rules`) and `bridge berth` (`frame_rules`).
 
 An accept in our table does not overrule a drop in another one. So packets that we forward carry MARK, and one rule in
 the other firewall can accept them (see `other_firewalls`).
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 
+from netcore.desired import frame_rules, host_rules
 from netcore.desired.objects import Element, FirewallSet, KernelObject, Order, Scalar
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
@@ -21,6 +22,10 @@ MARK = 0x1000_0000
 
 _HAIRPIN = 0x2000_0000
 """Bit set on packets that go back to the network they came from, by a published port."""
+
+SEEN = 0x4000_0000
+"""Bit set on packets from our bridges while they pass the guard table (`kernel.guard`), and taken off behind it: neither
+routing rules nor other firewalls ever see it."""
 
 INET = "inet"
 BRIDGE = "bridge"
@@ -61,11 +66,15 @@ SNAT = _per_family("snat%d", ("ifname",), (_ADDRESS,))
 DNAT = _per_family("dnat%d", ("inet_proto", _ADDRESS, "inet_service"), (_ADDRESS, "inet_service"))
 DNAT_ANY = _per_family("dnat%d_any", ("inet_proto", "inet_service"), (_ADDRESS, "inet_service"))
 RESOLVERS = _per_family("resolvers%d", ("ifname", _ADDRESS))
-PORTS = FirewallSet(table=BRIDGE, name="ports", key_types=("ifname",))
-NO_ICC = FirewallSet(table=BRIDGE, name="noicc", key_types=("ifname",))
-ROUTERS = FirewallSet(table=BRIDGE, name="routers", key_types=("ifname", "ether_addr"))
-SOURCE = _per_family("source%d", ("ifname", "ether_addr", _ADDRESS), table=BRIDGE)
-TARGET6 = FirewallSet(table=BRIDGE, name="target6", key_types=("ifname", "ether_addr", "payload128"), family=6)
+_BINDING = Order.PORT_BINDING
+PORTS = FirewallSet(table=BRIDGE, name="ports", key_types=("ifname",), order=_BINDING)
+TUNNEL_PORTS = FirewallSet(table=BRIDGE, name="tunnel_ports", key_types=("ifname",), order=_BINDING)
+MEMBERS = FirewallSet(table=BRIDGE, name="members", key_types=("ifname",), order=_BINDING)
+EXCLUSIVE_PORTS = FirewallSet(table=BRIDGE, name="exclusive_ports", key_types=("ifname",), order=_BINDING)
+NO_ICC = FirewallSet(table=BRIDGE, name="noicc", key_types=("ifname",), order=_BINDING)
+ROUTERS = FirewallSet(table=BRIDGE, name="routers", key_types=("ifname", "ether_addr"), order=_BINDING)
+SOURCE = _per_family("source%d", ("ifname", "ether_addr", _ADDRESS), table=BRIDGE, order=_BINDING)
+TARGET6 = FirewallSet(table=BRIDGE, name="target6", key_types=("ifname", "ether_addr", "payload128"), family=6, order=_BINDING)
 
 SETS: tuple[FirewallSet, ...] = (
     BRIDGES,
@@ -84,7 +93,11 @@ SETS: tuple[FirewallSet, ...] = (
     *DNAT.values(),
     *DNAT_ANY.values(),
     *RESOLVERS.values(),
+    *host_rules.SETS,
     PORTS,
+    TUNNEL_PORTS,
+    MEMBERS,
+    EXCLUSIVE_PORTS,
     NO_ICC,
     ROUTERS,
     *SOURCE.values(),
@@ -104,6 +117,18 @@ _CHAINS = {
     iifname @bridges ip6 daddr ::1 drop
     # Only hosts send VXLAN. From a sandbox it would pass for another host's: here, or there with this host's address.
     iifname @bridges udp dport @tunnels drop
+    # From a port of the bridge that nobody of ours made.
+    iifname @exclusive meta mark and %(known)s == 0 fib saddr type != local counter name unknown_sender drop
+    iifname @bridges meta mark and %(known)s != 0 meta mark set meta mark and %(not_known)s
+  }
+  # The guard table stands between these two: it drops what the first has not marked, so all of it once our tables are gone.
+  chain seen {
+    type filter hook prerouting priority 1000; policy accept;
+    iifname @bridges meta mark set meta mark or %(seen)s
+  }
+  chain unseen {
+    type filter hook prerouting priority 1002; policy accept;
+    iifname @bridges meta mark set meta mark and %(unseen)s
   }
   chain forward {
     type filter hook forward priority -10; policy accept;
@@ -131,6 +156,8 @@ _CHAINS = {
     goto pass
   }
   chain pass {
+    ct state new iifname @bridges jump bounded_connections
+    ct state new iifname @bridges jump bounded_neighbors
     meta mark set meta mark or %(mark)s accept
   }
   chain prerouting {
@@ -164,43 +191,32 @@ _CHAINS = {
     iifname @masquerade4 meta nfproto ipv4 masquerade
     iifname @masquerade6 meta nfproto ipv6 masquerade
   }
-""",
-    BRIDGE: """
-  chain source {
-    type filter hook prerouting priority -310; policy accept;
-    iifname != @ports accept
-    iifname . ether saddr . ip saddr @source4 accept
-    iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 accept
-    icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @target6 drop
-    iifname . ether saddr . ip6 saddr @source6 accept
-    # A router forwards packets with its own MAC and the sender's address. Its ARP and ND stay bound to its own.
-    iifname . ether saddr != @routers drop
-    meta protocol ip accept
-    icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } drop
-    meta protocol ip6 accept
-    drop
-  }
-  chain forward {
-    type filter hook forward priority 10; policy accept;
-    iifname != @noicc accept
-    # A published port of its own network: with bridge-nf-call-iptables translated frames are bridged, not routed.
-    meta mark and %(hairpin)s == %(hairpin)s accept
-    drop
-  }
-""",
+"""
+    + host_rules.CHAINS.lstrip("\n"),
+    BRIDGE: frame_rules.CHAINS,
 }
 
 
-BASE_CHAINS = {
-    ("inet", "raw_prerouting"),
-    ("inet", "forward"),
-    ("inet", "prerouting"),
-    ("inet", "output"),
-    ("inet", "postrouting"),
-    ("bridge", "source"),
-    ("bridge", "forward"),
+_MASKS = {
+    "mark": MARK,
+    "hairpin": _HAIRPIN,
+    "seen": SEEN,
+    "unseen": ~SEEN & 0xFFFF_FFFF,
+    "known": frame_rules.KNOWN,
+    "not_known": ~frame_rules.KNOWN & 0xFFFF_FFFF,
 }
-"""(table family, chain) of every base chain of ours. If one is missing, somebody removed our tables."""
+
+REMOVE_TABLES = "".join(f"table {family} berth {{\n}}\ndelete table {family} berth\n" for family in (INET, BRIDGE))
+"""Declares each table first: deleting one that is not there is an error."""
+
+
+COUNTERS = {INET: host_rules.COUNTERS, BRIDGE: frame_rules.COUNTERS}
+"""Counters of what was dropped, by table."""
+
+EXCEEDING, OFFENDERS = host_rules.EXCEEDING, frame_rules.OFFENDERS
+"""Sets of those whom something was dropped of: (bridge, MAC) in the first table, port in the second; each with a counter."""
+
+_DYNAMIC_SETS = {INET: host_rules.DYNAMIC_SETS, BRIDGE: frame_rules.DYNAMIC_SETS}
 
 
 def render_skeleton() -> str:
@@ -208,8 +224,13 @@ def render_skeleton() -> str:
     parts = []
     for family, chains in _CHAINS.items():
         parts.append(f"table {family} berth {{\n}}\ndelete table {family} berth\ntable {family} berth {{")
+        parts += [f"  counter {name} {{ }}" for name in COUNTERS[family]]
         parts += [_declare(declared) for declared in SETS if declared.table == family]
-        parts.append(chains.strip("\n").replace("%(mark)s", f"{MARK:#x}").replace("%(hairpin)s", f"{_HAIRPIN:#x}"))
+        parts.append(_DYNAMIC_SETS[family].strip("\n"))
+        text = chains.strip("\n")
+        for name, mask in _MASKS.items():
+            text = text.replace(f"%({name})s", f"{mask:#x}")
+        parts.append(text)
         parts.append("}")
     return "\n".join(parts) + "\n"
 
@@ -302,6 +323,10 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
     if forwards:
         yield Element(set=ROUTERS, fields=(port, mac))
     yield Element(set=PORTS, fields=(port,))
+    yield Element(set=MEMBERS, fields=(port,))
+    if host_rules.drops_unknown_ports(network):
+        yield Element(set=EXCLUSIVE_PORTS, fields=(port,))
+    yield from host_rules.endpoint_elements(network, endpoint)
     if not network.bridge.icc:
         # Not by isolated bridge ports: those would also stop the translated frames (see chain forward).
         yield Element(set=NO_ICC, fields=(port,))
@@ -319,6 +344,12 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
         # :: is the sender of duplicate address detection and of first MLD reports (RFC 4862 section 5.4.2).
         for address6 in sorted(own | {IPv6Address(0)}):
             yield Element(set=SOURCE[6], fields=(port, mac, address6))
+
+
+def tunnel_elements(ifname: str) -> Iterable[Element]:
+    """Yield what makes a tunnel one of the ports that frames may come from. *ifname*: its link."""
+    yield Element(set=TUNNEL_PORTS, fields=(ifname,))
+    yield Element(set=MEMBERS, fields=(ifname,))
 
 
 def port_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:

@@ -107,12 +107,22 @@ def _input_rule(chain: Chain, bridges: tuple[str, ...]) -> str:
     )
 
 
-def needed_without_firewall(bridge: str, subnet: str, *, internal: bool) -> tuple[str, ...]:
-    """Return what a host with `firewall = "none"` must do itself for a network, as sentences and nft commands."""
+def needed_without_firewall(
+    bridge: str, subnet: str, *, internal: bool, host_access: tuple[tuple[str, int], ...] | None = None
+) -> tuple[str, ...]:
+    """Return what a host with `firewall = "none"` must do itself for a network, as sentences and nft commands.
+
+    *host_access*: the ports (protocol, number) of the host that it may reach; None: all.
+    """
+    closed: tuple[str, ...] = ()
+    if host_access is not None:
+        ports = "".join(f", {protocol}/{number}" for protocol, number in host_access)
+        closed = (f"drop what comes to this host from {bridge}, but for replies, ICMP, port 53 of the gateway{ports}",)
     if internal:
-        return (f"drop forwarding from and to {bridge}",)
+        return (f"drop forwarding from and to {bridge}", *closed)
     family = "ip6" if ":" in subnet else "ip"
     return (
+        *closed,
         f"accept forwarding from {bridge}, and established traffic to it",
         f"nft add rule {family} nat postrouting {family} saddr {subnet} oifname != {bridge} masquerade",
     )

@@ -11,8 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any
 
 from netcore import limits
-from netcore.desired import firewall
-from netcore.desired.objects import HOST, Address, Bridge, Hairpin, KernelObject, Neighbor, Sysctl, Veth
+from netcore.desired import firewall, host_rules
+from netcore.desired.objects import HOST, Address, Bridge, BridgePort, GuardedLink, Hairpin, KernelObject, Neighbor, Sysctl, Veth
 from netcore.drivers import link, uplinks
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
@@ -25,6 +25,7 @@ from netcore.model import (
     Endpoint,
     EndpointRequest,
     GatewayMode,
+    HostAccess,
     IPAddress,
     IPInterface,
     Network,
@@ -32,6 +33,7 @@ from netcore.model import (
     Pool,
     RemoteEndpoint,
 )
+from netcore.parse.host_access import host_access
 from netcore.parse.options import Option, address, address4, address6, boolean, link_name, one_of, stable_mac
 from netcore.parse.problems import Problems
 
@@ -129,6 +131,22 @@ OPTIONS: tuple[Option[Any], ...] = (
         default=None,
         default_text="as masquerade says",
     ),
+    HOST_ACCESS := Option[HostAccess | None](
+        name="host_access",
+        label="berth.host_access",
+        meaning="services of the host that sandboxes reach: all, none, or ports=443,53/udp",
+        parse=host_access,
+        default=None,
+        default_text="all; with --internal none",
+    ),
+    UNKNOWN_PORTS := Option[bool | None](
+        name="unknown_ports",
+        label="berth.unknown_ports",
+        meaning="what ports of the bridge that berth did not make may send: allow or drop",
+        parse=lambda text: one_of("allow", "drop")(text) == "allow",
+        default=None,
+        default_text="drop; on an existing bridge allow",
+    ),
 )
 
 
@@ -149,6 +167,8 @@ def parse_options(network_id: NetworkId, labels: Mapping[str, str], *, link_name
         trusted_interfaces=TRUSTED_INTERFACES.of(labels),
         snat_ipv4=HOST_IPV4.of(labels),
         snat_ipv6=HOST_IPV6.of(labels),
+        host_access=HOST_ACCESS.of(labels),
+        allow_unknown_ports=UNKNOWN_PORTS.of(labels),
     )
 
 
@@ -191,9 +211,11 @@ class BridgeDriver(DriverDefaults):
         if not network.internal:
             result += _forwarding(network, facts)
         if facts.firewall:
+            result.append(GuardedLink(ifname=name))
             result += firewall.network_elements(network)
             if facts.resolver_at_gateways:
                 result += firewall.resolver_elements(name, [interface.ip for interface in self.host_addresses(network)])
+            result += host_rules.network_elements(network, self.host_addresses(network))
         return tuple(result)
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
@@ -205,7 +227,8 @@ class BridgeDriver(DriverDefaults):
                 mac=endpoint.mac,
                 mtu=network.common.mtu,
                 bridge=network.bridge.bridge_name,
-            )
+            ),
+            BridgePort(host_ifname=endpoint.host_ifname, mac=endpoint.mac, router=forwards),
         ]
         result += link.inside(network, endpoint, port=endpoint.host_ifname)
         result += self._neighbors(network, endpoint)

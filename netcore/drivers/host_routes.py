@@ -26,7 +26,7 @@ class RouteKind(Enum):
 
     SENT = "sent"
     LOCAL = "delivered to this host"
-    REFUSED = "refused (blackhole, unreachable, prohibit)"
+    REFUSED = "refused (blackhole, unreachable, prohibit, throw; or a rule that does so)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +204,8 @@ def warning(subnet: IPNetwork, routes: HostRoutes) -> str | None:
             return f"subnet {subnet} overlaps this host's route to {destination} by link {ifname}: {effect}"
     for destination in routes.refused:
         if _overlap(destination, subnet) and destination.prefixlen >= subnet.prefixlen:
-            return f"subnet {subnet} overlaps {destination}, for which this host has a blackhole, unreachable or prohibit route"
+            reason = "which a route or rule of this host refuses (blackhole, unreachable, prohibit, throw)"
+            return f"subnet {subnet} overlaps {destination}, {reason}"
     return None
 
 

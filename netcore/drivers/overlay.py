@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from netcore.desired import firewall
 from netcore.desired.objects import HOST, Forwarding, KernelObject, Neighbor, VxlanLink
 from netcore.drivers import bridge
 from netcore.drivers.bridge import BridgeDriver
@@ -107,7 +108,8 @@ class OverlayDriver(DriverDefaults):
             mtu=network.common.mtu,
             tag=f"berth:{network.id}",
         )
-        return (*on_this_host, tunnel, *self.remote_objects(network, remotes))
+        port = firewall.tunnel_elements(vxlan.ifname) if facts.firewall else ()
+        return (*on_this_host, tunnel, *port, *self.remote_objects(network, remotes))
 
     def remote_objects(self, network: Network, remotes: Iterable[RemoteEndpoint]) -> tuple[KernelObject, ...]:
         ifname, bridge_name = _vxlan(network).ifname, network.bridge.bridge_name

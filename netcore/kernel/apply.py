@@ -11,14 +11,15 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 from netcore import limits
 from netcore.desired.diff import Step, diff
 from netcore.desired.flows import stale_flows
-from netcore.desired.objects import Lane, Subsystem
+from netcore.desired.objects import KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, nft
+from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import handler_of
 from netcore.kernel.netlink import NetlinkSocket, Request
 from netcore.kernel.nft import ElementChange
@@ -32,18 +33,26 @@ Result = tuple[Step, NetcoreError | None]
 """A step, and the error that it ended with. A step of several requests has a result for each."""
 
 
-class Executor:
-    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements."""
+class Attempted(NamedTuple):
+    """What did not come of steps: those that *failed*, and why, and those that are *waiting* for their link to come up."""
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later) -> None:
+    failed: list[tuple[Step, Exception]]
+    waiting: list[Step]
+
+
+class Executor:
+    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
+
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard) -> None:
         self._netns_path = netns_path
         self._later = later
+        self._guard = guard
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
         done: list[Step] = []
         try:
-            with NetlinkSessions(self._netns_path, self._later) as sessions:
+            with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
                 for batch in _batches(steps):
                     failed: NetcoreError | None = None
                     for step, error in self._run(sessions, batch):
@@ -73,7 +82,7 @@ class Executor:
         waiting: list[Step] = []
         flows = stale_flows(steps)
         forgetting: Thread | None = None
-        with NetlinkSessions(self._netns_path, self._later) as sessions:
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
             for batch in _batches(steps):
                 if flows and forgetting is None and batch[0].after is None and batch[0].lane.subsystem is Subsystem.LINKS:
                     # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.
@@ -97,6 +106,44 @@ class Executor:
             raise TeardownFailed(target, tuple(reasons))
         return waiting
 
+    def attempt(self, steps: Sequence[Step]) -> Attempted:
+        """Carry out *steps* of many objects that have nothing to do with each other, whatever fails."""
+        attempted = Attempted([], [])
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+            for batch in _batches(steps):
+                self._attempt(sessions, batch, attempted)
+        return attempted
+
+    def _attempt(self, sessions: NetlinkSessions, batch: Sequence[Step], attempted: Attempted) -> None:
+        try:
+            for step, error in self._run(sessions, batch):
+                if error is not None and _waits(step, error):
+                    attempted.waiting.append(step)
+                elif error is not None:
+                    attempted.failed.append((step, error))
+        except (NetcoreError, OSError) as error:
+            if len(batch) == 1:
+                attempted.failed.append((batch[0], error))
+                return
+            # The batch did not begin: one of its objects keeps the others from it.
+            for step in batch:
+                self._attempt(sessions, [step], attempted)
+
+    def mend(self, damaged: Sequence[KernelObject]) -> dict[KernelObject, str]:
+        """Put *damaged* right, in their order; return why that failed for which of them. Stops at nothing."""
+        problems: dict[KernelObject, str] = {}
+        steps = [Step(wanted, wanted) for wanted in sorted(damaged, key=lambda wanted: wanted.order)]
+        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+            for batch in _batches(steps):
+                try:
+                    for step, error in self._run(sessions, batch):
+                        if error is not None:
+                            problems.setdefault(step.subject, str(error))
+                except (NetcoreError, OSError) as failed:
+                    for step in batch:
+                        problems.setdefault(step.subject, str(failed))
+        return problems
+
     def _undo(self, done: Sequence[Step], error: BaseException) -> None:
         reached = [step.after for step in done if step.after is not None]
         was = [step.before for step in done if step.before is not None]
@@ -119,6 +166,8 @@ def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
 def _work(sessions: NetlinkSessions, step: Step) -> Sequence[Any]:
     """Carry out *step* as far as it is done at once; return what of it goes with the batch, see `Handler`."""
     handler = handler_of(step.subject)
+    if step.before == step.after:
+        return (handler.mend or handler.create)(sessions, step.after)
     if step.after is None:
         return handler.delete(sessions, step.before)
     if step.before is not None and handler.replace is not None:
@@ -126,9 +175,9 @@ def _work(sessions: NetlinkSessions, step: Step) -> Sequence[Any]:
     return handler.create(sessions, step.after)
 
 
-def _is_done(step: Step, error: KernelError) -> bool:
+def _is_done(step: Step, error: NetcoreError) -> bool:
     """Return whether *error* says that there was nothing left to do."""
-    return error.errno in (_ABSENT if step.after is None else handler_of(step.after).already)
+    return isinstance(error, KernelError) and error.errno in (_ABSENT if step.after is None else handler_of(step.after).already)
 
 
 def _waits(step: Step, error: NetcoreError) -> bool:
@@ -154,8 +203,11 @@ def _run_requests(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterator[
             continue
         try:
             work = _work(sessions, step)
-        except KernelError as error:
+        except NetcoreError as error:
             yield step, None if _is_done(step, error) else error
+            continue
+        except OSError as error:
+            yield step, KernelError("carry out", step.describe(), error.errno or errno.EIO)
             continue
         if not work:
             yield step, None

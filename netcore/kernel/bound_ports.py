@@ -32,7 +32,7 @@ def bind(sock: socket.socket, address: str, port: int) -> None:
     try:
         sock.bind((address, port))
     except OSError as error:
-        if error.errno != errno.EADDRINUSE or port != DNS_PORT or not _only_ours_are_in_the_way(sock, address, port):
+        if error.errno != errno.EADDRINUSE or port != DNS_PORT or not only_ours_are_in_the_way(sock, address, port):
             raise
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((address, port))
@@ -62,7 +62,8 @@ def have_at(protocol: str, address: IPv4Address | IPv6Address, port: int) -> boo
     return bool(there) and there <= set(_sockets(Path("/proc/self")))
 
 
-def _only_ours_are_in_the_way(sock: socket.socket, address: str, port: int) -> bool:
+def only_ours_are_in_the_way(sock: socket.socket, address: str, port: int) -> bool:
+    """Return whether all sockets that keep *sock* from being bound to *address* and *port* are of this process."""
     wanted = ip_address(address)
     takes_ipv4 = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
     protocol = "tcp" if sock.type == socket.SOCK_STREAM else "udp"

@@ -20,6 +20,7 @@ USED: Mapping[str, int] = {
     "CAP_FOWNER": 3,  # the mode of a socket in a directory of somebody else
     "CAP_KILL": 5,  # the processes of a sandbox that is removed
     "CAP_NET_BIND_SERVICE": 10,  # port 53 of gateways, and published ports below 1024
+    "CAP_NET_BROADCAST": 11,  # notifications of what changes inside sandboxes
     "CAP_SYS_PTRACE": 19,  # the namespaces of a process of another user
 }
 """All that some feature needs, with the reason. `docs/security.md` has the same list."""

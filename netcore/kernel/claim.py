@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import errno
 import logging
-import struct
 
 from netcore.errors import Conflict, KernelError
-from netcore.kernel import nft
-from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr
+from netcore.kernel import nf_tables, nft
+from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request
 
 log = logging.getLogger(__name__)
 
 TABLE = "berth_daemon"
-_NEWTABLE = 10 << 8
-_NAME, _FLAGS = 1, 2
-_OWNER = 0x2
-_INET = struct.pack("!BBH", 1, 0, 0)
 
 
 def claim() -> NetlinkSocket | None:
@@ -34,9 +29,9 @@ def claim() -> NetlinkSocket | None:
     except OSError as error:
         _log_unknown(error)
         return None
-    body = _INET + attr(_NAME, TABLE.encode() + b"\0") + attr(_FLAGS, struct.pack("!I", _OWNER))
+    body = nf_tables.new_table("inet", TABLE, nf_tables.TABLE_OWNER)
     try:
-        nft.commit(netlink, [Request(_NEWTABLE, CREATE, body, "create table", f"inet {TABLE}")])
+        nft.commit(netlink, [Request(nf_tables.NEWTABLE, CREATE, body, "create table", f"inet {TABLE}")])
     except KernelError as error:
         netlink.close()
         if error.errno == errno.EPERM:

@@ -7,11 +7,18 @@ put a pipe, a directory or a gigabyte where a file was: none of that holds up a 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import stat
+from pathlib import Path
 
 from netcore import limits
+
+log = logging.getLogger(__name__)
+
+SET_ASIDE = ".set-aside"
+"""How the names of things end that were in the place of our files."""
 
 _NOT_A_FILE = (errno.ENXIO, errno.EISDIR, errno.ELOOP)
 """What opening something other than a regular file ends in: a pipe or socket, a directory, a link."""
@@ -59,6 +66,28 @@ def read_octets(path: str, most: int, *, follow: bool) -> bytes:
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotRegular("is not a regular file")
+
+
+def clear_way(path: Path, *, is_directory: bool) -> None:
+    """Rename what is at *path* to `NAME.set-aside` if it is not a directory, or not a file, as it must be; nothing there is fine."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if (stat.S_ISDIR if is_directory else stat.S_ISREG)(mode):
+        return
+    aside = path.with_name(f"{path.name}{SET_ASIDE}")
+    remove(str(aside))
+    log.warning("something else was in the place of a file of ours path=%s", path)
+    path.rename(aside)
+
+
+def read_regular(path: str) -> str:
+    """Return the beginning of the text of the file at *path*, "" if it is no file or not there."""
+    try:
+        return read_octets(path, limits.SANDBOX_FILE, follow=False).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
 
 
 def write_in_place(path: str, text: str) -> None:

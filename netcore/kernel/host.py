@@ -19,7 +19,10 @@ from netcore.plan.port_allocation import FALLBACK_EPHEMERAL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSnapshot:
-    """One look at the host. *links*: by index. *addresses*: (index of the link, address). *tables*: those that rules name."""
+    """One look at the host. *links*: by index. *addresses*: (index of the link, address). *tables*: those that rules name.
+
+    *routes*: with what rules refuse.
+    """
 
     links: dict[int, rtnl.Link]
     addresses: tuple[tuple[int, IPInterface], ...]
@@ -30,11 +33,12 @@ class HostSnapshot:
 def look() -> HostSnapshot:
     """Return what the namespace that this thread runs in has."""
     with NetlinkSocket(ROUTE) as netlink:
+        tables, refused = routing_tables.rules(netlink)
         return HostSnapshot(
             links={link.index: link for link in rtnl.links(netlink)},
             addresses=tuple(rtnl.addresses(netlink)),
-            routes=tuple(routing_tables.routes(netlink)),
-            tables=routing_tables.tables(netlink),
+            routes=(*routing_tables.routes(netlink), *refused),
+            tables=tables,
         )
 
 

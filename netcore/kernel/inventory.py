@@ -1,13 +1,18 @@
-"""What namespaces hold now: links, addresses, routes, neighbours. Blocking; reads only."""
+"""What namespaces hold now: links, addresses, routes, neighbours, sysctls. Blocking; reads only.
+
+A start reads everything that the host has. A comparison of one network or sandbox asks for its own links only: with a
+thousand sandboxes all links of the host are a megabyte.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from netcore.desired.objects import HOST
+from netcore.desired.objects import HOST, Address, Forwarding, Hairpin, KernelObject, Neighbor, Route, Sysctl, Veth
 from netcore.errors import NetcoreError
-from netcore.kernel import netns, rtnl
+from netcore.kernel import netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface, IPNetwork, NetnsPath, SandboxId
 
@@ -21,10 +26,11 @@ class NamespaceInventory:
     addresses: frozenset[tuple[str, IPInterface]]
     routes: frozenset[tuple[str, IPNetwork, IPAddress | None]]
     neighbors: frozenset[tuple[str, IPAddress, str]]
+    sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
-def read() -> NamespaceInventory:
-    """Return what the namespace of the calling thread holds."""
+def read(sysctls: Collection[str] = ()) -> NamespaceInventory:
+    """Return what the namespace of the calling thread holds. *sysctls*: which of them to read."""
     with NetlinkSocket(ROUTE) as netlink:
         links = {link.name: link for link in rtnl.links(netlink)}
         names = {link.index: name for name, link in links.items()}
@@ -34,26 +40,83 @@ def read() -> NamespaceInventory:
             frozenset((names.get(index, ""), interface) for index, interface in rtnl.addresses(netlink)),
             frozenset((names.get(index, ""), destination, hop) for index, destination, hop in rtnl.routes(netlink)),
             frozenset((names.get(index, ""), address, mac) for index, address, mac in rtnl.neighbors(netlink)),
+            sysctl.read_all(sysctls),
         )
 
 
-class Inventory:
-    """The host's and the sandboxes' inventories; each namespace is read once, when it is first asked for."""
+def read_of(wanted: Collection[KernelObject]) -> NamespaceInventory:
+    """Return what the namespace of the calling thread holds of *wanted*, and of their links, and nothing else."""
+    with NetlinkSocket(ROUTE) as netlink:
+        found = {name: rtnl.find_link(netlink, name) for name in _link_names(wanted)}
+        links = {name: link for name, link in found.items() if link is not None}
+        index = {name: link.index for name, link in links.items()}
+        addressed = {part.ifname for part in wanted if isinstance(part, Address)} & index.keys()
+        routed = {part.ifname for part in wanted if isinstance(part, Route)} & index.keys()
+        neighbors = [part for part in wanted if isinstance(part, Neighbor) and part.ifname in index]
+        return NamespaceInventory(
+            links,
+            {link.index: name for name, link in links.items()},
+            frozenset((name, interface) for name in addressed for _, interface in rtnl.addresses(netlink, index[name])),
+            frozenset((name, destination, hop) for name in routed for _, destination, hop in rtnl.routes(netlink, index[name])),
+            frozenset(
+                (part.ifname, part.address, mac)
+                for part in neighbors
+                if (mac := rtnl.find_neighbor(netlink, index[part.ifname], part.address)) is not None
+            ),
+            sysctl.read_all(part.path for part in wanted if isinstance(part, Sysctl)),
+        )
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath]) -> None:
+
+def _link_names(wanted: Collection[KernelObject]) -> set[str]:
+    names: set[str] = set()
+    for part in wanted:
+        names.update(name for sandbox_id, name in part.links() if sandbox_id is HOST)
+        match part:
+            case Veth():
+                names.add(part.bridge)
+            case Address() | Route() | Neighbor() | Forwarding():
+                names.add(part.ifname)
+            case Hairpin():
+                names.add(part.host_ifname)
+            case _:
+                names.update([name] if (name := getattr(part, "name", None)) is not None else [])
+    return names
+
+
+class Inventory:
+    """The host's and the sandboxes' inventories; each namespace is read once, when it is first asked for.
+
+    *wanted*: what will be asked for. *only_wanted*: of the host nothing else is read.
+    """
+
+    def __init__(
+        self, netns_path: Callable[[SandboxId], NetnsPath], wanted: Iterable[KernelObject] = (), *, only_wanted: bool = False
+    ) -> None:
         self._netns_path = netns_path
         self._read: dict[SandboxId | None, NamespaceInventory | None] = {}
+        self._forwardings: dict[str, frozenset[tuple[str, IPAddress]]] = {}
+        self._wanted: dict[SandboxId | None, list[KernelObject]] = defaultdict(list)
+        for kernel_object in wanted:
+            self._wanted[kernel_object.lane.sandbox_id].append(kernel_object)
+        self._only_wanted = only_wanted
 
     def of(self, sandbox_id: SandboxId | None) -> NamespaceInventory | None:
         """Return what a namespace holds, None if a sandbox has no namespace any more."""
         if sandbox_id not in self._read:
-            self._read[sandbox_id] = read() if sandbox_id is HOST else self._read_sandbox(sandbox_id)
+            self._read[sandbox_id] = self._read_host() if sandbox_id is HOST else self._read_sandbox(sandbox_id)
         return self._read[sandbox_id]
 
+    def _sysctls(self, sandbox_id: SandboxId | None) -> list[str]:
+        return [wanted.path for wanted in self._wanted[sandbox_id] if isinstance(wanted, Sysctl)]
+
+    def _read_host(self) -> NamespaceInventory:
+        return read_of(self._wanted[HOST]) if self._only_wanted else read(self._sysctls(HOST))
+
     def _read_sandbox(self, sandbox_id: SandboxId) -> NamespaceInventory | None:
+        sysctls = self._sysctls(sandbox_id)
         try:
             with netns.opened(self._netns_path(sandbox_id)) as descriptor:
-                return netns.run_inside(descriptor, read)
+                return netns.run_inside(descriptor, lambda: read(sysctls))
         except NetcoreError:
             return None
 
@@ -61,3 +124,16 @@ class Inventory:
         """Return a link, None if there is none."""
         namespace = self.of(sandbox_id)
         return None if namespace is None else namespace.links.get(ifname)
+
+    def sysctl(self, sandbox_id: SandboxId | None, path: str) -> str | None:
+        """Return the value of one of the wanted sysctls, None if there is none."""
+        namespace = self.of(sandbox_id)
+        return None if namespace is None else namespace.sysctls.get(path)
+
+    def forwardings(self, tunnel: str) -> frozenset[tuple[str, IPAddress]]:
+        """Return (MAC, VTEP) of the forwarding entries of a tunnel of the host."""
+        if tunnel not in self._forwardings:
+            link = self.link(HOST, tunnel)
+            with NetlinkSocket(ROUTE) as netlink:
+                self._forwardings[tunnel] = frozenset(rtnl.forwardings(netlink, link.index)) if link is not None else frozenset()
+        return self._forwardings[tunnel]

@@ -55,8 +55,8 @@ def open_socket(protocol: int) -> socket.socket:
 class NetlinkSocket:
     """A netlink socket in the network namespace of the calling thread."""
 
-    def __init__(self, protocol: int) -> None:
-        self._socket = open_socket(protocol)
+    def __init__(self, protocol: int, opened: socket.socket | None = None) -> None:
+        self._socket = opened if opened is not None else open_socket(protocol)
         self._sequence = 0
         for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -67,6 +67,27 @@ class NetlinkSocket:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @classmethod
+    def adopted(cls, descriptor: int) -> NetlinkSocket:
+        """Return the socket that another process opened, and that has *descriptor* here. What was answered to it is forgotten."""
+        opened = socket.socket(fileno=descriptor)
+        adopted = cls(opened.proto, opened)
+        try:
+            while opened.recv(_RECEIVE, socket.MSG_DONTWAIT):
+                continue
+        except BlockingIOError:
+            return adopted
+        return adopted
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def port(self) -> int:
+        """The socket's address in netlink: notifications of what it changes bear it."""
+        address: tuple[int, int] = self._socket.getsockname()
+        return address[0] & 0xFFFF_FFFF
 
     def close(self) -> None:
         self._socket.close()

@@ -15,28 +15,24 @@ import os
 import shutil
 import struct
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from netcore.desired.objects import Element, Scalar
+from netcore.desired.objects import Element, FirewallSet, Scalar
 from netcore.errors import KernelError, Unavailable
-from netcore.kernel import netns
+from netcore.kernel import netns, nf_tables
 from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, nested
 
-_SUBSYSTEM = 10
-_NEWELEM, _DELELEM = (_SUBSYSTEM << 8) | 12, (_SUBSYSTEM << 8) | 14
-_GETCHAIN = (_SUBSYSTEM << 8) | 4
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_FAMILIES = {"inet": 1, "bridge": 7}
-_FAMILY_NAMES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
-_TABLE, _SET, _ELEMENTS = 1, 2, 3
+_FAMILY_NAMES = {number: family for family, number in nf_tables.FAMILIES.items()}
+_ELEMENTS = 3
 _LIST_ELEM, _KEY, _DATA, _VALUE = 1, 1, 2, 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY = 1, 2
 _NFPROTO = {"ipv4": b"\2", "ipv6": b"\n"}
 _PROTOCOLS = {"tcp": b"\6", "udp": b"\x11", "sctp": b"\x84"}
-_NFGEN = struct.Struct("!BBH")
 _DROP = 0
 _MOST_ELEMENTS = 500
 """Elements in one request: an attribute has 65,535 octets at most, an element takes up to 100."""
@@ -93,29 +89,56 @@ def element_requests(changes: Iterable[ElementChange]) -> list[Request]:
         data_types = () if delete else changed.data_types
         encoded = [_list_element(change.element, changed.key_types, data_types) for change in group]
         for start in range(0, len(encoded), _MOST_ELEMENTS):
-            body = (
-                _NFGEN.pack(_FAMILIES[changed.table], 0, 0)
-                + attr(_TABLE, b"berth\0")
-                + attr(_SET, changed.name.encode() + b"\0")
-                + nested(_ELEMENTS, *encoded[start : start + _MOST_ELEMENTS])
-            )
-            type_, flags, operation = (_DELELEM, 0, "delete element") if delete else (_NEWELEM, CREATE, "add element")
-            result.append(Request(type_, flags, body, operation, f"{changed.table} {changed.name}"))
+            result.append(_request(changed.table, nf_tables.OURS, changed.name, encoded[start : start + _MOST_ELEMENTS], delete=delete))
     return result
 
 
+def _request(family: str, table: str, name: str, elements: Sequence[bytes], *, delete: bool) -> Request:
+    """Return the request that adds *elements*, or deletes them."""
+    type_, flags, operation = (nf_tables.DELELEM, 0, "delete element") if delete else (nf_tables.NEWELEM, CREATE, "add element")
+    body = nf_tables.of_set(family, name, table, elements=nested(_ELEMENTS, *elements))
+    return Request(type_, flags, body, operation, f"{family} {name}")
+
+
 def _list_element(element: Element, key_types: Sequence[str], data_types: Sequence[str]) -> bytes:
-    parts = [nested(_KEY, attr(_VALUE, encode_fields(key_types, element.fields)))]
+    parts = [_key(encode_fields(key_types, element.fields))]
     if element.data and data_types:
         parts.append(nested(_DATA, attr(_VALUE, encode_fields(data_types, element.data))))
     return nested(_LIST_ELEM, *parts)
+
+
+def _key(encoded: bytes) -> bytes:
+    return nested(_KEY, attr(_VALUE, encoded))
+
+
+def link_element_request(table: str, set_name: str, ifname: str, *, delete: bool) -> Request:
+    """Return the request that adds the name of a link to a set of *table* of the family inet, or deletes it."""
+    element = nested(_LIST_ELEM, _key(encode_fields(("ifname",), (ifname,))))
+    return _request("inet", table, set_name, [element], delete=delete)
+
+
+def raw_deletion(changed: FirewallSet, key: bytes) -> Request:
+    """Return the request that deletes the element with the encoded *key*."""
+    return _request(changed.table, nf_tables.OURS, changed.name, [nested(_LIST_ELEM, _key(key))], delete=True)
+
+
+def has_table(netlink: NetlinkSocket, family: str, name: str) -> bool:
+    """Return whether the namespace has this table."""
+    try:
+        netlink.get(Request(nf_tables.GETTABLE, 0, nf_tables.of_table(family, name), "look up", f"table {family} {name}"))
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
 
 
 def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
     """Carry out *requests* as one transaction; raises the first KernelError, and then nothing has changed."""
     if not requests:
         return
-    mark = _NFGEN.pack(0, 0, _SUBSYSTEM)
+    _own_ports.append(netlink.port)
+    mark = nf_tables.head(resource=nf_tables.SUBSYSTEM)
     begin = Request(_BATCH_BEGIN, 0, mark, "begin", "nftables transaction")
     end = Request(_BATCH_END, 0, mark, "end", "nftables transaction")
     for error in netlink.run_transaction(begin, requests, end):
@@ -123,12 +146,20 @@ def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
             raise error
 
 
+_own_ports: deque[int] = deque(maxlen=256)
+
+
+def own_ports() -> set[int]:
+    """Return the netlink addresses of the sockets that this process last changed elements by: what they changed is no news."""
+    return set(_own_ports)
+
+
 def base_chains(netlink: NetlinkSocket) -> list[BaseChain]:
     """Return the base chains of all tables of the namespace."""
-    request = Request(_GETCHAIN, 0, _NFGEN.pack(0, 0, 0), "list", "chains")
+    request = Request(nf_tables.GETCHAIN, 0, nf_tables.head(), "list", "chains")
     chains = []
     for message in netlink.dump(request):
-        family, body = message[16], message[20:]
+        family, body = message[16], message[nf_tables.BODY :]
         hook = find(body, _CHAIN_HOOK)
         number = find(hook, _HOOK_NUM) if hook is not None else None
         priority = find(hook, _HOOK_PRIORITY) if hook is not None else None

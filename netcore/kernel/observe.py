@@ -1,19 +1,42 @@
 """Which of the desired objects the kernel has now: the "before" of the diff at a start. Blocking; reads only.
 
-Objects that are cheap to set again (sysctls, flags) are reported as absent and so are written once more.
+Kinds that can't be observed are reported as absent, and so are set once more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from netcore.desired.objects import KernelObject
+from netcore.desired.objects import Announcement, KernelObject, Sysctl
 from netcore.kernel.handlers import handler_of
+from netcore.kernel.handlers.handler import set_again
 from netcore.kernel.inventory import Inventory
 from netcore.model import NetnsPath, SandboxId
 
 
 def observe(desired: Iterable[KernelObject], netns_path: Callable[[SandboxId], NetnsPath]) -> tuple[KernelObject, ...]:
     """Return those of *desired* that exist as they should."""
-    inventory = Inventory(netns_path)
-    return tuple(wanted for wanted in desired if handler_of(wanted).observe(inventory, wanted))
+    objects = tuple(desired)
+    inventory = Inventory(netns_path, objects)
+    return tuple(wanted for wanted in objects if handler_of(wanted).observe(inventory, wanted))
+
+
+def find_damaged(desired: Iterable[KernelObject], netns_path: Callable[[SandboxId], NetnsPath]) -> tuple[KernelObject, ...]:
+    """Return those of *desired* that are not as they should be, as far as their kind can be observed; asks for nothing else.
+
+    Elements are compared set by set instead (`nft_listing`), and what only follows from secrets or was sent is not compared.
+    """
+    objects = tuple(wanted for wanted in desired if _is_compared(wanted))
+    inventory = Inventory(netns_path, objects, only_wanted=True)
+    return tuple(wanted for wanted in objects if not handler_of(wanted).observe(inventory, wanted))
+
+
+def _is_compared(wanted: KernelObject) -> bool:
+    match wanted:
+        case Announcement():
+            return False
+        case Sysctl():
+            # Where /proc/sys is read-only it may have another value for good.
+            return not wanted.dispensable
+        case _:
+            return handler_of(wanted).observe is not set_again

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from netcore.desired.firewall import BASE_CHAINS
 from netcore.desired.other_firewalls import Chain, DockerRule, FirewalldZone, Measure, measures
 from netcore.errors import KernelError
 from netcore.kernel import nft
@@ -31,13 +30,6 @@ def look(bridges: tuple[str, ...]) -> tuple[Measure, ...]:
     docker = [program for program in (*variants, *legacy) if _run(program, ["-S", "DOCKER-USER"]) is not None]
     firewalld = any(chain.table == "firewalld" for chain in chains) and _run("firewall-cmd", ["--state"]) is not None
     return measures(chains, docker_user=docker, firewalld=firewalld, bridges=bridges)
-
-
-def is_firewall_whole() -> bool:
-    """Return whether all base chains of our two tables are there."""
-    with NetlinkSocket(NETFILTER) as netlink:
-        ours = {(chain.family, chain.name) for chain in nft.base_chains(netlink) if chain.table == "berth"}
-    return ours >= BASE_CHAINS
 
 
 def apply(wanted: tuple[Measure, ...]) -> list[str]:

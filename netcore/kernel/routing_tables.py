@@ -22,16 +22,15 @@ _GETROUTE, _GETRULE = 26, 34
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _RTNEXTHOP = struct.Struct("=HBBi")
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 1, 4, 5, 9, 15, 18
-_FRA_TABLE, _TO_TABLE = 15, 1
+_FRA_DST, _FRA_SRC, _FRA_TABLE, _TO_TABLE = 1, 2, 15, 1
+_FRA_MORE = {3, 10, 12, 17, 19, 20, 22, 23, 24}
+"""Links, mark, tunnel, VRF, users, protocol and ports: a rule with one of them is not about all packets from or to somewhere."""
+_INVERTED = 0x2
 _CLONED = 0x200
-_KINDS = {
-    1: RouteKind.SENT,
-    2: RouteKind.LOCAL,
-    6: RouteKind.REFUSED,
-    7: RouteKind.REFUSED,
-    8: RouteKind.REFUSED,
-}
-"""Of RTN_ types: unicast, local; blackhole, unreachable, prohibit. The others are no ways for packets of ours."""
+_REFUSING = (6, 7, 8)
+_THROW = 9
+_KINDS = {1: RouteKind.SENT, 2: RouteKind.LOCAL, _THROW: RouteKind.REFUSED, **dict.fromkeys(_REFUSING, RouteKind.REFUSED)}
+"""Of RTN_ types: unicast, local; throw; blackhole, unreachable, prohibit. The others are no ways for packets of ours."""
 
 _FAMILIES = ((socket.AF_INET, 4), (socket.AF_INET6, 16))
 _NO_RULES = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
@@ -56,6 +55,9 @@ def read_routes(message: bytes) -> Iterator[HostRoute]:
     attributes = dict(walk(message[16 + _RTMSG.size :]))
     if _RTA_TABLE in attributes:
         table = _number(attributes[_RTA_TABLE])
+    if kind == _THROW and table != MAIN_TABLE:
+        # On to the next table, which is the main one in the end; behind that there is none.
+        return
     destination = ip_network((attributes.get(_RTA_DST, bytes(size)), length))
     hops = [*_next_hops(attributes[_RTA_MULTIPATH])] if _RTA_MULTIPATH in attributes else [_next_hop(attributes)]
     for link, gateway in hops:
@@ -81,23 +83,48 @@ def _gateway(attributes: dict[int, bytes]) -> IPAddress | None:
     return ip_address(octets) if octets else None
 
 
-def tables(netlink: NetlinkSocket) -> frozenset[int]:
-    """Return the tables that some rule sends packets to; without rules in the kernel, those that it looks up then."""
-    found: set[int] = set()
+def rules(netlink: NetlinkSocket) -> tuple[frozenset[int], list[HostRoute]]:
+    """Return the tables that some rule sends packets to, and what rules refuse, as routes.
+
+    Without rules in the kernel, the tables are those that it looks up then.
+    """
+    tables: set[int] = set()
+    refused: list[HostRoute] = []
     for family, _ in _FAMILIES:
         try:
             messages = netlink.dump(Request(_GETRULE, 0, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "list", "rules"))
         except KernelError as error:
             if error.errno not in _NO_RULES:
                 raise
-            found |= {MAIN_TABLE, DEFAULT_TABLE}
+            tables |= {MAIN_TABLE, DEFAULT_TABLE}
             continue
         for message in messages:
-            _, _, _, _, table, _, _, action, _ = _RTMSG.unpack_from(message, 16)
-            attributes = dict(walk(message[16 + _RTMSG.size :]))
-            if action == _TO_TABLE:
-                found.add(_number(attributes[_FRA_TABLE]) if _FRA_TABLE in attributes else table)
-    return frozenset(found)
+            table = read_table(message)
+            if table is not None:
+                tables.add(table)
+            refused += read_refusal(message)
+    return frozenset(tables), refused
+
+
+def read_table(message: bytes) -> int | None:
+    """Return the table that a rule (header included) sends packets to, None if it does something else."""
+    _, _, _, _, table, _, _, action, _ = _RTMSG.unpack_from(message, 16)
+    attributes = dict(walk(message[16 + _RTMSG.size :]))
+    if action != _TO_TABLE:
+        return None
+    return _number(attributes[_FRA_TABLE]) if _FRA_TABLE in attributes else table
+
+
+def read_refusal(message: bytes) -> Iterator[HostRoute]:
+    """Yield where a rule lets no packet go to or come from: `ip rule add to 172.17.0.0/16 prohibit`."""
+    _, to_length, from_length, _, _, _, _, action, flags = _RTMSG.unpack_from(message, 16)
+    attributes = dict(walk(message[16 + _RTMSG.size :]))
+    if action not in _REFUSING or flags & _INVERTED or attributes.keys() & _FRA_MORE:
+        return
+    for attribute, length in ((_FRA_DST, to_length), (_FRA_SRC, from_length)):
+        if attribute in attributes:
+            subnet = ip_network((attributes[attribute], length))
+            yield HostRoute(table=MAIN_TABLE, kind=RouteKind.REFUSED, destination=subnet, link=0, gateway=None)
 
 
 def _number(octets: bytes) -> int:

@@ -10,6 +10,7 @@ import errno
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -34,13 +35,14 @@ _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS_ATTR, _VLAN_ID = 1, 1, 2, 1
 _FORWARDING = 3
 _IFA_F_NODAD = 0x02
 _NUD_PERMANENT, _NUD_NOARP = 0x80, 0x40
-_AF_BRIDGE, _NTF_SELF, _NTF_MASTER = 7, 2, 4
+_AF_BRIDGE, _NTF_SELF, _NTF_MASTER, _NTF_STICKY = 7, 2, 4, 0x40
 _NDMSG = struct.Struct("=BxxxiHBB")
 _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
-_HARDWARE_ADDRESS, _IFNAME, _MTU, _ALIAS = 1, 3, 4, 20
+_HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS = 1, 3, 4, 5, 20
+_BRPORT_MODE, _BRPORT_LEARNING = 4, 8
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -60,6 +62,12 @@ class Link:
     master: int
     is_tunnel: bool = False
     """It has no neighbours: a packet for any address can be sent over it (IFF_POINTOPOINT)."""
+    peer: int = 0
+    """Index of the other end of a veth, in whose namespace that is, or of the link below."""
+    has_hairpin: bool = False
+    """As a bridge port it sends frames back by the way they came."""
+    learns: bool = False
+    """As a bridge port it has the bridge learn addresses."""
 
 
 def add_bridge(name: str, mac: str, mtu: int) -> Request:
@@ -67,7 +75,8 @@ def add_bridge(name: str, mac: str, mtu: int) -> Request:
         ("IFLA_IFNAME", name),
         ("IFLA_ADDRESS", mac),
         ("IFLA_MTU", mtu),
-        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
+        # Without a querier snooping changes nothing, and a sandbox that is none can fill its table.
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_BR_MCAST_SNOOPING", 0)]})]}),
     ]
     return Request(_NEWLINK, CREATE | EXCL, codec.encode("link", {}, attrs), "create bridge", name)
 
@@ -92,6 +101,20 @@ def set_mac(name: str, mac: str) -> Request:
     return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]), "change link", name)
 
 
+def set_master(name: str, master: int) -> Request:
+    """Make a link a port of the bridge with the index *master*."""
+    return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_MASTER", master)]), "change link", name)
+
+
+def rename_link(index: int, name: str) -> Request:
+    """Give the link with *index* another name; one that is up only since Linux 6.2."""
+    return Request(_NEWLINK, 0, codec.encode("link", {"index": index}, [("IFLA_IFNAME", name)]), "rename link", name)
+
+
+def set_down(index: int) -> Request:
+    return Request(_NEWLINK, 0, codec.encode("link", {"index": index, "flags": 0, "change": _UP}, []), "change link", str(index))
+
+
 def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
     """Set what is below /proc/sys/net/ipv4/conf/NAME too. *setting*: its number in include/uapi/linux/ip.h (IPV4_DEVCONF_)."""
     settings = nested(_INET_CONF, attr(setting, struct.pack("=I", value)))
@@ -104,7 +127,7 @@ def delete_link(name: str) -> Request:
 
 
 def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns_descriptor: int) -> Request:
-    """Create a pair in one request: host end on the bridge *master* and up, the other end inside the peer's namespace."""
+    """Create a pair in one request: host end on the bridge *master*, the other end inside the peer's namespace; both are down."""
     peer = [
         ("IFLA_IFNAME", peer_ifname),
         ("IFLA_ADDRESS", peer_mac),
@@ -113,8 +136,7 @@ def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_
     ]
     info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_MTU", mtu), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info)]
-    body = codec.encode("link", {"flags": _UP, "change": _UP}, attrs)
-    return Request(_NEWLINK, CREATE | EXCL, body, "create veth", host_ifname)
+    return Request(_NEWLINK, CREATE | EXCL, codec.encode("link", {}, attrs), "create veth", host_ifname)
 
 
 def _add(kind: str, name: str, attrs: list[tuple[str, Any]], *data: bytes) -> Request:
@@ -179,10 +201,29 @@ def knows_kind(netlink: NetlinkSocket, kind: str) -> bool:
 
 def set_port(host_ifname: str, **flags: int) -> Request:
     """Set flags of a bridge port, named as the kernel's IFLA_BRPORT_ attributes; `mode` is hairpin."""
+    return _port(host_ifname, flags, {})
+
+
+def start_port(host_ifname: str, flags: Mapping[str, int]) -> Request:
+    """Set flags of a bridge port, as `set_port`, forget what was learned from it, and then bring it up."""
+    return _port(host_ifname, {**flags, "flush": None}, {"flags": _UP, "change": _UP})
+
+
+def _port(host_ifname: str, flags: Mapping[str, int | None], fields: dict[str, int]) -> Request:
     data = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
     info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
     attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_LINKINFO", info)]
-    return Request(_NEWLINK, 0, codec.encode("link", {}, attrs), "change bridge port", host_ifname)
+    return Request(_NEWLINK, 0, codec.encode("link", fields, attrs), "change bridge port", host_ifname)
+
+
+def static_entry(mac: str, index: int) -> Request:
+    """Set the FDB entry that says that *mac* is at the bridge port with *index*. What a bridge sees elsewhere does not move it.
+
+    Not NUD_PERMANENT: that makes it an address of the bridge itself.
+    """
+    address = attr(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    body = _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER | _NTF_STICKY, 0) + address
+    return Request(_NEWNEIGH, CREATE | REPLACE, body, "set forwarding", f"{mac} static")
 
 
 def _address(type_: int, flags: int, interface: IPInterface, index: int, operation: str) -> Request:
@@ -278,14 +319,23 @@ def is_forwarding(netlink: NetlinkSocket, host_ifname: str) -> bool:
 def ensure_link(netlink: NetlinkSocket, creation: Request, tag: str) -> None:
     """Create a link of ours and bring it up. If a link of that name exists it must carry our *tag* as alias, else Conflict."""
     name = creation.target
-    error = netlink.run([creation])[0]
-    if error is not None:
-        if error.errno != errno.EEXIST:
-            raise error
-        link = find_link(netlink, name)
-        if link is None or link.alias != tag:
-            raise Conflict("link", name, "exists and is not of this network; choose another name")
+    link = find_link(netlink, name)
+    if link is None:
+        # Sent together, so that a daemon that is killed now leaves no link without its tag.
+        for error in netlink.run([creation, set_link(name, alias=tag)]):
+            if error is not None:
+                raise error
+        return
+    if link.alias != tag:
+        raise Conflict("link", name, "exists and is not of this network; choose another name")
     netlink.execute(set_link(name, alias=tag))
+
+
+def delete_ours(netlink: NetlinkSocket, name: str, tag: str) -> None:
+    """Delete the link called *name* if it carries our *tag*; one of that name that somebody else made stays."""
+    link = find_link(netlink, name)
+    if link is not None and link.alias == tag:
+        netlink.execute(delete_link(name))
 
 
 def links(netlink: NetlinkSocket) -> list[Link]:
@@ -311,6 +361,9 @@ def read_link(message: bytes) -> Link:
         alias=_text(attributes.get(_ALIAS, b"")),
         master=_number(attributes.get(_MASTER, b"")),
         is_tunnel=bool(flags & _POINT_TO_POINT),
+        peer=_number(attributes.get(_LINK, b"")),
+        has_hairpin=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_MODE) or b"")),
+        learns=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_LEARNING) or b"")),
     )
 
 
@@ -322,11 +375,11 @@ def _number(octets: bytes) -> int:
     return int.from_bytes(octets, sys.byteorder)
 
 
-def addresses(netlink: NetlinkSocket) -> list[tuple[int, IPInterface]]:
-    """Return (ifindex, address) of all addresses of the namespace."""
+def addresses(netlink: NetlinkSocket, of_link: int = 0) -> list[tuple[int, IPInterface]]:
+    """Return (ifindex, address) of all addresses of the namespace, or of the link with the index *of_link*."""
     result = []
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = Request(_GETADDR, 0, codec.encode("address", {"family": family}, []), "list", "addresses")
+        request = Request(_GETADDR, 0, codec.encode("address", {"family": family, "index": of_link}, []), "list", "addresses")
         for message in netlink.dump(request):
             _, length, _, _, index = struct.unpack_from("=BBBBI", message, 16)
             attributes = dict(walk(message[24:]))
@@ -335,11 +388,12 @@ def addresses(netlink: NetlinkSocket) -> list[tuple[int, IPInterface]]:
     return result
 
 
-def routes(netlink: NetlinkSocket) -> list[tuple[int, IPNetwork, IPAddress | None]]:
-    """Return (ifindex, destination, next hop) of the unicast routes of the main table."""
+def routes(netlink: NetlinkSocket, index: int = 0) -> list[tuple[int, IPNetwork, IPAddress | None]]:
+    """Return (ifindex, destination, next hop) of the unicast routes of the main table, or of those over the link with *index*."""
     result: list[tuple[int, IPNetwork, IPAddress | None]] = []
+    by_link: list[tuple[str, Any]] = [("RTA_OIF", index)] if index else []
     for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
-        request = Request(_GETROUTE, 0, codec.encode("route", {"family": family}, []), "list", "routes")
+        request = Request(_GETROUTE, 0, codec.encode("route", {"family": family}, by_link), "list", "routes")
         for message in netlink.dump(request):
             _, length, _, _, table, _, _, kind = struct.unpack_from("=BBBBBBBB", message, 16)
             if kind != _UNICAST or table != _TABLE_MAIN:
@@ -363,6 +417,21 @@ def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
                 mac = ":".join(f"{octet:02x}" for octet in attributes[_NDA_LLADDR])
                 result.append((index, ip_address(attributes[_NDA_DST]), mac))
     return result
+
+
+def find_neighbor(netlink: NetlinkSocket, index: int, address: IPAddress) -> str | None:
+    """Return the MAC of the permanent neighbour with *address* on the link with *index*, None if there is none."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    body = codec.encode("neighbor", {"family": family, "ifindex": index}, [("NDA_DST", str(address))])
+    try:
+        message = netlink.get(Request(_GETNEIGH, 0, body, "look up neighbor", str(address)))
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return None
+        raise
+    attributes = dict(walk(message[28:]))
+    is_permanent = struct.unpack_from("=H", message, 24)[0] & _NUD_PERMANENT
+    return ":".join(f"{octet:02x}" for octet in attributes.get(_NDA_LLADDR, b"")) if is_permanent else None
 
 
 def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress]]:

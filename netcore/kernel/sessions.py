@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from netcore.desired.objects import HOST
 from netcore.kernel import announce, netns, rtnl
+from netcore.kernel.guard import Guard
 from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket
 from netcore.model import NetnsPath, SandboxId
 
@@ -19,10 +20,14 @@ Later = Callable[[float, Callable[[], None]], None]
 
 
 class NetlinkSessions:
-    """Use as a context manager. *netns_path*: sandbox id → path of its namespace. *later*: for what outlasts the run."""
+    """Use as a context manager. *netns_path*: sandbox id → path of its namespace. *later*: for what outlasts the run.
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later) -> None:
+    *guard*: the one of this host, whose socket outlasts the run.
+    """
+
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard) -> None:
         self.later = later
+        self.guard = guard
         self._netns_path = netns_path
         self._stack = ExitStack()
         self._rtnetlink: dict[SandboxId | None, NetlinkSocket] = {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from ipaddress import ip_address, ip_interface
 
 from netcore import drivers
 from netcore.desired import hostsfile
-from netcore.desired.objects import DEFAULT4, DEFAULT6, HostsLines, KernelObject, OwnDefaultRoute, Route, Sysctl
+from netcore.desired.objects import DEFAULT4, DEFAULT6, Address, HostsLines, KernelObject, LinkUp, OwnDefaultRoute, Route, Sysctl
 from netcore.drivers.facts import Facts
-from netcore.model import Endpoint, Network, NetworkId, Sandbox, Stack
+from netcore.model import Endpoint, Network, NetworkId, Sandbox, SandboxId, Stack
 from netcore.parse import endpoint_options
 from netcore.plan import gateway, routes
 
@@ -110,11 +110,37 @@ def own_default_routes(sandbox: Sandbox, family: int | None = None) -> list[Kern
 
 
 def _without_networks(sandbox: Sandbox, *, hosts_path: str, loopback_ipv6: bool) -> tuple[KernelObject, ...]:
-    """Return what must exist for a sandbox without networks: lines of its hosts file.
+    """Return what must exist for a sandbox without networks: lines of its hosts file, and sysctls where its stack is its own.
 
     The host's own file is used as it is unless there are lines to add (HO-9); a shared stack has the other's (RC-23).
     """
     if sandbox.stack is Stack.SHARED or (sandbox.stack is Stack.HOST and not sandbox.extra_hosts):
         return ()
     host_gateways = _OWN_LOOPBACK if sandbox.stack is Stack.HOST else ()
-    return (HostsLines(path=hosts_path, lines=hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)),)
+    sysctls: list[Sysctl] = []
+    if sandbox.stack is Stack.NONE:
+        sysctls, _ = _sysctls(sandbox, ())
+        loopback_ipv6 = loopback_ipv6 and not endpoint_options.turns_ipv6_off("lo", sandbox=sandbox.sysctls)
+    lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)
+    return (*sysctls, HostsLines(path=hosts_path, lines=lines))
+
+
+def standing_objects(sandbox_id: SandboxId | None, objects: Iterable[KernelObject]) -> list[KernelObject]:
+    """Return what the kernel makes by itself with a namespace and with the addresses in *objects*, and what others may take away.
+
+    No operation makes it, so it is in no plan: the loopback link with its addresses, and the routes to the subnets.
+    """
+    addresses = [wanted for wanted in objects if isinstance(wanted, Address)]
+    result: list[KernelObject] = []
+    if sandbox_id is not None:
+        result += [
+            LinkUp(sandbox_id=sandbox_id, ifname="lo"),
+            Address(sandbox_id=sandbox_id, ifname="lo", interface=ip_interface("127.0.0.1/8")),
+        ]
+        if any(address.interface.version == 6 and address.sandbox_id == sandbox_id for address in addresses):
+            result.append(Address(sandbox_id=sandbox_id, ifname="lo", interface=ip_interface("::1/128")))
+    for address in addresses:
+        subnet = address.interface.network
+        if subnet.num_addresses > 1 and not subnet.is_link_local:
+            result.append(Route(sandbox_id=address.sandbox_id, destination=subnet, gateway=None, ifname=address.ifname))
+    return result

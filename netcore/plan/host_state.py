@@ -16,7 +16,7 @@ from netcore.drivers import uplinks
 from netcore.drivers.facts import Facts
 from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import InvalidRequest
-from netcore.model import Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
+from netcore.model import Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId, Stack
 from netcore.plan import desired_state, gateway, modes
 from netcore.plan.references import find
 
@@ -47,6 +47,8 @@ class HostState:
     endpoints: Mapping[SandboxId, tuple[Endpoint, ...]] = field(default_factory=dict)
     remotes: Mapping[NetworkId, Mapping[str, RemoteEndpoint]] = field(default_factory=dict)
     switched: Mapping[str, SwitchedSysctl] = field(default_factory=dict)
+    revision: int = 0
+    """Another number after each change."""
 
     # --- look-ups -----------------------------------------------------------------------------------------------
 
@@ -81,6 +83,10 @@ class HostState:
             for endpoint in endpoints
             if endpoint.network_id == network_id
         ]
+
+    def all_endpoints(self) -> list[tuple[Sandbox, Endpoint]]:
+        """Return every endpoint of this host with its sandbox."""
+        return [(self.sandboxes[sandbox_id], endpoint) for sandbox_id, endpoints in self.endpoints.items() for endpoint in endpoints]
 
     def networks_here(self) -> list[Network]:
         """Return the networks that have objects on this host: an overlay only while one of its endpoints is here."""
@@ -139,6 +145,30 @@ class HostState:
             if not network.internal and (link := drivers.of(network).host_link(network)) is not None and link.routed
         ]
         return uplinks.objects(routed, self.facts, self.switched)
+
+    def lasting_objects_of(self, sandbox_id: SandboxId) -> tuple[KernelObject, ...]:
+        """Return what must exist for a sandbox at all times, also what the kernel makes by itself."""
+        sandbox = self.sandboxes[sandbox_id]
+        objects = self.objects_of(sandbox, self.endpoints[sandbox_id])
+        return (*objects, *desired_state.standing_objects(sandbox_id, objects)) if sandbox.stack is Stack.OWN else objects
+
+    def lasting_objects_of_network(self, network: Network) -> tuple[KernelObject, ...]:
+        """Return what must exist on this host for a network without its endpoints at all times."""
+        objects = drivers.of(network).network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
+        return (*objects, *desired_state.standing_objects(None, objects))
+
+    def lasting_objects(self) -> tuple[KernelObject, ...]:
+        """Return all that must exist on this host at all times, but for `uplink_objects`."""
+        objects: list[KernelObject] = []
+        for network in self.networks_here():
+            objects += self.lasting_objects_of_network(network)
+        for sandbox_id in self.endpoints:
+            objects += self.lasting_objects_of(sandbox_id)
+        return tuple(objects)
+
+    def firewall_objects(self) -> tuple[KernelObject, ...]:
+        """Return all that the firewall tables are made of, and more: whoever writes or compares them takes the elements."""
+        return (*self.all_objects(), *self.uplink_objects(self.networks_here()))
 
     def all_objects(self) -> tuple[KernelObject, ...]:
         """Return everything that must exist on this host, but for `uplink_objects`."""

@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netcore import drivers
-from netcore.desired import hostsfile
+from netcore.desired import host_rules, hostsfile
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
 from netcore.model import (
+    BridgeOptions,
     DefaultRoute,
     Endpoint,
     EndpointRequest,
@@ -258,6 +259,26 @@ def with_ports(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint]
     """Return *sandbox* with *endpoints*, each family's published ports on the endpoint of its gateway."""
     after = published_ports.assign_ports(endpoints, state.networks, mappings)
     return SandboxState(replace(sandbox, ports=tuple(mappings)), after)
+
+
+def host_gateway_warnings(state: HostState, after: SandboxState) -> tuple[str, ...]:
+    """Return what keeps names that `--add-host` gives to the host from being of use: the network is closed to its services."""
+    names = [name for name, address in map(hostsfile.parse_extra_host, after.sandbox.extra_hosts) if address is None]
+    addresses = gateway.host_addresses(after.endpoints, state.networks) if names else ()
+    networks = [state.networks[endpoint.network_id] for endpoint in after.endpoints]
+    closed = [
+        network.name
+        for network in networks
+        if isinstance(network.driver_options, BridgeOptions)
+        and host_rules.open_ports(network) == ()
+        and any(interface.ip in addresses for interface in drivers.of(network).host_addresses(network))
+    ]
+    return tuple(
+        f"{name} is a name for the host (host-gateway), whose services network {network} does not reach;"
+        " create the network with -o host_access=all or ports=.."
+        for name in names
+        for network in closed
+    )
 
 
 def taken_ports(state: HostState, sandbox: Sandbox) -> list[tuple[str, PortMapping]]:

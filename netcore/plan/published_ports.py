@@ -159,6 +159,7 @@ def plan_ports(
 ) -> PortPlan:
     """Return the mappings of *sandbox*: those it has, as far as they still apply, and new ones for families that had none.
 
+    Those at addresses that the gateway network does not bind by default give way to others.
     A family that is routed has mappings without a host port; one that nothing publishes has none, and its ports are free.
     *strict*: Conflict if a port is taken. Otherwise the sandbox does without it, with a warning.
     """
@@ -167,7 +168,11 @@ def plan_ports(
     by_nat, routed, binding = _families(bare, networks)
     # A family without a gateway network is carried by a proxy to the other one.
     translated = [family for family in (4, 6) if by_nat and family not in routed and (family == 4 or host_ipv6)]
-    result = [mapping for mapping in sandbox.ports if mapping.family in (translated if mapping.host_port else routed)]
+    result = [
+        mapping
+        for mapping in sandbox.ports
+        if (mapping.family in translated and _is_asked_for(mapping, requests, binding) if mapping.host_port else mapping.family in routed)
+    ]
     present = {mapping.family for mapping in result}
     warnings: list[str] = []
     for family in routed:
@@ -214,6 +219,17 @@ def plan_ports(
         (allocate if strict else allocate_what_is_free)(wanted, families)
     allocate_what_is_free(missing, translated)
     return PortPlan(tuple(result), tuple(dict.fromkeys(warnings)))
+
+
+def _is_asked_for(mapping: PortMapping, requests: Iterable[PortRequest], binding: Sequence[IPAddress]) -> bool:
+    """Return whether one of *requests* still means the host address of *mapping*. *binding*: what those without an address mean."""
+    for request in requests:
+        if mapping.protocol == request.protocol and request.sandbox_first <= mapping.sandbox_port <= request.sandbox_last:
+            addresses = [request.host_address] if request.host_address is not None else binding
+            meant = [None if address.is_unspecified else address for address in addresses if address.version == mapping.family]
+            if mapping.host_address in (meant if addresses else [None]):
+                return True
+    return False
 
 
 def _is_served(request: PortRequest, mappings: Iterable[PortMapping]) -> bool:

@@ -27,7 +27,7 @@ def check_link_sysctls(sandbox: Sandbox, ifnames: Collection[str], *, complete: 
 
     *ifnames*: its links; not *complete*: a plugin names some of them later.
     """
-    for path, _ in sandbox.sysctls if complete and sandbox.stack is Stack.OWN else ():
+    for path, _ in sandbox.sysctls if complete and sandbox.stack in (Stack.OWN, Stack.NONE) else ():
         link = endpoint_options.link_of(path)
         if link is not None and link not in {"lo", *endpoint_options.EVERY_LINK, *ifnames}:
             links = ", ".join(sorted({"lo", *ifnames}))

@@ -12,7 +12,7 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from netcore import limits
 from netcore.errors import Conflict
@@ -66,7 +66,7 @@ class HostPorts:
         """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""
         for family, address in bindings:
             try:
-                sock = _bind(family, protocol, address, port, both=False)
+                sock = _bind_beside(self._held, family, protocol, address, port, both=False)
             except OSError as error:
                 if error.errno not in _NO_SUCH_ADDRESS:
                     return family, address
@@ -89,6 +89,15 @@ class HostPorts:
             hold.sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
         return hold.sock
 
+    def lost(self, mappings: Iterable[PortMapping]) -> list[PortMapping]:
+        """Return those of *mappings* that are not held, or whose socket somebody has destroyed (`ss -K`)."""
+        return [mapping for mapping in mappings if mapping.host_port and not _is_good(self._held.get(_port(mapping)), mapping)]
+
+    def hold_again(self, mapping: PortMapping) -> None:
+        """Hold a port that was lost; Conflict if a program of the host has it."""
+        self.release([mapping])
+        self.claim([mapping])
+
     def held(self) -> tuple[_Port, ...]:
         """Return every port that is held."""
         return tuple(self._held)
@@ -100,6 +109,16 @@ def _drop(held: dict[_Port, _Hold], port: _Port) -> None:
         hold.users -= 1
         if not hold.users and hold.sock is not None:
             hold.sock.close()
+
+
+def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
+    if hold is None or hold.sock is None:
+        return hold is not None
+    try:
+        is_listening = mapping.protocol != "tcp" or bool(hold.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return is_listening and hold.sock.getsockname()[1] == mapping.host_port
+    except OSError:
+        return False
 
 
 class Claim:
@@ -130,7 +149,9 @@ class Claim:
 
     def _hold(self, family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool = False) -> _Hold | None:
         try:
-            return _Hold(_bind(family, protocol, address, port, both=both) if len(self._held) < limits.HELD_PORTS else None)
+            return _Hold(
+                _bind_beside(self._held, family, protocol, address, port, both=both) if len(self._held) < limits.HELD_PORTS else None
+            )
         except OSError as error:
             # An address that the host does not have yet (a VIP, say) can't be in use there.
             return _Hold(None) if error.errno in _NO_SUCH_ADDRESS and not both else None
@@ -151,7 +172,42 @@ class Claim:
         self._tried.clear()
 
 
-def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool) -> socket.socket | None:
+def _bind_beside(
+    held: Mapping[_Port, _Hold], family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool
+) -> socket.socket | None:
+    """Bind a socket, also beside those of *held* that have the port at other addresses.
+
+    Whoever asks has made sure that they are the same sandbox's, which gives them up when its gateway moves.
+    """
+    try:
+        return _bind(family, protocol, address, port, both=both)
+    except OSError as error:
+        own = [hold.sock for (_, of, _, number), hold in held.items() if (of, number) == (protocol, port) and hold.sock is not None]
+        if error.errno != errno.EADDRINUSE or not own or (family, protocol, address, port) in held:
+            raise
+        if not _only_ours_are_in_the_way(family, protocol, address, port, both=both):
+            raise
+        before = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for sock in own]
+        try:
+            # Only for this moment: with it, programs of the host could have the port too. (Those of root that set it themselves
+            # can from now on, as far as TCP is concerned: the kernel remembers it with the port.)
+            for sock in own:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            return _bind(family, protocol, address, port, both=both, shared=True)
+        finally:
+            for sock, value in zip(own, before, strict=True):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
+
+
+def _only_ours_are_in_the_way(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool) -> bool:
+    sock = host.port_socket(family, protocol, both=both)
+    if sock is None:
+        return True
+    with sock:
+        return bound_ports.only_ours_are_in_the_way(sock, str(address or ("0.0.0.0" if family == 4 else "::")), port)
+
+
+def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool, shared: bool = False) -> socket.socket | None:
     if port == DNS_PORT and address is not None and bound_ports.have_at(protocol, address, port):
         # A resolver of ours is at that address, and holds the port. A second socket there would get its queries.
         return None
@@ -163,7 +219,11 @@ def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, b
             # An address that the host will have later (a failover address) can be published too.
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         block(sock)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         host.bind_port(sock, family, protocol, address, port)
+        if shared and port != DNS_PORT:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
     except BaseException:
         sock.close()
         raise

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from netcore import limits
 from netcore.relay.clients import IsInternalClient, Peer, RelayRule, Target
+from netcore.relay.shares import Shares, source_of
 
 _DATAGRAM = 65_535
 _CONTROL = 128
@@ -22,7 +23,7 @@ class UdpRelay:
     *rule*: which clients are relayed, and where to.
     """
 
-    __slots__ = ("_clients", "_is_internal_client", "_loop", "_socket", "rule")
+    __slots__ = ("_clients", "_is_internal_client", "_loop", "_shares", "_socket", "rule")
 
     def __init__(self, sock: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient) -> None:
         self.rule = rule
@@ -30,6 +31,7 @@ class UdpRelay:
         self._loop = asyncio.get_running_loop()
         self._socket = sock
         self._clients: dict[Peer, _Client] = {}
+        self._shares = Shares(limits.PROXY_SESSIONS_PER_SOURCE, limits.PROXY_SESSIONS)
         ipv6 = sock.family == socket.AF_INET6
         sock.setsockopt(*((socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if ipv6 else (socket.IPPROTO_IP, _IP_PKTINFO)), 1)
         self._loop.add_reader(sock.fileno(), self._from_clients)
@@ -45,7 +47,8 @@ class UdpRelay:
                 client.to_sandbox(data)
 
     def _begin(self, peer: Peer, control: list[tuple[int, int, bytes]]) -> _Client | None:
-        if len(self._clients) >= limits.PROXY_SESSIONS or not self.rule.accepts(peer, self._is_internal_client):
+        source = source_of(peer)
+        if not self.rule.accepts(peer, self._is_internal_client) or not self._shares.take(source):
             return None
         listener = self._socket
         answer_from = [(level, kind, _as_source(level, data)) for level, kind, data in control]
@@ -54,9 +57,14 @@ class UdpRelay:
             with contextlib.suppress(OSError):
                 listener.sendmsg([data], answer_from, 0, peer)
 
+        def ended() -> None:
+            if self._clients.pop(peer, None) is not None:
+                self._shares.give_back(source)
+
         try:
-            client = _Client(self._loop, self.rule.targets, reply, lambda: self._clients.pop(peer, None))
+            client = _Client(self._loop, self.rule.targets, reply, ended)
         except OSError:
+            self._shares.give_back(source)
             return None
         self._clients[peer] = client
         return client

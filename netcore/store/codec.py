@@ -1,5 +1,7 @@
 """Model values to octets and back: JSON of the dataclass fields, addresses as text. Pure.
 
+What was not written by us, or was damaged since, raises Undecodable, whatever is wrong with it.
+
 A record of a store that hosts share has one field more, `schema`: the version that it was written with.
 """
 
@@ -40,14 +42,21 @@ _HINTS: dict[type, dict[str, Any]] = {}
 _SCHEMA = "schema"
 
 
+class Undecodable(ValueError):
+    """Octets that are no record of the kind that was asked for; the text says why."""
+
+
 def encode(value: object) -> bytes:
     """Return *value* (a model dataclass) as JSON."""
     return msgspec.json.encode(value, enc_hook=str)
 
 
 def decode(kind: type[_T], octets: bytes) -> _T:
-    """Return the *kind* that `encode` wrote; fields that are not there take their default."""
-    result: _T = _build(kind, msgspec.json.decode(octets))
+    """Return the *kind* that `encode` wrote; fields that are not there take their default. Undecodable if it did not write it."""
+    try:
+        result: _T = _build(kind, msgspec.json.decode(octets))
+    except _WRONG as error:
+        raise Undecodable(_reason(error)) from error
     return result
 
 
@@ -57,14 +66,37 @@ def encode_shared(value: object) -> bytes:
 
 
 def decode_shared(kind: type[_T], key: str, octets: bytes) -> _T:
-    """Return the *kind* that `encode_shared` wrote at *key*, now or in an earlier version."""
-    record = msgspec.json.decode(octets)
-    schema = record.pop(_SCHEMA, FIRST_SHARED_VERSION)
-    result: _T = _build(kind, upgraded(schema, key, record))
+    """Return the *kind* that `encode_shared` wrote at *key*, now or in an earlier version. Undecodable if it did not write it."""
+    try:
+        record = msgspec.json.decode(octets)
+        schema = record.pop(_SCHEMA, FIRST_SHARED_VERSION)
+        result: _T = _build(kind, upgraded(schema, key, record))
+    except _WRONG as error:
+        raise Undecodable(_reason(error)) from error
     return result
 
 
+def name_in(octets: bytes | str, *path: str) -> str | None:
+    """Return the text at *path* of a record that can't be decoded, if that much of it is there."""
+    try:
+        found = msgspec.json.decode(octets)
+        for key in path:
+            found = found[key]
+    except _WRONG:
+        return None
+    return found if isinstance(found, str) else None
+
+
+_WRONG = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError, StopIteration, RecursionError)
+
+
+def _reason(error: BaseException) -> str:
+    return f"lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+
+
 def _build(hint: Any, raw: Any) -> Any:
+    if raw is None and hint is not type(None) and not _may_be_none(hint):
+        raise TypeError(f"null is no {getattr(hint, '__name__', hint)}")
     if raw is None:
         return None
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
@@ -75,13 +107,23 @@ def _build(hint: Any, raw: Any) -> Any:
             return tuple(_build(arguments[0], part) for part in raw)
         return tuple(_build(argument, part) for argument, part in zip(arguments, raw, strict=True))
     if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(raw, dict):
+            raise TypeError(f"{raw!r:.80} is no {hint.__name__}")
         hints = _HINTS.setdefault(hint, typing.get_type_hints(hint))
         return hint(**{field.name: _build(hints[field.name], raw[field.name]) for field in fields(hint) if field.name in raw})
     if hint in _PARSERS:
         return _PARSERS[hint](raw)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint(raw)
+    if hint is float and type(raw) is int:
+        return float(raw)
+    if isinstance(scalar := getattr(hint, "__supertype__", hint), type) and scalar in (str, int, float, bool) and type(raw) is not scalar:
+        raise TypeError(f"{raw!r:.80} is no {scalar.__name__}")
     return raw
+
+
+def _may_be_none(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint) or hint is Any
 
 
 def _alternative(hints: tuple[Any, ...], raw: Any) -> Any:

@@ -3,20 +3,29 @@
 A record is `pending` from before an operation's first effect until after its last one, so that a start after a crash knows what
 to undo. Sandboxes and what belongs to them end with the boot, which is a session of the store; networks outlive it.
 
+A record that can't be read is set aside and stays as it is. Endpoints whose network is set aside stay in their sandbox's record.
+A removal is final once its intent is recorded: if its record can't be deleted then, that is done with the next write.
+
 Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `sysctl/PATH`. Older forms: `netcore.store.upgrade`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from netcore.drivers.uplinks import SwitchedSysctl
-from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox
-from netcore.store.codec import decode, encode
-from netcore.store.protocol import Store, Transaction
+from netcore.errors import NetcoreError
+from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, SandboxId
+from netcore.store.codec import Undecodable, decode, encode, name_in
+from netcore.store.protocol import Item, Store, Transaction
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +46,16 @@ class SandboxRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointsRecord:
-    """All endpoints of a sandbox, in the order they were connected. *before*: those of the last operation that finished."""
+    """All endpoints of a sandbox, in the order they were connected.
+
+    *before*: those of the last operation that finished, while another is *pending*. *gone*: those that are being disconnected;
+    what is left of them must go.
+    """
 
     endpoints: tuple[Endpoint, ...]
     pending: bool = False
     before: tuple[Endpoint, ...] = ()
+    gone: tuple[Endpoint, ...] = ()
 
 
 class Quarantined(NamedTuple):
@@ -52,6 +66,22 @@ class Quarantined(NamedTuple):
     until: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A record that can't be read: *kind* (network, sandbox, record) and *id* by its *key*, *name* as far as it can be made out.
+
+    *path*: of the namespace of a sandbox. *endpoints*: those that its sandbox had, if they can be read.
+    """
+
+    key: str
+    kind: str
+    id: str
+    reason: str
+    name: str | None = None
+    path: str | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Everything:
     """What the store has at a start."""
@@ -60,6 +90,7 @@ class Everything:
     sandboxes: tuple[tuple[SandboxRecord, EndpointsRecord], ...]
     quarantined: tuple[Quarantined, ...]
     switched: tuple[SwitchedSysctl, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class Records:
@@ -69,13 +100,20 @@ class Records:
         self._store = store
         self._boot = boot
         self._finished: dict[str, tuple[Endpoint, ...]] = {}
+        self._kept_aside: dict[SandboxId, tuple[Endpoint, ...]] = {}
+        self._overdue: dict[str, bytes | None] = {}
 
     async def put_network(self, network: Network, *, pending: bool = False) -> None:
         record = NetworkRecord(network=network, pending=pending)
         await self._store.commit(Transaction({f"network/{network.id}": encode(record)}))
 
-    async def drop_network(self, network: Network) -> None:
-        await self._store.commit(Transaction({f"network/{network.id}": None}))
+    async def put_network_back(self, network: Network) -> None:
+        """Record a network whose removal was refused."""
+        await self._finish({f"network/{network.id}": encode(NetworkRecord(network=network))})
+
+    async def drop_network(self, network_id: NetworkId) -> None:
+        """Delete a network's record; its removal is recorded already."""
+        await self._finish({f"network/{network_id}": None})
 
     async def put_sandbox(self, sandbox: Sandbox, *, pending: bool = False) -> None:
         record = SandboxRecord(sandbox=sandbox, pending=pending)
@@ -83,10 +121,39 @@ class Records:
 
     async def put_endpoints(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, pending: bool = False) -> None:
         before = self._finished.get(sandbox.id, ()) if pending else ()
-        record = EndpointsRecord(endpoints=tuple(endpoints), pending=pending, before=before)
+        record = EndpointsRecord(
+            endpoints=self._with_kept_aside(sandbox, endpoints), pending=pending, before=self._with_kept_aside(sandbox, before)
+        )
+        await self._commit({f"endpoints/{sandbox.id}": encode(record)})
         if not pending:
             self._finished[sandbox.id] = tuple(endpoints)
-        await self._commit({f"endpoints/{sandbox.id}": encode(record)})
+
+    async def put_disconnect(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], gone: Sequence[Endpoint]) -> None:
+        """Record that *gone* are being disconnected from *sandbox*, which has only *endpoints* from now on: there is no way back."""
+        record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints), gone=tuple(gone))
+        await self._commit(
+            {f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)), f"endpoints/{sandbox.id}": encode(record)},
+        )
+        self._finished[sandbox.id] = tuple(endpoints)
+
+    async def put_disconnected(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        """Record that nothing is left of what was disconnected."""
+        record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints))
+        await self._finish({f"endpoints/{sandbox.id}": encode(record)})
+
+    def keep_aside(self, sandbox_id: SandboxId, endpoints: Sequence[Endpoint]) -> None:
+        """Leave *endpoints*, whose networks are set aside, in the record of their sandbox, whatever else is written there."""
+        if endpoints:
+            self._kept_aside[sandbox_id] = tuple(endpoints)
+        else:
+            self._kept_aside.pop(sandbox_id, None)
+
+    def kept_aside(self) -> dict[SandboxId, tuple[Endpoint, ...]]:
+        """Return sandbox id → its endpoints on networks that are set aside."""
+        return dict(self._kept_aside)
+
+    def _with_kept_aside(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+        return (*endpoints, *self._kept_aside.get(sandbox.id, ()))
 
     async def put_all(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
         """Record a finished operation in one transaction."""
@@ -94,19 +161,35 @@ class Records:
 
     async def put_several(self, finished: Iterable[tuple[Sandbox, Sequence[Endpoint]]]) -> None:
         """Record a finished operation on several sandboxes in one transaction."""
-        changes: dict[str, bytes | None] = {}
-        for sandbox, endpoints in finished:
-            self._finished[sandbox.id] = tuple(endpoints)
+        done, changes = [*finished], dict[str, bytes | None]()
+        for sandbox, endpoints in done:
             changes[f"sandbox/{sandbox.id}"] = encode(SandboxRecord(sandbox=sandbox))
-            changes[f"endpoints/{sandbox.id}"] = encode(EndpointsRecord(endpoints=tuple(endpoints)))
+            changes[f"endpoints/{sandbox.id}"] = encode(EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints)))
         await self._commit(changes)
+        self._finished |= {sandbox.id: tuple(endpoints) for sandbox, endpoints in done}
 
-    async def drop_sandbox(self, sandbox: Sandbox) -> None:
-        self._finished.pop(sandbox.id, None)
-        await self._commit({f"sandbox/{sandbox.id}": None, f"endpoints/{sandbox.id}": None})
+    async def put_back(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        """Record a sandbox as it was before an operation that has been undone."""
+        self._finished[sandbox.id] = tuple(endpoints)
+        record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints))
+        await self._finish({f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)), f"endpoints/{sandbox.id}": encode(record)})
+
+    async def drop_sandbox(self, sandbox_id: SandboxId) -> None:
+        """Delete the records of a sandbox; its removal is recorded already."""
+        self._finished.pop(sandbox_id, None)
+        self._kept_aside.pop(sandbox_id, None)
+        await self._finish({f"sandbox/{sandbox_id}": None, f"endpoints/{sandbox_id}": None})
+
+    async def drop_unreadable(self, unreadable: Unreadable) -> None:
+        """Delete a record that can't be read, and what belongs to it."""
+        keys = (
+            [unreadable.key, f"sandbox/{unreadable.id}", f"endpoints/{unreadable.id}"] if unreadable.kind == "sandbox" else [unreadable.key]
+        )
+        await self._commit(dict.fromkeys(keys))
 
     async def put_quarantined(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
-        await self._commit({f"rest/{network_id}/{address}": encode(until)})
+        """Record that an address is not handed out again until then; if that can't be written now, with the next write."""
+        await self._finish({f"rest/{network_id}/{address}": encode(until)})
 
     async def drop_quarantined(self, addresses: Sequence[tuple[NetworkId, IPAddress]]) -> None:
         await self._commit({f"rest/{network_id}/{address}": None for network_id, address in addresses})
@@ -116,32 +199,110 @@ class Records:
         await self._commit({f"sysctl/{one.path}": encode(one) for one in switched})
 
     async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
-        await self._commit({f"sysctl/{one.path}": None for one in switched})
+        await self._finish({f"sysctl/{one.path}": None for one in switched})
 
     async def load(self) -> Everything:
         """Return all records. What ended with an earlier boot is deleted first."""
         sessions = {item.session for item in (await self._store.load()).items.values() if item.session is not None}
         for session in sessions - {self._boot}:
             await self._store.end_session(session)
-        items = (await self._store.load()).items
-        sandboxes = []
-        for key, item in items.items():
-            if key.startswith("sandbox/"):
-                stored = items.get(f"endpoints/{key.removeprefix('sandbox/')}")
-                endpoints = decode(EndpointsRecord, stored.value) if stored else EndpointsRecord(endpoints=())
-                record = decode(SandboxRecord, item.value)
-                self._finished[record.sandbox.id] = endpoints.before if endpoints.pending else endpoints.endpoints
-                sandboxes.append((record, endpoints))
-        return Everything(
-            tuple(decode(NetworkRecord, item.value) for key, item in items.items() if key.startswith("network/")),
-            tuple(sandboxes),
-            tuple(
-                Quarantined(NetworkId(key.split("/")[1]), ip_address(key.split("/", 2)[2]), decode(float, item.value))
-                for key, item in items.items()
-                if key.startswith("rest/")
-            ),
-            tuple(decode(SwitchedSysctl, item.value) for key, item in items.items() if key.startswith("sysctl/")),
-        )
+        everything = read_all((await self._store.load()).items)
+        for record, endpoints in everything.sandboxes:
+            self._finished[record.sandbox.id] = endpoints.before if endpoints.pending else endpoints.endpoints
+        return everything
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether there is something that could not be written."""
+        return bool(self._overdue)
+
+    async def settle(self) -> None:
+        """Write what could not be written at the end of a removal, if there is anything."""
+        if self._overdue:
+            await self._commit({})
+
+    async def _finish(self, writes: dict[str, bytes | None]) -> None:
+        """Write what a removal ends with. It has happened and can't be undone: what the store does not take now is written later."""
+        try:
+            await self._commit(writes)
+        except NetcoreError as error:
+            log.warning("the end of a removal is recorded later keys=%s reason=%s", ",".join(writes), error)
+            self._overdue |= writes
 
     async def _commit(self, writes: dict[str, bytes | None]) -> None:
-        await self._store.commit(Transaction(writes, session=self._boot))
+        overdue = {key: value for key, value in self._overdue.items() if key not in writes}
+        await self._store.commit(Transaction({**overdue, **writes}, session=self._boot))
+        for key in (*overdue, *writes):
+            self._overdue.pop(key, None)
+
+
+def read_all(items: Mapping[str, Item]) -> Everything:
+    """Return what *items* tell of, each record that can't be read by itself."""
+    unreadable: list[Unreadable] = []
+    return Everything(
+        tuple(record for key, item in _below("network", items) if (record := _network(key, item, unreadable)) is not None),
+        tuple(both for key, item in _below("sandbox", items) if (both := _sandbox(key, item, items, unreadable)) is not None),
+        tuple(rest for key, item in _below("rest", items) if (rest := _quarantined(key, item, unreadable)) is not None),
+        tuple(one for key, item in _below("sysctl", items) if (one := _read(SwitchedSysctl, key, item, unreadable)) is not None),
+        tuple(unreadable),
+    )
+
+
+def _sandbox(key: str, item: Item, items: Mapping[str, Item], unreadable: list[Unreadable]) -> tuple[SandboxRecord, EndpointsRecord] | None:
+    identity = key.partition("/")[2]
+    stored = items.get(f"endpoints/{identity}")
+    name, path = name_in(item.value, "sandbox", "name"), name_in(item.value, "sandbox", "netns_path")
+    try:
+        endpoints = decode(EndpointsRecord, stored.value) if stored else EndpointsRecord(endpoints=())
+    except Undecodable as error:
+        reason = f"its record endpoints/{identity} can't be read: {error}"
+        unreadable.append(Unreadable(key=f"endpoints/{identity}", kind="sandbox", id=identity, reason=reason, name=name, path=path))
+        return None
+    try:
+        record = decode(SandboxRecord, item.value)
+        _check_id(record.sandbox.id, identity)
+    except Undecodable as error:
+        known = (*endpoints.endpoints, *endpoints.before, *endpoints.gone)
+        reason = f"its record {key} can't be read: {error}"
+        unreadable.append(Unreadable(key=key, kind="sandbox", id=identity, reason=reason, name=name, path=path, endpoints=known))
+        return None
+    return record, endpoints
+
+
+def _below(kind: str, items: Mapping[str, Item]) -> list[tuple[str, Item]]:
+    return [(key, item) for key, item in items.items() if key.startswith(f"{kind}/")]
+
+
+def _network(key: str, item: Item, unreadable: list[Unreadable]) -> NetworkRecord | None:
+    identity = key.partition("/")[2]
+    try:
+        record = decode(NetworkRecord, item.value)
+        _check_id(record.network.id, identity)
+    except Undecodable as error:
+        name, reason = name_in(item.value, "network", "name"), f"its record {key} can't be read: {error}"
+        unreadable.append(Unreadable(key=key, kind="network", id=identity, reason=reason, name=name))
+        return None
+    return record
+
+
+def _quarantined(key: str, item: Item, unreadable: list[Unreadable]) -> Quarantined | None:
+    until = _read(float, key, item, unreadable)
+    _, network_id, address = (*key.split("/", 2), "", "")[:3]
+    try:
+        return None if until is None else Quarantined(NetworkId(network_id), ip_address(address), until)
+    except ValueError as error:
+        unreadable.append(Unreadable(key=key, kind="record", id=key, reason=str(error)))
+        return None
+
+
+def _read(kind: type[_T], key: str, item: Item, unreadable: list[Unreadable]) -> _T | None:
+    try:
+        return decode(kind, item.value)
+    except Undecodable as error:
+        unreadable.append(Unreadable(key=key, kind="record", id=key, reason=f"can't be read: {error}"))
+        return None
+
+
+def _check_id(found: str, expected: str) -> None:
+    if found != expected:
+        raise Undecodable(f"it has the id {found}")

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from resolver.cli import mounts
+from resolver.cli import keep_covered, mounts
 from resolver.cli.system_calls import EnterFailed, check
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
@@ -158,6 +158,7 @@ def _init(
         check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         mounts.prepare(sandbox, own_proc=True)
+        keep_covered.begin(sandbox)
         if not os.read(descriptors.release, 1):
             os._exit(FAILED)
         child = os.fork()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resolver.cli.output import complain
@@ -37,10 +37,7 @@ def prepare(sandbox: dict[str, Any], *, own_proc: bool) -> None:
     refusal = show_own_links() if sandbox["stack"] != "host" else None
     if refusal is not None:
         complain(f"warning: /sys shows the links of the host, not of {sandbox['name']}: {refusal}")
-    for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
-        source = f"{sandbox['files']}/{name}"
-        if os.path.exists(source):
-            cover(source, f"/etc/{name}", required=name in ("resolv.conf", "hosts"), scratch=sandbox["directory"])
+    cover_files(sandbox)
     for path in _RESOLVER_SOCKETS if sandbox["stack"] != "host" else ():
         if os.path.exists(path):
             _libc.mount(b"/dev/null", path.encode(), None, _MS_BIND, None)
@@ -49,6 +46,31 @@ def prepare(sandbox: dict[str, Any], *, own_proc: bool) -> None:
     if sandbox.get("domainname"):
         domain = sandbox["domainname"].encode()
         _libc.setdomainname(domain, len(domain))
+
+
+def cover_files(sandbox: Mapping[str, Any]) -> None:
+    """Cover what of the host's files is not covered by the sandbox's; EnterFailed, OSError."""
+    # Again after something was covered: an overlay for an absent file hides what was covered in its directory before.
+    if _cover_uncovered(sandbox):
+        _cover_uncovered(sandbox)
+
+
+def _cover_uncovered(sandbox: Mapping[str, Any]) -> bool:
+    """Cover each file that is not covered; return whether there was one."""
+    was_uncovered = False
+    for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
+        source, target = f"{sandbox['files']}/{name}", f"/etc/{name}"
+        if os.path.exists(source) and not _is_covered(source, target):
+            was_uncovered = True
+            cover(source, target, required=name in ("resolv.conf", "hosts"), scratch=sandbox["directory"])
+    return was_uncovered
+
+
+def _is_covered(source: str, target: str) -> bool:
+    try:
+        return os.path.samefile(source, target)
+    except OSError:
+        return False
 
 
 def cover(source: str, target: str, *, required: bool, scratch: str) -> None:

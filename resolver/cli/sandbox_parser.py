@@ -15,7 +15,7 @@ Parsed = tuple[dict[str, Any], list[str]]
 """The options that were given, as `Option.dest` → text, list of texts or True; and the operands."""
 
 
-CLOSE = 0.7
+CLOSE = 0.75
 """How alike two words are (difflib) of which one may be meant for the other."""
 
 

@@ -5,7 +5,7 @@ HTTP itself is in `http_api`, the shapes are in `schema`, the document that desc
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from netcore.errors import InvalidRequest
@@ -13,6 +13,7 @@ from netcore.model import Network, Sandbox
 from resolver import limits
 from resolver.daemon import convert, openapi, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
+from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.health import Health
@@ -37,7 +38,8 @@ class Admin:
         lookup: Lookup,
         events: Events,
         health: Health,
-        render_metrics: Callable[[], bytes],
+        doctor: Doctor,
+        render_metrics: Callable[[], Awaitable[bytes]],
         proxies: Mapping[str, Mapping[str, str]],
         stop: Callable[[], None],
     ) -> None:
@@ -47,6 +49,7 @@ class Admin:
         self._lookup = lookup
         self._events = events
         self._health = health
+        self._doctor = doctor
         self._render_metrics = render_metrics
         self._proxies = proxies
         self._stop = stop
@@ -175,7 +178,13 @@ class Admin:
         return self._events.listen()
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
-        return self._health.status()
+        return await self._health.status()
+
+    async def show_findings(self, request: ApiRequest[None]) -> list[schema.FindingView]:
+        return await self._doctor.examine()
+
+    async def mend_findings(self, request: ApiRequest[schema.DoctorBody]) -> list[schema.FindingView]:
+        return await self._doctor.treat(request.body.treatment)
 
     async def stop_daemon(self, request: ApiRequest[None]) -> schema.OutcomeView:
         self._stop()
@@ -189,7 +198,7 @@ class Admin:
         return view if self._health.is_ready else ApiReply(view, 503)
 
     async def show_metrics(self, request: ApiRequest[None]) -> bytes:
-        return self._render_metrics()
+        return await self._render_metrics()
 
     async def show_openapi(self, request: ApiRequest[None]) -> dict[str, Any]:
         return openapi.document(ROUTES, self._health.version)
@@ -294,6 +303,14 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="GET", path="/v1/status", operation_id="showStatus", summary="Show the state of the daemon, and its warnings",
         response=schema.StatusView, handler=Admin.show_status,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/doctor", operation_id="showFindings", summary="Show what is not as it should be",
+        response=list[schema.FindingView], handler=Admin.show_findings,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/doctor", operation_id="mendFindings", summary="Mend what is not as it should be, in one way",
+        body=schema.DoctorBody, response=list[schema.FindingView], handler=Admin.mend_findings,
     ),
     ApiRoute(
         method="POST", path="/v1/stop", operation_id="stopDaemon", summary="Stop the daemon; sandboxes go on",

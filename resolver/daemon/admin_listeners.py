@@ -25,6 +25,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from netcore.kernel import files
 from resolver import limits
 from resolver.daemon import api_tls
 from resolver.daemon.admission import Admission, Peer, Scope
@@ -47,7 +48,7 @@ def caller_of(transport: asyncio.BaseTransport | None) -> Caller:
     if transport is None or sock is None:
         return _GONE
     if sock.family == socket.AF_UNIX:
-        pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        pid, uid = _credentials(sock)
         return Caller(pid, uid, name=f"uid {uid} pid {pid}")
     address = (transport.get_extra_info("peername") or ("?",))[0]
     certificate = transport.get_extra_info("peercert") or {}
@@ -91,7 +92,7 @@ class Listener:
             self._loop.remove_reader(listening)
             self._loop.call_later(limits.API_ACCEPT_PAUSE, self._accept_again, listening)
             return
-        peer: Peer = address[0] if accepted.family != socket.AF_UNIX else _uid(accepted)
+        peer: Peer = address[0] if accepted.family != socket.AF_UNIX else _credentials(accepted)[1]
         if not self._admission.connect(peer):
             accepted.close()
             return
@@ -161,7 +162,7 @@ class UnixListener:
     def make(self) -> None:
         """Make the socket and accept at it."""
         self._path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
+        files.remove(str(self._path))
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Nobody can connect before the mode is right and it listens.
@@ -237,6 +238,7 @@ async def _set_up(application: web.Application, stack: AsyncExitStack) -> web.Ap
     return runner
 
 
-def _uid(accepted: socket.socket) -> int:
-    uid: int = _UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]
-    return uid
+def _credentials(sock: socket.socket) -> tuple[int, int]:
+    """Return the pid and uid at the other end of a Unix socket."""
+    pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid

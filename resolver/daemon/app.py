@@ -3,7 +3,7 @@
 Start order: capabilities → state directory → both halves → kernel and names as they were → admin socket → ready. A failure
 at any point undoes the earlier ones and ends with one line.
 
-    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore)      FirewallWatch ─▶ FirewallRepair, OtherFirewalls
+    HttpApi ─▶ Admin ─▶ Operations ─▶ Controller (netcore) ◀─ DriftWatch (netcore) ─▶ ResolverComparison, OtherFirewalls
                  │          └───────▶ Owners, Events
                  └────▶ Lookup ────▶ Registry, DnsService ─▶ UpstreamPool (resolver)
 """
@@ -23,26 +23,29 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
-from netcore.controller import Controller
+from netcore.controller import Controller, remains
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import restore, serve
+from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
+from netcore.controller.drift.watch import DriftWatch
+from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
-from netcore.errors import Conflict, NotFound, Unavailable
+from netcore.errors import NetcoreError, Unavailable
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
-from netcore.store.sqlite import open_store
+from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
 from resolver.daemon import admin, admin_listeners, clustering, convert, logs, metrics, sandbox_process, signals, startup
 from resolver.daemon.admission import Admission
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.doctor import Doctor
+from resolver.daemon.drift_check import DriftCheck
+from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
-from resolver.daemon.firewall_repair import FirewallRepair
-from resolver.daemon.firewall_watch import FirewallWatch
 from resolver.daemon.health import Health
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.http_api import HttpApi
@@ -54,6 +57,8 @@ from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
+from resolver.daemon.resolver_drift import ResolverComparison
+from resolver.daemon.restoration import Restoration
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -116,13 +121,11 @@ class _ResolverHalf:
 
 
 @dataclass(frozen=True, slots=True)
-class _Firewalls:
-    """The parts that keep the host's firewalls as sandboxes need them. *enabled*: False with `firewall = "none"`."""
+class _Watches:
+    """The parts that keep what exists as sandboxes need it, whatever other programs do."""
 
-    enabled: bool
-    own: FirewallRepair
     others: OtherFirewalls
-    watch: FirewallWatch
+    drift: DriftWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ class _RunningDaemon:
     operations: Operations
     owners: Owners
     http_api: HttpApi
-    firewalls: _Firewalls
+    controller: Controller
+    watches: _Watches
     registry: Registry
     handlers: admin.Admin
     health: Health
@@ -145,7 +149,7 @@ class _RunningDaemon:
 
     async def log_status(self) -> None:
         """Write to the log what `berth status` shows."""
-        log.info("status %s", msgspec.json.encode(self.health.status()).decode())
+        log.info("status %s", msgspec.json.encode(await self.health.status()).decode())
 
     def is_busy(self) -> bool:
         """Return whether the daemon is needed, or a request is being answered."""
@@ -159,23 +163,19 @@ class _RunningDaemon:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
         await self.operations.remove_automatic_networks()
         if self.operations.counts().networks == 0:
-            await self.firewalls.others.withdraw()
-            if self.firewalls.enabled:
-                await self.firewalls.own.remove()
+            await self.watches.others.withdraw()
+            await self.controller.remove_firewall()
 
 
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
     Path(config.run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
     boot = process.boot_id()
-    store = await open_store(config.state_dir)
+    store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
-    claimed = claim.claim()
-    if claimed is not None:
-        stack.callback(claimed.close)
     records = Records(store, boot)
     settings = await _settings(config)
-    if settings.firewall and not nft.have_nftables():
-        raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
+    if settings.firewall:
+        _claim_namespace(stack)
 
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
@@ -191,49 +191,66 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
 
     resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), stack)
     registry = resolver.registry
-    controller = assemble(settings, records, registry, reserved=registry.reserved, clock=_wall_clock)
+    controller = assemble(settings, records, registry, reserved=resolver.host.addresses, clock=_wall_clock)
     registry.kernel = controller.workers.run
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)
-    firewalls = _make_firewalls(controller, stack)
     events = Events(_wall_clock)
+    watches = _make_watches(controller, registry, events, stack)
     owners = Owners(controller.workers.run)
     automatic_networks = AutomaticNetworks(
         lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
     )
     operations = Operations(
         controller, automatic_networks, owners, events,
+        remove_aside=lambda aside: remains.remove(controller, records, aside),
         end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
-        check_firewalls=firewalls.watch.check, firewall_warnings=firewalls.others.warnings,
+        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
     )  # fmt: skip
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    await _restore(controller, resolver.service, registry, records, events)
-    firewalls.watch.start()
-    await firewalls.watch.check()
+    restoration = Restoration(controller, registry, records)
+    await _restore(controller, resolver.service, registry, records, events, restoration)
+    restoration.start()
+    stack.push_async_callback(restoration.close)
+    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration, watches.drift)
+    watches.drift.start()
+    await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
     stack.push_async_callback(owners.close)
     await operations.watch_all_owners()
     lookup = Lookup(registry, resolver.service, resolver.pool, resolver.host)
+    dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=settings.firewall)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
-        registry=registry, lookup=lookup, host=resolver.host, firewall_warnings=firewalls.others.warnings,
-        host_warnings=controller.host_warnings, clock=time.monotonic,
+        registry=registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=watches.others.warnings,
+        host_warnings=lambda: (*state_warnings, *controller.host_warnings(), *watches.drift.warnings()),
+        guard=lambda: controller.protection().value, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
-        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, clock=time.monotonic
-    )
+        controller=controller, registry=registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
+        repairs=watches.drift.repairs, clock=time.monotonic,
+    )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, render_metrics=lambda: metrics.render(sources), proxies=config.proxies, stop=stop.set,
+        health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop.set,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)
     # Listeners for events are ended first: the socket's connections are waited for.
     stack.callback(events.close)
     health.is_ready = True
-    return _RunningDaemon(operations, owners, http_api, firewalls, registry, handlers, health)
+    return _RunningDaemon(operations, owners, http_api, controller, watches, registry, handlers, health)
+
+
+def _claim_namespace(stack: AsyncExitStack) -> None:
+    """Keep other daemons out of this namespace until *stack* closes. Without rules of ours there is nothing that they could empty."""
+    if not nft.have_nftables():
+        raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
+    claimed = claim.claim()
+    if claimed is not None:
+        stack.callback(claimed.close)
 
 
 async def _settings(config: DaemonConfig) -> Settings:
@@ -274,32 +291,53 @@ def _make_resolver(
     return _ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory))
 
 
-def _make_firewalls(controller: Controller, stack: AsyncExitStack) -> _Firewalls:
-    enabled = controller.settings.firewall
-    own = FirewallRepair(controller.workers.run, lambda: len(controller.state.networks), lambda: controller.repair_firewall())
-    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=enabled)
-    watch = FirewallWatch([own.check, others.check], enabled=enabled)
-    stack.callback(watch.close)
-    return _Firewalls(enabled, own, others, watch)
+def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
+    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=controller.settings.firewall)
+    resolvers = ResolverComparison(controller, registry)
+    drift = controller.watch_drift(
+        lambda action, what: events.emit("drift", action, what), resolvers.open_namespace, [resolvers], others.check
+    )
+    stack.push_async_callback(drift.close)
+    return _Watches(others, drift)
 
 
-async def _restore(controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events) -> None:
+async def _restore(
+    controller: Controller, service: DnsService, registry: Registry, records: Records, events: Events, restoration: Restoration
+) -> None:
     """Bring back the networks and sandboxes of the last run, with their names, and join the cluster."""
+    controller.set_aside.on_event = events.emit
     survivors = await restore(controller, records, _wall_clock())
     await controller.networks.remove_unused_bridges()
     await registry.networks_up(controller.state.networks_here())
-    await asyncio.gather(*(_serve_again(controller, registry, sandbox) for sandbox in survivors))
+    await restoration.serve_all(survivors)
     await controller.follow_cluster(events.emit)
-    controller.follow_host(lambda action, name: events.emit("host", action, name), service.look_at_ways_out)
+
+    async def on_settled() -> None:
+        await service.look_at_ways_out()
+        restoration.wake()
+
+    controller.follow_host(lambda action, name: events.emit("host", action, name), on_settled)
 
 
-async def _serve_again(controller: Controller, registry: Registry, sandbox: Sandbox) -> None:
-    """Open the resolver of a sandbox that survived, publish its names, hold its ports."""
+async def _make_doctor(
+    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration, drift: DriftWatch
+) -> tuple[Doctor, tuple[str, ...]]:
+    """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
+    unrecorded = UnrecordedCheck(controller, records, restoration.retry)
+    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
+    warnings = []
+    if store.recovered is not None:
+        warnings.append(store.recovered.describe())
+        events.emit("state", "recovered" if store.recovered.copied else "lost", "berth.db")
     try:
-        await registry.open(sandbox, replace=True)
-        await serve(controller, sandbox)
-    except (Conflict, NotFound) as error:
-        log.warning("sandbox is not served completely sandbox=%s reason=%s", sandbox.name, error)
+        found = await unrecorded.find()
+    except NetcoreError as error:
+        log.error("what exists could not be compared with the state reason=%s", error)
+        found = ()
+    if found:
+        warnings.append(f"{len(found)} things that berth made are in no record, {found[0].describe()} among them; see `berth doctor`")
+        log.error("things that berth made are in no record count=%d first=%s", len(found), found[0].describe())
+    return doctor, tuple(warnings)
 
 
 async def _at_each(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:

@@ -11,9 +11,9 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from resolver.daemon.schema import NetworkBody
 from resolver.errors import ConfigError, ResolverError
 from resolver.wire import name as names
 
+_T = TypeVar("_T")
 DEFAULT_PATH = "/etc/berth/berth.toml"
 
 
@@ -58,8 +59,10 @@ class DaemonConfig:
     api_token_file: str = ""
     log_level: str = "info"
     gateway_resolver: bool = True
+    gateway_resolver_for_host: bool = True
     forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
     allow_rebinding: bool = False
+    nat64_prefixes: tuple[IPv6Network, ...] = ()
     tls_ca: str = ""
     cache_size: int = 16 << 20
     cache_min_ttl: int = 0
@@ -100,8 +103,10 @@ HELP: dict[str, str] = {
     "api_token_file": "file with a token; clients must send it as `Authorization: Bearer TOKEN`",
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer DNS queries on each network's gateway address too",
+    "gateway_resolver_for_host": "answer there also programs of this host itself, whoever runs them",
     "forward": 'name servers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
     "allow_rebinding": "accept answers of outside name servers that point into our own networks",
+    "nat64_prefixes": 'prefixes by which the NAT64 of this site writes IPv4 addresses as IPv6 ones, such as `["2001:db8:64::/96"]`',
     "tls_ca": "file of CA certificates for `tls://` name servers, in place of the system's",
     "cache_size": "size of the cache in octets; 0 for no cache",
     "cache_min_ttl": "minimum time that an answer is cached, in seconds",
@@ -192,8 +197,8 @@ def _boolean(value: Any) -> bool:
     return value
 
 
-def _list(parse_text: Callable[[str], str]) -> Callable[[Any], tuple[str, ...]]:
-    def parse_all(value: Any) -> tuple[str, ...]:
+def _list(parse_text: Callable[[str], _T]) -> Callable[[Any], tuple[_T, ...]]:
+    def parse_all(value: Any) -> tuple[_T, ...]:
         if not isinstance(value, list):
             raise ValueError("must be a list of strings")
         return tuple(parse_text(_text(text)) for text in value)
@@ -236,6 +241,16 @@ def _path(value: Any) -> str:
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\Z")
 _SPECIAL = ("localhost", "invalid", "onion", "arpa")
 """Top-level domains that are answered by rules of their own (RFC 6761, RFC 7686, RFC 3172)."""
+
+
+def _nat64_prefix(text: str) -> IPv6Network:
+    prefix = IPv6Network(text)
+    if prefix.prefixlen not in _NAT64_LENGTHS:
+        raise ValueError(f"{text}: a NAT64 prefix has a length of {', '.join(map(str, _NAT64_LENGTHS))} (RFC 6052)")
+    return prefix
+
+
+_NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
 
 
 def _suffix(value: Any) -> str:
@@ -342,8 +357,10 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "api_listen": _listen,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "gateway_resolver": _boolean,
+    "gateway_resolver_for_host": _boolean,
     "forward": _forward,
     "allow_rebinding": _boolean,
+    "nat64_prefixes": _list(_nat64_prefix),
     "cache_size": _number(1 << 34),
     "cache_min_ttl": _number(86_400),
     "cache_max_ttl": _number(limits.LONGEST_TTL),

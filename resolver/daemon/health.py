@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
@@ -15,7 +16,8 @@ from resolver.daemon.schema import HealthView, StatusView
 class Health:
     """See the module. *clock*: seconds, monotonic. *firewall*: as configured. *firewall_warnings*: what firewalls drop.
 
-    *host_warnings*: what else of the host keeps networks from the outside.
+    *host_warnings*: what else of the host keeps networks from the outside. *guard*: what closes networks while our firewall
+    tables are gone.
     """
 
     def __init__(
@@ -28,8 +30,10 @@ class Health:
         registry: Registry,
         lookup: Lookup,
         host: HostResolvConf,
+        dropped: DroppedPackets,
         firewall_warnings: Callable[[], tuple[str, ...]],
         host_warnings: Callable[[], tuple[str, ...]],
+        guard: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
         self.version = version
@@ -39,8 +43,10 @@ class Health:
         self._registry = registry
         self._lookup = lookup
         self._host = host
+        self._dropped = dropped
         self._firewall_warnings = firewall_warnings
         self._host_warnings = host_warnings
+        self._guard = guard
         self._clock = clock
         self._started = clock()
         self.is_ready = False
@@ -53,8 +59,9 @@ class Health:
         """Say whether the networks and names of the last run are back."""
         return HealthView("ok" if self.is_ready else "starting")
 
-    def status(self) -> StatusView:
+    async def status(self) -> StatusView:
         """Return what runs, and what is not as it should be."""
+        await self._dropped.look()
         counts = self._operations.counts()
         return StatusView(
             version=self.version,
@@ -68,6 +75,8 @@ class Health:
             nameservers=list(self._host.content.nameservers),
             upstreams=self._lookup.upstreams(),
             firewall=self._firewall,
+            dropped=self._dropped.by_sandbox(),
+            guard=self._guard(),
             warnings=[
                 *self._host.problems(),
                 *self._registry.warnings(),

@@ -10,28 +10,24 @@ Spec: inotify(7).
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from netcore.kernel import files
+from netcore.kernel import files, inotify
 from resolver import limits, resolvconf
 from resolver.resolvconf import ResolvConf
 
 log = logging.getLogger(__name__)
 
-_ATTRIB, _GONE = 0x4, 0x400 | 0x800
-_FILE = 0x2 | 0x8 | _ATTRIB | _GONE
+_GONE = inotify.DELETE_SELF | inotify.MOVE_SELF
+_FILE = inotify.MODIFY | inotify.CLOSE_WRITE | inotify.ATTRIB | _GONE
 """Written, closed after writing, attributes changed, removed, moved."""
-_DIRECTORY = 0x40 | 0x80 | 0x100 | 0x200 | _ATTRIB | _GONE | 0x0100_0000
+_DIRECTORY = inotify.MOVED_FROM | inotify.MOVED_TO | inotify.CREATE | inotify.DELETE | inotify.ATTRIB | _GONE | inotify.DIRECTORIES_ONLY
 """An entry moved away, moved here, made, removed or changed in its attributes, the directory removed or moved; directories only."""
-_IGNORED = 0x8000
-"""The watch was removed, by us or with its inode, which was announced."""
-_NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
 _SETTLE = 0.05
 """Seconds from a notification to the look: editors and DHCP clients write in several steps."""
 _LINKS = 40
@@ -90,11 +86,14 @@ class HostResolvConf:
         self._poll: asyncio.TimerHandle | None = None
         self._told = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._libc = ctypes.CDLL(None, use_errno=True)
 
     def problems(self) -> list[str]:
         """Return what of the file is not used, and why, a line each. That there is none is no problem (RC-2)."""
         return [f"{self.path}: {problem}" for problem in self.content.problems]
+
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Return the host's name servers, which no new pool may cover (rule IP-4)."""
+        return tuple(ip_address(server.partition("%")[0]) for server in self.content.nameservers)
 
     def behind_stub(self) -> tuple[str, ResolvConf]:
         """Return (path, content) for a sandbox, which can't reach the host's loopback: what systemd-resolved's stub forwards to (RC-1)."""
@@ -109,8 +108,9 @@ class HostResolvConf:
         """Call *on_change* after each change of the content, until `close` is called."""
         self._loop = asyncio.get_running_loop()
         self._on_change = on_change
-        self._descriptor = self._libc.inotify_init1(_NONBLOCK)
-        if self._descriptor < 0:
+        try:
+            self._descriptor = inotify.open_descriptor()
+        except OSError:
             log.warning("changes of the host resolv.conf are not noticed at once path=%s reason=no inotify descriptor", self.path)
         else:
             self._loop.add_reader(self._descriptor, self._on_event)
@@ -126,30 +126,23 @@ class HostResolvConf:
         for path in (self.path, _BEHIND_STUB) if self._is_stub() else (self.path,):
             way = way_to(path)
             for directory, names in way.entries.items():
-                watch = self._libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _DIRECTORY)
+                watch = inotify.add(self._descriptor, directory, _DIRECTORY)
                 watches.setdefault(watch, set()).update(names)
             if way.file is not None:
-                watches[self._libc.inotify_add_watch(self._descriptor, os.fsencode(way.file), _FILE)] = set()
+                watches[inotify.add(self._descriptor, way.file, _FILE)] = set()
         watches.pop(-1, None)
         for watch in self._watches.keys() - watches.keys():
-            self._libc.inotify_rm_watch(self._descriptor, watch)
+            inotify.remove(self._descriptor, watch)
         self._watches = watches
 
     def _on_event(self) -> None:
-        try:
-            octets = os.read(self._descriptor, 65_536)
-        except BlockingIOError:
-            return
-        at, matters = 0, False
-        while at + 16 <= len(octets):
-            watch, mask, _, size = struct.unpack_from("iIII", octets, at)
-            name = os.fsdecode(octets[at + 16 : at + 16 + size].rstrip(b"\0"))
-            at += 16 + size
-            if mask & _IGNORED:
+        matters = False
+        for event in inotify.read(self._descriptor):
+            if event.mask & inotify.IGNORED:
                 continue
-            names = self._watches.get(watch)
+            names = self._watches.get(event.watch)
             # Without a name it is about the directory or the file itself, or notifications were lost (watch -1).
-            matters = matters or not name or (names is not None and name in names)
+            matters = matters or not event.name or (names is not None and event.name in names)
         if matters and self._timer is None:
             self._timer = self._loop.call_later(_SETTLE, self._look)
 

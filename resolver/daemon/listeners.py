@@ -5,28 +5,74 @@ Everything here runs on worker threads; namespaces and nftables are reached thro
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import resource
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netcore.errors import NetcoreError, Unavailable
-from netcore.kernel import bound_ports, netns, nft
+from netcore.kernel import bound_ports, netns, nft, nft_listing
+from netcore.kernel.nft_listing import Structure
 from netcore.model import IPAddress, NetnsPath
+from resolver import limits
 from resolver.daemon import redirect
 from resolver.resolvconf import EMBEDDED
+from resolver.transport.thinning import assembled
+from resolver.transport.udp import set_filter
 
 _IP_FREEBIND = 15
+_PRIVILEGED = range(600, 1024)
+"""Ports that only the root of a namespace can take, as rresvport(3) does."""
+_SO_BINDTOIFINDEX, _SIOCGSKNS = 62, 0x894C
 
 
 @dataclass(frozen=True, slots=True)
 class SocketPair:
-    """A bound UDP socket and a listening TCP socket."""
+    """A bound UDP socket and a listening TCP socket. *screen*: what datagrams must meet first, see `transport.udp`."""
 
     udp: socket.socket
     tcp: socket.socket
+    screen: bytes = b""
 
     def close(self) -> None:
         self.udp.close()
         self.tcp.close()
+
+
+def is_serving(pair: SocketPair, link: str = "") -> bool:
+    """Return whether both sockets still have their ports: `ss -K` takes them. *link*: that they must be bound to as it is now."""
+    try:
+        if not pair.tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or not pair.udp.getsockname()[1]:
+            return False
+        # A link that was made anew has another index.
+        index = socket.if_nametoindex(link) if link else 0
+        return all(sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX) == index for sock in (pair.udp, pair.tcp))
+    except OSError:
+        return False
+
+
+def namespace_of(pair: SocketPair) -> int:
+    """Return a new descriptor of the namespace that the sockets were opened in, also when it is pinned nowhere any more."""
+    return fcntl.ioctl(pair.udp.fileno(), _SIOCGSKNS)
+
+
+def redirect_rules(netns_path: NetnsPath) -> Structure:
+    """Return the redirect in a sandbox as the kernel has it."""
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, lambda: nft_listing.structure(("ip",)))
+
+
+def redirect_again(netns_path: NetnsPath, pair: SocketPair) -> Structure:
+    """Make the sockets appear at port 53 again; return the redirect as the kernel has it then."""
+
+    def inside() -> Structure:
+        nft.apply_text(redirect.render(pair.udp.getsockname()[1], pair.tcp.getsockname()[1], replace=True))
+        return nft_listing.structure(("ip",))
+
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, inside)
 
 
 def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair, str | None]:
@@ -61,10 +107,22 @@ def close_in_sandbox(netns_path: NetnsPath) -> None:
         return
 
 
-def open_on_gateway(address: IPAddress, bridge: str) -> SocketPair:
-    """Open resolver sockets at port 53 of a network's gateway, for queries that arrive over *bridge* only."""
+def open_on_gateway(address: IPAddress, bridge: str, *, for_host: bool) -> SocketPair:
+    """Open resolver sockets at port 53 of a network's gateway, for queries that arrive over *bridge* only.
+
+    *for_host*: for those of this host's own programs too, which the kernel counts as arriving there.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return _bind(family, str(address), 53, bridge)
+    pair = _bind(family, str(address), 53, bridge)
+    if for_host:
+        return pair
+    set_filter(pair.tcp, _NOT_BY_LOOPBACK + _ALL)
+    return replace(pair, screen=_NOT_BY_LOOPBACK)
+
+
+# Load the index of the link, which is 1 for lo in every namespace; then take no octets (linux/filter.h, SKF_AD_IFINDEX).
+_NOT_BY_LOOPBACK = assembled([(0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, 1), (0x06, 0, 0, 0)])
+_ALL = assembled([(0x06, 0, 0, 0xFFFFFFFF)])
 
 
 def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:
@@ -78,10 +136,8 @@ def _bind(family: int, address: str, port: int, device: str | None) -> SocketPai
                 sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             if kind == socket.SOCK_STREAM:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if device is not None:
-                bound_ports.bind(sock, address, port)
-            else:
-                sock.bind((address, port))
+            _check_room(sock)
+            _bind_socket(sock, address, port, beside=device is not None)
         opened[1].listen(128)
     except BaseException as error:
         for sock in opened:
@@ -89,4 +145,35 @@ def _bind(family: int, address: str, port: int, device: str | None) -> SocketPai
         if isinstance(error, OSError) and error.errno in (23, 24):
             raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
         raise
-    return SocketPair(*opened)
+    return SocketPair(opened[0], opened[1])
+
+
+def _check_room(sock: socket.socket) -> None:
+    """Leave some descriptors for everything else: new sockets take the lowest that is free."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if sock.fileno() >= soft - limits.DESCRIPTORS_KEPT:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def _bind_socket(sock: socket.socket, address: str, port: int, *, beside: bool) -> None:
+    """Bind *sock*; for any port (0) also where a program without privileges has taken all that the kernel hands out.
+
+    *beside*: other sockets of this process may have the port.
+    """
+    try:
+        if beside:
+            bound_ports.bind(sock, address, port)
+        else:
+            sock.bind((address, port))
+    except OSError as error:
+        if port or error.errno != errno.EADDRINUSE:
+            raise
+        for privileged in _PRIVILEGED:
+            try:
+                sock.bind((address, privileged))
+            except OSError as again:
+                if again.errno == errno.EADDRINUSE:
+                    continue
+                raise error from again
+            return
+        raise

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netcore.controller import Controller
+from netcore.plan.drift import Repairs
+from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.registry import Registry
 from resolver.engine.upstream import Upstream
 from resolver.engine.upstream_health import UpstreamHealth
@@ -26,6 +28,8 @@ class MetricSources:
     registry: Registry
     service: DnsService
     pool: UpstreamPool
+    dropped: DroppedPackets
+    repairs: Repairs
     clock: Callable[[], float]
 
 
@@ -95,16 +99,34 @@ _METRICS = (
         lambda sources: [("", sources.registry.in_flight())],
     ),
     _Metric("gauge", "berth_cache_bytes", "Size of the cache in octets.", None, lambda sources: [("", sources.service.cache.size)]),
+    _Metric(
+        "counter", "berth_drift_repairs", "Objects that other programs changed and berth repaired, by kind.", "kind",
+        lambda sources: sorted(sources.repairs.counts.items()),
+    ),
+    _Metric(
+        "gauge", "berth_drift_left", "Objects that are left as other programs changed them.", None,
+        lambda sources: [("", len(sources.repairs.left()))],
+    ),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
     _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),
     _Metric(
         "gauge", "berth_endpoints", "Endpoints.", None,
         lambda sources: [("", sum(map(len, sources.controller.state.endpoints.values())))],
     ),
+    _Metric(
+        "counter", "berth_dropped_packets", "Packets and frames of sandboxes and to the host that the firewall dropped, by reason.",
+        "reason", lambda sources: sources.dropped.last.reasons.items(),
+    ),
 )  # fmt: skip
 
 NAMES = tuple(f"{metric.name}_total" if metric.kind == "counter" else metric.name for metric in _METRICS)
 """The name of every metric."""
+
+
+async def render_now(sources: MetricSources) -> bytes:
+    """Return `render`, once the firewall's counters are read."""
+    await sources.dropped.look()
+    return render(sources)
 
 
 def render(sources: MetricSources) -> bytes:

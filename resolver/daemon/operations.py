@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from netcore.controller import Controller
+from netcore.controller.set_aside import Aside
 from netcore.errors import InvalidRequest, NetcoreError, NotFound
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan.network import PREDEFINED
@@ -36,9 +37,9 @@ class Counts:
 
 
 class Operations:
-    """See the module. *end_process*: end a process and wait for its end. *check_firewalls*: look at the host's firewalls now.
+    """See the module. *remove_aside*: remove what is set aside. *end_process*: end a process and wait for its end.
 
-    *firewall_warnings*: what they drop.
+    *check_firewalls*: look at the host's firewalls now. *firewall_warnings*: what they drop.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Operations:
         owners: Owners,
         events: Events,
         *,
+        remove_aside: Callable[[Aside], Awaitable[None]],
         end_process: Callable[[Owner], Awaitable[None]],
         check_firewalls: Callable[[], Awaitable[None]],
         firewall_warnings: Callable[[], tuple[str, ...]],
@@ -56,6 +58,7 @@ class Operations:
         self._automatic_networks = automatic_networks
         self._owners = owners
         self._events = events
+        self._remove_aside = remove_aside
         self._end_process = end_process
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
@@ -72,6 +75,9 @@ class Operations:
 
     async def remove_network(self, reference: str) -> str:
         """Remove a network that has no endpoints; return its name."""
+        aside = self._find_aside("network", reference)
+        if aside is not None:
+            return await self._drop_aside(aside)
         name = reference if reference in PREDEFINED else self._controller.state.find_network(reference).name
         await self._controller.networks.remove(reference)
         self._events.network_removed(name)
@@ -130,6 +136,9 @@ class Operations:
 
         The processes of an adopted one are somebody else's.
         """
+        aside = self._find_aside("sandbox", reference)
+        if aside is not None:
+            return await self._drop_aside(aside), ()
         sandbox = self._controller.state.find_sandbox(reference)
         if sandbox.leader is not None and not sandbox.adopted:
             await self._end_process(sandbox.leader)
@@ -140,6 +149,32 @@ class Operations:
             return sandbox.name, ()
         self._events.sandbox_removed(sandbox.name)
         return sandbox.name, outcome.warnings
+
+    def _find_aside(self, kind: str, reference: str) -> Aside | None:
+        """Return the thing that is set aside and called *reference*, unless another of this kind has that name or id.
+
+        A name goes before the beginning of another one's id.
+        """
+        state = self._controller.state
+        things: Iterable[Network | Sandbox] = state.networks.values() if kind == "network" else state.sandboxes.values()
+        if any(reference in (thing.id, thing.name) for thing in things):
+            return None
+        aside = self._controller.set_aside.find(kind, reference)
+        if aside is None:
+            return None
+        is_exact = reference in (aside.id, aside.name)
+        others = [thing for thing in things if thing.id.startswith(reference) or thing.id == aside.id]
+        return None if any(other.id == aside.id or not is_exact for other in others) else aside
+
+    def _refuse_aside(self, kind: str, reference: str) -> None:
+        aside = self._find_aside(kind, reference)
+        if aside is not None:
+            raise NotFound(kind, f"{reference} is set aside: {aside.reason}")
+
+    async def _drop_aside(self, aside: Aside) -> str:
+        await self._remove_aside(aside)
+        self._events.emit(aside.kind, "remove", aside.name)
+        return aside.name
 
     # --- endpoints ----------------------------------------------------------------------------------------------
 
@@ -202,6 +237,7 @@ class Operations:
 
     def find_network(self, reference: str) -> Network:
         """Return the network with this id, name or unique id prefix."""
+        self._refuse_aside("network", reference)
         return self._controller.state.find_network(reference)
 
     async def details_of_network(self, network: Network) -> NetworkDetails:
@@ -221,6 +257,7 @@ class Operations:
 
     def find_sandbox(self, reference: str) -> Sandbox:
         """Return the sandbox with this id, name or unique id prefix."""
+        self._refuse_aside("sandbox", reference)
         return self._controller.state.find_sandbox(reference)
 
     def details_of_sandbox(self, sandbox: Sandbox) -> SandboxDetails:

@@ -1,7 +1,7 @@
 """Other programs' firewalls on this host: our one rule in those that have a place for it, a warning about the others.
 
 The rule is put in while there are networks that need it, and taken away with the last one. What only the owner of a
-firewall can do is a warning in `berth status` and in the answer to a connect. `firewall_watch` says when to check.
+firewall can do is a warning in `berth status` and in the answer to a connect. `netcore.controller.drift.watch` says when to check.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable, Iterable
 
 from netcore import drivers
+from netcore.desired.host_rules import open_ports
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.kernel import other_firewalls
-from netcore.model import Network
+from netcore.model import BridgeOptions, Network
 from resolver.daemon.blocking import RunBlocking
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class OtherFirewalls:
 
     async def check(self) -> None:
         """Look at the other firewalls, and put our rule where it belongs. A new problem is logged once."""
+        if not self._enabled:
+            return
         bridges = tuple(link for network, link in self._bridge_networks() if not network.internal)
         wanted = await self._run_blocking(lambda: other_firewalls.look(bridges)) if bridges else ()
         superfluous = tuple(measure for measure in self._applied if measure not in wanted)
@@ -54,7 +57,8 @@ class OtherFirewalls:
         lines: list[str] = []
         for network, link in self._bridge_networks():
             for pool in network.pools:
-                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal)
+                access = open_ports(network) if isinstance(network.driver_options, BridgeOptions) else None
+                lines += needed_without_firewall(link, str(pool.subnet), internal=network.internal, host_access=access)
         return tuple(f'firewall = "none": {line}' for line in dict.fromkeys(lines))
 
     async def withdraw(self) -> None:

@@ -7,28 +7,31 @@ loop: a reader sees the old or the new state. The parts: `sandbox_resolver.py` (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
-from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
-from resolver.client import Client
+from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.sandbox_files import SandboxFiles
-from resolver.daemon.sandbox_resolver import SandboxResolver, open_resolver
+from resolver.daemon.sandbox_resolver import SandboxResolver
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
-from resolver.engine.received import Protected
+from resolver.engine.rebinding import Protected, is_private
 from resolver.engine.view import AttachedZone, View
+from resolver.errors import BadName
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.wire import name as names
 from resolver.zone.build import records
+from resolver.zone.known_zones import KnownZones
 from resolver.zone.published import PublishedZone
 from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Record, Zone
@@ -50,11 +53,13 @@ class Registry:
         self._poller = poller
         self._host = host
         self._upstreams = UpstreamSets(config, host)
-        self._files = SandboxFiles(config, host, sandbox_directory)
+        self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
         self._sandboxes: dict[str, SandboxResolver] = {}
         self._gateways: dict[NetworkId, GatewayResolver] = {}
         self._subnets = Subnets()
+        self._known = KnownZones()
+        self._host_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
         self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
@@ -68,15 +73,25 @@ class Registry:
         if sandbox.stack is Stack.SHARED:
             return
         if sandbox.stack is Stack.OWN:
-            view = View(suffix=self._suffix)
-            self._sandboxes[sandbox.id] = await open_resolver(sandbox, view, self._service, self._poller, self.kernel, replace=replace)
-        await self.kernel(self._files.create(sandbox, is_new=not replace))
+            resolver = self._sandboxes.get(sandbox.id) or SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
+            if replace:
+                # Its names are published for others even if nobody can answer it.
+                self._sandboxes[sandbox.id] = resolver
+                await self.kernel(self.files.create(sandbox, is_new=False))
+            await resolver.listen(self._service, self._poller, self.kernel, replace=replace)
+            self._sandboxes[sandbox.id] = resolver
+            if replace:
+                return
+        await self.kernel(self.files.create(sandbox, is_new=not replace))
 
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
-        self._files.forget(sandbox)
+        self.files.forget(sandbox)
         resolver = self._sandboxes.pop(sandbox.id, None)
         if resolver is None:
+            if sandbox.adopted and sandbox.stack is Stack.OWN:
+                # One of an earlier daemon may have been there.
+                await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
             return
         self._closed_queries += resolver.client.queries
         self._publish(resolver, (), {})
@@ -105,7 +120,7 @@ class Registry:
         self._publish(resolver, tuple(endpoints), wanted)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
-        write = self._files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
+        write = self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
         if write is not None:
             await self.kernel(write)
 
@@ -126,27 +141,44 @@ class Registry:
             label = names.from_text(network.name)
             zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
             addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
-            gateway = GatewayResolver(network, zone, Client(View(suffix=self._suffix)), addresses)
+            gateway = GatewayResolver(network, zone, Strangers(Client(View(suffix=self._suffix))), addresses)
             self._gateways[network.id] = gateway
-            zone.watchers.add(gateway.client)
+            zone.watchers.add(gateway.strangers.common)
             made.append(gateway)
         self._networks_changed(made)
         for gateway in made if self._config.gateway_resolver else ():
-            await gateway.listen(self._service, self._poller, self.kernel, self._client_at(gateway.network.id))
+            at = _client_at(self._by_address, gateway.network.id)
+            await gateway.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
         gateway = self._gateways.pop(network.id, None)
         if gateway is not None:
-            self._closed_queries += gateway.client.queries
+            self._closed_queries += sum(client.queries for client in gateway.strangers)
             await gateway.close()
             self._networks_changed([gateway])
 
-    # --- zones and views ----------------------------------------------------------------------------------------
+    # --- what others break --------------------------------------------------------------------------------------
 
-    def _client_at(self, network_id: NetworkId) -> Callable[[bytes], Client | None]:
-        by_address = self._by_address
-        return lambda address: by_address.get((network_id, address))
+    def resolver_of(self, sandbox: Sandbox) -> SandboxResolver | None:
+        """Return the resolver inside *sandbox*, None if it has none of its own."""
+        return self._sandboxes.get(sandbox.id)
+
+    def gateway_of(self, network: Network) -> GatewayResolver | None:
+        """Return the resolver at the gateway of *network*."""
+        return self._gateways.get(network.id)
+
+    async def reopen(self, broken: SandboxResolver | GatewayResolver) -> None:
+        """Listen anew, in place of sockets that somebody has destroyed."""
+        if isinstance(broken, SandboxResolver):
+            await broken.reopen(self._service, self._poller, self.kernel)
+            return
+        await broken.close()
+        broken.warning = None
+        at = _client_at(self._by_address, broken.network.id)
+        await broken.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
+
+    # --- zones and views ----------------------------------------------------------------------------------------
 
     def _publish(self, resolver: SandboxResolver, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Record, ...]]) -> None:
         """Publish the records *wanted* in place of what is published for this sandbox."""
@@ -158,7 +190,12 @@ class Registry:
         resolver.published = dict(wanted)
         for key in resolver.addresses:
             self._by_address.pop(key, None)
-        resolver.addresses = [(endpoint.network_id, address.packed) for endpoint in endpoints for address in endpoint.addresses()]
+        resolver.addresses = [
+            (endpoint.network_id, address.packed)
+            for endpoint in endpoints
+            if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
+            for address in endpoint.addresses()
+        ]
         for key in resolver.addresses:
             self._by_address[key] = resolver.client
 
@@ -188,13 +225,14 @@ class Registry:
 
     def _rebuild_gateway(self, gateway: GatewayResolver) -> None:
         chosen = self._upstreams.of_network(gateway.network, self._gateway_addresses)
-        gateway.client.show(self._view((AttachedZone(gateway.zone),), chosen, [gateway.network]))
+        gateway.strangers.show(self._view((AttachedZone(gateway.zone),), chosen, [gateway.network]))
 
     def _view(self, zones: tuple[AttachedZone, ...], chosen: ChosenUpstreams, networks: Sequence[Network]) -> View:
         return View(
             attached=zones,
             suffix=self._suffix,
             subnets=self._subnets,
+            known=self._known,
             upstreams=chosen.common,
             upstreams_by_domain=chosen.by_domain,
             allows_rebinding=self._config.allow_rebinding or any(network.common.allow_rebinding for network in networks),
@@ -202,9 +240,9 @@ class Registry:
 
     def _networks_changed(self, changed: Sequence[GatewayResolver]) -> None:
         """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
-        subnets = [pool.subnet for gateway in self._gateways.values() for pool in gateway.network.pools]
-        self._subnets.swap(subnets)
-        self._service.protect(Protected(subnets))
+        self._subnets.swap(_pool_subnets(self._gateways.values()))
+        self._known.swap(gateway.zone for gateway in self._gateways.values())
+        self._protect()
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
         moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
         if any(gateway.network.common.forward for gateway in changed) or not moved.isdisjoint(self._host.content.nameservers):
@@ -216,6 +254,22 @@ class Registry:
         for client in self._clients():
             # A reverse name may be ours now, or no longer.
             client.replies.forget_all()
+
+    def host_addresses(self, addresses: Sequence[IPv4Address | IPv6Address]) -> None:
+        """From now on the host's addresses that are no network's of ours are *addresses*."""
+        self._host_addresses = tuple(address for address in addresses if is_private(address))
+        self._protect()
+
+    def _protect(self) -> None:
+        """No answer of an upstream may point to the networks and private addresses that there are now."""
+        self._service.protect(
+            Protected(
+                _pool_subnets(self._gateways.values()),
+                addresses=self._host_addresses,
+                domains=_wire_names(self._host.content.search),
+                nat64=self._config.nat64_prefixes,
+            )
+        )
 
     def _rebuild_all(self) -> None:
         for resolver in self._sandboxes.values():
@@ -231,19 +285,21 @@ class Registry:
         self._service.keep(used)
 
     def _clients(self) -> list[Client]:
-        return [*(resolver.client for resolver in self._sandboxes.values()), *(gateway.client for gateway in self._gateways.values())]
+        strangers = (client for gateway in self._gateways.values() for client in gateway.strangers)
+        return [*(resolver.client for resolver in self._sandboxes.values()), *strangers]
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
         self._config = config
         self._upstreams.configure(config)
-        self._files.configure(config)
+        self.files.configure(config)
         await self.host_changed()
 
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
+        self._protect()
         self._rebuild_all()
-        await self.kernel(self._files.rewrite())
+        await self.kernel(self.files.rewrite())
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 
@@ -277,12 +333,8 @@ class Registry:
                 for resolver in self._sandboxes.values()
                 for warning in numeric_names.warnings(resolver.sandbox, resolver.endpoints)
             ),
-            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self._files.edited()),
+            *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
-
-    def reserved(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """Return the host's name servers, which no new pool may cover (rule IP-4)."""
-        return tuple(ip_address(server.partition("%")[0]) for server in self._host.content.nameservers)
 
     async def shutdown(self) -> None:
         """Close all listeners; what is in the kernel stays."""
@@ -290,6 +342,31 @@ class Registry:
             await resolver.close()
         for gateway in self._gateways.values():
             await gateway.close()
+
+
+def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
+    """Return the subnets of all networks that have names here."""
+    return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
+
+
+def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:
+    """Return what finds the client of the sandbox that has an address (packed) on a network."""
+    return lambda address: by_address.get((network_id, address))
+
+
+def _asks_for_itself(sandbox: Sandbox, network: Network | None) -> bool:
+    """Return whether what comes from the address of *sandbox* on *network* is the sandbox's own.
+
+    A router may pass on what others send, in its own name. On an internal network they would so reach its upstreams.
+    """
+    return not (sandbox.forwards and network is not None and network.internal)
+
+
+def _wire_names(domains: Iterable[str]) -> Iterator[bytes]:
+    """Yield those of *domains* that are domain names."""
+    for domain in domains:
+        with contextlib.suppress(BadName):
+            yield names.from_text(domain)
 
 
 def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Record, ...]:

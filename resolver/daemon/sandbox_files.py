@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from netcore.desired import hostsfile
 from netcore.kernel import files
 from netcore.model import Sandbox, Stack
 from resolver import nsswitch, resolvconf
@@ -79,6 +80,25 @@ class SandboxFiles:
                 self._write(of_sandbox)
 
         return write
+
+    def missing(self, sandbox: Sandbox) -> list[str]:
+        """Return the paths of the files of *sandbox* that somebody has removed or emptied."""
+        of_sandbox = self._files.get(sandbox.id)
+        if of_sandbox is None or sandbox.stack is Stack.SHARED:
+            return []
+        wanted = ["hostname", *([] if of_sandbox.is_edited else ["resolv.conf"])]
+        return [str(path) for name in wanted if not files.read_regular(str(path := of_sandbox.directory / name))]
+
+    def restore(self, sandbox: Sandbox) -> None:
+        """Write the files of *sandbox* again that are missing."""
+        of_sandbox = self._files[sandbox.id]
+        for path in self.missing(sandbox):
+            if path.endswith("hostname"):
+                files.write_in_place(path, hostsfile.render_hostname(sandbox.hostname))
+            else:
+                text = self._render(of_sandbox)
+                files.write_in_place(f"{path}.written", text)
+                files.write_in_place(path, text)
 
     def edited(self) -> list[Sandbox]:
         """Return the sandboxes whose resolv.conf was edited, and is left alone since."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from netcore.plan.findings import Treatment
+
 
 class PortView(msgspec.Struct, frozen=True):
     """A published port."""
@@ -221,7 +223,12 @@ class FlushView(msgspec.Struct, frozen=True):
 
 
 class StatusView(msgspec.Struct, frozen=True):
-    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention."""
+    """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention.
+
+    *dropped*: packets that the firewall dropped because a sandbox may not send them, by sandbox; since the tables were written.
+    *guard*: what keeps networks closed while the firewall tables are gone withstands: "lasting", "while berth runs",
+    "deleted tables only", "held by another process", or "none".
+    """
 
     version: str
     pid: int
@@ -234,7 +241,30 @@ class StatusView(msgspec.Struct, frozen=True):
     nameservers: list[str]
     upstreams: list[UpstreamView]
     firewall: str
+    guard: str
     warnings: list[str]
+    dropped: dict[str, int] = {}
+
+
+class FindingView(msgspec.Struct, frozen=True):
+    """Something that is not as it should be: *object* (its kind) called *name*. *problem*: what is wrong. *remedy*: what would mend it.
+
+    *treatments*: what of that `POST /v1/doctor` does: fix, adopt, remove. *error*: why it was asked for and could not be done.
+    """
+
+    object: str
+    name: str
+    problem: str
+    remedy: str
+    treatments: list[str]
+    mended: bool = False
+    error: str | None = None
+
+
+class DoctorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*treatment*: fix (bring kernel and files to the records), adopt (record what the kernel has), remove (what is not recorded)."""
+
+    treatment: Treatment
 
 
 class HealthView(msgspec.Struct, frozen=True):

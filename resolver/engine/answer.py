@@ -1,8 +1,8 @@
 """What a view answers to a query: a local answer, or the decision to forward it. Pure.
 
 Every type of a name of ours is answered here, so that nothing about it leaks to an upstream and no upstream contradicts us
-(rule W-13). `localhost`, `invalid` and `onion` are answered as RFC 6761 section 6 and RFC 7686 ask; the
-reverse zones of our subnets are ours.
+(rule W-13). Names of networks that the view is not on don't exist for it. `localhost`, `invalid` and `onion` are answered
+as RFC 6761 section 6 and RFC 7686 ask; the reverse zones of our subnets are ours.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
+from resolver import limits
 from resolver.engine import response
 from resolver.engine.view import Lookups, Match, View
 from resolver.wire import name as names
@@ -43,21 +44,27 @@ class Pointer(msgspec.Struct, frozen=True):
 
 
 class Services(msgspec.Struct, frozen=True):
-    """An SRV name of ours. *values*: (port, target) of each; *addresses*: packed ones of each target."""
+    """An SRV name of ours. *data*: port (two octets) and target of each; *addresses*: packed ones of each target, if these are few."""
 
-    values: tuple[tuple[int, bytes], ...]
+    data: tuple[bytes, ...]
     addresses: dict[bytes, tuple[bytes, ...]]
     ttl: int
     source: str
 
+    @property
+    def values(self) -> tuple[tuple[int, bytes], ...]:
+        """(port, target) of each."""
+        return tuple((int.from_bytes(octets[:2], "big"), octets[2:]) for octets in self.data)
+
 
 class Negative(msgspec.Struct, frozen=True):
-    """NXDOMAIN or NODATA; *apex* owns the SOA."""
+    """NXDOMAIN or NODATA; *apex* owns the SOA. *is_foreign*: it depends on a network whose changes this client does not hear of."""
 
     rcode: Rcode
     apex: bytes
     ttl: int
     source: str
+    is_foreign: bool = False
 
 
 class Forward(msgspec.Struct, frozen=True):
@@ -94,20 +101,25 @@ def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None) -> Ans
     if qname.endswith(view.suffix):
         rcode = Rcode.NOERROR if qname == view.suffix or _is_network(view, qname) else Rcode.NXDOMAIN
         return Negative(rcode, view.suffix, view.ttl, f"our own domain {names.to_text(view.suffix)}")
-    if len(qname) > 1 and 2 + qname[0] == len(qname) and not view.forwards_single_labels:
-        return Negative(Rcode.NXDOMAIN, names.ROOT, view.ttl, "names of one label are not forwarded on this network")
+    if len(qname) > 1 and 2 + qname[0] == len(qname):
+        if not view.forwards_single_labels:
+            return Negative(Rcode.NXDOMAIN, names.ROOT, view.ttl, "names of one label are not forwarded on this network")
+        return _FORWARD
+    foreign = view.known.holding(qname)
+    if foreign is not None:
+        return Negative(Rcode.NXDOMAIN, foreign.label, view.ttl, f"{foreign.source}, which this sandbox is not on", is_foreign=True)
     return _FORWARD
 
 
 def _service(view: View, qname: bytes, qtype: int, match: Match) -> Answer:
     if qtype not in (Type.SRV, _ANY):
         return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
-    values = tuple((int.from_bytes(value[:2], "big"), value[2:]) for value in match.values)
     addresses: dict[bytes, tuple[bytes, ...]] = {}
-    for _, target in values:
+    for value in match.values if len(match.values) <= limits.SERVICE_TARGETS else ():
+        target = value[2:]
         of_families = [view.find_addresses(target, size) for size in (4, 16)]
         addresses[target] = tuple(address for family in of_families if family is not None for address in family.values)
-    return Services(values, addresses, match.ttl, match.source)
+    return Services(match.values, addresses, match.ttl, match.source)
 
 
 def _find_any(view: View, qname: bytes, lookups: Lookups) -> Match | None:
@@ -165,8 +177,8 @@ def render(query: Query, local: Local, rotation: int, *, tcp: bool) -> bytes:
             at = rotation % len(local.values)
             return response.render_addresses(query, local.values[at:] + local.values[:at], local.ttl, tcp=tcp)
         case Services():
-            at = rotation % len(local.values)
-            return response.render_services(query, local.values[at:] + local.values[:at], local.addresses, local.ttl, tcp=tcp)
+            at = rotation % len(local.data)
+            return response.render_services(query, local.data[at:] + local.data[:at], local.addresses, local.ttl, tcp=tcp)
         case Pointer():
             return response.render_pointer(query, local.target, local.ttl, tcp=tcp)
         case Negative():

@@ -22,8 +22,10 @@ from dataclasses import dataclass
 import msgspec
 
 from resolver import limits
+from resolver.engine.rebinding import Finding, Protected
 from resolver.engine.received import Received, is_negative
 from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.wire import name as names
 from resolver.wire.message import AD, CD, IN
 
 
@@ -43,6 +45,8 @@ class CacheSettings:
 class CacheEntry(msgspec.Struct, gc=False, eq=False):
     """One answer. *key*: see `cache_key`; *stored* and *expires* are in the clock's seconds; *is_trusted*: it may point to our networks.
 
+    *looked*: what `Protected.look` has found in it, and who it was that looked.
+
     Invisible to the garbage collector, which would walk through all of them again and again (50 ms at 16 MB).
     """
 
@@ -58,28 +62,35 @@ class CacheEntry(msgspec.Struct, gc=False, eq=False):
     is_main: bool = False
     is_dead: bool = False
     refreshing: bool = False
+    looked: tuple[Protected, Finding] | None = None
 
     def is_popular(self, now: float) -> bool:
         """Return whether it should be fetched again before it expires."""
         return self.hits >= limits.PREFETCH_HITS and self.expires - now <= limits.PREFETCH * self.lifetime and not self.refreshing
 
 
+_NOTHING = Received(0, False, (0, 0, 0), b"", (), 0, b"")
+"""What is left of an entry that was removed: its place in a queue takes no octets."""
+
+
 class Failure(msgspec.Struct, frozen=True):
-    """Why a query failed, and until when it is not sent again."""
+    """Why a query failed, and until when it is not sent again. *size*: the octets that it takes with its key."""
 
     until: float
     delay: float
     reason: str
+    size: int
 
 
 class _Partition:
     """What is remembered for one upstream set."""
 
-    __slots__ = ("entries", "failures", "ghost_order", "ghosts", "main", "main_size", "small", "small_size")
+    __slots__ = ("entries", "failures", "failures_size", "ghost_order", "ghosts", "main", "main_size", "small", "small_size")
 
     def __init__(self) -> None:
         self.entries: dict[bytes, CacheEntry] = {}
         self.failures: dict[bytes, Failure] = {}
+        self.failures_size = 0
         self.ghosts: set[int] = set()
         self.ghost_order: deque[int] = deque(maxlen=limits.CACHE_GHOSTS)
         self.small: deque[CacheEntry] = deque()
@@ -105,10 +116,25 @@ class _Partition:
             del self.entries[entry.key]
         if not entry.is_dead:
             entry.is_dead = True
+            entry.received = _NOTHING
             if entry.is_main:
                 self.main_size -= entry.size
             else:
                 self.small_size -= entry.size
+
+    def add_failure(self, key: bytes, failure: Failure) -> None:
+        """Remember *failure*; the oldest ones give way."""
+        self.failures[key] = failure
+        self.failures_size += failure.size
+        while self.failures_size > limits.FAILURES:
+            self.drop_failure(next(iter(self.failures)))
+
+    def drop_failure(self, key: bytes) -> Failure | None:
+        """Forget the failure of one query and return it, if there is one."""
+        failure = self.failures.pop(key, None)
+        if failure is not None:
+            self.failures_size -= failure.size
+        return failure
 
     def evict(self, size: int) -> None:
         """Evict entries until they take no more than *size* octets."""
@@ -181,7 +207,8 @@ class Cache:
         partition = self._partitions.get(upstreams)
         if partition is None:
             partition = self._partitions[upstreams] = _Partition()
-        partition.failures.pop(key, None)
+        if partition.failures:
+            partition.drop_failure(key)
         lifetime = self._lifetime(received)
         old = partition.entries.get(key)
         if old is not None:
@@ -191,7 +218,7 @@ class Cache:
                 # It has changed: what was cached is known to be wrong.
                 self._remove(partition, old)
             return None
-        size = len(received.body) + 2 * len(key) + 8 * len(received.ttls) + limits.CACHE_OVERHEAD
+        size = received.size() + 2 * len(key) + limits.CACHE_OVERHEAD
         if size > self.settings.size // 8:
             return None
         entry = CacheEntry(key, received, lifetime, now, now + lifetime, size, trusted)
@@ -237,12 +264,10 @@ class Cache:
     def failed(self, upstreams: UpstreamSet, key: bytes, reason: str, now: float) -> None:
         """Remember that the query failed."""
         partition = self._partitions.setdefault(upstreams, _Partition())
-        before = partition.failures.pop(key, None)
+        before = partition.drop_failure(key)
         is_first = before is None or now - before.until > limits.FAILURE_LONGEST
         delay = limits.FAILURE_FIRST if is_first else min(2 * before.delay, limits.FAILURE_LONGEST)  # type: ignore[union-attr]
-        partition.failures[key] = Failure(now + delay, delay, reason)
-        if len(partition.failures) > limits.FAILURES:
-            del partition.failures[next(iter(partition.failures))]
+        partition.add_failure(key, Failure(now + delay, delay, reason, len(key) + len(reason) + limits.FAILURE_OVERHEAD))
         entry = partition.entries.get(key)
         if entry is not None:
             entry.refreshing = False
@@ -252,6 +277,7 @@ class Cache:
         for known, partition in self._partitions.items():
             if any(upstream in upstreams for upstream in known.servers):
                 partition.failures.clear()
+                partition.failures_size = 0
 
     def failure(self, upstreams: UpstreamSet, key: bytes, now: float) -> str | None:
         """Return why the query failed, if that was a moment ago."""
@@ -290,7 +316,7 @@ class Cache:
             for entry in forgotten:
                 self._remove(partition, entry)
             for key in [key for key in partition.failures if is_below(key, name)]:
-                del partition.failures[key]
+                partition.drop_failure(key)
             partition.tidy()
             count += len(forgotten)
         return count
@@ -332,10 +358,4 @@ def flags_of(key: bytes) -> str:
 
 def is_below(key: bytes, name: bytes) -> bool:
     """Return whether the name in a key is *name* or below it."""
-    if not key.endswith(name, 0, -5):
-        return False
-    own = name_of(key)
-    at = 0
-    while len(own) - at > len(name):
-        at += 1 + own[at]
-    return own[at:] == name
+    return names.is_below(name_of(key), name)

@@ -20,7 +20,7 @@ class Trace:
     """What each stage of one query did, in the order of the stages; None and False: the stage was not reached, or did nothing.
 
     *query*: None if screening refused it. *failure*: why the upstreams gave no answer, now or a moment ago. *result*: what came
-    of asking the upstreams.
+    of asking the upstreams. *blocked*: why the answer was withheld.
     """
 
     query: Query | None = None
@@ -34,7 +34,7 @@ class Trace:
     result: Result | None = None
     failure: str | None = None
     is_stale: bool = False
-    is_blocked: bool = False
+    blocked: str | None = None
     has_effect: bool = False
 
 
@@ -128,6 +128,6 @@ def _forwarding(trace: Trace) -> list[str]:
         lines.append(f"no answer: {trace.failure}")
     if trace.is_stale:
         lines.append("answered with what the cache still had, although it has expired")
-    if trace.is_blocked:
-        lines.append("the answer points into a network of this host, and was replaced by REFUSED")
+    if trace.blocked is not None:
+        lines.append(f"{trace.blocked.removesuffix(' (rebinding)')}, and was replaced by REFUSED")
     return lines

@@ -28,7 +28,7 @@ def screen(octets: bytes) -> Query | bytes | None:
     try:
         name, qtype, qclass, at = read_question(octets)
         records = answers + authorities + additionals
-        edns = find_edns(octets, at, records) if records else None
+        edns = find_edns(octets, at, records) if records or len(octets) != at else None
     except DecodeError:
         return _bare(identity, flags, Rcode.FORMERR)
     query = Query(identity, flags, name.lower(), qtype, qclass, octets[12:at], edns)

@@ -13,6 +13,7 @@ import msgspec
 from resolver.engine.query_policy import QueryPolicy
 from resolver.engine.upstream import UpstreamSet
 from resolver.wire import name as names
+from resolver.zone.known_zones import KnownZones
 from resolver.zone.published import PublishedZone
 from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Zone
@@ -53,11 +54,14 @@ Lookups = list[ZoneLookup] | None
 
 _NO_UPSTREAMS = UpstreamSet()
 _NO_SUBNETS = Subnets()
+_NO_ZONES = KnownZones()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """*attached*: in gateway order. *upstreams*: where external names go; *upstreams_by_domain*: where those below a domain go.
+    """*attached*: in gateway order. *known*: the zones of all networks of this host.
+
+    *upstreams*: where external names go; *upstreams_by_domain*: where those below a domain go.
 
     *allows_rebinding*: answers of upstreams may point into networks of this host. *policy*: see there.
     """
@@ -65,6 +69,7 @@ class View:
     attached: tuple[AttachedZone, ...] = ()
     suffix: bytes = names.from_text("berth.internal")
     subnets: Subnets = _NO_SUBNETS
+    known: KnownZones = _NO_ZONES
     upstreams: UpstreamSet = _NO_UPSTREAMS
     upstreams_by_domain: Mapping[bytes, UpstreamSet] = field(default_factory=dict)
     allows_rebinding: bool = False
@@ -79,6 +84,10 @@ class View:
     def ttl(self) -> int:
         """The TTL of negative answers that belong to no network."""
         return min((attached.zone.ttl for attached in self.attached), default=5)
+
+    def owns(self, qname: bytes) -> bool:
+        """Return whether *qname* is a name of a network of this host, or below our own domain: no upstream is asked for it."""
+        return names.is_below(qname, self.suffix) or self.find_addresses(qname, 0) is not None or self.known.holding(qname) is not None
 
     def upstream_sets(self) -> Iterator[UpstreamSet]:
         """Yield all upstream sets of this view."""

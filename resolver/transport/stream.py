@@ -23,7 +23,7 @@ from resolver import limits
 from resolver.engine.upstream import Upstream
 from resolver.transport.pending import PendingQueries, PendingQuery
 from resolver.transport.upstream_socket import Path, path_of
-from resolver.wire.message import has_plain_opt, padded
+from resolver.wire.message import HEADER, has_plain_opt, padded
 
 
 class _Connection(asyncio.Protocol):
@@ -33,6 +33,7 @@ class _Connection(asyncio.Protocol):
         self._stream = stream
         self._clock = clock
         self._buffer = bytearray()
+        self._turn: asyncio.Handle | None = None
         self._transport: asyncio.Transport | None = None
         self.path = path
         self.pending = PendingQueries(draw)
@@ -52,17 +53,38 @@ class _Connection(asyncio.Protocol):
             self._transport.write(len(message).to_bytes(2, "big") + message)
 
     def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        messages = []
-        while len(buffer) >= 2 and len(buffer) >= (end := 2 + int.from_bytes(buffer[:2], "big")):
-            messages.append(bytes(buffer[2:end]))
-            del buffer[:end]
-        if messages:
+        self._buffer += data
+        if self._turn is None:
+            self._read()
+
+    def _read(self) -> None:
+        """Take a few messages; further ones wait for their turn, and nothing more is read meanwhile."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        messages: list[bytes] = []
+        buffer, at, octets = self._buffer, 0, 0
+        while octets < limits.TCP_MESSAGE and len(messages) < limits.STREAM_TURN and len(buffer) >= at + 2:
+            end = at + 2 + int.from_bytes(buffer[at : at + 2], "big")
+            if len(buffer) < end:
+                break
+            messages.append(bytes(buffer[at + 2 : end]))
+            octets += end - at
+            at = end
+        del buffer[:at]
+        has_more = len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big")
+        if has_more != (self._turn is not None):
+            (self._transport.pause_reading if has_more else self._transport.resume_reading)()
+        self._turn = self._stream.call_soon(self._read) if has_more else None
+        if any(len(message) < HEADER.size for message in messages):
+            # Whoever sends this does not speak DNS.
+            self.abort()
+        elif messages:
             self.heard = now = self._clock()
             self.pending.on_messages(messages, now)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
         self._stream.on_lost(self)
 
     def close(self) -> None:
@@ -188,6 +210,10 @@ class Stream:
             self._context = ssl.create_default_context(cafile=self._tls_ca or None)
             self._context.set_alpn_protocols(["dot"])
         return {"ssl": self._context, "server_hostname": self._upstream.name or self._upstream.address.partition("%")[0]}
+
+    def call_soon(self, call: Callable[[], None]) -> asyncio.Handle:
+        """Have *call* called in the next turn of the loop."""
+        return self._loop.call_soon(call)
 
     # --- what a connection tells --------------------------------------------------------------------------------
 

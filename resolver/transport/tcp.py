@@ -2,7 +2,7 @@
 
 The connections of one listener together get a bounded number of responses in each turn of the loop, a few each, so that
 neither one of them, nor all of one sandbox, keeps others waiting. What a client sends beyond that, or does not read, stays
-in the socket.
+in the socket. Connections, and the octets that they keep, are counted by client.
 
 Spec: RFC 7766 (several queries on one connection, responses in any order, idle time-outs); RFC 1035 section 4.2.2.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import cast
 
@@ -27,6 +27,9 @@ class TcpListener:
         self.service = service
         self.client_of = client_of
         self.connections: set[_Connection] = set()
+        self.clients: Counter[Client] = Counter()
+        self.room = memoryview(bytearray(limits.TCP_READ))
+        self.written = 0
         self._server: asyncio.Server | None = None
         self._ready: deque[_Connection] = deque()
         self._turn: asyncio.Handle | None = None
@@ -43,13 +46,37 @@ class TcpListener:
             self._turn = asyncio.get_running_loop().call_soon(self._take_turns)
 
     def _take_turns(self) -> None:
-        self._turn = None
+        self._turn, self.written = None, 0
         for _ in range(min(len(self._ready), limits.TCP_TURN // limits.TCP_SHARE)):
+            if self.written >= limits.TCP_TURN_OCTETS:
+                break
             connection = self._ready.popleft()
             if connection.serve():
                 self._ready.append(connection)
         if self._ready:
             self._turn = asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def may_open(self, client: Client) -> bool:
+        """Return whether *client* may have one more connection."""
+        if len(client.connections) >= limits.TCP_CONNECTIONS or len(self.connections) >= limits.TCP_CONNECTIONS_OF_ALL:
+            return False
+        share = limits.TCP_CONNECTIONS_OF_ALL // (len(self.clients) + 1)
+        return len(self.connections) < limits.TCP_CONNECTIONS_OF_ALL // 2 or self.clients[client] < share
+
+    def opened(self, connection: _Connection) -> None:
+        """Count a connection."""
+        self.connections.add(connection)
+        connection.client.connections.add(connection)
+        self.clients[connection.client] += 1
+
+    def lost(self, connection: _Connection) -> None:
+        """Count a connection no longer, if it was counted."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+            connection.client.connections.discard(connection)
+            self.clients[connection.client] -= 1
+            if not self.clients[connection.client]:
+                del self.clients[connection.client]
 
     async def close(self) -> None:
         """Stop accepting and end all connections; repeated calls do nothing."""
@@ -62,7 +89,7 @@ class TcpListener:
             connection.end()
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """One connection. *peer* of `reply` is unused: there is only one."""
 
     def __init__(self, listener: TcpListener, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,24 +107,43 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
-        if len(self._listener.connections) >= limits.TCP_CONNECTIONS:
+        peer = transport.get_extra_info("peername")
+        client = self._listener.client_of(peer[0].partition("%")[0]) if peer else None
+        if client is None or not self._listener.may_open(client):
             self._ended = True
             transport.abort()
             return
-        self._listener.connections.add(self)
-        self._client = self._listener.client_of(transport.get_extra_info("peername")[0].partition("%")[0])
+        self.client = client
+        self._listener.opened(self)
         transport.set_write_buffer_limits(high=limits.TCP_UNREAD)
         self._expire_in(limits.TCP_FIRST_READ)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
-        self._listener.connections.discard(self)
+        self._listener.lost(self)
         if self._timer is not None:
             self._timer.cancel()
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._listener.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._buffer += self._listener.room[:nbytes]
         self._schedule()
+        if len(self._buffer) >= limits.TCP_MESSAGE:
+            # At least one message is whole: it is answered first.
+            self._pause()
+        self._bound()
+
+    def octets(self) -> int:
+        """Return how many octets this connection keeps."""
+        return len(self._buffer) + (0 if self._ended else self._transport.get_write_buffer_size())
+
+    def _bound(self) -> None:
+        """Close the connection of this client that keeps most, if together they keep too much."""
+        connections = self.client.connections
+        if self.octets() > limits.TCP_OCTETS // limits.TCP_CONNECTIONS and sum(each.octets() for each in connections) > limits.TCP_OCTETS:
+            max(connections, key=lambda each: each.octets()).end()
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -123,6 +169,7 @@ class _Connection(asyncio.Protocol):
         self._waiting -= 1
         if not self._ended:
             self._transport.write(len(octets).to_bytes(2, "big") + octets)
+            self._bound()
             self._continue()
             self._close_behind_eof()
 
@@ -141,7 +188,7 @@ class _Connection(asyncio.Protocol):
             return False
         for _ in range(limits.TCP_SHARE):
             size = int.from_bytes(buffer[at : at + 2], "big")
-            if not self._may_read() or len(buffer) < at + 2 or len(buffer) < at + 2 + size:
+            if not self._may_read() or len(buffer) < at + 2 or len(buffer) < at + 2 + size or len(replies) > limits.TCP_UNREAD:
                 break
             octets = bytes(buffer[at + 2 : at + 2 + size])
             at += 2 + size
@@ -149,14 +196,16 @@ class _Connection(asyncio.Protocol):
             if size < 12 or octets[2] & 0x80:
                 self.end()
                 return False
-            answer = self._listener.service.on_query(self._client, octets, self, b"", tcp=True)
+            answer = self._listener.service.on_query(self.client, octets, self, b"", tcp=True)
             if answer is None:
                 self._waiting += 1
             else:
                 replies += len(answer).to_bytes(2, "big") + answer
         del buffer[:at]
         if replies:
+            self._listener.written += len(replies)
             self._transport.write(replies)
+            self._bound()
         self._is_scheduled = self._may_read() and len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big")
         if not self._ended:
             self._settle(progress=at > 0)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ctypes
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from resolver import limits
 from resolver.client import Client
-from resolver.transport.batch import Datagram
+from resolver.transport.batch import Datagram, packed
 from resolver.transport.poller import Poller
+from resolver.transport.thinning import Levels, Load, levels, program
 
 
 class ReplySender(Protocol):
@@ -30,13 +35,25 @@ class Service(Protocol):
 
 
 class UdpListener:
-    """Serves *client* on *sock*, which it owns. *client_of*: whose query it is by the peer's address, if not always that one's."""
+    """Serves *client* on *sock*, which it owns. *client_of*: whose query it is by the peer's address, if not always that one's.
+
+    *screen*: instructions of a filter that each datagram meets first, see `set_filter`; with *client_of* only.
+    """
 
     # With a thousand sandboxes each wake-up finds this object cold: the fewer cache lines the better.
-    __slots__ = ("_batch", "_client", "_client_of", "_descriptor", "_late", "_most", "_poller", "_replies", "_service", "_socket")
+    __slots__ = (
+        "_batch", "_client", "_client_of", "_descriptor", "_late", "_load", "_looked", "_most", "_poller", "_replies", "_screen",
+        "_service", "_socket", "_thinned", "_timer",
+    )  # fmt: skip
 
     def __init__(
-        self, poller: Poller, sock: socket.socket, service: Service, client: Client, client_of: Callable[[bytes], Client] | None = None
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        service: Service,
+        client: Client,
+        client_of: Callable[[bytes], Client] | None = None,
+        screen: bytes = b"",
     ) -> None:
         self._poller = poller
         self._socket = sock
@@ -48,7 +65,15 @@ class UdpListener:
         self._batch = poller.batch(sock.family)
         self._most = limits.UDP_DRAIN
         self._late: list[Datagram] = []
+        self._load, self._looked = Load(), 0.0
+        self._thinned: dict[bytes, int] = {}
+        self._screen = screen
+        self._timer: asyncio.TimerHandle | None = None
         sock.setblocking(False)
+        if client_of is not None:
+            # A socket that was taken over may still have one.
+            with contextlib.suppress(OSError):
+                self._filter({})
         poller.add(sock.fileno(), self._drain if client_of is None else self._drain_of_many)
 
     def _drain(self) -> None:
@@ -89,7 +114,14 @@ class UdpListener:
         except OSError:
             return
         replies = []
+        load = self._load
+        counts = load.counts
+        load.reads += 1
+        load.total += len(queries)
+        load.full += len(queries) == limits.UDP_DRAIN_SLOW
         for octets, peer in queries:
+            address = packed(peer)
+            counts[address] = counts.get(address, 0) + 1
             client = self._client_of(peer)
             remembered = client.replies.by_octets.get(octets[2:])
             if remembered is not None:
@@ -102,6 +134,25 @@ class UdpListener:
                 replies.append((reply, peer))
         if replies:
             self._batch.send(self._socket, replies)
+        if load.is_due():
+            self._share_out()
+
+    def _share_out(self) -> None:
+        """Have the kernel let through in part only what comes from who sends more than its share; see `thinning`."""
+        loop = asyncio.get_running_loop()
+        thinned = levels(self._load, self._thinned, loop.time() - self._looked)
+        self._load, self._looked = Load(), loop.time()
+        if thinned != self._thinned:
+            self._thinned = thinned
+            # Where the kernel refuses, all are served as they come.
+            with contextlib.suppress(OSError):
+                self._filter(thinned)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(limits.GATEWAY_RELEASE, self._share_out) if thinned else None
+
+    def _filter(self, thinned: Levels) -> None:
+        set_filter(self._socket, self._screen + program(thinned) if thinned or self._screen else None)
 
     def reply(self, peer: bytes, octets: bytes) -> None:
         """Send a response that took longer, together with others of the same round."""
@@ -116,6 +167,20 @@ class UdpListener:
 
     def close(self) -> None:
         """Stop and close the socket; repeated calls do nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._socket.fileno() >= 0:
             self._poller.remove(self._socket.fileno())
             self._socket.close()
+
+
+_ATTACH_FILTER, _DETACH_FILTER = 26, 27
+
+
+def set_filter(sock: socket.socket, instructions: bytes | None) -> None:
+    """Have the kernel ask a filter about each datagram for *sock* (socket(7), SO_ATTACH_FILTER); None: about none any more."""
+    if instructions is None:
+        sock.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+        return
+    memory = ctypes.create_string_buffer(instructions, len(instructions))
+    sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", len(instructions) // 8, ctypes.addressof(memory)))

@@ -35,7 +35,7 @@ class UpstreamSocket:
     *path*: see `path_of`. *heard*: when the last response came. *on_broken* is called before its queries fail with it.
     """
 
-    __slots__ = ("_clock", "_on_broken", "_poller", "_socket", "born", "heard", "last", "left", "path", "pending", "unsent")
+    __slots__ = ("_clock", "_on_broken", "_poller", "_socket", "born", "heard", "last", "left", "most", "path", "pending", "unsent")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class UpstreamSocket:
         self.unsent: list[bytes] = []
         self.born = self.heard = self.last = clock()
         self.left = limits.SOCKET_QUERIES
+        self.most = limits.UDP_DRAIN
         self.pending = PendingQueries(draw)
         poller.add(sock.fileno(), self._read)
 
@@ -88,13 +89,15 @@ class UpstreamSocket:
 
     def _read(self) -> None:
         try:
-            messages = self._poller.ipv4.receive_connected(self._socket.fileno(), limits.UDP_DRAIN)
+            messages = self._poller.ipv4.receive_connected(self._socket.fileno(), self.most)
             if not messages:
                 _raise_queued_error(self._socket)
                 return
         except OSError as error:
             self._broken(error)
             return
+        longest = max(map(len, messages))
+        self.most = limits.UDP_DRAIN if longest <= limits.OUR_PAYLOAD else max(1, limits.UPSTREAM_OCTETS // longest)
         self.heard = now = self._clock()
         self.pending.on_messages(messages, now)
 

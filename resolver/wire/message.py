@@ -17,6 +17,7 @@ from enum import IntEnum
 
 import msgspec
 
+from resolver import limits
 from resolver.errors import DecodeError
 
 HEADER = struct.Struct("!HHHHHH")
@@ -35,12 +36,15 @@ class Type(IntEnum):
 
     A = 1
     NS = 2
+    CNAME = 5
     SOA = 6
     PTR = 12
     TXT = 16
     AAAA = 28
     SRV = 33
     OPT = 41
+    SVCB = 64
+    HTTPS = 65
     IXFR = 251
     AXFR = 252
     ANY = 255
@@ -140,12 +144,15 @@ def skip_name(octets: bytes, at: int) -> int:
 
 
 def find_edns(octets: bytes, at: int, records: int) -> Edns | None:
-    """Return the OPT among the *records* that begin at *at*; DecodeError if there are two or one is cut off."""
+    """Return the OPT among the *records* that begin at *at* and fill the message.
+
+    DecodeError if there are two of them, a record is cut off, or octets follow the last one: those could be anything, without end.
+    """
     if records == 1 and octets.startswith(_PLAIN_OPT, at) and at + 11 <= len(octets):
         # Nearly every client sends an OPT and nothing else.
         behind = at + 11 + (octets[at + 9] << 8 | octets[at + 10])
-        if behind > len(octets):
-            raise DecodeError(at, "the record is cut off")
+        if behind != len(octets):
+            raise DecodeError(at, "the record is cut off, or octets follow it")
         return Edns(octets[at + 3] << 8 | octets[at + 4], octets[at + 6], octets[at + 7] > 0x7F, octets[at + 11 : behind])
     edns: Edns | None = None
     for _ in range(records):
@@ -161,13 +168,17 @@ def find_edns(octets: bytes, at: int, records: int) -> Edns | None:
             if edns is not None or octets[owner] != 0:
                 raise DecodeError(owner, "two OPT records, or one that is not at the root")
             edns = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000), octets[at - length : at])
+    if at != len(octets):
+        raise DecodeError(at, "octets follow the last record")
     return edns
 
 
 def options(octets: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (code, data) of the options of an OPT record (RFC 6891 section 6.1.2); one that is cut off ends them."""
+    """Yield (code, data) of the first `limits.OPTIONS` options of an OPT record (RFC 6891 section 6.1.2); one that is cut off ends them."""
     at = 0
-    while at + 4 <= len(octets):
+    for _ in range(limits.OPTIONS):
+        if at + 4 > len(octets):
+            return
         code, size = struct.unpack_from("!HH", octets, at)
         at += 4 + size
         if at > len(octets):

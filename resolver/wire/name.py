@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from resolver.errors import BadName
+from resolver.errors import BadName, DecodeError
 
 ROOT = b"\0"
 IN_ADDR_ARPA = b"\x07in-addr\x04arpa\0"
@@ -74,9 +74,46 @@ def _escape(octet: int) -> str:
     return chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03d}"
 
 
+def expand(message: bytes, at: int) -> bytes:
+    """Return the name at *at* of a message without its compression, in lower case (RFC 1035 section 4.1.4).
+
+    Raises DecodeError for one that is malformed, longer than 255 octets or that points anywhere but back.
+    """
+    parts: list[bytes] = []
+    start = at
+    try:
+        while length := message[at]:
+            if length <= 63:
+                at += 1 + length
+                if at - start > 255:
+                    break
+                continue
+            parts.append(message[start:at])
+            target = (length & 0x3F) << 8 | message[at + 1]
+            if length < 0xC0 or not 12 <= target < start or len(parts) > 127:
+                raise DecodeError(at, "a name does not point back")
+            at = start = target
+    except IndexError as error:
+        raise DecodeError(at, "the name runs off the end") from error
+    wire = b"".join((*parts, message[start:at], ROOT)).lower()
+    if len(wire) > 255:
+        raise DecodeError(at, "the name is longer than 255 octets")
+    return wire
+
+
 def parent(wire: bytes) -> bytes:
     """Return *wire* without its first label."""
     return wire[1 + wire[0] :] if wire[0] else wire
+
+
+def is_below(name: bytes, domain: bytes) -> bool:
+    """Return whether *name* is *domain* or below it, label by label."""
+    if not name.endswith(domain):
+        return False
+    at = 0
+    while len(name) - at > len(domain):
+        at += 1 + name[at]
+    return name[at:] == domain
 
 
 def join(prefix: bytes, suffix: bytes) -> bytes:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Lab
+from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, TABLES, Lab
 
 _DOCKERD = """
 mkdir -p /run/docker /run/containerd
@@ -139,7 +139,7 @@ def test_flushed_rules_come_back(lab):
     lab.start_daemon()
     pair(lab)
     lab.wait_for(lambda: traffic_flows(lab))
-    before = lab.shell("nft -s list table inet berth; nft -s list table bridge berth")
+    before = lab.shell(TABLES)
     lab.shell("nft flush ruleset")
     lab.wait_for(lambda: traffic_flows(lab))
-    assert lab.shell("nft -s list table inet berth; nft -s list table bridge berth") == before
+    assert lab.shell(TABLES) == before

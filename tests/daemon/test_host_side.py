@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from netcore.kernel.capabilities import USED
+from tests.support.lab import WITHOUT_FILLED_SETS
 
 
 def status_of(lab, key):
@@ -17,33 +18,15 @@ def netns_of(pid):
     return Path(f"/proc/{pid}/ns/net").readlink()
 
 
-def as_user(lab, *arguments, group="nogroup"):
-    """Run berth as nobody, with *group*; it may read the tests' own files, which may be where only root can."""
-    number = lab.shell(f"getent group {group} | cut -d: -f3")
-    user = (
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        "--groups",
-        number,
-        "--inh-caps",
-        "+dac_read_search",
-        "--ambient-caps",
-        "+dac_read_search",
-    )
-    return lab.run("setpriv", *user, sys.executable, "-m", "resolver", *arguments, check=False)
-
-
 def test_second_daemon_with_other_directories_is_refused_and_changes_nothing(lab):
     lab.start_daemon()
     lab.berth("network", "create", "front")
     lab.berth("run", "-d", "--name", "web", "--network", "front", "-p", "8080:80", "--", "sleep", "300")
-    before = lab.shell("nft -s list ruleset")
+    before = lab.shell(f"nft -s list ruleset | {WITHOUT_FILLED_SETS}")
     refused = lab.berth("daemon", "--state-dir", "/run/s2", "--run-dir", "/run/r2", check=False)
     assert refused.returncode == 1
     assert "a berth daemon with other directories serves it; stop that one, or use its directories" in refused.stderr
-    assert lab.shell("nft -s list ruleset") == before
+    assert lab.shell(f"nft -s list ruleset | {WITHOUT_FILLED_SETS}") == before
     # Nobody takes the mark away, and a daemon that is killed leaves none.
     assert lab.run("nft", "delete", "table", "inet", "berth_daemon", check=False).returncode != 0
     lab.stop_daemon(signal.SIGKILL)
@@ -164,14 +147,14 @@ def test_reader_sees_everything_and_changes_nothing(lab):
     lab.write("/run/c.toml", 'read_group = "daemon"\n')
     lab.start_daemon("--config", "/run/c.toml")
     lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
-    assert "web" in as_user(lab, "ps", group="daemon").stdout
-    assert as_user(lab, "resolve", "web", group="daemon").returncode == 0
-    refused = as_user(lab, "rm", "web", group="daemon")
+    assert "web" in lab.berth_as_member("daemon", "ps").stdout
+    assert lab.berth_as_member("daemon", "resolve", "web").returncode == 0
+    refused = lab.berth_as_member("daemon", "rm", "web")
     assert refused.returncode == 1
     assert "permission denied" in refused.stderr
     answer = lab.out("curl", "-s", "-X", "DELETE", "--unix-socket", "/run/berth/berth-ro.sock", "http://b/v1/sandboxes/web")
     assert json.loads(answer)["error"]["kind"] == "forbidden"
-    assert "permission denied" in as_user(lab, "ps").stderr
+    assert "permission denied" in lab.berth_as_member("nogroup", "ps").stderr
 
 
 def test_member_of_the_group_adopts_only_what_is_theirs(lab):
@@ -182,10 +165,10 @@ def test_member_of_the_group_adopts_only_what_is_theirs(lab):
     own = lab.start("setpriv", "--reuid", "65534", "unshare", "--user", "--net", "sleep", "300")
     for process in (theirs, own):
         lab.wait_for(lambda process=process: netns_of(process.pid) != netns_of(lab.pid))
-    refused = as_user(lab, "attach", "--name", "x", "--network", "front", "--pid", str(theirs.pid), group="daemon")
+    refused = lab.berth_as_member("daemon", "attach", "--name", "x", "--network", "front", "--pid", str(theirs.pid))
     assert "is not yours; only root may adopt" in refused.stderr
-    refused = as_user(lab, "attach", "--name", "x", "--network", "front", "--netns", f"/proc/{theirs.pid}/ns/net", group="daemon")
+    refused = lab.berth_as_member("daemon", "attach", "--name", "x", "--network", "front", "--netns", f"/proc/{theirs.pid}/ns/net")
     assert "only root may adopt a namespace by its path" in refused.stderr
-    done = as_user(lab, "attach", "--name", "x", "--network", "front", "--pid", str(own.pid), group="daemon")
+    done = lab.berth_as_member("daemon", "attach", "--name", "x", "--network", "front", "--pid", str(own.pid))
     assert done.returncode == 0, done.stderr
     assert "path=/v1/sandboxes name=x by=uid,65534,pid," in lab.shell("cat /run/daemon.log")

@@ -10,7 +10,7 @@ import pytest
 
 from netcore import limits
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.state import SCHEMA_KEY, EndpointChanged, KeysChanged, NetworkChanged, Node, node_key
+from netcore.cluster.state import SCHEMA_KEY, EndpointChanged, KeysChanged, NetworkChanged, Node, endpoint_key, node_key
 from netcore.errors import Conflict, Exhausted, Unavailable
 from netcore.model import Endpoint, Sandbox
 from netcore.store.etcd import open_etcd
@@ -657,17 +657,38 @@ async def test_host_follows_only_networks_that_it_has(host, store):
     assert [*two.changes[told:]] == [{NetworkChanged("f2")}]
 
 
-async def test_record_that_can_not_be_read_is_left_out(host, store, caplog):
+async def test_record_that_can_not_be_read_keeps_nothing_else_from_being_followed(host, store, caplog):
     one = await host("a")
     await one.create_network(FAR)
     await follow(one)
-    for key in (node_key("id-x"), f"endpoint/{FAR.id}/x", "network/x", "address/x", "key/x"):
+    for key in (node_key("id-x"), f"endpoint/{FAR.id}/x", "network/x", "key/x"):
         await MemoryStore.commit(store, Transaction({key: b"\xff"}))
     await MemoryStore.commit(store, Transaction({node_key("id-b"): b'{"id":"id-b","name":"b","vtep":"10.99.0.9"}'}))
-    await until(lambda: "id-b" in one.state.nodes and len(one.warnings()) == 3)
-    assert "record of the cluster can't be read and is left out key=node/id-x" in caplog.text
-    await MemoryStore.commit(store, Transaction(dict.fromkeys((node_key("id-x"), f"endpoint/{FAR.id}/x", "network/x"))))
+    await until(lambda: "id-b" in one.state.nodes and len(one.warnings()) == 4)
+    assert "a record of the cluster can't be read key=node/id-x" in caplog.text
+    await MemoryStore.commit(
+        store, Transaction(dict.fromkeys((node_key("id-x"), f"endpoint/{FAR.id}/x", "network/x", "address/x", "key/x")))
+    )
     await until(lambda: one.warnings() == ())
+
+
+async def test_record_of_this_host_that_can_not_be_read_is_written_again(host, store):
+    one = await host("a")
+    await one.create_network(FAR)
+    await follow(one)
+    await one.take_address(FAR, 4, ENDPOINT.ipv4.ip)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    whole = {key: item.value for key, item in (await store.load()).items.items()}
+    for key in (node_key("id-a"), endpoint_key(FAR.id, ENDPOINT.id)):
+        await MemoryStore.commit(store, Transaction({key: b"\xff"}))
+        await until(lambda key=key: store._items[key].value == whole[key] and not one.warnings())
+    assert {key: item.value for key, item in (await store.load()).items.items()} == whole
+
+
+async def test_schema_that_can_not_be_read_is_written_again(host, store):
+    await MemoryStore.commit(store, Transaction({"schema": b"x"}))
+    one = await host("a")
+    assert one.state.schema == SCHEMA_VERSION
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from resolver import limits
 from resolver.client import Client
 from resolver.engine.cache import CacheSettings
 from resolver.engine.query_policy import Refusal
-from resolver.engine.received import Protected
+from resolver.engine.rebinding import Protected
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import View
 from resolver.transport.udp import UdpListener

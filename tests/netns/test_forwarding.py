@@ -149,6 +149,32 @@ def test_resolv_conf_behind_a_link_is_followed(lab):
     lab.shell("rm /etc/resolv.conf")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "cp /etc/{name} /etc/.new && mv /etc/.new /etc/{name}",
+        "rm /etc/{name} && cp /run/kept /etc/{name}",
+        "cp /run/kept /run/other; ln -s /run/other /etc/.new && mv -T /etc/.new /etc/{name}",
+        "rm /etc/{name}",
+    ],
+    ids=["renamed over", "removed and made", "made a link", "removed"],
+)
+@pytest.mark.parametrize(("name", "line"), [("resolv.conf", "nameserver 127.0.0.11"), ("hosts", "kept-here")])
+def test_files_of_a_running_sandbox_are_its_own_when_the_host_replaces_its_own(lab, change, name, line):
+    # As NetworkManager, DHCP clients and `sed -i` do. The kernel takes mounts away with what they are on.
+    servers(lab, OUTSIDE_ADDRESS)
+    lab.shell(f"cp /etc/{name} /run/kept")
+    lab.berth("run", "-d", "--name", "held", "--network", "net", "--hostname", "kept-here", "--", "sleep", "300")
+    try:
+        for _ in range(2):
+            lab.shell(change.format(name=name), check=False)
+            lab.wait_for(lambda: line in lab.in_sandbox("held", "cat", f"/etc/{name}", check=False), 15)
+        assert lab.in_sandbox("held", "getent", "hosts", "held")
+    finally:
+        lab.berth("rm", "held")
+        lab.shell(f"rm -f /etc/{name}; cp /run/kept /etc/{name}")
+
+
 def test_dangling_resolv_conf_does_not_break_run(lab):
     lab.shell("ln -sf /nowhere/at/all /etc/resolv.conf")
     assert "nameserver 127.0.0.11" in run(lab, "cat", "/etc/resolv.conf")

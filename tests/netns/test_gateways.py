@@ -90,6 +90,37 @@ def test_published_ports_follow_the_gateway(lab, sandbox):
         assert "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{HOST_ADDRESS}:8099", where="outside", stdin="", check=False).stdout
 
 
+def test_published_ports_follow_the_addresses_that_the_gateway_network_binds(lab, sandbox):
+    lab.berth("network", "create", "--ipv6", "-o", "host_binding=127.0.0.1", "loopback")
+    lab.berth("network", "create", "--ipv6", "-o", f"host_binding={HOST_ADDRESS}", "address")
+    sandbox("--network", "loopback", "-p", "8098:80")
+
+    def reached(where, address):
+        return "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{address}:8098", where=where, stdin="", check=False).stdout
+
+    everywhere = {("0.0.0.0", 8098), ("::", 8098)}
+    steps = [
+        (("connect", "--gw-priority", "1", "a", "s"), everywhere, True),
+        (("connect", "--gw-priority", "2", "address", "s"), {(HOST_ADDRESS, 8098)}, True),
+        (("connect", "--gw-priority", "3", "b", "s"), everywhere, True),
+        (("disconnect", "b", "s"), {(HOST_ADDRESS, 8098)}, True),
+        (("disconnect", "address", "s"), everywhere, True),
+        (("disconnect", "a", "s"), {("127.0.0.1", 8098)}, False),
+    ]
+    lab.wait_for(lambda: reached("host", "127.0.0.1"))
+    for step, bound, outside in steps:
+        assert "warning" not in lab.berth("network", *step).stderr
+        assert {(address, port) for _, address, port, _ in published(lab)} == bound
+        assert reached("outside", HOST_ADDRESS) is outside
+        assert reached("outside", f"[{HOST_ADDRESS6}]") is (bound == everywhere)
+        # No program of the host gets the port where it is published, and one does where it is not.
+        bind = "import socket, sys; socket.socket().bind((sys.argv[1], 8098))"
+        free = [item for item in ("127.0.0.1", HOST_ADDRESS) if not lab.run(sys.executable, "-c", bind, item, check=False).returncode]
+        assert free == [item for item in ("127.0.0.1", HOST_ADDRESS) if bound != everywhere and (item, 8098) not in bound]
+    lab.berth("rm", "s")
+    lab.berth("network", "rm", "loopback", "address")
+
+
 def published(lab):
     return {
         (item["network"], port["host_address"], port["host_port"], port["sandbox_port"])
@@ -187,7 +218,11 @@ def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbo
     sandbox("--network", "a", "--network", "b,gw-priority=5")
     for restart in (False, True):
         assert gateways(lab) == ["10.91.0.1", "fd91::1"]
+        # A link that is down is repaired once; the second time it is left.
         lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+        lab.wait_for(lambda: ",UP" in lab.in_sandbox("s", "ip", "link", "show", "eth0"))
+        lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+        lab.wait_for(lambda: "link eth0 up in" in lab.berth("status").stdout and "left alone now" in lab.berth("status").stdout)
         said = lab.berth("network", "disconnect", "b", "s").stderr
         assert "set once its link is up: route 0.0.0.0/0 via 10.90.0.1 dev eth0" in said
         assert "set once its link is up: route ::/0 via fd90::1 dev eth0" in said

@@ -127,7 +127,8 @@ async def main():
     controller = assemble(settings, records, FakeNames(Failing()), reserved=lambda: [], clock=time.time)
     await restore(controller, records, time.time())
     events = []
-    controller.follow_host(lambda action, name: events.append(name))
+    async def settled(): pass
+    controller.follow_host(lambda action, name: events.append(name), settled)
     counts = {"start": len(looks)}
     looks.clear()
     for name in ("a", "b", "c"):

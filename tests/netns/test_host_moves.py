@@ -114,6 +114,7 @@ _POOLS = 'default_address_pools = [{base = "172.30.0.0/15", size = 16}, {base = 
         (4, "blackhole 172.30.0.0/16", "172.31.0.0/16"),
         (4, "unreachable 172.30.0.0/16", "172.31.0.0/16"),
         (4, "prohibit 172.30.3.3/32", "172.31.0.0/16"),
+        (4, "throw 172.30.0.0/16", "172.31.0.0/16"),
         (4, "198.51.100.0/24 via 172.30.0.9 dev up0 onlink", "172.31.0.0/16"),
         (6, "fd77::/64 via fd09::1", "fd77:0:0:1::/64"),
         (6, "fd77:0:0:0:5::/80 via fd09::1", "fd77:0:0:1::/64"),
@@ -130,6 +131,15 @@ def test_pool_keeps_clear_of_narrow_and_refusing_routes_and_of_routers(lab, fami
     lab.start_daemon("--config", "/etc/berth.toml")
     lab.berth("network", "create", "--ipv6", "mine")
     assert subnet_of(lab, "mine", family) == expected
+
+
+@pytest.mark.parametrize("rule", ["to {} prohibit", "from {} unreachable", "to {} blackhole"])
+def test_pool_keeps_clear_of_what_rules_refuse(lab, rule):
+    lab.write("/etc/berth.toml", _POOLS)
+    lab.shell(f"ip rule add {rule.format('172.30.0.0/16')}; ip -6 rule add {rule.format('fd77::/64')}")
+    lab.start_daemon("--config", "/etc/berth.toml")
+    lab.berth("network", "create", "--ipv6", "mine")
+    assert [subnet_of(lab, "mine", family) for family in (4, 6)] == ["172.31.0.0/16", "fd77:0:0:1::/64"]
 
 
 @FAMILIES
@@ -261,21 +271,12 @@ def test_forwarding_that_another_program_changes_is_set_again_and_said(lab, fami
     lab.start_daemon()
     sandbox(lab)
     path = FORWARDING[family].format("up0")
-    lab.start("sh", "-c", "exec berth events > /run/events 2>&1")
-    lab.wait_for(lambda: lab.berth("network", "create", "seen", check=False).returncode == 0 or True)
-    lab.wait_for(lambda: _seen(lab))
+    lab.follow_events()
     set_forwarding(lab, family, 0)
     lab.wait_for(lambda: forwards(lab, family) == "1", PATIENCE)
     assert reaches(lab, OUTSIDE[family])
-    lab.wait_for(lambda: path in lab.out("cat", "/run/events"), PATIENCE)
+    lab.wait_for(lambda: path in lab.events(), PATIENCE)
     assert status(lab)["warnings"] == [f"another program changed {path} once; berth has set it again"]
-
-
-def _seen(lab):
-    """Return whether events are shown by now."""
-    lab.berth("network", "create", "probe", check=False)
-    lab.berth("network", "rm", "probe", check=False)
-    return "probe" in lab.out("cat", "/run/events")
 
 
 def test_whole_host_switched_off_is_set_again_for_bridges_and_uplinks(lab):

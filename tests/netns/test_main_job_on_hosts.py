@@ -23,10 +23,12 @@ _HOSTS = {
     "resolv.conf a dangling link": "rm -f /etc/resolv.conf; ln -s /run/nowhere/stub.conf /etc/resolv.conf",
     "no resolv.conf": "rm -f /etc/resolv.conf",
 }
+_QUICK = ("def1 VPN",)
+"""The others are slow tests only because of how many they are."""
 _NO_WAY_OUT = ("no default route yet", "no link yet", "IPv6 only")
 
 
-@pytest.mark.parametrize("kind", _HOSTS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in _QUICK else pytest.mark.slow) for kind in _HOSTS])
 def test_main_job(kind):
     with Lab() as lab:
         lab.shell("sysctl -qw net.ipv4.ip_forward=1 net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")

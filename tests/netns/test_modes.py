@@ -48,6 +48,17 @@ def test_none_has_loopback_only(lab):
     assert "127.0.0.11" not in run(lab, "none", "cat", "/etc/resolv.conf").stdout
 
 
+def test_none_has_its_sysctls(lab):
+    options = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=0", "--sysctl", "net.ipv6.conf.lo.disable_ipv6=1")
+    command = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; ip -6 addr show dev lo; cat /etc/hosts"
+    said = run(lab, "none", "sh", "-c", command, options=options).stdout
+    assert said.splitlines()[0] == "0"
+    assert "::1" not in said
+    refused = run(lab, "none", "true", options=("--sysctl", "net.ipv4.conf.eth0.forwarding=1"), check=False)
+    assert refused.returncode == 125
+    assert "the sandbox has no link eth0; it has lo" in refused.stderr
+
+
 @pytest.fixture
 def owner(lab):
     lab.berth(

@@ -47,7 +47,7 @@ def lab():
         yield made
 
 
-@pytest.fixture(scope="module", params=["0", "1"], ids=["bridge-nf-call 0", "bridge-nf-call 1"])
+@pytest.fixture(scope="module", params=["0", pytest.param("1", marks=pytest.mark.slow)], ids=["bridge-nf-call 0", "bridge-nf-call 1"])
 def net(lab, request):
     """The lab of the file, up, with frames on bridges seen by the routing firewall or not."""
     switch = lab.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={request.param}", check=False)

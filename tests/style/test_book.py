@@ -56,7 +56,7 @@ def logged():
 
 def test_every_warning_and_error_in_the_log_is_explained():
     page = (DOCS / "troubleshooting.md").read_text()
-    assert "changes of nftables are not noticed at once" in logged()
+    assert "changes are not noticed at once" in logged()
     assert not {text for text in logged() if text not in page}
 
 

@@ -8,6 +8,7 @@ from netcore.cluster import encryption
 from netcore.desired.diff import diff
 from netcore.kernel import xfrm
 from netcore.kernel.apply import Executor
+from netcore.kernel.guard import Guard
 from netcore.model import NetnsPath
 
 OWN, PEER = ip_address("127.0.0.1"), ip_address("127.0.0.2")
@@ -38,7 +39,7 @@ def see() -> dict[str, bool]:
 
 # The policies only: there need be no ESP in this kernel.
 wanted = encryption.objects(OWN, {4790: [PEER]}, [], None)
-executor = Executor(NetnsPath, lambda *_: None)
+executor = Executor(NetnsPath, lambda *_: None, Guard())
 before = see()
 executor.apply(diff((), wanted))
 under = see()

@@ -29,6 +29,7 @@ from netcore.store.protocol import Store
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from tests.support.fakes import Failing, FakeNames
+from tests.support.lab import TABLES
 
 PLUGIN = str(Path(__file__).with_name("docker_plugin.py"))
 
@@ -36,9 +37,9 @@ PLUGIN = str(Path(__file__).with_name("docker_plugin.py"))
 STATE = """
 ip -o link show | grep -v ': plug' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//' | sort; ip -o addr show | awk '{print $2,$4}' | sort
 ip route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort; ip neigh show nud permanent | sort; ls /run/netns | sort
-nft -s list table inet berth; nft -s list table bridge berth; ss -Hlntu | awk '{print $1,$5}' | sort
+TABLES; ss -Hlntu | awk '{print $1,$5}' | sort
 for n in $(ls /run/netns); do ip -n $n -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//'; ip -n $n -o addr | awk '{print $2,$4}'; ip -n $n route | sed 's/ linkdown//'; done
-"""
+""".replace("TABLES", TABLES)
 
 
 ON_THE_LOOP: list[str] = []

@@ -25,6 +25,7 @@ from netcore.desired.diff import diff
 from netcore.desired.objects import Announcement, Sysctl
 from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
+from netcore.kernel.guard import Protection
 from netcore.kernel.host_changes import HostChanges
 from netcore.model import DefaultRoute, PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.plans import Lookups
@@ -133,6 +134,9 @@ class FakeNames:
             self.remotes.pop(before.id, None)
         if after is not None:
             self.remotes[after.id] = after
+
+    def host_addresses(self, addresses) -> None:
+        self.addresses = tuple(addresses)
 
     async def network_up(self, network) -> None:
         self.failing.call(f"network up {network.name}")
@@ -336,6 +340,19 @@ class FakePlugin:
     async def close(self) -> None: ...
 
 
+class FakeGuard:
+    """Guards nothing."""
+
+    protection = Protection.NONE
+
+    def write(self, links) -> None: ...
+
+    def is_whole(self) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+
 class World:
     """All fakes together with the controller on them."""
 
@@ -375,6 +392,7 @@ class World:
         )
         files: Any = self.files
         relays: Any = self.relays
+        guard: Any = FakeGuard()
         self.addresses = AddressSources(state, self.records, plugin, lambda: self.overlays.cluster, lambda: 1000.0)
         self.controller = Controller(
             Collaborators(
@@ -384,6 +402,7 @@ class World:
                 names=names,
                 workers=self.workers,
                 executor=executor,
+                guard=guard,
                 host=host,
                 files=files,
                 locks=locks,

@@ -67,6 +67,12 @@ def _unshare() -> list[str]:
     return ["unshare", *user, "--net", "--mount"]
 
 
+WITHOUT_FILLED_SETS = "perl -0pe 's/\\tset \\w+ \\{[^}]*flags dynamic.*?\\n\\t\\}\\n//gs'"
+"""Leaves out of what nft lists the sets that rules themselves fill: who has connections, new neighbours, what was dropped."""
+TABLES = f"for family in inet bridge; do nft -s list table $family berth; done | {WITHOUT_FILLED_SETS}"
+"""Lists our firewall tables."""
+
+
 class Failed(AssertionError):
     """A command in the lab failed."""
 
@@ -178,6 +184,18 @@ class Lab:
     def berth(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "resolver", *arguments, **more)
 
+    def berth_as_member(self, group: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run berth as nobody with *group*, and return what it did."""
+        number = self.shell(f"getent group {group} | cut -d: -f3")
+        # The capability is for the tests' own files, which may be where only root can read.
+        kept = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+        user = ("--reuid", "65534", "--regid", "65534", "--groups", number, *kept)
+        return self.run("setpriv", *user, sys.executable, "-m", "resolver", *arguments, check=False)
+
+    def set_bridge_nf_call(self, value: str) -> None:
+        """Set whether the rules of IP see frames on bridges: "0" or "1"."""
+        self.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={value}", f"net.bridge.bridge-nf-call-ip6tables={value}")
+
     def start_daemon(self, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
         """Start a daemon, its log at /run/daemon.log."""
         command = f"exec {sys.executable} -m resolver daemon {' '.join(arguments)} >> /run/daemon.log 2>&1"
@@ -185,6 +203,21 @@ class Lab:
         if wait:
             self.wait_for(lambda: self.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and self.is_ready())
         return self.daemon
+
+    def follow_events(self) -> None:
+        """Have `events` return what happens from now on. A network called `probe` comes and goes until that is shown."""
+        self.start("sh", "-c", f"exec {sys.executable} -m resolver events > /run/events 2>&1")
+
+        def is_shown() -> bool:
+            self.berth("network", "create", "probe", check=False)
+            self.berth("network", "rm", "probe", check=False)
+            return "probe" in self.events()
+
+        self.wait_for(is_shown)
+
+    def events(self) -> str:
+        """Return what has happened since `follow_events`."""
+        return self.out("cat", "/run/events", check=False)
 
     def is_ready(self) -> bool:
         command = ("curl", "-s", "-f", "--unix-socket", "/run/berth/berth.sock", "http://berth/readyz")
@@ -234,6 +267,6 @@ class Lab:
             "ip -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//' | sort;"
             "ip -o addr show | grep -v fe80 | awk '{print $2,$4}' | sort; ip route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort;"
             "ip neigh show nud permanent | sort; ls /run/netns; ls /run/berth/sandboxes 2>/dev/null;"
-            "nft -s list table inet berth; nft -s list table bridge berth; ss -Hlntu | awk '{print $1,$5}' | sort",
+            f"{TABLES}; ss -Hlntu | awk '{{print $1,$5}}' | sort",
             check=False,
         )

@@ -1,5 +1,9 @@
 """A scripted name server: `python upstream.py ADDRESS [BEHAVIOUR]`. Answers below example.test; says on standard output what it saw.
 
+Below hostile.test it answers with what an attacker would: `ADDRESS.hostile.test`, with `-` in place of `.` and `:`, has that
+address, `alias-NAME.hostile.test` is an alias of a name, `hint-ADDRESS.hostile.test` has a HTTPS record, `many.hostile.test` has
+3,900 addresses.
+
 Behaviours: `ok` (default), `silent`, `refused`, `servfail`, `spoof` (wrong question first), `big` (truncates over UDP).
 """
 
@@ -16,6 +20,19 @@ import dns.rcode
 import dns.rrset
 
 
+def hostile(name: str, rtype: str) -> tuple[str, ...]:
+    """Return type and data of what `name` below hostile.test has."""
+    label = name.split(".")[0]
+    kind, _, rest = label.partition("-")
+    if kind == "alias":
+        return "CNAME", f"{rest.replace('-', '.')}."
+    if kind == "hint":
+        return "HTTPS", f"1 . ipv4hint={rest.replace('-', '.')}"
+    if kind == "many":
+        return "A", *(f"198.18.{number >> 8}.{number & 255}" for number in range(3900))
+    return (rtype, label.replace("-", ":" if rtype == "AAAA" else "."))
+
+
 def answer(octets: bytes, behaviour: str, *, tcp: bool) -> list[bytes]:
     query = dns.message.from_wire(octets)
     question = query.question[0]
@@ -24,6 +41,11 @@ def answer(octets: bytes, behaviour: str, *, tcp: bool) -> list[bytes]:
     name = question.name.to_text().lower()
     if behaviour in ("refused", "servfail"):
         response.set_rcode(dns.rcode.from_text(behaviour.upper()))
+    elif name.endswith(".hostile.test."):
+        response.answer.append(dns.rrset.from_text(question.name, 60, "IN", *hostile(name, question.rdtype.name)))
+        if not tcp and len(response.answer[0]) > 50:
+            response.answer.clear()
+            response.flags |= dns.flags.TC
     elif not name.endswith("example.test."):
         response.set_rcode(dns.rcode.NXDOMAIN)
     elif name.startswith("big.") and question.rdtype.name == "TXT":

@@ -11,9 +11,11 @@ from netcore.desired.objects.announcements import Announcement
 from netcore.desired.objects.elements import Element, FirewallSet
 from netcore.desired.objects.esp import Esp, EspBlock, EspPolicy, EspState
 from netcore.desired.objects.files import HostsLines
+from netcore.desired.objects.guarded import GuardedLink
 from netcore.desired.objects.kind import HOST, Key, Lane, LinkReference, Order, Scalar, Subsystem
 from netcore.desired.objects.links import (
     Bridge,
+    BridgePort,
     DummyLink,
     Hairpin,
     HostLink,
@@ -36,6 +38,7 @@ __all__ = [
     "Address",
     "Announcement",
     "Bridge",
+    "BridgePort",
     "DummyLink",
     "Element",
     "Esp",
@@ -44,6 +47,7 @@ __all__ = [
     "EspState",
     "FirewallSet",
     "Forwarding",
+    "GuardedLink",
     "Hairpin",
     "HostLink",
     "HostsLines",
@@ -68,7 +72,7 @@ __all__ = [
     "VxlanLink",
 ]
 
-LinkPart = LinkUp | Hairpin | Address | Neighbor | Route | Forwarding
+LinkPart = LinkUp | BridgePort | Hairpin | Address | Neighbor | Route | Forwarding
 """What belongs to one link, and goes with it."""
 
-KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | OwnDefaultRoute | Esp | Element | Announcement | HostsLines
+KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | OwnDefaultRoute | Esp | GuardedLink | Element | Announcement | HostsLines

@@ -28,6 +28,8 @@ Scalar = str | int | IPAddress
 class Order(IntEnum):
     """The steps of creation, first to last. Deletion goes the other way."""
 
+    GUARD = auto()
+    """Before the link is there, and until it is gone: nothing passes it meanwhile."""
     ESP_STATE = auto()
     """Before anything is sent to the other host, and before a policy requires it."""
     ESP_POLICY = auto()
@@ -40,7 +42,11 @@ class Order(IntEnum):
     TUNNEL = auto()
     """A tunnel is a port of the bridge."""
     FORWARDING = auto()
+    PORT_BINDING = auto()
+    """What a port may send, before it exists; and until it is gone."""
     SANDBOX_LINK = auto()
+    BRIDGE_PORT = auto()
+    """Before anything else of the link: until then the port is down."""
     HAIRPIN = auto()
     SANDBOX_SYSCTL = auto()
     """Before the address: with accept_dad off it is usable at once."""
@@ -62,6 +68,7 @@ class Subsystem(Enum):
     STACK = "rtnetlink and /proc/sys: sysctls, addresses, neighbours, routes of one namespace"
     XFRM = "xfrm netlink"
     NFTABLES = "one nftables transaction"
+    GUARD = "the guard table, by the socket that owns it"
     FILES = "files of sandboxes"
     PACKETS = "frames sent over a link"
 

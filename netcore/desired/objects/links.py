@@ -103,7 +103,7 @@ class VxlanLink(Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Veth(Kind):
-    """A pair: host end on *bridge* and up, sandbox end created in place in the sandbox, still down."""
+    """A pair: host end on *bridge*, sandbox end created in place in the sandbox. Both are down; see `BridgePort`, `LinkUp`."""
 
     host_ifname: str
     sandbox_id: SandboxId
@@ -126,6 +126,30 @@ class Veth(Kind):
             f"link {self.host_ifname} type veth master {self.bridge} mtu {self.mtu}"
             f" peer {self.ifname} address {self.mac}{where(self.sandbox_id)}"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgePort(Kind):
+    """A sandbox's port of a bridge, up. The bridge learns nothing from it, and knows *mac* as the one that is there.
+
+    *router*: it may say that it is a router for multicast.
+    """
+
+    host_ifname: str
+    mac: str
+    router: bool = False
+    order: ClassVar[Order] = Order.BRIDGE_PORT
+    lane: ClassVar[Lane] = HOST_LINKS
+
+    @property
+    def key(self) -> Key:
+        return ("port", HOST, self.host_ifname)
+
+    def goes_with(self, links: Collection[LinkReference]) -> bool:
+        return (HOST, self.host_ifname) in links
+
+    def describe(self) -> str:
+        return f"bridge port {self.host_ifname} up learning off fdb {self.mac} static sticky{' mcast_router' if self.router else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,14 @@ from netcore.desired.objects import (
     Address,
     Announcement,
     Bridge,
+    BridgePort,
     DummyLink,
     Element,
     EspBlock,
     EspPolicy,
     EspState,
     Forwarding,
+    GuardedLink,
     Hairpin,
     HostsLines,
     Ipvlan,
@@ -33,7 +35,7 @@ from netcore.desired.objects import (
     VlanLink,
     VxlanLink,
 )
-from netcore.kernel.handlers import announcements, elements, esp, files, links, routing, sysctls
+from netcore.kernel.handlers import announcements, elements, esp, files, guarded, links, routing, sysctls
 from netcore.kernel.handlers.handler import Handler
 
 HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
@@ -46,6 +48,7 @@ HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
     Ipvlan: links.IPVLAN,
     MovedLink: links.MOVED,
     LinkUp: links.LINK_UP,
+    BridgePort: links.BRIDGE_PORT,
     Hairpin: links.HAIRPIN,
     Sysctl: sysctls.SYSCTL,
     Address: routing.ADDRESS,
@@ -56,6 +59,7 @@ HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
     EspState: esp.STATE,
     EspPolicy: esp.POLICY,
     EspBlock: esp.BLOCK,
+    GuardedLink: guarded.GUARDED_LINK,
     Element: elements.ELEMENT,
     HostsLines: files.HOSTS_LINES,
     Announcement: announcements.ANNOUNCEMENT,

@@ -8,7 +8,8 @@ import os
 from netcore.desired import hostsfile
 from netcore.desired.objects import HostsLines
 from netcore.kernel import files
-from netcore.kernel.handlers.handler import Handler, set_again
+from netcore.kernel.handlers.handler import Handler
+from netcore.kernel.inventory import Inventory
 from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
 
@@ -40,9 +41,15 @@ def _current(path: str) -> str | None:
         return ""
 
 
+def _observe(_inventory: Inventory, hosts: HostsLines) -> bool:
+    """Return whether some line of ours is there: single ones belong to the user who changes them (HO-12)."""
+    present = set(files.read_regular(hosts.path).splitlines())
+    return not hosts.lines or any(line in present for line in hosts.lines)
+
+
 HOSTS_LINES: Handler[HostsLines, Request] = Handler(
     create=lambda _, hosts: _merge(hosts.path, (), hosts.lines),
     delete=_remove,
     replace=lambda _, before, after: _merge(after.path, before.lines, after.lines),
-    observe=set_again,
+    observe=_observe,
 )

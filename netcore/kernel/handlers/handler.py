@@ -27,6 +27,7 @@ class Handler(Generic[K, W]):
     *already*: error numbers of a creation that say that the object is there as it should be.
     *waits*: error numbers of a creation that say that the object can't be there yet: its link is down.
     *observe*: whether the object exists as it should.
+    *mend*: puts right one that is there but not as it should be, or not there; None if *create* does that too.
     """
 
     create: Callable[[NetlinkSessions, K], Sequence[W]]
@@ -36,6 +37,7 @@ class Handler(Generic[K, W]):
     visit: Callable[[K], None] | None = None
     already: frozenset[int] = frozenset()
     waits: frozenset[int] = frozenset()
+    mend: Callable[[NetlinkSessions, K], Sequence[W]] | None = None
 
 
 def nothing(_sessions: NetlinkSessions, _object: object) -> tuple[()]:

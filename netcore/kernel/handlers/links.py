@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from netcore import limits
 from netcore.desired.objects import (
     HOST,
     Bridge,
+    BridgePort,
     DummyLink,
     Hairpin,
     HostLink,
@@ -20,13 +22,21 @@ from netcore.desired.objects import (
     VxlanLink,
 )
 from netcore.kernel import netns, rtnl
-from netcore.kernel.handlers.handler import Handler, set_again
+from netcore.kernel.handlers import link_repair
+from netcore.kernel.handlers.handler import Handler, nothing
 from netcore.kernel.inventory import Inventory
 from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
 
 _TUNNEL_PORT = {"neigh_suppress": 1, "learning": 0, "unicast_flood": 0, "mcast_flood": 0, "bcast_flood": 0}
 """Flags of a tunnel as a bridge port: entries say who is where, and the bridge answers ARP and ND for who is elsewhere."""
+_SANDBOX_PORT = {"learning": 0, "unicast_flood": 0, "mcast_max_groups": limits.MULTICAST_GROUPS, "group_fwd_mask": 0xFFFD}
+"""Flags of a sandbox's port. Its one address is an entry already, so what is for others is never sent to it.
+
+The mask: frames for the groups that a bridge keeps to itself (01:80:c2:00:00:00 to 0f, but for 01, which is dropped anyway)
+take the way of all others, where the firewall drops them. Without it the bridge hands them to the port's own link, past
+source binding and past every rule for bridges, with whatever packet is in them; and learns their source first.
+"""
 
 
 def _create_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
@@ -58,7 +68,7 @@ def _create_vxlan(sessions: NetlinkSessions, tunnel: VxlanLink) -> tuple[()]:
 
 
 def _delete_host_link(sessions: NetlinkSessions, link: HostLink) -> tuple[()]:
-    sessions.rtnetlink(HOST).execute(rtnl.delete_link(link.name))
+    rtnl.delete_ours(sessions.rtnetlink(HOST), link.name, link.tag)
     return ()
 
 
@@ -68,12 +78,18 @@ def _delete_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
 
 def _observe_bridge(inventory: Inventory, bridge: Bridge) -> bool:
     link = inventory.link(HOST, bridge.name)
-    return link is not None and link.kind == "bridge" and link.up and (bridge.reused or link.alias == bridge.tag)
+    if link is None or link.kind != "bridge" or not link.up:
+        return False
+    return bridge.reused or (link.alias == bridge.tag and link.mac == bridge.mac)
+
+
+def _mend_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
+    return () if link_repair.restore_bridge(sessions, bridge) else _create_bridge(sessions, bridge)
 
 
 def _observe_host_link(inventory: Inventory, wanted: HostLink) -> bool:
     link = inventory.link(HOST, wanted.name)
-    return link is not None and link.up
+    return link is not None and link.up and link.alias == wanted.tag
 
 
 def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
@@ -97,9 +113,25 @@ def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
 
 def _observe_veth(inventory: Inventory, veth: Veth) -> bool:
     link, host = inventory.link(HOST, veth.host_ifname), inventory.of(HOST)
-    if link is None or host is None or host.names.get(link.master) != veth.bridge:
+    if link is None or host is None or host.names.get(link.master) != veth.bridge or not link.up:
         return False
-    return inventory.link(veth.sandbox_id, veth.ifname) is not None
+    inside = inventory.link(veth.sandbox_id, veth.ifname)
+    return inside is not None and inside.peer == link.index and inside.mac == veth.mac and inside.mtu == link.mtu == veth.mtu
+
+
+def _mend_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
+    return () if link_repair.restore_veth(sessions, veth) else _create_veth(sessions, veth)
+
+
+def _set_bridge_port(sessions: NetlinkSessions, port: BridgePort) -> list[Request]:
+    """Set the flags before the port is up; entries that it left behind are those of an earlier version, which learned."""
+    flags = {**_SANDBOX_PORT, "multicast_router": int(port.router)}
+    return [rtnl.start_port(port.host_ifname, flags), rtnl.static_entry(port.mac, sessions.link_index(HOST, port.host_ifname))]
+
+
+def _observe_bridge_port(inventory: Inventory, port: BridgePort) -> bool:
+    link = inventory.link(HOST, port.host_ifname)
+    return link is not None and link.up and bool(link.master) and not link.learns
 
 
 def _create_sub_interface(sessions: NetlinkSessions, link: Macvlan | Ipvlan, creation: Callable[[int, int], Request]) -> tuple[()]:
@@ -152,7 +184,33 @@ def _move_back(sessions: NetlinkSessions, link: MovedLink) -> tuple[()]:
 
 
 def _observe_sandbox_link(inventory: Inventory, link: SandboxLink) -> bool:
-    return inventory.link(link.sandbox_id, link.ifname) is not None
+    found = inventory.link(link.sandbox_id, link.ifname)
+    mac = "" if isinstance(link, Ipvlan) else link.mac
+    return found is not None and (not mac or found.mac == mac)
+
+
+def _mend_macvlan(sessions: NetlinkSessions, link: Macvlan) -> tuple[()]:
+    return () if link_repair.restore_mac(sessions, link.sandbox_id, link.ifname, link.mac) else _create_macvlan(sessions, link)
+
+
+def _mend_moved(sessions: NetlinkSessions, link: MovedLink) -> tuple[()]:
+    return () if link_repair.restore_mac(sessions, link.sandbox_id, link.ifname, link.mac) else _move_in(sessions, link)
+
+
+def _mend_vxlan(sessions: NetlinkSessions, tunnel: VxlanLink) -> tuple[()]:
+    _create_vxlan(sessions, tunnel)
+    link_repair.restore_tunnel(sessions, tunnel)
+    return ()
+
+
+def _observe_vxlan(inventory: Inventory, tunnel: VxlanLink) -> bool:
+    link, host = inventory.link(HOST, tunnel.name), inventory.of(HOST)
+    return link is not None and host is not None and link.up and host.names.get(link.master) == tunnel.bridge
+
+
+def _observe_hairpin(inventory: Inventory, port: Hairpin) -> bool:
+    link = inventory.link(HOST, port.host_ifname)
+    return link is not None and link.has_hairpin
 
 
 def _observe_up(inventory: Inventory, wanted: LinkUp) -> bool:
@@ -160,21 +218,31 @@ def _observe_up(inventory: Inventory, wanted: LinkUp) -> bool:
     return link is not None and link.up
 
 
-BRIDGE: Handler[Bridge, Request] = Handler(create=_create_bridge, delete=_delete_bridge, observe=_observe_bridge)
+def _mend_up(sessions: NetlinkSessions, link: LinkUp) -> tuple[()]:
+    sessions.rtnetlink(link.sandbox_id).execute(rtnl.set_link(link.ifname))
+    return ()
+
+
+BRIDGE: Handler[Bridge, Request] = Handler(create=_create_bridge, delete=_delete_bridge, observe=_observe_bridge, mend=_mend_bridge)
 VLAN: Handler[VlanLink, Request] = Handler(create=_create_vlan, delete=_delete_host_link, observe=_observe_host_link)
 DUMMY: Handler[DummyLink, Request] = Handler(create=_create_dummy, delete=_delete_host_link, observe=_observe_host_link)
-VXLAN: Handler[VxlanLink, Request] = Handler(create=_create_vxlan, delete=_delete_host_link, observe=_observe_host_link)
-VETH: Handler[Veth, Request] = Handler(create=_create_veth, delete=_delete_veth, observe=_observe_veth)
-MACVLAN: Handler[Macvlan, Request] = Handler(create=_create_macvlan, delete=_delete_sub_interface, observe=_observe_sandbox_link)
+VXLAN: Handler[VxlanLink, Request] = Handler(create=_create_vxlan, delete=_delete_host_link, observe=_observe_vxlan, mend=_mend_vxlan)
+VETH: Handler[Veth, Request] = Handler(create=_create_veth, delete=_delete_veth, observe=_observe_veth, mend=_mend_veth)
+MACVLAN: Handler[Macvlan, Request] = Handler(
+    create=_create_macvlan, delete=_delete_sub_interface, observe=_observe_sandbox_link, mend=_mend_macvlan
+)
 IPVLAN: Handler[Ipvlan, Request] = Handler(create=_create_ipvlan, delete=_delete_sub_interface, observe=_observe_sandbox_link)
-MOVED: Handler[MovedLink, Request] = Handler(create=_move_in, delete=_move_back, observe=_observe_sandbox_link)
+MOVED: Handler[MovedLink, Request] = Handler(create=_move_in, delete=_move_back, observe=_observe_sandbox_link, mend=_mend_moved)
 LINK_UP: Handler[LinkUp, Request] = Handler(
     create=lambda _, link: [rtnl.set_link(link.ifname)],
     delete=lambda _, link: [rtnl.set_link(link.ifname, up=False)],
     observe=_observe_up,
+    # At once: what is behind it in the order needs it.
+    mend=_mend_up,
 )
+BRIDGE_PORT: Handler[BridgePort, Request] = Handler(create=_set_bridge_port, delete=nothing, observe=_observe_bridge_port)
 HAIRPIN: Handler[Hairpin, Request] = Handler(
     create=lambda _, port: [rtnl.set_port(port.host_ifname, mode=1)],
     delete=lambda _, port: [rtnl.set_port(port.host_ifname, mode=0)],
-    observe=set_again,
+    observe=_observe_hairpin,
 )

@@ -31,6 +31,21 @@ def _observe_route(inventory: Inventory, route: Route) -> bool:
     return namespace is not None and (route.ifname, route.destination, route.gateway) in namespace.routes
 
 
+def _mend_address(sessions: NetlinkSessions, address: Address) -> tuple[()]:
+    """Add an address at once: with it the kernel makes the route to its subnet, which must not be made a second time."""
+    netlink, index = sessions.rtnetlink(address.sandbox_id), _index(sessions, address)
+    # A link that came up again may have got it from the kernel.
+    if (index, address.interface) not in rtnl.addresses(netlink, index):
+        netlink.execute(rtnl.add_address(address.interface, index))
+    return ()
+
+
+def _mend_route(sessions: NetlinkSessions, route: Route) -> list[Request]:
+    index = _index(sessions, route)
+    present = rtnl.routes(sessions.rtnetlink(route.sandbox_id), index)
+    return [] if (index, route.destination, route.gateway) in present else [rtnl.replace_route(route.destination, route.gateway, index)]
+
+
 def _create_forwarding(sessions: NetlinkSessions, entry: Forwarding) -> list[Request]:
     return rtnl.forwarding(entry.mac, entry.vtep, sessions.link_index(HOST, entry.ifname), create=True)
 
@@ -43,6 +58,7 @@ ADDRESS: Handler[Address, Request] = Handler(
     create=lambda sessions, address: [rtnl.add_address(address.interface, _index(sessions, address))],
     delete=lambda sessions, address: [rtnl.delete_address(address.interface, _index(sessions, address))],
     observe=_observe_address,
+    mend=_mend_address,
 )
 NEIGHBOR: Handler[Neighbor, Request] = Handler(
     create=lambda sessions, neighbor: [rtnl.replace_neighbor(neighbor.address, neighbor.mac, _index(sessions, neighbor))],
@@ -55,6 +71,7 @@ ROUTE: Handler[Route, Request] = Handler(
     observe=_observe_route,
     # With the link down its addresses may be gone as well, and with them the way to the next hop.
     waits=frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH}),
+    mend=_mend_route,
 )
 OWN_DEFAULT_ROUTE: Handler[OwnDefaultRoute, Request] = Handler(
     create=lambda _, own: [default_routes.give_back(own.route)],
@@ -63,4 +80,8 @@ OWN_DEFAULT_ROUTE: Handler[OwnDefaultRoute, Request] = Handler(
     # It never left; or its link or the address that it needs is gone, and the route with it.
     already=frozenset({errno.EEXIST, errno.ENODEV, errno.ENETUNREACH, errno.EHOSTUNREACH}),
 )
-FORWARDING: Handler[Forwarding, Request] = Handler(create=_create_forwarding, delete=_delete_forwarding, observe=set_again)
+FORWARDING: Handler[Forwarding, Request] = Handler(
+    create=_create_forwarding,
+    delete=_delete_forwarding,
+    observe=lambda inventory, entry: (entry.mac, entry.vtep) in inventory.forwardings(entry.ifname),
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from netcore.desired.objects import Sysctl
 from netcore.kernel import sysctl
-from netcore.kernel.handlers.handler import Handler, nothing, set_again
+from netcore.kernel.handlers.handler import Handler, nothing
+from netcore.kernel.inventory import Inventory
 from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
 
@@ -16,9 +17,15 @@ def _put_back(sessions: NetlinkSessions, gone: Sysctl) -> tuple[()]:
     return ()
 
 
+def _observe(inventory: Inventory, wanted: Sysctl) -> bool:
+    value = inventory.sysctl(wanted.sandbox_id, wanted.path)
+    # The kernel puts tabs between several numbers.
+    return value.split() == wanted.value.split() if value is not None else wanted.optional
+
+
 SYSCTL: Handler[Sysctl, Request] = Handler(
     create=nothing,
     delete=_put_back,
-    observe=set_again,
+    observe=_observe,
     visit=lambda wanted: sysctl.write(wanted.path, wanted.value, optional=wanted.optional, dispensable=wanted.dispensable),
 )

@@ -7,7 +7,9 @@
 | `up`, `down` | `compose` |
 | `resolve`, `cache` | `names` |
 | `daemon`, `status`, `events`, `node` | `daemon` |
+| `doctor` | `doctor` |
 | `service` | `service` |
+| `backup`, `restore` | `state` |
 | `completion` | `completion` |
 
 A new command goes into the module of its topic, and `_COMMANDS` lists it.
@@ -20,7 +22,7 @@ import difflib
 import click
 
 from resolver.cli.client import Refused
-from resolver.cli.commands import completion, compose, daemon, names, networks, sandboxes, service
+from resolver.cli.commands import completion, compose, daemon, doctor, names, networks, sandboxes, service, state
 from resolver.cli.output import complain
 from resolver.cli.sandbox_options import COMMANDS, Command
 from resolver.cli.sandbox_parser import CLOSE
@@ -31,8 +33,8 @@ _COMMANDS = (
     sandboxes.ps, sandboxes.inspect, sandboxes.rm, sandboxes.rename, sandboxes.detach,
     networks.network,
     names.resolve, names.cache,
-    daemon.daemon, daemon.status, daemon.events, daemon.node, service.service,
-    completion.completion,
+    daemon.daemon, daemon.status, daemon.events, daemon.node, doctor.doctor, service.service,
+    state.backup, state.restore, completion.completion,
 )  # fmt: skip
 
 

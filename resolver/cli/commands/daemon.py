@@ -92,7 +92,8 @@ def status(form: str) -> int:
     if form == "json":
         print_json(report)
         return 0
-    print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}")
+    guard = f", guard {report['guard']}" if report["guard"] != "none" else ""
+    print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}{guard}")
     queries = f"{report['queries']} {'query' if report['queries'] == 1 else 'queries'}"
     print(f"{counted(report['networks'], 'network')}, {counted(report['sandboxes'], 'sandbox')}, {queries} answered")
     print(f"nameservers of {report['resolv_conf']}: {', '.join(report['nameservers']) or 'none'}")
@@ -101,6 +102,8 @@ def status(form: str) -> int:
     for upstream in report["upstreams"]:
         took = f", {upstream['rtt_ms']:.1f} ms" if upstream["rtt_ms"] else ""
         print(f"upstream {upstream['address']} ({upstream['namespace']}): {upstream['state']}{took}")
+    for name, packets in report.get("dropped", {}).items():
+        print(f"dropped of {printable(name)}: {counted(packets, 'packet')} that it may not send")
     for warning in report["warnings"]:
         print(f"warning: {printable(warning)}")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import Refused, call, find_sandbox
+from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.options import DRY_RUN, FORMAT, SANDBOX, each, remove
 from resolver.cli.output import port_text, print_json, print_table, print_warnings
 from resolver.cli.sandbox_calls import delete
@@ -67,14 +67,32 @@ def rm(names: tuple[str, ...], dry_run: bool) -> int:
     """
 
     def remove_one(name: str) -> None:
-        sandbox = find_sandbox(name, autostart=True)
+        path = f"/v1/sandboxes/{_to_remove(name)}"
         if dry_run:
-            remove(f"/v1/sandboxes/{sandbox['id']}", name, dry_run=True)
+            remove(path, name, dry_run=True)
         else:
-            print_warnings({"warnings": delete(f"/v1/sandboxes/{sandbox['id']}", call)})
+            print_warnings({"warnings": delete(path, call)})
             print(name)
 
     return each(names, remove_one)
+
+
+def _to_remove(name: str) -> str:
+    """Return the id of the sandbox that *name* means; the name itself if there is none, but some are set aside: it may be one."""
+    try:
+        identity: str = find_sandbox(name, autostart=True)["id"]
+    except Refused as error:
+        if error.kind != "not-found" or not _has_set_aside():
+            raise
+        return segment(name)
+    return identity
+
+
+def _has_set_aside() -> bool:
+    try:
+        return any(finding["object"] == "sandbox" for finding in call("GET", "/v1/doctor"))
+    except Refused:
+        return False
 
 
 @click.command()

@@ -15,6 +15,7 @@ from netcore.desired.objects import (
     HOST,
     Address,
     Bridge,
+    BridgePort,
     Element,
     EspBlock,
     Hairpin,
@@ -29,6 +30,7 @@ from netcore.desired.objects import (
 from netcore.errors import KernelError, NotFound, TeardownFailed, Unavailable
 from netcore.kernel import apply as executor_module
 from netcore.kernel.apply import Executor, _batches
+from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import routing, sysctls
 
 MAC = "02:42:0a:00:00:02"
@@ -45,6 +47,8 @@ class Netlink:
     def __init__(self, kernel, name):
         self.kernel = kernel
         self.name = name
+
+    port = 0
 
     def run(self, requests):
         if requests:
@@ -69,7 +73,7 @@ class Kernel:
         self.gone = set()
         self.visits = []
 
-    def __call__(self, _netns_path, later):
+    def __call__(self, _netns_path, later, _guard):
         self.later = later
         return self
 
@@ -131,7 +135,7 @@ def forgotten(monkeypatch):
 
 
 def executor(later=lambda *_: None):
-    return Executor(lambda _: "/nowhere", later)
+    return Executor(lambda _: "/nowhere", later, Guard())
 
 
 SYSCTLS = [Sysctl(sandbox_id="s", path=f"net/ipv4/conf/eth0/{name}", value="1") for name in ("log_martians", "rp_filter")]
@@ -140,17 +144,18 @@ ADDRESSES = [Address(sandbox_id="s", ifname="eth0", interface=ip_interface(text)
 UP = LinkUp(sandbox_id="s", ifname="eth0")
 NEIGHBOR = Neighbor(sandbox_id=HOST, ifname="br0", address=ip_address("10.0.0.2"), mac=MAC)
 ELEMENTS = [Element(set=PORTS, fields=("v0",)), Element(set=SOURCE[4], fields=("v0", MAC, ip_address("10.0.0.2")))]
-ENDPOINT = [VETH, Hairpin(host_ifname="v0"), *SYSCTLS, *ADDRESSES, UP, NEIGHBOR, *ELEMENTS]
+PORT = BridgePort(host_ifname="v0", mac=MAC)
+ENDPOINT = [VETH, PORT, Hairpin(host_ifname="v0"), *SYSCTLS, *ADDRESSES, UP, NEIGHBOR, *ELEMENTS]
 
 
 def test_each_lane_is_one_batch(kernel, written):
     executor().apply(diff((), ENDPOINT))
     assert kernel.calls == [
+        ("nftables", ["add element bridge ports", "add element bridge source4"]),
         ("host", ["create veth v0"]),
-        ("host", ["change bridge port v0"]),
+        ("host", ["change bridge port v0", f"set forwarding {MAC} static", "change bridge port v0"]),
         ("s", ["add address 10.0.0.2/24", "add address fd00::2/64", "change link eth0"]),
         ("host", [f"set neighbor 10.0.0.2 lladdr {MAC}"]),
-        ("nftables", ["add element bridge ports", "add element bridge source4"]),
     ]
     # One visit for all sysctls and for the socket.
     assert kernel.visits == ["s"]
@@ -160,9 +165,9 @@ def test_each_lane_is_one_batch(kernel, written):
 def test_deletion_is_as_short(kernel, forgotten):
     executor().remove(diff(ENDPOINT, ()), "endpoint")
     assert kernel.calls == [
-        ("nftables", ["delete element bridge ports", "delete element bridge source4"]),
         ("host", [f"delete neighbor 10.0.0.2 lladdr {MAC}"]),
         ("host", ["delete link v0"]),
+        ("nftables", ["delete element bridge ports", "delete element bridge source4"]),
     ]
     assert kernel.visits == []
     assert [flows.addresses for flows in forgotten] == [{ip_address("10.0.0.2")}]
@@ -214,8 +219,10 @@ def test_failed_step_is_named_and_what_was_done_is_undone(kernel, written):
         executor().apply(diff((), ENDPOINT))
     assert raised.value.__notes__ == ["while: create address fd00::2/64 dev eth0 in s"]
     # Everything else of the namespace goes with the link.
-    assert kernel.calls[-1] == ("host", ["delete link v0"])
-    assert not [names for name, names in kernel.calls if name == "nftables"]
+    assert kernel.calls[-2:] == [
+        ("host", ["delete link v0"]),
+        ("nftables", ["delete element bridge ports", "delete element bridge source4"]),
+    ]
 
 
 def test_undo_that_fails_is_noted_on_the_error(kernel, written):
@@ -231,8 +238,8 @@ def test_link_that_can_not_be_made_fails_its_step(kernel, written):
     with pytest.raises(KernelError, match="ENOSPC") as raised:
         executor().apply(diff((), ENDPOINT))
     assert raised.value.__notes__[0].startswith("while: create link v0 type veth")
-    # Nothing of the next lane was begun, and the flag that the kernel took is taken back.
-    assert [name for name, _ in kernel.calls] == ["host", "host", "host"]
+    # Nothing of the next lane was begun, and what the kernel took is taken back.
+    assert [name for name, _ in kernel.calls] == ["nftables", "host", "host", "host", "nftables"]
 
 
 def test_element_transaction_fails_as_a_whole(kernel):

@@ -2,6 +2,8 @@
 
 from ipaddress import ip_address, ip_interface
 
+import pytest
+
 from netcore import drivers
 from netcore.cluster import state as records
 from netcore.cluster.encryption import Key
@@ -117,19 +119,6 @@ def test_everything_is_replaced_for_those_who_hold_the_state():
     assert (made.addresses, made.counts(), made.members(NETWORK.id)) == ({}, {}, [])
 
 
-def test_record_that_can_not_be_read_is_as_one_that_is_gone():
-    made = filled()
-    for key in ("node/id-a", f"network/{NETWORK.id}", f"endpoint/{NETWORK.id}/e1", "schema"):
-        made.apply(key, b"{", 20)
-        assert key in made.unreadable
-    assert ([*made.nodes], made.networks, made.counts(), made.schema) == (["id-b"], {}, {"id-b": 1}, None)
-    made.apply("node/id-a", encode_shared(node("a")), 21)
-    made.apply("schema", None, 22)
-    assert {*made.unreadable} == {f"network/{NETWORK.id}", f"endpoint/{NETWORK.id}/e1"}
-    for key in ("address/not-an-address", "address/n/x", "key/x"):
-        assert made.apply(key, b"x", 23) == set()
-
-
 def test_ranges_hold_what_they_are_for():
     address, endpoint = records.address_key("n", ip_address("10.0.0.1")), records.endpoint_key("n", "e")
     assert address in records.addresses_of("n")
@@ -196,3 +185,35 @@ def test_record_of_an_endpoint_is_what_others_need():
     assert (remote.names, remote.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
     assert (remote.addresses, remote.mac) == ((ip_address("10.40.0.9"),), mine.mac)
     assert made.remote(NETWORK.id, mine.id, "id-a") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"null", b"7", b"\xff", b'{"schema": 3}', b'{"schema": "x"}', b'{"schema": {}}'])
+def test_a_record_that_can_not_be_read_leaves_the_others_and_what_was_known(damage):
+    whole = items((records.network_key(NETWORK.id), NETWORK), (records.node_key("id-a"), node("a")))
+    state = ClusterState()
+    broken = (records.node_key("x"), "key/x", records.endpoint_key(NETWORK.id, "e"), records.network_key("y"))
+    everything = {**whole, **{key: Item(damage, 9) for key in broken}}
+    state.replace_common({key: item for key, item in everything.items() if key in records.COMMON})
+    state.replace_endpoints(NETWORK.id, {key: item for key, item in everything.items() if key in records.endpoints_of(NETWORK.id)})
+    assert (list(state.nodes), list(state.networks)) == (["id-a"], [NETWORK.id])
+    assert set(state.unreadable) == set(broken)
+    assert state.take(records.node_key("id-a"), damage, 10) == set()
+    assert state.nodes["id-a"].name == "a"
+    state.take(records.node_key("x"), None, 11)
+    assert records.node_key("x") not in state.unreadable
+    # What is loaded anew takes the place of what could not be read of the same kind, and of no other.
+    state.replace_common(whole)
+    assert set(state.unreadable) == {records.endpoint_key(NETWORK.id, "e")}
+    state.forget(NETWORK.id)
+    assert state.unreadable == {}
+
+
+def test_an_address_that_is_none_is_left_out():
+    state = ClusterState()
+    key = "address/n/not-an-address"
+    state.replace_addresses("n", {key: Item(b"id-c", 1), records.address_key("n", ip_address("10.0.0.1")): Item(b"id-c", 2)})
+    assert "not-an-address" in state.unreadable[key]
+    assert state.addresses == {"n": {ip_address("10.0.0.1"): "id-c"}}
+    for key in ("address/not-an-address", "address/n/x", "key/x", "schema"):
+        assert state.take(key, b"x", 3) == set()
+        assert key in state.unreadable

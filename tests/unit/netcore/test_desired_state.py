@@ -93,3 +93,11 @@ def test_a_stack_that_is_not_its_own_has_hosts_lines_at_most():
     (hosts,) = objects(replace(SANDBOX, stack=Stack.HOST, extra_hosts=("a:10.0.0.1",)))
     assert any("10.0.0.1" in line for line in hosts.lines)
     assert len(objects(replace(SANDBOX, stack=Stack.NONE, extra_hosts=()))) == 1
+
+
+def test_sysctls_of_a_sandbox_without_networks():
+    given = (("net/ipv4/ip_unprivileged_port_start", "0"), ("net/ipv6/conf/all/disable_ipv6", "1"))
+    found = objects(replace(SANDBOX, stack=Stack.NONE, sysctls=given))
+    assert [(sysctl.path, sysctl.value) for sysctl in of(Sysctl, found)] == [*given]
+    (hosts,) = of(HostsLines, found)
+    assert not any("::1" in line for line in hosts.lines)

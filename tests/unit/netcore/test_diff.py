@@ -11,6 +11,7 @@ from netcore.desired.objects import (
     Address,
     Announcement,
     Bridge,
+    BridgePort,
     Element,
     EspPolicy,
     EspState,
@@ -30,7 +31,7 @@ from netcore.desired.objects import (
 )
 from netcore.drivers.bridge import BridgeDriver
 from netcore.drivers.facts import Facts
-from netcore.model import Endpoint, Sandbox
+from netcore.model import Endpoint, PortMapping, Sandbox
 from netcore.plan import desired_state
 from tests.support.networks import bridge_network, pool
 
@@ -63,18 +64,27 @@ def kinds(steps):
     return [type(step.subject) for step in steps]
 
 
-def test_connect_makes_links_before_addresses_before_routes_before_rules_before_announcing():
+def test_connect_makes_links_before_addresses_before_routes_before_announcing():
     order = kinds(diff((), desired(A)))
-    places = [order.index(kind) for kind in (Veth, Sysctl, LinkUp, Neighbor, Route, Element, HostsLines, Announcement)]
+    places = [order.index(kind) for kind in (Veth, BridgePort, Sysctl, LinkUp, Neighbor, Route, HostsLines, Announcement)]
     assert places == sorted(places)
+
+
+def test_what_a_port_may_send_is_there_before_it_and_until_it_is_gone():
+    published = replace(A, ports=(PortMapping(family=4, protocol="tcp", host_address=None, host_port=80, sandbox_port=80),))
+    connect, disconnect = ([step.subject for step in steps] for steps in (diff((), desired(published)), diff(desired(published), ())))
+    for order in (connect, disconnect[::-1]):
+        (link,) = [number for number, item in enumerate(order) if isinstance(item, Veth)]
+        before, after = ({item.set.table for item in part if isinstance(item, Element)} for part in (order[:link], order[link:]))
+        assert (before, after) == ({"bridge"}, {"inet"})
 
 
 def test_disconnect_replaces_the_route_before_the_old_link_goes():
     steps = diff(desired(A, B), desired(B))
     assert isinstance(steps[0].before, Route)
     assert steps[0].after == Route(sandbox_id=SANDBOX.id, destination=DEFAULT4, gateway=ip_address("10.0.2.1"), ifname="eth1")
-    assert isinstance(steps[-1].before, Veth)
-    assert steps[-1].after is None
+    removed = [step.before for step in steps if step.after is None]
+    assert [type(item) for item in removed if not isinstance(item, Element)][-1] is Veth
 
 
 def test_what_goes_with_a_link_is_not_deleted_by_itself():
@@ -91,9 +101,8 @@ def test_same_state_needs_no_step():
 def test_undo_is_the_diff_the_other_way():
     steps = diff(desired(A), desired(A, B))
     assert {step.after for step in steps} >= set(desired(A, B)) - set(desired(A))
-    assert diff(desired(A, B), desired(A))[-1] == Step(
-        next(item for item in desired(A, B) if getattr(item, "host_ifname", "") == "vethb"), None
-    )
+    pair = next(item for item in desired(A, B) if isinstance(item, Veth) and item.host_ifname == "vethb")
+    assert Step(pair, None) in diff(desired(A, B), desired(A))
 
 
 def test_changed_priority_moves_the_default_route_by_one_replace():

@@ -73,6 +73,9 @@ class Inventory:
     def of(self, sandbox_id):
         return self.namespaces.get("host" if sandbox_id is HOST else sandbox_id)
 
+    def sysctl(self, sandbox_id, path):
+        return None if self.of(sandbox_id) is None else self.of(sandbox_id).sysctls.get(path)
+
     def link(self, sandbox_id, ifname):
         return None if self.of(sandbox_id) is None else self.of(sandbox_id).links.get(ifname)
 
@@ -95,11 +98,11 @@ VETH = Veth(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500, br
 VXLAN = VxlanLink(name="vx-5", vni=5, port=4789, local=GATEWAY, bridge="br0", mtu=1450, tag="t")
 UP = LinkUp(sandbox_id=S, ifname="eth0")
 MACVLAN = Macvlan(sandbox_id=S, ifname="eth0", parent="lan0", mode="bridge", mac=MAC, mtu=1500)
-HOST_LINKS = (link(1, "br0", kind="bridge", alias="berth:n"), link(2, "v0", master=1), link(3, "vx-5"))
+HOST_LINKS = (link(1, "br0", kind="bridge", alias="berth:n"), link(2, "v0", master=1, peer=1), link(3, "vx-5", alias="t", master=1))
 FULL = Inventory(
     host=namespace(*HOST_LINKS),
     sandbox=namespace(
-        link(1, "eth0"),
+        link(1, "eth0", peer=2),
         addresses=[("eth0", ADDRESS.interface)],
         routes=[("eth0", DEFAULT4, GATEWAY)],
         neighbors=[("eth0", GATEWAY, MAC)],
@@ -136,7 +139,7 @@ def test_nothing_is_seen_in_a_namespace_that_is_gone():
     assert not [wanted for wanted in (ADDRESS, ROUTE, NEIGHBOR, VETH, UP, MACVLAN) if exists(wanted, host_only)]
 
 
-def test_what_is_cheap_is_set_again_and_what_was_said_is_not_said_again():
+def test_what_is_not_there_is_not_seen_and_what_was_said_is_not_said_again():
     assert not exists(Sysctl(sandbox_id=S, path="net/ipv4/ip_forward", value="1"))
     assert not exists(Hairpin(host_ifname="v0"))
     assert exists(Announcement(sandbox_id=S, ifname="eth0", port=None, mac=MAC, addresses=(), count=3, interval=1.0))

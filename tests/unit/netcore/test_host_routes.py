@@ -149,7 +149,7 @@ def test_subnet_of_the_host_is_refused(subnet, ours, reason):
     [
         ("10.66.5.0/24", "subnet 10.66.5.0/24 overlaps this host's route to 10.66.0.0/16 by link eth0: this host no longer reaches 10.66.5.0/24 there"),
         ("10.0.0.0/8", "subnet 10.0.0.0/8 overlaps this host's route to 10.66.0.0/16 by link eth0: 10.66.0.0/16 is not reached on the network"),
-        ("10.77.0.0/16", "subnet 10.77.0.0/16 overlaps 10.77.0.0/16, for which this host has a blackhole, unreachable or prohibit route"),
+        ("10.77.0.0/16", "subnet 10.77.0.0/16 overlaps 10.77.0.0/16, which a route or rule of this host refuses (blackhole, unreachable, prohibit, throw)"),
         ("10.77.7.0/24", None),
         ("fd00::/64", None),
     ],

@@ -12,6 +12,7 @@ from netcore.desired.objects import (
     Address,
     Announcement,
     Bridge,
+    BridgePort,
     DummyLink,
     Element,
     EspBlock,
@@ -19,6 +20,7 @@ from netcore.desired.objects import (
     EspState,
     FirewallSet,
     Forwarding,
+    GuardedLink,
     Hairpin,
     HostsLines,
     Ipvlan,
@@ -43,6 +45,7 @@ S = "0123456789abcdef"
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 MAC = "02:42:0a:00:00:02"
 PORTS = FirewallSet(table="inet", name="dnat4_any", key_types=("inet_proto", "inet_service"), data_types=("ipv4_addr", "inet_service"))
+BINDING = FirewallSet(table="bridge", name="ports", key_types=("ifname",), order=Order.PORT_BINDING)
 GUARDED = FirewallSet(table="inet", name="closed4", key_types=("ifname",), family=4, order=Order.FORWARDING_GUARD)
 BRIDGES = FirewallSet(table="inet", name="bridges", key_types=("ifname",))
 
@@ -54,6 +57,7 @@ VETH = Veth(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500, br
 
 # object, order, lane of its deletion, description
 CASES = [
+    (GuardedLink(ifname="br0"), Order.GUARD, Lane(Subsystem.GUARD), "guard for br0"),
     (EspState(source=ONE, target=TWO, spi=0x1001, key_material="00" * 20, request_id=7), Order.ESP_STATE, XFRM,
      "esp state 10.0.0.1 to 10.0.0.2 spi 0x1001"),
     (EspPolicy(source=ONE, target=TWO, port=4789, outgoing=True, request_id=7), Order.ESP_POLICY, XFRM,
@@ -73,6 +77,7 @@ CASES = [
     (VxlanLink(name="vx-5", vni=5, port=4789, local=ONE, bridge="br0", mtu=1450, tag="t"), Order.TUNNEL, LINKS,
      "link vx-5 type vxlan id 5 dstport 4789 local 10.0.0.1 master br0 mtu 1450"),
     (Forwarding(ifname="vx-5", mac=MAC, vtep=TWO), Order.FORWARDING, LINKS, f"fdb {MAC} dev vx-5 dst 10.0.0.2 static"),
+    (Element(set=BINDING, fields=("v0",)), Order.PORT_BINDING, NFTABLES, "element bridge ports { v0 }"),
     (VETH, Order.SANDBOX_LINK, LINKS, f"link v0 type veth master br0 mtu 1500 peer eth0 address {MAC} in 0123456789ab"),
     (Macvlan(sandbox_id=S, ifname="eth1", parent="lan0", mode="bridge", mac=MAC, mtu=1500), Order.SANDBOX_LINK, STACK,
      f"link eth1 type macvlan mode bridge link lan0 address {MAC} mtu 1500 in 0123456789ab"),
@@ -81,6 +86,7 @@ CASES = [
     (Ipvlan(sandbox_id=S, ifname="eth3", parent="lan0", mode="l2", flag="bridge", mtu=1500), Order.SANDBOX_LINK, STACK,
      "link eth3 type ipvlan mode l2 bridge link lan0 mtu 1500 in 0123456789ab"),
     (MovedLink(sandbox_id=S, ifname="eth4", source="plug0", mac=MAC), Order.SANDBOX_LINK, STACK, "link plug0 moved to eth4 in 0123456789ab"),
+    (BridgePort(host_ifname="v0", mac=MAC), Order.BRIDGE_PORT, LINKS, f"bridge port v0 up learning off fdb {MAC} static sticky"),
     (Hairpin(host_ifname="v0"), Order.HAIRPIN, LINKS, "bridge port v0 hairpin on"),
     (Sysctl(sandbox_id=S, path="net/ipv6/conf/eth0/accept_dad", value="0"), Order.SANDBOX_SYSCTL, STACK,
      "sysctl net/ipv6/conf/eth0/accept_dad=0 in 0123456789ab"),
@@ -176,7 +182,7 @@ def test_objects_that_go_with_a_link():
     assert not replace(OBJECTS[[type(one) for one in OBJECTS].index(Sysctl)], original="0").goes_with(set())
     assert kinds((S, "eth0")) - kinds() == {Address, LinkUp, Neighbor, Route}
     assert kinds((HOST, "br0")) - kinds() == {Address, Neighbor}
-    assert kinds((HOST, "v0")) - kinds() == {Hairpin}
+    assert kinds((HOST, "v0")) - kinds() == {BridgePort, Hairpin}
     assert kinds((HOST, "vx-5")) - kinds() == {Forwarding}
     # The same name in another namespace is another link.
     assert kinds(("other", "eth0"), (HOST, "eth0"), (S, "v0")) == kinds()

@@ -78,6 +78,8 @@ def test_firewalld_takes_the_bridges_into_a_zone():
 
 def test_host_without_our_firewall_is_told_what_it_must_do():
     assert needed_without_firewall("br-a", "10.0.0.0/24", internal=True) == ("drop forwarding from and to br-a",)
+    closed = needed_without_firewall("br-a", "10.0.0.0/24", internal=False, host_access=(("tcp", 443),))
+    assert closed[0] == "drop what comes to this host from br-a, but for replies, ICMP, port 53 of the gateway, tcp/443"
     assert needed_without_firewall("br-a", "10.0.0.0/24", internal=False) == (
         "accept forwarding from br-a, and established traffic to it",
         "nft add rule ip nat postrouting ip saddr 10.0.0.0/24 oifname != br-a masquerade",

@@ -23,9 +23,12 @@ ROUTED = bridge_network(
     given={"gateway_mode_ipv4": "routed", "gateway_mode_ipv6": "routed"},
 )
 LAN = parent_network("lan", "macvlan", pool("10.8.0.0/24", "10.8.0.1"), given={"parent": "eth0"})
-NETWORKS = {item.id: item for item in (V4, V6, BOTH, ROUTED6, ROUTED, LAN)}
+HERE = bridge_network("here", pool("10.11.0.0/24", "10.11.0.1"), pool("fd11::/64", "fd11::1"), given={"host_binding": "192.0.2.7"})
+LOCAL = bridge_network("local", pool("10.12.0.0/24", "10.12.0.1"), pool("fd12::/64", "fd12::1"), given={"host_binding": "::1"})
+NETWORKS = {item.id: item for item in (V4, V6, BOTH, ROUTED6, ROUTED, LAN, HERE, LOCAL)}
 ADDRESSES = {
     "four": ("10.4.0.2/24", None), "six": (None, "fd06::2/64"), "both": ("10.5.0.2/24", "fd05::2/64"),
+    "here": ("10.11.0.2/24", "fd11::2/64"), "local": ("10.12.0.2/24", "fd12::2/64"),
     "routed": ("10.7.0.2/24", "fd07::2/64"), "lan": ("10.8.0.2/24", None), "open": ("10.9.0.2/24", "fd09::2/64"),
 }  # fmt: skip
 
@@ -171,6 +174,20 @@ def test_ports_follow_the_gateway_between_translated_and_routed_networks():
     again, endpoints = plan(["80"], "both", ("routed", 5), ports=mappings)
     assert four in again
     assert shown(endpoints) == [("routed", 4, "*", four.host_port, False), ("routed", 6, "*", 0, False)]
+
+
+def test_ports_follow_the_addresses_that_gateway_networks_bind():
+    bound = {"both": ALL, "here": [(4, "192.0.2.7", 8080, False)], "local": [(6, "::1", 8080, True)], "open": NO_HOST_PORT}
+    mappings = ()
+    for name in ("here", "both", "local", "here", "open", "local", "both"):
+        mappings, endpoints = plan(["8080:80"], "four", (name, 5), ports=mappings)
+        assert shown(endpoints) == [(name, *one) for one in bound[name]]
+    # What was asked for at an address of its own stays.
+    mappings, _ = plan(["127.0.0.1:9090:90", "[::1]:9090:90", "8080:80"], "here")
+    again, _ = plan(["127.0.0.1:9090:90", "[::1]:9090:90", "8080:80"], ("both", 5), ports=mappings)
+    assert {(item.family, str(item.host_address), item.host_port) for item in again} == {
+        (4, "127.0.0.1", 9090), (6, "::1", 9090), (4, "None", 8080), (6, "None", 8080),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from netcore.controller.set_aside import SetAside
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
@@ -61,6 +62,7 @@ class FakeController:
             connect=self.connect,
             disconnect=self.disconnect,
         )
+        self.set_aside = SetAside()
         self.cluster = self.the_cluster()
         self.overlays = SimpleNamespace(cluster=self.cluster, known_elsewhere=self.known_elsewhere)
         self.failing = {}
@@ -224,9 +226,12 @@ class World:
 
         self.operations = Operations(
             self.controller, automatic_networks, self.owners, self.events,
-            end_process=end_process, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
+            remove_aside=self.remove_aside, end_process=end_process, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
         )  # fmt: skip
         self.dry_run = DryRun(self.controller, automatic_networks)
+
+    async def remove_aside(self, aside):
+        self.journal.append(f"remove aside {aside.kind} {aside.name}")
 
     def took(self):
         """Return what has happened since this was asked last."""

@@ -9,6 +9,7 @@ from netcore.model import NetworkRequest, SandboxRequest
 from resolver.daemon import schema
 from resolver.daemon.admin import ROUTES, Admin
 from resolver.daemon.api_route import ApiReply, ApiRequest, Caller
+from resolver.daemon.doctor import Doctor
 from resolver.errors import Forbidden
 from tests.unit.resolver.daemon_fakes import World
 
@@ -37,8 +38,12 @@ class Health:
     def readiness(self):
         return schema.HealthView("ok" if self.is_ready else "starting")
 
-    def status(self):
+    async def status(self):
         return "status"
+
+
+async def metrics():
+    return b"metrics"
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ async def world():
     world.lookup, world.health = Lookup(), Health()
     world.admin = Admin(
         operations=world.operations, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
-        health=world.health, render_metrics=lambda: b"metrics", proxies={"default": {"httpProxy": "http://p"}},
+        health=world.health, doctor=Doctor([]), render_metrics=metrics, proxies={"default": {"httpProxy": "http://p"}},
         stop=lambda: world.journal.append("stop"),
     )  # fmt: skip
     await world.operations.create_network(NetworkRequest(name="front"))

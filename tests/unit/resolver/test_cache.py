@@ -202,11 +202,26 @@ def test_failures_are_forgotten_for_sets_with_an_upstream_that_is_reached_otherw
 
 
 def test_failures_are_bounded(monkeypatch):
-    monkeypatch.setattr(limits, "FAILURES", 10)
+    monkeypatch.setattr(limits, "FAILURES", 8_000)
     made = cache()
-    for number in range(50):
-        made.failed(HERE, question(f"n{number}.test"), "silent", 0.0)
-    assert sum(bool(made.failure(HERE, question(f"n{number}.test"), 0.5)) for number in range(50)) == 10
+
+    def remembered(names):
+        return sum(made.failure(HERE, question(name), 0.5) is not None for name in names)
+
+    short = [f"n{number}.test" for number in range(50)]
+    for name in short:
+        made.failed(HERE, question(name), "silent", 0.0)
+    few = remembered(short)
+    assert 10 < few < 50
+    # It is octets that are bounded: of long names and reasons there are fewer.
+    long = [f"{'x' * 60}.{'y' * 60}.{'z' * 60}.n{number}.test" for number in range(50)]
+    for name in long:
+        made.failed(HERE, question(name), "silent " * 60, 0.0)
+    assert (0 < remembered(long) < few // 2, remembered(short)) == (True, 0)
+    assert made.forget() == 0
+    made.failed(HERE, question("n1.test"), "silent", 0.0)
+    made.forget(from_text("n1.test"))
+    assert remembered(["n1.test"]) == 0
 
 
 @pytest.mark.parametrize(("hits", "left", "popular"), [(2, 5, True), (1, 5, False), (2, 7, False)])

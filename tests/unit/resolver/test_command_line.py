@@ -337,7 +337,7 @@ def test_what_changes_something_starts_a_daemon(monkeypatch, tmp_path, berth, co
 
 @pytest.mark.parametrize(
     "command",
-    ["ps", "inspect web", "exec web true", "status", "events", "node ls", "network ls", "network inspect x", "resolve web", "cache ls",
+    ["ps", "inspect web", "exec web true", "status", "events", "doctor", "doctor --remove", "node ls", "network ls", "network inspect x", "resolve web", "cache ls",
      "cache flush", "daemon stop"],
 )  # fmt: skip
 def test_what_changes_nothing_starts_none(monkeypatch, tmp_path, berth, command):
@@ -381,7 +381,7 @@ def test_resolve_cache_status_and_nodes(daemon, berth):
     assert berth("cache", "flush")[1] == "4\n"
     upstream = {"address": "10.0.0.1", "namespace": "host", "state": "ok", "rtt_ms": 1.25}
     daemon.responses["GET /v1/status"] = {
-        "version": "0.3.0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 1, "sandboxes": 2, "queries": 3,
+        "version": "0.3.0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 3.4, "firewall": "nftables", "guard": "lasting", "networks": 1, "sandboxes": 2, "queries": 3,
         "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [upstream], "warnings": ["ufw drops"],
     }  # fmt: skip
     assert berth("status")[1].splitlines()[2:] == [
@@ -391,6 +391,33 @@ def test_resolve_cache_status_and_nodes(daemon, berth):
     ]
     daemon.responses["GET /v1/nodes"] = [{"id": "n" * 20, "name": "one", "address": "10.0.0.1", "endpoints": 2, "own": True}]
     assert berth("node", "ls")[1].splitlines()[1].split() == ["n" * 12, "one", "*", "10.0.0.1", "2"]
+
+
+FINDING = {
+    "object": "link", "name": "br-1", "problem": "is of no network", "remedy": "remove it", "treatments": ["remove"], "mended": False,
+    "error": None,
+}  # fmt: skip
+
+
+def test_doctor(daemon, berth):
+    daemon.responses["GET /v1/doctor"] = []
+    assert berth("doctor") == (0, "0 problems\n", "")
+    daemon.responses["GET /v1/doctor"] = [FINDING]
+    code, shown, _ = berth("doctor")
+    assert (code, shown.splitlines()) == (
+        1,
+        ["link br-1 is of no network", "    to mend it: remove it (berth doctor --remove does it)", "1 problem"],
+    )
+    assert json.loads(berth("doctor", "--format", "json")[1]) == [FINDING]
+    daemon.responses["POST /v1/doctor"] = [FINDING | {"mended": True}, FINDING | {"name": "br-2", "error": "it is busy"}]
+    code, shown, _ = berth("doctor", "--remove")
+    assert body(daemon, "POST /v1/doctor") == {"treatment": "remove"}
+    assert (code, shown.splitlines()[0], shown.splitlines()[-2:]) == (
+        1,
+        "mended: link br-1 is of no network",
+        ["    failed: it is busy", "1 problem, 1 mended"],
+    )
+    assert "--fix and --adopt exclude each other" in berth("doctor", "--fix", "--adopt")[2]
 
 
 def test_events(daemon, berth):
@@ -436,7 +463,9 @@ def test_control_characters_never_reach_the_terminal(daemon, berth):
         assert "\\x1b" in shown + said or arguments[0] == "inspect"
 
 
-@pytest.mark.parametrize(("word", "near"), [("restart", None), ("stauts", "status"), ("netwrok", "network")])
+@pytest.mark.parametrize(
+    ("word", "near"), [("restart", None), ("start", None), ("stop", None), ("stauts", "status"), ("netwrok", "network")]
+)
 def test_suggestions_are_near(berth, word, near):
     code, _, said = berth(word)
     assert code == 2
@@ -447,7 +476,7 @@ def test_suggestions_are_near(berth, word, near):
 
 def test_node_ls_and_status_count(daemon, berth):
     daemon.responses["GET /v1/status"] = {
-        "version": "0.3.0", "pid": 7, "exits_when_idle": True, "uptime_seconds": 3.4, "firewall": "nftables", "networks": 2, "sandboxes": 1,
+        "version": "0.3.0", "pid": 7, "exits_when_idle": True, "uptime_seconds": 3.4, "firewall": "nftables", "guard": "lasting", "networks": 2, "sandboxes": 1,
         "queries": 1, "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [], "warnings": [],
     }  # fmt: skip
     shown = berth("status")[1]

@@ -126,7 +126,7 @@ DONE = Done(UpstreamHealth(Upstream("192.0.2.53")), b"")
             ],
         ),
         (
-            {"is_sent": True, "result": DONE, "is_blocked": True, "has_effect": True},
+            {"is_sent": True, "result": DONE, "blocked": "the answer points into a network of this host (rebinding)", "has_effect": True},
             [
                 "not ours: forwarded to 192.0.2.53",
                 "192.0.2.53 answered",

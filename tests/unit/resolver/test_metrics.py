@@ -3,6 +3,7 @@
 from collections import Counter
 from types import SimpleNamespace
 
+from netcore.kernel.dropped import Dropped
 from resolver.daemon import metrics
 from resolver.engine.upstream import Upstream
 
@@ -28,9 +29,13 @@ berth_forward_upstream_failures_total{to="10.0.0.53"} 4.0
 berth_forward_upstream_rtt_seconds{to="10.0.0.53"} 0.25
 berth_forward_in_flight 3.0
 berth_cache_bytes 1000.0
+berth_drift_repairs_total{kind="veth"} 2.0
+berth_drift_left 1.0
 berth_networks 1.0
 berth_sandboxes 2.0
 berth_endpoints 3.0
+berth_dropped_packets_total{reason="source"} 6.0
+berth_dropped_packets_total{reason="connections"} 0.0
 """
 
 
@@ -42,6 +47,8 @@ def sources():
         service=SimpleNamespace(rcodes={3: 2, 0: 7, 9: 1}, counters=Counter(forwarded=5, hits=3, dropped=8), cache=SimpleNamespace(size=1000)),
         # Those asked from a sandbox are too many to tell apart.
         pool=SimpleNamespace(health=lambda: {Upstream("10.0.0.53"): health, Upstream("10.0.0.54", sandbox_id="x"): health}),
+        dropped=SimpleNamespace(last=Dropped(reasons={"source": 6, "connections": 0})),
+        repairs=SimpleNamespace(counts=Counter(veth=2), left=lambda: [1]),
         clock=lambda: 50.0,
     )  # fmt: skip
 

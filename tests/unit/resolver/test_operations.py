@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from resolver.daemon.operations import Counts
@@ -112,6 +113,26 @@ async def test_sandbox_is_renamed_or_given_to_another_owner(world):
     changed = await world.operations.change_sandbox("www", name=None, owner=OWNER, leader=None)
     assert (changed.name, changed.owner) == ("www", OWNER)
     assert world.took() == ("watch 7",)
+
+
+async def test_what_is_set_aside_is_removed_by_name_unless_something_else_is_called_so(world):
+    for kind in ("sandbox", "network"):
+        world.controller.set_aside.put(Aside(kind=kind, id="f" * 64, name="lost", reason="it can't be read"))
+    assert await world.operations.remove_sandbox("lost") == ("lost", ())
+    assert await world.operations.remove_network("ffff") == "lost"
+    assert [step for step in world.took() if "aside" in step] == ["remove aside sandbox lost", "remove aside network lost"]
+    # Its name goes before the beginning of another one's id.
+    front = await world.operations.create_network(NetworkRequest(name="front"))
+    short = front[0].id[:4]
+    world.controller.set_aside.put(Aside(kind="network", id="9" * 64, name=short, reason="it can't be read"))
+    with pytest.raises(NotFound, match="is set aside"):
+        world.operations.find_network(short)
+    assert world.operations.find_network(front[0].id) == front[0]
+    assert await world.operations.remove_network(short) == short
+    assert "remove aside network" in str(world.took())
+    await world.operations.create_network(NetworkRequest(name="lost"))
+    await world.operations.remove_network("lost")
+    assert "controller remove network lost" in str(world.took())
 
 
 async def test_sandbox_is_removed_and_told(world):

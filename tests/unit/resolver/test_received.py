@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resolver.engine.received import Protected, is_negative, orders, render, take_apart
+from resolver.engine.rebinding import NOTHING, Protected
+from resolver.engine.received import is_negative, orders, render, take_apart
 from resolver.engine.request import screen
 from resolver.errors import DecodeError
 
@@ -156,12 +157,13 @@ PROTECTED = Protected([ip_network("10.1.0.0/16"), ip_network("172.17.0.0/16"), i
     ],
 )
 def test_addresses_in_our_networks_are_found(record, found):
-    assert PROTECTED.found_in(received(response(answer=[("www.example.test.", 60, "IN", *record)]))) == found
+    assert PROTECTED.look(received(response(answer=[("www.example.test.", 60, "IN", *record)]))).network == found
 
 
-def test_additional_records_do_not_count_as_answers():
-    made = response(answer=[A], additional=[("x.example.test.", 60, "IN", "A", "10.1.2.3")])
-    assert PROTECTED.found_in(received(made)) is None
+@pytest.mark.parametrize("section", ["authority", "additional"])
+def test_addresses_of_every_section_count(section):
+    made = response(answer=[A], **{section: [("x.example.test.", 60, "IN", "A", "10.1.2.3")]})
+    assert PROTECTED.look(received(made)).network == "10.1.2.3"
 
 
 @given(st.binary(max_size=300))
@@ -174,7 +176,7 @@ def test_any_octets_are_read_or_refused(octets):
             continue
         assert made.lifetime >= 0
         orders(made)
-        PROTECTED.found_in(made)
+        PROTECTED.look(made)
         query = screen(dns.message.make_query("www.example.test", "A").to_wire())
         render(query, made, tcp=False, ttls=(0, 60, 5), rotation=1)
 
@@ -235,7 +237,7 @@ def test_address_records_of_a_wrong_size_are_no_addresses():
     record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\5\x0a\1\2\3\4"
     wire = response().to_wire()
     made = take_apart(wire[:6] + b"\0\1" + wire[8:] + record, 34)
-    assert PROTECTED.found_in(made) is None
+    assert PROTECTED.look(made) is NOTHING
 
 
 def test_plain_opt_at_the_end_is_taken_out_without_reading_it():
@@ -260,10 +262,40 @@ def test_opt_in_another_section_is_refused(counts):
         take_apart(wire[:6] + counts + wire[12:] + b"\0\0\x29\4\xd0\0\0\0\0\0\0", 34)
 
 
-def test_opt_that_dnspython_leaves_in_place_is_refused(monkeypatch):
-    made = response(answer=[A], use_edns=0)
-    made.use_edns(0, options=[dns.edns.NSIDOption(b"x")])
+def with_opt_in_front(made, opt):
+    """The octets of *made*, which ends with additional records, with *opt* before them. Pointers behind it are moved."""
     wire = made.to_wire()
-    monkeypatch.setattr(dns.message.Message, "use_edns", lambda self, edns: None)
-    with pytest.raises(DecodeError, match="can't be taken out"):
-        take_apart(wire, 34)
+    first = wire.index(b"\x05extra")
+    behind = wire[first:]
+    return wire[:10] + (int.from_bytes(wire[10:12], "big") + 1).to_bytes(2, "big") + wire[12:first] + opt + behind
+
+
+OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\x0a\0\x0f\0\x06\0\x06bogu"
+
+
+def test_opt_with_options_before_other_records_is_taken_out_and_pointers_are_moved():
+    question_end = 34
+    made = response(answer=[A], additional=[("extra.example.test.", 60, "IN", "A", "192.0.2.9")])
+    wire = with_opt_in_front(made, OPT)
+    at = wire.index(b"\x05extra")
+    # One more record whose name points behind the OPT, one whose name points into it, and a last one.
+    pointing = (0xC000 | at).to_bytes(2, "big") + b"\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\7"
+    into = (0xC000 | (at - 4)).to_bytes(2, "big") + b"\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\x08"
+    wire = wire[:10] + b"\0\5" + wire[12:] + pointing + into + pointing
+    kept = take_apart(wire, question_end)
+    assert kept.counts == (3, 0, 2)
+    reply = dns.message.from_wire(render(screen(dns.message.make_query("www.example.test", "A").to_wire()), kept, tcp=False))
+    assert [rrset.name.to_text() for rrset in reply.additional] == ["extra.example.test."]
+    assert {item.address for item in reply.additional[0]} == {"192.0.2.9", "192.0.2.7"}
+    assert kept.errors == OPT[11:]
+
+
+def test_opt_where_none_may_be_is_refused():
+    wire = response(answer=[A]).to_wire()
+    for section in (6, 8):
+        counted = wire[:section] + (int.from_bytes(wire[section : section + 2], "big") + 1).to_bytes(2, "big") + wire[section + 2 :]
+        with pytest.raises(DecodeError, match="an OPT record where none may be"):
+            take_apart(counted + OPT, 34)
+    twice = wire[:10] + b"\0\2" + wire[12:] + OPT + OPT
+    with pytest.raises(DecodeError, match="two OPT records"):
+        take_apart(twice, 34)

@@ -30,7 +30,7 @@ def world(monkeypatch):
     for number in range(20):
         sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()))
         client = Client(View(subnets=registry._subnets))
-        registry._sandboxes[str(number)] = SandboxResolver(sandbox=sandbox, client=client, udp=None, tcp=None)
+        registry._sandboxes[str(number)] = SandboxResolver(sandbox=sandbox, client=client)
     return registry, made
 
 

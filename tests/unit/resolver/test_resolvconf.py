@@ -26,12 +26,22 @@ def test_too_long_a_line_loses_only_itself(line):
     assert content.problems == ("line 2 is longer than 65536 octets and is skipped",)
 
 
-@pytest.mark.parametrize("separator", ["\v", "\f", "\x85", "\u2028", "\x1c", "\r"])
-def test_only_a_line_feed_ends_a_line(separator):
+@pytest.mark.parametrize("character", ["\v", "\f", "\x85", "\xa0", "\u2028", "\u3000", "\x1c", "\r"])
+def test_only_a_line_feed_ends_a_line_and_only_blanks_end_a_word(character):
     content = resolvconf.parse(
-        f"# comment{separator}nameserver 10.0.0.9\nsearch a.test{separator}\nnameserver 10.0.0.1{separator}nameserver 10.0.0.2\n"
+        f"# comment{character}nameserver 10.0.0.9\nsearch a.test{character}b.test\tc.test\n"
+        f"nameserver{character}10.0.0.8\nnameserver 10.0.0.7{character}nameserver 10.0.0.6\nnameserver\t10.0.0.1 \n"
     )
-    assert (content.nameservers, content.search, content.problems) == (("10.0.0.1",), ("a.test",), ())
+    assert content.nameservers == ("10.0.0.1",)
+    assert content.search == (f"a.test{character}b.test", "c.test")
+    assert content.invalid == (f"10.0.0.7{character}nameserver",)
+    assert len(content.problems) == 2
+
+
+def test_lines_that_end_in_cr_lf():
+    content = resolvconf.parse("nameserver 10.0.0.1\r\nsearch a.test\r\n\r\nsortlist 1.2.3.4\r\n")
+    assert (content.nameservers, content.search, content.other) == (("10.0.0.1",), ("a.test",), ("sortlist 1.2.3.4",))
+    assert content.problems == ()
 
 
 def test_what_is_not_understood_is_said():

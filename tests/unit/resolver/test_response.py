@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver.engine.answer import Addresses, Services, answer, render
+from resolver.engine.received import render as relay
+from resolver.engine.received import take_apart
 from resolver.engine.request import screen
-from resolver.engine.response import fit, render_failure
+from resolver.engine.response import render_failure
 from resolver.wire.message import ExtendedError, Type
 from resolver.wire.name import from_text
 from tests.support.zones import view, zone
@@ -79,6 +81,10 @@ def test_each_address_is_among_those_that_fit_in_turn():
         for address in reply_to(dns.message.make_query("many", "A"), Addresses(values, 5, ""), rotation=rotation).answer[0]
     }
     assert len(shown) == 60
+
+
+def fit(query, wire, *, tcp):
+    return relay(query, take_apart(wire, 12 + len(query.question)), tcp=tcp)
 
 
 def message_with(*, answers=0, authorities=0, additionals=0, edns=False):
@@ -153,23 +159,15 @@ def large():
 
 def test_reply_that_is_too_large_is_cut():
     query, wire = screen(dns.message.make_query("big.test", "TXT").to_wire()), large()
-    assert fit(query, wire, tcp=True) == wire
+    assert dns.message.from_wire(fit(query, wire, tcp=True)).answer == dns.message.from_wire(wire).answer
     assert len(fit(query, wire, tcp=False)) <= 512
-
-
-@pytest.mark.parametrize("damage", [lambda wire: wire[:-1], lambda wire: wire[:4] + b"\0\1\0\x63" + wire[8:]])
-def test_reply_that_can_not_be_cut_is_emptied(damage):
-    query = screen(dns.message.make_query("big.test", "TXT").to_wire())
-    made = dns.message.from_wire(fit(query, damage(large()), tcp=False))
-    assert made.flags & dns.flags.TC
-    assert (made.answer, made.question[0].name.to_text()) == ([], "big.test.")
 
 
 def test_services_have_the_addresses_of_their_targets_if_there_is_room():
     target, query = from_text("web.front"), "_80._tcp.web"
-    found = Services(((80, target),), {target: (bytes([10, 1, 0, 2]), bytes(16))}, 5, "")
+    found = Services((b"\0\x50" + target,), {target: (bytes([10, 1, 0, 2]), bytes(16))}, 5, "")
     reply = reply_to(dns.message.make_query(query, "SRV"), found)
     assert reply.answer[0][0].to_text() == "0 1 80 web.front."
     assert {rrset.rdtype.name for rrset in reply.additional} == {"A", "AAAA"}
-    many = Services(((80, target),), {target: tuple(bytes([10, 1, 0, number]) for number in range(200))}, 5, "")
+    many = Services((b"\0\x50" + target,), {target: tuple(bytes([10, 1, 0, number]) for number in range(200))}, 5, "")
     assert reply_to(dns.message.make_query(query, "SRV"), many).additional == []

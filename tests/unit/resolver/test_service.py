@@ -17,7 +17,7 @@ from resolver.engine.exchange import Done, GiveUp
 from resolver.engine.explain import Trace, explain, source
 from resolver.engine.loop_probes import LoopProbes
 from resolver.engine.query_policy import Refusal
-from resolver.engine.received import Protected
+from resolver.engine.rebinding import Protected
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.upstream_health import UpstreamHealth
 from resolver.engine.view import AttachedZone, View

@@ -1,0 +1,206 @@
+"""Which network or sandbox a notification is about, and whether it may be damage. Reads no kernel.
+
+Our own operations cause most notifications. So what a message says is compared with what must be: a link that is up, on its
+bridge, under its name says nothing. Only what contradicts leads to a comparison.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from netcore import drivers
+from netcore.kernel import nf_tables, rtnl
+from netcore.kernel.all_namespaces import Notice
+from netcore.kernel.netlink import find, message_type, walk
+from netcore.kernel.rtnl import Link
+from netcore.model import Endpoint, IPAddress, Sandbox, SandboxId
+from netcore.plan.drift import TABLES, Concern, Part
+from netcore.plan.host_state import HostState
+
+_NEWLINK, _DELLINK, _DELADDR, _DELROUTE, _NEWNEIGH, _DELNEIGH = 16, 17, 21, 25, 28, 29
+_AF_UNSPEC, _AF_BRIDGE = 0, 7
+_OIF, _PROTOCOL_INFO, _BRPORT_MODE, _NDA_DST, _NDA_LLADDR = 4, 12, 4, 1, 2
+_PERMANENT = 0x80
+_TABLE = nf_tables.OURS.encode() + b"\0"
+_FAMILIES, _FAMILY_IPV4 = (nf_tables.FAMILIES["inet"], nf_tables.FAMILIES["bridge"]), nf_tables.FAMILIES["ip"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedLink:
+    """A link of ours on the host. *master*: the bridge that it is a port of. *mac*, *mtu*, *alias*: "" or 0 for any."""
+
+    concern: Concern
+    master: str = ""
+    mac: str = ""
+    has_hairpin: bool = False
+    mtu: int = 0
+    alias: str = ""
+
+
+@dataclass(slots=True)
+class Expectations:
+    """What notifications are compared with. *neighbors*: (link, address) → (whose, MAC)."""
+
+    links: dict[str, ExpectedLink] = field(default_factory=dict)
+    neighbors: dict[tuple[str, IPAddress], tuple[Concern, str]] = field(default_factory=dict)
+
+
+def expectations(state: HostState) -> Expectations:
+    """Return what *state* means for the links and neighbours of the host."""
+    made = Expectations()
+    for network in state.networks_here():
+        concern = Concern(Part.NETWORK, network.id)
+        link = drivers.of(network).host_link(network)
+        if link is not None and link.routed:
+            reused = network.bridge.reuse_bridge
+            made.links[link.name] = (
+                ExpectedLink(concern) if reused else ExpectedLink(concern, mac=network.bridge.bridge_mac, alias=f"berth:{network.id}")
+            )
+        for wanted in drivers.of(network).network_objects(network, state.facts):
+            for sandbox_id, name in wanted.links():
+                if sandbox_id is None and name not in made.links:
+                    made.links[name] = ExpectedLink(concern)
+    for sandbox_id, endpoints in state.endpoints.items():
+        for endpoint in endpoints:
+            _add_endpoint(made, state, sandbox_id, endpoint)
+    return made
+
+
+def _add_endpoint(made: Expectations, state: HostState, sandbox_id: SandboxId, endpoint: Endpoint) -> None:
+    network = state.networks.get(endpoint.network_id)
+    if network is None or not drivers.of(network).has_host_veth:
+        return
+    concern, bridge = Concern(Part.SANDBOX, sandbox_id), network.bridge.bridge_name
+    made.links[endpoint.host_ifname] = ExpectedLink(concern, master=bridge, has_hairpin=bool(endpoint.ports), mtu=network.common.mtu)
+    for interface in (endpoint.ipv4, endpoint.ipv6):
+        if interface is not None:
+            made.neighbors[bridge, interface.ip] = concern, endpoint.mac
+
+
+class HostNotices:
+    """Follows the links of the host by their indexes, and says what rtnetlink notifications contradict."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+
+    def know(self, links: Iterable[Link]) -> None:
+        """Take *links* for those that there are."""
+        self._names = {link.index: link.name for link in links}
+
+    def concerns(self, messages: Iterable[bytes], expected: Expectations) -> set[Concern]:
+        """Return whose objects are contradicted by *messages*."""
+        found: set[Concern] = set()
+        last: dict[int, bytes] = {}
+        for message in messages:
+            match message_type(message):
+                case type_ if type_ in (_NEWLINK, _DELLINK):
+                    found |= self._take_link(message, expected, last)
+                case type_ if type_ == _DELADDR:
+                    found |= self._owner(struct.unpack_from("=I", message, 20)[0], expected)
+                case type_ if type_ == _DELROUTE:
+                    oif = find(message[28:], _OIF)
+                    found |= self._owner(struct.unpack("=I", oif)[0], expected) if oif is not None else set()
+                case type_ if type_ in (_NEWNEIGH, _DELNEIGH):
+                    found |= self._take_neighbor(message, expected, is_gone=type_ == _DELNEIGH)
+        for message in last.values():
+            found |= self._judge(rtnl.read_link(message), expected)
+        return found
+
+    def _owner(self, index: int, expected: Expectations) -> set[Concern]:
+        known = expected.links.get(self._names.get(index, ""))
+        return {known.concern} if known is not None else set()
+
+    def _take_link(self, message: bytes, expected: Expectations, last: dict[int, bytes]) -> set[Concern]:
+        family, index = message[16], struct.unpack_from("=i", message, 20)[0]
+        if family == _AF_BRIDGE:
+            known = expected.links.get(self._names.get(index, ""))
+            mode = find(message[32:], _PROTOCOL_INFO, _BRPORT_MODE)
+            is_wrong = known is not None and known.has_hairpin and mode is not None and not mode[0]
+            return {known.concern} if known is not None and is_wrong else set()
+        if family != _AF_UNSPEC:
+            return set()
+        if message_type(message) == _DELLINK:
+            last.pop(index, None)
+            found = self._owner(index, expected)
+            self._names.pop(index, None)
+            return found
+        name = rtnl.read_link(message).name
+        before = self._names.get(index, name)
+        found = {expected.links[before].concern} if before != name and before in expected.links else set()
+        self._names[index] = name
+        last[index] = message
+        return found
+
+    def _judge(self, link: Link, expected: Expectations) -> set[Concern]:
+        known = expected.links.get(link.name)
+        if known is None:
+            return set()
+        is_right = (
+            link.up
+            and (not known.master or self._names.get(link.master) == known.master)
+            and (not known.mac or link.mac == known.mac)
+            and (not known.mtu or link.mtu == known.mtu)
+            and (not known.alias or link.alias == known.alias)
+            and (not known.has_hairpin or link.has_hairpin)
+        )
+        return set() if is_right else {known.concern}
+
+    def _take_neighbor(self, message: bytes, expected: Expectations, *, is_gone: bool) -> set[Concern]:
+        family, index, state = message[16], *struct.unpack_from("=iH", message, 20)
+        name = self._names.get(index, "")
+        if family == _AF_BRIDGE:
+            # An entry of a tunnel; those that bridges learn are of ports of sandboxes.
+            known = expected.links.get(name)
+            return {known.concern} if is_gone and known is not None and known.concern.part is Part.NETWORK else set()
+        attributes = dict(walk(message[28:]))
+        if _NDA_DST not in attributes:
+            return set()
+        wanted = expected.neighbors.get((name, ip_address(attributes[_NDA_DST])))
+        if wanted is None:
+            return set()
+        concern, mac = wanted
+        is_right = state & _PERMANENT and attributes.get(_NDA_LLADDR, b"").hex(":") == mac and not is_gone
+        return set() if is_right else {concern}
+
+
+@dataclass(frozen=True, slots=True)
+class TableNotices:
+    """What nftables notifications are about.
+
+    *concerns*: whose tables of ours somebody else changed. *is_foreign*: somebody else changed any table.
+    """
+
+    concerns: frozenset[Concern]
+    is_foreign: bool
+
+
+def of_tables(notices: Iterable[Notice], sandboxes: Mapping[int, SandboxId], own_ports: Collection[int]) -> TableNotices:
+    """Return what *notices* of nftables are about. *own_ports*: addresses of the netlink sockets that this daemon changes elements by."""
+    found: set[Concern] = set()
+    is_foreign = False
+    for notice in notices:
+        kind, port = message_type(notice.message), struct.unpack_from("=I", notice.message, 12)[0]
+        if kind >> 8 != nf_tables.SUBSYSTEM or (notice.nsid is None and port in own_ports):
+            continue
+        is_ours = find(notice.message[nf_tables.BODY :], 1) == _TABLE
+        if notice.nsid is None:
+            is_foreign = True
+            if is_ours and kind != nf_tables.NEWGEN and notice.message[16] in _FAMILIES:
+                found.add(TABLES)
+        elif is_ours and notice.nsid in sandboxes and notice.message[16] == _FAMILY_IPV4:
+            found.add(Concern(Part.SANDBOX, sandboxes[notice.nsid]))
+    return TableNotices(frozenset(found), is_foreign)
+
+
+def of_sandboxes(notices: Iterable[Notice], sandboxes: Mapping[int, SandboxId]) -> set[Concern]:
+    """Return the sandboxes inside which links, addresses, routes or neighbours changed."""
+    nsids = {notice.nsid for notice in notices if notice.nsid is not None}
+    return {Concern(Part.SANDBOX, sandboxes[nsid]) for nsid in nsids if nsid in sandboxes}
+
+
+def is_compared(sandbox: Sandbox) -> bool:
+    """Return whether a sandbox has a namespace of its own that is ours to keep right."""
+    return sandbox.shared_with is None and not sandbox.ended

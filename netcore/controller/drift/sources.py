@@ -1,0 +1,153 @@
+"""Where notifications come from: rtnetlink and nftables of all namespaces, the directories of sandboxes' files, mounts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from netcore.controller.collaborators import Collaborators
+from netcore.controller.drift import notices
+from netcore.controller.drift.notices import Expectations, HostNotices
+from netcore.errors import NetcoreError
+from netcore.kernel import all_namespaces, netns, nft
+from netcore.kernel.all_namespaces import AllNamespaces, Notice
+from netcore.kernel.file_watch import FileWatch
+from netcore.kernel.mount_watch import MountWatch
+from netcore.model import SandboxId, Stack
+from netcore.plan.drift import Concern, Part
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came. *is_incomplete*: some was lost. *are_tables_foreign*: somebody else changed nftables on the host."""
+
+    concerns: frozenset[Concern]
+    is_incomplete: bool
+    are_tables_foreign: bool
+
+
+class Sources:
+    """See the module. *wake*: is called when there is something to read; again only after `read`."""
+
+    def __init__(self, parts: Collaborators, wake: Callable[[], None]) -> None:
+        self._parts = parts
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._links: AllNamespaces | None = None
+        self._tables: AllNamespaces | None = None
+        self._files: FileWatch[SandboxId] | None = None
+        self._mounts: MountWatch | None = None
+        self._are_mounts_changed = False
+        self._host = HostNotices()
+        self._expected = Expectations()
+        self._revision = -1
+        self._nsids: dict[SandboxId, int] = {}
+        self._sandboxes: dict[int, SandboxId] = {}
+        self._identities: dict[SandboxId, tuple[int, int]] = {}
+
+    def start(self) -> None:
+        """Begin to listen. What the kernel refuses is compared once a minute only."""
+        try:
+            self._links = AllNamespaces.links()
+            self._tables = AllNamespaces.tables() if self._parts.settings.firewall else None
+            self._files = FileWatch()
+            self._mounts = MountWatch()
+        except OSError as error:
+            log.warning("changes are not noticed at once reason=%s", error)
+        if self._links is not None and not self._links.hears_sandboxes:
+            log.warning("changes inside sandboxes are not noticed at once reason=CAP_NET_BROADCAST is missing")
+        snapshot = self._parts.host.changes.snapshot
+        if snapshot is not None:
+            self._host.know(snapshot.links.values())
+        self._parts.writer.on_change = self._wake
+        self._listen()
+        self._wake()
+
+    def _all(self) -> tuple[AllNamespaces | FileWatch[SandboxId] | MountWatch | None, ...]:
+        return self._links, self._tables, self._files, self._mounts
+
+    def _sockets(self) -> list[int]:
+        return [source.fileno() for source in self._all() if source is not None]
+
+    def _listen(self) -> None:
+        for descriptor in self._sockets():
+            self._loop.add_reader(descriptor, self._on_readable, descriptor)
+
+    def _on_readable(self, descriptor: int) -> None:
+        # What comes in a burst is read together, in `read`.
+        self._loop.remove_reader(descriptor)
+        if self._mounts is not None and descriptor == self._mounts.fileno():
+            self._mounts.drain()
+            self._are_mounts_changed = True
+        self._wake()
+
+    async def read(self) -> Told:
+        """Return what has come since the last call, and begin to wait for more."""
+        links, tables = _read(self._links), _read(self._tables)
+        files = self._files.read() if self._files is not None else set()
+        # Against what exists now: an operation that has ended meanwhile is no damage.
+        await self._follow_state()
+        found: set[Concern] = set()
+        if links is not None:
+            found |= self._host.concerns((notice.message for notice in links if notice.nsid is None), self._expected)
+            found |= notices.of_sandboxes(links, self._sandboxes)
+        of_tables = notices.of_tables(tables or (), self._sandboxes, nft.own_ports())
+        found |= of_tables.concerns
+        found |= {Concern(Part.SANDBOX, sandbox_id) for sandbox_id in files or ()}
+        if self._are_mounts_changed:
+            self._are_mounts_changed = False
+            found |= await self._without_pin()
+        self._listen()
+        is_incomplete = links is None or tables is None or files is None
+        return Told(frozenset(found), is_incomplete, of_tables.is_foreign or tables is None)
+
+    async def _without_pin(self) -> set[Concern]:
+        """Return the sandboxes whose namespace is not the one at its path, or is pinned nowhere."""
+        pins = [(sandbox.id, sandbox.netns_path) for sandbox in self._parts.state.sandboxes.values() if notices.is_compared(sandbox)]
+        found = await self._parts.workers.run(lambda: {sandbox_id: netns.identity_of_path(path) for sandbox_id, path in pins})
+        return {
+            Concern(Part.SANDBOX, sandbox_id)
+            for sandbox_id, identity in found.items()
+            if identity is None or identity != self._identities.get(sandbox_id, identity)
+        }
+
+    async def _follow_state(self) -> None:
+        """Take note of networks and sandboxes that came or went."""
+        state = self._parts.state
+        if state.revision == self._revision:
+            return
+        self._revision = state.revision
+        self._expected = notices.expectations(state)
+        present = {sandbox.id: sandbox for sandbox in state.sandboxes.values() if notices.is_compared(sandbox)}
+        for sandbox_id in self._nsids.keys() - present.keys():
+            self._sandboxes.pop(self._nsids.pop(sandbox_id), None)
+            self._identities.pop(sandbox_id, None)
+            if self._files is not None:
+                self._files.drop(sandbox_id)
+        for sandbox_id, sandbox in present.items():
+            if self._files is not None and not self._files.is_followed(sandbox_id):
+                self._files.follow(sandbox_id, str(state.directory_of(sandbox_id)))
+            if sandbox_id in self._nsids or sandbox.stack is not Stack.OWN:
+                continue
+            try:
+                nsid, identity = await self._parts.workers.run(lambda path=sandbox.netns_path: all_namespaces.know(path))  # type: ignore[misc]
+            except (NetcoreError, OSError):
+                # It is gone meanwhile, or its pin is: the comparison says so.
+                continue
+            self._nsids[sandbox_id], self._sandboxes[nsid], self._identities[sandbox_id] = nsid, sandbox_id, identity
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._parts.writer.on_change = lambda: None
+        for source in self._all():
+            if source is not None:
+                self._loop.remove_reader(source.fileno())
+                source.close()
+
+
+def _read(source: AllNamespaces | None) -> list[Notice] | None:
+    return source.read() if source is not None else []

@@ -1,0 +1,116 @@
+"""Networks of the last run: made again as far as they are missing, or set aside with the reason and tried again.
+
+A network that is set aside is no part of the state. Its endpoints stay in the records of their sandboxes, which go on without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from netcore import drivers
+from netcore.controller import Controller
+from netcore.controller.set_aside import Aside
+from netcore.desired.diff import Step, diff
+from netcore.desired.objects import KernelObject
+from netcore.errors import NetcoreError
+from netcore.kernel.observe import observe
+from netcore.model import Network, NetworkId
+from netcore.plan import leftovers, restorable
+
+BROKEN = (NetcoreError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
+"""What a record that can be read, but makes no sense, may lead to."""
+
+
+def set_aside(controller: Controller, network: Network, reason: str) -> None:
+    """Take *network* out of the state, if it is there, until it can be restored."""
+    controller.parts.writer.drop_network(network.id)
+    controller.set_aside.put(Aside(kind="network", id=network.id, name=network.name, reason=reason, network=network))
+
+
+def add_sensible(controller: Controller, networks: Iterable[Network]) -> list[Network]:
+    """Put the networks that make sense into the state and return them; set the others aside."""
+    result = []
+    for network in networks:
+        try:
+            drivers.of(network).host_link(network)
+            drivers.of(network).network_objects(network, controller.state.facts)
+        except BROKEN as error:
+            set_aside(controller, network, str(error) or type(error).__name__)
+        else:
+            controller.parts.writer.put_network(network)
+            result.append(network)
+    return result
+
+
+async def restore(controller: Controller, networks: Sequence[Network]) -> None:
+    """Make what the kernel lacks of *networks*, which are in the state already; set those aside that can't be made."""
+    parts, state = controller.parts, controller.state
+    if not networks:
+        return
+    host, aliases = await parts.host.constraints(), parts.host.aliases()
+    objects: dict[NetworkId, Sequence[KernelObject]] = {}
+    for network in networks:
+        reason = restorable.why_not(network, state.facts, host.routes, aliases)
+        if reason is not None:
+            set_aside(controller, network, reason)
+        elif not network.is_overlay:
+            objects[network.id] = drivers.of(network).network_objects(network, state.facts)
+    owners = {wanted.key: identity for identity, its_own in objects.items() for wanted in its_own}
+    desired = [wanted for its_own in objects.values() for wanted in its_own]
+
+    def body() -> Sequence[tuple[Step, Exception]]:
+        return parts.executor.attempt(
+            leftovers.without_elements(leftovers.repair_steps(observe(desired, controller.netns_path), desired))
+        ).failed
+
+    for step, error in await controller.workers.run(body):
+        network_id = owners[step.subject.key]
+        if network_id in state.networks:
+            set_aside(controller, state.networks[network_id], f"{step.describe()}: {error}")
+    for network in networks:
+        if network.id in state.networks:
+            parts.addresses.adopt(network)
+
+
+async def remove_from_kernel(controller: Controller, network: Network) -> list[str]:
+    """Remove what exists for the sake of *network* alone, which may be nothing; return what failed. It may be set aside."""
+    state = replace(controller.state, networks={**controller.state.networks, network.id: network})
+    steps = leftovers.without_elements(diff(state.objects_only_of(network), ()))
+    attempted = await controller.workers.run(lambda: controller.parts.executor.attempt(steps))
+    return [f"{step.describe()}: {error}" for step, error in attempted.failed]
+
+
+async def retry(controller: Controller) -> None:
+    """Make the networks again that can be made now; their names are served when this returns."""
+    for aside in controller.set_aside.all("network"):
+        network = aside.network
+        if network is not None and network.id not in controller.state.networks:
+            async with controller.parts.locks.hold(["networks", f"network:{network.id}"]):
+                # Somebody may have removed it while this waited for the locks.
+                if controller.set_aside.find("network", network.id) is not None:
+                    await _retry(controller, network)
+
+
+async def _retry(controller: Controller, network: Network) -> None:
+    parts, state = controller.parts, controller.state
+    reason = restorable.clashes(network, [*state.networks.values()])
+    try:
+        host = await parts.host.constraints()
+        reason = reason or restorable.why_not(network, state.facts, host.routes, parts.host.aliases())
+        if reason is not None:
+            set_aside(controller, network, reason)
+            return
+        wanted = drivers.of(network).network_objects(network, state.facts)
+        with parts.host.expecting(network):
+            await controller.workers.run(
+                lambda: parts.executor.apply(leftovers.repair_steps(observe(wanted, controller.netns_path), wanted))
+            )
+        await parts.uplinks.need(network)
+        parts.writer.put_network(network)
+        parts.addresses.adopt(network)
+        await parts.names.network_up(network)
+    except BROKEN as error:
+        set_aside(controller, network, str(error) or type(error).__name__)
+        return
+    controller.set_aside.restored("network", network.id)

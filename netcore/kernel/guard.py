@@ -1,0 +1,206 @@
+"""The guard table: what keeps networks closed while our own firewall tables are gone, whoever flushed them.
+
+Our tables mark what comes from a bridge of ours, and what they let pass to one. `inet berth_guard` drops what lacks that
+mark. The kernel lets only the netlink socket that made the table change it (flag `owner`), and keeps it when that
+socket is closed (flag `persist`), until then open to everybody. So the socket is to be kept by what outlives the
+daemon: see `Guard.descriptor`. libnftables closes its socket with each command; hence requests of our own.
+
+Spec: Linux include/uapi/linux/netfilter/nf_tables.h (NFT_TABLE_F_OWNER since 5.12, NFT_TABLE_F_PERSIST since 6.9).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from threading import Lock
+
+from netcore.desired.firewall import MARK, SEEN
+from netcore.errors import KernelError
+from netcore.kernel import nf_tables, nft
+from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr, nested
+
+log = logging.getLogger(__name__)
+
+TABLE = "berth_guard"
+_PREROUTING, _FORWARD, _ACCEPT = 0, 2, 1
+PRIORITY = 1001
+"""Just behind the chain that marks, and before the one that takes the mark off again."""
+_META_MARK, _META_IIFNAME, _META_OIFNAME = 3, 6, 7
+_IFNAME_TYPE, _IFNAME_LENGTH = 41, 16
+_HOST_ORDER = bytes([0, 4]) + struct.pack("=I", 1)
+"""For `nft list`, which would show the names of links backwards: the key's order of octets (libnftnl udata.h)."""
+_REGISTER = struct.pack("!I", 1)
+_UNKNOWN_FLAG = (errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class Protection(Enum):
+    """What the kernel lets the guard withstand; the value is what `berth status` says."""
+
+    LASTING = "lasting"
+    """Flushes by others, also while no daemon runs, as long as somebody holds the socket; Linux 6.9."""
+    OWNED = "while berth runs"
+    """Flushes by others, as long as somebody holds the socket; then the table is gone. Linux 5.12."""
+    PLAIN = "deleted tables only"
+    """That somebody deletes our other tables; not `nft flush ruleset`."""
+    HELD = "held by another process"
+    """The table is there and owned by a socket that is not ours, so it can't be changed."""
+    NONE = "none"
+    """There is no guard: no network needs it, or berth programs no firewall."""
+
+
+_FLAGS = (
+    (nf_tables.TABLE_OWNER | nf_tables.TABLE_PERSIST, Protection.LASTING),
+    (nf_tables.TABLE_OWNER, Protection.OWNED),
+    (0, Protection.PLAIN),
+)
+_DELETION = (nf_tables.DELTABLE, nf_tables.of_table("inet", TABLE))
+
+
+class Guard:
+    """The table and the socket that owns it. *open_socket*: in the host's namespace. Thread-safe; blocking."""
+
+    def __init__(self, open_socket: Callable[[], NetlinkSocket] = lambda: NetlinkSocket(NETFILTER)) -> None:
+        self._open_socket = open_socket
+        self._socket: NetlinkSocket | None = None
+        self._links: set[str] = set()
+        self._lock = Lock()
+        self.protection = Protection.NONE
+
+    @property
+    def descriptor(self) -> int | None:
+        """The descriptor of the socket that owns the table, to be kept by what outlives the daemon; None before the first use."""
+        return self._socket.fileno() if self._socket is not None else None
+
+    def adopt(self, descriptor: int) -> None:
+        """Go on with a socket that an earlier daemon had, and that owns its table. Before the first use; takes the descriptor."""
+        with self._lock:
+            self._socket = NetlinkSocket.adopted(descriptor)
+
+    def write(self, links: Iterable[str]) -> None:
+        """Make the table anew with exactly *links*, in one transaction, whatever there was; without links remove it."""
+        with self._lock:
+            self._write(set(links))
+
+    def add(self, link: str) -> None:
+        """Guard *link*, which need not exist yet."""
+        with self._lock:
+            if link in self._links:
+                return
+            if self._links and self.protection is not Protection.HELD and self._commit([_element(link, delete=False)]) is None:
+                self._links.add(link)
+                return
+            self._write({*self._links, link})
+
+    def remove(self, link: str) -> None:
+        """Stop guarding *link*; with the last one the table goes."""
+        with self._lock:
+            if link not in self._links:
+                return
+            rest = self._links - {link}
+            if rest and self._commit([_element(link, delete=True)]) is None:
+                self._links = rest
+                return
+            self._write(rest)
+
+    def guards(self, link: str) -> bool:
+        """Return whether *link* is guarded, as far as this process knows; others can't change that while it owns the table."""
+        with self._lock:
+            return link in self._links
+
+    def is_whole(self) -> bool:
+        """Return whether the table is there, if it is needed. Only where the kernel knows no owner others can remove it."""
+        with self._lock:
+            if not self._links or self.protection is Protection.HELD:
+                return True
+            return nft.has_table(self._opened(), "inet", TABLE)
+
+    def rewrite(self) -> None:
+        """Make the table anew with the links that it has."""
+        with self._lock:
+            self._write(set(self._links))
+
+    def close(self) -> None:
+        """Close the socket. The table stays if the kernel can keep it, or while another process holds the socket."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    # --- how -----------------------------------------------------------------------------------------------------
+
+    def _opened(self) -> NetlinkSocket:
+        if self._socket is None:
+            self._socket = self._open_socket()
+        return self._socket
+
+    def _commit(self, requests: Sequence[Request]) -> KernelError | None:
+        try:
+            nft.commit(self._opened(), requests)
+        except KernelError as error:
+            return error
+        return None
+
+    def _write(self, links: set[str]) -> None:
+        if not links and self.protection is Protection.NONE and self._commit([_request(*_DELETION)]) is not None:
+            # There was none.
+            self._links = links
+            return
+        for flags, protection in _FLAGS:
+            # Taken over first: only its owner may delete it, and one without an owner may be claimed.
+            creation = _request(nf_tables.NEWTABLE, nf_tables.new_table("inet", TABLE, flags))
+            rebuilt = [creation, _request(*_DELETION)]
+            if links:
+                rebuilt += [creation, *_content(), *(_element(link, delete=False) for link in sorted(links))]
+            error = self._commit(rebuilt)
+            if error is None:
+                self._links, self.protection = links, protection if links else Protection.NONE
+                return
+            if error.errno == errno.EPERM:
+                log.error("guard table is owned by another process, so it is not changed links=%s", ",".join(sorted(links)))
+                self._links, self.protection = links, Protection.HELD
+                return
+            if error.errno not in _UNKNOWN_FLAG or not flags:
+                raise error
+
+
+def _request(type_: int, body: bytes) -> Request:
+    return Request(type_, CREATE, body, "change", f"table inet {TABLE}")
+
+
+def _element(link: str, *, delete: bool) -> Request:
+    return nft.link_element_request(TABLE, "bridges", link, delete=delete)
+
+
+def _content() -> Iterable[Request]:
+    """Yield the set and both chains, each with its one rule."""
+    table = nf_tables.of_table("inet", TABLE)
+    key = attr(4, struct.pack("!I", _IFNAME_TYPE)) + attr(5, struct.pack("!I", _IFNAME_LENGTH))
+    set_ = table + attr(2, b"bridges\0") + attr(3, bytes(4)) + key + attr(10, struct.pack("!I", 1)) + attr(13, _HOST_ORDER)
+    yield _request(nf_tables.NEWSET, set_)
+    for name, hook, link, mark in (
+        (b"from_bridges\0", _PREROUTING, _META_IIFNAME, SEEN),
+        (b"to_bridges\0", _FORWARD, _META_OIFNAME, MARK),
+    ):
+        hooked = nested(4, attr(1, struct.pack("!I", hook)), attr(2, struct.pack("!i", PRIORITY)))
+        yield _request(nf_tables.NEWCHAIN, table + attr(3, name) + hooked + attr(5, struct.pack("!I", _ACCEPT)) + attr(7, b"filter\0"))
+        yield _request(nf_tables.NEWRULE, table + attr(2, name) + nested(4, *_drop_without(link, mark)))
+
+
+def _drop_without(link: int, mark: int) -> Iterable[bytes]:
+    """Yield the expressions of `LINK @bridges meta mark & MARK == 0 counter drop`. *link*: the name of which link."""
+    yield _expression("meta", attr(2, struct.pack("!I", link)), attr(1, _REGISTER))
+    yield _expression("lookup", attr(1, b"bridges\0"), attr(2, _REGISTER), attr(4, struct.pack("!I", 1)))
+    yield _expression("meta", attr(2, struct.pack("!I", _META_MARK)), attr(1, _REGISTER))
+    # Registers hold the mark in the order of the machine's octets.
+    mask, zero = nested(4, attr(1, struct.pack("=I", mark))), nested(5, attr(1, bytes(4)))
+    yield _expression("bitwise", attr(1, _REGISTER), attr(2, _REGISTER), attr(3, struct.pack("!I", 4)), mask, zero)
+    yield _expression("cmp", attr(1, _REGISTER), attr(2, bytes(4)), nested(3, attr(1, bytes(4))))
+    yield _expression("counter")
+    yield _expression("immediate", attr(1, bytes(4)), nested(2, nested(2, attr(1, bytes(4)))))
+
+
+def _expression(name: str, *data: bytes) -> bytes:
+    return nested(1, attr(1, name.encode() + b"\0"), nested(2, *data))

@@ -1,0 +1,53 @@
+"""How many of the places at one relayed port each source may take, so that none takes all of them. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from netcore.relay.clients import Peer
+
+_SITE = 64
+"""Bits of an IPv6 address that tell sources apart: one host has all addresses with the same ones."""
+
+
+def source_of(peer: Peer) -> str:
+    """Return who *peer* counts as. An IPv4-mapped IPv6 address counts as the IPv4 address."""
+    text, _, zone = str(peer[0]).partition("%")
+    address = ip_address(text)
+    if not isinstance(address, IPv6Address):
+        return text
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    if address.is_loopback or address.is_link_local:
+        return f"{text}%{zone}"
+    return str(ip_network((address, _SITE), strict=False))
+
+
+class Shares:
+    """*each*: places that one source may have. When half of *all* are taken, each source may have an equal share."""
+
+    __slots__ = ("_all", "_count", "_each", "_taken")
+
+    def __init__(self, each: int, every: int) -> None:
+        self._each = each
+        self._all = every
+        self._count = 0
+        self._taken: dict[str, int] = {}
+
+    def take(self, source: str) -> bool:
+        """Return whether *source* may have one more place, and count it if so."""
+        own = self._taken.get(source, 0)
+        if own >= self._each or self._count >= self._all:
+            return False
+        if self._count >= self._all // 2 and own >= self._all // (len(self._taken) + 1):
+            return False
+        self._taken[source] = own + 1
+        self._count += 1
+        return True
+
+    def give_back(self, source: str) -> None:
+        """Note that *source* has one place less."""
+        self._count -= 1
+        self._taken[source] -= 1
+        if not self._taken[source]:
+            del self._taken[source]

@@ -1,0 +1,46 @@
+"""The command doctor: what is not as it should be, and mending it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from resolver.cli.client import call
+from resolver.cli.commands.options import FORMAT
+from resolver.cli.output import counted, print_json
+from resolver.printable import printable
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Bring the kernel and the files back to what is recorded.")
+@click.option("--adopt", is_flag=True, help="Record what the kernel has of berth's and the records lack.")
+@click.option("--remove", is_flag=True, help="Remove what the kernel has of berth's and the records lack.")
+@FORMAT
+def doctor(fix: bool, adopt: bool, remove: bool, form: str) -> int:
+    """Compare what exists with what is recorded.
+
+    Without an option nothing is changed. The exit code is 1 if something is left that is not as it should be.
+    """
+    asked = [name for name, given in (("fix", fix), ("adopt", adopt), ("remove", remove)) if given]
+    if len(asked) > 1:
+        raise click.UsageError(f"--{asked[0]} and --{asked[1]} exclude each other; give one of them")
+    findings = call("POST", "/v1/doctor", {"treatment": asked[0]}, autostart=False) if asked else call("GET", "/v1/doctor")
+    left = [finding for finding in findings if not finding["mended"]]
+    if form == "json":
+        print_json(findings)
+    else:
+        for finding in findings:
+            print("\n".join(map(printable, _lines(finding))))
+        print(f"{counted(len(left), 'problem')}" + (f", {len(findings) - len(left)} mended" if asked else ""))
+    return 1 if left else 0
+
+
+def _lines(finding: dict[str, Any]) -> list[str]:
+    subject = f"{finding['object']} {finding['name']} {finding['problem']}"
+    if finding["mended"]:
+        return [f"mended: {subject}"]
+    options = " or ".join(f"--{treatment}" for treatment in finding["treatments"])
+    by_berth = f" (berth doctor {options} does it)" if options else ""
+    failed = [f"    failed: {finding['error']}"] if finding["error"] else []
+    return [subject, f"    to mend it: {finding['remedy']}{by_berth}", *failed]

@@ -1,0 +1,152 @@
+"""Relays of published ports: clients that stay silent, end one side, or take all places."""
+
+import asyncio
+import contextlib
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from netcore import limits
+from netcore.relay import tcp_relay
+from netcore.relay.clients import Clients, RelayRule
+from netcore.relay.shares import Shares, source_of
+from netcore.relay.tcp_relay import TcpRelay
+from netcore.relay.udp_relay import UdpRelay
+from tests.support.served import until
+
+
+class Relayed:
+    """A TCP relay on the loopback, and an echo server behind it that ends when its client has."""
+
+    async def start(self):
+        self.server = await asyncio.start_server(self.echo, "127.0.0.1", 0)
+        self.backends, self.closes = [], True
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        self.listener = listener
+        target = ip_address("127.0.0.1"), self.server.sockets[0].getsockname()[1]
+        self.relay = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False)
+        self.writers = []
+        return self
+
+    async def echo(self, reader, writer):
+        self.backends.append(writer)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(100):
+                writer.write(data)
+        if self.closes:
+            writer.close()
+
+    async def connect(self, source="127.0.0.1"):
+        reader, writer = await asyncio.open_connection(*self.listener.getsockname(), local_addr=(source, 0))
+        self.writers.append(writer)
+        return reader, writer
+
+    async def works(self, source="127.0.0.1"):
+        """Return whether a connection from *source* is relayed."""
+        try:
+            reader, writer = await self.connect(source)
+            writer.write(b"hello")
+            return await reader.readexactly(5) == b"hello"
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return False
+
+    async def stop(self):
+        self.relay.close()
+        for writer in (*self.writers, *self.backends):
+            writer.transport.abort()
+        self.server.close()
+        await until(lambda: not self.relay._open)
+        self.listener.close()
+
+
+@pytest.fixture
+async def relayed():
+    made = await Relayed().start()
+    yield made
+    await made.stop()
+
+
+async def test_silent_connection_is_closed_on_both_sides(relayed, monkeypatch):
+    monkeypatch.setattr(limits, "PROXY_TCP_IDLE", 0.05)
+    reader, _ = await relayed.connect()
+    assert await reader.read() == b""
+    await until(lambda: relayed.backends and relayed.backends[0].transport.is_closing() and not relayed.relay._open)
+
+
+async def test_connection_of_which_one_side_has_ended_waits_less(relayed, monkeypatch):
+    monkeypatch.setattr(limits, "PROXY_HALF_CLOSED", 0.05)
+    relayed.closes = False
+    reader, writer = await relayed.connect()
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    writer.write_eof()
+    assert await reader.read() == b""
+    await until(lambda: not relayed.relay._open)
+
+
+async def test_the_kernel_asks_whether_peers_are_still_there():
+    with socket.socket() as sock:
+        tcp_relay.keep_alive(sock)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == limits.PROXY_KEEPALIVE[0]
+
+
+async def test_one_source_does_not_take_all_places(relayed, monkeypatch):
+    relayed.relay._shares = Shares(3, 20)
+    assert [await relayed.works("127.0.0.2") for _ in range(5)] == [True] * 3 + [False] * 2
+    assert await relayed.works("127.0.0.3")
+    relayed.writers[0].close()
+    await until(lambda: len(relayed.relay._open) == 3)
+    assert await relayed.works("127.0.0.2")
+
+
+async def test_one_source_does_not_take_all_places_of_a_udp_port():
+    loop = asyncio.get_running_loop()
+    sock, target = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    for each in (sock, target):
+        each.setblocking(False)
+        each.bind(("127.0.0.1", 0))
+    relay = UdpRelay(sock, RelayRule(((ip_address("127.0.0.1"), target.getsockname()[1]),), frozenset({Clients.IPV4})), lambda *_: False)
+    relay._shares = Shares(3, 6)
+    clients = []
+    for source, count in (("127.0.0.2", 5), ("127.0.0.3", 1)):
+        for number in range(count):
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            client.bind((source, 0))
+            client.sendto(b"%s %d" % (source.encode(), number), sock.getsockname())
+            clients.append(client)
+    received = {await loop.sock_recv(target, 100) for _ in range(4)}
+    assert received == {b"127.0.0.2 0", b"127.0.0.2 1", b"127.0.0.2 2", b"127.0.0.3 0"}
+    for client in [*relay._clients.values()]:
+        client.close()
+    assert relay._shares.take("127.0.0.2")
+    relay.close()
+    for each in (*clients, sock, target):
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("peer", "source"),
+    [
+        (("192.0.2.1", 1), "192.0.2.1"),
+        (("::ffff:192.0.2.1", 1, 0, 0), "192.0.2.1"),
+        (("2001:db8:0:1::7", 1, 0, 0), "2001:db8:0:1::/64"),
+        (("::1", 1, 0, 0), "::1%"),
+        (("fe80::1%eth0", 1, 0, 2), "fe80::1%eth0"),
+    ],
+)
+def test_who_a_peer_counts_as(peer, source):
+    assert source_of(peer) == source
+
+
+def test_shares_are_equal_in_a_crowd():
+    shares = Shares(100, 12)
+    assert sum(shares.take("a") for _ in range(20)) == 6
+    assert sum(shares.take("b") for _ in range(20)) == 4
+    assert shares.take("c")
+    assert shares.take("d")
+    assert not shares.take("e")
+    shares.give_back("a")
+    assert shares.take("e")

@@ -1,0 +1,172 @@
+"""With the ruleset flushed nothing passes between networks, to the host or from outside, until the tables are back."""
+
+import json
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.netns.conftest import upstream
+from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
+
+SERVER = ("python3", "-m", "http.server", "80", "--bind", "::")
+
+
+@pytest.fixture(scope="module", params=["0", pytest.param("1", marks=pytest.mark.slow)], ids=["nf-call=0", "nf-call=1"])
+def lab(request):
+    with Lab() as made:
+        made.set_bridge_nf_call(request.param)
+        upstream(made, OUTSIDE_ADDRESS, where="outside")
+        made.start_daemon()
+        for name, options in (
+            ("a", ("--ipv6",)),
+            ("b", ()),
+            ("inside", ("--internal",)),
+            ("routed", ("-o", "gateway_mode_ipv4=routed", "--subnet", "10.66.0.0/24")),
+        ):
+            made.berth("network", "create", "-o", f"name=br-{name}", *options, name)
+        for name, network, more in (
+            ("a1", "a", ("-p", "8081:80")),
+            ("l1", "a", ()),
+            ("b1", "b", ()),
+            ("i1", "inside", ()),
+            ("r1", "routed", ("-p", "80")),
+        ):
+            made.berth("run", "-d", "--name", name, "--network", network, *more, "--", *SERVER)
+        # A sandbox that sends packets for 127.0.0.1 to the host.
+        gateway = made.in_sandbox("l1", "sh", "-c", "ip route show default | cut -d' ' -f3")
+        made.shell(
+            "sysctl -qw net.ipv4.conf.eth0.route_localnet=1; ip route flush table local root 127.0.0.0/8;"
+            f"ip route add 127.0.0.1 via {gateway}; ip route add local 127.0.0.11 dev lo table local",
+            where="berth-l1",
+        )
+        made.run("ip", "route", "add", "10.66.0.0/24", "via", HOST_ADDRESS, where="outside")
+        made.start("python3", "-m", "http.server", "9000", "--bind", "127.0.0.1")
+        made.start("python3", "-m", "http.server", "9001", "--bind", "0.0.0.0")
+        made.start("python3", "-m", "http.server", "9002", "--bind", "::", where="outside")
+        yield made
+
+
+def address(lab: Lab, name: str, family: int = 4) -> str:
+    return next(a for a in lab.inspect(name)["addresses"] if (":" in a) == (family == 6))
+
+
+def reaches(lab: Lab, who: str, url: str) -> bool:
+    return lab.run("curl", "-s", "-o", "/dev/null", "-m", "1", url, where=who, check=False).returncode == 0
+
+
+def paths(lab: Lab, addresses: dict[str, str]) -> dict[str, bool]:
+    probes = {
+        "network to network": ("berth-a1", addresses["b1"]),
+        "internal to network": ("berth-i1", addresses["b1"]),
+        "to the host's loopback": ("berth-l1", "127.0.0.1:9000"),
+        "to the gateway": ("berth-a1", f"{addresses['gateway']}:9001"),
+        "to the host": ("berth-b1", f"{HOST_ADDRESS}:9001"),
+        "outside": ("berth-a1", f"{OUTSIDE_ADDRESS}:9002"),
+        "outside by IPv6": ("berth-a1", f"[{OUTSIDE_ADDRESS6}]:9002"),
+        "published port": ("outside", f"{HOST_ADDRESS}:8081"),
+        "from outside to a routed network": ("outside", "10.66.0.2"),
+        "from outside to a closed port": ("outside", "10.66.0.2:81"),
+    }
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(probes, pool.map(lambda probe: reaches(lab, probe[0], f"http://{probe[1]}/"), probes.values()), strict=True))
+
+
+WITH_RULES = {
+    "network to network": False,
+    "internal to network": False,
+    "to the host's loopback": False,
+    "to the gateway": True,
+    "to the host": True,
+    "outside": True,
+    "outside by IPv6": True,
+    "published port": True,
+    "from outside to a routed network": True,
+    "from outside to a closed port": False,
+}
+
+
+@pytest.fixture(scope="module")
+def addresses(lab):
+    gateway = json.loads(lab.berth("network", "inspect", "a").stdout)[0]["pools"][0]["gateway"]
+    return {"gateway": gateway, **{name: address(lab, name) for name in ("a1", "b1", "r1")}}
+
+
+def test_all_is_closed_from_the_flush_until_the_tables_are_back(lab, addresses):
+    assert paths(lab, addresses) == WITH_RULES
+    lab.daemon.send_signal(signal.SIGSTOP)
+    try:
+        lab.shell("nft flush ruleset")
+        assert paths(lab, addresses) == dict.fromkeys(WITH_RULES, False)
+        assert lab.run("nft", "delete", "table", "inet", "berth_guard", check=False).returncode != 0
+    finally:
+        lab.daemon.send_signal(signal.SIGCONT)
+    lab.wait_for(lambda: lab.run("nft", "list", "chain", "inet", "berth", "forward", check=False).returncode == 0)
+    assert paths(lab, addresses) == WITH_RULES
+
+
+def test_the_bridges_stay_closed_without_a_daemon(lab, addresses):
+    lab.stop_daemon(signal.SIGKILL)
+    assert paths(lab, addresses) == WITH_RULES
+    lab.shell("nft delete table inet berth; nft delete table bridge berth")
+    assert paths(lab, addresses) == dict.fromkeys(WITH_RULES, False)
+    lab.start_daemon()
+    assert paths(lab, addresses) == WITH_RULES
+    assert "guard lasting" in lab.berth("status").stdout
+    # The new daemon owns the table that the old one left.
+    lab.shell("nft flush ruleset")
+    assert "br-a" in lab.shell("nft list table inet berth_guard")
+
+
+def test_other_programs_never_see_the_mark(lab, addresses):
+    lab.shell(
+        "nft 'add table inet mine; add chain inet mine f { type filter hook forward priority -20; }; "
+        "add rule inet mine f meta mark & 0x40000000 != 0 counter'; ip rule add fwmark 0x40000000/0x40000000 prohibit"
+    )
+    try:
+        lab.wait_for(lambda: reaches(lab, "berth-a1", f"http://{OUTSIDE_ADDRESS}:9002/"))
+        assert "packets 0" in lab.shell("nft list chain inet mine f")
+    finally:
+        lab.shell("nft delete table inet mine; ip rule del fwmark 0x40000000/0x40000000")
+
+
+def test_the_guard_goes_with_the_last_network(lab):
+    for name in ("a1", "l1", "b1", "i1", "r1"):
+        lab.berth("rm", name)
+    for name in ("a", "b", "inside"):
+        lab.berth("network", "rm", name)
+        assert f"br-{name}" not in lab.shell("nft list table inet berth_guard")
+    lab.berth("network", "rm", "routed")
+    assert "guard" not in lab.berth("status").stdout
+    assert lab.run("nft", "list", "table", "inet", "berth_guard", check=False).returncode != 0
+
+
+HELD = """
+import os, subprocess
+from netcore.kernel.guard import Guard, Protection
+def flushed(guard):
+    subprocess.run("nft flush ruleset", shell=True, check=True)
+    left = subprocess.run("nft list table inet berth_guard", shell=True, capture_output=True).returncode == 0
+    print(left, guard.protection.name)
+first = Guard()
+first.write(["br-a"])
+kept = os.dup(first.descriptor)
+first.close()
+flushed(first)
+second = Guard()
+second.write(["br-b"])
+print(second.protection.name)
+third = Guard()
+third.adopt(kept)
+third.write(["br-b", "br-c"])
+flushed(third)
+third.close()
+flushed(third)
+"""
+
+
+def test_who_holds_the_socket_keeps_the_table(lab):
+    """The socket outlives the daemon by whoever holds its descriptor, and goes back to the next daemon."""
+    told = lab.run("unshare", "--net", sys.executable, "-c", HELD).stdout.split("\n")
+    assert told[:4] == ["True LASTING", "HELD", "True LASTING", "False LASTING"]

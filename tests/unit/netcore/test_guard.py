@@ -1,0 +1,86 @@
+"""The guard table on kernels that know fewer flags, and where another process owns it."""
+
+import errno
+import struct
+
+import pytest
+
+from netcore.errors import KernelError
+from netcore.kernel.guard import Guard, Protection
+from netcore.kernel.netlink import find
+
+
+class FakeKernel:
+    """Takes transactions as a kernel does that knows *known* flags. *owner*: of the table, if not this process."""
+
+    def __init__(self, known, *, owned=False):
+        self.known, self.owned, self.flags, self.elements, self.batches = known, owned, None, 0, 0
+
+    port = 0
+
+    def run_transaction(self, begin, requests, end):
+        self.batches += 1
+        code = self._code(requests)
+        return [KernelError("change", "table", code)] if code else [None]
+
+    def _code(self, requests):
+        if self.owned:
+            return errno.EPERM
+        for request in requests:
+            flags = find(request.body[4:], 2)
+            if request.type & 0xFF == 0 and struct.unpack("!I", flags)[0] & ~self.known:
+                return errno.EOPNOTSUPP
+            if request.type & 0xFF == 2 and self.flags is None and not any(other.type & 0xFF == 0 for other in requests):
+                return errno.ENOENT
+        for request in requests:
+            match request.type & 0xFF:
+                case 0:
+                    self.flags = struct.unpack("!I", find(request.body[4:], 2))[0]
+                case 2:
+                    self.flags, self.elements = None, 0
+                case 12:
+                    self.elements += 1
+                case 14:
+                    self.elements -= 1
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("known", "protection"), [(0x6, Protection.LASTING), (0x2, Protection.OWNED), (0x0, Protection.PLAIN)], ids=["6.9", "5.12", "older"]
+)
+def test_each_kernel_gives_what_it_can(known, protection):
+    kernel = FakeKernel(known)
+    guard = Guard(lambda: kernel)
+    guard.add("br-a")
+    guard.add("br-b")
+    assert (guard.protection, kernel.flags, kernel.elements) == (protection, known, 2)
+    guard.remove("br-a")
+    assert kernel.elements == 1
+    guard.remove("br-b")
+    assert (guard.protection, kernel.flags) == (Protection.NONE, None)
+
+
+def test_a_further_link_is_one_element():
+    kernel = FakeKernel(0x6)
+    guard = Guard(lambda: kernel)
+    guard.write(f"br-{number}" for number in range(100))
+    before = kernel.batches
+    guard.add("br-new")
+    guard.add("br-new")
+    assert (kernel.batches - before, kernel.elements) == (1, 101)
+
+
+def test_one_that_somebody_else_owns_is_left_alone_and_said(caplog):
+    guard = Guard(lambda: FakeKernel(0x6, owned=True))
+    guard.write(["br-a"])
+    guard.add("br-b")
+    guard.remove("br-a")
+    assert guard.protection is Protection.HELD
+    assert "owned by another process" in caplog.text
+
+
+def test_without_links_there_is_no_table():
+    kernel = FakeKernel(0x6)
+    guard = Guard(lambda: kernel)
+    guard.write(())
+    assert (guard.protection, kernel.flags) == (Protection.NONE, None)

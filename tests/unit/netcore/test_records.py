@@ -1,0 +1,118 @@
+"""Records that can't be read are set aside one by one; a removal is final once its intent is recorded."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from netcore.errors import Unavailable
+from netcore.model import Sandbox
+from netcore.store.codec import Undecodable, decode, encode
+from netcore.store.protocol import Transaction
+from netcore.store.records import EndpointsRecord, NetworkRecord, Records, SandboxRecord
+from tests.support.memory_store import MemoryStore
+from tests.support.networks import bridge_network
+
+SANDBOX = Sandbox(id="s" * 64, name="web", hostname="web", netns_path="/run/netns/web", boot_id="boot")
+OTHER = replace(SANDBOX, id="t" * 64, name="db")
+NETWORK = bridge_network("front")
+
+
+class StubbornStore(MemoryStore):
+    """*full*: it takes nothing."""
+
+    full = False
+
+    async def commit(self, transaction):
+        if self.full:
+            raise Unavailable("the state", "disk full")
+        return await super().commit(transaction)
+
+
+async def filled():
+    store = StubbornStore()
+    records = Records(store, "boot")
+    await records.put_network(NETWORK)
+    for sandbox in (SANDBOX, OTHER):
+        await records.put_all(sandbox, ())
+    return store, records
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b'{"sandbox": null}', b'{"sandbox": {}}', b'{"network": 3, "endpoints": 3}',
+     b"[" * 5000],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "key", [f"network/{NETWORK.id}", f"sandbox/{SANDBOX.id}", f"endpoints/{SANDBOX.id}", "rest/n/10.0.0.1", "sysctl/x"]
+)
+async def test_a_row_that_can_not_be_read_is_set_aside_and_the_others_are_there(key, damage):
+    if key.startswith("rest/") and damage == b"7":
+        # That is a time.
+        damage = b"true"
+    store, _ = await filled()
+    await store.commit(Transaction({key: damage}))
+    everything = await Records(store, "boot").load()
+    (aside,) = everything.unreadable
+    assert aside.key == key
+    assert aside.reason
+    kind = key.partition("/")[0]
+    assert aside.kind == {"network": "network", "sandbox": "sandbox", "endpoints": "sandbox"}.get(kind, "record")
+    assert len(everything.networks) == (kind != "network")
+    assert {record.sandbox.name for record, _ in everything.sandboxes} == ({"db"} if kind in ("sandbox", "endpoints") else {"web", "db"})
+
+
+@pytest.mark.parametrize("field", ["name", "netns_path", "labels", "ports", "created", "adopted", "stack", "dns", "owner"])
+@pytest.mark.parametrize("value", [{"a": 1}, [5], 5, "x"])
+async def test_a_field_of_another_type_is_no_record(field, value):
+    record = json.loads(encode(SandboxRecord(sandbox=SANDBOX)))
+    if type(record["sandbox"][field]) is type(value) or (field == "created" and value == 5):
+        return
+    record["sandbox"][field] = value
+    with pytest.raises(Undecodable):
+        decode(SandboxRecord, json.dumps(record).encode())
+
+
+async def test_what_can_be_made_out_of_a_damaged_row_is_known():
+    store, _ = await filled()
+    record = json.loads(encode(SandboxRecord(sandbox=SANDBOX)))
+    del record["sandbox"]["hostname"]
+    await store.commit(Transaction({f"sandbox/{SANDBOX.id}": json.dumps(record).encode()}))
+    records = Records(store, "boot")
+    (aside,) = (await records.load()).unreadable
+    assert (aside.kind, aside.name, aside.path, aside.id) == ("sandbox", "web", "/run/netns/web", SANDBOX.id)
+    await records.drop_unreadable(aside)
+    assert not [key for key in (await store.load()).items if SANDBOX.id in key]
+
+
+async def test_an_id_that_is_not_that_of_the_key_is_refused():
+    store, _ = await filled()
+    await store.commit(Transaction({f"network/{'x' * 64}": encode(NetworkRecord(network=NETWORK))}))
+    (aside,) = (await Records(store, "boot").load()).unreadable
+    assert aside.id == "x" * 64
+
+
+async def test_the_end_of_a_removal_is_written_when_there_is_room():
+    store, records = await filled()
+    store.full = True
+    await records.drop_sandbox(SANDBOX.id)
+    await records.drop_network(NETWORK.id)
+    with pytest.raises(Unavailable):
+        await records.put_sandbox(OTHER)
+    store.full = False
+    await records.settle()
+    assert set((await store.load()).items) == {f"sandbox/{OTHER.id}", f"endpoints/{OTHER.id}"}
+
+
+async def test_a_later_write_of_the_same_record_is_not_overwritten_by_an_overdue_one():
+    store, records = await filled()
+    store.full = True
+    await records.put_back(SANDBOX, ())
+    store.full = False
+    await records.put_all(replace(SANDBOX, name="new"), ())
+    await records.settle()
+    assert decode(SandboxRecord, (await store.load()).items[f"sandbox/{SANDBOX.id}"].value).sandbox.name == "new"
+
+
+async def test_records_of_earlier_versions_have_no_field_gone():
+    assert decode(EndpointsRecord, b'{"endpoints": []}').gone == ()
