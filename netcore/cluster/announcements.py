@@ -221,8 +221,7 @@ class Announcements:
         writes = {network_key: encode_shared(network), name_key: network_id, records.NETWORKS_KEY: network_id}
         compares = {name_key: 0, network_key: 0, records.NETWORKS_KEY: self._state.revisions.get(records.NETWORKS_KEY, 0)}
         revision = await store.commit(Transaction(writes, compares))
-        for key, value in writes.items():
-            self._state.apply(key, value, revision)
+        self._state.write(writes, revision)
 
     async def _say_networks(self, store: SharedStore) -> None:
         """Make known again what the store has lost, or was removed while this host was cut off, unless another took its place."""

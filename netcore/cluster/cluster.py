@@ -36,9 +36,9 @@ from netcore.cluster.shared_addresses import SharedAddresses
 from netcore.cluster.shared_keys import SharedKeys
 from netcore.cluster.state import ClusterState, Description, Node
 from netcore.cluster.store_access import StoreAccess
-from netcore.errors import Conflict, NetcoreError
+from netcore.errors import Conflict, NetcoreError, Unavailable
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox
-from netcore.store.protocol import Change, Compacted, CompareFailed, Conditions, KeyRange, SharedStore, Transaction
+from netcore.store.protocol import Change, Compacted, CompareFailed, Conditions, KeyRange, SharedStore, Transaction, only
 from netcore.store.upgrade import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class Cluster:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loaded = asyncio.Event()
         self._review_wanted = asyncio.Event()
+        self._networks_changed = asyncio.Event()
 
     async def start(self, on_change: OnChange, on_event: OnEvent, on_lost: OnLost) -> None:
         """Begin to follow; waits for the store for a moment only, and goes on trying behind that.
@@ -139,6 +140,7 @@ class Cluster:
         schema = snapshot.items.get(records.SCHEMA_KEY)
         if schema is None or not self._access.supersede(schema.value):
             self._on_change(self.state.replace_common(snapshot.items))
+            self._networks_changed.set()
             self._report_unreadable()
             if self.state.schema is None or self.state.schema < SCHEMA_VERSION:
                 await self._raise_schema(store)
@@ -162,6 +164,8 @@ class Cluster:
         before = self.state.describe(change.key)
         touched = self.state.take(change.key, change.value, change.revision)
         self._report_unreadable()
+        if change.key == records.NETWORKS_KEY:
+            self._networks_changed.set()
         self._emit(before, self.state.describe(change.key))
         if change.key.startswith("address/") and records.is_address_key(change.key):
             self._addresses.note(*records.parse_address_key(change.key), taken=change.value is not None)
@@ -231,7 +235,19 @@ class Cluster:
         revision = await store.commit(Transaction({key: value}, {key: self.state.revisions.get(key, 0)}))
         if self.state.schema is not None:
             log.warning("hosts with an older berth stop following until they are upgraded schema=%d->%d", self.state.schema, SCHEMA_VERSION)
-        self.state.apply(key, value, revision)
+        self.state.write({key: value}, revision)
+
+    async def catch_up(self) -> None:
+        """Know the networks that all hosts have made and removed until now, if the watch is late; Unavailable."""
+        key = records.NETWORKS_KEY
+        item = (await self._access.agreeing().load(only(key))).items.get(key)
+        try:
+            async with asyncio.timeout(limits.STORE_DEADLINE):
+                while item is not None and self.state.revisions.get(key, 0) < item.revision:
+                    self._networks_changed.clear()
+                    await self._networks_changed.wait()
+        except TimeoutError:
+            raise Unavailable("the cluster", "what other hosts changed does not arrive; local networks are unaffected") from None
 
     async def follow(self, network: Network) -> None:
         """Know all endpoints and addresses of a network from now on, because this host is about to have one; Unavailable."""
@@ -312,8 +328,7 @@ class Cluster:
                 raise
             listed = ", ".join(f'name:"{record.sandbox}" on {node}' for node, record in members) or "one is about to be made"
             raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first") from None
-        for written, value in writes.items():
-            self.state.apply(written, value, revision)
+        self.state.write(writes, revision)
         self._followed.forget(network.id)
 
     # --- addresses ----------------------------------------------------------------------------------------------

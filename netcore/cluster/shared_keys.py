@@ -39,7 +39,7 @@ class SharedKeys:
         value = encode_shared(Key(number=number, secret=secrets.token_hex(32), made=self._clock()))
         with contextlib.suppress(CompareFailed):
             revision = await self._access.agreeing().commit(Transaction({key: value}, {key: 0}))
-            self._state.apply(key, value, revision)
+            self._state.write({key: value}, revision)
             return {KeysChanged()}
         return set()
 

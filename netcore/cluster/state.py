@@ -171,6 +171,7 @@ class ClusterState:
         self.addresses: dict[NetworkId, dict[IPAddress, str]] = {}
         self.keys: dict[int, Key] = {}
         self.unreadable: dict[str, str] = {}
+        self._written: dict[str, int] = {}
         self._endpoints: dict[NetworkId, dict[str, EndpointRecord]] = {}
         self._by_node: dict[str, set[EndpointChanged]] = {}
 
@@ -209,8 +210,19 @@ class ClusterState:
         of_endpoints = {change for changes in self._by_node.values() for change in changes}
         return {KeysChanged(), *(NetworkChanged(network_id) for network_id in self.networks), *of_endpoints}
 
+    def write(self, writes: Mapping[str, bytes | None], revision: int) -> set[ClusterChange]:
+        """Take what this host itself has written; return what that changes for a host.
+
+        A watch may be late: what it tells of these keys from before *revision* is passed over by `take`.
+        """
+        self._written |= dict.fromkeys(writes, revision)
+        return {change for key, value in writes.items() for change in self.apply(key, value, revision)}
+
     def take(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
         """Do what `apply` does. With a record that can't be read, what was known before stays; it is noted in *unreadable*."""
+        if revision < self._written.get(key, 0):
+            return set()
+        self._written.pop(key, None)
         self.unreadable.pop(key, None)
         try:
             return self.apply(key, value, revision)

@@ -110,6 +110,14 @@ class Overlays:
         endpoint_ids = {*cluster.state.remotes(network.id, cluster.node.id), *remotes}
         self.on_cluster_change({KeysChanged(), *(EndpointChanged(network.id, endpoint_id) for endpoint_id in endpoint_ids)})
 
+    async def catch_up(self) -> None:
+        """Know the networks that exist now, which other hosts may have made or removed a moment ago; Unavailable."""
+        cluster = self.require_cluster()
+        await cluster.catch_up()
+        here = [network.id for network in self._state.networks.values() if network.is_overlay]
+        for network_id in {*here, *cluster.state.networks}:
+            self._follow_network(network_id)
+
     async def _forget(self, network_id: NetworkId) -> None:
         self._held_back.pop(network_id, None)
         self.require_cluster().forget(network_id)
@@ -131,6 +139,8 @@ class Overlays:
                 await self._records.drop_network(network.id)
                 await self.encryption.follow()
                 await self._uplinks.release(network)
+        # Another host may have removed it meanwhile.
+        self._follow_network(network.id)
 
     async def deactivate_unused(self, network_ids: Iterable[NetworkId]) -> None:
         """Deactivate those overlays among *network_ids* that no endpoint here is on."""
