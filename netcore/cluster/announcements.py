@@ -39,7 +39,10 @@ class Lost:
 
 
 class Announcements:
-    """See the module. *on_lost*: is told of an endpoint, again at each review until it is withdrawn."""
+    """See the module. *on_lost*: is told of an endpoint, again at each review until it is withdrawn.
+
+    *is_kept*: whether to leave what the store holds of this host beyond what it must.
+    """
 
     def __init__(self, node: Node, access: StoreAccess, state: ClusterState) -> None:
         self._node = node
@@ -51,6 +54,7 @@ class Announcements:
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._revisions: dict[str, int] = {}
         self._unsettled: set[str] = set()
+        self.is_kept: Callable[[], bool] = lambda: False
         self.on_lost: Callable[[Lost], None] = lambda _: None
 
     async def keep_sessions(self, store: SharedStore) -> frozenset[str]:
@@ -71,7 +75,9 @@ class Announcements:
             await self.say_node(store)
         await self._say_networks(store)
         wanted = self.published.keys()
-        differing = (said - {node_key}) ^ wanted | self._unsettled | self._outdated()
+        differing = (wanted - said) | self._unsettled | self._outdated()
+        if not self.is_kept():
+            differing |= said - wanted - {node_key}
         # Addresses sort before endpoints, which need them.
         for key in sorted(differing):
             try:

@@ -77,14 +77,16 @@ class Cluster:
         self._review_wanted = asyncio.Event()
         self._networks_changed = asyncio.Event()
 
-    async def start(self, on_change: OnChange, on_event: OnEvent, on_lost: OnLost) -> None:
+    async def start(self, on_change: OnChange, on_event: OnEvent, on_lost: OnLost, is_kept: Callable[[], bool] = lambda: False) -> None:
         """Begin to follow; waits for the store for a moment only, and goes on trying behind that.
 
         *on_change*: is told on the loop what changed, in order. *on_event*: is told what happened on other hosts.
         *on_lost*: is told which endpoints of this host must be disconnected, again on each review until they are withdrawn.
+        *is_kept*: whether what an earlier run has said stays, because not everything that this host has can be read.
         """
         self._on_change, self._on_event = on_change, on_event
-        self._followed.on_change, self._announcements.on_lost = on_change, on_lost
+        self._followed.on_change = self._keys.on_change = on_change
+        self._announcements.on_lost, self._announcements.is_kept = on_lost, is_kept
         self._spawn(self._follow())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.STORE_FIRST_WAIT):
@@ -206,7 +208,7 @@ class Cluster:
             if self._access.superseded is None:
                 # What fails is tried again with the next look.
                 with contextlib.suppress(NetcoreError):
-                    self._tell(await self._keys.rotate())
+                    await self._keys.rotate()
 
     async def _review_again_and_again(self, store: SharedStore) -> None:
         """Compare what this host has with what the store holds of it: on a period, after a cut, and where something is missing."""
@@ -224,10 +226,6 @@ class Cluster:
                     await self._announcements.keep_sessions(self._access.reached())
             except NetcoreError as error:
                 log.info("what this host has is compared again with the next review reason=%s", error)
-
-    def _tell(self, changes: set[Any]) -> None:
-        if changes:
-            self._on_change(changes)
 
     async def _raise_schema(self, store: SharedStore) -> None:
         """Let all hosts know that this one writes SCHEMA_VERSION. By itself: the node record ends with the node, this stays."""
@@ -258,10 +256,6 @@ class Cluster:
         """Follow a network no longer, because no endpoint is here."""
         self._followed.forget(network_id)
 
-    def is_followed(self, network_id: NetworkId) -> bool:
-        """Return whether all endpoints of a network are known."""
-        return network_id in self._followed
-
     async def look(self, network_id: NetworkId) -> ClusterState:
         """Return what is known of a network: asked of the store now, if this host does not follow it and the store is reached."""
         if network_id in self._followed:
@@ -289,7 +283,7 @@ class Cluster:
 
     async def ensure_key(self) -> None:
         """Make the first key, unless there is one; of several hosts that try, one makes it."""
-        self._tell(await self._keys.ensure())
+        await self._keys.ensure()
 
     # --- publishing ---------------------------------------------------------------------------------------------
 
@@ -305,6 +299,14 @@ class Cluster:
     async def withdraw(self, endpoint: Endpoint) -> None:
         """Tell all hosts that an endpoint is about to go. If they can't be told, they learn it when the lease ends or the store is back."""
         await self._announcements.settle(self._announcements.published.remove(endpoint))
+
+    async def give_up(self, endpoint: Endpoint) -> None:
+        """Withdraw an endpoint and give its addresses back, if other hosts were told of it; where they can't be told now, later."""
+        if self._announcements.published.has(endpoint):
+            with contextlib.suppress(NetcoreError):
+                await self.withdraw(endpoint)
+            for address in endpoint.addresses():
+                await self._addresses.give(endpoint.network_id, address)
 
     async def create_network(self, network: Network) -> None:
         """Make *network* known to all hosts; Conflict if its name is taken, CompareFailed if another was made meanwhile."""

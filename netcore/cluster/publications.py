@@ -26,6 +26,10 @@ class Publications:
         self.claimed |= self.addresses_of(key)
         return key
 
+    def has(self, endpoint: Endpoint) -> bool:
+        """Return whether an endpoint is remembered."""
+        return _key(endpoint) in self.records
+
     def remove(self, endpoint: Endpoint) -> str:
         """Forget an endpoint, but not its addresses, which are still in use; return its key."""
         key = _key(endpoint)

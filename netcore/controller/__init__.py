@@ -24,7 +24,6 @@ from netcore.controller.lost_endpoints import LostEndpoints
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.networks import NetworkOperations
 from netcore.controller.sandboxes import SandboxOperations
-from netcore.controller.set_aside import SetAside
 from netcore.controller.transaction import Transaction
 from netcore.desired.firewall import REMOVE_TABLES
 from netcore.kernel import nft
@@ -45,7 +44,7 @@ class Controller:
         self.state: HostState = parts.state
         self.workers = parts.workers
         self.overlays = parts.overlays
-        self.set_aside = SetAside()
+        self.set_aside = parts.overlays.set_aside
         self._host_watcher = HostWatcher(parts.host, parts.uplinks, parts.state)
         planner = NetworkPlanner(parts)
         self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)
@@ -70,8 +69,9 @@ class Controller:
         """Publish what is here, and follow other hosts from now on. On a host that is alone there is nothing to do."""
         if self.cluster is not None:
             self.overlays.publish_again(self.state.sandboxes.values())
-            lost_endpoints = self._lost_endpoints
-            await self.cluster.start(self.overlays.on_cluster_change, on_event, lambda lost: lost_endpoints.give_up(lost, on_event))
+            self.overlays.publish_aside(self.parts.records.kept_aside())
+            give_up, is_kept = self._lost_endpoints.give_up, self.set_aside.is_incomplete
+            await self.cluster.start(self.overlays.on_cluster_change, on_event, lambda lost: give_up(lost, on_event), is_kept)
 
     def pool_usage(self, network: Network, shared: Iterable[IPAddress] = ()) -> dict[IPNetwork, int]:
         """Return how many addresses of each subnet of *network* are in use. *shared*: those of an overlay network on all hosts."""

@@ -22,6 +22,7 @@ class LostEndpoints:
         self._state = parts.state
         self._sandboxes = sandboxes
         self._under_way: set[tuple[SandboxId, NetworkId]] = set()
+        self._refused: set[tuple[SandboxId, NetworkId]] = set()
         self._given_up: dict[tuple[SandboxId, NetworkId], Lost] = {}
 
     def give_up(self, lost: Lost, on_event: OnEvent) -> None:
@@ -36,16 +37,20 @@ class LostEndpoints:
         key = (lost.sandbox_id, lost.network_id)
         sandbox = self._state.sandboxes.get(lost.sandbox_id)
         name = sandbox.name if sandbox is not None else lost.sandbox_id[:12]
-        log.error("sandbox is disconnected from a network sandbox=%s network=%s reason=%s", name, lost.network, lost.reason)
+        if key not in self._refused:
+            log.error("sandbox is disconnected from a network sandbox=%s network=%s reason=%s", name, lost.network, lost.reason)
         try:
             await self._sandboxes.disconnect(lost.sandbox_id, lost.network_id)
         except TeardownFailed as error:
             log.error("parts of the endpoint could not be removed sandbox=%s network=%s reason=%s", name, lost.network, error)
         except NetcoreError as error:
-            log.error("sandbox could not be disconnected; it is tried again sandbox=%s network=%s reason=%s", name, lost.network, error)
+            if key not in self._refused:
+                log.error("sandbox could not be disconnected; it is tried again sandbox=%s network=%s reason=%s", name, lost.network, error)
+            self._refused.add(key)
             return
         finally:
             self._under_way.discard(key)
+        self._refused.discard(key)
         self._given_up[key] = lost
         on_event("endpoint", "disconnect", name, lost.network, None)
         self._parts.overlays.look_again(lost.network_id)

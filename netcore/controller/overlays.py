@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from netcore import drivers
 from netcore.cluster.cluster import Cluster
@@ -12,6 +12,7 @@ from netcore.cluster.state import ClusterChange, ClusterState, EndpointChanged, 
 from netcore.controller.host_look import HostLook
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.name_publisher import NamePublisher
+from netcore.controller.set_aside import SetAside
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption, encrypted
 from netcore.controller.undo import all_or_nothing
@@ -22,7 +23,7 @@ from netcore.desired.objects import KernelObject
 from netcore.errors import InvalidRequest, NetcoreError
 from netcore.kernel import tunnel
 from netcore.kernel.apply import Executor
-from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox
+from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
 from netcore.store.records import Records
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Overlays:
         self._restored: set[NetworkId] = set()
         self._held_back: dict[NetworkId, set[str]] = {}
         self._cluster: Cluster | None = None
+        self.set_aside = SetAside()
 
     @property
     def cluster(self) -> Cluster | None:
@@ -125,7 +127,7 @@ class Overlays:
     async def deactivate(self, network: Network) -> None:
         """Remove an overlay network from this host, if none of its endpoints is here any more."""
         async with self._locks.hold([f"overlay:{network.id}"]):
-            if network.id not in self._state.remotes or self._state.members(network.id):
+            if network.id not in self._state.remotes or self._state.members(network.id) or self.set_aside.uses(network.id):
                 return
             remotes = self._state.remotes[network.id]
             await self._records.put_network(network, pending=True)
@@ -153,6 +155,15 @@ class Overlays:
         """Note that an overlay network is active here from an earlier run; what other hosts publish of it comes later."""
         self._writer.activate(network.id, {})
         self._restored.add(network.id)
+
+    async def resume(self, network: Network) -> None:
+        """Have an overlay network active again that was set aside, and follow what other hosts publish of it; Unavailable."""
+        cluster = self.require_cluster()
+        await cluster.follow(network)
+        self.restore(network)
+        endpoint_ids = cluster.state.remotes(network.id, cluster.node.id)
+        changes = [EndpointChanged(network.id, endpoint_id) for endpoint_id in endpoint_ids]
+        self.on_cluster_change({NetworkLoaded(network.id), KeysChanged(), *changes})
 
     # --- what other hosts publish -------------------------------------------------------------------------------
 
@@ -209,7 +220,7 @@ class Overlays:
         if network is None:
             if network_id not in self._state.remotes:
                 self._writer.drop_network(network_id)
-        elif network_id not in self._state.networks:
+        elif network_id not in self._state.networks and self.set_aside.find("network", network_id) is None:
             if self._state.network_named(network.name) is not None:
                 log.warning("an overlay network has the name of a local network and is known by its id only name=%s", network.name)
             self._writer.put_network(network)
@@ -279,6 +290,30 @@ class Overlays:
                 network = self._state.networks[endpoint.network_id]
                 if network.is_overlay and self.cluster is not None:
                     self.cluster.publish_restored(sandbox, endpoint, network)
+
+    def publish_aside(self, kept_aside: Mapping[SandboxId, Sequence[Endpoint]]) -> None:
+        """Tell other hosts of what is set aside and still has its addresses. *kept_aside*: endpoints on networks that are set aside."""
+        for sandbox_id, endpoints in kept_aside.items():
+            if sandbox_id in self._state.sandboxes:
+                self._publish_aside(self._state.sandboxes[sandbox_id], endpoints)
+        for aside in self.set_aside.all("sandbox"):
+            if aside.id not in self._state.sandboxes:
+                # Nothing else of it is known for certain.
+                sandbox = Sandbox(id=SandboxId(aside.id), name=aside.name, hostname=aside.name, netns_path=NetnsPath(""), boot_id="")
+                self._publish_aside(sandbox, aside.known_endpoints())
+
+    def _publish_aside(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> None:
+        aside = {one.network.id: one.network for one in self.set_aside.all("network") if one.network is not None}
+        for endpoint in endpoints:
+            network = self._state.networks.get(endpoint.network_id) or aside.get(endpoint.network_id)
+            if network is not None and network.is_overlay and self.cluster is not None:
+                self.cluster.publish_restored(sandbox, endpoint, network)
+
+    async def give_up(self, endpoints: Iterable[Endpoint]) -> None:
+        """Give back what is held on all hosts for endpoints that were set aside and are removed now."""
+        if self.cluster is not None:
+            for endpoint in endpoints:
+                await self.cluster.give_up(endpoint)
 
     async def withdraw(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell other hosts that endpoints are about to go; where they can't be told they find out when the lease ends."""

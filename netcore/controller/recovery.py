@@ -91,9 +91,9 @@ async def serve(controller: Controller, sandbox: Sandbox) -> None:
     parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
 
 
-def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str) -> None:
-    """Note that *sandbox* is not whole, and why; what is whole of it goes on."""
-    controller.set_aside.put(Aside(kind="sandbox", id=sandbox.id, name=sandbox.name, reason=reason))
+def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str, endpoints: tuple[Endpoint, ...] = ()) -> None:
+    """Note that *sandbox* is not whole, and why; what is whole of it goes on. *endpoints*: of one that is no part of the state."""
+    controller.set_aside.put(Aside(kind="sandbox", id=sandbox.id, name=sandbox.name, reason=reason, endpoints=endpoints))
 
 
 # --- sandboxes ------------------------------------------------------------------------------------------------------
@@ -116,7 +116,8 @@ async def _restore_sandboxes(controller: Controller, records: Records, everythin
                 _give_up_sandbox(controller, sandbox, endpoints, left)
         except BROKEN as error:
             controller.parts.writer.drop_sandbox(sandbox.id)
-            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
+            known = endpoints.before if endpoints.pending else endpoints.endpoints
+            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", known)
 
 
 def _condition(record: SandboxRecord) -> tuple[bool, bool]:
@@ -182,7 +183,7 @@ async def _drop_network(controller: Controller, records: Records, network: Netwo
 async def _restore_overlays(controller: Controller, records: Records) -> None:
     """Keep the overlay networks whose endpoints are still here; what other hosts publish of them comes later."""
     for network in [network for network in controller.state.networks.values() if network.is_overlay]:
-        if controller.state.members(network.id):
+        if controller.state.members(network.id) or controller.set_aside.uses(network.id):
             controller.overlays.restore(network)
         else:
             await _drop_network(controller, records, network)

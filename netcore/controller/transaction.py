@@ -385,4 +385,5 @@ class Transaction:
         await parts.files.unpin_and_remove(sandbox, directory)
         parts.writer.drop_sandbox(sandbox.id)
         parts.writer.forget_namespace(sandbox)
+        await parts.overlays.give_up(parts.records.kept_aside().get(sandbox.id, ()))
         await parts.records.drop_sandbox(sandbox.id)

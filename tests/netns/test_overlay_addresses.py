@@ -3,6 +3,7 @@
 import base64
 import json
 import signal
+import sys
 
 import pytest
 
@@ -14,6 +15,12 @@ pytestmark = [pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd()), pyt
 LIMIT = 100.0
 """Seconds to wait for anything that must come, see test_overlay."""
 GRACE = 6
+DAMAGE = """
+import sqlite3, sys
+with sqlite3.connect("/var/lib/berth/berth.db") as database:
+    for key in sys.argv[1:]:
+        assert database.execute("UPDATE item SET value = '{' WHERE key = ?", (key,)).rowcount == 1
+"""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,72 @@ def test_cut_longer_than_the_grace(hosts):
         for address in sandbox["addresses"]
     ]
     assert len(all_addresses) == len({*all_addresses}) == 8
+
+
+def restart_damaged(hosts, *keys):
+    """Kill the daemon of the first host, damage records, start it, and wait until it has compared everything with etcd."""
+    one = hosts.labs[0]
+    one.stop_daemon(signal.SIGKILL)
+    one.run(sys.executable, "-c", DAMAGE, *keys)
+    hosts.start_daemon(0)
+    until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
+
+
+def is_refused(hosts, address):
+    two = hosts.labs[1]
+    until(two, lambda: "far" in two.berth("network", "ls").stdout)
+    return "already in use" in two.berth("run", "--network", "far", "--ip", address, "--", "true", check=False).stderr
+
+
+def test_addresses_of_sandboxes_that_are_set_aside_are_held_until_they_are_removed(hosts):
+    one = hosts.labs[0]
+    addresses = {name: start(one, name) for name in ("record", "endpoints")}
+    ids = {name: one.inspect(name)["id"] for name in addresses}
+    restart_damaged(hosts, f"sandbox/{ids['record']}", f"endpoints/{ids['endpoints']}")
+    for address in addresses.values():
+        assert {*address} <= {*held(hosts)}
+        assert is_refused(hosts, address[0])
+    one.berth("rm", ids["record"][:12])
+    until(one, lambda: {*held(hosts)}.isdisjoint(addresses["record"]))
+    assert {*addresses["endpoints"]} <= {*held(hosts)}
+    one.berth("rm", "endpoints")
+    until(one, lambda: {*held(hosts)}.isdisjoint(addresses["endpoints"]))
+
+
+def test_addresses_on_a_network_that_is_set_aside_are_held_until_it_is_back(hosts):
+    one, two = hosts.labs
+    start(two, "other")
+    addresses = start(one, "a")
+    (link,) = json.loads(one.shell("ip -j link show type vxlan"))
+    tunnel = link["ifname"]
+    one.stop_daemon(signal.SIGKILL)
+    one.shell(f"ip link del {tunnel}; ip link add {tunnel} type bridge")
+    hosts.start_daemon(0)
+    until(one, lambda: "network far is set aside" in one.berth("status").stdout)
+    for _ in range(2):
+        until(two, lambda: seconds_left(hosts, held(hosts)[addresses[0]][1]) >= GRACE - 1)
+        until(two, lambda: seconds_left(hosts, held(hosts)[addresses[0]][1]) < GRACE - 1)
+    assert {*addresses} <= {*held(hosts)}
+    assert is_refused(hosts, addresses[0])
+    one.shell(f"ip link del {tunnel}")
+    until(one, lambda: "set aside" not in one.berth("status").stdout)
+    assert one.inspect("a")["addresses"] == addresses
+    until(one, lambda: one.berth("exec", "a", "ping", "-c1", "-W10", "other", check=False).returncode == 0)
+    until(two, lambda: two.berth("exec", "other", "ping", "-c1", "-W10", "a", check=False).returncode == 0)
+
+
+def test_a_network_whose_record_can_not_be_read_comes_back_from_etcd(hosts):
+    one, two = hosts.labs
+    start(two, "other")
+    addresses = start(one, "a")
+    network = json.loads(one.berth("network", "inspect", "far").stdout)[0]["id"]
+    one.stop_daemon(signal.SIGKILL)
+    one.run(sys.executable, "-c", DAMAGE, f"network/{network}")
+    hosts.start_daemon(0)
+    until(one, lambda: "set aside" not in one.berth("status").stdout)
+    assert {*addresses} <= {*held(hosts)}
+    assert one.inspect("a")["addresses"] == addresses
+    until(two, lambda: two.berth("exec", "other", "ping", "-c1", "-W10", "a", check=False).returncode == 0)
 
 
 def test_what_is_deleted_from_etcd_comes_back(hosts):
