@@ -24,10 +24,14 @@ _LEAST_SPI = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A secret of all hosts, 32 octets as hexadecimal digits; the higher *number* is the newer."""
+    """A secret of all hosts, 32 octets as hexadecimal digits; the higher *number* is the newer.
+
+    *made*: seconds since the epoch; 0: it was made by berth 0.3.0 or earlier, which did not say.
+    """
 
     number: int
     secret: str
+    made: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,9 @@ class Rotation:
 
 
 class KeyAges:
-    """When this host first saw each key: what it sends with, and when it is time for the next key, follow from that.
+    """When this host first saw each key: what it sends with follows from that.
 
-    Times are those of one monotonic clock, in seconds. *keys*: all that hosts know now, by number.
+    *now*: of one monotonic clock, in seconds. *keys*: all that hosts know now, by number.
     """
 
     def __init__(self) -> None:
@@ -53,13 +57,17 @@ class KeyAges:
             self._first_seen.setdefault(number, now)
         return sending_key([*keys.values()], self._first_seen, now)
 
-    def rotation(self, keys: Mapping[int, Key], now: float) -> Rotation:
-        """Return which key to make and which to delete: those that no host sends with any more. One host does this for all."""
+    def rotation(self, keys: Mapping[int, Key], now: float, wall: float) -> Rotation:
+        """Return which key to make and which to delete: those that no host sends with any more. One host does this for all.
+
+        *wall*: seconds since the epoch. The time at which a key was made is kept with it, so restarts of hosts delay nothing.
+        """
         current = self.sending_key(keys, now)
         if current is None:
             return Rotation(None, ())
         newest = max(keys)
-        is_time = current.number == newest and now - self._first_seen[newest] >= limits.KEY_LIFE
+        # A time so far ahead can't be true: the clock of the host that made the key was wrong.
+        is_time = current.number == newest and abs(wall - keys[newest].made) >= limits.KEY_LIFE
         return Rotation(newest + 1 if is_time else None, tuple(number for number in keys if number < newest - 1))
 
 

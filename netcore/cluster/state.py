@@ -15,7 +15,7 @@ from netcore.cluster.encryption import Key
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from netcore.store.codec import decode_shared, encode_shared
-from netcore.store.protocol import Item
+from netcore.store.protocol import Item, KeyRange, beginning_with
 
 SCHEMA_KEY = "schema"
 """The key of the newest schema version that any host writes."""
@@ -77,6 +77,29 @@ def parse_address_key(key: str) -> tuple[NetworkId, IPAddress]:
     return NetworkId(network_id), ip_address(address)
 
 
+def is_address_key(key: str) -> bool:
+    """Return whether *key* is one that `address_key` makes."""
+    try:
+        parse_address_key(key)
+    except ValueError:
+        return False
+    return True
+
+
+COMMON = KeyRange("endpoint0")
+"""Everything but endpoints and addresses."""
+
+
+def endpoints_of(network_id: str) -> KeyRange:
+    """Return the range of the endpoints of a network."""
+    return beginning_with(f"endpoint/{network_id}/")
+
+
+def addresses_of(network_id: str) -> KeyRange:
+    """Return the range of the addresses of a network."""
+    return beginning_with(f"address/{network_id}/")
+
+
 def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> bytes:
     """Return the record of an endpoint on a node."""
     return encode_shared(
@@ -108,11 +131,18 @@ class EndpointChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkLoaded:
+    """All endpoints of a network are known now, at the start or after changes were missed."""
+
+    network_id: NetworkId
+
+
+@dataclass(frozen=True, slots=True)
 class KeysChanged:
     """The keys that traffic between hosts is encrypted with are others, or the one to send with is."""
 
 
-ClusterChange = NetworkChanged | EndpointChanged | KeysChanged
+ClusterChange = NetworkChanged | NetworkLoaded | EndpointChanged | KeysChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +158,9 @@ class Description:
 class ClusterState:
     """All records as of one revision. One writer, the watch of `Cluster`.
 
-    *addresses*: by network, each with the id of the node that uses it. *revisions*: of the keys that transactions compare.
-    *schema*: the newest version that any host writes; None: no host has said so.
+    Endpoints and addresses are known of the networks that this host follows. *addresses*: by network, each with the id of the node
+    that uses it. *revisions*: of the keys that transactions compare. *schema*: the newest version that any host writes; None: no
+    host has said so. *unreadable*: records that are left out, key → why.
     """
 
     def __init__(self) -> None:
@@ -140,30 +171,68 @@ class ClusterState:
         self.addresses: dict[NetworkId, dict[IPAddress, str]] = {}
         self.keys: dict[int, Key] = {}
         self.unreadable: dict[str, str] = {}
+        self._written: dict[str, int] = {}
         self._endpoints: dict[NetworkId, dict[str, EndpointRecord]] = {}
         self._by_node: dict[str, set[EndpointChanged]] = {}
 
-    def replace_all(self, items: Mapping[str, Item]) -> None:
-        """Forget everything and take *items* instead. Whoever holds this object sees them from then on, all at once."""
-        fresh = ClusterState()
-        for key, item in items.items():
-            fresh.take(key, item.value, item.revision)
-        self.schema, self.nodes, self.networks, self.revisions = fresh.schema, fresh.nodes, fresh.networks, fresh.revisions
-        self.unreadable = fresh.unreadable
-        self.addresses, self.keys, self._endpoints, self._by_node = fresh.addresses, fresh.keys, fresh._endpoints, fresh._by_node
+    def replace_common(self, items: Mapping[str, Item]) -> set[ClusterChange]:
+        """Take *items* for everything but endpoints and addresses; return what that may change for a host."""
+        before = self._common_changes()
+        self.schema, self.nodes, self.networks, self.revisions, self.keys = None, {}, {}, {}, {}
+        self._take(COMMON, items)
+        return before | self._common_changes()
+
+    def replace_endpoints(self, network_id: NetworkId, items: Mapping[str, Item]) -> set[ClusterChange]:
+        """Take *items* for the endpoints of a network; return what that may change for a host."""
+        before = [EndpointChanged(network_id, endpoint_id) for endpoint_id in self._endpoints.get(network_id, {})]
+        for change in before:
+            self._set_endpoint(change, None)
+        return {*before, *self._take(endpoints_of(network_id), items)}
+
+    def replace_addresses(self, network_id: NetworkId, items: Mapping[str, Item]) -> None:
+        """Take *items* for the addresses of a network."""
+        self.addresses[network_id] = {}
+        self._take(addresses_of(network_id), items)
+
+    def forget(self, network_id: NetworkId) -> None:
+        """Forget the endpoints and addresses of a network, which is not followed any more."""
+        self.replace_endpoints(network_id, {})
+        self.replace_addresses(network_id, {})
+        self._endpoints.pop(network_id, None)
+        self.addresses.pop(network_id, None)
+
+    def _take(self, scope: KeyRange, items: Mapping[str, Item]) -> set[ClusterChange]:
+        """Take *items*, which are all that there is in *scope*."""
+        self.unreadable = {key: reason for key, reason in self.unreadable.items() if key not in scope}
+        return {change for key, item in items.items() for change in self.take(key, item.value, item.revision)}
+
+    def _common_changes(self) -> set[ClusterChange]:
+        of_endpoints = {change for changes in self._by_node.values() for change in changes}
+        return {KeysChanged(), *(NetworkChanged(network_id) for network_id in self.networks), *of_endpoints}
+
+    def write(self, writes: Mapping[str, bytes | None], revision: int) -> set[ClusterChange]:
+        """Take what this host itself has written; return what that changes for a host.
+
+        A watch may be late: what it tells of these keys from before *revision* is passed over by `take`.
+        """
+        self._written |= dict.fromkeys(writes, revision)
+        return {change for key, value in writes.items() for change in self.apply(key, value, revision)}
 
     def take(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
         """Do what `apply` does. With a record that can't be read, what was known before stays; it is noted in *unreadable*."""
-        try:
-            changes = self.apply(key, value, revision)
-        except ValueError as error:
-            self.unreadable[key] = str(error)
+        if revision < self._written.get(key, 0):
             return set()
+        self._written.pop(key, None)
         self.unreadable.pop(key, None)
-        return changes
+        try:
+            return self.apply(key, value, revision)
+        except ValueError as error:
+            if value is not None:
+                self.unreadable[key] = str(error)
+            return set()
 
     def apply(self, key: str, value: bytes | None, revision: int) -> set[ClusterChange]:
-        """Take one change of a record and return what it changes for a host.
+        """Take one change of a record and return what it changes for a host; ValueError if it can't be read.
 
         The cost does not depend on how many records there are, except for a node that comes or goes.
         """
@@ -231,6 +300,11 @@ class ClusterState:
             endpoints[change.endpoint_id] = record
             self._by_node.setdefault(record.node, set()).add(change)
 
+    def endpoint(self, key: str) -> EndpointRecord | None:
+        """Return the endpoint at *key*, None if there is none or its network is not followed."""
+        _, network_id, endpoint_id = key.split("/", 2)
+        return self._endpoints.get(NetworkId(network_id), {}).get(endpoint_id)
+
     def remote(self, network_id: NetworkId, endpoint_id: str, own_node_id: str) -> RemoteEndpoint | None:
         """Return an endpoint as one host sees it; None for that host's own, one that is gone, and one whose node is."""
         record = self._endpoints.get(network_id, {}).get(endpoint_id)
@@ -276,20 +350,6 @@ class ClusterState:
             if record.node != except_node
         ]
 
-    def keys_of_node(self, node_id: str) -> set[str]:
-        """Return the keys of all endpoints and addresses that a node has."""
-        keys = {endpoint_key(change.network_id, change.endpoint_id) for change in self._by_node.get(node_id, ())}
-        for network_id, in_use in self.addresses.items():
-            keys |= {address_key(network_id, address) for address, user in in_use.items() if user == node_id}
-        return keys
-
     def counts(self) -> dict[str, int]:
         """Return how many endpoints each node has, by its id."""
         return {node_id: len(endpoints) for node_id, endpoints in self._by_node.items() if endpoints}
-
-    def all_changes(self) -> set[ClusterChange]:
-        """Return a change for everything there is: what to look at again after `replace_all`."""
-        changes: set[ClusterChange] = {KeysChanged()}
-        changes |= {NetworkChanged(network_id) for network_id in self.networks}
-        changes |= {EndpointChanged(network_id, endpoint_id) for network_id, known in self._endpoints.items() for endpoint_id in known}
-        return changes

@@ -8,11 +8,11 @@ Each operation: locks → look-ups → plan (pure) → transaction, or with `--d
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from netcore.cluster.cluster import Cluster
+from netcore.cluster.cluster import Cluster, OnEvent
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift.comparison import Comparison
 from netcore.controller.drift.held import OpenNamespace, PinComparison, PortComparison
@@ -20,15 +20,15 @@ from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.drift.tables import TableComparison
 from netcore.controller.drift.watch import DriftWatch, OnDrift
 from netcore.controller.host_watcher import HostWatcher, OnHostEvent, OnHostSettled
+from netcore.controller.lost_endpoints import LostEndpoints
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.networks import NetworkOperations
 from netcore.controller.sandboxes import SandboxOperations
-from netcore.controller.set_aside import SetAside
 from netcore.controller.transaction import Transaction
 from netcore.desired.firewall import REMOVE_TABLES
 from netcore.kernel import nft
 from netcore.kernel.guard import Protection
-from netcore.model import IPNetwork, NetnsPath, Network, Sandbox, SandboxId
+from netcore.model import IPAddress, IPNetwork, NetnsPath, Network, Sandbox, SandboxId
 from netcore.plan import published_ports
 from netcore.plan.host_state import HostState
 
@@ -44,12 +44,13 @@ class Controller:
         self.state: HostState = parts.state
         self.workers = parts.workers
         self.overlays = parts.overlays
-        self.set_aside = SetAside()
+        self.set_aside = parts.overlays.set_aside
         self._host_watcher = HostWatcher(parts.host, parts.uplinks, parts.state)
         planner = NetworkPlanner(parts)
         self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)
         self.networks = NetworkOperations(parts, planner, self.transaction)
         self.sandboxes = SandboxOperations(parts, self.transaction)
+        self._lost_endpoints = LostEndpoints(parts, self.sandboxes)
 
     def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
         """Return the path of a sandbox's network namespace, also of one that is being made."""
@@ -64,9 +65,17 @@ class Controller:
         """The hosts that share overlay networks, None on a host that is alone."""
         return self.overlays.cluster
 
-    def pool_usage(self, network: Network) -> dict[IPNetwork, int]:
-        """Return how many addresses of each subnet of *network* are in use."""
-        return self.parts.addresses.usage(network)
+    async def follow_cluster(self, on_event: OnEvent) -> None:
+        """Publish what is here, and follow other hosts from now on. On a host that is alone there is nothing to do."""
+        if self.cluster is not None:
+            self.overlays.publish_again(self.state.sandboxes.values())
+            self.overlays.publish_aside(self.parts.records.kept_aside())
+            give_up, is_kept = self._lost_endpoints.give_up, self.set_aside.is_incomplete
+            await self.cluster.start(self.overlays.on_cluster_change, on_event, lambda lost: give_up(lost, on_event), is_kept)
+
+    def pool_usage(self, network: Network, shared: Iterable[IPAddress] = ()) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use. *shared*: those of an overlay network on all hosts."""
+        return self.parts.addresses.usage(network, shared)
 
     async def plugin_information(self, sandbox: Sandbox) -> dict[str, dict[str, Any]]:
         """Return network id → what its plugin tells of the endpoint of *sandbox*."""
@@ -104,12 +113,12 @@ class Controller:
 
     def host_warnings(self) -> tuple[str, ...]:
         """Return what is set aside, and what of this host keeps networks from the outside, and ports from being reached."""
-        unreadable = self.cluster.state.unreadable if self.cluster is not None else {}
-        cluster = tuple(f"record {key} of the cluster can't be read and is left out: {why}" for key, why in unreadable.items())
+        cluster = self.cluster.warnings() if self.cluster is not None else ()
         local = self.state.local_addresses() if any(sandbox.ports for sandbox in self.state.sandboxes.values()) else None
         lacking = [published_ports.lacking_addresses(sandbox.name, sandbox.ports, local) for sandbox in self.state.sandboxes.values()]
         ports = (warning for warnings in lacking for warning in warnings)
-        return (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *ports)
+        own = (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *self._lost_endpoints.warnings())
+        return (*own, *ports)
 
     async def close(self) -> None:
         """Stop; sandboxes and their traffic are left alone."""

@@ -56,11 +56,11 @@ class AddressSources:
         pool = next((pool for pool in pools if claim.wish is not None and claim.wish in pool.subnet), pools[0])
         return await self._plugins.request_address(network.ipam, pool, claim.wish, mac=claim.mac)
 
-    def peek(self, claim: AddressClaim) -> IPAddress | None:
+    async def peek(self, claim: AddressClaim) -> IPAddress | None:
         """Return what `take` would return now, without taking it; None where only a plugin knows."""
         network, cluster = claim.network, self._cluster()
         if network.is_overlay and cluster is not None:
-            return cluster.peek_address(network, claim.family, claim.wish)
+            return await cluster.peek_address(network, claim.family, claim.wish)
         return self.local.peek(network, claim.family, claim.wish) if network.ipam is None else claim.wish
 
     async def give_back(self, network: Network, address: IPAddress) -> None:
@@ -124,11 +124,10 @@ class AddressSources:
                 except NetcoreError as error:
                     log.warning("plugin was not told again which addresses are in use network=%s reason=%s", network.name, error)
 
-    def usage(self, network: Network) -> dict[IPNetwork, int]:
-        """Return how many addresses of each subnet of *network* are in use."""
+    def usage(self, network: Network, shared: Iterable[IPAddress] = ()) -> dict[IPNetwork, int]:
+        """Return how many addresses of each subnet of *network* are in use. *shared*: those of an overlay network on all hosts."""
         if network.is_overlay:
-            cluster = self._cluster()
-            taken = [*cluster.state.addresses.get(network.id, {})] if cluster is not None else []
+            taken = [*shared]
         elif network.ipam is None:
             return self.local.usage(network)
         else:

@@ -84,12 +84,20 @@ async def remove_from_kernel(controller: Controller, network: Network) -> list[s
 async def retry(controller: Controller) -> None:
     """Make the networks again that can be made now; their names are served when this returns."""
     for aside in controller.set_aside.all("network"):
-        network = aside.network
+        network = aside.network or await _known_to_all(controller, NetworkId(aside.id))
         if network is not None and network.id not in controller.state.networks:
             async with controller.parts.locks.hold(["networks", f"network:{network.id}"]):
                 # Somebody may have removed it while this waited for the locks.
                 if controller.set_aside.find("network", network.id) is not None:
                     await _retry(controller, network)
+
+
+async def _known_to_all(controller: Controller, network_id: NetworkId) -> Network | None:
+    """Return an overlay network whose record here can't be read, from what all hosts share; it is recorded again."""
+    network = controller.cluster.state.networks.get(network_id) if controller.cluster is not None else None
+    if network is not None:
+        await controller.parts.records.put_network(network)
+    return network
 
 
 async def _retry(controller: Controller, network: Network) -> None:
@@ -109,6 +117,8 @@ async def _retry(controller: Controller, network: Network) -> None:
         await parts.uplinks.need(network)
         parts.writer.put_network(network)
         parts.addresses.adopt(network)
+        if network.is_overlay:
+            await parts.overlays.resume(network)
         await parts.names.network_up(network)
     except BROKEN as error:
         set_aside(controller, network, str(error) or type(error).__name__)

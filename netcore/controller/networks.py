@@ -33,6 +33,8 @@ class NetworkOperations:
         """Create a network; it is usable when this returns."""
         if dry_run:
             async with self._parts.locks.hold(["networks"]):
+                if request.driver == "overlay":
+                    await self._parts.overlays.catch_up()
                 return await self._planner.preview(request)
         if request.driver == "overlay":
             return await self._create_overlay(request)
@@ -45,6 +47,7 @@ class NetworkOperations:
         """Make a network known to all hosts. It is made on a host when the first endpoint there is."""
         for left in reversed(range(_OVERLAY_ATTEMPTS)):
             async with self._parts.locks.hold(["networks"]), all_or_nothing() as undo:
+                await self._parts.overlays.catch_up()
                 plan = await self._planner.plan(request, undo)
                 network = plan.network
                 try:

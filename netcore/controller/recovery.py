@@ -70,7 +70,7 @@ async def recall(controller: Controller, records: Records) -> Recalled:
     networks = network_recovery.add_sensible(controller, [record.network for record in everything.networks if not record.pending])
     living, gone = await _recall_sandboxes(controller, everything)
     for network in networks:
-        if network.is_overlay and controller.state.members(network.id):
+        if network.is_overlay and _is_used(controller, network):
             # What other hosts publish of it comes later.
             controller.overlays.restore(network)
     return Recalled(everything, networks, [record.network for record in everything.networks if record.pending], living, gone)
@@ -129,9 +129,9 @@ async def serve(controller: Controller, sandbox: Sandbox) -> None:
     parts.host_ports.block_unopened(sandbox.ports)
 
 
-def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str) -> None:
-    """Note that *sandbox* is not whole, and why; what is whole of it goes on."""
-    controller.set_aside.put(Aside(kind="sandbox", id=sandbox.id, name=sandbox.name, reason=reason))
+def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str, endpoints: tuple[Endpoint, ...] = ()) -> None:
+    """Note that *sandbox* is not whole, and why; what is whole of it goes on. *endpoints*: of one that is no part of the state."""
+    controller.set_aside.put(Aside(kind="sandbox", id=sandbox.id, name=sandbox.name, reason=reason, endpoints=endpoints))
 
 
 # --- sandboxes ------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ async def _recall_sandboxes(
             # A record that makes no sense fails here, before anything is published.
             controller.state.objects_of(sandbox, kept)
         except BROKEN as error:
-            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
+            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", _known(endpoints))
         else:
             controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))
             living.append((sandbox, endpoints))
@@ -172,12 +172,17 @@ async def _restore_sandboxes(controller: Controller, records: Records, recalled:
             _restore_sandbox(controller, records, sandbox, endpoints, left)
         except BROKEN as error:
             controller.parts.writer.drop_sandbox(sandbox.id)
-            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
+            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", _known(endpoints))
     for sandbox, endpoints in recalled.gone:
         try:
             _give_up_sandbox(controller, sandbox, endpoints, left)
         except BROKEN as error:
-            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}")
+            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", _known(endpoints))
+
+
+def _known(record: EndpointsRecord) -> tuple[Endpoint, ...]:
+    """Return the endpoints of the last finished operation."""
+    return record.before if record.pending else record.endpoints
 
 
 def _kept(controller: Controller, record: EndpointsRecord) -> tuple[Endpoint, ...]:
@@ -246,10 +251,14 @@ async def _drop_network(controller: Controller, records: Records, network: Netwo
     await records.drop_network(network.id)
 
 
+def _is_used(controller: Controller, network: Network) -> bool:
+    return bool(controller.state.members(network.id)) or controller.set_aside.uses(network.id)
+
+
 async def _drop_unused_overlays(controller: Controller, records: Records) -> None:
     """Drop the overlay networks that no endpoint here is on any more."""
     for network in [network for network in controller.state.networks.values() if network.is_overlay]:
-        if not controller.state.members(network.id):
+        if not _is_used(controller, network):
             controller.parts.writer.deactivate(network.id)
             await _drop_network(controller, records, network)
 

@@ -29,6 +29,7 @@ async def remove(controller: Controller, records: Records, aside: Aside) -> None
     if aside.unreadable is not None:
         await records.drop_unreadable(aside.unreadable)
     controller.set_aside.drop(aside.kind, aside.id)
+    await controller.overlays.deactivate_unused({endpoint.network_id for endpoint in aside.known_endpoints()})
     if reasons:
         raise TeardownFailed(f"{aside.kind} {aside.name}", tuple(reasons))
 
@@ -55,6 +56,7 @@ async def _drop_endpoints(controller: Controller, records: Records, network_id: 
         gone = [endpoint for endpoint in waiting if endpoint.network_id == network_id]
         if gone:
             names += _host_links(gone)
+            await controller.overlays.give_up(gone)
             records.keep_aside(identity, [endpoint for endpoint in waiting if endpoint not in gone])
             if identity in state.sandboxes:
                 await records.put_back(state.sandboxes[identity], state.endpoints[identity])
@@ -76,7 +78,8 @@ async def _remove_unreadable_sandbox(controller: Controller, records: Records, a
     if not paths and aside.name != aside.id[:12]:
         paths = [f"{settings.netns_directory}/berth-{aside.name}"]
     taken = {sandbox.netns_path for sandbox in controller.state.sandboxes.values()}
-    endpoints = unreadable.endpoints if unreadable is not None else aside.endpoints
+    endpoints = aside.known_endpoints()
+    await controller.overlays.give_up([*endpoints, *records.kept_aside().get(SandboxId(aside.id), ())])
     records.keep_aside(SandboxId(aside.id), ())
     reasons = await _try_links(controller, _host_links(endpoints))
     for path in paths:

@@ -73,6 +73,7 @@ async def _reconnect(controller: Controller, records: Records, identity: Sandbox
             records.keep_aside(identity, left)
             await records.put_back(sandbox, after)
             parts.writer.put_sandbox(SandboxState(sandbox, after))
+            await parts.overlays.publish(sandbox, endpoints)
             await parts.names.update(sandbox, state.in_gateway_order(after), state.networks)
         except BROKEN as error:
             set_sandbox_aside(controller, sandbox, f"it can't be connected again: {str(error) or type(error).__name__}")

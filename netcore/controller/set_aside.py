@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netcore.errors import Conflict
-from netcore.model import Endpoint, Network
+from netcore.model import Endpoint, Network, NetworkId
 from netcore.store.records import Unreadable
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ class Aside:
     network: Network | None = None
     endpoints: tuple[Endpoint, ...] = ()
     unreadable: Unreadable | None = None
+
+    def known_endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the endpoints of a sandbox that is not part of the state, as far as they can be read."""
+        return self.unreadable.endpoints if self.unreadable is not None else self.endpoints
 
     def describe(self) -> str:
         """Return one line for the status."""
@@ -88,6 +92,16 @@ class SetAside:
             if matches:
                 return matches[0]
         return None
+
+    def uses(self, network_id: NetworkId) -> bool:
+        """Return whether a sandbox that is not part of the state is on a network, or may be."""
+        return self.is_incomplete() or any(
+            endpoint.network_id == network_id for aside in self.all("sandbox") for endpoint in aside.known_endpoints()
+        )
+
+    def is_incomplete(self) -> bool:
+        """Return whether a record of a network or a sandbox can't be read, so that it is not known which endpoints there are."""
+        return any(aside.unreadable is not None for aside in self._asides.values() if aside.kind != "record")
 
     def warnings(self) -> tuple[str, ...]:
         """Return one line for each thing, for the status."""

@@ -103,7 +103,7 @@ class Transaction:
 
     async def preview(self, plan: SandboxPlan) -> Outcome:
         """Return what `change_sandbox` would do. Nothing is taken, made, recorded or told."""
-        peeked = {claim: self._parts.addresses.peek(claim) for claim in plan.claims()}
+        peeked = {claim: await self._parts.addresses.peek(claim) for claim in plan.claims()}
         addresses = {claim: address for claim, address in peeked.items() if address is not None}
         unknown = tuple(claim for claim in plan.claims() if claim not in addresses)
         endpoints = (*plan.present, *plans.complete_endpoints(plan, addresses))
@@ -385,4 +385,5 @@ class Transaction:
         await parts.files.unpin_and_remove(sandbox, directory)
         parts.writer.drop_sandbox(sandbox.id)
         parts.writer.forget_namespace(sandbox)
+        await parts.overlays.give_up(parts.records.kept_aside().get(sandbox.id, ()))
         await parts.records.drop_sandbox(sandbox.id)

@@ -1,8 +1,9 @@
 """The store of several hosts: etcd v3 by its JSON gateway.
 
-A session is a lease whose id is derived from its name, so that whoever knows the name can end it. It is kept alive while this
-store is open; `ttl` seconds after etcd last heard of this host, its keys are deleted. Endpoints are tried in turn. A transaction
-whose answer was lost is sent again; if its compares fail then because it was carried out the first time, that is no failure.
+A session is a lease whose id is derived from its name, so that whoever knows the name can end it, or take it over after a restart.
+It is kept alive while this store is open; `ttl` seconds after etcd last heard of this host, its keys are deleted. Endpoints are
+tried in turn. A transaction whose answer was lost is sent again; if its compares fail then because it was carried out the first
+time, that is no failure.
 
 Spec: https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/ and rpc.proto of etcd 3.4.
 """
@@ -17,12 +18,23 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from netcore import limits
-from netcore.errors import Exhausted, InvalidRequest, Unavailable
-from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
+from netcore.errors import Exhausted, Unavailable
+from netcore.store.etcd_settings import EtcdSettings
+from netcore.store.protocol import (
+    EVERYTHING,
+    NO_CONDITIONS,
+    Change,
+    Compacted,
+    CompareFailed,
+    Conditions,
+    Item,
+    KeyRange,
+    Snapshot,
+    Transaction,
+)
 
 if TYPE_CHECKING:
     # Imported where it is used: it takes a quarter of a second, and names are answered before it is needed.
@@ -33,44 +45,6 @@ log = logging.getLogger(__name__)
 
 _UNAUTHENTICATED, _NOT_FOUND = 16, 5
 _INVALID_TOKEN = "invalid auth token"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EtcdSettings:
-    """Where etcd is and how to log in. *endpoints*: base URLs. *prefix*: of all keys. *ca*, *certificate*, *key*: files for TLS.
-
-    *ttl*: seconds of a session's lease; *grace*: the same for sessions whose name begins with `hold/`.
-    """
-
-    endpoints: tuple[str, ...]
-    prefix: str = "berth/"
-    user: str | None = None
-    password: str = ""
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    ttl: int = 15
-    grace: int = 600
-
-
-def parse_url(text: str) -> EtcdSettings:
-    """Return the meaning of `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..][/PREFIX]`; `etcds://` is TLS."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in ("etcd", "etcds"):
-        raise InvalidRequest("store", f"{text!r} is not like etcd://HOST:2379 or etcds://HOST:2379")
-    access, _, places = rest.rpartition("@")
-    hosts, _, prefix = places.partition("/")
-    user, _, password = access.partition(":")
-    named = [host.strip() for host in hosts.split(",") if host.strip()]
-    if not named:
-        raise InvalidRequest("store", f"{text!r} names no host")
-    protocol = "https" if scheme == "etcds" else "http"
-    urls = tuple(f"{protocol}://{host if _has_port(host) else f'{host}:2379'}" for host in named)
-    return EtcdSettings(endpoints=urls, prefix=f"{prefix.strip('/') or 'berth'}/", user=user or None, password=password)
-
-
-def _has_port(host: str) -> bool:
-    return ":" in host.rpartition("]")[2]
 
 
 class _Refused(Exception):
@@ -91,11 +65,12 @@ class EtcdStore:
         self._token: str | None = None
         self._leases: dict[int, asyncio.Task[None]] = {}
 
-    async def load(self) -> Snapshot:
+    async def load(self, scope: KeyRange = EVERYTHING) -> Snapshot:
         items: dict[str, Item] = {}
-        start, revision = self._settings.prefix.encode(), 0
+        start, end = self._range(scope)
+        revision = 0
         while True:
-            body = {"key": _text(start), "range_end": _text(_end_of_range(self._settings.prefix.encode())), "limit": str(limits.STORE_PAGE)}
+            body = {"key": _text(start), "range_end": _text(end), "limit": str(limits.STORE_PAGE)}
             try:
                 answer = await self._call("kv/range", {**body, **({"revision": str(revision)} if revision else {})})
             except _Refused as error:
@@ -109,30 +84,35 @@ class EtcdStore:
                 return Snapshot(revision, items)
             start = _octets(kvs[-1]["key"]) + b"\0"
 
-    async def commit(self, transaction: Transaction) -> int:
-        if max(len(transaction.writes), len(transaction.compares)) > limits.STORE_OPERATIONS:
+    async def commit(self, transaction: Transaction, conditions: Conditions = NO_CONDITIONS) -> int:
+        compares = [*transaction.compares, *conditions.values, *(scope.first for scope in conditions.empty)]
+        if max(len(transaction.writes), len(compares)) > limits.STORE_OPERATIONS:
             raise Exhausted("transaction", "writes", because=f"at most {limits.STORE_OPERATIONS} keys in one transaction")
         attempts: list[int] = []
         try:
-            answer = await self._send(transaction, attempts)
+            answer = await self._send(transaction, conditions, attempts)
         except _Refused as error:
             if "lease not found" not in str(error):
                 raise Unavailable("etcd", str(error)) from error
             # The lease ran out while etcd could not be reached: the session begins anew.
             if transaction.session is not None:
                 self._forget_lease(transaction.session)
-            answer = await self._send(transaction, attempts)
+            answer = await self._send(transaction, conditions, attempts)
         if answer.get("succeeded"):
             return int(answer["header"]["revision"])
         revision = await self._revision_if_done(transaction) if len(attempts) > 1 else None
         if revision is not None:
             return revision
-        raise CompareFailed(next(iter(transaction.compares)))
+        raise CompareFailed(compares[0])
 
-    async def _send(self, transaction: Transaction, attempts: list[int]) -> dict[str, Any]:
+    async def _send(self, transaction: Transaction, conditions: Conditions, attempts: list[int]) -> dict[str, Any]:
         lease = await self._lease_of(transaction.session) if transaction.session is not None else 0
         body = {
-            "compare": [self._compare(key, revision) for key, revision in transaction.compares.items()],
+            "compare": [
+                *(self._compare(key, revision) for key, revision in transaction.compares.items()),
+                *(self._has_value(key, value) for key, value in conditions.values.items()),
+                *(self._is_empty(scope) for scope in conditions.empty),
+            ],
             "success": [self._write(key, value, lease) for key, value in transaction.writes.items()],
         }
         return await self._call("kv/txn", body, attempts)
@@ -146,6 +126,19 @@ class EtcdStore:
         if revision == 0:
             return {"target": "CREATE", "result": "EQUAL", "key": self._key(key), "create_revision": "0"}
         return {"target": "MOD", "result": "EQUAL", "key": self._key(key), "mod_revision": str(revision)}
+
+    def _has_value(self, key: str, value: bytes) -> dict[str, Any]:
+        return {"target": "VALUE", "result": "EQUAL", "key": self._key(key), "value": _text(value)}
+
+    def _is_empty(self, scope: KeyRange) -> dict[str, Any]:
+        """Return a compare of every key of *scope* with one that was never made: it holds if there is none."""
+        first, end = self._range(scope)
+        return {"target": "CREATE", "result": "EQUAL", "key": _text(first), "range_end": _text(end), "create_revision": "0"}
+
+    def _range(self, scope: KeyRange) -> tuple[bytes, bytes]:
+        """Return the first key of *scope*, and the one behind its last."""
+        prefix = self._settings.prefix.encode()
+        return prefix + scope.first.encode(), _end_of_range(prefix) if scope.end is None else prefix + scope.end.encode()
 
     def _write(self, key: str, value: bytes | None, lease: int) -> dict[str, Any]:
         if value is None:
@@ -162,13 +155,13 @@ class EtcdStore:
             revisions |= {int(kv["mod_revision"]) for kv in kvs}
         return revisions.pop() if len(revisions) == 1 else None
 
-    async def watch(self, revision: int) -> AsyncIterator[Change]:
+    async def watch(self, revision: int, scope: KeyRange = EVERYTHING) -> AsyncIterator[Change]:
         import aiohttp
 
         reached, is_cut = revision, False
         while True:
             try:
-                async for line in self._stream(reached + 1):
+                async for line in self._stream(reached + 1, scope):
                     is_cut = False
                     result = line.get("result", {})
                     if result.get("canceled"):
@@ -178,8 +171,11 @@ class EtcdStore:
                     for event in result.get("events", []):
                         kv = event["kv"]
                         value = None if event.get("type") == "DELETE" else _octets(kv.get("value", ""))
-                        yield Change(self._name(kv), value, int(kv["mod_revision"]))
-                    if result.get("events"):
+                        # Not that of the header, which may be ahead of what has been sent so far.
+                        reached = max(reached, int(kv["mod_revision"]))
+                        yield Change(self._name(kv), value, reached)
+                    if not result.get("events") and not result.get("created"):
+                        # Word of progress: everything up to there has been sent.
                         reached = max(reached, int(result.get("header", {}).get("revision", "0")))
             except (aiohttp.ClientError, TimeoutError, _Refused) as error:
                 if not is_cut:
@@ -188,12 +184,12 @@ class EtcdStore:
             self._next()
             await asyncio.sleep(limits.STORE_PAUSE)
 
-    async def _stream(self, start: int) -> AsyncIterator[dict[str, Any]]:
+    async def _stream(self, start: int, scope: KeyRange) -> AsyncIterator[dict[str, Any]]:
         """Yield the messages of a watch, one for each line. A line may be of any length, so chunks are joined here."""
         import aiohttp
 
-        prefix = self._settings.prefix.encode()
-        request = {"key": _text(prefix), "range_end": _text(_end_of_range(prefix)), "start_revision": str(start), "progress_notify": True}
+        first, end = self._range(scope)
+        request = {"key": _text(first), "range_end": _text(end), "start_revision": str(start), "progress_notify": True}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.STORE_CALL, sock_read=limits.STORE_WATCH_SILENCE)
         body = json.dumps({"create_request": request})
         async with self._http.post(self._url("watch"), data=body, headers=await self._headers(), timeout=timeout) as response:
@@ -211,17 +207,35 @@ class EtcdStore:
         with contextlib.suppress(_Refused):
             await self._call("lease/revoke", {"ID": str(_lease_id(session))})
 
+    async def keep_session(self, session: str) -> frozenset[str]:
+        try:
+            answer = await self._call("lease/timetolive", {"ID": str(await self._lease_of(session)), "keys": True})
+        except _Refused as error:
+            raise Unavailable("etcd", str(error)) from error
+        if int(answer.get("TTL", "0")) < 0:
+            # It ran out since it was last renewed; the next call begins it anew.
+            self._forget_lease(session)
+        prefix = self._settings.prefix
+        names = [_octets(key).decode() for key in answer.get("keys", [])]
+        return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
     async def _lease_of(self, session: str) -> int:
-        identity = _lease_id(session)
-        task = self._leases.get(identity)
-        if task is None or task.done():
+        identity, ttl = _lease_id(session), self._ttl(session)
+        if not self._is_kept(identity):
             try:
-                await self._call("lease/grant", {"ID": str(identity), "TTL": str(self._ttl(session))})
+                await self._call("lease/grant", {"ID": str(identity), "TTL": str(ttl)})
             except _Refused as error:
                 if "already exists" not in str(error):
                     raise
-            self._leases[identity] = asyncio.get_running_loop().create_task(self._keep_alive(identity, self._ttl(session)))
+                # An earlier process left it, and it may be about to run out.
+                await self._call("lease/keepalive", {"ID": str(identity)})
+            if not self._is_kept(identity):
+                self._leases[identity] = asyncio.get_running_loop().create_task(self._keep_alive(identity, ttl))
         return identity
+
+    def _is_kept(self, identity: int) -> bool:
+        task = self._leases.get(identity)
+        return task is not None and not task.done()
 
     def _ttl(self, session: str) -> int:
         return self._settings.grace if session.startswith("hold/") else self._settings.ttl
@@ -358,7 +372,8 @@ async def open_etcd(settings: EtcdSettings) -> EtcdStore:
     import aiohttp
 
     is_tls = any(url.startswith("https:") for url in settings.endpoints)
-    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls, settings) if is_tls else True)
+    # Each watch has a connection of its own, so there are as many as networks here.
+    connector = aiohttp.TCPConnector(limit=0, ssl=await asyncio.to_thread(_tls, settings) if is_tls else True)
     session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=limits.STORE_CALL))
     store = EtcdStore(settings, session)
     try:

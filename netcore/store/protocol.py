@@ -51,8 +51,43 @@ class Snapshot:
     items: Mapping[str, Item]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """The keys from *first* on that are less than *end*, in the order of their octets. *end* None: to the last key."""
+
+    first: str = ""
+    end: str | None = None
+
+    def __contains__(self, key: str) -> bool:
+        return self.first <= key and (self.end is None or key < self.end)
+
+
+EVERYTHING = KeyRange()
+
+
+def beginning_with(prefix: str) -> KeyRange:
+    """Return the range of all keys that begin with *prefix*, which is ASCII and not empty."""
+    return KeyRange(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+
+
+def only(key: str) -> KeyRange:
+    """Return the range of one key."""
+    return KeyRange(key, key + "\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What else must hold for a transaction. *values*: key → value it must have. *empty*: ranges that must have no key."""
+
+    values: Mapping[str, bytes] = field(default_factory=dict)
+    empty: tuple[KeyRange, ...] = ()
+
+
+NO_CONDITIONS = Conditions()
+
+
 class CompareFailed(NetcoreError):
-    """A key of a transaction did not have the revision that was expected; nothing was written."""
+    """A key of a transaction was not as was expected; nothing was written."""
 
     kind = "conflict"
     status = 409
@@ -94,6 +129,18 @@ class Store(Protocol):
 
 class SharedStore(Store, Protocol):
     """A store that several hosts share, which may be out of reach."""
+
+    async def load(self, scope: KeyRange = EVERYTHING) -> Snapshot:
+        """Return everything in *scope*, as of one revision."""
+
+    async def commit(self, transaction: Transaction, conditions: Conditions = NO_CONDITIONS) -> int:
+        """Write all or nothing; return the new revision. Raises CompareFailed."""
+
+    def watch(self, revision: int, scope: KeyRange = EVERYTHING) -> AsyncIterator[Change]:
+        """Yield every change in *scope* after *revision*, in order, without end. Raises Compacted."""
+
+    async def keep_session(self, session: str) -> frozenset[str]:
+        """Begin *session*, or take over what an earlier process left of it, keep it from ending, and return its keys."""
 
     async def probe(self) -> None:
         """Return if the store answers; Unavailable if it does not."""

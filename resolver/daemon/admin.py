@@ -66,13 +66,13 @@ class Admin:
         if request.dry_run:
             return ApiReply(await self._dry_run.create_network(wanted), 200)
         network, warnings = await self._operations.create_network(wanted)
-        return self._network_view(network, warnings)
+        return await self._network_view(network, warnings)
 
     async def list_networks(self, request: ApiRequest[None]) -> list[schema.NetworkView]:
-        return [convert.network_view(details) for details in self._operations.networks()]
+        return [convert.network_view(details) for details in await self._operations.networks()]
 
     async def show_network(self, request: ApiRequest[None]) -> schema.NetworkView:
-        return self._network_view(self._operations.find_network(request.path["network"]))
+        return await self._network_view(self._operations.find_network(request.path["network"]))
 
     async def remove_network(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
@@ -83,8 +83,8 @@ class Admin:
     async def prune_networks(self, request: ApiRequest[schema.PruneBody]) -> schema.PrunedView:
         return schema.PrunedView(await self._operations.prune_networks(request.body))
 
-    def _network_view(self, network: Network, warnings: Iterable[str] = ()) -> schema.NetworkView:
-        return convert.network_view(self._operations.details_of_network(network), warnings)
+    async def _network_view(self, network: Network, warnings: Iterable[str] = ()) -> schema.NetworkView:
+        return convert.network_view(await self._operations.details_of_network(network), warnings)
 
     # --- sandboxes ----------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Admin:
     # --- the daemon ---------------------------------------------------------------------------------------------
 
     async def list_nodes(self, request: ApiRequest[None]) -> list[schema.NodeView]:
-        return [convert.node_view(details) for details in self._operations.nodes()]
+        return [convert.node_view(details) for details in await self._operations.nodes()]
 
     async def stream_events(self, request: ApiRequest[None]) -> AsyncGenerator[schema.EventView, None]:
         return self._events.listen()

@@ -327,9 +327,8 @@ async def _restore(
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
     survivors = await restore(controller, records, recalled, _wall_clock())
     await controller.networks.remove_unused_bridges()
+    await controller.follow_cluster(events.emit)
     if controller.cluster is not None:
-        controller.overlays.publish_again(survivors)
-        await controller.cluster.start(controller.overlays.on_cluster_change, events.emit)
         await controller.overlays.caught_up()
     await restoration.answer_all(sandbox for sandbox in waiting.values() if sandbox.id in state.sandboxes)
     await resolvers.listen_at_gateways(state.networks_here())

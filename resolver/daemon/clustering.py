@@ -19,13 +19,14 @@ from netcore.cluster.state import Node
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress
 from netcore.store import etcd
+from netcore.store.etcd_settings import EtcdSettings, parse_url
 from resolver.daemon.config import DaemonConfig
 
 
-def etcd_settings(config: DaemonConfig) -> etcd.EtcdSettings:
+def etcd_settings(config: DaemonConfig) -> EtcdSettings:
     """Return where etcd is and how to get in."""
     return replace(
-        etcd.parse_url(config.store),
+        parse_url(config.store),
         ca=config.store_ca or None,
         certificate=config.store_certificate or None,
         key=config.store_key or None,
@@ -58,7 +59,7 @@ async def make(config: DaemonConfig, vtep: IPAddress, clock: Callable[[], float]
     """Return this host's part in the cluster, not started. *clock*: seconds since the epoch."""
     node_id = await asyncio.to_thread(read_or_make_node_id, Path(config.state_dir, "node"))
     node = Node(id=node_id, name=os.uname().nodename, vtep=vtep)
-    return Cluster(functools.partial(etcd.open_etcd, etcd_settings(config)), node, clock)
+    return Cluster(functools.partial(etcd.open_etcd, etcd_settings(config)), node, clock, review_period=config.store_ttl)
 
 
 def read_or_make_node_id(path: Path) -> str:

@@ -23,7 +23,7 @@ from netcore.model import DEFAULT_BRIDGE, IPNetwork, NetworkId
 from netcore.parse import addresses
 from netcore.parse.options import link_name
 from netcore.plan.network import prepare
-from netcore.store import etcd
+from netcore.store import etcd_settings
 from resolver import limits, resolvconf
 from resolver.daemon import convert, proxies
 from resolver.daemon.schema import NetworkBody
@@ -342,7 +342,7 @@ def _what_the_api_lacks(config: DaemonConfig) -> list[tuple[str, str]]:
 
 def _store(value: Any) -> str:
     text = _text(value)
-    etcd.parse_url(text)
+    etcd_settings.parse_url(text)
     return text
 
 

@@ -230,22 +230,25 @@ class Operations:
         """Return whether there is a network that somebody asked for, not one that berth made by itself."""
         return any(network.has_names and not is_automatic(network) for network in self._controller.state.networks.values())
 
-    def networks(self) -> list[NetworkDetails]:
+    async def networks(self) -> list[NetworkDetails]:
         """Return all networks, by name."""
-        return [self.details_of_network(network) for network in sorted(self._controller.state.networks.values(), key=_name)]
+        networks = sorted(self._controller.state.networks.values(), key=_name)
+        return await asyncio.gather(*(self.details_of_network(network) for network in networks))
 
     def find_network(self, reference: str) -> Network:
         """Return the network with this id, name or unique id prefix."""
         self._refuse_aside("network", reference)
         return self._controller.state.find_network(reference)
 
-    def details_of_network(self, network: Network) -> NetworkDetails:
+    async def details_of_network(self, network: Network) -> NetworkDetails:
         """Return *network* with its endpoints here and on other hosts."""
+        known, cluster = await self._controller.overlays.known_elsewhere(network), self._controller.cluster
+        elsewhere = known.members(network.id, except_node=cluster.node.id) if known is not None and cluster is not None else []
         return NetworkDetails(
             network=network,
             members=tuple(self._controller.state.members(network.id)),
-            addresses_in_use=self._controller.pool_usage(network),
-            remote_members=tuple(self._controller.overlays.elsewhere(network)),
+            addresses_in_use=self._controller.pool_usage(network, known.addresses.get(network.id, {}) if known is not None else ()),
+            remote_members=tuple(elsewhere),
         )
 
     def sandboxes(self) -> list[SandboxDetails]:
@@ -272,12 +275,12 @@ class Operations:
         """Return what network plugins tell of the endpoints of *sandbox*, by network id."""
         return await self._controller.plugin_information(sandbox)
 
-    def nodes(self) -> list[NodeDetails]:
+    async def nodes(self) -> list[NodeDetails]:
         """Return the hosts that share overlay networks, by name; InvalidRequest if this host shares none."""
         cluster = self._controller.overlays.cluster
         if cluster is None:
             raise InvalidRequest("request", "this host is in no cluster; hosts form one with `berth daemon --store etcd://HOST:2379`")
-        endpoints = cluster.state.counts()
+        endpoints = await cluster.counts()
         nodes = sorted(cluster.state.nodes.values(), key=lambda node: (node.name, node.id))
         return [NodeDetails(node, endpoints.get(node.id, 0), is_own=node.id == cluster.node.id) for node in nodes]
 

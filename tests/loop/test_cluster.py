@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
@@ -9,11 +10,12 @@ import pytest
 
 from netcore import limits
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.state import SCHEMA_KEY, EndpointChanged, KeysChanged, NetworkChanged, Node, node_key
+from netcore.cluster.state import SCHEMA_KEY, EndpointChanged, KeysChanged, NetworkChanged, Node, endpoint_key, node_key
 from netcore.errors import Conflict, Exhausted, Unavailable
 from netcore.model import Endpoint, Sandbox
-from netcore.store.etcd import EtcdSettings, open_etcd
-from netcore.store.protocol import CompareFailed, Transaction
+from netcore.store.etcd import open_etcd
+from netcore.store.etcd_settings import EtcdSettings
+from netcore.store.protocol import EVERYTHING, NO_CONDITIONS, CompareFailed, Transaction
 from netcore.store.upgrade import SCHEMA_VERSION
 from tests.support import schema_2
 from tests.support.etcd import cluster as etcd_cluster
@@ -29,6 +31,7 @@ ENDPOINT = Endpoint(
     origin="api", network_id=FAR.id, sandbox_id=SANDBOX.id, ifname="eth0", host_ifname="v", mac="02:42:0a:28:00:02",
     ipv4=ip_interface("10.40.0.2/29"), ipv6=None,
 )  # fmt: skip
+OTHER = replace(ENDPOINT, sandbox_id="t", ipv4=ip_interface("10.40.0.3/29"))
 
 
 class FlakyStore(MemoryStore):
@@ -44,20 +47,24 @@ class FlakyStore(MemoryStore):
         if self.is_down:
             raise Unavailable("etcd", "nobody is there")
 
-    async def load(self):
+    async def load(self, scope=EVERYTHING):
         self._check()
-        return await super().load()
+        return await super().load(scope)
+
+    async def keep_session(self, session):
+        self._check()
+        return await super().keep_session(session)
 
     async def probe(self):
         self._check()
 
-    async def commit(self, transaction):
+    async def commit(self, transaction, conditions=NO_CONDITIONS):
         self.transactions += 1
         self._check()
         for key in transaction.writes:
             if key in self.before:
                 await self.before.pop(key)()
-        return await super().commit(transaction)
+        return await super().commit(transaction, conditions)
 
 
 async def until(condition):
@@ -99,15 +106,17 @@ async def host(store):
     """What makes a host that keeps what it is told in `changes` and `events`."""
     made = []
 
-    async def make(name, open_store=None):
+    async def make(name, open_store=None, restored=()):
         async def of_memory():
             return store
 
         node = Node(id=f"id-{name}", name=name, vtep=ip_address(f"10.99.0.{ord(name) - 96}"))
-        host = Cluster(open_store or of_memory, node, lambda: 0.0)
-        host.changes, host.events = [], []
+        host = Cluster(open_store or of_memory, node, time.time, review_period=0.05)
+        host.changes, host.events, host.lost = [], [], []
         made.append(host)
-        await host.start(host.changes.append, lambda *event: host.events.append(event))
+        for sandbox, endpoint, network in restored:
+            host.publish_restored(sandbox, endpoint, network)
+        await host.start(host.changes.append, lambda *event: host.events.append(event), host.lost.append)
         return host
 
     yield make
@@ -115,6 +124,11 @@ async def host(store):
         await host.close()
     # Tasks that were cancelled end before the loop does.
     await asyncio.sleep(0)
+
+
+async def follow(*hosts):
+    for each in hosts:
+        await each.follow(FAR)
 
 
 async def content(open_store):
@@ -153,6 +167,7 @@ async def test_records_of_the_version_before_are_read(host, open_store):
         4096,
         [("10.40.0.0/24", None)],
     )
+    await joined.follow(network)
     remote = state.remote("ffff", schema_2.ENDPOINT, "id-b")
     assert (remote.node, str(remote.vtep), remote.names, remote.ports) == ("a", "10.99.0.1", ("web", "alias", "aaaa"), ((53, "udp"),))
     assert state.addresses["ffff"] == {ip_address("10.40.0.2"): "id-a"}
@@ -179,8 +194,9 @@ async def test_older_host_sees_that_a_newer_one_has_joined(host, open_store, cap
     older, other = await host("a", open_store), await host("b", open_store)
     await older.create_network(FAR)
     await until(lambda: FAR.id in other.state.networks)
+    await follow(older, other)
     await older.publish(SANDBOX, ENDPOINT, FAR)
-    await other.publish(replace(SANDBOX, name="other"), replace(ENDPOINT, sandbox_id="t"), FAR)
+    await other.publish(replace(SANDBOX, name="other"), OTHER, FAR)
     await until(lambda: len(older.state.members(FAR.id)) == 2)
     # The newer host: the version first, then records that an older one would not understand.
     await write(open_store, {SCHEMA_KEY: NEWER}, {"node/id-z": b'{"schema":4,"unknown":1}', "network/new": b'{"schema":4}'})
@@ -237,6 +253,7 @@ async def test_endpoints_and_networks_of_others(host, store):
     with pytest.raises(Conflict, match="network far already exists"):
         await one.create_network(replace(FAR, id="f2"))
     await until(lambda: FAR.id in two.state.networks)
+    await follow(one, two)
     await one.publish(SANDBOX, ENDPOINT, FAR)
     await until(lambda: two.state.remote(FAR.id, ENDPOINT.id, "id-b") is not None)
     assert {NetworkChanged(FAR.id)} in two.changes
@@ -245,6 +262,9 @@ async def test_endpoints_and_networks_of_others(host, store):
         await two.remove_network(FAR)
     await one.withdraw(ENDPOINT)
     await until(lambda: two.state.members(FAR.id) == [])
+    with pytest.raises(Conflict, match="one is about to be made"):
+        await two.remove_network(FAR)
+    await one.give_address(FAR.id, ENDPOINT.ipv4.ip)
     await two.remove_network(FAR)
     await until(lambda: FAR.id not in one.state.networks)
     # A host hears of what others do, and of networks, which are everybody's.
@@ -359,7 +379,7 @@ async def test_what_happens_while_the_store_is_away_is_told_later(host, store, c
     with pytest.raises(Unavailable, match="the cluster is not available"):
         await one.withdraw(ENDPOINT)
     await one.give_address(FAR.id, address)
-    other = replace(ENDPOINT, sandbox_id="t")
+    other = OTHER
     with pytest.raises(Unavailable, match="the cluster is not available"):
         await one.publish(replace(SANDBOX, id="t", name="other"), other, FAR)
     # Fail static: what is known stays, and a refusal does not wait for the store.
@@ -382,13 +402,14 @@ async def test_failed_write_gives_the_address_back(host, store):
     with pytest.raises(Unavailable):
         await one.take_address(FAR, 4, None)
     store.is_down = False
-    await until(lambda: one._unreachable is None)
+    await until(lambda: one._access.is_reachable)
     assert str(await one.take_address(FAR, 4, None)) == "10.40.0.2"
 
 
 async def test_lease_that_ran_out(host, store, caplog):
     one, two = await host("a"), await host("b")
     await one.create_network(FAR)
+    await follow(one, two)
     await one.publish(SANDBOX, ENDPOINT, FAR)
     await until(lambda: two.state.remotes(FAR.id, "id-b"))
     await store.end_session("node/id-a")
@@ -434,11 +455,11 @@ async def test_what_a_killed_daemon_left_is_deleted(host, store):
     await one.create_network(FAR)
     kept, left = await one.take_address(FAR, 4, ip_address("10.40.0.2")), await one.take_address(FAR, 4, None)
     await one.publish(SANDBOX, ENDPOINT, FAR)
-    await one.publish(SANDBOX, replace(ENDPOINT, sandbox_id="gone"), FAR)
+    await one.publish(SANDBOX, replace(OTHER, sandbox_id="gone"), FAR)
     await one.close()
     again = Cluster(lambda: _of(store), one.node, lambda: 0.0)
     again.publish_restored(SANDBOX, ENDPOINT, FAR)
-    await again.start(lambda _: None, lambda *_: None)
+    await again.start(lambda _: None, lambda *_: None, lambda _: None)
     items = (await store.load()).items
     assert [key for key in items if key.startswith("endpoint/")] == [f"endpoint/{FAR.id}/{ENDPOINT.id}"]
     assert [key for key in items if key.startswith("address/")] == [f"address/{FAR.id}/{kept}"]
@@ -448,6 +469,226 @@ async def test_what_a_killed_daemon_left_is_deleted(host, store):
 
 async def _of(store):
     return store
+
+
+# --- what a host has is said again, and compared ---------------------------------------------------------------------------
+
+
+async def held(store, prefix="address/"):
+    return {key: item.value.decode() for key, item in (await store.load()).items.items() if key.startswith(prefix)}
+
+
+async def stays(host, condition):
+    """Wait until two more reviews have been made, of which the second has seen everything."""
+    made, review = [], host._announcements.review
+
+    async def counted(store):
+        await review(store)
+        made.append(1)
+
+    host._announcements.review = counted
+    await until(lambda: len(made) > 2)
+    assert condition()
+
+
+async def test_addresses_of_a_restarted_host_are_held_without_a_connect(host, store):
+    one = await host("a")
+    await one.create_network(FAR)
+    address = await one.take_address(FAR, 4, None)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    await one.close()
+    again = Cluster(lambda: _of(store), one.node, lambda: 0.0, review_period=0.05)
+    again.publish_restored(SANDBOX, ENDPOINT, FAR)
+    kept = []
+    keep = store.keep_session
+
+    async def counted(session):
+        kept.append(session)
+        return await keep(session)
+
+    store.keep_session = counted
+    await again.start(lambda _: None, lambda *_: None, lambda _: None)
+    # Nothing had to be written.
+    assert {*kept} == {"node/id-a", "hold/id-a"}
+    # And should it have ended all the same, it is said again.
+    await store.end_session("hold/id-a")
+    await until(lambda: f"address/{FAR.id}/{address}" in store._items)
+    await again.close()
+
+
+async def test_what_somebody_deleted_or_a_lost_answer_left_is_put_right(host, store):
+    one = await host("a")
+    await one.create_network(FAR)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    mine = (f"address/{FAR.id}/10.40.0.2", f"endpoint/{FAR.id}/{ENDPOINT.id}")
+    await MemoryStore.commit(store, Transaction(dict.fromkeys(mine)))
+    await until(lambda: all(key in store._items for key in mine))
+    # A claim and a record that were carried out after this host had given them up.
+    late = {f"address/{FAR.id}/10.40.0.5": b"id-a"}
+    await MemoryStore.commit(store, Transaction(late, session="hold/id-a"))
+    await MemoryStore.commit(store, Transaction({f"endpoint/{FAR.id}/late": b"{}"}, session="node/id-a"))
+    await until(lambda: {*late, f"endpoint/{FAR.id}/late"}.isdisjoint(store._items))
+    assert await held(store) == {mine[0]: "id-a"}
+
+
+async def test_withdrawal_during_a_review_is_not_overtaken(host, store):
+    """The endpoint goes while it is being said again."""
+    one = await host("a")
+    await one.create_network(FAR)
+    await follow(one)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    key = f"endpoint/{FAR.id}/{ENDPOINT.id}"
+    going = []
+
+    async def withdraw():
+        going.append(asyncio.create_task(one.withdraw(ENDPOINT)))
+        # It is under way before the record is written.
+        await asyncio.sleep(0)
+
+    store.before[key] = withdraw
+    await MemoryStore.commit(store, Transaction({key: None}))
+    await until(lambda: going and going[0].done())
+    await stays(one, lambda: key not in store._items)
+
+
+async def test_late_give_back_does_not_take_the_address_from_another_host(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    address = await one.take_address(FAR, 4, None)
+    key = f"address/{FAR.id}/{address}"
+    await until(lambda: FAR.id in two.state.networks)
+
+    async def lost_and_taken():
+        await MemoryStore.end_session(store, "hold/id-a")
+        assert await two.take_address(FAR, 4, address) == address
+
+    store.before[key] = lost_and_taken
+    await one.give_address(FAR.id, address)
+    await stays(one, lambda: store._items[key].value == b"id-b")
+    assert (one.lost, two.lost) == ([], [])
+
+
+async def test_host_that_was_cut_off_too_long_does_not_claim_what_another_has(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    await until(lambda: FAR.id in two.state.networks)
+    await follow(one, two)
+    six = replace(ENDPOINT, ipv6=ip_interface("fd40::2/64"))
+    await one.publish(SANDBOX, six, FAR)
+    await until(lambda: two.state.members(FAR.id))
+    # The cut, longer than the grace, and another host's claim.
+    await one.close()
+    for session in ("node/id-a", "hold/id-a"):
+        await store.end_session(session)
+    await until(lambda: not two.state.addresses[FAR.id])
+    taken = await two.take_address(FAR, 4, ip_address("10.40.0.2"))
+    await two.publish(replace(SANDBOX, name="other"), replace(ENDPOINT, sandbox_id="t"), FAR)
+    back = await host("a", restored=[(SANDBOX, six, FAR), (SANDBOX, OTHER, FAR)])
+    await until(lambda: back.lost)
+    lost = back.lost[0]
+    assert (lost.sandbox_id, lost.network_id, lost.network) == (SANDBOX.id, FAR.id, "far")
+    assert lost.reason == f"host b took the address {taken} while this host was cut off from etcd"
+    # What has no conflict is said; nothing of the other host is touched, and nothing leads to the lost endpoint.
+    await until(lambda: f"endpoint/{FAR.id}/{OTHER.id}" in store._items)
+    assert (await held(store))[f"address/{FAR.id}/{taken}"] == "id-b"
+    assert f"endpoint/{FAR.id}/{six.id}" not in store._items
+    # The daemon disconnects it, which gives its other address back and no more.
+    await back.withdraw(six)
+    for address in six.addresses():
+        await back.give_address(FAR.id, address)
+    count = len(back.lost)
+    await stays(back, lambda: len(back.lost) == count)
+    assert await held(store) == {f"address/{FAR.id}/10.40.0.2": "id-b", f"address/{FAR.id}/10.40.0.3": "id-a"}
+
+
+async def test_network_that_the_store_has_lost_is_made_known_again(host, store, caplog):
+    one = await host("a")
+    await one.create_network(FAR)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    await MemoryStore.commit(store, Transaction(dict.fromkeys(store._items)))
+    await until(lambda: f"endpoint/{FAR.id}/{ENDPOINT.id}" in store._items)
+    assert {f"network/{FAR.id}", "name/far", f"address/{FAR.id}/10.40.0.2"} <= {*store._items}
+    assert "network was not known to the cluster any more and is made known again network=far" in caplog.text
+    assert one.lost == []
+
+
+async def test_network_whose_place_another_took(host, store):
+    two = await host("b")
+    await two.create_network(replace(FAR, id="new"))
+    back = await host("a", restored=[(SANDBOX, ENDPOINT, FAR)])
+    await until(lambda: back.lost)
+    assert back.lost[0].reason == "network far was removed while this host was cut off from etcd, and network far took its place"
+    assert {key for key in store._items if f"/{FAR.id}/" in key or key == f"network/{FAR.id}"} == set()
+
+
+async def test_network_is_not_removed_while_an_address_of_it_is_taken(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    await until(lambda: FAR.id in two.state.networks)
+
+    async def taken():
+        await two.take_address(FAR, 4, None)
+
+    # After the look, and before the removal.
+    store.before[f"network/{FAR.id}"] = taken
+    with pytest.raises(Conflict, match="one is about to be made"):
+        await one.remove_network(FAR)
+
+
+async def test_host_follows_only_networks_that_it_has(host, store):
+    one, two = await host("a"), await host("b")
+    await one.create_network(FAR)
+    await until(lambda: FAR.id in two.state.networks)
+    await one.take_address(FAR, 4, None)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    # Asked for, it is read.
+    assert [(node, record.sandbox) for node, record in (await two.look(FAR.id)).members(FAR.id)] == [("a", "web")]
+    assert await two.counts() == {"id-a": 1}
+    assert str(await two.peek_address(FAR, 4, None)) == "10.40.0.3"
+    assert (two.state.members(FAR.id), two.state.addresses) == ([], {})
+    await follow(two)
+    assert [record.sandbox for _, record in two.state.members(FAR.id)] == ["web"]
+    two.forget(FAR.id)
+    assert two.state.members(FAR.id) == []
+    told = len(two.changes)
+    await one.publish(replace(SANDBOX, id="t", name="other"), OTHER, FAR)
+    await one.create_network(replace(FAR, id="f2", name="f2"))
+    await until(lambda: "f2" in two.state.networks)
+    assert [*two.changes[told:]] == [{NetworkChanged("f2")}]
+
+
+async def test_record_that_can_not_be_read_keeps_nothing_else_from_being_followed(host, store, caplog):
+    one = await host("a")
+    await one.create_network(FAR)
+    await follow(one)
+    for key in (node_key("id-x"), f"endpoint/{FAR.id}/x", "network/x", "key/x"):
+        await MemoryStore.commit(store, Transaction({key: b"\xff"}))
+    await MemoryStore.commit(store, Transaction({node_key("id-b"): b'{"id":"id-b","name":"b","vtep":"10.99.0.9"}'}))
+    await until(lambda: "id-b" in one.state.nodes and len(one.warnings()) == 4)
+    assert "a record of the cluster can't be read key=node/id-x" in caplog.text
+    await MemoryStore.commit(
+        store, Transaction(dict.fromkeys((node_key("id-x"), f"endpoint/{FAR.id}/x", "network/x", "address/x", "key/x")))
+    )
+    await until(lambda: one.warnings() == ())
+
+
+async def test_record_of_this_host_that_can_not_be_read_is_written_again(host, store):
+    one = await host("a")
+    await one.create_network(FAR)
+    await follow(one)
+    await one.take_address(FAR, 4, ENDPOINT.ipv4.ip)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    whole = {key: item.value for key, item in (await store.load()).items.items()}
+    for key in (node_key("id-a"), endpoint_key(FAR.id, ENDPOINT.id)):
+        await MemoryStore.commit(store, Transaction({key: b"\xff"}))
+        await until(lambda key=key: store._items[key].value == whole[key] and not one.warnings())
+    assert {key: item.value for key, item in (await store.load()).items.items()} == whole
+
+
+async def test_schema_that_can_not_be_read_is_written_again(host, store):
+    await MemoryStore.commit(store, Transaction({"schema": b"x"}))
+    one = await host("a")
+    assert one.state.schema == SCHEMA_VERSION
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------------

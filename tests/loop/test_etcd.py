@@ -8,8 +8,9 @@ import pytest
 
 from netcore import limits
 from netcore.errors import Exhausted, InvalidRequest, Unavailable
-from netcore.store.etcd import EtcdSettings, open_etcd, parse_url
-from netcore.store.protocol import Compacted, CompareFailed, Transaction
+from netcore.store.etcd import open_etcd
+from netcore.store.etcd_settings import EtcdSettings, parse_url
+from netcore.store.protocol import Compacted, CompareFailed, Conditions, KeyRange, Transaction, beginning_with, only
 from tests.support.etcd import cluster, wait_until_healthy, why_no_etcd
 
 needs_etcd = pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
@@ -182,3 +183,54 @@ async def test_tls(tmp_path):
 async def test_nobody_there():
     with pytest.raises(Unavailable, match=r"got no answer from http://127\.0\.0\.1:1 in"):
         await open_etcd(EtcdSettings(endpoints=("http://127.0.0.1:1",)))
+
+
+@needs_etcd
+async def test_session_that_an_earlier_process_left_is_taken_over(member):
+    """Its lease is renewed at once: what is left of it may be less than the time to the next renewal."""
+    first = await open_etcd(EtcdSettings(endpoints=(member.url,), grace=30))
+    await first.commit(Transaction({"address/n/10.0.0.2": b"a"}, session="hold/a"))
+    await first.commit(Transaction({"other": b"a"}, session="node/a"))
+    (lease,) = [item.session for key, item in (await first.load()).items.items() if key.startswith("address/")]
+    await first.close()
+
+    def left():
+        return int(member.post("lease/timetolive", {"ID": str(int(lease, 16))}).get("TTL", "0"))
+
+    async with asyncio.timeout(30):
+        while left() > 28:
+            await asyncio.sleep(0.1)
+    # Nothing is written by the next process.
+    again = await open_etcd(EtcdSettings(endpoints=(member.url,), grace=30))
+    assert await again.keep_session("hold/a") == {"address/n/10.0.0.2"}
+    assert left() >= 29
+    # One that has run out begins anew, without its keys.
+    member.post("lease/revoke", {"ID": str(int(lease, 16))})
+    assert await again.keep_session("hold/a") == frozenset()
+    assert await again.keep_session("hold/a") == frozenset()
+    assert left() > 0
+    await again.close()
+
+
+@needs_etcd
+async def test_ranges_and_conditions(member):
+    store = await open_etcd(EtcdSettings(endpoints=(member.url,)))
+    await store.commit(Transaction({"address/n/1": b"a", "endpoint/n/1": b"e", "endpoint/nn/1": b"e", "node/a": b"n"}))
+    assert {*(await store.load(beginning_with("endpoint/n/"))).items} == {"endpoint/n/1"}
+    assert {*(await store.load(KeyRange("endpoint0"))).items} == {"node/a"}
+    assert {*(await store.load(only("node/a"))).items} == {"node/a"}
+    for conditions in (
+        Conditions(values={"address/n/1": b"b"}),
+        Conditions(values={"address/n/2": b"a"}),
+        Conditions(empty=(beginning_with("address/n/"),)),
+    ):
+        with pytest.raises(CompareFailed):
+            await store.commit(Transaction({"x": b"1"}), conditions)
+    revision = await store.commit(Transaction({"x": b"1"}), Conditions({"address/n/1": b"a"}, (beginning_with("address/m/"),)))
+    watch = store.watch(0, beginning_with("endpoint/nn/"))
+    assert (await anext(watch)).key == "endpoint/nn/1"
+    seen = asyncio.ensure_future(anext(watch))
+    await store.commit(Transaction({"endpoint/n/2": b"e"}))
+    await store.commit(Transaction({"endpoint/nn/2": b"e"}))
+    assert (await asyncio.wait_for(seen, 20)).revision == revision + 2
+    await store.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ from netcore.desired.objects import EspBlock, EspPolicy, EspState
 from netcore.errors import KernelError
 from netcore.kernel import xfrm
 from netcore.model import RemoteEndpoint, VxlanOptions
-from netcore.store.etcd import EtcdSettings, open_etcd
+from netcore.store.etcd import open_etcd
+from netcore.store.etcd_settings import EtcdSettings
 from tests.support.etcd import cluster, why_no_etcd
 from tests.support.networks import bridge_network, pool
 
@@ -127,9 +129,9 @@ async def test_hosts_make_one_key_and_follow_it_by_newer_ones(tmp_path, monkeypa
     with cluster(tmp_path) as members:
         told = []
         open_store = functools.partial(open_etcd, EtcdSettings(endpoints=(members[0].url,)))
-        hosts = [Cluster(open_store, Node(id=name, name=name, vtep=vtep), lambda: 0.0) for name, vtep in (("a", OWN), ("b", PEER))]
+        hosts = [Cluster(open_store, Node(id=name, name=name, vtep=vtep), time.time) for name, vtep in (("a", OWN), ("b", PEER))]
         for host in hosts:
-            await host.start(told.append, lambda *_: None)
+            await host.start(told.append, lambda *_: None, lambda _: None)
             await asyncio.wait_for(host._loaded.wait(), 10)
         assert [host.sending_key() for host in hosts] == [None, None]
         await asyncio.gather(*(host.ensure_key() for host in hosts))

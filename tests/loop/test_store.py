@@ -9,7 +9,8 @@ import pytest
 from netcore.errors import Conflict, Unavailable
 from netcore.model import Stack
 from netcore.store import earlier_schema
-from netcore.store.etcd import EtcdSettings, open_etcd
+from netcore.store.etcd import open_etcd
+from netcore.store.etcd_settings import EtcdSettings
 from netcore.store.protocol import Compacted, CompareFailed, Transaction
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store

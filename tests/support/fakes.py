@@ -30,6 +30,7 @@ from netcore.kernel.host_changes import HostChanges
 from netcore.model import DefaultRoute, PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
+from netcore.store.protocol import NO_CONDITIONS
 from netcore.store.records import Records
 from tests.support.memory_store import MemoryStore
 
@@ -60,9 +61,9 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.failing = failing
 
-    async def commit(self, transaction) -> int:
+    async def commit(self, transaction, conditions=NO_CONDITIONS) -> int:
         self.failing.call(f"commit {sorted(transaction.writes)}")
-        return await super().commit(transaction)
+        return await super().commit(transaction, conditions)
 
 
 class RecordingExecutor:

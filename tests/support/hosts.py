@@ -22,7 +22,8 @@ ETCD6 = "[fd99::100]"
 class Hosts:
     """*labs*: one for each host, at 10.99.0.1 and fd99::1 and on; *members*: etcd."""
 
-    def __init__(self, size: int, directory: Path, members: int = 1) -> None:
+    def __init__(self, size: int, directory: Path, members: int = 1, grace: int = 30) -> None:
+        self._grace = grace
         self._wire = subprocess.Popen(["unshare", "--net", "sh", "-c", _WIRE], stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._wire.stdout is not None
         assert self._wire.stdout.readline() == "ready\n"
@@ -75,7 +76,7 @@ class Hosts:
         return next(number for number, status in enumerate(statuses) if status["header"]["member_id"] == status["leader"])
 
     def start_daemon(self, number: int, *more: str) -> None:
-        self.labs[number].write("/etc/berth.toml", "store_ttl = 2\nstore_grace = 30\n")
+        self.labs[number].write("/etc/berth.toml", f"store_ttl = 2\nstore_grace = {self._grace}\n")
         if "--store" not in more:
             more = ("--store", "etcd://" + ",".join(f"{address}:2379" for address in ETCD[: len(self.members)]), *more)
         self.labs[number].start_daemon("--config", "/etc/berth.toml", *more)
@@ -106,9 +107,9 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def hosts(size: int, directory: Path, *more: str, members: int = 1) -> Iterator[Hosts]:
-    """Yield *size* hosts with daemons, which are given the arguments *more*."""
-    made = Hosts(size, directory, members)
+def hosts(size: int, directory: Path, *more: str, members: int = 1, grace: int = 30) -> Iterator[Hosts]:
+    """Yield *size* hosts with daemons, which are given the arguments *more*. *grace*: `store_grace`."""
+    made = Hosts(size, directory, members, grace)
     try:
         for number in range(size):
             made.start_daemon(number, *more)

@@ -10,7 +10,18 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 
-from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
+from netcore.store.protocol import (
+    EVERYTHING,
+    NO_CONDITIONS,
+    Change,
+    Compacted,
+    CompareFailed,
+    Conditions,
+    Item,
+    KeyRange,
+    Snapshot,
+    Transaction,
+)
 
 HISTORY = 10_000
 """Changes that a watch can catch up on."""
@@ -26,17 +37,23 @@ class MemoryStore:
         self._forgotten = 0
         self._changed = asyncio.Event()
 
-    async def load(self) -> Snapshot:
-        return Snapshot(self._revision, dict(self._items))
+    async def load(self, scope: KeyRange = EVERYTHING) -> Snapshot:
+        return Snapshot(self._revision, {key: item for key, item in self._items.items() if key in scope})
 
-    async def commit(self, transaction: Transaction) -> int:
+    async def commit(self, transaction: Transaction, conditions: Conditions = NO_CONDITIONS) -> int:
         for key, expected in transaction.compares.items():
             item = self._items.get(key)
             if (item.revision if item is not None else 0) != expected:
                 raise CompareFailed(key)
+        for key, value in conditions.values.items():
+            if key not in self._items or self._items[key].value != value:
+                raise CompareFailed(key)
+        for scope in conditions.empty:
+            if any(key in scope for key in self._items):
+                raise CompareFailed(scope.first)
         return self._write(transaction.writes, transaction.session)
 
-    async def watch(self, revision: int) -> AsyncIterator[Change]:
+    async def watch(self, revision: int, scope: KeyRange = EVERYTHING) -> AsyncIterator[Change]:
         reached = revision
         while True:
             changed = self._changed
@@ -44,10 +61,14 @@ class MemoryStore:
                 raise Compacted(reached)
             missed = [change for change in self._changes if change.revision > reached]
             for change in missed:
-                yield change
+                if change.key in scope:
+                    yield change
                 reached = change.revision
             if not missed:
                 await changed.wait()
+
+    async def keep_session(self, session: str) -> frozenset[str]:
+        return frozenset(key for key, item in self._items.items() if item.session == session)
 
     async def end_session(self, session: str) -> None:
         self._write({key: None for key, item in self._items.items() if item.session == session}, None)

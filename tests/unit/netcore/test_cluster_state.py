@@ -42,15 +42,15 @@ def items(*pairs):
 
 def filled():
     made = ClusterState()
-    made.replace_all(
+    made.replace_common(
         items(
             (records.node_key("id-a"), node("a")),
             (records.node_key("id-b"), node("b")),
             (records.network_key(NETWORK.id), NETWORK),
-            (f"endpoint/{NETWORK.id}/e1", record("a", 2)),
-            (f"endpoint/{NETWORK.id}/e2", record("b", 3)),
         )
     )
+    endpoints = items((f"endpoint/{NETWORK.id}/e1", record("a", 2)), (f"endpoint/{NETWORK.id}/e2", record("b", 3)))
+    assert made.replace_endpoints(NETWORK.id, endpoints) == {EndpointChanged(NETWORK.id, "e1"), EndpointChanged(NETWORK.id, "e2")}
     made.apply(records.address_key(NETWORK.id, ip_address("10.40.0.2")), b"id-a", 6)
     return made
 
@@ -61,7 +61,7 @@ def test_each_node_sees_the_endpoints_of_the_others():
     assert [*made.remotes(NETWORK.id, "id-c")] == ["e1", "e2"]
     assert made.networks[NETWORK.id] == NETWORK
     assert made.addresses[NETWORK.id] == {ip_address("10.40.0.2"): "id-a"}
-    assert made.keys_of_node("id-a") == {f"endpoint/{NETWORK.id}/e1", f"address/{NETWORK.id}/10.40.0.2"}
+    assert made.endpoint(f"endpoint/{NETWORK.id}/e1") == record("a", 2)
     assert made.counts() == {"id-a": 1, "id-b": 1}
     assert [endpoint.sandbox for _, endpoint in made.members(NETWORK.id, except_node="id-a")] == ["s-b"]
 
@@ -106,13 +106,28 @@ def test_keys_schema_and_revisions():
 
 def test_everything_is_replaced_for_those_who_hold_the_state():
     made = filled()
-    everything = {NetworkChanged(NETWORK.id), EndpointChanged(NETWORK.id, "e1"), EndpointChanged(NETWORK.id, "e2"), KeysChanged()}
-    assert made.all_changes() == everything
-    made.replace_all(items((records.node_key("id-c"), node("c")), ("key/7", Key(number=7, secret="ab"))))
-    assert ([*made.nodes], made.networks, made.addresses, [*made.keys], made.counts()) == (["id-c"], {}, {}, [7], {})
-    assert made.all_changes() == {KeysChanged()}
-    made.replace_all({"address/n/not-an-address": Item(b"id-c", 1)})
-    assert "not-an-address" in made.unreadable["address/n/not-an-address"]
+    both = {EndpointChanged(NETWORK.id, "e1"), EndpointChanged(NETWORK.id, "e2")}
+    fresh = items((records.node_key("id-c"), node("c")), ("key/7", Key(number=7, secret="ab")))
+    # Endpoints stay, and are seen or not as their nodes are.
+    assert made.replace_common(fresh) == {NetworkChanged(NETWORK.id), *both, KeysChanged()}
+    assert ([*made.nodes], made.networks, [*made.keys], made.counts()) == (["id-c"], {}, [7], {"id-a": 1, "id-b": 1})
+    assert made.replace_endpoints(NETWORK.id, items((f"endpoint/{NETWORK.id}/e2", record("b", 4)))) == both
+    assert made.counts() == {"id-b": 1}
+    made.replace_addresses(NETWORK.id, {records.address_key(NETWORK.id, ip_address("10.40.0.9")): Item(b"id-c", 9)})
+    assert made.addresses[NETWORK.id] == {ip_address("10.40.0.9"): "id-c"}
+    made.forget(NETWORK.id)
+    assert (made.addresses, made.counts(), made.members(NETWORK.id)) == ({}, {}, [])
+
+
+def test_ranges_hold_what_they_are_for():
+    address, endpoint = records.address_key("n", ip_address("10.0.0.1")), records.endpoint_key("n", "e")
+    assert address in records.addresses_of("n")
+    assert endpoint in records.endpoints_of("n")
+    assert records.endpoint_key("nn", "e") not in records.endpoints_of("n")
+    for key in (records.SCHEMA_KEY, records.NETWORKS_KEY, "node/a", "network/a", "name/a", "key/1"):
+        assert key in records.COMMON
+    assert address not in records.COMMON
+    assert endpoint not in records.COMMON
 
 
 def test_records_are_described_for_people():
@@ -177,10 +192,28 @@ def test_a_record_that_can_not_be_read_leaves_the_others_and_what_was_known(dama
     whole = items((records.network_key(NETWORK.id), NETWORK), (records.node_key("id-a"), node("a")))
     state = ClusterState()
     broken = (records.node_key("x"), "key/x", records.endpoint_key(NETWORK.id, "e"), records.network_key("y"))
-    state.replace_all({**whole, **{key: Item(damage, 9) for key in broken}})
+    everything = {**whole, **{key: Item(damage, 9) for key in broken}}
+    state.replace_common({key: item for key, item in everything.items() if key in records.COMMON})
+    state.replace_endpoints(NETWORK.id, {key: item for key, item in everything.items() if key in records.endpoints_of(NETWORK.id)})
     assert (list(state.nodes), list(state.networks)) == (["id-a"], [NETWORK.id])
     assert set(state.unreadable) == set(broken)
     assert state.take(records.node_key("id-a"), damage, 10) == set()
     assert state.nodes["id-a"].name == "a"
     state.take(records.node_key("x"), None, 11)
     assert records.node_key("x") not in state.unreadable
+    # What is loaded anew takes the place of what could not be read of the same kind, and of no other.
+    state.replace_common(whole)
+    assert set(state.unreadable) == {records.endpoint_key(NETWORK.id, "e")}
+    state.forget(NETWORK.id)
+    assert state.unreadable == {}
+
+
+def test_an_address_that_is_none_is_left_out():
+    state = ClusterState()
+    key = "address/n/not-an-address"
+    state.replace_addresses("n", {key: Item(b"id-c", 1), records.address_key("n", ip_address("10.0.0.1")): Item(b"id-c", 2)})
+    assert "not-an-address" in state.unreadable[key]
+    assert state.addresses == {"n": {ip_address("10.0.0.1"): "id-c"}}
+    for key in ("address/not-an-address", "address/n/x", "key/x", "schema"):
+        assert state.take(key, b"x", 3) == set()
+        assert key in state.unreadable

@@ -97,23 +97,33 @@ def test_new_key_is_taken_in_before_it_is_sent_with():
 
 
 def test_time_for_the_next_key():
-    ages, keys = KeyAges(), {}
+    ages, keys, made = KeyAges(), {}, 1_700_000_000.0
     assert ages.sending_key(keys, 0.0) is None
-    assert ages.rotation(keys, 0.0) == Rotation(None, ())
-    keys[1] = Key(number=1, secret="ab" * 32)
+    assert ages.rotation(keys, 0.0, made) == Rotation(None, ())
+    keys[1] = Key(number=1, secret="ab" * 32, made=made)
     assert ages.sending_key(keys, 5.0) == keys[1]
-    assert ages.rotation(keys, 5.0 + limits.KEY_LIFE - 1) == Rotation(None, ())
-    assert ages.rotation(keys, 5.0 + limits.KEY_LIFE) == Rotation(2, ())
-    # The next one is not made before the newest is the one to send with, and has been known for its whole life.
-    keys[2] = Key(number=2, secret="cd" * 32)
-    now = 10.0 + limits.KEY_LIFE
-    assert ages.rotation(keys, now) == Rotation(None, ())
-    assert ages.sending_key(keys, now) == keys[1]
-    assert ages.sending_key(keys, now + limits.KEY_SETTLE) == keys[2]
-    assert ages.rotation(keys, now + limits.KEY_LIFE) == Rotation(3, ())
+    assert ages.rotation(keys, 20.0, made + limits.KEY_LIFE - 1) == Rotation(None, ())
+    assert ages.rotation(keys, 20.0, made + limits.KEY_LIFE) == Rotation(2, ())
+    # The next one is not made before the newest is the one to send with, and its whole life is over.
+    keys[2] = Key(number=2, secret="cd" * 32, made=made + limits.KEY_LIFE)
+    assert ages.rotation(keys, 21.0, made + limits.KEY_LIFE) == Rotation(None, ())
+    assert ages.sending_key(keys, 21.0) == keys[1]
+    assert ages.sending_key(keys, 21.0 + limits.KEY_SETTLE) == keys[2]
+    assert ages.rotation(keys, 40.0, made + 2 * limits.KEY_LIFE) == Rotation(3, ())
     # A key that no host sends with any more is deleted: the one before the newest may still be in use.
-    keys[3] = Key(number=3, secret="ef" * 32)
-    assert ages.rotation(keys, now + limits.KEY_LIFE) == Rotation(None, (1,))
+    keys[3] = Key(number=3, secret="ef" * 32, made=made + 2 * limits.KEY_LIFE)
+    assert ages.rotation(keys, 41.0, made + 2 * limits.KEY_LIFE) == Rotation(None, (1,))
+
+
+def test_restarts_do_not_put_the_next_key_off():
+    made = 1_700_000_000.0
+    keys = {1: Key(number=1, secret="ab" * 32, made=made)}
+    # Whoever has just started knows how old the key is.
+    fresh = KeyAges()
+    assert fresh.rotation(keys, 3.0, made + limits.KEY_LIFE) == Rotation(2, ())
+    # A key of an earlier berth says nothing of its age, and one from the far future can't be right.
+    for unlikely in (0.0, made + 3 * limits.KEY_LIFE):
+        assert KeyAges().rotation({1: Key(number=1, secret="ab" * 32, made=unlikely)}, 3.0, made) == Rotation(2, ())
 
 
 def test_two_hosts_fit_together_through_a_rotation():

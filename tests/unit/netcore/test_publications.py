@@ -26,13 +26,12 @@ def test_everything_can_be_published_again():
     before = published.records[key]
     assert published.add(replace(SANDBOX, name="bee"), ENDPOINT, FAR) == key
     assert published.records[key] != before
+    assert published.networks() == {FAR.id: FAR}
+    assert published.users_of("address/far/fd40::2") == [ENDPOINT]
+    assert len(published.endpoints_on(FAR.id)) == 2
+    # Its addresses are in use until they are given back by themselves.
     assert published.remove(ENDPOINT) == published.remove(ENDPOINT) == key
-    assert published.keys() == {other, "address/far/10.40.0.3"}
-
-
-def test_what_is_published_again_is_not_withdrawn():
-    published = Publications("id-a")
-    key = published.add(SANDBOX, ENDPOINT, FAR)
-    published.withdrawn |= {key, "endpoint/far/gone"}
-    published.add(SANDBOX, ENDPOINT, FAR)
-    assert published.withdrawn == {"endpoint/far/gone"}
+    assert published.keys() == {other, "address/far/10.40.0.2", "address/far/fd40::2", "address/far/10.40.0.3"}
+    assert published.users_of("address/far/fd40::2") == []
+    published.claimed.discard("address/far/10.40.0.2")
+    assert published.keys() == {other, "address/far/fd40::2", "address/far/10.40.0.3"}

@@ -63,7 +63,8 @@ class FakeController:
             disconnect=self.disconnect,
         )
         self.set_aside = SetAside()
-        self.overlays = SimpleNamespace(cluster=self.the_cluster(), elsewhere=self.elsewhere)
+        self.cluster = self.the_cluster()
+        self.overlays = SimpleNamespace(cluster=self.cluster, known_elsewhere=self.known_elsewhere)
         self.failing = {}
 
     def _begin(self, what, name, dry_run):
@@ -71,11 +72,11 @@ class FakeController:
         if name in self.failing:
             raise self.failing[name]
 
-    def pool_usage(self, network):
+    def pool_usage(self, network, shared=()):
         return {pool.subnet: 2 for pool in network.pools}
 
-    def elsewhere(self, network):
-        return []
+    async def known_elsewhere(self, network):
+        return None
 
     def files_of(self, sandbox_id):
         return Path("/run/berth/sandboxes", sandbox_id)
@@ -85,8 +86,11 @@ class FakeController:
 
     def the_cluster(self):
         nodes = [SimpleNamespace(id=identity, name=name, vtep="10.0.0.1") for identity, name in (("b", "two"), ("a", "one"))]
-        state = SimpleNamespace(counts=lambda: {"b": 3}, nodes={node.id: node for node in nodes})
-        return SimpleNamespace(state=state, node=SimpleNamespace(id="a"))
+
+        async def counts():
+            return {"b": 3}
+
+        return SimpleNamespace(state=SimpleNamespace(nodes={node.id: node for node in nodes}), counts=counts, node=SimpleNamespace(id="a"))
 
     async def create_network(self, request, *, dry_run=False):
         # Others get a turn, as while the kernel works.

@@ -192,7 +192,7 @@ async def test_what_exists_is_listed_by_name(world):
         await world.operations.create_network(NetworkRequest(name=name))
     for name in ("web", "api"):
         await world.operations.create_sandbox(SandboxRequest(name=name, networks=on("front")), on_default=False)
-    networks = world.operations.networks()
+    networks = await world.operations.networks()
     assert [details.network.name for details in networks] == ["back", "front"]
     assert [sandbox.name for sandbox, _ in networks[1].members] == ["web", "api"]
     assert list(networks[0].addresses_in_use.values()) == [2]
@@ -202,10 +202,10 @@ async def test_what_exists_is_listed_by_name(world):
     assert world.operations.find_network("front").name == "front"
     assert world.operations.find_sandbox("api").name == "api"
     assert await world.operations.told_by_plugins(sandboxes[0].sandbox) == {"n": {"told": "api"}}
-    assert [(details.node.name, details.endpoints, details.is_own) for details in world.operations.nodes()] == [
+    assert [(details.node.name, details.endpoints, details.is_own) for details in await world.operations.nodes()] == [
         ("one", 0, True),
         ("two", 3, False),
     ]
     world.controller.overlays.cluster = None
     with pytest.raises(InvalidRequest, match="this host is in no cluster"):
-        world.operations.nodes()
+        await world.operations.nodes()
