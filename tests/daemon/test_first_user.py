@@ -261,7 +261,7 @@ def test_daemon_stop(lab):
 def test_member_of_the_socket_group(lab):
     lab.write("/run/c.toml", 'socket_group = "daemon"\n')
     lab.start_daemon("--config", "/run/c.toml")
-    lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
+    lab.berth("run", "-d", "--name", "web", "--", "sleep", "3127")
 
     def berth(*arguments):
         return lab.berth_as_member("daemon", *arguments)
@@ -276,7 +276,7 @@ def test_member_of_the_socket_group(lab):
     for arguments in (("network", "create", "mine"), ("rename", "web", "www"), ("network", "connect", "mine", "www"), ("rm", "www")):
         done = berth(*arguments)
         assert (done.returncode, done.stderr) == (0, ""), done
-    assert lab.shell("ps ax | grep -v grep | grep 'sleep 300' || true") == ""
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3127' || true") == ""
     assert berth("daemon", "stop").returncode == 0
 
 

@@ -15,6 +15,7 @@ def lab():
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_every_failing_step_is_undone_completely(lab):
     program = Path(__file__).parents[1] / "support" / "fail_every_step.py"

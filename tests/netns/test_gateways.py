@@ -90,6 +90,7 @@ def test_published_ports_follow_the_gateway(lab, sandbox):
         assert "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{HOST_ADDRESS}:8099", where="outside", stdin="", check=False).stdout
 
 
+@pytest.mark.slow
 def test_published_ports_follow_the_addresses_that_the_gateway_network_binds(lab, sandbox):
     lab.berth("network", "create", "--ipv6", "-o", "host_binding=127.0.0.1", "loopback")
     lab.berth("network", "create", "--ipv6", "-o", f"host_binding={HOST_ADDRESS}", "address")
@@ -133,6 +134,7 @@ def answers(lab, address, where="outside"):
     return "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{address}", where=where, stdin="", check=False).stdout
 
 
+@pytest.mark.slow
 def test_ports_when_the_gateway_moves_to_a_routed_network_and_back(lab, sandbox):
     lab.run("ip", "route", "replace", "10.94.0.0/24", "via", HOST_ADDRESS, where="outside")
     lab.run("ip", "-6", "route", "replace", "fd94::/64", "via", HOST_ADDRESS6, where="outside")

@@ -285,6 +285,7 @@ def test_store_that_restarts_loses_nothing(hosts, network):
     until(one, lambda: finds(two, "b", "b"))
 
 
+@pytest.mark.slow
 def test_slow_way_to_one_host_delays_and_loses_nothing(hosts, network):
     one, two, three = hosts.labs
     sleeper(one, "a")
@@ -421,6 +422,7 @@ def test_leader_of_three_members_dies(tmp_path):
         assert finds(two, "b", "a")
 
 
+@pytest.mark.slow
 def test_hosts_of_an_older_version_than_one_that_joins(tmp_path):
     reason = f"schema version 99, written by a newer berth; this berth reads up to version {SCHEMA_VERSION}"
     with make_hosts(2, tmp_path) as hosts:
@@ -449,6 +451,7 @@ def test_hosts_of_an_older_version_than_one_that_joins(tmp_path):
         two.berth("run", "--network", "here", "--", "true")
 
 
+@pytest.mark.slow
 def test_hosts_that_reach_each_other_by_ipv6(tmp_path):
     with make_hosts(2, tmp_path, "--store", f"etcd://{ETCD6}:2379") as hosts:
         one, two = hosts.labs
