@@ -115,6 +115,7 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
             await asyncio.to_thread(daemon.kept.end)
         descriptor_store.notify("STOPPING=1")
         startup.end_within(limits.STOP_WITHIN)
+        startup.collect_garbage_no_more()
         log.info("daemon stops")
 
 

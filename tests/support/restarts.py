@@ -16,6 +16,8 @@ from tests.support.lab import OUTSIDE_ADDRESS, Lab
 ROOT = Path(__file__).parents[2]
 ASKER = (ROOT / "tests/support/steady_asker.py").read_text()
 COPY = "/mnt/newer"
+INSTALLED = "env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=/mnt/bytecode"
+"""Modules are compiled once, as where berth is installed: compiling them takes longer than the rest of a start."""
 KINDS = ("stop", "kill", "upgrade")
 
 
@@ -39,7 +41,7 @@ class Restarts:
 
     def __init__(self, lab: Lab, sandboxes: int) -> None:
         self.lab = lab
-        self._command = [sys.executable]
+        self._is_newer = False
         self._askers: list[subprocess.Popen[str]] = []
         upstream = f"exec {sys.executable} {ROOT}/tests/support/upstream.py {OUTSIDE_ADDRESS} > /dev/null"
         lab.start("sh", "-c", upstream, where="outside")
@@ -47,12 +49,19 @@ class Restarts:
         # Another version of berth, as far as a restart can tell: other files, another environment.
         lab.shell(f"mkdir {COPY} && cp -r {ROOT}/netcore {ROOT}/resolver {COPY} && {sys.executable} -m venv --without-pip {COPY}/venv")
         self._site = lab.out(sys.executable, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+        for is_newer in (False, True):
+            lab.shell(f"{self._interpreter(is_newer=is_newer)} -c 'import resolver.cli, resolver.daemon.app, resolver.daemon.admin_half'")
         lab.start_daemon()
         lab.berth("network", "create", "net")
         self.addresses = {}
         for number in range(sandboxes):
             _, made = lab.api("POST", "/v1/sandboxes", {"name": f"s{number}", "networks": [{"network": "net"}]})
             self.addresses[f"s{number}"] = made["addresses"][0]
+
+    def _interpreter(self, *, is_newer: bool) -> str:
+        if is_newer:
+            return f"{INSTALLED} PYTHONPATH={COPY}:{self._site} {COPY}/venv/bin/python"
+        return f"{INSTALLED} {sys.executable}"
 
     def begin(self) -> None:
         """Start the askers: for names of sandboxes, and for outside names that are new each time."""
@@ -85,12 +94,11 @@ class Restarts:
         lab, begun = self.lab, time.monotonic()
         lab.stop_daemon(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
         if kind == "upgrade":
-            old = self._command == [sys.executable]
-            paths = f"{COPY}:{self._site}" if old else str(ROOT)
-            self._command = ["env", f"PYTHONPATH={paths}", f"{COPY}/venv/bin/python"] if old else [sys.executable]
+            self._is_newer = not self._is_newer
         # A socket that is left of a killed daemon says nothing.
         lab.run("rm", "-f", "/run/berth/berth.sock")
-        lab.daemon = lab.start("sh", "-c", f"exec {' '.join(self._command)} -m resolver daemon >> /run/daemon.log 2>&1")
+        command = f"exec {self._interpreter(is_newer=self._is_newer)} -m resolver daemon >> /run/daemon.log 2>&1"
+        lab.daemon = lab.start("sh", "-c", command)
         if wait:
             lab.wait_for(lambda: lab.is_ready())
         return time.monotonic() - begun

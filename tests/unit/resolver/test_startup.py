@@ -64,6 +64,10 @@ def test_interpreter(monkeypatch):
         assert sys.getswitchinterval() < 0.001
         assert gc.get_threshold()[0] > kept[0]
         assert gc.get_freeze_count() > 0
+        startup.collect_garbage_no_more()
+        # Nothing is left to be looked through when the interpreter ends.
+        assert not gc.isenabled()
+        assert len(gc.get_objects()) < 1000
     finally:
         gc.enable()
         gc.unfreeze()
