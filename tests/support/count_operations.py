@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import restore
+from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.controller.workers import Workers
 from netcore.drivers.bridge import BridgeDriver
@@ -74,8 +74,9 @@ async def main(others: int) -> None:
     count(store, "commit", lambda *_: {"commits": 1})
     settings = Settings(run_directory="/run/berth-test", pools6=())
     Path(settings.run_directory).mkdir()
-    controller = assemble(settings, Records(store, "boot"), FakeNames(Failing()), reserved=lambda: (), clock=lambda: 1000.0)
-    await restore(controller, Records(store, "boot"), 1000.0)
+    records = Records(store, "boot")
+    controller = assemble(settings, records, FakeNames(Failing()), reserved=lambda: (), clock=lambda: 1000.0)
+    await restore(controller, records, await recall(controller, records), 1000.0)
     flow_filter.honoured()
     watch()
 
