@@ -25,8 +25,10 @@ from netcore.kernel import host, netns
 from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
 from netcore.kernel.netlink import NETFILTER, is_of
+from netcore.kernel.socket_watch import SocketWatch
 from netcore.model import IPAddress
 from netcore.plan import published_ports
+from netcore.plan.drift import PORTS, Concern, Repairs
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
@@ -50,7 +52,9 @@ def assemble(
     daemon, None: nothing does.
     """
     kept = kept or KeptSockets("", 0)
-    workers, locks, plugins, host_ports, guard = Workers(), KeyedLocks(), PluginClient(), HostPorts(kept), _guard(kept)
+    workers, locks, plugins, guard = Workers(), KeyedLocks(), PluginClient(), _guard(kept)
+    sockets: SocketWatch[Concern] = SocketWatch()
+    host_ports = HostPorts(kept, lambda sock: sockets.follow(sock, PORTS))
     facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
@@ -59,7 +63,8 @@ def assemble(
         settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
     )
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
-    uplinks = Uplinks(writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
+    repairs = Repairs()
+    uplinks = Uplinks(repairs=repairs, writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
     overlays = Overlays(
         encryption=TunnelEncryption(state, workers, executor, locks, settings.vtep),
         writer=writer,
@@ -89,6 +94,7 @@ def assemble(
             locks=locks,
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
+            sockets=sockets,
             relays=PortProxies(host_ports, is_internal_client, kept),
             late_routes=LateRoutes(state, workers, executor, locks, writer.netns_path),
             plugin_client=plugins,
@@ -97,6 +103,7 @@ def assemble(
             plugin_endpoints=PluginEndpoints(state, network_plugins),
             overlays=overlays,
             uplinks=uplinks,
+            repairs=repairs,
             clock=clock,
         )
     )

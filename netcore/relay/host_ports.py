@@ -12,7 +12,8 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from netcore import limits
 from netcore.errors import Conflict
@@ -55,16 +56,17 @@ def _name(family: int, protocol: str, address: IPAddress | None, port: int, *, b
 class HostPorts:
     """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered.
 
-    *kept*: goes on holding them while no daemon runs.
+    *kept*: goes on holding them while no daemon runs. *on_held*: is told of each socket that listens, because others may destroy it.
     """
 
-    def __init__(self, kept: KeptSockets) -> None:
+    def __init__(self, kept: KeptSockets, on_held: Callable[[socket.socket], None] = lambda _: None) -> None:
         self._kept = kept
         self._held: dict[_Port, _Hold] = {}
+        self._on_held = on_held
 
     def begin(self) -> Claim:
         """Return a claim: the ports that one operation tries to hold, and then keeps or gives back."""
-        return Claim(self._held, self._kept)
+        return Claim(self._held, self._kept, self._on_held)
 
     def go_on(self, mappings: Iterable[PortMapping]) -> None:
         """Go on holding those of *mappings* that an earlier daemon held."""
@@ -81,6 +83,7 @@ class HostPorts:
                 if wanted not in self._held and name not in taken:
                     sock = self._kept.take(name, fits)
                     if sock is not None:
+                        _tell(self._on_held, sock)
                         taken[name] = _Hold(sock, name, is_open=None)
                 if wanted not in self._held and name in taken:
                     self._held[wanted] = taken[name]
@@ -97,12 +100,16 @@ class HostPorts:
     def claim(self, mappings: Iterable[PortMapping]) -> None:
         """Hold every one of *mappings*, or none and raise Conflict."""
         claim = self.begin()
-        wanted = [*mappings]
+        # All addresses of both families are one socket.
+        together: dict[tuple[str, int, IPAddress | None], list[Binding]] = defaultdict(list)
+        wanted = [mapping for mapping in mappings if mapping.host_port and _port(mapping) not in self._held]
         for mapping in wanted:
-            family, protocol, address, port = _port(mapping)
-            if port and _port(mapping) not in self._held and claim.try_hold([(family, address)], protocol, port) is not None:
+            together[mapping.protocol, mapping.host_port, mapping.host_address].append((mapping.family, mapping.host_address))
+        for (protocol, port, _), bindings in together.items():
+            taken = claim.try_hold(bindings, protocol, port)
+            if taken is not None:
                 claim.keep(())
-                where = address or ("0.0.0.0" if family == 4 else "[::]")
+                where = taken[1] or ("0.0.0.0" if taken[0] == 4 else "[::]")
                 reason = "failed to bind host port: address already in use by a program of the host"
                 raise Conflict("port", f"{where}:{port}/{protocol}", because=reason)
         claim.keep(wanted)
@@ -138,10 +145,10 @@ class HostPorts:
         """Return those of *mappings* that are not held, or whose socket somebody has destroyed (`ss -K`)."""
         return [mapping for mapping in mappings if mapping.host_port and not _is_good(self._held.get(_port(mapping)), mapping)]
 
-    def hold_again(self, mapping: PortMapping) -> None:
-        """Hold a port that was lost; Conflict if a program of the host has it."""
-        self.release([mapping])
-        self.claim([mapping])
+    def hold_again(self, mappings: Sequence[PortMapping]) -> None:
+        """Hold ports that were lost; Conflict if a program of the host has one, and then none of them is held."""
+        self.release(mappings)
+        self.claim(mappings)
 
     def held(self) -> tuple[_Port, ...]:
         """Return every port that is held."""
@@ -160,6 +167,11 @@ def _drop(held: dict[_Port, _Hold], port: _Port) -> str | None:
     return hold.name
 
 
+def _tell(on_held: Callable[[socket.socket], None], sock: socket.socket) -> None:
+    if sock.type == socket.SOCK_STREAM:
+        on_held(sock)
+
+
 def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
     if hold is None or hold.sock is None:
         return hold is not None
@@ -173,9 +185,10 @@ def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
 class Claim:
     """Ports tried by one operation. Each is bound once: what is found free is held from then on."""
 
-    def __init__(self, held: dict[_Port, _Hold], kept: KeptSockets) -> None:
+    def __init__(self, held: dict[_Port, _Hold], kept: KeptSockets, on_held: Callable[[socket.socket], None]) -> None:
         self._held = held
         self._kept = kept
+        self._on_held = on_held
         self._tried: list[_Port] = []
 
     @property
@@ -224,8 +237,10 @@ class Claim:
         for wanted in self._tried:
             if wanted not in needed:
                 _drop(self._held, wanted)
-        holds = [hold for wanted in self._tried if (hold := self._held.get(wanted)) is not None]
-        self._kept.keep({hold.name: hold.sock.fileno() for hold in holds if hold.sock is not None})
+        holds = {hold.name: hold.sock for wanted in self._tried if (hold := self._held.get(wanted)) is not None and hold.sock is not None}
+        for sock in holds.values():
+            _tell(self._on_held, sock)
+        self._kept.keep({name: sock.fileno() for name, sock in holds.items()})
         self._tried.clear()
 
 

@@ -201,6 +201,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     registry = resolver.registry
     controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
     registry.kernel = controller.workers.run
+    registry.follow_socket = controller.parts.sockets.follow
+    resolver.poller.on_error = controller.parts.sockets.note
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
     events = Events(_wall_clock)
@@ -287,7 +289,7 @@ def _make_resolver(
     )
     service = DnsService(pool, Cache(cache_settings), time.monotonic)
     stack.push_async_callback(service.close)
-    return ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory, kept))
+    return ResolverHalf(host, poller, pool, service, Registry(config, service, poller, host, sandbox_directory, kept))
 
 
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:

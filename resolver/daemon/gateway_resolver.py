@@ -12,6 +12,7 @@ from netcore import drivers
 from netcore.errors import NetcoreError
 from netcore.kernel import bound_ports
 from netcore.model import IPAddress, Network
+from netcore.plan.drift import Concern, Part
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
@@ -95,6 +96,7 @@ class GatewayResolver:
         await tcp.listen(pair.tcp)
         self._listeners[address] = udp, tcp
         self._pairs.append(pair)
+        surroundings.follow(pair.sockets(), Concern(Part.NETWORK, self.network.id))
 
     def pause(self) -> None:
         """Read no more queries, and accept no connection; what was read is still answered."""
@@ -104,6 +106,8 @@ class GatewayResolver:
 
     def is_broken(self) -> bool:
         """Return whether somebody destroyed the sockets, or the link that they are bound to."""
+        for _, tcp in self._listeners.values():
+            tcp.stop_if_destroyed()
         link = self._link()
         return any(not listeners.is_serving(pair, link) for pair in self._pairs)
 

@@ -45,6 +45,10 @@ class SocketPair:
         """Return the descriptors of both, by what they are kept by."""
         return dict(zip(names, (self.udp.fileno(), self.tcp.fileno()), strict=True))
 
+    def sockets(self) -> tuple[socket.socket, socket.socket]:
+        """Return both sockets."""
+        return self.udp, self.tcp
+
     def close(self) -> None:
         self.udp.close()
         self.tcp.close()

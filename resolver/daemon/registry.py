@@ -8,6 +8,7 @@ loop: a reader sees the old or the new state. The parts: `sandbox_resolver.py` (
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -16,6 +17,7 @@ from netcore import drivers
 from netcore.errors import NetcoreError
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.plan.drift import Concern
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
@@ -44,7 +46,7 @@ from resolver.zone.zone import Record, Zone
 class Registry:
     """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use.
 
-    *kept*: what outlives the daemon; None: nothing does.
+    *kept*: what outlives the daemon; None: nothing does. *follow_socket*: is told of each socket that others may destroy, and whose it is.
     """
 
     def __init__(
@@ -74,7 +76,8 @@ class Registry:
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
         self._closed_queries = 0
         self.kernel: RunBlocking
-        self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept)
+        self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
+        self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept, self.follow_socket)
         self.resolvers = Resolvers(
             self._sandboxes,
             self._gateways,

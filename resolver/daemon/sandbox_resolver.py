@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel.nft_listing import Structure
 from netcore.model import Endpoint, NetworkId, Sandbox
+from netcore.plan.drift import Concern, Part
 from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
@@ -51,6 +52,7 @@ class SandboxResolver:
         self.listeners = UdpListener(surroundings.poller, pair.udp, surroundings.service, client), tcp
         self.pair, self.redirect = pair, None
         await tcp.listen(pair.tcp)
+        surroundings.follow(pair.sockets(), Concern(Part.SANDBOX, sandbox.id))
         if self.warning is not None:
             log.warning("resolver bound to port 53 itself sandbox=%s reason=%s", sandbox.name, self.warning)
 
@@ -65,6 +67,8 @@ class SandboxResolver:
         if self.pair is None:
             # Set aside, and tried again as such.
             return []
+        if self.listeners is not None:
+            self.listeners[1].stop_if_destroyed()
         if not listeners.is_serving(self.pair):
             return [("listener", "resolver at 127.0.0.11")]
         if self.pair.udp.getsockname()[1] == listeners.PORT:

@@ -31,6 +31,8 @@ class Poller:
         self._scheduled = False
         self.in_hand = InHand() if in_hand is None else in_hand
         self.ipv4, self.ipv6 = Batch(socket.AF_INET, self.in_hand.batch(0)), Batch(socket.AF_INET6, self.in_hand.batch(1))
+        self.on_error: Callable[[int], None] = lambda _: None
+        """Is told the descriptor of a socket that has an error, before its reader takes that away."""
         loop.add_reader(self._epoll.fileno(), self._round)
 
     def batch(self, family: int) -> Batch:
@@ -62,7 +64,9 @@ class Poller:
                 ready = self._epoll.poll(0, limits.READY_SOCKETS)
                 if not ready:
                     return
-                for descriptor, _event in ready:
+                for descriptor, event in ready:
+                    if event & select.EPOLLERR:
+                        self.on_error(descriptor)
                     reader = self._readers.get(descriptor)
                     if reader is not None:
                         reader()

@@ -27,7 +27,9 @@ from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.kernel.guard import Protection
 from netcore.kernel.host_changes import HostChanges
+from netcore.kernel.socket_watch import SocketWatch
 from netcore.model import DefaultRoute, PluginAnswer, PluginIpam, PluginOptions, Pool
+from netcore.plan.drift import Repairs
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
 from netcore.store.protocol import NO_CONDITIONS
@@ -381,8 +383,15 @@ class World:
         host: Any = self.host
         plugin: Any = self.plugin
         ports: Any = self.ports
+        self.repairs = Repairs()
         self.uplinks = Uplinks(
-            writer=self.writer, records=self.records, workers=self.workers, executor=executor, locks=locks, clock=lambda: 1000.0
+            repairs=self.repairs,
+            writer=self.writer,
+            records=self.records,
+            workers=self.workers,
+            executor=executor,
+            locks=locks,
+            clock=lambda: 1000.0,
         )
         self.overlays = Overlays(
             encryption=TunnelEncryption(state, self.workers, executor, locks, None),
@@ -413,6 +422,7 @@ class World:
                 locks=locks,
                 addresses=self.addresses,
                 host_ports=ports,
+                sockets=SocketWatch(),
                 relays=relays,
                 late_routes=LateRoutes(state, self.workers, executor, locks, self.writer.netns_path),
                 plugin_client=plugin,
@@ -421,6 +431,7 @@ class World:
                 plugin_endpoints=PluginEndpoints(state, plugin),
                 overlays=self.overlays,
                 uplinks=self.uplinks,
+                repairs=self.repairs,
                 clock=lambda: 1000.0,
             )
         )

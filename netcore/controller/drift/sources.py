@@ -1,31 +1,37 @@
-"""Where notifications come from: rtnetlink and nftables of all namespaces, the directories of sandboxes' files, mounts."""
+"""Where notifications come from: rtnetlink and nftables of all namespaces, the directories of sandboxes' files, mounts, xfrm, sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift import notices
 from netcore.controller.drift.notices import Expectations, HostNotices
 from netcore.errors import NetcoreError
-from netcore.kernel import all_namespaces, netns, nft
+from netcore.kernel import all_namespaces, netns, nft, notifications
 from netcore.kernel.all_namespaces import AllNamespaces, Notice
 from netcore.kernel.file_watch import FileWatch
 from netcore.kernel.mount_watch import MountWatch
-from netcore.model import SandboxId, Stack
-from netcore.plan.drift import Concern, Part
+from netcore.kernel.notifications import Notifications
+from netcore.model import Sandbox, SandboxId, Stack
+from netcore.plan.drift import ENCRYPTION, PORTS, UPLINKS, Concern, Part
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came. *is_incomplete*: some was lost. *are_tables_foreign*: somebody else changed nftables on the host."""
+    """What came. *gone*: networks and sandboxes that are no more. *is_incomplete*: some was lost.
+
+    *are_tables_foreign*: somebody else changed nftables on the host.
+    """
 
     concerns: frozenset[Concern]
+    gone: frozenset[Concern]
     is_incomplete: bool
     are_tables_foreign: bool
 
@@ -41,10 +47,12 @@ class Sources:
         self._tables: AllNamespaces | None = None
         self._files: FileWatch[SandboxId] | None = None
         self._mounts: MountWatch | None = None
+        self._encryption: Notifications | None = None
         self._are_mounts_changed = False
+        self._is_encryption_changed = False
         self._host = HostNotices()
         self._expected = Expectations()
-        self._revision = -1
+        self._changed: set[Concern] = set()
         self._nsids: dict[SandboxId, int] = {}
         self._sandboxes: dict[int, SandboxId] = {}
         self._identities: dict[SandboxId, tuple[int, int]] = {}
@@ -56,6 +64,7 @@ class Sources:
             self._tables = AllNamespaces.tables() if self._parts.settings.firewall else None
             self._files = FileWatch()
             self._mounts = MountWatch()
+            self._encryption = Notifications(*notifications.ENCRYPTION) if self._parts.settings.vtep is not None else None
         except OSError as error:
             log.warning("changes are not noticed at once reason=%s", error)
         if self._links is not None and not self._links.hears_sandboxes:
@@ -63,12 +72,24 @@ class Sources:
         snapshot = self._parts.host.changes.snapshot
         if snapshot is not None:
             self._host.know(snapshot.links.values())
-        self._parts.writer.on_change = self._wake
+        state = self._parts.state
+        self._parts.sockets.on_note = self._wake
+        self._changed = {UPLINKS, *(Concern(Part.SANDBOX, sandbox_id) for sandbox_id in state.sandboxes)}
+        self._parts.writer.on_change = self._on_change
         self._listen()
         self._wake()
 
-    def _all(self) -> tuple[AllNamespaces | FileWatch[SandboxId] | MountWatch | None, ...]:
-        return self._links, self._tables, self._files, self._mounts
+    def follow_again(self, concerns: Iterable[Concern]) -> None:
+        """Listen to what could not be listened to, or was made anew: a directory that somebody deleted, say."""
+        self._changed |= {*concerns}
+
+    def _on_change(self, concern: Concern | None) -> None:
+        if concern is not None:
+            self._changed.add(concern)
+            self._wake()
+
+    def _all(self) -> tuple[_Source | None, ...]:
+        return self._links, self._tables, self._files, self._mounts, self._encryption, self._parts.sockets
 
     def _sockets(self) -> list[int]:
         return [source.fileno() for source in self._all() if source is not None]
@@ -83,6 +104,9 @@ class Sources:
         if self._mounts is not None and descriptor == self._mounts.fileno():
             self._mounts.drain()
             self._are_mounts_changed = True
+        if self._encryption is not None and descriptor == self._encryption.fileno():
+            self._encryption.drain()
+            self._is_encryption_changed = True
         self._wake()
 
     async def read(self) -> Told:
@@ -90,7 +114,7 @@ class Sources:
         links, tables = _read(self._links), _read(self._tables)
         files = self._files.read() if self._files is not None else set()
         # Against what exists now: an operation that has ended meanwhile is no damage.
-        await self._follow_state()
+        gone = await self._follow_state()
         found: set[Concern] = set()
         if links is not None:
             found |= self._host.concerns((notice.message for notice in links if notice.nsid is None), self._expected)
@@ -98,12 +122,24 @@ class Sources:
         of_tables = notices.of_tables(tables or (), self._sandboxes, nft.own_ports())
         found |= of_tables.concerns
         found |= {Concern(Part.SANDBOX, sandbox_id) for sandbox_id in files or ()}
+        destroyed = self._parts.sockets.read()
+        found |= destroyed - {PORTS}
+        if PORTS in destroyed:
+            found |= await self._without_port()
         if self._are_mounts_changed:
             self._are_mounts_changed = False
             found |= await self._without_pin()
+        if self._is_encryption_changed:
+            self._is_encryption_changed = False
+            found.add(ENCRYPTION)
         self._listen()
         is_incomplete = links is None or tables is None or files is None
-        return Told(frozenset(found), is_incomplete, of_tables.is_foreign or tables is None)
+        return Told(frozenset(found), gone, is_incomplete, of_tables.is_foreign or tables is None)
+
+    async def _without_port(self) -> set[Concern]:
+        """Return the sandboxes that have a published port which nothing holds any more."""
+        ports, published = self._parts.host_ports, [(one.id, one.ports) for one in self._parts.state.sandboxes.values() if one.ports]
+        return await self._parts.workers.run(lambda: {Concern(Part.SANDBOX, one) for one, mappings in published if ports.lost(mappings)})
 
     async def _without_pin(self) -> set[Concern]:
         """Return the sandboxes whose namespace is not the one at its path, or is pinned nowhere."""
@@ -115,38 +151,60 @@ class Sources:
             if identity is None or identity != self._identities.get(sandbox_id, identity)
         }
 
-    async def _follow_state(self) -> None:
-        """Take note of networks and sandboxes that came or went."""
+    async def _follow_state(self) -> frozenset[Concern]:
+        """Take note of networks and sandboxes that came or changed; return those that went."""
         state = self._parts.state
-        if state.revision == self._revision:
+        changed, self._changed = self._changed, set()
+        if any(concern.part is not Part.SANDBOX for concern in changed):
+            self._expected.take_networks(state)
+        gone = set()
+        for concern in changed:
+            if concern.part is Part.SANDBOX:
+                sandbox_id = SandboxId(concern.identity)
+                self._expected.take_sandbox(state, sandbox_id)
+                sandbox = state.sandboxes.get(sandbox_id)
+                if sandbox is None or not notices.is_compared(sandbox):
+                    self._unfollow(sandbox_id)
+                    gone.add(concern)
+                else:
+                    await self._follow(sandbox)
+            elif concern.part is Part.NETWORK and concern.identity not in state.networks:
+                gone.add(concern)
+        return frozenset(gone)
+
+    def _unfollow(self, sandbox_id: SandboxId) -> None:
+        nsid = self._nsids.pop(sandbox_id, None)
+        # Another one may have its number by now.
+        if nsid is not None and self._sandboxes.get(nsid) == sandbox_id:
+            del self._sandboxes[nsid]
+        self._identities.pop(sandbox_id, None)
+        if self._files is not None:
+            self._files.drop(sandbox_id)
+
+    async def _follow(self, sandbox: Sandbox) -> None:
+        if self._files is not None and not self._files.is_followed(sandbox.id):
+            self._files.follow(sandbox.id, str(self._parts.state.directory_of(sandbox.id)))
+        if sandbox.id in self._nsids or sandbox.stack is not Stack.OWN:
             return
-        self._revision = state.revision
-        self._expected = notices.expectations(state)
-        present = {sandbox.id: sandbox for sandbox in state.sandboxes.values() if notices.is_compared(sandbox)}
-        for sandbox_id in self._nsids.keys() - present.keys():
-            self._sandboxes.pop(self._nsids.pop(sandbox_id), None)
-            self._identities.pop(sandbox_id, None)
-            if self._files is not None:
-                self._files.drop(sandbox_id)
-        for sandbox_id, sandbox in present.items():
-            if self._files is not None and not self._files.is_followed(sandbox_id):
-                self._files.follow(sandbox_id, str(state.directory_of(sandbox_id)))
-            if sandbox_id in self._nsids or sandbox.stack is not Stack.OWN:
-                continue
-            try:
-                nsid, identity = await self._parts.workers.run(lambda path=sandbox.netns_path: all_namespaces.know(path))  # type: ignore[misc]
-            except (NetcoreError, OSError):
-                # It is gone meanwhile, or its pin is: the comparison says so.
-                continue
-            self._nsids[sandbox_id], self._sandboxes[nsid], self._identities[sandbox_id] = nsid, sandbox_id, identity
+        try:
+            nsid, identity = await self._parts.workers.run(lambda: all_namespaces.know(sandbox.netns_path))
+        except (NetcoreError, OSError):
+            # It is gone meanwhile, or its pin is: the comparison says so.
+            return
+        self._nsids[sandbox.id], self._sandboxes[nsid], self._identities[sandbox.id] = nsid, sandbox.id, identity
 
     def close(self) -> None:
         """Stop listening."""
-        self._parts.writer.on_change = lambda: None
+        self._parts.writer.on_change = lambda _: None
         for source in self._all():
             if source is not None:
                 self._loop.remove_reader(source.fileno())
                 source.close()
+
+
+class _Source(Protocol):
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
 
 
 def _read(source: AllNamespaces | None) -> list[Notice] | None:

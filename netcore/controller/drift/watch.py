@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from netcore import limits
+from netcore.controller import tunnel_encryption
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift import notices
 from netcore.controller.drift.comparison import Comparison
@@ -19,7 +20,7 @@ from netcore.controller.drift.held import NAMESPACE
 from netcore.controller.drift.sources import Sources
 from netcore.errors import NetcoreError
 from netcore.model import SandboxId
-from netcore.plan.drift import TABLES, Concern, Damage, Part, Repairs
+from netcore.plan.drift import ENCRYPTION, TABLES, Concern, Damage, Part
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class DriftWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._problems: dict[Concern, str] = {}
-        self.repairs = Repairs()
+        self.repairs = parts.repairs
 
     def start(self) -> None:
         """Begin to watch."""
@@ -67,7 +68,9 @@ class DriftWatch:
                 await asyncio.wait_for(self._woken.wait(), max(0.0, next_all - self._loop.time()))
             except TimeoutError:
                 next_all = self._loop.time() + limits.DRIFT_INTERVAL
-                self._dirty |= self._everything()
+                everything = self._everything()
+                self._dirty |= everything
+                self._sources.follow_again(everything)
                 await self.check_others()
             else:
                 await asyncio.sleep(limits.DRIFT_SETTLE)
@@ -81,6 +84,10 @@ class DriftWatch:
     async def _take_notices(self) -> None:
         told = await self._sources.read()
         self._dirty |= told.concerns
+        for concern in told.gone:
+            self._compared.pop(concern, None)
+            self._problems.pop(concern, None)
+            self.repairs.forget(concern)
         if told.is_incomplete and self._loop.time() >= self._compared_all + limits.DRIFT_FULL_PAUSE:
             self._compared_all = self._loop.time()
             self._dirty |= self._everything()
@@ -91,23 +98,29 @@ class DriftWatch:
         state = self._parts.state
         networks = {Concern(Part.NETWORK, network.id) for network in state.networks_here()}
         sandboxes = {Concern(Part.SANDBOX, sandbox.id) for sandbox in state.sandboxes.values() if notices.is_compared(sandbox)}
-        return {TABLES, *networks, *sandboxes}
+        encryption = {ENCRYPTION} if self._parts.overlays.encryption.is_used else set()
+        return {TABLES, *encryption, *networks, *sandboxes}
+
+    def _exists(self, concern: Concern) -> bool:
+        match concern.part:
+            case Part.NETWORK:
+                return concern.identity in self._parts.state.networks
+            case Part.SANDBOX:
+                return concern.identity in self._parts.state.sandboxes
+            case _:
+                return True
 
     async def _begin_comparisons(self) -> None:
         now = self._loop.time()
+        self._dirty = {concern for concern in self._dirty if self._exists(concern)}
         due = {concern for concern in self._dirty if self._compared.get(concern, 0.0) + limits.DRIFT_PAUSE <= now} - self._running.keys()
         self._dirty -= due
-        for part in (Part.NETWORK, Part.TABLES, Part.SANDBOX):
+        for part in (Part.NETWORK, Part.TABLES, Part.ENCRYPTION, Part.SANDBOX):
             begun = [self._begin(concern, now) for concern in due if concern.part is part]
             if begun and part is Part.NETWORK:
                 await asyncio.wait(begun, timeout=limits.DRIFT_PAUSE)
         if self._dirty and self._timer is None:
             self._timer = self._loop.call_later(limits.DRIFT_PAUSE, self._wake_later)
-        alive = self._everything()
-        for concern in self._compared.keys() - alive:
-            del self._compared[concern]
-            self._problems.pop(concern, None)
-            self.repairs.forget(concern)
 
     def _wake_later(self) -> None:
         self._timer = None
@@ -132,6 +145,7 @@ class DriftWatch:
             if damages:
                 async with self._parts.locks.hold(self._locks(concern)):
                     damages = await self._repair(concern)
+                self._sources.follow_again([concern])
             self.repairs.settle(concern, damages, self._parts.clock())
             self._problems.pop(concern, None)
         except (NetcoreError, OSError) as error:
@@ -192,6 +206,11 @@ class DriftWatch:
             case Part.TABLES:
                 sandboxes, networks = state.sandboxes, state.networks
                 return ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
+            case Part.ENCRYPTION:
+                return [tunnel_encryption.LOCK]
+            case Part.UPLINKS | Part.PORTS:
+                # Compared by `Uplinks`, under a lock of its own; and with the sandboxes.
+                return []
 
     # --- for others ----------------------------------------------------------------------------------------------
 
