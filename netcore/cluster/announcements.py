@@ -54,6 +54,7 @@ class Announcements:
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._revisions: dict[str, int] = {}
         self._unsettled: set[str] = set()
+        self._claiming: set[str] = set()
         self.is_kept: Callable[[], bool] = lambda: False
         self.on_lost: Callable[[Lost], None] = lambda _: None
 
@@ -80,6 +81,9 @@ class Announcements:
             differing |= said - wanted - {node_key}
         # Addresses sort before endpoints, which need them.
         for key in sorted(differing):
+            if self._lock(key).locked():
+                # Somebody settles it now; if that fails, it is not settled for the next review.
+                continue
             try:
                 await self.settle(key)
             except CompareFailed:
@@ -95,7 +99,8 @@ class Announcements:
     def is_overtaken(self, key: str, value: bytes | None) -> bool:
         """Return whether *value* is not what this host must have at *key*: somebody else changed it, or its session ended."""
         if key in self.published.claimed:
-            return value != self._own
+            # While this host tries to take an address, another may be quicker.
+            return value != self._own and key not in self._claiming
         return value is None and key in self.published.records
 
     @property
@@ -134,12 +139,15 @@ class Announcements:
             if key in self.published.claimed:
                 return False
             self.published.claimed.add(key)
+            self._claiming.add(key)
             try:
                 is_held = await self._hold(key, compares) == self._node.id
             except BaseException:
                 # The store may have done it, or do it yet.
                 self.release(key)
                 raise
+            finally:
+                self._claiming.discard(key)
             if not is_held:
                 self.published.claimed.discard(key)
             return is_held

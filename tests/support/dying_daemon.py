@@ -21,6 +21,7 @@ from netcore.kernel import conntrack, files, netns, nft
 from netcore.kernel.apply import Executor
 from netcore.plugins.client import PluginClient
 from netcore.relay.host_ports import HostPorts
+from netcore.store.etcd import EtcdStore
 from netcore.store.sqlite import SqliteStore
 from resolver import cli
 from resolver.daemon.registry import Registry
@@ -85,6 +86,7 @@ def main() -> None:
     for name in ("open", "close", "update", "network_up", "network_down"):
         around(Registry, name)
     around(SqliteStore, "commit")
+    around(EtcdStore, "commit")
     around(PluginClient, "call")
     around(HostPorts, "release")
     around(conntrack, "forget")

@@ -76,10 +76,14 @@ class Hosts:
         return next(number for number, status in enumerate(statuses) if status["header"]["member_id"] == status["leader"])
 
     def start_daemon(self, number: int, *more: str) -> None:
+        self.labs[number].start_daemon(*self.arguments(number, *more))
+
+    def arguments(self, number: int, *more: str) -> tuple[str, ...]:
+        """Return what the daemon of a host is started with; its configuration is written."""
         self.labs[number].write("/etc/berth.toml", f"store_ttl = 2\nstore_grace = {self._grace}\n")
         if "--store" not in more:
             more = ("--store", "etcd://" + ",".join(f"{address}:2379" for address in ETCD[: len(self.members)]), *more)
-        self.labs[number].start_daemon("--config", "/etc/berth.toml", *more)
+        return ("--config", "/etc/berth.toml", *more)
 
     def cut(self, number: int) -> None:
         """Cut a host off the wire."""
