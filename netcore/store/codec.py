@@ -7,6 +7,7 @@ A record of a store that hosts share has one field more, `schema`: the version t
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from dataclasses import fields, is_dataclass
@@ -38,7 +39,6 @@ _PARSERS: dict[type, Any] = {
     IPv4Network: ip_network,
     IPv6Network: ip_network,
 }
-_HINTS: dict[type, dict[str, Any]] = {}
 _SCHEMA = "schema"
 
 
@@ -109,8 +109,7 @@ def _build(hint: Any, raw: Any) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(raw, dict):
             raise TypeError(f"{raw!r:.80} is no {hint.__name__}")
-        hints = _HINTS.setdefault(hint, typing.get_type_hints(hint))
-        return hint(**{field.name: _build(hints[field.name], raw[field.name]) for field in fields(hint) if field.name in raw})
+        return hint(**{name: _build(inner, raw[name]) for name, inner in _hints(hint) if name in raw})
     if hint in _PARSERS:
         return _PARSERS[hint](raw)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -120,6 +119,13 @@ def _build(hint: Any, raw: Any) -> Any:
     if isinstance(scalar := getattr(hint, "__supertype__", hint), type) and scalar in (str, int, float, bool) and type(raw) is not scalar:
         raise TypeError(f"{raw!r:.80} is no {scalar.__name__}")
     return raw
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Return (field, its type) of a dataclass. Resolved once: that takes longer than all the rest of a record."""
+    resolved = typing.get_type_hints(kind)
+    return tuple((field.name, resolved[field.name]) for field in fields(kind))
 
 
 def _may_be_none(hint: Any) -> bool:

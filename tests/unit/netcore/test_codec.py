@@ -1,6 +1,7 @@
 """Model values to octets and back."""
 
 import json
+import typing
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -18,6 +19,7 @@ from netcore.model import (
     Stack,
     StaticRoute,
 )
+from netcore.store import codec
 from netcore.store.codec import decode, decode_shared, encode, encode_shared
 from netcore.store.records import EndpointsRecord
 from netcore.store.upgrade import SCHEMA_VERSION
@@ -81,3 +83,14 @@ def test_shared_records_carry_their_version():
     assert json.loads(octets) == {"schema": SCHEMA_VERSION, "number": 1, "secret": "ab"}
     # berth 0.2.0 wrote none.
     assert decode_shared(Key, "key/1", b'{"number":1,"secret":"ab"}') == Key(number=1, secret="ab")
+
+
+def test_types_are_resolved_once(monkeypatch):
+    resolve, resolved = typing.get_type_hints, []
+    monkeypatch.setattr(typing, "get_type_hints", lambda kind: resolved.append(kind) or resolve(kind))
+    codec._hints.cache_clear()
+    octets = encode(EndpointsRecord(endpoints=(ENDPOINT, ENDPOINT)))
+    for _ in range(3):
+        assert decode(EndpointsRecord, octets).endpoints == (ENDPOINT, ENDPOINT)
+    assert len(resolved) == len(set(resolved))
+    assert {EndpointsRecord, Endpoint} <= set(resolved)
