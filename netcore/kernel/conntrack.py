@@ -1,71 +1,87 @@
 """Connection tracking: delete the entries of an address or a host port, so that no connection goes on to an old peer.
 
+The kernel finds them by its own filter where that does what it should (`flow_filter`), and else the table is looked through here.
+
 Spec: Linux include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 """
 
 from __future__ import annotations
 
 import errno
-import socket
 import struct
+from collections.abc import Collection
 
+from netcore import limits
 from netcore.desired.flows import Flows
 from netcore.errors import KernelError
+from netcore.kernel import flow_filter, sysctl
+from netcore.kernel.flow_filter import DELETE, GET, PROTOCOLS, Choice, Part
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, nested
 
-_SUBSYSTEM = 1
-_GET, _DELETE = (_SUBSYSTEM << 8) | 1, (_SUBSYSTEM << 8) | 2
-_NFGEN = struct.Struct("!BBH")
-_TUPLE_ORIG, _TUPLE_REPLY, _ZONE, _ID = 1, 2, 18, 12
-_TUPLE_IP, _TUPLE_PROTO = 1, 2
-_PROTO_NUM, _DST_PORT = 1, 3
-_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_FILTERED_PORTS = ("tcp", "udp")
+_COUNT = "net/netfilter/nf_conntrack_count"
 
 
 def forget(flows: Flows) -> None:
     """Delete the entries of *flows* on the host. A kernel without connection tracking has none."""
+    if sysctl.read(_COUNT) == "0":
+        return
     with NetlinkSocket(NETFILTER) as netlink:
         try:
-            flush(netlink, flows)
+            flush(netlink, flows, flow_filter.honoured())
         except KernelError:
             return
 
 
-def flush(netlink: NetlinkSocket, flows: Flows) -> int:
-    """Delete the entries of *flows*; return how many. Raises KernelError."""
+def flush(netlink: NetlinkSocket, flows: Flows, honoured: Collection[Choice]) -> None:
+    """Delete the entries of *flows*, by filter as far as that is *honoured*. Raises KernelError."""
+    requests, rest = by_filter(flows, honoured)
+    if any(error is not None for error in netlink.run(requests)):
+        rest = flows
+    _look_for(netlink, rest)
+
+
+def by_filter(flows: Flows, honoured: Collection[Choice]) -> tuple[list[Request], Flows]:
+    """Return the requests by which the kernel deletes some of *flows*, and the others.
+
+    Each request is a walk through the table, so for many flows looking once is quicker.
+    """
+    addresses = [address for address in flows.addresses if (address.version, Part.ADDRESS) in honoured]
+    ports = [port for port in flows.ports if (port[0], Part.PORT) in honoured and port[1] in _FILTERED_PORTS]
+    requests = [request for address in addresses for request in flow_filter.of_address(address)]
+    requests += [flow_filter.of_port(*port) for port in ports]
+    if len(requests) > limits.FLOW_FILTERS:
+        return [], flows
+    return requests, Flows(addresses=flows.addresses.difference(addresses), ports=flows.ports.difference(ports))
+
+
+def _look_for(netlink: NetlinkSocket, flows: Flows) -> None:
     packed = {address.packed for address in flows.addresses}
-    wanted = {(family, _PROTOCOLS[protocol], port) for family, protocol, port in flows.ports}
+    wanted = {(family, PROTOCOLS[protocol], port) for family, protocol, port in flows.ports}
     families = {address.version for address in flows.addresses} | {family for family, _, _ in flows.ports}
-    count = 0
     for family in sorted(families):
-        af = socket.AF_INET if family == 4 else socket.AF_INET6
-        for message in netlink.dump(Request(_GET, 0, _NFGEN.pack(af, 0, 0), "list", "conntrack entries")):
+        for message in netlink.dump(Request(GET, 0, flow_filter.head(family), "list", "conntrack entries")):
             body = message[20:]
             if _matches(body, family, packed, wanted):
-                count += _delete(netlink, af, body)
-    return count
+                _delete(netlink, family, body)
 
 
 def _matches(body: bytes, family: int, packed: set[bytes], wanted: set[tuple[int, int, int]]) -> bool:
-    source, destination = (1, 2) if family == 4 else (3, 4)
-    for direction in (_TUPLE_ORIG, _TUPLE_REPLY):
-        for end in (source, destination):
-            if find(body, direction, _TUPLE_IP, end) in packed:
+    for direction in (flow_filter.TUPLE_ORIG, flow_filter.TUPLE_REPLY):
+        for end in flow_filter.ends(family):
+            if find(body, direction, flow_filter.TUPLE_IP, end) in packed:
                 return True
-    protocol = find(body, _TUPLE_ORIG, _TUPLE_PROTO, _PROTO_NUM)
-    port = find(body, _TUPLE_ORIG, _TUPLE_PROTO, _DST_PORT)
+    protocol = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
+    port = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.DESTINATION_PORT)
     return protocol is not None and port is not None and (family, protocol[0], struct.unpack("!H", port)[0]) in wanted
 
 
-def _delete(netlink: NetlinkSocket, af: int, body: bytes) -> bool:
-    original, identity, zone = find(body, _TUPLE_ORIG), find(body, _ID), find(body, _ZONE)
-    parts = [nested(_TUPLE_ORIG, original or b"")]
+def _delete(netlink: NetlinkSocket, family: int, body: bytes) -> None:
+    original, identity, zone = (find(body, part) for part in (flow_filter.TUPLE_ORIG, flow_filter.ID, flow_filter.ZONE))
+    parts = [nested(flow_filter.TUPLE_ORIG, original or b"")]
     # Together with the id the entry that was seen goes, and not one that took its place.
-    parts += [attr(_ID, identity)] if identity is not None else []
-    parts += [attr(_ZONE, zone)] if zone is not None else []
-    error = netlink.run([Request(_DELETE, 0, _NFGEN.pack(af, 0, 0) + b"".join(parts), "delete", "conntrack entry")])[0]
-    if error is None:
-        return True
-    if error.errno == errno.ENOENT:
-        return False
-    raise KernelError(error.operation, error.target, error.errno, error.detail)
+    parts += [attr(flow_filter.ID, identity)] if identity is not None else []
+    parts += [attr(flow_filter.ZONE, zone)] if zone is not None else []
+    (error,) = netlink.run([Request(DELETE, 0, flow_filter.head(family) + b"".join(parts), "delete", "conntrack entry")])
+    if error is not None and error.errno != errno.ENOENT:
+        raise error
