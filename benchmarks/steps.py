@@ -16,7 +16,8 @@ from typing import Any
 
 from benchmarks.report import machine, table, write
 from netcore.desired.flows import Flows
-from netcore.kernel import conntrack, flow_filter, netns
+from netcore.kernel import conntrack, flow_filter, netns, nft
+from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket
 from netcore.model import Endpoint, NetworkId, SandboxId
 from netcore.store import codec
@@ -81,7 +82,34 @@ def flows() -> list[Row]:
     return [netns.run_in_temporary(partial(measure, count)) for count in (0, 5000)]
 
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"records": records, "flows": flows}
+def sockets() -> list[Row]:
+    """An element is added to a set of nftables and deleted, by a socket of its own and by one that is kept."""
+    requests = [[nft.link_element_request("bench", "links", "eth0", delete=delete)] for delete in (False, True)]
+
+    def change(netlink: NetlinkSocket) -> None:
+        for batch in requests:
+            nft.commit(netlink, batch)
+
+    def measure() -> Row:
+        subprocess.run(["nft", "add table inet bench; add set inet bench links { type ifname; }"], check=True)
+        kept = HostSockets()
+
+        def with_own() -> None:
+            with NetlinkSocket(NETFILTER) as netlink:
+                change(netlink)
+
+        def with_kept() -> None:
+            with kept.lent(NETFILTER) as netlink:
+                change(netlink)
+
+        measured = in_turns(with_own, with_kept, 20)
+        kept.close()
+        return "add and delete an element of nftables", *measured
+
+    return [netns.run_in_temporary(measure)]
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {"records": records, "flows": flows, "sockets": sockets}
 
 
 def main() -> None:

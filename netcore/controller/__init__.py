@@ -120,4 +120,5 @@ class Controller:
         await self.overlays.close()
         await self.parts.plugin_client.close()
         await self.workers.close()
+        self.parts.executor.close()
         self.parts.guard.close()

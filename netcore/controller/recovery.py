@@ -21,7 +21,7 @@ from netcore.desired.firewall import render_firewall
 from netcore.desired.flows import stale_flows
 from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
-from netcore.kernel import conntrack, netns, nft, process
+from netcore.kernel import netns, nft, process
 from netcore.kernel.apply import Attempted
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Network, Sandbox, SandboxId
@@ -221,7 +221,7 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
         made = executor.attempt(leftovers.without_elements(steps))
         flows = stale_flows(left.steps)
         if flows:
-            conntrack.forget(flows)
+            executor.forget(flows)
         return Attempted([*removed.failed, *made.failed], made.waiting)
 
     await controller.workers.run(lambda: _restore_guard(controller, desired))

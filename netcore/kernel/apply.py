@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 from netcore import limits
 from netcore.desired.diff import Step, diff
-from netcore.desired.flows import stale_flows
+from netcore.desired.flows import Flows, stale_flows
 from netcore.desired.objects import KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, nft
 from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import handler_of
-from netcore.kernel.netlink import NetlinkSocket, Request
+from netcore.kernel.host_sockets import HostSockets
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request
 from netcore.kernel.nft import ElementChange
 from netcore.kernel.sessions import Later, NetlinkSessions
 from netcore.model import NetnsPath, SandboxId
@@ -47,12 +48,25 @@ class Executor:
         self._netns_path = netns_path
         self._later = later
         self._guard = guard
+        self._host_sockets = HostSockets()
+
+    def close(self) -> None:
+        """Close the sockets that are kept between runs."""
+        self._host_sockets.close()
+
+    def forget(self, flows: Flows) -> None:
+        """Have the host forget *flows*."""
+        with self._host_sockets.lent(NETFILTER) as netlink:
+            conntrack.forget(netlink, flows)
+
+    def _sessions(self) -> NetlinkSessions:
+        return NetlinkSessions(self._netns_path, self._later, self._guard, self._host_sockets)
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
         done: list[Step] = []
         try:
-            with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+            with self._sessions() as sessions:
                 for batch in _batches(steps):
                     failed: NetcoreError | None = None
                     for step, error in self._run(sessions, batch):
@@ -71,7 +85,7 @@ class Executor:
         if flows:
             # Neither waited for nor done at once: new flows are right already, and looking through the table keeps a
             # processor in the kernel for 9 ms.
-            self._later(limits.FORGET_FLOWS_AFTER, lambda: conntrack.forget(flows))
+            self._later(limits.FORGET_FLOWS_AFTER, lambda: self.forget(flows))
 
     def remove(self, steps: Sequence[Step], target: str) -> list[Step]:
         """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end.
@@ -82,11 +96,11 @@ class Executor:
         waiting: list[Step] = []
         flows = stale_flows(steps)
         forgetting: Thread | None = None
-        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+        with self._sessions() as sessions:
             for batch in _batches(steps):
                 if flows and forgetting is None and batch[0].after is None and batch[0].lane.subsystem is Subsystem.LINKS:
                     # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.
-                    forgetting = Thread(target=conntrack.forget, args=(flows,), name="flows", daemon=True)
+                    forgetting = Thread(target=self.forget, args=(flows,), name="flows", daemon=True)
                     forgetting.start()
                 try:
                     for step, error in self._run(sessions, batch):
@@ -101,7 +115,7 @@ class Executor:
         if forgetting is not None:
             forgetting.join()
         elif flows:
-            conntrack.forget(flows)
+            self.forget(flows)
         if reasons:
             raise TeardownFailed(target, tuple(reasons))
         return waiting
@@ -109,7 +123,7 @@ class Executor:
     def attempt(self, steps: Sequence[Step]) -> Attempted:
         """Carry out *steps* of many objects that have nothing to do with each other, whatever fails."""
         attempted = Attempted([], [])
-        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+        with self._sessions() as sessions:
             for batch in _batches(steps):
                 self._attempt(sessions, batch, attempted)
         return attempted
@@ -133,7 +147,7 @@ class Executor:
         """Put *damaged* right, in their order; return why that failed for which of them. Stops at nothing."""
         problems: dict[KernelObject, str] = {}
         steps = [Step(wanted, wanted) for wanted in sorted(damaged, key=lambda wanted: wanted.order)]
-        with NetlinkSessions(self._netns_path, self._later, self._guard) as sessions:
+        with self._sessions() as sessions:
             for batch in _batches(steps):
                 try:
                     for step, error in self._run(sessions, batch):

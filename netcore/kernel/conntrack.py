@@ -7,6 +7,7 @@ Spec: Linux include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import struct
 from collections.abc import Collection
@@ -16,21 +17,18 @@ from netcore.desired.flows import Flows
 from netcore.errors import KernelError
 from netcore.kernel import flow_filter, sysctl
 from netcore.kernel.flow_filter import DELETE, GET, PROTOCOLS, Choice, Part
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, nested
+from netcore.kernel.netlink import NetlinkSocket, Request, attr, find, nested
 
 _FILTERED_PORTS = ("tcp", "udp")
 _COUNT = "net/netfilter/nf_conntrack_count"
 
 
-def forget(flows: Flows) -> None:
+def forget(netlink: NetlinkSocket, flows: Flows) -> None:
     """Delete the entries of *flows* on the host. A kernel without connection tracking has none."""
     if sysctl.read(_COUNT) == "0":
         return
-    with NetlinkSocket(NETFILTER) as netlink:
-        try:
-            flush(netlink, flows, flow_filter.honoured())
-        except KernelError:
-            return
+    with contextlib.suppress(KernelError):
+        flush(netlink, flows, flow_filter.honoured())
 
 
 def flush(netlink: NetlinkSocket, flows: Flows, honoured: Collection[Choice]) -> None:

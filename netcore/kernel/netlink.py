@@ -58,6 +58,8 @@ class NetlinkSocket:
     def __init__(self, protocol: int, opened: socket.socket | None = None) -> None:
         self._socket = opened if opened is not None else open_socket(protocol)
         self._sequence = 0
+        self.is_broken = False
+        """An answer was lost, or may still come."""
         for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
@@ -97,7 +99,7 @@ class NetlinkSocket:
         if not requests:
             return []
         first = self._sequence + 1
-        self._socket.sendall(b"".join(self._message(request, ACK) for request in requests))
+        self._send(b"".join(self._message(request, ACK) for request in requests))
         return self._answers(requests, first)
 
     def execute(self, request: Request) -> None:
@@ -112,7 +114,7 @@ class NetlinkSocket:
         first = self._sequence + 1
         octets = b"".join(self._message(request, ACK) for request in requests)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(1 << 18, 2 * len(octets)))
-        self._socket.sendall(opening + octets + self._message(end, 0))
+        self._send(opening + octets + self._message(end, 0))
         return self._answers(requests, first)
 
     def _answers(self, requests: Sequence[Request], first: int) -> list[KernelError | None]:
@@ -127,7 +129,7 @@ class NetlinkSocket:
 
     def get(self, request: Request) -> bytes:
         """Return the one message (header included) that answers *request*; raises KernelError."""
-        self._socket.sendall(self._message(request, 0))
+        self._send(self._message(request, 0))
         sequence = self._sequence
         while True:
             for type_, flags, answered, body in self._receive():
@@ -147,7 +149,7 @@ class NetlinkSocket:
         raise KernelError(request.operation, request.target, 4, "the dump was interrupted again and again")
 
     def _dump_once(self, request: Request) -> list[bytes] | None:
-        self._socket.sendall(self._message(request, DUMP))
+        self._send(self._message(request, DUMP))
         sequence, interrupted = self._sequence, False
         result: list[bytes] = []
         while True:
@@ -170,8 +172,19 @@ class NetlinkSocket:
         header = _HEADER.pack(size, request.type, request.flags | REQUEST | flags, self._sequence, 0)
         return header + request.body + bytes(-size % 4)
 
+    def _send(self, octets: bytes) -> None:
+        try:
+            self._socket.sendall(octets)
+        except OSError:
+            self.is_broken = True
+            raise
+
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
-        octets = self._socket.recv(_RECEIVE)
+        try:
+            octets = self._socket.recv(_RECEIVE)
+        except OSError:
+            self.is_broken = True
+            raise
         at = 0
         while at + _HEADER.size <= len(octets):
             size, type_, flags, sequence, _ = _HEADER.unpack_from(octets, at)

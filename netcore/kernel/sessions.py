@@ -1,4 +1,4 @@
-"""The sockets of one run of steps: opened on first need, each in its namespace, closed together at the end."""
+"""The sockets of one run of steps: those of the host are lent; others are opened, each in its namespace, and closed at the end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TypeVar
 from netcore.desired.objects import HOST
 from netcore.kernel import announce, netns, rtnl
 from netcore.kernel.guard import Guard
+from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket
 from netcore.model import NetnsPath, SandboxId
 
@@ -22,15 +23,16 @@ Later = Callable[[float, Callable[[], None]], None]
 class NetlinkSessions:
     """Use as a context manager. *netns_path*: sandbox id → path of its namespace. *later*: for what outlasts the run.
 
-    *guard*: the one of this host, whose socket outlasts the run.
+    *guard*: the one of this host, whose socket outlasts the run, as those of *host_sockets* do.
     """
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard) -> None:
+    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard, host_sockets: HostSockets) -> None:
         self.later = later
         self.guard = guard
         self._netns_path = netns_path
+        self._host_sockets = host_sockets
         self._stack = ExitStack()
-        self._rtnetlink: dict[SandboxId | None, NetlinkSocket] = {}
+        self._rtnetlink: dict[SandboxId, NetlinkSocket] = {}
         self._of_host: dict[int, NetlinkSocket] = {}
         self._indexes: dict[tuple[SandboxId | None, str], int] = {}
 
@@ -42,6 +44,10 @@ class NetlinkSessions:
 
     def rtnetlink(self, sandbox_id: SandboxId | None, visit: Callable[[], None] | None = None) -> NetlinkSocket:
         """Return the rtnetlink socket of a namespace, *visit* having been called inside: one entry for both."""
+        if sandbox_id is HOST:
+            if visit is not None:
+                visit()
+            return self._host(ROUTE)
 
         def enter() -> NetlinkSocket | None:
             if visit is not None:
@@ -49,7 +55,7 @@ class NetlinkSessions:
             return None if sandbox_id in self._rtnetlink else NetlinkSocket(ROUTE)
 
         if sandbox_id not in self._rtnetlink or visit is not None:
-            opened = enter() if sandbox_id is HOST else self._inside(sandbox_id, enter)
+            opened = self._inside(sandbox_id, enter)
             if opened is not None:
                 self._rtnetlink[sandbox_id] = self._stack.enter_context(opened)
         return self._rtnetlink[sandbox_id]
@@ -64,7 +70,7 @@ class NetlinkSessions:
 
     def _host(self, protocol: int) -> NetlinkSocket:
         if protocol not in self._of_host:
-            self._of_host[protocol] = self._stack.enter_context(NetlinkSocket(protocol))
+            self._of_host[protocol] = self._stack.enter_context(self._host_sockets.lent(protocol))
         return self._of_host[protocol]
 
     def link_index(self, sandbox_id: SandboxId | None, ifname: str) -> int:

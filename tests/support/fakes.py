@@ -72,6 +72,9 @@ class RecordingExecutor:
         self.failing = failing
         self.objects: dict[tuple[Any, ...], Any] = {}
 
+    def close(self) -> None:
+        pass
+
     def apply(self, steps) -> None:
         done = []
         try:

@@ -73,7 +73,7 @@ class Kernel:
         self.gone = set()
         self.visits = []
 
-    def __call__(self, _netns_path, later, _guard):
+    def __call__(self, _netns_path, later, *_shared):
         self.later = later
         return self
 
@@ -117,6 +117,7 @@ class Kernel:
 def kernel(monkeypatch):
     made = Kernel()
     monkeypatch.setattr(executor_module, "NetlinkSessions", made)
+    monkeypatch.setattr(Executor, "forget", lambda *_: None)
     return made
 
 
@@ -130,7 +131,7 @@ def written(monkeypatch):
 @pytest.fixture
 def forgotten(monkeypatch):
     flows = []
-    monkeypatch.setattr(executor_module.conntrack, "forget", flows.append)
+    monkeypatch.setattr(Executor, "forget", lambda _, forgotten: flows.append(forgotten))
     return flows
 
 
@@ -343,7 +344,7 @@ def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
 
 def test_flows_are_forgotten_while_a_link_goes_but_without_one_at_the_end(kernel, monkeypatch):
     threads = []
-    monkeypatch.setattr(executor_module.conntrack, "forget", lambda _: threads.append(threading.current_thread().name))
+    monkeypatch.setattr(Executor, "forget", lambda *_: threads.append(threading.current_thread().name))
     executor().remove(diff(ENDPOINT, ()), "endpoint")
     executor().remove(diff(ELEMENTS, ()), "elements")
     assert threads == ["flows", threading.current_thread().name]

@@ -1,0 +1,92 @@
+"""Run inside a lab: count what each operation costs in sockets, netlink requests, namespace entries and commits; print JSON.
+
+Counted once on a host with nothing else and once with *others* networks and sandboxes (the argument). What comes later by itself
+(repeated announcements, flows of ports) is left out. The classes are wrapped from outside; the product has no hook for this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from netcore.controller.assembly import assemble
+from netcore.controller.recovery import restore
+from netcore.controller.settings import Settings
+from netcore.controller.workers import Workers
+from netcore.kernel import flow_filter, host, netns
+from netcore.kernel import netlink as netlink_module
+from netcore.kernel.netlink import NetlinkSocket
+from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
+from netcore.store.records import Records
+from netcore.store.sqlite import open_store
+from tests.support.fakes import Failing, FakeNames
+
+COUNTS: Counter[str] = Counter()
+
+
+def count(owner: Any, name: str, what: Callable[..., dict[str, int]]) -> None:
+    original = getattr(owner, name)
+
+    def call(*arguments: Any, **more: Any) -> Any:
+        COUNTS.update(what(*arguments))
+        return original(*arguments, **more)
+
+    setattr(owner, name, call)
+
+
+def watch() -> None:
+    count(netlink_module, "open_socket", lambda *_: {"sockets": 1})
+    count(NetlinkSocket, "run", lambda _, requests: {"requests": len(requests)})
+    count(NetlinkSocket, "run_transaction", lambda _, begin, requests, end: {"requests": len(requests), "transactions": 1})
+    count(NetlinkSocket, "get", lambda *_: {"requests": 1})
+    count(NetlinkSocket, "dump", lambda *_: {"dumps": 1})
+    count(netns, "run_inside", lambda *_: {"entries": 1})
+    count(netns, "create", lambda *_: {"entries": 1})
+    count(host, "look", lambda *_: {"looks": 1})
+
+
+async def main(others: int) -> None:
+    setattr(Workers, "later", lambda *_: None)  # noqa: B010
+    store = await open_store("/var/lib/berth-test")
+    count(store, "commit", lambda *_: {"commits": 1})
+    settings = Settings(run_directory="/run/berth-test", pools6=())
+    Path(settings.run_directory).mkdir()
+    controller = assemble(settings, Records(store, "boot"), FakeNames(Failing()), reserved=lambda: (), clock=lambda: 1000.0)
+    await restore(controller, Records(store, "boot"), 1000.0)
+    flow_filter.honoured()
+    watch()
+
+    async def measure(result: dict[str, dict[str, int]], name: str, operation: Callable[[], Awaitable[object]]) -> None:
+        COUNTS.clear()
+        await operation()
+        result[name] = dict(sorted(COUNTS.items()))
+
+    async def all_operations() -> dict[str, dict[str, int]]:
+        result: dict[str, dict[str, int]] = {}
+        networks, sandboxes = controller.networks, controller.sandboxes
+        await measure(result, "create network", lambda: networks.create(NetworkRequest(name="n")))
+        await measure(result, "create sandbox", lambda: sandboxes.create(SandboxRequest(name="s")))
+        await measure(result, "connect", lambda: sandboxes.connect("s", EndpointRequest(network="n")))
+        await measure(result, "disconnect", lambda: sandboxes.disconnect("s", "n"))
+        await measure(result, "remove sandbox", lambda: sandboxes.remove("s"))
+        await measure(result, "remove network", lambda: networks.remove("n"))
+        return result
+
+    # What is done once, such as switching forwarding on, is not an operation's.
+    await controller.networks.create(NetworkRequest(name="first"))
+    await all_operations()
+    alone = await all_operations()
+    for number in range(others):
+        await controller.networks.create(NetworkRequest(name=f"n{number}"))
+        await controller.sandboxes.create(SandboxRequest(name=f"s{number}", networks=(EndpointRequest(network=f"n{number}"),)))
+    json.dump({"alone": alone, "among others": await all_operations()}, sys.stdout)
+    await controller.close()
+    await store.close()
+
+
+asyncio.run(main(int(sys.argv[1])))
