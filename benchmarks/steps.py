@@ -6,22 +6,25 @@ Name parts to run only these: `python -m benchmarks.steps records`.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from benchmarks.report import machine, table, write
 from netcore.desired.flows import Flows
-from netcore.kernel import conntrack, flow_filter, netns, nft
+from netcore.kernel import conntrack, flow_filter, netns, nft, rtnl
 from netcore.kernel.host_sockets import HostSockets
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket
+from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request
 from netcore.model import Endpoint, NetworkId, SandboxId
 from netcore.store import codec
 from netcore.store.records import EndpointsRecord
+from tests.support.rtnetlink_codec import encode
 
 Row = tuple[str, float, float]
 """(what, microseconds before, microseconds now)."""
@@ -109,7 +112,74 @@ def sockets() -> list[Row]:
     return [netns.run_in_temporary(measure)]
 
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"records": records, "flows": flows, "sockets": sockets}
+_MAC = "02:42:0a:00:00:02"
+
+
+def requests() -> list[Row]:
+    """Requests of a connect are written: by a codec that is told by names what to write, and by hand."""
+    flags = {"learning": 0, "unicast_flood": 0, "mcast_max_groups": 1000, "group_fwd_mask": 0xFFFD, "multicast_router": 1}
+    port = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
+    port_attributes = [
+        ("IFLA_IFNAME", "veth0"),
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", port)]}),
+    ]
+    address, gateway, default = ip_interface("10.1.0.2/16"), ip_address("10.1.0.1"), ip_network("0.0.0.0/0")
+    own = [("IFA_ADDRESS", "10.1.0.2"), ("IFA_LOCAL", "10.1.0.2"), ("IFA_BROADCAST", "10.1.255.255")]
+    way = {"family": 2, "dst_len": 0, "table": 254, "proto": 4, "scope": 0, "type": 1}
+    pairs: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
+        ("write: create a veth pair", partial(encode, "link", {}, _veth_attributes()), _add_veth),
+        ("write: change a bridge port", partial(encode, "link", {}, port_attributes), partial(rtnl.set_port, "veth0", **flags)),
+        (
+            "write: add an address",
+            partial(encode, "address", {"family": 2, "prefixlen": 16, "index": 4}, own),
+            partial(rtnl.add_address, address, 4),
+        ),
+        (
+            "write: set a route",
+            partial(encode, "route", way, [("RTA_OIF", 4), ("RTA_GATEWAY", "10.1.0.1")]),
+            partial(rtnl.replace_route, default, gateway, 4),
+        ),
+    ]
+    return [(what, *in_turns(before, now, 50, 20)) for what, before, now in pairs]
+
+
+def _add_veth(netns_descriptor: int = 9, master: int = 3) -> Request:
+    return rtnl.add_veth("veth0", master=master, mtu=1500, peer_ifname="eth0", peer_mac=_MAC, peer_netns_descriptor=netns_descriptor)
+
+
+def _veth_attributes(netns_descriptor: int = 9, master: int = 3) -> list[tuple[str, Any]]:
+    """Return what creates a pair with a queue for each processor."""
+    peer = [("IFLA_IFNAME", "eth0"), ("IFLA_ADDRESS", _MAC), ("IFLA_MTU", 1500), ("IFLA_NET_NS_FD", netns_descriptor)]
+    info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]}
+    return [("IFLA_IFNAME", "veth0"), ("IFLA_MTU", 1500), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info)]
+
+
+def queues() -> list[Row]:
+    """The kernel makes a pair into another namespace and onto a bridge: with a queue for each processor, and with one."""
+
+    def measure() -> Row:
+        with NetlinkSocket(ROUTE) as netlink:
+            inside = netns.run_in_temporary(lambda: os.open(netns.OWN, os.O_RDONLY))
+            netlink.execute(rtnl.add_bridge("br0", _MAC, 1500))
+            master = rtnl.link_index(netlink, "br0")
+            by_hand = _add_veth(inside, master)
+            each = replace(by_hand, body=encode("link", {}, _veth_attributes(inside, master)))
+            samples: tuple[list[float], list[float]] = ([], [])
+            for _ in range(30):
+                for request, collected in ((each, samples[0]), (by_hand, samples[1])):
+                    begun = time.perf_counter()
+                    netlink.execute(request)
+                    collected.append((time.perf_counter() - begun) * 1e6)
+                    netlink.execute(rtnl.delete_link("veth0"))
+            os.close(inside)
+        return "kernel: create a veth pair", min(samples[0]), min(samples[1])
+
+    return [netns.run_in_temporary(measure)]
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "records": records, "flows": flows, "sockets": sockets, "requests": requests, "queues": queues,
+}  # fmt: skip
 
 
 def main() -> None:

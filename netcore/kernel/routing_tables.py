@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_network
 
 from netcore.drivers.host_routes import DEFAULT_TABLE, MAIN_TABLE, HostRoute, RouteKind
 from netcore.errors import KernelError
-from netcore.kernel import codec
+from netcore.kernel import rtnl_bodies
 from netcore.kernel.netlink import NetlinkSocket, Request, walk
 from netcore.model import IPAddress
 
@@ -40,7 +40,7 @@ def routes(netlink: NetlinkSocket) -> list[HostRoute]:
     """Return the routes of every table of the namespace."""
     found: list[HostRoute] = []
     for family, _ in _FAMILIES:
-        request = Request(_GETROUTE, 0, codec.encode("route", {"family": family}, []), "list", "routes")
+        request = Request(_GETROUTE, 0, rtnl_bodies.route(family), "list", "routes")
         for message in netlink.dump(request):
             found += read_routes(message)
     return found

@@ -10,13 +10,12 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
 
 from netcore.errors import Conflict, KernelError
-from netcore.kernel import codec
+from netcore.kernel import rtnl_bodies as bodies
 from netcore.kernel.netlink import CREATE, EXCL, REPLACE, NetlinkSocket, Request, attr, find, nested, walk
 from netcore.model import IPAddress, IPInterface, IPNetwork
 
@@ -25,8 +24,8 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _UP, _POINT_TO_POINT = 1, 0x10
-_LINKINFO, _INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA, _BRPORT_STATE, _MASTER = 18, 1, 2, 5, 1, 10
-# include/uapi/linux/if_link.h: pyroute2 knows neither the flags of ipvlan nor its mode l3s.
+_LINKINFO, _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _MASTER = 18, 1, 2, 4, 5, 10
+_NET_NS_FD, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _VETH_INFO_PEER, _BR_MCAST_SNOOPING = 28, 31, 32, 1, 23
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
@@ -42,8 +41,20 @@ _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
 _HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS = 1, 3, 4, 5, 20
-_BRPORT_MODE, _BRPORT_LEARNING = 4, 8
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_BRPORT_STATE, _BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_FLUSH = 1, 4, 8, 24
+_PORT_FLAGS = {
+    "mode": (_BRPORT_MODE, "=B"),
+    "learning": (_BRPORT_LEARNING, "=B"),
+    "unicast_flood": (9, "=B"),
+    "multicast_router": (25, "=B"),
+    "mcast_flood": (27, "=B"),
+    "bcast_flood": (30, "=B"),
+    "group_fwd_mask": (31, "=H"),
+    "neigh_suppress": (32, "=B"),
+    "mcast_max_groups": (42, "=I"),
+}
+"""Flag of a bridge port → its attribute (IFLA_BRPORT_), and how long its number is."""
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _NDA_DST, _NDA_LLADDR = 1, 2
 
@@ -71,93 +82,93 @@ class Link:
 
 
 def add_bridge(name: str, mac: str, mtu: int) -> Request:
-    attrs = [
-        ("IFLA_IFNAME", name),
-        ("IFLA_ADDRESS", mac),
-        ("IFLA_MTU", mtu),
-        # Without a querier snooping changes nothing, and a sandbox that is none can fill its table.
-        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_BR_MCAST_SNOOPING", 0)]})]}),
-    ]
-    return Request(_NEWLINK, CREATE | EXCL, codec.encode("link", {}, attrs), "create bridge", name)
+    # Without a querier snooping changes nothing, and a sandbox that is none can fill its table.
+    info = bodies.group(_LINKINFO, bodies.text(_INFO_KIND, "bridge"), bodies.group(_INFO_DATA, bodies.octet(_BR_MCAST_SNOOPING, 0)))
+    body = bodies.link(bodies.text(_IFNAME, name), bodies.mac(_HARDWARE_ADDRESS, mac), bodies.number(_MTU, mtu), info)
+    return Request(_NEWLINK, CREATE | EXCL, body, "create bridge", name)
 
 
 def set_link(name: str, *, up: bool = True, alias: str | None = None, mtu: int | None = None) -> Request:
-    attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
+    attributes = [bodies.text(_IFNAME, name)]
     if alias is not None:
-        attrs.append(("IFLA_IFALIAS", alias))
+        attributes.append(bodies.text(_ALIAS, alias))
     if mtu is not None:
-        attrs.append(("IFLA_MTU", mtu))
-    body = codec.encode("link", {"flags": _UP if up else 0, "change": _UP}, attrs)
+        attributes.append(bodies.number(_MTU, mtu))
+    body = bodies.link(*attributes, flags=_UP if up else 0, change=_UP)
     return Request(_NEWLINK, 0, body, "change link", name)
 
 
 def move_link(name: str, index: int, netns_descriptor: int, ifname: str) -> Request:
     """Move the link with *index* to the namespace of *netns_descriptor*, renamed to *ifname* there, down."""
-    body = codec.encode("link", {"index": index}, [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", netns_descriptor)])
+    body = bodies.link(bodies.text(_IFNAME, ifname), bodies.number(_NET_NS_FD, netns_descriptor), index=index)
     return Request(_NEWLINK, 0, body, "move link", name)
 
 
 def set_mac(name: str, mac: str) -> Request:
-    return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]), "change link", name)
+    return Request(_NEWLINK, 0, bodies.link(bodies.text(_IFNAME, name), bodies.mac(_HARDWARE_ADDRESS, mac)), "change link", name)
 
 
 def set_master(name: str, master: int) -> Request:
     """Make a link a port of the bridge with the index *master*."""
-    return Request(_NEWLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name), ("IFLA_MASTER", master)]), "change link", name)
+    return Request(_NEWLINK, 0, bodies.link(bodies.text(_IFNAME, name), bodies.number(_MASTER, master)), "change link", name)
 
 
 def rename_link(index: int, name: str) -> Request:
     """Give the link with *index* another name; one that is up only since Linux 6.2."""
-    return Request(_NEWLINK, 0, codec.encode("link", {"index": index}, [("IFLA_IFNAME", name)]), "rename link", name)
+    return Request(_NEWLINK, 0, bodies.link(bodies.text(_IFNAME, name), index=index), "rename link", name)
 
 
 def set_down(index: int) -> Request:
-    return Request(_NEWLINK, 0, codec.encode("link", {"index": index, "flags": 0, "change": _UP}, []), "change link", str(index))
+    return Request(_NEWLINK, 0, bodies.link(index=index, change=_UP), "change link", str(index))
 
 
 def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
     """Set what is below /proc/sys/net/ipv4/conf/NAME too. *setting*: its number in include/uapi/linux/ip.h (IPV4_DEVCONF_)."""
     settings = nested(_INET_CONF, attr(setting, struct.pack("=I", value)))
-    body = codec.encode("link", {}, [("IFLA_IFNAME", name)]) + nested(_AF_SPEC, nested(socket.AF_INET, settings))
+    body = bodies.link(bodies.text(_IFNAME, name), nested(_AF_SPEC, nested(socket.AF_INET, settings)))
     return Request(_SETLINK, 0, body, "change link", name)
 
 
 def delete_link(name: str) -> Request:
-    return Request(_DELLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "delete link", name)
+    return Request(_DELLINK, 0, bodies.link(bodies.text(_IFNAME, name)), "delete link", name)
 
 
 def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns_descriptor: int) -> Request:
     """Create a pair in one request: host end on the bridge *master*, the other end inside the peer's namespace; both are down."""
-    peer = [
-        ("IFLA_IFNAME", peer_ifname),
-        ("IFLA_ADDRESS", peer_mac),
-        ("IFLA_MTU", mtu),
-        ("IFLA_NET_NS_FD", peer_netns_descriptor),
-    ]
-    info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]}
-    attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_MTU", mtu), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info)]
-    return Request(_NEWLINK, CREATE | EXCL, codec.encode("link", {}, attrs), "create veth", host_ifname)
+    # One queue of each kind, not one for each processor: a veth needs them for XDP alone, and making more waits for readers.
+    queues = bodies.number(_NUM_TX_QUEUES, 1) + bodies.number(_NUM_RX_QUEUES, 1)
+    peer = bodies.link(
+        bodies.text(_IFNAME, peer_ifname),
+        bodies.mac(_HARDWARE_ADDRESS, peer_mac),
+        bodies.number(_MTU, mtu),
+        bodies.number(_NET_NS_FD, peer_netns_descriptor),
+        queues,
+    )
+    info = bodies.group(_LINKINFO, bodies.text(_INFO_KIND, "veth"), bodies.group(_INFO_DATA, attr(_VETH_INFO_PEER, peer)))
+    body = bodies.link(bodies.text(_IFNAME, host_ifname), bodies.number(_MTU, mtu), bodies.number(_MASTER, master), queues, info)
+    return Request(_NEWLINK, CREATE | EXCL, body, "create veth", host_ifname)
 
 
-def _add(kind: str, name: str, attrs: list[tuple[str, Any]], *data: bytes) -> Request:
-    """Create a link of *kind*, whose own attributes *data* are packed already."""
+def _add(kind: str, name: str, attributes: Sequence[bytes], *data: bytes) -> Request:
+    """Create a link of *kind*. *data*: attributes of this kind alone."""
     info = [attr(_INFO_KIND, kind.encode()), *([nested(_INFO_DATA, *data)] if data else [])]
-    body = codec.encode("link", {}, [("IFLA_IFNAME", name), *attrs]) + nested(_LINKINFO, *info)
+    body = bodies.link(bodies.text(_IFNAME, name), *attributes, nested(_LINKINFO, *info))
     return Request(_NEWLINK, CREATE | EXCL, body, f"create {kind}", name)
 
 
 def add_vlan(name: str, *, base: int, vid: int) -> Request:
-    return _add("vlan", name, [("IFLA_LINK", base)], attr(_VLAN_ID, struct.pack("=H", vid)))
+    return _add("vlan", name, [bodies.number(_LINK, base)], attr(_VLAN_ID, struct.pack("=H", vid)))
 
 
 def add_dummy(name: str, mtu: int) -> Request:
-    return _add("dummy", name, [("IFLA_MTU", mtu)])
+    return _add("dummy", name, [bodies.number(_MTU, mtu)])
 
 
 def add_macvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, mac: str, mtu: int) -> Request:
     """Create a sub-interface, in another namespace, of the link that has the index *parent* here."""
-    attrs = [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns_descriptor), ("IFLA_MTU", mtu), *([("IFLA_ADDRESS", mac)] if mac else [])]
-    return _add("macvlan", ifname, attrs, attr(_MACVLAN_MODE, struct.pack("=I", _MACVLAN_MODES[mode])))
+    attributes = [bodies.number(_LINK, parent), bodies.number(_NET_NS_FD, netns_descriptor), bodies.number(_MTU, mtu)]
+    attributes += [bodies.mac(_HARDWARE_ADDRESS, mac)] if mac else []
+    return _add("macvlan", ifname, attributes, attr(_MACVLAN_MODE, struct.pack("=I", _MACVLAN_MODES[mode])))
 
 
 def add_ipvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, flag: str, mtu: int) -> Request:
@@ -166,7 +177,8 @@ def add_ipvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, fl
         attr(_IPVLAN_MODE, struct.pack("=H", _IPVLAN_MODES[mode])),
         attr(_IPVLAN_FLAGS_ATTR, struct.pack("=H", _IPVLAN_FLAGS[flag])),
     ]
-    return _add("ipvlan", ifname, [("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns_descriptor), ("IFLA_MTU", mtu)], *data)
+    attributes = [bodies.number(_LINK, parent), bodies.number(_NET_NS_FD, netns_descriptor), bodies.number(_MTU, mtu)]
+    return _add("ipvlan", ifname, attributes, *data)
 
 
 def add_vxlan(name: str, *, vni: int, port: int, local: IPAddress, master: int, mtu: int) -> Request:
@@ -177,15 +189,17 @@ def add_vxlan(name: str, *, vni: int, port: int, local: IPAddress, master: int, 
         attr(_VXLAN_LEARNING, b"\0"),
         attr(_VXLAN_PORT, struct.pack("!H", port)),
     ]
-    return _add("vxlan", name, [("IFLA_MTU", mtu), ("IFLA_MASTER", master)], *data)
+    return _add("vxlan", name, [bodies.number(_MTU, mtu), bodies.number(_MASTER, master)], *data)
 
 
 def forwarding(mac: str, vtep: IPAddress, index: int, *, create: bool) -> list[Request]:
     """Add or delete the two FDB entries that send frames for *mac* by the tunnel with *index* to *vtep*: the bridge's, the tunnel's."""
     type_, flags, verb = (_NEWNEIGH, CREATE | REPLACE, "set") if create else (_DELNEIGH, 0, "delete")
-    address = attr(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
-    at_bridge = _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0) + address
-    at_tunnel = _NDMSG.pack(_AF_BRIDGE, index, _NUD_PERMANENT | _NUD_NOARP, _NTF_SELF, 0) + address + attr(_NDA_DST, vtep.packed)
+    address = bodies.mac(_NDA_LLADDR, mac)
+    at_bridge = bodies.neighbor(_AF_BRIDGE, address, index=index, state=_NUD_NOARP, flags=_NTF_MASTER)
+    at_tunnel = bodies.neighbor(
+        _AF_BRIDGE, address, attr(_NDA_DST, vtep.packed), index=index, state=_NUD_PERMANENT | _NUD_NOARP, flags=_NTF_SELF
+    )
     return [Request(type_, flags, body, f"{verb} forwarding", f"{mac} dst {vtep}") for body in (at_bridge, at_tunnel)]
 
 
@@ -195,25 +209,25 @@ def knows_kind(netlink: NetlinkSocket, kind: str) -> bool:
     The request has a multicast MAC address (and no parent), which every kind refuses; but the kernel first checks whether
     it knows the kind at all.
     """
-    error = netlink.run([_add(kind, "berth-probe", [("IFLA_ADDRESS", "ff:ff:ff:ff:ff:ff")])])[0]
+    error = netlink.run([_add(kind, "berth-probe", [bodies.mac(_HARDWARE_ADDRESS, "ff:ff:ff:ff:ff:ff")])])[0]
     return error is None or error.errno != errno.EOPNOTSUPP
 
 
 def set_port(host_ifname: str, **flags: int) -> Request:
-    """Set flags of a bridge port, named as the kernel's IFLA_BRPORT_ attributes; `mode` is hairpin."""
-    return _port(host_ifname, flags, {})
+    """Set flags of a bridge port, see `_PORT_FLAGS`; `mode` is hairpin."""
+    return _port(host_ifname, flags)
 
 
 def start_port(host_ifname: str, flags: Mapping[str, int]) -> Request:
     """Set flags of a bridge port, as `set_port`, forget what was learned from it, and then bring it up."""
-    return _port(host_ifname, {**flags, "flush": None}, {"flags": _UP, "change": _UP})
+    return _port(host_ifname, flags, attr(_BRPORT_FLUSH, b""), link_flags=_UP)
 
 
-def _port(host_ifname: str, flags: Mapping[str, int | None], fields: dict[str, int]) -> Request:
-    data = {"attrs": [(f"IFLA_BRPORT_{name.upper()}", value) for name, value in flags.items()]}
-    info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
-    attrs = [("IFLA_IFNAME", host_ifname), ("IFLA_LINKINFO", info)]
-    return Request(_NEWLINK, 0, codec.encode("link", fields, attrs), "change bridge port", host_ifname)
+def _port(host_ifname: str, flags: Mapping[str, int], *flush: bytes, link_flags: int = 0) -> Request:
+    data = [attr(type_, struct.pack(length, flags[name])) for name, (type_, length) in ((name, _PORT_FLAGS[name]) for name in flags)]
+    info = bodies.group(_LINKINFO, bodies.text(_INFO_SLAVE_KIND, "bridge"), bodies.group(_INFO_SLAVE_DATA, *data, *flush))
+    body = bodies.link(bodies.text(_IFNAME, host_ifname), info, flags=link_flags, change=link_flags)
+    return Request(_NEWLINK, 0, body, "change bridge port", host_ifname)
 
 
 def static_entry(mac: str, index: int) -> Request:
@@ -221,22 +235,21 @@ def static_entry(mac: str, index: int) -> Request:
 
     Not NUD_PERMANENT: that makes it an address of the bridge itself.
     """
-    address = attr(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
-    body = _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER | _NTF_STICKY, 0) + address
+    address = bodies.mac(_NDA_LLADDR, mac)
+    body = bodies.neighbor(_AF_BRIDGE, address, index=index, state=_NUD_NOARP, flags=_NTF_MASTER | _NTF_STICKY)
     return Request(_NEWNEIGH, CREATE | REPLACE, body, "set forwarding", f"{mac} static")
 
 
 def _address(type_: int, flags: int, interface: IPInterface, index: int, operation: str) -> Request:
-    family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
-    attrs: list[tuple[str, Any]] = [("IFA_ADDRESS", str(interface.ip))]
-    if interface.version == 4:
-        attrs.append(("IFA_LOCAL", str(interface.ip)))
-        if interface.network.prefixlen < 31 and type_ == _NEWADDR:
-            attrs.append(("IFA_BROADCAST", str(interface.network.broadcast_address)))
-    fields = {"family": family, "prefixlen": interface.network.prefixlen, "index": index, "flags": 0, "scope": 0}
+    length, own = interface.network.prefixlen, interface.ip.packed
     if interface.version == 6:
-        fields["flags"] = _IFA_F_NODAD
-    return Request(type_, flags, codec.encode("address", fields, attrs), operation, str(interface))
+        body = bodies.address(socket.AF_INET6, attr(_IFA_ADDRESS, own), index=index, prefix_length=length, flags=_IFA_F_NODAD)
+        return Request(type_, flags, body, operation, str(interface))
+    attributes = [attr(_IFA_ADDRESS, own), attr(_IFA_LOCAL, own)]
+    if length < 31 and type_ == _NEWADDR:
+        attributes.append(attr(_IFA_BROADCAST, interface.network.broadcast_address.packed))
+    body = bodies.address(socket.AF_INET, *attributes, index=index, prefix_length=length)
+    return Request(type_, flags, body, operation, str(interface))
 
 
 def add_address(interface: IPInterface, index: int) -> Request:
@@ -249,19 +262,21 @@ def delete_address(interface: IPInterface, index: int) -> Request:
 
 
 def _route(type_: int, flags: int, destination: IPNetwork, gateway: IPAddress | None, index: int, operation: str) -> Request:
-    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
-    fields = {
-        "family": family,
-        "dst_len": destination.prefixlen,
-        "table": _TABLE_MAIN,
-        "proto": _PROTO_STATIC,
-        "scope": _SCOPE_UNIVERSE if gateway is not None else _SCOPE_LINK,
-        "type": _UNICAST,
-    }
-    attrs: list[tuple[str, Any]] = [("RTA_OIF", index), *([("RTA_GATEWAY", str(gateway))] if gateway is not None else [])]
+    attributes = [bodies.number(_RTA_OIF, index)]
+    if gateway is not None:
+        attributes.append(attr(_RTA_GATEWAY, gateway.packed))
     if destination.prefixlen:
-        attrs.append(("RTA_DST", str(destination.network_address)))
-    return Request(type_, flags, codec.encode("route", fields, attrs), operation, f"{destination} via {gateway or 'the link'}")
+        attributes.append(attr(_RTA_DST, destination.network_address.packed))
+    body = bodies.route(
+        socket.AF_INET if destination.version == 4 else socket.AF_INET6,
+        *attributes,
+        prefix_length=destination.prefixlen,
+        table=_TABLE_MAIN,
+        protocol=_PROTO_STATIC,
+        scope=_SCOPE_UNIVERSE if gateway is not None else _SCOPE_LINK,
+        kind=_UNICAST,
+    )
+    return Request(type_, flags, body, operation, f"{destination} via {gateway or 'the link'}")
 
 
 def replace_route(destination: IPNetwork, gateway: IPAddress | None, index: int) -> Request:
@@ -274,9 +289,8 @@ def delete_route(destination: IPNetwork, gateway: IPAddress | None, index: int) 
 
 def _neighbor(type_: int, flags: int, address: IPAddress, mac: str, index: int, operation: str) -> Request:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    fields = {"family": family, "ifindex": index, "state": _NUD_PERMANENT}
-    attrs = [("NDA_DST", str(address)), ("NDA_LLADDR", mac)]
-    return Request(type_, flags, codec.encode("neighbor", fields, attrs), operation, f"{address} lladdr {mac}")
+    body = bodies.neighbor(family, attr(_NDA_DST, address.packed), bodies.mac(_NDA_LLADDR, mac), index=index, state=_NUD_PERMANENT)
+    return Request(type_, flags, body, operation, f"{address} lladdr {mac}")
 
 
 def replace_neighbor(address: IPAddress, mac: str, index: int) -> Request:
@@ -288,7 +302,7 @@ def delete_neighbor(address: IPAddress, mac: str, index: int) -> Request:
 
 
 def get_link(name: str) -> Request:
-    return Request(_GETLINK, 0, codec.encode("link", {}, [("IFLA_IFNAME", name)]), "look up link", name)
+    return Request(_GETLINK, 0, bodies.link(bodies.text(_IFNAME, name)), "look up link", name)
 
 
 def find_link(netlink: NetlinkSocket, name: str) -> Link | None:
@@ -340,7 +354,7 @@ def delete_ours(netlink: NetlinkSocket, name: str, tag: str) -> None:
 
 def links(netlink: NetlinkSocket) -> list[Link]:
     """Return all links of the namespace."""
-    return [read_link(message) for message in netlink.dump(Request(_GETLINK, 0, codec.encode("link", {}, []), "list", "links"))]
+    return [read_link(message) for message in netlink.dump(Request(_GETLINK, 0, bodies.link(), "list", "links"))]
 
 
 # Dumps are read by hand: with a thousand links pyroute2's decoder takes a second, and the interpreter with it.
@@ -379,7 +393,7 @@ def addresses(netlink: NetlinkSocket, of_link: int = 0) -> list[tuple[int, IPInt
     """Return (ifindex, address) of all addresses of the namespace, or of the link with the index *of_link*."""
     result = []
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = Request(_GETADDR, 0, codec.encode("address", {"family": family, "index": of_link}, []), "list", "addresses")
+        request = Request(_GETADDR, 0, bodies.address(family, index=of_link), "list", "addresses")
         for message in netlink.dump(request):
             _, length, _, _, index = struct.unpack_from("=BBBBI", message, 16)
             attributes = dict(walk(message[24:]))
@@ -391,9 +405,9 @@ def addresses(netlink: NetlinkSocket, of_link: int = 0) -> list[tuple[int, IPInt
 def routes(netlink: NetlinkSocket, index: int = 0) -> list[tuple[int, IPNetwork, IPAddress | None]]:
     """Return (ifindex, destination, next hop) of the unicast routes of the main table, or of those over the link with *index*."""
     result: list[tuple[int, IPNetwork, IPAddress | None]] = []
-    by_link: list[tuple[str, Any]] = [("RTA_OIF", index)] if index else []
+    by_link = [bodies.number(_RTA_OIF, index)] if index else []
     for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
-        request = Request(_GETROUTE, 0, codec.encode("route", {"family": family}, by_link), "list", "routes")
+        request = Request(_GETROUTE, 0, bodies.route(family, *by_link), "list", "routes")
         for message in netlink.dump(request):
             _, length, _, _, table, _, _, kind = struct.unpack_from("=BBBBBBBB", message, 16)
             if kind != _UNICAST or table != _TABLE_MAIN:
@@ -409,7 +423,7 @@ def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
     """Return (ifindex, address, MAC) of the permanent neighbours."""
     result = []
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = Request(_GETNEIGH, 0, codec.encode("neighbor", {"family": family}, []), "list", "neighbors")
+        request = Request(_GETNEIGH, 0, bodies.neighbor(family), "list", "neighbors")
         for message in netlink.dump(request):
             index, state = struct.unpack_from("=iH", message, 20)
             attributes = dict(walk(message[28:]))
@@ -422,7 +436,7 @@ def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
 def find_neighbor(netlink: NetlinkSocket, index: int, address: IPAddress) -> str | None:
     """Return the MAC of the permanent neighbour with *address* on the link with *index*, None if there is none."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    body = codec.encode("neighbor", {"family": family, "ifindex": index}, [("NDA_DST", str(address))])
+    body = bodies.neighbor(family, attr(_NDA_DST, address.packed), index=index)
     try:
         message = netlink.get(Request(_GETNEIGH, 0, body, "look up neighbor", str(address)))
     except KernelError as error:
@@ -437,7 +451,7 @@ def find_neighbor(netlink: NetlinkSocket, index: int, address: IPAddress) -> str
 def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress]]:
     """Return (MAC, VTEP) of the permanent forwarding entries of the tunnel with *index*."""
     result = []
-    for message in netlink.dump(Request(_GETNEIGH, 0, _NDMSG.pack(_AF_BRIDGE, 0, 0, 0, 0), "list", "forwarding entries")):
+    for message in netlink.dump(Request(_GETNEIGH, 0, bodies.neighbor(_AF_BRIDGE), "list", "forwarding entries")):
         _, link_index, state, flags, _ = _NDMSG.unpack_from(message, 16)
         attributes = dict(walk(message[28:]))
         if link_index == index and flags & _NTF_SELF and state & _NUD_PERMANENT and attributes.get(_NDA_DST):

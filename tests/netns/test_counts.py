@@ -15,7 +15,7 @@ def counted():
 
 
 def test_sockets_are_opened_inside_sandboxes_only(counted):
-    sockets = {name: costs.get("sockets", 0) for name, costs in counted["among others"].items()}
+    sockets = {name: costs.get("sockets", 0) for name, costs in counted["among others"].items() if name != "queues"}
     assert sockets == {
         "create network": 0,
         # Its loopback is brought up.
@@ -26,3 +26,9 @@ def test_sockets_are_opened_inside_sandboxes_only(counted):
         "remove sandbox": 0,
         "remove network": 0,
     }
+
+
+def test_both_ends_of_a_pair_have_one_queue_of_each_kind(counted):
+    for costs in counted.values():
+        assert costs["queues"]["veths"] >= 2
+        assert costs["queues"]["queues"] == 2 * costs["queues"]["veths"]

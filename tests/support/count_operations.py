@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from netcore.controller.workers import Workers
 from netcore.kernel import flow_filter, host, netns
 from netcore.kernel import netlink as netlink_module
 from netcore.kernel.netlink import NetlinkSocket
-from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
+from netcore.model import EndpointRequest, NetworkRequest, Sandbox, SandboxId, SandboxRequest
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from tests.support.fakes import Failing, FakeNames
@@ -50,6 +51,17 @@ def watch() -> None:
     count(host, "look", lambda *_: {"looks": 1})
 
 
+def queues(sandboxes: Mapping[SandboxId, Sandbox]) -> dict[str, int]:
+    """Return how many queues the veths have, here and inside."""
+    commands = [
+        ["ip", "-j", "-d", "link"],
+        *(["nsenter", f"--net={sandbox.netns_path}", "ip", "-j", "-d", "link"] for sandbox in sandboxes.values()),
+    ]
+    links = [link for command in commands for link in json.loads(subprocess.run(command, capture_output=True, check=True).stdout)]
+    veths = [link for link in links if link.get("linkinfo", {}).get("info_kind") == "veth" and not link["ifname"].startswith("up")]
+    return {"veths": len(veths), "queues": sum(link["num_tx_queues"] + link["num_rx_queues"] for link in veths)}
+
+
 async def main(others: int) -> None:
     setattr(Workers, "later", lambda *_: None)  # noqa: B010
     store = await open_store("/var/lib/berth-test")
@@ -72,6 +84,7 @@ async def main(others: int) -> None:
         await measure(result, "create network", lambda: networks.create(NetworkRequest(name="n")))
         await measure(result, "create sandbox", lambda: sandboxes.create(SandboxRequest(name="s")))
         await measure(result, "connect", lambda: sandboxes.connect("s", EndpointRequest(network="n")))
+        result["queues"] = queues(controller.state.sandboxes)
         await measure(result, "disconnect", lambda: sandboxes.disconnect("s", "n"))
         await measure(result, "remove sandbox", lambda: sandboxes.remove("s"))
         await measure(result, "remove network", lambda: networks.remove("n"))
