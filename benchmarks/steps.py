@@ -22,6 +22,7 @@ from netcore.kernel import conntrack, flow_filter, netns, nft, rtnl
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request
 from netcore.model import Endpoint, NetworkId, SandboxId
+from netcore.plan import ipam
 from netcore.store import codec
 from netcore.store.records import EndpointsRecord
 from tests.support.rtnetlink_codec import encode
@@ -177,8 +178,25 @@ def queues() -> list[Row]:
     return [netns.run_in_temporary(measure)]
 
 
+def pools() -> list[Row]:
+    """A pool is chosen beside a thousand others: each compared with every candidate, as it was, and each looked at once."""
+    block, taken = ip_network("10.64.0.0/10"), [*ip_network("10.64.0.0/14").subnets(new_prefix=24)][:1000]
+
+    def comparing() -> object:
+        candidate, size = int(block.network_address), 256
+        while ends := [
+            int(subnet.broadcast_address)
+            for subnet in taken
+            if int(subnet.network_address) < candidate + size and int(subnet.broadcast_address) >= candidate
+        ]:
+            candidate = (max(ends) // size + 1) * size
+        return ip_network((candidate, 24))
+
+    return [("choose a pool, 1,000 there", *in_turns(comparing, partial(ipam.choose_subnet, [(block, 24)], taken), 20))]
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
-    "records": records, "flows": flows, "sockets": sockets, "requests": requests, "queues": queues,
+    "records": records, "flows": flows, "sockets": sockets, "requests": requests, "queues": queues, "pools": pools,
 }  # fmt: skip
 
 

@@ -52,15 +52,17 @@ def choose_subnet(
     *prefix_length*: only pools that can hold it are used, cut to that size. *avoided*: what it stays away from while
     another subnet is free.
     """
-    busy = tuple(taken)
     fitting = [(block, prefix_length or default) for block, default in pools if (prefix_length or default) >= block.prefixlen]
+    known = [*taken]
+    busy = {version: _ranges(subnet for subnet in known if subnet.version == version) for version in (4, 6)}
     for is_particular in (True, False) if avoided is not None else (False,):
         for block, length in fitting:
-            away = [*busy]
+            more: list[IPNetwork] = []
             if avoided is not None:
-                away += avoided.forbidden(length)
-                away += avoided.unwelcome(length) if is_particular else []
-            free = _first_free(block, length, [subnet for subnet in away if subnet.version == block.version])
+                more += avoided.forbidden(length)
+                more += avoided.unwelcome(length) if is_particular else []
+            away = heapq.merge(busy[block.version], _ranges(subnet for subnet in more if subnet.version == block.version))
+            free = _first_free(block, length, away)
             if free is not None:
                 return free
     if prefix_length is not None and not fitting:
@@ -68,21 +70,23 @@ def choose_subnet(
     raise Exhausted("host", "subnets", because="all predefined address pools have been fully subnetted; give --subnet")
 
 
-def _first_free(block: IPNetwork, length: int, busy: Sequence[IPNetwork]) -> IPNetwork | None:
+def _ranges(subnets: Iterable[IPNetwork]) -> list[tuple[int, int]]:
+    """Return (first address, last address) of each of *subnets*, in ascending order."""
+    return sorted((int(subnet.network_address), int(subnet.broadcast_address)) for subnet in subnets)
+
+
+def _first_free(block: IPNetwork, length: int, busy: Iterable[tuple[int, int]]) -> IPNetwork | None:
+    """Return the first subnet of *block* that overlaps none of *busy*, which are in ascending order: each is looked at once."""
     size = 1 << (block.max_prefixlen - length)
-    start, end = int(block.network_address), int(block.broadcast_address)
-    candidate = start
-    while candidate + size - 1 <= end:
-        last = candidate + size - 1
-        ends = [
-            int(subnet.broadcast_address)
-            for subnet in busy
-            if int(subnet.network_address) <= last and int(subnet.broadcast_address) >= candidate
-        ]
-        if not ends:
-            return ip_network((candidate, length)) if block.version == 4 else IPv6Network((candidate, length))
-        candidate = (max(ends) // size + 1) * size
-    return None
+    candidate, end = int(block.network_address), int(block.broadcast_address)
+    for first, last in busy:
+        if first >= candidate + size:
+            break
+        if last >= candidate:
+            candidate = (last // size + 1) * size
+    if candidate + size - 1 > end:
+        return None
+    return ip_network((candidate, length)) if block.version == 4 else IPv6Network((candidate, length))
 
 
 def parse_subnet(field: str, text: str) -> IPNetwork:

@@ -1,10 +1,11 @@
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netcore import limits
+from netcore.drivers.host_routes import Avoided
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import Pool
 from netcore.plan import ipam
@@ -97,6 +98,40 @@ def test_no_address_is_held_twice(actions, length):
 def test_subnet_is_first_that_overlaps_nothing():
     taken = [ip_network("172.17.0.0/16"), ip_network("172.18.5.0/24")]
     assert ipam.choose_subnet(ipam.DEFAULT_POOLS4, taken) == ip_network("172.19.0.0/16")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 255), st.integers(20, 32))),
+    st.lists(st.tuples(st.integers(0, 255), st.integers(20, 32))),
+    st.integers(24, 30),
+)
+def test_subnet_is_the_first_of_all_that_overlap_nothing(taken, refused, length):
+    block = ip_network("10.9.0.0/24")
+    taken, refused = ([ip_network(f"10.9.0.{last}/{size}", strict=False) for last, size in drawn] for drawn in (taken, refused))
+    avoided = Avoided(refused=tuple(refused))
+    away = [*taken, *(subnet for subnet in refused if subnet.prefixlen >= length)]
+    free = [subnet for subnet in block.subnets(new_prefix=length) if not any(subnet.overlaps(other) for other in away)]
+    best = [subnet for subnet in free if not any(subnet.overlaps(other) for other in refused)] or free
+    if best:
+        assert ipam.choose_subnet([(block, length)], taken, avoided=avoided) == best[0]
+    else:
+        with pytest.raises(Exhausted):
+            ipam.choose_subnet([(block, length)], taken, avoided=avoided)
+
+
+def test_each_subnet_that_is_taken_is_looked_at_once():
+    looks = []
+
+    class Counted(IPv4Network):
+        @property
+        def broadcast_address(self):
+            looks.append(self)
+            return super().broadcast_address
+
+    taken = [Counted((int(subnet.network_address), 24)) for subnet in ip_network("10.9.0.0/16").subnets(new_prefix=24)]
+    assert ipam.choose_subnet([(ip_network("10.0.0.0/8"), 24)], [*taken, ip_network("10.0.0.0/13")]) == ip_network("10.8.0.0/24")
+    assert ipam.choose_subnet([(ip_network("10.9.0.0/16"), 24), (ip_network("10.10.0.0/16"), 24)], taken) == ip_network("10.10.0.0/24")
+    assert len(looks) == 2 * len(taken)
 
 
 def test_all_pools_used_up_is_said():
