@@ -68,20 +68,30 @@ class HostLook:
         self._addresses: tuple[IPAddress, ...] = ()
         self._looking = asyncio.Lock()
         self._links_to_be: dict[NetworkId, str | None] = {}
+        self._links: dict[NetworkId, tuple[Network, str | None]] = {}
         self._touched: set[str] = {EVERY_LINK}
         self.changes = HostChanges()
 
     @contextmanager
     def expecting(self, network: Network) -> Iterator[None]:
         """For the length of a block, know the link of *network* as ours while it is made: that is no news of the host."""
-        self._links_to_be[network.id] = _own_link(network)
+        link = self._links_to_be[network.id] = _own_link(network)
+        if link is not None:
+            self.changes.expect(link)
         try:
             yield
         finally:
             del self._links_to_be[network.id]
 
     def _own_links(self) -> frozenset[str]:
-        links = [_own_link(network) for network in self._writer.state.networks.values()]
+        networks = self._writer.state.networks
+        for identity in self._links.keys() - networks.keys():
+            del self._links[identity]
+        for identity, network in networks.items():
+            # Which link a network has is worked out once: there may be thousands.
+            if identity not in self._links or self._links[identity][0] is not network:
+                self._links[identity] = network, _own_link(network)
+        links = [link for _, link in self._links.values()]
         return frozenset(link for link in (*links, *self._links_to_be.values()) if link is not None)
 
     def touched_sysctls(self) -> set[str]:
@@ -140,7 +150,9 @@ class HostLook:
         await self.refresh()
         snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own_links()
         assert snapshot is not None
-        links = dict(snapshot.links)
+        # Only links that a route or an address is of: a host with a thousand sandboxes has a thousand others.
+        concerned = {index for index, _ in snapshot.addresses} | {route.link for route in snapshot.routes}
+        links = {index: snapshot.links[index] for index in concerned if index in snapshot.links}
         # Links of ours that were made or removed since the look do not count.
         routes = await self._workers.run(lambda: _classify(snapshot, links, own))
         servers = [address for address in self._reserved() if not address.is_loopback]
@@ -149,11 +161,7 @@ class HostLook:
             pools6=self._settings.pools6,
             reserved=[ip_network(address) for address in servers],
             egress_mtu=routes.egress_mtu or _DEFAULT_MTU,
-            links={
-                link.name: ExistingLink(kind=link.kind, mtu=link.mtu, master=links[link.master].kind if link.master in links else None)
-                for link in links.values()
-                if link.name not in own
-            },
+            links=_LinksOfOthers(self.changes, own),
             ipv6=facts.ipv6,
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
@@ -188,6 +196,28 @@ class HostLook:
         if link is None:
             raise NotFound("link", f"{parent}, the parent of network {network.name}")
         return link.mac
+
+
+class _LinksOfOthers(Mapping[str, ExistingLink]):
+    """The host's links that are not *ours*, by name, as they are when they are asked for. Only who lists them looks at all."""
+
+    def __init__(self, changes: HostChanges, ours: Collection[str]) -> None:
+        self._changes = changes
+        self._ours = ours
+
+    def __getitem__(self, name: str) -> ExistingLink:
+        link, snapshot = self._changes.link_named(name), self._changes.snapshot
+        if link is None or snapshot is None or name in self._ours:
+            raise KeyError(name)
+        master = snapshot.links.get(link.master)
+        return ExistingLink(kind=link.kind, mtu=link.mtu, master=master.kind if master is not None else None)
+
+    def __iter__(self) -> Iterator[str]:
+        snapshot = self._changes.snapshot
+        return (link.name for link in (snapshot.links.values() if snapshot is not None else ()) if link.name not in self._ours)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _own_link(network: Network) -> str | None:

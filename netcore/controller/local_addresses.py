@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from netcore.errors import Exhausted, InvalidRequest
@@ -21,22 +22,33 @@ class LocalAddresses:
         self._pools: dict[NetworkId, tuple[ipam.AddressPool, ...]] = {}
         # Networks on parents may share a subnet: an address is taken for all of them.
         self._taken: dict[IPNetwork, set[int]] = {}
+        self._users: Counter[IPNetwork] = Counter()
 
     def adopt(self, network: Network) -> None:
         """Take the pools of *network* into the state, nothing but gateways and auxiliary addresses taken."""
         if network.ipam is not None:
             # A plugin hands its addresses out.
             return
+        self._users.update(pool.subnet for pool in network.pools)
+        before = self._pools.get(network.id, ())
         self._pools[network.id] = tuple(
             ipam.AddressPool(pool, network.name, self._taken.setdefault(pool.subnet, set())) for pool in network.pools
         )
+        self._forget_subnets(before)
 
     def drop(self, network: Network) -> None:
         """Forget the pools of a network that has no endpoints."""
-        for pool in self._pools.pop(network.id, ()):
+        gone = self._pools.pop(network.id, ())
+        for pool in gone:
             pool.close()
-        used = {pool.pool.subnet for pools in self._pools.values() for pool in pools}
-        self._taken = {subnet: taken for subnet, taken in self._taken.items() if subnet in used}
+        self._forget_subnets(gone)
+
+    def _forget_subnets(self, gone: Iterable[ipam.AddressPool]) -> None:
+        for pool in gone:
+            subnet = pool.pool.subnet
+            self._users[subnet] -= 1
+            if not self._users[subnet]:
+                del self._users[subnet], self._taken[subnet]
 
     def take(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
         """Take *wish*, or the next free address of *family*; Conflict, InvalidRequest or Exhausted if there is none."""

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from netcore.drivers.host_routes import is_ignored
+from netcore.drivers.host_routes import HostRoute, is_ignored
 from netcore.kernel import notifications, rtnl
 from netcore.kernel.host import HostSnapshot
 from netcore.kernel.netlink import message_type, walk
@@ -51,6 +51,7 @@ class HostChanges:
     def __init__(self) -> None:
         self._notifications: Notifications | None = None
         self._snapshot: HostSnapshot | None = None
+        self._by_name: dict[str, int] = {}
         self._ours: frozenset[str] = frozenset()
         self._noticed = Noticed()
 
@@ -70,12 +71,27 @@ class HostChanges:
 
     @property
     def snapshot(self) -> HostSnapshot | None:
-        """The last look, links brought up to date."""
+        """The last look, links brought up to date; without what says nothing of the host, which grows with our networks."""
         return self._snapshot
+
+    def link_named(self, name: str) -> rtnl.Link | None:
+        """Return the link called *name*, as it is now, None if there is none."""
+        index = self._by_name.get(name)
+        return self._snapshot.links[index] if self._snapshot is not None and index is not None else None
 
     def looked(self, snapshot: HostSnapshot) -> None:
         """Take *snapshot* for what is there now. The look began after the last `is_outdated`."""
-        self._snapshot = snapshot
+        self._by_name = {link.name: index for index, link in snapshot.links.items()}
+        ours = {self._by_name[name] for name in self._ours if name in self._by_name}
+        self._snapshot = replace(
+            snapshot,
+            addresses=tuple((index, address) for index, address in snapshot.addresses if index not in ours),
+            routes=tuple(route for route in snapshot.routes if route.link not in ours and not _says_nothing(route)),
+        )
+
+    def expect(self, link: str) -> None:
+        """From now until it has gone, *link* is ours, also if that all happens before the next `is_outdated`."""
+        self._ours |= {link}
 
     def begin_look(self) -> None:
         """Note that a look begins: what comes from now on outdates it."""
@@ -103,7 +119,7 @@ class HostChanges:
             self._take(self._snapshot, message)
         self._ours = now
         # What happened to a link while it was ours was not looked at.
-        if any(link.name in gone for link in self._snapshot.links.values()):
+        if any(name in self._by_name for name in gone):
             self._noticed.is_outdated = True
         return self._noticed.is_outdated
 
@@ -141,12 +157,15 @@ class HostChanges:
             # Of the port of a bridge: what comes of it is not the link's.
             return
         before = snapshot.links.get(index)
+        if before is not None and self._by_name.get(before.name) == index:
+            del self._by_name[before.name]
         if is_gone:
             snapshot.links.pop(index, None)
             # Its IPv4 routes go without notifications of their own.
             self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and before.name not in self._ours
             return
         after = snapshot.links[index] = rtnl.read_link(message)
+        self._by_name[after.name] = index
         if before is not None and before.name != after.name:
             self._noticed.renamed.append((before.name, after.name))
         if before is None or after.name in self._ours:
@@ -177,3 +196,8 @@ class HostChanges:
         if self._notifications is not None:
             self._notifications.close()
             self._notifications = None
+
+
+def _says_nothing(route: HostRoute) -> bool:
+    """Return whether *route* is one that every link has by itself with IPv6, also the thousand ends of sandboxes' links."""
+    return route.gateway is None and route.destination.version == 6 and is_ignored(route.destination)

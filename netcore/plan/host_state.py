@@ -139,11 +139,17 @@ class HostState:
 
     def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
         """Return what *networks* together need of the links that traffic leaves by."""
-        routed = [
-            network
-            for network in networks
-            if not network.internal and (link := drivers.of(network).host_link(network)) is not None and link.routed
-        ]
+        routed: list[Network] = []
+        lacking = {4, 6}
+        for network in networks:
+            # The first of each family decides: there may be thousands.
+            adds = lacking & {family for family, is_on in ((4, network.ipv4), (6, network.ipv6)) if is_on}
+            if not adds or network.internal:
+                continue
+            link = drivers.of(network).host_link(network)
+            if link is not None and link.routed:
+                routed.append(network)
+                lacking -= adds
         return uplinks.objects(routed, self.facts, self.switched)
 
     def lasting_objects_of(self, sandbox_id: SandboxId) -> tuple[KernelObject, ...]:

@@ -38,6 +38,8 @@ for name, ours, command in json.loads(sys.argv[1]):
     said[name + " sysctls"] = sorted(changes.changed_sysctls())
 links = {link.name: link.mtu for link in changes.snapshot.links.values()}
 assert links == {link.name: link.mtu for link in look().links.values()}
+assert links == {name: changes.link_named(name).mtu for name in links}
+assert changes.link_named("br-a") is None
 # More than fits: the kernel drops some, and only a look tells.
 batch = "".join(f"route replace 11.{n >> 8}.{n & 255}.0/24 via 10.9.0.1\\n" for n in range(20000))
 subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
@@ -136,6 +138,10 @@ async def main():
         await controller.sandboxes.create(SandboxRequest(name=name, networks=(EndpointRequest(network=name),)))
     for name in ("b", "c"):
         await controller.sandboxes.connect("a", EndpointRequest(network=name))
+    for _ in range(3):
+        # Gone again before anything of it has been read.
+        await controller.networks.create(NetworkRequest(name="d", ipv6=True))
+        await controller.networks.remove("d")
     # Whatever came of that has been read by the time that a real change is known.
     counts["operations"] = len(looks)
     subprocess.run(["ip", "route", "replace", "default", "via", "192.0.2.11", "dev", "lan0"], check=True)

@@ -19,7 +19,8 @@ from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
 from netcore.controller.workers import Workers
-from netcore.kernel import flow_filter, host, netns
+from netcore.drivers.bridge import BridgeDriver
+from netcore.kernel import flow_filter, host, netns, rtnl
 from netcore.kernel import netlink as netlink_module
 from netcore.kernel.netlink import NetlinkSocket
 from netcore.model import EndpointRequest, NetworkRequest, Sandbox, SandboxId, SandboxRequest
@@ -28,6 +29,7 @@ from netcore.store.sqlite import open_store
 from tests.support.fakes import Failing, FakeNames
 
 COUNTS: Counter[str] = Counter()
+QUEUES: dict[str, int] = {}
 
 
 def count(owner: Any, name: str, what: Callable[..., dict[str, int]]) -> None:
@@ -48,7 +50,11 @@ def watch() -> None:
     count(NetlinkSocket, "dump", lambda *_: {"dumps": 1})
     count(netns, "run_inside", lambda *_: {"entries": 1})
     count(netns, "create", lambda *_: {"entries": 1})
+    # How often a port is asked whether it forwards depends on the machine's load.
+    count(rtnl, "is_forwarding", lambda *_: {"requests": -1})
     count(host, "look", lambda *_: {"looks": 1})
+    # Whoever goes through all networks asks which link each has.
+    count(BridgeDriver, "host_link", lambda *_: {"links asked": 1})
 
 
 def queues(sandboxes: Mapping[SandboxId, Sandbox]) -> dict[str, int]:
@@ -84,7 +90,7 @@ async def main(others: int) -> None:
         await measure(result, "create network", lambda: networks.create(NetworkRequest(name="n")))
         await measure(result, "create sandbox", lambda: sandboxes.create(SandboxRequest(name="s")))
         await measure(result, "connect", lambda: sandboxes.connect("s", EndpointRequest(network="n")))
-        result["queues"] = queues(controller.state.sandboxes)
+        QUEUES.update(queues(controller.state.sandboxes))
         await measure(result, "disconnect", lambda: sandboxes.disconnect("s", "n"))
         await measure(result, "remove sandbox", lambda: sandboxes.remove("s"))
         await measure(result, "remove network", lambda: networks.remove("n"))
@@ -97,7 +103,8 @@ async def main(others: int) -> None:
     for number in range(others):
         await controller.networks.create(NetworkRequest(name=f"n{number}"))
         await controller.sandboxes.create(SandboxRequest(name=f"s{number}", networks=(EndpointRequest(network=f"n{number}"),)))
-    json.dump({"alone": alone, "among others": await all_operations()}, sys.stdout)
+    await all_operations()
+    json.dump({"alone": alone, "among others": await all_operations(), **QUEUES}, sys.stdout)
     await controller.close()
     await store.close()
 
