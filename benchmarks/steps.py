@@ -17,12 +17,15 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from benchmarks.report import machine, table, write
+from netcore.controller.state_writer import StateWriter
 from netcore.desired.flows import Flows
+from netcore.drivers.facts import Facts
 from netcore.kernel import conntrack, flow_filter, netns, nft, rtnl
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request
-from netcore.model import Endpoint, NetworkId, SandboxId
+from netcore.model import Endpoint, NetnsPath, NetworkId, Sandbox, SandboxId
 from netcore.plan import ipam
+from netcore.plan.host_state import SandboxState
 from netcore.store import codec
 from netcore.store.records import EndpointsRecord
 from tests.support.rtnetlink_codec import encode
@@ -43,13 +46,15 @@ def in_turns(before: Callable[[], object], now: Callable[[], object], rounds: in
     return min(samples[0]), min(samples[1])
 
 
+_ENDPOINT = Endpoint(
+    origin="bench", network_id=NetworkId("n" * 64), sandbox_id=SandboxId("s" * 64), ifname="eth0", host_ifname="veth0",
+    mac="02:42:00:00:00:01", ipv4=ip_interface("10.1.0.2/16"), ipv6=ip_interface("fd00::2/64"),
+)  # fmt: skip
+
+
 def records() -> list[Row]:
     """A record of a sandbox with one endpoint, read from the store."""
-    endpoint = Endpoint(
-        origin="bench", network_id=NetworkId("n" * 64), sandbox_id=SandboxId("s" * 64), ifname="eth0", host_ifname="veth0",
-        mac="02:42:00:00:00:01", ipv4=ip_interface("10.1.0.2/16"), ipv6=ip_interface("fd00::2/64"),
-    )  # fmt: skip
-    octets = codec.encode(EndpointsRecord(endpoints=(endpoint,)))
+    octets = codec.encode(EndpointsRecord(endpoints=(_ENDPOINT,)))
     resolved_once = codec._hints
 
     def decode() -> object:
@@ -195,8 +200,36 @@ def pools() -> list[Row]:
     return [("choose a pool, 1,000 there", *in_turns(comparing, partial(ipam.choose_subnet, [(block, 24)], taken), 20))]
 
 
+def lookups() -> list[Row]:
+    """A thousand sandboxes on 200 networks: the members of a network and a sandbox by its name, by going through all and by index."""
+    writer = StateWriter("/run/berth", Facts(uplinks=()))
+    for number in range(1000):
+        identity, network = SandboxId(f"{number:064x}"), NetworkId(f"{number % 200:064x}")
+        sandbox = Sandbox(id=identity, name=f"s{number}", hostname="s", netns_path=NetnsPath(f"/run/netns/{number}"), boot_id="")
+        endpoint = replace(_ENDPOINT, sandbox_id=identity, network_id=network)
+        writer.put_sandbox(SandboxState(sandbox, (endpoint,)))
+    state, network = writer.state, NetworkId(f"{7:064x}")
+
+    def all_members() -> object:
+        return [
+            (state.sandboxes[identity], endpoint)
+            for identity, endpoints in state.endpoints.items()
+            for endpoint in endpoints
+            if endpoint.network_id == network
+        ]
+
+    def all_sandboxes() -> object:
+        return next(sandbox for sandbox in state.sandboxes.values() if sandbox.name == "s900")
+
+    assert all_members() == state.members(network)
+    return [
+        ("members of one of 200 networks, 1,000 sandboxes", *in_turns(all_members, partial(state.members, network), 50, 10)),
+        ("find one of 1,000 sandboxes by its name", *in_turns(all_sandboxes, partial(state.find_sandbox, "s900"), 50, 10)),
+    ]
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
-    "records": records, "flows": flows, "sockets": sockets, "requests": requests, "queues": queues, "pools": pools,
+    "records": records, "flows": flows, "sockets": sockets, "requests": requests, "queues": queues, "pools": pools, "lookups": lookups,
 }  # fmt: skip
 
 

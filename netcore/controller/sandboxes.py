@@ -78,14 +78,14 @@ class SandboxOperations:
             kind,
             self._state.stack_owner(shared_with) if shared_with is not None else None,
             netns_directory=self._parts.settings.netns_directory,
-            taken={sandbox.netns_path for sandbox in self._state.sandboxes.values()},
+            is_taken=self._state.is_taken,
             host_name=host.name(),
             boot_id=process.boot_id(),
             now=self._parts.clock(),
         )
 
     def _check_name_is_free(self, name: str, reason: str) -> None:
-        if name in self._names_being_taken or any(sandbox.name == name for sandbox in self._state.sandboxes.values()):
+        if name in self._names_being_taken or self._state.sandbox_named(name) is not None:
             raise Conflict("sandbox", name, reason)
 
     def _keys_of_links(self, requests: Sequence[EndpointRequest]) -> list[str]:

@@ -56,23 +56,27 @@ class StateWriter:
     def put_network(self, network: Network) -> None:
         """Note that *network* exists."""
         self._networks[network.id] = network
+        self.state.indexes.network_changed(network.id)
         self._changed()
 
     def drop_network(self, network_id: NetworkId) -> None:
         """Note that a network is gone; one that is not there is done."""
         self._networks.pop(network_id, None)
+        self.state.indexes.network_changed(network_id)
         self._changed()
 
     def put_sandbox(self, after: SandboxState) -> None:
         """Note that a sandbox exists, with its endpoints."""
         self._sandboxes[after.sandbox.id] = after.sandbox
         self._endpoints[after.sandbox.id] = after.endpoints
+        self.state.indexes.sandbox_changed(after.sandbox.id)
         self._changed()
 
     def drop_sandbox(self, sandbox_id: SandboxId) -> None:
         """Note that a sandbox is gone; one that is not there is done."""
         self._sandboxes.pop(sandbox_id, None)
         self._endpoints.pop(sandbox_id, None)
+        self.state.indexes.sandbox_changed(sandbox_id)
         self._changed()
 
     def note_namespace(self, sandbox: Sandbox) -> None:

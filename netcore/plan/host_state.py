@@ -16,9 +16,9 @@ from netcore.drivers import uplinks
 from netcore.drivers.facts import Facts
 from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import InvalidRequest
-from netcore.model import Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId, Stack
+from netcore.model import GATEWAY_BRIDGE, Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId, Stack
 from netcore.plan import desired_state, gateway, modes
-from netcore.plan.references import find
+from netcore.plan.indexes import Indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,10 @@ class HostState:
     switched: Mapping[str, SwitchedSysctl] = field(default_factory=dict)
     revision: int = 0
     """Another number after each change."""
+    indexes: Indexes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.indexes = Indexes(self.networks, self.sandboxes, self.endpoints)
 
     # --- look-ups -----------------------------------------------------------------------------------------------
 
@@ -57,19 +61,23 @@ class HostState:
         if reference in modes.MODES or reference.startswith(modes.SHARED_PREFIX):
             reason = f"{reference} is no network but a mode of a whole sandbox: `berth run --network {reference}`"
             raise InvalidRequest("network", reason)
-        return find("network", reference, self.networks)
+        return self.indexes.networks.find(reference)
 
     def find_sandbox(self, reference: str) -> Sandbox:
         """Return the sandbox with this id, name or unique id prefix."""
-        return find("sandbox", reference, self.sandboxes)
+        return self.indexes.sandboxes.find(reference)
 
     def network_named(self, name: str) -> Network | None:
         """Return the network called exactly *name*, None if there is none."""
-        return next((network for network in self.networks.values() if network.name == name), None)
+        return self.indexes.networks.named(name)
+
+    def sandbox_named(self, name: str) -> Sandbox | None:
+        """Return the sandbox called exactly *name*, None if there is none."""
+        return self.indexes.sandboxes.named(name)
 
     def gateway_bridge(self) -> Network | None:
         """Return the network that only gives a way to the outside, None while nobody needs it (GW-9)."""
-        return next((network for network in self.networks.values() if network.is_gateway_bridge), None)
+        return self.network_named(GATEWAY_BRIDGE)
 
     def sandbox_state(self, sandbox_id: SandboxId) -> SandboxState:
         """Return a sandbox that exists, with its endpoints."""
@@ -79,8 +87,8 @@ class HostState:
         """Return the sandboxes of this host on a network, each with its endpoint there."""
         return [
             (self.sandboxes[sandbox_id], endpoint)
-            for sandbox_id, endpoints in self.endpoints.items()
-            for endpoint in endpoints
+            for sandbox_id in self.indexes.members(network_id)
+            for endpoint in self.endpoints[sandbox_id]
             if endpoint.network_id == network_id
         ]
 
@@ -99,7 +107,11 @@ class HostState:
 
     def stack_users(self, sandbox_id: SandboxId) -> list[str]:
         """Return the names of the sandboxes that share the network stack of a sandbox."""
-        return [sandbox.name for sandbox in self.sandboxes.values() if sandbox.shared_with == sandbox_id]
+        return [self.sandboxes[user].name for user in self.indexes.stack_users(sandbox_id)]
+
+    def is_taken(self, netns_path: str) -> bool:
+        """Return whether a sandbox has its namespace at *netns_path*."""
+        return bool(self.indexes.sandboxes_at(NetnsPath(netns_path)))
 
     def netns_path(self, sandbox_id: SandboxId) -> NetnsPath:
         """Return the path of a sandbox's network namespace."""
@@ -140,16 +152,15 @@ class HostState:
     def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
         """Return what *networks* together need of the links that traffic leaves by."""
         routed: list[Network] = []
-        lacking = {4, 6}
+        lacks4 = lacks6 = True
         for network in networks:
             # The first of each family decides: there may be thousands.
-            adds = lacking & {family for family, is_on in ((4, network.ipv4), (6, network.ipv6)) if is_on}
-            if not adds or network.internal:
+            if network.internal or not ((lacks4 and network.ipv4) or (lacks6 and network.ipv6)):
                 continue
             link = drivers.of(network).host_link(network)
             if link is not None and link.routed:
                 routed.append(network)
-                lacking -= adds
+                lacks4, lacks6 = lacks4 and not network.ipv4, lacks6 and not network.ipv6
         return uplinks.objects(routed, self.facts, self.switched)
 
     def lasting_objects_of(self, sandbox_id: SandboxId) -> tuple[KernelObject, ...]:

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from netcore.errors import InvalidRequest, NotFound
 from netcore.model import Network, NetworkId, Sandbox, SandboxId
+from netcore.plan.index import Index
 
 _Named = TypeVar("_Named", Network, Sandbox)
 _Id = TypeVar("_Id", NetworkId, SandboxId)
 
 
-def find(kind: str, reference: str, known: Mapping[_Id, _Named]) -> _Named:
-    """Return the one of *known* (by id) called *reference* (rule IP-35); NotFound, InvalidRequest if ambiguous."""
-    for identity, named in known.items():
-        if identity == reference:
+class References(Generic[_Id, _Named]):
+    """The objects *known* (by id) of one *kind* by what they may be called. Whoever changes *known* says so by `changed`."""
+
+    def __init__(self, kind: str, known: Mapping[_Id, _Named]) -> None:
+        self._kind = kind
+        self._known: Mapping[_Id, _Named] = known
+        self._names: Index[_Id, str] = Index()
+        self._ids: list[_Id] = []
+        for identity in known:
+            self.changed(identity)
+
+    def changed(self, identity: _Id) -> None:
+        """Take note that the object with *identity* came, went, or has another name."""
+        at = bisect_left(self._ids, identity)
+        is_listed = at < len(self._ids) and self._ids[at] == identity
+        if identity in self._known:
+            self._names.put(identity, self._known[identity].name)
+            if not is_listed:
+                insort(self._ids, identity)
+        else:
+            self._names.drop(identity)
+            if is_listed:
+                del self._ids[at]
+
+    def named(self, name: str) -> _Named | None:
+        """Return the object called exactly *name*, None if there is none."""
+        return next((self._known[identity] for identity in self._names.of(name)), None)
+
+    def find(self, reference: str) -> _Named:
+        """Return the one object called *reference* (rule IP-35); NotFound, InvalidRequest if ambiguous."""
+        at = bisect_left(self._ids, reference)
+        if at < len(self._ids) and self._ids[at] == reference:
+            return self._known[self._ids[at]]
+        named = self.named(reference)
+        if named is not None:
             return named
-    for named in known.values():
-        if named.name == reference:
-            return named
-    matches = [named for identity, named in known.items() if reference and identity.startswith(reference)]
-    if len(matches) > 1:
-        raise InvalidRequest(kind, f"{reference} is ambiguous: the ids of {', '.join(named.name for named in matches)} begin with it")
-    if not matches:
-        raise NotFound(kind, reference)
-    return matches[0]
+        matches: list[_Named] = []
+        while reference and at < len(self._ids) and self._ids[at].startswith(reference):
+            matches.append(self._known[self._ids[at]])
+            at += 1
+        if len(matches) > 1:
+            called = ", ".join(match.name for match in matches)
+            raise InvalidRequest(self._kind, f"{reference} is ambiguous: the ids of {called} begin with it")
+        if not matches:
+            raise NotFound(self._kind, reference)
+        return matches[0]

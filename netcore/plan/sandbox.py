@@ -40,13 +40,13 @@ def plan_sandbox(
     target: Sandbox | None,
     *,
     netns_directory: str,
-    taken: Collection[str],
+    is_taken: Callable[[str], bool],
     host_name: str,
     boot_id: str,
     now: float,
     random_hex: RandomHex = secrets.token_hex,
 ) -> Sandbox:
-    """Return the sandbox that *request* means; *target*: whose stack it shares. *taken*: paths of namespaces in use."""
+    """Return the sandbox that *request* means; *target*: whose stack it shares. *is_taken*: whether a path is one of a namespace in use."""
     name = names.check_object_name("sandbox", request.name)
     for text in request.extra_hosts:
         hostsfile.parse_extra_host(text)
@@ -58,7 +58,7 @@ def plan_sandbox(
         names.check_dns_name("domainname", request.domainname)
     identity = SandboxId(random_hex(32))
     path = f"{netns_directory}/berth-{name}"
-    if path in taken:
+    if is_taken(path):
         # A sandbox that was renamed keeps its path.
         path = f"{path}-{identity[:12]}"
     hostname, domainname = request.hostname and names.check_hostname(request.hostname), request.domainname

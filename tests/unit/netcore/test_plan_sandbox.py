@@ -10,7 +10,7 @@ from tests.support.networks import bridge_network
 
 def plan(kind=Stack.OWN, target=None, taken=(), **more):
     return plan_sandbox(
-        SandboxRequest(name="web", **more), kind, target, netns_directory="/run/netns", taken=taken, host_name="box.example.org",
+        SandboxRequest(name="web", **more), kind, target, netns_directory="/run/netns", is_taken=taken.__contains__, host_name="box.example.org",
         boot_id="boot", now=5.0, random_hex=lambda octets: "0123456789abcdef" * (octets // 8),
     )  # fmt: skip
 

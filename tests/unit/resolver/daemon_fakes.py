@@ -11,7 +11,7 @@ from netcore.controller.set_aside import SetAside
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
-from netcore.plan.references import find
+from netcore.plan.references import References
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
@@ -37,10 +37,10 @@ class FakeState:
     def find_network(self, reference):
         if reference in ("host", "none"):
             raise InvalidRequest("network", f"{reference} is a mode")
-        return find("network", reference, self.networks)
+        return References("network", self.networks).find(reference)
 
     def find_sandbox(self, reference):
-        return find("sandbox", reference, self.sandboxes)
+        return References("sandbox", self.sandboxes).find(reference)
 
     def members(self, network_id):
         return [(self.sandboxes[key], e) for key, endpoints in self.endpoints.items() for e in endpoints if e.network_id == network_id]
