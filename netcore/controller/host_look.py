@@ -68,7 +68,9 @@ class HostLook:
         self._addresses: tuple[IPAddress, ...] = ()
         self._looking = asyncio.Lock()
         self._links_to_be: dict[NetworkId, str | None] = {}
-        self._links: dict[NetworkId, tuple[Network, str | None]] = {}
+        self._links: frozenset[str] = frozenset()
+        self._link_of: dict[NetworkId, tuple[Network, str | None]] = {}
+        self._links_revision = -1
         self._touched: set[str] = {EVERY_LINK}
         self.changes = HostChanges()
 
@@ -84,15 +86,18 @@ class HostLook:
             del self._links_to_be[network.id]
 
     def _own_links(self) -> frozenset[str]:
-        networks = self._writer.state.networks
-        for identity in self._links.keys() - networks.keys():
-            del self._links[identity]
-        for identity, network in networks.items():
-            # Which link a network has is worked out once: there may be thousands.
-            if identity not in self._links or self._links[identity][0] is not network:
-                self._links[identity] = network, _own_link(network)
-        links = [link for _, link in self._links.values()]
-        return frozenset(link for link in (*links, *self._links_to_be.values()) if link is not None)
+        state = self._writer.state
+        if self._links_revision != state.indexes.networks_revision:
+            # Not at each look, and each network's once: there may be thousands.
+            self._links_revision = state.indexes.networks_revision
+            for identity in self._link_of.keys() - state.networks.keys():
+                del self._link_of[identity]
+            for identity, network in state.networks.items():
+                if identity not in self._link_of or self._link_of[identity][0] is not network:
+                    self._link_of[identity] = network, _own_link(network)
+            self._links = frozenset(link for _, link in self._link_of.values() if link is not None)
+        expected = [link for link in self._links_to_be.values() if link is not None]
+        return self._links.union(expected) if expected else self._links
 
     def touched_sysctls(self) -> set[str]:
         """Return the links that had sysctls changed since this was last called; EVERY_LINK among them: any of them."""

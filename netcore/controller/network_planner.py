@@ -71,7 +71,8 @@ class NetworkPlanner:
         return [*self._state.networks.values()]
 
     def _own_pools(self, draft: plan_network.NetworkDraft, host: HostConstraints) -> Network:
-        return draft.with_pools(pools.plan_pools(draft.pool_requests, draft.network, self._existing(), host))
+        taken = self._state.indexes.subnets
+        return draft.with_pools(pools.plan_pools(draft.pool_requests, draft.network, self._existing(), host, taken))
 
     async def _network_plugin(self, request: NetworkRequest) -> PluginOptions | None:
         """Return what the driver's plugin says of itself; None for a driver of ours."""

@@ -8,6 +8,7 @@ from itertools import count
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, Sandbox, SandboxId
 from netcore.plan.index import Index
 from netcore.plan.references import References
+from netcore.plan.taken_subnets import TakenSubnets
 
 
 class Indexes:
@@ -21,6 +22,10 @@ class Indexes:
     ) -> None:
         self.networks = References("network", networks)
         self.sandboxes = References("sandbox", sandboxes)
+        self.subnets = TakenSubnets()
+        self.networks_revision = 0
+        """Another number after each change of networks."""
+        self._networks = networks
         self._sandboxes = sandboxes
         self._endpoints = endpoints
         self._members: dict[NetworkId, set[SandboxId]] = {}
@@ -29,12 +34,20 @@ class Indexes:
         self._next_position = count()
         self._by_path: Index[SandboxId, NetnsPath] = Index()
         self._by_owner: Index[SandboxId, SandboxId] = Index()
+        for network_id in networks:
+            self.network_changed(network_id)
         for sandbox_id in sandboxes:
             self.sandbox_changed(sandbox_id)
 
     def network_changed(self, network_id: NetworkId) -> None:
         """Take note that a network came, went or changed."""
         self.networks.changed(network_id)
+        self.networks_revision += 1
+        network = self._networks.get(network_id)
+        if network is None:
+            self.subnets.drop(network_id)
+        else:
+            self.subnets.put(network_id, (pool.subnet for pool in network.pools))
 
     def sandbox_changed(self, sandbox_id: SandboxId) -> None:
         """Take note that a sandbox came, went or changed, or that its endpoints did."""

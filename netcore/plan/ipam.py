@@ -19,6 +19,7 @@ from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import IPAddress, IPNetwork, Pool
 from netcore.parse.addresses import is_mapped
 from netcore.parse.problems import Problem
+from netcore.plan.taken_subnets import Range, TakenSubnets, ranges
 
 DEFAULT_POOLS4: tuple[tuple[IPv4Network, int], ...] = (
     (IPv4Network("172.17.0.0/16"), 16),
@@ -45,24 +46,32 @@ def ula_pool(host_id: str) -> tuple[IPv6Network, int]:
 
 
 def choose_subnet(
-    pools: Sequence[tuple[IPNetwork, int]], taken: Iterable[IPNetwork], *, prefix_length: int | None = None, avoided: Avoided | None = None
+    pools: Sequence[tuple[IPNetwork, int]],
+    taken: Iterable[IPNetwork],
+    *,
+    of_networks: TakenSubnets | None = None,
+    prefix_length: int | None = None,
+    avoided: Avoided | None = None,
 ) -> IPNetwork:
-    """Return the first subnet of *pools* that overlaps nothing of *taken*; Exhausted if there is none.
+    """Return the first subnet of *pools* that overlaps nothing of *taken*, nor those *of_networks*; Exhausted if there is none.
 
     *prefix_length*: only pools that can hold it are used, cut to that size. *avoided*: what it stays away from while
     another subnet is free.
     """
     fitting = [(block, prefix_length or default) for block, default in pools if (prefix_length or default) >= block.prefixlen]
-    known = [*taken]
-    busy = {version: _ranges(subnet for subnet in known if subnet.version == version) for version in (4, 6)}
+    others = [*taken]
+    busy: dict[int, Sequence[Range]] = {}
+    for version in (4, 6):
+        known = of_networks.of(version) if of_networks is not None else ()
+        busy[version] = sorted([*known, *ranges(subnet for subnet in others if subnet.version == version)])
     for is_particular in (True, False) if avoided is not None else (False,):
         for block, length in fitting:
             more: list[IPNetwork] = []
             if avoided is not None:
                 more += avoided.forbidden(length)
                 more += avoided.unwelcome(length) if is_particular else []
-            away = heapq.merge(busy[block.version], _ranges(subnet for subnet in more if subnet.version == block.version))
-            free = _first_free(block, length, away)
+            away = ranges(subnet for subnet in more if subnet.version == block.version)
+            free = _first_free(block, length, sorted([*busy[block.version], *away]) if away else busy[block.version])
             if free is not None:
                 return free
     if prefix_length is not None and not fitting:
@@ -70,12 +79,7 @@ def choose_subnet(
     raise Exhausted("host", "subnets", because="all predefined address pools have been fully subnetted; give --subnet")
 
 
-def _ranges(subnets: Iterable[IPNetwork]) -> list[tuple[int, int]]:
-    """Return (first address, last address) of each of *subnets*, in ascending order."""
-    return sorted((int(subnet.network_address), int(subnet.broadcast_address)) for subnet in subnets)
-
-
-def _first_free(block: IPNetwork, length: int, busy: Iterable[tuple[int, int]]) -> IPNetwork | None:
+def _first_free(block: IPNetwork, length: int, busy: Iterable[Range]) -> IPNetwork | None:
     """Return the first subnet of *block* that overlaps none of *busy*, which are in ascending order: each is looked at once."""
     size = 1 << (block.max_prefixlen - length)
     candidate, end = int(block.network_address), int(block.broadcast_address)

@@ -14,6 +14,7 @@ from netcore.model import IPAddress, IPNetwork, Network, NetworkRequest, Pool
 from netcore.parse import options
 from netcore.parse.problems import Problems, refuse
 from netcore.plan import ipam
+from netcore.plan.taken_subnets import TakenSubnets
 
 
 @dataclass(slots=True)
@@ -82,11 +83,24 @@ def ask(request: NetworkRequest, driver: Driver | None, *, ipv4: bool, ipv6: boo
     return tuple(sorted(asked, key=lambda pool: pool.family))
 
 
-def plan_pools(requests: Sequence[PoolRequest], network: Network, existing: Collection[Network], host: HostConstraints) -> tuple[Pool, ...]:
-    """Return the pools of *network* that *requests* mean, where berth hands out the addresses; Conflict, Exhausted."""
+def plan_pools(
+    requests: Sequence[PoolRequest],
+    network: Network,
+    existing: Collection[Network],
+    host: HostConstraints,
+    taken: TakenSubnets | None = None,
+) -> tuple[Pool, ...]:
+    """Return the pools of *network* that *requests* mean, where berth hands out the addresses; Conflict, Exhausted.
+
+    *taken*: the subnets of *existing*; None: they are put in order here.
+    """
+    if taken is None:
+        taken = TakenSubnets()
+        for other in existing:
+            taken.put(other.id, (pool.subnet for pool in other.pools))
     made: list[Pool] = []
     for request in requests:
-        made.append(_plan_pool(request, network, existing, made, host))
+        made.append(_plan_pool(request, network, existing, made, host, taken))
     return tuple(made)
 
 
@@ -124,13 +138,20 @@ def _pool_of(asked: Sequence[PoolRequest], field: str, shown: object, address: I
     )
 
 
-def _plan_pool(request: PoolRequest, network: Network, existing: Collection[Network], made: Sequence[Pool], host: HostConstraints) -> Pool:
+def _plan_pool(
+    request: PoolRequest,
+    network: Network,
+    existing: Collection[Network],
+    made: Sequence[Pool],
+    host: HostConstraints,
+    taken: TakenSubnets,
+) -> Pool:
     subnet = request.subnet
     if subnet is None:
-        taken = [pool.subnet for other in existing for pool in other.pools] + [pool.subnet for pool in made]
         blocks = host.pools4 if request.family == 4 else host.pools6
-        taken += [*host.reserved, *host.routes.forbidden()]
-        subnet = ipam.choose_subnet(blocks, taken, prefix_length=request.prefix_length, avoided=host.routes.unwelcome())
+        others = [*(pool.subnet for pool in made), *host.reserved, *host.routes.forbidden()]
+        avoided = host.routes.unwelcome()
+        subnet = ipam.choose_subnet(blocks, others, of_networks=taken, prefix_length=request.prefix_length, avoided=avoided)
     else:
         check_overlap(subnet, request.ip_range, drivers.of(network), existing, made)
     gateway = request.gateway or _own_gateway(subnet, request, network)

@@ -9,6 +9,7 @@ from netcore.drivers.host_routes import Avoided
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import Pool
 from netcore.plan import ipam
+from netcore.plan.taken_subnets import TakenSubnets
 
 
 def pool(subnet, **more):
@@ -132,6 +133,12 @@ def test_each_subnet_that_is_taken_is_looked_at_once():
     assert ipam.choose_subnet([(ip_network("10.0.0.0/8"), 24)], [*taken, ip_network("10.0.0.0/13")]) == ip_network("10.8.0.0/24")
     assert ipam.choose_subnet([(ip_network("10.9.0.0/16"), 24), (ip_network("10.10.0.0/16"), 24)], taken) == ip_network("10.10.0.0/24")
     assert len(looks) == 2 * len(taken)
+    known = TakenSubnets()
+    for number, subnet in enumerate(taken):
+        known.put(str(number), [subnet])
+    looks.clear()
+    assert ipam.choose_subnet([(ip_network("10.8.0.0/15"), 24)], [], of_networks=known) == ip_network("10.8.0.0/24")
+    assert looks == []
 
 
 def test_all_pools_used_up_is_said():

@@ -3,12 +3,15 @@
 from ipaddress import ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netcore import drivers
 from netcore.drivers.facts import HostConstraints
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import NetworkRequest
 from netcore.plan import pools
+from netcore.plan.taken_subnets import TakenSubnets, ranges
 from tests.support.networks import bridge_network, parent_network, pool
 
 HOST = HostConstraints(
@@ -87,3 +90,27 @@ def test_overlaps():
     # Two pools of one network never share a subnet.
     with pytest.raises(Conflict, match="Pool overlaps"):
         pools.check_overlap(subnet, upper, drivers.of(PARENT), (), shared.pools)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sets(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "fd00::/64"])), st.booleans())))
+def test_taken_subnets_are_in_order_whatever_came_and_went(actions):
+    taken, known = TakenSubnets(), {}
+    for name, texts, goes in actions:
+        subnets = [ip_network(text) for text in texts]
+        if goes:
+            taken.drop(name)
+            known.pop(name, None)
+        else:
+            taken.put(name, subnets)
+            known[name] = subnets
+        everything = [subnet for subnets in known.values() for subnet in subnets]
+        for version in (4, 6):
+            assert [*taken.of(version)] == ranges(subnet for subnet in everything if subnet.version == version)
+
+
+def test_pool_is_chosen_by_the_subnets_that_are_kept_in_order():
+    taken = TakenSubnets()
+    for network in EXISTING:
+        taken.put(network.id, (pool.subnet for pool in network.pools))
+    asked = [pools.PoolRequest(4)]
+    assert pools.plan_pools(asked, BRIDGE, EXISTING, HOST, taken) == pools.plan_pools(asked, BRIDGE, EXISTING, HOST)
