@@ -83,7 +83,7 @@ class Executor:
             raise
         flows = stale_flows(done)
         if flows:
-            # Neither waited for nor done at once: new flows are right already, and looking through the table keeps a
+            # Neither waited for nor done at once: new flows are right already, and looking through the table can keep a
             # processor in the kernel for 9 ms.
             self._later(limits.FORGET_FLOWS_AFTER, lambda: self.forget(flows))
 
