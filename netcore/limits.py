@@ -169,15 +169,6 @@ HOST_LOOK_FREE = 0.05
 HOST_POLL = 30.0
 """Seconds between looks at a host of which no change was noticed."""
 
-SYSCTL_ATTEMPTS = 5
-"""Times in `SYSCTL_PERIOD` that a sysctl is set again which another program changes back; then it is left alone."""
-
-SYSCTL_PERIOD = 60.0
-"""Seconds, see `SYSCTL_ATTEMPTS`."""
-
-SYSCTL_WARNING = 3600.0
-"""Seconds for which the status tells of a sysctl that was set again."""
-
 STATE_COPY_AFTER = 5.0
 """Seconds from a change of the state until it is copied; so there is at most one copy in this time."""
 
@@ -203,7 +194,7 @@ DRIFT_ATTEMPTS_INSIDE = 1
 """The same for what is inside a sandbox, whose own root may have changed it."""
 
 DRIFT_PERIOD = 3600.0
-"""Seconds, see `DRIFT_ATTEMPTS`."""
+"""Seconds, see `DRIFT_ATTEMPTS`. What is inside a sandbox is not repaired again with time."""
 
 DRIFT_WARNINGS = 20
 """Objects changed by others that the status names; it counts the rest."""

@@ -25,6 +25,7 @@ from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
 from netcore.model import IPAddress
 from netcore.plan import published_ports
+from netcore.plan.drift import Repairs
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
@@ -54,7 +55,8 @@ def assemble(
         settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
     )
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
-    uplinks = Uplinks(writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
+    repairs = Repairs()
+    uplinks = Uplinks(repairs=repairs, writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
     overlays = Overlays(
         encryption=TunnelEncryption(state, workers, executor, locks, settings.vtep),
         writer=writer,
@@ -92,6 +94,7 @@ def assemble(
             plugin_endpoints=PluginEndpoints(state, network_plugins),
             overlays=overlays,
             uplinks=uplinks,
+            repairs=repairs,
             clock=clock,
         )
     )

@@ -19,6 +19,7 @@ from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
+from netcore.plan.drift import Repairs
 from netcore.plan.host_state import HostState
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
@@ -52,6 +53,7 @@ class Collaborators:
     plugin_endpoints: PluginEndpoints
     overlays: Overlays
     uplinks: Uplinks
+    repairs: Repairs
     clock: Callable[[], float]
 
     @property

@@ -103,7 +103,7 @@ class HostWatcher:
 
     def warnings(self) -> tuple[str, ...]:
         """Return what keeps networks from the outside, for the status."""
-        return (*((self._problem,) if self._problem is not None else ()), *self._uplinks.warnings())
+        return (self._problem,) if self._problem is not None else ()
 
     async def close(self) -> None:
         """Stop following; what has been set stays as long as the networks do."""

@@ -2,17 +2,16 @@
 
 What a sysctl was before is recorded before it is changed for the first time, and put back with the last network that
 needs it, also by a later run after a crash. While it is needed, it is set again when another program changes it back,
-but not more than `limits.SYSCTL_ATTEMPTS` times in a minute: nobody gains from a fight.
+as often as `plan.drift` allows.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from netcore import drivers, limits
+from netcore import drivers
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.workers import Workers
@@ -26,6 +25,7 @@ from netcore.kernel import sysctl
 from netcore.kernel.apply import Executor
 from netcore.kernel.host_changes import EVERY_LINK
 from netcore.model import Network, NetworkId
+from netcore.plan.drift import UPLINKS, Concern, Damage, Part, Repairs
 from netcore.store.records import Records
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,7 @@ log = logging.getLogger(__name__)
 _LOCK = "uplinks"
 
 
-@dataclass(slots=True)
-class _Dispute:
-    """A sysctl that another program changes back. *times*: when it was set again. *is_lost*: it is left alone."""
-
-    times: deque[float] = field(default_factory=deque)
-    count: int = 0
-    is_lost: bool = False
+_LEFT = "traffic of sandboxes fails. Find what changes it, or set the sysctl yourself"
 
 
 class Uplinks:
@@ -48,6 +42,7 @@ class Uplinks:
     def __init__(
         self,
         *,
+        repairs: Repairs,
         writer: StateWriter,
         records: Records,
         workers: Workers,
@@ -55,6 +50,7 @@ class Uplinks:
         locks: KeyedLocks,
         clock: Callable[[], float],
     ) -> None:
+        self._repairs = repairs
         self._writer = writer
         self._state = writer.state
         self._records = records
@@ -64,7 +60,6 @@ class Uplinks:
         self._clock = clock
         self._users: dict[NetworkId, Network] = {}
         self._applied: tuple[KernelObject, ...] = ()
-        self._disputes: dict[str, _Dispute] = {}
         self.on_set_again: Callable[[str], None] = lambda _: None
 
     # --- what networks need -------------------------------------------------------------------------------------
@@ -112,7 +107,7 @@ class Uplinks:
             before, self._applied = self._applied, wanted
             self._note_taken_back(before, changes)
             if not self._users:
-                self._disputes.clear()
+                self._repairs.forget(UPLINKS)
             if deletions:
                 try:
                     await self._workers.run(lambda: self._executor.remove(deletions, "forwarding on this host's links"))
@@ -168,30 +163,32 @@ class Uplinks:
     def _note_taken_back(self, before: Collection[KernelObject], changes: Sequence[Step]) -> None:
         """Note sysctls that were on without us, and that somebody has switched off since."""
         known = {existing.key: existing for existing in before}
-        paths = [
-            after.path
+        taken = {
+            _damage(after, UPLINKS, ""): after
             for after in (step.after for step in changes)
             if isinstance(after, Sysctl)
             and after.original is not None
             and isinstance(was := known.get(after.key), Sysctl)
             and was.original is None
-        ]
-        for path in paths:
-            self._disputes.setdefault(path, _Dispute())
-        self._say_set_again(paths)
+        }
+        self._say_set_again(taken)
 
     async def check(self, links: Collection[str], *, is_start: bool = False) -> None:
-        """Set sysctls again that another program has changed. *links*: those to look at; EVERY_LINK among them: all."""
+        """Set sysctls again that another program has changed. *links*: whose networks are looked at; EVERY_LINK among them: all.
+
+        Sysctls of the links that traffic leaves by are always looked at.
+        """
         async with self._locks.hold([_LOCK]):
             networks, facts, shared = self._state.networks_here(), self._state.facts, self._applied
             wrong = await self._workers.run(lambda: _find_wrong(networks, facts, shared, links))
-            now = self._clock()
-            again = [one for one in wrong if is_start or self._may_set_again(one.path, now)]
-            if again:
-                await self._workers.run(lambda: self._executor.apply([Step(None, one) for one in again]))
+            chosen, given_up = ([*wrong], []) if is_start else self._repairs.choose(wrong, self._clock())
+            if chosen:
+                await self._workers.run(lambda: self._executor.apply([Step(None, wrong[damage]) for damage in chosen]))
             if not is_start:
-                self._say_set_again([one.path for one in again])
-                self._end_disputes({one.path for one in wrong}, links)
+                for damage in given_up:
+                    log.warning("sysctl is left alone, because another program keeps changing it back object=%s", damage.describe())
+                self._say_set_again({damage: wrong[damage] for damage in chosen})
+                self._repairs.settle(UPLINKS, wrong, self._clock())
 
     async def is_reset(self) -> bool:
         """Return whether IPv6 forwarding has been switched off for all links at once.
@@ -201,59 +198,31 @@ class Uplinks:
         path = next((one.path for one in self._applied if isinstance(one, Sysctl) and uplinks.everywhere(one.path) == uplinks.ALL6), None)
         return path is not None and await self._workers.run(lambda: sysctl.read(path)) == "0"
 
-    def _may_set_again(self, path: str, now: float) -> bool:
-        dispute = self._disputes.setdefault(path, _Dispute())
-        while dispute.times and dispute.times[0] <= now - limits.SYSCTL_PERIOD:
-            dispute.times.popleft()
-        if not dispute.is_lost and len(dispute.times) >= limits.SYSCTL_ATTEMPTS:
-            dispute.is_lost = True
-            log.warning("sysctl is left alone, because another program keeps changing it back sysctl=%s", path)
-        return not dispute.is_lost
-
-    def _say_set_again(self, paths: Sequence[str]) -> None:
-        now = self._clock()
-        for path in paths:
-            dispute = self._disputes[path]
-            dispute.times.append(now)
-            dispute.count += 1
-            log.warning("sysctl was set again after another program had changed it sysctl=%s", path)
-            self.on_set_again(path)
-
-    def _end_disputes(self, wrong: Collection[str], links: Collection[str]) -> None:
-        """Stop telling of a sysctl that somebody else has put right after we left it alone."""
-        for path, dispute in [*self._disputes.items()]:
-            if dispute.is_lost and path not in wrong and _is_among(path, links):
-                del self._disputes[path]
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return what another program does against us, for the status."""
-        now, lines = self._clock(), []
-        for path, dispute in self._disputes.items():
-            if dispute.is_lost:
-                lines.append(
-                    f"another program keeps changing {path}; berth no longer sets it, "
-                    "and traffic of sandboxes fails. Find that program, or set the sysctl yourself"
-                )
-            elif dispute.times and dispute.times[-1] > now - limits.SYSCTL_WARNING:
-                times = "once" if dispute.count == 1 else f"{dispute.count} times"
-                lines.append(f"another program changed {path} {times}; berth has set it again")
-        return tuple(lines)
+    def _say_set_again(self, sysctls: Mapping[Damage, Sysctl]) -> None:
+        for damage, wanted in sysctls.items():
+            self._repairs.done(damage, self._clock(), None)
+            log.warning("sysctl was set again after another program had changed it object=%s", damage.describe())
+            self.on_set_again(wanted.path)
 
 
-def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[KernelObject], links: Collection[str]) -> list[Sysctl]:
+def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[KernelObject], links: Collection[str]) -> dict[Damage, Sysctl]:
     """Return the sysctls of the host that have not the value that they should. Blocking."""
-    concerned = [network for network in networks if _concerns(network, links)]
-    own = [wanted for network in concerned for wanted in drivers.of(network).network_objects(network, facts)]
-    sysctls = [wanted for wanted in (*own, *shared) if isinstance(wanted, Sysctl) and _is_among(wanted.path, links)]
-    return [wanted for wanted in sysctls if not wanted.dispensable and sysctl.read(wanted.path) not in (wanted.value, None)]
+    wanted = [(one, UPLINKS, "") for one in shared]
+    for network in networks:
+        if _concerns(network, links):
+            own = drivers.of(network).network_objects(network, facts)
+            wanted += [(one, Concern(Part.NETWORK, network.id), network.name) for one in own]
+    return {
+        _damage(one, concern, owner): one
+        for one, concern, owner in wanted
+        if isinstance(one, Sysctl) and not one.dispensable and sysctl.read(one.path) not in (one.value, None)
+    }
+
+
+def _damage(wanted: Sysctl, concern: Concern, owner: str) -> Damage:
+    return Damage(key=wanted.key, kind="sysctl", description=wanted.describe(), concern=concern, owner=owner, consequence=_LEFT)
 
 
 def _concerns(network: Network, links: Collection[str]) -> bool:
     link = drivers.of(network).host_link(network)
     return link is not None and (EVERY_LINK in links or link.name in links)
-
-
-def _is_among(path: str, links: Collection[str]) -> bool:
-    """Return whether a sysctl is one of *links*, as far as its path tells."""
-    parts = path.split("/")
-    return EVERY_LINK in links or parts[3] in links or parts[3] == "all"

@@ -276,7 +276,7 @@ def test_forwarding_that_another_program_changes_is_set_again_and_said(lab, fami
     lab.wait_for(lambda: forwards(lab, family) == "1", PATIENCE)
     assert reaches(lab, OUTSIDE[family])
     lab.wait_for(lambda: path in lab.events(), PATIENCE)
-    assert status(lab)["warnings"] == [f"another program changed {path} once; berth has set it again"]
+    assert status(lab)["warnings"] == [f"sysctl {path}=1 was changed by another program; berth has repaired it once in the last hour"]
 
 
 def test_whole_host_switched_off_is_set_again_for_bridges_and_uplinks(lab):

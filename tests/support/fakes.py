@@ -28,6 +28,7 @@ from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.kernel.guard import Protection
 from netcore.kernel.host_changes import HostChanges
 from netcore.model import DefaultRoute, PluginAnswer, PluginIpam, PluginOptions, Pool
+from netcore.plan.drift import Repairs
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
 from netcore.store.records import Records
@@ -375,8 +376,15 @@ class World:
         host: Any = self.host
         plugin: Any = self.plugin
         ports: Any = self.ports
+        self.repairs = Repairs()
         self.uplinks = Uplinks(
-            writer=self.writer, records=self.records, workers=self.workers, executor=executor, locks=locks, clock=lambda: 1000.0
+            repairs=self.repairs,
+            writer=self.writer,
+            records=self.records,
+            workers=self.workers,
+            executor=executor,
+            locks=locks,
+            clock=lambda: 1000.0,
         )
         self.overlays = Overlays(
             encryption=TunnelEncryption(state, self.workers, executor, locks, None),
@@ -415,6 +423,7 @@ class World:
                 plugin_endpoints=PluginEndpoints(state, plugin),
                 overlays=self.overlays,
                 uplinks=self.uplinks,
+                repairs=self.repairs,
                 clock=lambda: 1000.0,
             )
         )

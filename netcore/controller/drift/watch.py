@@ -19,7 +19,7 @@ from netcore.controller.drift.held import NAMESPACE
 from netcore.controller.drift.sources import Sources
 from netcore.errors import NetcoreError
 from netcore.model import SandboxId
-from netcore.plan.drift import TABLES, Concern, Damage, Part, Repairs
+from netcore.plan.drift import TABLES, Concern, Damage, Part
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class DriftWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._problems: dict[Concern, str] = {}
-        self.repairs = Repairs()
+        self.repairs = parts.repairs
 
     def start(self) -> None:
         """Begin to watch."""
@@ -192,6 +192,9 @@ class DriftWatch:
             case Part.TABLES:
                 sandboxes, networks = state.sandboxes, state.networks
                 return ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
+            case Part.UPLINKS:
+                # Compared by `Uplinks`, under a lock of its own.
+                return []
 
     # --- for others ----------------------------------------------------------------------------------------------
 

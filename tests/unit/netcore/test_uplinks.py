@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from netcore import limits
 from netcore.desired.objects import Element, Sysctl
 from netcore.drivers.uplinks import ALL4, SwitchedSysctl
 from netcore.errors import KernelError
 from netcore.kernel import sysctl
-from netcore.kernel.host_changes import EVERY_LINK
 from netcore.model import NetworkRequest
 from tests.support.fakes import world
 
@@ -134,19 +134,17 @@ async def test_set_again_a_bounded_number_of_times(monkeypatch):
         host, said = Sysctls(made, monkeypatch), []
         made.uplinks.on_set_again = said.append
         await made.controller.networks.create(NetworkRequest(name="a"))
-        for _ in range(8):
+        for _ in range(limits.DRIFT_ATTEMPTS + 3):
             host.values[UP4] = "0"
             await made.uplinks.check({"eth0"})
-        assert said == [UP4] * 5
+        assert said == [UP4] * limits.DRIFT_ATTEMPTS
         assert host.values[UP4] == "0"
-        (line,) = made.uplinks.warnings()
-        assert line.startswith(f"another program keeps changing {UP4}; berth no longer sets it")
-        # Of another link there is nothing to see.
-        await made.uplinks.check({"lan0"})
-        assert made.uplinks.warnings() == (line,)
+        (line,) = made.repairs.warnings(1000.0)
+        assert line.startswith(f"sysctl {UP4}=1 was changed again after berth had repaired it 10 times; it is left alone now; traffic")
+        assert made.repairs.counts == {"sysctl": limits.DRIFT_ATTEMPTS}
         host.values[UP4] = "1"
-        await made.uplinks.check({EVERY_LINK})
-        assert made.uplinks.warnings() == ()
+        await made.uplinks.check({"lan0"})
+        assert made.repairs.warnings(1000.0) == ()
 
 
 async def test_forwarding_that_was_on_and_is_switched_off_is_set_and_said(monkeypatch):
@@ -161,6 +159,7 @@ async def test_forwarding_that_was_on_and_is_switched_off_is_set_and_said(monkey
         made.writer.set_facts(replace(made.controller.state.facts, sysctls=dict(host.values)))
         await made.uplinks.settle()
         assert (host.values[UP4], said, guards(made)) == ("1", [UP4], [("eth0",)])
-        assert made.uplinks.warnings() == (f"another program changed {UP4} once; berth has set it again",)
+        (line,) = made.repairs.warnings(1000.0)
+        assert line == f"sysctl {UP4}=1 was changed by another program; berth has repaired it once in the last hour"
         await made.controller.networks.remove("a")
-        assert (host.values[UP4], made.uplinks.warnings()) == ("0", ())
+        assert (host.values[UP4], made.repairs.warnings(1000.0)) == ("0", ())
