@@ -6,9 +6,10 @@ Kinds that can't be observed are reported as absent, and so are set once more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from netcore.desired.objects import Announcement, KernelObject, Sysctl
-from netcore.kernel.handlers import handler_of
+from netcore.desired.objects import Announcement, KernelObject, Key, Sysctl, Veth
+from netcore.kernel.handlers import handler_of, links
 from netcore.kernel.handlers.handler import set_again
 from netcore.kernel.inventory import Inventory
 from netcore.model import NetnsPath, SandboxId
@@ -21,14 +22,22 @@ def observe(desired: Iterable[KernelObject], netns_path: Callable[[SandboxId], N
     return tuple(wanted for wanted in objects if handler_of(wanted).observe(inventory, wanted))
 
 
-def find_damaged(desired: Iterable[KernelObject], netns_path: Callable[[SandboxId], NetnsPath]) -> tuple[KernelObject, ...]:
-    """Return those of *desired* that are not as they should be, as far as their kind can be observed; asks for nothing else.
+class Damaged(NamedTuple):
+    """*objects*: those that are not as they should be. *gone*: keys of those of them that are links which are not there at all."""
 
-    Elements are compared set by set instead (`nft_listing`), and what only follows from secrets or was sent is not compared.
+    objects: tuple[KernelObject, ...] = ()
+    gone: frozenset[Key] = frozenset()
+
+
+def find_damaged(desired: Iterable[KernelObject], netns_path: Callable[[SandboxId], NetnsPath]) -> Damaged:
+    """Return what of *desired* is not as it should be, as far as its kind can be observed; asks for nothing else.
+
+    Elements are compared set by set instead (`nft_listing`), and what was sent is not compared.
     """
     objects = tuple(wanted for wanted in desired if _is_compared(wanted))
     inventory = Inventory(netns_path, objects, only_wanted=True)
-    return tuple(wanted for wanted in objects if not handler_of(wanted).observe(inventory, wanted))
+    damaged = tuple(wanted for wanted in objects if not handler_of(wanted).observe(inventory, wanted))
+    return Damaged(damaged, frozenset(pair.key for pair in damaged if isinstance(pair, Veth) and not links.is_pair_there(inventory, pair)))
 
 
 def _is_compared(wanted: KernelObject) -> bool:

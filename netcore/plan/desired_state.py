@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address, ip_interface
 
 from netcore import drivers
 from netcore.desired import hostsfile
-from netcore.desired.objects import DEFAULT4, DEFAULT6, Address, HostsLines, KernelObject, LinkUp, OwnDefaultRoute, Route, Sysctl
+from netcore.desired.objects import (
+    DEFAULT4,
+    DEFAULT6,
+    Address,
+    HostsLines,
+    KernelObject,
+    LinkUp,
+    OwnDefaultRoute,
+    Route,
+    Sysctl,
+    Veth,
+    VethPeer,
+)
 from netcore.drivers.facts import Facts
 from netcore.model import Endpoint, Network, NetworkId, Sandbox, SandboxId, Stack
 from netcore.parse import endpoint_options
@@ -125,10 +137,11 @@ def _without_networks(sandbox: Sandbox, *, hosts_path: str, loopback_ipv6: bool)
     return (*sysctls, HostsLines(path=hosts_path, lines=lines))
 
 
-def standing_objects(sandbox_id: SandboxId | None, objects: Iterable[KernelObject]) -> list[KernelObject]:
+def standing_objects(sandbox_id: SandboxId | None, objects: Collection[KernelObject]) -> list[KernelObject]:
     """Return what the kernel makes by itself with a namespace and with the addresses in *objects*, and what others may take away.
 
-    No operation makes it, so it is in no plan: the loopback link with its addresses, and the routes to the subnets.
+    No operation makes it, so it is in no plan: the loopback link with its addresses, the sandbox's ends of pairs, and the
+    routes to the subnets.
     """
     addresses = [wanted for wanted in objects if isinstance(wanted, Address)]
     result: list[KernelObject] = []
@@ -139,6 +152,11 @@ def standing_objects(sandbox_id: SandboxId | None, objects: Iterable[KernelObjec
         ]
         if any(address.interface.version == 6 and address.sandbox_id == sandbox_id for address in addresses):
             result.append(Address(sandbox_id=sandbox_id, ifname="lo", interface=ip_interface("::1/128")))
+    result += [
+        VethPeer(host_ifname=pair.host_ifname, sandbox_id=pair.sandbox_id, ifname=pair.ifname, mac=pair.mac, mtu=pair.mtu)
+        for pair in objects
+        if isinstance(pair, Veth)
+    ]
     for address in addresses:
         subnet = address.interface.network
         if subnet.num_addresses > 1 and not subnet.is_link_local:

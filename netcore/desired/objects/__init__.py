@@ -25,6 +25,7 @@ from netcore.desired.objects.links import (
     MovedLink,
     SandboxLink,
     Veth,
+    VethPeer,
     VlanLink,
     VxlanLink,
 )
@@ -68,11 +69,12 @@ __all__ = [
     "Subsystem",
     "Sysctl",
     "Veth",
+    "VethPeer",
     "VlanLink",
     "VxlanLink",
 ]
 
-LinkPart = LinkUp | BridgePort | Hairpin | Address | Neighbor | Route | Forwarding
+LinkPart = VethPeer | LinkUp | BridgePort | Hairpin | Address | Neighbor | Route | Forwarding
 """What belongs to one link, and goes with it."""
 
 KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | OwnDefaultRoute | Esp | GuardedLink | Element | Announcement | HostsLines

@@ -129,6 +129,34 @@ class Veth(Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VethPeer(Kind):
+    """The sandbox's end of a `Veth`, with its name, MAC and MTU. It is made with the pair; the sandbox's own root can change it."""
+
+    host_ifname: str
+    sandbox_id: SandboxId
+    ifname: str
+    mac: str
+    mtu: int
+    order: ClassVar[Order] = Order.SANDBOX_LINK
+    creation_lane: ClassVar[Lane] = HOST_LINKS
+    """With the pair, and before anything that is in the sandbox."""
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(Subsystem.STACK, self.sandbox_id)
+
+    @property
+    def key(self) -> Key:
+        return ("peer", self.sandbox_id, self.ifname)
+
+    def goes_with(self, links: Collection[LinkReference]) -> bool:
+        return (self.sandbox_id, self.ifname) in links
+
+    def describe(self) -> str:
+        return f"link {self.ifname} type veth peer {self.host_ifname} address {self.mac} mtu {self.mtu}{where(self.sandbox_id)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BridgePort(Kind):
     """A sandbox's port of a bridge, up. The bridge learns nothing from it, and knows *mac* as the one that is there.
 

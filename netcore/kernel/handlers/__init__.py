@@ -32,6 +32,7 @@ from netcore.desired.objects import (
     Route,
     Sysctl,
     Veth,
+    VethPeer,
     VlanLink,
     VxlanLink,
 )
@@ -44,6 +45,7 @@ HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
     DummyLink: links.DUMMY,
     VxlanLink: links.VXLAN,
     Veth: links.VETH,
+    VethPeer: links.VETH_PEER,
     Macvlan: links.MACVLAN,
     Ipvlan: links.IPVLAN,
     MovedLink: links.MOVED,

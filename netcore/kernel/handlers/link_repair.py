@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 
-from netcore.desired.objects import HOST, Bridge, Veth, VxlanLink
-from netcore.errors import Conflict
+from netcore.desired.objects import HOST, Bridge, Veth, VethPeer, VxlanLink
+from netcore.errors import Conflict, NotFound
 from netcore.kernel import rtnl
 from netcore.kernel.netlink import NetlinkSocket
 from netcore.kernel.sessions import NetlinkSessions
@@ -39,14 +39,15 @@ def restore_bridge(sessions: NetlinkSessions, bridge: Bridge) -> bool:
 
 
 def restore_veth(sessions: NetlinkSessions, veth: Veth) -> bool:
-    """Give both ends of a pair their names, bridge, MAC, MTU and state back; return False if it must be made, after removing its rest."""
+    """Give the host's end of a pair its name, bridge, MTU and state back; return False if the pair must be made, after removing its rest.
+
+    The other end may have any name: whoever is root there may have given it.
+    """
     netlink, inner = sessions.rtnetlink(HOST), sessions.rtnetlink(veth.sandbox_id)
     host, inside = rtnl.find_link(netlink, veth.host_ifname), rtnl.find_link(inner, veth.ifname)
     if host is None and inside is not None:
         host = _renamed(netlink, inside, veth.host_ifname)
-    if inside is None and host is not None:
-        inside = _renamed(inner, host, veth.ifname)
-    if host is None or inside is None or host.peer != inside.index or inside.peer != host.index:
+    if host is None or _other_end(inner, host) is None:
         if host is not None and host.kind == "veth":
             netlink.run([rtnl.delete_link(host.name)])
         return False
@@ -54,11 +55,21 @@ def restore_veth(sessions: NetlinkSessions, veth: Veth) -> bool:
     if host.master != master:
         netlink.execute(rtnl.set_master(veth.host_ifname, master))
     netlink.execute(rtnl.set_link(veth.host_ifname, mtu=veth.mtu))
-    if inside.mac != veth.mac:
-        inner.execute(rtnl.set_mac(veth.ifname, veth.mac))
-    if inside.mtu != veth.mtu:
-        inner.execute(rtnl.set_link(veth.ifname, up=inside.up, mtu=veth.mtu))
     return True
+
+
+def restore_peer(sessions: NetlinkSessions, peer: VethPeer) -> None:
+    """Give the sandbox's end of a pair its name, MAC and MTU back; NotFound if there is none."""
+    inner, host = sessions.rtnetlink(peer.sandbox_id), rtnl.find_link(sessions.rtnetlink(HOST), peer.host_ifname)
+    inside = rtnl.find_link(inner, peer.ifname)
+    if inside is None and host is not None:
+        inside = _renamed(inner, host, peer.ifname)
+    if inside is None:
+        raise NotFound("link", peer.describe())
+    if inside.mac != peer.mac:
+        inner.execute(rtnl.set_mac(peer.ifname, peer.mac))
+    if inside.mtu != peer.mtu:
+        inner.execute(rtnl.set_link(peer.ifname, up=inside.up, mtu=peer.mtu))
 
 
 def restore_tunnel(sessions: NetlinkSessions, tunnel: VxlanLink) -> None:
@@ -80,11 +91,16 @@ def restore_mac(sessions: NetlinkSessions, sandbox_id: SandboxId, ifname: str, m
 
 def _renamed(netlink: NetlinkSocket, other_end: rtnl.Link, name: str) -> rtnl.Link | None:
     """Return the end of a pair whose *other_end* is known, under its right *name* again; None if it is not in this namespace."""
-    found = next((link for link in rtnl.links(netlink) if link.index == other_end.peer and link.peer == other_end.index), None)
-    if found is None or found.kind != "veth":
+    found = _other_end(netlink, other_end)
+    if found is None:
         return None
     _rename(netlink, found, name)
     return rtnl.find_link(netlink, name)
+
+
+def _other_end(netlink: NetlinkSocket, end: rtnl.Link) -> rtnl.Link | None:
+    """Return the other end of a pair, if it is in the namespace of *netlink*."""
+    return next((link for link in rtnl.links(netlink) if (link.index, link.peer, link.kind) == (end.peer, end.index, "veth")), None)
 
 
 def _rename(netlink: NetlinkSocket, link: rtnl.Link, name: str) -> None:

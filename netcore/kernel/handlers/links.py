@@ -18,6 +18,7 @@ from netcore.desired.objects import (
     MovedLink,
     SandboxLink,
     Veth,
+    VethPeer,
     VlanLink,
     VxlanLink,
 )
@@ -113,14 +114,35 @@ def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
 
 def _observe_veth(inventory: Inventory, veth: Veth) -> bool:
     link, host = inventory.link(HOST, veth.host_ifname), inventory.of(HOST)
-    if link is None or host is None or host.names.get(link.master) != veth.bridge or not link.up:
+    if link is None or host is None or host.names.get(link.master) != veth.bridge:
         return False
-    inside = inventory.link(veth.sandbox_id, veth.ifname)
-    return inside is not None and inside.peer == link.index and inside.mac == veth.mac and inside.mtu == link.mtu == veth.mtu
+    return link.up and link.mtu == veth.mtu and is_pair_there(inventory, veth)
+
+
+def is_pair_there(inventory: Inventory, veth: Veth) -> bool:
+    """Return whether both ends of a pair are there, the sandbox's by whatever name."""
+    link, sandbox = inventory.link(HOST, veth.host_ifname), inventory.of(veth.sandbox_id)
+    return (
+        link is not None
+        and sandbox is not None
+        and any((each.index, each.peer) == (link.peer, link.index) for each in sandbox.links.values())
+    )
 
 
 def _mend_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
     return () if link_repair.restore_veth(sessions, veth) else _create_veth(sessions, veth)
+
+
+def _observe_peer(inventory: Inventory, peer: VethPeer) -> bool:
+    link, outside = inventory.link(peer.sandbox_id, peer.ifname), inventory.link(HOST, peer.host_ifname)
+    # Where the host's end is not to be found, that is what is damaged.
+    is_pair = link is not None and link.kind == "veth" and (outside is None or link.peer == outside.index)
+    return link is not None and is_pair and link.mac == peer.mac and link.mtu == peer.mtu
+
+
+def _mend_peer(sessions: NetlinkSessions, peer: VethPeer) -> tuple[()]:
+    link_repair.restore_peer(sessions, peer)
+    return ()
 
 
 def _set_bridge_port(sessions: NetlinkSessions, port: BridgePort) -> list[Request]:
@@ -228,6 +250,7 @@ VLAN: Handler[VlanLink, Request] = Handler(create=_create_vlan, delete=_delete_h
 DUMMY: Handler[DummyLink, Request] = Handler(create=_create_dummy, delete=_delete_host_link, observe=_observe_host_link)
 VXLAN: Handler[VxlanLink, Request] = Handler(create=_create_vxlan, delete=_delete_host_link, observe=_observe_vxlan, mend=_mend_vxlan)
 VETH: Handler[Veth, Request] = Handler(create=_create_veth, delete=_delete_veth, observe=_observe_veth, mend=_mend_veth)
+VETH_PEER: Handler[VethPeer, Request] = Handler(create=_mend_peer, delete=nothing, observe=_observe_peer)
 MACVLAN: Handler[Macvlan, Request] = Handler(
     create=_create_macvlan, delete=_delete_sub_interface, observe=_observe_sandbox_link, mend=_mend_macvlan
 )

@@ -22,6 +22,7 @@ from netcore.desired.objects import (
     Subsystem,
     Sysctl,
     Veth,
+    VethPeer,
     VxlanLink,
 )
 from netcore.kernel import handlers
@@ -95,6 +96,7 @@ ROUTE = Route(sandbox_id=S, destination=DEFAULT4, gateway=GATEWAY, ifname="eth0"
 NEIGHBOR = Neighbor(sandbox_id=S, ifname="eth0", address=GATEWAY, mac=MAC)
 BRIDGE = Bridge(name="br0", mac=MAC, mtu=1500, tag="berth:n")
 VETH = Veth(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500, bridge="br0")
+PEER = VethPeer(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500)
 VXLAN = VxlanLink(name="vx-5", vni=5, port=4789, local=GATEWAY, bridge="br0", mtu=1450, tag="t")
 UP = LinkUp(sandbox_id=S, ifname="eth0")
 MACVLAN = Macvlan(sandbox_id=S, ifname="eth0", parent="lan0", mode="bridge", mac=MAC, mtu=1500)
@@ -102,7 +104,7 @@ HOST_LINKS = (link(1, "br0", kind="bridge", alias="berth:n"), link(2, "v0", mast
 FULL = Inventory(
     host=namespace(*HOST_LINKS),
     sandbox=namespace(
-        link(1, "eth0", peer=2),
+        link(1, "eth0", kind="veth", peer=2),
         addresses=[("eth0", ADDRESS.interface)],
         routes=[("eth0", DEFAULT4, GATEWAY)],
         neighbors=[("eth0", GATEWAY, MAC)],
@@ -114,7 +116,9 @@ def exists(wanted, inventory=FULL):
     return handler_of(wanted).observe(inventory, wanted)
 
 
-@pytest.mark.parametrize("wanted", [ADDRESS, ROUTE, NEIGHBOR, BRIDGE, VETH, VXLAN, UP, MACVLAN], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "wanted", [ADDRESS, ROUTE, NEIGHBOR, BRIDGE, VETH, PEER, VXLAN, UP, MACVLAN], ids=lambda value: type(value).__name__
+)
 def test_what_is_there_is_seen(wanted):
     assert exists(wanted)
     assert not exists(wanted, Inventory(host=namespace(), sandbox=namespace()))
@@ -127,7 +131,14 @@ def test_what_is_there_otherwise_is_not_what_is_wanted():
     assert not exists(replace(BRIDGE, tag="berth:other"))
     assert exists(replace(BRIDGE, tag="berth:other", reused=True))
     assert not exists(replace(VETH, bridge="br1"))
-    assert not exists(replace(VETH, ifname="eth1"))
+    assert not exists(replace(VETH, mtu=1400))
+    # The other end by another name is not the pair's fault; in another namespace it is.
+    assert exists(replace(VETH, ifname="eth1"))
+    assert not exists(VETH, Inventory(host=namespace(*HOST_LINKS), sandbox=namespace(link(1, "eth0", peer=9))))
+    for wrong in ({"ifname": "eth1"}, {"mac": "02:42:0a:00:00:09"}, {"mtu": 1400}):
+        assert not exists(replace(PEER, **wrong))
+    assert not exists(PEER, Inventory(host=namespace(link(5, "v0")), sandbox=FULL.of("sandbox")))
+    assert exists(PEER, Inventory(host=namespace(), sandbox=FULL.of("sandbox")))
     for index, wanted in ((0, BRIDGE), (2, VXLAN)):
         down = [replace(each, up=each is not HOST_LINKS[index]) for each in HOST_LINKS]
         assert not exists(wanted, Inventory(host=namespace(*down)))

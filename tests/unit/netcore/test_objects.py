@@ -36,6 +36,7 @@ from netcore.desired.objects import (
     Subsystem,
     Sysctl,
     Veth,
+    VethPeer,
     VlanLink,
     VxlanLink,
 )
@@ -79,6 +80,8 @@ CASES = [
     (Forwarding(ifname="vx-5", mac=MAC, vtep=TWO), Order.FORWARDING, LINKS, f"fdb {MAC} dev vx-5 dst 10.0.0.2 static"),
     (Element(set=BINDING, fields=("v0",)), Order.PORT_BINDING, NFTABLES, "element bridge ports { v0 }"),
     (VETH, Order.SANDBOX_LINK, LINKS, f"link v0 type veth master br0 mtu 1500 peer eth0 address {MAC} in 0123456789ab"),
+    (VethPeer(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500), Order.SANDBOX_LINK, STACK,
+     f"link eth0 type veth peer v0 address {MAC} mtu 1500 in 0123456789ab"),
     (Macvlan(sandbox_id=S, ifname="eth1", parent="lan0", mode="bridge", mac=MAC, mtu=1500), Order.SANDBOX_LINK, STACK,
      f"link eth1 type macvlan mode bridge link lan0 address {MAC} mtu 1500 in 0123456789ab"),
     (Macvlan(sandbox_id=S, ifname="eth2", parent="lan0", mode="passthru", mac="", mtu=1500), Order.SANDBOX_LINK, STACK,
@@ -125,7 +128,7 @@ def test_kind_carries_its_own_data(kernel_object, order, lane, description):
     assert kernel_object.lane == lane
     assert kernel_object.describe() == description
     # Links of a sandbox that are made of one of the host's are made from there.
-    assert kernel_object.creation_lane == (LINKS if isinstance(kernel_object, SANDBOX_LINKS) else lane)
+    assert kernel_object.creation_lane == (LINKS if isinstance(kernel_object, (*SANDBOX_LINKS, VethPeer)) else lane)
 
 
 def test_cases_are_in_the_order_of_creation():
@@ -180,7 +183,7 @@ def test_objects_that_go_with_a_link():
     assert kinds() == {Sysctl, Announcement}
     # What the host had before is put back.
     assert not replace(OBJECTS[[type(one) for one in OBJECTS].index(Sysctl)], original="0").goes_with(set())
-    assert kinds((S, "eth0")) - kinds() == {Address, LinkUp, Neighbor, Route}
+    assert kinds((S, "eth0")) - kinds() == {Address, LinkUp, Neighbor, Route, VethPeer}
     assert kinds((HOST, "br0")) - kinds() == {Address, Neighbor}
     assert kinds((HOST, "v0")) - kinds() == {BridgePort, Hairpin}
     assert kinds((HOST, "vx-5")) - kinds() == {Forwarding}
