@@ -15,6 +15,7 @@ from typing import Any
 from netcore.cluster.cluster import Cluster
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift.comparison import Comparison
+from netcore.controller.drift.encryption import EncryptionComparison
 from netcore.controller.drift.held import OpenNamespace, PinComparison, PortComparison
 from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.drift.tables import TableComparison
@@ -85,6 +86,7 @@ class Controller:
             KernelObjectComparison(self.parts),
             TableComparison(self.parts),
             PortComparison(self.parts),
+            EncryptionComparison(self.parts),
             *comparisons,
         ]
         return DriftWatch(self.parts, made, on_event, check_other_firewalls)

@@ -10,7 +10,7 @@ from netcore.cluster.cluster import Cluster
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.workers import Workers
 from netcore.desired.diff import diff
-from netcore.desired.objects import KernelObject
+from netcore.desired.objects import EspState, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import xfrm
 from netcore.kernel.apply import Executor
@@ -24,6 +24,10 @@ def encrypted(network: Network) -> VxlanOptions | None:
     """Return the VXLAN of *network* if its traffic between hosts must be encrypted."""
     vxlan = network.bridge.vxlan if network.is_overlay else None
     return vxlan if vxlan is not None and vxlan.encrypted else None
+
+
+LOCK = "esp"
+"""Held while states and policies are changed."""
 
 
 class TunnelEncryption:
@@ -56,7 +60,7 @@ class TunnelEncryption:
 
         *coming*: endpoints on other hosts that traffic is about to be sent to.
         """
-        async with self._locks.hold(["esp"]):
+        async with self._locks.hold([LOCK]):
             cluster, vtep = self.cluster, self._vtep
             if cluster is None or vtep is None:
                 return
@@ -69,6 +73,18 @@ class TunnelEncryption:
                 await self._workers.run(lambda: self._executor.apply(steps))
             self._present = wanted
 
+    @property
+    def is_used(self) -> bool:
+        """Return whether anything of ESP must be there."""
+        return bool(self._present)
+
+    async def find_lost(self) -> tuple[KernelObject, ...]:
+        """Return the states and policies that must be there and are not, or have another key or action."""
+        if not self._present:
+            return ()
+        there = {esp.key: esp for esp in await self._workers.run(lambda: xfrm.read_own(encryption.REQUEST_ID))}
+        return tuple(wanted for wanted in self._present if (esp := there.get(wanted.key)) != wanted and not _has_hidden_key(esp))
+
     def _peers(self, coming: Mapping[NetworkId, Iterable[RemoteEndpoint]]) -> dict[int, set[IPAddress]]:
         """Return port → hosts of the encrypted networks that are active here, or about to be."""
         peers: dict[int, set[IPAddress]] = {}
@@ -78,3 +94,8 @@ class TunnelEncryption:
                 remotes = (*self._state.remotes.get(network.id, {}).values(), *coming.get(network.id, ()))
                 peers.setdefault(vxlan.port, set()).update(remote.vtep for remote in remotes)
         return peers
+
+
+def _has_hidden_key(esp: KernelObject | None) -> bool:
+    """Return whether the kernel does not show the key of a state: a locked-down one shows zeros."""
+    return isinstance(esp, EspState) and not esp.key_material.strip("0")

@@ -17,7 +17,7 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _HEADER_LENGTH = 16
 _TABLE_MAIN, _UNICAST = 254, 1
-_RTA_GATEWAY = 5
+_RTA_GATEWAY, _RTA_PRIORITY = 5, 6
 _RTNH_F_ONLINK = 4
 _APPEND = 0x800
 
@@ -38,6 +38,12 @@ def read() -> tuple[DefaultRoute, ...]:
                 hop = dict(walk(body[_RTMSG.size :])).get(_RTA_GATEWAY)
                 result.append(DefaultRoute(family=number, gateway=ip_address(hop) if hop else None, message=kept.hex()))
     return tuple(result)
+
+
+def metric(route: DefaultRoute) -> int:
+    """Return the metric of a route, 0 for none."""
+    given = dict(walk(bytes.fromhex(route.message)[_RTMSG.size :])).get(_RTA_PRIORITY)
+    return struct.unpack("=I", given)[0] if given is not None else 0
 
 
 def give_back(route: DefaultRoute) -> Request:

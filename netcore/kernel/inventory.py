@@ -10,16 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from netcore.desired.objects import HOST, Address, Forwarding, Hairpin, KernelObject, Neighbor, Route, Sysctl, Veth
+from netcore.desired.objects import HOST, Address, Forwarding, Hairpin, KernelObject, Neighbor, OwnDefaultRoute, Route, Sysctl, Veth
 from netcore.errors import NetcoreError
-from netcore.kernel import netns, rtnl, sysctl
+from netcore.kernel import default_routes, netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
-from netcore.model import IPAddress, IPInterface, IPNetwork, NetnsPath, SandboxId
+from netcore.model import DefaultRoute, IPAddress, IPInterface, IPNetwork, NetnsPath, SandboxId
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceInventory:
-    """What one namespace holds, by link name."""
+    """What one namespace holds, by link name. *defaults*: default routes as they were told."""
 
     links: Mapping[str, rtnl.Link]
     names: Mapping[int, str]
@@ -27,10 +27,11 @@ class NamespaceInventory:
     routes: frozenset[tuple[str, IPNetwork, IPAddress | None]]
     neighbors: frozenset[tuple[str, IPAddress, str]]
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    defaults: tuple[DefaultRoute, ...] = ()
 
 
-def read(sysctls: Collection[str] = ()) -> NamespaceInventory:
-    """Return what the namespace of the calling thread holds. *sysctls*: which of them to read."""
+def read(sysctls: Collection[str] = (), *, defaults: bool = False) -> NamespaceInventory:
+    """Return what the namespace of the calling thread holds. *sysctls*: which of them to read. *defaults*: whether to read these."""
     with NetlinkSocket(ROUTE) as netlink:
         links = {link.name: link for link in rtnl.links(netlink)}
         names = {link.index: name for name, link in links.items()}
@@ -41,6 +42,7 @@ def read(sysctls: Collection[str] = ()) -> NamespaceInventory:
             frozenset((names.get(index, ""), destination, hop) for index, destination, hop in rtnl.routes(netlink)),
             frozenset((names.get(index, ""), address, mac) for index, address, mac in rtnl.neighbors(netlink)),
             sysctl.read_all(sysctls),
+            default_routes.read() if defaults else (),
         )
 
 
@@ -114,9 +116,10 @@ class Inventory:
 
     def _read_sandbox(self, sandbox_id: SandboxId) -> NamespaceInventory | None:
         sysctls = self._sysctls(sandbox_id)
+        has_defaults = any(isinstance(wanted, OwnDefaultRoute) for wanted in self._wanted[sandbox_id])
         try:
             with netns.opened(self._netns_path(sandbox_id)) as descriptor:
-                return netns.run_inside(descriptor, lambda: read(sysctls))
+                return netns.run_inside(descriptor, lambda: read(sysctls, defaults=has_defaults))
         except NetcoreError:
             return None
 

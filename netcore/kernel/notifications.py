@@ -13,7 +13,7 @@ import errno
 import socket
 from dataclasses import dataclass
 
-from netcore.kernel.netlink import NETFILTER, ROUTE, messages, open_socket
+from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, messages, open_socket
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _LENGTH = 1 << 16
@@ -34,6 +34,9 @@ RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)."""
 
 LINKS = Group(ROUTE, 1)
 """Every change of a link (RTNLGRP_LINK)."""
+
+ENCRYPTION = (Group(XFRM, 3), Group(XFRM, 4))
+"""Every change of IPsec's states and policies (XFRMNLGRP_SA, XFRMNLGRP_POLICY)."""
 
 NFTABLES = Group(NETFILTER, 7)
 """Every change of nftables (NFNLGRP_NFTABLES)."""

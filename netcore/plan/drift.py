@@ -25,11 +25,14 @@ class Part(Enum):
     SANDBOX = "sandbox"
     TABLES = "firewall"
     UPLINKS = "uplinks"
+    ENCRYPTION = "encryption"
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """One network or sandbox (*identity*: its id), the firewall tables, or what networks need of the links that traffic leaves by."""
+    """One network or sandbox (*identity*: its id), or something of the host that all share: the firewall tables, what networks
+    need of the links that traffic leaves by, encryption between hosts.
+    """
 
     part: Part
     identity: str = ""
@@ -37,6 +40,7 @@ class Concern:
 
 TABLES = Concern(Part.TABLES)
 UPLINKS = Concern(Part.UPLINKS)
+ENCRYPTION = Concern(Part.ENCRYPTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

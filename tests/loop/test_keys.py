@@ -107,6 +107,26 @@ async def test_what_an_earlier_run_left_is_kept_or_taken_away(host, monkeypatch)
     assert [(step.before, step.after) for step in host.applied.pop()] == [(gone, None)]
 
 
+async def test_what_the_kernel_lacks_of_states_and_policies_is_found(host, monkeypatch):
+    host.writer.put_remote("secret", remote("y", PEER))
+    assert (await host.encryption.find_lost(), host.encryption.is_used) == ((), False)
+    await host.encryption.follow()
+    wanted = encryption.objects(OWN, {4790: [PEER]}, [*host.cluster.state.keys.values()], host.cluster.sending_key())
+    state = next(esp for esp in wanted if isinstance(esp, EspState))
+    assert host.encryption.is_used
+
+    async def lost(*there):
+        monkeypatch.setattr(xfrm, "read_own", lambda request_id: there)
+        return await host.encryption.find_lost()
+
+    assert await lost(*wanted) == ()
+    assert await lost(*(esp for esp in wanted if esp is not state)) == (state,)
+    assert await lost(*(replace(esp, key_material="11" * 20) if esp is state else esp for esp in wanted)) == (state,)
+    # A kernel that is locked down shows no keys.
+    assert await lost(*(replace(esp, key_material="00" * 20) if isinstance(esp, EspState) else esp for esp in wanted)) == ()
+    assert set(await lost()) == set(wanted)
+
+
 async def test_a_kernel_that_refuses_is_asked_again(host, monkeypatch, caplog):
     def refuse(steps):
         raise KernelError("add ESP state", "x", 22)

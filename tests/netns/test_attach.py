@@ -196,3 +196,22 @@ def test_default_routes_and_sysctls_come_back_after_a_crash(lab, adopted, hangin
     assert [inside(lab, "ip", family, "route", "show", "default") for family in ("-4", "-6")] == own
     assert sysctls(lab) == before
     lab.run("ip", "link", "del", "own0")
+
+
+def test_default_route_of_its_own_that_somebody_deletes_comes_back_once(lab, adopted):
+    lab.run("ip", "link", "add", "own0", "type", "veth", "peer", "name", "own1", "netns", "theirs")
+    lab.run("ip", "link", "set", "own0", "up")
+    inside(lab, "ip", "link", "set", "own1", "up")
+    inside(lab, "ip", "addr", "add", "10.79.0.2/24", "dev", "own1")
+    inside(lab, "ip", "route", "add", "default", "via", "10.79.0.1", "metric", "5")
+    attach(lab, adopted, "--gateway")
+    # Its own network manager may choose another way.
+    inside(lab, "ip", "route", "replace", "default", "via", "10.79.0.9", "metric", "5")
+    assert lab.berth("doctor").stdout == "0 problems\n"
+    inside(lab, "ip", "route", "del", "default")
+    lab.wait_for(lambda: "default via 10.79.0.1 dev own1 metric 5" in inside(lab, "ip", "route"))
+    inside(lab, "ip", "route", "del", "default")
+    lab.wait_for(lambda: "default route via 10.79.0.1" in lab.berth("status").stdout and "left alone now" in lab.berth("status").stdout)
+    assert "10.79.0.1" not in inside(lab, "ip", "route")
+    lab.berth("detach", "guest")
+    lab.run("ip", "link", "del", "own0")

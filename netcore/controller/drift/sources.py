@@ -1,4 +1,4 @@
-"""Where notifications come from: rtnetlink and nftables of all namespaces, the directories of sandboxes' files, mounts."""
+"""Where notifications come from: rtnetlink and nftables of all namespaces, the directories of sandboxes' files, mounts, xfrm."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift import notices
 from netcore.controller.drift.notices import Expectations, HostNotices
 from netcore.errors import NetcoreError
-from netcore.kernel import all_namespaces, netns, nft
+from netcore.kernel import all_namespaces, netns, nft, notifications
 from netcore.kernel.all_namespaces import AllNamespaces, Notice
 from netcore.kernel.file_watch import FileWatch
 from netcore.kernel.mount_watch import MountWatch
+from netcore.kernel.notifications import Notifications
 from netcore.model import SandboxId, Stack
-from netcore.plan.drift import Concern, Part
+from netcore.plan.drift import ENCRYPTION, Concern, Part
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ class Sources:
         self._tables: AllNamespaces | None = None
         self._files: FileWatch[SandboxId] | None = None
         self._mounts: MountWatch | None = None
+        self._encryption: Notifications | None = None
         self._are_mounts_changed = False
+        self._is_encryption_changed = False
         self._host = HostNotices()
         self._expected = Expectations()
         self._revision = -1
@@ -56,6 +59,7 @@ class Sources:
             self._tables = AllNamespaces.tables() if self._parts.settings.firewall else None
             self._files = FileWatch()
             self._mounts = MountWatch()
+            self._encryption = Notifications(*notifications.ENCRYPTION) if self._parts.settings.vtep is not None else None
         except OSError as error:
             log.warning("changes are not noticed at once reason=%s", error)
         if self._links is not None and not self._links.hears_sandboxes:
@@ -67,8 +71,8 @@ class Sources:
         self._listen()
         self._wake()
 
-    def _all(self) -> tuple[AllNamespaces | FileWatch[SandboxId] | MountWatch | None, ...]:
-        return self._links, self._tables, self._files, self._mounts
+    def _all(self) -> tuple[AllNamespaces | FileWatch[SandboxId] | MountWatch | Notifications | None, ...]:
+        return self._links, self._tables, self._files, self._mounts, self._encryption
 
     def _sockets(self) -> list[int]:
         return [source.fileno() for source in self._all() if source is not None]
@@ -83,6 +87,9 @@ class Sources:
         if self._mounts is not None and descriptor == self._mounts.fileno():
             self._mounts.drain()
             self._are_mounts_changed = True
+        if self._encryption is not None and descriptor == self._encryption.fileno():
+            self._encryption.drain()
+            self._is_encryption_changed = True
         self._wake()
 
     async def read(self) -> Told:
@@ -101,6 +108,9 @@ class Sources:
         if self._are_mounts_changed:
             self._are_mounts_changed = False
             found |= await self._without_pin()
+        if self._is_encryption_changed:
+            self._is_encryption_changed = False
+            found.add(ENCRYPTION)
         self._listen()
         is_incomplete = links is None or tables is None or files is None
         return Told(frozenset(found), is_incomplete, of_tables.is_foreign or tables is None)

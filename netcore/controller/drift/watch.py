@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from netcore import limits
+from netcore.controller import tunnel_encryption
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift import notices
 from netcore.controller.drift.comparison import Comparison
@@ -19,7 +20,7 @@ from netcore.controller.drift.held import NAMESPACE
 from netcore.controller.drift.sources import Sources
 from netcore.errors import NetcoreError
 from netcore.model import SandboxId
-from netcore.plan.drift import TABLES, Concern, Damage, Part
+from netcore.plan.drift import ENCRYPTION, TABLES, Concern, Damage, Part
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +92,14 @@ class DriftWatch:
         state = self._parts.state
         networks = {Concern(Part.NETWORK, network.id) for network in state.networks_here()}
         sandboxes = {Concern(Part.SANDBOX, sandbox.id) for sandbox in state.sandboxes.values() if notices.is_compared(sandbox)}
-        return {TABLES, *networks, *sandboxes}
+        encryption = {ENCRYPTION} if self._parts.overlays.encryption.is_used else set()
+        return {TABLES, *encryption, *networks, *sandboxes}
 
     async def _begin_comparisons(self) -> None:
         now = self._loop.time()
         due = {concern for concern in self._dirty if self._compared.get(concern, 0.0) + limits.DRIFT_PAUSE <= now} - self._running.keys()
         self._dirty -= due
-        for part in (Part.NETWORK, Part.TABLES, Part.SANDBOX):
+        for part in (Part.NETWORK, Part.TABLES, Part.ENCRYPTION, Part.SANDBOX):
             begun = [self._begin(concern, now) for concern in due if concern.part is part]
             if begun and part is Part.NETWORK:
                 await asyncio.wait(begun, timeout=limits.DRIFT_PAUSE)
@@ -192,6 +194,8 @@ class DriftWatch:
             case Part.TABLES:
                 sandboxes, networks = state.sandboxes, state.networks
                 return ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
+            case Part.ENCRYPTION:
+                return [tunnel_encryption.LOCK]
             case Part.UPLINKS:
                 # Compared by `Uplinks`, under a lock of its own.
                 return []

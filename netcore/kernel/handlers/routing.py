@@ -6,7 +6,7 @@ import errno
 
 from netcore.desired.objects import HOST, Address, Forwarding, Neighbor, OwnDefaultRoute, Route
 from netcore.kernel import default_routes, rtnl
-from netcore.kernel.handlers.handler import Handler, set_again
+from netcore.kernel.handlers.handler import Handler
 from netcore.kernel.inventory import Inventory
 from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
@@ -46,6 +46,13 @@ def _mend_route(sessions: NetlinkSessions, route: Route) -> list[Request]:
     return [] if (index, route.destination, route.gateway) in present else [rtnl.replace_route(route.destination, route.gateway, index)]
 
 
+def _observe_own(inventory: Inventory, own: OwnDefaultRoute) -> bool:
+    """Return whether the namespace has that way, or another of its own in its place, which is its own affair."""
+    namespace = inventory.of(own.sandbox_id)
+    wanted = (own.route.family, default_routes.metric(own.route))
+    return namespace is not None and wanted in {(route.family, default_routes.metric(route)) for route in namespace.defaults}
+
+
 def _create_forwarding(sessions: NetlinkSessions, entry: Forwarding) -> list[Request]:
     return rtnl.forwarding(entry.mac, entry.vtep, sessions.link_index(HOST, entry.ifname), create=True)
 
@@ -76,7 +83,7 @@ ROUTE: Handler[Route, Request] = Handler(
 OWN_DEFAULT_ROUTE: Handler[OwnDefaultRoute, Request] = Handler(
     create=lambda _, own: [default_routes.give_back(own.route)],
     delete=lambda _, own: [default_routes.take_away(own.route)],
-    observe=set_again,
+    observe=_observe_own,
     # It never left; or its link or the address that it needs is gone, and the route with it.
     already=frozenset({errno.EEXIST, errno.ENODEV, errno.ENETUNREACH, errno.EHOSTUNREACH}),
 )

@@ -1,5 +1,6 @@
 """ESP between hosts: messages as `ip xfrm` sends them, keys that follow from a secret, and their rotation."""
 
+import errno
 from ipaddress import ip_address
 
 import pytest
@@ -29,6 +30,16 @@ RECORDED_POLICY = (
     + "44000500" + "0a000002" + "00" * 12 + "00000000" + "32000000" + "02000000" + "0a000001" + "00" * 12 + "07000000" + "00000000" + "ff" * 12
 )  # fmt: skip
 RECORDED_POLICY_DELETE = SELECTOR + "00000000" + "01000000"
+
+
+def test_a_state_that_somebody_replaced_is_deleted_before_it_is_made_again():
+    state = EspState(source=ONE, target=TWO, spi=0x1001, key_material=SECRET.hex(), request_id=7)
+    handler = handler_of(state)
+    requests = handler.mend(None, state)
+    assert [request.operation for request in requests] == ["delete ESP state", "add ESP state"]
+    assert requests[1].body == xfrm.add_state(ONE, TWO, spi=0x1001, request_id=7, key=SECRET).body
+    # One that was not there is no error.
+    assert errno.ESRCH in handler.already
 
 
 def test_messages_are_those_of_ip_xfrm():
