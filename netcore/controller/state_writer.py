@@ -9,11 +9,16 @@ from netcore.drivers.facts import Facts
 from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import NotFound
 from netcore.model import Endpoint, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId
+from netcore.plan.drift import UPLINKS, Concern, Part
 from netcore.plan.host_state import HostState, SandboxState
 
 
 class StateWriter:
-    """Owns the mappings behind one `HostState`; readers get read-only views of them. *on_change*: is called after each change."""
+    """Owns the mappings behind one `HostState`; readers get read-only views of them.
+
+    *on_change*: is called after each change, with what it is about: a network or sandbox, UPLINKS for what is known of the host,
+    None for what has no links here.
+    """
 
     def __init__(self, run_directory: str, facts: Facts) -> None:
         self._networks: dict[NetworkId, Network] = {}
@@ -23,7 +28,7 @@ class StateWriter:
         self._active: dict[NetworkId, dict[str, RemoteEndpoint]] = {}
         self._switched: dict[str, SwitchedSysctl] = {}
         self._unfinished: dict[SandboxId, NetnsPath] = {}
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_change: Callable[[Concern | None], None] = lambda _: None
         self.state = HostState(
             run_directory=run_directory,
             facts=facts,
@@ -34,14 +39,14 @@ class StateWriter:
             switched=MappingProxyType(self._switched),
         )
 
-    def _changed(self) -> None:
+    def _changed(self, concern: Concern | None = None) -> None:
         self.state.revision += 1
-        self.on_change()
+        self.on_change(concern)
 
     def set_facts(self, facts: Facts) -> None:
         """Note what drivers must know of the host."""
         self.state.facts = facts
-        self._changed()
+        self._changed(UPLINKS)
 
     def put_switched(self, switched: SwitchedSysctl) -> None:
         """Note that berth changes a sysctl of the host."""
@@ -56,24 +61,24 @@ class StateWriter:
     def put_network(self, network: Network) -> None:
         """Note that *network* exists."""
         self._networks[network.id] = network
-        self._changed()
+        self._changed(Concern(Part.NETWORK, network.id))
 
     def drop_network(self, network_id: NetworkId) -> None:
         """Note that a network is gone; one that is not there is done."""
         self._networks.pop(network_id, None)
-        self._changed()
+        self._changed(Concern(Part.NETWORK, network_id))
 
     def put_sandbox(self, after: SandboxState) -> None:
         """Note that a sandbox exists, with its endpoints."""
         self._sandboxes[after.sandbox.id] = after.sandbox
         self._endpoints[after.sandbox.id] = after.endpoints
-        self._changed()
+        self._changed(Concern(Part.SANDBOX, after.sandbox.id))
 
     def drop_sandbox(self, sandbox_id: SandboxId) -> None:
         """Note that a sandbox is gone; one that is not there is done."""
         self._sandboxes.pop(sandbox_id, None)
         self._endpoints.pop(sandbox_id, None)
-        self._changed()
+        self._changed(Concern(Part.SANDBOX, sandbox_id))
 
     def note_namespace(self, sandbox: Sandbox) -> None:
         """Note where the namespace is of a sandbox that is being made, or removed after a crash, and that nobody sees yet."""
@@ -96,13 +101,13 @@ class StateWriter:
         """Note that an overlay network is active here, with its endpoints on other hosts."""
         self._active[network_id] = dict(remotes)
         self._remotes[network_id] = MappingProxyType(self._active[network_id])
-        self._changed()
+        self._changed(Concern(Part.NETWORK, network_id))
 
     def deactivate(self, network_id: NetworkId) -> None:
         """Note that an overlay network has no objects here any more."""
         self._active.pop(network_id, None)
         self._remotes.pop(network_id, None)
-        self._changed()
+        self._changed(Concern(Part.NETWORK, network_id))
 
     def put_remote(self, network_id: NetworkId, remote: RemoteEndpoint) -> None:
         """Note an endpoint on another host, of a network that is active here."""

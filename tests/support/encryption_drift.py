@@ -8,12 +8,13 @@ import json
 import subprocess
 from ipaddress import ip_address
 from types import SimpleNamespace
+from typing import Any
 
 from netcore.cluster import encryption
 from netcore.controller.assembly import assemble
 from netcore.controller.settings import Settings
 from netcore.kernel import xfrm
-from netcore.model import RemoteEndpoint
+from netcore.model import NetworkId, RemoteEndpoint
 from netcore.plan.drift import ENCRYPTION
 from tests.support.networks import overlay_network, pool
 
@@ -32,11 +33,17 @@ async def wait_for(condition):
 
 
 async def main():
-    controller = assemble(Settings(run_directory="/nowhere", vtep=OWN, firewall=False), None, None, reserved=lambda: (), clock=lambda: 0.0)
+    unused: Any = None
+    alone: Any = SimpleNamespace(state=SimpleNamespace(keys={}), sending_key=lambda: None)
+    controller = assemble(
+        Settings(run_directory="/nowhere", vtep=OWN, firewall=False), unused, unused, reserved=lambda: (), clock=lambda: 0.0
+    )
     parts, told = controller.parts, []
     network = overlay_network("secret", pool("10.40.0.0/24", "10.40.0.1"), port=4790, encrypted=True)
-    remote = RemoteEndpoint(id="y", network_id="secret", node="y", names=("y",), vtep=PEER, mac="02:42:0a:28:00:02", addresses=())
-    controller.overlays.join(SimpleNamespace(state=SimpleNamespace(keys={}), sending_key=lambda: None))
+    remote = RemoteEndpoint(
+        id="y", network_id=NetworkId("secret"), node="y", names=("y",), vtep=PEER, mac="02:42:0a:28:00:02", addresses=()
+    )
+    controller.overlays.join(alone)
     parts.writer.put_network(network)
     parts.writer.activate(network.id, {remote.id: remote})
     await controller.overlays.encryption.settle()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from netcore import drivers
@@ -40,44 +40,68 @@ class ExpectedLink:
     alias: str = ""
 
 
-@dataclass(slots=True)
+_Neighbor = tuple[str, IPAddress]
+"""(link, address)."""
+
+
 class Expectations:
-    """What notifications are compared with. *neighbors*: (link, address) → (whose, MAC)."""
+    """What notifications are compared with: the links and neighbours of the host that follow from a `HostState`.
 
-    links: dict[str, ExpectedLink] = field(default_factory=dict)
-    neighbors: dict[tuple[str, IPAddress], tuple[Concern, str]] = field(default_factory=dict)
+    It is brought up to date by what has changed, so that a change costs the same with any number of endpoints.
+    """
 
+    def __init__(self) -> None:
+        self._links: dict[str, ExpectedLink] = {}
+        self._ports: dict[str, ExpectedLink] = {}
+        self._neighbors: dict[_Neighbor, tuple[Concern, str]] = {}
+        self._of_sandboxes: dict[SandboxId, tuple[list[str], list[_Neighbor]]] = {}
 
-def expectations(state: HostState) -> Expectations:
-    """Return what *state* means for the links and neighbours of the host."""
-    made = Expectations()
-    for network in state.networks_here():
-        concern = Concern(Part.NETWORK, network.id)
-        link = drivers.of(network).host_link(network)
-        if link is not None and link.routed:
-            reused = network.bridge.reuse_bridge
-            made.links[link.name] = (
-                ExpectedLink(concern) if reused else ExpectedLink(concern, mac=network.bridge.bridge_mac, alias=f"berth:{network.id}")
-            )
-        for wanted in drivers.of(network).network_objects(network, state.facts):
-            for sandbox_id, name in wanted.links():
-                if sandbox_id is None and name not in made.links:
-                    made.links[name] = ExpectedLink(concern)
-    for sandbox_id, endpoints in state.endpoints.items():
-        for endpoint in endpoints:
-            _add_endpoint(made, state, sandbox_id, endpoint)
-    return made
+    def link(self, name: str) -> ExpectedLink | None:
+        """Return what is expected of a link, None if it is not ours."""
+        return self._ports.get(name) or self._links.get(name)
 
+    def neighbor(self, name: str, address: IPAddress) -> tuple[Concern, str] | None:
+        """Return whose neighbour *address* on a link is, and its MAC; None if it is not ours."""
+        return self._neighbors.get((name, address))
 
-def _add_endpoint(made: Expectations, state: HostState, sandbox_id: SandboxId, endpoint: Endpoint) -> None:
-    network = state.networks.get(endpoint.network_id)
-    if network is None or not drivers.of(network).has_host_veth:
-        return
-    concern, bridge = Concern(Part.SANDBOX, sandbox_id), network.bridge.bridge_name
-    made.links[endpoint.host_ifname] = ExpectedLink(concern, master=bridge, has_hairpin=bool(endpoint.ports), mtu=network.common.mtu)
-    for interface in (endpoint.ipv4, endpoint.ipv6):
-        if interface is not None:
-            made.neighbors[bridge, interface.ip] = concern, endpoint.mac
+    def take_networks(self, state: HostState) -> None:
+        """Take over the networks that there are now."""
+        self._links = {}
+        for network in state.networks_here():
+            concern = Concern(Part.NETWORK, network.id)
+            link = drivers.of(network).host_link(network)
+            if link is not None and link.routed:
+                reused = network.bridge.reuse_bridge
+                self._links[link.name] = (
+                    ExpectedLink(concern) if reused else ExpectedLink(concern, mac=network.bridge.bridge_mac, alias=f"berth:{network.id}")
+                )
+            for wanted in drivers.of(network).network_objects(network, state.facts):
+                for sandbox_id, name in wanted.links():
+                    if sandbox_id is None and name not in self._links:
+                        self._links[name] = ExpectedLink(concern)
+
+    def take_sandbox(self, state: HostState, sandbox_id: SandboxId) -> None:
+        """Take over the endpoints that a sandbox has now; one that is gone has none."""
+        links, neighbors = self._of_sandboxes.pop(sandbox_id, ([], []))
+        for link in links:
+            self._ports.pop(link, None)
+        for neighbor in neighbors:
+            self._neighbors.pop(neighbor, None)
+        for endpoint in state.endpoints.get(sandbox_id, ()):
+            self._add_endpoint(state, sandbox_id, endpoint)
+
+    def _add_endpoint(self, state: HostState, sandbox_id: SandboxId, endpoint: Endpoint) -> None:
+        network = state.networks.get(endpoint.network_id)
+        if network is None or not drivers.of(network).has_host_veth:
+            return
+        links, neighbors = self._of_sandboxes.setdefault(sandbox_id, ([], []))
+        concern, bridge = Concern(Part.SANDBOX, sandbox_id), network.bridge.bridge_name
+        links.append(endpoint.host_ifname)
+        self._ports[endpoint.host_ifname] = ExpectedLink(concern, master=bridge, has_hairpin=bool(endpoint.ports), mtu=network.common.mtu)
+        for interface in (endpoint.ipv4, endpoint.ipv6):
+            if interface is not None:
+                neighbors.append((bridge, interface.ip))
+                self._neighbors[bridge, interface.ip] = concern, endpoint.mac
 
 
 class HostNotices:
@@ -110,13 +134,13 @@ class HostNotices:
         return found
 
     def _owner(self, index: int, expected: Expectations) -> set[Concern]:
-        known = expected.links.get(self._names.get(index, ""))
+        known = expected.link(self._names.get(index, ""))
         return {known.concern} if known is not None else set()
 
     def _take_link(self, message: bytes, expected: Expectations, last: dict[int, bytes]) -> set[Concern]:
         family, index = message[16], struct.unpack_from("=i", message, 20)[0]
         if family == _AF_BRIDGE:
-            known = expected.links.get(self._names.get(index, ""))
+            known = expected.link(self._names.get(index, ""))
             mode = find(message[32:], _PROTOCOL_INFO, _BRPORT_MODE)
             is_wrong = known is not None and known.has_hairpin and mode is not None and not mode[0]
             return {known.concern} if known is not None and is_wrong else set()
@@ -129,13 +153,14 @@ class HostNotices:
             return found
         name = rtnl.read_link(message).name
         before = self._names.get(index, name)
-        found = {expected.links[before].concern} if before != name and before in expected.links else set()
+        renamed = expected.link(before) if before != name else None
+        found = {renamed.concern} if renamed is not None else set()
         self._names[index] = name
         last[index] = message
         return found
 
     def _judge(self, link: Link, expected: Expectations) -> set[Concern]:
-        known = expected.links.get(link.name)
+        known = expected.link(link.name)
         if known is None:
             return set()
         is_right = (
@@ -153,12 +178,12 @@ class HostNotices:
         name = self._names.get(index, "")
         if family == _AF_BRIDGE:
             # An entry of a tunnel; those that bridges learn are of ports of sandboxes.
-            known = expected.links.get(name)
+            known = expected.link(name)
             return {known.concern} if is_gone and known is not None and known.concern.part is Part.NETWORK else set()
         attributes = dict(walk(message[28:]))
         if _NDA_DST not in attributes:
             return set()
-        wanted = expected.neighbors.get((name, ip_address(attributes[_NDA_DST])))
+        wanted = expected.neighbor(name, ip_address(attributes[_NDA_DST]))
         if wanted is None:
             return set()
         concern, mac = wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from netcore.controller.collaborators import Collaborators
@@ -16,17 +16,21 @@ from netcore.kernel.all_namespaces import AllNamespaces, Notice
 from netcore.kernel.file_watch import FileWatch
 from netcore.kernel.mount_watch import MountWatch
 from netcore.kernel.notifications import Notifications
-from netcore.model import SandboxId, Stack
-from netcore.plan.drift import ENCRYPTION, Concern, Part
+from netcore.model import Sandbox, SandboxId, Stack
+from netcore.plan.drift import ENCRYPTION, UPLINKS, Concern, Part
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came. *is_incomplete*: some was lost. *are_tables_foreign*: somebody else changed nftables on the host."""
+    """What came. *gone*: networks and sandboxes that are no more. *is_incomplete*: some was lost.
+
+    *are_tables_foreign*: somebody else changed nftables on the host.
+    """
 
     concerns: frozenset[Concern]
+    gone: frozenset[Concern]
     is_incomplete: bool
     are_tables_foreign: bool
 
@@ -47,7 +51,7 @@ class Sources:
         self._is_encryption_changed = False
         self._host = HostNotices()
         self._expected = Expectations()
-        self._revision = -1
+        self._changed: set[Concern] = set()
         self._nsids: dict[SandboxId, int] = {}
         self._sandboxes: dict[int, SandboxId] = {}
         self._identities: dict[SandboxId, tuple[int, int]] = {}
@@ -67,9 +71,20 @@ class Sources:
         snapshot = self._parts.host.changes.snapshot
         if snapshot is not None:
             self._host.know(snapshot.links.values())
-        self._parts.writer.on_change = self._wake
+        state = self._parts.state
+        self._changed = {UPLINKS, *(Concern(Part.SANDBOX, sandbox_id) for sandbox_id in state.sandboxes)}
+        self._parts.writer.on_change = self._on_change
         self._listen()
         self._wake()
+
+    def follow_again(self, concerns: Iterable[Concern]) -> None:
+        """Listen to what could not be listened to, or was made anew: a directory that somebody deleted, say."""
+        self._changed |= {*concerns}
+
+    def _on_change(self, concern: Concern | None) -> None:
+        if concern is not None:
+            self._changed.add(concern)
+            self._wake()
 
     def _all(self) -> tuple[AllNamespaces | FileWatch[SandboxId] | MountWatch | Notifications | None, ...]:
         return self._links, self._tables, self._files, self._mounts, self._encryption
@@ -97,7 +112,7 @@ class Sources:
         links, tables = _read(self._links), _read(self._tables)
         files = self._files.read() if self._files is not None else set()
         # Against what exists now: an operation that has ended meanwhile is no damage.
-        await self._follow_state()
+        gone = await self._follow_state()
         found: set[Concern] = set()
         if links is not None:
             found |= self._host.concerns((notice.message for notice in links if notice.nsid is None), self._expected)
@@ -113,7 +128,7 @@ class Sources:
             found.add(ENCRYPTION)
         self._listen()
         is_incomplete = links is None or tables is None or files is None
-        return Told(frozenset(found), is_incomplete, of_tables.is_foreign or tables is None)
+        return Told(frozenset(found), gone, is_incomplete, of_tables.is_foreign or tables is None)
 
     async def _without_pin(self) -> set[Concern]:
         """Return the sandboxes whose namespace is not the one at its path, or is pinned nowhere."""
@@ -125,34 +140,51 @@ class Sources:
             if identity is None or identity != self._identities.get(sandbox_id, identity)
         }
 
-    async def _follow_state(self) -> None:
-        """Take note of networks and sandboxes that came or went."""
+    async def _follow_state(self) -> frozenset[Concern]:
+        """Take note of networks and sandboxes that came or changed; return those that went."""
         state = self._parts.state
-        if state.revision == self._revision:
+        changed, self._changed = self._changed, set()
+        if any(concern.part is not Part.SANDBOX for concern in changed):
+            self._expected.take_networks(state)
+        gone = set()
+        for concern in changed:
+            if concern.part is Part.SANDBOX:
+                sandbox_id = SandboxId(concern.identity)
+                self._expected.take_sandbox(state, sandbox_id)
+                sandbox = state.sandboxes.get(sandbox_id)
+                if sandbox is None or not notices.is_compared(sandbox):
+                    self._unfollow(sandbox_id)
+                    gone.add(concern)
+                else:
+                    await self._follow(sandbox)
+            elif concern.part is Part.NETWORK and concern.identity not in state.networks:
+                gone.add(concern)
+        return frozenset(gone)
+
+    def _unfollow(self, sandbox_id: SandboxId) -> None:
+        nsid = self._nsids.pop(sandbox_id, None)
+        # Another one may have its number by now.
+        if nsid is not None and self._sandboxes.get(nsid) == sandbox_id:
+            del self._sandboxes[nsid]
+        self._identities.pop(sandbox_id, None)
+        if self._files is not None:
+            self._files.drop(sandbox_id)
+
+    async def _follow(self, sandbox: Sandbox) -> None:
+        if self._files is not None and not self._files.is_followed(sandbox.id):
+            self._files.follow(sandbox.id, str(self._parts.state.directory_of(sandbox.id)))
+        if sandbox.id in self._nsids or sandbox.stack is not Stack.OWN:
             return
-        self._revision = state.revision
-        self._expected = notices.expectations(state)
-        present = {sandbox.id: sandbox for sandbox in state.sandboxes.values() if notices.is_compared(sandbox)}
-        for sandbox_id in self._nsids.keys() - present.keys():
-            self._sandboxes.pop(self._nsids.pop(sandbox_id), None)
-            self._identities.pop(sandbox_id, None)
-            if self._files is not None:
-                self._files.drop(sandbox_id)
-        for sandbox_id, sandbox in present.items():
-            if self._files is not None and not self._files.is_followed(sandbox_id):
-                self._files.follow(sandbox_id, str(state.directory_of(sandbox_id)))
-            if sandbox_id in self._nsids or sandbox.stack is not Stack.OWN:
-                continue
-            try:
-                nsid, identity = await self._parts.workers.run(lambda path=sandbox.netns_path: all_namespaces.know(path))  # type: ignore[misc]
-            except (NetcoreError, OSError):
-                # It is gone meanwhile, or its pin is: the comparison says so.
-                continue
-            self._nsids[sandbox_id], self._sandboxes[nsid], self._identities[sandbox_id] = nsid, sandbox_id, identity
+        try:
+            nsid, identity = await self._parts.workers.run(lambda: all_namespaces.know(sandbox.netns_path))
+        except (NetcoreError, OSError):
+            # It is gone meanwhile, or its pin is: the comparison says so.
+            return
+        self._nsids[sandbox.id], self._sandboxes[nsid], self._identities[sandbox.id] = nsid, sandbox.id, identity
 
     def close(self) -> None:
         """Stop listening."""
-        self._parts.writer.on_change = lambda: None
+        self._parts.writer.on_change = lambda _: None
         for source in self._all():
             if source is not None:
                 self._loop.remove_reader(source.fileno())

@@ -68,7 +68,9 @@ class DriftWatch:
                 await asyncio.wait_for(self._woken.wait(), max(0.0, next_all - self._loop.time()))
             except TimeoutError:
                 next_all = self._loop.time() + limits.DRIFT_INTERVAL
-                self._dirty |= self._everything()
+                everything = self._everything()
+                self._dirty |= everything
+                self._sources.follow_again(everything)
                 await self.check_others()
             else:
                 await asyncio.sleep(limits.DRIFT_SETTLE)
@@ -82,6 +84,10 @@ class DriftWatch:
     async def _take_notices(self) -> None:
         told = await self._sources.read()
         self._dirty |= told.concerns
+        for concern in told.gone:
+            self._compared.pop(concern, None)
+            self._problems.pop(concern, None)
+            self.repairs.forget(concern)
         if told.is_incomplete and self._loop.time() >= self._compared_all + limits.DRIFT_FULL_PAUSE:
             self._compared_all = self._loop.time()
             self._dirty |= self._everything()
@@ -95,8 +101,18 @@ class DriftWatch:
         encryption = {ENCRYPTION} if self._parts.overlays.encryption.is_used else set()
         return {TABLES, *encryption, *networks, *sandboxes}
 
+    def _exists(self, concern: Concern) -> bool:
+        match concern.part:
+            case Part.NETWORK:
+                return concern.identity in self._parts.state.networks
+            case Part.SANDBOX:
+                return concern.identity in self._parts.state.sandboxes
+            case _:
+                return True
+
     async def _begin_comparisons(self) -> None:
         now = self._loop.time()
+        self._dirty = {concern for concern in self._dirty if self._exists(concern)}
         due = {concern for concern in self._dirty if self._compared.get(concern, 0.0) + limits.DRIFT_PAUSE <= now} - self._running.keys()
         self._dirty -= due
         for part in (Part.NETWORK, Part.TABLES, Part.ENCRYPTION, Part.SANDBOX):
@@ -105,11 +121,6 @@ class DriftWatch:
                 await asyncio.wait(begun, timeout=limits.DRIFT_PAUSE)
         if self._dirty and self._timer is None:
             self._timer = self._loop.call_later(limits.DRIFT_PAUSE, self._wake_later)
-        alive = self._everything()
-        for concern in self._compared.keys() - alive:
-            del self._compared[concern]
-            self._problems.pop(concern, None)
-            self.repairs.forget(concern)
 
     def _wake_later(self) -> None:
         self._timer = None
@@ -134,6 +145,7 @@ class DriftWatch:
             if damages:
                 async with self._parts.locks.hold(self._locks(concern)):
                     damages = await self._repair(concern)
+                self._sources.follow_again([concern])
             self.repairs.settle(concern, damages, self._parts.clock())
             self._problems.pop(concern, None)
         except (NetcoreError, OSError) as error:

@@ -1,20 +1,15 @@
-"""How often damage is repaired, and which notifications contradict what must exist."""
+"""How often damage is repaired, and which of it root in a sandbox may have done."""
 
-import struct
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 import pytest
 
 from netcore import limits
-from netcore.controller.drift import kernel_objects, notices
-from netcore.controller.drift.notices import Expectations, ExpectedLink, HostNotices
+from netcore.controller.drift import kernel_objects
 from netcore.desired.objects import Address, BridgePort, LinkUp, Neighbor, Sysctl, Veth, VethPeer
-from netcore.kernel.all_namespaces import Notice
-from netcore.kernel.netlink import attr, nested
 from netcore.kernel.observe import Damaged
-from netcore.kernel.rtnl import Link
-from netcore.plan.drift import TABLES, Concern, Damage, Part, Repairs
+from netcore.plan.drift import Concern, Damage, Part, Repairs
 
 BOX, NET = Concern(Part.SANDBOX, "box"), Concern(Part.NETWORK, "net")
 MAC = "02:42:00:00:00:01"
@@ -157,100 +152,3 @@ def test_the_status_names_some_and_counts_the_rest():
         repairs.done(damage(str(number)), 0.0, None)
     lines = repairs.warnings(1.0)
     assert (len(lines), lines[-1]) == (limits.DRIFT_WARNINGS + 1, "3 more objects were changed by other programs")
-
-
-# --- notifications ----------------------------------------------------------------------------------------------
-
-
-def message(type_, body, port=0):
-    return struct.pack("=IHHII", 16 + len(body), type_, 0, 0, port) + body
-
-
-def link(name, *, index=7, up=True, master=0, mac=MAC, hairpin=False, type_=16, family=0):
-    body = (
-        struct.pack("=BxHiII", family, 1, index, int(up), 0) + attr(3, name.encode() + b"\0") + attr(1, bytes.fromhex(mac.replace(":", "")))
-    )
-    body += attr(10, struct.pack("=I", master))
-    if hairpin:
-        body += nested(18, attr(1, b"veth\0"), nested(5, attr(4, b"\1")))
-    return message(type_, body)
-
-
-EXPECTED = Expectations(
-    {"br0": ExpectedLink(NET, mac=MAC), "v0": ExpectedLink(BOX, master="br0", has_hairpin=True)},
-    {("br0", ip_address("10.0.0.2")): (BOX, MAC)},
-)
-
-
-def known():
-    made = HostNotices()
-    base = {"kind": "", "up": True, "mtu": 1500, "mac": MAC, "alias": "", "master": 0}
-    made.know([Link(index=3, name="br0", **base), Link(index=7, name="v0", **base), Link(index=9, name="eth0", **base)])
-    return made
-
-
-def neighbor(type_, *, state=0x80, mac=MAC, address="10.0.0.2", index=3):
-    body = struct.pack("=BxxxiHBB", 2, index, state, 0, 1)
-    return message(type_, body + attr(1, ip_address(address).packed) + attr(2, bytes.fromhex(mac.replace(":", ""))))
-
-
-@pytest.mark.parametrize(
-    ("messages", "whose"),
-    [
-        ([link("v0", master=3, hairpin=True)], None),
-        # A link is judged as it is at the end of a burst, so that its creation says nothing.
-        ([link("v0", up=False), link("v0", up=False, master=3), link("v0", master=3, hairpin=True)], None),
-        ([link("v0", master=3)], BOX),
-        ([link("v0", hairpin=True)], BOX),
-        ([link("v0", master=3, up=False, hairpin=True)], BOX),
-        ([link("stolen", master=3, hairpin=True)], BOX),
-        ([link("v0", type_=17)], BOX),
-        ([link("v0", family=7, type_=17)], None),
-        ([link("br0", index=3, mac="02:00:00:00:00:99")], NET),
-        ([link("br0", index=3)], None),
-        ([link("eth0", index=9, up=False), link("eth0", index=9, type_=17)], None),
-        ([message(21, struct.pack("=BBBBI", 2, 24, 0, 0, 3))], NET),
-        ([message(21, struct.pack("=BBBBI", 2, 24, 0, 0, 9))], None),
-        ([message(20, struct.pack("=BBBBI", 2, 24, 0, 0, 3))], None),
-        ([message(25, bytes(12) + attr(4, struct.pack("=I", 3)))], NET),
-        ([neighbor(29)], BOX),
-        ([neighbor(28)], None),
-        ([neighbor(28, mac="02:00:00:00:00:99")], BOX),
-        ([neighbor(28, state=2)], BOX),
-        ([neighbor(29, address="10.0.0.77")], None),
-    ],
-)  # fmt: skip
-def test_only_what_contradicts_leads_to_a_comparison(messages, whose):
-    assert known().concerns(messages, EXPECTED) == ({whose} if whose is not None else set())
-
-
-def test_ten_thousand_notifications_of_our_own_lead_to_no_comparison():
-    made = known()
-    burst = [link("v0", master=3, hairpin=True), neighbor(28)] * 5000
-    assert made.concerns(burst, EXPECTED) == set()
-
-
-def table(kind, *, name=b"berth\0", family=1, nsid=None, port=0):
-    return Notice(nsid, message(10 << 8 | kind, struct.pack("!BBH", family, 0, 0) + attr(1, name), port))
-
-
-@pytest.mark.parametrize(
-    ("notice", "whose", "is_foreign"),
-    [
-        (table(8), {TABLES}, True),
-        (table(14, family=7), {TABLES}, True),
-        (table(14, port=5), set(), False),
-        (table(8, name=b"mine\0"), set(), True),
-        (table(8, nsid=4, family=2), {BOX}, False),
-        (table(8, nsid=5, family=2), set(), False),
-    ],
-    ids=["rule", "element", "element of our own", "another table", "in a sandbox", "elsewhere"],
-)
-def test_changes_of_tables(notice, whose, is_foreign):
-    told = notices.of_tables([notice], {4: "box"}, {5})
-    assert (told.concerns, told.is_foreign) == (whose, is_foreign)
-
-
-def test_changes_inside_sandboxes():
-    told = notices.of_sandboxes([Notice(4, b""), Notice(4, b""), Notice(9, b""), Notice(None, b"")], {4: "box"})
-    assert told == {BOX}

@@ -1,0 +1,194 @@
+"""Which notifications contradict what must exist, and what must exist as the state changes."""
+
+import struct
+import sys
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from netcore.controller.drift import notices
+from netcore.controller.drift.notices import Expectations, ExpectedLink, HostNotices
+from netcore.controller.state_writer import StateWriter
+from netcore.drivers.facts import Facts
+from netcore.kernel.all_namespaces import Notice
+from netcore.kernel.netlink import attr, nested
+from netcore.kernel.rtnl import Link
+from netcore.model import Endpoint, PortMapping, Sandbox
+from netcore.plan.drift import TABLES, UPLINKS, Concern, Part
+from netcore.plan.host_state import SandboxState
+from tests.support.networks import bridge_network, pool
+
+BOX, NET = Concern(Part.SANDBOX, "box"), Concern(Part.NETWORK, "net")
+MAC = "02:42:00:00:00:01"
+
+
+def message(type_, body, port=0):
+    return struct.pack("=IHHII", 16 + len(body), type_, 0, 0, port) + body
+
+
+def link(name, *, index=7, up=True, master=0, mac=MAC, hairpin=False, type_=16, family=0):
+    body = (
+        struct.pack("=BxHiII", family, 1, index, int(up), 0) + attr(3, name.encode() + b"\0") + attr(1, bytes.fromhex(mac.replace(":", "")))
+    )
+    body += attr(10, struct.pack("=I", master))
+    if hairpin:
+        body += nested(18, attr(1, b"veth\0"), nested(5, attr(4, b"\1")))
+    return message(type_, body)
+
+
+class Expected:
+    """A bridge of a network, a port of it of a sandbox, and that sandbox as a neighbour."""
+
+    def link(self, name):
+        return {"br0": ExpectedLink(NET, mac=MAC), "v0": ExpectedLink(BOX, master="br0", has_hairpin=True)}.get(name)
+
+    def neighbor(self, name, address):
+        return {("br0", ip_address("10.0.0.2")): (BOX, MAC)}.get((name, address))
+
+
+EXPECTED = Expected()
+
+
+def host_with(count):
+    """Return the state of a host with *count* sandboxes on one network."""
+    front = replace(bridge_network("front", pool("10.1.0.0/16", "10.1.0.1")), id="net")
+    writer = StateWriter("/run/berth", Facts(uplinks=("eth0",)))
+    writer.put_network(front)
+    for number in range(count):
+        writer.put_sandbox(box_on(front, number))
+    return writer, front
+
+
+def box_on(network, number, ports=()):
+    sandbox = Sandbox(id=f"s{number}", name=f"s{number}", hostname="s", netns_path="/x", boot_id="")
+    endpoint = Endpoint(
+        origin="api", network_id=network.id, sandbox_id=sandbox.id, ifname="eth0", host_ifname=f"v{number}", mac=MAC,
+        ipv4=ip_interface(f"10.1.{number // 250}.{number % 250 + 2}/16"), ipv6=None, ports=ports,
+    )  # fmt: skip
+    return SandboxState(sandbox, (endpoint,))
+
+
+def test_expectations_follow_what_comes_changes_and_goes():
+    writer, front = host_with(2)
+    made, state, bridge = Expectations(), writer.state, front.bridge.bridge_name
+    made.take_networks(state)
+    for sandbox_id in state.sandboxes:
+        made.take_sandbox(state, sandbox_id)
+    assert made.link(bridge) == ExpectedLink(NET, mac=front.bridge.bridge_mac, alias="berth:net")
+    first = Concern(Part.SANDBOX, "s0")
+    assert made.link("v0") == ExpectedLink(first, master=bridge, mtu=1500)
+    assert made.neighbor(bridge, ip_address("10.1.0.2")) == (first, MAC)
+    published = PortMapping(family=4, protocol="tcp", host_address=None, host_port=80, sandbox_port=80)
+    writer.put_sandbox(box_on(front, 0, (published,)))
+    made.take_sandbox(state, "s0")
+    assert made.link("v0").has_hairpin
+    writer.drop_sandbox("s0")
+    made.take_sandbox(state, "s0")
+    assert (made.link("v0"), made.neighbor(bridge, ip_address("10.1.0.2"))) == (None, None)
+    assert made.link("v1") is not None
+    writer.drop_network("net")
+    made.take_networks(state)
+    assert made.link(bridge) is None
+
+
+def calls_of_a_change(count, sandbox_id="s1"):
+    """Return how many functions of Python run when one of *count* sandboxes changes."""
+    writer, front = host_with(count)
+    made = Expectations()
+    writer.on_change = lambda concern: made.take_sandbox(writer.state, concern.identity)
+    calls = []
+    sys.setprofile(lambda _frame, event, _argument: calls.append(event) if event == "call" else None)
+    writer.put_sandbox(box_on(front, 1))
+    sys.setprofile(None)
+    return len(calls)
+
+
+def test_a_change_costs_the_same_with_any_number_of_endpoints():
+    assert calls_of_a_change(2) == calls_of_a_change(500)
+
+
+def test_a_change_says_what_it_is_about():
+    writer, front = host_with(1)
+    told = []
+    writer.on_change = told.append
+    writer.put_sandbox(box_on(front, 0))
+    writer.drop_sandbox("s0")
+    writer.activate("net", {})
+    writer.set_facts(Facts(uplinks=()))
+    writer.drop_switched("net/x")
+    assert told == [Concern(Part.SANDBOX, "s0")] * 2 + [NET, UPLINKS, None]
+
+
+def known():
+    made = HostNotices()
+    base = {"kind": "", "up": True, "mtu": 1500, "mac": MAC, "alias": "", "master": 0}
+    made.know([Link(index=3, name="br0", **base), Link(index=7, name="v0", **base), Link(index=9, name="eth0", **base)])
+    return made
+
+
+def neighbor(type_, *, state=0x80, mac=MAC, address="10.0.0.2", index=3):
+    body = struct.pack("=BxxxiHBB", 2, index, state, 0, 1)
+    return message(type_, body + attr(1, ip_address(address).packed) + attr(2, bytes.fromhex(mac.replace(":", ""))))
+
+
+@pytest.mark.parametrize(
+    ("messages", "whose"),
+    [
+        ([link("v0", master=3, hairpin=True)], None),
+        # A link is judged as it is at the end of a burst, so that its creation says nothing.
+        ([link("v0", up=False), link("v0", up=False, master=3), link("v0", master=3, hairpin=True)], None),
+        ([link("v0", master=3)], BOX),
+        ([link("v0", hairpin=True)], BOX),
+        ([link("v0", master=3, up=False, hairpin=True)], BOX),
+        ([link("stolen", master=3, hairpin=True)], BOX),
+        ([link("v0", type_=17)], BOX),
+        ([link("v0", family=7, type_=17)], None),
+        ([link("br0", index=3, mac="02:00:00:00:00:99")], NET),
+        ([link("br0", index=3)], None),
+        ([link("eth0", index=9, up=False), link("eth0", index=9, type_=17)], None),
+        ([message(21, struct.pack("=BBBBI", 2, 24, 0, 0, 3))], NET),
+        ([message(21, struct.pack("=BBBBI", 2, 24, 0, 0, 9))], None),
+        ([message(20, struct.pack("=BBBBI", 2, 24, 0, 0, 3))], None),
+        ([message(25, bytes(12) + attr(4, struct.pack("=I", 3)))], NET),
+        ([neighbor(29)], BOX),
+        ([neighbor(28)], None),
+        ([neighbor(28, mac="02:00:00:00:00:99")], BOX),
+        ([neighbor(28, state=2)], BOX),
+        ([neighbor(29, address="10.0.0.77")], None),
+    ],
+)  # fmt: skip
+def test_only_what_contradicts_leads_to_a_comparison(messages, whose):
+    assert known().concerns(messages, EXPECTED) == ({whose} if whose is not None else set())
+
+
+def test_ten_thousand_notifications_of_our_own_lead_to_no_comparison():
+    made = known()
+    burst = [link("v0", master=3, hairpin=True), neighbor(28)] * 5000
+    assert made.concerns(burst, EXPECTED) == set()
+
+
+def table(kind, *, name=b"berth\0", family=1, nsid=None, port=0):
+    return Notice(nsid, message(10 << 8 | kind, struct.pack("!BBH", family, 0, 0) + attr(1, name), port))
+
+
+@pytest.mark.parametrize(
+    ("notice", "whose", "is_foreign"),
+    [
+        (table(8), {TABLES}, True),
+        (table(14, family=7), {TABLES}, True),
+        (table(14, port=5), set(), False),
+        (table(8, name=b"mine\0"), set(), True),
+        (table(8, nsid=4, family=2), {BOX}, False),
+        (table(8, nsid=5, family=2), set(), False),
+    ],
+    ids=["rule", "element", "element of our own", "another table", "in a sandbox", "elsewhere"],
+)
+def test_changes_of_tables(notice, whose, is_foreign):
+    told = notices.of_tables([notice], {4: "box"}, {5})
+    assert (told.concerns, told.is_foreign) == (whose, is_foreign)
+
+
+def test_changes_inside_sandboxes():
+    told = notices.of_sandboxes([Notice(4, b""), Notice(4, b""), Notice(9, b""), Notice(None, b"")], {4: "box"})
+    assert told == {BOX}
