@@ -23,9 +23,10 @@ from netcore.drivers.facts import Facts
 from netcore.kernel import host
 from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
+from netcore.kernel.socket_watch import SocketWatch
 from netcore.model import IPAddress
 from netcore.plan import published_ports
-from netcore.plan.drift import Repairs
+from netcore.plan.drift import PORTS, Concern, Repairs
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
@@ -46,7 +47,9 @@ def assemble(
 
     *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch.
     """
-    workers, locks, host_ports, plugins, guard = Workers(), KeyedLocks(), HostPorts(), PluginClient(), Guard()
+    workers, locks, plugins, guard = Workers(), KeyedLocks(), PluginClient(), Guard()
+    sockets: SocketWatch[Concern] = SocketWatch()
+    host_ports = HostPorts(lambda sock: sockets.follow(sock, PORTS))
     facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
@@ -86,6 +89,7 @@ def assemble(
             locks=locks,
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
+            sockets=sockets,
             relays=PortProxies(host_ports, is_internal_client),
             late_routes=LateRoutes(state, workers, executor, locks, writer.netns_path),
             plugin_client=plugins,

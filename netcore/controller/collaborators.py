@@ -19,7 +19,8 @@ from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
-from netcore.plan.drift import Repairs
+from netcore.kernel.socket_watch import SocketWatch
+from netcore.plan.drift import Concern, Repairs
 from netcore.plan.host_state import HostState
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
@@ -31,7 +32,7 @@ from netcore.store.records import Records
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """*clock*: seconds since the epoch."""
+    """*sockets*: those that others may destroy, by what they are for. *clock*: seconds since the epoch."""
 
     settings: Settings
     writer: StateWriter
@@ -45,6 +46,7 @@ class Collaborators:
     locks: KeyedLocks
     addresses: AddressSources
     host_ports: HostPorts
+    sockets: SocketWatch[Concern]
     relays: PortProxies
     late_routes: LateRoutes
     plugin_client: PluginClient

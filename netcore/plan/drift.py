@@ -26,12 +26,13 @@ class Part(Enum):
     TABLES = "firewall"
     UPLINKS = "uplinks"
     ENCRYPTION = "encryption"
+    PORTS = "ports"
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
     """One network or sandbox (*identity*: its id), or something of the host that all share: the firewall tables, what networks
-    need of the links that traffic leaves by, encryption between hosts.
+    need of the links that traffic leaves by, encryption between hosts, published ports.
     """
 
     part: Part
@@ -41,6 +42,7 @@ class Concern:
 TABLES = Concern(Part.TABLES)
 UPLINKS = Concern(Part.UPLINKS)
 ENCRYPTION = Concern(Part.ENCRYPTION)
+PORTS = Concern(Part.PORTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from netcore import limits
 from netcore.errors import Conflict
@@ -42,25 +43,35 @@ class _Hold:
 
 
 class HostPorts:
-    """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered."""
+    """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered.
 
-    def __init__(self) -> None:
+    *on_held*: is told of each socket that listens, because others may destroy it.
+    """
+
+    def __init__(self, on_held: Callable[[socket.socket], None] = lambda _: None) -> None:
         self._held: dict[_Port, _Hold] = {}
+        self._on_held = on_held
 
     def begin(self) -> Claim:
         """Return a claim: the ports that one operation tries to hold, and then keeps or gives back."""
-        return Claim(self._held)
+        return Claim(self._held, self._on_held)
 
     def claim(self, mappings: Iterable[PortMapping]) -> None:
         """Hold every one of *mappings*, or none and raise Conflict."""
         claim = self.begin()
-        for mapping in mappings:
-            family, protocol, address, port = _port(mapping)
-            if port and _port(mapping) not in self._held and claim.try_hold([(family, address)], protocol, port) is not None:
+        # All addresses of both families are one socket.
+        together: dict[tuple[str, int, IPAddress | None], list[Binding]] = defaultdict(list)
+        wanted = [mapping for mapping in mappings if mapping.host_port and _port(mapping) not in self._held]
+        for mapping in wanted:
+            together[mapping.protocol, mapping.host_port, mapping.host_address].append((mapping.family, mapping.host_address))
+        for (protocol, port, _), bindings in together.items():
+            taken = claim.try_hold(bindings, protocol, port)
+            if taken is not None:
                 claim.keep(())
-                where = address or ("0.0.0.0" if family == 4 else "[::]")
+                where = taken[1] or ("0.0.0.0" if taken[0] == 4 else "[::]")
                 reason = "failed to bind host port: address already in use by a program of the host"
                 raise Conflict("port", f"{where}:{port}/{protocol}", because=reason)
+        claim.keep(wanted)
 
     def probe(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
         """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""
@@ -93,10 +104,10 @@ class HostPorts:
         """Return those of *mappings* that are not held, or whose socket somebody has destroyed (`ss -K`)."""
         return [mapping for mapping in mappings if mapping.host_port and not _is_good(self._held.get(_port(mapping)), mapping)]
 
-    def hold_again(self, mapping: PortMapping) -> None:
-        """Hold a port that was lost; Conflict if a program of the host has it."""
-        self.release([mapping])
-        self.claim([mapping])
+    def hold_again(self, mappings: Sequence[PortMapping]) -> None:
+        """Hold ports that were lost; Conflict if a program of the host has one, and then none of them is held."""
+        self.release(mappings)
+        self.claim(mappings)
 
     def held(self) -> tuple[_Port, ...]:
         """Return every port that is held."""
@@ -124,8 +135,9 @@ def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
 class Claim:
     """Ports tried by one operation. Each is bound once: what is found free is held from then on."""
 
-    def __init__(self, held: dict[_Port, _Hold]) -> None:
+    def __init__(self, held: dict[_Port, _Hold], on_held: Callable[[socket.socket], None]) -> None:
         self._held = held
+        self._on_held = on_held
         self._tried: list[_Port] = []
 
     def try_hold(self, bindings: Sequence[Binding], protocol: str, port: int) -> Binding | None:
@@ -167,8 +179,11 @@ class Claim:
         """Go on holding what *mappings* need, and release everything else that was tried."""
         needed = {_port(mapping) for mapping in mappings}
         for wanted in self._tried:
+            hold = self._held.get(wanted)
             if wanted not in needed:
                 _drop(self._held, wanted)
+            elif hold is not None and hold.sock is not None and hold.sock.type == socket.SOCK_STREAM:
+                self._on_held(hold.sock)
         self._tried.clear()
 
 

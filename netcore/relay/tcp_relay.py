@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import socket
 import struct
@@ -32,8 +33,11 @@ class TcpRelay:
         for _ in range(limits.PROXY_BACKLOG):
             try:
                 client, peer = self._listener.accept()
-            except OSError:
+            except OSError as error:
                 # No more clients, or they are gone already, or no descriptor is left: those in the backlog are accepted later.
+                if error.errno == errno.EINVAL:
+                    # Somebody has destroyed the socket (`ss -K`), which then is always ready.
+                    self._loop.remove_reader(self._listener.fileno())
                 return
             client.setblocking(False)
             source = source_of(peer)

@@ -115,6 +115,7 @@ class _ResolverHalf:
     """The parts that answer DNS queries."""
 
     host: HostResolvConf
+    poller: Poller
     pool: UpstreamPool
     service: DnsService
     registry: Registry
@@ -192,7 +193,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), stack)
     registry = resolver.registry
     controller = assemble(settings, records, registry, reserved=resolver.host.addresses, clock=_wall_clock)
-    registry.kernel = controller.workers.run
+    registry.kernel, registry.follow_socket = controller.workers.run, controller.parts.sockets.follow
+    resolver.poller.on_error = controller.parts.sockets.note
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.shutdown)
     events = Events(_wall_clock)
@@ -288,7 +290,7 @@ def _make_resolver(
     )
     service = DnsService(pool, Cache(cache_settings), time.monotonic)
     stack.push_async_callback(service.close)
-    return _ResolverHalf(host, pool, service, Registry(config, service, poller, host, sandbox_directory))
+    return _ResolverHalf(host, poller, pool, service, Registry(config, service, poller, host, sandbox_directory))
 
 
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -86,8 +87,14 @@ class GatewayResolver:
         self._listeners.append((udp, tcp))
         self._pairs.append(pair)
 
+    def sockets(self) -> list[socket.socket]:
+        """Return the sockets of all listeners."""
+        return [sock for pair in self._pairs for sock in (pair.udp, pair.tcp)]
+
     def is_broken(self) -> bool:
         """Return whether somebody destroyed the sockets, or the link that they are bound to."""
+        for _, tcp in self._listeners:
+            tcp.stop_if_destroyed()
         attached = drivers.of(self.network).host_link(self.network)
         link = attached.name if attached is not None else ""
         return any(not listeners.is_serving(pair, link) for pair in self._pairs)

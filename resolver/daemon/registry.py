@@ -8,12 +8,14 @@ loop: a reader sees the old or the new state. The parts: `sandbox_resolver.py` (
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.plan.drift import Concern, Part
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
@@ -38,7 +40,10 @@ from resolver.zone.zone import Record, Zone
 
 
 class Registry:
-    """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use."""
+    """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use.
+
+    *follow_socket*: is told of each socket that others may destroy, and whose it is.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Registry:
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
         self._closed_queries = 0
         self.kernel: RunBlocking
+        self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
 
     # --- NamePublisher ----------------------------------------------------------------------------------------------
 
@@ -79,6 +85,7 @@ class Registry:
                 self._sandboxes[sandbox.id] = resolver
                 await self.kernel(self.files.create(sandbox, is_new=False))
             await resolver.listen(self._service, self._poller, self.kernel, replace=replace)
+            self._follow(resolver)
             self._sandboxes[sandbox.id] = resolver
             if replace:
                 return
@@ -149,6 +156,7 @@ class Registry:
         for gateway in made if self._config.gateway_resolver else ():
             at = _client_at(self._by_address, gateway.network.id)
             await gateway.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
+            self._follow(gateway)
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
@@ -172,11 +180,23 @@ class Registry:
         """Listen anew, in place of sockets that somebody has destroyed."""
         if isinstance(broken, SandboxResolver):
             await broken.reopen(self._service, self._poller, self.kernel)
+            self._follow(broken)
             return
         await broken.close()
         broken.warning = None
         at = _client_at(self._by_address, broken.network.id)
         await broken.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
+        self._follow(broken)
+
+    def _follow(self, opened: SandboxResolver | GatewayResolver) -> None:
+        """Have it noticed when somebody destroys the sockets."""
+        match opened:
+            case SandboxResolver():
+                owner = Concern(Part.SANDBOX, opened.sandbox.id)
+            case GatewayResolver():
+                owner = Concern(Part.NETWORK, opened.network.id)
+        for sock in opened.sockets():
+            self.follow_socket(sock, owner)
 
     # --- zones and views ----------------------------------------------------------------------------------------
 

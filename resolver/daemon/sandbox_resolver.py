@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import dataclass, field
 
 from netcore.kernel.nft_listing import Structure
@@ -43,11 +44,17 @@ class SandboxResolver:
     pair: SocketPair | None = None
     redirect: Structure | None = None
 
+    def sockets(self) -> list[socket.socket]:
+        """Return the sockets of the listeners."""
+        return [self.pair.udp, self.pair.tcp] if self.pair is not None else []
+
     async def find_broken(self, run_blocking: RunBlocking) -> list[tuple[str, str]]:
         """Return (kind, description) of what others have broken: the listeners, the redirect."""
         if self.pair is None:
             # Set aside, and tried again as such.
             return []
+        if self.listeners is not None:
+            self.listeners[1].stop_if_destroyed()
         if not listeners.is_serving(self.pair):
             return [("listener", "resolver at 127.0.0.11")]
         if self.pair.udp.getsockname()[1] == _DNS_PORT:

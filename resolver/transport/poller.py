@@ -28,6 +28,8 @@ class Poller:
         self._flushers: dict[Callable[[], None], None] = {}
         self._running = False
         self._scheduled = False
+        self.on_error: Callable[[int], None] = lambda _: None
+        """Is told the descriptor of a socket that has an error, before its reader takes that away."""
         self.ipv4, self.ipv6 = Batch(socket.AF_INET), Batch(socket.AF_INET6)
         loop.add_reader(self._epoll.fileno(), self._round)
 
@@ -60,7 +62,9 @@ class Poller:
                 ready = self._epoll.poll(0, limits.READY_SOCKETS)
                 if not ready:
                     return
-                for descriptor, _event in ready:
+                for descriptor, event in ready:
+                    if event & select.EPOLLERR:
+                        self.on_error(descriptor)
                     reader = self._readers.get(descriptor)
                     if reader is not None:
                         reader()

@@ -31,13 +31,21 @@ class TcpListener:
         self.room = memoryview(bytearray(limits.TCP_READ))
         self.written = 0
         self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
         self._ready: deque[_Connection] = deque()
         self._turn: asyncio.Handle | None = None
 
     async def listen(self, sock: socket.socket) -> None:
         """Begin to accept connections on *sock*, which is the listener's from now on."""
         loop = asyncio.get_running_loop()
+        self._socket = sock
         self._server = await loop.create_server(lambda: _Connection(self, loop), sock=sock)
+
+    def stop_if_destroyed(self) -> None:
+        """Accept no more at a socket that somebody has destroyed (`ss -K`): it is always ready, and would keep the loop busy."""
+        if self._server is not None and self._socket is not None and not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            self._server.close()
+            self._server = None
 
     def schedule(self, connection: _Connection) -> None:
         """Call `serve` of *connection* when its turn comes, and again as long as that returns True."""

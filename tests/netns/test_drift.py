@@ -54,7 +54,11 @@ FILES = "cd /run/berth/sandboxes/*/ && head -100 hosts hostname resolv.conf; ls;
 def picture(lab: Lab) -> str:
     """Return everything that any of the damages changes, as text."""
     host = lab.shell(f"{PICTURE}\n{TABLES}\n{GUARD}\n{FILES}\nss -Hlntu | awk '{{print $1,$5}}' | sort", check=False)
-    inside = lab.shell(f"{PICTURE}\nnft -s list table ip berth\ncat /proc/sys/net/ipv4/conf/eth0/rp_filter", where=INSIDE, check=False)
+    inside = lab.shell(
+        f"{PICTURE}\nnft -s list table ip berth | sed -E 's/(port|set) [0-9]{{4,5}}/\\1 N/'\nss -Hlntu | sed -E 's/:[0-9]{{4,5}} /:N /' | awk '{{print $1,$5}}' | sort\ncat /proc/sys/net/ipv4/conf/eth0/rp_filter",
+        where=INSIDE,
+        check=False,
+    )
     return f"{host}\n--- inside\n{inside}"
 
 
@@ -94,6 +98,9 @@ ON_THE_HOST = {
     "element that leads elsewhere": "nft 'delete element inet berth dnat4_any { tcp . 8070 }; add element inet berth dnat4_any { tcp . 8070 : 10.70.0.9 . 80 }'",
     "pin unmounted": "umount -l /run/netns/berth-box; rm -f /run/netns/berth-box",
     "pin that is another namespace": "umount -l /run/netns/berth-box; rm /run/netns/berth-box; ip netns add berth-box",
+    "held port destroyed": "ss -K -Hlnt sport = 8070",
+    "resolver at the gateway destroyed": "ss -K -Hlnt src 10.70.0.1 sport = 53",
+    "resolver at the gateway destroyed, UDP": "ss -K -Hanu src 10.70.0.1 sport = 53",
     "hosts file deleted": "rm /run/berth/sandboxes/*/hosts",
     "hosts file emptied": ": > $(echo /run/berth/sandboxes/*/hosts)",
     "resolv.conf deleted": "rm /run/berth/sandboxes/*/resolv.conf",
@@ -114,6 +121,8 @@ IN_THE_SANDBOX = {
     "neighbour deleted": "ip neigh del 10.70.0.1 dev eth0",
     "sysctl changed": "sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
     "ruleset flushed": "nft flush ruleset",
+    "resolver destroyed": "ss -K -Hlnt src 127.0.0.11",
+    "resolver destroyed, UDP": "ss -K -Hanu src 127.0.0.11",
     "redirect changed": "nft flush chain ip berth output",
 }
 

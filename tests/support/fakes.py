@@ -27,6 +27,7 @@ from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.kernel.guard import Protection
 from netcore.kernel.host_changes import HostChanges
+from netcore.kernel.socket_watch import SocketWatch
 from netcore.model import DefaultRoute, PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.drift import Repairs
 from netcore.plan.plans import Lookups
@@ -415,6 +416,7 @@ class World:
                 locks=locks,
                 addresses=self.addresses,
                 host_ports=ports,
+                sockets=SocketWatch(),
                 relays=relays,
                 late_routes=LateRoutes(state, self.workers, executor, locks, self.writer.netns_path),
                 plugin_client=plugin,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from netcore.controller.collaborators import Collaborators
 from netcore.errors import NetcoreError, NotFound
 from netcore.kernel import namespace, netns
 from netcore.model import NetnsPath, PortMapping, Sandbox, SandboxId, Stack
+from netcore.plan import published_ports
 from netcore.plan.drift import Concern, Damage, Key, Part
 
 NAMESPACE = "netns"
@@ -91,14 +93,24 @@ class PortComparison:
         ]
 
     async def repair(self, concern: Concern, damages: Sequence[Damage]) -> Mapping[Key, str]:
-        keys, problems = {damage.key for damage in damages}, {}
+        keys, sandbox_id = {damage.key for damage in damages}, SandboxId(concern.identity)
+        lost: dict[tuple[str, int], list[PortMapping]] = defaultdict(list)
         for mapping in self._lost(concern):
-            if _port_key(mapping) not in keys:
-                continue
+            if _port_key(mapping) in keys:
+                # What one socket may hold.
+                lost[mapping.protocol, mapping.host_port].append(mapping)
+        if not lost:
+            return {}
+        # Their relays end before their sockets are closed.
+        relayed = published_ports.proxies(self._parts.state.endpoints[sandbox_id])
+        self._parts.relays.settle(sandbox_id, {mapping: rule for mapping, rule in relayed.items() if _port_key(mapping) not in keys})
+        problems: dict[Key, str] = {}
+        for mappings in lost.values():
             try:
-                await self._parts.workers.run(lambda mapping=mapping: self._parts.host_ports.hold_again(mapping))  # type: ignore[misc]
+                await self._parts.workers.run(lambda mappings=mappings: self._parts.host_ports.hold_again(mappings))  # type: ignore[misc]
             except NetcoreError as error:
-                problems[_port_key(mapping)] = str(error)
+                problems |= {_port_key(mapping): str(error) for mapping in mappings}
+        self._parts.relays.settle(sandbox_id, relayed)
         return problems
 
 

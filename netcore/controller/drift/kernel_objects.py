@@ -123,5 +123,5 @@ def owner_of(parts: Collaborators, concern: Concern) -> str:
         case Part.SANDBOX:
             sandbox = parts.state.sandboxes.get(SandboxId(concern.identity))
             return sandbox.name if sandbox is not None else ""
-        case Part.TABLES | Part.UPLINKS | Part.ENCRYPTION:
+        case Part.TABLES | Part.UPLINKS | Part.ENCRYPTION | Part.PORTS:
             return ""

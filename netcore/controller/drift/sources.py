@@ -1,4 +1,4 @@
-"""Where notifications come from: rtnetlink and nftables of all namespaces, the directories of sandboxes' files, mounts, xfrm."""
+"""Where notifications come from: rtnetlink and nftables of all namespaces, the directories of sandboxes' files, mounts, xfrm, sockets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift import notices
@@ -17,7 +18,7 @@ from netcore.kernel.file_watch import FileWatch
 from netcore.kernel.mount_watch import MountWatch
 from netcore.kernel.notifications import Notifications
 from netcore.model import Sandbox, SandboxId, Stack
-from netcore.plan.drift import ENCRYPTION, UPLINKS, Concern, Part
+from netcore.plan.drift import ENCRYPTION, PORTS, UPLINKS, Concern, Part
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Sources:
         if snapshot is not None:
             self._host.know(snapshot.links.values())
         state = self._parts.state
+        self._parts.sockets.on_note = self._wake
         self._changed = {UPLINKS, *(Concern(Part.SANDBOX, sandbox_id) for sandbox_id in state.sandboxes)}
         self._parts.writer.on_change = self._on_change
         self._listen()
@@ -86,8 +88,8 @@ class Sources:
             self._changed.add(concern)
             self._wake()
 
-    def _all(self) -> tuple[AllNamespaces | FileWatch[SandboxId] | MountWatch | Notifications | None, ...]:
-        return self._links, self._tables, self._files, self._mounts, self._encryption
+    def _all(self) -> tuple[_Source | None, ...]:
+        return self._links, self._tables, self._files, self._mounts, self._encryption, self._parts.sockets
 
     def _sockets(self) -> list[int]:
         return [source.fileno() for source in self._all() if source is not None]
@@ -120,6 +122,10 @@ class Sources:
         of_tables = notices.of_tables(tables or (), self._sandboxes, nft.own_ports())
         found |= of_tables.concerns
         found |= {Concern(Part.SANDBOX, sandbox_id) for sandbox_id in files or ()}
+        destroyed = self._parts.sockets.read()
+        found |= destroyed - {PORTS}
+        if PORTS in destroyed:
+            found |= await self._without_port()
         if self._are_mounts_changed:
             self._are_mounts_changed = False
             found |= await self._without_pin()
@@ -129,6 +135,11 @@ class Sources:
         self._listen()
         is_incomplete = links is None or tables is None or files is None
         return Told(frozenset(found), gone, is_incomplete, of_tables.is_foreign or tables is None)
+
+    async def _without_port(self) -> set[Concern]:
+        """Return the sandboxes that have a published port which nothing holds any more."""
+        ports, published = self._parts.host_ports, [(one.id, one.ports) for one in self._parts.state.sandboxes.values() if one.ports]
+        return await self._parts.workers.run(lambda: {Concern(Part.SANDBOX, one) for one, mappings in published if ports.lost(mappings)})
 
     async def _without_pin(self) -> set[Concern]:
         """Return the sandboxes whose namespace is not the one at its path, or is pinned nowhere."""
@@ -189,6 +200,11 @@ class Sources:
             if source is not None:
                 self._loop.remove_reader(source.fileno())
                 source.close()
+
+
+class _Source(Protocol):
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
 
 
 def _read(source: AllNamespaces | None) -> list[Notice] | None:

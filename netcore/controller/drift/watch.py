@@ -208,8 +208,8 @@ class DriftWatch:
                 return ["networks", *(f"sandbox:{identity}" for identity in sandboxes), *(f"network:{identity}" for identity in networks)]
             case Part.ENCRYPTION:
                 return [tunnel_encryption.LOCK]
-            case Part.UPLINKS:
-                # Compared by `Uplinks`, under a lock of its own.
+            case Part.UPLINKS | Part.PORTS:
+                # Compared by `Uplinks`, under a lock of its own; and with the sandboxes.
                 return []
 
     # --- for others ----------------------------------------------------------------------------------------------
