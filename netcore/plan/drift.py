@@ -81,7 +81,10 @@ class _Attempts:
 
 
 class Repairs:
-    """How often each object was put right, and which are left alone. *counts*: repairs by kind of object, since the start."""
+    """How often each object was put right, and which are left alone: rules DR-5 to DR-7.
+
+    *counts*: repairs by kind of object, since the start.
+    """
 
     def __init__(self) -> None:
         self._attempts: dict[Key, _Attempts] = {}

@@ -85,7 +85,7 @@ class Registry:
                 self._sandboxes[sandbox.id] = resolver
                 await self.kernel(self.files.create(sandbox, is_new=False))
             await resolver.listen(self._service, self._poller, self.kernel, replace=replace)
-            self._follow(resolver)
+            _follow(self.follow_socket, resolver)
             self._sandboxes[sandbox.id] = resolver
             if replace:
                 return
@@ -156,7 +156,7 @@ class Registry:
         for gateway in made if self._config.gateway_resolver else ():
             at = _client_at(self._by_address, gateway.network.id)
             await gateway.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
-            self._follow(gateway)
+            _follow(self.follow_socket, gateway)
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
@@ -180,23 +180,13 @@ class Registry:
         """Listen anew, in place of sockets that somebody has destroyed."""
         if isinstance(broken, SandboxResolver):
             await broken.reopen(self._service, self._poller, self.kernel)
-            self._follow(broken)
+            _follow(self.follow_socket, broken)
             return
         await broken.close()
         broken.warning = None
         at = _client_at(self._by_address, broken.network.id)
         await broken.listen(self._service, self._poller, self.kernel, at, for_host=self._config.gateway_resolver_for_host)
-        self._follow(broken)
-
-    def _follow(self, opened: SandboxResolver | GatewayResolver) -> None:
-        """Have it noticed when somebody destroys the sockets."""
-        match opened:
-            case SandboxResolver():
-                owner = Concern(Part.SANDBOX, opened.sandbox.id)
-            case GatewayResolver():
-                owner = Concern(Part.NETWORK, opened.network.id)
-        for sock in opened.sockets():
-            self.follow_socket(sock, owner)
+        _follow(self.follow_socket, broken)
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
@@ -362,6 +352,17 @@ class Registry:
             await resolver.close()
         for gateway in self._gateways.values():
             await gateway.close()
+
+
+def _follow(follow: Callable[[socket.socket, Concern], None], opened: SandboxResolver | GatewayResolver) -> None:
+    """Have it noticed when somebody destroys the sockets of a resolver."""
+    match opened:
+        case SandboxResolver():
+            owner = Concern(Part.SANDBOX, opened.sandbox.id)
+        case GatewayResolver():
+            owner = Concern(Part.NETWORK, opened.network.id)
+    for sock in opened.sockets():
+        follow(sock, owner)
 
 
 def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:

@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from tests.netns.conftest import upstream
-from tests.support.lab import OUTSIDE_ADDRESS, TABLES, Lab
-
-INSIDE = "berth-box"
+from tests.support.damage import IN_THE_SANDBOX, INSIDE, ON_THE_HOST, PICTURE, VETH, picture, repairs
+from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
 
 @pytest.fixture(scope="module")
@@ -38,107 +37,13 @@ def boxes(lab):
     return box
 
 
-PICTURE = """
-ip -d -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netns [^ ]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//; s/qlen [0-9]*//' \
-  | grep -e br-front -e veth -e 'lo:' -e eth0 | grep -v up0 \
-  | sed 's/\\\\.* \\(link.ether [^ ]*\\)/ \\1/; s/\\(min\\|max\\)mtu [0-9]*//g; s/bridge_slave.*hairpin on.*/hairpin on/; s/^\\(veth.*link.ether\\) [^ ]*/\\1/; s/ bridge .*alias/ alias/; s/ bridge_slave.*//; s/ bridge .*//' | sort
-ip -o addr show | awk '{print $2,$4}' | grep -v fe80 | sort
-ip route show | sed 's/ proto [a-z]*//; s/ scope link//; s/ src [^ ]*//; s/ linkdown//; s/ *$//' | sort
-ip -6 route show | sed 's/ proto [a-z]*//; s/ metric [0-9]*//; s/ pref [a-z]*//; s/ linkdown//' | grep -v -e fe80 -e multicast -e '^::1 dev lo' | sort
-ip neigh show nud permanent | sort
-"""
-GUARD = "nft -s list table inet berth_guard | grep -v handle"
-FILES = "cd /run/berth/sandboxes/*/ && head -100 hosts hostname resolv.conf; ls; ls /run/netns"
-
-
-def picture(lab: Lab) -> str:
-    """Return everything that any of the damages changes, as text."""
-    host = lab.shell(f"{PICTURE}\n{TABLES}\n{GUARD}\n{FILES}\nss -Hlntu | awk '{{print $1,$5}}' | sort", check=False)
-    inside = lab.shell(
-        f"{PICTURE}\nnft -s list table ip berth | sed -E 's/(port|set) [0-9]{{4,5}}/\\1 N/'\nss -Hlntu | sed -E 's/:[0-9]{{4,5}} /:N /' | awk '{{print $1,$5}}' | sort\ncat /proc/sys/net/ipv4/conf/eth0/rp_filter",
-        where=INSIDE,
-        check=False,
-    )
-    return f"{host}\n--- inside\n{inside}"
-
-
-ON_THE_HOST = {
-    "bridge deleted": "ip link del br-front",
-    "bridge renamed": "ip link set br-front name stolen",
-    "bridge down": "ip link set br-front down",
-    "bridge with another MAC": "ip link set br-front address 02:00:00:00:00:99",
-    "bridge without its alias": "ip link set br-front alias ''",
-    "veth off its bridge": "ip link set $VETH nomaster",
-    "veth on another bridge": "ip link add other type bridge; ip link set $VETH master other",
-    "veth down": "ip link set $VETH down",
-    "veth renamed": "ip link set $VETH name stolen",
-    "veth deleted": "ip link del $VETH",
-    "veth with another MTU": "ip link set $VETH mtu 1300",
-    "hairpin off": "ip link set $VETH type bridge_slave hairpin off",
-    "gateway address deleted": "ip addr del 10.70.0.1/24 dev br-front",
-    "gateway address deleted, IPv6": "ip addr del fd70::1/64 dev br-front",
-    "all addresses flushed": "ip addr flush dev br-front",
-    "route to the subnet deleted": "ip route del 10.70.0.0/24",
-    "neighbour deleted": "ip neigh del 10.70.0.2 dev br-front",
-    "neighbour with another MAC": "ip neigh replace 10.70.0.2 lladdr 02:00:00:00:00:99 dev br-front",
-    "neighbour no longer permanent": "ip neigh replace 10.70.0.2 lladdr 02:00:00:00:00:99 dev br-front nud reachable",
-    "ruleset flushed": "nft flush ruleset",
-    "table deleted": "nft delete table bridge berth",
-    "table flushed": "nft flush table inet berth",
-    "table dormant": "nft 'add table inet berth { flags dormant; }'",
-    "chain flushed": "nft flush chain inet berth forward",
-    "rule deleted": "nft delete rule inet berth forward handle $(nft -a list chain inet berth forward | grep -o 'handle [0-9]*' | tail -1 | cut -d' ' -f2)",
-    "foreign rule in a chain of ours": "nft insert rule inet berth forward accept",
-    "foreign chain in a table of ours": "nft add chain inet berth mine",
-    "policy of a chain changed": "nft 'add chain inet berth forward { policy drop ; }'",
-    "set flushed": "nft flush set inet berth bridges",
-    "map flushed": "nft flush map inet berth dnat4_any",
-    "element deleted": 'nft delete element bridge berth ports "{ $VETH }"',
-    "foreign element": "nft add element inet berth internal '{ br-front }'",
-    "element that leads elsewhere": "nft 'delete element inet berth dnat4_any { tcp . 8070 }; add element inet berth dnat4_any { tcp . 8070 : 10.70.0.9 . 80 }'",
-    "pin unmounted": "umount -l /run/netns/berth-box; rm -f /run/netns/berth-box",
-    "pin that is another namespace": "umount -l /run/netns/berth-box; rm /run/netns/berth-box; ip netns add berth-box",
-    "held port destroyed": "ss -K -Hlnt sport = 8070",
-    "resolver at the gateway destroyed": "ss -K -Hlnt src 10.70.0.1 sport = 53",
-    "resolver at the gateway destroyed, UDP": "ss -K -Hanu src 10.70.0.1 sport = 53",
-    "hosts file deleted": "rm /run/berth/sandboxes/*/hosts",
-    "hosts file emptied": ": > $(echo /run/berth/sandboxes/*/hosts)",
-    "resolv.conf deleted": "rm /run/berth/sandboxes/*/resolv.conf",
-    "hostname deleted": "rm /run/berth/sandboxes/*/hostname",
-}
-IN_THE_SANDBOX = {
-    "lo down": "ip link set lo down",
-    "127.0.0.1 deleted": "ip addr del 127.0.0.1/8 dev lo",
-    "link down": "ip link set eth0 down",
-    "link with another MAC": "ip link set eth0 address 02:00:00:00:00:99",
-    "link renamed": "ip link set eth0 name stolen",
-    "link deleted": "ip link del eth0",
-    "address deleted": "ip addr del 10.70.0.2/24 dev eth0",
-    "address deleted, IPv6": "ip addr del fd70::2/64 dev eth0",
-    "default route deleted": "ip route del default",
-    "default route elsewhere": "ip route replace default via 10.70.0.77",
-    "route to the subnet deleted": "ip route del 10.70.0.0/24",
-    "neighbour deleted": "ip neigh del 10.70.0.1 dev eth0",
-    "sysctl changed": "sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
-    "ruleset flushed": "nft flush ruleset",
-    "resolver destroyed": "ss -K -Hlnt src 127.0.0.11",
-    "resolver destroyed, UDP": "ss -K -Hanu src 127.0.0.11",
-    "redirect changed": "nft flush chain ip berth output",
-}
-
-
 def quick_and_slow(kinds: dict[str, str]) -> list[object]:
     """Return all kinds, seven of eight of them among the slow tests: each waits for a repair, which takes one or two seconds."""
     return [pytest.param(kind, marks=() if number % 8 == 0 else pytest.mark.slow) for number, kind in enumerate(kinds)]
 
 
-def repairs(lab: Lab) -> float:
-    text = lab.out("curl", "-s", "--unix-socket", "/run/berth/berth.sock", "http://berth/metrics")
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("berth_drift_repairs_total{"))
-
-
 def damage_and_wait(lab: Lab, command: str, where: str) -> None:
-    veth = lab.shell("ip -o link show master br-front | cut -d: -f2 | cut -d@ -f1 | tr -d ' '")
+    veth = lab.shell(VETH)
     before, count = picture(lab), repairs(lab)
     lab.shell(f"VETH={veth}; {command}", where=where)
     try:
@@ -222,7 +127,7 @@ def test_the_end_of_a_pair_in_a_sandbox_is_repaired_once_like_all_there(lab, box
     assert broken != before
     # Whatever root does to its own link, its other end is the host's and put right ten times in an hour.
     if kind != "deleted":
-        veth = lab.shell("ip -o link show master br-front | cut -d: -f2 | cut -d@ -f1 | tr -d ' '")
+        veth = lab.shell(VETH)
         for _ in range(2):
             lab.shell(f"ip link set {veth} nomaster")
             lab.wait_for(lambda: picture(lab) == broken)
@@ -233,7 +138,7 @@ def test_the_end_of_a_pair_in_a_sandbox_is_repaired_once_like_all_there(lab, box
 def test_damage_while_no_daemon_runs_is_repaired_at_the_start(lab, boxes):
     boxes(fresh=True)
     before = lab.shell(PICTURE), lab.shell(PICTURE, where=INSIDE)
-    veth = lab.shell("ip -o link show master br-front | cut -d: -f2 | cut -d@ -f1 | tr -d ' '")
+    veth = lab.shell(VETH)
     lab.stop_daemon()
     lab.shell(f"ip link set {veth} nomaster down; ip link set br-front name stolen; ip link set stolen address 02:00:00:00:00:99 down")
     lab.shell("ip link set lo down; ip link set eth0 address 02:00:00:00:00:99 down; ip addr flush dev eth0", where=INSIDE)

@@ -59,7 +59,7 @@ class KernelObjectComparison:
 
 
 def damages_of(damaged: Damaged, concern: Concern, owner: str) -> list[Damage]:
-    """Return what is *damaged* as damage: which of it root in a sandbox may have done, and which has to wait for which other."""
+    """Return what is *damaged* as damage: which of it root in a sandbox may have done (rule DR-6), and what has to wait (DR-7)."""
     return [
         Damage(
             key=wanted.key,

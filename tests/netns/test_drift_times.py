@@ -1,0 +1,65 @@
+"""How long every kind of damage lasts, from the end of the command that did it to the end of the repair. Prints a table.
+
+The times are those of the daemon's log, so they do not depend on how often the test looks.
+"""
+
+import re
+import time
+from datetime import datetime
+
+import pytest
+
+from tests.netns.conftest import upstream
+from tests.support.damage import IN_THE_SANDBOX, INSIDE, ON_THE_HOST, VETH, WITHOUT_NOTICE, picture, repairs
+from tests.support.lab import OUTSIDE_ADDRESS, Lab
+
+ROUNDS = 3
+REPAIRED = re.compile(r'^time=(\S+) .*msg="(?:changed by another program and repaired|sysctl was set again)')
+
+
+def start_box(lab):
+    options = ("--network", "front", "--ip", "10.70.0.2", "--ip6", "fd70::2", "-p", "8070:80")
+    lab.berth("run", "-d", "--name", "box", *options, "--", "sleep", "36000")
+
+
+def seconds_to_repair(lab, command, where):
+    """Return how long the damage lasted; None if it was not repaired. In a sandbox of its own, as what is inside is repaired once."""
+    lab.berth("rm", "box", check=False)
+    start_box(lab)
+    before, count, veth = picture(lab), repairs(lab), lab.shell(VETH)
+    lab.shell(f"VETH={veth}; {command}", where=where)
+    done = time.time()
+    try:
+        lab.wait_for(lambda: repairs(lab) > count and picture(lab) == before, timeout=100)
+    except AssertionError:
+        return None
+    lines = lab.out("cat", "/run/daemon.log").splitlines()
+    times = [datetime.fromisoformat(found[1]).timestamp() for found in map(REPAIRED.match, lines) if found]
+    return times[-1] - done
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(7200)
+def test_every_kind_of_damage_is_repaired(capsys):
+    kinds = [("host", name, command) for name, command in {**ON_THE_HOST, **WITHOUT_NOTICE}.items()]
+    kinds += [("sandbox", name, command) for name, command in IN_THE_SANDBOX.items()]
+    left = []
+    with Lab() as lab, capsys.disabled():
+        lab.run("mount", "-o", "remount,rw", "/proc/sys", check=False)
+        upstream(lab, OUTSIDE_ADDRESS, where="outside")
+        lab.start_daemon()
+        lab.berth("network", "create", "--ipv6", "-o", "name=br-front", "--subnet", "10.70.0.0/24", "--subnet", "fd70::/64", "front")
+        start_box(lab)
+        print("\n| Where | Damage | Seconds to repair, median | most |\n|---|---|--:|--:|")
+        for where, name, command in kinds:
+            # What was repaired ten times in an hour is left.
+            lab.stop_daemon()
+            lab.start_daemon()
+            rounds = 1 if name in WITHOUT_NOTICE else ROUNDS
+            found = [seconds_to_repair(lab, command, "host" if where == "host" else INSIDE) for _ in range(rounds)]
+            times = sorted(seconds for seconds in found if seconds is not None)
+            if len(times) < rounds:
+                left.append(name)
+            shown = f"{times[len(times) // 2]:.1f} | {times[-1]:.1f}" if times else "not repaired | not repaired"
+            print(f"| {where} | {name} | {shown} |", flush=True)
+    assert left == []
