@@ -9,20 +9,20 @@ Spec: Linux include/uapi/linux/netlink.h (NETLINK_LISTEN_ALL_NSID), net_namespac
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 from dataclasses import dataclass
 
 from netcore import limits
 from netcore.errors import KernelError
 from netcore.kernel import netns
-from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request, attr, find, messages, open_socket
-from netcore.kernel.notifications import NFTABLES
+from netcore.kernel.netlink import ROUTE, NetlinkSocket, Request, attr, find, messages
+from netcore.kernel.notifications import LINKS, NFTABLES, Group, subscribe
 from netcore.model import NetnsPath
 
-_SOL_NETLINK, _ADD_MEMBERSHIP, _LISTEN_ALL = 270, 1, 8
+_SOL_NETLINK, _LISTEN_ALL = 270, 8
 _LENGTH, _RECEIVE = 1 << 16, 1 << 22
-_LINK, _NEIGHBOR, _ROUTING, _SETTINGS = 1, 3, (5, 9, 7, 11), (24, 25)
+_NEIGHBORS = Group(ROUTE, 3)
+_ROUTING, _SETTINGS = (tuple(Group(ROUTE, number) for number in numbers) for numbers in ((5, 9, 7, 11), (24, 25)))
 _NEWNSID, _GETNSID = 88, 90
 _NSID, _FD = 1, 3
 
@@ -36,29 +36,21 @@ class Notice:
 
 
 class AllNamespaces:
-    """A subscription to one protocol in all namespaces with an id. OSError if the kernel refuses."""
+    """A subscription to *groups* of one protocol in all namespaces with an id. OSError if the kernel refuses."""
 
-    def __init__(self, protocol: int) -> None:
-        self._socket = open_socket(protocol)
-        try:
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
-            self._hears_all = self._listen_to_all()
-            for group in (_LINK, _NEIGHBOR, *_ROUTING, *_SETTINGS) if protocol == ROUTE else (NFTABLES.number,):
-                self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-        except BaseException:
-            self._socket.close()
-            raise
+    def __init__(self, *groups: Group) -> None:
+        self._socket = subscribe(groups, _RECEIVE)
+        self._hears_all = self._listen_to_all()
 
     @classmethod
     def links(cls) -> AllNamespaces:
         """Return a subscription to links, addresses, routes and neighbours."""
-        return cls(ROUTE)
+        return cls(LINKS, _NEIGHBORS, *_ROUTING, *_SETTINGS)
 
     @classmethod
     def tables(cls) -> AllNamespaces:
         """Return a subscription to nftables."""
-        return cls(NETFILTER)
+        return cls(NFTABLES)
 
     def _listen_to_all(self) -> bool:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, messages, open_socket
@@ -47,20 +48,29 @@ RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
 RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF)."""
 
 
+def subscribe(groups: Collection[Group], room: int = _RECEIVE) -> socket.socket:
+    """Return a socket that gets what *groups* of one protocol tell, in the namespace of the calling thread; OSError if refused.
+
+    *room*: octets that may wait in it.
+    """
+    (protocol,) = {group.protocol for group in groups}
+    made = open_socket(protocol)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        for group in groups:
+            made.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group.number)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 class Notifications:
     """A subscription to *groups* of one protocol, in the namespace of the calling thread. OSError if the kernel refuses."""
 
     def __init__(self, *groups: Group) -> None:
-        (protocol,) = {group.protocol for group in groups}
-        self._socket = open_socket(protocol)
-        try:
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
-            for group in groups:
-                self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group.number)
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket = subscribe(groups)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable once something has changed."""
