@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 
@@ -46,8 +47,11 @@ def damage_and_wait(lab: Lab, command: str, where: str) -> None:
     veth = lab.shell(VETH)
     before, count = picture(lab), repairs(lab)
     lab.shell(f"VETH={veth}; {command}", where=where)
+    start = time.monotonic()
     try:
         lab.wait_for(lambda: repairs(lab) > count)
+        # With `-s` this is the figure of docs/figures.md.
+        print(f"{where}: {command}: repaired after {time.monotonic() - start:.2f} s")
         lab.wait_for(lambda: picture(lab) == before)
     except AssertionError as error:
         now = picture(lab).splitlines()

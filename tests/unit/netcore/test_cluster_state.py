@@ -1,5 +1,6 @@
 """What hosts know of each other: every change is taken in by itself, and costs what it touches."""
 
+import json
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -217,3 +218,19 @@ def test_an_address_that_is_none_is_left_out():
     for key in ("address/not-an-address", "address/n/x", "key/x", "schema"):
         assert state.take(key, b"x", 3) == set()
         assert key in state.unreadable
+
+
+OF_NO_USE = (
+    {"addresses": ("10.40.0.x",)}, {"mac": "x"}, {"names": ("x" * 64,)}, {"names": ("",)}, {"ports": ((70_000, "tcp"),)},
+    {"ports": ((80, "t p"),)}, {"services": (("a b", "tcp", 80),)}, {"services": (("http", "tcp", -1),)},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", OF_NO_USE, ids=str)
+def test_record_of_no_use_is_noted_as_one_that_can_not_be_read(wrong):
+    made = filled()
+    key = f"endpoint/{NETWORK.id}/e2"
+    written = json.loads(encode_shared(record("b", 3))) | wrong
+    made.take(key, json.dumps(written).encode(), 9)
+    assert list(made.unreadable) == [key]
+    assert list(made.remotes(NETWORK.id, "id-a")) == ["e2"]
