@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 
 from resolver.cli.client import Refused
+from resolver.cli.commands.declare import command, option
 from resolver.cli.completion_scripts import SCRIPTS, install_path
 
 
-@click.command()
+@command(examples=("berth completion bash --install",))
 @click.argument("shell", type=click.Choice(sorted(SCRIPTS)))
-@click.option("--install", is_flag=True, help="Install the script where this shell looks for it, and print its path.")
+@option("--install", is_flag=True, help="Install the script where this shell looks for it, and print its path.")
 def completion(shell: str, install: bool) -> None:
     """Print or install shell completion.
 

@@ -13,7 +13,8 @@ from resolver.cli.commands import cli, network_options
 from resolver.cli.reference import __main__ as reference
 from resolver.cli.reference.configuration import keys
 from resolver.cli.reference.man import pages
-from resolver.cli.reference.tree import sandbox_commands, tree
+from resolver.cli.reference.own import own_command
+from resolver.cli.reference.tree import tree
 from resolver.cli.sandbox_options import COMMANDS, OPTIONS, flags_of, of_command
 
 ROOT = Path(__file__).parents[3]
@@ -56,7 +57,7 @@ def test_a_wheel_ships_every_page():
 
 
 def test_there_is_a_page_for_every_command():
-    assert set(PAGES) == {"man/berth.1", "man/berth.toml.5", *(f"man/berth-{name}.1" for name in cli.commands)}
+    assert set(PAGES) == {"man/berth.1", "man/berth.toml.5", *(f"man/berth-{name}.1" for name in cli.list_commands(None))}
 
 
 def plain(page):
@@ -118,7 +119,7 @@ def test_every_key_of_the_configuration_has_its_default():
 
 
 def test_roff_escapes():
-    (run,) = (command for command in sandbox_commands() if command.name == "run")
+    run = own_command("run")
     page = pages(tree(), ())["berth-run.1"]
     assert run.summary in page
     for line in page.splitlines():
