@@ -18,6 +18,7 @@ class Listing(NamedTuple):
     """What is to be listed. *things*: as the API has them. *id_of*: what `--quiet` prints.
 
     *cells*, *fields*: of one thing, for the table and for templates; *headings*: of fields in a table that a template asks for.
+    *cut*, *keep*: columns, see `table.lay_out`.
     """
 
     things: Sequence[dict[str, Any]]
@@ -27,6 +28,7 @@ class Listing(NamedTuple):
     id_of: Callable[[dict[str, Any]], str]
     headings: Mapping[str, str]
     cut: Collection[str] = ()
+    keep: Collection[str] = ()
 
 
 def print_listing(listing: Listing, form: str, *, quiet: bool = False, whole: bool = False) -> None:
@@ -37,7 +39,7 @@ def print_listing(listing: Listing, form: str, *, quiet: bool = False, whole: bo
         for thing in listing.things:
             print(listing.id_of(thing))
     elif form == "table":
-        print_table(listing.columns, [listing.cells(thing) for thing in listing.things], cut=listing.cut, whole=whole)
+        print_table(listing.columns, [listing.cells(thing) for thing in listing.things], cut=listing.cut, keep=listing.keep, whole=whole)
     else:
         print_by_template(form, map(listing.fields, listing.things), listing.headings, whole=whole)
 

@@ -19,16 +19,12 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: Collection[str] = (), whole: bool = False, plain: bool = False
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: Collection[str] = (), keep: Collection[str] = (), whole: bool = False
 ) -> None:
-    """Print a table, as wide as the terminal. *cut*: columns that may be cut; *whole*: one line for each row, however long.
-
-    *plain*: without headings.
-    """
+    """Print a table, as wide as the terminal. *cut*, *keep*: see `lay_out`; *whole*: one line for each row, however long."""
     cells = [[printable(cell) for cell in row] for row in rows]
-    heading, *lines = lay_out(columns, cells, None if whole else terminal.width(), cut)
-    if not plain:
-        print(terminal.styled(heading, "bold"))
+    heading, *lines = lay_out(columns, cells, None if whole else terminal.width(), cut, keep)
+    print(terminal.styled(heading, "bold"))
     for line in lines:
         print(line)
 

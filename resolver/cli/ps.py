@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resolver.cli import proc, sandbox_fields
+from resolver.cli import proc, sandbox_fields, terminal
 from resolver.cli.client import SERVICE_LABEL, call
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
@@ -14,6 +14,7 @@ from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
 from resolver.cli.outcome import outcome
 from resolver.cli.sandbox_parser import arguments_of, usage_error
 
+_WIDTH_FOR_IDS = 100
 Sandboxes = list[dict[str, Any]]
 
 
@@ -63,13 +64,16 @@ def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None
                 print(name)
         return
     now, whole = time.time(), values.get("no_trunc", False)  # noqa: TID251 (this is where the clock is read)
+    # Where ports would not fit beside them, ids are left out: names mean the same.
+    first = 0 if whole or terminal.width() >= _WIDTH_FOR_IDS else 1
     listing = Listing(
         things=sandboxes,
-        columns=sandbox_fields.COLUMNS,
-        cells=lambda sandbox: sandbox_fields.cells(sandbox, proc.command_of(sandbox), now, whole=whole),
+        columns=sandbox_fields.COLUMNS[first:],
+        cells=lambda sandbox: sandbox_fields.cells(sandbox, proc.command_of(sandbox), now, whole=whole)[first:],
         fields=lambda sandbox: sandbox_fields.docker_fields(sandbox, proc.command_of(sandbox), now, whole=whole),
         id_of=lambda sandbox: sandbox["id"] if whole else sandbox["id"][:12],
         headings=sandbox_fields.HEADINGS,
         cut=("COMMAND",),
+        keep=("PORTS", "NAME"),
     )
     print_listing(listing, values.get("format", "table"), quiet=values.get("quiet", False), whole=whole)

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 GAP = 2
-_LEAST_CUT = 12
-"""A cell that may be cut is not made narrower than this while another column can give way."""
+_LEAST_CUT, _LEAST_BROKEN = 6, 8
+"""Cells that may be cut get no narrower than the first before words of others are broken, into parts of at least the second."""
 
 
-def lay_out(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, cut: Collection[str] = ()) -> list[str]:
+def lay_out(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, cut: Collection[str] = (), keep: Collection[str] = ()
+) -> list[str]:
     """Return the table as lines of at most *width* characters; None: as wide as it is.
 
     A cell that is too wide goes on in the next line, from a space on if it has one. Those below the headings *cut* end with `…`
-    instead.
+    instead. Words below the headings *keep* are broken last.
     """
     if width is None:
         return aligned([headings, *rows])
     columns = [[heading, *(row[at] for row in rows)] for at, heading in enumerate(headings)]
-    widths = _widths(columns, [heading in cut for heading in headings], width - GAP * (len(columns) - 1))
+    may_cut, kept = ([heading in names for heading in headings] for names in (cut, keep))
+    widths = _widths(columns, may_cut, kept, width - GAP * (len(columns) - 1))
     lines = []
     for row in (headings, *rows):
         sized = list(zip(headings, row, widths, strict=True))
@@ -35,7 +38,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [(" " * GAP).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], available: int) -> list[int]:
+def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], kept: Sequence[bool], available: int) -> list[int]:
     """Return how wide each column is: what it needs if all fit, else what its longest word needs and a share of the rest."""
     wanted = [max(map(len, column)) for column in columns]
     if sum(wanted) <= available:
@@ -43,7 +46,9 @@ def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], available
     words = [max((len(word) for cell in column for word in cell.split(" ")), default=0) for column in columns]
     widths = [min(want, _LEAST_CUT) if cuts else word for want, word, cuts in zip(wanted, words, may_cut, strict=True)]
     while sum(widths) > available and max(widths) > 1:
-        widths[widths.index(max(widths))] -= 1
+        giving = [size if size > _LEAST_BROKEN and not keeps else 0 for size, keeps in zip(widths, kept, strict=True)]
+        giving = giving if any(giving) else widths
+        widths[giving.index(max(giving))] -= 1
     while sum(widths) < available:
         missing = [want / size if size < want else 0.0 for want, size in zip(wanted, widths, strict=True)]
         widths[missing.index(max(missing))] += 1

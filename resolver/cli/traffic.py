@@ -62,8 +62,8 @@ def _at_the_host(link: str) -> Traffic | None:
 def human(octets: int) -> str:
     """Return a number of octets as Docker writes it: `1.2kB`, three digits at most."""
     size = float(octets)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 999.5 or unit == "TB":
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if size < 999.5 or unit == "PB":
             break
         size /= 1000
     return f"{size:.3g}{unit}" if unit != "B" else f"{octets}B"

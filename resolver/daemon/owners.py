@@ -93,7 +93,7 @@ class Owners:
 
 async def _run(on_end: OnEnd, owner: Owner, pidfd: int | None) -> None:
     try:
-        await on_end(owner, lambda: None if pidfd is None else process.exit_code(pidfd))
+        await on_end(owner, lambda: None if pidfd is None else process.exit_code(owner.pid, pidfd))
     finally:
         if pidfd is not None:
             os.close(pidfd)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from resolver.cli.client import PROJECT_LABEL, Refused, call, connect, send, socket_path
+from resolver.cli.client import PROJECT_LABEL, call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.moments import moment
 from resolver.cli.event_fields import FILTERS, SENSELESS, docker_fields, event_line, tests
+from resolver.cli.event_stream import event_stream
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.listing import BadFormat, check_format, print_by_template
 from resolver.printable import printable
@@ -38,7 +38,7 @@ def events(since: str | None, until: str | None, filters: tuple[str, ...], form:
         raise click.UsageError(str(error), context) from error
     query = [f"{name}={moment(f'--{name}', text):.3f}" for name, text in (("since", since), ("until", until)) if text is not None]
     names = _names_of(project) if project is not None else None
-    for event in _stream(f"/v1/events{'?' if query else ''}{'&'.join(query)}"):
+    for event in event_stream(f"/v1/events{'?' if query else ''}{'&'.join(query)}"):
         if matches(wanted, tests(event)) and (names is None or event["name"] in names):
             _print(event, form)
 
@@ -46,21 +46,6 @@ def events(since: str | None, until: str | None, filters: tuple[str, ...], form:
 def _names_of(project: str) -> set[str]:
     things = [*call("GET", "/v1/sandboxes"), *call("GET", "/v1/networks")]
     return {thing["name"] for thing in things if thing["labels"].get(PROJECT_LABEL) == project}
-
-
-def _stream(path: str) -> Iterator[dict[str, Any]]:
-    with connect(socket_path(), reads_only=True) as sock:
-        send(sock, "GET", path)
-        # Nothing may happen for days.
-        sock.settimeout(None)
-        with sock.makefile("r") as stream:
-            status = stream.readline().split(" ")[1:2]
-            for line in stream:
-                if line.startswith("{"):
-                    told = json.loads(line)
-                    if status != ["200"]:
-                        raise Refused(told.get("error", {}).get("message", f"the daemon answered {' '.join(status)}"))
-                    yield told
 
 
 def _print(event: dict[str, Any], form: str) -> None:

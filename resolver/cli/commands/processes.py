@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +18,7 @@ from resolver.cli.client import Refused, call, find_sandbox, service_members
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import PROJECT, SANDBOX, each
 from resolver.cli.enter import open_leader
+from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
 from resolver.cli.output import print_table
 from resolver.cli.system_calls import EnterFailed
@@ -178,24 +180,60 @@ def _leader(sandbox: dict[str, Any]) -> int:
 def wait(names: tuple[str, ...], project: str | None) -> int:
     """Wait until sandboxes have ended, and print their exit codes.
 
-    In the order of the names, and exits with 0. Where the kernel does not tell the exit code (before Linux 6.15), a ? is printed and
-    the exit code is 1.
+    In the order of the names, and exits with 0. Of a sandbox that is gone, what the daemon remembers is printed. Where the kernel
+    does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
     """
     from netcore.kernel import process
 
+    found: list[int | None] = []
     with ExitStack() as opened:
-        pidfds = []
-        for sandbox in _meant(names, project):
-            pidfds.append(_leader(sandbox))
-            opened.callback(os.close, pidfds[-1])
-        found = []
-        for pidfd in pidfds:
+        waiting: list[tuple[int, int] | str] = []
+        for given in _meant_or_gone(names, project):
+            if isinstance(given, str):
+                waiting.append(given)
+                continue
+            pidfd = _leader(given)
+            opened.callback(os.close, pidfd)
+            waiting.append((given["leader"]["pid"], pidfd))
+        for one in waiting:
+            if isinstance(one, str):
+                found.append(_past_exit_code(one))
+                continue
+            pid, pidfd = one
             # A pidfd can be read when its process has ended (pidfd_open(2)).
             select.select([pidfd], [], [])
-            found.append(process.exit_code(pidfd, _TAKEN_WITHIN))
+            found.append(process.exit_code(pid, pidfd, _TAKEN_WITHIN))
     for code in found:
         print("?" if code is None else code)
     return int(None in found)
+
+
+def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | str]:
+    """Return the sandboxes that are meant; a name whose sandbox has ended and is remembered by events stays a name."""
+    if project is not None or not names:
+        return [*_meant(names, project)]
+    found: list[dict[str, Any] | str] = []
+    for name in names:
+        try:
+            found.append(find_sandbox(name))
+        except Refused as error:
+            if error.kind != "not-found" or not list(_removals(name)):
+                raise
+            found.append(name)
+    return found
+
+
+def _past_exit_code(name: str) -> int | None:
+    codes: list[int | None] = [event["exit_code"] for event in _removals(name)]
+    return codes[-1]
+
+
+def _removals(name: str) -> Iterator[dict[str, Any]]:
+    """Yield the events of the past that tell of the end of a sandbox with this name or id."""
+    now = time.time()  # noqa: TID251 (this is where the clock is read)
+    for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
+        if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
+            yield event
 
 
 def _meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False) -> list[dict[str, Any]]:
