@@ -157,15 +157,24 @@ def find_sandbox(name: str, *, autostart: bool = False, project: str | None = No
             return sandbox
     else:
         not_found = Refused(f"there is no service {name}" + (f" in project {project}" if project else ""), "not-found")
-    members = service_members(call("GET", "/v1/sandboxes", autostart=autostart), name, project)
+    everything = call("GET", "/v1/sandboxes", autostart=autostart)
+    members = service_members(everything, name, project)
     if not members:
-        raise not_found
+        raise Refused(f"{not_found}{_service_hint(everything, name, project)}", not_found.kind) from not_found
     projects = {member["labels"].get(PROJECT_LABEL) for member in members}
     if len(projects) > 1:
         raise Refused(f"{name} is ambiguous: it can be {', '.join(member['name'] for member in members)}") from not_found
     if index > len(members):
         raise Refused(f"service {name} has {len(members)} replicas, and no number {index}", "not-found")
     return members[index - 1]
+
+
+def _service_hint(sandboxes: list[dict[str, Any]], name: str, project: str | None) -> str:
+    """Return the service that may have been meant, as the end of a sentence; "" if none is like *name*."""
+    from resolver.cli.words import nearest
+
+    services = {sandbox["labels"].get(SERVICE_LABEL) for sandbox in sandboxes if project in (None, sandbox["labels"].get(PROJECT_LABEL))}
+    return nearest(name, services - {None})
 
 
 def service_members(sandboxes: list[dict[str, Any]], service: str, project: str | None) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from resolver.cli.client import SERVICE_LABEL, Refused, connect, exchange, socket_path
+from resolver.cli.compose_command import ALONE
+from resolver.cli.compose_command import split as split_compose
+from resolver.cli.docker_words import translated
 from resolver.cli.reference.model import CommandHelp, OptionHelp
 from resolver.cli.reference.own import OWN, own_command
 from resolver.cli.sandbox_options import OPTIONS
@@ -161,6 +164,7 @@ def main(arguments: list[str]) -> int:
     """Print what completes a line. *arguments*: bash, $COMP_WORDBREAKS and the line; or zsh or fish, and the words after `berth`."""
     shell, *rest = arguments
     words, current = split(rest[1]) if shell == "bash" else (rest[:-1], rest[-1])
+    words = _own_words(words)
     fast = words and words[0] in OWN
     root = own_command(words[0]) if fast else _tree()
     completion = complete(root, words[1:] if fast else words, current, existing)
@@ -168,6 +172,15 @@ def main(arguments: list[str]) -> int:
     for word, meaning in completion.candidates:
         print(word[broken_off(current, rest[0]) :] if shell == "bash" else f"{word}\t{meaning}")
     return 0
+
+
+def _own_words(words: list[str]) -> list[str]:
+    """Return *words* with Docker's spelling of a command replaced by ours; the options before a command of Compose are left out."""
+    words = translated(words) if len(words) > 1 else words
+    if words[:1] != ["compose"]:
+        return words
+    _, rest = split_compose(words[1:])
+    return rest if rest and rest[0] not in ALONE else ["compose", *rest]
 
 
 def _tree() -> CommandHelp:

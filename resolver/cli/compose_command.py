@@ -19,8 +19,8 @@ _OF_A_FILE = ("up", "down", "config")
 """Commands that read the Compose file and take its options."""
 _OF_A_PROJECT = ("exec", "port", "top", "stats", "kill", "wait", "events")
 """Commands on what is up: they take the name of the project."""
-_ALONE = ("ls", "ps", "version")
-COMMANDS = (*_OF_A_FILE, *_OF_A_PROJECT, *_ALONE)
+ALONE = ("ls", "ps", "version")
+COMMANDS = (*_OF_A_FILE, *_OF_A_PROJECT, *ALONE)
 
 Run = Callable[[list[str]], int]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 GAP = 2
-_LEAST_CUT, _LEAST_BROKEN = 6, 8
-"""Cells that may be cut get no narrower than the first before words of others are broken, into parts of at least the second."""
+_LEAST_BROKEN = 8
+"""Words are broken into parts of at least this, as long as that is enough."""
 
 
 def lay_out(
@@ -44,7 +44,8 @@ def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], kept: Seq
     if sum(wanted) <= available:
         return wanted
     words = [max((len(word) for cell in column for word in cell.split(" ")), default=0) for column in columns]
-    widths = [min(want, _LEAST_CUT) if cuts else word for want, word, cuts in zip(wanted, words, may_cut, strict=True)]
+    headings = [len(column[0]) for column in columns]
+    widths = [heading if cuts else word for heading, word, cuts in zip(headings, words, may_cut, strict=True)]
     while sum(widths) > available and max(widths) > 1:
         giving = [size if size > _LEAST_BROKEN and not keeps else 0 for size, keeps in zip(widths, kept, strict=True)]
         giving = giving if any(giving) else widths

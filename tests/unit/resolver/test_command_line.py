@@ -474,6 +474,12 @@ def test_completion_is_printed_and_installed(berth, monkeypatch, tmp_path):
     assert berth("completion", "--install", "bash")[:2] == (0, f"{path}\n")
     assert path.read_text() == script
     assert f"fpath=({tmp_path}/zsh/site-functions $fpath)" in berth("completion", "--install", "zsh")[2]
+    path.unlink()
+    monkeypatch.setenv("SHELL", "/usr/bin/bash")
+    assert berth("completion")[:2] == (0, f"{path}\n")
+    assert path.read_text() == script
+    monkeypatch.setenv("SHELL", "/bin/ash")
+    assert berth("completion")[2] == "berth: $SHELL is ash; name one of bash, fish, zsh; see `berth completion --help`\n"
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
     assert berth("completion", "--install", "bash")[0] == 1

@@ -8,6 +8,7 @@ from resolver.cli import age, compose_command, docker_inspect, traffic
 from resolver.cli.docker_words import translated
 from resolver.cli.sandbox_fields import docker_fields
 from resolver.cli.topology import picture
+from tests.support.habits import rows, typed
 from tests.unit.resolver.test_command_line import CREATED, FRONT, WEB, berth, daemon  # noqa: F401 (fixtures)
 
 PORTS = [
@@ -211,6 +212,15 @@ def test_pictures():
     assert '  n0 [shape=ellipse, label="front\\nbridge, internal\\n10.5.0.0/24"];' in dot
     assert "#quot;" in picture([FRONT | {"driver": 'x"y'}], [], "mermaid")
     assert picture([], [], "text") == "there are no networks and no sandboxes\n"
+
+
+@pytest.mark.parametrize("row", rows("What has no sense here"), ids=lambda row: row[0])
+def test_what_the_page_says_to_have_no_sense_is_answered_in_a_line(berth, row):  # noqa: F811
+    command = typed(row[0])
+    code, shown, said = berth(*command.removeprefix("docker ").split())
+    assert (code, shown, said.count("\n")) == (2, "", 1)
+    assert ("there is no option" in said) is (" run " in command)
+    assert not said.startswith("berth: there is no command")
 
 
 def test_inspection_of_a_sandbox_without_networks():

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from resolver.cli import command_table, root_help
 from resolver.cli.commands import cli, network_options
 from resolver.cli.reference import __main__ as reference
+from resolver.cli.reference import text
 from resolver.cli.reference.configuration import keys
 from resolver.cli.reference.man import pages
 from resolver.cli.reference.own import own_command
@@ -103,6 +105,48 @@ def test_network_create_lists_every_driver_and_option():
         assert name in shown
     titles = [section.title for section in network_options.sections()]
     assert titles[:2] == ["Drivers", "Options of every driver"]
+
+
+def every_command(root):
+    for command in root.commands:
+        yield command
+        yield from every_command(command)
+
+
+@pytest.mark.parametrize("command", every_command(tree()), ids=lambda command: command.path)
+def test_every_help_is_whole_at_80_columns(command):
+    shown = text.page(command)
+    assert max(map(len, shown.splitlines())) <= 80
+    flat = "".join(shown.split())
+    for option in command.options:
+        assert "".join(text.meaning_of(option).split()) in flat
+        assert all(flag in shown for flag in option.flags)
+    for inner in command.commands:
+        assert "".join(inner.summary.split()) in flat
+    if command.commands:
+        return
+    assert "Example" in shown
+    for example in command.examples:
+        assert example.startswith("berth ")
+        assert "".join(example.split()) in flat
+
+
+def test_the_list_of_commands_is_whole_and_says_what_the_commands_say():
+    shown = root_help.root_help()
+    assert max(map(len, shown.splitlines())) <= 80
+    by_name = {command.name: command.summary for command in tree().commands}
+    rows = {name: summary for name, summary, _ in command_table.ROWS}
+    assert rows == by_name
+    for name, summary in rows.items():
+        assert f"\n  {name} " in shown
+        assert "".join(summary.split()) in "".join(shown.split())
+    for group, listed in (
+        ("network", command_table.NETWORK_ROWS),
+        ("cache", command_table.CACHE_ROWS),
+        ("service", command_table.SERVICE_ROWS),
+    ):
+        found = next(command for command in tree().commands if command.name == group)
+        assert {inner.name: inner.summary for inner in found.commands} == {name: summary for name, summary, _ in listed}
 
 
 def test_every_key_of_the_configuration_has_its_default():
