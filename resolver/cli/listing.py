@@ -28,7 +28,7 @@ class Listing(NamedTuple):
     id_of: Callable[[dict[str, Any]], str]
     headings: Mapping[str, str]
     cut: Collection[str] = ()
-    keep: Collection[str] = ()
+    keep: Sequence[str] = ()
 
 
 def print_listing(listing: Listing, form: str, *, quiet: bool = False, whole: bool = False) -> None:

@@ -19,7 +19,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: Collection[str] = (), keep: Collection[str] = (), whole: bool = False
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: Collection[str] = (), keep: Sequence[str] = (), whole: bool = False
 ) -> None:
     """Print a table, as wide as the terminal. *cut*, *keep*: see `lay_out`; *whole*: one line for each row, however long."""
     cells = [[printable(cell) for cell in row] for row in rows]

@@ -14,7 +14,9 @@ from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
 from resolver.cli.outcome import outcome
 from resolver.cli.sandbox_parser import arguments_of, usage_error
 
-_WIDTH_FOR_IDS = 100
+_WIDE = 100
+_LEFT_OUT = {False: ("SANDBOX ID", "COMMAND"), True: ("SANDBOX ID",)}
+"""Whether `--all` was given → what a terminal narrower than `_WIDE` has no room for beside ports: names mean the same as ids."""
 Sandboxes = list[dict[str, Any]]
 
 
@@ -64,16 +66,22 @@ def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None
                 print(name)
         return
     now, whole = time.time(), values.get("no_trunc", False)  # noqa: TID251 (this is where the clock is read)
-    # Where ports would not fit beside them, ids are left out: names mean the same.
-    first = 0 if whole or terminal.width() >= _WIDTH_FOR_IDS else 1
+    narrow = not whole and terminal.width() < _WIDE
+    left_out = _LEFT_OUT[values.get("all", False)] if narrow else ()
+    shown = [at for at, column in enumerate(sandbox_fields.COLUMNS) if column not in left_out]
+
+    def cells(sandbox: Mapping[str, Any]) -> list[str]:
+        row = sandbox_fields.cells(sandbox, proc.command_of(sandbox), now, whole=whole)
+        return [row[at] for at in shown]
+
     listing = Listing(
         things=sandboxes,
-        columns=sandbox_fields.COLUMNS[first:],
-        cells=lambda sandbox: sandbox_fields.cells(sandbox, proc.command_of(sandbox), now, whole=whole)[first:],
+        columns=[sandbox_fields.COLUMNS[at] for at in shown],
+        cells=cells,
         fields=lambda sandbox: sandbox_fields.docker_fields(sandbox, proc.command_of(sandbox), now, whole=whole),
         id_of=lambda sandbox: sandbox["id"] if whole else sandbox["id"][:12],
         headings=sandbox_fields.HEADINGS,
         cut=("COMMAND",),
-        keep=("PORTS", "NAME"),
+        keep=("NAME", "ADDRESSES", "PORTS"),
     )
     print_listing(listing, values.get("format", "table"), quiet=values.get("quiet", False), whole=whole)

@@ -18,7 +18,7 @@ def root_help() -> str:
             lines += [f"  {name}".ljust(column) + first, *(" " * column + line for line in more)]
         parts.append("\n".join(lines) + "\n")
     parts.append("Options:\n  --version   Show the version and exit.\n  -h, --help  Show this text.\n")
-    parts.append("`berth COMMAND --help` tells more. Docker's words are known too: `berth container ls`,\n`berth compose up`.\n")
+    parts.append("`berth COMMAND --help` tells more. Docker's words are known too:\n`berth container ls`, `berth compose up`.\n")
     return "\n".join(parts)
 
 

@@ -10,18 +10,19 @@ _LEAST_BROKEN = 8
 
 
 def lay_out(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, cut: Collection[str] = (), keep: Collection[str] = ()
+    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, cut: Collection[str] = (), keep: Sequence[str] = ()
 ) -> list[str]:
     """Return the table as lines of at most *width* characters; None: as wide as it is.
 
     A cell that is too wide goes on in the next line, from a space on if it has one. Those below the headings *cut* end with `…`
-    instead. Words below the headings *keep* are broken last.
+    instead. Words below the headings *keep* are broken after all others, the last one's last.
     """
     if width is None:
         return aligned([headings, *rows])
     columns = [[heading, *(row[at] for row in rows)] for at, heading in enumerate(headings)]
-    may_cut, kept = ([heading in names for heading in headings] for names in (cut, keep))
-    widths = _widths(columns, may_cut, kept, width - GAP * (len(columns) - 1))
+    may_cut = [heading in cut for heading in headings]
+    ranks = [keep.index(heading) + 1 if heading in keep else 0 for heading in headings]
+    widths = _widths(columns, may_cut, ranks, width - GAP * (len(columns) - 1))
     lines = []
     for row in (headings, *rows):
         sized = list(zip(headings, row, widths, strict=True))
@@ -38,7 +39,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [(" " * GAP).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], kept: Sequence[bool], available: int) -> list[int]:
+def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], ranks: Sequence[int], available: int) -> list[int]:
     """Return how wide each column is: what it needs if all fit, else what its longest word needs and a share of the rest."""
     wanted = [max(map(len, column)) for column in columns]
     if sum(wanted) <= available:
@@ -47,8 +48,8 @@ def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], kept: Seq
     headings = [len(column[0]) for column in columns]
     widths = [heading if cuts else word for heading, word, cuts in zip(headings, words, may_cut, strict=True)]
     while sum(widths) > available and max(widths) > 1:
-        giving = [size if size > _LEAST_BROKEN and not keeps else 0 for size, keeps in zip(widths, kept, strict=True)]
-        giving = giving if any(giving) else widths
+        least = min((rank for rank, size in zip(ranks, widths, strict=True) if size > _LEAST_BROKEN), default=None)
+        giving = widths if least is None else [size * (rank == least) for rank, size in zip(ranks, widths, strict=True)]
         widths[giving.index(max(giving))] -= 1
     while sum(widths) < available:
         missing = [want / size if size < want else 0.0 for want, size in zip(wanted, widths, strict=True)]

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,14 +19,14 @@ services:
   db: {command: sleep 600, ports: ["15432:5432"]}
 """
 ID, ADDRESS, EVENT = "[0-9a-f]{12}", r"\d+\.\d+\.\d+\.\d+", r"\d{4}-\d\d-\d\dT[^ ]+ "
-LIST = r"NAME +COMMAND +STATUS +AGE +NETWORKS +ADDRESSES +PORTS\n"
+LIST = r"NAME +STATUS +AGE +NETWORKS +ADDRESSES +PORTS\n"
 GIVES = {
     "docker run --rm -- echo hello": "hello",
     "echo hello | docker run -i --rm cat": "hello",
     "docker run -d --name job --network front sleep 600": "job",
     "docker run -d --name cache --network front -p 6379:6379 -e A=1 sleep 600": "cache",
-    "docker ps": rf"{LIST}(?s:.*)cache +sleep.* running +\d+s +front +{ADDRESS} +0\.0\.0\.0:6379->6379/tcp\n(?s:.*)web.*",
-    "docker ps -a": rf"{LIST}(?s:.*)",
+    "docker ps": rf"{LIST}(?s:.*)cache +running +\d+s +front +{ADDRESS} +0\.0\.0\.0:6379->6379/tcp\n(?s:.*)web.*",
+    "docker ps -a": r"NAME +COMMAND +STATUS +AGE(?s:.*)cache +sleep 6.* +running(?s:.*)",
     "docker ps -q": rf"{ID}\n{ID}\n{ID}",
     "docker ps -aq --no-trunc": r"([0-9a-f]{64}\n?){3}",
     "docker ps -l": rf"{LIST}cache.*",
@@ -143,3 +144,12 @@ def test_mistakes_are_answered_in_a_line_that_says_what_would_be_right(habits):
         assert (shown, said.count("\n")) == ("", 0), (command, said)
         pattern = ".*".join(re.escape(part) for part in typed(says).split("…"))
         assert re.fullmatch(f"berth: {pattern}", said.replace("`", "")), (shlex.split(command), said)
+
+
+def test_the_picture_of_the_shop_is_what_graph_prints(habits):
+    root = Path(__file__).parents[2]
+    habits.shell(f"PATH=/mnt/work/bin:$PATH; docker network prune -f; docker compose -f {root}/examples/shop.yaml up -d", timeout=60)
+    for form, page, language in (("text", "docs/compose.md", "text"), ("mermaid", "README.md", "mermaid")):
+        shown = habits.berth("graph", "--project", "examples", "--format", form).stdout
+        assert f"```{language}\n{shown}```" in (root / page).read_text(), shown
+    habits.shell("PATH=/mnt/work/bin:$PATH; docker compose -p examples down")

@@ -303,6 +303,51 @@ def test_exec_joins_with_the_environment(daemon, berth, monkeypatch, tmp_path):
     }  # fmt: skip
 
 
+def test_exec_as_another_user_detached_or_in_a_replica(daemon, berth, monkeypatch):
+    replica = WEB | {"name": "shop-web-2", "labels": {"berth.service": "web", "berth.project": "shop"}}
+    daemon.responses["GET /v1/sandboxes"] = [WEB | {"name": "shop-web-1", "labels": replica["labels"]}, replica]
+    joined = {}
+    monkeypatch.setattr(enter, "join", lambda sandbox, command, **more: joined.update(more, name=sandbox["name"]) or 0)
+    assert berth("exec", "-d", "-u", "1234:5678", "--project", "shop", "--index", "2", "web", "ls")[0] == 0
+    assert (joined["name"], joined["detached"], joined["identity"]) == ("shop-web-2", True, enter.Identity(1234, 5678, (5678,), None))
+    assert berth("exec", "-T", "-u", "root", "web", "ls")[0] == 0
+    assert (joined["identity"].uid, joined["identity"].home, joined["environment"]["HOME"]) == (0, "/root", "/root")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            "exec -u nobody-such web ls",
+            125,
+            "--user nobody-such: the host has no user 'nobody-such'; give a name of /etc/passwd or a number",
+        ),
+        ("exec -u 0:groupless web ls", 125, "--user 0:groupless: the host has no group 'groupless'; give a name of /etc/group or a number"),
+        ("exec --index x web ls", 2, "--index must be a number from 1 on, not 'x'; see `berth exec --help`"),
+        ("exec --project shop dbb ls", 125, "there is no service dbb in project shop"),
+        ("run -dit ls", 2, "-i and -t are for a command in the foreground"),
+        ("exec -t web ls", 2, "-t needs a terminal, and standard input is none; leave -t out; see `berth exec --help`"),
+    ],
+)
+def test_exec_and_run_refuse(daemon, berth, monkeypatch, arguments, code, said):
+    monkeypatch.setattr(run.os, "isatty", lambda _: False)
+    result, shown, error = berth(*arguments.split())
+    assert (result, shown, error.count("\n"), said in error) == (code, "", 1, True), error
+
+
+def test_force_makes_what_is_gone_no_failure(daemon, berth):
+    assert berth("rm", "-fv", "nobody", "web")[:2] == (0, "web\n")
+    assert berth("network", "rm", "-f", "nothing")[0] == 0
+    daemon.responses["DELETE /v1/networks/front"] = (409, {"error": {"kind": "conflict", "message": "front has active endpoints"}})
+    assert berth("network", "rm", "-f", "front")[0] == 1
+
+
+def test_version_of_command_and_daemon(daemon, berth):
+    daemon.responses["GET /v1/status"] = {"version": "0.2.9", "pid": 7}
+    assert berth("version")[1] == "command  berth 0.3.0\ndaemon   berth 0.2.9, pid 7\n"
+    assert berth("version", "--format", "{{.Client.Version}} {{.Server.Version}}")[1] == "0.3.0 0.2.9\n"
+
+
 def test_interruption_has_its_code():
     def interrupted():
         raise KeyboardInterrupt

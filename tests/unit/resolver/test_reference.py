@@ -113,7 +113,7 @@ def every_command(root):
         yield from every_command(command)
 
 
-@pytest.mark.parametrize("command", every_command(tree()), ids=lambda command: command.path)
+@pytest.mark.parametrize("command", list(every_command(tree())), ids=lambda command: command.path)
 def test_every_help_is_whole_at_80_columns(command):
     shown = text.page(command)
     assert max(map(len, shown.splitlines())) <= 80
