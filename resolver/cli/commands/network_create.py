@@ -28,18 +28,42 @@ def _sections() -> Sequence[Any]:
 )
 @click.argument("name")
 @option("-d", "--driver", type=DRIVER, metavar="DRIVER", default="bridge", show_default=True, help="Driver; see below.")
-@option("--subnet", "subnets", multiple=True, metavar="CIDR", help="Subnet; one for each family. 0.0.0.0/24: any of that size.")
-@option("--ip-range", "ip_ranges", multiple=True, metavar="CIDR", help="Part of the subnet that addresses are allocated from.")
-@option("--gateway", "gateways", multiple=True, metavar="ADDRESS", help="Gateway of the subnet.")
-@option("--aux-address", "auxiliary", multiple=True, metavar="NAME=ADDRESS", help="Address that is never allocated.")
-@option("--internal", is_flag=True, help="No traffic to or from other networks and the outside.")
-@option("--ipv4", type=bool, metavar="[=true|false]", help="IPv4 (on unless --ipv4=false).")
-@option("--ipv6", type=bool, metavar="[=true|false]", help="IPv6 (off unless --ipv6).")
+@option(
+    "--subnet",
+    "subnets",
+    multiple=True,
+    metavar="CIDR",
+    group=_ADDRESSES,
+    help="Subnet; one for each family. 0.0.0.0/24: any of that size.",
+)
+@option(
+    "--ip-range", "ip_ranges", multiple=True, metavar="CIDR", group=_ADDRESSES, help="Part of the subnet that addresses are allocated from."
+)
+@option("--gateway", "gateways", multiple=True, metavar="ADDRESS", group=_ADDRESSES, help="Gateway of the subnet.")
+@option("--aux-address", "auxiliary", multiple=True, metavar="NAME=ADDRESS", group=_ADDRESSES, help="Address that is never allocated.")
+@option("--internal", is_flag=True, group=_REACH, help="No traffic to or from other networks and the outside.")
+@option("--ipv4", type=bool, metavar="[=true|false]", group=_ADDRESSES, help="IPv4 (on unless --ipv4=false).")
+@option("--ipv6", type=bool, metavar="[=true|false]", group=_ADDRESSES, help="IPv6 (off unless --ipv6).")
 @option("-o", "--opt", "options", multiple=True, metavar="KEY=VALUE", help="Option, by Docker's label or its short name; see below.")
 @option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label.")
-@option("--route", "routes", multiple=True, metavar="DESTINATION=VIA", help="Route of every sandbox, through a neighbour on the network.")
-@option("--ipam-driver", default="default", show_default=True, metavar="NAME", help="What allocates addresses: the name of a plugin.")
-@option("--ipam-opt", "ipam_options", multiple=True, metavar="KEY=VALUE", help="Option of the IPAM plugin.")
+@option(
+    "--route",
+    "routes",
+    multiple=True,
+    metavar="DESTINATION=VIA",
+    group=_REACH,
+    help="Route of every sandbox, through a neighbour on the network.",
+)
+@option(
+    "--ipam-driver",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    group=_ADDRESSES,
+    help="What allocates addresses: the name of a plugin.",
+)
+@option("--ipam-opt", "ipam_options", multiple=True, metavar="KEY=VALUE", group=_ADDRESSES, help="Option of the IPAM plugin.")
+@option("--attachable", is_flag=True, help="Let anybody connect: everybody may.", group="Always so", expose_value=False)
 @DRY_RUN
 def create(**given: Any) -> None:
     """Create a network called NAME."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 from resolver.cli.reference.model import CommandHelp, OptionHelp, Section
 
@@ -15,8 +16,9 @@ def page(command: CommandHelp) -> str:
     parts = [_usage(command), *(textwrap.fill(text, WIDTH) + "\n" for text in (command.summary, command.description) if text)]
     if command.commands:
         parts.append(section("Commands", [(inner.name, inner.summary) for inner in command.commands]))
+    column = _column(map(_syntax, command.options))
     for group in dict.fromkeys(option.group for option in command.options):
-        parts.append(section(group, [(_syntax(option), meaning_of(option)) for option in command.options if option.group == group]))
+        parts.append(section(group, [(_syntax(option), meaning_of(option)) for option in command.options if option.group == group], column))
     if command.examples:
         parts.append(_examples(command.examples))
     parts += [_rows(extra) for extra in command.sections]
@@ -56,10 +58,10 @@ def _rows(extra: Section) -> str:
     return section(extra.title, list(extra.rows))
 
 
-def section(title: str, rows: list[tuple[str, str]]) -> str:
-    """Return a heading, and each term beside its meaning."""
+def section(title: str, rows: list[tuple[str, str]], column: int | None = None) -> str:
+    """Return a heading, and each term beside its meaning, which starts at *column*."""
     lines = [f"{title}:"]
-    column = min(_COLUMN, max((len(term) + 4 for term, _ in rows), default=0))
+    column = _column(term for term, _ in rows) if column is None else column
     for term, meaning in rows:
         wrapped = textwrap.wrap(meaning, WIDTH - column, break_on_hyphens=False) or [""]
         if len(term) + 4 > column:
@@ -68,3 +70,7 @@ def section(title: str, rows: list[tuple[str, str]]) -> str:
             lines.append((f"  {term}".ljust(column) + wrapped.pop(0)).rstrip())
         lines += [" " * column + line for line in wrapped]
     return "\n".join(lines) + "\n"
+
+
+def _column(terms: Iterable[str]) -> int:
+    return min(_COLUMN, max((len(term) + 4 for term in terms), default=0))
