@@ -58,8 +58,8 @@ class NotFound(NetcoreError):
     kind = "not-found"
     status = 404
 
-    def __init__(self, object_kind: str, name: str) -> None:
-        super().__init__(f"no such {object_kind}: {name}", subject=name)
+    def __init__(self, object_kind: str, name: str, hint: str | None = None) -> None:
+        super().__init__(f"no such {object_kind}: {name}" + (f"; {hint}" if hint else ""), subject=name)
         self.object_kind = object_kind
         self.name = name
 

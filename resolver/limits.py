@@ -253,6 +253,8 @@ API_SOCKET_LOOK = 1.0
 
 EVENTS = 1024
 """Events kept for a slow reader of /v1/events; it is cut off beyond that."""
+PAST_EVENTS = 1000
+"""Events kept for who asks what happened before; those before them are forgotten. About 500 octets each."""
 
 RESOLV_CONF = 1 << 20
 """Octets of a resolv.conf that we read."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
+import signal
+import struct
 from pathlib import Path
 
 from netcore.errors import NotFound
@@ -62,3 +66,51 @@ def open_pidfd(pid: int, started: int | None = None) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+_INFO_SIZE = 64
+_GET_INFO = 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11
+_INFO_EXIT = 1 << 3
+_EXIT_CODE_AT = 60
+_EXIT_CODE_FIELD = 49
+"""Of what `_stat` returns; the 52nd of the file."""
+
+
+def exit_code(pid: int, pidfd: int, within: int = 0) -> int | None:
+    """Return the exit code of the process *pid*, which has ended, 128 + n after signal n; None if it is not known.
+
+    Until its parent has taken it, /proc/PID/stat has it (proc(5)). Afterwards the kernel tells it by *pidfd* from Linux 6.15 on
+    (include/uapi/linux/pidfd.h, PIDFD_GET_INFO with PIDFD_INFO_EXIT); *within*: milliseconds to wait for that.
+    """
+    status = _status_of_zombie(pid, pidfd)
+    if status is None and within:
+        # Without an event only the hang-up is reported, which tells that the parent has taken it.
+        taken = select.poll()
+        taken.register(pidfd, 0)
+        taken.poll(within)
+    if status is None:
+        status = _status_told_by_kernel(pidfd)
+    if status is None:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def _status_of_zombie(pid: int, pidfd: int) -> int | None:
+    try:
+        fields = _stat(pid)
+        # While this succeeds the process is there, so that it is no other one's file.
+        signal.pidfd_send_signal(pidfd, 0)
+    except (NotFound, OSError):
+        return None
+    return int(fields[_EXIT_CODE_FIELD]) if fields[0] == "Z" else None
+
+
+def _status_told_by_kernel(pidfd: int) -> int | None:
+    try:
+        told = fcntl.ioctl(pidfd, _GET_INFO, struct.pack("Q", _INFO_EXIT).ljust(_INFO_SIZE, b"\0"))
+    except OSError:
+        return None
+    has_code = struct.unpack_from("Q", told)[0] & _INFO_EXIT
+    status: int = struct.unpack_from("i", told, _EXIT_CODE_AT)[0]
+    return status if has_code else None

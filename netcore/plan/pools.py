@@ -173,7 +173,9 @@ def check_overlap(
             continue
         if shared and pool.subnet == subnet and pool.ip_range != ip_range:
             continue
-        raise Conflict("subnet", str(subnet), because=f"Pool overlaps with other one on this address space ({pool.subnet})")
+        raise Conflict(
+            "subnet", str(subnet), because=f"Pool overlaps with other one on this address space ({pool.subnet}); choose another subnet"
+        )
 
 
 def _own_gateway(subnet: IPNetwork, request: PoolRequest, network: Network) -> IPAddress | None:

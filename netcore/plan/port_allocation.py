@@ -99,7 +99,8 @@ def _choose(
         for family, address in bindings:
             holder = held.holder(family, request.protocol, address, port)
             if holder is not None:
-                raise Conflict("publish", _text(family, address, port, request.protocol), because=f"port is already allocated by {holder}")
+                because = f"port is already allocated by {holder}; choose another port of the host"
+                raise Conflict("publish", _text(family, address, port, request.protocol), because=because)
         busy = find_busy(bindings, request.protocol, port)
         if busy is not None:
             raise Conflict("publish", _text(*busy, port, request.protocol), because="address already in use by a program of the host")

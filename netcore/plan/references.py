@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from netcore.errors import InvalidRequest, NotFound
@@ -12,6 +13,9 @@ from netcore.plan.index import Index
 
 _Named = TypeVar("_Named", Network, Sandbox)
 _Id = TypeVar("_Id", NetworkId, SandboxId)
+_CLOSE = 0.65
+"""How alike two names are (difflib) of which one may be meant for the other: two letters of three changed places."""
+_LISTED = 5
 
 
 class References(Generic[_Id, _Named]):
@@ -58,5 +62,15 @@ class References(Generic[_Id, _Named]):
             called = ", ".join(match.name for match in matches)
             raise InvalidRequest(self._kind, f"{reference} is ambiguous: the ids of {called} begin with it")
         if not matches:
-            raise NotFound(self._kind, reference)
+            raise NotFound(self._kind, reference, _hint(reference, [named.name for named in self._known.values() if named.name]))
         return matches[0]
+
+
+def _hint(reference: str, names: Sequence[str]) -> str | None:
+    """Return what may have been meant: a name that is a slip away, or which names there are if these are few."""
+    near = difflib.get_close_matches(reference, names, n=1, cutoff=_CLOSE)
+    if near:
+        return f"did you mean {near[0]}?"
+    if len(names) > _LISTED:
+        return None
+    return f"there is {', '.join(sorted(names))}" if names else "there is none"

@@ -3,20 +3,35 @@
 | command | module |
 |---|---|
 | `run`, `exec`, `attach` | `run`, `exec`, `attach`; options in `sandbox_options`, parser in `sandbox_parser` |
+| `ps`, `network ls` | `ps`, `network_ls`; options in `list_options` |
 | `up`, `down` | `up/`; the Compose file in `compose/` |
-| all others | `commands/`, by topic |
+| all others | `commands/`, by topic; `command_table` lists them |
+| `berth --help` | `root_help` |
+| Docker's other words for a command | `docker_words` |
 
-The first row uses the standard library only, because these commands must start fast. All others are loaded when they are used.
+The first two rows use the standard library only, because these commands must start fast. All others are loaded when they are used.
 """
 
 from __future__ import annotations
 
 import sys
 
+_FREQUENT = ("run", "exec", "ps", "--help")
+"""What needs no look at Docker's words."""
+
 
 def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
     arguments = sys.argv[1:]
+    if arguments and arguments[0] not in _FREQUENT:
+        from resolver.cli.docker_words import translated
+
+        arguments = translated(arguments)
+    return run_command(arguments)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run the command of *arguments* and return its exit code."""
     match arguments[:1]:
         case ["run"]:
             from resolver.cli import run
@@ -30,10 +45,27 @@ def main() -> int:
             from resolver.cli import attach
 
             return attach.main(arguments[1:])
+        case ["ps"]:
+            from resolver.cli import ps
+
+            return ps.main(arguments[1:])
+        case ["network"] if arguments[1:2] == ["ls"]:
+            from resolver.cli import network_ls
+
+            return network_ls.main(arguments[2:])
         case ["__complete"]:
             from resolver.cli import completion
 
             return completion.main(arguments[1:])
+        case ["--help" | "-h"] | []:
+            from resolver.cli.root_help import root_help
+
+            sys.stdout.write(root_help())
+            return 0
+        case ["compose"] if arguments[1:] != ["--help"]:
+            from resolver.cli import compose_command
+
+            return compose_command.main(arguments[1:], run_command)
     from resolver.cli import commands
 
     return commands.main(arguments)

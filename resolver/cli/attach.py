@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from resolver.cli.client import Refused, call
-from resolver.cli.output import complain, print_plan, print_warnings
+from resolver.cli.client import call
+from resolver.cli.outcome import outcome
+from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error
 
 
 def main(arguments: list[str]) -> int:
     """Run `berth attach` *arguments* and return the exit code: 0, 1 (refused or failed) or 2 (usage)."""
-    try:
-        return _attach(arguments)
-    except Refused as error:
-        complain(error)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return outcome(lambda: _attach(arguments))
 
 
 def _attach(arguments: list[str]) -> int:

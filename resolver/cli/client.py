@@ -141,20 +141,50 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def find_sandbox(name: str, *, autostart: bool = False) -> dict[str, Any]:
-    """Return the sandbox with this name or id, or the only sandbox of the service *name* of a project. *autostart*: see `call`."""
-    try:
-        sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}", autostart=autostart)
-    except Refused as error:
-        if error.kind != "not-found":
-            raise
-        members = [other for other in call("GET", "/v1/sandboxes") if other["labels"].get(SERVICE_LABEL) == name]
-        if not members:
-            raise
-        if len(members) > 1:
-            raise Refused(f"{name} is ambiguous: it can be {', '.join(member['name'] for member in members)}") from error
-        sandbox = members[0]
-    return sandbox
+def find_sandbox(name: str, *, autostart: bool = False, project: str | None = None, index: int = 1) -> dict[str, Any]:
+    """Return the sandbox with this name or id, or replica *index* of the service *name* of a project that is up.
+
+    *project*: only a service of this one is meant. A service of several projects is ambiguous. *autostart*: see `call`.
+    """
+    if project is None and index == 1:
+        try:
+            sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}", autostart=autostart)
+        except Refused as error:
+            if error.kind != "not-found":
+                raise
+            not_found: Refused = error
+        else:
+            return sandbox
+    else:
+        not_found = Refused(f"there is no service {name}" + (f" in project {project}" if project else ""), "not-found")
+    everything = call("GET", "/v1/sandboxes", autostart=autostart)
+    members = service_members(everything, name, project)
+    if not members:
+        raise Refused(f"{not_found}{_service_hint(everything, name, project)}", not_found.kind) from not_found
+    projects = {member["labels"].get(PROJECT_LABEL) for member in members}
+    if len(projects) > 1:
+        raise Refused(f"{name} is ambiguous: it can be {', '.join(member['name'] for member in members)}") from not_found
+    if index > len(members):
+        raise Refused(f"service {name} has {len(members)} replicas, and no number {index}", "not-found")
+    return members[index - 1]
+
+
+def _service_hint(sandboxes: list[dict[str, Any]], name: str, project: str | None) -> str:
+    """Return the service that may have been meant, as the end of a sentence; "" if none is like *name*."""
+    from resolver.cli.words import nearest
+
+    services = {sandbox["labels"].get(SERVICE_LABEL) for sandbox in sandboxes if project in (None, sandbox["labels"].get(PROJECT_LABEL))}
+    return nearest(name, services - {None})
+
+
+def service_members(sandboxes: list[dict[str, Any]], service: str, project: str | None) -> list[dict[str, Any]]:
+    """Return the replicas of *service* among *sandboxes*, of *project* or of any, the first one first."""
+    members = [
+        sandbox
+        for sandbox in sandboxes
+        if sandbox["labels"].get(SERVICE_LABEL) == service and project in (None, sandbox["labels"].get(PROJECT_LABEL))
+    ]
+    return sorted(members, key=lambda member: (len(member["name"]), member["name"]))
 
 
 def start_daemon() -> None:

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from resolver.cli.client import SERVICE_LABEL, Refused, connect, exchange, socket_path
+from resolver.cli.compose_command import ALONE
+from resolver.cli.compose_command import split as split_compose
+from resolver.cli.docker_words import translated
 from resolver.cli.reference.model import CommandHelp, OptionHelp
-from resolver.cli.reference.tree import sandbox_command, tree
-from resolver.cli.sandbox_options import COMMANDS, OPTIONS
+from resolver.cli.reference.own import OWN, own_command
+from resolver.cli.sandbox_options import OPTIONS
 
 _TIMEOUT = 0.5
 Names = Callable[[str], Iterable[str]]
@@ -126,6 +129,8 @@ def _of_kind(kind: str | None, current: str, prefix: str, names: Names) -> Compl
     match kind:
         case "file" | "directory" | "command":
             return Completion(then=Then(kind))
+        case "format":
+            return _matching(((prefix + form, "") for form in ("table", "json")), prefix + current)
         case "network" | "sandbox" | "driver":
             return _matching(((prefix + name, kind) for name in names(kind)), prefix + current)
     return Completion()
@@ -159,13 +164,29 @@ def main(arguments: list[str]) -> int:
     """Print what completes a line. *arguments*: bash, $COMP_WORDBREAKS and the line; or zsh or fish, and the words after `berth`."""
     shell, *rest = arguments
     words, current = split(rest[1]) if shell == "bash" else (rest[:-1], rest[-1])
-    fast = words and words[0] in {command.name for command in COMMANDS}
-    root = sandbox_command(words[0]) if fast else tree()
+    words = _own_words(words)
+    fast = words and words[0] in OWN
+    root = own_command(words[0]) if fast else _tree()
     completion = complete(root, words[1:] if fast else words, current, existing)
     print(completion.then.value)
     for word, meaning in completion.candidates:
         print(word[broken_off(current, rest[0]) :] if shell == "bash" else f"{word}\t{meaning}")
     return 0
+
+
+def _own_words(words: list[str]) -> list[str]:
+    """Return *words* with Docker's spelling of a command replaced by ours; the options before a command of Compose are left out."""
+    words = translated(words) if len(words) > 1 else words
+    if words[:1] != ["compose"]:
+        return words
+    _, rest = split_compose(words[1:])
+    return rest if rest and rest[0] not in ALONE else ["compose", *rest]
+
+
+def _tree() -> CommandHelp:
+    from resolver.cli.reference.tree import tree
+
+    return tree()
 
 
 def split(line: str) -> tuple[list[str], str]:

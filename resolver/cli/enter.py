@@ -231,8 +231,28 @@ def failure(text: str) -> tuple[int, str]:
     return (int(code), message) if colon and code.isdigit() else (FAILED, text)
 
 
-def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[str, str], directory: WorkingDirectory) -> int:
-    """Run *command* in *sandbox*, in the namespaces of its leader if it has one, and return the exit code."""
+class Identity(NamedTuple):
+    """As whom a command runs. *groups*: the additional ones. *home*: the user's directory, None if the host does not know him."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str | None
+
+
+def join(
+    sandbox: dict[str, Any],
+    command: Sequence[str],
+    *,
+    environment: dict[str, str],
+    directory: WorkingDirectory,
+    identity: Identity | None = None,
+    detached: bool = False,
+) -> int:
+    """Run *command* in *sandbox*, in the namespaces of its leader if it has one, and return the exit code.
+
+    *identity*: as somebody else. *detached*: return 0 as soon as it runs; it reads and writes nothing.
+    """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     has_files = _enter_leader(sandbox)
@@ -242,17 +262,36 @@ def join(sandbox: dict[str, Any], command: Sequence[str], *, environment: dict[s
         mounts.prepare(sandbox, own_proc=False)
     pid = os.fork()
     if pid == 0:
+        if detached:
+            os.setsid()
+            _release_streams()
+        if identity is not None:
+            _become(identity, writing)
         execute(command, environment, directory, writing)
     os.close(writing)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-    for number in _FORWARDED:
-        signal.signal(number, lambda received, _: os.kill(pid, received))
+    if not detached:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        for number in _FORWARDED:
+            signal.signal(number, lambda received, _: os.kill(pid, received))
     failure_text = _read_all(reading)
+    if detached and not failure_text:
+        return 0
     status = wait(pid)
     if failure_text:
         raise EnterFailed(failure_text)
     return status
+
+
+def _become(identity: Identity, report: int) -> None:
+    """Give up the rights of the caller for those of *identity*; a failure is written to *report*."""
+    try:
+        os.setgroups(identity.groups)
+        os.setgid(identity.gid)
+        os.setuid(identity.uid)
+    except OSError as error:
+        os.write(report, f"becoming user {identity.uid}: {error.strerror}".encode())
+        os._exit(FAILED)
 
 
 def _enter_leader(sandbox: dict[str, Any]) -> bool:

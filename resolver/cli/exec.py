@@ -7,7 +7,7 @@ import os
 from resolver.cli import enter
 from resolver.cli.client import find_sandbox
 from resolver.cli.environment import explicit_environment
-from resolver.cli.run import exit_code
+from resolver.cli.run import check_streams, exit_code
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
 
 
@@ -24,7 +24,28 @@ def _exec(arguments: list[str]) -> int:
     command = without_dashes(rest)
     if not command:
         usage_error("exec", "a command is missing")
+    index = values.get("index", "1")
+    if not index.isdigit() or not int(index):
+        usage_error("exec", f"--index must be a number from 1 on, not {index!r}")
+    check_streams("exec", values)
     enter.check_privilege()
-    sandbox = find_sandbox(name)
-    environment = {**os.environ, **sandbox["environment"], **explicit_environment(values)}
-    return enter.join(sandbox, command, environment=environment, directory=enter.working_directory(values.get("workdir")))
+    sandbox = find_sandbox(name, project=values.get("project"), index=int(index))
+    identity = _identity(values.get("user"))
+    home = {"HOME": identity.home} if identity is not None and identity.home else {}
+    return enter.join(
+        sandbox,
+        command,
+        environment={**os.environ, **home, **sandbox["environment"], **explicit_environment(values)},
+        directory=enter.working_directory(values.get("workdir")),
+        identity=identity,
+        detached=values.get("detach", False),
+    )
+
+
+def _identity(text: str | None) -> enter.Identity | None:
+    """Return what `--user USER[:GROUP]` means, names being those of the host; None if it was not given."""
+    if text is None:
+        return None
+    from resolver.cli.users import identity_of
+
+    return identity_of(text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from resolver.cli import terminal
+from resolver.cli.table import lay_out
 from resolver.printable import printable
 
 
@@ -16,27 +18,15 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: with rich on a terminal, in plain aligned columns in a pipe."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in rows:
-            # As Text, brackets in a cell are not taken for markup.
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        Console().print(table)
-        return
-    for line in aligned([columns, *([printable(cell) for cell in row] for row in rows)]):
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: Collection[str] = (), keep: Sequence[str] = (), whole: bool = False
+) -> None:
+    """Print a table, as wide as the terminal. *cut*, *keep*: see `lay_out`; *whole*: one line for each row, however long."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    heading, *lines = lay_out(columns, cells, None if whole else terminal.width(), cut, keep)
+    print(terminal.styled(heading, "bold"))
+    for line in lines:
         print(line)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return *rows* as lines in which each column starts at one place."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def complain(text: object) -> None:
@@ -66,9 +56,25 @@ def print_warnings(response: dict[str, Any]) -> None:
         complain(f"warning: {warning}")
 
 
-def port_text(port: dict[str, Any]) -> str:
-    """Return a published port as `0.0.0.0:8080->80/tcp`, one that is only exposed as `80/tcp`."""
+def port_texts(ports: Sequence[dict[str, Any]]) -> list[str]:
+    """Return published ports as `0.0.0.0:8080->80/tcp`, those that are only exposed as `80/tcp`.
+
+    A port that is published at every IPv4 address and at every IPv6 address is one.
+    """
+    return list(dict.fromkeys(_port_text({**port, "host_address": "0.0.0.0"} if _has_twin(port, ports) else port) for port in ports))
+
+
+def _has_twin(port: dict[str, Any], ports: Sequence[dict[str, Any]]) -> bool:
+    return port["host_address"] == "::" and {**port, "host_address": "0.0.0.0"} in ports
+
+
+def _port_text(port: dict[str, Any]) -> str:
     if not port["host_port"]:
         return f"{port['sandbox_port']}/{port['protocol']}"
+    return f"{host_address(port)}->{port['sandbox_port']}/{port['protocol']}"
+
+
+def host_address(port: dict[str, Any]) -> str:
+    """Return where on the host a port is published, `0.0.0.0:8080`."""
     address = f"[{port['host_address']}]" if ":" in port["host_address"] else port["host_address"]
-    return f"{address}:{port['host_port']}->{port['sandbox_port']}/{port['protocol']}"
+    return f"{address}:{port['host_port']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from resolver.cli import enter
@@ -46,6 +46,7 @@ def _run(arguments: list[str]) -> int:
     command, detach = without_dashes(operands), values.get("detach", False)
     if not command and not values.get("dry_run"):
         usage_error("run", "a command is missing")
+    check_streams("run", values)
     body = _body(values, command)
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
@@ -85,7 +86,7 @@ def _wait_and_remove(pid: int, path: str) -> int:
         signal.signal(number, lambda received, _: os.kill(pid, received))
     code = enter.wait(pid)
     try:
-        call("DELETE", path)
+        call("DELETE", f"{path}?exit_code={code}")
     except Refused as error:
         # Its owner has ended, so the daemon removes it in any case.
         if error.kind not in ("not-found", None):
@@ -113,3 +114,13 @@ def _detach_streams() -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
+
+
+def check_streams(command: str, values: Mapping[str, Any]) -> None:
+    """Exit with 2 if `-i` or `-t` ask for what berth *command* can't give: detached there is no input, and no terminal is made."""
+    if values.get("detach") and (values.get("interactive") or values.get("tty")):
+        usage_error(
+            command, "-i and -t are for a command in the foreground: with -d its input is empty and there is no terminal; leave them out"
+        )
+    if values.get("tty") and not os.isatty(0):
+        usage_error(command, "-t needs a terminal, and standard input is none; leave -t out")

@@ -96,6 +96,7 @@ class Command(NamedTuple):
     usage: str
     summary: str
     description: str
+    examples: tuple[str, ...]
 
 
 COMMANDS = (
@@ -106,13 +107,15 @@ COMMANDS = (
         "Run a command in a sandbox of its own.",
         "The sandbox is removed when the command ends. Create networks with `berth network create`. Without --network the "
         "sandbox joins the network `default`, which is created when it is first needed.",
+        ("berth run -d --name web -p 8080:80 -- python3 -m http.server 80", "berth run -- curl -s http://web/"),
     ),
     Command(
         "exec",
         (("SANDBOX", "sandbox"), ("COMMAND", "command")),
         "berth exec [OPTIONS] SANDBOX COMMAND [ARG...]",
         "Run one more command in a sandbox.",
-        "SANDBOX is a name, an id, or a service of a project that `berth up` started.",
+        "SANDBOX is a name, an id, or a service of a project that `berth up` started: its first replica.",
+        ("berth exec web ip address", "berth exec -it web bash"),
     ),
     Command(
         "attach",
@@ -122,10 +125,11 @@ COMMANDS = (
         "The namespace is that of a process (--pid), at a path (--netns) or behind a file descriptor (--pid and --fd). berth adds "
         "networks to it, and writes its resolv.conf, hosts and hostname files to a directory that it prints. Nothing is started; "
         "`berth detach` removes what berth added and leaves the namespace and its processes alone.",
+        ("berth attach --name legacy --network default --pid 4711",),
     ),
 )
 
-GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command")
+GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command", "Always so")
 """The headings of the help, in order."""
 
 
@@ -138,6 +142,11 @@ def _endpoint(flags: tuple[str, ...], meaning: str, field: str, **more: Any) -> 
 def _client(flags: tuple[str, ...], meaning: str, commands: tuple[str, ...], **more: Any) -> Option:
     """Return an option that the client itself acts on."""
     return Option(flags, meaning, "Command", "", scope=Scope.CLIENT, commands=commands, **more)
+
+
+def _habit(flags: tuple[str, ...], meaning: str, commands: tuple[str, ...], **more: Any) -> Option:
+    """Return an option of Docker that asks for what is so anyway."""
+    return Option(flags, meaning, "Always so", "", kind=Kind.FLAG, scope=Scope.CLIENT, commands=commands, **more)
 
 
 _LIST, _PAIRS, _NUMBER, _FLAG = Kind.LIST, Kind.PAIRS, Kind.NUMBER, Kind.FLAG
@@ -214,8 +223,18 @@ OPTIONS = (
             kind=_LIST, metavar="FILE", compose="env_file", docker="--env-file", completes="file"),
     _client(("-w", "--workdir"), "Directory to run in.", ("run", "exec"),
             metavar="DIRECTORY", default="the current one", compose="working_dir", docker="--workdir", completes="directory"),
-    _client(("-d", "--detach"), "Return as soon as the command runs and its names resolve.", ("run",),
+    _client(("-d", "--detach"), "Return as soon as the command runs, and of run: its names resolve.", ("run", "exec"),
             kind=_FLAG, docker="--detach"),
+    _client(("-u", "--user"), "User and group to run as, by name or number.", ("exec",),
+            metavar="USER[:GROUP]", default="the caller", docker="--user"),
+    _client(("--index",), "Which replica of the service.", ("exec",), kind=_NUMBER, metavar="NUMBER", default="1"),
+    _client(("--project",), "SANDBOX is a service of this Compose project.", ("exec",), metavar="NAME"),
+    _habit(("--rm",), "Remove the sandbox when its command ends: it always is.", ("run",), docker="--rm"),
+    _habit(("--init",), "Have an init reap what is left: there always is one.", ("run",), docker="--init"),
+    _habit(("-i", "--interactive"), "Let the command read standard input: it always can, unless detached.", ("run", "exec"),
+           docker="--interactive"),
+    _habit(("-t", "--tty"), "Let the command have the terminal: it always has, unless detached.", ("run", "exec"), docker="--tty"),
+    _habit(("-T", "--no-tty", "--no-TTY"), "Make no terminal of its own: none ever is.", ("exec",)),
     _client(("--dry-run",), "Print the steps and change nothing.", ("run", "attach"), kind=_FLAG),
 )
 # fmt: on

@@ -6,39 +6,41 @@ in the next word or after `=`; one-letter options may share a word, `-dp 80:80`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from resolver.cli.sandbox_options import COMMANDS, OPTIONS, BadOption, Kind, Option, Scope, flags_of, help_flags, is_required, of_command
+from resolver.cli.sandbox_options import OPTIONS, BadOption, Kind, Option, Scope, flags_of, help_flags, is_required, of_command
+from resolver.cli.words import nearest
 
 Parsed = tuple[dict[str, Any], list[str]]
 """The options that were given, as `Option.dest` → text, list of texts or True; and the operands."""
-
-
-CLOSE = 0.75
-"""How alike two words are (difflib) of which one may be meant for the other."""
 
 
 class HelpWanted(Exception):
     """The user asks for the help."""
 
 
-def arguments_of(command: str, arguments: list[str]) -> Parsed:
-    """Return what *arguments* of `berth` *command* mean; exits with the help, or with 2 and a message if they are wrong."""
-    try:
-        return parse(command, arguments)
-    except HelpWanted:
-        from resolver.cli.sandbox_help import help_of
+def arguments_of(command: str, arguments: list[str], options: Sequence[Option] | None = None) -> Parsed:
+    """Return what *arguments* of `berth` *command* mean; exits with the help, or with 2 and a message if they are wrong.
 
-        print(help_of(command), end="")
+    *options*: those of a command that is not in the table of sandbox options.
+    """
+    try:
+        return parse(command, arguments, options)
+    except HelpWanted:
+        from resolver.cli.reference.own import own_command
+        from resolver.cli.reference.text import page
+
+        print(page(own_command(command)), end="")
         raise SystemExit(0) from None
     except BadOption as error:
         usage_error(command, error)
 
 
-def parse(command: str, arguments: list[str]) -> Parsed:
-    """Return what *arguments* of `berth` *command* mean; raises BadOption or HelpWanted."""
-    known = {flag: option for option in of_command(command) for flag in flags_of(option, command)}
+def parse(command: str, arguments: list[str], options: Sequence[Option] | None = None) -> Parsed:
+    """Return what *arguments* of `berth` *command* mean, which has *options*; raises BadOption or HelpWanted."""
+    options = of_command(command) if options is None else options
+    known = {flag: option for option in options for flag in flags_of(option, command)}
     values: dict[str, Any] = {}
     words = iter(arguments)
     operands: list[str] = []
@@ -59,7 +61,7 @@ def parse(command: str, arguments: list[str]) -> Parsed:
         else:
             _take_letters(values, known, word[1:], words, command)
     operands += words
-    missing = [option.name for option in of_command(command) if is_required(option, command) and option.dest not in values]
+    missing = [option.name for option in options if is_required(option, command) and option.dest not in values]
     if missing:
         raise BadOption(f"--{missing[0]} is required")
     return values, operands
@@ -96,22 +98,30 @@ def _find(known: dict[str, Option], flag: str, command: str) -> Option:
         return option
     if command == "attach" and any(flag in other.flags for other in OPTIONS if other.scope is Scope.CLIENT):
         raise BadOption(f"{flag} is for a command that berth starts, and attach starts none; use it with `berth run` or `berth exec`")
-    raise BadOption(f"there is no option {flag}{_nearest(flag, known)}")
+    from resolver.cli.docker_words import OPTION_ANSWERS
+
+    if command in ("run", "exec") and flag in OPTION_ANSWERS:
+        raise BadOption(f"there is no option {flag}: {OPTION_ANSWERS[flag]}")
+    raise BadOption(f"there is no option {flag}{nearest(flag, known)}")
 
 
-def _nearest(flag: str, known: dict[str, Option]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(flag, known, n=1, cutoff=CLOSE)
-    return f"; did you mean {near[0]}?" if near else ""
+def parse_all(command: str, arguments: list[str], options: Sequence[Option]) -> Parsed:
+    """Return what *arguments* of `berth` *command* mean, where options may follow operands; exits as `arguments_of` does."""
+    values, rest = arguments_of(command, arguments, options)
+    operands: list[str] = []
+    while rest:
+        operands.append(rest[0])
+        more, rest = arguments_of(command, rest[1:], options)
+        for name, value in more.items():
+            values[name] = [*values.get(name, []), *value] if isinstance(value, list) else value
+    return values, operands
 
 
 def usage_error(command: str, reason: object) -> NoReturn:
     """Exit with 2: the arguments of `berth` *command* are wrong for *reason*."""
-    import sys
+    from resolver.cli.output import complain
 
-    usage = next(known.usage for known in COMMANDS if known.name == command)
-    print(f"Usage: {usage}\nTry 'berth {command} --help' for help.\n\nError: {reason}", file=sys.stderr)
+    complain(f"{reason}; see `berth {command} --help`")
     raise SystemExit(2)
 
 

@@ -15,7 +15,7 @@ from resolver.daemon import convert, openapi, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
-from resolver.daemon.events import Events
+from resolver.daemon.events import Cause, Events
 from resolver.daemon.health import Health
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
@@ -128,7 +128,12 @@ class Admin:
     async def remove_sandbox(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
             return await self._dry_run.remove_sandbox(request.path["sandbox"])
-        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"])
+        text = request.query.get(_EXIT_CODE.name)
+        if text is not None and not (text.isdigit() and int(text) < 256):
+            raise InvalidRequest(_EXIT_CODE.name, f"{text!r} is not a number from 0 to 255")
+        cause = Cause.REQUEST if text is None else Cause.COMMAND_ENDED
+        code = None if text is None else int(text)
+        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"], cause, lambda: code)
         return schema.OutcomeView(f"sandbox {name} removed", list(warnings))
 
     async def connect_sandbox(self, request: ApiRequest[schema.ConnectBody]) -> schema.SandboxView | schema.PlanView:
@@ -175,7 +180,7 @@ class Admin:
         return [convert.node_view(details) for details in await self._operations.nodes()]
 
     async def stream_events(self, request: ApiRequest[None]) -> AsyncGenerator[schema.EventView, None]:
-        return self._events.listen()
+        return self._events.listen(_moment(request, _SINCE), _moment(request, _UNTIL))
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
         return await self._health.status()
@@ -222,10 +227,23 @@ def _limit(request: ApiRequest[None]) -> int:
     return int(text)
 
 
+def _moment(request: ApiRequest[None], parameter: QueryParameter) -> float | None:
+    text = request.query.get(parameter.name)
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidRequest(parameter.name, f"{text!r} is not a number of seconds since 1970") from error
+
+
 _PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)
 _PLUGINS = QueryParameter("plugins", "Ask network plugins for information about the endpoints.", "boolean")
 _NAME = QueryParameter("name", "Only answers for this domain name and names below it.")
 _LIMIT = QueryParameter("limit", f"Maximum number of entries; {limits.CACHE_SHOWN} by default.", "integer", most=limits.CACHE_SHOWN_MOST)
+_EXIT_CODE = QueryParameter("exit_code", "What the command in it has ended with, for the event.", "integer")
+_SINCE = QueryParameter("since", "Also events since then that are remembered; seconds since 1970.")
+_UNTIL = QueryParameter("until", "End then; seconds since 1970.")
 
 ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
@@ -278,7 +296,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox",
         summary="End what was started in a sandbox, and remove the sandbox and everything it has",
-        query=(DRY_RUN,), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
+        query=(DRY_RUN, _EXIT_CODE), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
     ),
     ApiRoute(
         method="GET", path="/v1/nodes", operation_id="listNodes", summary="List the hosts that share overlay networks",
@@ -298,6 +316,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="GET", path="/v1/events", operation_id="streamEvents", summary="Stream events, one JSON object a line",
+        query=(_SINCE, _UNTIL),
         response=schema.EventView, media_type="application/x-ndjson", stream=True, handler=Admin.stream_events,
     ),
     ApiRoute(

@@ -1,15 +1,44 @@
 """Events: what happened to networks, sandboxes and endpoints, for everybody who listens. One method for each event.
 
-Listeners get the events from when they begin to listen; each may be `limits.EVENTS` behind and is cut off beyond that.
+Listeners get the events from when they begin to listen, and, if they ask for it, `limits.PAST_EVENTS` from before; each may be
+`limits.EVENTS` behind and is cut off beyond that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from enum import Enum
 
+from netcore.model import Network, Sandbox
 from resolver import limits
 from resolver.daemon.schema import EventView
+
+log = logging.getLogger(__name__)
+
+_LOGGED = ("network", "sandbox", "endpoint")
+"""Kinds of events that the log has too; of the others it has lines with more details."""
+
+
+class Cause(Enum):
+    """Why a sandbox or a network was removed."""
+
+    REQUEST = "request"
+    COMMAND_ENDED = "command ended"
+    OWNER_ENDED = "owner ended"
+    PRUNED = "pruned"
+    UNUSED = "unused"
+    """Of a network that berth had made by itself."""
+
+
+def _log_line(event: EventView) -> str:
+    """Return the words of an event, then its fields as `key=value`."""
+    fields = {"name": event.name, "id": event.id[:12], "network": event.network, "node": event.node, "cause": event.cause}
+    shown = [f"{key}={str(value).replace(' ', '-')}" for key, value in fields.items() if value]
+    code = [] if event.exit_code is None else [f"exit_code={event.exit_code}"]
+    return " ".join((event.kind, event.action, *shown, *code))
 
 
 class Events:
@@ -17,42 +46,61 @@ class Events:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._past: deque[EventView] = deque(maxlen=limits.PAST_EVENTS)
         self._listeners: set[asyncio.Queue[EventView | None]] = set()
 
-    def network_created(self, name: str) -> None:
+    def network_created(self, network: Network) -> None:
         """`network create`: a network exists."""
-        self.emit("network", "create", name)
+        self.emit("network", "create", network.name, identity=network.id)
 
-    def network_removed(self, name: str) -> None:
+    def network_removed(self, name: str, identity: str, cause: Cause) -> None:
         """`network remove`: a network is gone."""
-        self.emit("network", "remove", name)
+        self.emit("network", "remove", name, identity=identity, cause=cause)
 
-    def sandbox_created(self, name: str) -> None:
+    def sandbox_created(self, sandbox: Sandbox) -> None:
         """`sandbox create`: a sandbox was created or adopted, and its names are answered."""
-        self.emit("sandbox", "create", name)
+        self.emit("sandbox", "create", sandbox.name, identity=sandbox.id)
 
-    def sandbox_renamed(self, name: str) -> None:
-        """`sandbox rename`: a sandbox has the new name *name*."""
-        self.emit("sandbox", "rename", name)
+    def sandbox_renamed(self, sandbox: Sandbox) -> None:
+        """`sandbox rename`: a sandbox has a new name."""
+        self.emit("sandbox", "rename", sandbox.name, identity=sandbox.id)
 
-    def sandbox_removed(self, name: str) -> None:
-        """`sandbox remove`: a sandbox is gone with its endpoints, which get no events of their own."""
-        self.emit("sandbox", "remove", name)
+    def sandbox_removed(self, sandbox: Sandbox, cause: Cause, exit_code: int | None = None) -> None:
+        """`sandbox remove`: a sandbox is gone with its endpoints, which get no events of their own.
 
-    def endpoint_connected(self, sandbox_name: str, network_name: str) -> None:
+        *exit_code*: of the command that had been started in it, None if there was none or it is not known.
+        """
+        self.emit("sandbox", "remove", sandbox.name, identity=sandbox.id, cause=cause, exit_code=exit_code)
+
+    def endpoint_connected(self, sandbox: Sandbox, network_name: str) -> None:
         """`endpoint connect`: a sandbox is on one more network; also for each network that it was created with."""
-        self.emit("endpoint", "connect", sandbox_name, network_name)
+        self.emit("endpoint", "connect", sandbox.name, network_name, identity=sandbox.id)
 
-    def endpoint_disconnected(self, sandbox_name: str, network_name: str) -> None:
+    def endpoint_disconnected(self, sandbox: Sandbox, network_name: str) -> None:
         """`endpoint disconnect`: a sandbox has left a network."""
-        self.emit("endpoint", "disconnect", sandbox_name, network_name)
+        self.emit("endpoint", "disconnect", sandbox.name, network_name, identity=sandbox.id)
 
-    def emit(self, kind: str, action: str, name: str, network: str | None = None, node: str | None = None) -> None:
-        """Tell all listeners that *action* happened to the *kind* called *name*.
+    def emit(
+        self,
+        kind: str,
+        action: str,
+        name: str,
+        network: str | None = None,
+        node: str | None = None,
+        *,
+        identity: str = "",
+        cause: Cause | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        """Tell all listeners that *action* happened to the *kind* called *name*, and log what was made or removed.
 
         *node*: the host where it happened, if that is another one of the cluster.
         """
-        event = EventView(self._clock(), kind, action, name, network, node)
+        why = cause.value if cause is not None else None
+        event = EventView(self._clock(), kind, action, name, network, node, identity, why, exit_code)
+        if kind in _LOGGED:
+            log.info("%s", _log_line(event))
+        self._past.append(event)
         for queue in tuple(self._listeners):
             if queue.qsize() >= limits.EVENTS:
                 self._listeners.discard(queue)
@@ -60,15 +108,31 @@ class Events:
             else:
                 queue.put_nowait(event)
 
-    async def listen(self) -> AsyncGenerator[EventView, None]:
-        """Yield events from now on, until `close` or until this listener is too far behind."""
+    async def listen(self, since: float | None = None, until: float | None = None) -> AsyncGenerator[EventView, None]:
+        """Yield events from now on, until `close` or until this listener is too far behind.
+
+        *since*: those since then that are remembered come first; *until*: nothing after that. Both in seconds since the epoch.
+        """
         queue: asyncio.Queue[EventView | None] = asyncio.Queue()
+        past = [event for event in self._past if since is not None and since <= event.time]
         self._listeners.add(queue)
         try:
-            while (event := await queue.get()) is not None:
-                yield event
+            for event in past:
+                if until is None or event.time <= until:
+                    yield event
+            while (told := await self._next(queue, until)) is not None:
+                yield told
         finally:
             self._listeners.discard(queue)
+
+    async def _next(self, queue: asyncio.Queue[EventView | None], until: float | None) -> EventView | None:
+        if until is None:
+            return await queue.get()
+        try:
+            event = await asyncio.wait_for(queue.get(), max(until - self._clock(), 0.0))
+        except TimeoutError:
+            return None
+        return event if event is None or event.time <= until else None
 
     def close(self) -> None:
         """End all listeners."""

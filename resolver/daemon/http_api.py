@@ -58,7 +58,7 @@ class HttpApi:
             except web.HTTPException as error:
                 return _error(error.status, "invalid" if error.status < 500 else "internal", request.path, error.reason)
             except (NetcoreError, ResolverError) as error:
-                level = logging.ERROR if error.status >= 500 else logging.INFO
+                level = _level(request, error.status)
                 log.log(level, "request refused method=%s path=%s status=%d reason=%s", request.method, request.path, error.status, error)
                 return _error(error.status, error.kind, error.subject or "", _with_notes(error))
             except Exception as error:
@@ -123,6 +123,13 @@ def _admit(admission: Admission, token: str | None) -> Any:
 
 async def _read_only(request: web.Request) -> web.StreamResponse:
     raise Forbidden(request.path, "this socket or port is for reading; changes are for berth.sock")
+
+
+def _level(request: web.Request, status: int) -> int:
+    """Return how loud a refusal is. That something is not there is the answer to a question, not an event."""
+    if status >= 500:
+        return logging.ERROR
+    return logging.DEBUG if status == 404 and request.method == "GET" else logging.INFO
 
 
 def _log_change(request: web.Request, caller: Caller, name: str) -> None:

@@ -21,8 +21,8 @@ from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import AutomaticNetworks, is_automatic
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
-from resolver.daemon.events import Events
-from resolver.daemon.owners import Owners
+from resolver.daemon.events import Cause, Events
+from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.schema import PruneBody
 
 log = logging.getLogger(__name__)
@@ -69,18 +69,19 @@ class Operations:
         """Create a network; return it with warnings."""
         network, outcome = await self._controller.networks.create(request)
         await self._watch(request.owner)
-        self._events.network_created(network.name)
+        self._events.network_created(network)
         await self._check_firewalls()
         return network, (*outcome.warnings, *self._firewall_warnings())
 
-    async def remove_network(self, reference: str) -> str:
-        """Remove a network that has no endpoints; return its name."""
+    async def remove_network(self, reference: str, cause: Cause = Cause.REQUEST) -> str:
+        """Remove a network that has no endpoints; return its name. *cause*: for the event."""
         aside = self._find_aside("network", reference)
         if aside is not None:
             return await self._drop_aside(aside)
-        name = reference if reference in PREDEFINED else self._controller.state.find_network(reference).name
+        found = None if reference in PREDEFINED else self._controller.state.find_network(reference)
+        name = reference if found is None else found.name
         await self._controller.networks.remove(reference)
-        self._events.network_removed(name)
+        self._events.network_removed(name, "" if found is None else found.id, cause)
         await self._check_firewalls()
         return name
 
@@ -89,7 +90,7 @@ class Operations:
         removed = []
         for network in tuple(self._controller.state.networks.values()):
             if matches_prune_filters(network, filters) and not self._controller.state.members(network.id):
-                removed.append(await self.remove_network(network.id))
+                removed.append(await self.remove_network(network.id, Cause.PRUNED))
         return removed
 
     async def _ensure_automatic_network(self, references: list[str], *, on_default: bool) -> Network | None:
@@ -111,9 +112,9 @@ class Operations:
             request = replace(request, networks=(EndpointRequest(network=automatic.id),))
         sandbox, outcome = await self._controller.sandboxes.create(request)
         await self._watch(request.owner)
-        self._events.sandbox_created(sandbox.name)
+        self._events.sandbox_created(sandbox)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
-            self._events.endpoint_connected(sandbox.name, self._controller.state.find_network(endpoint.network).name)
+            self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network).name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     def _name_warnings(self, sandbox: Sandbox) -> tuple[str, ...]:
@@ -128,13 +129,16 @@ class Operations:
         sandbox = await self._controller.sandboxes.change(reference, change)
         await self._watch(owner)
         if name:
-            self._events.sandbox_renamed(sandbox.name)
+            self._events.sandbox_renamed(sandbox)
         return sandbox
 
-    async def remove_sandbox(self, reference: str) -> tuple[str, tuple[str, ...]]:
+    async def remove_sandbox(
+        self, reference: str, cause: Cause = Cause.REQUEST, exit_code: ExitCode = lambda: None
+    ) -> tuple[str, tuple[str, ...]]:
         """End the process that was started in a sandbox and remove the sandbox; return its name and warnings.
 
-        The processes of an adopted one are somebody else's.
+        The processes of an adopted one are somebody else's. *cause*, *exit_code*: for the event; the exit code of the command is
+        asked for when everything else is done.
         """
         aside = self._find_aside("sandbox", reference)
         if aside is not None:
@@ -147,7 +151,7 @@ class Operations:
         except NotFound:
             # The process was its owner, so its end has had the sandbox removed.
             return sandbox.name, ()
-        self._events.sandbox_removed(sandbox.name)
+        self._events.sandbox_removed(sandbox, cause, exit_code())
         return sandbox.name, outcome.warnings
 
     def _find_aside(self, kind: str, reference: str) -> Aside | None:
@@ -173,7 +177,7 @@ class Operations:
 
     async def _drop_aside(self, aside: Aside) -> str:
         await self._remove_aside(aside)
-        self._events.emit(aside.kind, "remove", aside.name)
+        self._events.emit(aside.kind, "remove", aside.name, identity=aside.id, cause=Cause.REQUEST)
         return aside.name
 
     # --- endpoints ----------------------------------------------------------------------------------------------
@@ -184,7 +188,7 @@ class Operations:
         network = self._controller.state.find_network(request.network)
         outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
-        self._events.endpoint_connected(sandbox.name, network.name)
+        self._events.endpoint_connected(sandbox, network.name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     async def disconnect(self, sandbox_reference: str, network_reference: str) -> tuple[Sandbox, tuple[str, ...]]:
@@ -192,7 +196,7 @@ class Operations:
         network = self._controller.state.find_network(network_reference)
         outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
-        self._events.endpoint_disconnected(sandbox.name, network.name)
+        self._events.endpoint_disconnected(sandbox, network.name)
         return sandbox, outcome.warnings
 
     # --- owners and the end -------------------------------------------------------------------------------------
@@ -207,18 +211,26 @@ class Operations:
     async def _watch(self, owner: Owner | None) -> None:
         await self._owners.watch(owner, self.remove_owned_by)
 
-    async def remove_owned_by(self, owner: Owner) -> None:
-        """Remove the sandboxes of *owner*, then its networks. What fails is logged and stays."""
-        sandboxes = [sandbox.id for sandbox in self._controller.state.sandboxes.values() if sandbox.owner == owner]
-        await asyncio.gather(*(_try("sandbox", sandbox_id, self.remove_sandbox(sandbox_id)) for sandbox_id in sandboxes))
+    async def remove_owned_by(self, owner: Owner, exit_code: ExitCode = lambda: None) -> None:
+        """Remove the sandboxes of *owner*, then its networks. What fails is logged and stays. *exit_code*: of the owner."""
+        sandboxes = [sandbox for sandbox in self._controller.state.sandboxes.values() if sandbox.owner == owner]
+        await asyncio.gather(*(self._remove_ended(sandbox, owner, exit_code) for sandbox in sandboxes))
         networks = [network.id for network in self._controller.state.networks.values() if network.owner == owner]
-        await asyncio.gather(*(_try("network", network_id, self.remove_network(network_id)) for network_id in networks))
+        removals = [_try("network", network_id, self.remove_network(network_id, Cause.OWNER_ENDED)) for network_id in networks]
+        await asyncio.gather(*removals)
+
+    async def _remove_ended(self, sandbox: Sandbox, owner: Owner, exit_code: ExitCode) -> None:
+        """Remove *sandbox*, whose *owner* has ended; that may be the command in it."""
+        if sandbox.leader == owner:
+            await _try("sandbox", sandbox.id, self.remove_sandbox(sandbox.id, Cause.COMMAND_ENDED, exit_code))
+        else:
+            await _try("sandbox", sandbox.id, self.remove_sandbox(sandbox.id, Cause.OWNER_ENDED))
 
     async def remove_automatic_networks(self) -> None:
         """Remove the networks that berth made by itself; nobody is on them any more."""
         await self._controller.networks.remove_unused_bridges()
         for network in [network for network in self._controller.state.networks.values() if is_automatic(network)]:
-            await self.remove_network(network.id)
+            await self.remove_network(network.id, Cause.UNUSED)
 
     # --- what exists --------------------------------------------------------------------------------------------
 

@@ -14,6 +14,10 @@ from netcore.kernel import process
 from netcore.model import Owner
 from resolver.daemon.blocking import RunBlocking
 
+ExitCode = Callable[[], int | None]
+"""Tells the exit code of a process that has ended, None if it is not known."""
+OnEnd = Callable[[Owner, ExitCode], Awaitable[None]]
+
 
 class Owners:
     """Watches the owners that are alive."""
@@ -45,8 +49,11 @@ class Owners:
             raise InvalidRequest("leader_pid", f"process {pid} was not started by the caller")
         return found
 
-    async def watch(self, owner: Owner | None, on_end: Callable[[Owner], Awaitable[None]]) -> None:
-        """Run *on_end* when *owner* ends; at once if it has ended already. An owner that is watched, or None, is done."""
+    async def watch(self, owner: Owner | None, on_end: OnEnd) -> None:
+        """Run *on_end* when *owner* ends; at once if it has ended already. An owner that is watched, or None, is done.
+
+        *on_end* is given what tells the exit code of the owner, if the kernel does and its parent has taken it by then.
+        """
         if owner is None or owner in self._pidfds:
             return
         self._pidfds[owner] = None
@@ -58,17 +65,18 @@ class Owners:
         self._pidfds[owner] = pidfd
         self._loop.add_reader(pidfd, self._ended, owner, on_end)
 
-    def _ended(self, owner: Owner, on_end: Callable[[Owner], Awaitable[None]]) -> None:
-        self._stop_watching(owner)
-        task = self._loop.create_task(_run(on_end, owner))
+    def _ended(self, owner: Owner, on_end: OnEnd) -> None:
+        pidfd = self._stop_watching(owner)
+        task = self._loop.create_task(_run(on_end, owner, pidfd))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _stop_watching(self, owner: Owner) -> None:
+    def _stop_watching(self, owner: Owner) -> int | None:
+        """Forget *owner*; return its pidfd, which the caller closes."""
         pidfd = self._pidfds.pop(owner, None)
         if pidfd is not None:
             self._loop.remove_reader(pidfd)
-            os.close(pidfd)
+        return pidfd
 
     def is_busy(self) -> bool:
         """Return whether any owner is alive, or what an owner had is still being removed."""
@@ -77,9 +85,15 @@ class Owners:
     async def close(self) -> None:
         """Stop watching, and finish the removals that have begun. What owners that are alive have is kept."""
         for owner in tuple(self._pidfds):
-            self._stop_watching(owner)
+            pidfd = self._stop_watching(owner)
+            if pidfd is not None:
+                os.close(pidfd)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _run(on_end: Callable[[Owner], Awaitable[None]], owner: Owner) -> None:
-    await on_end(owner)
+async def _run(on_end: OnEnd, owner: Owner, pidfd: int | None) -> None:
+    try:
+        await on_end(owner, lambda: None if pidfd is None else process.exit_code(owner.pid, pidfd))
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)

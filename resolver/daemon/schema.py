@@ -274,7 +274,11 @@ class HealthView(msgspec.Struct, frozen=True):
 
 
 class EventView(msgspec.Struct, frozen=True):
-    """*action* happened to the *kind* (network, sandbox, endpoint or node) called *name*. *node*: on another host."""
+    """*action* happened to the *kind* (network, sandbox, endpoint or node) called *name*. *node*: on another host.
+
+    *id*: of the network or sandbox; of an endpoint, of its sandbox. *cause*: why a sandbox or network was removed: request, command
+    ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known.
+    """
 
     time: float
     kind: str
@@ -282,6 +286,9 @@ class EventView(msgspec.Struct, frozen=True):
     name: str
     network: str | None = None
     node: str | None = None
+    id: str = ""
+    cause: str | None = None
+    exit_code: int | None = None
 
 
 class PrunedView(msgspec.Struct, frozen=True):

@@ -17,9 +17,11 @@ PURE = (
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client", "resolver/reply_cache",
     "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
-    "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/sandbox_help", "resolver/cli/compose/", "resolver/cli/duration",
-    "resolver/cli/up/plan", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree",
-    "resolver/cli/reference/man", "resolver/cli/reference/markdown",
+    "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",
+    "resolver/cli/list_options", "resolver/cli/filters", "resolver/cli/age", "resolver/cli/sandbox_fields", "resolver/cli/network_fields",
+    "resolver/cli/templates/", "resolver/cli/compose/", "resolver/cli/duration",
+    "resolver/cli/up/plan", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree", "resolver/cli/reference/own",
+    "resolver/cli/reference/man", "resolver/cli/reference/text", "resolver/cli/reference/markdown",
 )  # fmt: skip
 
 
@@ -190,14 +192,15 @@ def test_every_error_has_a_kind_a_status_and_a_base_that_nobody_raises():
 
 
 CHEAP = (
-    "netcore", "resolver", "resolver.cli.run", "resolver.cli.exec", "resolver.cli.attach", "resolver.cli.sandbox_options",
+    "netcore", "resolver", "resolver.cli.run", "resolver.cli.exec", "resolver.cli.attach", "resolver.cli.sandbox_options", "resolver.cli.ps",
+    "resolver.cli.network_ls", "resolver.cli.root_help",
     "resolver.engine.answer", "netcore.plan.network",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("module", CHEAP)
 def test_cheap_modules_stay_cheap(module):
-    heavy = ("aiohttp", "pyroute2", "click", "rich", "yaml", "prometheus_client", "uvloop", "msgspec")
+    heavy = ("aiohttp", "pyroute2", "click", "dns", "yaml", "prometheus_client", "uvloop", "msgspec")
     if module.startswith("resolver.cli."):
         # Each of these takes as long as everything that `berth run` imports of ours.
         heavy += ("argparse", "dataclasses", "inspect", "netcore")

@@ -9,17 +9,21 @@ from pathlib import Path
 import click
 
 from resolver.cli.client import Refused
+from resolver.cli.commands.declare import command, option
 from resolver.cli.completion_scripts import SCRIPTS, install_path
 
 
-@click.command()
-@click.argument("shell", type=click.Choice(sorted(SCRIPTS)))
-@click.option("--install", is_flag=True, help="Install the script where this shell looks for it, and print its path.")
-def completion(shell: str, install: bool) -> None:
+@command(examples=("berth completion", "berth completion bash > /etc/bash_completion.d/berth"))
+@click.argument("shell", type=click.Choice(sorted(SCRIPTS)), required=False)
+@option("--install", is_flag=True, help="Install the script where this shell looks for it, and print its path.")
+def completion(shell: str | None, install: bool) -> None:
     """Print or install shell completion.
 
-    The script completes commands, options, and the names of networks and sandboxes.
+    Without SHELL it is installed for the shell in $SHELL, with SHELL it is printed. The script completes commands, options, and the
+    names of networks and sandboxes.
     """
+    if shell is None:
+        shell, install = _own_shell(), True
     script = SCRIPTS[shell]
     if not install:
         print(script.text, end="")
@@ -32,3 +36,12 @@ def completion(shell: str, install: bool) -> None:
         raise Refused(f"{error.filename}: {error.strerror}") from error
     print(path)
     print(f"berth: {script.hint.format(directory=path.parent)}", file=sys.stderr)
+
+
+def _own_shell() -> str:
+    """Return the shell that the user has."""
+    name = os.path.basename(os.environ.get("SHELL", ""))
+    if name not in SCRIPTS:
+        said = f"$SHELL is {name or 'not set'}; name one of {', '.join(sorted(SCRIPTS))}"
+        raise click.UsageError(said, click.get_current_context())
+    return name

@@ -1,16 +1,19 @@
-"""Commands on the daemon: daemon, status, events, node."""
+"""Commands on the daemon: daemon, status, version, node."""
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import selectors
+from typing import Any
 
 import click
 
-from resolver.cli.client import Refused, call, connect, send, socket_path
+from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.command_table import NODE_ROWS
+from resolver.cli.commands.declare import command, group, option
 from resolver.cli.commands.options import DIRECTORY, FILE, FORMAT
+from resolver.cli.listing import print_by_template
 from resolver.cli.output import complain, counted, print_json, print_table
 from resolver.printable import printable
 
@@ -18,15 +21,15 @@ _STOP_PATIENCE = 30
 """Seconds for a daemon to end: it gives itself less."""
 
 
-@click.command()
+@command(examples=("berth daemon --config /etc/berth/berth.toml", "berth daemon stop"))
 @click.argument("action", required=False, type=click.Choice(["stop"]))
-@click.option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
-@click.option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
-@click.option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
-@click.option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
-@click.option("--exit-when-idle", is_flag=True, help="Exit when no sandbox, no owner and no network that somebody made is left.")
-@click.option("--check-config", is_flag=True, help="Print the effective configuration and exit.")
+@option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
+@option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
+@option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
+@option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
+@option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
+@option("--exit-when-idle", is_flag=True, help="Exit when no sandbox, no owner and no network that somebody made is left.")
+@option("--check-config", is_flag=True, help="Print the effective configuration and exit.")
 def daemon(
     action: str | None,
     config_path: str | None,
@@ -84,7 +87,7 @@ def _stop() -> int:
     return 0
 
 
-@click.command()
+@command(examples=("berth status",))
 @FORMAT
 def status(form: str) -> int:
     """Show the daemon's state.
@@ -112,32 +115,34 @@ def status(form: str) -> int:
     return 0
 
 
-@click.command()
-@FORMAT
-def events(form: str) -> None:
-    """Follow what happens to networks and sandboxes."""
-    with connect(socket_path(), reads_only=True) as sock:
-        send(sock, "GET", "/v1/events")
-        # Nothing may happen for days.
-        sock.settimeout(None)
-        with sock.makefile("r") as stream:
-            for line in stream:
-                if not line.startswith("{"):
-                    continue
-                if form == "json":
-                    print(line.strip(), flush=True)
-                    continue
-                event = json.loads(line)
-                where = "".join(f" {key}={event[key]}" for key in ("network", "node") if event[key])
-                print(printable(f"{event['time']:.3f} {event['kind']} {event['action']} {event['name']}{where}"), flush=True)
+@command(examples=("berth version", "berth version --format '{{.Server.Version}}'"))
+@option("-f", "--format", "form", default="table", show_default=True, metavar="FORMAT", help="table, json, or a Go template.")
+def version(form: str) -> None:
+    """Show the versions of the command and of the daemon."""
+    from importlib.metadata import version as version_of
+
+    found: dict[str, Any] = {"Client": {"Version": version_of("berth-net")}, "Server": None}
+    try:
+        report = call("GET", "/v1/status")
+        found["Server"] = {"Version": report["version"], "Pid": report["pid"]}
+    except NoDaemon:
+        # The command has a version without a daemon too.
+        pass
+    if form == "json":
+        print_json(found)
+    elif form == "table":
+        print(f"command  berth {found['Client']['Version']}")
+        print(f"daemon   berth {found['Server']['Version']}, pid {found['Server']['Pid']}" if found["Server"] else "daemon   none runs")
+    else:
+        print_by_template(form, [found])
 
 
-@click.group()
+@group(rows=NODE_ROWS)
 def node() -> None:
     """Show the hosts of a cluster."""
 
 
-@node.command("ls")
+@command("ls", examples=("berth node ls",))
 @FORMAT
 def node_ls(form: str) -> None:
     """List the hosts that share overlay networks.

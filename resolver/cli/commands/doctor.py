@@ -7,15 +7,16 @@ from typing import Any
 import click
 
 from resolver.cli.client import call
+from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import FORMAT
 from resolver.cli.output import counted, print_json
 from resolver.printable import printable
 
 
-@click.command()
-@click.option("--fix", is_flag=True, help="Bring the kernel and the files back to what is recorded.")
-@click.option("--adopt", is_flag=True, help="Record what the kernel has of berth's and the records lack.")
-@click.option("--remove", is_flag=True, help="Remove what the kernel has of berth's and the records lack.")
+@command(examples=("berth doctor", "berth doctor --fix"))
+@option("--fix", is_flag=True, help="Bring the kernel and the files back to what is recorded.")
+@option("--adopt", is_flag=True, help="Record what the kernel has of berth's and the records lack.")
+@option("--remove", is_flag=True, help="Remove what the kernel has of berth's and the records lack.")
 @FORMAT
 def doctor(fix: bool, adopt: bool, remove: bool, form: str) -> int:
     """Compare what exists with what is recorded.

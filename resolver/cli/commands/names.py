@@ -7,16 +7,18 @@ import sys
 import click
 
 from resolver.cli.client import call, find_sandbox, segment
+from resolver.cli.command_table import CACHE_ROWS
+from resolver.cli.commands.declare import command, group, option
 from resolver.cli.commands.options import FORMAT, SANDBOX
 from resolver.cli.output import print_json, print_table
 from resolver.printable import printable
 
 
-@click.command()
+@command(examples=("berth resolve web --from api --explain",))
 @click.argument("name")
-@click.option("-t", "--type", "rtype", default="A", show_default=True, metavar="TYPE", help="Record type; an address is looked up as PTR.")
-@click.option("--from", "sandbox", type=SANDBOX, metavar="SANDBOX", help="Query as this sandbox does.")
-@click.option("--explain", is_flag=True, help="Explain how the response came about.")
+@option("-t", "--type", "rtype", default="A", show_default=True, metavar="TYPE", help="Record type; an address is looked up as PTR.")
+@option("--from", "sandbox", type=SANDBOX, metavar="SANDBOX", help="Query as this sandbox does.")
+@option("--explain", is_flag=True, help="Explain how the response came about.")
 @FORMAT
 def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str) -> int:
     """Look up a name as a sandbox would.
@@ -38,14 +40,14 @@ def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str
     return 0 if response["records"] else 1
 
 
-@click.group()
+@group(rows=CACHE_ROWS)
 def cache() -> None:
     """Show or clear the DNS cache."""
 
 
-@cache.command("ls")
+@command("ls", examples=("berth cache ls example.org",))
 @click.argument("name", required=False)
-@click.option("--limit", type=int, default=1000, show_default=True, metavar="NUMBER", help="List at most this many, the most used first.")
+@option("--limit", type=int, default=1000, show_default=True, metavar="NUMBER", help="List at most this many, the most used first.")
 @FORMAT
 def cache_ls(name: str | None, limit: int, form: str) -> None:
     """List cached responses.
@@ -73,7 +75,7 @@ def cache_ls(name: str | None, limit: int, form: str) -> None:
         print(f"berth: {listing['found'] - len(rows)} more; give a name, or --limit", file=sys.stderr)
 
 
-@cache.command("flush")
+@command("flush", examples=("berth cache flush example.org",))
 @click.argument("name", required=False)
 def cache_flush(name: str | None) -> None:
     """Clear cached responses.

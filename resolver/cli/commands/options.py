@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.commands.declare import option
 from resolver.cli.output import complain, print_plan
 from resolver.cli.sandbox_options import Kind, Option, flags_of
 
@@ -22,8 +23,13 @@ class Name(click.types.StringParamType):
 NETWORK, SANDBOX, DRIVER = Name("network"), Name("sandbox"), Name("driver")
 FILE, DIRECTORY = Name("file"), Name("directory")
 
-FORMAT = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print.")
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps and change nothing.")
+FORMAT = option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print.")
+TEMPLATE = option(
+    "-f", "--format", "form", type=Name("format"), metavar="FORMAT", default="json", show_default=True,
+    help="json, or a Go template with Docker's field names, such as '{{.Id}}'.",
+)  # fmt: skip
+PROJECT = option("--project", metavar="NAME", help="SANDBOX is a service of this Compose project.")
+DRY_RUN = option("--dry-run", is_flag=True, help="Print the steps and change nothing.")
 
 
 def sandbox_option(option: Option, command: str) -> Callable[[Any], Any]:
@@ -52,8 +58,11 @@ def remove(path: str, name: str, *, dry_run: bool) -> None:
         print(name)
 
 
-def each(names: tuple[str, ...], action: Callable[[str], None]) -> int:
-    """Do *action* for every name, report each failure, and return 1 if there was one."""
+def each(names: tuple[str, ...], action: Callable[[str], None], *, may_be_gone: bool = False) -> int:
+    """Do *action* for every name, report each failure, and return 1 if there was one.
+
+    *may_be_gone*: what does not exist is reported, and is no failure.
+    """
     failed = 0
     for name in names:
         try:
@@ -62,5 +71,5 @@ def each(names: tuple[str, ...], action: Callable[[str], None]) -> int:
             raise
         except Refused as error:
             complain(error)
-            failed = 1
-    return failed
+            failed |= not (may_be_gone and error.kind == "not-found")
+    return int(failed)

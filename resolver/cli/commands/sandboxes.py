@@ -1,66 +1,22 @@
-"""Commands on sandboxes: ps, inspect, rm, rename, detach."""
+"""Commands on sandboxes: rm, rename, detach."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import click
 
 from resolver.cli.client import Refused, call, find_sandbox, segment
-from resolver.cli.commands.options import DRY_RUN, FORMAT, SANDBOX, each, remove
-from resolver.cli.output import port_text, print_json, print_table, print_warnings
+from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.options import DRY_RUN, SANDBOX, each, remove
+from resolver.cli.output import print_warnings
 from resolver.cli.sandbox_calls import delete
 
 
-def network_mode(sandbox: dict[str, Any]) -> str | None:
-    """Return the mode of a sandbox without networks of its own, as `--network` names it, None for any other."""
-    match sandbox["stack"]:
-        case "host" | "none" as mode:
-            return str(mode)
-        case "container":
-            return f"container:{sandbox['shared_with']}"
-    return "(ended, its stack is shared)" if sandbox["ended"] else None
-
-
-PS_COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
-    ("SANDBOX ID", lambda sandbox: sandbox["id"][:12]),
-    ("NAME", lambda sandbox: sandbox["name"]),
-    ("PID", lambda sandbox: str(sandbox["pid"] or "-")),
-    ("NETWORKS", lambda sandbox: network_mode(sandbox) or " ".join(sandbox["networks"])),
-    ("ADDRESSES", lambda sandbox: " ".join(sandbox["addresses"])),
-    ("PORTS", lambda sandbox: " ".join(port_text(port) for endpoint in sandbox["endpoints"] for port in endpoint["ports"])),
-)
-"""The columns of `berth ps`: heading, and what of a sandbox is in it."""
-
-
-@click.command()
-@click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
-@FORMAT
-def ps(quiet: bool, form: str) -> None:
-    """List sandboxes."""
-    sandboxes = call("GET", "/v1/sandboxes")
-    if form == "json":
-        print_json(sandboxes)
-    elif quiet:
-        for sandbox in sandboxes:
-            print(sandbox["id"])
-    else:
-        headings = [heading for heading, _ in PS_COLUMNS]
-        print_table(headings, [[cell(sandbox) for _, cell in PS_COLUMNS] for sandbox in sandboxes])
-
-
-@click.command()
+@command(examples=("berth rm web db", "berth rm -f web"))
 @click.argument("names", nargs=-1, required=True, type=SANDBOX, metavar="SANDBOX...")
-def inspect(names: tuple[str, ...]) -> None:
-    """Show sandboxes as JSON."""
-    print_json([call("GET", f"/v1/sandboxes/{find_sandbox(name)['id']}?plugins=1") for name in names])
-
-
-@click.command()
-@click.argument("names", nargs=-1, required=True, type=SANDBOX, metavar="SANDBOX...")
+@option("-f", "--force", is_flag=True, help="It is no failure if one does not exist. Running ones are removed in any case.")
+@option("-v", "--volumes", is_flag=True, help="Remove its volumes: it has none.", group="Always so", expose_value=False)
 @DRY_RUN
-def rm(names: tuple[str, ...], dry_run: bool) -> int:
+def rm(names: tuple[str, ...], force: bool, dry_run: bool) -> int:
     """Remove sandboxes.
 
     The processes that berth started in them end.
@@ -74,7 +30,7 @@ def rm(names: tuple[str, ...], dry_run: bool) -> int:
             print_warnings({"warnings": delete(path, call)})
             print(name)
 
-    return each(names, remove_one)
+    return each(names, remove_one, may_be_gone=force)
 
 
 def _to_remove(name: str) -> str:
@@ -95,7 +51,7 @@ def _has_set_aside() -> bool:
         return False
 
 
-@click.command()
+@command(examples=("berth rename web front-web",))
 @click.argument("sandbox", type=SANDBOX)
 @click.argument("name")
 def rename(sandbox: str, name: str) -> None:
@@ -106,7 +62,7 @@ def rename(sandbox: str, name: str) -> None:
     call("PATCH", f"/v1/sandboxes/{find_sandbox(sandbox, autostart=True)['id']}", {"name": name})
 
 
-@click.command()
+@command(examples=("berth detach legacy",))
 @click.argument("sandbox", type=SANDBOX)
 def detach(sandbox: str) -> None:
     """Release an adopted sandbox.

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
-
 from netcore.kernel import capabilities
 from resolver.cli.client import Refused
+from resolver.cli.command_table import SERVICE_ROWS
+from resolver.cli.commands.declare import command, group, option
 from resolver.cli.commands.options import DIRECTORY
 from resolver.cli.output import complain
 
@@ -59,7 +59,7 @@ SystemCallFilter=@system-service @mount setns unshare
 WantedBy=multi-user.target
 """
 
-_WHERE = click.option(
+_WHERE = option(
     "--directory",
     type=DIRECTORY,
     metavar="DIRECTORY",
@@ -69,12 +69,12 @@ _WHERE = click.option(
 )
 
 
-@click.group()
+@group(rows=SERVICE_ROWS)
 def service() -> None:
     """Run the daemon by systemd."""
 
 
-@service.command("install")
+@command("install", examples=("berth service install",))
 @_WHERE
 def service_install(directory: str) -> None:
     """Write the unit berth.service.
@@ -91,7 +91,7 @@ def service_install(directory: str) -> None:
         complain("start it now and at each boot with: systemctl enable --now berth")
 
 
-@service.command("uninstall")
+@command("uninstall", examples=("berth service uninstall",))
 @_WHERE
 def service_uninstall(directory: str) -> None:
     """Stop the service and remove its unit.

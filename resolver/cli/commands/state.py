@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import DIRECTORY, FILE
 from resolver.cli.output import complain
 
-_CONFIG = click.option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
-_STATE_DIR = click.option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
+_CONFIG = option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
+_STATE_DIR = option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
 
 
-@click.command()
+@command(examples=("berth backup /var/backups/berth.db",))
 @click.argument("file", type=FILE)
 @_CONFIG
 @_STATE_DIR
@@ -31,7 +32,7 @@ def backup(file: str, config_path: str | None, state_dir: str | None) -> int:
     return 0
 
 
-@click.command()
+@command(examples=("berth restore /var/backups/berth.db",))
 @click.argument("file", type=FILE)
 @_CONFIG
 @_STATE_DIR

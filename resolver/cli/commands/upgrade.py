@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resolver.cli.client import Refused, call
+from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import DIRECTORY, FILE
 from resolver.cli.output import complain, counted
 
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from resolver.daemon.config import DaemonConfig
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Look, and change nothing.")
-@click.option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
-@click.option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
-@click.option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
+@command(examples=("berth upgrade --check",))
+@option("--check", is_flag=True, help="Look, and change nothing.")
+@option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
+@option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
+@option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
 def upgrade(*, check: bool, config_path: str | None, state_dir: str | None, run_dir: str | None) -> int:
     """Say what a restart with this berth will do.
 

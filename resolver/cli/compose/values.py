@@ -9,7 +9,7 @@ from typing import Any
 
 from resolver.cli.compose.yaml12 import Located
 from resolver.cli.duration import seconds_of
-from resolver.cli.sandbox_parser import CLOSE
+from resolver.cli.words import CLOSE
 
 
 class Values:

@@ -67,11 +67,18 @@ def _command_page(command: CommandHelp) -> str:
         lines += [f".SS {_escape(inner.path)}", *_text(f"{inner.summary} {inner.description or ''}"), *_options(inner.options)]
         for section in inner.sections:
             lines += [".PP", _bold(section.title), *_rows(section)]
+        if command.commands:
+            lines += [".PP", *_examples(inner.examples)] if inner.examples else []
     if not command.commands:
         lines += _grouped_options(command.options)
+        lines += [".SH EXAMPLES", *_examples(command.examples)] if command.examples else []
         for section in command.sections:
             lines += _section(section, ".SH")
     return _end(lines, ["berth(1)", "berth.toml(5)"] if name == "berth-daemon" else ["berth(1)"])
+
+
+def _examples(examples: Sequence[str]) -> list[str]:
+    return [".nf", *map(_escape, examples), ".fi"]
 
 
 def _configuration(keys: Sequence[Key]) -> str:

@@ -34,6 +34,8 @@ def _command(command: CommandHelp, heading: str) -> str:
         return "\n".join([*parts, *(_command(inner, heading + "#") for inner in command.commands)])
     parts.append(f"```\n{command.usage}\n```\n")
     has_others = any(option.docker or option.compose for option in command.options)
+    if command.examples:
+        parts.append("For example:\n\n```sh\n" + "\n".join(command.examples) + "\n```\n")
     parts += [_options(command.options, has_others=has_others), *(_section(section, heading + "#") for section in command.sections)]
     return "\n".join(parts)
 

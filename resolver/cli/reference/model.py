@@ -47,7 +47,10 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandHelp:
-    """A command. *path*: as it is typed, from `berth` on. *description*: what follows the summary, None if nothing does."""
+    """A command. *path*: as it is typed, from `berth` on. *description*: what follows the summary, None if nothing does.
+
+    *examples*: whole command lines.
+    """
 
     path: str
     usage: str
@@ -56,6 +59,7 @@ class CommandHelp:
     operands: tuple[OperandHelp, ...] = ()
     options: tuple[OptionHelp, ...] = ()
     commands: tuple[CommandHelp, ...] = ()
+    examples: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
 
     @property

@@ -26,7 +26,7 @@ def remove_project(name: str, call: Call) -> tuple[int, int]:
     sandboxes = [sandbox for sandbox in call("GET", "/v1/sandboxes", autostart=True) if sandbox["labels"].get(PROJECT_LABEL) == name]
     networks = [network for network in call("GET", "/v1/networks") if network["labels"].get(PROJECT_LABEL) == name]
     if not sandboxes and not networks and not results.directory_of(name).exists():
-        raise Refused(f"project {name} is not up")
+        raise Refused(f"project {name} is not up; `berth compose ls` lists those that are")
     with ThreadPoolExecutor(_AT_ONCE) as workers:
         list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", call), sandboxes))
     for network in networks:

@@ -9,7 +9,7 @@ from typing import Any
 
 from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.compose.project import Project, Service, ServiceNetwork, field_of
-from resolver.cli.output import port_text
+from resolver.cli.output import port_texts
 from resolver.cli.sandbox_options import OPTIONS, Kind, Scope
 
 _SANDBOX_OPTIONS = tuple(
@@ -126,7 +126,7 @@ def table(sandboxes: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     for sandbox in sandboxes:
         for i, endpoint in enumerate(sandbox["endpoints"]):
             addresses = " ".join(address.partition("/")[0] for address in endpoint["addresses"])
-            rows.append((sandbox["name"] if i == 0 else "", endpoint["network"], addresses, " ".join(map(port_text, endpoint["ports"]))))
+            rows.append((sandbox["name"] if i == 0 else "", endpoint["network"], addresses, " ".join(port_texts(endpoint["ports"]))))
     return rows
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
-from resolver.cli.output import aligned, complain, print_warnings
+from resolver.cli.output import complain, print_table, print_warnings
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import processes, results
@@ -141,8 +141,8 @@ class Session:
 
     def _show(self) -> None:
         """Print what came up: name, network, addresses, ports."""
-        for line in aligned(table([self._current(sandbox) for sandbox in self._sandboxes])):
-            print(line)
+        heading, *rows = table([self._current(sandbox) for sandbox in self._sandboxes])
+        print_table(heading, rows)
         if not self._detach:
             print("Ctrl-C ends everything.", flush=True)
             return

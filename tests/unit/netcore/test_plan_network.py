@@ -206,7 +206,7 @@ SAID = (
     "option gateway_mode_ipv4: gateway mode 'isolated'", "option name: 'to/o'", "subnet: '10.1.0.0/33'", "subnet: fd00::/64 needs IPv6",
     "subnet: 10.77.0.0/24: bridge driver doesn't support multiple", "gateway: 'gate'", "ip-range 10.9.0.0/8: it should be 10.0.0.0/8",
     "aux-address: '10.9'", "route 10.3.0.0/16: it should be", "route 10.4.0.0/16=fd00::1: destination and via", "ipam-opt: the default",
-    "option forward: b is no name server", "subnet 10.9.0.0/16: Pool overlaps with other one on this address space (10.9.0.0/17)",
+    "option forward: b is no name server", "subnet 10.9.0.0/16: Pool overlaps with other one on this address space (10.9.0.0/17); choose another subnet",
 )  # fmt: skip
 
 

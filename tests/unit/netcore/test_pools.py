@@ -80,7 +80,9 @@ def test_refusals(network, more, message):
 def test_overlaps():
     with pytest.raises(Conflict) as caught:
         plan(subnets=("10.0.0.0/16",))
-    assert str(caught.value) == "subnet 10.0.0.0/16: Pool overlaps with other one on this address space (10.0.1.0/24)"
+    assert (
+        str(caught.value) == "subnet 10.0.0.0/16: Pool overlaps with other one on this address space (10.0.1.0/24); choose another subnet"
+    )
     shared = parent_network("old", "ipvlan", pool("10.9.0.0/24", ip_range=ip_network("10.9.0.0/25")), given={"parent": "eth1"})
     subnet, upper = ip_network("10.9.0.0/24"), ip_network("10.9.0.128/25")
     pools.check_overlap(subnet, upper, drivers.of(PARENT), [shared], ())

@@ -140,7 +140,7 @@ def test_an_address_of_a_family_that_nothing_is_published_in():
 def test_refusals_name_the_port_once():
     with pytest.raises(Conflict) as caught:
         allocate("8080:80", taken=held(None, 8080))
-    assert str(caught.value) == "publish 0.0.0.0:8080/tcp: port is already allocated by web"
+    assert str(caught.value) == "publish 0.0.0.0:8080/tcp: port is already allocated by web; choose another port of the host"
     with pytest.raises(Conflict) as caught:
         allocate("[fd00::1]:8080:80", find_busy=lambda bindings, *_: bindings[0])
     assert str(caught.value) == "publish [fd00::1]:8080/tcp: address already in use by a program of the host"

@@ -204,7 +204,7 @@ class FakeOwners:
             self.on_end[owner] = on_end
 
     async def end(self, owner):
-        await self.on_end[owner](owner)
+        await self.on_end[owner](owner, lambda: 3)
 
 
 class World:
@@ -215,7 +215,7 @@ class World:
         self.controller = FakeController(self.journal)
         self.owners = FakeOwners(self.journal)
         self.events = Events(lambda: 1.0)
-        self.events.emit = lambda *what: self.journal.append(" ".join(("event", *what)))
+        self.events.emit = self.emit
         automatic_networks = AutomaticNetworks(self.controller.state.networks.values, BRIDGE)
 
         async def check_firewalls():
@@ -229,6 +229,10 @@ class World:
             remove_aside=self.remove_aside, end_process=end_process, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
         )  # fmt: skip
         self.dry_run = DryRun(self.controller, automatic_networks)
+
+    def emit(self, *what, identity="", cause=None, exit_code=None):
+        why = [f"({cause.value})"] if cause is not None else []
+        self.journal.append(" ".join(("event", *what, *why, *([] if exit_code is None else [str(exit_code)]))))
 
     async def remove_aside(self, aside):
         self.journal.append(f"remove aside {aside.kind} {aside.name}")

@@ -189,5 +189,17 @@ async def test_the_daemon_itself(world):
 
 
 async def test_events_are_those_of_the_daemon(world):
-    world.events.listen = lambda: "the stream"
-    assert await world.admin.stream_events(request()) == "the stream"
+    world.events.listen = lambda since, until: ("the stream", since, until)
+    assert await world.admin.stream_events(request()) == ("the stream", None, None)
+    assert await world.admin.stream_events(request(query={"since": "1.5", "until": "2"})) == ("the stream", 1.5, 2.0)
+    with pytest.raises(InvalidRequest, match="'soon' is not a number of seconds since 1970"):
+        await world.admin.stream_events(request(query={"since": "soon"}))
+
+
+async def test_the_exit_code_of_a_command_is_told(world):
+    await world.admin.create_sandbox(request(schema.SandboxBody(name="web")))
+    world.took()
+    with pytest.raises(InvalidRequest, match="'x' is not a number from 0 to 255"):
+        await world.admin.remove_sandbox(request(query={"exit_code": "x"}, sandbox="web"))
+    await world.admin.remove_sandbox(request(query={"exit_code": "3"}, sandbox="web"))
+    assert world.took()[-1] == "event sandbox remove web (command ended) 3"

@@ -3,23 +3,25 @@
 import json
 import signal
 import sys
+import time
 
 import pytest
 
 from resolver import cli
-from resolver.cli import client, enter, output, run
+from resolver.cli import client, docker_words, enter, output, ps, run
 from resolver.cli.client import NoDaemon, Refused
 from resolver.cli.system_calls import EnterFailed
 from tests.support.fake_daemon import FakeDaemon
 
+CREATED = 1_764_115_200.0
 PORT = {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 8080, "sandbox_port": 80}
 WEB = {
     "id": "w" * 64, "name": "web", "pid": 7, "stack": "own", "shared_with": "", "ended": False, "adopted": False, "leader": None, "networks": ["front"],
-    "addresses": ["10.5.0.2"], "endpoints": [{"network": "front", "ports": [PORT]}], "labels": {"berth.service": "shop"},
-    "directory": "/nonexistent", "environment": {}, "warnings": ["mind this"], "netns": "/nonexistent",
+    "addresses": ["10.5.0.2"], "endpoints": [{"network": "front", "network_id": "f" * 64, "ports": [PORT]}], "labels": {"berth.service": "shop"},
+    "directory": "/nonexistent", "environment": {}, "warnings": ["mind this"], "netns": "/nonexistent", "created": CREATED,
 }  # fmt: skip
 FRONT = {"id": "f" * 64, "name": "front", "driver": "bridge", "scope": "local", "internal": True, "pools": [{"subnet": "10.5.0.0/24"}],
-         "labels": {"team": "a"}, "members": [], "warnings": []}  # fmt: skip
+         "labels": {"team": "a"}, "members": [], "warnings": [], "created": CREATED, "ipv4": True, "ipv6": False}  # fmt: skip
 
 
 @pytest.fixture
@@ -59,23 +61,27 @@ def test_version(berth):
     assert berth("--version") == (0, "berth, version 0.3.0\n", "")
 
 
-def test_ps_has_a_column_for_everything(daemon, berth):
+def test_ps_has_a_column_for_everything(daemon, berth, monkeypatch):
+    monkeypatch.setattr(ps.time, "time", lambda: CREATED + 45)
+    monkeypatch.setenv("COLUMNS", "200")
     daemon.responses["GET /v1/sandboxes"] = [
         WEB,
         WEB | {"name": "side", "stack": "container", "shared_with": "web", "pid": None, "endpoints": []},
-        WEB | {"name": "host", "stack": "host", "endpoints": []},
+        WEB | {"name": "host", "stack": "host", "adopted": True, "endpoints": []},
         WEB | {"name": "old", "ended": True, "networks": [], "endpoints": []},
     ]
     code, shown, _ = berth("ps")
     assert code == 0
     assert [line.split() for line in shown.splitlines()] == [
-        ["SANDBOX", "ID", "NAME", "PID", "NETWORKS", "ADDRESSES", "PORTS"],
-        ["w" * 12, "web", "7", "front", "10.5.0.2", "0.0.0.0:8080->80/tcp"],
-        ["w" * 12, "side", "-", "container:web", "10.5.0.2"],
-        ["w" * 12, "host", "7", "host", "10.5.0.2"],
-        ["w" * 12, "old", "7", "(ended,", "its", "stack", "is", "shared)", "10.5.0.2"],
+        ["SANDBOX", "ID", "NAME", "COMMAND", "STATUS", "AGE", "NETWORKS", "ADDRESSES", "PORTS"],
+        ["w" * 12, "web", "created", "45s", "front", "10.5.0.2", "0.0.0.0:8080->80/tcp"],
+        ["w" * 12, "side", "created", "45s", "container:web", "10.5.0.2"],
+        ["w" * 12, "host", "adopted", "45s", "host", "10.5.0.2"],
+        ["w" * 12, "old", "ended", "45s", "10.5.0.2"],
     ]
-    assert berth("ps", "-q")[1].split() == ["w" * 64] * 4
+    assert berth("ps", "-q")[1].split() == ["w" * 12] * 4
+    assert berth("ps", "-aq", "--no-trunc", "-l")[1].split() == ["w" * 64]
+    assert berth("ps", "--services")[1] == "shop\n"
     assert json.loads(berth("ps", "--format", "json")[1])[0] == WEB
 
 
@@ -170,8 +176,16 @@ def test_a_service_is_found_by_its_name(daemon, berth):
     daemon.responses[f"GET /v1/sandboxes/{WEB['id']}?plugins=1"] = WEB
     assert json.loads(berth("inspect", "shop")[1]) == [WEB]
     daemon.responses["GET /v1/sandboxes"] = [WEB, WEB | {"name": "web2"}]
+    assert client.find_sandbox("shop")["name"] == "web"
+    assert client.find_sandbox("shop", index=2)["name"] == "web2"
+    with pytest.raises(Refused, match="service shop has 2 replicas, and no number 3"):
+        client.find_sandbox("shop", index=3)
+    with pytest.raises(Refused, match="there is no service shop in project other"):
+        client.find_sandbox("shop", project="other")
+    daemon.responses["GET /v1/sandboxes"] = [WEB, WEB | {"name": "web2", "labels": {"berth.service": "shop", "berth.project": "other"}}]
     with pytest.raises(Refused, match="shop is ambiguous: it can be web, web2"):
         client.find_sandbox("shop")
+    assert client.find_sandbox("shop", project="other")["name"] == "web2"
     daemon.responses["GET /v1/sandboxes/broken"] = (500, {"error": {"kind": "kernel", "message": "no"}})
     with pytest.raises(Refused, match="no"):
         client.find_sandbox("broken")
@@ -233,8 +247,8 @@ def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handl
     code, _, said = berth("run", "-e", "A=1", "-w", "/tmp", "--name", "web", "--", "server")
     assert (code, started["command"], started["directory"].path, started["environment"]["A"]) == (3, ["server"], "/tmp", "1")
     assert "mind this" in said
-    assert daemon.requests[-1][:2] == ("DELETE", f"/v1/sandboxes/{WEB['id']}")
-    daemon.responses[f"DELETE /v1/sandboxes/{WEB['id']}"] = (500, {"error": {"kind": "kernel", "message": "stuck"}})
+    assert daemon.requests[-1][:2] == ("DELETE", f"/v1/sandboxes/{WEB['id']}?exit_code=3")
+    daemon.responses[f"DELETE /v1/sandboxes/{WEB['id']}?exit_code=3"] = (500, {"error": {"kind": "kernel", "message": "stuck"}})
     assert "berth: warning: stuck" in berth("run", "server")[2]
 
 
@@ -267,8 +281,8 @@ def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch
         (("exec", "web"), 2, "a command is missing"),
         (("exec", "nobody", "ls"), 125, "not found"),
         (("run", "--env-file", "/none", "ls"), 125, "--env-file /none: No such file or directory"),
-        (("inspect", "nobody"), 1, "not found"),
-        (("nothing",), 2, "No such command"),
+        (("inspect", "nobody"), 1, "there is no sandbox and no network nobody; `berth ps` and `berth network ls` list them"),
+        (("nothing",), 2, "there is no command berth nothing; see `berth --help`"),
     ],
 )
 def test_wrong_usage_and_refusals(daemon, berth, arguments, code, text):
@@ -287,6 +301,51 @@ def test_exec_joins_with_the_environment(daemon, berth, monkeypatch, tmp_path):
     assert {name: joined["environment"].get(name) for name in ("FROM", "HTTP_PROXY", "NONE_SUCH")} == {
         "FROM": "option", "HTTP_PROXY": "p", "NONE_SUCH": None,
     }  # fmt: skip
+
+
+def test_exec_as_another_user_detached_or_in_a_replica(daemon, berth, monkeypatch):
+    replica = WEB | {"name": "shop-web-2", "labels": {"berth.service": "web", "berth.project": "shop"}}
+    daemon.responses["GET /v1/sandboxes"] = [WEB | {"name": "shop-web-1", "labels": replica["labels"]}, replica]
+    joined = {}
+    monkeypatch.setattr(enter, "join", lambda sandbox, command, **more: joined.update(more, name=sandbox["name"]) or 0)
+    assert berth("exec", "-d", "-u", "1234:5678", "--project", "shop", "--index", "2", "web", "ls")[0] == 0
+    assert (joined["name"], joined["detached"], joined["identity"]) == ("shop-web-2", True, enter.Identity(1234, 5678, (5678,), None))
+    assert berth("exec", "-T", "-u", "root", "web", "ls")[0] == 0
+    assert (joined["identity"].uid, joined["identity"].home, joined["environment"]["HOME"]) == (0, "/root", "/root")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            "exec -u nobody-such web ls",
+            125,
+            "--user nobody-such: the host has no user 'nobody-such'; give a name of /etc/passwd or a number",
+        ),
+        ("exec -u 0:groupless web ls", 125, "--user 0:groupless: the host has no group 'groupless'; give a name of /etc/group or a number"),
+        ("exec --index x web ls", 2, "--index must be a number from 1 on, not 'x'; see `berth exec --help`"),
+        ("exec --project shop dbb ls", 125, "there is no service dbb in project shop"),
+        ("run -dit ls", 2, "-i and -t are for a command in the foreground"),
+        ("exec -t web ls", 2, "-t needs a terminal, and standard input is none; leave -t out; see `berth exec --help`"),
+    ],
+)
+def test_exec_and_run_refuse(daemon, berth, monkeypatch, arguments, code, said):
+    monkeypatch.setattr(run.os, "isatty", lambda _: False)
+    result, shown, error = berth(*arguments.split())
+    assert (result, shown, error.count("\n"), said in error) == (code, "", 1, True), error
+
+
+def test_force_makes_what_is_gone_no_failure(daemon, berth):
+    assert berth("rm", "-fv", "nobody", "web")[:2] == (0, "web\n")
+    assert berth("network", "rm", "-f", "nothing")[0] == 0
+    daemon.responses["DELETE /v1/networks/front"] = (409, {"error": {"kind": "conflict", "message": "front has active endpoints"}})
+    assert berth("network", "rm", "-f", "front")[0] == 1
+
+
+def test_version_of_command_and_daemon(daemon, berth):
+    daemon.responses["GET /v1/status"] = {"version": "0.2.9", "pid": 7}
+    assert berth("version")[1] == "command  berth 0.3.0\ndaemon   berth 0.2.9, pid 7\n"
+    assert berth("version", "--format", "{{.Client.Version}} {{.Server.Version}}")[1] == "0.3.0 0.2.9\n"
 
 
 def test_interruption_has_its_code():
@@ -420,11 +479,36 @@ def test_doctor(daemon, berth):
     assert "--fix and --adopt exclude each other" in berth("doctor", "--fix", "--adopt")[2]
 
 
-def test_events(daemon, berth):
-    event = {"time": 1.5, "kind": "endpoint", "action": "connect", "name": "web", "network": "front", "node": None}
-    daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(event).encode() + b"\n"
-    assert berth("events")[1] == "1.500 endpoint connect web network=front\n"
-    assert json.loads(berth("events", "--format", "json")[1]) == event
+EVENT = {
+    "time": CREATED, "kind": "sandbox", "action": "remove", "name": "web", "network": None, "node": None, "id": "w" * 64,
+    "cause": "command ended", "exit_code": 3,
+}  # fmt: skip
+
+
+def test_events(daemon, berth, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    connected = EVENT | {"kind": "endpoint", "action": "connect", "network": "front", "cause": None, "exit_code": None}
+    lines = b"".join(json.dumps(event).encode() + b"\n" for event in (connected, EVENT))
+    daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + lines
+    assert berth("events")[1].splitlines() == [
+        f"2025-11-26T00:00:00.000+00:00 endpoint connect web id={'w' * 12} network=front",
+        f"2025-11-26T00:00:00.000+00:00 sandbox remove web id={'w' * 12} cause=command-ended exit_code=3",
+    ]
+    assert [json.loads(line) for line in berth("events", "--format", "json")[1].splitlines()] == [connected, EVENT]
+    shown = berth(
+        "events", "-f", "type=container", "-f", "event=destroy", "--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.exitCode}}"
+    )[1]
+    assert shown == "container destroy 3\n"
+    for text, number in (("network=front", 1), ("sandbox=web", 2), ("id=wwww", 2), ("cause=command-ended", 1), ("event=create", 0)):
+        assert len(berth("events", "--filter", text)[1].splitlines()) == number, text
+    assert berth("events", "--filter", "image=x")[2] == "berth: --filter image=x: there are no images; see `berth events --help`\n"
+
+
+def test_events_of_the_past(daemon, berth):
+    daemon.responses["GET /v1/events?since=1764115200.000&until=1764115201.500"] = b"HTTP/1.1 200 OK\r\n\r\n"
+    assert berth("events", "--since", "2025-11-26T00:00:00+00:00", "--until", "1764115201.5") == (0, "", "")
+    assert "--since soon: it should be like 24h" in berth("events", "--since", "soon")[2]
 
 
 def test_completion_is_printed_and_installed(berth, monkeypatch, tmp_path):
@@ -435,6 +519,12 @@ def test_completion_is_printed_and_installed(berth, monkeypatch, tmp_path):
     assert berth("completion", "--install", "bash")[:2] == (0, f"{path}\n")
     assert path.read_text() == script
     assert f"fpath=({tmp_path}/zsh/site-functions $fpath)" in berth("completion", "--install", "zsh")[2]
+    path.unlink()
+    monkeypatch.setenv("SHELL", "/usr/bin/bash")
+    assert berth("completion")[:2] == (0, f"{path}\n")
+    assert path.read_text() == script
+    monkeypatch.setenv("SHELL", "/bin/ash")
+    assert berth("completion")[2] == "berth: $SHELL is ash; name one of bash, fish, zsh; see `berth completion --help`\n"
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
     assert berth("completion", "--install", "bash")[0] == 1
@@ -464,14 +554,33 @@ def test_control_characters_never_reach_the_terminal(daemon, berth):
 
 
 @pytest.mark.parametrize(
-    ("word", "near"), [("restart", None), ("start", None), ("stop", None), ("stauts", "status"), ("netwrok", "network")]
+    ("words", "told"),
+    [
+        ("stauts", "berth: there is no command berth stauts; did you mean stats?; see `berth --help`\n"),
+        ("netwrok ls", "berth: there is no command berth netwrok; did you mean network?; see `berth --help`\n"),
+        ("conatiner ls", "berth: there is no command berth conatiner; did you mean container?; see `berth --help`\n"),
+        ("container lss", "berth: there is no command berth container lss; did you mean ls?; see `berth --help`\n"),
+        ("network lst", "berth: there is no command berth network lst; did you mean ls?; see `berth network --help`\n"),
+        ("frob", "berth: there is no command berth frob; see `berth --help`\n"),
+    ],
 )
-def test_suggestions_are_near(berth, word, near):
-    code, _, said = berth(word)
-    assert code == 2
-    assert f"No such command '{word}'" in said
-    assert ("Did you mean" in said) is (near is not None)
-    assert near is None or near in said
+def test_a_word_that_nobody_knows_is_answered_in_a_line(berth, words, told):
+    assert berth(*words.split()) == (2, "", told)
+
+
+@pytest.mark.parametrize("word", sorted(docker_words.ANSWERS))
+def test_docker_commands_that_have_no_sense_here_are_answered_in_a_line(berth, word):
+    for arguments in ([word], ["container", word], ["compose", word]):
+        code, shown, said = berth(*arguments)
+        assert (code, shown, said.count("\n")) == (2, "", 1)
+        assert said.endswith(f"{word}: {docker_words.ANSWERS[word]}\n")
+
+
+@pytest.mark.parametrize("flag", sorted(docker_words.OPTION_ANSWERS))
+def test_options_of_docker_run_that_have_no_sense_here_are_answered_in_a_line(berth, flag):
+    assert berth("run", flag, "x", "true") == (
+        2, "", f"berth: there is no option {flag}: {docker_words.OPTION_ANSWERS[flag]}; see `berth run --help`\n",
+    )  # fmt: skip
 
 
 def test_node_ls_and_status_count(daemon, berth):

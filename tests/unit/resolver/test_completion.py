@@ -36,6 +36,8 @@ def test_every_option_is_offered(command):
     ("line", "words"),
     [
         ("netw", {"network"}),
+        ("kill -s HUP w", {"web"}),
+        ("ps --format ", {"table", "json"}),
         ("network in", {"inspect"}),
         ("network create --subn", {"--subnet"}),
         ("network create -d ", {"bridge", "macvlan"}),
@@ -251,3 +253,14 @@ zpty -d z
 
 def test_zsh(shell):
     assert shell("zsh", ZSH) == ["berth network ", "berth run --dns-search ", "berth network rm front "]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("container exec", ["exec"]), ("network list", ["network", "ls"]), ("compose -p shop exec", ["exec"]), ("compose ps", ["compose", "ps"]),
+        ("compose", ["compose"]), ("compose -f a.yaml", ["compose"]), ("run -d", ["run", "-d"]),
+    ],
+)  # fmt: skip
+def test_docker_spellings_are_completed_as_our_commands(typed, meant):
+    assert completion._own_words(typed.split()) == meant

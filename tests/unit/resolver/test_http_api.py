@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from netcore.errors import Conflict, KernelError, PluginFailed
+from netcore.errors import Conflict, KernelError, NotFound, PluginFailed
 from resolver import limits
 from resolver.daemon import admin_listeners
 from resolver.daemon.admission import Admission
@@ -168,6 +168,13 @@ async def test_listener_gets_each_line_at_once_and_keeps_no_daemon(api):
         api.handlers.released.set()
         assert await response.content.readline() == b'{"number":2}\n'
         assert await response.content.readline() == b""
+
+
+async def test_that_a_question_finds_nothing_is_not_logged(api, caplog):
+    api.handlers.answer = NotFound("sandbox", "web")
+    with caplog.at_level(logging.INFO):
+        assert (await api.error("GET", "/things/web"))[0] == 404
+    assert not [record for record in caplog.records if record.name == "resolver.daemon.http_api"]
 
 
 async def test_listener_that_goes_is_forgotten(api, caplog):

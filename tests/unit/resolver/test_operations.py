@@ -33,7 +33,7 @@ async def test_network_is_removed_by_any_reference_and_told_by_name(world):
     await world.operations.create_network(NetworkRequest(name="front"))
     world.took()
     assert await world.operations.remove_network("id-fr") == "front"
-    assert world.took() == ("controller remove network front", "event network remove front", "check firewalls")
+    assert world.took() == ("controller remove network front", "event network remove front (request)", "check firewalls")
     with pytest.raises(Conflict, match="pre-defined"):
         await world.operations.remove_network("host")
     with pytest.raises(NotFound):
@@ -47,7 +47,7 @@ async def test_prune_spares_networks_in_use_and_those_that_do_not_match(world):
     await world.operations.create_sandbox(SandboxRequest(name="web", networks=on("used")), on_default=False)
     world.took()
     assert await world.operations.prune_networks(PruneBody(other_labels=["keep"])) == ["free"]
-    assert world.took() == ("controller remove network free", "event network remove free", "check firewalls")
+    assert world.took() == ("controller remove network free", "event network remove free (pruned)", "check firewalls")
 
 
 async def test_first_sandbox_without_networks_makes_the_network_default_once(world):
@@ -139,7 +139,7 @@ async def test_sandbox_is_removed_and_told(world):
     await world.operations.create_sandbox(SandboxRequest(name="web"), on_default=False)
     world.took()
     assert await world.operations.remove_sandbox("id-web") == ("web", ("removal warning",))
-    assert world.took() == ("controller remove sandbox web", "event sandbox remove web")
+    assert world.took() == ("controller remove sandbox web", "event sandbox remove web (request)")
 
 
 async def test_what_an_owner_had_ends_with_it_sandboxes_first(world):
@@ -150,10 +150,17 @@ async def test_what_an_owner_had_ends_with_it_sandboxes_first(world):
     world.took()
     await world.owners.end(OWNER)
     assert world.took() == (
-        "controller remove sandbox web", "event sandbox remove web",
-        "controller remove network front", "event network remove front", "check firewalls",
+        "controller remove sandbox web", "event sandbox remove web (owner ended)",
+        "controller remove network front", "event network remove front (owner ended)", "check firewalls",
     )  # fmt: skip
     assert world.operations.counts() == Counts(networks=1, sandboxes=1)
+
+
+async def test_a_command_that_was_the_owner_ends_with_its_exit_code(world):
+    await world.operations.create_sandbox(SandboxRequest(name="web", owner=OWNER, leader=OWNER), on_default=False)
+    world.took()
+    await world.owners.end(OWNER)
+    assert world.took()[-1] == "event sandbox remove web (command ended) 3"
 
 
 async def test_what_cannot_be_removed_after_its_owner_is_logged_once_and_keeps_nothing_else(world, caplog):
@@ -182,7 +189,7 @@ async def test_idle_daemon_removes_what_it_made_by_itself_only(world):
     world.took()
     await world.operations.remove_automatic_networks()
     assert world.took() == (
-        "controller remove unused bridges", "controller remove network default", "event network remove default", "check firewalls",
+        "controller remove unused bridges", "controller remove network default", "event network remove default (unused)", "check firewalls",
     )  # fmt: skip
     assert [network.name for network in world.controller.state.networks.values()] == ["front"]
 

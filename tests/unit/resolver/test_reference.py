@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from resolver.cli import command_table, root_help
 from resolver.cli.commands import cli, network_options
 from resolver.cli.reference import __main__ as reference
+from resolver.cli.reference import text
 from resolver.cli.reference.configuration import keys
 from resolver.cli.reference.man import pages
-from resolver.cli.reference.tree import sandbox_commands, tree
+from resolver.cli.reference.own import own_command
+from resolver.cli.reference.tree import tree
 from resolver.cli.sandbox_options import COMMANDS, OPTIONS, flags_of, of_command
 
 ROOT = Path(__file__).parents[3]
@@ -56,7 +59,7 @@ def test_a_wheel_ships_every_page():
 
 
 def test_there_is_a_page_for_every_command():
-    assert set(PAGES) == {"man/berth.1", "man/berth.toml.5", *(f"man/berth-{name}.1" for name in cli.commands)}
+    assert set(PAGES) == {"man/berth.1", "man/berth.toml.5", *(f"man/berth-{name}.1" for name in cli.list_commands(None))}
 
 
 def plain(page):
@@ -104,6 +107,48 @@ def test_network_create_lists_every_driver_and_option():
     assert titles[:2] == ["Drivers", "Options of every driver"]
 
 
+def every_command(root):
+    for command in root.commands:
+        yield command
+        yield from every_command(command)
+
+
+@pytest.mark.parametrize("command", list(every_command(tree())), ids=lambda command: command.path)
+def test_every_help_is_whole_at_80_columns(command):
+    shown = text.page(command)
+    assert max(map(len, shown.splitlines())) <= 80
+    flat = "".join(shown.split())
+    for option in command.options:
+        assert "".join(text.meaning_of(option).split()) in flat
+        assert all(flag in shown for flag in option.flags)
+    for inner in command.commands:
+        assert "".join(inner.summary.split()) in flat
+    if command.commands:
+        return
+    assert "Example" in shown
+    for example in command.examples:
+        assert example.startswith("berth ")
+        assert "".join(example.split()) in flat
+
+
+def test_the_list_of_commands_is_whole_and_says_what_the_commands_say():
+    shown = root_help.root_help()
+    assert max(map(len, shown.splitlines())) <= 80
+    by_name = {command.name: command.summary for command in tree().commands}
+    rows = {name: summary for name, summary, _ in command_table.ROWS}
+    assert rows == by_name
+    for name, summary in rows.items():
+        assert f"\n  {name} " in shown
+        assert "".join(summary.split()) in "".join(shown.split())
+    for group, listed in (
+        ("network", command_table.NETWORK_ROWS),
+        ("cache", command_table.CACHE_ROWS),
+        ("service", command_table.SERVICE_ROWS),
+    ):
+        found = next(command for command in tree().commands if command.name == group)
+        assert {inner.name: inner.summary for inner in found.commands} == {name: summary for name, summary, _ in listed}
+
+
 def test_every_key_of_the_configuration_has_its_default():
     by_name = {key.name: key for key in keys()}
     assert (by_name["suffix"].default, by_name["cache_size"].default, by_name["gateway_resolver"].default) == (
@@ -118,7 +163,7 @@ def test_every_key_of_the_configuration_has_its_default():
 
 
 def test_roff_escapes():
-    (run,) = (command for command in sandbox_commands() if command.name == "run")
+    run = own_command("run")
     page = pages(tree(), ())["berth-run.1"]
     assert run.summary in page
     for line in page.splitlines():

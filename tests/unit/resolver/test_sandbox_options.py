@@ -2,7 +2,8 @@
 
 import pytest
 
-from resolver.cli.sandbox_help import help_of
+from resolver.cli.reference.own import own_command
+from resolver.cli.reference.text import page
 from resolver.cli.sandbox_options import (
     COMMANDS,
     GROUPS,
@@ -51,7 +52,7 @@ def test_each_option_is_whole():
 
 def test_attach_lacks_only_what_is_about_a_command():
     run, attach = ({option.name for option in of_command(command)} for command in ("run", "attach"))
-    assert run - attach == {"env", "env-file", "workdir", "detach"}
+    assert run - attach == {"env", "env-file", "workdir", "detach", "rm", "init", "interactive", "tty"}
     assert attach - run == {"pid", "netns", "fd", "gateway"}
     assert {"ip", "ip6", "mac-address", "gw-priority", "link", "expose", "publish-all", "sysctl", "forward", "domainname"} <= attach
 
@@ -68,7 +69,7 @@ def test_every_option_is_parsed(command, option, flag):
 
 @pytest.mark.parametrize(("command", "option", "flag"), EVERY)
 def test_every_option_is_in_the_help(command, option, flag):
-    shown = help_of(command)
+    shown = page(own_command(command))
     assert flag in shown
     assert " ".join(option.meaning.split()[:3]) in " ".join(shown.split())
     assert is_required(option, command) is (command == "attach" and option.name == "name")
@@ -134,11 +135,11 @@ def test_help_and_wrong_usage_end_the_program(capsys):
     with pytest.raises(SystemExit) as caught:
         arguments_of("run", ["--help"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out == help_of("run")
+    assert capsys.readouterr().out == page(own_command("run"))
     with pytest.raises(SystemExit) as caught:
         arguments_of("exec", ["--nothing"])
     assert caught.value.code == 2
-    assert "Usage: berth exec" in capsys.readouterr().err
+    assert capsys.readouterr().err == "berth: there is no option --nothing; see `berth exec --help`\n"
 
 
 def test_network_with_keys():

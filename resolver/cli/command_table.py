@@ -1,0 +1,84 @@
+"""All commands, by what they are about: what `berth --help` lists, and where each is. Pure, and nothing is imported for it.
+
+To add a command, add a row: a module below `resolver.cli.commands` and what it is called there. `run`, `exec`, `attach`, `ps` and
+`network ls` are not click's; `resolver.cli.main` knows them.
+"""
+
+from __future__ import annotations
+
+Row = tuple[str, str, str]
+"""Name, one line of what it does, `module:attribute` ("" for those without click)."""
+
+SANDBOXES: tuple[Row, ...] = (
+    ("run", "Run a command in a sandbox of its own.", ""),
+    ("exec", "Run one more command in a sandbox.", ""),
+    ("ps", "List sandboxes.", ""),
+    ("inspect", "Show sandboxes or networks as JSON.", "inspection:inspect"),
+    ("port", "Show where the ports of a sandbox are published.", "inspection:port"),
+    ("top", "List the processes in a sandbox.", "processes:top"),
+    ("stats", "Show the traffic of sandboxes.", "processes:stats"),
+    ("kill", "Send a signal to what runs in sandboxes.", "processes:kill"),
+    ("wait", "Wait until sandboxes have ended, and print their exit codes.", "processes:wait"),
+    ("rm", "Remove sandboxes.", "sandboxes:rm"),
+    ("rename", "Rename a sandbox.", "sandboxes:rename"),
+    ("attach", "Adopt an existing network namespace as a sandbox.", ""),
+    ("detach", "Release an adopted sandbox.", "sandboxes:detach"),
+)
+NETWORKS: tuple[Row, ...] = (
+    ("network", "Create and change networks.", "networks:network"),
+    ("graph", "Print networks and sandboxes as a picture.", "topology:graph"),
+)
+PROJECTS: tuple[Row, ...] = (
+    ("up", "Start a Compose project.", "compose:up"),
+    ("down", "Remove a Compose project.", "compose:down"),
+    ("compose", "Commands as `docker compose` has them, options before the command too.", "compose:compose"),
+)
+NAMES: tuple[Row, ...] = (
+    ("resolve", "Look up a name as a sandbox would.", "names:resolve"),
+    ("cache", "Show or clear the DNS cache.", "names:cache"),
+)
+DAEMON: tuple[Row, ...] = (
+    ("daemon", "Run the daemon in the foreground, or stop the one that runs.", "daemon:daemon"),
+    ("status", "Show the daemon's state.", "daemon:status"),
+    ("version", "Show the versions of the command and of the daemon.", "daemon:version"),
+    ("events", "Follow what happens to networks and sandboxes.", "events:events"),
+    ("node", "Show the hosts of a cluster.", "daemon:node"),
+    ("doctor", "Compare what exists with what is recorded.", "doctor:doctor"),
+    ("service", "Run the daemon by systemd.", "service:service"),
+    ("upgrade", "Say what a restart with this berth will do.", "upgrade:upgrade"),
+    ("backup", "Write the state of this host to FILE.", "state:backup"),
+    ("restore", "Put the state in FILE in the place of this host's.", "state:restore"),
+    ("completion", "Print or install shell completion.", "completion:completion"),
+)
+GROUPS = (("Sandboxes", SANDBOXES), ("Networks", NETWORKS), ("Compose projects", PROJECTS), ("Names", NAMES), ("The daemon", DAEMON))
+"""Heading → its commands, in the order of the help."""
+ROWS: tuple[Row, ...] = tuple(row for _, rows in GROUPS for row in rows)
+
+NETWORK_ROWS: tuple[Row, ...] = (
+    ("create", "Create a network called NAME.", "network_create:create"),
+    ("ls", "List networks.", ""),
+    ("inspect", "Show networks as JSON.", "inspection:network_inspect"),
+    ("connect", "Connect SANDBOX to NETWORK.", "networks:connect"),
+    ("disconnect", "Disconnect SANDBOX from NETWORK.", "networks:disconnect"),
+    ("rm", "Remove networks that have no endpoints.", "networks:rm"),
+    ("prune", "Remove unused networks.", "networks:prune"),
+)
+COMPOSE_ROWS: tuple[Row, ...] = (
+    ("ls", "List Compose projects that are up.", ""),
+    ("ps", "List the sandboxes of a Compose project.", ""),
+)
+CACHE_ROWS: tuple[Row, ...] = (
+    ("ls", "List cached responses.", "names:cache_ls"),
+    ("flush", "Clear cached responses.", "names:cache_flush"),
+)
+NODE_ROWS: tuple[Row, ...] = (("ls", "List the hosts that share overlay networks.", "daemon:node_ls"),)
+SERVICE_ROWS: tuple[Row, ...] = (
+    ("install", "Write the unit berth.service.", "service:service_install"),
+    ("uninstall", "Stop the service and remove its unit.", "service:service_uninstall"),
+)
+
+SUMMARY = "Docker's container networking for any process."
+DESCRIPTION = (
+    "berth gives processes networks, addresses, names, a gateway and published ports. The admin socket is $BERTH_RUN_DIR/berth.sock, "
+    "/run/berth/berth.sock by default."
+)

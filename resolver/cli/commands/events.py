@@ -1,0 +1,57 @@
+"""The command events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from resolver.cli.client import PROJECT_LABEL, call
+from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.moments import moment
+from resolver.cli.event_fields import FILTERS, SENSELESS, docker_fields, event_line, tests
+from resolver.cli.event_stream import event_stream
+from resolver.cli.filters import BadFilter, matches, read_filters
+from resolver.cli.listing import BadFormat, check_format, print_by_template
+from resolver.printable import printable
+
+
+@command(examples=("berth events --since 10m --until 0s", "berth events --filter type=sandbox --filter event=remove"))
+@option("--since", metavar="TIME", help="Also what happened since then, if the daemon still knows it: 10m, or 2026-11-25T12:00.")
+@option("--until", metavar="TIME", help="End then: 0s is now.")
+@option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=f"Only events with this {', '.join(FILTERS)}.")
+@option("--format", "form", default="table", show_default=True, metavar="FORMAT", help="table, json (an object a line), or a Go template.")
+@option("--json", "as_json", is_flag=True, help="As --format json.")
+@option("--project", metavar="NAME", help="Only of sandboxes and networks of this Compose project that exist now.")
+def events(since: str | None, until: str | None, filters: tuple[str, ...], form: str, as_json: bool, project: str | None) -> None:
+    """Follow what happens to networks and sandboxes.
+
+    A line for each event: when, what, the id, and of a sandbox that was removed why, and the exit code of its command if it is known.
+    """
+    form = "json" if as_json else form
+    context = click.get_current_context()
+    try:
+        check_format(form)
+        wanted = read_filters(filters, FILTERS, SENSELESS)
+    except (BadFilter, BadFormat) as error:
+        raise click.UsageError(str(error), context) from error
+    query = [f"{name}={moment(f'--{name}', text):.3f}" for name, text in (("since", since), ("until", until)) if text is not None]
+    names = _names_of(project) if project is not None else None
+    for event in event_stream(f"/v1/events{'?' if query else ''}{'&'.join(query)}"):
+        if matches(wanted, tests(event)) and (names is None or event["name"] in names):
+            _print(event, form)
+
+
+def _names_of(project: str) -> set[str]:
+    things = [*call("GET", "/v1/sandboxes"), *call("GET", "/v1/networks")]
+    return {thing["name"] for thing in things if thing["labels"].get(PROJECT_LABEL) == project}
+
+
+def _print(event: dict[str, Any], form: str) -> None:
+    if form == "json":
+        print(json.dumps(event, separators=(",", ":")), flush=True)
+    elif form == "table":
+        print(printable(event_line(event)), flush=True)
+    else:
+        print_by_template(form, [docker_fields(event)])

@@ -1,0 +1,98 @@
+"""The commands inspect, `network inspect` and port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from resolver.cli import docker_inspect, proc
+from resolver.cli.client import Refused, call, find_sandbox, segment
+from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.options import NETWORK, PROJECT, SANDBOX, TEMPLATE
+from resolver.cli.listing import BadFormat, check_format, print_by_template
+from resolver.cli.output import print_json
+
+
+@command(examples=("berth inspect web", "berth inspect -f '{{.NetworkSettings.Networks.front.IPAddress}}' web"))
+@click.argument("names", nargs=-1, required=True, type=SANDBOX, metavar="NAME...")
+@TEMPLATE
+@option("--type", "kind", type=click.Choice(["container", "sandbox", "network"]), help="Only what is of this type.")
+def inspect(names: tuple[str, ...], form: str, kind: str | None) -> None:
+    """Show sandboxes or networks as JSON.
+
+    Where a sandbox and a network have one name, the sandbox is shown. Templates know Docker's fields and those of the JSON.
+    """
+    _check(form)
+    found = [_found(name, kind) for name in names]
+    if form == "json":
+        print_json([shown for _, shown in found])
+    else:
+        print_by_template(form, [fields(shown) for fields, shown in found])
+
+
+@command("inspect", examples=("berth network inspect front", "berth network inspect -f '{{len .Containers}}' front"))
+@click.argument("names", nargs=-1, required=True, type=NETWORK, metavar="NETWORK...")
+@TEMPLATE
+@option("-v", "--verbose", is_flag=True, help="Show everything: it always is shown.", group="Always so", expose_value=False)
+def network_inspect(names: tuple[str, ...], form: str) -> None:
+    """Show networks as JSON."""
+    _check(form)
+    found = [_network(name) for name in names]
+    if form == "json":
+        print_json([shown for _, shown in found])
+    else:
+        print_by_template(form, [fields(shown) for fields, shown in found])
+
+
+@command(examples=("berth port web", "berth port web 80/tcp"))
+@click.argument("sandbox", type=SANDBOX)
+@click.argument("port", required=False, metavar="[PORT[/PROTO]]")
+@PROJECT
+@option("--index", type=int, default=1, show_default=True, metavar="NUMBER", help="Which replica of the service.")
+def port(sandbox: str, port: str | None, project: str | None, index: int) -> None:
+    """Show where the ports of a sandbox are published.
+
+    With PORT only the address and port on the host.
+    """
+    shown = find_sandbox(sandbox, project=project, index=index)
+    lines = docker_inspect.port_lines(shown, port)
+    if port is not None and not lines:
+        others = sorted({line.partition(" ")[0] for line in docker_inspect.port_lines(shown, None)})
+        raise Refused(f"{shown['name']} does not publish {port}; it publishes {', '.join(others) or 'nothing'}")
+    for line in lines:
+        print(line)
+
+
+def _check(form: str) -> None:
+    try:
+        check_format(form)
+    except BadFormat as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
+
+
+View = dict[str, Any]
+Found = tuple[Callable[[View], View], View]
+"""What makes the fields for templates, and what the admin API says."""
+
+
+def _found(name: str, kind: str | None) -> Found:
+    if kind == "network":
+        return _network(name)
+    try:
+        shown = call("GET", f"/v1/sandboxes/{find_sandbox(name)['id']}?plugins=1")
+    except Refused as error:
+        if error.kind != "not-found" or kind is not None:
+            raise
+        try:
+            return _network(name)
+        except Refused as neither:
+            if neither.kind != "not-found":
+                raise
+            raise Refused(f"there is no sandbox and no network {name}; `berth ps` and `berth network ls` list them", "not-found") from error
+    return lambda view: docker_inspect.sandbox(view, proc.command_of(view)), shown
+
+
+def _network(name: str) -> Found:
+    return docker_inspect.network, call("GET", f"/v1/networks/{segment(name)}")

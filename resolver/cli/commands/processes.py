@@ -1,0 +1,258 @@
+"""Commands on what runs in sandboxes: top, stats, kill, wait."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from resolver.cli import proc, traffic
+from resolver.cli.client import Refused, call, find_sandbox, service_members
+from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.options import PROJECT, SANDBOX, each
+from resolver.cli.enter import open_leader
+from resolver.cli.event_stream import event_stream
+from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
+from resolver.cli.output import print_table
+from resolver.cli.system_calls import EnterFailed
+
+_PERIOD = 1.0
+"""Seconds between two tables of stats."""
+_TAKEN_WITHIN = 1000
+"""Milliseconds for the parent of a process to take its exit code."""
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+@command(examples=("berth top web",))
+@click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
+@PROJECT
+def top(names: tuple[str, ...], project: str | None) -> None:
+    """List the processes in a sandbox.
+
+    PID and PPID are those of the host. The first one is the init that berth runs there. Needs root.
+    """
+    sandboxes = _meant(names, project)
+    for sandbox in sandboxes:
+        if len(sandboxes) > 1:
+            print(sandbox["name"])
+        pids = proc.members(sandbox)
+        if not pids and os.geteuid() != 0:
+            raise Refused("the processes of others can be listed by root only: use sudo")
+        rows = [process.row() for process in map(proc.process, pids) if process is not None]
+        print_table(proc.COLUMNS, rows, cut=("CMD",))
+
+
+@command(examples=("berth stats --no-stream", "berth stats --format '{{.Name}} {{.NetIO}}' web"))
+@click.argument("names", nargs=-1, type=SANDBOX, metavar="[SANDBOX...]")
+@option("--no-stream", is_flag=True, help="Print once and end.")
+@option("--no-trunc", is_flag=True, help="Cut nothing.")
+@option("-a", "--all", "everything", is_flag=True, help="Also those that do not run: they are always shown.", group="Always so",
+        expose_value=False)  # fmt: skip
+@option("--format", "form", default="table", show_default=True, metavar="FORMAT", help="table, json (one array), or a Go template.")
+@PROJECT
+def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, project: str | None) -> None:
+    """Show the traffic of sandboxes.
+
+    Of each endpoint what it has received and sent since it was connected, a second apart until Ctrl-C. There are no limits on
+    processors and memory, so these are not measured.
+    """
+    try:
+        check_format(form)
+    except BadFormat as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
+    clears = not no_stream and form == "table" and sys.stdout.isatty()
+    while True:
+        rows = [row for sandbox in _meant(names, project, or_all=True) for row in _traffic_of(sandbox)]
+        if clears:
+            sys.stdout.write(_CLEAR)
+        print_listing(_stats_listing(rows, whole=no_trunc), form, whole=no_trunc)
+        if no_stream:
+            return
+        sys.stdout.flush()
+        time.sleep(_PERIOD)
+
+
+def _traffic_of(sandbox: dict[str, Any]) -> list[dict[str, Any]]:
+    pid = sandbox["leader"]["pid"] if sandbox["leader"] is not None else None
+    found = []
+    for endpoint in sandbox["endpoints"]:
+        seen = traffic.of_endpoint(endpoint, pid)
+        counted = {
+            "received": seen.received, "sent": seen.sent, "received_packets": seen.received_packets, "sent_packets": seen.sent_packets,
+            "dropped": seen.dropped,
+        } if seen is not None else dict.fromkeys(("received", "sent", "received_packets", "sent_packets", "dropped"))  # fmt: skip
+        pids = len(proc.members(sandbox)) if sandbox["leader"] is not None else 0
+        found.append({"id": sandbox["id"], "name": sandbox["name"], "network": endpoint["network"], **counted, "pids": pids})
+    return found
+
+
+def _stats_listing(rows: list[dict[str, Any]], *, whole: bool) -> Listing:
+    def size(row: dict[str, Any], key: str) -> str:
+        return "-" if row[key] is None else traffic.human(row[key])
+
+    def number(row: dict[str, Any], key: str) -> str:
+        return "-" if row[key] is None else str(row[key])
+
+    return Listing(
+        things=rows,
+        columns=("SANDBOX ID", "NAME", "NETWORK", "RECEIVED", "SENT", "PACKETS", "DROPPED", "PIDS"),
+        cells=lambda row: (
+            row["id"] if whole else row["id"][:12], row["name"], row["network"], size(row, "received"), size(row, "sent"),
+            f"{number(row, 'received_packets')} / {number(row, 'sent_packets')}", number(row, "dropped"), str(row["pids"] or "-"),
+        ),
+        fields=lambda row: {
+            "ID": row["id"] if whole else row["id"][:12], "Container": row["id"][:12], "Name": row["name"], "Network": row["network"],
+            "NetIO": f"{size(row, 'received')} / {size(row, 'sent')}", "PIDs": str(row["pids"] or "--"),
+            "CPUPerc": "--", "MemUsage": "-- / --", "MemPerc": "--", "BlockIO": "-- / --",
+        },
+        id_of=lambda row: str(row["id"]),
+        headings={"ID": "SANDBOX ID", "NetIO": "NET I/O"},
+    )  # fmt: skip
+
+
+@command(examples=("berth kill -s HUP web", "berth kill web"))
+@click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
+@option("-s", "--signal", "name", default="KILL", show_default=True, metavar="SIGNAL", help="Signal, by name or number.")
+@PROJECT
+def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
+    """Send a signal to what runs in sandboxes.
+
+    It goes to the command that was started; KILL ends everything in the sandbox, which is then removed. Needs root.
+    """
+    number = _signal(name)
+    members = {sandbox["name"]: sandbox for sandbox in _meant((), project)} if not names else {}
+
+    def kill_one(given: str) -> None:
+        sandbox = members.get(given) or find_sandbox(given, project=project)
+        _send(sandbox, number)
+        print(given)
+
+    return each(names or tuple(members), kill_one)
+
+
+def _signal(text: str) -> signal.Signals:
+    try:
+        return signal.Signals(int(text)) if text.isdigit() else signal.Signals["SIG" + text.upper().removeprefix("SIG")]
+    except (ValueError, KeyError) as error:
+        raise click.UsageError(f"{text!r} is no signal; one is TERM, SIGTERM or 15", click.get_current_context()) from error
+
+
+def _send(sandbox: dict[str, Any], number: signal.Signals) -> None:
+    """Send a signal to the command in *sandbox*, or to its init, with which everything ends."""
+    if sandbox["adopted"]:
+        raise Refused(f"{sandbox['name']} is adopted: its processes belong to who started them, and are ended there")
+    pidfd = _leader(sandbox)
+    try:
+        pid = proc.command_pid(sandbox["leader"]["pid"])
+        if number is signal.SIGKILL or pid == sandbox["leader"]["pid"]:
+            signal.pidfd_send_signal(pidfd, number)
+        else:
+            os.kill(pid, number)
+    except PermissionError as error:
+        raise Refused("signals can be sent by root only: use sudo") from error
+    except ProcessLookupError as error:
+        raise Refused(f"what ran in {sandbox['name']} has ended") from error
+    finally:
+        os.close(pidfd)
+
+
+def _leader(sandbox: dict[str, Any]) -> int:
+    """Return a descriptor of the process that was started in *sandbox*; Refused if there is none."""
+    try:
+        pidfd = open_leader(sandbox)
+    except EnterFailed as error:
+        raise Refused(str(error)) from error
+    if pidfd is None:
+        raise Refused(f"nothing was started in {sandbox['name']}")
+    return pidfd
+
+
+@command(examples=("berth wait job",))
+@click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
+@PROJECT
+def wait(names: tuple[str, ...], project: str | None) -> int:
+    """Wait until sandboxes have ended, and print their exit codes.
+
+    In the order of the names, and exits with 0. Of a sandbox that is gone, what the daemon remembers is printed. Where the kernel
+    does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
+    """
+    from netcore.kernel import process
+
+    found: list[int | None] = []
+    with ExitStack() as opened:
+        waiting: list[tuple[int, int] | str] = []
+        for given in _meant_or_gone(names, project):
+            if isinstance(given, str):
+                waiting.append(given)
+                continue
+            pidfd = _leader(given)
+            opened.callback(os.close, pidfd)
+            waiting.append((given["leader"]["pid"], pidfd))
+        for one in waiting:
+            if isinstance(one, str):
+                found.append(_past_exit_code(one))
+                continue
+            pid, pidfd = one
+            # A pidfd can be read when its process has ended (pidfd_open(2)).
+            select.select([pidfd], [], [])
+            found.append(process.exit_code(pid, pidfd, _TAKEN_WITHIN))
+    for code in found:
+        print("?" if code is None else code)
+    return int(None in found)
+
+
+def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | str]:
+    """Return the sandboxes that are meant; a name whose sandbox has ended and is remembered by events stays a name."""
+    if project is not None or not names:
+        return [*_meant(names, project)]
+    found: list[dict[str, Any] | str] = []
+    for name in names:
+        try:
+            found.append(find_sandbox(name))
+        except Refused as error:
+            if error.kind != "not-found" or not list(_removals(name)):
+                raise
+            found.append(name)
+    return found
+
+
+def _past_exit_code(name: str) -> int | None:
+    codes: list[int | None] = [event["exit_code"] for event in _removals(name)]
+    return codes[-1]
+
+
+def _removals(name: str) -> Iterator[dict[str, Any]]:
+    """Yield the events of the past that tell of the end of a sandbox with this name or id."""
+    now = time.time()  # noqa: TID251 (this is where the clock is read)
+    for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
+        if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
+            yield event
+
+
+def _meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False) -> list[dict[str, Any]]:
+    """Return the sandboxes that *names* mean, in *project* if there is one; without names all of the project, or with *or_all* all.
+
+    With a project each name is that of a service, and means all of its replicas.
+    """
+    if project is not None:
+        from resolver.cli.projects import of_project
+
+        members = of_project(call("GET", "/v1/sandboxes"), project)
+        found = [member for name in names for member in service_members(members, name, project)]
+        for name in names:
+            if not service_members(members, name, project):
+                raise Refused(f"there is no service {name} in project {project}", "not-found")
+        return found if names else members
+    if names:
+        return [find_sandbox(name) for name in names]
+    if or_all:
+        everything: list[dict[str, Any]] = call("GET", "/v1/sandboxes")
+        return everything
+    raise click.UsageError("SANDBOX is missing", click.get_current_context())

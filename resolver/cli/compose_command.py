@@ -1,0 +1,97 @@
+"""`berth compose …`: the commands of `docker compose`, with its options before the command.
+
+Those that berth has go on to it; those on the sandboxes of a project are told which project.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from resolver.cli.client import Refused
+from resolver.cli.docker_words import ANSWERS
+from resolver.cli.outcome import outcome
+from resolver.cli.output import complain
+from resolver.cli.words import nearest
+
+_WITH_VALUE = ("-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory")
+_OF_A_FILE = ("up", "down", "config")
+"""Commands that read the Compose file and take its options."""
+_OF_A_PROJECT = ("exec", "port", "top", "stats", "kill", "wait", "events")
+"""Commands on what is up: they take the name of the project."""
+ALONE = ("ls", "ps", "version")
+COMMANDS = (*_OF_A_FILE, *_OF_A_PROJECT, *ALONE)
+
+Run = Callable[[list[str]], int]
+
+
+def main(arguments: list[str], run: Run) -> int:
+    """Run `berth compose` *arguments* and return the exit code. *run*: runs another command of berth."""
+    return outcome(lambda: _compose(arguments, run))
+
+
+def _compose(arguments: list[str], run: Run) -> int:
+    given, rest = split(arguments)
+    match rest:
+        case [] | ["--help" | "-h" | "help", *_]:
+            return run(["compose", "--help"])
+        case ["ls", *words]:
+            from resolver.cli import projects
+
+            return projects.ls(words)
+        case ["ps", *words] if "--help" in words or "-h" in words:
+            from resolver.cli import projects
+
+            return projects.ps("", words)
+        case ["ps", *words]:
+            from resolver.cli import projects
+
+            return projects.ps(project_of(given), words)
+        case ["version" | "--version" | "-v", *words]:
+            return run(["version", *words])
+        case [command, *words] if command in _OF_A_FILE:
+            return run([command, *given, *words])
+        case [command, *words] if command in _OF_A_PROJECT:
+            known = "--help" in words[:1] or "-h" in words[:1]
+            return run([command, *([] if known else ["--project", project_of(given)]), *words])
+    complain(f"compose {rest[0]}: {ANSWERS.get(rest[0]) or _unknown(rest[0])}")
+    return 2
+
+
+def _unknown(word: str) -> str:
+    what = f"there is no option {word} before the command" if word.startswith("-") else "there is no such command"
+    return f"{what}{nearest(word, (*COMMANDS, *_WITH_VALUE))}; see `berth compose --help`"
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the options before the command, and the command with what follows it."""
+    given: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0].partition("=")[0] in _WITH_VALUE:
+        word = rest.pop(0)
+        given.append(word)
+        if "=" not in word and rest:
+            given.append(rest.pop(0))
+    return given, rest
+
+
+def project_of(given: list[str]) -> str:
+    """Return the project that the options *given* mean: by its name, or by its file as `berth up` reads it."""
+    file: str | None = None
+    name = os.environ.get("COMPOSE_PROJECT_NAME")
+    words = iter(given)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        text = value if equals else next(words, "")
+        if flag in ("-p", "--project-name"):
+            name = text
+        elif flag in ("-f", "--file"):
+            file = text
+    if name:
+        return name
+    from resolver.cli.up.project_file import load_project
+
+    try:
+        return load_project(file, None, ("*",)).project.name
+    except Refused as error:
+        raise Refused(f"{error}, or the project with -p") from error

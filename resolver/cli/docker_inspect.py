@@ -1,0 +1,124 @@
+"""What `docker inspect` says of a container and of a network, for templates: the fields that have a meaning here. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from resolver.cli.output import host_address
+from resolver.cli.sandbox_fields import network_mode, ports_of, state
+
+
+def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """Return Docker's fields of a sandbox, and those of the admin API by their own names. *command*: that runs in it."""
+    networks = {endpoint["network"]: _endpoint(endpoint) for endpoint in shown["endpoints"]}
+    first = next(iter(networks.values()), None)
+    running = state(shown) in ("running", "adopted")
+    return {
+        **shown,
+        "Id": shown["id"],
+        "Name": f"/{shown['name']}",
+        "Created": _iso(shown["created"]),
+        "Path": command.partition(" ")[0],
+        "Args": command.split(" ")[1:],
+        "State": {"Status": "running" if running else state(shown), "Running": running, "Pid": shown["pid"] or 0},
+        "HostnamePath": f"{shown['files']}/hostname",
+        "HostsPath": f"{shown['files']}/hosts",
+        "ResolvConfPath": f"{shown['files']}/resolv.conf",
+        "Config": {"Hostname": shown["hostname"], "Domainname": shown["domainname"], "Labels": dict(shown["labels"])},
+        "HostConfig": {"NetworkMode": network_mode(shown) or next(iter(networks), "none"), "PortBindings": _bindings(shown)},
+        "NetworkSettings": {
+            "SandboxID": shown["id"],
+            "SandboxKey": shown["netns"],
+            "Ports": _bindings(shown),
+            "IPAddress": first["IPAddress"] if first else "",
+            "GlobalIPv6Address": first["GlobalIPv6Address"] if first else "",
+            "MacAddress": first["MacAddress"] if first else "",
+            "Networks": networks,
+        },
+    }
+
+
+def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of NetworkSettings.Networks."""
+    ipv4 = next((address for address in endpoint["addresses"] if ":" not in address), "")
+    ipv6 = next((address for address in endpoint["addresses"] if ":" in address), "")
+    return {
+        "NetworkID": endpoint["network_id"],
+        "IPAddress": ipv4.partition("/")[0],
+        "IPPrefixLen": int(ipv4.partition("/")[2] or 0),
+        "GlobalIPv6Address": ipv6.partition("/")[0],
+        "GlobalIPv6PrefixLen": int(ipv6.partition("/")[2] or 0),
+        "MacAddress": endpoint["mac"],
+        "DNSNames": list(endpoint["names"]),
+        "Aliases": list(endpoint["names"]),
+        "GwPriority": endpoint["gateway_priority"],
+    }
+
+
+def _bindings(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `80/tcp` → where it is published on the host; null if it is only exposed."""
+    found: dict[str, Any] = {}
+    for port in ports_of(shown):
+        key = f"{port['sandbox_port']}/{port['protocol']}"
+        if port["host_port"]:
+            bindings = found.get(key) or []
+            found[key] = [*bindings, {"HostIp": port["host_address"], "HostPort": str(port["host_port"])}]
+        else:
+            found.setdefault(key, None)
+    return found
+
+
+def network(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Docker's fields of a network, and those of the admin API by their own names."""
+    return {
+        **shown,
+        "Id": shown["id"],
+        "Name": shown["name"],
+        "Created": _iso(shown["created"]),
+        "Driver": shown["driver"],
+        "Scope": shown["scope"],
+        "EnableIPv4": shown["ipv4"],
+        "EnableIPv6": shown["ipv6"],
+        "Internal": shown["internal"],
+        "IPAM": {
+            "Driver": shown["ipam_driver"],
+            "Config": [
+                {
+                    "Subnet": pool["subnet"],
+                    "IPRange": pool["ip_range"] or "",
+                    "Gateway": pool["gateway"] or "",
+                    "AuxiliaryAddresses": pool["auxiliary"],
+                }
+                for pool in shown["pools"]
+            ],
+        },
+        "Containers": {member["sandbox_id"] or member["sandbox"]: _member(member) for member in shown["members"]},
+        "Options": dict(shown["options"]),
+        "Labels": dict(shown["labels"]),
+    }
+
+
+def _member(member: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "Name": member["sandbox"],
+        "MacAddress": member["mac"],
+        "IPv4Address": next((address for address in member["addresses"] if ":" not in address), ""),
+        "IPv6Address": next((address for address in member["addresses"] if ":" in address), ""),
+    }
+
+
+def _iso(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def port_lines(shown: Mapping[str, Any], port: str | None) -> list[str]:
+    """Return what `docker port` prints: `80/tcp -> 0.0.0.0:8080`, or the addresses only of *port*, `80` or `80/udp`."""
+    published = [entry for entry in ports_of(shown) if entry["host_port"]]
+    if port is None:
+        return [f"{entry['sandbox_port']}/{entry['protocol']} -> {host_address(entry)}" for entry in published]
+    number, _, protocol = port.partition("/")
+    wanted = (number, protocol or "tcp")
+    return [host_address(entry) for entry in published if (str(entry["sandbox_port"]), entry["protocol"]) == wanted]

@@ -1,0 +1,100 @@
+"""What /proc tells of the processes in sandboxes (proc(5)). A process that ends meanwhile tells nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+def command_of(sandbox: Mapping[str, Any]) -> str:
+    """Return the command line that was started in *sandbox*, or that of the process it was adopted from; "" if there is none."""
+    leader = sandbox["leader"]
+    if leader is None:
+        return ""
+    return command_line(leader["pid"] if sandbox["adopted"] else command_pid(leader["pid"]))
+
+
+def command_pid(init: int) -> int:
+    """Return the process that the init of a sandbox has started, the init itself if that can't be told."""
+    children = _read(f"/proc/{init}/task/{init}/children").split()
+    return int(children[0]) if children else init
+
+
+def command_line(pid: int) -> str:
+    """Return the command line of *pid*, its name in brackets if it has none."""
+    words = _read(f"/proc/{pid}/cmdline").rstrip("\0").split("\0")
+    name = _read(f"/proc/{pid}/comm").strip()
+    return " ".join(words) if words != [""] else f"[{name}]" if name else ""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def members(sandbox: Mapping[str, Any]) -> list[int]:
+    """Return the processes in *sandbox*: in the PID namespace of what berth started there, or in the adopted network namespace.
+
+    Needs the rights to look at them; a process of which that is refused is left out.
+    """
+    leader = sandbox["leader"]
+    if leader is not None and not sandbox["adopted"]:
+        kind, wanted = "pid", _inode(f"/proc/{leader['pid']}/ns/pid")
+    else:
+        kind, wanted = "net", _inode(sandbox["netns"])
+    if wanted is None:
+        return []
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return sorted(pid for pid in pids if _inode(f"/proc/{pid}/ns/{kind}") == wanted)
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
+COLUMNS = ("UID", "PID", "PPID", "TIME", "CMD")
+
+
+class Process(NamedTuple):
+    """A process as `top` shows it. *seconds*: of processor time."""
+
+    user: str
+    pid: int
+    parent: int
+    seconds: float
+    command: str
+
+    def row(self) -> tuple[str, ...]:
+        """Return what is shown of it."""
+        minutes, seconds = divmod(int(self.seconds), 60)
+        return self.user, str(self.pid), str(self.parent), f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}", self.command
+
+
+def process(pid: int) -> Process | None:
+    """Return what is to be told of *pid*, None if it is gone."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if not fields:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return Process(_owner(pid), pid, int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"), command_line(pid))
+
+
+def _owner(pid: int) -> str:
+    """Return the user of *pid*, by name if the host knows him."""
+    import pwd
+
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,88 @@
+"""`berth compose ls` and `berth compose ps`: Compose projects, and the sandboxes of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resolver.cli import ps as sandbox_list
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call
+from resolver.cli.filters import BadFilter, matches, read_filters
+from resolver.cli.list_options import of_list
+from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
+from resolver.cli.output import counted
+from resolver.cli.sandbox_fields import state
+from resolver.cli.sandbox_parser import parse_all, usage_error
+
+_LS, _PS = "compose ls", "compose ps"
+COLUMNS = ("NAME", "STATUS", "NETWORKS")
+
+
+def ls(arguments: list[str]) -> int:
+    """Run `berth compose ls` *arguments*."""
+    values, operands = parse_all(_LS, arguments, of_list(_LS))
+    if operands:
+        usage_error(_LS, f"{operands[0]!r} is not an option; --filter name={operands[0]} shows projects by name")
+    try:
+        filters = read_filters(values.get("filter", ()), ("name",))
+        check_format(values.get("format", "table"))
+        listing = Listing(
+            things=[project for project in existing() if matches(filters, {"name": lambda text, p=project: text in p["Name"]})],  # type: ignore[misc]
+            columns=COLUMNS,
+            cells=lambda project: (project["Name"], project["Status"], " ".join(project["Networks"])),
+            fields=lambda project: project,
+            id_of=lambda project: str(project["Name"]),
+            headings={},
+        )
+        print_listing(listing, values.get("format", "table"), quiet=values.get("quiet", False))
+    except (BadFilter, BadFormat) as error:
+        usage_error(_LS, error)
+    return 0
+
+
+def existing() -> list[dict[str, Any]]:
+    """Return the projects of which there is anything: Name, Status (Compose's, `running(3)`), Networks."""
+    sandboxes: list[dict[str, Any]] = call("GET", "/v1/sandboxes")
+    networks: list[dict[str, Any]] = call("GET", "/v1/networks")
+    names = sorted({thing["labels"][PROJECT_LABEL] for thing in (*sandboxes, *networks) if PROJECT_LABEL in thing["labels"]})
+    found = []
+    for name in names:
+        states = [state(sandbox) for sandbox in sandboxes if sandbox["labels"].get(PROJECT_LABEL) == name]
+        found.append(
+            {
+                "Name": name,
+                "Status": ", ".join(f"{kind}({states.count(kind)})" for kind in dict.fromkeys(states)) or "created(0)",
+                "Networks": [network["name"] for network in networks if network["labels"].get(PROJECT_LABEL) == name],
+            }
+        )
+    return found
+
+
+def ps(project: str, arguments: list[str]) -> int:
+    """Run `berth compose ps` *arguments* for the project called *project*."""
+    values, services = parse_all(_PS, arguments, of_list(_PS))
+    values.setdefault("filter", []).extend(f"status={status}" for status in values.get("status", ()))
+    try:
+        sandbox_list.check(values)
+    except (BadFilter, BadFormat) as error:
+        usage_error(_PS, error)
+    members = of_project(call("GET", "/v1/sandboxes"), project)
+    known = {sandbox["labels"].get(SERVICE_LABEL) for sandbox in members}
+    for service in services:
+        if service not in known:
+            raise Refused(f"project {project} has no service {service} that is up; it has {', '.join(sorted(map(str, known))) or 'none'}")
+    wanted = [sandbox for sandbox in members if not services or sandbox["labels"].get(SERVICE_LABEL) in services]
+    try:
+        sandbox_list.show(sandbox_list.chosen(wanted, values), values)
+    except (BadFilter, BadFormat) as error:
+        usage_error(_PS, error)
+    return 0
+
+
+def of_project(sandboxes: list[dict[str, Any]], project: str) -> list[dict[str, Any]]:
+    """Return the sandboxes of the project called *project*; Refused if it has none."""
+    members = [sandbox for sandbox in sandboxes if sandbox["labels"].get(PROJECT_LABEL) == project]
+    if not members:
+        others = sorted({sandbox["labels"][PROJECT_LABEL] for sandbox in sandboxes if PROJECT_LABEL in sandbox["labels"]})
+        raise Refused(f"project {project} is not up; {counted(len(others), 'project')} {'is' if len(others) == 1 else 'are'} up"
+                      + (f": {', '.join(others)}" if others else ""))  # fmt: skip
+    return members

@@ -1,0 +1,147 @@
+"""What lists say of a sandbox: the cells of `berth ps`, Docker's fields for templates, and filters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from resolver.cli import age
+from resolver.cli.filters import BadFilter, Test, has_label
+from resolver.cli.output import port_texts
+
+COLUMNS = ("SANDBOX ID", "NAME", "COMMAND", "STATUS", "AGE", "NETWORKS", "ADDRESSES", "PORTS")
+FILTERS = ("id", "name", "label", "status", "network", "publish", "expose", "before", "since")
+SENSELESS = {
+    "ancestor": "sandboxes have no images",
+    "volume": "sandboxes have no volumes; their files are the host's",
+    "exited": "a sandbox goes when its command ends, so none has exited",
+    "health": "nothing checks whether a sandbox is healthy",
+    "isolation": "that is of Windows",
+    "is-task": "there is no Swarm here",
+}
+STATES = ("running", "created", "adopted", "ended")
+_DOCKER_STATES = ("restarting", "removing", "paused", "exited", "dead")
+
+
+def state(sandbox: Mapping[str, Any]) -> str:
+    """Return one of `STATES`."""
+    if sandbox["ended"]:
+        return "ended"
+    if sandbox["adopted"]:
+        return "adopted"
+    return "running" if sandbox["leader"] is not None else "created"
+
+
+def network_mode(sandbox: Mapping[str, Any]) -> str | None:
+    """Return the mode of a sandbox without networks of its own, as `--network` names it, None for any other."""
+    match sandbox["stack"]:
+        case "host" | "none" as mode:
+            return str(mode)
+        case "container":
+            return f"container:{sandbox['shared_with']}"
+    return None
+
+
+def ports_of(sandbox: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is published of all endpoints."""
+    return [port for endpoint in sandbox["endpoints"] for port in endpoint["ports"]]
+
+
+def cells(sandbox: Mapping[str, Any], command: str, now: float, *, whole: bool) -> tuple[str, ...]:
+    """Return the row of `berth ps`. *now*: seconds since the epoch; *whole*: with the whole id."""
+    return (
+        sandbox["id"] if whole else sandbox["id"][:12],
+        sandbox["name"],
+        command,
+        state(sandbox),
+        age.short(now - sandbox["created"]),
+        network_mode(sandbox) or " ".join(sandbox["networks"]),
+        " ".join(sandbox["addresses"]),
+        " ".join(port_texts(ports_of(sandbox))),
+    )
+
+
+def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole: bool) -> dict[str, Any]:
+    """Return the fields of `docker ps --format`. Those about images and files are empty, as sandboxes have none."""
+    since = age.docker_words(now - sandbox["created"])
+    found = state(sandbox)
+    return {
+        "ID": sandbox["id"] if whole else sandbox["id"][:12],
+        "Names": sandbox["name"],
+        "Image": "",
+        "Command": f'"{command}"',
+        "CreatedAt": age.moment(sandbox["created"]),
+        "RunningFor": f"{since} ago",
+        "State": "running" if found == "adopted" else "exited" if found == "ended" else found,
+        "Status": {"created": "Created", "ended": "Exited"}.get(found, f"Up {since}"),
+        "Ports": ", ".join(port_texts(ports_of(sandbox))),
+        "Networks": network_mode(sandbox) or ",".join(sandbox["networks"]),
+        "Labels": ",".join(f"{key}={value}" for key, value in sandbox["labels"].items()),
+        "Label": dict(sandbox["labels"]),
+        "Mounts": "",
+        "LocalVolumes": "0",
+        "Size": "0B",
+        "Service": sandbox["labels"].get("berth.service", ""),
+        "Project": sandbox["labels"].get("berth.project", ""),
+        "Addresses": ",".join(sandbox["addresses"]),
+        "Pid": sandbox["pid"] or 0,
+    }
+
+
+HEADINGS = {
+    "ID": "SANDBOX ID", "Names": "NAMES", "CreatedAt": "CREATED AT", "RunningFor": "CREATED", "LocalVolumes": "LOCAL VOLUMES",
+}  # fmt: skip
+"""Docker's headings of a `table` template, where they are not the field in capitals."""
+
+
+def tests(sandbox: Mapping[str, Any], all_of_them: Iterable[Mapping[str, Any]]) -> dict[str, Test]:
+    """Return filter → test of *sandbox*. *all_of_them*: among them those that `before` and `since` name."""
+
+    def created(reference: str) -> float:
+        for other in all_of_them:
+            if other["name"] == reference or other["id"].startswith(reference):
+                when: float = other["created"]
+                return when
+        raise BadFilter(f"there is no sandbox {reference}")
+
+    return {
+        "id": sandbox["id"].startswith,
+        "name": lambda text: _found(text, sandbox["name"]),
+        "label": lambda text: has_label(sandbox["labels"], text),
+        "status": lambda text: _has_state(sandbox, text),
+        "network": lambda text: text == network_mode(sandbox) or any(_is_on(endpoint, text) for endpoint in sandbox["endpoints"]),
+        "publish": lambda text: _has_port(text, ports_of(sandbox), "host_port"),
+        "expose": lambda text: _has_port(text, ports_of(sandbox), "sandbox_port"),
+        "before": lambda text: bool(sandbox["created"] < created(text)),
+        "since": lambda text: bool(sandbox["created"] > created(text)),
+    }
+
+
+def _found(pattern: str, name: str) -> bool:
+    """Return whether *pattern* is somewhere in *name*; a leading slash is Docker's."""
+    import re
+
+    try:
+        return re.search(pattern.replace("^/", "^").removeprefix("/"), name) is not None
+    except re.error as error:
+        raise BadFilter(f"--filter name={pattern}: {error}") from error
+
+
+def _is_on(endpoint: Mapping[str, Any], network: str) -> bool:
+    return network == endpoint["network"] or (len(network) >= 12 and endpoint["network_id"].startswith(network))
+
+
+def _has_state(sandbox: Mapping[str, Any], text: str) -> bool:
+    if text not in (*STATES, *_DOCKER_STATES):
+        raise BadFilter(f"--filter status={text}: it is one of {', '.join(STATES)}")
+    found = state(sandbox)
+    return text == found or (text == "running" and found == "adopted") or (text == "exited" and found == "ended")
+
+
+def _has_port(text: str, ports: Iterable[Mapping[str, Any]], field: str) -> bool:
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    if not first.isdigit() or (last and not last.isdigit()):
+        raise BadFilter(f"port {text!r}: it should be like 80, 80/udp or 8000-8010")
+    asked = range(int(first), int(last or first) + 1)
+    return any(port[field] and port[field] in asked and protocol in ("", port["protocol"]) for port in ports)

@@ -1,0 +1,31 @@
+"""What standard output is: how wide, and whether it shows colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+WIDTH = 80
+"""Of what is no terminal, and of a terminal that does not say."""
+_STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
+
+
+def width() -> int:
+    """Return the columns of the terminal: COLUMNS, or what the terminal says, or 80."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or WIDTH
+    except (OSError, ValueError):
+        return WIDTH
+
+
+def styled(text: str, style: str) -> str:
+    """Return *text* in *style* (bold, dim, red, green, yellow) if standard output shows colours."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if text and has_colours() else text
+
+
+def has_colours() -> bool:
+    """Whether standard output is a terminal with colours, and nobody has asked for none (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and sys.stdout.isatty()

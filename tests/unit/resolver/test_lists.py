@@ -1,0 +1,232 @@
+"""`ps`, `network ls`, `compose ls`, `compose ps`: filters, Docker's fields, and what they say to mistakes."""
+
+import json
+
+import pytest
+
+from resolver.cli import age, compose_command, docker_inspect, traffic
+from resolver.cli.docker_words import translated
+from resolver.cli.sandbox_fields import docker_fields
+from resolver.cli.topology import picture
+from tests.support.habits import rows, typed
+from tests.unit.resolver.test_command_line import CREATED, FRONT, WEB, berth, daemon  # noqa: F401 (fixtures)
+
+PORTS = [
+    {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 8080, "sandbox_port": 80},
+    {"protocol": "tcp", "host_address": "::", "host_port": 8080, "sandbox_port": 80},
+    {"protocol": "udp", "host_address": "127.0.0.1", "host_port": 53, "sandbox_port": 53},
+    {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 0, "sandbox_port": 443},
+]
+ENDPOINT = {
+    "network": "front", "network_id": "f" * 64, "ifname": "eth0", "host_ifname": "", "mac": "02:42:0a:05:00:02", "addresses": ["10.5.0.2/24", "fd00::2/64"],
+    "names": ["web", "shop", "w" * 12], "gateway_priority": 0, "ports": PORTS,
+}  # fmt: skip
+SHOP = WEB | {
+    "endpoints": [ENDPOINT], "leader": {"pid": 1 << 30, "start_time": 1}, "hostname": "h", "domainname": "", "files": "/run/x",
+    "labels": {"berth.service": "web", "berth.project": "shop", "team": "a"},
+}  # fmt: skip
+LATER = SHOP | {
+    "id": "x" * 64,
+    "name": "api",
+    "created": CREATED + 60,
+    "labels": {"berth.service": "api", "berth.project": "shop"},
+    "endpoints": [],
+}
+ALONE = WEB | {"id": "y" * 64, "name": "alone", "created": CREATED + 120, "labels": {}, "stack": "none", "networks": [], "endpoints": []}
+FRONT = FRONT | {"options": {}, "ipam_driver": "default", "members": [
+    {"sandbox": "web", "sandbox_id": "w" * 64, "addresses": ["10.5.0.2"], "mac": "02:42:0a:05:00:02", "node": ""}],
+    "pools": [{"subnet": "10.5.0.0/24", "ip_range": None, "gateway": "10.5.0.1", "auxiliary": {}}]}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def things(daemon):  # noqa: F811
+    daemon.responses |= {
+        "GET /v1/sandboxes": [SHOP, LATER, ALONE], "GET /v1/networks": [FRONT, FRONT | {"name": "back", "id": "b" * 64, "labels": {}}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ("name=^a", "api alone"), ("name=/web", "web"), ("name=web name=api", "web api"), ("id=wwww", "web"), ("network=front", "web"),
+        (f"network={'f' * 12}", "web"), ("network=none", "alone"), ("label=team", "web"), ("label=team=b", ""), ("label=team label=none", ""),
+        ("label=com.docker.compose.project=shop", "web api"), ("status=running", "web api"), ("status=created", "alone"),
+        ("status=exited", ""), ("publish=8080", "web"), ("publish=8000-9000/tcp", "web"), ("publish=8080/udp", ""), ("expose=443", "web"),
+        ("before=api", "web"), ("since=web", "api alone"), ("since=web label=berth.service", "api"),
+    ],
+)  # fmt: skip
+def test_filters(berth, filters, names):  # noqa: F811
+    given = [word for text in filters.split() for word in ("-f", text)]
+    assert berth("ps", *given, "--format", "{{.Names}}")[1].split() == names.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "ps -f nam=web",
+            "--filter nam=web: 'nam' is not one of id, name, label, status, network, publish, expose, before, since; did you mean name?",
+        ),
+        ("ps -f ancestor=nginx", "--filter ancestor=nginx: sandboxes have no images"),
+        ("ps -f status=paused2", "--filter status=paused2: it is one of running, created, adopted, ended"),
+        ("ps -f publish=http", "port 'http': it should be like 80, 80/udp or 8000-8010"),
+        ("ps -f before=nobody", "there is no sandbox nobody"),
+        ("ps -f name=[", "--filter name=[: unterminated character set at position 0"),
+        ("ps --format yaml", "--format yaml: it is table, json or a template such as '{{.ID}}'"),
+        ("ps --format {{.Nams}}", "--format: there is no field Nams; did you mean Names?; there are ID, Names"),
+        ("ps --format {{.Names", "--format: a {{ has no }}"),
+        ("ps -n 0", "--last 0: it should be a number from 1 on"),
+        ("ps web", "'web' is not an option; --filter name=web shows sandboxes by name"),
+        ("network ls -f internal=perhaps", "'perhaps' is neither true nor false"),
+        ("network ls front", "'front' is not an option"),
+        ("compose -p shop ps db", "project shop has no service db that is up; it has api, web"),
+        ("compose -p shopp ps", "project shopp is not up; 1 project is up: shop"),
+        ("compose --ansi never ps", "compose --ansi: there is no option --ansi before the command"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(berth, arguments, said):  # noqa: F811
+    code, shown, error = berth(*arguments.split())
+    assert (code in (1, 2), shown, error.count("\n")) == (True, "", 1)
+    assert said in error
+
+
+def test_templates_have_the_fields_of_docker(berth):  # noqa: F811
+    shown = berth("ps", "-f", "name=web", "--format", '{{.ID}}|{{.Ports}}|{{.State}}|{{.Networks}}|{{.Label "team"}}|{{.CreatedAt}}')[1]
+    assert shown == f"{'w' * 12}|0.0.0.0:8080->80/tcp, 127.0.0.1:53->53/udp, 443/tcp|running|front|a|2025-11-26 00:00:00 +0000 UTC\n"
+    assert berth("ps", "-l", "--format", "table {{.ID}}\\t{{.Names}}")[1].splitlines() == ["SANDBOX ID    NAMES", f"{'y' * 12}  alone"]
+    assert set(json.loads(berth("ps", "-l", "--format", "{{json .}}")[1])) >= {
+        "ID", "Image", "Command", "CreatedAt", "RunningFor", "Ports", "State", "Status", "Size", "Names", "Labels", "Mounts", "Networks",
+    }  # fmt: skip
+    assert (
+        berth("network", "ls", "--format", "{{.Name}} {{.Driver}} {{.IPv6}} {{.Internal}}")[1]
+        == "front bridge false true\nback bridge false true\n"
+    )
+    assert berth("network", "ls", "-q", "--no-trunc", "-f", "label=team")[1] == "f" * 64 + "\n"
+    assert berth("ps", "-q", "-f", "name=web")[1] == "w" * 12 + "\n"
+
+
+def test_projects(berth, daemon):  # noqa: F811
+    assert berth("compose", "ls")[1].splitlines() == ["NAME  STATUS      NETWORKS", "shop  running(2)"]
+    assert berth("compose", "ls", "-q")[1] == "shop\n"
+    assert berth("compose", "-p", "shop", "ps", "--services")[1] == "web\napi\n"
+    assert berth("compose", "-p", "shop", "ps", "-q", "web", "--no-trunc")[1] == "w" * 64 + "\n"
+    assert berth("compose", "-p", "shop", "ps", "--status", "created")[1].count("\n") == 1
+    assert berth("compose", "-p", "shop", "port", "web", "80")[1] == "0.0.0.0:8080\n[::]:8080\n"
+
+
+def test_inspect_knows_networks_and_docker_fields(berth, daemon):  # noqa: F811
+    daemon.responses |= {"GET /v1/sandboxes/web": SHOP, f"GET /v1/sandboxes/{WEB['id']}?plugins=1": SHOP, "GET /v1/networks/front": FRONT}
+    template = (
+        "{{.Name}} {{.State.Running}} {{.NetworkSettings.IPAddress}} {{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}}{{end}}"
+    )
+    assert berth("inspect", "-f", template, "web")[1] == "/web true 10.5.0.2 fd00::2\n"
+    assert berth("inspect", "-f", "{{json .NetworkSettings.Ports}} {{.name}}", "web")[1] == (
+        '{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"},{"HostIp":"::","HostPort":"8080"}],'
+        '"53/udp":[{"HostIp":"127.0.0.1","HostPort":"53"}],"443/tcp":null} web\n'
+    )
+    assert json.loads(berth("inspect", "front")[1]) == [FRONT]
+    assert (
+        berth("network", "inspect", "-f", "{{range .IPAM.Config}}{{.Gateway}}{{end}} {{range .Containers}}{{.Name}}{{end}}", "front")[1]
+        == "10.5.0.1 web\n"
+    )
+    assert berth("inspect", "--type", "network", "web")[0] == 1
+    assert berth("port", "web")[1].splitlines() == ["80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080", "53/udp -> 127.0.0.1:53"]
+    assert berth("port", "web", "81")[2] == "berth: web does not publish 81; it publishes 53/udp, 80/tcp\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("ls", "ps"), ("container ls -a", "ps -a"), ("container rm -f web", "rm -f web"), ("network list", "network ls"), ("info", "status"),
+        ("network remove front", "network rm front"), ("help", "--help"), ("help run", "run --help"), ("help container ls", "ps --help"),
+        ("system prune -f", "network prune -f"), ("-v", "--version"), ("ps ls", "ps ls"), ("container", "--help"), ("remove web", "rm web"),
+    ],
+)  # fmt: skip
+def test_spellings(typed, meant):
+    assert translated(typed.split()) == meant.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("-f a.yaml -p shop up -d", ["up", "-f", "a.yaml", "-p", "shop", "-d"]),
+        ("--file=a.yaml down -v", ["down", "--file=a.yaml", "-v"]),
+        ("-p shop exec -T web ls", ["exec", "--project", "shop", "-T", "web", "ls"]),
+        ("--project-name=shop kill -s HUP", ["kill", "--project", "shop", "-s", "HUP"]),
+        ("version", ["version"]),
+        ("", ["compose", "--help"]),
+    ],
+)
+def test_compose_commands(typed, meant):
+    ran = []
+    assert compose_command.main(typed.split(), lambda words: ran.append(words) or 0) == 0
+    assert ran == [meant]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "short", "words"),
+    [
+        (0.5, "0s", "Less than a second"), (1, "1s", "1 second"), (59, "59s", "59 seconds"), (61, "61s", "About a minute"), (300, "5m", "5 minutes"),
+        (4000, "66m", "About an hour"), (7200, "2h", "2 hours"), (3 * 86_400, "3d", "3 days"), (20 * 86_400, "20d", "2 weeks"),
+        (90 * 86_400, "90d", "3 months"), (800 * 86_400, "800d", "2 years"), (-1, "0s", "Less than a second"),
+    ],
+)  # fmt: skip
+def test_ages(seconds, short, words):
+    assert (age.short(seconds), age.docker_words(seconds)) == (short, words)
+    if seconds > 0:
+        assert docker_fields(SHOP, "x", CREATED + seconds, whole=False)["Status"] == f"Up {words}"
+
+
+def test_traffic_is_that_of_the_sandbox():
+    lines = [
+        "Inter-| Receive",
+        " face |bytes",
+        "    lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16",
+        "  eth0:100 20 0 1 0 0 0 0 300 40 0 2 0 0 0 0",
+    ]
+    assert traffic.parse(lines, "eth0") == traffic.Traffic(100, 300, 20, 40, 3)
+    assert traffic.parse(lines, "eth1") is None
+    assert traffic.of_endpoint(ENDPOINT, None) is None
+    assert [traffic.human(number) for number in (0, 999, 1234, 56_789, 999_999, 5_000_000, 10**15)] == [
+        "0B", "999B", "1.23kB", "56.8kB", "1MB", "5MB", "1PB",
+    ]  # fmt: skip
+
+
+def test_pictures():
+    assert picture([FRONT], [SHOP, ALONE], "text") == (
+        "front (bridge, internal, 10.5.0.0/24)\n"
+        "  web  10.5.0.2 fd00::2  shop  0.0.0.0:8080->80/tcp 127.0.0.1:53->53/udp\n\n"
+        "on no network of their own\n  alone  none\n"
+    )
+    assert picture([FRONT], [SHOP], "mermaid").splitlines() == [
+        "graph LR",
+        '  n0{{"front<br>bridge, internal<br>10.5.0.0/24"}}',
+        '  s0["web"]',
+        '  host(["ports of the host"])',
+        '  s0 ---|"10.5.0.2 fd00::2 shop"| n0',
+        '  host -->|"0.0.0.0:8080-#gt;80/tcp"| s0',
+        '  host -->|"127.0.0.1:53-#gt;53/udp"| s0',
+    ]
+    dot = picture([FRONT], [SHOP, ALONE | {"name": "side", "stack": "container", "shared_with": "web"}], "dot")
+    assert '  s1 -> s0 [dir=none, style=dashed, label="shares its network"];' in dot
+    assert '  n0 [shape=ellipse, label="front\\nbridge, internal\\n10.5.0.0/24"];' in dot
+    assert "#quot;" in picture([FRONT | {"driver": 'x"y'}], [], "mermaid")
+    assert picture([], [], "text") == "there are no networks and no sandboxes\n"
+
+
+@pytest.mark.parametrize("row", rows("What has no sense here"), ids=lambda row: row[0])
+def test_what_the_page_says_to_have_no_sense_is_answered_in_a_line(berth, row):  # noqa: F811
+    command = typed(row[0])
+    code, shown, said = berth(*command.removeprefix("docker ").split())
+    assert (code, shown, said.count("\n")) == (2, "", 1)
+    assert ("there is no option" in said) is (" run " in command)
+    assert not said.startswith("berth: there is no command")
+
+
+def test_inspection_of_a_sandbox_without_networks():
+    fields = docker_inspect.sandbox(ALONE | {"hostname": "h", "domainname": "", "files": "/x"}, "")
+    assert (fields["HostConfig"]["NetworkMode"], fields["NetworkSettings"]["IPAddress"], fields["State"]["Status"]) == (
+        "none",
+        "",
+        "created",
+    )

@@ -1,0 +1,65 @@
+"""What a command imports: the time until it prints something is nearly all imports."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.fake_daemon import FakeDaemon
+from tests.unit.resolver.test_command_line import FRONT, WEB
+
+HEAVY = {
+    "aiohttp", "argparse", "asyncio", "click", "dataclasses", "datetime", "dns", "inspect", "logging", "msgspec", "netcore", "pathlib",
+    "pyroute2", "resolver.cli.compose", "subprocess", "tempfile", "urllib", "yaml",
+}  # fmt: skip
+SCRIPT = """
+import sys
+before = set(sys.modules)
+from resolver.cli import run_command
+try:
+    code = run_command(sys.argv[1:])
+except SystemExit as error:
+    code = error.code
+assert not code, code
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+"""
+"""`re` and what it needs come with a template only; the site of an editable install brings some of it, so `before` is left out."""
+
+
+def imported(tmp_path, *arguments):
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{SCRIPT}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"BERTH_RUN_DIR": str(tmp_path)})
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "ours", "all_of_them"),
+    [("--help", 4, 6), ("run --help", 25, 110), ("ps", 20, 75), ("network ls", 18, 75), ("ps -q", 20, 75)],
+)
+def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_them):
+    with FakeDaemon(tmp_path) as daemon:
+        daemon.responses |= {"GET /v1/sandboxes": [WEB], "GET /v1/networks": [FRONT]}
+        found = imported(tmp_path, *command.split())
+    if command != "run --help":
+        assert not {name for name in found if name in HEAVY or name.partition(".")[0] in HEAVY}
+    assert len([name for name in found if name.startswith("resolver")]) <= ours
+    assert len(found) <= all_of_them
+
+
+@pytest.mark.parametrize("command", ["status", "rm web", "resolve web", "network inspect front", "cache ls"])
+def test_a_click_command_imports_no_other_one(tmp_path, command):
+    status = {"version": "0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 1, "firewall": "nftables", "guard": "none", "networks": 0,
+              "sandboxes": 0, "queries": 0, "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [], "warnings": []}  # fmt: skip
+    with FakeDaemon(tmp_path) as daemon:
+        daemon.responses |= {
+            "GET /v1/status": status, "GET /v1/sandboxes/web": WEB, f"DELETE /v1/sandboxes/{WEB['id']}": {"warnings": []},
+            "POST /v1/resolve": {"records": [{"name": "web.", "ttl": 5, "type": "A", "data": "10.5.0.2"}]}, "GET /v1/networks/front": FRONT,
+            "GET /v1/cache?limit=1000": {"entries": [], "found": 0},
+        }  # fmt: skip
+        found = imported(tmp_path, *command.split())
+    topics = {name for name in found if name.startswith("resolver.cli.commands.")} - {
+        "resolver.cli.commands.declare",
+        "resolver.cli.commands.options",
+    }
+    assert len(topics) <= 3, topics
+    assert not {name for name in found if name.partition(".")[0] in {"aiohttp", "dns", "msgspec", "netcore", "pyroute2", "yaml"}}
