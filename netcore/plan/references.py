@@ -16,6 +16,8 @@ _Id = TypeVar("_Id", NetworkId, SandboxId)
 _CLOSE = 0.65
 """How alike two names are (difflib) of which one may be meant for the other: two letters of three changed places."""
 _LISTED = 5
+_COMPARED = 200
+"""Beyond this nothing is guessed: it would take milliseconds."""
 
 
 class References(Generic[_Id, _Named]):
@@ -62,8 +64,11 @@ class References(Generic[_Id, _Named]):
             called = ", ".join(match.name for match in matches)
             raise InvalidRequest(self._kind, f"{reference} is ambiguous: the ids of {called} begin with it")
         if not matches:
-            raise NotFound(self._kind, reference, _hint(reference, [named.name for named in self._known.values() if named.name]))
+            raise NotFound(self._kind, reference, self._hint(reference))
         return matches[0]
+
+    def _hint(self, reference: str) -> str | None:
+        return _hint(reference, [named.name for named in self._known.values() if named.name]) if len(self._known) <= _COMPARED else None
 
 
 def _hint(reference: str, names: Sequence[str]) -> str | None:

@@ -291,7 +291,6 @@ class EtcdStore:
         raise Unavailable("etcd", f"{path} got no answer from {hosts} in {limits.STORE_DEADLINE:g} s: {failure}") from failure
 
     async def _ask(self, path: str, body: Mapping[str, Any], *, signed: bool = True) -> dict[str, Any]:
-
         headers = await self._headers() if signed else {}
         async with self._http.post(self._url(path), data=json.dumps(body), headers=headers) as response:
             octets = await response.read()
@@ -320,6 +319,8 @@ class EtcdStore:
 
 def read_answer(octets: bytes, status: int) -> dict[str, Any]:
     """Return what etcd says; _Refused if that is an error, ClientPayloadError if it is none of etcd's own answers."""
+    import aiohttp
+
     try:
         content = json.loads(octets)
     except (ValueError, RecursionError) as error:
