@@ -105,6 +105,8 @@ def calls_of_a_change(count, sandbox_id="s1"):
 
 
 def test_a_change_costs_the_same_with_any_number_of_endpoints():
+    # The first one fills caches.
+    calls_of_a_change(2)
     assert calls_of_a_change(2) == calls_of_a_change(500)
 
 
