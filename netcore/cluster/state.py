@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from netcore.cluster.encryption import Key
+from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
+from netcore.parse.names import check_dns_name, check_mac
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
 from netcore.store.codec import decode_shared, encode_shared
 from netcore.store.protocol import Item
@@ -44,6 +46,21 @@ class EndpointRecord:
     names: tuple[str, ...]
     ports: tuple[tuple[int, str], ...] = ()
     services: tuple[tuple[str, str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if something in it is of no use: whoever can write to etcd can write anything."""
+        for address in self.addresses:
+            ip_address(address)
+        labels = [*((str(port), protocol) for port, protocol in self.ports), *((name, protocol) for name, protocol, _ in self.services)]
+        try:
+            check_mac(self.mac)
+            for name in (*self.names, *(f"_{label}._{protocol}" for label, protocol in labels)):
+                check_dns_name("name", name)
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from error
+        for port in (*(port for port, _ in self.ports), *(port for _, _, port in self.services)):
+            if not 0 <= port <= 0xFFFF:
+                raise ValueError(f"{port} is no port")
 
 
 def node_key(node_id: str) -> str:

@@ -87,7 +87,7 @@ def name_in(octets: bytes | str, *path: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-_WRONG = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError, StopIteration, RecursionError)
+_WRONG = (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError, StopIteration, RecursionError, OverflowError)
 
 
 def _reason(error: BaseException) -> str:

@@ -28,7 +28,7 @@ from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snaps
 
 log = logging.getLogger(__name__)
 
-_UNAUTHENTICATED, _NOT_FOUND = 16, 5
+_UNAUTHENTICATED, _NOT_FOUND, _UNKNOWN = 16, 5, 2
 _INVALID_TOKEN = "invalid auth token"
 
 
@@ -194,10 +194,7 @@ class EtcdStore:
             async for chunk in response.content.iter_any():
                 *lines, held = (held + chunk).split(b"\n")
                 for line in lines:
-                    message = json.loads(line)
-                    if "error" in message:
-                        raise _refused(message["error"])
-                    yield message
+                    yield read_answer(line, response.status)
 
     async def end_session(self, session: str) -> None:
         self._forget_lease(session)
@@ -274,14 +271,7 @@ class EtcdStore:
         headers = await self._headers() if signed else {}
         async with self._http.post(self._url(path), data=json.dumps(body), headers=headers) as response:
             octets = await response.read()
-        try:
-            content = json.loads(octets)
-        except ValueError as error:
-            raise aiohttp.ClientPayloadError(f"HTTP {response.status}: {octets[:100]!r} is no JSON") from error
-        if response.status != 200 or "error" in content:
-            raise _refused(content)
-        answer: dict[str, Any] = content
-        return answer
+        return read_answer(octets, response.status)
 
     async def _headers(self) -> dict[str, str]:
         if self._settings.user is None:
@@ -304,8 +294,24 @@ class EtcdStore:
         return _octets(kv["key"]).decode().removeprefix(self._settings.prefix)
 
 
+def read_answer(octets: bytes, status: int) -> dict[str, Any]:
+    """Return what etcd says; _Refused if that is an error, ClientPayloadError if it is none of etcd's own answers."""
+    try:
+        content = json.loads(octets)
+    except (ValueError, RecursionError) as error:
+        raise aiohttp.ClientPayloadError(f"HTTP {status}: {octets[:100]!r} is no JSON") from error
+    if not isinstance(content, dict):
+        raise aiohttp.ClientPayloadError(f"HTTP {status}: {octets[:100]!r} is no JSON object")
+    if status != 200 or "error" in content:
+        # A watch has its errors as objects, everything else as texts beside the code.
+        told = content.get("error")
+        raise _refused(told if isinstance(told, dict) else content)
+    return content
+
+
 def _refused(content: Mapping[str, Any]) -> _Refused:
-    return _Refused(int(content.get("code", content.get("grpc_code", 2))), str(content.get("message") or content.get("error") or content))
+    code = content.get("code", content.get("grpc_code"))
+    return _Refused(code if isinstance(code, int) else _UNKNOWN, str(content.get("message") or content.get("error") or content))
 
 
 def _is_passing(error: _Refused) -> bool:

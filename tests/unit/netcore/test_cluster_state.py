@@ -1,5 +1,6 @@
 """What hosts know of each other: every change is taken in by itself, and costs what it touches."""
 
+import json
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -184,3 +185,18 @@ def test_a_record_that_can_not_be_read_leaves_the_others_and_what_was_known(dama
     assert state.nodes["id-a"].name == "a"
     state.take(records.node_key("x"), None, 11)
     assert records.node_key("x") not in state.unreadable
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"addresses": ("10.40.0.x",)}, {"mac": "x"}, {"names": ("x" * 64,)}, {"names": ("",)}, {"ports": ((70_000, "tcp"),)}, {"ports": ((80, "t p"),)},
+     {"services": (("a b", "tcp", 80),)}, {"services": (("http", "tcp", -1),)}],
+    ids=str,
+)  # fmt: skip
+def test_record_of_no_use_is_noted_as_one_that_can_not_be_read(wrong):
+    made = filled()
+    key = f"endpoint/{NETWORK.id}/e2"
+    written = json.loads(encode_shared(record("b", 3))) | wrong
+    made.take(key, json.dumps(written).encode(), 9)
+    assert list(made.unreadable) == [key]
+    assert list(made.remotes(NETWORK.id, "id-a")) == ["e2"]

@@ -116,3 +116,8 @@ async def test_a_later_write_of_the_same_record_is_not_overwritten_by_an_overdue
 
 async def test_records_of_earlier_versions_have_no_field_gone():
     assert decode(EndpointsRecord, b'{"endpoints": []}').gone == ()
+
+
+def test_number_that_is_too_large_is_no_time():
+    with pytest.raises(Undecodable):
+        decode(float, b"9" * 400)
