@@ -13,6 +13,7 @@ import ssl
 from typing import Any, Protocol
 
 import aiohttp
+import msgspec
 
 from netcore import limits
 from netcore.errors import PluginFailed, Unavailable
@@ -162,8 +163,9 @@ def _answer(plugin: str, method: str, status: int, octets: bytes) -> dict[str, A
     if status == 404:
         return None
     try:
-        content = json.loads(octets or b"{}")
-    except ValueError:
+        # Stricter than the module json: no lone surrogates, which could be neither stored nor sent.
+        content = msgspec.json.decode(octets or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         content = None
     if not isinstance(content, dict):
         said = octets[:200].decode(errors="replace").strip() or "no body"

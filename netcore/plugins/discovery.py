@@ -38,16 +38,19 @@ def find(name: str, sockets: str = SOCKETS, specs: Sequence[str] = SPECS) -> Plu
         for base in (Path(directory), Path(directory, name)):
             spec, description = base / f"{name}.spec", base / f"{name}.json"
             if spec.is_file():
-                return parse_spec(str(spec), spec.read_text().strip())
+                return parse_spec(str(spec), spec.read_text("utf-8", "replace").strip())
             if description.is_file():
-                return parse_json(str(description), description.read_text())
+                return parse_json(str(description), description.read_text("utf-8", "replace"))
     places = ", ".join([f"{sockets}/{name}.sock", *(f"{directory}/{name}.spec and .json" for directory in specs)])
     raise NotFound("plugin", f"{name}; it is looked for in {places}")
 
 
 def parse_spec(source: str, text: str) -> PluginAddress:
     """Return the address that *text* in the file *source* means: unix://PATH, tcp://HOST:PORT, http or https."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise InvalidRequest("plugin", f"{source}: {text!r} is no URL: {error}") from error
     match parts.scheme:
         case "unix":
             return PluginAddress(path=parts.netloc + parts.path)
@@ -74,5 +77,5 @@ def parse_json(source: str, text: str) -> PluginAddress:
             key=tls.get("KeyFile") or None,
             insecure=bool(tls.get("InsecureSkipVerify", False)),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidRequest("plugin", f"{source}: not a plugin description with Addr: {error}") from error

@@ -10,7 +10,7 @@ import pytest
 from netcore.errors import InvalidRequest, NotFound, PluginFailed
 from netcore.model import Endpoint, PluginIpam, Pool, Sandbox
 from netcore.parse.ports import parse_port
-from netcore.plugins import discovery, messages
+from netcore.plugins import client, discovery, messages
 from netcore.plugins.discovery import PluginAddress
 from tests.support.networks import bridge_network, pool
 
@@ -229,3 +229,19 @@ def test_addresses_that_can_not_be(text):
     only: Pool = pool("10.1.0.0/16")
     with pytest.raises(PluginFailed, match=r"IpamDriver\.RequestAddress"):
         messages.parse_address("p", {"Address": text}, only)
+
+
+@pytest.mark.parametrize(
+    "octets", [b'{"PoolID": "\\ud800"}', b'{"a": ' + b"[" * 100_000, b"\xff"], ids=["lone surrogate", "brackets", "no UTF-8"]
+)
+def test_answers_that_could_not_be_stored_are_no_json(octets):
+    with pytest.raises(PluginFailed, match="but no JSON object"):
+        client._answer("p", "Plugin.Activate", 200, octets)
+
+
+def test_files_that_are_no_text_are_refused_with_their_name(tmp_path):
+    for name in ("p.spec", "p.json"):
+        (tmp_path / name).write_bytes(b"\xff")
+        with pytest.raises(InvalidRequest, match=name):
+            discovery.find("p", str(tmp_path / "none"), [str(tmp_path)])
+        (tmp_path / name).unlink()
