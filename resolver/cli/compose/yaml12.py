@@ -15,7 +15,8 @@ _INT = re.compile(r"[-+]?[0-9]+\Z")
 _OCTAL, _HEX = re.compile(r"0o[0-7]+\Z"), re.compile(r"0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _NULL, _TRUE, _FALSE = {"", "~", "null", "Null", "NULL"}, {"true", "True", "TRUE"}, {"false", "False", "FALSE"}
-_MAX_DEPTH = 64
+_MAX_DEPTH, _MAX_VALUES = 64, 100_000
+_TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels"
 
 
 class YamlError(Exception):
@@ -42,55 +43,71 @@ def load(text: str, substitute: Callable[[str, int], str] = lambda value, _: val
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise YamlError(line, error.problem or "not understood") from error
-    return None if node is None else _build(node, substitute, 0)
+    except yaml.reader.ReaderError as error:
+        raise YamlError(text.count("\n", 0, error.position) + 1, f"character U+{error.character:04X} is not allowed") from error
+    except RecursionError as error:
+        raise YamlError(1, _TOO_DEEP) from error
+    return None if node is None else _Builder(substitute).build(node, 0)
 
 
-def _build(node: yaml.Node, substitute: Callable[[str, int], str], depth: int) -> Any:
-    line = node.start_mark.line + 1
-    if depth > _MAX_DEPTH:
-        raise YamlError(line, f"nested deeper than {_MAX_DEPTH} levels")
-    if isinstance(node, yaml.ScalarNode):
-        value = substitute(node.value, line)
-        return _scalar(value) if node.style is None else value
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(member, substitute, depth + 1) for member in node.value]
-    assert isinstance(node, yaml.MappingNode)
-    return _mapping(node, substitute, depth)
+class _Builder:
+    """Makes values of nodes. An alias stands for all that its anchor holds, so a short text can mean a huge one."""
+
+    def __init__(self, substitute: Callable[[str, int], str]) -> None:
+        self._substitute = substitute
+        self._values = 0
+
+    def build(self, node: yaml.Node, depth: int) -> Any:
+        line = node.start_mark.line + 1
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            raise YamlError(line, f"more than {_MAX_VALUES} values, those that aliases repeat included")
+        if depth > _MAX_DEPTH:
+            raise YamlError(line, _TOO_DEEP)
+        if isinstance(node, yaml.ScalarNode):
+            value = self._substitute(node.value, line)
+            return _scalar(value, line) if node.style is None else value
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(member, depth + 1) for member in node.value]
+        assert isinstance(node, yaml.MappingNode)
+        return self._mapping(node, depth)
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> Located:
+        result = Located()
+        merged: list[Any] = []
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise YamlError(line, "a key must be a simple value")
+            value = self.build(value_node, depth + 1)
+            if key_node.value == "<<" and key_node.style is None:
+                merged += value if isinstance(value, list) else [value]
+                continue
+            if key_node.value in result:
+                raise YamlError(line, f"key {key_node.value!r} is given twice")
+            result[key_node.value] = value
+            result.lines[key_node.value] = line
+        for other in merged:
+            if not isinstance(other, Located):
+                raise YamlError(node.start_mark.line + 1, "<< takes a mapping or a list of mappings")
+            for key, value in other.items():
+                if key not in result:
+                    result[key] = value
+                    result.lines[key] = other.lines[key]
+        return result
 
 
-def _mapping(node: yaml.MappingNode, substitute: Callable[[str, int], str], depth: int) -> Located:
-    result = Located()
-    merged: list[Any] = []
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise YamlError(line, "a key must be a simple value")
-        value = _build(value_node, substitute, depth + 1)
-        if key_node.value == "<<" and key_node.style is None:
-            merged += value if isinstance(value, list) else [value]
-            continue
-        if key_node.value in result:
-            raise YamlError(line, f"key {key_node.value!r} is given twice")
-        result[key_node.value] = value
-        result.lines[key_node.value] = line
-    for other in merged:
-        if not isinstance(other, Located):
-            raise YamlError(node.start_mark.line + 1, "<< takes a mapping or a list of mappings")
-        for key, value in other.items():
-            if key not in result:
-                result[key] = value
-                result.lines[key] = other.lines[key]
-    return result
-
-
-def _scalar(text: str) -> Any:
+def _scalar(text: str, line: int) -> Any:
     """Return the value of a plain scalar by the core schema of YAML 1.2 (section 10.3.2)."""
     if text in _NULL:
         return None
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     if _INT.match(text):
-        return int(text)
+        try:
+            return int(text)
+        except ValueError as error:
+            raise YamlError(line, f"a number of {len(text)} digits is too long") from error
     if _OCTAL.match(text) or _HEX.match(text):
         return int(text, 0)
     return float(text) if _FLOAT.match(text) else text

@@ -30,10 +30,7 @@ def load_project(file: str | None, project: str | None, profiles: Sequence[str])
     path = Path(file) if file else next((Path(name) for name in FILES if Path(name).exists()), None)
     if path is None:
         raise Refused(f"there is no {FILES[0]} here; name a file with -f")
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}") from error
+    text = read(path)
     directory = path.resolve().parent
     variables = {**_dotenv(directory), **os.environ}
     unset: list[str] = []
@@ -60,8 +57,16 @@ def load_project(file: str | None, project: str | None, profiles: Sequence[str])
     return LoadedProject(project=parsed, directory=directory, warnings=(*warnings, *parsed.notes))
 
 
-def _dotenv(directory: Path) -> dict[str, str]:
+def read(path: Path) -> str:
+    """Return the text of a file of the project; Refused if it can't be read."""
     try:
-        return parse_env((directory / ".env").read_text())
-    except FileNotFoundError:
-        return {}
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path}: not UTF-8: octet {error.object[error.start]:#04x} at {error.start}") from error
+
+
+def _dotenv(directory: Path) -> dict[str, str]:
+    path = directory / ".env"
+    return parse_env(read(path)) if path.exists() else {}

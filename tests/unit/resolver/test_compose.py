@@ -2,12 +2,14 @@ import dataclasses
 
 import pytest
 
+from resolver.cli.client import Refused
 from resolver.cli.compose import parse, project_name
 from resolver.cli.compose.interpolate import BadVariable, interpolate, parse_env
 from resolver.cli.compose.project import ComposeError, Service, ServiceNetwork, field_of
 from resolver.cli.compose.yaml12 import YamlError, load
 from resolver.cli.duration import seconds_of
 from resolver.cli.sandbox_options import OPTIONS
+from resolver.cli.up.project_file import load_project
 
 
 def project(text, **more):
@@ -268,3 +270,28 @@ def test_unset_variables_are_reported():
 
 def test_all_problems_come_at_once():
     assert len(problems("services:\n  a: {command: x, scale: two, networks: [b]}\n  c: {}\n").splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("a: 1\nb: \x1e", 2, "character U+001E is not allowed"),
+        ("[" * 5000, 1, "nested deeper than 64 levels"),
+        ("a: 1\nb: " + "9" * 5000, 2, "a number of 5000 digits is too long"),
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcde", "bcdef", strict=True)),
+         1, "more than 100000 values, those that aliases repeat included"),
+    ],
+    ids=["control character", "brackets", "number", "aliases of aliases"],
+)  # fmt: skip
+def test_text_that_no_file_should_be_is_refused_with_its_line(text, line, reason):
+    with pytest.raises(YamlError) as caught:
+        load(text)
+    assert (caught.value.line, caught.value.reason) == (line, reason)
+
+
+def test_files_that_are_no_text_are_refused(tmp_path):
+    for name in ("compose.yaml", ".env"):
+        (tmp_path / "compose.yaml").write_text("services: {a: {command: x}}")
+        (tmp_path / name).write_bytes(b"a: \xff")
+        with pytest.raises(Refused, match=rf"{name}: not UTF-8: octet 0xff at 3"):
+            load_project(str(tmp_path / "compose.yaml"), None, ())
