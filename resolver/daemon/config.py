@@ -143,7 +143,8 @@ def _read(path: str) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(path, (("file", error.strerror or str(error)),)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # No TOML, no UTF-8, an impossible date or number, or thousands of brackets.
         raise ConfigError(path, (("file", str(error)),)) from error
 
 

@@ -173,3 +173,12 @@ def test_printed_configuration_is_a_configuration_file(raw):
     assert parse(tomllib.loads(printed), "printed") == config
     # What is printed again is the same.
     assert "\n".join(config_toml.lines(parse(tomllib.loads(printed), "printed"))) == printed
+
+
+@pytest.mark.parametrize("octets", [b"dns = \xff", b"dns = " + b"[" * 5000, b"dns = 2026-99-99"], ids=["no UTF-8", "brackets", "no date"])
+def test_octets_that_are_no_toml_are_refused_with_their_file(tmp_path, octets):
+    path = tmp_path / "berth.toml"
+    path.write_bytes(octets)
+    with pytest.raises(ConfigError) as caught:
+        load(str(path), {}, {})
+    assert str(path) in str(caught.value)
