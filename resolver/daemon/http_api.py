@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -27,6 +27,7 @@ from resolver.daemon.schema import ErrorBody, ErrorView, PlanView
 from resolver.errors import Busy, Forbidden, ResolverError, Unauthenticated
 
 log = logging.getLogger(__name__)
+_Body = TypeVar("_Body", bound=msgspec.Struct)
 
 
 class HttpApi:
@@ -142,8 +143,13 @@ async def _body(route: ApiRoute, request: web.Request) -> Any:
         raise InvalidRequest("body", "the client closed the connection before its end") from error
     if not octets and not route.body_required:
         return route.body()
+    return read_body(octets, route.body)
+
+
+def read_body(octets: bytes, kind: type[_Body]) -> _Body:
+    """Return the body that *octets* are; InvalidRequest says what is wrong with it."""
     try:
-        body = msgspec.json.decode(octets, type=route.body)
+        body = msgspec.json.decode(octets, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest("body", str(error)) from error
     if _has_nul(msgspec.to_builtins(body)):
