@@ -1,7 +1,8 @@
 /* A load generator for name servers: closed loop (a window of outstanding queries) or open loop (a rate), UDP or TCP,
  * to many servers in many network namespaces from one process, every query in a new spelling if wanted.
  *
- * usage: load TARGETS QUERIES SECONDS window N | rate N [mixed] [tcp] [clients N]
+ * usage: load TARGETS QUERIES SECONDS window N | rate N | flood N [mixed] [tcp] [clients N]
+ *   flood: UDP at a rate, or as fast as can be; responses are counted and belong to nothing.
  *   TARGETS: lines "NETNS-PATH|- ADDRESS PORT"; QUERIES: messages, each behind its length in two octets.
  * Prints JSON: sent, received, lost, latency percentiles in microseconds (open loop: from when a query was due), RCODEs.
  */
@@ -138,6 +139,27 @@ static void open_sockets(const char *path, int clients) {
     }
 }
 
+static void flood(int rate, double seconds) {
+    uint64_t start = now(), at;
+    static unsigned char out[BATCH][1500], in[BATCH][1500];
+    for (uint64_t turn = 0; (at = now()) < start + (uint64_t)(seconds * 1e9); turn++) {
+        if (sent >= (at - start) / 1e9 * rate) continue;
+        struct mmsghdr messages[BATCH]; struct iovec parts[BATCH];
+        for (int i = 0; i < BATCH; i++) {
+            parts[i] = (struct iovec){out[i], make(out[i], sent + i & 0xffff)};
+            messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &parts[i], .msg_iovlen = 1}};
+        }
+        int done = sendmmsg(socks[turn % nsocks]->fd, messages, BATCH, MSG_DONTWAIT);
+        if (done > 0) sent += done;
+        for (int i = 0; i < BATCH; i++) {
+            parts[i] = (struct iovec){in[i], sizeof in[i]};
+            messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &parts[i], .msg_iovlen = 1}};
+        }
+        done = recvmmsg(socks[turn % nsocks]->fd, messages, BATCH, MSG_DONTWAIT, NULL);
+        for (int i = 0; i < done; i++) { received++; rcodes[in[i][3] & 15]++; }
+    }
+}
+
 int main(int argc, char **argv) {
     int closed = !strcmp(argv[4], "window"), amount = atoi(argv[5]), clients = 20;
     for (int i = 6; i < argc; i++) {
@@ -158,7 +180,9 @@ int main(int argc, char **argv) {
     uint64_t start = now(), end = start + (uint64_t)(atof(argv[3]) * 1e9), last_look = start;
     double period = closed ? 0 : 1e9 / amount, due = start;
     int turn = 0, free_at = 0;
-    for (;;) {
+    int floods = !strcmp(argv[4], "flood");
+    if (floods) flood(amount, atof(argv[3]));
+    for (; !floods;) {
         uint64_t at = now();
         if (at > end) break;
         int count = 0;
@@ -196,7 +220,7 @@ int main(int argc, char **argv) {
         }
     }
     uint64_t took = now() - start, counted = received;
-    if (!closed) {
+    if (!closed && !floods) {
         for (uint64_t until = now() + 300000000; now() < until;) {
             struct epoll_event events[256];
             int ready = epoll_wait(epfd, events, 256, 10);

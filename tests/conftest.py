@@ -23,8 +23,8 @@ TESTS = Path(__file__).parent
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("berth", deadline=None)
 settings.load_profile("berth")
-TIERS = {"unit": "unit", "style": "unit", "fuzz": "unit", "loop": "unit", "netns": "netns", "daemon": "netns"}
-"""Folder of tests → the tier of its tests. Not of the unit tier is what is marked `timed` or `slow`, and what starts an etcd."""
+TIERS = {"unit": "unit", "style": "unit", "fuzz": "unit", "loop": "unit", "netns": "netns", "daemon": "netns", "campaign": "netns"}
+"""Folder of tests → the tier of its tests. Not of the unit tier is what is marked `timed`, `slow` or `campaign`, and what starts an etcd."""
 POLLING = 0.02
 """Seconds that a test may pause between two looks at what it waits for."""
 
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # By its name or its parameter.
         if "etcd" in item.nodeid:
             item.add_marker("timed")
-        if TIERS[folder] != "unit" or not any(item.get_closest_marker(name) for name in ("timed", "slow")):
+        if TIERS[folder] != "unit" or not any(item.get_closest_marker(name) for name in ("timed", "slow", "campaign")):
             item.add_marker(TIERS[folder])
 
 

@@ -60,7 +60,7 @@ def request_address(body):
     STATE["next"] += 1
     if (body["Options"] or {}).get("RequestAddressType"):
         return {"Address": "10.66.0.1/16"}
-    return {"Address": f"10.66.0.{STATE['next']}/16"}
+    return {"Address": f"10.66.{STATE['next'] >> 8}.{STATE['next'] & 255}/16"}
 
 
 ANSWERS = {

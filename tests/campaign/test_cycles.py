@@ -1,0 +1,106 @@
+"""What comes and goes leaves nothing: memory, descriptors, elements, links and the database are flat over any number of cycles."""
+
+import json
+import os
+import random
+import re
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.support.admin_client import AdminClient, descriptors, resident_octets
+from tests.support.lab import TABLES, Lab
+
+WARM = 60
+"""Cycles until pools of threads, caches and the heap have their size."""
+OCTETS = 12 << 20
+"""Octets by which the resident memory may differ: the heap of an interpreter is never quite the same."""
+
+
+class Cycles:
+    """A lab with two networks and a sandbox that stays; one sandbox after the other is made, connected, disconnected and removed."""
+
+    def __init__(self, lab: Lab, client: AdminClient, seed: int) -> None:
+        self.lab, self.client, self.random = lab, client, random.Random(seed)
+        self.count = 0
+        for name in ("front", "back"):
+            self.client.call("POST", "/v1/networks", {"name": name, "ipv6": name == "front"})
+        self.client.call("POST", "/v1/sandboxes", {"name": "stays", "networks": [{"network": "front"}], "publish": ["8080:80"]})
+
+    def run(self, count: int) -> None:
+        for _ in range(count):
+            self.count += 1
+            name = f"c{self.count}"
+            port = 20_000 + self.random.randrange(10_000)
+            self.client.call(
+                "POST",
+                "/v1/sandboxes",
+                {"name": name, "networks": [{"network": "front", "aliases": [f"a{port}"]}], "publish": [f"{port}:80"]},
+            )
+            self.client.call("POST", "/v1/networks/back/connect", {"sandbox": name})
+            if self.random.random() < 0.5:
+                self.client.call("POST", "/v1/networks/back/disconnect", {"sandbox": name})
+            self.client.call("DELETE", f"/v1/sandboxes/{name}")
+
+    def counted(self) -> dict[str, int]:
+        """Return what must be the same after any number of cycles."""
+        assert self.lab.daemon is not None
+        metrics = self.client.call("GET", "/metrics")
+        tables = self.lab.shell(TABLES)
+        return {
+            "descriptors": descriptors(self.lab.daemon.pid),
+            "links": self.lab.shell("ip -o link").count("\n"),
+            "neighbours": self.lab.shell("ip neigh show nud permanent").count("\n"),
+            "lines of tables": tables.count("\n"),
+            "elements": len(re.findall(r"[,{] ", tables)),
+            "sockets": self.lab.shell("ss -Hlntu").count("\n"),
+            "pins": self.lab.shell("ls /run/netns").count("\n"),
+            "directories": self.lab.shell("ls /run/berth/sandboxes").count("\n"),
+            "metrics": metrics.count("\n"),
+        }
+
+    def sizes(self) -> dict[str, int]:
+        """Return the octets of what may breathe within bounds."""
+        assert self.lab.daemon is not None
+        database = int(self.lab.shell("cat /var/lib/berth/berth.db* | wc -c"))
+        return {"memory": resident_octets(self.lab.daemon.pid), "database": database}
+
+
+def more(before: dict[str, int], after: dict[str, int]) -> dict[str, object]:
+    return {key: (before[key], after[key]) for key in before if after[key] > before[key]}
+
+
+def churn(count: int) -> dict[str, object]:
+    """Run *count* cycles; return what differs, and print figures on the way."""
+    with Lab() as lab, closing(AdminClient(lab)) as client:
+        lab.start_daemon()
+        cycles = Cycles(lab, client, 1)
+        cycles.run(WARM)
+        # Some of what belonged to the last one may go a moment later, so there may be less in the end.
+        before, sizes = cycles.counted(), cycles.sizes()
+        for part in range(10):
+            start = time.monotonic()
+            cycles.run(count // 10)
+            took = (time.monotonic() - start) / (count // 10)
+            print(json.dumps({"cycles": (part + 1) * (count // 10), "ms": round(took * 1000, 1), **cycles.sizes()}), flush=True)
+        try:
+            lab.wait_for(lambda: not more(before, cycles.counted()))
+        except AssertionError:
+            return more(before, cycles.counted())
+        now = cycles.sizes()
+        print(json.dumps({"counted": before, "before": sizes, "after": now}), flush=True)
+        # Two databases, each with a journal that may have its own full size.
+        return {key: (sizes[key], now[key]) for key, most in (("memory", OCTETS), ("database", 4 << 20)) if now[key] > sizes[key] + most}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_sixty_cycles():
+    assert churn(60) == {}
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(4 * 3600)
+def test_ten_thousand_cycles():
+    assert churn(int(os.environ.get("CYCLES", "10000"))) == {}
