@@ -145,3 +145,21 @@ def test_five_hundred_kills():
     wrong, kills = campaign(os.environ.get("SEED", "five hundred"), int(os.environ.get("KILLS", "500")))
     assert not wrong, json.dumps(wrong, indent=1)
     assert kills.unanswered >= kills.kills // 4
+
+
+@pytest.mark.slow
+def test_the_comparison_finds_what_is_left():
+    with Lab() as lab:
+        kills = Kills(lab, "none")
+        assert kills.settled() == []
+        kills.client.call("POST", "/v1/sandboxes", {"name": "s", "networks": [{"network": "front"}], "publish": ["20001:80"]})
+        assert kills.settled() == []
+        lab.shell(
+            "ip link add veth1234567 type veth peer name x1; ip netns add berth-x; mkdir /run/berth/sandboxes/x;"
+            "ip neigh add 10.9.0.77 lladdr 02:00:00:00:00:01 dev up0 nud permanent; ip netns exec guest0 nft add table ip berth;"
+            "for file in /run/berth/sandboxes/*/hosts; do echo 10.1.1.1 x >> $file; done; ip -n berth-s addr add 10.1.1.1/32 dev eth0"
+        )
+        found = kills.everything.differences(kills.client)
+        for what in ("links", "pins", "directories", "neighbours", "tables in guest0", "hosts of s", "addresses in s"):
+            assert [line for line in found if line.startswith(f"+ {what}: ")], (what, found)
+        kills.client.close()

@@ -1,6 +1,6 @@
 """Run inside a lab: make every step of a create, connect, disconnect and sandbox create fail in turn; print JSON of what differed.
 
-The executor is wrapped from outside; the product has no hook for this.
+With the argument `store` every write of the store fails instead. Both are wrapped from outside; the product has no hook for this.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from netcore.controller.assembly import assemble
 from netcore.controller.recovery import restore
 from netcore.controller.settings import Settings
 from netcore.desired.diff import Step
-from netcore.errors import KernelError, NetcoreError
+from netcore.errors import KernelError, NetcoreError, Unavailable
 from netcore.kernel import files, netlink, netns, nft, sysctl
 from netcore.kernel.apply import Executor
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from netcore.plan.ipam import ula_pool
-from netcore.store.protocol import Store
+from netcore.store.protocol import Store, Transaction
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from tests.support.fakes import Failing, FakeNames
@@ -84,6 +84,22 @@ def break_steps() -> Failing:
     return failing
 
 
+def break_writes(store: Store) -> Failing:
+    """Return what chooses the write that the store refuses."""
+    failing = Failing()
+    original = store.commit
+
+    async def commit(transaction: Transaction) -> int:
+        try:
+            failing.call(f"commit {sorted(transaction.writes)}")
+        except KernelError as error:
+            raise Unavailable("the state", "ENOSPC: database or disk is full") from error
+        return await original(transaction)
+
+    setattr(store, "commit", commit)  # noqa: B010
+    return failing
+
+
 def kernel_state() -> str:
     return subprocess.run(["sh", "-c", STATE], capture_output=True, text=True, check=False).stdout
 
@@ -108,12 +124,14 @@ async def main() -> None:
     names = FakeNames(names_failing)
     settings = Settings(run_directory="/run/berth-test", pools6=(ula_pool("test"),))
     Path(settings.run_directory).mkdir()
-    controller = assemble(settings, Records(store, "boot"), names, reserved=lambda: (), clock=lambda: 1000.0)
-    await restore(controller, Records(store, "boot"), 1000.0)
+    records = Records(store, "boot")
+    controller = assemble(settings, records, names, reserved=lambda: (), clock=lambda: 1000.0)
+    await restore(controller, records, 1000.0)
     a, _ = await controller.networks.create(NetworkRequest(name="a", ipv6=True))
     b, _ = await controller.networks.create(NetworkRequest(name="b"))
     sandbox, _ = await controller.sandboxes.create(SandboxRequest(name="s", networks=(EndpointRequest(network="a"),), publish=("8080:80",)))
-    failing = break_steps()
+    breaks_store = sys.argv[1:] == ["store"]
+    failing = break_writes(store) if breaks_store else break_steps()
     failures: list[str] = []
     tried: dict[str, int] = {}
 
@@ -129,6 +147,9 @@ async def main() -> None:
         )
 
     async def compare(before: World, what: str) -> None:
+        # What the store still has of an operation that was undone goes with the next write.
+        failing.arm(-1)
+        await records.settle()
         end = time.monotonic() + 10
         while (after := await world()) != before and time.monotonic() < end:
             await asyncio.sleep(0.05)
@@ -139,6 +160,7 @@ async def main() -> None:
 
     async def sweep(name: str, operation: Callable[[], Awaitable[object]]) -> None:
         for number in range(200):
+            await records.settle()
             before = await world()
             failing.arm(number)
             try:
@@ -206,8 +228,16 @@ async def main() -> None:
             tried[mode] = int("ENOSPC" in str(error))
         names_failing.arm(-1)
         await compare(before, f"{mode} names")
+    if breaks_store:
+        # Once the store has the intent of a removal, it happens.
+        await sweep("disconnect", lambda: controller.sandboxes.disconnect("s", "b"))
+        await sweep("connect again", lambda: controller.sandboxes.connect("s", EndpointRequest(network="b")))
+        await sweep("rm", lambda: controller.sandboxes.remove("t"))
+        await sweep("network rm", lambda: controller.networks.remove("c"))
+        await sweep("network again", lambda: controller.networks.create(NetworkRequest(name="c")))
+        await sweep("run again", lambda: controller.sandboxes.create(SandboxRequest(name="t", networks=(EndpointRequest(network="c"),))))
     # Teardown never stops: with any step failing, the sandbox and its names are gone, and the failure is reported.
-    for number in range(3):
+    for number in range(0 if breaks_store else 3):
         failing.arm(number)
         with contextlib.suppress(NetcoreError):
             await controller.sandboxes.disconnect("s", "b")

@@ -187,12 +187,13 @@ def test_a_record_that_can_not_be_read_leaves_the_others_and_what_was_known(dama
     assert records.node_key("x") not in state.unreadable
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"addresses": ("10.40.0.x",)}, {"mac": "x"}, {"names": ("x" * 64,)}, {"names": ("",)}, {"ports": ((70_000, "tcp"),)}, {"ports": ((80, "t p"),)},
-     {"services": (("a b", "tcp", 80),)}, {"services": (("http", "tcp", -1),)}],
-    ids=str,
+OF_NO_USE = (
+    {"addresses": ("10.40.0.x",)}, {"mac": "x"}, {"names": ("x" * 64,)}, {"names": ("",)}, {"ports": ((70_000, "tcp"),)},
+    {"ports": ((80, "t p"),)}, {"services": (("a b", "tcp", 80),)}, {"services": (("http", "tcp", -1),)},
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", OF_NO_USE, ids=str)
 def test_record_of_no_use_is_noted_as_one_that_can_not_be_read(wrong):
     made = filled()
     key = f"endpoint/{NETWORK.id}/e2"
