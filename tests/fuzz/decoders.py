@@ -187,7 +187,10 @@ def compressed(octets: bytes) -> None:
         wire = None
     try:
         theirs, _ = dns.name.from_wire(message, at) if at < len(message) else (None, 0)
-    except dns.exception.DNSException:
+    except dns.exception.DNSException as error:
+        if type(error) is dns.exception.FormError:
+            # Also for a name that runs over what points to it, which is odd and does no harm.
+            return
         theirs = None
     if wire is None:
         # Pointers into the header, and more of them than a name has labels, are allowed there.

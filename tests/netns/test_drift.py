@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 
@@ -132,8 +133,11 @@ def damage_and_wait(lab: Lab, command: str, where: str) -> None:
     veth = lab.shell("ip -o link show master br-front | cut -d: -f2 | cut -d@ -f1 | tr -d ' '")
     before, count = picture(lab), repairs(lab)
     lab.shell(f"VETH={veth}; {command}", where=where)
+    start = time.monotonic()
     try:
         lab.wait_for(lambda: repairs(lab) > count)
+        # With `-s` this is the figure of docs/figures.md.
+        print(f"{where}: {command}: repaired after {time.monotonic() - start:.2f} s")
         lab.wait_for(lambda: picture(lab) == before)
     except AssertionError as error:
         now = picture(lab).splitlines()
