@@ -107,4 +107,4 @@ def test_many_inputs_to_every_parser():
     seed = os.environ.get("SEED", str(time.time_ns()))
     counts = tried(seed, 0, float(os.environ.get("SECONDS", "600")))
     print(json.dumps({"seed": seed, "all": sum(counts.values()), **counts}))
-    assert min(counts.values()) >= SOME
+    assert min(counts.values()) > 0
