@@ -11,7 +11,7 @@ from tests.support.habits import rows, typed
 from tests.support.lab import Lab
 
 # A hundred processes, one after the other, since most rows need what another one has made.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 COMPOSE = """\
 name: shop
 services:
@@ -101,7 +101,7 @@ def habits():
         made.write("/mnt/shop/bad.yaml", "services:\n  web:\n    command: [sleep\n")
         made.write("/mnt/shop/key.yaml", "services:\n  web:\n    command: sleep 1\n    prots: [80]\n")
         made.berth("network", "create", "--subnet", "10.5.0.0/24", "front")
-        made.berth("run", "-d", "--name", "web", "--network", "front", "-p", "8080:80", "--", "sleep", "600")
+        made.berth("run", "-d", "--name", "web", "--network", "front", "-p", "8090:80", "--", "sleep", "600")
         yield made
 
 
@@ -111,7 +111,7 @@ def outcomes(lab, commands):
     for at, command in enumerate(commands):
         script += f"({command}) >/mnt/work/{at}.out 2>/mnt/work/{at}.err </dev/null; echo $? >/mnt/work/{at}.code; "
     script += f"for at in $(seq 0 {len(commands) - 1}); do for kind in code out err; do cat /mnt/work/$at.$kind; printf '\\001'; done; done"
-    parts = lab.run("sh", "-c", script, timeout=120).stdout.split("\x01")
+    parts = lab.run("sh", "-c", script, timeout=230).stdout.split("\x01")
     return [(int(parts[at]), parts[at + 1].rstrip("\n"), parts[at + 2].rstrip("\n")) for at in range(0, len(parts) - 1, 3)]
 
 
