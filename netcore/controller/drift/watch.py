@@ -1,4 +1,4 @@
-"""When what must exist is compared with what is there: soon after a notification that contradicts it, and once a minute.
+"""When what must exist is compared with what is there: soon after a notification that contradicts it, and once a minute (`rounds.py`).
 
 Each network and sandbox is compared by itself, at most once a second, and beside the others: one that an operation holds locked
 keeps nobody waiting. It is looked at first without its locks; only what seems damaged is looked at again under them, so
@@ -17,6 +17,7 @@ from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift import notices
 from netcore.controller.drift.comparison import Comparison
 from netcore.controller.drift.held import NAMESPACE
+from netcore.controller.drift.rounds import Rounds
 from netcore.controller.drift.sources import Sources
 from netcore.errors import NetcoreError
 from netcore.model import SandboxId
@@ -45,7 +46,7 @@ class DriftWatch:
         self._dirty: set[Concern] = set()
         self._running: dict[Concern, asyncio.Task[None]] = {}
         self._compared: dict[Concern, float] = {}
-        self._compared_all = 0.0
+        self._rounds = Rounds(self._in_turn, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._problems: dict[Concern, str] = {}
@@ -62,16 +63,15 @@ class DriftWatch:
     # --- when ----------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        next_all = self._loop.time() + limits.DRIFT_INTERVAL
         while True:
             try:
-                await asyncio.wait_for(self._woken.wait(), max(0.0, next_all - self._loop.time()))
+                await asyncio.wait_for(self._woken.wait(), max(0.0, self._rounds.next_turn() - self._loop.time()))
             except TimeoutError:
-                next_all = self._loop.time() + limits.DRIFT_INTERVAL
-                everything = self._everything()
-                self._dirty |= everything
-                self._sources.follow_again(everything)
-                await self.check_others()
+                turns = self._rounds.take(self._loop.time())
+                self._dirty.update(turns)
+                self._sources.follow_again(turns)
+                if TABLES in turns:
+                    await self.check_others()
             else:
                 await asyncio.sleep(limits.DRIFT_SETTLE)
             self._woken.clear()
@@ -88,18 +88,18 @@ class DriftWatch:
             self._compared.pop(concern, None)
             self._problems.pop(concern, None)
             self.repairs.forget(concern)
-        if told.is_incomplete and self._loop.time() >= self._compared_all + limits.DRIFT_FULL_PAUSE:
-            self._compared_all = self._loop.time()
-            self._dirty |= self._everything()
+        if told.is_incomplete:
+            self._rounds.begin_anew(self._loop.time())
         if told.are_tables_foreign:
             await self.check_others()
 
-    def _everything(self) -> set[Concern]:
+    def _in_turn(self) -> list[Concern]:
+        """Return everything, in the order in which it is compared."""
         state = self._parts.state
-        networks = {Concern(Part.NETWORK, network.id) for network in state.networks_here()}
-        sandboxes = {Concern(Part.SANDBOX, sandbox.id) for sandbox in state.sandboxes.values() if notices.is_compared(sandbox)}
-        encryption = {ENCRYPTION} if self._parts.overlays.encryption.is_used else set()
-        return {TABLES, *encryption, *networks, *sandboxes}
+        networks = [Concern(Part.NETWORK, network.id) for network in state.networks_here()]
+        sandboxes = [Concern(Part.SANDBOX, sandbox.id) for sandbox in state.sandboxes.values() if notices.is_compared(sandbox)]
+        encryption = [ENCRYPTION] if self._parts.overlays.encryption.is_used else []
+        return [TABLES, *encryption, *networks, *sandboxes]
 
     def _exists(self, concern: Concern) -> bool:
         match concern.part:
@@ -226,7 +226,7 @@ class DriftWatch:
     async def examine(self) -> list[Damage]:
         """Return everything that is not as it should be; changes nothing."""
         found = []
-        for concern in sorted(self._everything(), key=lambda concern: (concern.part.value, concern.identity)):
+        for concern in sorted(self._in_turn(), key=lambda concern: (concern.part.value, concern.identity)):
             found += await self.find(concern)
         return found
 
