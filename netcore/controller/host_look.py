@@ -76,7 +76,7 @@ class HostLook:
 
     @contextmanager
     def expecting(self, network: Network) -> Iterator[None]:
-        """For the length of a block, know the link of *network* as ours while it is made: that is no news of the host."""
+        """For the length of a block, know the link of *network* as ours while it is made or removed: that is no news of the host."""
         link = self._links_to_be[network.id] = _own_link(network)
         if link is not None:
             self.changes.expect(link)

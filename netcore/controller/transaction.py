@@ -89,9 +89,10 @@ class Transaction:
                 await parts.records.put_network_back(network)
                 raise
         await parts.names.network_down(network)
-        await self._forget_network(network)
         try:
-            await parts.workers.run(lambda: parts.executor.remove(steps, f"network {network.name}"))
+            with parts.host.expecting(network):
+                await self._forget_network(network)
+                await parts.workers.run(lambda: parts.executor.remove(steps, f"network {network.name}"))
         finally:
             await parts.records.drop_network(network.id)
             await parts.uplinks.release(network)
