@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 
 from resolver.cli.client import Refused
-from resolver.cli.docker_words import ANSWERS
+from resolver.cli.docker_words import COMPOSE_ANSWERS
 from resolver.cli.outcome import outcome
 from resolver.cli.output import complain
 from resolver.cli.words import nearest
@@ -54,7 +54,7 @@ def _compose(arguments: list[str], run: Run) -> int:
         case [command, *words] if command in _OF_A_PROJECT:
             known = "--help" in words[:1] or "-h" in words[:1]
             return run([command, *([] if known else ["--project", project_of(given)]), *words])
-    complain(f"compose {rest[0]}: {ANSWERS.get(rest[0]) or _unknown(rest[0])}")
+    complain(f"compose {rest[0]}: {COMPOSE_ANSWERS.get(rest[0]) or _unknown(rest[0])}")
     return 2
 
 

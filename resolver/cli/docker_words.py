@@ -25,7 +25,7 @@ ANSWERS = {
     **dict.fromkeys(("images", "image", "rmi", "build", "builder", "buildx", "bake", "commit", "history", "tag", "search"), _NO_IMAGES),
     **dict.fromkeys(("pull", "push", "save", "load", "import", "export", "login", "logout", "manifest", "trust", "publish"), _NO_IMAGES),
     **dict.fromkeys(("cp", "diff", "df"), _NO_FILES),
-    **dict.fromkeys(("swarm", "stack", "secret", "config"), _NO_SWARM),
+    **dict.fromkeys(("swarm", "stack", "secret"), _NO_SWARM),
     **dict.fromkeys(("volume", "volumes"), _NO_VOLUMES),
     **dict.fromkeys(("pause", "unpause"), _NO_PAUSE),
     "logs": _NO_OUTPUT,
@@ -43,6 +43,14 @@ ANSWERS = {
     "serve": "`berth daemon` runs the daemon",
 }
 """Commands of Docker and Compose that berth has not → why, and what to do."""
+COMPOSE_ANSWERS = {
+    **ANSWERS,
+    "run": "`berth exec SERVICE COMMAND` runs a command in a service that is up, `berth run --network NETWORK -- COMMAND` one beside it",
+    "rm": "nothing is left of a service that has ended; `berth rm NAME` removes one that runs, `berth down` the project",
+    "attach": "`berth up` without -d shows the output of all services",
+    "create": "services are created and started at once by `berth up -d`",
+}
+"""The same for what follows `berth compose`."""
 
 _LIMITS = "there are no limits on resources; run the command by `systemd-run --scope -p …`, or `berth attach` what another runtime made"
 _RIGHTS = "a command has the rights of who runs berth; use setpriv or `su` in the command, or `berth attach` what another runtime made"

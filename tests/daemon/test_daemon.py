@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -293,8 +294,12 @@ def test_metrics_and_events(lab):
     lab.wait_for(lambda: "brief" not in lab.berth("ps").stdout)
     events.terminate()
     said = events.stdout.read()
-    for word in ("sandbox create brief", "endpoint connect brief network=net", "sandbox remove brief"):
-        assert word in said
+    for pattern in (
+        "sandbox create brief id=[0-9a-f]{12}",
+        "endpoint connect brief id=[0-9a-f]{12} network=net",
+        "sandbox remove brief id=[0-9a-f]{12} cause=command-ended exit_code=0",
+    ):
+        assert re.search(pattern, said), said
 
 
 def test_configuration_errors_come_all_at_once(lab):

@@ -313,7 +313,7 @@ def test_bodies_that_no_name_or_path_can_be_in(lab):
         status = lab.out(*command, "--data-binary", "@/run/body", "http://b/v1/sandboxes")
         assert (status, body) == ("400", body), lab.shell("cat /run/said")
         assert '"object":"body"' in lab.shell("cat /run/said")
-    assert lab.berth("inspect", "\x1b[2J", check=False).returncode == 1
+    assert lab.berth("network", "rm", "\x1b[2J", check=False).returncode == 1
     assert "\x1b" not in lab.log()
     assert "\\x1b[2J" in lab.log()
 

@@ -75,3 +75,19 @@ def test_objects_that_go_and_change_their_names():
     references.changed("ab")
     assert references.find("a") is known["aa"]
     assert references.named("back") is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "known", "said"),
+    [
+        ("wbe", ("web", "db"), "no such sandbox: wbe; did you mean web?"),
+        ("nobody", ("web", "db"), "no such sandbox: nobody; there is db, web"),
+        ("nobody", (), "no such sandbox: nobody; there is none"),
+        ("nobody", tuple("abcdef"), "no such sandbox: nobody"),
+    ],
+)
+def test_what_is_not_there_is_answered_with_what_may_have_been_meant(reference, known, said):
+    things = {f"{at}f": Named(name) for at, name in enumerate(known)}
+    with pytest.raises(NotFound) as caught:
+        References("sandbox", things).find(reference)
+    assert str(caught.value) == said
