@@ -14,6 +14,9 @@ IFNAME_LENGTH = 15
 HOSTNAME_LENGTH = 64
 """Octets of a host name (HOST_NAME_MAX; sethostname refuses more)."""
 
+OBJECT_NAME_LENGTH = 200
+"""Characters of the name of a network or sandbox: it is part of file names, which have 255 octets."""
+
 LABEL_LENGTH = 63
 """Octets of one DNS label (RFC 1035 section 2.3.4)."""
 

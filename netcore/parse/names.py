@@ -1,6 +1,7 @@
 """Validation of the names a user gives: networks, sandboxes, aliases, host names, MACs. Pure.
 
-Names become DNS labels, so they are checked when registered and not when first asked for (rule W-38).
+Aliases and host names become DNS labels, so they are checked when registered and not when first asked for (rule W-38). The name of a
+network or sandbox may be longer, as with Docker: Compose makes it of three others. It then has no label (rule DNS-38).
 """
 
 from __future__ import annotations
@@ -16,10 +17,19 @@ _MAC = re.compile(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\Z")
 
 
 def check_object_name(kind: str, name: str) -> str:
-    """Return *name* if it is a valid name of a network or sandbox; InvalidRequest otherwise."""
+    """Return *name* if it is a valid name of a network or sandbox, whether or not DNS can have it; InvalidRequest otherwise."""
     if not _OBJECT_NAME.match(name):
         raise InvalidRequest(f"{kind} name", f"{name!r} must begin with a letter or digit and contain only letters, digits, _ . and -")
-    return check_dns_name(f"{kind} name", name)
+    if len(name) > limits.OBJECT_NAME_LENGTH:
+        raise InvalidRequest(f"{kind} name", f"{name[:40]!r} must have 1 to {limits.OBJECT_NAME_LENGTH} characters")
+    if not all(name.removesuffix(".").split(".")):
+        raise InvalidRequest(f"{kind} name", f"{name!r}: each part between dots must have a character")
+    return name
+
+
+def fits_in_dns(name: str) -> bool:
+    """Return whether the name of a network or sandbox, which has been checked, can be asked for."""
+    return all(len(label) <= limits.LABEL_LENGTH for label in name.split("."))
 
 
 def check_dns_name(field: str, name: str) -> str:

@@ -7,15 +7,25 @@ from collections.abc import Iterator
 from netcore import limits
 from netcore.model import Endpoint, Network, Sandbox
 from netcore.parse import service_names
+from netcore.parse.names import fits_in_dns
 from netcore.parse.ports import parse_exposed
 
 
 def names_of(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[str, ...]:
-    """Return the names of an endpoint, the one for PTR first (DNS-38); none on networks without names (DNS-41)."""
+    """Return the names of an endpoint, the one for PTR first (DNS-38); none on networks without names (DNS-41).
+
+    A sandbox whose name does not fit in DNS has its other names only.
+    """
     if not network.has_names:
         return ()
     services = [name for service in endpoint.services for name in (service, f"tasks.{service}")]
-    return tuple(dict.fromkeys([sandbox.name, *endpoint.aliases, sandbox.short_id, sandbox.hostname, *services]))
+    own = [sandbox.name] if fits_in_dns(sandbox.name) else []
+    return tuple(dict.fromkeys([*own, *endpoint.aliases, sandbox.short_id, sandbox.hostname, *services]))
+
+
+def label_of(network: Network) -> str:
+    """Return what *network* is called in DNS: its name, or its short id if that does not fit."""
+    return network.name if fits_in_dns(network.name) else network.id[:12]
 
 
 def served_ports(sandbox: Sandbox) -> tuple[tuple[int, str], ...]:

@@ -31,6 +31,7 @@ NETWORKS: tuple[Row, ...] = (
 PROJECTS: tuple[Row, ...] = (
     ("up", "Start a Compose project.", "compose:up"),
     ("down", "Remove a Compose project.", "compose:down"),
+    ("config", "Print a Compose project as it is read.", "compose:config"),
     ("compose", "Commands as `docker compose` has them, options before the command too.", "compose:compose"),
 )
 NAMES: tuple[Row, ...] = (

@@ -75,23 +75,30 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return given, rest
 
 
+_FIELDS = {
+    "-f": "files", "--file": "files", "--profile": "profiles", "--env-file": "env_files",
+    "-p": "project_name", "--project-name": "project_name", "--project-directory": "project_directory",
+}  # fmt: skip
+
+
 def project_of(given: list[str]) -> str:
-    """Return the project that the options *given* mean: by its name, or by its file as `berth up` reads it."""
-    file: str | None = None
-    name = os.environ.get("COMPOSE_PROJECT_NAME")
+    """Return the project that the options *given* mean: by its name, or by its files as `berth up` reads them."""
+    several: dict[str, tuple[str, ...]] = {"files": (), "profiles": (), "env_files": ()}
+    single: dict[str, str] = {}
     words = iter(given)
     for word in words:
         flag, equals, value = word.partition("=")
-        text = value if equals else next(words, "")
-        if flag in ("-p", "--project-name"):
-            name = text
-        elif flag in ("-f", "--file"):
-            file = text
+        text, field = value if equals else next(words, ""), _FIELDS[flag]
+        if field in several:
+            several[field] += (text,)
+        else:
+            single[field] = text
+    name = single.get("project_name") or os.environ.get("COMPOSE_PROJECT_NAME")
     if name:
         return name
-    from resolver.cli.up.project_file import load_project
+    from resolver.cli.up.project_file import Selection, read_project
 
     try:
-        return load_project(file, None, ("*",)).project.name
+        return read_project(Selection(**several, **single), with_env_files=False)[0].name  # type: ignore[arg-type]
     except Refused as error:
         raise Refused(f"{error}, or the project with -p") from error

@@ -17,8 +17,9 @@ from netcore import drivers
 from netcore.errors import NetcoreError
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.parse.names import fits_in_dns
 from netcore.plan.drift import Concern
-from netcore.plan.endpoint_names import named_services, names_of, served_ports
+from netcore.plan.endpoint_names import label_of, named_services, names_of, served_ports
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
@@ -159,7 +160,7 @@ class Registry:
     def _add_networks(self, networks: Iterable[Network]) -> None:
         made = []
         for network in networks:
-            label = names.from_text(network.name)
+            label = names.from_text(label_of(network))
             zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
             addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
             gateway = GatewayResolver(network, zone, Strangers(Client(View(suffix=self._suffix))), addresses)
@@ -252,7 +253,11 @@ class Registry:
         zones = tuple(
             AttachedZone(
                 self._gateways[endpoint.network_id].zone,
-                {names.from_text(alias): names.from_text(target) for target, alias in endpoint.links if not names.is_address_form(alias)},
+                {
+                    names.from_text(alias): names.from_text(target)
+                    for target, alias in endpoint.links
+                    if fits_in_dns(target) and not names.is_address_form(alias)
+                },
             )
             for endpoint in served
         )
@@ -403,7 +408,7 @@ def _wire_names(domains: Iterable[str]) -> Iterator[bytes]:
 def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Record, ...]:
     return records(
         endpoint=f"{endpoint.origin}/{sandbox.id}/{endpoint.ifname}",
-        network=network.name,
+        network=label_of(network),
         endpoint_names=names_of(sandbox, endpoint, network),
         addresses=endpoint.addresses(),
         ports=served_ports(sandbox),
@@ -416,7 +421,7 @@ def _remote_records(network: Network, remote: RemoteEndpoint | None) -> tuple[Re
         return ()
     return records(
         endpoint=f"remote/{remote.id}",
-        network=network.name,
+        network=label_of(network),
         endpoint_names=remote.names,
         addresses=remote.addresses,
         ports=remote.ports,

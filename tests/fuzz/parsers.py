@@ -28,10 +28,9 @@ from netcore.plugins.network_driver import NetworkDriver
 from netcore.store import codec, etcd
 from netcore.store import records as local_records
 from netcore.store.protocol import Item
-from resolver.cli.compose.file import parse as parse_compose
-from resolver.cli.compose.interpolate import BadVariable, interpolate, parse_env
-from resolver.cli.compose.project import ComposeError
-from resolver.cli.compose.yaml12 import YamlError
+from resolver.cli.compose import ComposeError, Request, project_of
+from resolver.cli.compose import read as read_compose
+from resolver.cli.compose.dotenv import BadEnvFile, parse_env
 from resolver.cli.up import project_file
 from resolver.daemon import config, convert, hostfile, http_api, schema
 from resolver.errors import ConfigError, ResolverError
@@ -84,20 +83,16 @@ def toml(path: Path) -> Callable[[bytes], None]:
 
 
 def compose(directory: Path) -> Callable[[bytes], None]:
-    def substitute(value: str, line: int) -> str:
-        try:
-            return interpolate(value, {"SET": "1"}, lambda _: None)
-        except BadVariable as error:
-            raise YamlError(line, str(error)) from error
+    files = project_file.Disk()
 
     def run(octets: bytes) -> None:
         path = directory / "compose.yaml"
         path.write_bytes(octets)
-        with suppress(project_file.Refused):
-            text = project_file.read(path)
-            parse_env(text)
-            with suppress(ComposeError):
-                parse_compose(text, str(path), directory="/srv/app", environment={}, substitute=substitute)
+        request = Request(directory=str(directory), environment={"SET": "1"}, files=(str(path),))
+        with suppress(ComposeError):
+            project_of(read_compose(request, files, lambda _: None))
+        with suppress(ComposeError, BadEnvFile):
+            parse_env(files.read(str(path)), {"SET": "1"}.get, {}, lambda _: None)
 
     return run
 

@@ -220,9 +220,15 @@ services:
   side: {command: sleep 100, network_mode: "service:app"}
   alone: {command: sleep 100, network_mode: none}
   outer: {command: sleep 100, network_mode: host}
+  linking: {command: sleep 100, network_mode: bridge, links: ["linked:store"]}
+  linked: {command: sleep 100, network_mode: bridge}
+  a-name-that-fits-by-itself-and-with-the-project-no-longer: {command: sleep 100}
 """,
     )
     lab.berth("up", "-d", "-f", "/run/modes/compose.yaml")
+    (linked,) = json.loads(lab.berth("inspect", "modes-linked-1").stdout)
+    assert lab.in_sandbox("linking", "getent", "hosts", "store").split()[0] == linked["endpoints"][0]["addresses"][0].partition("/")[0]
+    assert "a-name-that-fits" in lab.in_sandbox("app", "getent", "hosts", "a-name-that-fits-by-itself-and-with-the-project-no-longer")
     lab.wait_for(lambda: "Directory" in lab.in_sandbox("side", "curl", "-s", "-m", "3", "http://127.0.0.1:85/", check=False))
     assert lab.in_sandbox("alone", "ip", "-o", "link").count("\n") == 0
     assert lab.in_sandbox("outer", "ip", "-o", "link") == lab.out("ip", "-o", "link")

@@ -1,39 +1,93 @@
-"""Commands on Compose projects: up, down."""
+"""Commands on Compose projects: up, down, config, and the group `compose`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
 from resolver.cli.command_table import COMPOSE_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.options import FILE
+from resolver.cli.commands.options import DIRECTORY, FILE
 
-_FILE = option("-f", "--file", type=FILE, metavar="FILE", help="Compose file (default: compose.yaml).")
-_PROJECT = option("-p", "--project-name", metavar="NAME", help="Name of the project (default: that of the file's directory).")
+if TYPE_CHECKING:
+    from resolver.cli.up.project_file import Selection
+
+_SELECTION = (
+    option(
+        "-f", "--file", "files", multiple=True, type=FILE, metavar="FILE",
+        help="Compose file, - for the standard input; each goes over those before it (default: compose.yaml, here or above).",
+    ),
+    option("-p", "--project-name", metavar="NAME", help="Name of the project (default: that of the file's directory)."),
+    option("--profile", "profiles", multiple=True, metavar="NAME", help="Include the services of this profile; * for all."),
+    option(
+        "--env-file", "env_files", multiple=True, type=FILE, metavar="FILE",
+        help="File of variables for the Compose file (default: .env beside it).",
+    ),
+    option(
+        "--project-directory", type=DIRECTORY, metavar="DIRECTORY",
+        help="Where relative paths start (default: the directory of the first file).",
+    ),
+)  # fmt: skip
+
+
+def _takes_project(run: Callable[..., int]) -> Callable[..., int]:
+    """Give the command *run* the options that say which project is meant."""
+    for add in reversed(_SELECTION):
+        run = add(run)
+    return run
+
+
+def _selection(given: dict[str, Any]) -> Selection:
+    from resolver.cli.up.project_file import Selection
+
+    return Selection(**given)
 
 
 @command(examples=("berth up", "berth up -d -f examples/shop.yaml"))
-@_FILE
-@_PROJECT
-@option("--profile", "profiles", multiple=True, metavar="NAME", help="Start the services of this profile too; * for all.")
+@_takes_project
 @option("-d", "--detach", is_flag=True, help="Return when everything is up.")
-def up(file: str | None, project_name: str | None, profiles: tuple[str, ...], detach: bool) -> int:
+def up(*, detach: bool, **selection: Any) -> int:
     """Start a Compose project.
 
     Creates its networks and sandboxes, runs its commands, and shows their output. Ctrl-C ends everything.
     """
     from resolver.cli.up import session
 
-    return session.up(file, project_name, profiles, detach=detach)
+    return session.up(_selection(selection), detach=detach)
 
 
 @command(examples=("berth down -p shop",))
-@_FILE
-@_PROJECT
+@_takes_project
 @option("-v", "--volumes", is_flag=True, help="Remove volumes too: there are none.", group="Always so", expose_value=False)
-def down(file: str | None, project_name: str | None) -> int:
+def down(**selection: Any) -> int:
     """Remove a Compose project."""
     from resolver.cli.up.down import down as take_down
 
-    return take_down(file, project_name)
+    return take_down(_selection(selection))
+
+
+@command(examples=("berth config", "berth config --format json -f compose.yaml -f compose.test.yaml", "berth config --services"))
+@_takes_project
+@click.argument("services", nargs=-1, metavar="[SERVICE]...")
+@option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True, help="How to print.")
+@option("--services", "listed", flag_value="services", help="Print the names of the services only.")
+@option("--networks", "listed", flag_value="networks", help="Print the names of the networks only.")
+@option("--volumes", "listed", flag_value="volumes", help="Print the names of the volumes only.")
+@option("--images", "listed", flag_value="images", help="Print the names of the images only.")
+@option("--profiles", "listed", flag_value="profiles", help="Print the names of the profiles only.")
+@option("--environment", "listed", flag_value="environment", help="Print the variables that the file is read with.")
+@option("-q", "--quiet", is_flag=True, help="Print nothing; only say what is wrong.")
+@option("-o", "--output", type=FILE, metavar="FILE", help="Write to this file.")
+def config(*, services: tuple[str, ...], form: str, listed: str | None, quiet: bool, output: str | None, **selection: Any) -> int:
+    """Print a Compose project as it is read.
+
+    All files are merged, variables substituted, short forms written out. SERVICE limits it to these and what they depend on.
+    """
+    from resolver.cli.up.config import print_config
+
+    return print_config(_selection(selection), services, form, listed, quiet=quiet, output=output)
 
 
 @group(rows=COMPOSE_ROWS)

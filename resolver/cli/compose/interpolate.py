@@ -1,4 +1,4 @@
-"""`${VAR:-default}` in Compose files, and `.env` files. Pure.
+"""`${VAR:-default}` in one text, as Compose substitutes it. Pure.
 
 | form | meaning |
 |---|---|
@@ -7,97 +7,103 @@
 | `${VAR:?text}`, `${VAR?text}` | an error with text in these cases |
 | `${VAR:+word}`, `${VAR+word}` | word if VAR is set (and not empty), nothing otherwise |
 | `$$` | a dollar sign |
+
+Any other dollar sign stays as it is: `$(date)`, `^a$`, `$1`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OPERATORS = (":-", "-", ":?", "?", ":+", "+")
+_NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
+_VARIABLE = re.compile(rf"\$(?:(?P<escaped>\$)|(?P<named>{_NAME})|\{{(?:(?P<braced>{_NAME})(?P<operator>:?[-+?])?)?)")
+_MAX_NESTING = 32
 
 
 class BadVariable(Exception):
     """A `${…}` that can't be substituted; the text says why."""
 
 
-def interpolate(text: str, variables: Mapping[str, str], warn: Callable[[str], None]) -> str:
-    """Return *text* with its variables substituted; *warn* is called with the name of an unset one."""
-    parts = []
+class Variables(NamedTuple):
+    """What texts are interpolated with. *warn*: is told of each that is not set."""
+
+    values: Mapping[str, str]
+    warn: Callable[[str], None]
+
+
+def interpolate(text: str, variables: Variables, nesting: int = 0) -> str:
+    """Return *text* with its variables substituted; BadVariable if one is malformed, or required and missing."""
+    if "$" not in text:
+        return text
+    if nesting > _MAX_NESTING:
+        raise BadVariable(f"{text[:80]!r}: defaults within defaults, more than {_MAX_NESTING} deep")
+    parts: list[str] = []
     at = 0
-    while (dollar := text.find("$", at)) >= 0:
-        parts.append(text[at:dollar])
-        following = text[dollar + 1 : dollar + 2]
-        if following == "$":
+    while match := _VARIABLE.search(text, at):
+        parts.append(text[at : match.start()])
+        if match["escaped"]:
             parts.append("$")
-            at = dollar + 2
-        elif following == "{":
-            end = _closing(text, dollar + 2)
-            parts.append(_expand(text[dollar + 2 : end], variables, warn))
-            at = end + 1
-        elif match := _NAME.match(text, dollar + 1):
-            parts.append(_value(match[0], variables, warn))
+            at = match.end()
+        elif match["named"]:
+            parts.append(_value(match["named"], variables))
             at = match.end()
         else:
-            raise BadVariable(f"{text!r}: write $$ for a dollar sign")
+            value, at = _braced(text, match, variables, nesting)
+            parts.append(value)
     return "".join(parts) + text[at:]
 
 
-def _closing(text: str, start: int) -> int:
-    depth = 1
-    for at in range(start, len(text)):
-        if text[at] == "{" and text[at - 1] == "$":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if not depth:
-                return at
-    raise BadVariable(f"{text!r}: ${{ without a closing brace")
+def _braced(text: str, match: re.Match[str], variables: Variables, nesting: int) -> tuple[str, int]:
+    """Return what stands for the `${…}` that *match* begins, and where it ends."""
+    name, operator, start = match["braced"], match["operator"], match.end()
+    if name and not operator and text[start : start + 1] == "}":
+        return _value(name, variables), start + 1
+    line_end = text.find("\n", start)
+    last = text.rfind("}", start, len(text) if line_end < 0 else line_end)
+    if not operator or last < 0:
+        raise BadVariable(
+            f"{text[:80]!r}: ${{ begins a variable like ${{NAME}} or ${{NAME:-default}}; write $${{ for the characters themselves"
+        )
+    end = _closing_brace(text, match.start(), last + 1)
+    # As in Compose the last brace of the line ends what has no brace of its own.
+    end = last if end < 0 else end
+    return _choose(name, operator, interpolate(text[start:end], variables, nesting + 1), variables), end + 1
 
 
-def _expand(inside: str, variables: Mapping[str, str], warn: Callable[[str], None]) -> str:
-    match = _NAME.match(inside)
-    if match is None:
-        raise BadVariable(f"${{{inside}}} names no variable")
-    name, rest = match[0], inside[match.end() :]
-    if not rest:
-        return _value(name, variables, warn)
-    operator = next((operator for operator in _OPERATORS if rest.startswith(operator)), None)
-    if operator is None:
-        raise BadVariable(f"${{{inside}}}: {rest!r} is not one of {' '.join(_OPERATORS)}")
-    word = rest[len(operator) :]
-    value = variables.get(name)
+def _choose(name: str, operator: str, word: str, variables: Variables) -> str:
+    value = variables.values.get(name)
     present = bool(value) if operator[0] == ":" else value is not None
     match operator[-1]:
         case "-":
-            return value or "" if present else interpolate(word, variables, warn)
+            return value or "" if present else word
         case "+":
-            return interpolate(word, variables, warn) if present else ""
+            return word if present else value or ""
     if not present:
-        raise BadVariable(f"variable {name} is required: {interpolate(word, variables, warn) or 'it is not set'}")
+        raise BadVariable(f"variable {name} is required: {word or 'it is not set'}")
     return value or ""
 
 
-def _value(name: str, variables: Mapping[str, str], warn: Callable[[str], None]) -> str:
-    if name not in variables:
-        warn(name)
-    return variables.get(name, "")
+def _value(name: str, variables: Variables) -> str:
+    if name not in variables.values:
+        variables.warn(f"variable {name} is not set; it counts as empty")
+    return variables.values.get(name, "")
 
 
-def parse_env(text: str) -> dict[str, str]:
-    """Return the variables of a `.env` file: NAME=value lines, quotes and `export` allowed, # begins a comment."""
-    result = {}
-    for line in text.splitlines():
-        stripped = line.strip().removeprefix("export ").strip()
-        name, equals, value = stripped.partition("=")
-        name = name.strip()
-        if not equals or stripped.startswith("#") or not _NAME.fullmatch(name):
-            continue
-        value = value.strip()
-        if len(value) >= 2 and value[0] in "'\"" and (end := value.find(value[0], 1)) > 0:
-            value = value[1:end]
-        else:
-            value = re.split(r"\s#", value, maxsplit=1)[0].rstrip()
-        result[name] = value
-    return result
+def _closing_brace(text: str, start: int, end: int) -> int:
+    """Return where the brace closes that opens first behind *start*, -1 if not before *end*.
+
+    As in Compose the character behind an opening brace is never looked at.
+    """
+    depth, at = 0, start
+    while at < end:
+        if text[at] == "}":
+            depth -= 1
+            if not depth:
+                return at
+        elif text[at] == "{":
+            depth += 1
+            at += 1
+        at += 1
+    return -1

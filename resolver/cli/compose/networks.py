@@ -1,69 +1,53 @@
-"""The keys of a network. Pure."""
+"""A network of a reading as the body of a request. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from resolver.cli.compose.project import NetworkSpec
-from resolver.cli.compose.services import read_routes
-from resolver.cli.compose.values import Values
-from resolver.cli.compose.yaml12 import Located
-
-NETWORK_KEYS = {"driver", "driver_opts", "ipam", "internal", "enable_ipv4", "enable_ipv6", "labels", "external", "name", "attachable"}
-IPAM_KEYS = {"driver", "config", "options"}
-IPAM_CONFIG_KEYS = {"subnet", "ip_range", "gateway", "aux_addresses"}
+from resolver.cli.compose.shapes import Record, pairs
 
 
-def read_networks(values: Values, raw: Located, project: str) -> list[NetworkSpec]:
-    """Return the networks of a file; what is wrong with them is in the problems of *values*."""
-    return [_network(values, key, value, raw.lines[key], project) for key, value in raw.items()]
+def network_of(key: str, network: Record) -> NetworkSpec:
+    """Return the network *key*; ValueError for what berth can't make of it."""
+    if network.get("external"):
+        return NetworkSpec(key=key, name=network["name"], external=True)
+    return NetworkSpec(key=key, name=network["name"], body=_body(network))
 
 
-def _network(values: Values, key: str, value: Any, line: int, project: str) -> NetworkSpec:
-    where = f"networks.{key}"
-    raw = values.mapping(value, line, where)
-    values.check_keys(raw, NETWORK_KEYS, where)
-    external = raw.get("external")
-    if external:
-        # Old files write external: {name: …}.
-        named = external if isinstance(external, Located) else raw
-        return NetworkSpec(key=key, name=values.text(named, "name") or key, external=True)
-    name = values.text(raw, "name") or f"{project}_{key}"
-    return NetworkSpec(key=key, name=name, body=_body(values, raw, where))
-
-
-def _body(values: Values, raw: Located, where: str) -> dict[str, Any]:
-    """Return the body of `POST /v1/networks` that *raw* means, without the name."""
-    body: dict[str, Any] = {
-        "driver": values.text(raw, "driver") or "bridge",
-        "internal": bool(values.boolean(raw, "internal")),
-        "ipv4": values.boolean(raw, "enable_ipv4"),
-        "ipv6": values.boolean(raw, "enable_ipv6"),
-        "options": values.full_pairs(raw, "driver_opts"),
-        "labels": values.full_pairs(raw, "labels"),
-        "routes": read_routes(values, raw),
-        **_ipam(values, raw, where),
+def _body(network: Record) -> dict[str, Any]:
+    """Return the body of `POST /v1/networks` that *network* means, without the name."""
+    ipam: Mapping[str, Any] = network.get("ipam") or {}
+    pools: list[Mapping[str, Any]] = ipam.get("config") or []
+    subnets = [pool["subnet"] for pool in pools if pool.get("subnet")]
+    ipv6 = network.get("enable_ipv6")
+    if ipv6 is None and any(":" in subnet for subnet in subnets):
+        ipv6 = True
+    driver = ipam.get("driver") or "default"
+    return {
+        "driver": network.get("driver") or "bridge",
+        "internal": bool(network.get("internal")),
+        "ipv4": network.get("enable_ipv4"),
+        "ipv6": ipv6,
+        "options": network.get("driver_opts") or {},
+        "labels": network.get("labels") or {},
+        "routes": routes_of(network),
+        "subnets": subnets,
+        "ip_ranges": [pool["ip_range"] for pool in pools if pool.get("ip_range")],
+        "gateways": [pool["gateway"] for pool in pools if pool.get("gateway")],
+        "auxiliary": {name: address for pool in pools for name, address in (pool.get("aux_addresses") or {}).items()},
+        "ipam_driver": driver,
+        # Compose hands options to a plugin only; the allocator of berth's own has none, as Docker's has none.
+        "ipam_options": (ipam.get("options") or {}) if driver != "default" else {},
     }
-    if body["ipv6"] is None and any(":" in subnet for subnet in body["subnets"]):
-        body["ipv6"] = True
-    return body
 
 
-def _ipam(values: Values, raw: Located, where: str) -> dict[str, Any]:
-    ipam = values.mapping(raw.get("ipam"), raw.lines.get("ipam", 1), f"{where}.ipam")
-    values.check_keys(ipam, IPAM_KEYS, f"{where}.ipam")
-    driver, options = values.text(ipam, "driver") or "default", values.full_pairs(ipam, "options")
-    if options and driver == "default":
-        values.problem(ipam.lines["options"], f"{where}.ipam.options: the default IPAM driver has no options")
-    pools: dict[str, list[str]] = {"subnets": [], "ip_ranges": [], "gateways": []}
-    auxiliary: dict[str, str] = {}
-    configs = ipam.get("config")
-    for entry in configs if isinstance(configs, list) else []:
-        config = values.mapping(entry, ipam.lines["config"], f"{where}.ipam.config")
-        values.check_keys(config, IPAM_CONFIG_KEYS, f"{where}.ipam.config")
-        for key, texts in zip(("subnet", "ip_range", "gateway"), pools.values(), strict=True):
-            text = values.text(config, key)
-            if text is not None:
-                texts.append(text)
-        auxiliary |= values.full_pairs(config, "aux_addresses")
-    return {**pools, "auxiliary": auxiliary, "ipam_driver": driver, "ipam_options": options}
+def routes_of(record: Record) -> tuple[str, ...]:
+    """Return `x-routes` of *record*: a mapping of destination to next hop, or a list of `DESTINATION=VIA`."""
+    given = record.extensions.get("x-routes")
+    if given is None:
+        return ()
+    if not isinstance(given, dict | list):
+        raise ValueError("x-routes must be a mapping of destinations to next hops, or a list of DESTINATION=VIA")
+    return tuple(f"{destination}={via}" for destination, via in pairs(given).items())

@@ -1,4 +1,4 @@
-"""What a Compose file says, as values: services, their networks, networks. Pure.
+"""What a project means to berth, as values: services, their networks, networks. Pure.
 
 A field that is an option of `berth run` too is called by its key in the file, without `x-`; see `field_of`.
 """
@@ -7,17 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from resolver.cli.sandbox_options import Option
-
-
-class ComposeError(Exception):
-    """What is wrong with the file, one line each."""
-
-    def __init__(self, path: str, problems: list[tuple[int, str]]) -> None:
-        super().__init__("\n".join(f"{path}:{line}: {text}" for line, text in sorted(set(problems))))
-        self.problems = problems
 
 
 def field_of(option: Option) -> str:
@@ -43,12 +36,60 @@ class ServiceNetwork:
     driver_opts: Mapping[str, str] = field(default_factory=dict)
 
 
+class Condition(Enum):
+    """What a service waits for of one that it depends on."""
+
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependency:
+    """A service that must be there before. *restart*: whether the dependent is restarted with it; *required*: whether it must succeed."""
+
+    service: str
+    condition: Condition = Condition.STARTED
+    restart: bool = False
+    required: bool = True
+
+
+class RestartWhen(Enum):
+    """When a process that ended is started again."""
+
+    NEVER = "no"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+    UNLESS_STOPPED = "unless-stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart:
+    """A restart policy. *attempts*: how often at most, 0 for no limit."""
+
+    when: RestartWhen = RestartWhen.NEVER
+    attempts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthCheck:
+    """How a service is asked whether it is healthy. *command*: words; *in_shell*: they are one, for a shell. Times are in seconds."""
+
+    command: tuple[str, ...]
+    in_shell: bool
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+    start_interval: float = 5.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service. *network_mode*: host, none, bridge, service:NAME or container:NAME; None for a service on *networks*.
+    """A service. *network_mode*: host, none, service:NAME, container:NAME, or the name of a network; None for one on *networks*.
 
-    *has_image*: something else runs it, so its *command* is not ours to start. *env_file*: (path, whether it must exist).
-    *stop_grace*: in seconds.
+    *has_image*: something else runs it, so its *command* is not ours to start. *environment*: with that of its env files; None for
+    a variable that has no value anywhere. *stop_grace*: in seconds.
     """
 
     name: str
@@ -59,7 +100,6 @@ class Service:
     command: tuple[str, ...] = ()
     has_image: bool = False
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    env_file: tuple[tuple[str, bool], ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_opt: tuple[str, ...] = ()
@@ -68,13 +108,16 @@ class Service:
     domainname: str | None = None
     container_name: str | None = None
     links: tuple[str, ...] = ()
+    external_links: tuple[str, ...] = ()
     expose: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
-    depends_on: tuple[str, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
     replicas: int = 1
     profiles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     working_dir: str | None = None
+    restart: Restart = field(default_factory=Restart)
+    health: HealthCheck | None = None
     stop_grace: float = 10.0
     stop_signal: str = "SIGTERM"
 
@@ -91,9 +134,10 @@ class NetworkSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """What a file means. *services*: each after those that it depends on; *notes*: for the user."""
+    """A project. *services*: each after those that it depends on; *directory*: relative paths start there; *notes*: for the user."""
 
     name: str
+    directory: str
     services: tuple[Service, ...]
     networks: tuple[NetworkSpec, ...]
     notes: tuple[str, ...] = ()

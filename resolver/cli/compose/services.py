@@ -1,210 +1,190 @@
-"""The keys of a service. Pure.
+"""A service of a reading as a value. Pure.
 
-A key that is an option of `berth run` too is a row of `sandbox_options` and is read by its kind, unless Compose writes it in a
-form of its own (`_FORMS`). A key that is not about networking is ignored; any other is refused with its line.
+A key that is an option of `berth run` too is a row of `sandbox_options` and is taken as it is read, unless Compose writes it in a
+form of its own (`_FORMS`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from resolver.cli.compose.project import Service, ServiceNetwork, field_of
-from resolver.cli.compose.values import Values, as_text
-from resolver.cli.compose.yaml12 import Located
+from resolver.cli.compose.durations import nanoseconds_of
+from resolver.cli.compose.networks import routes_of
+from resolver.cli.compose.project import Condition, Dependency, HealthCheck, Restart, RestartWhen, Service, ServiceNetwork, field_of
+from resolver.cli.compose.shapes import Record, boolean
 from resolver.cli.sandbox_options import OPTIONS, Kind, Option
 
 _PREFIX = "networks."
-_SERVICE_OPTIONS = tuple(option for option in OPTIONS if option.compose and not option.compose.startswith(_PREFIX))
+_SERVICE_OPTIONS = tuple(
+    option for option in OPTIONS if option.compose and not option.compose.startswith(_PREFIX) and option.compose != "env_file"
+)
 _NETWORK_OPTIONS = tuple(option for option in OPTIONS if option.compose and option.compose.startswith(_PREFIX))
+_DEFAULT_GRACE = 10.0
 
 SERVICE_KEYS = {option.compose for option in _SERVICE_OPTIONS if option.compose} | {
-    "network_mode", "container_name", "command", "entrypoint", "depends_on", "scale", "deploy", "profiles", "image", "build",
-    "stop_grace_period", "stop_signal", "mac_address",
+    "build", "command", "container_name", "depends_on", "deploy", "entrypoint", "external_links", "image", "mac_address", "network_mode",
+    "profiles", "scale", "stop_grace_period", "stop_signal",
 }  # fmt: skip
-IGNORED_KEYS = {
-    "annotations", "attach", "blkio_config", "cap_add", "cap_drop", "cgroup", "cgroup_parent", "configs", "cpu_count",
-    "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpus", "cpuset",
-    "credential_spec", "develop", "device_cgroup_rules", "devices", "gpus", "group_add", "healthcheck", "init", "ipc",
-    "isolation", "logging", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "models", "oom_kill_disable",
-    "oom_score_adj", "pid", "pids_limit", "platform", "post_start", "pre_stop", "privileged", "provider", "pull_policy",
-    "read_only", "restart", "runtime", "secrets", "security_opt", "shm_size", "stdin_open", "storage_opt",
-    "tmpfs", "tty", "ulimits", "user", "userns_mode", "uts", "volumes", "volumes_from", "label_file", "extends",
-}  # fmt: skip
-NETWORK_KEYS = {option.compose.removeprefix(_PREFIX) for option in _NETWORK_OPTIONS if option.compose} | {"priority"}
-_PORT_KEYS = {"target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"}
+"""The keys of a service that are about what berth does."""
 
 
-def read_service(values: Values, name: str, raw: Located, line: int) -> Service:
-    """Return the service *name*; what is wrong with it is in the problems of *values*."""
-    values.check_keys(raw, SERVICE_KEYS, f"services.{name}", IGNORED_KEYS)
-    mode = _network_mode(values, raw, name)
-    command = (*values.words(raw, "entrypoint"), *values.words(raw, "command"))
-    has_image = "image" in raw or "build" in raw
-    if not command and not has_image:
-        values.problem(line, f"services.{name} has neither command nor image; give it a command to run")
-    options = {field_of(option): _value(values, raw, option, name) for option in _SERVICE_OPTIONS}
-    if mode:
-        options["networks"] = ()
+def service_of(name: str, service: Record, enabled: Mapping[str, Record]) -> Service:
+    """Return the service *name*; ValueError for what berth can't make of it. *enabled*: all services that are switched on."""
+    has_image = bool(service.get("image") or service.get("build"))
     return Service(
         name=name,
-        network_mode=mode,
-        command=() if has_image else command,
+        network_mode=service.get("network_mode") or None,
+        command=() if has_image else (*(service.get("entrypoint") or ()), *(service.get("command") or ())),
         has_image=has_image,
-        container_name=values.text(raw, "container_name"),
-        depends_on=_dependencies(values, raw, mode),
-        replicas=_replicas(values, raw, name, line),
-        profiles=values.texts(raw, "profiles"),
-        stop_grace=values.duration(raw, "stop_grace_period", 10.0),
-        stop_signal=values.text(raw, "stop_signal") or "SIGTERM",
-        **options,
+        container_name=service.get("container_name") or None,
+        depends_on=_dependencies(service, enabled),
+        external_links=tuple(service.get("external_links") or ()),
+        replicas=replicas_of(service),
+        profiles=tuple(service.get("profiles") or ()),
+        restart=_restart(service),
+        health=_health(service.get("healthcheck") or {}),
+        stop_grace=_seconds(service.get("stop_grace_period"), _DEFAULT_GRACE),
+        stop_signal=service.get("stop_signal") or "SIGTERM",
+        **{field_of(option): _value(service, option) for option in _SERVICE_OPTIONS},
     )
 
 
-def _value(values: Values, raw: Located, option: Option, service: str) -> Any:
-    """Return the value of *option* in *raw*, a mapping of a service or of one of its networks."""
-    key = (option.compose or "").rpartition(".")[2]
+def replicas_of(service: Mapping[str, Any]) -> int:
+    """Return how many sandboxes a service has."""
+    scale = service.get("scale")
+    replicas = (service.get("deploy") or {}).get("replicas")
+    given = replicas if scale is None else scale
+    return 1 if given is None else int(given)
+
+
+def _value(record: Record, option: Option) -> Any:
+    """Return the value of *option* in *record*, a service or one of its networks."""
+    assert option.compose is not None
     if option.compose in _FORMS:
-        return _FORMS[option.compose](values, raw, service)
+        return _FORMS[option.compose](record)
+    key = option.compose.rpartition(".")[2]
+    given = record.extensions.get(key) if key.startswith("x-") else record.get(key)
     match option.kind:
         case Kind.TEXT:
-            return values.text(raw, key)
+            return given or None
         case Kind.LIST | Kind.LINKS | Kind.NETWORKS:
-            return values.texts(raw, key)
+            return tuple(given or ())
         case Kind.PAIRS:
-            return values.full_pairs(raw, key)
+            return given or {}
         case Kind.NUMBER:
-            return values.number(raw, key)
+            return given or 0
         case Kind.FLAG:
-            return bool(values.boolean(raw, key))
+            return _flag(key, given)
 
 
-def _network_mode(values: Values, raw: Located, name: str) -> str | None:
-    mode = values.text(raw, "network_mode")
-    if mode is None:
+def _flag(key: str, given: Any) -> bool:
+    try:
+        return boolean(given)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _dependencies(service: Record, enabled: Mapping[str, Record]) -> tuple[Dependency, ...]:
+    given: Mapping[str, Any] = service.get("depends_on") or {}
+    return tuple(
+        Dependency(
+            service=other,
+            condition=Condition(dependency.get("condition") or "service_started"),
+            restart=bool(dependency.get("restart")),
+            required=bool(dependency.get("required", True)),
+        )
+        for other, dependency in given.items()
+        if other in enabled
+    )
+
+
+RESTARTS = {"none": RestartWhen.NEVER, "any": RestartWhen.ALWAYS, **{when.value: when for when in RestartWhen}}
+
+
+def _restart(service: Record) -> Restart:
+    """Return the policy of `deploy.restart_policy`, else that of `restart`; a word that Docker does not know is none, as in Compose."""
+    policy = (service.get("deploy") or {}).get("restart_policy")
+    if policy is not None:
+        return Restart(when=RESTARTS.get(policy.get("condition", ""), RestartWhen.NEVER), attempts=policy.get("max_attempts") or 0)
+    word, _, attempts = (service.get("restart") or "no").partition(":")
+    return Restart(when=RESTARTS.get(word, RestartWhen.NEVER), attempts=int(attempts) if attempts.isascii() and attempts.isdigit() else 0)
+
+
+def _health(check: Mapping[str, Any]) -> HealthCheck | None:
+    kind, *words = check.get("test") or [""]
+    if check.get("disable") or kind not in ("CMD", "CMD-SHELL") or not words:
         return None
-    line = raw.lines["network_mode"]
-    if raw.get("networks"):
-        values.problem(line, f"services.{name}: network_mode and networks exclude each other")
-    kind, _, target = mode.partition(":")
-    if mode not in ("host", "none", "bridge") and not (kind in ("service", "container") and target):
-        values.problem(line, f"services.{name}.network_mode {mode} is not one of bridge, host, none, service:NAME, container:NAME")
-    return mode
+    interval = _seconds(check.get("interval"), 30.0) or 30.0
+    return HealthCheck(
+        command=tuple(words),
+        in_shell=kind == "CMD-SHELL",
+        interval=interval,
+        timeout=_seconds(check.get("timeout"), 30.0) or 30.0,
+        retries=check.get("retries") or 3,
+        start_period=_seconds(check.get("start_period"), 0.0),
+        start_interval=_seconds(check.get("start_interval"), 5.0) or 5.0,
+    )
 
 
-def _dependencies(values: Values, raw: Located, mode: str | None) -> tuple[str, ...]:
-    """Return the services that must be up before this one; that whose network stack it shares is one of them."""
-    given = raw.get("depends_on")
-    names = tuple(given) if isinstance(given, Located) else values.texts(raw, "depends_on")
-    return (*names, mode.removeprefix("service:")) if mode and mode.startswith("service:") else names
-
-
-def _replicas(values: Values, raw: Located, name: str, line: int) -> int:
-    deploy = values.mapping(raw.get("deploy"), raw.lines.get("deploy", line), f"services.{name}.deploy")
-    replicas = values.number(raw, "scale", values.number(deploy, "replicas", 1))
-    if raw.get("container_name") and replicas > 1:
-        values.problem(raw.lines["container_name"], f"services.{name}: container_name allows one replica only")
-    return replicas
+def _seconds(duration: str | None, default: float) -> float:
+    return default if duration is None else nanoseconds_of(duration) / 1e9
 
 
 # --- forms of Compose's own ---------------------------------------------------------------------------------------
 
 
-def _networks(values: Values, raw: Located, name: str) -> tuple[ServiceNetwork, ...]:
-    given = raw.get("networks")
-    # A MAC address of the whole service is that of its first network.
-    shared_mac = values.text(raw, "mac_address")
-    if given is None:
-        return (ServiceNetwork(network="default", mac_address=shared_mac),)
-    if isinstance(given, list):
-        keys = values.texts(raw, "networks")
-        return tuple(ServiceNetwork(network=key, mac_address=shared_mac if i == 0 else None) for i, key in enumerate(keys))
-    networks = values.mapping(given, raw.lines["networks"], f"services.{name}.networks")
-    result: list[ServiceNetwork] = []
-    for key, value in networks.items():
-        where = f"services.{name}.networks.{key}"
-        endpoint = values.mapping(value, networks.lines[key], where)
-        values.check_keys(endpoint, NETWORK_KEYS, where)
-        options = {field_of(option): _value(values, endpoint, option, name) for option in _NETWORK_OPTIONS}
-        if not result:
-            options["mac_address"] = options["mac_address"] or shared_mac
-        result.append(ServiceNetwork(network=key, priority=values.number(endpoint, "priority"), **options))
-    # Compose connects in the order of `priority`, highest first; the order of the file decides among equals.
-    return tuple(sorted(result, key=lambda network: -network.priority))
-
-
-def _sysctls(values: Values, raw: Located, _: str) -> tuple[str, ...]:
-    return tuple(f"{key}={value}" for key, value in values.full_pairs(raw, "sysctls").items())
-
-
-def _environment(values: Values, raw: Located, _: str) -> dict[str, str | None]:
-    return values.pairs(raw, "environment")
-
-
-def _env_file(values: Values, raw: Located, _: str) -> tuple[tuple[str, bool], ...]:
-    given = raw.get("env_file")
-    files = given if isinstance(given, list) else [] if given is None else [given]
-    result: list[tuple[str, bool]] = []
-    for file in files:
-        if isinstance(file, Located):
-            result.append((values.text(file, "path") or "", values.boolean(file, "required") is not False))
-        else:
-            result.append((as_text(file), True))
+def _networks(service: Record) -> tuple[ServiceNetwork, ...]:
+    given: Mapping[str, Record | None] = service.get("networks") or {}
+    result = [_endpoint(key, endpoint if endpoint is not None else Record({})) for key, endpoint in given.items()]
+    # Compose connects in the order of `priority`, highest first, and among equals in that of the names.
+    result.sort(key=lambda network: (-network.priority, network.network))
+    shared_mac = service.get("mac_address") or None
+    if shared_mac and result and not result[0].mac_address:
+        result[0] = replace(result[0], mac_address=shared_mac)
     return tuple(result)
 
 
-def _extra_hosts(values: Values, raw: Located, _: str) -> tuple[str, ...]:
-    given = raw.get("extra_hosts")
-    if not isinstance(given, Located):
-        return values.texts(raw, "extra_hosts")
-    lines: list[str] = []
-    for name, addresses in given.items():
-        lines += [f"{name}:{as_text(address)}" for address in (addresses if isinstance(addresses, list) else [addresses])]
-    return tuple(lines)
+def _endpoint(key: str, endpoint: Record) -> ServiceNetwork:
+    options = {field_of(option): _value(endpoint, option) for option in _NETWORK_OPTIONS}
+    return ServiceNetwork(network=key, priority=endpoint.get("priority") or 0, **options)
 
 
-def _ports(values: Values, raw: Located, name: str) -> tuple[str, ...]:
-    given = raw.get("ports")
-    if given is None:
-        return ()
-    if not isinstance(given, list):
-        values.problem(raw.lines["ports"], f"services.{name}.ports must be a list")
-        return ()
-    return tuple(_port(values, port, raw.lines["ports"], name) for port in given)
+def _sysctls(service: Record) -> tuple[str, ...]:
+    return tuple(f"{key}={value}" for key, value in (service.get("sysctls") or {}).items())
 
 
-def _port(values: Values, port: Any, line: int, name: str) -> str:
-    if not isinstance(port, Located):
-        return as_text(port)
-    values.check_keys(port, _PORT_KEYS, f"services.{name}.ports")
-    target, published, address = values.text(port, "target"), values.text(port, "published"), values.text(port, "host_ip")
-    if target is None:
-        values.problem(line, f"services.{name}.ports: an entry has no target")
-    if address and ":" in address:
-        address = f"[{address.strip('[]')}]"
-    host = f"{address}:{published or ''}:" if address else f"{published}:" if published else ""
+def _environment(service: Record) -> dict[str, str | None]:
+    return service.get("environment") or {}
+
+
+def _extra_hosts(service: Record) -> tuple[str, ...]:
+    return tuple(line.replace("=", ":", 1) for line in service.get("extra_hosts") or ())
+
+
+def _ports(service: Record) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_port, service.get("ports") or ())))
+
+
+def _port(port: Record) -> str:
+    """Return *port* as `--publish` takes it, with the services that its name and protocol stand for."""
+    published, address = port.get("published") or "", port.get("host_ip") or ""
+    if ":" in address:
+        address = f"[{address}]"
+    host = f"{address}:{published}:" if address else f"{published}:" if published else ""
     # What kubernetes.io/h2c and the like mean is behind the slash.
-    services = (values.text(port, "name") or "", (values.text(port, "app_protocol") or "").rpartition("/")[2])
+    services = (port.get("name") or "", (port.get("app_protocol") or "").rpartition("/")[2])
     names = ",".join(filter(None, services))
-    return f"{names}{'=' * bool(names)}{host}{target}/{values.text(port, 'protocol') or 'tcp'}"
+    return f"{names}{'=' * bool(names)}{host}{port['target']}/{port.get('protocol') or 'tcp'}"
 
 
-def _routes(values: Values, raw: Located, _: str) -> tuple[str, ...]:
-    return read_routes(values, raw)
-
-
-def read_routes(values: Values, raw: Located) -> tuple[str, ...]:
-    """Return `x-routes` of *raw*: a mapping of destination to next hop, or a list of `DESTINATION=VIA`."""
-    return tuple(f"{destination}={via}" for destination, via in values.full_pairs(raw, "x-routes").items())
-
-
-_FORMS: dict[str, Callable[[Values, Located, str], Any]] = {
+_FORMS: dict[str, Callable[[Record], Any]] = {
     "networks": _networks,
     "sysctls": _sysctls,
     "environment": _environment,
-    "env_file": _env_file,
     "extra_hosts": _extra_hosts,
     "ports": _ports,
-    "networks.x-routes": _routes,
+    "networks.x-routes": routes_of,
 }
 """Compose key, as in `Option.compose` → what reads it, where its form is not that of the option's kind."""

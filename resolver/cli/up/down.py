@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from resolver.cli.client import PROJECT_LABEL, Refused, call
 from resolver.cli.output import counted
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up import results
-from resolver.cli.up.project_file import load_project
+from resolver.cli.up.project_file import Selection, read_project
 
 _AT_ONCE = 16
 
 
-def down(file: str | None, project: str | None) -> int:
-    """Remove everything of the project called *project*, or of that in *file*."""
-    name = project if file is None and project is not None else load_project(file, project, ("*",)).project.name
+def down(selection: Selection) -> int:
+    """Remove everything of the project that *selection* names, or of that in its files."""
+    name = _name(selection)
     sandboxes, networks = remove_project(name, call)
     print(f"project {name} is down: removed {counted(sandboxes, 'sandbox')} and {counted(networks, 'network')}")
     return 0
+
+
+def _name(selection: Selection) -> str:
+    if selection.project_name and not selection.files:
+        return selection.project_name
+    try:
+        return read_project(selection, with_env_files=False)[0].name
+    except Refused:
+        name = os.environ.get("COMPOSE_PROJECT_NAME")
+        if selection.files or not name:
+            raise
+        return name
 
 
 def remove_project(name: str, call: Call) -> tuple[int, int]:

@@ -18,14 +18,23 @@ _SANDBOX_OPTIONS = tuple(
 _ENDPOINT_OPTIONS = tuple(
     option for option in OPTIONS if option.scope is Scope.ENDPOINT and option.compose and option.kind is not Kind.LINKS
 )
+# Docker's predefined network, which is what the network mode `default` means on Linux.
+_DEFAULT_BRIDGE = ("bridge", "default")
+# A longer name can't be asked for (RFC 1035 section 2.3.4), but a service may have it.
+_LABEL_LENGTH = 63
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServicePlan:
-    """A service, and the bodies of `POST /v1/sandboxes` of its replicas."""
+    """A service, and the bodies of `POST /v1/sandboxes` of its replicas.
+
+    *linked_hosts*: (name, sandbox) of lines that their hosts files get, as soon as the addresses are known: on the network `bridge`
+    nobody has a name in DNS.
+    """
 
     service: Service
     bodies: tuple[Mapping[str, Any], ...]
+    linked_hosts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +57,11 @@ def plan_up(project: Project, *, pid: int, detach: bool) -> UpPlan:
     Detached, networks stay until `berth down`, and a sandbox belongs to *pid* only until its own process has started.
     """
     owner = {} if detach else {"owner_pid": pid}
+    sandboxes = {service.name: service.container_name or f"{project.name}-{service.name}-1" for service in project.services}
+    modes = [service.network_mode for service in project.services if _is_named_network(service.network_mode)]
     return UpPlan(
         project=project.name,
-        external=tuple(network.name for network in project.networks if network.external),
+        external=tuple(dict.fromkeys([*(network.name for network in project.networks if network.external), *filter(None, modes)])),
         networks=tuple(
             {**network.body, "name": network.name, "labels": {**network.body.get("labels", {}), PROJECT_LABEL: project.name}, **owner}
             for network in project.networks
@@ -60,45 +71,64 @@ def plan_up(project: Project, *, pid: int, detach: bool) -> UpPlan:
             ServicePlan(
                 service=service,
                 bodies=tuple(
-                    {**_sandbox_body(project, service, number), **({"owner_pid": pid} if service.command else owner)}
+                    {**_sandbox_body(project, service, number, sandboxes), **({"owner_pid": pid} if service.command else owner)}
                     for number in range(1, service.replicas + 1)
                 ),
+                linked_hosts=_linked_hosts(service, sandboxes),
             )
             for service in project.services
         ),
     )
 
 
-def _sandbox_body(project: Project, service: Service, number: int) -> dict[str, Any]:
+def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Mapping[str, str]) -> dict[str, Any]:
     given = {option.field: getattr(service, field_of(option)) for option in _SANDBOX_OPTIONS}
     return {
         **{name: value for name, value in given.items() if value},
         "name": service.container_name or f"{project.name}-{service.name}-{number}",
-        "networks": _endpoints(project, service),
+        "networks": _endpoints(project, service, sandboxes),
         "labels": {**service.labels, PROJECT_LABEL: project.name, SERVICE_LABEL: service.name},
     }
 
 
-def _endpoints(project: Project, service: Service) -> list[dict[str, Any]]:
-    if service.network_mode:
-        kind, _, target = service.network_mode.partition(":")
-        return [{"network": f"container:{_first_sandbox(project, target)}" if kind == "service" else service.network_mode}]
-    names = {network.key: network.name for network in project.networks}
-    links = {alias: _first_sandbox(project, target) for target, alias in map(_link, service.links)}
-    return [_endpoint(network, names[network.network], service.name, links) for network in service.networks]
+def _endpoints(project: Project, service: Service, sandboxes: Mapping[str, str]) -> list[dict[str, Any]]:
+    links = _links(service, sandboxes)
+    mode = service.network_mode
+    if mode is None:
+        names = {network.key: network.name for network in project.networks}
+        return [_endpoint(network, names[network.network], service.name, links) for network in service.networks]
+    if mode.startswith("service:"):
+        return [{"network": f"container:{sandboxes[mode.removeprefix('service:')]}"}]
+    if mode in _DEFAULT_BRIDGE:
+        return [{"network": "bridge"}]
+    return [{"network": mode, **({"links": links} if links else {})}]
+
+
+def _links(service: Service, sandboxes: Mapping[str, str]) -> dict[str, str]:
+    """Return alias → sandbox of the links of *service*, those to other projects' sandboxes too."""
+    own = {alias: sandboxes[target] for target, alias in map(_link, service.links)}
+    return own | {alias: target for target, alias in map(_link, service.external_links)}
+
+
+def _linked_hosts(service: Service, sandboxes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return (name, sandbox) of what a service on the network `bridge` links."""
+    if service.network_mode not in _DEFAULT_BRIDGE:
+        return ()
+    # As with Compose the replica and the sandbox have their names too.
+    more = {name: sandboxes[target] for target, _ in map(_link, service.links) for name in (f"{target}-1", sandboxes[target])}
+    return tuple((_links(service, sandboxes) | more).items())
+
+
+def _is_named_network(mode: str | None) -> bool:
+    return mode is not None and mode not in ("host", "none", *_DEFAULT_BRIDGE) and not mode.startswith(("service:", "container:"))
 
 
 def _endpoint(network: ServiceNetwork, name: str, service: str, links: Mapping[str, str]) -> dict[str, Any]:
     given = {option.field: getattr(network, field_of(option)) for option in _ENDPOINT_OPTIONS}
     body: dict[str, Any] = {key: value for key, value in given.items() if value}
-    body |= {"network": name, "aliases": [service, *network.aliases]}
+    own = [service] if all(len(label) <= _LABEL_LENGTH for label in service.split(".")) else []
+    body |= {"network": name, "aliases": [*own, *network.aliases]}
     return {**body, "links": links} if links else body
-
-
-def _first_sandbox(project: Project, name: str) -> str:
-    """Return the name of the first sandbox of the service *name*."""
-    service = next(service for service in project.services if service.name == name)
-    return service.container_name or f"{project.name}-{name}-1"
 
 
 def _link(text: str) -> tuple[str, str]:
@@ -106,18 +136,9 @@ def _link(text: str) -> tuple[str, str]:
     return target, alias or target
 
 
-def environment(service: Service, files: Sequence[Mapping[str, str]], caller: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that the file gives a service: those of its `env_file`s, then its `environment`.
-
-    A variable without a value has that of the *caller*, and is left out if the caller has none.
-    """
-    variables = {name: value for file in files for name, value in file.items()}
-    for name, value in service.environment.items():
-        if value is not None:
-            variables[name] = value
-        elif name in caller:
-            variables[name] = caller[name]
-    return variables
+def environment(service: Service) -> dict[str, str]:
+    """Return the variables that the project gives a service; one that has no value anywhere is left out."""
+    return {name: value for name, value in service.environment.items() if value is not None}
 
 
 def table(sandboxes: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

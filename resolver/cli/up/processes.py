@@ -10,7 +10,6 @@ from typing import Any
 
 from resolver.cli import enter
 from resolver.cli.client import Refused
-from resolver.cli.compose.interpolate import parse_env
 from resolver.cli.compose.project import Service
 from resolver.cli.sandbox_calls import Call, register
 from resolver.cli.system_calls import EnterFailed
@@ -125,12 +124,11 @@ def _start(
         # The terminal's Ctrl-C is for us, who then stop the services in order.
         os.setpgid(0, 0)
 
-    files = list(_env_files(service, directory))
     try:
         return enter.start(
             sandbox,
             service.command,
-            environment={**os.environ, **sandbox["environment"], **environment(service, files, os.environ)},
+            environment={**os.environ, **sandbox["environment"], **environment(service)},
             directory=enter.WorkingDirectory(str(directory / (service.working_dir or "")), required=True),
             detached=detached,
             register=lambda pid: register(sandbox, pid, call, is_owner=detached),
@@ -141,17 +139,6 @@ def _start(
         code, reason = enter.failure(str(error))
         kind = NotExecutable if code == enter.NOT_EXECUTABLE else Refused
         raise kind(f"service {service.name}: {reason}") from error
-
-
-def _env_files(service: Service, directory: Path) -> list[dict[str, str]]:
-    contents = []
-    for name, required in service.env_file:
-        try:
-            contents.append(parse_env((directory / name).read_text()))
-        except OSError as error:
-            if required:
-                raise Refused(f"service {service.name}: env_file {name}: {error.strerror}") from error
-    return contents
 
 
 def stop_signal(service: Service) -> signal.Signals:

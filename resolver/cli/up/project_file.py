@@ -1,72 +1,111 @@
-"""Finding and reading the Compose file, with the variables of the environment and of `.env`."""
+"""Reading a project's files from the disk: the door to the file system that `resolver.cli.compose` is handed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from resolver.cli import compose
 from resolver.cli.client import Refused
-from resolver.cli.compose.file import parse
-from resolver.cli.compose.interpolate import BadVariable, interpolate, parse_env
-from resolver.cli.compose.project import ComposeError, Project
-from resolver.cli.compose.yaml12 import YamlError
+from resolver.cli.compose import ComposeError, Reading, Request
+from resolver.cli.compose.project import Project
+from resolver.cli.compose.sources import STDIN
+from resolver.cli.compose.tree import Problem
 
-FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+_MAX_OCTETS = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedProject:
-    """A project, the directory of its file, and what the user should know."""
+    """A project, and what the user should know."""
 
     project: Project
-    directory: Path
     warnings: tuple[str, ...]
 
 
-def load_project(file: str | None, project: str | None, profiles: Sequence[str]) -> LoadedProject:
-    """Return the project of *file*, or of the first of `FILES` that exists. Raises Refused with everything that is wrong."""
-    path = Path(file) if file else next((Path(name) for name in FILES if Path(name).exists()), None)
-    if path is None:
-        raise Refused(f"there is no {FILES[0]} here; name a file with -f")
-    text = read(path)
-    directory = path.resolve().parent
-    variables = {**_dotenv(directory), **os.environ}
-    unset: list[str] = []
+class Disk:
+    """`compose.Files`: what lies on the disk, and what comes in by the standard input."""
 
-    def substitute(value: str, line: int) -> str:
+    def read(self, path: str) -> str:
+        """Return the text at *path*; ComposeError if there is none, or too much."""
+        if path == STDIN:
+            return _standard_input()
         try:
-            return interpolate(value, variables, unset.append) if "$" in value else value
-        except BadVariable as error:
-            raise YamlError(line, str(error)) from error
+            with Path(path).open("rb") as file:
+                octets = file.read(_MAX_OCTETS + 1)
+        except OSError as error:
+            raise ComposeError(Problem(None, f"{path}: {error.strerror}")) from error
+        return _decoded(octets, path)
 
+    def is_file(self, path: str) -> bool:
+        """Return whether *path* is there and no directory."""
+        return Path(path).exists() and not Path(path).is_dir()
+
+    def is_directory(self, path: str) -> bool:
+        """Return whether *path* is a directory."""
+        return Path(path).is_dir()
+
+
+@cache
+def _standard_input() -> str:
+    """Return what comes in; it can be read once only."""
+    return _decoded(sys.stdin.buffer.read(_MAX_OCTETS + 1), "the standard input")
+
+
+def _decoded(octets: bytes, path: str) -> str:
+    if len(octets) > _MAX_OCTETS:
+        raise ComposeError(Problem(None, f"{path} is larger than {_MAX_OCTETS >> 20} MiB"))
     try:
-        parsed = parse(
-            text,
-            str(path),
-            directory=str(directory),
-            environment=variables,
-            project=project,
-            profiles=(*profiles, *filter(None, variables.get("COMPOSE_PROFILES", "").split(","))),
-            substitute=substitute,
-        )
+        return octets.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ComposeError(Problem(None, f"{path}: not UTF-8: octet {octets[error.start]:#04x} at {error.start}")) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the user says about a project on the command line: options of Compose by these names."""
+
+    files: tuple[str, ...] = ()
+    project_name: str | None = None
+    project_directory: str | None = None
+    env_files: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+def read_project(selection: Selection, *, with_env_files: bool = True) -> tuple[Reading, tuple[str, ...]]:
+    """Return what the files of *selection* mean, and warnings. Refused with everything that is wrong."""
+    request = Request(
+        directory=str(Path.cwd()),
+        environment=dict(os.environ),
+        files=selection.files,
+        project_name=selection.project_name,
+        project_directory=selection.project_directory,
+        env_files=selection.env_files,
+        profiles=selection.profiles,
+    )
+    warnings: list[str] = []
+    with refused():
+        reading = compose.read(request, Disk(), warnings.append, with_env_files=with_env_files)
+    return reading, tuple(dict.fromkeys(warnings))
+
+
+def load_project(selection: Selection) -> LoadedProject:
+    """Return the project of *selection*. Refused with everything that is wrong."""
+    reading, warnings = read_project(selection)
+    with refused():
+        project = compose.project_of(reading)
+    return LoadedProject(project=project, warnings=(*warnings, *project.notes))
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """Turn what is wrong with a file into a refusal."""
+    try:
+        yield
     except ComposeError as error:
         raise Refused(str(error)) from error
-    warnings = (f"variable {name} is not set; it counts as empty" for name in dict.fromkeys(unset))
-    return LoadedProject(project=parsed, directory=directory, warnings=(*warnings, *parsed.notes))
-
-
-def read(path: Path) -> str:
-    """Return the text of a file of the project; Refused if it can't be read."""
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path}: not UTF-8: octet {error.object[error.start]:#04x} at {error.start}") from error
-
-
-def _dotenv(directory: Path) -> dict[str, str]:
-    path = directory / ".env"
-    return parse_env(read(path)) if path.exists() else {}

@@ -7,7 +7,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,15 @@ from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import processes, results
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess
-from resolver.cli.up.project_file import load_project
+from resolver.cli.up.project_file import Selection, load_project
 from resolver.printable import printable
 
 _AT_ONCE = 16
 
 
-def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach: bool) -> int:
-    """Bring a project up; follow its output until Ctrl-C or its end unless *detach*."""
-    loaded = load_project(file, project, profiles)
+def up(selection: Selection, *, detach: bool) -> int:
+    """Bring the project of *selection* up; follow its output until Ctrl-C or its end unless *detach*."""
+    loaded = load_project(selection)
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
     plan = plan_up(loaded.project, pid=os.getpid(), detach=detach)
@@ -38,7 +38,7 @@ def up(file: str | None, project: str | None, profiles: Sequence[str], *, detach
             enter.check_privilege()
         except EnterFailed as error:
             raise Refused(str(error)) from error
-    session = Session(plan, call, loaded.directory, detach=detach)
+    session = Session(plan, call, Path(loaded.project.directory), detach=detach)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, session.on_stop)
     try:
@@ -116,13 +116,27 @@ class Session:
     def _create_sandboxes(self, plan: ServicePlan) -> list[dict[str, Any]]:
         """Create all sandboxes of a service at once; those that were created are taken down later even if another failed."""
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            results = list(workers.map(partial(self._create_sandbox, plan.service.name), plan.bodies))
+            results = list(workers.map(partial(self._create_sandbox, plan.service.name), self._with_linked_hosts(plan)))
         created = [result for result in results if not isinstance(result, Refused)]
         self._sandboxes += created
         for result in results:
             if isinstance(result, Refused):
                 raise result
         return created
+
+    def _with_linked_hosts(self, plan: ServicePlan) -> list[Mapping[str, Any]]:
+        """Return the bodies of a service with the addresses of what it links on the network `bridge`."""
+        lines = [f"{name}:{self._address_on_bridge(plan.service.name, sandbox)}" for name, sandbox in plan.linked_hosts]
+        return [{**body, "extra_hosts": [*body.get("extra_hosts", ()), *lines]} if lines else body for body in plan.bodies]
+
+    def _address_on_bridge(self, service: str, sandbox: str) -> str:
+        endpoints = self._call("GET", f"/v1/sandboxes/{segment(sandbox)}")["endpoints"]
+        address = next(
+            (endpoint["addresses"][0] for endpoint in endpoints if endpoint["network"] == "bridge" and endpoint["addresses"]), None
+        )
+        if address is None:
+            raise Refused(f"service {service} links {sandbox}, which is not on the network bridge; give both the same network")
+        return str(address).partition("/")[0]
 
     def _create_sandbox(self, service: str, body: Any) -> dict[str, Any] | Refused:
         try:

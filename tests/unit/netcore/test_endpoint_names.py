@@ -3,7 +3,7 @@ from dataclasses import replace
 from netcore import limits
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
-from netcore.plan.endpoint_names import named_services, names_of, served_ports
+from netcore.plan.endpoint_names import label_of, named_services, names_of, served_ports
 from tests.support.networks import bridge_network
 
 SANDBOX = Sandbox(
@@ -19,6 +19,13 @@ ENDPOINT = Endpoint(
 def test_names_of_an_endpoint_each_once_and_the_one_for_ptr_first():
     assert names_of(SANDBOX, ENDPOINT, bridge_network("n")) == ("web", "first", "0123456789ab", "api", "tasks.api")
     assert names_of(SANDBOX, ENDPOINT, bridge_network("bridge")) == ()
+
+
+def test_what_does_not_fit_in_dns_has_no_label():
+    longer = replace(SANDBOX, name="w" * 64)
+    assert names_of(longer, ENDPOINT, bridge_network("n")) == ("first", "web", "0123456789ab", "api", "tasks.api")
+    network = replace(bridge_network("n"), id="fedcba9876543210")
+    assert (label_of(network), label_of(replace(network, name="n" * 64))) == ("n", "fedcba987654")
 
 
 def test_ports_with_srv_records_are_published_ones_then_exposed_ones():

@@ -10,15 +10,15 @@ import pytest
 
 from resolver.cli import enter
 from resolver.cli.client import Refused
-from resolver.cli.compose import parse
 from resolver.cli.compose.project import Service
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import down, processes, session
 from resolver.cli.up.plan import Ending, ending, environment, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess, stop_signal
-from resolver.cli.up.project_file import load_project
+from resolver.cli.up.project_file import Selection, load_project
 from resolver.cli.up.session import Session
+from tests.support.compose_files import project
 
 TEXT = """
 name: shop
@@ -47,7 +47,7 @@ networks:
 
 
 def plan(text=TEXT, **more):
-    return plan_up(parse(text, "c.yaml", directory="/srv/shop", environment={}), **{"pid": 7, "detach": False} | more)
+    return plan_up(project(text), **{"pid": 7, "detach": False} | more)
 
 
 def test_networks_of_a_plan():
@@ -76,7 +76,7 @@ def test_sandboxes_of_a_plan():
         {"network": "old", "aliases": ["web"], "links": links},
     ]
     assert {key: first[key] for key in ("publish", "hostname", "dns_options", "forward", "sysctls", "labels", "owner_pid")} == {
-        "publish": ("8080:80",),
+        "publish": ("8080:80/tcp",),
         "hostname": "webhost",
         "dns_options": ("ndots:2",),
         "forward": True,
@@ -90,6 +90,57 @@ def test_sandboxes_of_a_plan():
     assert by_name["outer"][0]["networks"] == [{"network": "host"}]
 
 
+MODES = """
+services:
+  base: {image: x, network_mode: bridge}
+  linked: {image: x, network_mode: bridge, links: ["base:store"], external_links: ["outside:there"]}
+  default: {image: x, network_mode: default}
+  named: {image: x, network_mode: theirs, links: [base]}
+  outside: {image: x, external_links: ["legacy:db"]}
+"""
+
+
+def test_networks_by_mode():
+    made = plan(MODES)
+    by_name = {service.service.name: service for service in made.services}
+    networks = {name: service.bodies[0]["networks"] for name, service in by_name.items()}
+    assert networks == {
+        "base": [{"network": "bridge"}],
+        "linked": [{"network": "bridge"}],
+        "default": [{"network": "bridge"}],
+        "named": [{"network": "theirs", "links": {"base": "case-base-1"}}],
+        "outside": [{"network": "case_default", "aliases": ["outside"], "links": {"db": "legacy"}}],
+    }
+    assert made.external == ("theirs",)
+    # Nobody has a name on `bridge`: what is linked there stands in the hosts file.
+    assert dict(by_name["linked"].linked_hosts) == {
+        "store": "case-base-1", "there": "outside", "base-1": "case-base-1", "case-base-1": "case-base-1"
+    }  # fmt: skip
+    assert by_name["named"].linked_hosts == ()
+
+
+def test_links_on_bridge_get_the_addresses_of_what_was_created():
+    client = Client()
+    at = {"network": "bridge", "addresses": ["172.17.0.9/16"], "ports": []}
+    sandboxes = {"GET /v1/sandboxes/case-base-1": {"endpoints": [at]}, "GET /v1/sandboxes/outside": {"endpoints": [{**at, "network": "n"}]}}
+
+    def call(method, path, body=None, **more):
+        return sandboxes.get(f"{method} {path}") or client(method, path, body, **more)
+
+    text = MODES.replace(', external_links: ["outside:there"]', "")
+    made = Session(plan(text), call, "/", detach=True)
+    made._bring_up()
+    bodies = {body["name"]: body for body in client.bodies if body}
+    assert bodies["case-linked-1"]["extra_hosts"] == ["store:172.17.0.9", "base-1:172.17.0.9", "case-base-1:172.17.0.9"]
+    with pytest.raises(Refused, match=r"service linked links outside, which is not on the network bridge"):
+        Session(plan(MODES), call, "/", detach=True)._bring_up()
+
+
+def test_a_service_whose_name_is_too_long_for_a_label_has_none():
+    (made,) = plan(f"services: {{{'a' * 64}: {{image: x}}}}").services
+    assert made.bodies[0]["networks"][0]["aliases"] == []
+
+
 def test_what_belongs_to_the_process_of_up():
     detached = plan(detach=True)
     assert "owner_pid" not in detached.networks[0]
@@ -100,8 +151,8 @@ def test_what_belongs_to_the_process_of_up():
 
 
 def test_environment_of_a_service():
-    service = Service(name="a", networks=(), environment={"A": "own", "B": None, "C": None})
-    assert environment(service, [{"A": "file", "D": "1"}, {"D": "2"}], {"B": "caller"}) == {"A": "own", "D": "2", "B": "caller"}
+    service = Service(name="a", networks=(), environment={"A": "own", "B": None, "C": ""})
+    assert environment(service) == {"A": "own", "C": ""}
 
 
 def test_table_has_a_row_for_each_endpoint():
@@ -353,7 +404,6 @@ def test_project_with_images_stays_until_it_is_stopped(tmp_path, capsys):
 
 
 def test_start_of_a_process(monkeypatch, tmp_path):
-    (tmp_path / "a.env").write_text("FROM=file\n")
     started = {}
 
     def fake_start(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
@@ -361,7 +411,7 @@ def test_start_of_a_process(monkeypatch, tmp_path):
         return 4711
 
     monkeypatch.setattr(enter, "start", fake_start)
-    service = Service(name="a", networks=(), command=("serve",), env_file=(("a.env", True), ("none.env", False)), working_dir="sub")
+    service = Service(name="a", networks=(), command=("serve",), environment={"FROM": "file"}, working_dir="sub")
     sandbox = {"name": "p-a-1", "directory": str(tmp_path), "environment": {"HTTP_PROXY": "x"}}
     process = processes.start(service, sandbox, tmp_path, Client())
     assert (process.name, process.code) == ("p-a-1", None)
@@ -383,8 +433,6 @@ def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
     sandbox = {"name": "p-a-1", "directory": str(tmp_path), "environment": {}}
     with pytest.raises(Refused, match="service a: serve: command not found"):
         processes.start(Service(name="a", networks=(), command=("serve",)), sandbox, tmp_path, Client())
-    with pytest.raises(Refused, match=r"service a: env_file none.env: No such file"):
-        processes.start(Service(name="a", networks=(), command=("x",), env_file=(("none.env", True),)), sandbox, tmp_path, Client())
 
 
 def test_what_runs_in_the_command_before_it_starts(monkeypatch, tmp_path):
@@ -420,20 +468,20 @@ def test_signal_to_a_process_that_has_just_ended(monkeypatch):
 def test_file_is_found_with_its_variables(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match=r"there is no compose.yaml here"):
-        load_project(None, None, ())
+        load_project(Selection())
     (tmp_path / "compose.yml").write_text(
-        "services:\n  a: {command: 'x ${WHAT} $UNSET', healthcheck: {}}\n  b: {command: y, profiles: [debug]}\n"
+        "services:\n  a: {command: 'x ${WHAT} $UNSET', tty: true}\n  b: {command: y, profiles: [debug]}\n"
     )
     (tmp_path / ".env").write_text("WHAT=that\nCOMPOSE_PROFILES=debug\nCOMPOSE_PROJECT_NAME=named\n")
-    loaded = load_project(None, None, ())
-    assert (loaded.project.name, loaded.directory) == ("named", tmp_path)
+    loaded = load_project(Selection())
+    assert (loaded.project.name, loaded.project.directory) == ("named", str(tmp_path))
     assert [service.command for service in loaded.project.services] == [("x", "that"), ("y",)]
-    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: healthcheck")
+    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: tty")
     (tmp_path / "bad.yaml").write_text("services:\n  a: {command: '${X:?must}'}\n")
-    with pytest.raises(Refused, match=r"bad.yaml:2: variable X is required: must"):
-        load_project("bad.yaml", None, ())
+    with pytest.raises(Refused, match=r"bad.yaml:2: services.a.command: variable X is required: must"):
+        load_project(Selection(files=("bad.yaml",)))
     with pytest.raises(Refused, match="No such file"):
-        load_project("none.yaml", None, ())
+        load_project(Selection(files=("none.yaml",)))
 
 
 def test_up_reads_the_file_and_runs_a_session(monkeypatch, capsys, tmp_path):
@@ -443,7 +491,7 @@ def test_up_reads_the_file_and_runs_a_session(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(session, "call", client)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        assert session.up(None, "p", (), detach=True) == 0
+        assert session.up(Selection(project_name="p"), detach=True) == 0
         assert signal.getsignal(signal.SIGTERM).__name__ == "on_stop"
     finally:
         for number, handler in handlers.items():
@@ -456,12 +504,12 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     client = Client()
     monkeypatch.setattr(down, "call", client)
     with pytest.raises(Refused, match="project p is not up"):
-        down.down(None, "p")
+        down.down(Selection(project_name="p"))
     client.listed = [
         {"id": "1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
         {"id": "2", "labels": {}, "directory": "/nonexistent"},
     ]
-    assert down.down(None, "p") == 0
+    assert down.down(Selection(project_name="p")) == 0
     assert [request for request in client.requests if request.startswith("DELETE")] == ["DELETE /v1/sandboxes/1", "DELETE /v1/networks/1"]
     assert capsys.readouterr().out == "project p is down: removed 1 sandbox and 1 network\n"
 

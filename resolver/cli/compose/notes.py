@@ -1,0 +1,99 @@
+"""What the user should know of a project that can be read: each thing that it asks for and does not get. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from resolver.cli.compose.normalize import implied
+from resolver.cli.compose.project import Condition
+from resolver.cli.compose.services import RESTARTS, SERVICE_KEYS
+from resolver.cli.compose.shapes import Record
+
+_SECURITY = {
+    "cap_add": "processes get no capabilities by it",
+    "cap_drop": "processes keep their capabilities",
+    "group_add": "processes get no groups by it",
+    "privileged": "processes get no privileges by it",
+    "read_only": "files can be written",
+    "security_opt": "it restricts nothing",
+    "user": "processes run as who runs berth",
+    "userns_mode": "no user namespace is made or left by it",
+}
+"""Keys that someone relies on for safety, and what is the case instead."""
+_SHARED = {
+    "cgroup": "control groups are those of who runs berth",
+    "ipc": "processes share what who runs berth shares",
+    "pid": "processes have their own process ids, or see those of the host",
+    "uts": "the host name is the sandbox's own",
+}
+_TOP_LEVEL = ("volumes", "configs", "secrets", "models")
+
+
+def notes_of(model: Record, services: Mapping[str, Record]) -> tuple[str, ...]:
+    """Return lines about *services*, those of *model* that are switched on; what matters most comes first."""
+    loud = [*_SECURITY, *_SHARED]
+    lines = [_line(key, services, consequence) for key, consequence in (_SECURITY | _SHARED).items() if _having(services, key)]
+    for text, concerns in _SPECIAL:
+        names = [name for name, service in services.items() if concerns(service)]
+        if names:
+            lines.append(f"{text} of {_listed(names)}")
+    quiet = {key for service in services.values() for key, value in service.items() if value not in (None, "", 0, [], {})}
+    quiet |= {key for key in _TOP_LEVEL if model.get(key)}
+    ignored = sorted(quiet - SERVICE_KEYS - set(loud) - _SAID)
+    return (*lines, *([f"ignored, not about networking: {', '.join(ignored)}"] if ignored else []))
+
+
+def _line(key: str, services: Mapping[str, Record], consequence: str) -> str:
+    return f"{key} of {_listed(_having(services, key))} is not honoured: {consequence}"
+
+
+def _having(services: Mapping[str, Record], key: str) -> list[str]:
+    return [name for name, service in services.items() if service.get(key)]
+
+
+def _listed(names: list[str]) -> str:
+    most = 5
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"service{'s' if len(names) > 1 else ''} {', '.join(names[:most])}{more}"
+
+
+def _restarts(service: Record) -> bool:
+    word = (service.get("restart") or "no").partition(":")[0]
+    policy = (service.get("deploy") or {}).get("restart_policy")
+    return (word != "no" and word in RESTARTS) or policy is not None
+
+
+def _restart_word_is_unknown(service: Record) -> bool:
+    return (service.get("restart") or "no").partition(":")[0] not in RESTARTS
+
+
+def _checks_health(service: Record) -> bool:
+    check = service.get("healthcheck") or {}
+    return bool(check) and not check.get("disable") and check.get("test") != ["NONE"]
+
+
+def _dependencies(service: Record) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from (service.get("depends_on") or {}).items()
+
+
+def _waits(service: Record) -> bool:
+    return any(dependency.get("condition") != Condition.STARTED.value for _, dependency in _dependencies(service))
+
+
+def _restarts_with(service: Record) -> bool:
+    own = implied(service)
+    return any(dependency.get("restart") and other not in own for other, dependency in _dependencies(service))
+
+
+_SPECIAL: tuple[tuple[str, Callable[[Record], bool]], ...] = (
+    ("provider: nothing is run for it, start yourself what it stands for: that", lambda service: bool(service.get("provider"))),
+    ("use_api_socket: there is no socket of Docker to hand over: that", lambda service: bool(service.get("use_api_socket"))),
+    ("restart: not a word that Docker knows, which counts as no: that", _restart_word_is_unknown),
+    ("restart is not honoured: a process that ends stays ended: that", _restarts),
+    ("healthcheck is not honoured: nothing asks for the health", _checks_health),
+    ("depends_on: conditions are not waited for, only the start: those", _waits),
+    ("depends_on: restart is not honoured: that", _restarts_with),
+)
+"""What is said, before ` of service …`, and of which services."""
+_SAID = {"provider", "use_api_socket", "restart", "healthcheck"}

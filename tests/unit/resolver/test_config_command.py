@@ -1,0 +1,102 @@
+"""`berth config` and the options that say which project is meant, on files of the disk."""
+
+import io
+import json
+import sys
+
+import pytest
+import yaml
+
+from resolver import cli
+from resolver.cli.up import project_file
+
+COMPOSE = """
+services:
+  web: {image: "nginx:${TAG:-1}", ports: ["8080:80"], depends_on: [db], networks: [front, default], environment: [NAME, "COST=$$5"]}
+  db: {image: postgres, volumes: ["data:/data"], env_file: db.env}
+  debug: {image: x, profiles: [debug]}
+networks: {front: }
+volumes: {data: }
+"""
+
+
+@pytest.fixture
+def berth(monkeypatch, capsys, tmp_path):
+    """Runs a command line below tmp_path and returns (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES", "TAG", "NAME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/compose.yaml").write_text(COMPOSE)
+    (tmp_path / "shop/db.env").write_text("A=1\n")
+    (tmp_path / "shop/.env").write_text("TAG=2\nNAME=shop\n")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["berth", *arguments])
+        code = cli.main()
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_project_is_printed(berth, monkeypatch, tmp_path):
+    # From a directory below, as Compose finds it.
+    (tmp_path / "shop/below").mkdir()
+    monkeypatch.chdir(tmp_path / "shop/below")
+    code, text, said = berth("config")
+    made = yaml.safe_load(text)
+    assert (code, said, list(made)) == (0, "", ["name", "services", "networks", "volumes"])
+    assert made["services"]["web"]["image"] == "nginx:2"
+    assert made["services"]["web"]["environment"] == {"NAME": "shop", "COST": "$$5"}
+    assert made["services"]["db"]["environment"] == {"A": "1"}
+    code, text, _ = berth("config", "--format", "json", "db")
+    assert (code, list(json.loads(text)["services"]), list(json.loads(text))) == (0, ["db"], ["name", "networks", "services", "volumes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (("--services",), "db\nweb\n"),
+        (("--services", "--profile", "debug"), "db\ndebug\nweb\n"),
+        (("--networks",), "default\nfront\n"),
+        (("--volumes",), "data\n"),
+        (("--images",), "postgres\nnginx:2\n"),
+        (("--profiles",), "debug\n"),
+        (("-q",), ""),
+        (("--services", "db"), "db\n"),
+    ],
+)
+def test_names_only(berth, arguments, printed):
+    assert berth("config", "-f", "shop/compose.yaml", *arguments) == (0, printed, "")
+
+
+def test_variables_and_the_standard_input(berth, monkeypatch, tmp_path):
+    (tmp_path / "other.env").write_text("TAG=9\n")
+    project_file._standard_input.cache_clear()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"services: {web: {dns: 1.1.1.1}}\n")))
+    code, text, _ = berth(
+        "config", "--project-directory", "shop", "-f", "shop/compose.yaml", "-f", "-", "--env-file", "other.env", "-p", "mine"
+    )
+    project_file._standard_input.cache_clear()
+    made = yaml.safe_load(text)
+    assert (code, made["name"], made["services"]["web"]["image"], made["services"]["web"]["dns"]) == (0, "mine", "nginx:9", ["1.1.1.1"])
+    code, text, _ = berth("config", "-f", "shop/compose.yaml", "--environment")
+    assert {"TAG=2", "COMPOSE_PROJECT_NAME=shop"} <= set(text.splitlines())
+
+
+def test_the_project_goes_to_a_file(berth, tmp_path):
+    assert berth("config", "-f", "shop/compose.yaml", "-o", "out.yaml") == (0, "", "")
+    assert yaml.safe_load((tmp_path / "out.yaml").read_text())["name"] == "shop"
+    assert berth("config", "-f", "shop/compose.yaml", "-o", "none/out.yaml")[0] == 1
+
+
+def test_what_is_wrong_is_said(berth, tmp_path):
+    assert berth("config") == (1, "", "berth: there is no compose.yaml here, nor in a directory above; name a file with -f\n")
+    assert berth("config", "-f", "shop/compose.yaml", "cache")[2] == "berth: there is no service cache; there are web, db\n"
+    (tmp_path / "bad.yaml").write_bytes(b"a: \xff\n")
+    assert "not UTF-8: octet 0xff at 3" in berth("config", "-f", "bad.yaml")[2]
+    (tmp_path / "warn.yaml").write_text("services: {a: {image: $NOTHING, tty: yes, command: x}}\n")
+    assert berth("config", "-q", "-f", "warn.yaml")[2].splitlines() == [
+        "berth: variable NOTHING is not set; it counts as empty",
+        "berth: 'yes' is no boolean of YAML 1.2: write true",
+    ]
