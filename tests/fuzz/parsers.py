@@ -16,6 +16,8 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from netcore.cluster.state import ClusterState, EndpointRecord, Node
 from netcore.controller.drift import notices
 from netcore.desired import hostsfile
@@ -178,7 +180,7 @@ def etcd_records(octets: bytes) -> None:
             state.members(network)
         state.counts()
         state.describe(name)
-    with suppress(etcd.aiohttp.ClientError, etcd._Refused):
+    with suppress(aiohttp.ClientError, etcd._Refused):
         etcd.read_answer(octets, 200)
 
 
@@ -212,7 +214,8 @@ def dumps(octets: bytes) -> None:
     assert isinstance(read.name, str)
     followed = notices.HostNotices()
     followed.know([read])
-    expected = notices.Expectations(links={read.name: notices.ExpectedLink(notices.Concern(notices.Part.NETWORK, "n"), master="br0")})
+    expected = notices.Expectations()
+    expected._links[read.name] = notices.ExpectedLink(notices.Concern(notices.Part.NETWORK, "n"), master="br0")
     followed.concerns([link, link[:4] + struct.pack("=H", 17) + link[6:]], expected)
     route = (
         link[:16]
