@@ -65,8 +65,10 @@ class StateWriter:
         self._changed(Concern(Part.NETWORK, network.id))
 
     def drop_network(self, network_id: NetworkId) -> None:
-        """Note that a network is gone; one that is not there is done."""
+        """Note that a network is gone, with what is active of it here; one that is not there is done."""
         self._networks.pop(network_id, None)
+        self._active.pop(network_id, None)
+        self._remotes.pop(network_id, None)
         self.state.indexes.network_changed(network_id)
         self._changed(Concern(Part.NETWORK, network_id))
 
