@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from netcore.cluster import state as records
 from netcore.cluster.publications import Publications
+from netcore.cluster.record_checks import holder_in
 from netcore.cluster.state import ClusterState, Node
 from netcore.cluster.store_access import StoreAccess
 from netcore.model import Endpoint, Network, NetworkId, SandboxId
@@ -174,8 +175,9 @@ class Announcements:
             item = (await store.load(only(key))).items.get(key)
             if item is None:
                 raise
-            if item.value != self._own:
-                return item.value.decode(errors="replace")
+            holder = holder_in(item.value)
+            if holder is not None and holder != self._node.id:
+                return holder
             self._revisions[key] = await store.commit(replace(transaction, compares={**compares, key: item.revision}))
         return self._node.id
 

@@ -326,8 +326,12 @@ class Cluster:
         except CompareFailed:
             known = await self.look(network.id)
             members = known.members(network.id)
+            unreadable = sorted(key for key in known.unreadable if any(key in keys for keys in nobody.empty))
             if not members and not known.addresses.get(network.id):
-                raise
+                if not unreadable:
+                    raise
+                because = f"has records in etcd that can't be read ({', '.join(unreadable)}); delete them there first"
+                raise Conflict("network", network.name, because) from None
             listed = ", ".join(f'name:"{record.sandbox}" on {node}' for node, record in members) or "one is about to be made"
             raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first") from None
         self.state.write(writes, revision)

@@ -20,6 +20,7 @@ REQUEST_ID = 0x6274
 """Ties our policies to our states."""
 
 _LEAST_SPI = 256
+_SECRET_OCTETS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,13 @@ class Key:
     number: int
     secret: str
     made: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if nothing can be derived from it: whoever can write to etcd can write anything."""
+        if not 0 < self.number < 1 << 64:
+            raise ValueError(f"{self.number} is no number of a key")
+        if len(bytes.fromhex(self.secret)) != _SECRET_OCTETS:
+            raise ValueError(f"a secret has {_SECRET_OCTETS} octets")
 
 
 @dataclass(frozen=True, slots=True)

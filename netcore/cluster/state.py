@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from netcore.cluster.encryption import Key
+from netcore.cluster.record_checks import check_identity, check_shared, checked_holder
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.parse.names import check_dns_name, check_mac
@@ -259,16 +260,26 @@ class ClusterState:
             case "schema":
                 self.schema = None if value is None else int(value)
             case "node":
-                self._set_node(rest, None if value is None else decode_shared(Node, key, value))
+                node = None if value is None else decode_shared(Node, key, value)
+                if node is not None:
+                    check_identity(node.id, rest)
+                self._set_node(rest, node)
                 return set(self._by_node.get(rest, ()))
             case "key":
-                self._set_key(int(rest), None if value is None else decode_shared(Key, key, value))
+                secret = None if value is None else decode_shared(Key, key, value)
+                if secret is not None:
+                    check_identity(secret.number, rest)
+                self._set_key(int(rest), secret)
                 return {KeysChanged()}
             case "network":
-                self._set_network(NetworkId(rest), None if value is None else decode_shared(Network, key, value))
+                network = None if value is None else decode_shared(Network, key, value)
+                if network is not None:
+                    check_identity(network.id, rest)
+                    check_shared(network)
+                self._set_network(NetworkId(rest), network)
                 return {NetworkChanged(NetworkId(rest))}
             case "address":
-                self._set_address(*parse_address_key(key), None if value is None else value.decode())
+                self._set_address(*parse_address_key(key), None if value is None else checked_holder(value))
             case "endpoint":
                 network_id, _, endpoint_id = rest.partition("/")
                 change = EndpointChanged(NetworkId(network_id), endpoint_id)

@@ -704,3 +704,30 @@ async def test_one_host_of_all_makes_and_deletes_keys(host, store, monkeypatch):
     await until(lambda: max(two.state.keys, default=0) >= 4)
     assert 1 not in one.state.keys
     assert {KeysChanged()} in two.changes
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"not a node"])
+async def test_what_is_no_node_holds_no_address(host, store, value):
+    one = await host("a")
+    await one.create_network(FAR)
+    key = f"address/{FAR.id}/10.40.0.2"
+    await MemoryStore.commit(store, Transaction({key: value}))
+    await follow(one)
+    assert list(one.state.unreadable) == [key]
+    assert await one.take_address(FAR, 4, ip_address("10.40.0.2")) == ip_address("10.40.0.2")
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    # Written over an address that is in use, it is replaced, and nobody is disconnected for it.
+    await MemoryStore.commit(store, Transaction({key: value}))
+    await until(lambda: store._items[key].value == b"id-a")
+    assert one.lost == []
+
+
+async def test_network_with_records_of_no_use_says_why_it_can_not_be_removed(host, store):
+    one = await host("a")
+    await one.create_network(FAR)
+    keys = [f"address/{FAR.id}/10.40.0.2", f"endpoint/{FAR.id}/x"]
+    await MemoryStore.commit(store, Transaction(dict.fromkeys(keys, b"{}")))
+    with pytest.raises(Conflict, match=f"{keys[0]}, {keys[1]}.; delete them there first"):
+        await one.remove_network(FAR)
+    await MemoryStore.commit(store, Transaction(dict.fromkeys(keys)))
+    await one.remove_network(FAR)

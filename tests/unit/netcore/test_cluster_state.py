@@ -92,8 +92,8 @@ def test_endpoint_that_moves_to_another_node():
 def test_keys_schema_and_revisions():
     made = ClusterState()
     assert made.schema is None
-    assert made.apply(records.secret_key(1), encode_shared(Key(number=1, secret="ab")), 1) == {KeysChanged()}
-    assert made.keys == {1: Key(number=1, secret="ab")}
+    assert made.apply(records.secret_key(1), encode_shared(Key(number=1, secret="ab" * 32)), 1) == {KeysChanged()}
+    assert made.keys == {1: Key(number=1, secret="ab" * 32)}
     assert made.apply(records.secret_key(1), None, 2) == {KeysChanged()}
     assert made.keys == {}
     assert made.apply(records.SCHEMA_KEY, b"3", 3) == set()
@@ -108,7 +108,7 @@ def test_keys_schema_and_revisions():
 def test_everything_is_replaced_for_those_who_hold_the_state():
     made = filled()
     both = {EndpointChanged(NETWORK.id, "e1"), EndpointChanged(NETWORK.id, "e2")}
-    fresh = items((records.node_key("id-c"), node("c")), ("key/7", Key(number=7, secret="ab")))
+    fresh = items((records.node_key("id-c"), node("c")), ("key/7", Key(number=7, secret="ab" * 32)))
     # Endpoints stay, and are seen or not as their nodes are.
     assert made.replace_common(fresh) == {NetworkChanged(NETWORK.id), *both, KeysChanged()}
     assert ([*made.nodes], made.networks, [*made.keys], made.counts()) == (["id-c"], {}, [7], {"id-a": 1, "id-b": 1})
@@ -234,3 +234,30 @@ def test_record_of_no_use_is_noted_as_one_that_can_not_be_read(wrong):
     made.take(key, json.dumps(written).encode(), 9)
     assert list(made.unreadable) == [key]
     assert list(made.remotes(NETWORK.id, "id-a")) == ["e2"]
+
+
+def as_json(value, **wrong):
+    return json.dumps(json.loads(encode_shared(value)) | wrong).encode()
+
+
+UNUSABLE = (
+    ("node/id-x", encode_shared(node("c"))),
+    ("network/x", encode_shared(NETWORK)),
+    (f"network/{'b' * 12}", encode_shared(plan_network(NetworkRequest(name="front"), (), AROUND, "b" * 12))),
+    ("key/2", as_json(Key(number=1, secret="ab" * 32))),
+    ("key/2", as_json(Key(number=2, secret="ab" * 32), secret="zz" * 32)),
+    ("key/2", as_json(Key(number=2, secret="ab" * 32), secret="ab")),
+    (f"key/{1 << 64}", as_json(Key(number=2, secret="ab" * 32), number=1 << 64)),
+    (f"address/{NETWORK.id}/10.40.0.7", b""),
+    (f"address/{NETWORK.id}/10.40.0.7", b"\xff\xfe"),
+    (f"address/{NETWORK.id}/10.40.0.7", b'{"node": "id-b"}'),
+)
+
+
+@pytest.mark.parametrize(("key", "value"), UNUSABLE, ids=str)
+def test_record_that_nobody_can_use_is_noted_and_changes_nothing(key, value):
+    made = filled()
+    before = dict(made.nodes), dict(made.networks), dict(made.keys), {each: dict(held) for each, held in made.addresses.items()}
+    assert made.take(key, value, 9) == set()
+    assert list(made.unreadable) == [key]
+    assert (made.nodes, made.networks, made.keys, made.addresses) == before
