@@ -248,8 +248,8 @@ API_HANDSHAKE = 10.0
 API_ACCEPT_PAUSE = 0.5
 """Seconds before the next attempt to accept a connection when no descriptor is free."""
 
-API_SOCKET_LOOK = 1.0
-"""Seconds between looks whether the admin sockets are still there."""
+RUN_DIRECTORY_LOOK = 1.0
+"""Seconds between looks whether the admin sockets and the keeper's are still there."""
 
 EVENTS = 1024
 """Events kept for a slow reader of /v1/events; it is cut off beyond that."""

@@ -37,9 +37,10 @@ class Greeting:
 
 
 class KeeperConnection:
-    """One connection. Unavailable from any call: the keeper is gone, or does not answer."""
+    """One connection. Unavailable from any call: the keeper is gone, or does not answer. *by_path*: made by the keeper's path."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, by_path: bool = True) -> None:
+        self.by_path = by_path
         self._socket = sock
         self._lock = threading.Lock()
         sock.settimeout(_ANSWER_WITHIN)
@@ -136,7 +137,7 @@ def find(directory: str, door: socket.socket | None = None) -> KeeperConnection 
             continue
         if sock is not None:
             try:
-                return KeeperConnection(sock)
+                return KeeperConnection(sock, by_path=reach is _by_path)
             except Unavailable:
                 sock.close()
     return None
@@ -165,6 +166,15 @@ def _by_door(_: str, door: socket.socket | None) -> socket.socket | None:
     return ours
 
 
+def way_in(directory: str) -> tuple[int, int] | None:
+    """Return which file the path to the keeper of the run directory *directory* leads to, None if to none."""
+    try:
+        status = Path(directory, _NAME).lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def start(directory: str) -> tuple[KeeperConnection, socket.socket]:
     """Start a keeper for *directory*; return a connection and its door. Unavailable if it can't be started."""
     path = Path(directory, _NAME)
@@ -172,6 +182,7 @@ def start(directory: str) -> tuple[KeeperConnection, socket.socket]:
     door, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with listener, inner:
         try:
+            path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             old = os.umask(0o177)
             try:

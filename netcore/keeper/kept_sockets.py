@@ -39,6 +39,7 @@ class KeptSockets:
         # Name → (descriptor, lasting): what a new keeper is given when the first one died.
         self._ours: dict[str, tuple[int, bool]] = {}
         self._connection: KeeperConnection | None = None
+        self._way_in: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Fetch what an earlier daemon left with the keeper, if it lives, and with systemd. Blocking."""
@@ -62,6 +63,7 @@ class KeptSockets:
             if self._hold and found.greeting.version == program.VERSION:
                 found.hold(self._hold)
                 self._connection = found
+                self._way_in = keepers.way_in(self._directory) if found.by_path else None
             else:
                 found.end()
         except Unavailable as error:
@@ -74,6 +76,7 @@ class KeptSockets:
                 return
             try:
                 self._connection, door = keepers.start(self._directory)
+                self._way_in = keepers.way_in(self._directory)
                 self._connection.hold(self._hold)
                 ours = self._ours.items()
                 for lasting in (False, True):
@@ -84,6 +87,21 @@ class KeptSockets:
                 return
             with door:
                 descriptor_store.store(_DOOR, door.fileno())
+
+    def is_found(self) -> bool:
+        """Return whether the next daemon will find the keeper: somebody may have removed its socket. Also true without a keeper."""
+        return self._connection is None or (self._way_in is not None and keepers.way_in(self._directory) == self._way_in)
+
+    def renew(self) -> None:
+        """Have another keeper, one that is found, in the place of this one. If none can be started this one stays. Blocking."""
+        with self._lock:
+            before, self._connection = self._connection, None
+            self.start()
+            if self._connection is None:
+                self._connection = before
+            elif before is not None:
+                with contextlib.suppress(Unavailable):
+                    before.end()
 
     @property
     def keeper_pid(self) -> int | None:

@@ -187,7 +187,7 @@ class UnixListener:
     async def keep(self) -> None:
         """Look again and again whether the socket is there, and make it again if it is not."""
         while True:
-            await asyncio.sleep(limits.API_SOCKET_LOOK)
+            await asyncio.sleep(limits.RUN_DIRECTORY_LOOK)
             try:
                 status = self._path.lstat()
                 if (status.st_dev, status.st_ino) == self._made:

@@ -68,6 +68,17 @@ def test_a_keeper_that_is_killed_is_started_again_and_given_everything(restarts)
     assert resolver_port(lab) == port
 
 
+@pytest.mark.parametrize("gone", ["/run/berth/keeper.sock", "/run/berth"])
+def test_a_keeper_whose_socket_is_removed_is_followed_by_one_that_is_found(restarts, gone):
+    lab = restarts.lab
+    (first,) = restarts.keeper()
+    lab.run("rm", "-rf", gone)
+    lab.wait_for(lambda: restarts.keeper() not in ([], [first]) and len(restarts.keeper()) == 1)
+    lab.wait_for(lambda: lab.is_ready())
+    told = asked_meanwhile(restarts, "kill")
+    assert (told.errors, told.wrong) == ([], [])
+
+
 def test_without_its_keeper_a_start_opens_everything_anew(restarts):
     lab = restarts.lab
     lab.stop_daemon(signal.SIGKILL)

@@ -55,7 +55,7 @@ async def test_group_that_does_not_exist_is_a_warning(tmp_path, caplog):
 
 @pytest.mark.parametrize("damage", ["socket", "directory", "file", "other"])
 async def test_socket_that_somebody_removes_is_made_again(tmp_path, monkeypatch, caplog, damage):
-    monkeypatch.setattr(limits, "API_SOCKET_LOOK", 0.005)
+    monkeypatch.setattr(limits, "RUN_DIRECTORY_LOOK", 0.005)
     run = tmp_path / "run"
     async with AsyncExitStack() as stack:
         await serve(application, DaemonConfig(run_dir=str(run)), admission(), stack)
