@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from pathlib import Path
 
 from netcore.errors import InvalidRequest, KernelError, NotFound, Unavailable
@@ -21,11 +22,12 @@ NODE = "node"
 def back_up(directory: str, target: str) -> None:
     """Write the state in *directory* to the file *target*, which is replaced as a whole; it is readable by its owner only.
 
-    NotFound if there is no state; Unavailable if it can't be read or written.
+    NotFound if there is no state; InvalidRequest if *target* must not be replaced; Unavailable if the state can't be read or written.
     """
     database = Path(directory, last_copy.DATABASE)
     if not database.is_file():
         raise NotFound("state", str(database))
+    _check_target(Path(target), Path(directory))
     fresh = Path(f"{target}.new")
     try:
         last_copy.remove(fresh)
@@ -46,6 +48,19 @@ def back_up(directory: str, target: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             last_copy.remove(fresh)
+
+
+def _check_target(target: Path, state: Path) -> None:
+    """Raise InvalidRequest if something at *target* would be lost: a device, or what the daemon has in its state directory."""
+    if target.absolute().parent.resolve() == state.resolve() and (target.name == NODE or target.name.startswith(("lock", last_copy.DATABASE))):
+        raise InvalidRequest("file", f"{target} is where the state itself is; choose another path for the backup")
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        # There is none, or writing it says why not.
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InvalidRequest("file", f"{target} is not a regular file; give the path of a file for the backup")
 
 
 def _note_node(backup: Path, node: Path) -> None:

@@ -90,7 +90,7 @@ def connect(path: str, *, reads_only: bool = False) -> socket.socket:
     except OSError as error:
         sock.close()
         if error.errno == errno.EACCES and reads_only and not path.endswith(_READ_ONLY):
-            return connect(f"{run_directory()}/{_READ_ONLY}")
+            return connect(f"{os.path.dirname(path)}/{_READ_ONLY}")
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             raise NoDaemon(f"no berth daemon answers at {path}; start one with `berth daemon`") from error
         if error.errno in (errno.EACCES, errno.EPERM):

@@ -206,6 +206,7 @@ def test_upgrade_check_says_what_a_restart_will_do(restarts):
     assert "NO: state in /mnt/other: schema version 9" in refused.stdout
     assert "upgrade it" in refused.stdout
     assert "nobody keeps any" in refused.stdout
+    assert "daemon: no berth daemon answers at /mnt/elsewhere/berth.sock" in refused.stdout
     assert refused.stdout.endswith("do not restart with this version yet\n")
 
 

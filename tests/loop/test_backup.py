@@ -1,5 +1,6 @@
 """The state of one host in a file, and put back."""
 
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -85,3 +86,25 @@ async def test_what_is_no_backup_changes_nothing(tmp_path):
         with pytest.raises(InvalidRequest, match=reason):
             backup.restore(str(state), str(file))
         assert await content(state) == {"a": b"1"}
+
+
+@pytest.mark.parametrize("name", ["berth.db", "berth.db-wal", "berth.db.copy", "node", "lock"])
+async def test_backup_never_takes_the_place_of_the_state(tmp_path, name):
+    await put(tmp_path, a="1")
+    (tmp_path / "way").symlink_to(tmp_path)
+    for way in (tmp_path, tmp_path / "way", tmp_path / "way" / ".." / tmp_path.name):
+        with pytest.raises(InvalidRequest, match="is where the state itself is"):
+            backup.back_up(str(tmp_path), str(way / name))
+    assert await content(tmp_path) == {"a": b"1"}
+
+
+async def test_backup_replaces_no_pipe_and_no_device(tmp_path):
+    await put(tmp_path / "state", a="1")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(InvalidRequest, match="is not a regular file"):
+            backup.back_up(str(tmp_path / "state"), str(path))
+    assert pipe.is_fifo()
+    assert (tmp_path / "link").is_symlink()

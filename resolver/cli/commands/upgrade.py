@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resolver.cli.client import Refused, call
+from resolver.cli.client import Refused, connect, exchange
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import DIRECTORY, FILE
 from resolver.cli.output import complain, counted
@@ -55,7 +55,7 @@ def _findings(config: DaemonConfig) -> Iterator[tuple[str, bool]]:
     yield from _state(config.state_dir)
     if config.store:
         yield _cluster(config)
-    yield _daemon()
+    yield _daemon(config.run_dir)
     yield _sockets(config)
 
 
@@ -89,30 +89,36 @@ def _cluster(config: DaemonConfig) -> tuple[str, bool]:
     from netcore.cluster.state import SCHEMA_KEY
     from netcore.errors import NetcoreError
     from netcore.store import etcd
+    from netcore.store.protocol import only
     from netcore.store.upgrade import why_unreadable
     from resolver.daemon.clustering import etcd_settings
 
-    async def schema() -> bytes | None:
+    async def ask() -> bytes | None:
         store = await etcd.open_etcd(etcd_settings(config))
         try:
-            item = (await store.load()).items.get(SCHEMA_KEY)
+            item = (await store.load(only(SCHEMA_KEY))).items.get(SCHEMA_KEY)
         finally:
             await store.close()
         return None if item is None else item.value
 
     try:
-        value = asyncio.run(schema())
+        value = asyncio.run(ask())
     except (NetcoreError, OSError) as error:
         return f"cluster: it could not be asked: {error}", False
-    reason = why_unreadable(int(value)) if value is not None else None
+    try:
+        schema = int(value) if value is not None else None
+    except ValueError:
+        return f"cluster: its schema version can't be read ({value!r:.80}); it is written anew", False
+    reason = why_unreadable(schema) if schema is not None else None
     if reason is not None:
         return f"cluster: {reason}", True
-    return f"cluster: schema version {'none yet' if value is None else int(value)}; hosts with an older one stop following this host", False
+    return f"cluster: schema version {schema or 'none yet'}; hosts with an older one stop following this host", False
 
 
-def _daemon() -> tuple[str, bool]:
+def _daemon(run_directory: str) -> tuple[str, bool]:
     try:
-        report = call("GET", "/v1/status")
+        with connect(f"{run_directory}/berth.sock", reads_only=True) as sock:
+            report = exchange(sock, "GET", "/v1/status")
     except Refused as error:
         return f"daemon: {error}", False
     return f"daemon: berth {report['version']} runs, pid {report['pid']}, {counted(report['sandboxes'], 'sandbox')}", False
