@@ -97,7 +97,7 @@ class KeptSockets:
         with self._lock:
             before, self._connection = self._connection, None
             self.start()
-            if self._connection is None:
+            if self.keeper_pid is None:
                 self._connection = before
             elif before is not None:
                 with contextlib.suppress(Unavailable):

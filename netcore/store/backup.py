@@ -52,7 +52,9 @@ def back_up(directory: str, target: str) -> None:
 
 def _check_target(target: Path, state: Path) -> None:
     """Raise InvalidRequest if something at *target* would be lost: a device, or what the daemon has in its state directory."""
-    if target.absolute().parent.resolve() == state.resolve() and (target.name == NODE or target.name.startswith(("lock", last_copy.DATABASE))):
+    if target.absolute().parent.resolve() == state.resolve() and (
+        target.name == NODE or target.name.startswith(("lock", last_copy.DATABASE))
+    ):
         raise InvalidRequest("file", f"{target} is where the state itself is; choose another path for the backup")
     try:
         mode = target.stat().st_mode

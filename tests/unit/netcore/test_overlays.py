@@ -7,10 +7,13 @@ from ipaddress import ip_address
 import pytest
 
 from netcore.cluster.cluster import Cluster
-from netcore.cluster.state import Node
+from netcore.cluster.state import Node, address_key
+from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, Unavailable
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
-from netcore.store.protocol import EVERYTHING
+from netcore.plan.host_state import SandboxState
+from netcore.store.protocol import EVERYTHING, Transaction
+from netcore.store.records import Unreadable
 from tests.support.fakes import world
 from tests.support.memory_store import MemoryStore
 
@@ -134,3 +137,44 @@ async def test_a_network_that_was_removed_while_this_host_left_it_is_forgotten(h
     await two.controller.sandboxes.remove("web")
     assert removed.is_set()
     assert two.knows() == []
+
+
+@pytest.mark.parametrize("what", ["network", "sandbox", "record"])
+async def test_an_endpoint_that_is_set_aside_and_lost_its_address_is_cut_off(hosts, monkeypatch, what):
+    one, two = hosts
+    removed, events = [], []
+    monkeypatch.setattr("netcore.kernel.remains.remove_links", removed.extend)
+    controller = one.controller
+    state, writer, records = controller.state, controller.parts.writer, controller.parts.records
+    await controller.networks.create(FAR)
+    sandbox, _ = await controller.sandboxes.create(SandboxRequest(name="web", networks=(EndpointRequest(network="far"),)))
+    network, (endpoint,) = state.find_network("far"), state.endpoints[sandbox.id]
+    if what == "network":
+        writer.put_sandbox(SandboxState(sandbox, ()))
+        writer.deactivate(network.id)
+        writer.drop_network(network.id)
+        records.keep_aside(sandbox.id, [endpoint])
+        controller.set_aside.put(Aside(kind="network", id=network.id, name="far", reason="test", network=network))
+    else:
+        writer.drop_sandbox(sandbox.id)
+        record = (
+            Unreadable(key=f"sandbox/{sandbox.id}", kind="sandbox", id=sandbox.id, reason="test", endpoints=(endpoint,))
+            if what == "record"
+            else None
+        )
+        controller.set_aside.put(
+            Aside(kind="sandbox", id=sandbox.id, name="web", reason="test", unreadable=record, endpoints=() if record else (endpoint,))
+        )
+    controller._lost_endpoints._parts.overlays.cluster._announcements.on_lost = lambda lost: controller._lost_endpoints.give_up(
+        lost, lambda *event: events.append(event)
+    )
+    key = address_key(network.id, endpoint.ipv4.ip)
+    await one.store.shared.commit(Transaction({key: two.controller.cluster.node.id.encode()}))
+    await until(lambda: events)
+    assert removed == [endpoint.host_ifname]
+    assert events == [("endpoint", "disconnect", "web", "far", None)]
+    assert records.kept_aside() == {}
+    assert [aside.known_endpoints() for aside in controller.set_aside.all()] == [()]
+    # Nothing is said of it any more, and the other host keeps the address.
+    assert controller.cluster._announcements.published.keys() == set()
+    assert one.store.shared._items[key].value == b"id-b"
