@@ -133,6 +133,14 @@ class Inventory:
         namespace = self.of(sandbox_id)
         return None if namespace is None else namespace.sysctls.get(path)
 
+    def has_static_entry(self, ifname: str, mac: str) -> bool:
+        """Return whether the bridge of the host's port *ifname* has *mac* there for good."""
+        link = self.link(HOST, ifname)
+        if link is None:
+            return False
+        with NetlinkSocket(ROUTE) as netlink:
+            return rtnl.has_static_entry(netlink, mac, link.index)
+
     def forwardings(self, tunnel: str) -> frozenset[tuple[str, IPAddress]]:
         """Return (MAC, VTEP) of the forwarding entries of a tunnel of the host."""
         if tunnel not in self._forwardings:

@@ -41,7 +41,7 @@ _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
 _HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS = 1, 3, 4, 5, 20
-_BRPORT_STATE, _BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_FLUSH = 1, 4, 8, 24
+_BRPORT_STATE, _BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_FLUSH, _BRPORT_ISOLATED = 1, 4, 8, 24, 33
 _PORT_FLAGS = {
     "mode": (_BRPORT_MODE, "=B"),
     "learning": (_BRPORT_LEARNING, "=B"),
@@ -51,6 +51,7 @@ _PORT_FLAGS = {
     "bcast_flood": (30, "=B"),
     "group_fwd_mask": (31, "=H"),
     "neigh_suppress": (32, "=B"),
+    "isolated": (_BRPORT_ISOLATED, "=B"),
     "mcast_max_groups": (42, "=I"),
 }
 """Flag of a bridge port → its attribute (IFLA_BRPORT_), and how long its number is."""
@@ -79,6 +80,8 @@ class Link:
     """As a bridge port it sends frames back by the way they came."""
     learns: bool = False
     """As a bridge port it has the bridge learn addresses."""
+    is_isolated: bool = False
+    """As a bridge port it reaches no other one that is isolated."""
 
 
 def add_bridge(name: str, mac: str, mtu: int) -> Request:
@@ -378,6 +381,7 @@ def read_link(message: bytes) -> Link:
         peer=_number(attributes.get(_LINK, b"")),
         has_hairpin=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_MODE) or b"")),
         learns=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_LEARNING) or b"")),
+        is_isolated=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_ISOLATED) or b"")),
     )
 
 
@@ -446,6 +450,22 @@ def find_neighbor(netlink: NetlinkSocket, index: int, address: IPAddress) -> str
     attributes = dict(walk(message[28:]))
     is_permanent = struct.unpack_from("=H", message, 24)[0] & _NUD_PERMANENT
     return ":".join(f"{octet:02x}" for octet in attributes.get(_NDA_LLADDR, b"")) if is_permanent else None
+
+
+def has_static_entry(netlink: NetlinkSocket, mac: str, index: int) -> bool:
+    """Return whether the bridge of the port with *index* has the entry that `static_entry` sets."""
+    body = bodies.neighbor(_AF_BRIDGE, bodies.mac(_NDA_LLADDR, mac), index=index, flags=_NTF_MASTER)
+    try:
+        message = netlink.get(Request(_GETNEIGH, 0, body, "look up forwarding", mac))
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
+            return False
+        if error.errno == errno.EOPNOTSUPP:
+            # Before Linux 5.0 nobody can be asked for one.
+            return True
+        raise
+    _, port, state, _, _ = _NDMSG.unpack_from(message, 16)
+    return port == index and bool(state & _NUD_NOARP)
 
 
 def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress]]:

@@ -20,6 +20,8 @@ ip -o addr show | awk '{print $2,$4}' | grep -v fe80 | sort
 ip route show | sed 's/ proto [a-z]*//; s/ scope link//; s/ src [^ ]*//; s/ linkdown//; s/ *$//' | sort
 ip -6 route show | sed 's/ proto [a-z]*//; s/ metric [0-9]*//; s/ pref [a-z]*//; s/ linkdown//' | grep -v -e fe80 -e multicast -e '^::1 dev lo' | sort
 ip neigh show nud permanent | sort
+bridge fdb show br br-front 2>/dev/null | grep -e sticky | sort
+bridge -d link show 2>/dev/null | grep -o -e "learning [a-z]*" -e "isolated [a-z]*" | sort
 """
 GUARD = "nft -s list table inet berth_guard | grep -v handle"
 SYSCTLS = "cd /proc/sys/net/ipv4/conf && grep . up0/forwarding br-front/forwarding br-front/route_localnet"
@@ -50,6 +52,9 @@ ON_THE_HOST = {
     "veth deleted": "ip link del $VETH",
     "veth with another MTU": "ip link set $VETH mtu 1300",
     "hairpin off": "ip link set $VETH type bridge_slave hairpin off",
+    "port learns": "bridge link set dev $VETH learning on",
+    "port isolated": "ip link set $VETH type bridge_slave isolated on",
+    "entry of a port deleted": "bridge fdb del $(bridge fdb show dev $VETH | awk '/sticky/ {print $1}') dev $VETH master",
     "gateway address deleted": "ip addr del 10.70.0.1/24 dev br-front",
     "gateway address deleted, IPv6": "ip addr del fd70::1/64 dev br-front",
     "all addresses flushed": "ip addr flush dev br-front",

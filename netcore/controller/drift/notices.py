@@ -22,7 +22,8 @@ from netcore.plan.host_state import HostState
 
 _NEWLINK, _DELLINK, _DELADDR, _DELROUTE, _NEWNEIGH, _DELNEIGH = 16, 17, 21, 25, 28, 29
 _AF_UNSPEC, _AF_BRIDGE = 0, 7
-_OIF, _PROTOCOL_INFO, _BRPORT_MODE, _NDA_DST, _NDA_LLADDR = 4, 12, 4, 1, 2
+_OIF, _PROTOCOL_INFO, _NDA_DST, _NDA_LLADDR = 4, 12, 1, 2
+_BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_ISOLATED = 4, 8, 33
 _PERMANENT = 0x80
 _TABLE = nf_tables.OURS.encode() + b"\0"
 _FAMILIES, _FAMILY_IPV4 = (nf_tables.FAMILIES["inet"], nf_tables.FAMILIES["bridge"]), nf_tables.FAMILIES["ip"]
@@ -30,7 +31,10 @@ _FAMILIES, _FAMILY_IPV4 = (nf_tables.FAMILIES["inet"], nf_tables.FAMILIES["bridg
 
 @dataclass(frozen=True, slots=True)
 class ExpectedLink:
-    """A link of ours on the host. *master*: the bridge that it is a port of. *mac*, *mtu*, *alias*: "" or 0 for any."""
+    """A link of ours on the host. *master*: the bridge that it is a port of. *mac*, *mtu*, *alias*: "" or 0 for any.
+
+    *port_mac*: the one that is at this port of the bridge, "" if it is no port.
+    """
 
     concern: Concern
     master: str = ""
@@ -38,6 +42,13 @@ class ExpectedLink:
     has_hairpin: bool = False
     mtu: int = 0
     alias: str = ""
+    port_mac: str = ""
+
+    def is_port_right(self, mode: bytes | None, learning: bytes | None, isolated: bytes | None) -> bool:
+        """Return whether flags of a bridge port, as far as they are told of, are as they must be."""
+        lacks_hairpin = self.has_hairpin and mode is not None and not mode[0]
+        is_changed = bool(self.port_mac) and any(flag is not None and flag[0] for flag in (learning, isolated))
+        return not lacks_hairpin and not is_changed
 
 
 _Neighbor = tuple[str, IPAddress]
@@ -97,7 +108,9 @@ class Expectations:
         links, neighbors = self._of_sandboxes.setdefault(sandbox_id, ([], []))
         concern, bridge = Concern(Part.SANDBOX, sandbox_id), network.bridge.bridge_name
         links.append(endpoint.host_ifname)
-        self._ports[endpoint.host_ifname] = ExpectedLink(concern, master=bridge, has_hairpin=bool(endpoint.ports), mtu=network.common.mtu)
+        self._ports[endpoint.host_ifname] = ExpectedLink(
+            concern, master=bridge, has_hairpin=bool(endpoint.ports), mtu=network.common.mtu, port_mac=endpoint.mac
+        )
         for interface in (endpoint.ipv4, endpoint.ipv6):
             if interface is not None:
                 neighbors.append((bridge, interface.ip))
@@ -141,9 +154,10 @@ class HostNotices:
         family, index = message[16], struct.unpack_from("=i", message, 20)[0]
         if family == _AF_BRIDGE:
             known = expected.link(self._names.get(index, ""))
-            mode = find(message[32:], _PROTOCOL_INFO, _BRPORT_MODE)
-            is_wrong = known is not None and known.has_hairpin and mode is not None and not mode[0]
-            return {known.concern} if known is not None and is_wrong else set()
+            if known is None:
+                return set()
+            flags = [find(message[32:], _PROTOCOL_INFO, flag) for flag in (_BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_ISOLATED)]
+            return set() if known.is_port_right(*flags) else {known.concern}
         if family != _AF_UNSPEC:
             return set()
         if message_type(message) == _DELLINK:
@@ -170,6 +184,7 @@ class HostNotices:
             and (not known.mtu or link.mtu == known.mtu)
             and (not known.alias or link.alias == known.alias)
             and (not known.has_hairpin or link.has_hairpin)
+            and not (known.port_mac and (link.learns or link.is_isolated))
         )
         return set() if is_right else {known.concern}
 
@@ -177,9 +192,14 @@ class HostNotices:
         family, index, state = message[16], *struct.unpack_from("=iH", message, 20)
         name = self._names.get(index, "")
         if family == _AF_BRIDGE:
-            # An entry of a tunnel; those that bridges learn are of ports of sandboxes.
+            # An entry of a tunnel, or the one that says who is at a port.
             known = expected.link(name)
-            return {known.concern} if is_gone and known is not None and known.concern.part is Part.NETWORK else set()
+            if not is_gone or known is None:
+                return set()
+            is_ours = known.concern.part is Part.NETWORK or find(message[28:], _NDA_LLADDR) == bytes.fromhex(
+                known.port_mac.replace(":", "")
+            )
+            return {known.concern} if is_ours else set()
         attributes = dict(walk(message[28:]))
         if _NDA_DST not in attributes:
             return set()

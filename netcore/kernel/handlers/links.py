@@ -31,7 +31,7 @@ from netcore.kernel.sessions import NetlinkSessions
 
 _TUNNEL_PORT = {"neigh_suppress": 1, "learning": 0, "unicast_flood": 0, "mcast_flood": 0, "bcast_flood": 0}
 """Flags of a tunnel as a bridge port: entries say who is where, and the bridge answers ARP and ND for who is elsewhere."""
-_SANDBOX_PORT = {"learning": 0, "unicast_flood": 0, "mcast_max_groups": limits.MULTICAST_GROUPS, "group_fwd_mask": 0xFFFD}
+_SANDBOX_PORT = {"learning": 0, "isolated": 0, "unicast_flood": 0, "mcast_max_groups": limits.MULTICAST_GROUPS, "group_fwd_mask": 0xFFFD}
 """Flags of a sandbox's port. Its one address is an entry already, so what is for others is never sent to it.
 
 The mask: frames for the groups that a bridge keeps to itself (01:80:c2:00:00:00 to 0f, but for 01, which is dropped anyway)
@@ -153,7 +153,9 @@ def _set_bridge_port(sessions: NetlinkSessions, port: BridgePort) -> list[Reques
 
 def _observe_bridge_port(inventory: Inventory, port: BridgePort) -> bool:
     link = inventory.link(HOST, port.host_ifname)
-    return link is not None and link.up and bool(link.master) and not link.learns
+    if link is None or not link.up or not link.master or link.learns or link.is_isolated:
+        return False
+    return inventory.has_static_entry(port.host_ifname, port.mac)
 
 
 def _create_sub_interface(sessions: NetlinkSessions, link: Macvlan | Ipvlan, creation: Callable[[int, int], Request]) -> tuple[()]:

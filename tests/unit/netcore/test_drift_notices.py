@@ -41,7 +41,7 @@ class Expected:
     """A bridge of a network, a port of it of a sandbox, and that sandbox as a neighbour."""
 
     def link(self, name):
-        return {"br0": ExpectedLink(NET, mac=MAC), "v0": ExpectedLink(BOX, master="br0", has_hairpin=True)}.get(name)
+        return {"br0": ExpectedLink(NET, mac=MAC), "v0": ExpectedLink(BOX, master="br0", has_hairpin=True, port_mac=MAC)}.get(name)
 
     def neighbor(self, name, address):
         return {("br0", ip_address("10.0.0.2")): (BOX, MAC)}.get((name, address))
@@ -77,7 +77,7 @@ def test_expectations_follow_what_comes_changes_and_goes():
         made.take_sandbox(state, sandbox_id)
     assert made.link(bridge) == ExpectedLink(NET, mac=front.bridge.bridge_mac, alias="berth:net")
     first = Concern(Part.SANDBOX, "s0")
-    assert made.link("v0") == ExpectedLink(first, master=bridge, mtu=1500)
+    assert made.link("v0") == ExpectedLink(first, master=bridge, mtu=1500, port_mac=MAC)
     assert made.neighbor(bridge, ip_address("10.1.0.2")) == (first, MAC)
     published = PortMapping(family=4, protocol="tcp", host_address=None, host_port=80, sandbox_port=80)
     writer.put_sandbox(box_on(front, 0, (published,)))
@@ -134,6 +134,15 @@ def neighbor(type_, *, state=0x80, mac=MAC, address="10.0.0.2", index=3):
     return message(type_, body + attr(1, ip_address(address).packed) + attr(2, bytes.fromhex(mac.replace(":", ""))))
 
 
+def port_flag(flag, value):
+    body = struct.pack("=BxHiII", 7, 1, 7, 1, 0) + attr(3, b"v0\0")
+    return message(16, body + nested(12, attr(flag, bytes([value]))))
+
+
+def entry(type_, *, mac=MAC, index=7):
+    return message(type_, struct.pack("=BxxxiHBB", 7, index, 0x40, 0x2, 0) + attr(2, bytes.fromhex(mac.replace(":", ""))))
+
+
 @pytest.mark.parametrize(
     ("messages", "whose"),
     [
@@ -158,6 +167,12 @@ def neighbor(type_, *, state=0x80, mac=MAC, address="10.0.0.2", index=3):
         ([neighbor(28, mac="02:00:00:00:00:99")], BOX),
         ([neighbor(28, state=2)], BOX),
         ([neighbor(29, address="10.0.0.77")], None),
+        ([port_flag(8, 1)], BOX),
+        ([port_flag(33, 1)], BOX),
+        ([port_flag(8, 0), port_flag(33, 0), port_flag(4, 1)], None),
+        ([port_flag(4, 0)], BOX),
+        ([entry(29)], BOX),
+        ([entry(29, mac="02:00:00:00:00:99"), entry(28)], None),
     ],
 )  # fmt: skip
 def test_only_what_contradicts_leads_to_a_comparison(messages, whose):
