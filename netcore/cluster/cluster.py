@@ -170,7 +170,8 @@ class Cluster:
             self._networks_changed.set()
         self._emit(before, self.state.describe(change.key))
         if change.key.startswith("address/") and records.is_address_key(change.key):
-            self._addresses.note(*records.parse_address_key(change.key), taken=change.value is not None)
+            is_taken = change.value is not None and change.key not in self.state.unreadable
+            self._addresses.note(*records.parse_address_key(change.key), taken=is_taken)
         if change.key == records.node_key(self.node.id) and change.value is None:
             log.warning("this node's lease ran out while it was cut off; everything is published again")
             self._review_wanted.set()

@@ -715,6 +715,11 @@ async def test_what_is_no_node_holds_no_address(host, store, value):
     await follow(one)
     assert list(one.state.unreadable) == [key]
     assert await one.take_address(FAR, 4, ip_address("10.40.0.2")) == ip_address("10.40.0.2")
+    # The same where a watch tells of it.
+    other = f"address/{FAR.id}/10.40.0.6"
+    await MemoryStore.commit(store, Transaction({other: value}))
+    await until(lambda: other in one.state.unreadable)
+    assert await one.take_address(FAR, 4, ip_address("10.40.0.6")) == ip_address("10.40.0.6")
     await one.publish(SANDBOX, ENDPOINT, FAR)
     # Written over an address that is in use, it is replaced, and nobody is disconnected for it.
     await MemoryStore.commit(store, Transaction({key: value}))
