@@ -121,13 +121,25 @@ def why_damaged(path: Path) -> str | None:
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             rows = connection.execute("PRAGMA quick_check(1)").fetchall()
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            unusable = _why_unusable(connection)
     except sqlite3.OperationalError as error:
         # Full, read-only, locked: that is no damage, and opening it will say so.
         return None if not _is_damage(error) else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if rows == [("ok",)] else str(rows[0][0]).splitlines()[0] if rows else "it can't be checked"
+    if rows == [("ok",)]:
+        return unusable
+    return str(rows[0][0]).splitlines()[0] if rows else "it can't be checked"
+
+
+def _why_unusable(connection: sqlite3.Connection) -> str | None:
+    """Return why a whole database is none of ours; sqlite3.OperationalError says that too. One without tables is new."""
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+    if "item" in tables:
+        connection.execute("SELECT key, value, revision, session FROM item LIMIT 1").fetchall()
+    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if "meta" in tables else None
+    schema = str(row[0]) if row is not None else "1"
+    return None if schema.isascii() and schema.isdigit() and int(schema) > 0 else f"its schema version is {schema!r:.80}"
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sqlite3
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -165,4 +166,25 @@ async def test_a_full_state_is_left_as_soon_as_there_is_room(tmp_path):
     await store._run(lambda: store._connection.execute("PRAGMA max_page_count = 1000000"))
     await store.commit(Transaction({"b": b"v" * 100_000}))
     assert set(await content(store)) == {"a", "b"}
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE meta SET value = 'x'", "UPDATE meta SET value = '0'", "UPDATE meta SET value = '-5'", "UPDATE meta SET value = x'ff'",
+        "ALTER TABLE item DROP COLUMN session", "ALTER TABLE meta RENAME COLUMN value TO other",
+    ],
+)  # fmt: skip
+async def test_the_copy_is_used_for_a_database_that_is_whole_and_makes_no_sense(tmp_path, damage):
+    store = await open_store(str(tmp_path))
+    await store.commit(Transaction({"a": b"1"}))
+    await store.close()
+    last_copy.make(sqlite3.connect(tmp_path / "berth.db"), str(tmp_path))
+    with sqlite3.connect(tmp_path / "berth.db") as connection:
+        connection.execute(damage)
+    store = await open_store(str(tmp_path))
+    assert store.recovered is not None
+    assert store.recovered.copied
+    assert await content(store) == {"a": b"1"}
     await store.close()

@@ -62,17 +62,18 @@ def _findings(config: DaemonConfig) -> Iterator[tuple[str, bool]]:
 def _state(directory: str) -> Iterator[tuple[str, bool]]:
     import sqlite3
 
-    from netcore.store import earlier_schema
+    from netcore.store import earlier_schema, last_copy
     from netcore.store.upgrade import SCHEMA_VERSION
 
     where = f"state in {directory}"
+    copied = "; a start uses the last copy of it" if last_copy.read(str(Path(directory, last_copy.COPY))) else ""
     try:
         found = earlier_schema.look(directory)
     except (sqlite3.Error, OSError, ValueError) as error:
-        yield f"{where}: it can't be read: {error}", True
+        yield f"{where}: it can't be read: {error}{copied}", True
         return
     if found.schema is None:
-        yield f"{where}: there is none", False
+        yield f"{where}: there is none{copied}", False
         return
     content = f"{where}: schema version {found.schema}, {counted(found.networks, 'network')}, {counted(found.sandboxes, 'sandbox')}"
     if not found.problems:
