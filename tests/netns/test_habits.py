@@ -11,7 +11,7 @@ from tests.support.habits import rows, typed
 from tests.support.lab import Lab
 
 # A hundred processes, one after the other, since most rows need what another one has made.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 COMPOSE = """\
 name: shop
 services:
