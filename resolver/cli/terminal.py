@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from netcore.parse.numbers import whole_number
+
 WIDTH = 80
 """Of what is no terminal, and of a terminal that does not say."""
 _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
@@ -12,9 +14,9 @@ _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
 def width() -> int:
     """Return the columns of the terminal: COLUMNS, or what the terminal says, or 80."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isdigit() and int(given):
-        return int(given)
+    given = whole_number(os.environ.get("COLUMNS", ""), 1, 10_000)
+    if given is not None:
+        return given
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or WIDTH
     except (OSError, ValueError):
