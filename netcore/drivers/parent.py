@@ -16,7 +16,6 @@ from netcore.drivers.facts import Facts, HostConstraints
 from netcore.drivers.protocol import AttachedLink, Configured, NewNetwork
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Endpoint, MadeLink, Network, NetworkId, ParentOptions, RemoteEndpoint
-from netcore.parse.numbers import whole_number
 from netcore.parse.options import Option, link_name
 
 TAG = "berth:parent"
@@ -135,8 +134,8 @@ def find_parent(parsed: ParentOptions, existing: Collection[Network], host: Host
 def vlan_of(parent: str) -> tuple[str, int]:
     """Return (base link, VLAN id) of a parent written like eth0.10; InvalidRequest if it is not (MV-2)."""
     base, dot, number = parent.rpartition(".")
-    vlan = whole_number(number, _VLAN_IDS[0], _VLAN_IDS[-1])
-    if not dot or vlan is None:
+    is_number = number.isascii() and number.isdigit() and len(number) <= len(str(_VLAN_IDS[-1]))
+    if not dot or not is_number or int(number) not in _VLAN_IDS:
         reason = f"the host has no link {parent}; name one that it has, or VLAN 1 to 4094 of one, like eth0.10"
         raise InvalidRequest("option parent", reason)
-    return base, vlan
+    return base, int(number)

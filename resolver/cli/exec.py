@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from netcore.parse.numbers import whole_number
 from resolver.cli import enter
 from resolver.cli.client import find_sandbox
 from resolver.cli.environment import explicit_environment
 from resolver.cli.run import check_streams, exit_code
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
+from resolver.numbers import whole_number
 
 
 def main(arguments: list[str]) -> int:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netcore.parse.numbers import whole_number
 from resolver.cli import proc, sandbox_fields, terminal
 from resolver.cli.client import SERVICE_LABEL, call
 from resolver.cli.filters import BadFilter, matches, read_filters
@@ -41,6 +40,8 @@ def _ps(arguments: list[str]) -> int:
 def check(values: Mapping[str, Any]) -> None:
     """Raise BadFilter or BadFormat for what is wrong with the options *values* whatever there is."""
     check_format(values.get("format", "table"))
+    from resolver.numbers import whole_number
+
     last = values.get("last", "1")
     if whole_number(last, 1, 1_000_000_000) is None:
         raise BadFilter(f"--last {last}: it should be a number from 1 on")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from netcore.parse.numbers import whole_number
 from resolver.cli import age
 from resolver.cli.filters import BadFilter, Test, has_label
 from resolver.cli.output import port_texts
@@ -140,6 +139,8 @@ def _has_state(sandbox: Mapping[str, Any], text: str) -> bool:
 
 
 def _has_port(text: str, ports: Iterable[Mapping[str, Any]], field: str) -> bool:
+    from resolver.numbers import whole_number
+
     numbers, _, protocol = text.partition("/")
     first, _, last = numbers.partition("-")
     least, most = whole_number(first, 0, 65_535), whole_number(last or first, 0, 65_535)

@@ -6,9 +6,9 @@ import grp
 import os
 import pwd
 
-from netcore.parse.numbers import whole_number
 from resolver.cli.client import Refused
 from resolver.cli.enter import Identity
+from resolver.numbers import whole_number
 
 _MOST = 2**32 - 2
 """The largest id; the next one means none (credentials(7))."""

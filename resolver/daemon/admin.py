@@ -11,7 +11,6 @@ from typing import Any
 
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
-from netcore.parse.numbers import whole_number
 from resolver import limits
 from resolver.daemon import convert, openapi, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
@@ -23,6 +22,7 @@ from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
 from resolver.errors import Forbidden
+from resolver.numbers import whole_number
 
 _LAST_MOMENT = 253_402_300_800
 """The end of the year 9999, in seconds since 1970."""

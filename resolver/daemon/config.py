@@ -21,7 +21,6 @@ from netcore.drivers.facts import HostConstraints
 from netcore.errors import NetcoreError
 from netcore.model import DEFAULT_BRIDGE, IPNetwork, NetworkId
 from netcore.parse import addresses
-from netcore.parse.numbers import whole_number
 from netcore.parse.options import link_name
 from netcore.plan.network import prepare
 from netcore.store import etcd_settings
@@ -29,6 +28,7 @@ from resolver import limits, resolvconf
 from resolver.daemon import convert, proxies
 from resolver.daemon.schema import NetworkBody
 from resolver.errors import ConfigError, ResolverError
+from resolver.numbers import whole_number
 from resolver.wire import name as names
 
 _T = TypeVar("_T")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from netcore.parse.numbers import whole_number
+from resolver.numbers import whole_number
 
 
 @pytest.mark.parametrize(
