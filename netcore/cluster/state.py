@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from netcore.cluster.encryption import Key
-from netcore.cluster.record_checks import check_identity, check_shared, checked_holder
+from netcore.cluster.record_checks import check_endpoint_addresses, check_identity, check_shared, check_vtep, checked_holder
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.parse.names import check_dns_name, check_mac
@@ -263,6 +263,7 @@ class ClusterState:
                 node = None if value is None else decode_shared(Node, key, value)
                 if node is not None:
                     check_identity(node.id, rest)
+                    check_vtep(node.vtep)
                 self._set_node(rest, node)
                 return set(self._by_node.get(rest, ()))
             case "key":
@@ -283,7 +284,10 @@ class ClusterState:
             case "endpoint":
                 network_id, _, endpoint_id = rest.partition("/")
                 change = EndpointChanged(NetworkId(network_id), endpoint_id)
-                self._set_endpoint(change, None if value is None else decode_shared(EndpointRecord, key, value))
+                record = None if value is None else decode_shared(EndpointRecord, key, value)
+                if record is not None and change.network_id in self.networks:
+                    check_endpoint_addresses(self.networks[change.network_id], record.addresses)
+                self._set_endpoint(change, record)
                 return {change}
         return set()
 

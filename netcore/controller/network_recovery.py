@@ -16,6 +16,7 @@ from netcore.desired.objects import KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel.observe import observe
 from netcore.model import Network, NetworkId
+from netcore.parse.names import check_object_name
 from netcore.plan import leftovers, restorable
 
 BROKEN = (NetcoreError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
@@ -33,7 +34,9 @@ def add_sensible(controller: Controller, networks: Iterable[Network]) -> list[Ne
     result = []
     for network in networks:
         try:
+            check_object_name("network", network.name)
             drivers.of(network).host_link(network)
+            drivers.of(network).host_addresses(network)
             drivers.of(network).network_objects(network, controller.state.facts)
         except BROKEN as error:
             set_aside(controller, network, str(error) or type(error).__name__)

@@ -199,6 +199,9 @@ class Overlays:
                     await self._follow_endpoints(self._state.networks[network_id], identities)
                 except (NetcoreError, OSError) as error:
                     log.error("network does not follow other hosts network=%s reason=%s", network_id[:12], error)
+                except Exception:
+                    # Whatever somebody wrote to the store, the other networks go on.
+                    log.exception("network does not follow other hosts network=%s", network_id[:12])
             if KeysChanged() in touched:
                 # Behind the endpoints: before them no host is known that there are keys for.
                 await self.encryption.follow()

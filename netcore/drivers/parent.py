@@ -134,7 +134,8 @@ def find_parent(parsed: ParentOptions, existing: Collection[Network], host: Host
 def vlan_of(parent: str) -> tuple[str, int]:
     """Return (base link, VLAN id) of a parent written like eth0.10; InvalidRequest if it is not (MV-2)."""
     base, dot, number = parent.rpartition(".")
-    if not dot or not number.isdigit() or int(number) not in _VLAN_IDS:
+    is_number = number.isascii() and number.isdigit() and len(number) <= len(str(_VLAN_IDS[-1]))
+    if not dot or not is_number or int(number) not in _VLAN_IDS:
         reason = f"the host has no link {parent}; name one that it has, or VLAN 1 to 4094 of one, like eth0.10"
         raise InvalidRequest("option parent", reason)
     return base, int(number)

@@ -1,14 +1,18 @@
 """A connection to the keeper: how it is found, started and asked. Blocking; calls may come from any thread.
 
 The protocol is in `program.py`. A keeper that another version of berth started is taken over: what it holds is fetched by the
-commands that are the same in every version, it is told to end, and one of this version follows it.
+commands that are the same in every version, it is told to end, and one of this version follows it. One that does not answer is
+killed: while it lives, nobody else can have the ports and the guard table that it holds.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import logging
 import os
+import select
+import signal
 import socket
 import struct
 import subprocess
@@ -18,12 +22,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from netcore.errors import Unavailable
+from netcore.errors import NotFound, Unavailable
 from netcore.keeper import program
+from netcore.kernel import process
+
+log = logging.getLogger(__name__)
 
 _NAME = "keeper.sock"
 _ANSWER_WITHIN = 5.0
 _UCRED = struct.Struct("iII")
+_PROGRAM = b"netcore/keeper/program.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +52,17 @@ class KeeperConnection:
         self._socket = sock
         self._lock = threading.Lock()
         sock.settimeout(_ANSWER_WITHIN)
+        _signal(_pid_of(sock), signal.SIGCONT)
         self.greeting = self._hello()
 
     def _hello(self) -> Greeting:
-        _, uid, _ = _UCRED.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        _, uid, _ = _credentials(self._socket)
         if uid not in (0, os.geteuid()):
             raise Unavailable("the keeper", f"what listens at its socket runs as user {uid}")
         with self._lock, _as_unavailable():
             self._socket.send(b"hello")
             words = self._receive()[0].split(b"\0")
-        if len(words) < 5 or words[0] != b"keeper":
+        if len(words) < 5 or words[0] != b"keeper" or not all(word.isdigit() for word in words[1:5]):
             raise Unavailable("the keeper", "what listens at its socket is something else")
         return Greeting(*map(int, words[1:5]))
 
@@ -115,9 +124,50 @@ class KeeperConnection:
                 self._receive()
         self.close()
 
+    def kill(self) -> None:
+        """End a keeper that does not answer, and leave it: what it holds is free afterwards."""
+        _kill(self.greeting.pid)
+        self.close()
+
     def close(self) -> None:
         """Leave the keeper; it holds on."""
         self._socket.close()
+
+
+def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Return pid, uid and gid of who listens at the other end."""
+    pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid, gid
+
+
+def _pid_of(sock: socket.socket) -> int:
+    return _credentials(sock)[0]
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    """Send a signal to the keeper *pid* and, if it is to be killed, wait for its end; False if that is no keeper."""
+    try:
+        pidfd = process.open_pidfd(pid)
+    except NotFound:
+        return False
+    try:
+        if not any(word.endswith(_PROGRAM) for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")):
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+        if number == signal.SIGKILL:
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            ended.poll(_ANSWER_WITHIN * 1000)
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def _kill(pid: int) -> None:
+    if _signal(pid, signal.SIGKILL):
+        log.warning("the keeper does not answer and is killed pid=%d", pid)
 
 
 @contextlib.contextmanager
@@ -138,13 +188,17 @@ def find(directory: str, door: socket.socket | None = None) -> KeeperConnection 
         if sock is not None:
             try:
                 return KeeperConnection(sock, by_path=reach is _by_path)
-            except Unavailable:
+            except Unavailable as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    _kill(_pid_of(sock))
                 sock.close()
     return None
 
 
 def _by_path(directory: str, _: socket.socket | None) -> socket.socket:
     sock = _new_socket()
+    # Otherwise it would wait for ever while as many wait already as may.
+    sock.settimeout(_ANSWER_WITHIN)
     try:
         sock.connect(str(Path(directory, _NAME)))
     except OSError:

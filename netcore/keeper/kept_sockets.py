@@ -68,6 +68,7 @@ class KeptSockets:
                 found.end()
         except Unavailable as error:
             log.warning("what the last daemon left is not complete reason=%s", error)
+            found.kill()
 
     def start(self) -> None:
         """Start a keeper unless there is one, and have it keep what is kept by now. Blocking."""
@@ -199,8 +200,10 @@ class KeptSockets:
         try:
             what(self._connection)
         except Unavailable as error:
-            log.warning("nothing is kept for the next start reason=%s", error)
-            self.lost()
+            log.warning("the keeper is given up reason=%s", error)
+            # Whoever follows it sees that it has ended, and starts another, which is given everything.
+            self._connection.kill()
+            self._connection = None
 
     def end(self) -> None:
         """End the keeper: there is nothing worth keeping. None is started any more."""

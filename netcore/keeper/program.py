@@ -53,6 +53,8 @@ class Keeper:
     """What is kept, and the daemons that are connected. *listener*: bound to the path. *door*: see `_open_door`."""
 
     def __init__(self, listener: _socket.socket, door: _socket.socket) -> None:
+        # Again, so that whoever connects is told of this process and not of the one that made the socket (SO_PEERCRED, unix(7)).
+        listener.listen(MOST_DAEMONS)
         self._listener = listener
         self._door: _socket.socket | None = door
         self._kept: dict[bytes, tuple[int, bool]] = {}

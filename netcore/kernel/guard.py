@@ -15,6 +15,7 @@ import logging
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from itertools import product
 from threading import Lock
 
 from netcore.desired.firewall import MARK, SEEN
@@ -167,10 +168,12 @@ class Guard:
             # There was none.
             self._links = links
             return
-        for flags, protection in _FLAGS:
-            # Taken over first: only its owner may delete it, and one without an owner may be claimed.
+        # Taken over first: only its owner may delete it, and one without an owner may be claimed. One that never had an owner, from
+        # a saved ruleset, can't be: that is deleted as what it is.
+        for (flags, protection), before in product(_FLAGS, (None, 0)):
             creation = _request(nf_tables.NEWTABLE, nf_tables.new_table("inet", TABLE, flags))
-            rebuilt = [creation, _request(*_DELETION)]
+            first = creation if before is None else _request(nf_tables.NEWTABLE, nf_tables.new_table("inet", TABLE, before))
+            rebuilt = [first, _request(*_DELETION)]
             if links:
                 rebuilt += [creation, *_content(), *(_element(link, delete=False) for link in sorted(links))]
             error = self._commit(rebuilt)

@@ -100,7 +100,7 @@ def _check(source: str) -> str | None:
     except sqlite3.Error as error:
         raise InvalidRequest("backup", f"{source} is no backup of berth: {error}") from error
     schema = str(meta.get("schema", ""))
-    unreadable = why_unreadable(int(schema)) if schema.isdigit() else "it names no schema version"
+    unreadable = why_unreadable(int(schema)) if schema else "it names no schema version"
     if unreadable is not None:
         raise InvalidRequest("backup", f"{source}: {unreadable}")
     return meta.get(NODE)

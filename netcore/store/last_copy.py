@@ -23,6 +23,15 @@ DATABASE, COPY, BEFORE = "berth.db", "berth.db.copy", "berth.db.before"
 _BESIDE = ("", "-wal", "-shm")
 """What SQLite has beside a database: the log of the last commits, and its index."""
 
+_OBJECTS = {
+    ("table", "meta"): [("name", 1), ("value", 0)],
+    ("table", "item"): [("key", 1), ("value", 0), ("revision", 0), ("session", 0)],
+    ("index", "item_revision"): [],
+}
+"""What there is in a database; of a table its columns, each with its place in the primary key."""
+_DIGITS = 10
+"""No schema version is as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -133,13 +142,21 @@ def why_damaged(path: Path) -> str | None:
 
 
 def _why_unusable(connection: sqlite3.Connection) -> str | None:
-    """Return why a whole database is none of ours; sqlite3.OperationalError says that too. One without tables is new."""
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
-    if "item" in tables:
-        connection.execute("SELECT key, value, revision, session FROM item LIMIT 1").fetchall()
-    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if "meta" in tables else None
+    """Return why a whole database is none of ours; sqlite3.OperationalError says that too. One without tables is new.
+
+    What else is in it counts too: a view or a trigger can do anything at the next write.
+    """
+    found = connection.execute("SELECT type, name FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'").fetchall()
+    for kind, name in found:
+        if (kind, name) not in _OBJECTS:
+            return f"it has a {kind} {name}, which no state of berth has"
+        columns = [(row[1], row[5]) for row in connection.execute(f"PRAGMA table_info({name})")]
+        if kind == "table" and columns != _OBJECTS[kind, name]:
+            return f"its table {name} is not one of berth"
+    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if ("table", "meta") in found else None
     schema = str(row[0]) if row is not None else "1"
-    return None if schema.isascii() and schema.isdigit() and int(schema) > 0 else f"its schema version is {schema!r:.80}"
+    is_number = schema.isascii() and schema.isdigit() and len(schema) < _DIGITS and int(schema) > 0
+    return None if is_number else f"its schema version is {schema!r:.80}"
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:

@@ -9,6 +9,7 @@ from resolver.cli.client import find_sandbox
 from resolver.cli.environment import explicit_environment
 from resolver.cli.run import check_streams, exit_code
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
+from resolver.numbers import whole_number
 
 
 def main(arguments: list[str]) -> int:
@@ -25,11 +26,12 @@ def _exec(arguments: list[str]) -> int:
     if not command:
         usage_error("exec", "a command is missing")
     index = values.get("index", "1")
-    if not index.isdigit() or not int(index):
+    number = whole_number(index, 1, 1_000_000)
+    if number is None:
         usage_error("exec", f"--index must be a number from 1 on, not {index!r}")
     check_streams("exec", values)
     enter.check_privilege()
-    sandbox = find_sandbox(name, project=values.get("project"), index=int(index))
+    sandbox = find_sandbox(name, project=values.get("project"), index=number)
     identity = _identity(values.get("user"))
     home = {"HOME": identity.home} if identity is not None and identity.home else {}
     return enter.join(

@@ -40,8 +40,10 @@ def _ps(arguments: list[str]) -> int:
 def check(values: Mapping[str, Any]) -> None:
     """Raise BadFilter or BadFormat for what is wrong with the options *values* whatever there is."""
     check_format(values.get("format", "table"))
+    from resolver.numbers import whole_number
+
     last = values.get("last", "1")
-    if not last.isdigit() or not int(last):
+    if whole_number(last, 1, 1_000_000_000) is None:
         raise BadFilter(f"--last {last}: it should be a number from 1 on")
     _filters(values)
 

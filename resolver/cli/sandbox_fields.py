@@ -139,9 +139,12 @@ def _has_state(sandbox: Mapping[str, Any], text: str) -> bool:
 
 
 def _has_port(text: str, ports: Iterable[Mapping[str, Any]], field: str) -> bool:
+    from resolver.numbers import whole_number
+
     numbers, _, protocol = text.partition("/")
     first, _, last = numbers.partition("-")
-    if not first.isdigit() or (last and not last.isdigit()):
+    least, most = whole_number(first, 0, 65_535), whole_number(last or first, 0, 65_535)
+    if least is None or most is None:
         raise BadFilter(f"port {text!r}: it should be like 80, 80/udp or 8000-8010")
-    asked = range(int(first), int(last or first) + 1)
+    asked = range(least, most + 1)
     return any(port[field] and port[field] in asked and protocol in ("", port["protocol"]) for port in ports)

@@ -9,11 +9,14 @@ WIDTH = 80
 """Of what is no terminal, and of a terminal that does not say."""
 _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
+_DIGITS = 5
+"""No terminal has a number of columns as long."""
+
 
 def width() -> int:
     """Return the columns of the terminal: COLUMNS, or what the terminal says, or 80."""
     given = os.environ.get("COLUMNS", "")
-    if given.isdigit() and int(given):
+    if given.isascii() and given.isdigit() and len(given) < _DIGITS and int(given):
         return int(given)
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or WIDTH

@@ -5,6 +5,7 @@ HTTP itself is in `http_api`, the shapes are in `schema`, the document that desc
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
 from resolver.errors import Forbidden
+from resolver.numbers import whole_number
+
+_LAST_MOMENT = 253_402_300_800
+"""The end of the year 9999, in seconds since 1970."""
 
 
 class Admin:
@@ -129,10 +134,10 @@ class Admin:
         if request.dry_run:
             return await self._dry_run.remove_sandbox(request.path["sandbox"])
         text = request.query.get(_EXIT_CODE.name)
-        if text is not None and not (text.isdigit() and int(text) < 256):
-            raise InvalidRequest(_EXIT_CODE.name, f"{text!r} is not a number from 0 to 255")
+        code = None if text is None else whole_number(text, 0, 255)
+        if text is not None and code is None:
+            raise InvalidRequest(_EXIT_CODE.name, f"{text!r:.60} is not a number from 0 to 255")
         cause = Cause.REQUEST if text is None else Cause.COMMAND_ENDED
-        code = None if text is None else int(text)
         name, warnings = await self._operations.remove_sandbox(request.path["sandbox"], cause, lambda: code)
         return schema.OutcomeView(f"sandbox {name} removed", list(warnings))
 
@@ -222,9 +227,10 @@ def _adopted_netns(request: ApiRequest[schema.SandboxBody]) -> str | None:
 
 def _limit(request: ApiRequest[None]) -> int:
     text = request.query.get("limit", str(limits.CACHE_SHOWN))
-    if not text.isdigit() or not 0 < int(text) <= limits.CACHE_SHOWN_MOST:
-        raise InvalidRequest("limit", f"{text!r} is not a number from 1 to {limits.CACHE_SHOWN_MOST}")
-    return int(text)
+    limit = whole_number(text, 1, limits.CACHE_SHOWN_MOST)
+    if limit is None:
+        raise InvalidRequest("limit", f"{text!r:.60} is not a number from 1 to {limits.CACHE_SHOWN_MOST}")
+    return limit
 
 
 def _moment(request: ApiRequest[None], parameter: QueryParameter) -> float | None:
@@ -232,9 +238,12 @@ def _moment(request: ApiRequest[None], parameter: QueryParameter) -> float | Non
     if text is None:
         return None
     try:
-        return float(text)
-    except ValueError as error:
-        raise InvalidRequest(parameter.name, f"{text!r} is not a number of seconds since 1970") from error
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not abs(seconds) <= _LAST_MOMENT:
+        raise InvalidRequest(parameter.name, f"{text!r:.60} is not a number of seconds since 1970")
+    return seconds
 
 
 _PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)

@@ -28,6 +28,7 @@ from resolver import limits, resolvconf
 from resolver.daemon import convert, proxies
 from resolver.daemon.schema import NetworkBody
 from resolver.errors import ConfigError, ResolverError
+from resolver.numbers import whole_number
 from resolver.wire import name as names
 
 _T = TypeVar("_T")
@@ -320,9 +321,10 @@ def _default_bridge(value: Any) -> NetworkBody:
 def parse_listen(text: str) -> tuple[str, int]:
     """Return (address, port) of `192.0.2.1:8443` or `[2001:db8::1]:8443`; ValueError says what is wrong."""
     host, _, port = text.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) <= 65_535:
+    number = whole_number(port, 1, 65_535)
+    if number is None:
         raise ValueError(f"{text!r} is not like 192.0.2.1:8443 or [2001:db8::1]:8443")
-    return str(addresses.read(host.removeprefix("[").removesuffix("]"))), int(port)
+    return str(addresses.read(host.removeprefix("[").removesuffix("]"))), number
 
 
 def _listen(value: Any) -> str:

@@ -75,10 +75,20 @@ async def test_what_is_no_backup_changes_nothing(tmp_path):
     def cut():
         file.write_bytes(whole[: len(whole) // 2])
 
+    def strange():
+        with sqlite3.connect(file) as connection:
+            connection.execute("CREATE VIEW more AS SELECT * FROM item")
+
+    def versionless():
+        with sqlite3.connect(file) as connection:
+            connection.execute("UPDATE meta SET value = '3²' WHERE name = 'schema'")
+
     for damage, reason in (
         (newer, "written by a newer berth"),
-        (other, "is no backup of berth"),
+        (other, "it has a table x, which no state of berth has"),
         (cut, "malformed"),
+        (strange, "it has a view more, which no state of berth has"),
+        (versionless, "its schema version is '3²'"),
         (Path(file).unlink, "it is gone"),
     ):
         file.write_bytes(whole)

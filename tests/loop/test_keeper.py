@@ -276,3 +276,64 @@ def test_received_descriptors_are_named_as_systemd_says(monkeypatch):
     environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "keeper:guard"}
     assert descriptor_store.received(environment) == {"keeper": 3, "guard": 4}
     assert told == [(3, False), (4, False)]
+
+
+def test_a_keeper_that_was_stopped_goes_on(daemons):
+    first = daemons()
+    with datagram_socket() as sock:
+        first.keep({"s": sock.fileno()})
+        os.kill(first.keeper_pid, signal.SIGSTOP)
+        first.close()
+        second = daemons()
+        assert second.keeper_pid is not None
+        with second.take("s", fits) as taken:
+            assert taken.getsockname() == sock.getsockname()
+
+
+def stop_again_and_again(pid, monkeypatch):
+    """Have the keeper *pid* hang for whoever tries to wake it."""
+    monkeypatch.setattr(connection, "_ANSWER_WITHIN", 0.2)
+    send = signal.pidfd_send_signal
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda pidfd, number: None if number == signal.SIGCONT else send(pidfd, number))
+    os.kill(pid, signal.SIGSTOP)
+
+
+def test_a_keeper_that_hangs_holds_no_ports_against_the_next_daemon(daemons, monkeypatch):
+    first = daemons()
+    sock = datagram_socket()
+    address = sock.getsockname()
+    first.keep({"s": sock.fileno()})
+    until(lambda: count_kept(first) == 1)
+    stop_again_and_again(first.keeper_pid, monkeypatch)
+    first.close()
+    sock.close()
+    second = daemons()
+    assert second.keeper_pid not in (None, first.keeper_pid)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+        again.bind(address)
+
+
+def test_a_keeper_that_hangs_while_the_daemon_runs_is_ended_so_that_another_follows(daemons, monkeypatch):
+    kept = daemons()
+    pidfd = os.pidfd_open(kept.keeper_pid)
+    with datagram_socket() as sock:
+        kept.keep({"s": sock.fileno()})
+        stop_again_and_again(kept.keeper_pid, monkeypatch)
+        kept.drop("nothing")
+        assert has_ended(pidfd)
+        monkeypatch.undo()
+        kept.start()
+        assert count_kept(kept) == 1
+    os.close(pidfd)
+
+
+def test_a_keeper_where_too_many_wait_does_not_hang_a_daemon(daemons, monkeypatch):
+    kept = daemons()
+    os.kill(kept.keeper_pid, signal.SIGSTOP)
+    waiting = []
+    with pytest.raises(BlockingIOError), contextlib.ExitStack() as stack:
+        monkeypatch.setattr(connection, "_ANSWER_WITHIN", 0.0)
+        for _ in range(20):
+            waiting.append(stack.enter_context(connection._by_path(kept._directory, None)))
+    assert len(waiting) > program.MOST_DAEMONS
+    os.kill(kept.keeper_pid, signal.SIGCONT)

@@ -1,6 +1,7 @@
 """The database of one host under churn, a full disk and damage: it stays small, nothing half-written stays, and a copy is used."""
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 from ipaddress import ip_interface
@@ -70,7 +71,18 @@ async def test_a_watch_from_too_long_ago_is_told_so(tmp_path):
     await store.close()
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "gone", "directory", "page"])
+STRANGE = {
+    "view": "DROP TABLE item; CREATE VIEW item AS WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r)"
+    " SELECT 'k' || a AS key, x'7b7d' AS value, a AS revision, '' AS session FROM r",
+    "trigger": "CREATE TRIGGER t BEFORE UPDATE ON item BEGIN SELECT raise(abort, 'no'); END",
+    "other columns": "CREATE TABLE x AS SELECT * FROM item; DROP TABLE item; ALTER TABLE x RENAME TO item",
+    "no version": "UPDATE meta SET value = '\N{SUPERSCRIPT TWO}' WHERE name = 'schema'",
+}
+
+
+@pytest.mark.parametrize(
+    "damage", ["garbage", "truncated", "empty", "gone", "directory", "page", "view", "trigger", "other columns", "no version"]
+)
 async def test_the_copy_is_used_for_a_damaged_database(tmp_path, damage):
     store = await open_store(str(tmp_path))
     await store.commit(Transaction({f"k{number}": b"v" * 2000 for number in range(40)}))
@@ -94,6 +106,9 @@ async def test_the_copy_is_used_for_a_damaged_database(tmp_path, damage):
             octets = bytearray(database.read_bytes())
             octets[4096 * 3 : 4096 * 12] = b"\xff" * 4096 * 9
             database.write_bytes(octets)
+        case _:
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                connection.executescript(STRANGE[damage])
     store = await open_store(str(tmp_path))
     assert len(await content(store)) == 40
     assert store.recovered is not None

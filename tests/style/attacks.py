@@ -185,6 +185,14 @@ GROUPS = (
             Attack("adopt the namespace of another, as a member of the group", "daemon/test_host_side.py::test_member_of_the_group_adopts_only_what_is_theirs"),
             Attack("remove the admin socket", "daemon/test_host_side.py::test_admin_socket_that_is_removed_is_made_again"),
             Attack("start a second daemon", "daemon/test_host_side.py::test_second_daemon_with_other_directories_is_refused_and_changes_nothing"),
+            Attack("a backup or a database with views, triggers, other tables", "loop/test_backup.py::test_what_is_no_backup_changes_nothing"),
+            Attack("a guard table that nobody owns, from a saved ruleset", "unit/netcore/test_guard.py::test_one_from_a_saved_ruleset_is_made_anew_with_an_owner"),
+            Attack("moments that are none, by the API", "unit/resolver/test_admin.py::test_moments_that_are_none_are_refused"),
+            Attack("stop the keeper while no daemon runs", "loop/test_keeper.py::test_a_keeper_that_was_stopped_goes_on"),
+            Attack("hang the keeper so that it holds ports", "loop/test_keeper.py::test_a_keeper_that_hangs_holds_no_ports_against_the_next_daemon"),
+            Attack("hang the keeper while the daemon runs", "loop/test_keeper.py::test_a_keeper_that_hangs_while_the_daemon_runs_is_ended_so_that_another_follows"),
+            Attack("take all places of the keeper", "loop/test_keeper.py::test_a_keeper_where_too_many_wait_does_not_hang_a_daemon"),
+            Attack("send the keeper what is no command", "loop/test_keeper.py::test_octets_that_are_no_command_harm_nobody"),
             Attack("read what is not theirs", "daemon/test_host_side.py::test_modes"),
         ),
     ),
@@ -200,6 +208,13 @@ GROUPS = (
         (
             Attack("records of no use", "unit/netcore/test_cluster_state.py::test_record_of_no_use_is_noted_as_one_that_can_not_be_read",
                    lambda module: [key for case in module.OF_NO_USE for key in case]),
+            Attack(
+                "networks that are none or another", "unit/netcore/test_cluster_state.py::test_network_that_is_no_overlay_or_another_is_left_out",
+                _parameters("test_network_that_is_no_overlay_or_another_is_left_out"),
+            ),
+            Attack(
+                "hosts that are another or receive nowhere", "unit/netcore/test_cluster_state.py::test_host_that_is_another_or_receives_nowhere_is_left_out"
+            ),
             Attack("a proxy's page in place of etcd's answer", "unit/netcore/test_etcd_answers.py::test_what_is_no_answer_of_etcd_is_a_failure_of_the_connection"),
             Attack("answers of a plugin that could not be stored", "unit/netcore/test_plugin_messages.py::test_answers_that_could_not_be_stored_are_no_json"),
         ),

@@ -20,6 +20,8 @@ from typing import NamedTuple
 _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
 _VARIABLE = re.compile(rf"\$(?:(?P<escaped>\$)|(?P<named>{_NAME})|\{{(?:(?P<braced>{_NAME})(?P<operator>:?[-+?])?)?)")
 _MAX_NESTING = 32
+_LONGEST = 1 << 25
+"""Characters that a text with variables may become; a file may have as many."""
 
 
 class BadVariable(Exception):
@@ -40,8 +42,10 @@ def interpolate(text: str, variables: Variables, nesting: int = 0) -> str:
     if nesting > _MAX_NESTING:
         raise BadVariable(f"{text[:80]!r}: defaults within defaults, more than {_MAX_NESTING} deep")
     parts: list[str] = []
-    at = 0
+    at, length = 0, len(text)
     while match := _VARIABLE.search(text, at):
+        if length > _LONGEST:
+            raise BadVariable(f"{text[:80]!r}: it becomes longer than {_LONGEST} characters")
         parts.append(text[at : match.start()])
         if match["escaped"]:
             parts.append("$")
@@ -52,6 +56,7 @@ def interpolate(text: str, variables: Variables, nesting: int = 0) -> str:
         else:
             value, at = _braced(text, match, variables, nesting)
             parts.append(value)
+        length += len(parts[-1])
     return "".join(parts) + text[at:]
 
 

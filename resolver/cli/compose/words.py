@@ -19,7 +19,7 @@ class _Splitter:
 
     def __init__(self) -> None:
         self._words: list[str] = []
-        self._word = ""
+        self._word: list[str] = []
         self._is_word = False
         self._escaped = False
         # What is open: a double or single quote, a backtick, or "(" for `$(`.
@@ -32,14 +32,14 @@ class _Splitter:
             self._escaped = False
         elif character == "\\":
             if "'" in self._open:
-                self._word += character
+                self._word.append(character)
             else:
                 self._escaped = True
         elif character in _BLANKS:
             self._blank(character)
         elif character in ";&|<>" and not self._open:
             # A number before `>` is a descriptor, no word.
-            self._is_word = self._is_word and not (character == ">" and self._word[:1].isdigit())
+            self._is_word = self._is_word and not (character == ">" and "".join(self._word[:1]).isdigit())
             return False
         elif not self._quote(character):
             self._add(character)
@@ -49,18 +49,18 @@ class _Splitter:
         """Return the words."""
         if self._escaped or self._open:
             raise ValueError(f"{text[:80]!r} has a quote or bracket that is not closed")
-        return [*self._words, self._word] if self._is_word else self._words
+        return [*self._words, "".join(self._word)] if self._is_word else self._words
 
     def _add(self, character: str) -> None:
-        self._word += character
+        self._word.append(character)
         self._is_word = True
 
     def _blank(self, character: str) -> None:
         if self._open:
-            self._word += character
+            self._word.append(character)
         elif self._is_word:
-            self._words.append(self._word)
-            self._word, self._is_word = "", False
+            self._words.append("".join(self._word))
+            self._word, self._is_word = [], False
 
     def _quote(self, character: str) -> bool:
         """Open or close what *character* opens or closes; return whether it is no part of the word."""
@@ -76,7 +76,7 @@ class _Splitter:
             case ")" if not self._open & {"'", '"', "`"}:
                 self._open ^= {"("}
             case "(" if not self._open & {"'", '"', "`"}:
-                if "(" in self._open or not self._word.endswith("$"):
+                if "(" in self._open or self._word[-1:] != ["$"]:
                     raise ValueError("a bracket is only allowed in quotes, or as $(")
                 self._open.add("(")
         return False

@@ -9,6 +9,9 @@ from typing import Any
 
 from resolver.cli.templates.nodes import BadTemplate
 
+_WIDEST = 1000
+"""Characters that a value is filled up to."""
+
 
 def shown(value: Any) -> str:
     """Return *value* as Go prints it: `true`, `<no value>`, `[a b]`, `map[k:v]`."""
@@ -42,6 +45,8 @@ def _slice(value: Any, start: int = 0, end: int | None = None) -> Any:
 
 
 def _pad(text: str, before: int, after: int) -> str:
+    if max(before, after) > _WIDEST:
+        raise BadTemplate(f"pad: it is for up to {_WIDEST} spaces")
     return f"{' ' * before}{text}{' ' * after}" if text else text
 
 
@@ -51,6 +56,8 @@ def _printf(form: str, *values: Any) -> str:
 
     def one(found: re.Match[str]) -> str:
         flags, verb = found[1], found[2]
+        if any(len(digits) > len(str(_WIDEST)) or int(digits) > _WIDEST for digits in re.findall("[0-9]+", flags)):
+            raise BadTemplate(f"printf: widths are up to {_WIDEST}, not {flags[:20]}")
         if verb == "%":
             return "%"
         value = next(given, None)
@@ -65,7 +72,7 @@ def _printf(form: str, *values: Any) -> str:
                 text = shown(value)
         return f"%{flags}s" % text
 
-    return re.sub(r"%([-+ 0]*\d*(?:\.\d+)?)([a-zA-Z%])", one, form)
+    return re.sub(r"%([-+ 0]*[0-9]*(?:\.[0-9]+)?)([a-zA-Z%])", one, form)
 
 
 def _compared(test: Callable[[Any, Any], bool]) -> Callable[..., bool]:

@@ -16,14 +16,23 @@ _TOKEN = re.compile(
 )
 _CONSTANTS = {"true": True, "false": False, "nil": None}
 _ESCAPES = {"\\t": "\t", "\\n": "\n"}
+_LONGEST = 65_536
+"""Characters of a template."""
+_DIGITS = 20
+"""Characters of a number in one."""
 Token = tuple[str, str, bool]
 """Kind, text, whether it follows the one before it without a space."""
 
 
 def parse(text: str) -> tuple[Node, ...]:
     """Return what *text* means; raises BadTemplate. Outside of actions `\\t` and `\\n` are a tab and a line end, as for Docker."""
+    if len(text) > _LONGEST:
+        raise BadTemplate(f"it is longer than {_LONGEST} characters")
     parts = _Parts(_split(text))
-    nodes, end = _nodes(parts, inside=False)
+    try:
+        nodes, end = _nodes(parts, inside=False)
+    except RecursionError as error:
+        raise BadTemplate("it is nested too deeply") from error
     assert end == ""
     return nodes
 
@@ -175,6 +184,8 @@ def _operand(tokens: list[Token], whole: str) -> tuple[Operand, list[Token]]:
         case "string":
             return Literal(_unquoted(text)), rest
         case "number":
+            if len(text) > _DIGITS:
+                raise BadTemplate(f"{text[:_DIGITS]}… is too long a number")
             return Literal(float(text) if "." in text else int(text)), rest
         case "field":
             variable, _, path = text.partition(".")
@@ -199,6 +210,8 @@ def _unquoted(text: str) -> str:
         return text[1:-1]
     try:
         value: str = json.loads(text)
+        # Half of a surrogate pair can't be printed.
+        value.encode()
     except ValueError as error:
         raise BadTemplate(f"{text} is no text") from error
     return value

@@ -38,6 +38,8 @@ def _field_name(operand: Operand) -> str:
 
 
 Variables = dict[str, Any]
+_LONGEST = 1 << 24
+"""Characters that a function returns; no list of sandboxes is as long."""
 
 
 def _printed(nodes: Sequence[Node], dot: Any, variables: Variables) -> Iterable[str]:
@@ -115,6 +117,11 @@ def _called(name: str, arguments: Sequence[Any]) -> Any:
     if name == "len" and not hasattr(arguments[0] if arguments else None, "__len__"):
         raise BadTemplate("len: it is for lists, objects and texts")
     try:
-        return FUNCTIONS[name](*arguments)
-    except (TypeError, AttributeError, IndexError) as error:
+        result = FUNCTIONS[name](*arguments)
+    except BadTemplate:
+        raise
+    except (TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         raise BadTemplate(f"{name}: it can't be given {', '.join(map(shown, arguments)) or 'nothing'}") from error
+    if isinstance(result, str) and len(result) > _LONGEST:
+        raise BadTemplate(f"{name}: its result is longer than {_LONGEST} characters")
+    return result

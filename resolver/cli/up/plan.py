@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused
 from resolver.cli.compose.project import Project, Service, ServiceNetwork, field_of
 from resolver.cli.output import port_texts
 from resolver.cli.sandbox_options import OPTIONS, Kind, Scope
@@ -22,6 +22,9 @@ _ENDPOINT_OPTIONS = tuple(
 _DEFAULT_BRIDGE = ("bridge", "default")
 # A longer name can't be asked for (RFC 1035 section 2.3.4), but a service may have it.
 _LABEL_LENGTH = 63
+
+MOST_REPLICAS = 10_000
+"""Of one service; no host runs as many sandboxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,9 @@ def plan_up(project: Project, *, pid: int, detach: bool) -> UpPlan:
     Detached, networks stay until `berth down`, and a sandbox belongs to *pid* only until its own process has started.
     """
     owner = {} if detach else {"owner_pid": pid}
+    for service in project.services:
+        if service.replicas > MOST_REPLICAS:
+            raise Refused(f"service {service.name}: {service.replicas} replicas are more than the {MOST_REPLICAS} that a host may have")
     sandboxes = {service.name: service.container_name or f"{project.name}-{service.name}-1" for service in project.services}
     modes = [service.network_mode for service in project.services if _is_named_network(service.network_mode)]
     return UpPlan(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import select
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +22,8 @@ from resolver.cli.compose.sources import STDIN
 from resolver.cli.compose.tree import Problem
 
 _MAX_OCTETS = 32 * 1024 * 1024
+_PIPE_WAITS = 30
+"""Seconds for the next octets of a pipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +42,7 @@ class Disk:
         if path == STDIN:
             return _standard_input()
         try:
-            with Path(path).open("rb") as file:
-                octets = file.read(_MAX_OCTETS + 1)
+            octets = _octets(path)
         except OSError as error:
             raise ComposeError(Problem(None, f"{path}: {error.strerror}")) from error
         return _decoded(octets, path)
@@ -49,6 +54,27 @@ class Disk:
     def is_directory(self, path: str) -> bool:
         """Return whether *path* is a directory."""
         return Path(path).is_dir()
+
+
+def _octets(path: str) -> bytes:
+    """Return what is in a file, or comes by a pipe: `<(…)` of a shell is one. One that nobody writes to is waited for so long only."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.set_blocking(descriptor, True)
+            with io.BufferedReader(file) as reader:
+                return reader.read(_MAX_OCTETS + 1)
+        octets = bytearray()
+        incoming = select.poll()
+        incoming.register(descriptor, select.POLLIN)
+        while len(octets) <= _MAX_OCTETS:
+            if not incoming.poll(_PIPE_WAITS * 1000):
+                raise OSError(errno.ETIMEDOUT, f"it is a pipe, and nothing came by it for {_PIPE_WAITS} seconds")
+            chunk = file.read(65_536)
+            if not chunk:
+                break
+            octets += chunk
+        return bytes(octets)
 
 
 @cache

@@ -222,6 +222,8 @@ def test_an_address_that_is_none_is_left_out():
 
 OF_NO_USE = (
     {"addresses": ("10.40.0.x",)}, {"mac": "x"}, {"names": ("x" * 64,)}, {"names": ("",)}, {"ports": ((70_000, "tcp"),)},
+    {"addresses": ("10.41.0.3",)}, {"addresses": ("127.0.0.1",)}, {"addresses": ("::",)}, {"addresses": ("255.255.255.255",)},
+    {"addresses": ("10.40.0.1",)}, {"addresses": ("10.40.0.0",)}, {"addresses": ("10.40.0.255",)},
     {"ports": ((80, "t p"),)}, {"services": (("a b", "tcp", 80),)}, {"services": (("http", "tcp", -1),)},
 )  # fmt: skip
 
@@ -261,3 +263,27 @@ def test_record_that_nobody_can_use_is_noted_and_changes_nothing(key, value):
     assert made.take(key, value, 9) == set()
     assert list(made.unreadable) == [key]
     assert (made.nodes, made.networks, made.keys, made.addresses) == before
+
+
+STRANGE_NETWORKS = (
+    {"id": "0" * 64}, {"name": "../../x"}, {"name": ""}, {"name": "a" * 300},
+    {"driver_options": {"kind": "macvlan", "parent": "eth0"}}, {"driver_options": {"kind": "bridge", "link_name": "br-x"}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", STRANGE_NETWORKS, ids=lambda wrong: " ".join(wrong))
+def test_network_that_is_no_overlay_or_another_is_left_out(wrong):
+    made = filled()
+    key = records.network_key(NETWORK.id)
+    made.take(key, json.dumps(json.loads(encode_shared(NETWORK)) | wrong).encode(), 9)
+    assert (list(made.unreadable), made.networks) == ([key], {NETWORK.id: NETWORK})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": "id-b"}, {"vtep": "127.0.0.1"}, {"vtep": "0.0.0.0"}, {"vtep": "224.0.0.1"}, {"vtep": "255.255.255.255"}], ids=str
+)
+def test_host_that_is_another_or_receives_nowhere_is_left_out(wrong):
+    made = filled()
+    key = records.node_key("id-a")
+    made.take(key, json.dumps(json.loads(encode_shared(node("a"))) | wrong).encode(), 9)
+    assert (list(made.unreadable), made.nodes["id-a"]) == ([key], node("a"))

@@ -29,8 +29,13 @@ class FakeKernel:
     def _code(self, requests):
         if self.owned:
             return errno.EPERM
+        there = self.flags
         for request in requests:
             flags = find(request.body[4:], 2)
+            # A table that never had an owner can't be claimed.
+            if request.type & 0xFF == 0 and there == 0 and struct.unpack("!I", flags)[0]:
+                return errno.EOPNOTSUPP
+            there = None if request.type & 0xFF == 2 else there
             if request.type & 0xFF == 0 and struct.unpack("!I", flags)[0] & ~self.known:
                 return errno.EOPNOTSUPP
             if request.type & 0xFF == 2 and self.flags is None and not any(other.type & 0xFF == 0 for other in requests):
@@ -80,6 +85,14 @@ def test_one_that_somebody_else_owns_is_left_alone_and_said(caplog):
     guard.remove("br-a")
     assert guard.protection is Protection.HELD
     assert "owned by another process" in caplog.text
+
+
+def test_one_from_a_saved_ruleset_is_made_anew_with_an_owner():
+    kernel = FakeKernel(0x6)
+    kernel.flags = 0
+    guard = Guard(lambda: kernel)
+    guard.write(["br-a"])
+    assert (guard.protection, kernel.flags, kernel.elements) == (Protection.LASTING, 0x6, 1)
 
 
 def test_without_links_there_is_no_table():

@@ -1,10 +1,17 @@
 """What is set aside: by kind and id, with one event when it comes and one when it is whole again."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
+from netcore.controller.network_recovery import add_sensible
 from netcore.controller.set_aside import Aside, SetAside
+from netcore.drivers.facts import Facts
 from netcore.errors import Conflict
+from netcore.plan.network import plan_network
 from netcore.store.records import Unreadable
+from tests.unit.netcore.test_plan_network import AROUND, NetworkRequest
 
 
 def aside(identity, name, reason="its parent link eth9 is gone", kind="network"):
@@ -59,3 +66,14 @@ def test_a_record_is_known_by_what_can_be_made_out_of_it(collection):
     collection.put_unreadable(Unreadable(key="sandbox/y", kind="sandbox", id="y" * 64, reason="lacks 'dns'", name="web"))
     collection.put_unreadable(Unreadable(key="rest/n/10.0.0.1", kind="record", id="rest/n/10.0.0.1", reason="can't be read"))
     assert [one.name for one in collection.all()] == ["x" * 12, "rest/n/10.0.0.1", "web"]
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "a" * 300, "a b", "a..b", "ü"])
+def test_network_whose_record_has_no_name_that_can_be_is_set_aside(collection, name):
+    whole = plan_network(NetworkRequest(name="lan", subnets=("10.40.0.0/24",)), (), AROUND, "f" * 12)
+    strange = replace(whole, id="e" * 64, name=name)
+    put = []
+    writer = SimpleNamespace(put_network=put.append, drop_network=lambda identity: None)
+    controller = SimpleNamespace(parts=SimpleNamespace(writer=writer), set_aside=collection, state=SimpleNamespace(facts=Facts(uplinks={})))
+    assert add_sensible(controller, [strange, whole]) == put == [whole]
+    assert "network name" in collection.find("network", "e" * 64).reason

@@ -203,3 +203,18 @@ async def test_the_exit_code_of_a_command_is_told(world):
         await world.admin.remove_sandbox(request(query={"exit_code": "x"}, sandbox="web"))
     await world.admin.remove_sandbox(request(query={"exit_code": "3"}, sandbox="web"))
     assert world.took()[-1] == "event sandbox remove web (command ended) 3"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400", "1e19", "1e308", "-1e300", "9" * 400, "x", " ", "²"])
+async def test_moments_that_are_none_are_refused(world, text):
+    route = next(route for route in ROUTES if route.path == "/v1/events")
+    for name in ("since", "until"):
+        with pytest.raises(InvalidRequest, match="is not a number of seconds since 1970"):
+            await route.handler(world.admin, ApiRequest(None, {}, {name: text}, Caller(9, 0)))
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", ""])
+async def test_limits_that_are_no_number_are_refused(world, text):
+    route = next(route for route in ROUTES if route.path == "/v1/cache" and route.method == "GET")
+    with pytest.raises(InvalidRequest, match="is not a number from 1 to"):
+        await route.handler(world.admin, ApiRequest(None, {}, {"limit": text}, Caller(9, 0)))

@@ -11,6 +11,7 @@ from resolver.cli.compose import ComposeError
 from resolver.cli.compose.documents import MAX_VALUES, Budget, documents
 from resolver.cli.compose.project import Condition, Dependency, HealthCheck, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.compose.specification import NETWORK, SERVICE
+from resolver.cli.compose.words import words_of
 from resolver.cli.sandbox_options import OPTIONS
 from resolver.cli.up.project_file import Selection, load_project
 from tests.support.compose_files import project, reading
@@ -400,3 +401,8 @@ def schema():
     from importlib.resources import files
 
     return json.loads(files("resolver.cli.compose").joinpath("compose-spec.json").read_text())["definitions"]
+
+
+def test_a_command_of_millions_of_characters_is_split():
+    # Each character costs the same: a text that grew by one at a time was copied each time.
+    assert words_of("a" * 2_000_000 + " 'b c'") == ["a" * 2_000_000, "b c"]

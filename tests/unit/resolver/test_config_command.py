@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import sys
 
 import pytest
 import yaml
 
 from resolver import cli
+from resolver.cli.compose import interpolate
 from resolver.cli.up import project_file
 
 COMPOSE = """
@@ -100,3 +102,28 @@ def test_what_is_wrong_is_said(berth, tmp_path):
         "berth: variable NOTHING is not set; it counts as empty",
         "berth: 'yes' is no boolean of YAML 1.2: write true",
     ]
+
+
+@pytest.mark.parametrize("name", [".env", "db.env", "compose.yaml"])
+def test_pipe_that_nobody_writes_to_is_not_waited_for_without_end(berth, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(project_file, "_PIPE_WAITS", 0)
+    (tmp_path / "shop" / name).unlink()
+    os.mkfifo(tmp_path / "shop" / name)
+    code, _, said = berth("config", "--project-directory", "shop", "-f", "shop/compose.yaml")
+    assert (code, f"{name}: it is a pipe, and nothing came by it" in said) == (1, True)
+
+
+def test_what_comes_by_a_pipe_is_read_to_its_end(berth):
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(b"services: {web: {image: x}}\n")
+    assert berth("config", "-f", f"/dev/fd/{reading}", "--services") == (0, "web\n", "")
+    os.close(reading)
+
+
+def test_variables_that_double_each_other_are_bounded(berth, monkeypatch, tmp_path):
+    monkeypatch.setattr(interpolate, "_LONGEST", 10_000)
+    lines = ["V0=aaaaaaaaaa", *(f"V{number}=${{V{number - 1}}}${{V{number - 1}}}" for number in range(1, 60))]
+    (tmp_path / "shop/.env").write_text("\n".join(lines) + "\n")
+    code, _, said = berth("config", "-f", "shop/compose.yaml")
+    assert (code, "it becomes longer than 10000 characters" in said) == (1, True)

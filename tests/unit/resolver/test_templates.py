@@ -64,6 +64,17 @@ def test_prints(template, printed):
         ("{{.ID | .Names}}", "behind | there must be a function, not '.Names'"),
         ("{{len .Count}}", "len: it is for lists, objects and texts"),
         ("{{join}}", "join: it can't be given nothing"),
+        ('{{split .ID ""}}', "split: it can't be given w1, "),
+        ('{{"\\ud800"}}', "is no text"),
+        ("{{" + "(" * 5000 + ".ID" + ")" * 5000 + "}}", "it is nested too deeply"),
+        ("{{if .ID}}" * 3000 + "{{end}}" * 3000, "it is nested too deeply"),
+        ("{{if .ID}}" + "{{else if .ID}}" * 3000 + "{{end}}", "it is nested too deeply"),
+        ("{{" + "9" * 5000 + "}}", "is too long a number"),
+        ("{{.ID}}" * 10_000, "it is longer than 65536 characters"),
+        ('{{printf "%999999999s" .ID}}', "printf: widths are up to 1000, not 999999999"),
+        ('{{printf "%.999999999f" 1}}', "printf: widths are up to 1000"),
+        ("{{pad .ID 999999999 1}}", "pad: it is for up to 1000 spaces"),
+        ('{{$x := "aaaaaaaaaa"}}' + "{{$x = print $x $x}}" * 40, "print: its result is longer than 16777216 characters"),
     ],
 )
 def test_what_is_wrong_is_named(template, said):

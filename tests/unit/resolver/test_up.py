@@ -518,3 +518,8 @@ def test_deleting_what_is_gone_is_no_failure():
     assert delete("/x", Client(DELETE__x=Refused("gone", "not-found"))) == []
     with pytest.raises(Refused):
         delete("/x", Client(DELETE__x=Refused("kernel", "kernel")))
+
+
+def test_more_replicas_than_a_host_may_have_are_refused():
+    with pytest.raises(Refused, match="service web: 999999999 replicas are more than the 10000"):
+        plan_up(project("services: {web: {command: x, scale: 999999999}}"), pid=1, detach=False)
