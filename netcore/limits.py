@@ -208,6 +208,9 @@ DRIFT_ATTEMPTS_INSIDE = 1
 DRIFT_PERIOD = 3600.0
 """Seconds, see `DRIFT_ATTEMPTS`. What is inside a sandbox is not repaired again with time."""
 
+UNREADABLE_WARNINGS = 20
+"""Records of the cluster that can't be read and that the status names; it counts the rest."""
+
 DRIFT_WARNINGS = 20
 """Objects changed by others that the status names; it counts the rest."""
 

@@ -25,6 +25,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from itertools import islice
 from typing import Any
 
 from netcore import limits
@@ -102,9 +103,13 @@ class Cluster:
 
     def warnings(self) -> tuple[str, ...]:
         """Return what in the store is not as it should be, for the status."""
-        return tuple(
-            f"record {key} of the cluster can't be read and is left out: {reason}" for key, reason in self.state.unreadable.items()
-        )
+        unreadable = self.state.unreadable
+        lines = [
+            f"record {key} of the cluster can't be read and is left out: {reason}"
+            for key, reason in islice(unreadable.items(), limits.UNREADABLE_WARNINGS)
+        ]
+        more = len(unreadable) - len(lines)
+        return (*lines, f"{more} more records of the cluster can't be read and are left out") if more else tuple(lines)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
