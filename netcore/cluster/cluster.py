@@ -108,8 +108,10 @@ class Cluster:
             f"record {key} of the cluster can't be read and is left out: {reason}"
             for key, reason in islice(unreadable.items(), limits.UNREADABLE_WARNINGS)
         ]
-        more = len(unreadable) - len(lines)
-        return (*lines, f"{more} more records of the cluster can't be read and are left out") if more else tuple(lines)
+        more = len(unreadable) - limits.UNREADABLE_WARNINGS
+        if more > 0:
+            lines.append(f"{more} more records of the cluster can't be read and are left out")
+        return (*self._access.warnings(), *lines)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

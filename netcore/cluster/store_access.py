@@ -25,6 +25,14 @@ class StoreAccess:
         """Whether the store answered when it was asked last."""
         return self._unreachable is None
 
+    def warnings(self) -> tuple[str, ...]:
+        """Return why this host takes no part in the cluster now, for the status."""
+        if self.superseded is not None:
+            return (f"this host follows other hosts no more: {self.superseded}",)
+        if self._unreachable is not None:
+            return (f"other hosts are not followed, and what was known of them stays as it was: {self._unreachable}",)
+        return ()
+
     def reached(self) -> SharedStore:
         """Return the store; Unavailable while it can't be reached."""
         if self.store is None or self._unreachable is not None:

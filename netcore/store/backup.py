@@ -22,13 +22,17 @@ NODE = "node"
 def back_up(directory: str, target: str) -> None:
     """Write the state in *directory* to the file *target*, which is replaced as a whole; it is readable by its owner only.
 
-    NotFound if there is no state; InvalidRequest if *target* must not be replaced; Unavailable if the state can't be read or written.
+    NotFound if there is no state; InvalidRequest if *target* must not be replaced or has no directory; Unavailable if the state can't
+    be read or written.
     """
     database = Path(directory, last_copy.DATABASE)
     if not database.is_file():
         raise NotFound("state", str(database))
     _check_target(Path(target), Path(directory))
     fresh = Path(f"{target}.new")
+    parent = Path(target).absolute().parent
+    if not parent.is_dir():
+        raise InvalidRequest("backup", f"{target}: there is no directory {parent}")
     try:
         last_copy.remove(fresh)
         with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:

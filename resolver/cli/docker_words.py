@@ -24,7 +24,8 @@ _NO_OUTPUT = (
 ANSWERS = {
     **dict.fromkeys(("images", "image", "rmi", "build", "builder", "buildx", "bake", "commit", "history", "tag", "search"), _NO_IMAGES),
     **dict.fromkeys(("pull", "push", "save", "load", "import", "export", "login", "logout", "manifest", "trust", "publish"), _NO_IMAGES),
-    **dict.fromkeys(("cp", "diff", "df"), _NO_FILES),
+    **dict.fromkeys(("cp", "diff"), _NO_FILES),
+    "df": "sandboxes take no room: they have no images, volumes or files of their own but a few below /etc",
     **dict.fromkeys(("swarm", "stack", "secret"), _NO_SWARM),
     **dict.fromkeys(("volume", "volumes"), _NO_VOLUMES),
     **dict.fromkeys(("pause", "unpause"), _NO_PAUSE),
@@ -74,6 +75,41 @@ OPTION_ANSWERS = {
     "--detach-keys": "nothing stands between the terminal and the command; Ctrl-C is the command's",
 }  # fmt: skip
 """Options of `docker run` and `exec` that berth has not → why, and what to do."""
+
+_NO_SIZE = "sandboxes have no files of their own, so there is no size"
+_AFTER = "it comes after the command, as in `berth up {0}`, or after compose, as in `berth compose {0} up`"
+_ANEW = "`berth down`, then `berth up`"
+_WHOLE = "it is about the whole project; -f and --profile choose what belongs to it"
+_NO_INGRESS = "every network is there for all hosts that can have it; leave it out"
+OTHER_OPTION_ANSWERS = {
+    "berth": {
+        "-f": _AFTER.format("-f FILE"),
+        "--file": _AFTER.format("-f FILE"),
+        "-p": _AFTER.format("-p NAME"),
+        "--profile": _AFTER.format("--profile NAME"),
+        "-H": "the socket is $BERTH_RUN_DIR/berth.sock",
+    },
+    "berth up": {
+        "--build": _NO_IMAGES,
+        "--pull": _NO_IMAGES,
+        "--force-recreate": _ANEW,
+        "--no-recreate": _ANEW,
+        "--remove-orphans": "`berth down` removes everything of the project, whatever the file says by then",
+        "--scale": "write `scale:` of the service in the Compose file",
+        "--wait": "with -d it returns when all names resolve",
+    },
+    "berth down": {
+        "--remove-orphans": "everything of the project is removed, whatever the file says by now; leave it out",
+        "--rmi": _NO_IMAGES,
+    },
+    "berth ps": {"-s": _NO_SIZE, "--size": _NO_SIZE},
+    "berth inspect": {"-s": _NO_SIZE, "--size": _NO_SIZE},
+    "berth network create": {"--scope": _NO_INGRESS, "--ingress": _NO_INGRESS},
+    "berth network disconnect": {"-f": "nothing has to be forced; leave it out", "--force": "nothing has to be forced; leave it out"},
+}
+"""The same for options of other commands, by command."""
+OPERAND_ANSWERS = {"berth up": _WHOLE, "berth down": _WHOLE}
+"""What is said of operands where a command takes none, by command."""
 
 
 def translated(arguments: list[str]) -> list[str]:

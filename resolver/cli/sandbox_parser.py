@@ -98,10 +98,12 @@ def _find(known: dict[str, Option], flag: str, command: str) -> Option:
         return option
     if command == "attach" and any(flag in other.flags for other in OPTIONS if other.scope is Scope.CLIENT):
         raise BadOption(f"{flag} is for a command that berth starts, and attach starts none; use it with `berth run` or `berth exec`")
-    from resolver.cli.docker_words import OPTION_ANSWERS
+    from resolver.cli.docker_words import OPTION_ANSWERS, OTHER_OPTION_ANSWERS
 
     if command in ("run", "exec") and flag in OPTION_ANSWERS:
         raise BadOption(f"there is no option {flag}: {OPTION_ANSWERS[flag]}")
+    if flag in OTHER_OPTION_ANSWERS.get(f"berth {command}", ()):
+        raise BadOption(f"there is no option {flag}: {OTHER_OPTION_ANSWERS[f'berth {command}'][flag]}")
     raise BadOption(f"there is no option {flag}{nearest(flag, known)}")
 
 

@@ -363,7 +363,7 @@ async def _make_doctor(
         log.error("what exists could not be compared with the state reason=%s", error)
         found = ()
     if found:
-        warnings.append(f"{len(found)} things that berth made are in no record, {found[0].describe()} among them; see `berth doctor`")
+        warnings.append(f"{len(found)} things that berth made are in no record; the first: {found[0].describe()}; see `berth doctor`")
         log.error("things that berth made are in no record count=%d first=%s", len(found), found[0].describe())
     return doctor, tuple(warnings)
 

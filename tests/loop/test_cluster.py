@@ -350,9 +350,11 @@ async def test_store_that_is_not_there_at_the_start(host, store, monkeypatch):
     late = await host("a")
     with pytest.raises(Unavailable, match="nobody is there; local networks are unaffected"):
         await late.create_network(FAR)
+    assert late.warnings() == ("other hosts are not followed, and what was known of them stays as it was: etcd is not available: nobody is there",)
     late.publish_restored(SANDBOX, ENDPOINT, FAR)
     store.is_down = False
     await until(lambda: late._loaded.is_set())
+    assert late.warnings() == ()
     assert f"endpoint/{FAR.id}/{ENDPOINT.id}" in (await store.load()).items
 
 

@@ -38,7 +38,9 @@ def doctor(fix: bool, adopt: bool, remove: bool, form: str) -> int:
 
 
 def _lines(finding: dict[str, Any]) -> list[str]:
-    subject = f"{finding['object']} {finding['name']} {finding['problem']}"
+    kind = finding["object"]
+    named = finding["name"].startswith(f"{kind.partition('_')[0]} ")  # as in "route 10.0.0.0/8 dev eth0", which says what it is
+    subject = f"{'' if named else f'{kind} '}{finding['name']} {finding['problem']}"
     if finding["mended"]:
         return [f"mended: {subject}"]
     options = " or ".join(f"--{treatment}" for treatment in finding["treatments"])

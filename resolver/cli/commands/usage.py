@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from resolver.cli.docker_words import ANSWERS, spellings, words_of
+from resolver.cli.docker_words import ANSWERS, OPERAND_ANSWERS, OTHER_OPTION_ANSWERS, spellings, words_of
 from resolver.cli.words import nearest
 
 
@@ -37,11 +37,16 @@ def usage_line(error: click.ClickException) -> str:
 
 
 def _what(error: click.ClickException) -> str:
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else "berth"
     match error:
+        case click.NoSuchOption(option_name=name) if name in OTHER_OPTION_ANSWERS.get(path, ()):
+            return f"there is no option {name}: {OTHER_OPTION_ANSWERS[path][name]}"
         case click.NoSuchOption(option_name=name):
             known = [flag for parameter in error.ctx.command.params for flag in parameter.opts] if error.ctx is not None else []
             return f"there is no option {name}{nearest(name, known)}"
         case click.MissingParameter(param=click.Argument() as operand):
             return f"{operand.make_metavar(error.ctx or click.Context(click.Command('x'))).rstrip('.')} is missing"
     text = error.format_message().rstrip(".")
+    if path in OPERAND_ANSWERS and text.startswith("Got unexpected extra argument"):
+        text += f": {OPERAND_ANSWERS[path]}"
     return text[:1].lower() + text[1:]

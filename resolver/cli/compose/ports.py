@@ -68,6 +68,8 @@ def _range(text: str, whole: str) -> tuple[int, int]:
         last = first
     if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()) or len(first) > 5 or len(last) > 5:
         raise ValueError(f"{whole!r}: {text} is neither a port nor a range of ports")
-    if not int(first) <= int(last) <= _MOST:
-        raise ValueError(f"{whole!r}: {text} is no range of ports: it must go up, to {_MOST} at most")
+    if int(last) > _MOST:
+        raise ValueError(f"{whole!r}: {last} is no port: the highest is {_MOST}")
+    if int(first) > int(last):
+        raise ValueError(f"{whole!r}: {text} is no range of ports: it must go up")
     return int(first), int(last)
