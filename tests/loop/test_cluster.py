@@ -350,7 +350,9 @@ async def test_store_that_is_not_there_at_the_start(host, store, monkeypatch):
     late = await host("a")
     with pytest.raises(Unavailable, match="nobody is there; local networks are unaffected"):
         await late.create_network(FAR)
-    assert late.warnings() == ("other hosts are not followed, and what was known of them stays as it was: etcd is not available: nobody is there",)
+    assert late.warnings() == (
+        "other hosts are not followed, and what was known of them stays as it was: etcd is not available: nobody is there",
+    )
     late.publish_restored(SANDBOX, ENDPOINT, FAR)
     store.is_down = False
     await until(lambda: late._loaded.is_set())
@@ -571,36 +573,37 @@ async def test_late_give_back_does_not_take_the_address_from_another_host(host, 
 
 
 async def test_host_that_was_cut_off_too_long_does_not_claim_what_another_has(host, store):
+    far = replace(FAR, pools=(*FAR.pools, pool("fd40::/64", "fd40::1")))
     one, two = await host("a"), await host("b")
-    await one.create_network(FAR)
-    await until(lambda: FAR.id in two.state.networks)
+    await one.create_network(far)
+    await until(lambda: far.id in two.state.networks)
     await follow(one, two)
     six = replace(ENDPOINT, ipv6=ip_interface("fd40::2/64"))
-    await one.publish(SANDBOX, six, FAR)
-    await until(lambda: two.state.members(FAR.id))
+    await one.publish(SANDBOX, six, far)
+    await until(lambda: two.state.members(far.id))
     # The cut, longer than the grace, and another host's claim.
     await one.close()
     for session in ("node/id-a", "hold/id-a"):
         await store.end_session(session)
-    await until(lambda: not two.state.addresses[FAR.id])
-    taken = await two.take_address(FAR, 4, ip_address("10.40.0.2"))
-    await two.publish(replace(SANDBOX, name="other"), replace(ENDPOINT, sandbox_id="t"), FAR)
-    back = await host("a", restored=[(SANDBOX, six, FAR), (SANDBOX, OTHER, FAR)])
+    await until(lambda: not two.state.addresses[far.id])
+    taken = await two.take_address(far, 4, ip_address("10.40.0.2"))
+    await two.publish(replace(SANDBOX, name="other"), replace(ENDPOINT, sandbox_id="t"), far)
+    back = await host("a", restored=[(SANDBOX, six, far), (SANDBOX, OTHER, far)])
     await until(lambda: back.lost)
     lost = back.lost[0]
-    assert (lost.sandbox_id, lost.network_id, lost.network) == (SANDBOX.id, FAR.id, "far")
+    assert (lost.sandbox_id, lost.network_id, lost.network) == (SANDBOX.id, far.id, "far")
     assert lost.reason == f"host b took the address {taken} while this host was cut off from etcd"
     # What has no conflict is said; nothing of the other host is touched, and nothing leads to the lost endpoint.
-    await until(lambda: f"endpoint/{FAR.id}/{OTHER.id}" in store._items)
-    assert (await held(store))[f"address/{FAR.id}/{taken}"] == "id-b"
-    assert f"endpoint/{FAR.id}/{six.id}" not in store._items
+    await until(lambda: f"endpoint/{far.id}/{OTHER.id}" in store._items)
+    assert (await held(store))[f"address/{far.id}/{taken}"] == "id-b"
+    assert f"endpoint/{far.id}/{six.id}" not in store._items
     # The daemon disconnects it, which gives its other address back and no more.
     await back.withdraw(six)
     for address in six.addresses():
-        await back.give_address(FAR.id, address)
+        await back.give_address(far.id, address)
     count = len(back.lost)
     await stays(back, lambda: len(back.lost) == count)
-    assert await held(store) == {f"address/{FAR.id}/10.40.0.2": "id-b", f"address/{FAR.id}/10.40.0.3": "id-a"}
+    assert await held(store) == {f"address/{far.id}/10.40.0.2": "id-b", f"address/{far.id}/10.40.0.3": "id-a"}
 
 
 async def test_network_that_the_store_has_lost_is_made_known_again(host, store, caplog):
