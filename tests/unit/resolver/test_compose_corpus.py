@@ -70,4 +70,9 @@ def test_the_corpus_is_large_enough():
 
 @pytest.mark.slow
 def test_compose_says_what_is_written_down():
-    assert compose_corpus.ask_all() == EXPECTED
+    assert _without_reasons(compose_corpus.ask_all()) == _without_reasons(EXPECTED)
+
+
+def _without_reasons(said):
+    """Return what Compose says of each case. Of several mistakes in one file it names now one, now another."""
+    return {name: {**one, "refused": True} if "refused" in one else one for name, one in said.items()}
