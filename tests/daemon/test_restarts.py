@@ -68,6 +68,7 @@ def test_a_keeper_that_is_killed_is_started_again_and_given_everything(restarts)
     assert resolver_port(lab) == port
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["/run/berth/keeper.sock", "/run/berth"])
 def test_a_keeper_whose_socket_is_removed_is_followed_by_one_that_is_found(restarts, gone):
     lab = restarts.lab
@@ -79,6 +80,7 @@ def test_a_keeper_whose_socket_is_removed_is_followed_by_one_that_is_found(resta
     assert (told.errors, told.wrong) == ([], [])
 
 
+@pytest.mark.slow
 def test_without_its_keeper_a_start_opens_everything_anew(restarts):
     lab = restarts.lab
     lab.stop_daemon(signal.SIGKILL)
@@ -89,6 +91,7 @@ def test_without_its_keeper_a_start_opens_everything_anew(restarts):
     assert lab.in_sandbox("s0", "dig", "+short", "s1") == restarts.addresses["s1"]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_closed(restarts):
     """The namespace of a sandbox, or the bridge of a network, was made anew while no daemon ran."""
     lab = restarts.lab

@@ -94,7 +94,9 @@ def test_example(served, example):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("example", WITHOUT, ids=str)
+@pytest.mark.parametrize(
+    "example", [pytest.param(one, marks=pytest.mark.slow if "operations.md" in str(one) else ()) for one in WITHOUT], ids=str
+)
 def test_example_without_a_daemon(example):
     with Lab() as lab:
         upstream(lab, OUTSIDE_ADDRESS)

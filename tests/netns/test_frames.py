@@ -310,7 +310,7 @@ def test_a_router_may_advertise_itself_and_pass_on_what_others_sent(lab, members
     assert [names[number] for number in heard] == [*may]
 
 
-@pytest.mark.parametrize("bridge", ["made", "the host's own"])
+@pytest.mark.parametrize("bridge", ["made", pytest.param("the host's own", marks=pytest.mark.slow)])
 def test_nothing_passes_while_a_sandbox_is_connected_and_disconnected(lab, bridge):
     """What binds a port must be there before the port is, and until it is gone. The sandbox brings its link up itself."""
     name = "w" if bridge == "made" else "o"
@@ -346,6 +346,7 @@ def second(lab: Lab, name: str) -> Member:
     return Member(name, endpoint["mac"], address, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_nothing_passes_while_the_daemon_is_started_again(lab, members, how):
     """A port that lost its link meanwhile is made anew, and is bound from the first frame on."""

@@ -59,8 +59,8 @@ def elsewhere(hosts):
     records = {key: re.sub(r'"created":[\d.]+', "", value) for key, value in records.items()}
     one, other = hosts.labs
     kernel = other.shell("bridge fdb show | grep dst | sort; ip neigh show nud permanent | sort; ip -o link show type vxlan | cut -d: -f2")
-    names = other.in_sandbox("w", "sh", "-c", "for name in g k w; do dig +short +tries=1 $name.far; echo $name; done")
-    names += one.shell("for name in g k w; do ip netns exec kept dig +short +tries=1 $name; echo $name; done", check=False)
+    names = other.in_sandbox("w", "sh", "-c", "for name in g k w; do dig +short +tries=1 $name.far; echo $name; done | grep -v '^;;'")
+    names += one.shell("for name in g k w; do ip netns exec kept dig +short +tries=1 $name; echo $name; done | grep -v '^;;'", check=False)
     return "\n".join((json.dumps(records, indent=1, sort_keys=True), kernel, names))
 
 

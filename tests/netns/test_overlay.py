@@ -357,6 +357,7 @@ def test_refusals(hosts, network):
         one.berth("network", "rm", "secret")
 
 
+@pytest.mark.slow
 def test_history_that_is_compacted_while_a_host_is_away(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(one, "a")
@@ -396,6 +397,7 @@ def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
         assert [member["sandbox"] for member in json.loads(two.berth("network", "inspect", "far").stdout)[0]["members"]] == ["b"]
 
 
+@pytest.mark.slow
 def test_leader_of_three_members_dies(tmp_path):
     with make_hosts(2, tmp_path, members=3) as hosts:
         one, two = hosts.labs

@@ -139,6 +139,7 @@ def is_refused(hosts, address):
     return "already in use" in two.berth("run", "--network", "far", "--ip", address, "--", "true", check=False).stderr
 
 
+@pytest.mark.slow
 def test_addresses_of_sandboxes_that_are_set_aside_are_held_until_they_are_removed(hosts):
     one = hosts.labs[0]
     addresses = {name: start(one, name) for name in ("record", "endpoints")}
@@ -154,6 +155,7 @@ def test_addresses_of_sandboxes_that_are_set_aside_are_held_until_they_are_remov
     until(one, lambda: {*held(hosts)}.isdisjoint(addresses["endpoints"]))
 
 
+@pytest.mark.slow
 def test_addresses_on_a_network_that_is_set_aside_are_held_until_it_is_back(hosts):
     one, two = hosts.labs
     start(two, "other")
@@ -176,6 +178,7 @@ def test_addresses_on_a_network_that_is_set_aside_are_held_until_it_is_back(host
     until(two, lambda: two.berth("exec", "other", "ping", "-c1", "-W10", "a", check=False).returncode == 0)
 
 
+@pytest.mark.slow
 def test_a_network_whose_record_can_not_be_read_comes_back_from_etcd(hosts):
     one, two = hosts.labs
     start(two, "other")

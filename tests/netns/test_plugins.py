@@ -324,6 +324,7 @@ def test_who_is_no_plugin(lab):
     other.kill()
 
 
+@pytest.mark.slow
 def test_plugin_by_spec_that_starts_late_and_one_that_is_dead(lab):
     lab.run("mkdir", "-p", "/etc/docker/plugins")
     lab.write("/etc/docker/plugins/late.spec", "unix:///run/late/late.sock\n")

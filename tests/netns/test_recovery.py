@@ -53,6 +53,7 @@ def works(lab):
     return resolves(lab, "db", "web") or resolves(lab, "web", "db")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_damaged_run_directory(lab):
     for damage in (
@@ -185,6 +186,7 @@ def test_name_of_the_bridge_that_somebody_else_took(lab):
     assert bridge in lab.shell("ip -o link show")
 
 
+@pytest.mark.slow
 def test_subnet_that_the_host_has_now(lab):
     pool = json.loads(lab.berth("network", "inspect", "a").stdout)[0]["pools"][0]
     bridge = lab.shell("ip -o link show type bridge | sed 's/^[0-9]*: //; s/:.*//'")

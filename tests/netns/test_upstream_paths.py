@@ -34,7 +34,7 @@ END
 """
 
 
-@pytest.fixture(scope="module", params=["IPv4", "IPv6"])
+@pytest.fixture(scope="module", params=["IPv4", pytest.param("IPv6", marks=pytest.mark.slow)], ids=["IPv4", "IPv6"])
 def lab(request):
     with Lab() as made:
         made.is_ipv6 = request.param == "IPv6"
