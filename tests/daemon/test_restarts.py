@@ -1,6 +1,7 @@
 """A restart loses no query, gives no wrong answer, and leaves nothing behind, however the daemon ends."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -58,11 +59,19 @@ def test_the_same_sockets_go_on_and_the_keeper_stays(restarts):
     assert (resolver_port(lab), restarts.keeper()) == (port, keeper)
 
 
+def kept(lab):
+    """Return how many sockets are kept, and the keeper's pid."""
+    said = re.search(r"(\d+) kept by pid (\d+)", lab.berth("upgrade", "--check", check=False).stdout)
+    return (int(said[1]), int(said[2])) if said else (0, 0)
+
+
 def test_a_keeper_that_is_killed_is_started_again_and_given_everything(restarts):
     lab = restarts.lab
     (first,) = restarts.keeper()
+    count, _ = kept(lab)
     os.kill(first, signal.SIGKILL)
-    lab.wait_for(lambda: restarts.keeper() not in ([], [first]))
+    # It is there before it has been given anything.
+    lab.wait_for(lambda: restarts.keeper() not in ([], [first]) and kept(lab) == (count, *restarts.keeper()))
     port = resolver_port(lab)
     restarts.restart("kill")
     assert resolver_port(lab) == port
