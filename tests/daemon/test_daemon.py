@@ -384,6 +384,7 @@ def test_no_descriptor_left_refuses_and_breaks_nothing_else(lab):
     works(lab)
 
 
+@pytest.mark.slow
 def test_many_at_once_are_all_answerable(lab):
     lab.start_daemon()
     lab.berth("network", "create", "net")

@@ -242,6 +242,7 @@ def test_a_network_made_by_hand_keeps_the_daemon_that_it_started(lab):
     lab.wait_for(lambda: "berth" not in lab.shell("nft list tables"))
 
 
+@pytest.mark.slow
 def test_daemon_stop(lab):
     lab.berth("run", "-d", "--name", "web", "--", "sleep", "300")
     lab.berth("daemon", "stop")
@@ -280,6 +281,7 @@ def test_member_of_the_socket_group(lab):
     assert berth("daemon", "stop").returncode == 0
 
 
+@pytest.mark.slow
 def test_messages(lab):
     lab.start_daemon()
     lab.berth("network", "create", "--subnet", "10.71.0.0/24", "--aux-address", "printer=10.71.0.7", "front")

@@ -220,6 +220,7 @@ def is_left(lab, what):
     return any(what in line and "left alone now" in line for line in lab.berth("status").stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbox):
     sandbox("--network", "a", "--network", "b,gw-priority=5")
     for restart in (False, True):
