@@ -181,7 +181,11 @@ def test_record_of_an_endpoint_is_what_others_need():
     )  # fmt: skip
     made = ClusterState()
     made.apply(records.node_key("id-a"), encode_shared(node("a")), 1)
-    made.apply(records.endpoint_key(mine.network_id, mine.id), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
+    written = records.endpoint_record("id-a", SANDBOX, mine, NETWORK)
+    key = records.endpoint_key(mine.network_id, mine.id)
+    made.apply(key, encode_shared(written), 2)
+    # What is read is what was written, so that a host sees when its own record is an older one.
+    assert made.endpoint(key) == written
     remote = made.remote(NETWORK.id, mine.id, "id-b")
     assert (remote.names, remote.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
     assert (remote.addresses, remote.mac) == ((ip_address("10.40.0.9"),), mine.mac)
