@@ -23,6 +23,7 @@ from netcore.cluster.record_checks import holder_in
 from netcore.cluster.state import ClusterState, Node
 from netcore.cluster.store_access import StoreAccess
 from netcore.model import Endpoint, Network, NetworkId, SandboxId
+from netcore.plan import restorable
 from netcore.store.codec import encode_shared
 from netcore.store.protocol import CompareFailed, Conditions, SharedStore, Transaction, only
 
@@ -259,12 +260,5 @@ class Announcements:
 def _collide(network: Network, other: Network) -> bool:
     """Return whether two networks can't exist beside each other: by their names, subnets or VNIs."""
     vxlan, others = network.bridge.vxlan, other.bridge.vxlan
-    return (
-        network.name == other.name
-        or (vxlan is not None and others is not None and vxlan.vni == others.vni)
-        or any(
-            mine.subnet.version == theirs.subnet.version and mine.subnet.overlaps(theirs.subnet)
-            for mine in network.pools
-            for theirs in other.pools
-        )
-    )
+    has_same_vni = vxlan is not None and others is not None and vxlan.vni == others.vni
+    return has_same_vni or restorable.clashes(network, (other,)) is not None
