@@ -14,6 +14,7 @@ from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.overlays import Overlays
 from netcore.controller.plugin_endpoints import PluginEndpoints
 from netcore.controller.sandbox_files import SandboxFiles
+from netcore.controller.set_aside import SetAside
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
@@ -63,7 +64,7 @@ def assemble(
         settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
     )
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
-    repairs = Repairs()
+    repairs, set_aside = Repairs(), SetAside()
     uplinks = Uplinks(repairs=repairs, writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
     overlays = Overlays(
         encryption=TunnelEncryption(state, workers, executor, locks, settings.vtep),
@@ -75,6 +76,7 @@ def assemble(
         host=host_look,
         locks=locks,
         uplinks=uplinks,
+        set_aside=set_aside,
     )
 
     def is_internal_client(address: IPAddress, scope: int) -> bool:
@@ -104,6 +106,7 @@ def assemble(
             overlays=overlays,
             uplinks=uplinks,
             repairs=repairs,
+            set_aside=set_aside,
             clock=clock,
         )
     )
