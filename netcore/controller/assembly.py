@@ -125,9 +125,8 @@ def _guard(kept: KeptSockets) -> Guard:
         else:
             kept.keep({_GUARD: descriptor}, lasting=True)
 
-    own = netns.own_identity()
     guard = Guard(keep=keep)
-    left = kept.take(_GUARD, lambda sock: is_of(sock, NETFILTER) and netns.identity_of_socket(sock) == own, lasting=True)
+    left = kept.take(_GUARD, lambda sock: is_of(sock, NETFILTER) and netns.is_own_socket(sock), lasting=True)
     if left is not None:
         guard.adopt(left.detach())
     return guard
