@@ -41,6 +41,8 @@ _KEYWORDS = {
     "$comment", "$ref", "additionalProperties", "definitions", "enum", "items", "maximum", "minimum", "oneOf", "pattern",
     "patternProperties", "properties", "required", "type", "uniqueItems",
 }  # fmt: skip
+_OF_KEYS = {"additionalProperties", "patternProperties", "properties"}
+"""Keywords that are checked together: each says what the others have left."""
 _MAX_FAULTS = 50
 _MAX_LISTED = 12
 
@@ -78,21 +80,17 @@ class _Compiler:
         assert not set(schema) - _KEYWORDS, f"the schema has keywords that are not known: {set(schema) - _KEYWORDS}"
         if "$ref" in schema:
             return self._defined(schema["$ref"].rpartition("/")[2])
-        checks = [
-            make(schema)
-            for keyword, make in {
-                "oneOf": self._one_of,
-                "enum": _enum,
-                "pattern": _pattern,
-                "minimum": _range,
-                "required": _required,
-                "items": self._items,
-                "properties": self._keys,
-                "patternProperties": self._keys,
-                "additionalProperties": self._keys,
-            }.items()
-            if keyword in schema and not (keyword != "properties" and make == self._keys and set(schema) & {"properties"})
-        ]
+        makers: dict[str, Callable[[Mapping[str, Any]], _Check]] = {
+            "oneOf": self._one_of,
+            "enum": _enum,
+            "pattern": _pattern,
+            "minimum": _range,
+            "required": _required,
+            "items": self._items,
+        }
+        checks = [make(schema) for keyword, make in makers.items() if keyword in schema]
+        if not _OF_KEYS.isdisjoint(schema):
+            checks.append(self._keys(schema))
         if schema.get("uniqueItems"):
             checks.append(_unique)
         of_kind = _type(schema["type"]) if "type" in schema else None
