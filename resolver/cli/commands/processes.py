@@ -39,10 +39,9 @@ def top(names: tuple[str, ...], project: str | None) -> None:
     PID and PPID are those of the host. The first one is the init that berth runs there. Needs root.
     """
     sandboxes = _meant(names, project)
-    for sandbox in sandboxes:
+    for sandbox, pids in zip(sandboxes, proc.members(sandboxes), strict=True):
         if len(sandboxes) > 1:
             print(sandbox["name"])
-        pids = proc.members(sandbox)
         if not pids and os.geteuid() != 0:
             raise Refused("the processes of others can be listed by root only: use sudo")
         rows = [process.row() for process in map(proc.process, pids) if process is not None]
@@ -69,7 +68,10 @@ def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, pr
         raise click.UsageError(str(error), click.get_current_context()) from error
     clears = not no_stream and form == "table" and sys.stdout.isatty()
     while True:
-        rows = [row for sandbox in _meant(names, project, or_all=True) for row in _traffic_of(sandbox)]
+        sandboxes = _meant(names, project, or_all=True)
+        running = [sandbox for sandbox in sandboxes if sandbox["leader"] is not None]
+        counts = {sandbox["id"]: len(pids) for sandbox, pids in zip(running, proc.members(running), strict=True)}
+        rows = [row for sandbox in sandboxes for row in _traffic_of(sandbox, counts.get(sandbox["id"], 0))]
         if clears:
             sys.stdout.write(_CLEAR)
         print_listing(_stats_listing(rows, whole=no_trunc), form, whole=no_trunc)
@@ -79,16 +81,13 @@ def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, pr
         time.sleep(_PERIOD)
 
 
-def _traffic_of(sandbox: dict[str, Any]) -> list[dict[str, Any]]:
+def _traffic_of(sandbox: dict[str, Any], pids: int) -> list[dict[str, Any]]:
+    """Return a row for each endpoint of *sandbox*, in which *pids* processes run."""
     pid = sandbox["leader"]["pid"] if sandbox["leader"] is not None else None
     found = []
     for endpoint in sandbox["endpoints"]:
         seen = traffic.of_endpoint(endpoint, pid)
-        counted = {
-            "received": seen.received, "sent": seen.sent, "received_packets": seen.received_packets, "sent_packets": seen.sent_packets,
-            "dropped": seen.dropped,
-        } if seen is not None else dict.fromkeys(("received", "sent", "received_packets", "sent_packets", "dropped"))  # fmt: skip
-        pids = len(proc.members(sandbox)) if sandbox["leader"] is not None else 0
+        counted = seen._asdict() if seen is not None else dict.fromkeys(traffic.Traffic._fields)
         found.append({"id": sandbox["id"], "name": sandbox["name"], "network": endpoint["network"], **counted, "pids": pids})
     return found
 
