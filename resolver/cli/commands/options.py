@@ -44,6 +44,16 @@ def sandbox_option(option: Option, command: str) -> Callable[[Any], Any]:
     )
 
 
+def check_template(form: str) -> None:
+    """Raise click.UsageError if `--format` *form* is neither table nor json nor a template that can be read."""
+    from resolver.cli.listing import BadFormat, check_format
+
+    try:
+        check_format(form)
+    except BadFormat as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
+
+
 def pairs(values: tuple[str, ...]) -> dict[str, str]:
     """Return KEY=VALUE texts as a dictionary."""
     return {key: value for key, _, value in (text.partition("=") for text in values)}

@@ -16,10 +16,10 @@ import click
 from resolver.cli import proc, traffic
 from resolver.cli.client import Refused, call, find_sandbox, service_members
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import PROJECT, SANDBOX, each
+from resolver.cli.commands.options import PROJECT, SANDBOX, check_template, each
 from resolver.cli.enter import open_leader
 from resolver.cli.event_stream import event_stream
-from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
+from resolver.cli.listing import Listing, print_listing
 from resolver.cli.output import print_table
 from resolver.cli.system_calls import EnterFailed
 
@@ -62,10 +62,7 @@ def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, pr
     Of each endpoint what it has received and sent since it was connected, a second apart until Ctrl-C. There are no limits on
     processors and memory, so these are not measured.
     """
-    try:
-        check_format(form)
-    except BadFormat as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
+    check_template(form)
     clears = not no_stream and form == "table" and sys.stdout.isatty()
     while True:
         sandboxes = _meant(names, project, or_all=True)
