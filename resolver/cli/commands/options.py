@@ -29,6 +29,9 @@ TEMPLATE = option(
     help="json, or a Go template with Docker's field names, such as '{{.Id}}'.",
 )  # fmt: skip
 PROJECT = option("--project", metavar="NAME", help="SANDBOX is a service of this Compose project.")
+CONFIG = option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
+STATE_DIR = option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
+RUN_DIR = option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
 DRY_RUN = option("--dry-run", is_flag=True, help="Print the steps and change nothing.")
 
 
