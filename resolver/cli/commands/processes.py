@@ -7,9 +7,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -183,17 +182,17 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
 
     found: list[int | None] = []
     with ExitStack() as opened:
-        waiting: list[tuple[int, int] | str] = []
+        waiting: list[tuple[int, int] | _Gone] = []
         for given in _meant_or_gone(names, project):
-            if isinstance(given, str):
+            if isinstance(given, _Gone):
                 waiting.append(given)
                 continue
             pidfd = _leader(given)
             opened.callback(os.close, pidfd)
             waiting.append((given["leader"]["pid"], pidfd))
         for one in waiting:
-            if isinstance(one, str):
-                found.append(_past_exit_code(one))
+            if isinstance(one, _Gone):
+                found.append(one.exit_code)
                 continue
             pid, pidfd = one
             # A pidfd can be read when its process has ended (pidfd_open(2)).
@@ -204,32 +203,36 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
     return int(None in found)
 
 
-def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | str]:
-    """Return the sandboxes that are meant; a name whose sandbox has ended and is remembered by events stays a name."""
+class _Gone(NamedTuple):
+    """A sandbox that has ended, as the daemon remembers it. *exit_code*: None if it does not know that."""
+
+    exit_code: int | None
+
+
+def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | _Gone]:
+    """Return the sandboxes that are meant; one that has ended may be remembered by events."""
     if project is not None or not names:
         return [*_meant(names, project)]
-    found: list[dict[str, Any] | str] = []
+    found: list[dict[str, Any] | _Gone] = []
     for name in names:
         try:
             found.append(find_sandbox(name))
         except Refused as error:
-            if error.kind != "not-found" or not list(_removals(name)):
+            gone = _gone(name) if error.kind == "not-found" else None
+            if gone is None:
                 raise
-            found.append(name)
+            found.append(gone)
     return found
 
 
-def _past_exit_code(name: str) -> int | None:
-    codes: list[int | None] = [event["exit_code"] for event in _removals(name)]
-    return codes[-1]
-
-
-def _removals(name: str) -> Iterator[dict[str, Any]]:
-    """Yield the events of the past that tell of the end of a sandbox with this name or id."""
+def _gone(name: str) -> _Gone | None:
+    """Return the last sandbox with this name or id that has ended, None if the daemon remembers none."""
     now = time.time()  # noqa: TID251 (this is where the clock is read)
+    found: _Gone | None = None
     for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
         if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
-            yield event
+            found = _Gone(event["exit_code"])
+    return found
 
 
 def _meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False) -> list[dict[str, Any]]:
@@ -241,10 +244,12 @@ def _meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False)
         from resolver.cli.projects import of_project
 
         members = of_project(call("GET", "/v1/sandboxes"), project)
-        found = [member for name in names for member in service_members(members, name, project)]
+        found: list[dict[str, Any]] = []
         for name in names:
-            if not service_members(members, name, project):
+            replicas = service_members(members, name, project)
+            if not replicas:
                 raise Refused(f"there is no service {name} in project {project}", "not-found")
+            found += replicas
         return found if names else members
     if names:
         return [find_sandbox(name) for name in names]
