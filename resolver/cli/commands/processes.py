@@ -19,7 +19,7 @@ from resolver.cli.commands.options import PROJECT, SANDBOX, check_template, each
 from resolver.cli.enter import open_leader
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import Listing, print_listing
-from resolver.cli.output import print_table
+from resolver.cli.output import print_table, shown_id
 from resolver.cli.system_calls import EnterFailed
 
 _PERIOD = 1.0
@@ -99,11 +99,11 @@ def _stats_listing(rows: list[dict[str, Any]], *, whole: bool) -> Listing:
         things=rows,
         columns=("SANDBOX ID", "NAME", "NETWORK", "RECEIVED", "SENT", "PACKETS", "DROPPED", "PIDS"),
         cells=lambda row: (
-            row["id"] if whole else row["id"][:12], row["name"], row["network"], size(row, "received"), size(row, "sent"),
+            shown_id(row, whole=whole), row["name"], row["network"], size(row, "received"), size(row, "sent"),
             f"{number(row, 'received_packets')} / {number(row, 'sent_packets')}", number(row, "dropped"), str(row["pids"] or "-"),
         ),
         fields=lambda row: {
-            "ID": row["id"] if whole else row["id"][:12], "Container": row["id"][:12], "Name": row["name"], "Network": row["network"],
+            "ID": shown_id(row, whole=whole), "Container": row["id"][:12], "Name": row["name"], "Network": row["network"],
             "NetIO": f"{size(row, 'received')} / {size(row, 'sent')}", "PIDs": str(row["pids"] or "--"),
             "CPUPerc": "--", "MemUsage": "-- / --", "MemPerc": "--", "BlockIO": "-- / --",
         },
