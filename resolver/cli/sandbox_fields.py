@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resolver.cli import age
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.filters import BadFilter, Test, has_label
 from resolver.cli.output import port_texts, shown_id
 
@@ -81,8 +82,8 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "Mounts": "",
         "LocalVolumes": "0",
         "Size": "0B",
-        "Service": sandbox["labels"].get("berth.service", ""),
-        "Project": sandbox["labels"].get("berth.project", ""),
+        "Service": sandbox["labels"].get(SERVICE_LABEL, ""),
+        "Project": sandbox["labels"].get(PROJECT_LABEL, ""),
         "Addresses": ",".join(sandbox["addresses"]),
         "Pid": sandbox["pid"] or 0,
     }
