@@ -130,7 +130,7 @@ def _at(key: str, shape: Shape, value: Any) -> Any:
     try:
         return shape(value)
     except ValueError as error:
-        raise BadValue(str(error), (key, *error.path) if isinstance(error, BadValue) else (key,)) from error
+        raise BadValue.below(key, error) from error
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
