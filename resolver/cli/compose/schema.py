@@ -6,7 +6,6 @@ reading them did. What is wrong is said in words of the file, with the nearest k
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from resolver.cli.compose.tree import ComposeError, Path, Problem, position_at
-from resolver.cli.words import CLOSE
+from resolver.cli.words import nearest
 
 
 class _Fault(NamedTuple):
@@ -166,9 +165,8 @@ class _Compiler:
 def _unknown(key: str, path: Path, names: list[str]) -> str:
     if not names:
         return f"{_name((*path, key))}: a name consists of letters, digits and . _ -"
-    near = difflib.get_close_matches(key, names, n=1, cutoff=CLOSE)
     few = f"; known are {', '.join(names)}" if len(names) <= _MAX_LISTED else ""
-    return f"{_name((*path, key))} is not known{f'; did you mean {near[0]}?' if near else few}"
+    return f"{_name((*path, key))} is not known{nearest(key, names) or few}"
 
 
 def _either(words: list[str]) -> str:
