@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from resolver.cli.compose.canonical import check, make_canonical, set_defaults
 from resolver.cli.compose.casts import Interpolation
 from resolver.cli.compose.context import Context
 from resolver.cli.compose.documents import Document
-from resolver.cli.compose.extends import Extends, ServicesOfFile, by_service, directory_of, drop
+from resolver.cli.compose.extends import Extends, ServicesOfFile, by_service, drop
 from resolver.cli.compose.include import apply_includes
 from resolver.cli.compose.interpolate import Variables
 from resolver.cli.compose.merge import merge, without_repetitions
@@ -89,7 +91,7 @@ class _Loader:
                 raise ComposeError(Problem(where, f"extends: {self._context.label(path)} has no services"))
             self._opened[path] = ServicesOfFile(
                 file=self._context.label(path),
-                directory=directory_of(path),
+                directory=posixpath.dirname(path),
                 services=services,
                 replaced=by_service(replaced),
                 is_own=False,
