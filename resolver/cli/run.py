@@ -69,7 +69,7 @@ def _run(arguments: list[str]) -> int:
             directory=enter.working_directory(values.get("workdir")),
             detached=detach,
             register=lambda pid: register(sandbox, pid, call, is_owner=detach),
-            prepare=_detach_streams if detach else lambda: None,
+            prepare=enter.release_streams if detach else lambda: None,
         )
     except (EnterFailed, Refused):
         delete(path, call)
@@ -108,12 +108,6 @@ def _name(command: list[str]) -> str:
     program = os.path.basename(command[0]).replace("_", "-") if command else "run"
     name = "".join(char for char in program if char.isalnum() or char in "-.").strip("-.") or "run"
     return f"{name[:40]}-{os.urandom(3).hex()}"
-
-
-def _detach_streams() -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
 
 
 def check_streams(command: str, values: Mapping[str, Any]) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resolver.cli import age
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.filters import BadFilter, Test, has_label
-from resolver.cli.output import port_texts
+from resolver.cli.output import port_texts, shown_id
 
 COLUMNS = ("SANDBOX ID", "NAME", "COMMAND", "STATUS", "AGE", "NETWORKS", "ADDRESSES", "PORTS")
 FILTERS = ("id", "name", "label", "status", "network", "publish", "expose", "before", "since")
@@ -50,7 +51,7 @@ def ports_of(sandbox: Mapping[str, Any]) -> list[dict[str, Any]]:
 def cells(sandbox: Mapping[str, Any], command: str, now: float, *, whole: bool) -> tuple[str, ...]:
     """Return the row of `berth ps`. *now*: seconds since the epoch; *whole*: with the whole id."""
     return (
-        sandbox["id"] if whole else sandbox["id"][:12],
+        shown_id(sandbox, whole=whole),
         sandbox["name"],
         command,
         state(sandbox),
@@ -66,7 +67,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
     since = age.docker_words(now - sandbox["created"])
     found = state(sandbox)
     return {
-        "ID": sandbox["id"] if whole else sandbox["id"][:12],
+        "ID": shown_id(sandbox, whole=whole),
         "Names": sandbox["name"],
         "Image": "",
         "Command": f'"{command}"',
@@ -81,8 +82,8 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "Mounts": "",
         "LocalVolumes": "0",
         "Size": "0B",
-        "Service": sandbox["labels"].get("berth.service", ""),
-        "Project": sandbox["labels"].get("berth.project", ""),
+        "Service": sandbox["labels"].get(SERVICE_LABEL, ""),
+        "Project": sandbox["labels"].get(PROJECT_LABEL, ""),
         "Addresses": ",".join(sandbox["addresses"]),
         "Pid": sandbox["pid"] or 0,
     }

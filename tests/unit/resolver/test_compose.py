@@ -259,6 +259,12 @@ def test_all_problems_of_a_kind_come_at_once():
     assert len(problems("services:\n  a: {command: x, networks: [b], depends_on: [z]}\n  c: {}\n").splitlines()) == 3
 
 
+def test_each_problem_counts_once_among_those_that_are_told():
+    networks = ", ".join(f"n{number}: {{prots: []}}" for number in range(30))
+    told = problems(f"services:\n  a: {{networks: {{{networks}}}}}\n  b: {{networks: {{{networks}}}}}\n")
+    assert len(told.splitlines()) == 50
+
+
 def test_positions_are_those_of_the_file_that_says_it():
     files = {
         "compose.yaml": "services: {a: {command: x}}\n",
