@@ -126,7 +126,7 @@ def test_without_a_daemon_only_what_lasts_is_held(daemons):
         first.close()
         until(lambda: count_kept(first) == 1)
         second = daemons()
-        with second.take("guard", lambda _: True, lasting=True) as taken:
+        with second.take("guard", fits, lasting=True) as taken:
             assert os.fstat(taken.fileno()).st_ino == os.fstat(lasting.fileno()).st_ino
         # Its daemon has it no longer, and then nothing is left.
         second.drop("guard")
@@ -251,7 +251,7 @@ def test_systemd_keeps_the_door_and_what_lasts(daemons, tmp_path, monkeypatch):
     second = KeptSockets(str(tmp_path), 60)
     second.open()
     assert second.keeper_pid == pid
-    with second.take("guard", lambda _: True, lasting=True) as taken:
+    with second.take("guard", fits, lasting=True) as taken:
         assert taken.family == socket.AF_INET
     second.end()
 
@@ -263,7 +263,7 @@ def test_what_is_no_socket_is_not_taken(daemons):
     os.close(write)
     os.close(read)
     second = daemons()
-    assert second.take("guard", lambda _: True, lasting=True) is None
+    assert second.take("guard", fits, lasting=True) is None
     until(lambda: count_kept(second) == 0)
 
 
