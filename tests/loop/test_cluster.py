@@ -383,9 +383,8 @@ async def test_what_happens_while_the_store_is_away_is_told_later(host, store, c
     with pytest.raises(Unavailable, match="the cluster is not available"):
         await one.withdraw(ENDPOINT)
     await one.give_address(FAR.id, address)
-    other = OTHER
     with pytest.raises(Unavailable, match="the cluster is not available"):
-        await one.publish(replace(SANDBOX, id="t", name="other"), other, FAR)
+        await one.publish(replace(SANDBOX, id="t", name="other"), OTHER, FAR)
     # Fail static: what is known stays, and a refusal does not wait for the store.
     assert FAR.id in one.state.networks
     asked = store.transactions
