@@ -4,7 +4,6 @@ import difflib
 import json
 import random
 import re
-import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -93,7 +92,7 @@ class World:
 
     def __init__(self, lab, *arguments, look_elsewhere=lambda: ""):
         self.lab = lab
-        self.arguments = shlex.join(arguments)
+        self.arguments = arguments
         self.look_elsewhere = look_elsewhere
         lab.shell("for n in guest kept; do ip netns add $n; ip -n $n link set lo up; done; ip -n guest link add own0 type veth peer name own1; "
                   "ip -n guest addr add 192.0.2.2/24 dev own0; ip -n guest link set own0 up; ip -n guest link set own1 up; "
@@ -113,8 +112,7 @@ class World:
         self.call("POST", "/v1/sandboxes", {"name": "k", "netns": "/run/netns/kept", "networks": [on("a", 10, 7)]})
 
     def start(self):
-        self.lab.daemon = self.lab.start("sh", "-c", f"exec {sys.executable} {DYING} {self.arguments} >> /run/daemon.log 2>&1")
-        self.lab.wait_for(lambda: self.lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and self.lab.is_ready())
+        self.lab.start_daemon(*self.arguments, program=f"{sys.executable} {DYING}")
 
     def call(self, method, path, body):
         status, answer = self.lab.api(method, path, body)

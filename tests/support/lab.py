@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -196,10 +197,11 @@ class Lab:
         """Set whether the rules of IP see frames on bridges: "0" or "1"."""
         self.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={value}", f"net.bridge.bridge-nf-call-ip6tables={value}")
 
-    def start_daemon(self, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
-        """Start a daemon, its log at /run/daemon.log."""
-        command = f"exec {sys.executable} -m resolver daemon {' '.join(arguments)} >> /run/daemon.log 2>&1"
-        self.daemon = self.start("sh", "-c", command)
+    def start_daemon(
+        self, *arguments: str, program: str = f"{sys.executable} -m resolver daemon", wait: bool = True
+    ) -> subprocess.Popen[str]:
+        """Start a daemon, its log at /run/daemon.log. *program*: what runs in place of `berth daemon`, as it is typed."""
+        self.daemon = self.start("sh", "-c", f"exec {program} {shlex.join(arguments)} >> /run/daemon.log 2>&1")
         if wait:
             self.wait_for(lambda: self.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and self.is_ready())
         return self.daemon

@@ -97,10 +97,7 @@ class Restarts:
             self._is_newer = not self._is_newer
         # A socket that is left of a killed daemon says nothing.
         lab.run("rm", "-f", "/run/berth/berth.sock")
-        command = f"exec {self._interpreter(is_newer=self._is_newer)} -m resolver daemon >> /run/daemon.log 2>&1"
-        lab.daemon = lab.start("sh", "-c", command)
-        if wait:
-            lab.wait_for(lambda: lab.is_ready())
+        lab.start_daemon(program=f"{self._interpreter(is_newer=self._is_newer)} -m resolver daemon", wait=wait)
         return time.monotonic() - begun
 
     def keeper(self) -> list[int]:
