@@ -98,14 +98,13 @@ def test_cut_longer_than_the_grace(hosts):
     until(two, lambda: {*held(hosts)}.isdisjoint(lost))
     # Another host gets the address, of one family only.
     assert start(two, "new", "--ip", lost[0])[0] == lost[0]
-    listener = one.start("sh", "-c", "exec berth events > /run/events 2>&1")
+    one.follow_events()
     hosts.restore(0)
     until(one, lambda: not one.inspect("lost")["addresses"])
     reason = f"host {two.out('uname', '-n')} took the address {lost[0]} while this host was cut off from etcd"
     assert f"network=far reason={reason}" in one.log()
     until(one, lambda: f"sandbox lost was disconnected from network far: {reason}" in one.berth("status").stdout)
-    until(one, lambda: "endpoint disconnect lost network=far" in one.shell("cat /run/events"))
-    listener.kill()
+    until(one, lambda: "endpoint disconnect lost network=far" in one.events())
     # The holder is reached from this host by its name and address; what had no conflict is said again.
     until(one, lambda: one.berth("exec", "kept", "ping", "-c1", "-W10", lost[0], check=False).returncode == 0)
     until(two, lambda: two.berth("exec", "new", "ping", "-c1", "-W10", "-4", "kept", check=False).returncode == 0)
