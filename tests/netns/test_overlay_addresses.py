@@ -1,6 +1,5 @@
 """Addresses of overlay networks belong to one endpoint, whatever is restarted, cut off or deleted."""
 
-import base64
 import json
 import signal
 import sys
@@ -47,15 +46,9 @@ def until(lab, condition):
     lab.wait_for(condition, LIMIT)
 
 
-def text(encoded):
-    return base64.b64decode(encoded).decode()
-
-
 def held(hosts):
     """Address → (node, lease) of all that etcd has."""
-    first, end = (base64.b64encode(key).decode() for key in (b"berth/address/", b"berth/address0"))
-    found = hosts.post("kv/range", {"key": first, "range_end": end}).get("kvs", [])
-    return {text(one["key"]).rpartition("/")[2]: (text(one["value"]), one["lease"]) for one in found}
+    return {key.rpartition("/")[2]: record for key, record in hosts.stored("berth/address/").items()}
 
 
 def seconds_left(hosts, lease):
@@ -196,8 +189,7 @@ def test_what_is_deleted_from_etcd_comes_back(hosts):
     one = hosts.labs[0]
     addresses = start(one, "a")
     assert {*addresses} <= {*held(hosts)}
-    first, end = (base64.b64encode(key).decode() for key in (b"berth/", b"berth0"))
-    hosts.post("kv/deleterange", {"key": first, "range_end": end})
+    hosts.delete_stored("berth/")
     until(one, lambda: {*addresses} <= {*held(hosts)})
     until(hosts.labs[1], lambda: "far" in hosts.labs[1].berth("network", "ls").stdout)
     assert 'is made known again" network=far' in one.log()
