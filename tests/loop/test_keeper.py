@@ -13,6 +13,7 @@ import pytest
 from netcore.errors import Unavailable
 from netcore.keeper import connection, descriptor_store, program
 from netcore.keeper.kept_sockets import KeptSockets
+from tests.support.admin_client import resident_octets
 
 
 def datagram_socket():
@@ -217,15 +218,13 @@ def test_octets_that_are_no_command_harm_nobody(daemons):
 
 def test_memory_stays_small(daemons):
     kept = daemons()
-    status = Path(f"/proc/{kept.keeper_pid}/status")
     read, write = os.pipe()
     for _ in range(20):
         kept.keep({f"p/{number}": read for number in range(700)})
         kept.drop(*(f"p/{number}" for number in range(700)))
     os.close(read)
     os.close(write)
-    (resident,) = (int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-    assert resident < 20_000
+    assert resident_octets(kept.keeper_pid) < 20_000 * 1024
 
 
 def test_systemd_keeps_the_door_and_what_lasts(daemons, tmp_path, monkeypatch):
