@@ -15,7 +15,6 @@ import pytest
 from tests.support.lab import Lab
 
 DYING = str(Path(__file__).parents[1] / "support" / "dying_daemon.py")
-PLUGIN = str(Path(__file__).parents[1] / "support" / "docker_plugin.py")
 STORE = """
 import json, sqlite3
 with sqlite3.connect("/var/lib/berth/berth.db") as database:
@@ -101,9 +100,8 @@ class World:
     def furnish(self):
         """Start the daemon, with networks of each driver; `kept` is the sandbox k on a."""
         lab = self.lab
-        lab.shell("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up; mkdir -p /run/plugin-test")
-        plugin = lab.start(sys.executable, PLUGIN, "/run/docker/plugins/weave.sock", "/run/plugin-test")
-        plugin.stdout.readline()
+        lab.shell("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up")
+        lab.start_plugin()
         self.start()
         self.call(*network("a", **BRIDGE))
         self.call(*network("b", subnets=["10.76.0.0/24"]))

@@ -165,6 +165,19 @@ class Lab:
         self.started.append(process)
         return process
 
+    def start_listening(self, script: str, *arguments: str, where: str = "host") -> subprocess.Popen[str]:
+        """Start a script of tests/support that says when it listens; it does."""
+        process = self.start(sys.executable, str(Path(__file__).with_name(script)), *arguments, where=where)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == "listening\n", line
+        return process
+
+    def start_plugin(self, *arguments: str, socket: str = "/run/docker/plugins/weave.sock") -> subprocess.Popen[str]:
+        """Start a plugin of networks and IPAM, called as its socket is; what it is asked is in /run/plugin-test/calls."""
+        self.run("mkdir", "-p", "/run/plugin-test")
+        return self.start_listening("docker_plugin.py", socket, "/run/plugin-test", *arguments)
+
     def start_talking(self, name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Start a Python script in a sandbox that takes lines and prints some; it has printed its first."""
         command = [*self._prefix("host"), sys.executable, "-m", "resolver", "exec", name, sys.executable, "-c", script, *arguments]
