@@ -207,7 +207,7 @@ def test_default_route_of_its_own_that_somebody_deletes_comes_back_once(lab, ado
     inside(lab, "ip", "route", "del", "default")
     lab.wait_for(lambda: "default via 10.79.0.1 dev own1 metric 5" in inside(lab, "ip", "route"))
     inside(lab, "ip", "route", "del", "default")
-    lab.wait_for(lambda: "default route via 10.79.0.1" in lab.berth("status").stdout and "left alone now" in lab.berth("status").stdout)
+    lab.wait_for(lambda: lab.is_left_alone("default route via 10.79.0.1"))
     assert "10.79.0.1" not in inside(lab, "ip", "route")
     lab.berth("detach", "guest")
     lab.run("ip", "link", "del", "own0")

@@ -234,6 +234,10 @@ class Lab:
         """Return what has happened since `follow_events`."""
         return self.out("cat", "/run/events", check=False)
 
+    def is_left_alone(self, what: str) -> bool:
+        """Return whether the status says that *what* was broken too often and is not repaired any more."""
+        return any(what in line and "it is left alone now" in line for line in self.berth("status").stdout.splitlines())
+
     def is_ready(self) -> bool:
         command = ("curl", "-s", "-f", "--unix-socket", "/run/berth/berth.sock", "http://berth/readyz")
         return self.run(*command, check=False).returncode == 0
