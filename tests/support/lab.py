@@ -74,6 +74,10 @@ TABLES = f"for family in inet bridge; do nft -s list table $family berth; done |
 """Lists our firewall tables."""
 
 
+AS_NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+"""Runs berth as nobody, once groups are named. The capability is for the tests' own files, which may be where only root can read."""
+
+
 class Failed(AssertionError):
     """A command in the lab failed."""
 
@@ -201,10 +205,7 @@ class Lab:
     def berth_as_member(self, group: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run berth as nobody with *group*, and return what it did."""
         number = self.shell(f"getent group {group} | cut -d: -f3")
-        # The capability is for the tests' own files, which may be where only root can read.
-        kept = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
-        user = ("--reuid", "65534", "--regid", "65534", "--groups", number, *kept)
-        return self.run("setpriv", *user, sys.executable, "-m", "resolver", *arguments, check=False)
+        return self.run(*AS_NOBODY, "--groups", number, sys.executable, "-m", "resolver", *arguments, check=False)
 
     def set_bridge_nf_call(self, value: str) -> None:
         """Set whether the rules of IP see frames on bridges: "0" or "1"."""
