@@ -224,6 +224,10 @@ def test_an_address_that_is_none_is_left_out():
         assert key in state.unreadable
 
 
+def as_json(value, **wrong):
+    return json.dumps(json.loads(encode_shared(value)) | wrong).encode()
+
+
 OF_NO_USE = (
     {"addresses": ("10.40.0.x",)}, {"mac": "x"}, {"names": ("x" * 64,)}, {"names": ("",)}, {"ports": ((70_000, "tcp"),)},
     {"addresses": ("10.41.0.3",)}, {"addresses": ("127.0.0.1",)}, {"addresses": ("::",)}, {"addresses": ("255.255.255.255",)},
@@ -236,14 +240,9 @@ OF_NO_USE = (
 def test_record_of_no_use_is_noted_as_one_that_can_not_be_read(wrong):
     made = filled()
     key = f"endpoint/{NETWORK.id}/e2"
-    written = json.loads(encode_shared(record("b", 3))) | wrong
-    made.take(key, json.dumps(written).encode(), 9)
+    made.take(key, as_json(record("b", 3), **wrong), 9)
     assert list(made.unreadable) == [key]
     assert list(made.remotes(NETWORK.id, "id-a")) == ["e2"]
-
-
-def as_json(value, **wrong):
-    return json.dumps(json.loads(encode_shared(value)) | wrong).encode()
 
 
 UNUSABLE = (
@@ -279,7 +278,7 @@ STRANGE_NETWORKS = (
 def test_network_that_is_no_overlay_or_another_is_left_out(wrong):
     made = filled()
     key = records.network_key(NETWORK.id)
-    made.take(key, json.dumps(json.loads(encode_shared(NETWORK)) | wrong).encode(), 9)
+    made.take(key, as_json(NETWORK, **wrong), 9)
     assert (list(made.unreadable), made.networks) == ([key], {NETWORK.id: NETWORK})
 
 
@@ -289,5 +288,5 @@ def test_network_that_is_no_overlay_or_another_is_left_out(wrong):
 def test_host_that_is_another_or_receives_nowhere_is_left_out(wrong):
     made = filled()
     key = records.node_key("id-a")
-    made.take(key, json.dumps(json.loads(encode_shared(node("a"))) | wrong).encode(), 9)
+    made.take(key, as_json(node("a"), **wrong), 9)
     assert (list(made.unreadable), made.nodes["id-a"]) == ([key], node("a"))
