@@ -352,7 +352,9 @@ class Transaction:
         await parts.overlays.withdraw(plan.gone)
         reasons += await parts.plugin_endpoints.leave(plan.gone, plan.gone)
         try:
-            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
+            # What is in a namespace of ours goes with it.
+            ending = None if sandbox.adopted else sandbox.id
+            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target, ending=ending))
         except TeardownFailed as error:
             reasons += error.reasons
         reasons += await parts.plugin_endpoints.delete(plan.gone)

@@ -12,6 +12,7 @@ from netcore import limits
 from netcore.drivers.host_routes import HostRoute
 from netcore.errors import Unavailable
 from netcore.kernel import bound_ports, routing_tables, rtnl, sysctl
+from netcore.kernel.deferred_deletes import is_leaving
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface
 from netcore.plan.port_allocation import FALLBACK_EPHEMERAL
@@ -35,7 +36,7 @@ def look() -> HostSnapshot:
     with NetlinkSocket(ROUTE) as netlink:
         tables, refused = routing_tables.rules(netlink)
         return HostSnapshot(
-            links={link.index: link for link in rtnl.links(netlink)},
+            links={link.index: link for link in rtnl.links(netlink) if not is_leaving(link)},
             addresses=tuple(rtnl.addresses(netlink)),
             routes=(*routing_tables.routes(netlink), *refused),
             tables=tables,

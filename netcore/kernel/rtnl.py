@@ -40,7 +40,7 @@ _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
-_HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS = 1, 3, 4, 5, 20
+_HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS, _GROUP = 1, 3, 4, 5, 20, 27
 _BRPORT_STATE, _BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_FLUSH, _BRPORT_ISOLATED = 1, 4, 8, 24, 33
 _PORT_FLAGS = {
     "mode": (_BRPORT_MODE, "=B"),
@@ -82,6 +82,8 @@ class Link:
     """As a bridge port it has the bridge learn addresses."""
     is_isolated: bool = False
     """As a bridge port it reaches no other one that is isolated."""
+    group: int = 0
+    """Number of the group that it is in; 0 is the kernel's own for all links."""
 
 
 def add_bridge(name: str, mac: str, mtu: int) -> Request:
@@ -125,6 +127,13 @@ def set_down(index: int) -> Request:
     return Request(_NEWLINK, 0, bodies.link(index=index, change=_UP), "change link", str(index))
 
 
+def put_in_group(index: int, group: int, name: str | None = None) -> Request:
+    """Take the link with *index* off its bridge and out of its alias, and put it into *group*, called *name* from then on."""
+    named = [bodies.text(_IFNAME, name)] if name is not None else []
+    attributes = [bodies.number(_MASTER, 0), attr(_ALIAS, b""), bodies.number(_GROUP, group)]
+    return Request(_NEWLINK, 0, bodies.link(*named, *attributes, index=index), "take off its bridge", str(index))
+
+
 def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
     """Set what is below /proc/sys/net/ipv4/conf/NAME too. *setting*: its number in include/uapi/linux/ip.h (IPV4_DEVCONF_)."""
     settings = nested(_INET_CONF, attr(setting, struct.pack("=I", value)))
@@ -134,6 +143,11 @@ def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
 
 def delete_link(name: str) -> Request:
     return Request(_DELLINK, 0, bodies.link(bodies.text(_IFNAME, name)), "delete link", name)
+
+
+def delete_group(group: int) -> Request:
+    """Delete all links of *group*."""
+    return Request(_DELLINK, 0, bodies.link(bodies.number(_GROUP, group)), "delete links", f"group {group}")
 
 
 def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns_descriptor: int) -> Request:
@@ -384,6 +398,7 @@ def read_link(message: bytes) -> Link:
         is_tunnel=bool(flags & _POINT_TO_POINT),
         peer=_number(attributes.get(_LINK, b"")),
         has_hairpin=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_MODE) or b"")),
+        group=_number(attributes.get(_GROUP, b"")),
         learns=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_LEARNING) or b"")),
         is_isolated=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_ISOLATED) or b"")),
     )

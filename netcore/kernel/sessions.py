@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from netcore.desired.objects import HOST
 from netcore.kernel import announce, netns, rtnl
+from netcore.kernel.deferred_deletes import DeferredDeletes
 from netcore.kernel.guard import Guard
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket
@@ -23,12 +24,23 @@ Later = Callable[[float, Callable[[], None]], None]
 class NetlinkSessions:
     """Use as a context manager. *netns_path*: sandbox id → path of its namespace. *later*: for what outlasts the run.
 
-    *guard*: the one of this host, whose socket outlasts the run, as those of *host_sockets* do.
+    *guard*: the one of this host, whose socket outlasts the run, as those of *host_sockets* do. *deferred_deletes*: of links, held
+    off meanwhile. *ending*: the sandbox whose namespace goes next, so nothing has to be tidied in it.
     """
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard, host_sockets: HostSockets) -> None:
+    def __init__(
+        self,
+        netns_path: Callable[[SandboxId], NetnsPath],
+        later: Later,
+        guard: Guard,
+        host_sockets: HostSockets,
+        deferred_deletes: DeferredDeletes,
+        ending: SandboxId | None = None,
+    ) -> None:
         self.later = later
         self.guard = guard
+        self.deferred_deletes = deferred_deletes
+        self.ending = ending
         self._netns_path = netns_path
         self._host_sockets = host_sockets
         self._stack = ExitStack()
@@ -37,6 +49,7 @@ class NetlinkSessions:
         self._indexes: dict[tuple[SandboxId | None, str], int] = {}
 
     def __enter__(self) -> NetlinkSessions:
+        self._stack.enter_context(self.deferred_deletes.held_off())
         return self
 
     def __exit__(self, *_: object) -> None:

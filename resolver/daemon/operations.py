@@ -199,6 +199,10 @@ class Operations:
         self._events.endpoint_disconnected(sandbox, network.name)
         return sandbox, outcome.warnings
 
+    async def wait_for_deletes(self) -> None:
+        """Return when no link is there any more that was taken down by an operation that has ended."""
+        await self._controller.wait_for_deletes()
+
     # --- owners and the end -------------------------------------------------------------------------------------
 
     async def watch_all_owners(self) -> None:

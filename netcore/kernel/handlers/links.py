@@ -1,8 +1,13 @@
-"""Links are made and deleted one by one, at once: what follows needs their index. Flags of links go in the batch."""
+"""Links are made one by one, at once: what follows needs their index. Flags of links go in the batch.
+
+Pairs and bridges are only taken down when they go; `deferred_deletes` deletes them later. Others are deleted at once, as their
+numbers (of a VLAN, of a tunnel) and their parents must be free for the next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Sequence
 
 from netcore import limits
 from netcore.desired.objects import (
@@ -22,11 +27,12 @@ from netcore.desired.objects import (
     VlanLink,
     VxlanLink,
 )
+from netcore.errors import NotFound
 from netcore.kernel import netns, rtnl
 from netcore.kernel.handlers import link_repair
 from netcore.kernel.handlers.handler import Handler, nothing
 from netcore.kernel.inventory import Inventory
-from netcore.kernel.netlink import Request
+from netcore.kernel.netlink import NetlinkSocket, Request
 from netcore.kernel.sessions import NetlinkSessions
 
 _TUNNEL_PORT = {"neigh_suppress": 1, "learning": 0, "unicast_flood": 0, "mcast_flood": 0, "bcast_flood": 0}
@@ -74,7 +80,29 @@ def _delete_host_link(sessions: NetlinkSessions, link: HostLink) -> tuple[()]:
 
 
 def _delete_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
-    return () if bridge.reused else _delete_host_link(sessions, bridge)
+    """Take a bridge down, with its addresses and its name."""
+    netlink = sessions.rtnetlink(HOST)
+    link = rtnl.find_link(netlink, bridge.name)
+    if bridge.reused or link is None or link.alias != bridge.tag:
+        return ()
+    group = sessions.deferred_deletes.bridge_group()
+    addresses = [rtnl.delete_address(interface, index) for index, interface in rtnl.addresses(netlink, link.index) if index == link.index]
+    # Down before it has another name: until Linux 6.2 no link that is up can be renamed.
+    _run_all(netlink, [*addresses, rtnl.set_down(link.index), rtnl.put_in_group(link.index, group, _name_of_gone(link.index))])
+    sessions.deferred_deletes.put(group)
+    return ()
+
+
+def _name_of_gone(index: int) -> str:
+    """Return a name that nobody else gives a link of this namespace."""
+    return f"gone-{index}"
+
+
+def _run_all(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
+    """Send *requests* together; raise the first error but for what is gone already."""
+    for error in netlink.run(requests):
+        if error is not None and error.errno != errno.EADDRNOTAVAIL:
+            raise error
 
 
 def _observe_bridge(inventory: Inventory, bridge: Bridge) -> bool:
@@ -108,8 +136,29 @@ def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
 
 
 def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
-    sessions.rtnetlink(HOST).execute(rtnl.delete_link(veth.host_ifname))
+    """Take a pair down and off its bridge, and free its name in a sandbox that lives on."""
+    netlink = sessions.rtnetlink(HOST)
+    index = rtnl.link_index(netlink, veth.host_ifname)
+    group = sessions.deferred_deletes.pair_group()
+    # Down before it is off the bridge, where nothing checks what it sends.
+    _run_all(netlink, [rtnl.set_down(index), rtnl.put_in_group(index, group)])
+    sessions.deferred_deletes.put(group)
+    if sessions.ending != veth.sandbox_id:
+        _free_name(sessions, veth, index)
     return ()
+
+
+def _free_name(sessions: NetlinkSessions, veth: Veth, host_index: int) -> None:
+    """Take the sandbox's end of a pair down and give it another name, so that the next link can have its own."""
+    try:
+        netlink = sessions.rtnetlink(veth.sandbox_id)
+    except NotFound:
+        # The namespace has gone, and its links with it.
+        return
+    inside = rtnl.find_link(netlink, veth.ifname)
+    # Whoever is root there may have given the name to another link.
+    if inside is not None and (inside.kind, inside.peer) == ("veth", host_index):
+        _run_all(netlink, [rtnl.set_down(inside.index), rtnl.rename_link(inside.index, _name_of_gone(inside.index))])
 
 
 def _observe_veth(inventory: Inventory, veth: Veth) -> bool:

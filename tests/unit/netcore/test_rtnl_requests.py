@@ -47,6 +47,7 @@ LINKS = [
     (rtnl.add_veth("v", master=70000, mtu=1450, peer_ifname="a-name-of-fifte", peer_mac=MAC, peer_netns_descriptor=9), 16, CREATE | EXCL, {}, veth("v", "a-name-of-fifte")),
     (rtnl.set_link("lo"), 16, 0, UP, named("lo")),
     (rtnl.set_link("eth0", up=False, alias="berth/ü", mtu=9000), 16, 0, {"flags": 0, "change": 1}, named("eth0", ("IFLA_IFALIAS", "berth/ü"), ("IFLA_MTU", 9000))),
+    (rtnl.delete_group(70000), 17, 0, {}, [("IFLA_GROUP", 70000)]),
     (rtnl.set_down(5), 16, 0, {"index": 5, "flags": 0, "change": 1}, []),
     (rtnl.move_link("lan", 7, 5, "eth1"), 16, 0, {"index": 7}, named("eth1", ("IFLA_NET_NS_FD", 5))),
     (rtnl.rename_link(7, "eth1"), 16, 0, {"index": 7}, named("eth1")),
@@ -159,3 +160,16 @@ def test_links_of_other_kinds_differ_in_their_own_data_alone(request_, kind, att
     assert request_.body.startswith(body)
     assert kind.encode() in request_.body[len(body) :]
     assert request_.body.endswith(data)
+
+
+@pytest.mark.parametrize("name", [None, "gone-5"])
+def test_a_link_in_a_group_has_no_alias(name):
+    # The codec can't write an attribute without octets, which is what takes an alias away.
+    def written(alias):
+        more = ("IFLA_MASTER", 0), *alias, ("IFLA_GROUP", 70000)
+        return encode("link", {"index": 5}, named(name, *more) if name else [*more])
+
+    request = rtnl.put_in_group(5, 70000, name)
+    assert (request.type, request.flags) == (16, 0)
+    assert request.body.replace(b"\x04\x00\x14\x00", b"") == written([])
+    assert request.body.count(b"\x04\x00\x14\x00") == 1
