@@ -82,10 +82,7 @@ class Admin:
     async def remove_network(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
             return await self._dry_run.remove_network(request.path["network"])
-        is_waiting = _waits(request)
-        name = await self._operations.remove_network(request.path["network"])
-        if is_waiting:
-            await self._operations.wait_for_deletes()
+        name = await self._operations.remove_network(request.path["network"], wait=_waits(request))
         return schema.OutcomeView(f"network {name} removed")
 
     async def prune_networks(self, request: ApiRequest[schema.PruneBody]) -> schema.PrunedView:
@@ -141,10 +138,7 @@ class Admin:
         if text is not None and code is None:
             raise InvalidRequest(_EXIT_CODE.name, f"{text!r:.60} is not a number from 0 to 255")
         cause = Cause.REQUEST if text is None else Cause.COMMAND_ENDED
-        is_waiting = _waits(request)
-        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"], cause, lambda: code)
-        if is_waiting:
-            await self._operations.wait_for_deletes()
+        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"], cause, lambda: code, wait=_waits(request))
         return schema.OutcomeView(f"sandbox {name} removed", list(warnings))
 
     async def connect_sandbox(self, request: ApiRequest[schema.ConnectBody]) -> schema.SandboxView | schema.PlanView:
@@ -157,10 +151,8 @@ class Admin:
     async def disconnect_sandbox(self, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
         if request.dry_run:
             return await self._dry_run.disconnect(request.body.sandbox, request.path["network"])
-        is_waiting = _waits(request)
-        sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"])
-        if is_waiting:
-            await self._operations.wait_for_deletes()
+        wait = _waits(request)
+        sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"], wait=wait)
         return self._sandbox_view(sandbox, warnings)
 
     def _sandbox_view(self, sandbox: Sandbox, warnings: Iterable[str] = ()) -> schema.SandboxView:

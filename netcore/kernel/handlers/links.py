@@ -81,9 +81,12 @@ def _delete_host_link(sessions: NetlinkSessions, link: HostLink) -> tuple[()]:
 
 def _delete_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
     """Take a bridge down, with its addresses and its name."""
+    if bridge.reused:
+        return ()
     netlink = sessions.rtnetlink(HOST)
     link = rtnl.find_link(netlink, bridge.name)
-    if bridge.reused or link is None or link.alias != bridge.tag:
+    if link is None or link.alias != bridge.tag:
+        # Gone, or of somebody else, who gave it the same name.
         return ()
     group = sessions.deferred_deletes.bridge_group()
     addresses = [rtnl.delete_address(interface, index) for index, interface in rtnl.addresses(netlink, link.index) if index == link.index]
@@ -138,7 +141,7 @@ def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
 def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
     """Take a pair down and off its bridge, and free its name in a sandbox that lives on."""
     netlink = sessions.rtnetlink(HOST)
-    index = rtnl.link_index(netlink, veth.host_ifname)
+    index = sessions.link_index(HOST, veth.host_ifname)
     group = sessions.deferred_deletes.pair_group()
     # Down before it is off the bridge, where nothing checks what it sends.
     _run_all(netlink, [rtnl.set_down(index), rtnl.put_in_group(index, group)])
