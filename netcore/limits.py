@@ -106,8 +106,8 @@ DELETE_LINKS_AFTER, DELETE_LINKS_BY = 0.05, 0.5
 DELETE_BRIDGES_AFTER, DELETE_BRIDGES_BY = 0.1, 5.0
 """Seconds without an operation until a bridge that was taken down is deleted, and from then on in any case: it takes 15 ms alone."""
 
-DELETE_PAUSE, DELETE_RETRY, DELETES_AT_END = 0.02, 2.0, 1.0
-"""Seconds between looks at what is to be deleted; until what failed is tried again; for bridges that are left when the daemon ends."""
+DELETE_PAUSE, DELETE_RETRY, DELETES_AT_END = 0.02, 2.0, 2.0
+"""Seconds between looks at what is to be deleted; until what failed is tried again; for all that is left when the daemon ends."""
 
 FLOW_FILTERS = 32
 """Requests by filter, each a walk through the table of flows (0.25 ms and more), rather than one look at all flows (6 ms and more)."""

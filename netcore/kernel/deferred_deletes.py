@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,9 +63,9 @@ class DeferredDeletes:
         self._members = 0
         self._under_way = 0
         self._last_operation = 0.0
-        self._is_armed = False
+        self._next_look = math.inf
         self._is_closed = False
-        self._problem: str | None = None
+        self._problems: dict[int, str] = {}
 
     @contextmanager
     def held_off(self) -> Iterator[None]:
@@ -121,22 +122,24 @@ class DeferredDeletes:
     # --- when it is deleted --------------------------------------------------------------------------------------
 
     def _arm(self, delay: float) -> None:
+        """Look at what is to be deleted in *delay* seconds, unless that is done sooner anyway."""
+        at = self._clock() + delay
         with self._lock:
-            if self._is_armed or self._is_closed:
+            if self._is_closed or self._next_look <= at:
                 return
-            self._is_armed = True
-        self._later(delay, self._fire)
+            self._next_look = at
+        self._later(delay, self._look)
 
-    def _fire(self) -> None:
+    def _look(self) -> None:
         with self._lock:
-            self._is_armed = False
+            self._next_look = math.inf
             group = None if self._is_closed else self._choose(self._clock())
         if group is not None:
             self._try(group)
         with self._lock:
-            is_done = not self._waiting
-        if not is_done:
-            self._arm(limits.DELETE_PAUSE)
+            soonest = min((due.soonest for due in self._waiting.values()), default=math.inf)
+        if soonest != math.inf:
+            self._arm(max(limits.DELETE_PAUSE, soonest - self._clock()))
 
     def _choose(self, now: float) -> int | None:
         """Return the group that is to be deleted now. Pairs go first, as they are quick."""
@@ -150,15 +153,14 @@ class DeferredDeletes:
 
     def _try(self, group: int) -> None:
         try:
-            self._delete(group)
+            self.delete(group)
         except (NetcoreError, OSError) as error:
-            if self._problem != str(error):
+            if str(error) not in self._problems.values():
                 log.warning("links that were taken down are not deleted yet reason=%s", error)
-            self._problem = str(error)
-        else:
-            self._problem = None
+            self._problems[group] = str(error)
 
-    def _delete(self, group: int) -> None:
+    def delete(self, group: int) -> None:
+        """Delete the links of *group* now, if they are still to be deleted; KernelError if they stay, and will be tried again."""
         with self._deleting:
             with self._lock:
                 if self._waiting.pop(group, None) is None:
@@ -175,6 +177,7 @@ class DeferredDeletes:
                 with self._lock:
                     self._waiting[group] = _Due(again, again + limits.DELETE_BRIDGES_BY)
                 raise
+            self._problems.pop(group, None)
             if group in _BRIDGES:
                 with self._lock:
                     # The next one waits as long again.
@@ -189,7 +192,7 @@ class DeferredDeletes:
         failed: KernelError | None = None
         for group in groups:
             try:
-                self._delete(group)
+                self.delete(group)
             except KernelError as error:
                 failed = failed or error
         with self._deleting:
@@ -200,14 +203,15 @@ class DeferredDeletes:
 
     def warnings(self) -> tuple[str, ...]:
         """Return why links that were taken down are still there, for the status."""
-        return (f"links that were taken down are not deleted yet: {self._problem}",) if self._problem is not None else ()
+        reasons = sorted({*self._problems.values()})
+        return (f"links that were taken down are not deleted yet: {'; '.join(reasons)}",) if reasons else ()
 
     def close(self) -> None:
-        """Delete what is left, as far as it is quick; the rest is for the next start."""
+        """Delete what is left, for a limited time; the rest is for the next start."""
         with self._lock:
             self._is_closed = True
             groups = sorted(self._waiting)
         end = self._clock() + limits.DELETES_AT_END
         for group in groups:
-            if group in _PAIRS or self._clock() < end:
+            if self._clock() < end:
                 self._try(group)

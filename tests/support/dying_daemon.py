@@ -84,7 +84,7 @@ def main() -> None:
     each_kernel_step()
     for name in ("make", "pin", "unpin", "unpin_and_remove"):
         around(SandboxFiles, name)
-    around(DeferredDeletes, "_delete")
+    around(DeferredDeletes, "delete")
     for name in ("open", "close", "update", "network_up", "network_down"):
         around(Registry, name)
     around(SqliteStore, "commit")

@@ -91,21 +91,26 @@ def _delete_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
     group = sessions.deferred_deletes.bridge_group()
     addresses = [rtnl.delete_address(interface, index) for index, interface in rtnl.addresses(netlink, link.index) if index == link.index]
     # Down before it has another name: until Linux 6.2 no link that is up can be renamed.
-    _run_all(netlink, [*addresses, rtnl.set_down(link.index), rtnl.put_in_group(link.index, group, _name_of_gone(link.index))])
-    sessions.deferred_deletes.put(group)
+    requests = [*addresses, rtnl.set_down(link.index), rtnl.put_in_group(link.index, group, _name_of_gone(link.index))]
+    if _have_run(netlink, requests):
+        sessions.deferred_deletes.put(group)
+    else:
+        netlink.execute(rtnl.delete_link(bridge.name))
     return ()
 
 
 def _name_of_gone(index: int) -> str:
-    """Return a name that nobody else gives a link of this namespace."""
+    """Return a name for a link that waits for being deleted; no other link that does has it."""
     return f"gone-{index}"
 
 
-def _run_all(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
-    """Send *requests* together; raise the first error but for what is gone already."""
-    for error in netlink.run(requests):
-        if error is not None and error.errno != errno.EADDRNOTAVAIL:
+def _have_run(netlink: NetlinkSocket, requests: Sequence[Request]) -> bool:
+    """Send *requests* together; return False if the new name is taken. Raises the first other error, but for what is gone already."""
+    errors = [error for error in netlink.run(requests) if error is not None]
+    for error in errors:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EEXIST):
             raise error
+    return not any(error.errno == errno.EEXIST for error in errors)
 
 
 def _observe_bridge(inventory: Inventory, bridge: Bridge) -> bool:
@@ -144,24 +149,25 @@ def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
     index = sessions.link_index(HOST, veth.host_ifname)
     group = sessions.deferred_deletes.pair_group()
     # Down before it is off the bridge, where nothing checks what it sends.
-    _run_all(netlink, [rtnl.set_down(index), rtnl.put_in_group(index, group)])
+    _have_run(netlink, [rtnl.set_down(index), rtnl.put_in_group(index, group)])
     sessions.deferred_deletes.put(group)
-    if sessions.ending != veth.sandbox_id:
-        _free_name(sessions, veth, index)
+    if sessions.ending != veth.sandbox_id and not _is_name_free(sessions, veth, index):
+        sessions.deferred_deletes.delete(group)
     return ()
 
 
-def _free_name(sessions: NetlinkSessions, veth: Veth, host_index: int) -> None:
-    """Take the sandbox's end of a pair down and give it another name, so that the next link can have its own."""
+def _is_name_free(sessions: NetlinkSessions, veth: Veth, host_index: int) -> bool:
+    """Take the sandbox's end of a pair down and give it another name, so that the next link can have its own; False if that can't be."""
     try:
         netlink = sessions.rtnetlink(veth.sandbox_id)
     except NotFound:
         # The namespace has gone, and its links with it.
-        return
+        return True
     inside = rtnl.find_link(netlink, veth.ifname)
     # Whoever is root there may have given the name to another link.
-    if inside is not None and (inside.kind, inside.peer) == ("veth", host_index):
-        _run_all(netlink, [rtnl.set_down(inside.index), rtnl.rename_link(inside.index, _name_of_gone(inside.index))])
+    if inside is None or (inside.kind, inside.peer) != ("veth", host_index):
+        return True
+    return _have_run(netlink, [rtnl.set_down(inside.index), rtnl.rename_link(inside.index, _name_of_gone(inside.index))])
 
 
 def _observe_veth(inventory: Inventory, veth: Veth) -> bool:

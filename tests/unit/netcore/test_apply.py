@@ -203,6 +203,14 @@ def test_a_name_that_somebody_inside_gave_to_another_link_is_left_alone(kernel, 
     assert kernel.calls[:3] == [("host", DOWN), INSIDE[0], ("host", [f"delete neighbor 10.0.0.2 lladdr {MAC}"])]
 
 
+def test_a_link_whose_new_name_is_taken_inside_is_deleted_at_once(kernel, forgotten):
+    kernel.refuse = {"rename link": errno.EEXIST}
+    deleted = []
+    kernel.deferred_deletes.delete = deleted.append
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    assert len(deleted) == 1
+
+
 def test_many_elements_of_one_set_are_one_request_and_added_and_deleted_ones_one_transaction(kernel):
     before = [Element(set=BRIDGES, fields=(f"old{number}",)) for number in range(3)]
     after = [Element(set=BRIDGES, fields=(f"new{number}",)) for number in range(700)]

@@ -127,7 +127,13 @@ def test_what_fails_is_said_and_tried_again(kernel, caplog):
     kernel.pass_time(limits.DELETE_RETRY * 2.5)
     assert len(caplog.records) == 1
     assert "busy" in str(kernel.deletes.warnings())
+    # It is not looked at all the time, and keeps nothing else waiting.
+    assert len(kernel.timers) == 1
     kernel.error = None
+    kernel.take_down()
+    kernel.pass_time(limits.DELETE_LINKS_AFTER * 2)
+    assert kernel.deleted == [1]
+    kernel.deleted = []
     kernel.pass_time(limits.DELETE_RETRY * 2)
     assert kernel.deleted == [1]
     assert kernel.deletes.warnings() == ()
@@ -145,14 +151,15 @@ def test_who_waits_is_answered_when_all_is_gone_and_hears_what_failed(kernel):
         kernel.deletes.finish()
 
 
-def test_the_end_deletes_what_is_quick_and_leaves_the_rest_to_the_next_start(kernel, monkeypatch):
-    monkeypatch.setattr(limits, "DELETES_AT_END", -1.0)
+@pytest.mark.parametrize(("seconds", "deleted"), [(2.0, [3, 1]), (-1.0, [])])
+def test_the_end_deletes_as_much_as_there_is_time_for_and_leaves_the_rest_to_the_next_start(kernel, monkeypatch, seconds, deleted):
+    monkeypatch.setattr(limits, "DELETES_AT_END", seconds)
     kernel.take_down(3)
     kernel.take_down(is_bridge=True)
     kernel.deletes.close()
-    assert kernel.deleted == [3]
+    assert kernel.deleted == deleted
     kernel.pass_time(60)
-    assert kernel.deleted == [3]
+    assert kernel.deleted == deleted
 
 
 def test_a_start_deletes_what_is_in_our_groups_and_nothing_else(kernel, monkeypatch):
