@@ -32,6 +32,7 @@ said = {}
 for name, ours, command in json.loads(sys.argv[1]):
     go(command)
     said[name] = changes.is_outdated(ours)
+    assert changes.link_named("gone-1") is None, name
     if said[name]:
         look_again()
         assert not changes.is_outdated(ours), name
