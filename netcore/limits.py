@@ -103,8 +103,9 @@ LINKS_IN_A_DELETE = 16
 DELETE_LINKS_AFTER, DELETE_LINKS_BY = 0.05, 0.5
 """Seconds from when a pair was taken down until it is deleted if no operation is under way, and in any case. So several go together."""
 
-DELETE_BRIDGES_AFTER, DELETE_BRIDGES_BY = 0.1, 5.0
-"""Seconds without an operation until a bridge that was taken down is deleted, and from then on in any case: it takes 15 ms alone."""
+DELETE_BRIDGES_AFTER, DELETE_BRIDGES_SOON, DELETE_BRIDGES_BY = 0.1, 5.0, 60.0
+"""Seconds without an operation until a bridge that was taken down is deleted: it keeps others from changing links for 15 ms. From
+when it was taken down until it goes in any moment without an operation; and until it goes in any case."""
 
 DELETE_PAUSE, DELETE_RETRY, DELETES_AT_END = 0.02, 2.0, 2.0
 """Seconds between looks at what is to be deleted; until what failed is tried again; for all that is left when the daemon ends."""

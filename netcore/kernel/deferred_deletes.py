@@ -41,10 +41,14 @@ def is_leaving(link: Link) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """When a group may be deleted, and when it is deleted whatever is under way; by the clock."""
+    """When a group may be deleted; by the clock."""
 
     soonest: float
+    """Then, if no operation is under way, and for a bridge if none was for a while."""
+    late: float
+    """Then a bridge no longer needs that while."""
     latest: float
+    """Then whatever is under way."""
 
 
 class DeferredDeletes:
@@ -104,9 +108,10 @@ class DeferredDeletes:
         now = self._clock()
         with self._lock:
             if group in _BRIDGES:
-                self._waiting.setdefault(group, _Due(now, now + limits.DELETE_BRIDGES_BY))
+                due = _Due(now, now + limits.DELETE_BRIDGES_SOON, now + limits.DELETE_BRIDGES_BY)
             else:
-                self._waiting.setdefault(group, _Due(now + limits.DELETE_LINKS_AFTER, now + limits.DELETE_LINKS_BY))
+                due = _Due(now + limits.DELETE_LINKS_AFTER, now, now + limits.DELETE_LINKS_BY)
+            self._waiting.setdefault(group, due)
         self._arm(limits.DELETE_LINKS_AFTER)
 
     def take_over(self) -> None:
@@ -146,7 +151,7 @@ class DeferredDeletes:
         is_free = not self._under_way
         is_quiet = is_free and now - self._last_operation >= limits.DELETE_BRIDGES_AFTER
         for group, due in sorted(self._waiting.items()):
-            may_go = is_quiet if group in _BRIDGES else is_free
+            may_go = is_quiet or (is_free and (group in _PAIRS or due.late <= now))
             if due.latest <= now or (may_go and due.soonest <= now):
                 return group
         return None
@@ -175,7 +180,7 @@ class DeferredDeletes:
             except (NetcoreError, OSError):
                 again = self._clock() + limits.DELETE_RETRY
                 with self._lock:
-                    self._waiting[group] = _Due(again, again + limits.DELETE_BRIDGES_BY)
+                    self._waiting[group] = _Due(again, again + limits.DELETE_BRIDGES_SOON, again + limits.DELETE_BRIDGES_BY)
                 raise
             self._problems.pop(group, None)
             if group in _BRIDGES:

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ from netcore.controller.assembly import assemble
 from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.controller.workers import Workers
+from netcore.desired.diff import Step, diff
+from netcore.desired.objects import Veth
+from netcore.errors import KernelError
 from netcore.kernel import rtnl
+from netcore.kernel.apply import Executor
 from netcore.kernel.deferred_deletes import DeferredDeletes, is_leaving
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
@@ -74,11 +78,36 @@ def path_of(controller: Controller, name: str) -> str:
     return controller.state.find_sandbox(name).netns_path
 
 
+def noted(executor: Executor) -> list[Sequence[Step]]:
+    """Return where the steps of everything that is made from now on are noted."""
+    noted: list[Sequence[Step]] = []
+    original = executor.apply
+
+    def apply(steps: Sequence[Step]) -> None:
+        noted.append(steps)
+        original(steps)
+
+    setattr(executor, "apply", apply)  # noqa: B010
+    return noted
+
+
+def has_again(executor: Executor, steps: Sequence[Step]) -> bool:
+    """Return whether *steps* of an endpoint that went can be carried out once more as they are, which a retry does."""
+    try:
+        executor.apply(steps)
+    except KernelError:
+        return False
+    executor.remove(diff([step.after for step in steps if step.after is not None], ()), "the endpoint")
+    return True
+
+
 async def replied(controller: Controller) -> dict[str, Any]:
     """What is there when a disconnect has been answered, and then the address, the link's name and the bridge are used again."""
+    steps = noted(controller.parts.executor)
     await furnish(controller)
     sandboxes, s, t = controller.sandboxes, path_of(controller, "s"), path_of(controller, "t")
     await sandboxes.disconnect("s", "n")
+    connect = next(each for each in reversed(steps) if any(isinstance(step.after, Veth) for step in each))
     gone = leaving()
     result: dict[str, Any] = {
         "waiting": [(link.kind, link.up, link.master) for link in gone],
@@ -87,6 +116,8 @@ async def replied(controller: Controller) -> dict[str, Any]:
         "routes": inside(s, "ip route show 10.44.0.0/24"),
         "bindings": sh("nft list table bridge berth | grep -c 10.44.0.9"),
         "neighbors": sh("ip neigh show 10.44.0.9"),
+        "names": [link.name == f"gone-{link.index}" for link in gone],
+        "the very same again": await asyncio.to_thread(has_again, controller.parts.executor, connect),
     }
     await sandboxes.connect("t", EndpointRequest(network="n", ipv4=ADDRESS))
     await sandboxes.connect("s", EndpointRequest(network="n"))
@@ -160,7 +191,7 @@ async def queued(controller: Controller) -> dict[str, Any]:
         ours = {link.name: link.index for link in rtnl.links(netlink) if link.name[0] in "qb" and link.name[1:].isdigit()}
         for name, index in ours.items():
             group = deletes.pair_group() if name[0] == "q" else deletes.bridge_group()
-            netlink.execute(rtnl.put_in_group(index, group))
+            netlink.execute(rtnl.put_in_group(index, group, f"gone-{index}"))
             deletes.put(group)
     count = len(leaving())
     cycles = 0

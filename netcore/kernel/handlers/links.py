@@ -28,7 +28,7 @@ from netcore.desired.objects import (
     VxlanLink,
 )
 from netcore.errors import NotFound
-from netcore.kernel import netns, rtnl
+from netcore.kernel import link_kinds, netns, rtnl
 from netcore.kernel.handlers import link_repair
 from netcore.kernel.handlers.handler import Handler, nothing
 from netcore.kernel.inventory import Inventory
@@ -51,24 +51,24 @@ def _create_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
     if bridge.reused:
         netlink.execute(rtnl.set_link(bridge.name))
     else:
-        rtnl.ensure_link(netlink, rtnl.add_bridge(bridge.name, bridge.mac, bridge.mtu), bridge.tag)
+        rtnl.ensure_link(netlink, link_kinds.add_bridge(bridge.name, bridge.mac, bridge.mtu), bridge.tag)
     return ()
 
 
 def _create_vlan(sessions: NetlinkSessions, link: VlanLink) -> tuple[()]:
-    creation = rtnl.add_vlan(link.name, base=sessions.link_index(HOST, link.base), vid=link.vid)
+    creation = link_kinds.add_vlan(link.name, base=sessions.link_index(HOST, link.base), vid=link.vid)
     rtnl.ensure_link(sessions.rtnetlink(HOST), creation, link.tag)
     return ()
 
 
 def _create_dummy(sessions: NetlinkSessions, link: DummyLink) -> tuple[()]:
-    rtnl.ensure_link(sessions.rtnetlink(HOST), rtnl.add_dummy(link.name, link.mtu), link.tag)
+    rtnl.ensure_link(sessions.rtnetlink(HOST), link_kinds.add_dummy(link.name, link.mtu), link.tag)
     return ()
 
 
 def _create_vxlan(sessions: NetlinkSessions, tunnel: VxlanLink) -> tuple[()]:
     netlink, master = sessions.rtnetlink(HOST), sessions.link_index(HOST, tunnel.bridge)
-    creation = rtnl.add_vxlan(tunnel.name, vni=tunnel.vni, port=tunnel.port, local=tunnel.local, master=master, mtu=tunnel.mtu)
+    creation = link_kinds.add_vxlan(tunnel.name, vni=tunnel.vni, port=tunnel.port, local=tunnel.local, master=master, mtu=tunnel.mtu)
     rtnl.ensure_link(netlink, creation, tunnel.tag)
     netlink.execute(rtnl.set_port(tunnel.name, **_TUNNEL_PORT))
     return ()
@@ -131,7 +131,7 @@ def _observe_host_link(inventory: Inventory, wanted: HostLink) -> bool:
 
 def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
     with sessions.netns(veth.sandbox_id) as peer_netns:
-        creation = rtnl.add_veth(
+        creation = link_kinds.add_veth(
             veth.host_ifname,
             master=sessions.link_index(HOST, veth.bridge),
             mtu=veth.mtu,
@@ -144,12 +144,14 @@ def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
 
 
 def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
-    """Take a pair down and off its bridge, and free its name in a sandbox that lives on."""
+    """Take a pair down and off its bridge, and free its names: the host's, and the one in a sandbox that lives on."""
     netlink = sessions.rtnetlink(HOST)
     index = sessions.link_index(HOST, veth.host_ifname)
     group = sessions.deferred_deletes.pair_group()
     # Down before it is off the bridge, where nothing checks what it sends.
-    _have_run(netlink, [rtnl.set_down(index), rtnl.put_in_group(index, group)])
+    if not _have_run(netlink, [rtnl.set_down(index), rtnl.put_in_group(index, group, _name_of_gone(index))]):
+        netlink.execute(rtnl.delete_link(veth.host_ifname))
+        return ()
     sessions.deferred_deletes.put(group)
     if sessions.ending != veth.sandbox_id and not _is_name_free(sessions, veth, index):
         sessions.deferred_deletes.delete(group)
@@ -228,7 +230,7 @@ def _create_macvlan(sessions: NetlinkSessions, link: Macvlan) -> tuple[()]:
     return _create_sub_interface(
         sessions,
         link,
-        lambda parent, descriptor: rtnl.add_macvlan(
+        lambda parent, descriptor: link_kinds.add_macvlan(
             link.ifname, parent=parent, netns_descriptor=descriptor, mode=link.mode, mac=link.mac, mtu=link.mtu
         ),
     )
@@ -238,7 +240,7 @@ def _create_ipvlan(sessions: NetlinkSessions, link: Ipvlan) -> tuple[()]:
     return _create_sub_interface(
         sessions,
         link,
-        lambda parent, descriptor: rtnl.add_ipvlan(
+        lambda parent, descriptor: link_kinds.add_ipvlan(
             link.ifname, parent=parent, netns_descriptor=descriptor, mode=link.mode, flag=link.flag, mtu=link.mtu
         ),
     )

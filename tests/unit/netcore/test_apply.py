@@ -203,6 +203,12 @@ def test_a_name_that_somebody_inside_gave_to_another_link_is_left_alone(kernel, 
     assert kernel.calls[:3] == [("host", DOWN), INSIDE[0], ("host", [f"delete neighbor 10.0.0.2 lladdr {MAC}"])]
 
 
+def test_a_pair_whose_new_name_is_taken_on_the_host_is_deleted_at_once(kernel, forgotten):
+    kernel.refuse = {"take off its bridge": errno.EEXIST}
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    assert kernel.calls[:2] == [("host", DOWN), ("host", ["delete link v0"])]
+
+
 def test_a_link_whose_new_name_is_taken_inside_is_deleted_at_once(kernel, forgotten):
     kernel.refuse = {"rename link": errno.EEXIST}
     deleted = []

@@ -75,10 +75,10 @@ def test_a_thousand_go_a_few_at_a_time(kernel):
 
 
 def test_more_than_there_are_groups_go_too(kernel):
-    kernel.take_down(5000)
-    kernel.take_down(5000, is_bridge=True)
+    kernel.take_down(1100)
+    kernel.take_down(4100, is_bridge=True)
     kernel.pass_time(3600)
-    assert sum(kernel.deleted) == 10_000
+    assert sum(kernel.deleted) == 5200
 
 
 def test_nothing_is_deleted_under_an_operation_until_it_has_waited_too_long(kernel):
@@ -104,10 +104,24 @@ def test_a_bridge_waits_until_operations_have_ended_for_a_while_and_the_next_as_
     assert kernel.deleted == [1, 1]
 
 
-def test_a_bridge_goes_in_the_end_also_beside_operations_without_end(kernel):
+def test_a_bridge_that_has_waited_long_goes_in_any_moment_without_an_operation(kernel):
+    kernel.take_down(is_bridge=True)
+    for _ in range(1000):
+        with kernel.deletes.held_off():
+            kernel.pass_time(limits.DELETE_PAUSE * 2)
+            assert kernel.deleted == []
+        kernel.pass_time(limits.DELETE_PAUSE * 2)
+        if kernel.deleted:
+            break
+    assert kernel.now == pytest.approx(100 + limits.DELETE_BRIDGES_SOON, abs=limits.DELETE_PAUSE * 4)
+
+
+def test_a_bridge_goes_in_the_end_also_beside_operations_without_a_pause(kernel):
     kernel.take_down(is_bridge=True)
     with kernel.deletes.held_off():
-        kernel.pass_time(limits.DELETE_BRIDGES_BY + 0.1)
+        kernel.pass_time(limits.DELETE_BRIDGES_BY - 0.1)
+        assert kernel.deleted == []
+        kernel.pass_time(0.2)
     assert kernel.deleted == [1]
 
 
