@@ -144,7 +144,8 @@ class Transaction:
         # A path that is pinned already is somebody else's, so it is unpinned only where it was pinned here.
         undo.push(lambda: parts.files.remove(directory))
         shared = self._state.netns_path(sandbox.shared_with) if sandbox.shared_with is not None else None
-        taken = {other.name: other.netns_path for other in self._state.sandboxes.values()}
+        others = self._state.sandboxes.values() if plan.adopted is not None else ()
+        taken = {other.name: other.netns_path for other in others}
         await parts.files.make(sandbox, directory)
         await parts.files.pin(sandbox, adopted=plan.adopted, shared=shared, taken=taken)
         undo.push(lambda: parts.files.unpin(sandbox))

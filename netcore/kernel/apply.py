@@ -24,7 +24,8 @@ from netcore.kernel.handlers import handler_of
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request
 from netcore.kernel.nft import ElementChange
-from netcore.kernel.sessions import Later, NetlinkSessions
+from netcore.kernel.repeated_announcements import RepeatedAnnouncements
+from netcore.kernel.sessions import NetlinkSessions
 from netcore.model import NetnsPath, SandboxId
 
 _ABSENT = {errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENETUNREACH, errno.ENXIO}
@@ -41,6 +42,10 @@ class Attempted(NamedTuple):
     waiting: list[Step]
 
 
+Later = Callable[[float, Callable[[], None]], None]
+"""(seconds, what to do then on a worker thread)."""
+
+
 class Executor:
     """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
 
@@ -50,6 +55,7 @@ class Executor:
         self._guard = guard
         self._host_sockets = HostSockets()
         self.deferred_deletes = DeferredDeletes(later, self._host_sockets)
+        self._announcements = RepeatedAnnouncements(later)
 
     def close(self) -> None:
         """Delete what was to be deleted later, and close the sockets that are kept between runs. Blocking."""
@@ -62,7 +68,7 @@ class Executor:
             conntrack.forget(netlink, flows)
 
     def _sessions(self, ending: SandboxId | None = None) -> NetlinkSessions:
-        return NetlinkSessions(self._netns_path, self._later, self._guard, self._host_sockets, self.deferred_deletes, ending)
+        return NetlinkSessions(self._netns_path, self._announcements, self._guard, self._host_sockets, self.deferred_deletes, ending)
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""

@@ -22,7 +22,10 @@ COSTS = {
     "connect": {"commits": 2, "requests": 15, "transactions": 1, "entries": 3, "sockets": 2, "dumps": 1},
     # The link is down, off its bridge and unnamed, with one visit; the kernel's wait for its deletion comes later.
     "disconnect": {"commits": 3, "requests": 12, "transactions": 1, "entries": 1, "sockets": 1},
-    "remove sandbox": {"commits": 2},
+    # On a network with others, of whom none is looked at.
+    "connect to others": {"commits": 2, "requests": 15, "transactions": 1, "entries": 3, "sockets": 2, "dumps": 1},
+    # Its namespace takes the link along.
+    "remove sandbox": {"commits": 3, "requests": 9, "transactions": 1},
     # Two dumps of the addresses of its bridge alone.
     "remove network": {"commits": 2, "requests": 14, "dumps": 2, "transactions": 2, "links asked": 2},
 }

@@ -87,8 +87,8 @@ class Kernel:
         self.deferred_deletes = DeferredDeletes(lambda *_: None, None)
         self.ending = None
 
-    def __call__(self, _netns_path, later, _guard, _host_sockets, _deferred_deletes, ending):
-        self.later, self.ending = later, ending
+    def __call__(self, _netns_path, _announcements, _guard, _host_sockets, _deferred_deletes, ending):
+        self.ending = ending
         return self
 
     def __enter__(self):

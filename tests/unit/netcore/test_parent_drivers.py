@@ -229,14 +229,14 @@ def test_whose_mac_a_link_has_and_how_many_there_may_be():
     (sub_interface,) = of(Macvlan, desired([whole], endpoint(whole)))
     assert sub_interface.mac == ""
     asked, chosen = EndpointRequest(network="n"), EndpointRequest(network="n", mac="02:42:00:00:00:01")
-    drivers.of(lan).check_endpoint(lan, chosen, [endpoint(lan)])
-    drivers.of(whole).check_endpoint(whole, asked, [])
-    drivers.of(flat).check_endpoint(flat, asked, [endpoint(flat)])
+    drivers.of(lan).check_endpoint(lan, chosen, 1)
+    drivers.of(whole).check_endpoint(whole, asked, 0)
+    drivers.of(flat).check_endpoint(flat, asked, 1)
     with pytest.raises(Exhausted, match="network n: a macvlan network in passthru mode takes one endpoint"):
-        drivers.of(whole).check_endpoint(whole, asked, [endpoint(whole)])
+        drivers.of(whole).check_endpoint(whole, asked, 1)
     for net in (whole, flat):
         with pytest.raises(InvalidRequest, match="invalid mac-address"):
-            drivers.of(net).check_endpoint(net, chosen, [])
+            drivers.of(net).check_endpoint(net, chosen, 0)
 
 
 def test_the_host_is_beside_a_parent_network_and_not_on_it():
