@@ -214,13 +214,13 @@ def memory(pid: int) -> float:
 
 def floor(results: dict, facts: dict) -> None:
     """The bare netlink requests: create veth in place, address, up, route; delete the veth."""
-    from netcore.kernel import netns, rtnl
+    from netcore.kernel import link_kinds, netns, rtnl
     from netcore.kernel.netlink import ROUTE, NetlinkSocket
 
     netns.create("/run/netns/floor", lambda: None)
     connects, disconnects, networks = [], [], []
     with NetlinkSocket(ROUTE) as host, netns.opened("/run/netns/floor") as peer:
-        networks.append(timed(lambda: rtnl.ensure_link(host, rtnl.add_bridge("brfloor", "02:42:00:00:00:01", 1500), "floor")))
+        networks.append(timed(lambda: rtnl.ensure_link(host, link_kinds.add_bridge("brfloor", "02:42:00:00:00:01", 1500), "floor")))
         inside = netns.run_inside(peer, lambda: NetlinkSocket(ROUTE))
         index = rtnl.link_index(host, "brfloor")
         host.run([rtnl.add_address(ip_interface("10.250.0.1/24"), index)])
@@ -228,7 +228,7 @@ def floor(results: dict, facts: dict) -> None:
         def connect() -> None:
             host.run(
                 [
-                    rtnl.add_veth(
+                    link_kinds.add_veth(
                         "vethfloor", master=index, mtu=1500, peer_ifname="eth0", peer_mac="02:42:00:00:00:02", peer_netns_descriptor=peer
                     )
                 ]

@@ -20,7 +20,7 @@ from benchmarks.report import machine, table, write
 from netcore.controller.state_writer import StateWriter
 from netcore.desired.flows import Flows
 from netcore.drivers.facts import Facts
-from netcore.kernel import conntrack, flow_filter, netns, nft, rtnl
+from netcore.kernel import conntrack, flow_filter, link_kinds, netns, nft, rtnl
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request
 from netcore.model import Endpoint, NetnsPath, NetworkId, Sandbox, SandboxId
@@ -150,7 +150,7 @@ def requests() -> list[Row]:
 
 
 def _add_veth(netns_descriptor: int = 9, master: int = 3) -> Request:
-    return rtnl.add_veth("veth0", master=master, mtu=1500, peer_ifname="eth0", peer_mac=_MAC, peer_netns_descriptor=netns_descriptor)
+    return link_kinds.add_veth("veth0", master=master, mtu=1500, peer_ifname="eth0", peer_mac=_MAC, peer_netns_descriptor=netns_descriptor)
 
 
 def _veth_attributes(netns_descriptor: int = 9, master: int = 3) -> list[tuple[str, Any]]:
@@ -166,7 +166,7 @@ def queues() -> list[Row]:
     def measure() -> Row:
         with NetlinkSocket(ROUTE) as netlink:
             inside = netns.run_in_temporary(lambda: os.open(netns.OWN, os.O_RDONLY))
-            netlink.execute(rtnl.add_bridge("br0", _MAC, 1500))
+            netlink.execute(link_kinds.add_bridge("br0", _MAC, 1500))
             master = rtnl.link_index(netlink, "br0")
             by_hand = _add_veth(inside, master)
             each = replace(by_hand, body=encode("link", {}, _veth_attributes(inside, master)))

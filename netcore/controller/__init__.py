@@ -109,6 +109,10 @@ class Controller:
         """Return what closes networks while the firewall tables are gone, for the status."""
         return self.parts.guard.protection
 
+    async def wait_for_deletes(self) -> None:
+        """Return when no link is there any more that an operation has taken down."""
+        await self.workers.run(self.parts.executor.deferred_deletes.finish)
+
     def follow_host(self, on_event: OnHostEvent, on_settled: OnHostSettled | None = None) -> None:
         """Begin to follow what happens to this host's links, addresses and routes."""
         self._host_watcher.start(on_event, on_settled)
@@ -119,7 +123,8 @@ class Controller:
         local = self.state.local_addresses() if any(sandbox.ports for sandbox in self.state.sandboxes.values()) else None
         lacking = [published_ports.lacking_addresses(sandbox.name, sandbox.ports, local) for sandbox in self.state.sandboxes.values()]
         ports = (warning for warnings in lacking for warning in warnings)
-        own = (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *self._lost_endpoints.warnings())
+        late = self.parts.executor.deferred_deletes.warnings()
+        own = (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *self._lost_endpoints.warnings(), *late)
         return (*own, *ports)
 
     async def close(self) -> None:
@@ -130,6 +135,6 @@ class Controller:
         self.parts.relays.leave()
         await self.overlays.close()
         await self.parts.plugin_client.close()
+        await self.workers.run(self.parts.executor.close)
         await self.workers.close()
-        self.parts.executor.close()
         self.parts.guard.close()

@@ -85,6 +85,11 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     before = dict(state.endpoints)
     # Known before the host is looked at, because their links are not the host's own.
     left = _Leftovers(networks=network_recovery.add_sensible(controller, recalled.pending))
+    try:
+        # Before links are compared: their names may be needed, and no record tells of them.
+        await controller.workers.run(parts.executor.deferred_deletes.take_over)
+    except (NetcoreError, OSError) as error:
+        log.error("state not restored completely reason=%s", error)
     parts.host.changes.start()
     await parts.host.refresh()
     for network in left.networks:

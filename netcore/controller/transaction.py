@@ -144,7 +144,8 @@ class Transaction:
         # A path that is pinned already is somebody else's, so it is unpinned only where it was pinned here.
         undo.push(lambda: parts.files.remove(directory))
         shared = self._state.netns_path(sandbox.shared_with) if sandbox.shared_with is not None else None
-        taken = {other.name: other.netns_path for other in self._state.sandboxes.values()}
+        others = self._state.sandboxes.values() if plan.adopted is not None else ()
+        taken = {other.name: other.netns_path for other in others}
         await parts.files.make(sandbox, directory)
         await parts.files.pin(sandbox, adopted=plan.adopted, shared=shared, taken=taken)
         undo.push(lambda: parts.files.unpin(sandbox))
@@ -352,7 +353,9 @@ class Transaction:
         await parts.overlays.withdraw(plan.gone)
         reasons += await parts.plugin_endpoints.leave(plan.gone, plan.gone)
         try:
-            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
+            # What is in a namespace of ours goes with it.
+            ending = None if sandbox.adopted else sandbox.id
+            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target, ending=ending))
         except TeardownFailed as error:
             reasons += error.reasons
         reasons += await parts.plugin_endpoints.delete(plan.gone)

@@ -1,8 +1,9 @@
 """The one differ: (objects before, objects after) → ordered steps. Pure.
 
 Objects are created and replaced first, in the order in which they rest on each other; deletions follow in the opposite
-order. So a default route moves by one replace before the link of the old one goes, and firewall elements go before
-links. Undo is the diff between what was reached and what was there before: there is no hand-written inverse.
+order, but for pairs, which are taken off their bridge first. So a default route moves by one replace before the link of the old
+one goes, and what a pair may send is bound until it can send nothing. Undo is the diff between what was reached and what was
+there before: there is no hand-written inverse.
 """
 
 from __future__ import annotations
@@ -47,5 +48,5 @@ def diff(before: Iterable[KernelObject], after: Iterable[KernelObject]) -> tuple
     unwanted = [existing for key, existing in old.items() if key not in new]
     gone_links = {link for existing in unwanted for link in existing.links()}
     deletions = [Step(existing, None) for existing in unwanted if not existing.goes_with(gone_links)]
-    deletions.sort(key=lambda step: -step.subject.order)
+    deletions.sort(key=lambda step: -step.subject.deletion_order)
     return (*changes, *deletions)

@@ -5,7 +5,7 @@ Rules BR-1..BR-14 of docs/rules.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any
@@ -267,8 +267,8 @@ class BridgeDriver(DriverDefaults):
     def publishing(self, network: Network, family: int) -> Publishing | None:
         return Publishing(mode=_mode(network.bridge, family), binding=network.bridge.host_binding)
 
-    def check_endpoint(self, network: Network, request: EndpointRequest, members: Sequence[Endpoint]) -> None:
-        if len(members) >= limits.BRIDGE_PORTS:
+    def check_endpoint(self, network: Network, request: EndpointRequest, present: int) -> None:
+        if present >= limits.BRIDGE_PORTS:
             raise Exhausted("network", network.name, because=f"a bridge takes at most {limits.BRIDGE_PORTS} endpoints; add a network")
 
     def _neighbors(self, network: Network, endpoint: Endpoint) -> Iterable[Neighbor]:

@@ -73,7 +73,7 @@ class DriverDefaults:
     def publishing(self, network: Network, family: int) -> Publishing | None:
         return None
 
-    def check_endpoint(self, network: Network, request: EndpointRequest, members: Sequence[Endpoint]) -> None:
+    def check_endpoint(self, network: Network, request: EndpointRequest, present: int) -> None:
         return
 
     def mac_source(self, network: Network) -> MacSource:

@@ -5,7 +5,7 @@ Rules IV-1..IV-3 of docs/rules.md; what it shares with macvlan is in `parent`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from netcore.desired.objects import Ipvlan, KernelObject
@@ -74,7 +74,7 @@ class IpvlanDriver(ParentDriver):
         interface = endpoint.ipv4 if family == 4 else endpoint.ipv6
         return None if network.internal or interface is None else Hop(None)
 
-    def check_endpoint(self, network: Network, request: EndpointRequest, members: Sequence[Endpoint]) -> None:
+    def check_endpoint(self, network: Network, request: EndpointRequest, present: int) -> None:
         if request.mac:
             raise InvalidRequest("mac-address", "ipvlan interfaces do not support custom mac address assignment")
 

@@ -5,7 +5,7 @@ Rules MV-1..MV-7 of docs/rules.md; what it shares with ipvlan is in `parent`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from netcore.desired.objects import KernelObject, Macvlan
@@ -58,10 +58,10 @@ class MacvlanDriver(ParentDriver):
         )
         return (sub_interface, *link.inside(network, endpoint))
 
-    def check_endpoint(self, network: Network, request: EndpointRequest, members: Sequence[Endpoint]) -> None:
+    def check_endpoint(self, network: Network, request: EndpointRequest, present: int) -> None:
         if parent_options(network).mode != PASSTHRU:
             return
-        if members:
+        if present:
             raise Exhausted("network", network.name, because="a macvlan network in passthru mode takes one endpoint")
         if request.mac:
             raise InvalidRequest("mac-address", "a link in passthru mode has its parent's address; leave it out")

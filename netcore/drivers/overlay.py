@@ -6,7 +6,7 @@ is the tunnel, and what tells the kernel where endpoints on other hosts are: not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -134,8 +134,8 @@ class OverlayDriver(DriverDefaults):
     def publishing(self, network: Network, family: int) -> Publishing | None:
         return self._bridge.publishing(network, family)
 
-    def check_endpoint(self, network: Network, request: EndpointRequest, members: Sequence[Endpoint]) -> None:
-        self._bridge.check_endpoint(network, request, members)
+    def check_endpoint(self, network: Network, request: EndpointRequest, present: int) -> None:
+        self._bridge.check_endpoint(network, request, present)
 
     def scope(self, network: Network) -> Literal["local", "global"]:
         return "global"

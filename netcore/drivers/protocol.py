@@ -163,8 +163,8 @@ class Driver(Protocol):
 
     # --- a new endpoint -------------------------------------------------------------------------------------------
 
-    def check_endpoint(self, network: Network, request: EndpointRequest, members: Sequence[Endpoint]) -> None:
-        """Raise InvalidRequest or Exhausted if *network* with its *members* can't take one more endpoint as *request* asks."""
+    def check_endpoint(self, network: Network, request: EndpointRequest, present: int) -> None:
+        """Raise InvalidRequest or Exhausted if *network*, which has *present* endpoints, can't take one more as *request* asks."""
 
     def mac_source(self, network: Network) -> MacSource:
         """Return where the MAC addresses of endpoints come from."""

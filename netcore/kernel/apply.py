@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from threading import Thread
 from typing import Any, NamedTuple
 
 from netcore import limits
@@ -19,12 +18,14 @@ from netcore.desired.flows import Flows, stale_flows
 from netcore.desired.objects import KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, nft
+from netcore.kernel.deferred_deletes import DeferredDeletes
 from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import handler_of
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request
 from netcore.kernel.nft import ElementChange
-from netcore.kernel.sessions import Later, NetlinkSessions
+from netcore.kernel.repeated_announcements import RepeatedAnnouncements
+from netcore.kernel.sessions import NetlinkSessions
 from netcore.model import NetnsPath, SandboxId
 
 _ABSENT = {errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENETUNREACH, errno.ENXIO}
@@ -41,6 +42,10 @@ class Attempted(NamedTuple):
     waiting: list[Step]
 
 
+Later = Callable[[float, Callable[[], None]], None]
+"""(seconds, what to do then on a worker thread)."""
+
+
 class Executor:
     """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
 
@@ -49,9 +54,12 @@ class Executor:
         self._later = later
         self._guard = guard
         self._host_sockets = HostSockets()
+        self.deferred_deletes = DeferredDeletes(later, self._host_sockets)
+        self._announcements = RepeatedAnnouncements(later)
 
     def close(self) -> None:
-        """Close the sockets that are kept between runs."""
+        """Delete what was to be deleted later, and close the sockets that are kept between runs. Blocking."""
+        self.deferred_deletes.close()
         self._host_sockets.close()
 
     def forget(self, flows: Flows) -> None:
@@ -59,8 +67,8 @@ class Executor:
         with self._host_sockets.lent(NETFILTER) as netlink:
             conntrack.forget(netlink, flows)
 
-    def _sessions(self) -> NetlinkSessions:
-        return NetlinkSessions(self._netns_path, self._later, self._guard, self._host_sockets)
+    def _sessions(self, ending: SandboxId | None = None) -> NetlinkSessions:
+        return NetlinkSessions(self._netns_path, self._announcements, self._guard, self._host_sockets, self.deferred_deletes, ending)
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
@@ -87,21 +95,17 @@ class Executor:
             # processor in the kernel for 9 ms.
             self._later(limits.FORGET_FLOWS_AFTER, lambda: self.forget(flows))
 
-    def remove(self, steps: Sequence[Step], target: str) -> list[Step]:
+    def remove(self, steps: Sequence[Step], target: str, *, ending: SandboxId | None = None) -> list[Step]:
         """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end.
 
         Return the steps that have to wait for their link to come up, which is no error: what goes, goes all the same.
+        Pairs and bridges are down and without their names then, and are deleted soon. *ending*: the sandbox whose namespace goes next.
         """
         reasons: list[str] = []
         waiting: list[Step] = []
         flows = stale_flows(steps)
-        forgetting: Thread | None = None
-        with self._sessions() as sessions:
+        with self._sessions(ending) as sessions:
             for batch in _batches(steps):
-                if flows and forgetting is None and batch[0].after is None and batch[0].lane.subsystem is Subsystem.LINKS:
-                    # The removal of a link is a long wait for the kernel; flows are forgotten meanwhile.
-                    forgetting = Thread(target=self.forget, args=(flows,), name="flows", daemon=True)
-                    forgetting.start()
                 try:
                     for step, error in self._run(sessions, batch):
                         if error is not None and _waits(step, error):
@@ -112,9 +116,8 @@ class Executor:
                     continue
                 except (NetcoreError, OSError) as error:
                     reasons.append(str(error))
-        if forgetting is not None:
-            forgetting.join()
-        elif flows:
+        if flows:
+            # Last: while there are elements a packet can begin such a flow anew.
             self.forget(flows)
         if reasons:
             raise TeardownFailed(target, tuple(reasons))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from netcore import limits
 from netcore.drivers.host_routes import HostRoute
 from netcore.errors import Unavailable
-from netcore.kernel import bound_ports, routing_tables, rtnl, sysctl
+from netcore.kernel import bound_ports, link_kinds, routing_tables, rtnl, sysctl
+from netcore.kernel.deferred_deletes import is_leaving
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import IPAddress, IPInterface
 from netcore.plan.port_allocation import FALLBACK_EPHEMERAL
@@ -35,7 +36,7 @@ def look() -> HostSnapshot:
     with NetlinkSocket(ROUTE) as netlink:
         tables, refused = routing_tables.rules(netlink)
         return HostSnapshot(
-            links={link.index: link for link in rtnl.links(netlink)},
+            links={link.index: link for link in rtnl.links(netlink) if not is_leaving(link)},
             addresses=tuple(rtnl.addresses(netlink)),
             routes=(*routing_tables.routes(netlink), *refused),
             tables=tables,
@@ -59,7 +60,7 @@ def check_link_kinds(kinds: Sequence[str]) -> None:
     """Raise Unavailable that names the kernel's module for the first of *kinds* that it can't make."""
     with NetlinkSocket(ROUTE) as netlink:
         for kind in kinds:
-            if not rtnl.knows_kind(netlink, kind):
+            if not link_kinds.knows_kind(netlink, kind):
                 module = _MODULES.get(kind, kind)
                 raise Unavailable(
                     f"kernel module {module}", f"this kernel can't make {kind} links; try `modprobe {module}` or another driver"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from netcore.drivers.host_routes import HostRoute, is_ignored
 from netcore.kernel import notifications, rtnl
+from netcore.kernel.deferred_deletes import is_leaving
 from netcore.kernel.host import HostSnapshot
 from netcore.kernel.netlink import message_type, walk
 from netcore.kernel.notifications import Notifications
@@ -164,7 +165,12 @@ class HostChanges:
             # Its IPv4 routes go without notifications of their own.
             self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and before.name not in self._ours
             return
-        after = snapshot.links[index] = rtnl.read_link(message)
+        after = rtnl.read_link(message)
+        if is_leaving(after):
+            # It is gone for everybody; that it is still there is news of nothing.
+            snapshot.links.pop(index, None)
+            return
+        snapshot.links[index] = after
         self._by_name[after.name] = index
         if before is not None and before.name != after.name:
             self._noticed.renamed.append((before.name, after.name))

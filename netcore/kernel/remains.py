@@ -9,6 +9,7 @@ from pathlib import Path
 
 from netcore.errors import KernelError, NetcoreError
 from netcore.kernel import netns, nft, rtnl
+from netcore.kernel.deferred_deletes import is_leaving
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
 from netcore.model import NetnsPath
 
@@ -28,9 +29,9 @@ class TaggedLink:
 
 
 def tagged_links() -> list[TaggedLink]:
-    """Return the links of the host that carry the tag of one network."""
+    """Return the links of the host that carry the tag of one network, but for those that are to be deleted already."""
     with NetlinkSocket(ROUTE) as netlink:
-        links = rtnl.links(netlink)
+        links = [link for link in rtnl.links(netlink) if not is_leaving(link)]
     return [
         TaggedLink(
             name=link.name,

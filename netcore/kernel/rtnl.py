@@ -1,7 +1,7 @@
 """rtnetlink: the requests for links, addresses, routes and neighbours, and what dumps of them say. `netlink` sends them.
 
-What the kernel does not document: a bridge without a MAC of its own changes it as ports come and go; the peer of a veth
-can't be created up; an alias can be set on a link that exists, but not at its creation.
+Those that create a link are in `link_kinds`. What the kernel does not document: an alias can be set on a link that exists, but
+not at its creation.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
 from netcore.errors import Conflict, KernelError
 from netcore.kernel import rtnl_bodies as bodies
-from netcore.kernel.netlink import CREATE, EXCL, REPLACE, NetlinkSocket, Request, attr, find, nested, walk
+from netcore.kernel.netlink import CREATE, REPLACE, NetlinkSocket, Request, attr, find, nested, walk
 from netcore.model import IPAddress, IPInterface, IPNetwork
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
@@ -24,13 +24,7 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _UP, _POINT_TO_POINT = 1, 0x10
-_LINKINFO, _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _MASTER = 18, 1, 2, 4, 5, 10
-_NET_NS_FD, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _VETH_INFO_PEER, _BR_MCAST_SNOOPING = 28, 31, 32, 1, 23
-_MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
-_IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
-_IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
-_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 15, 17
-_MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS_ATTR, _VLAN_ID = 1, 1, 2, 1
+_LINKINFO, _INFO_KIND, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _MASTER, _NET_NS_FD = 18, 1, 4, 5, 10, 28
 _FORWARDING = 3
 _IFA_F_NODAD = 0x02
 _NUD_PERMANENT, _NUD_NOARP = 0x80, 0x40
@@ -40,7 +34,7 @@ _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 
 _IFI = struct.Struct("=BxHiII")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
-_HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS = 1, 3, 4, 5, 20
+_HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS, _GROUP = 1, 3, 4, 5, 20, 27
 _BRPORT_STATE, _BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_FLUSH, _BRPORT_ISOLATED = 1, 4, 8, 24, 33
 _PORT_FLAGS = {
     "mode": (_BRPORT_MODE, "=B"),
@@ -82,13 +76,8 @@ class Link:
     """As a bridge port it has the bridge learn addresses."""
     is_isolated: bool = False
     """As a bridge port it reaches no other one that is isolated."""
-
-
-def add_bridge(name: str, mac: str, mtu: int) -> Request:
-    # Without a querier snooping changes nothing, and a sandbox that is none can fill its table.
-    info = bodies.group(_LINKINFO, bodies.text(_INFO_KIND, "bridge"), bodies.group(_INFO_DATA, bodies.octet(_BR_MCAST_SNOOPING, 0)))
-    body = bodies.link(bodies.text(_IFNAME, name), bodies.mac(_HARDWARE_ADDRESS, mac), bodies.number(_MTU, mtu), info)
-    return Request(_NEWLINK, CREATE | EXCL, body, "create bridge", name)
+    group: int = 0
+    """Number of the group that it is in; 0 is the kernel's own for all links."""
 
 
 def set_link(name: str, *, up: bool = True, alias: str | None = None, mtu: int | None = None) -> Request:
@@ -125,6 +114,12 @@ def set_down(index: int) -> Request:
     return Request(_NEWLINK, 0, bodies.link(index=index, change=_UP), "change link", str(index))
 
 
+def put_in_group(index: int, group: int, name: str) -> Request:
+    """Take the link with *index* off its bridge and out of its alias, and put it into *group*, called *name* from then on."""
+    attributes = [bodies.text(_IFNAME, name), bodies.number(_MASTER, 0), attr(_ALIAS, b""), bodies.number(_GROUP, group)]
+    return Request(_NEWLINK, 0, bodies.link(*attributes, index=index), "take off its bridge", str(index))
+
+
 def set_ipv4_setting(name: str, setting: int, value: int) -> Request:
     """Set what is below /proc/sys/net/ipv4/conf/NAME too. *setting*: its number in include/uapi/linux/ip.h (IPV4_DEVCONF_)."""
     settings = nested(_INET_CONF, attr(setting, struct.pack("=I", value)))
@@ -136,63 +131,9 @@ def delete_link(name: str) -> Request:
     return Request(_DELLINK, 0, bodies.link(bodies.text(_IFNAME, name)), "delete link", name)
 
 
-def add_veth(host_ifname: str, *, master: int, mtu: int, peer_ifname: str, peer_mac: str, peer_netns_descriptor: int) -> Request:
-    """Create a pair in one request: host end on the bridge *master*, the other end inside the peer's namespace; both are down."""
-    # One queue of each kind, not one for each processor: a veth needs them for XDP alone, and making more waits for readers.
-    queues = bodies.number(_NUM_TX_QUEUES, 1) + bodies.number(_NUM_RX_QUEUES, 1)
-    peer = bodies.link(
-        bodies.text(_IFNAME, peer_ifname),
-        bodies.mac(_HARDWARE_ADDRESS, peer_mac),
-        bodies.number(_MTU, mtu),
-        bodies.number(_NET_NS_FD, peer_netns_descriptor),
-        queues,
-    )
-    info = bodies.group(_LINKINFO, bodies.text(_INFO_KIND, "veth"), bodies.group(_INFO_DATA, attr(_VETH_INFO_PEER, peer)))
-    body = bodies.link(bodies.text(_IFNAME, host_ifname), bodies.number(_MTU, mtu), bodies.number(_MASTER, master), queues, info)
-    return Request(_NEWLINK, CREATE | EXCL, body, "create veth", host_ifname)
-
-
-def _add(kind: str, name: str, attributes: Sequence[bytes], *data: bytes) -> Request:
-    """Create a link of *kind*. *data*: attributes of this kind alone."""
-    info = [attr(_INFO_KIND, kind.encode()), *([nested(_INFO_DATA, *data)] if data else [])]
-    body = bodies.link(bodies.text(_IFNAME, name), *attributes, nested(_LINKINFO, *info))
-    return Request(_NEWLINK, CREATE | EXCL, body, f"create {kind}", name)
-
-
-def add_vlan(name: str, *, base: int, vid: int) -> Request:
-    return _add("vlan", name, [bodies.number(_LINK, base)], attr(_VLAN_ID, struct.pack("=H", vid)))
-
-
-def add_dummy(name: str, mtu: int) -> Request:
-    return _add("dummy", name, [bodies.number(_MTU, mtu)])
-
-
-def add_macvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, mac: str, mtu: int) -> Request:
-    """Create a sub-interface, in another namespace, of the link that has the index *parent* here."""
-    attributes = [bodies.number(_LINK, parent), bodies.number(_NET_NS_FD, netns_descriptor), bodies.number(_MTU, mtu)]
-    attributes += [bodies.mac(_HARDWARE_ADDRESS, mac)] if mac else []
-    return _add("macvlan", ifname, attributes, attr(_MACVLAN_MODE, struct.pack("=I", _MACVLAN_MODES[mode])))
-
-
-def add_ipvlan(ifname: str, *, parent: int, netns_descriptor: int, mode: str, flag: str, mtu: int) -> Request:
-    """Create a sub-interface, in another namespace, of the link that has the index *parent* here."""
-    data = [
-        attr(_IPVLAN_MODE, struct.pack("=H", _IPVLAN_MODES[mode])),
-        attr(_IPVLAN_FLAGS_ATTR, struct.pack("=H", _IPVLAN_FLAGS[flag])),
-    ]
-    attributes = [bodies.number(_LINK, parent), bodies.number(_NET_NS_FD, netns_descriptor), bodies.number(_MTU, mtu)]
-    return _add("ipvlan", ifname, attributes, *data)
-
-
-def add_vxlan(name: str, *, vni: int, port: int, local: IPAddress, master: int, mtu: int) -> Request:
-    """Create a tunnel as a port of the bridge with the index *master*. It learns nothing from what it receives."""
-    data = [
-        attr(_VXLAN_ID, struct.pack("=I", vni)),
-        attr(_VXLAN_LOCAL if local.version == 4 else _VXLAN_LOCAL6, local.packed),
-        attr(_VXLAN_LEARNING, b"\0"),
-        attr(_VXLAN_PORT, struct.pack("!H", port)),
-    ]
-    return _add("vxlan", name, [bodies.number(_MTU, mtu), bodies.number(_MASTER, master)], *data)
+def delete_group(group: int) -> Request:
+    """Delete all links of *group*."""
+    return Request(_DELLINK, 0, bodies.link(bodies.number(_GROUP, group)), "delete links", f"group {group}")
 
 
 def forwarding(mac: str, vtep: IPAddress, index: int, *, create: bool) -> list[Request]:
@@ -204,16 +145,6 @@ def forwarding(mac: str, vtep: IPAddress, index: int, *, create: bool) -> list[R
         _AF_BRIDGE, address, attr(_NDA_DST, vtep.packed), index=index, state=_NUD_PERMANENT | _NUD_NOARP, flags=_NTF_SELF
     )
     return [Request(type_, flags, body, f"{verb} forwarding", f"{mac} dst {vtep}") for body in (at_bridge, at_tunnel)]
-
-
-def knows_kind(netlink: NetlinkSocket, kind: str) -> bool:
-    """Return whether the kernel can make links of *kind*, loading its module if need be. No link is made.
-
-    The request has a multicast MAC address (and no parent), which every kind refuses; but the kernel first checks whether
-    it knows the kind at all.
-    """
-    error = netlink.run([_add(kind, "berth-probe", [bodies.mac(_HARDWARE_ADDRESS, "ff:ff:ff:ff:ff:ff")])])[0]
-    return error is None or error.errno != errno.EOPNOTSUPP
 
 
 def set_port(host_ifname: str, **flags: int) -> Request:
@@ -384,6 +315,7 @@ def read_link(message: bytes) -> Link:
         is_tunnel=bool(flags & _POINT_TO_POINT),
         peer=_number(attributes.get(_LINK, b"")),
         has_hairpin=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_MODE) or b"")),
+        group=_number(attributes.get(_GROUP, b"")),
         learns=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_LEARNING) or b"")),
         is_isolated=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_ISOLATED) or b"")),
     )

@@ -9,26 +9,37 @@ from typing import TypeVar
 
 from netcore.desired.objects import HOST
 from netcore.kernel import announce, netns, rtnl
+from netcore.kernel.deferred_deletes import DeferredDeletes
 from netcore.kernel.guard import Guard
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, NetlinkSocket
+from netcore.kernel.repeated_announcements import RepeatedAnnouncements
 from netcore.model import NetnsPath, SandboxId
 
 _T = TypeVar("_T")
 
-Later = Callable[[float, Callable[[], None]], None]
-"""(seconds, what to do then on a worker thread)."""
-
 
 class NetlinkSessions:
-    """Use as a context manager. *netns_path*: sandbox id → path of its namespace. *later*: for what outlasts the run.
+    """Use as a context manager. *netns_path*: sandbox id → path of its namespace.
 
-    *guard*: the one of this host, whose socket outlasts the run, as those of *host_sockets* do.
+    *announcements*: takes those that are sent again. *guard*: the one of this host, whose socket outlasts the run, as those of
+    *host_sockets* do. *deferred_deletes*: of links, held
+    off meanwhile. *ending*: the sandbox whose namespace goes next, so nothing has to be tidied in it.
     """
 
-    def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard, host_sockets: HostSockets) -> None:
-        self.later = later
+    def __init__(
+        self,
+        netns_path: Callable[[SandboxId], NetnsPath],
+        announcements: RepeatedAnnouncements,
+        guard: Guard,
+        host_sockets: HostSockets,
+        deferred_deletes: DeferredDeletes,
+        ending: SandboxId | None = None,
+    ) -> None:
+        self.announcements = announcements
         self.guard = guard
+        self.deferred_deletes = deferred_deletes
+        self.ending = ending
         self._netns_path = netns_path
         self._host_sockets = host_sockets
         self._stack = ExitStack()
@@ -37,6 +48,7 @@ class NetlinkSessions:
         self._indexes: dict[tuple[SandboxId | None, str], int] = {}
 
     def __enter__(self) -> NetlinkSessions:
+        self._stack.enter_context(self.deferred_deletes.held_off())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 
 from netcore import drivers
 from netcore.drivers.protocol import MacSource
-from netcore.errors import Conflict, InvalidRequest
+from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, Sandbox
 from netcore.parse import addresses as address_texts
 from netcore.parse import endpoint_options, names, options
@@ -145,13 +145,6 @@ def parent_of(network: Network) -> str | None:
     driver = drivers.of(network)
     attached = driver.host_link(network) if driver.mac_source(network) is MacSource.HOST_LINK else None
     return attached.name if attached is not None else None
-
-
-def check_room(request: EndpointRequest, network: Network, members: Sequence[Endpoint]) -> None:
-    """Raise if *network* with its *members* can't take one more endpoint as *request* wants it."""
-    drivers.of(network).check_endpoint(network, request, members)
-    if request.mac and any(member.mac == request.mac for member in members):
-        raise Conflict("mac-address", request.mac, f"is in use on network {network.name}")
 
 
 def random_mac(random_hex: RandomHex) -> str:

@@ -79,6 +79,10 @@ class Indexes:
         """Return the sandboxes with an endpoint on a network, in the order in which they came."""
         return sorted(self._members.get(network_id, ()), key=self._positions.__getitem__)
 
+    def count_of(self, network_id: NetworkId) -> int:
+        """Return how many sandboxes have an endpoint on a network."""
+        return len(self._members.get(network_id, ()))
+
     def sandboxes_at(self, netns_path: NetnsPath) -> Collection[SandboxId]:
         """Return the sandboxes whose namespace is at *netns_path*."""
         return self._by_path.of(netns_path)

@@ -207,25 +207,26 @@ def _draft(
     state: HostState, sandbox: Sandbox, network: Network, request: EndpointRequest, lookups: Lookups, used: set[str]
 ) -> EndpointDraft:
     """Return the draft for *request*; the name that its link will have is added to *used*."""
-    members = state.members(network.id)
     free_ifname = link_names.in_sandbox(sandbox.name, None, network.common.ifname_prefix, used)
     checked = plan_endpoint.check_endpoint_request(request, network, free_ifname=free_ifname, sysctls=sandbox.sysctls)
     # By its name, whatever it was called by: links follow a rename.
     checked = replace(checked, links=tuple((state.find_sandbox(target).name, alias) for target, alias in checked.links))
-    plan_endpoint.check_room(checked, network, [endpoint for _, endpoint in members])
+    drivers.of(network).check_endpoint(network, checked, state.indexes.count_of(network.id))
     mac = plan_endpoint.choose_mac(checked, network, lookups.parent_macs.get(network.id))
     ifname = checked.ifname or free_ifname
     used.add(ifname)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}
-    if checked.ipv4 is not None or checked.ipv6 is not None:
-        _check_wishes([wish for wish in wishes.values() if wish is not None], network, members)
+    if checked.mac or any(wishes.values()):
+        _check_wishes(checked.mac, [wish for wish in wishes.values() if wish is not None], network, state.members(network.id))
     families = plan_endpoint.families_for(checked, network, ifname=ifname, sysctls=sandbox.sysctls)
     claims = [AddressClaim(network, family, wishes[family], mac) for family in families]
     return EndpointDraft(request=checked, network=network, mac=mac, claims=tuple(claims))
 
 
-def _check_wishes(wishes: Collection[IPAddress], network: Network, members: Iterable[tuple[Sandbox, Endpoint]]) -> None:
-    """Raise Conflict that names the sandbox which has one of the addresses *wishes* on *network*."""
+def _check_wishes(mac: str | None, wishes: Collection[IPAddress], network: Network, members: Collection[tuple[Sandbox, Endpoint]]) -> None:
+    """Raise Conflict if one of *members* has *mac* on *network*, or one of the addresses *wishes*: that names the sandbox."""
+    if mac and any(endpoint.mac == mac for _, endpoint in members):
+        raise Conflict("mac-address", mac, f"is in use on network {network.name}")
     for sandbox, endpoint in members:
         for address in endpoint.addresses():
             if address in wishes:

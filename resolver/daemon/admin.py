@@ -82,7 +82,7 @@ class Admin:
     async def remove_network(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
             return await self._dry_run.remove_network(request.path["network"])
-        name = await self._operations.remove_network(request.path["network"])
+        name = await self._operations.remove_network(request.path["network"], wait=_waits(request))
         return schema.OutcomeView(f"network {name} removed")
 
     async def prune_networks(self, request: ApiRequest[schema.PruneBody]) -> schema.PrunedView:
@@ -138,7 +138,7 @@ class Admin:
         if text is not None and code is None:
             raise InvalidRequest(_EXIT_CODE.name, f"{text!r:.60} is not a number from 0 to 255")
         cause = Cause.REQUEST if text is None else Cause.COMMAND_ENDED
-        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"], cause, lambda: code)
+        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"], cause, lambda: code, wait=_waits(request))
         return schema.OutcomeView(f"sandbox {name} removed", list(warnings))
 
     async def connect_sandbox(self, request: ApiRequest[schema.ConnectBody]) -> schema.SandboxView | schema.PlanView:
@@ -151,7 +151,8 @@ class Admin:
     async def disconnect_sandbox(self, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
         if request.dry_run:
             return await self._dry_run.disconnect(request.body.sandbox, request.path["network"])
-        sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"])
+        wait = _waits(request)
+        sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"], wait=wait)
         return self._sandbox_view(sandbox, warnings)
 
     def _sandbox_view(self, sandbox: Sandbox, warnings: Iterable[str] = ()) -> schema.SandboxView:
@@ -225,6 +226,14 @@ def _adopted_netns(request: ApiRequest[schema.SandboxBody]) -> str | None:
     return None if body.pid is None else f"/proc/{body.pid}/ns/net"
 
 
+def _waits(request: ApiRequest[Any]) -> bool:
+    """Return whether the caller waits until links are gone; InvalidRequest if for something else."""
+    text = request.query.get(_WAIT.name)
+    if text not in (None, "gone"):
+        raise InvalidRequest(_WAIT.name, f"{text!r} is not known; the only thing to wait for is gone")
+    return text is not None
+
+
 def _limit(request: ApiRequest[None]) -> int:
     text = request.query.get("limit", str(limits.CACHE_SHOWN))
     limit = whole_number(text, 1, limits.CACHE_SHOWN_MOST)
@@ -251,6 +260,7 @@ _PLUGINS = QueryParameter("plugins", "Ask network plugins for information about 
 _NAME = QueryParameter("name", "Only answers for this domain name and names below it.")
 _LIMIT = QueryParameter("limit", f"Maximum number of entries; {limits.CACHE_SHOWN} by default.", "integer", most=limits.CACHE_SHOWN_MOST)
 _EXIT_CODE = QueryParameter("exit_code", "What the command in it has ended with, for the event.", "integer")
+_WAIT = QueryParameter("wait", "`gone`: answer when the kernel has deleted the links, too.")
 _SINCE = QueryParameter("since", "Also events since then that are remembered; seconds since 1970.")
 _UNTIL = QueryParameter("until", "End then; seconds since 1970.")
 
@@ -269,7 +279,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="DELETE", path="/v1/networks/{network}", operation_id="removeNetwork", summary="Remove a network without endpoints",
-        query=(DRY_RUN,), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_network,
+        query=(DRY_RUN, _WAIT), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_network,
     ),
     ApiRoute(
         method="POST", path="/v1/networks/prune", operation_id="pruneNetworks", summary="Remove networks without endpoints",
@@ -281,7 +291,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="POST", path="/v1/networks/{network}/disconnect", operation_id="disconnectSandbox",
-        summary="Disconnect a sandbox from a network", query=(DRY_RUN,), body=schema.DisconnectBody,
+        summary="Disconnect a sandbox from a network", query=(DRY_RUN, _WAIT), body=schema.DisconnectBody,
         response=schema.SandboxView | schema.PlanView, handler=Admin.disconnect_sandbox,
     ),
     ApiRoute(
@@ -305,7 +315,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox",
         summary="End what was started in a sandbox, and remove the sandbox and everything it has",
-        query=(DRY_RUN, _EXIT_CODE), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
+        query=(DRY_RUN, _WAIT, _EXIT_CODE), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
     ),
     ApiRoute(
         method="GET", path="/v1/nodes", operation_id="listNodes", summary="List the hosts that share overlay networks",

@@ -73,8 +73,8 @@ class Operations:
         await self._check_firewalls()
         return network, (*outcome.warnings, *self._firewall_warnings())
 
-    async def remove_network(self, reference: str, cause: Cause = Cause.REQUEST) -> str:
-        """Remove a network that has no endpoints; return its name. *cause*: for the event."""
+    async def remove_network(self, reference: str, cause: Cause = Cause.REQUEST, *, wait: bool = False) -> str:
+        """Remove a network that has no endpoints; return its name. *cause*: for the event. *wait*: until its link is gone."""
         aside = self._find_aside("network", reference)
         if aside is not None:
             return await self._drop_aside(aside)
@@ -83,6 +83,8 @@ class Operations:
         await self._controller.networks.remove(reference)
         self._events.network_removed(name, "" if found is None else found.id, cause)
         await self._check_firewalls()
+        if wait:
+            await self._controller.wait_for_deletes()
         return name
 
     async def prune_networks(self, filters: PruneBody) -> list[str]:
@@ -133,12 +135,12 @@ class Operations:
         return sandbox
 
     async def remove_sandbox(
-        self, reference: str, cause: Cause = Cause.REQUEST, exit_code: ExitCode = lambda: None
+        self, reference: str, cause: Cause = Cause.REQUEST, exit_code: ExitCode = lambda: None, *, wait: bool = False
     ) -> tuple[str, tuple[str, ...]]:
         """End the process that was started in a sandbox and remove the sandbox; return its name and warnings.
 
         The processes of an adopted one are somebody else's. *cause*, *exit_code*: for the event; the exit code of the command is
-        asked for when everything else is done.
+        asked for when everything else is done. *wait*: until its links are gone.
         """
         aside = self._find_aside("sandbox", reference)
         if aside is not None:
@@ -150,8 +152,12 @@ class Operations:
             outcome = await self._controller.sandboxes.remove(sandbox.id)
         except NotFound:
             # The process was its owner, so its end has had the sandbox removed.
+            if wait:
+                await self._controller.wait_for_deletes()
             return sandbox.name, ()
         self._events.sandbox_removed(sandbox, cause, exit_code())
+        if wait:
+            await self._controller.wait_for_deletes()
         return sandbox.name, outcome.warnings
 
     def _find_aside(self, kind: str, reference: str) -> Aside | None:
@@ -191,12 +197,14 @@ class Operations:
         self._events.endpoint_connected(sandbox, network.name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
-    async def disconnect(self, sandbox_reference: str, network_reference: str) -> tuple[Sandbox, tuple[str, ...]]:
-        """Disconnect a sandbox from a network; return it as it is then, with warnings."""
+    async def disconnect(self, sandbox_reference: str, network_reference: str, *, wait: bool = False) -> tuple[Sandbox, tuple[str, ...]]:
+        """Disconnect a sandbox from a network; return it as it is then, with warnings. *wait*: until its link is gone."""
         network = self._controller.state.find_network(network_reference)
         outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         self._events.endpoint_disconnected(sandbox, network.name)
+        if wait:
+            await self._controller.wait_for_deletes()
         return sandbox, outcome.warnings
 
     # --- owners and the end -------------------------------------------------------------------------------------

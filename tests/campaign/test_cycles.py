@@ -46,6 +46,7 @@ class Cycles:
     def counted(self) -> dict[str, int]:
         """Return what must be the same after any number of cycles."""
         assert self.lab.daemon is not None
+        self.lab.wait_for_deletes()
         metrics = self.client.call("GET", "/metrics")
         tables = self.lab.shell(TABLES)
         return {

@@ -32,6 +32,7 @@ said = {}
 for name, ours, command in json.loads(sys.argv[1]):
     go(command)
     said[name] = changes.is_outdated(ours)
+    assert changes.link_named("gone-1") is None, name
     if said[name]:
         look_again()
         assert not changes.is_outdated(ours), name
@@ -69,6 +70,11 @@ _STEPS = {
     ("link down", "ours", "ip link set lan0 down"): True,
     ("link gone", "ours", "ip link set lan0 up; ip link del lan0"): True,
     ("port of ours gone", "ours", "ip link del v0"): False,
+    # As a removal does: another network may have the name at once.
+    ("bridge of ours taken down", "ours", "ip addr flush dev br-a; ip link set br-a down; ip link set br-a group 1650786561 name gone-1"): False,
+    ("bridge that was taken down is not ours", "", ""): False,
+    ("bridge of ours anew", "ours", "ip link add br-a type bridge; ip addr add 10.5.0.1/24 dev br-a; ip link set br-a up"): False,
+    ("bridge that was taken down deleted", "ours", "ip link del group 1650786561; sleep 0.3"): False,
     ("no longer ours", "", ""): True,
     ("ours again", "ours", ""): False,
     ("bridge of ours gone", "", "ip link del br-a"): False,

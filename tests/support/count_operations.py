@@ -24,6 +24,7 @@ from netcore.kernel import flow_filter, host, netns, rtnl
 from netcore.kernel import netlink as netlink_module
 from netcore.kernel.netlink import NetlinkSocket
 from netcore.model import EndpointRequest, NetworkRequest, Sandbox, SandboxId, SandboxRequest
+from netcore.plan.host_state import HostState
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from tests.support.fakes import Failing, FakeNames
@@ -55,6 +56,7 @@ def watch() -> None:
     count(host, "look", lambda *_: {"looks": 1})
     # Whoever goes through all networks asks which link each has.
     count(BridgeDriver, "host_link", lambda *_: {"links asked": 1})
+    count(HostState, "members", lambda state, network_id: {"members looked at": state.indexes.count_of(network_id)})
 
 
 def queues(sandboxes: Mapping[SandboxId, Sandbox]) -> dict[str, int]:
@@ -83,7 +85,7 @@ async def main(others: int) -> None:
     async def measure(result: dict[str, dict[str, int]], name: str, operation: Callable[[], Awaitable[object]]) -> None:
         COUNTS.clear()
         await operation()
-        result[name] = dict(sorted(COUNTS.items()))
+        result[name] = {what: number for what, number in sorted(COUNTS.items()) if number}
 
     async def all_operations() -> dict[str, dict[str, int]]:
         result: dict[str, dict[str, int]] = {}
@@ -93,6 +95,7 @@ async def main(others: int) -> None:
         await measure(result, "connect", lambda: sandboxes.connect("s", EndpointRequest(network="n")))
         QUEUES.update(queues(controller.state.sandboxes))
         await measure(result, "disconnect", lambda: sandboxes.disconnect("s", "n"))
+        await measure(result, "connect to others", lambda: sandboxes.connect("s", EndpointRequest(network="first")))
         await measure(result, "remove sandbox", lambda: sandboxes.remove("s"))
         await measure(result, "remove network", lambda: networks.remove("n"))
         return result
@@ -103,7 +106,9 @@ async def main(others: int) -> None:
     alone = await all_operations()
     for number in range(others):
         await controller.networks.create(NetworkRequest(name=f"n{number}"))
-        await controller.sandboxes.create(SandboxRequest(name=f"s{number}", networks=(EndpointRequest(network=f"n{number}"),)))
+        await controller.sandboxes.create(
+            SandboxRequest(name=f"s{number}", networks=(EndpointRequest(network=f"n{number}"), EndpointRequest(network="first")))
+        )
     await all_operations()
     json.dump({"alone": alone, "among others": await all_operations(), **QUEUES}, sys.stdout)
     await controller.close()

@@ -19,6 +19,7 @@ from netcore.controller.sandbox_files import SandboxFiles
 from netcore.desired.diff import Step
 from netcore.kernel import conntrack, files, netns, nft
 from netcore.kernel.apply import Executor
+from netcore.kernel.deferred_deletes import DeferredDeletes
 from netcore.plugins.client import PluginClient
 from netcore.relay.host_ports import HostPorts
 from netcore.store.etcd import EtcdStore
@@ -83,6 +84,7 @@ def main() -> None:
     each_kernel_step()
     for name in ("make", "pin", "unpin", "unpin_and_remove"):
         around(SandboxFiles, name)
+    around(DeferredDeletes, "delete")
     for name in ("open", "close", "update", "network_up", "network_down"):
         around(Registry, name)
     around(SqliteStore, "commit")

@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from netcore.controller import Controller
 from netcore.controller.assembly import assemble
 from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.desired.diff import Step
 from netcore.errors import KernelError, NetcoreError, Unavailable
-from netcore.kernel import files, netlink, netns, nft, sysctl
+from netcore.kernel import files, netlink, netns, nft, rtnl, sysctl
 from netcore.kernel.apply import Executor
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from netcore.plan.ipam import ula_pool
@@ -29,7 +30,7 @@ from netcore.store.protocol import Store, Transaction
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from tests.support.fakes import Failing, FakeNames
-from tests.support.lab import TABLES
+from tests.support.lab import IS_LEAVING, TABLES
 
 PLUGIN = str(Path(__file__).with_name("docker_plugin.py"))
 
@@ -100,6 +101,27 @@ def break_writes(store: Store) -> Failing:
     return failing
 
 
+@contextlib.contextmanager
+def late_deletes_failing() -> Iterator[None]:
+    """Have the kernel delete no group of links for the length of a block."""
+    original = rtnl.delete_group
+    # The kernel refuses to delete this link, with an error of its own.
+    setattr(rtnl, "delete_group", lambda _: rtnl.delete_link("lo"))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(rtnl, "delete_group", original)  # noqa: B010
+
+
+def late_warnings(controller: Controller) -> tuple[str, ...]:
+    return controller.parts.executor.deferred_deletes.warnings()
+
+
+def leaving_links() -> bool:
+    shown = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=False).stdout
+    return IS_LEAVING.search(shown) is not None
+
+
 def kernel_state() -> str:
     return subprocess.run(["sh", "-c", STATE], capture_output=True, text=True, check=False).stdout
 
@@ -136,6 +158,7 @@ async def main() -> None:
     tried: dict[str, int] = {}
 
     async def world() -> World:
+        await controller.wait_for_deletes()
         hosts = Path(controller.files_of(sandbox.id), "hosts").read_text()
         pools = {network.name: str(controller.pool_usage(network)) for network in controller.state.networks.values()}
         return (
@@ -245,6 +268,17 @@ async def main() -> None:
             failures.append(f"disconnect with failing step {number} left the endpoint")
         failing.arm(-1)
         await controller.sandboxes.connect("s", EndpointRequest(network="b"))
+    # A late delete that fails is tried again; nobody is told but the log and the status.
+    with late_deletes_failing():
+        await controller.sandboxes.disconnect("s", "b")
+        await controller.networks.create(NetworkRequest(name="brief"))
+        await controller.networks.remove("brief")
+        while len(late_warnings(controller)) == 0:
+            await asyncio.sleep(0.02)
+        await controller.sandboxes.connect("s", EndpointRequest(network="b"))
+    while late_warnings(controller) or leaving_links():
+        await asyncio.sleep(0.02)
+    tried["late delete"] = 1
     for name in ("s", "t", "r", "d", "p"):
         await controller.sandboxes.remove(name)
     for name in ("a", "b", "c", "lan", "plugged"):

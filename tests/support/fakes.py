@@ -69,12 +69,26 @@ class FailingStore(MemoryStore):
         return await super().commit(transaction, conditions)
 
 
+class NoDeferredDeletes:
+    """Where objects are gone at once."""
+
+    def finish(self) -> None:
+        pass
+
+    def take_over(self) -> None:
+        pass
+
+    def warnings(self) -> tuple[str, ...]:
+        return ()
+
+
 class RecordingExecutor:
     """Keeps the objects that would exist, as the kernel does."""
 
     def __init__(self, failing: Failing) -> None:
         self.failing = failing
         self.objects: dict[tuple[Any, ...], Any] = {}
+        self.deferred_deletes = NoDeferredDeletes()
 
     def close(self) -> None:
         pass
@@ -90,7 +104,7 @@ class RecordingExecutor:
             self.remove(diff([s.after for s in done if s.after], [s.before for s in done if s.before]), "undo")
             raise
 
-    def remove(self, steps, target: str) -> list[Any]:
+    def remove(self, steps, target: str, *, ending: str | None = None) -> list[Any]:
         reasons = []
         for step in steps:
             try:

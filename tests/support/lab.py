@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -70,6 +71,8 @@ def _unshare() -> list[str]:
 
 WITHOUT_FILLED_SETS = "perl -0pe 's/\\tset \\w+ \\{[^}]*flags dynamic.*?\\n\\t\\}\\n//gs'"
 """Leaves out of what nft lists the sets that rules themselves fill: who has connections, new neighbours, what was dropped."""
+IS_LEAVING = re.compile(r" group 16507\d{5} ")
+"""What `ip -o link` says of a link that was taken down and is to be deleted: its group."""
 TABLES = f"for family in inet bridge; do nft -s list table $family berth; done | {WITHOUT_FILLED_SETS}"
 """Lists our firewall tables."""
 
@@ -278,11 +281,21 @@ class Lab:
             assert time.monotonic() < end, f"waited {timeout} s in vain\n{self.log()}"
             time.sleep(0.02)
 
+    def leaving_links(self) -> list[str]:
+        """Return the lines of the links of the lab's host that were taken down and are to be deleted."""
+        return [line for line in self.out("ip", "-o", "link").splitlines() if IS_LEAVING.search(line)]
+
+    def wait_for_deletes(self) -> None:
+        """Wait until no link is to be deleted any more. A daemon that was killed deletes none."""
+        with contextlib.suppress(AssertionError):
+            self.wait_for(lambda: not self.leaving_links(), timeout=10)
+
     def kernel_state(self) -> str:
-        """Return links, addresses, routes, neighbours, rules, namespaces and sockets of the lab's host.
+        """Return links, addresses, routes, neighbours, rules, namespaces and sockets of the lab's host, once no link is to be deleted.
 
         Without indexes, and without what the kernel derives from carriers or does later by itself.
         """
+        self.wait_for_deletes()
         return self.shell(
             "ip -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//' | sort;"
             "ip -o addr show | grep -v fe80 | awk '{print $2,$4}' | sort; ip route show table all | grep -v -e fe80 -e ff00 | sed 's/ linkdown//' | sort;"

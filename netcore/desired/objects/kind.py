@@ -59,6 +59,8 @@ class Order(IntEnum):
     HOSTS_LINES = auto()
     ANNOUNCEMENT = auto()
     """Last, because neighbours send to the address from then on."""
+    LEAVING = auto()
+    """Nothing is created then. A pair is taken off its bridge before anything that bound or knew it is deleted."""
 
 
 class Subsystem(Enum):
@@ -89,6 +91,11 @@ class _HasLane(Protocol):
     def lane(self) -> Lane: ...
 
 
+class _HasOrder(Protocol):
+    @property
+    def order(self) -> Order: ...
+
+
 class Kind:
     """What holds for a kind of object that does not say otherwise. Holds no state.
 
@@ -101,6 +108,11 @@ class Kind:
     def creation_lane(self: _HasLane) -> Lane:
         """The lane that the object is created in, where that is not the one that it is deleted in."""
         return self.lane
+
+    @property
+    def deletion_order(self: _HasOrder) -> Order:
+        """When the object is deleted: the last first. The order of its creation, where it does not say otherwise."""
+        return self.order
 
     def links(self) -> tuple[LinkReference, ...]:
         """Return the links that go when the object is deleted."""

@@ -112,6 +112,7 @@ class Veth(Kind):
     mtu: int
     bridge: str
     order: ClassVar[Order] = Order.SANDBOX_LINK
+    deletion_order: ClassVar[Order] = Order.LEAVING
     lane: ClassVar[Lane] = HOST_LINKS
 
     @property

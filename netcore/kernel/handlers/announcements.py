@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import socket
 import time
 
 from netcore import limits
@@ -12,7 +11,7 @@ from netcore.errors import KernelError
 from netcore.kernel import announce, rtnl
 from netcore.kernel.handlers.handler import Handler, nothing
 from netcore.kernel.netlink import NetlinkSocket, Request
-from netcore.kernel.sessions import Later, NetlinkSessions
+from netcore.kernel.sessions import NetlinkSessions
 
 
 def _announce(sessions: NetlinkSessions, announcement: Announcement) -> tuple[()]:
@@ -20,25 +19,8 @@ def _announce(sessions: NetlinkSessions, announcement: Announcement) -> tuple[()
         _wait_until_forwarding(sessions.rtnetlink(HOST), announcement.port)
     sock = sessions.packet_socket(announcement.sandbox_id, announcement.ifname)
     announce.send(sock, announcement.mac, announcement.addresses)
-    _announce_again(sessions.later, sock, announcement, announcement.count - 1)
+    sessions.announcements.put(sock, announcement, announcement.count - 1)
     return ()
-
-
-def _announce_again(later: Later, sock: socket.socket, announcement: Announcement, left: int) -> None:
-    def again() -> None:
-        try:
-            announce.send(sock, announcement.mac, announcement.addresses)
-        except OSError:
-            # The link went away in the meantime, and the address with it.
-            sock.close()
-            return
-        _announce_again(later, sock, announcement, left - 1)
-
-    # Closing a packet socket waits for the kernel's readers, 5 to 10 ms: not on the way of a connect.
-    if left <= 0:
-        later(0.0, sock.close)
-    else:
-        later(announcement.interval, again)
 
 
 def _wait_until_forwarding(netlink: NetlinkSocket, host_ifname: str) -> None:

@@ -1,8 +1,13 @@
-"""Links are made and deleted one by one, at once: what follows needs their index. Flags of links go in the batch."""
+"""Links are made one by one, at once: what follows needs their index. Flags of links go in the batch.
+
+Pairs and bridges are only taken down when they go; `deferred_deletes` deletes them later. Others are deleted at once, as their
+numbers (of a VLAN, of a tunnel) and their parents must be free for the next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Sequence
 
 from netcore import limits
 from netcore.desired.objects import (
@@ -22,11 +27,12 @@ from netcore.desired.objects import (
     VlanLink,
     VxlanLink,
 )
-from netcore.kernel import netns, rtnl
+from netcore.errors import NotFound
+from netcore.kernel import link_kinds, netns, rtnl
 from netcore.kernel.handlers import link_repair
 from netcore.kernel.handlers.handler import Handler, nothing
 from netcore.kernel.inventory import Inventory
-from netcore.kernel.netlink import Request
+from netcore.kernel.netlink import NetlinkSocket, Request
 from netcore.kernel.sessions import NetlinkSessions
 
 _TUNNEL_PORT = {"neigh_suppress": 1, "learning": 0, "unicast_flood": 0, "mcast_flood": 0, "bcast_flood": 0}
@@ -45,24 +51,24 @@ def _create_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
     if bridge.reused:
         netlink.execute(rtnl.set_link(bridge.name))
     else:
-        rtnl.ensure_link(netlink, rtnl.add_bridge(bridge.name, bridge.mac, bridge.mtu), bridge.tag)
+        rtnl.ensure_link(netlink, link_kinds.add_bridge(bridge.name, bridge.mac, bridge.mtu), bridge.tag)
     return ()
 
 
 def _create_vlan(sessions: NetlinkSessions, link: VlanLink) -> tuple[()]:
-    creation = rtnl.add_vlan(link.name, base=sessions.link_index(HOST, link.base), vid=link.vid)
+    creation = link_kinds.add_vlan(link.name, base=sessions.link_index(HOST, link.base), vid=link.vid)
     rtnl.ensure_link(sessions.rtnetlink(HOST), creation, link.tag)
     return ()
 
 
 def _create_dummy(sessions: NetlinkSessions, link: DummyLink) -> tuple[()]:
-    rtnl.ensure_link(sessions.rtnetlink(HOST), rtnl.add_dummy(link.name, link.mtu), link.tag)
+    rtnl.ensure_link(sessions.rtnetlink(HOST), link_kinds.add_dummy(link.name, link.mtu), link.tag)
     return ()
 
 
 def _create_vxlan(sessions: NetlinkSessions, tunnel: VxlanLink) -> tuple[()]:
     netlink, master = sessions.rtnetlink(HOST), sessions.link_index(HOST, tunnel.bridge)
-    creation = rtnl.add_vxlan(tunnel.name, vni=tunnel.vni, port=tunnel.port, local=tunnel.local, master=master, mtu=tunnel.mtu)
+    creation = link_kinds.add_vxlan(tunnel.name, vni=tunnel.vni, port=tunnel.port, local=tunnel.local, master=master, mtu=tunnel.mtu)
     rtnl.ensure_link(netlink, creation, tunnel.tag)
     netlink.execute(rtnl.set_port(tunnel.name, **_TUNNEL_PORT))
     return ()
@@ -74,7 +80,37 @@ def _delete_host_link(sessions: NetlinkSessions, link: HostLink) -> tuple[()]:
 
 
 def _delete_bridge(sessions: NetlinkSessions, bridge: Bridge) -> tuple[()]:
-    return () if bridge.reused else _delete_host_link(sessions, bridge)
+    """Take a bridge down, with its addresses and its name."""
+    if bridge.reused:
+        return ()
+    netlink = sessions.rtnetlink(HOST)
+    link = rtnl.find_link(netlink, bridge.name)
+    if link is None or link.alias != bridge.tag:
+        # Gone, or of somebody else, who gave it the same name.
+        return ()
+    group = sessions.deferred_deletes.bridge_group()
+    addresses = [rtnl.delete_address(interface, index) for index, interface in rtnl.addresses(netlink, link.index) if index == link.index]
+    # Down before it has another name: until Linux 6.2 no link that is up can be renamed.
+    requests = [*addresses, rtnl.set_down(link.index), rtnl.put_in_group(link.index, group, _name_of_gone(link.index))]
+    if _have_run(netlink, requests):
+        sessions.deferred_deletes.put(group)
+    else:
+        netlink.execute(rtnl.delete_link(bridge.name))
+    return ()
+
+
+def _name_of_gone(index: int) -> str:
+    """Return a name for a link that waits for being deleted; no other link that does has it."""
+    return f"gone-{index}"
+
+
+def _have_run(netlink: NetlinkSocket, requests: Sequence[Request]) -> bool:
+    """Send *requests* together; return False if the new name is taken. Raises the first other error, but for what is gone already."""
+    errors = [error for error in netlink.run(requests) if error is not None]
+    for error in errors:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EEXIST):
+            raise error
+    return not any(error.errno == errno.EEXIST for error in errors)
 
 
 def _observe_bridge(inventory: Inventory, bridge: Bridge) -> bool:
@@ -95,7 +131,7 @@ def _observe_host_link(inventory: Inventory, wanted: HostLink) -> bool:
 
 def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
     with sessions.netns(veth.sandbox_id) as peer_netns:
-        creation = rtnl.add_veth(
+        creation = link_kinds.add_veth(
             veth.host_ifname,
             master=sessions.link_index(HOST, veth.bridge),
             mtu=veth.mtu,
@@ -108,8 +144,32 @@ def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
 
 
 def _delete_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
-    sessions.rtnetlink(HOST).execute(rtnl.delete_link(veth.host_ifname))
+    """Take a pair down and off its bridge, and free its names: the host's, and the one in a sandbox that lives on."""
+    netlink = sessions.rtnetlink(HOST)
+    index = sessions.link_index(HOST, veth.host_ifname)
+    group = sessions.deferred_deletes.pair_group()
+    # Down before it is off the bridge, where nothing checks what it sends.
+    if not _have_run(netlink, [rtnl.set_down(index), rtnl.put_in_group(index, group, _name_of_gone(index))]):
+        netlink.execute(rtnl.delete_link(veth.host_ifname))
+        return ()
+    sessions.deferred_deletes.put(group)
+    if sessions.ending != veth.sandbox_id and not _is_name_free(sessions, veth, index):
+        sessions.deferred_deletes.delete(group)
     return ()
+
+
+def _is_name_free(sessions: NetlinkSessions, veth: Veth, host_index: int) -> bool:
+    """Take the sandbox's end of a pair down and give it another name, so that the next link can have its own; False if that can't be."""
+    try:
+        netlink = sessions.rtnetlink(veth.sandbox_id)
+    except NotFound:
+        # The namespace has gone, and its links with it.
+        return True
+    inside = rtnl.find_link(netlink, veth.ifname)
+    # Whoever is root there may have given the name to another link.
+    if inside is None or (inside.kind, inside.peer) != ("veth", host_index):
+        return True
+    return _have_run(netlink, [rtnl.set_down(inside.index), rtnl.rename_link(inside.index, _name_of_gone(inside.index))])
 
 
 def _observe_veth(inventory: Inventory, veth: Veth) -> bool:
@@ -170,7 +230,7 @@ def _create_macvlan(sessions: NetlinkSessions, link: Macvlan) -> tuple[()]:
     return _create_sub_interface(
         sessions,
         link,
-        lambda parent, descriptor: rtnl.add_macvlan(
+        lambda parent, descriptor: link_kinds.add_macvlan(
             link.ifname, parent=parent, netns_descriptor=descriptor, mode=link.mode, mac=link.mac, mtu=link.mtu
         ),
     )
@@ -180,7 +240,7 @@ def _create_ipvlan(sessions: NetlinkSessions, link: Ipvlan) -> tuple[()]:
     return _create_sub_interface(
         sessions,
         link,
-        lambda parent, descriptor: rtnl.add_ipvlan(
+        lambda parent, descriptor: link_kinds.add_ipvlan(
             link.ifname, parent=parent, netns_descriptor=descriptor, mode=link.mode, flag=link.flag, mtu=link.mtu
         ),
     )

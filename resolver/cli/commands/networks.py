@@ -11,7 +11,7 @@ from resolver.cli.client import call, find_sandbox, segment
 from resolver.cli.command_table import NETWORK_ROWS
 from resolver.cli.commands.declare import command, group, option
 from resolver.cli.commands.moments import moment
-from resolver.cli.commands.options import DRY_RUN, NETWORK, SANDBOX, each, remove, sandbox_option
+from resolver.cli.commands.options import DRY_RUN, NETWORK, SANDBOX, WAIT, each, remove, sandbox_option, taking_away
 from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import of_command, value_of
 
@@ -24,10 +24,11 @@ def network() -> None:
 @command(examples=("berth network rm front back",))
 @click.argument("names", nargs=-1, required=True, type=NETWORK, metavar="NETWORK...")
 @option("-f", "--force", is_flag=True, help="It is no failure if one does not exist.")
+@WAIT
 @DRY_RUN
-def rm(names: tuple[str, ...], force: bool, dry_run: bool) -> int:
+def rm(names: tuple[str, ...], force: bool, wait: bool, dry_run: bool) -> int:
     """Remove networks that have no endpoints."""
-    return each(names, lambda name: remove(f"/v1/networks/{segment(name)}", name, dry_run=dry_run), may_be_gone=force)
+    return each(names, lambda name: remove(f"/v1/networks/{segment(name)}", name, dry_run=dry_run, wait=wait), may_be_gone=force)
 
 
 @command(examples=("berth network prune -f --filter until=24h",))
@@ -88,9 +89,11 @@ def connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> Non
 @command(examples=("berth network disconnect back db",))
 @click.argument("network_name", metavar="NETWORK", type=NETWORK)
 @click.argument("sandbox", type=SANDBOX)
+@WAIT
 @DRY_RUN
-def disconnect(network_name: str, sandbox: str, dry_run: bool) -> None:
+def disconnect(network_name: str, sandbox: str, wait: bool, dry_run: bool) -> None:
     """Disconnect SANDBOX from NETWORK."""
     body = {"sandbox": find_sandbox(sandbox, autostart=True)["id"]}
-    disconnected = call("POST", f"/v1/networks/{segment(network_name)}/disconnect{'?dry_run=1' if dry_run else ''}", body)
+    path = f"/v1/networks/{segment(network_name)}/disconnect"
+    disconnected = call("POST", taking_away(path, dry_run=dry_run, wait=wait), body)
     print_plan(disconnected) if dry_run else print_warnings(disconnected)

@@ -33,6 +33,7 @@ CONFIG = option("--config", "config_path", type=FILE, metavar="FILE", help="Conf
 STATE_DIR = option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
 RUN_DIR = option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
 DRY_RUN = option("--dry-run", is_flag=True, help="Print the steps and change nothing.")
+WAIT = option("--wait", is_flag=True, help="Return when the kernel has deleted the links. Without it they are only down and unnamed.")
 
 
 def sandbox_option(option: Option, command: str) -> Callable[[Any], Any]:
@@ -62,9 +63,14 @@ def pairs(values: tuple[str, ...]) -> dict[str, str]:
     return {key: value for key, _, value in (text.partition("=") for text in values)}
 
 
-def remove(path: str, name: str, *, dry_run: bool) -> None:
-    """Delete what is at *path* and print its name, or print the steps."""
-    outcome = call("DELETE", f"{path}{'?dry_run=1' if dry_run else ''}")
+def taking_away(path: str, *, dry_run: bool, wait: bool) -> str:
+    """Return the path of a request that takes something away, with what --dry-run and --wait ask for."""
+    return f"{path}?dry_run=1" if dry_run else f"{path}?wait=gone" if wait else path
+
+
+def remove(path: str, name: str, *, dry_run: bool, wait: bool = False) -> None:
+    """Delete what is at *path* and print its name, or print the steps. *wait*: until its links are gone."""
+    outcome = call("DELETE", taking_away(path, dry_run=dry_run, wait=wait))
     if dry_run:
         print_plan(outcome)
     else:

@@ -6,7 +6,7 @@ import click
 
 from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import DRY_RUN, SANDBOX, each, remove
+from resolver.cli.commands.options import DRY_RUN, SANDBOX, WAIT, each, remove, taking_away
 from resolver.cli.output import print_warnings
 from resolver.cli.sandbox_calls import delete
 
@@ -15,8 +15,9 @@ from resolver.cli.sandbox_calls import delete
 @click.argument("names", nargs=-1, required=True, type=SANDBOX, metavar="SANDBOX...")
 @option("-f", "--force", is_flag=True, help="It is no failure if one does not exist. Running ones are removed in any case.")
 @option("-v", "--volumes", is_flag=True, help="Remove its volumes: it has none.", group="Always so", expose_value=False)
+@WAIT
 @DRY_RUN
-def rm(names: tuple[str, ...], force: bool, dry_run: bool) -> int:
+def rm(names: tuple[str, ...], force: bool, wait: bool, dry_run: bool) -> int:
     """Remove sandboxes.
 
     The processes that berth started in them end.
@@ -27,7 +28,7 @@ def rm(names: tuple[str, ...], force: bool, dry_run: bool) -> int:
         if dry_run:
             remove(path, name, dry_run=True)
         else:
-            print_warnings({"warnings": delete(path, call)})
+            print_warnings({"warnings": delete(taking_away(path, dry_run=False, wait=wait), call)})
             print(name)
 
     return each(names, remove_one, may_be_gone=force)

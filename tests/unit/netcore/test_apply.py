@@ -1,7 +1,6 @@
 """The executor without a kernel: what goes as one batch, what an error stops, what is undone."""
 
 import errno
-import threading
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
 
@@ -29,9 +28,12 @@ from netcore.desired.objects import (
 )
 from netcore.errors import KernelError, NotFound, TeardownFailed, Unavailable
 from netcore.kernel import apply as executor_module
+from netcore.kernel import rtnl_bodies as bodies
 from netcore.kernel.apply import Executor, _batches
+from netcore.kernel.deferred_deletes import DeferredDeletes
 from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import routing, sysctls
+from netcore.kernel.netlink import attr, nested
 
 MAC = "02:42:0a:00:00:02"
 GATEWAY = ip_address("10.0.0.1")
@@ -55,6 +57,15 @@ class Netlink:
             self.kernel.calls.append((self.name, [f"{request.operation} {request.target}" for request in requests]))
         return [self.kernel.error(request) for request in requests]
 
+    def get(self, request):
+        """Answer that a link is the other end of the one that `Kernel.link_index` tells of."""
+        self.run([request])
+        error = self.kernel.error(request)
+        if error is not None:
+            raise error
+        info = nested(18, attr(1, b"veth"))
+        return bytes(16) + bodies.link(bodies.text(3, request.target), bodies.number(5, self.kernel.peer), info, index=9)
+
     def execute(self, request):
         (error,) = self.run([request])
         if error is not None:
@@ -72,9 +83,12 @@ class Kernel:
         self.refuse = {}
         self.gone = set()
         self.visits = []
+        self.peer = 7
+        self.deferred_deletes = DeferredDeletes(lambda *_: None, None)
+        self.ending = None
 
-    def __call__(self, _netns_path, later, *_shared):
-        self.later = later
+    def __call__(self, _netns_path, _announcements, _guard, _host_sockets, _deferred_deletes, ending):
+        self.ending = ending
         return self
 
     def __enter__(self):
@@ -146,6 +160,9 @@ UP = LinkUp(sandbox_id="s", ifname="eth0")
 NEIGHBOR = Neighbor(sandbox_id=HOST, ifname="br0", address=ip_address("10.0.0.2"), mac=MAC)
 ELEMENTS = [Element(set=PORTS, fields=("v0",)), Element(set=SOURCE[4], fields=("v0", MAC, ip_address("10.0.0.2")))]
 PORT = BridgePort(host_ifname="v0", mac=MAC)
+DOWN = ["change link 7", "take off its bridge 7"]
+INSIDE = [("s", ["look up link eth0"]), ("s", ["change link 9", "rename link gone-9"])]
+"""What frees the name in a sandbox that lives on."""
 ENDPOINT = [VETH, PORT, Hairpin(host_ifname="v0"), *SYSCTLS, *ADDRESSES, UP, NEIGHBOR, *ELEMENTS]
 
 
@@ -166,12 +183,38 @@ def test_each_lane_is_one_batch(kernel, written):
 def test_deletion_is_as_short(kernel, forgotten):
     executor().remove(diff(ENDPOINT, ()), "endpoint")
     assert kernel.calls == [
+        ("host", DOWN),
+        *INSIDE,
         ("host", [f"delete neighbor 10.0.0.2 lladdr {MAC}"]),
-        ("host", ["delete link v0"]),
         ("nftables", ["delete element bridge ports", "delete element bridge source4"]),
     ]
     assert kernel.visits == []
     assert [flows.addresses for flows in forgotten] == [{ip_address("10.0.0.2")}]
+
+
+def test_what_ends_with_its_namespace_is_not_tidied_inside(kernel, forgotten):
+    executor().remove(diff(ENDPOINT, ()), "sandbox", ending="s")
+    assert [name for name, _ in kernel.calls] == ["host", "host", "nftables"]
+
+
+def test_a_name_that_somebody_inside_gave_to_another_link_is_left_alone(kernel, forgotten):
+    kernel.peer = 8
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    assert kernel.calls[:3] == [("host", DOWN), INSIDE[0], ("host", [f"delete neighbor 10.0.0.2 lladdr {MAC}"])]
+
+
+def test_a_pair_whose_new_name_is_taken_on_the_host_is_deleted_at_once(kernel, forgotten):
+    kernel.refuse = {"take off its bridge": errno.EEXIST}
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    assert kernel.calls[:2] == [("host", DOWN), ("host", ["delete link v0"])]
+
+
+def test_a_link_whose_new_name_is_taken_inside_is_deleted_at_once(kernel, forgotten):
+    kernel.refuse = {"rename link": errno.EEXIST}
+    deleted = []
+    kernel.deferred_deletes.delete = deleted.append
+    executor().remove(diff(ENDPOINT, ()), "endpoint")
+    assert len(deleted) == 1
 
 
 def test_many_elements_of_one_set_are_one_request_and_added_and_deleted_ones_one_transaction(kernel):
@@ -220,14 +263,15 @@ def test_failed_step_is_named_and_what_was_done_is_undone(kernel, written):
         executor().apply(diff((), ENDPOINT))
     assert raised.value.__notes__ == ["while: create address fd00::2/64 dev eth0 in s"]
     # Everything else of the namespace goes with the link.
-    assert kernel.calls[-2:] == [
-        ("host", ["delete link v0"]),
+    assert kernel.calls[-4:] == [
+        ("host", DOWN),
+        *INSIDE,
         ("nftables", ["delete element bridge ports", "delete element bridge source4"]),
     ]
 
 
 def test_undo_that_fails_is_noted_on_the_error(kernel, written):
-    kernel.refuse = {"set neighbor": errno.EINVAL, "delete link": errno.EBUSY}
+    kernel.refuse = {"set neighbor": errno.EINVAL, "take off its bridge": errno.EBUSY}
     with pytest.raises(KernelError, match="set neighbor") as raised:
         executor().apply(diff((), ENDPOINT))
     assert raised.value.__notes__[-1].startswith("undo: removed what was done")
@@ -261,8 +305,17 @@ def test_absent_element_does_not_keep_the_others(kernel, forgotten):
 
 
 def test_what_is_gone_already_is_no_error(kernel, forgotten):
-    kernel.refuse = {"delete link": errno.ENODEV, "delete neighbor": errno.ENOENT}
+    for refuse in (
+        {"v0": errno.ENODEV},
+        {"change link 7": errno.ENODEV},
+        {"look up link eth0": errno.ENODEV},
+        {"delete neighbor": errno.ENOENT},
+    ):
+        kernel.refuse = refuse
+        executor().remove(diff(ENDPOINT, ()), "endpoint")
+    kernel.gone = {"s"}
     executor().remove(diff(ENDPOINT, ()), "endpoint")
+    kernel.gone = set()
     kernel.refuse = {"eth0": errno.ENODEV}
     executor().remove([Step(ADDRESSES[0], None)], "address")
     kernel.gone = {"s"}
@@ -270,7 +323,7 @@ def test_what_is_gone_already_is_no_error(kernel, forgotten):
 
 
 def test_removal_goes_on_at_errors_and_names_them_all(kernel, forgotten):
-    kernel.refuse = {"delete neighbor": errno.EBUSY, "delete link": errno.EPERM}
+    kernel.refuse = {"delete neighbor": errno.EBUSY, "take off its bridge": errno.EPERM}
     with pytest.raises(TeardownFailed) as raised:
         executor().remove(diff(ENDPOINT, ()), "endpoint")
     assert len(raised.value.reasons) == 2
@@ -342,12 +395,10 @@ def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
     assert len(later) == 1
 
 
-def test_flows_are_forgotten_while_a_link_goes_but_without_one_at_the_end(kernel, monkeypatch):
-    threads = []
-    monkeypatch.setattr(Executor, "forget", lambda *_: threads.append(threading.current_thread().name))
+def test_flows_are_forgotten_when_no_element_can_begin_them_anew(kernel, monkeypatch):
+    monkeypatch.setattr(Executor, "forget", lambda *_: kernel.calls.append(("flows", [])))
     executor().remove(diff(ENDPOINT, ()), "endpoint")
-    executor().remove(diff(ELEMENTS, ()), "elements")
-    assert threads == ["flows", threading.current_thread().name]
+    assert [name for name, _ in kernel.calls[-2:]] == ["nftables", "flows"]
 
 
 def test_replaced_bridge_is_taken_as_it_is(kernel):

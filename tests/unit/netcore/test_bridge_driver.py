@@ -166,6 +166,6 @@ def test_a_bridge_is_full():
     from netcore.errors import Exhausted
     from netcore.model import EndpointRequest
 
-    DRIVER.check_endpoint(bridge_network("a"), EndpointRequest(network="a"), [ENDPOINT] * (limits.BRIDGE_PORTS - 1))
+    DRIVER.check_endpoint(bridge_network("a"), EndpointRequest(network="a"), limits.BRIDGE_PORTS - 1)
     with pytest.raises(Exhausted, match="network a: a bridge takes at most 1023 endpoints; add a network"):
-        DRIVER.check_endpoint(bridge_network("a"), EndpointRequest(network="a"), [ENDPOINT] * limits.BRIDGE_PORTS)
+        DRIVER.check_endpoint(bridge_network("a"), EndpointRequest(network="a"), limits.BRIDGE_PORTS)

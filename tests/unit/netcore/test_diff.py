@@ -73,10 +73,11 @@ def test_connect_makes_links_before_addresses_before_routes_before_announcing():
 def test_what_a_port_may_send_is_there_before_it_and_until_it_is_gone():
     published = replace(A, ports=(PortMapping(family=4, protocol="tcp", host_address=None, host_port=80, sandbox_port=80),))
     connect, disconnect = ([step.subject for step in steps] for steps in (diff((), desired(published)), diff(desired(published), ())))
-    for order in (connect, disconnect[::-1]):
-        (link,) = [number for number, item in enumerate(order) if isinstance(item, Veth)]
-        before, after = ({item.set.table for item in part if isinstance(item, Element)} for part in (order[:link], order[link:]))
-        assert (before, after) == ({"bridge"}, {"inet"})
+    (link,) = [number for number, item in enumerate(connect) if isinstance(item, Veth)]
+    before, after = ({item.set.table for item in part if isinstance(item, Element)} for part in (connect[:link], connect[link:]))
+    assert (before, after) == ({"bridge"}, {"inet"})
+    first_element = next(number for number, item in enumerate(disconnect) if isinstance(item, Element))
+    assert Veth in [type(item) for item in disconnect[:first_element]]
 
 
 def test_disconnect_replaces_the_route_before_the_old_link_goes():
@@ -84,7 +85,7 @@ def test_disconnect_replaces_the_route_before_the_old_link_goes():
     assert isinstance(steps[0].before, Route)
     assert steps[0].after == Route(sandbox_id=SANDBOX.id, destination=DEFAULT4, gateway=ip_address("10.0.2.1"), ifname="eth1")
     removed = [step.before for step in steps if step.after is None]
-    assert [type(item) for item in removed if not isinstance(item, Element)][-1] is Veth
+    assert type(removed[0]) is Veth
 
 
 def test_what_goes_with_a_link_is_not_deleted_by_itself():
@@ -227,7 +228,7 @@ def test_what_was_done_until_a_failure_is_undone_by_a_diff(before, after, data):
 def test_changes_go_up_in_order_then_deletions_down_and_none_is_superfluous(before, after):
     steps = diff(before, after)
     changes = [step.subject.order for step in steps if step.after is not None]
-    deletions = [step.subject.order for step in steps if step.after is None]
+    deletions = [step.subject.deletion_order for step in steps if step.after is None]
     assert changes == sorted(changes)
     assert deletions == sorted(deletions, reverse=True)
     assert [step.after is None for step in steps] == [False] * len(changes) + [True] * len(deletions)

@@ -36,7 +36,7 @@ def test_nothing_exists_and_nothing_is_published():
         driver.network_objects(NETWORK, FACTS) == driver.exclusive_objects(NETWORK, [], FACTS) == driver.remote_objects(NETWORK, []) == ()
     )
     assert driver.host_link(NETWORK) is driver.publishing(NETWORK, 4) is driver.plugin(NETWORK) is None
-    assert driver.check_endpoint(NETWORK, EndpointRequest(network="a"), []) is None
+    assert driver.check_endpoint(NETWORK, EndpointRequest(network="a"), 0) is None
     assert (driver.scope(NETWORK), driver.mac_source(NETWORK), driver.wants_gateway(NETWORK, 4)) == ("local", MacSource.ENDPOINT, True)
     assert (driver.several_subnets, driver.shares_subnets, driver.has_host_veth) == (False, False, False)
 

@@ -98,4 +98,4 @@ def test_the_rest_is_as_on_a_bridge():
     assert DRIVER.publishing(far, 4).mode is GatewayMode.NAT
     assert DRIVER.wants_gateway(far, 4)
     with pytest.raises(Exhausted):
-        DRIVER.check_endpoint(far, EndpointRequest(network="far"), [ENDPOINT] * limits.BRIDGE_PORTS)
+        DRIVER.check_endpoint(far, EndpointRequest(network="far"), limits.BRIDGE_PORTS)

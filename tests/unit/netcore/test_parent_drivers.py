@@ -11,7 +11,7 @@ from netcore.desired.objects import DEFAULT4, DEFAULT6, Address, Announcement, D
 from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
 from netcore.drivers.protocol import AttachedLink, MacSource, NewNetwork
 from netcore.errors import Conflict, Exhausted, InvalidRequest
-from netcore.kernel import rtnl
+from netcore.kernel import link_kinds, rtnl
 from netcore.kernel.netlink import walk
 from netcore.model import Endpoint, EndpointRequest, MadeLink, Sandbox
 from netcore.plan import desired_state, gateway
@@ -114,10 +114,12 @@ RECORDED = {
     "type dummy": (b"dummy", None),
 }
 REQUESTS = {
-    "type ipvlan mode l3s vepa": rtnl.add_ipvlan("eth0", parent=7, netns_descriptor=5, mode="l3s", flag="vepa", mtu=1400),
-    "type vlan id 10": rtnl.add_vlan("eth0", base=7, vid=10),
-    "type macvlan mode bridge": rtnl.add_macvlan("eth0", parent=7, netns_descriptor=5, mode="bridge", mac="02:42:00:00:00:01", mtu=1400),
-    "type dummy": rtnl.add_dummy("eth0", 1400),
+    "type ipvlan mode l3s vepa": link_kinds.add_ipvlan("eth0", parent=7, netns_descriptor=5, mode="l3s", flag="vepa", mtu=1400),
+    "type vlan id 10": link_kinds.add_vlan("eth0", base=7, vid=10),
+    "type macvlan mode bridge": link_kinds.add_macvlan(
+        "eth0", parent=7, netns_descriptor=5, mode="bridge", mac="02:42:00:00:00:01", mtu=1400
+    ),
+    "type dummy": link_kinds.add_dummy("eth0", 1400),
 }
 
 
@@ -139,7 +141,7 @@ def test_messages_are_those_of_iproute2(words):
 
 
 def test_passthru_leaves_the_address_to_the_kernel():
-    request = rtnl.add_macvlan("eth0", parent=7, netns_descriptor=5, mode="passthru", mac="", mtu=1500)
+    request = link_kinds.add_macvlan("eth0", parent=7, netns_descriptor=5, mode="passthru", mac="", mtu=1500)
     assert 1 not in attributes(request.body[16:])
 
 
@@ -227,14 +229,14 @@ def test_whose_mac_a_link_has_and_how_many_there_may_be():
     (sub_interface,) = of(Macvlan, desired([whole], endpoint(whole)))
     assert sub_interface.mac == ""
     asked, chosen = EndpointRequest(network="n"), EndpointRequest(network="n", mac="02:42:00:00:00:01")
-    drivers.of(lan).check_endpoint(lan, chosen, [endpoint(lan)])
-    drivers.of(whole).check_endpoint(whole, asked, [])
-    drivers.of(flat).check_endpoint(flat, asked, [endpoint(flat)])
+    drivers.of(lan).check_endpoint(lan, chosen, 1)
+    drivers.of(whole).check_endpoint(whole, asked, 0)
+    drivers.of(flat).check_endpoint(flat, asked, 1)
     with pytest.raises(Exhausted, match="network n: a macvlan network in passthru mode takes one endpoint"):
-        drivers.of(whole).check_endpoint(whole, asked, [endpoint(whole)])
+        drivers.of(whole).check_endpoint(whole, asked, 1)
     for net in (whole, flat):
         with pytest.raises(InvalidRequest, match="invalid mac-address"):
-            drivers.of(net).check_endpoint(net, chosen, [])
+            drivers.of(net).check_endpoint(net, chosen, 0)
 
 
 def test_the_host_is_beside_a_parent_network_and_not_on_it():

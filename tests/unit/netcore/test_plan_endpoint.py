@@ -1,13 +1,13 @@
 """Which endpoint a connect means: addresses, MAC, names of links, room; and every refusal."""
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 
 import pytest
 
-from netcore import limits
+from netcore import drivers, limits
 from netcore.errors import Conflict, Exhausted, InvalidRequest
-from netcore.model import Endpoint, EndpointRequest, Network, PluginIpam, PluginOptions, Sandbox
+from netcore.model import EndpointRequest, Network, PluginIpam, PluginOptions, Sandbox
 from netcore.plan import endpoint as plan
 from tests.support.networks import bridge_network, parent_network, pool
 
@@ -138,26 +138,17 @@ def test_where_the_mac_comes_from():
     assert [plan.parent_of(network) for network in (BOTH, LAN, WHOLE, FLAT)] == [None, None, "eth1", "eth2"]
 
 
-def member(number=1):
-    return Endpoint(
-        origin="api", network_id="n", sandbox_id=f"s{number}", ifname="eth0", host_ifname="v", mac=f"02:42:00:00:{number >> 8:02x}:{number & 255:02x}",
-        ipv4=ip_interface("10.5.0.2/24"), ipv6=None,
-    )  # fmt: skip
-
-
 def test_room():
-    plan.check_room(request(mac="02:42:00:00:ff:ff"), BOTH, [member()])
-    plan.check_room(request(), WHOLE, [])
-    plan.check_room(request(mac=MAC), LAN, [])
-    with pytest.raises(Conflict, match="is in use on network both"):
-        plan.check_room(request(mac=member().mac), BOTH, [member()])
+    drivers.of(BOTH).check_endpoint(BOTH, request(mac=MAC), limits.BRIDGE_PORTS - 1)
+    drivers.of(WHOLE).check_endpoint(WHOLE, request(), 0)
+    drivers.of(LAN).check_endpoint(LAN, request(mac=MAC), 0)
     with pytest.raises(Exhausted, match="a bridge takes at most 1023 endpoints"):
-        plan.check_room(request(), BOTH, [member(number) for number in range(limits.BRIDGE_PORTS)])
+        drivers.of(BOTH).check_endpoint(BOTH, request(), limits.BRIDGE_PORTS)
     with pytest.raises(Exhausted, match="passthru mode takes one endpoint"):
-        plan.check_room(request(), WHOLE, [member()])
+        drivers.of(WHOLE).check_endpoint(WHOLE, request(), 1)
     for network, reason in ((WHOLE, "a link in passthru mode has its parent's"), (FLAT, "ipvlan interfaces do not support custom mac")):
         with pytest.raises(InvalidRequest, match=reason):
-            plan.check_room(request(mac=MAC), network, [])
+            drivers.of(network).check_endpoint(network, request(mac=MAC), 0)
 
 
 def test_an_address_of_a_family():

@@ -86,6 +86,9 @@ def test_second_endpoint_on_a_network_and_an_address_in_use_are_refused():
     wish = EndpointRequest(network="front", ipv4=ip_address("10.1.0.2"))
     with pytest.raises(Conflict, match="in use on network front by sandbox a"):
         plans.plan_connect(state(A), None, sandbox("b"), [wish], Lookups())
+    same_mac = EndpointRequest(network="front", mac=A.endpoints[0].mac)
+    with pytest.raises(Conflict, match="in use on network front"):
+        plans.plan_connect(state(A), None, sandbox("b"), [same_mac], Lookups())
     free = replace(wish, ipv4=ip_address("10.1.0.3"))
     assert plans.plan_connect(state(A), None, sandbox("b"), [free], Lookups()).claims()[0].wish == ip_address("10.1.0.3")
 
