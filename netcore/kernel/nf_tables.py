@@ -18,7 +18,7 @@ NEWRULE, GETRULE = (_MESSAGE | number for number in (6, 7))
 NEWSET, GETSET = (_MESSAGE | number for number in (9, 10))
 NEWELEM, GETELEM, DELELEM = (_MESSAGE | number for number in (12, 13, 14))
 NEWGEN, GETGEN = (_MESSAGE | number for number in (15, 16))
-GETOBJ = _MESSAGE | 19
+NEWOBJ, GETOBJ = (_MESSAGE | number for number in (18, 19))
 
 TABLE_OWNER, TABLE_PERSIST = 0x2, 0x4
 """Flags of a table: only the socket that made it may change it (since Linux 5.12); it outlives that socket (since 6.9)."""

@@ -90,7 +90,7 @@ def main() -> None:
     around(PluginClient, "call")
     around(HostPorts, "release")
     around(conntrack, "forget")
-    around(nft, "apply_text")
+    around(nft, "apply")
     around(files, "write_in_place")
     around(netns, "unpin")
     sys.argv = ["berth", "daemon", *sys.argv[1:]]

@@ -62,7 +62,7 @@ def watch_the_loop() -> None:
     watched(netlink.NetlinkSocket, "run")
     watched(netns, "_on_own_thread")
     watched(sysctl, "write")
-    watched(nft, "apply_text")
+    watched(nft, "apply")
     watched(files, "write_in_place")
 
 
