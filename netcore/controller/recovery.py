@@ -20,7 +20,7 @@ from netcore.desired.diff import Step
 from netcore.desired.flows import stale_flows
 from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
-from netcore.kernel import netns, nft, process
+from netcore.kernel import netns, process
 from netcore.kernel.apply import Attempted
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Network, Sandbox, SandboxId
@@ -304,7 +304,7 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
     if controller.settings.firewall:
         # Before the links: a port that comes up is bound already.
         try:
-            await controller.workers.run(lambda: nft.write_tables([*desired, *shared]))
+            await controller.workers.run(lambda: executor.write_tables([*desired, *shared]))
         except NetcoreError as error:
             controller.set_aside.put(Aside(kind="firewall", id="berth", name="berth", reason=str(error)))
     attempted = await controller.workers.run(body)

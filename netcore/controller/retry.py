@@ -10,7 +10,6 @@ from netcore.controller.network_recovery import BROKEN
 from netcore.controller.recovery import set_sandbox_aside
 from netcore.desired.diff import Step
 from netcore.errors import NetcoreError
-from netcore.kernel import nft
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Sandbox, SandboxId
 from netcore.plan import leftovers
@@ -45,7 +44,7 @@ async def _retry_firewall(controller: Controller) -> None:
     async with controller.parts.locks.hold(keys):
         wanted = [*state.firewall_objects()]
         try:
-            await controller.workers.run(lambda: nft.write_tables(wanted))
+            await controller.workers.run(lambda: controller.parts.executor.write_tables(wanted))
         except NetcoreError:
             return
     controller.set_aside.restored("firewall", "berth")

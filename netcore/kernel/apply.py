@@ -8,7 +8,7 @@ what was there before.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from threading import Thread
 from typing import Any, NamedTuple
@@ -41,6 +41,10 @@ class Attempted(NamedTuple):
     waiting: list[Step]
 
 
+def _open_socket(protocol: int) -> NetlinkSocket:
+    return nft.opened() if protocol == NETFILTER else NetlinkSocket(protocol)
+
+
 class Executor:
     """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
 
@@ -48,7 +52,7 @@ class Executor:
         self._netns_path = netns_path
         self._later = later
         self._guard = guard
-        self._host_sockets = HostSockets()
+        self._host_sockets = HostSockets(_open_socket)
 
     def close(self) -> None:
         """Close the sockets that are kept between runs."""
@@ -58,6 +62,11 @@ class Executor:
         """Have the host forget *flows*."""
         with self._host_sockets.lent(NETFILTER) as netlink:
             conntrack.forget(netlink, flows)
+
+    def write_tables(self, desired: Iterable[KernelObject]) -> None:
+        """Make both firewall tables of the host anew with exactly the elements of *desired*; raises KernelError or Unavailable."""
+        with self._host_sockets.lent(NETFILTER) as netlink:
+            nft.write_tables(netlink, desired)
 
     def _sessions(self) -> NetlinkSessions:
         return NetlinkSessions(self._netns_path, self._later, self._guard, self._host_sockets)

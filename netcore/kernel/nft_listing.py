@@ -12,7 +12,7 @@ import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from netcore.desired.firewall import SETS
+from netcore.desired.firewall import SETS, render_skeleton
 from netcore.desired.objects import Element, FirewallSet
 from netcore.errors import KernelError
 from netcore.kernel import netns, nf_tables, nft
@@ -82,7 +82,7 @@ def wanted_structure() -> Structure:
     if not _reference:
 
         def make() -> Structure:
-            nft.write_tables(())
+            nft.apply_text(render_skeleton())
             return structure()
 
         _reference.append(netns.run_in_temporary(make))

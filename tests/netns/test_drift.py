@@ -175,7 +175,7 @@ objects = [Bridge(name="br0", mac=mac, mtu=1500, tag="tag"), Address(sandbox_id=
 assert find_damaged(objects, None).objects == ()
 one = len(sent), len(received)
 elements = [Element(set=BRIDGES, fields=("br0",)), *(Element(set=PORTS, fields=(f"v{i}",)) for i in range(int(sys.argv[1])))]
-nft.write_tables(elements)
+nft.write_tables(nft.opened(), elements)
 sent.clear()
 assert nft_listing.different_parts() == [] and nft_listing.element_drift(elements).missing == ()
 wanted = nft_listing.wanted_structure()

@@ -188,7 +188,7 @@ from netcore.desired.firewall import PORTS
 from netcore.desired.objects import Element
 from netcore.kernel import nft, nft_listing
 elements = [Element(set=PORTS, fields=(f"v{number}",)) for number in range(20_000)]
-nft.write_tables(elements)
+nft.write_tables(nft.opened(), elements)
 drift = nft_listing.element_drift(elements)
 print(len(drift.missing), len(drift.foreign), nft_listing.different_parts())
 """

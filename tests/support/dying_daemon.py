@@ -91,6 +91,7 @@ def main() -> None:
     around(HostPorts, "release")
     around(conntrack, "forget")
     around(nft, "apply")
+    around(nft, "write_tables")
     around(files, "write_in_place")
     around(netns, "unpin")
     sys.argv = ["berth", "daemon", *sys.argv[1:]]

@@ -63,6 +63,7 @@ def watch_the_loop() -> None:
     watched(netns, "_on_own_thread")
     watched(sysctl, "write")
     watched(nft, "apply")
+    watched(nft, "write_tables")
     watched(files, "write_in_place")
 
 

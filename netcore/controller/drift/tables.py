@@ -76,7 +76,7 @@ class TableComparison:
         if _GUARD in keys:
             self._parts.guard.rewrite()
         if any(key[0] == _STRUCTURE for key in keys):
-            nft.write_tables(elements)
+            self._parts.executor.write_tables(elements)
             return
         drift = nft_listing.element_drift(elements)
         missing = [element for element in drift.missing if element.key in keys]

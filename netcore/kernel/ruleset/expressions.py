@@ -113,6 +113,7 @@ def local_socket(key: int, into: int) -> bytes:
 # --- registers -------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(256)
 def masked(at: int, mask: bytes, inverted: bytes) -> bytes:
     """Replace what a register holds by its bits in *mask*, of which those in *inverted* are turned."""
     values = nested(4, data(mask)), nested(5, data(inverted))
@@ -132,6 +133,7 @@ def compare(at: int, operator: int, value: bytes) -> bytes:
     return _expression("cmp", _u32(1, at), _u32(2, operator), nested(3, data(value)))
 
 
+@lru_cache(256)
 def look_up(at: int, where: SetReference, *, inverted: bool = False, into: int | None = None) -> bytes:
     """Go on if the set has what a register holds, or lacks it (*inverted*). *into*: where the datum of a map goes."""
     target = () if into is None else (_u32(3, into),)
@@ -173,6 +175,7 @@ def counter() -> bytes:
     return _expression("counter")
 
 
+@lru_cache(64)
 def named_counter(name: str) -> bytes:
     # The kernel takes a name with or without its end.
     return _expression("objref", _u32(1, OBJECT_COUNTER), attr(2, name.encode()))

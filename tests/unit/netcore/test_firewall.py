@@ -150,9 +150,9 @@ def test_published_ports():
 
 def test_tables_are_written_with_one_request_for_each_set(monkeypatch):
     sent = []
-    monkeypatch.setattr(nft, "apply", sent.extend)
+    monkeypatch.setattr(nft, "commit", lambda _, requests: sent.extend(requests))
     endpoint = replace(ENDPOINT, ports=tuple(replace(ENDPOINT.ports[0], host_port=port) for port in (8080, 8081)))
-    nft.write_tables([
+    nft.write_tables(None, [
         *firewall.endpoint_elements(network(), endpoint),
         LinkUp(sandbox_id="s", ifname="eth0"),
         *firewall.port_elements(network(), endpoint),
@@ -168,4 +168,4 @@ def test_tables_are_written_with_one_request_for_each_set(monkeypatch):
 
 def test_element_that_does_not_fit_its_set_is_refused():
     with pytest.raises(ValueError, match="zip"):
-        nft.write_tables([Element(set=firewall.SAME, fields=("br0",))])
+        nft.write_tables(None, [Element(set=firewall.SAME, fields=("br0",))])
