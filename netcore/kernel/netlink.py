@@ -30,7 +30,7 @@ REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _F_MULTI, _F_DUMP_INTERRUPTED, _F_CAPPED, _F_ACK_TLVS = 0x2, 0x10, 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
-_ERROR_TEXT = 1
+_ERROR_TEXT, _ERROR_OFFSET = 1, 2
 _NESTED = 0x8000
 _HEADER = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
@@ -251,12 +251,15 @@ def _error(body: bytes, flags: int, request: Request) -> KernelError | None:
     code = struct.unpack_from("=i", body)[0]
     if code == 0:
         return None
-    text = ""
+    text, place = "", None
     if flags & _F_ACK_TLVS:
         echoed = struct.unpack_from("=I", body, 4)[0]
         start = 4 + (_HEADER.size if flags & _F_CAPPED else (echoed + 3) & ~3)
-        text = next((value for type_, value in walk(body[start:]) if type_ == _ERROR_TEXT), b"").rstrip(b"\0").decode()
-    return KernelError(request.operation, request.target, -code, text or os.strerror(-code))
+        said = dict(walk(body[start:]))
+        text = said.get(_ERROR_TEXT, b"").rstrip(b"\0").decode()
+        if _ERROR_OFFSET in said:
+            place = struct.unpack("=I", said[_ERROR_OFFSET])[0] - _HEADER.size
+    return KernelError(request.operation, request.target, -code, text or os.strerror(-code), place)
 
 
 def messages(octets: bytes) -> Iterator[bytes]:

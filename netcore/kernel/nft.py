@@ -112,9 +112,13 @@ def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
     mark = nf_tables.head(resource=nf_tables.SUBSYSTEM)
     begin = Request(_BATCH_BEGIN, 0, mark, "begin", "nftables transaction")
     end = Request(_BATCH_END, 0, mark, "end", "nftables transaction")
-    for error in netlink.run_transaction(begin, requests, end):
-        if error is not None:
+    for request, error in zip(requests, netlink.run_transaction(begin, requests, end), strict=True):
+        if error is None:
+            continue
+        kind = nf_tables.expression_at(request.body, error.place) if request.type == nf_tables.NEWRULE and error.place else None
+        if kind is None:
             raise error
+        raise KernelError(error.operation, error.target, error.errno, f"{error.detail}, at `{kind}`")
 
 
 _own_ports: deque[int] = deque(maxlen=256)

@@ -158,7 +158,7 @@ def test_the_kernel_lists_the_same_and_twice_is_as_once(plain):
 BROKEN = {
     "table inet t { chain c {\niifname @there goto nowhere\n}\nset there { type ifname; } }": "has no set 'there' above this",
     "table inet t {\nchain c {\ncounter\ntcp dport 80 goto nowhere\n}\n}": (
-        "create rule `tcp dport 80 goto nowhere` in chain c of table inet t: ENOENT"
+        "create rule `tcp dport 80 goto nowhere` in chain c of table inet t: ENOENT (No such file or directory, at `immediate`)"
     ),
     "table inet t {\nchain c {\ntype nat hook forward priority 0; policy accept;\n}\n}": "create chain c of table inet t: ",
     "delete table inet t": "delete table inet t: ENOENT",
