@@ -7,15 +7,16 @@ understood is refused. One statement a line; a table is declared, or deleted.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from netcore.kernel import nf_tables
 from netcore.kernel.netlink import APPEND, CREATE, Request, attr, nested
 from netcore.kernel.ruleset import expressions, sets
 from netcore.kernel.ruleset.data_types import TYPES, DataType
 from netcore.kernel.ruleset.fields import Field, field_of, listed, order_of
-from netcore.kernel.ruleset.rules import Elements, Rule, duration, read_elements
+from netcore.kernel.ruleset.rules import Elements, Rule, read_elements
 from netcore.kernel.ruleset.sets import Set
+from netcore.kernel.ruleset.statements import duration
 from netcore.kernel.ruleset.words import END, RulesetError, Words
 
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
@@ -171,9 +172,9 @@ class _Table:
                 return fields
 
     def _flags(self) -> int:
-        flags = _of(self._words, sets.FLAGS)
+        flags = self._words.one_of(sets.FLAGS)
         while self._words.accept(","):
-            flags |= _of(self._words, sets.FLAGS)
+            flags |= self._words.one_of(sets.FLAGS)
         return flags
 
     def named(self, name: str) -> Set:
@@ -226,16 +227,10 @@ class _Table:
         words = self._words
         kind = words.take()
         words.expect("hook")
-        hook = _of(words, _HOOKS)
+        hook = words.one_of(_HOOKS)
         words.expect("priority")
         priority = words.number()
         words.expect(";", "policy")
-        policy = _of(words, _POLICIES)
+        policy = words.one_of(_POLICIES)
         where = nested(4, attr(1, struct.pack("!I", hook)), attr(2, struct.pack("!i", priority)))
         return expressions.text(7, kind) + attr(5, struct.pack("!I", policy)) + where
-
-
-def _of(words: Words, known: Mapping[str, int]) -> int:
-    if words.next not in known:
-        words.refuse(" or ".join(known))
-    return known[words.take()]

@@ -198,6 +198,8 @@ def field_of(words: tuple[str, ...]) -> tuple[Field, int] | None:
         header, *numbers = words[0].split(",")
         if len(numbers) == 2:
             offset, length = (int(number) // 8 for number in numbers)
+            if any(int(number) % 8 for number in numbers):
+                return None
             return Field(integer(length), Payload(_HEADERS[header], offset, length)), 1
     for count in range(min(_MOST_WORDS, len(words)), 0, -1):
         found = FIELDS.get(tuple(words[:count]))

@@ -6,10 +6,11 @@ A rule is a sequence of comparisons (`iifname @bridges`, `meta mark and 0x1 == 0
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
 from typing import Protocol
 
-from netcore.kernel.ruleset import expressions
+from netcore.kernel.ruleset import expressions, statements
 from netcore.kernel.ruleset.data_types import BIG_ENDIAN, TYPES, DataType, joined
 from netcore.kernel.ruleset.expressions import EQUAL, NOT_EQUAL, register
 from netcore.kernel.ruleset.fields import Conntrack, Field, Meta, Payload, field_of, order_of
@@ -25,17 +26,10 @@ _OPERATORS = {
     ">": expressions.GREATER,
     ">=": expressions.GREATER_OR_EQUAL,
 }
-_VERDICTS = {"accept": expressions.ACCEPT, "drop": expressions.DROP, "return": expressions.RETURN}
-_BRANCHES = {"jump": expressions.JUMP, "goto": expressions.GOTO}
+_TRANSLATIONS = {"snat": expressions.SOURCE_NAT, "dnat": expressions.DESTINATION_NAT}
 _CHANGES = {"add": expressions.ADD, "update": expressions.UPDATE, "delete": expressions.DELETE}
-_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604_800}
-_DURATIONS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_BURST = 5
 _FAMILIES = {"ip": 2, "ip6": 10}
 _ADDRESSES = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}
-_ICMP_CODES = {"net-unreachable": 0, "host-unreachable": 1, "prot-unreachable": 2, "port-unreachable": 3, "admin-prohibited": 13}
-_ICMPV6_CODES = {"no-route": 0, "admin-prohibited": 1, "addr-unreachable": 3, "port-unreachable": 4}
-_ICMPX_CODES = {"no-route": 0, "port-unreachable": 1, "host-unreachable": 2, "admin-prohibited": 3}
 _FIRST = register(0)
 
 Elements = Sequence[tuple[bytes, bytes | None]]
@@ -49,15 +43,6 @@ class Sets(Protocol):
 
     def anonymous(self, key: Sequence[Field], data: Sequence[DataType], elements: Elements) -> Set:
         """Make a set without a name."""
-
-
-def duration(word: str) -> int:
-    """Return how many milliseconds a duration such as `5m` has."""
-    for unit, milliseconds in _DURATIONS.items():
-        number = word.removesuffix(unit)
-        if number != word and number.isdigit():
-            return int(number) * milliseconds
-    raise RulesetError(f"ruleset: {word!r} is no duration such as 500ms, 10s, 5m, 2h or 1d")
 
 
 def read_elements(words: Words, types: Sequence[DataType]) -> list[bytes]:
@@ -114,7 +99,10 @@ class Rule:
         self._protocols = Protocols(family)
         self.expressions: list[bytes] = []
         while words.next not in ("\n", ";", "}"):
+            is_last = words.next in statements.VERDICTS
             self._step()
+            if is_last and words.next not in ("\n", ";", "}"):
+                words.refuse("the end of the rule")
         if not self.expressions:
             words.refuse("a rule")
 
@@ -139,7 +127,9 @@ class Rule:
             self._compare_bits(field)
             return
         operator = _OPERATORS[words.take()] if words.next in _OPERATORS else None
-        if words.accept("vmap"):
+        if operator not in (None, EQUAL, NOT_EQUAL) and (words.next == "{" or words.next.startswith("@")):
+            words.refuse("one value")
+        if operator is None and words.accept("vmap"):
             self.expressions += [*_loaded(key), expressions.look_up_verdict(_FIRST, self._verdict_map(key))]
         elif words.next.startswith("@"):
             held = self._named(key)
@@ -173,8 +163,8 @@ class Rule:
             while words.accept(","):
                 bits.append(words.take())
             self._test_bits(field, _union(field.type, bits), NOT_EQUAL)
-        elif "/" in word and isinstance(field.source, Payload):
-            self._compare_prefix(field, field.source, word, EQUAL if operator is None else operator)
+        elif "/" in word and isinstance(field.source, Payload) and operator in (None, EQUAL, NOT_EQUAL):
+            self._compare_prefix(field, field.source, word, operator or EQUAL)
         elif "-" in word and word.replace("-", "").isdigit():
             self._compare_range(field, *word.split("-"), inverted=operator == NOT_EQUAL)
         elif operator in (None, EQUAL, NOT_EQUAL):
@@ -186,10 +176,12 @@ class Rule:
             self.expressions += [*self._load_in_order(field), expressions.compare(_FIRST, operator, self._in_order(field, word))]
 
     def _compare_prefix(self, field: Field, source: Payload, word: str, operator: int) -> None:
-        address, _, length = word.partition("/")
-        octets, value = int(length) // 8, self._value(field, address)
-        if int(length) % 8:
-            mask = ((1 << int(length)) - 1 << 8 * len(value) - int(length)).to_bytes(len(value), "big")
+        network = ip_network(word)
+        if TYPES[_ADDRESSES[f"ip{'' if network.version == 4 else 6}"]] is not field.type:
+            self._words.refuse("a prefix of the other family before this")
+        octets, value = network.prefixlen // 8, network.network_address.packed
+        if network.prefixlen % 8 or not octets:
+            mask = network.netmask.packed
             masked = [*field.load(_FIRST), expressions.masked(_FIRST, mask, bytes(len(mask)))]
             self.expressions += [*masked, expressions.compare(_FIRST, operator, value)]
         else:
@@ -197,8 +189,8 @@ class Rule:
             self.expressions += [loaded, expressions.compare(_FIRST, operator, value[:octets])]
 
     def _compare_range(self, field: Field, low: str, high: str, *, inverted: bool) -> None:
-        if inverted or field.bits is not None:
-            self._words.refuse("a range of whole octets, and no `!=`, before this")
+        if inverted or field.bits is not None or int(low) > int(high):
+            self._words.refuse("a range from a lower to a higher number of whole octets, and no `!=`, before this")
         self.expressions += self._load_in_order(field)
         self.expressions.append(expressions.compare(_FIRST, expressions.GREATER_OR_EQUAL, self._in_order(field, low)))
         self.expressions.append(expressions.compare(_FIRST, expressions.LESS_OR_EQUAL, self._in_order(field, high)))
@@ -255,26 +247,22 @@ class Rule:
         while True:
             value = _read_element(words, _types(key))
             words.expect(":")
-            elements.append((value, self._verdict()))
+            elements.append((value, expressions.verdict(*statements.verdict(words))))
             if not words.accept(","):
                 break
         words.expect("}")
         return self._sets.anonymous(key, (TYPES["verdict"],), elements).reference
 
-    def _verdict(self) -> bytes:
-        word = self._words.take()
-        if word in _BRANCHES:
-            return expressions.verdict(_BRANCHES[word], self._words.take())
-        if word not in _VERDICTS:
-            self._words.refuse("a verdict before this")
-        return expressions.verdict(_VERDICTS[word])
-
     def _named(self, key: Sequence[Field]) -> Set:
         """Read `@SET`, whose elements are of *key*."""
         held = self._sets.named(self._words.take().removeprefix("@"))
-        if [one.length for one in held.key] != [field.type.length for field in key]:
-            raise RulesetError(f"ruleset: set {held.name} is of other fields: {self._words.line()}")
+        self._check(held, held.key, _types(key))
         return held
+
+    def _check(self, held: Set, has: Sequence[DataType], wanted: Sequence[DataType]) -> None:
+        """Raise RulesetError unless the types that a set *has* are those that are *wanted*."""
+        if [(one.number, one.length) for one in has] != [(one.number, one.length) for one in wanted]:
+            raise RulesetError(f"ruleset: {held.name} is of other fields: {self._words.line()}")
 
     def _value(self, field: Field, word: str) -> bytes:
         try:
@@ -301,7 +289,10 @@ class Rule:
         else:
             given = self._key()
             if self._words.next == "map":
-                self._look_up_in_map(given)
+                held = self._look_up_in_map(given)
+                self._check(held, held.data, [field.type])
+            elif len(given) > 1 or given[0].type != field.type:
+                self._words.refuse("a field of the same type before this")
             else:
                 self.expressions += [*given[0].load(_FIRST), *self._changed_bits(given[0])]
         self.expressions.append(written)
@@ -333,69 +324,20 @@ class Rule:
     def _statement(self) -> list[bytes]:
         """Read one statement."""
         words = self._words
+        if words.next in statements.VERDICTS:
+            return [expressions.give(*statements.verdict(words))]
         word = words.take()
-        if word in _VERDICTS:
-            return [expressions.give(_VERDICTS[word])]
-        if word in _BRANCHES:
-            return [expressions.give(_BRANCHES[word], words.take())]
         if word in _CHANGES:
             return self._change(_CHANGES[word])
-        simple: Mapping[str, Callable[[], list[bytes]]] = {
-            "counter": self._counter,
-            "limit": self._limit,
-            "ct": self._connection_count,
-            "log": self._log,
-            "reject": self._reject,
-            "snat": lambda: self._translate(expressions.SOURCE_NAT),
-            "dnat": lambda: self._translate(expressions.DESTINATION_NAT),
-            "redirect": self._redirect,
-            "masquerade": lambda: [expressions.masquerade()],
-            "notrack": lambda: [expressions.no_tracking()],
-        }
-        if word not in simple:
+        if word in _TRANSLATIONS:
+            return self._translate(_TRANSLATIONS[word])
+        if word == "reject":
+            protocol, rejected = statements.rejection(words)
+            return [*self._protocols.require_protocol(protocol), rejected]
+        if word not in statements.STATEMENTS:
             words.back()
             words.refuse("a field or a statement")
-        return simple[word]()
-
-    def _counter(self) -> list[bytes]:
-        return [expressions.named_counter(self._words.take()) if self._words.accept("name") else expressions.counter()]
-
-    def _limit(self) -> list[bytes]:
-        words = self._words
-        words.expect("rate")
-        over = words.accept("over")
-        rate, _, unit = words.take().partition("/")
-        burst = _BURST
-        if words.accept("burst"):
-            burst = words.number()
-            words.expect("packets")
-        return [expressions.limit(int(rate), _UNITS[unit], burst, over=over)]
-
-    def _connection_count(self) -> list[bytes]:
-        self._words.expect("count")
-        over = self._words.accept("over")
-        return [expressions.connection_count(self._words.number(), over=over)]
-
-    def _log(self) -> list[bytes]:
-        words = self._words
-        prefix = words.take().strip('"') if words.accept("prefix") else None
-        words.expect("group")
-        group = words.number()
-        length = words.number() if words.accept("snaplen") else None
-        threshold = words.number() if words.accept("queue-threshold") else None
-        return [expressions.log(group, prefix, length, threshold)]
-
-    def _reject(self) -> list[bytes]:
-        words = self._words
-        if not words.accept("with"):
-            words.refuse("`with`")
-        if words.accept("tcp", "reset"):
-            return [*self._protocols.require_protocol("tcp"), expressions.reject(expressions.TCP_RESET, 0)]
-        if words.accept("icmpx"):
-            return [expressions.reject(expressions.ICMPX_UNREACHABLE, _ICMPX_CODES[words.take()])]
-        protocol, codes = ("ip", _ICMP_CODES) if words.take() == "icmp" else ("ip6", _ICMPV6_CODES)
-        code = codes[words.take()]
-        return [*self._protocols.require_protocol(protocol), expressions.reject(expressions.ICMP_UNREACHABLE, code)]
+        return statements.STATEMENTS[word](words)
 
     def _translate(self, kind: int) -> list[bytes]:
         """Read `ip to KEY map @MAP`, or `ip to ADDRESS`."""
@@ -404,14 +346,11 @@ class Rule:
         if field_of(self._words.following(3)) is None:
             address = expressions.immediate(_FIRST, TYPES[_ADDRESSES[protocol]].octets(self._words.take()))
             return [address, expressions.translate(kind, _FAMILIES[protocol], _FIRST, None)]
-        data = self._look_up_in_map(self._key()).data
+        held = self._look_up_in_map(self._key())
+        data = held.data
+        self._check(held, data, [TYPES[_ADDRESSES[protocol]], *[TYPES["inet_service"]] * (len(data) - 1)])
         port = register(data[0].length // 4) if len(data) > 1 else None
         return [expressions.translate(kind, _FAMILIES[protocol], _FIRST, port)]
-
-    def _redirect(self) -> list[bytes]:
-        self._words.expect("to")
-        port = int(self._words.take().removeprefix(":"))
-        return [expressions.immediate(_FIRST, port.to_bytes(2, "big")), expressions.redirect(_FIRST)]
 
     def _change(self, operation: int) -> list[bytes]:
         """Read `@SET { KEY timeout 1s STATEMENTS }`."""
@@ -419,7 +358,8 @@ class Rule:
         held = self._sets.named(words.take().removeprefix("@"))
         words.expect("{")
         key = self._key()
-        timeout = duration(words.take()) if words.accept("timeout") else None
+        self._check(held, held.key, _types(key))
+        timeout = statements.duration(words.take()) if words.accept("timeout") else None
         inner: list[bytes] = []
         while not words.accept("}"):
             inner += self._statement()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import NoReturn, TypeVar
+
+_T = TypeVar("_T")
 
 _WORD = re.compile(r'"[^"]*"|@(?:ll|nh|th),\d+,\d+|[!=<>]=|[{}();,|&<>=\n]|[^\s{}();,|&"#!=<>]+|[^\s]')
 _COMMENT = re.compile(r"#.*")
@@ -57,6 +60,12 @@ class Words:
         except ValueError:
             self.back()
             self.refuse("a number")
+
+    def one_of(self, known: Mapping[str, _T]) -> _T:
+        """Pass a word of *known*; return what it stands for."""
+        if self.next not in known:
+            self.refuse(" or ".join(f"`{word}`" for word in known))
+        return known[self.take()]
 
     def accept(self, *words: str) -> bool:
         """Pass *words* if they come next; return whether they did."""

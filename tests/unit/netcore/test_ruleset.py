@@ -5,7 +5,7 @@ import pytest
 from netcore.desired.firewall import render_skeleton
 from netcore.kernel import nf_tables, ruleset
 from netcore.kernel.netlink import APPEND, CREATE, find, walk
-from netcore.kernel.ruleset.rules import duration
+from netcore.kernel.ruleset.statements import duration
 from resolver.daemon import listeners, redirect
 
 
@@ -76,17 +76,35 @@ REFUSED = {
     "ip saddr 10.0.0.1 ip6 saddr ::1 accept": "a rule asks for ip and ip6",
     "vlan id 5 accept": "a field or a statement is expected in place of `vlan`",
     "ct state new,established == new accept": "a field or a statement is expected in place of `==`",
-    "accept extra": "a field or a statement is expected in place of `extra`",
+    "counter extra": "a field or a statement is expected in place of `extra`",
     "reject": "`with` is expected in place of the end of the line",
     "log prefix \"x\"": "`group` is expected in place of the end of the line",
     "limit rate many/second accept": "invalid literal",
+    "accept drop": "the end of the rule is expected in place of `drop`",
+    "jump d counter": "the end of the rule is expected in place of `counter`",
+    "ip saddr > @d accept": "one value is expected in place of `@d`",
+    "tcp dport < { 1, 2 } accept": "one value is expected in place of `{`",
+    "tcp dport != vmap { 1 : accept, 2 : drop }": "'vmap' is no value",
+    "ip saddr 10.1.2.3/12 drop": "has host bits set",
+    "ip saddr fd00::/8 drop": "a prefix of the other family",
+    "tcp dport 90-80 drop": "from a lower to a higher",
+    "ct mark @d accept": "d is of other fields",
+    "add @d { ip6 saddr }": "d is of other fields",
+    "meta mark set ip saddr": "a field of the same type",
+    "meta mark set ip saddr map @m": "m is of other fields",
+    "snat ip to iifname map @m": "m is of other fields",
+    "snat ip to ip saddr map @m": None,
+    "snat ip6 to ip saddr map @m": "m is of other fields",
+    "dnat arp to ip saddr map @m": "'arp'",
+    "@th,4,4 1 accept": "a field or a statement",
+    "reject with icmpfoo port-unreachable": "`icmp` or `icmpv6` or `icmpx` or `tcp` is expected",
     "iifname . oifname accept": "`@SET` or `{` is expected",
     "update @d { ip saddr timeout soon }": "'soon' is no duration",
-    "ip saddr @d iifname @d accept": "set d is of other fields",
+    "ip saddr @d iifname @d accept": "d is of other fields",
     "ct count over some drop": "a number is expected in place of `some`",
     "iifname set 5": "something that can be set",
     "tcp dport != 80-90 drop": "no `!=`",
-    "reject with icmp nothing": "'nothing' in reject with icmp nothing",
+    "reject with icmp nothing": "`net-unreachable` or",
     "limit rate 5/fortnight accept": "'fortnight' in limit",
     "ip saddr": "more is expected in place of",
 }  # fmt: skip
@@ -94,8 +112,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("rule", "said"), REFUSED.items(), ids=REFUSED)
 def test_what_is_not_understood_is_refused(rule, said):
+    sets = "set d { type ipv4_addr; flags dynamic; }\nmap m { type ipv4_addr : ipv4_addr; }"
     with pytest.raises(ruleset.RulesetError) as refused:
-        ruleset.requests(in_chain(rule, "set d { type ipv4_addr; flags dynamic; }"))
+        ruleset.requests(in_chain(rule, sets))
     assert said in str(refused.value)
 
 
@@ -106,7 +125,7 @@ def test_what_is_not_understood_is_refused(rule, said):
         "table inet t {\nset s { type name; }\n}\n": "'name' is no data type",
         "table inet t {\nset s { policy memory; }\n}\n": "a property of a set is expected in place of `policy`",
         "table inet t {\nflowtable f { }\n}\n": "`counter`, `set`, `map` or `chain` is expected in place of `flowtable`",
-        "table inet t {\nchain c {\ntype filter hook ingress priority 0; policy accept;\n}\n}\n": "prerouting or input",
+        "table inet t {\nchain c {\ntype filter hook ingress priority 0; policy accept;\n}\n}\n": "`prerouting` or `input`",
         "table inet t {\nchain c {\ntype filter hook input priority 0;\naccept\n}\n}\n": "`; policy` is expected",
         "table inet t {\nchain c {\n": "the end",
         "flush ruleset\n": "`table` is expected in place of `flush`",
