@@ -125,7 +125,7 @@ _own_ports: deque[int] = deque(maxlen=256)
 
 
 def own_ports() -> set[int]:
-    """Return the netlink addresses of the sockets that this process last changed elements by: what they changed is no news."""
+    """Return the netlink addresses of the sockets that this process last changed something by: what they changed is no news."""
     return set(_own_ports)
 
 

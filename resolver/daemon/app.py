@@ -248,6 +248,8 @@ def _claim_namespace(stack: AsyncExitStack) -> None:
     try:
         nft.generation()
     except Unavailable as error:
+        if error.capability != "nftables":
+            raise
         raise Unavailable(error.capability, f'{error.reason}; or set firewall = "none" and add the rules yourself') from error
     claimed = claim.claim()
     if claimed is not None:

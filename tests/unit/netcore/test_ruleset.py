@@ -93,7 +93,6 @@ REFUSED = {
     "meta mark set ip saddr": "a field of the same type",
     "meta mark set ip saddr map @m": "m is of other fields",
     "snat ip to iifname map @m": "m is of other fields",
-    "snat ip to ip saddr map @m": None,
     "snat ip6 to ip saddr map @m": "m is of other fields",
     "dnat arp to ip saddr map @m": "'arp'",
     "@th,4,4 1 accept": "a field or a statement",
