@@ -14,7 +14,6 @@ COPY . /src
 RUN python -m venv /opt/berth && /opt/berth/bin/pip install --no-cache-dir /src
 
 FROM python:3.11-slim-bookworm
-RUN apt-get update -q && apt-get install -qy --no-install-recommends libnftables1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/berth /opt/berth
 ENV PATH=/opt/berth/bin:$PATH
 ENTRYPOINT ["berth"]

@@ -6,11 +6,13 @@ Name parts to run only these: `python -m benchmarks.steps records`.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
@@ -18,9 +20,10 @@ from typing import Any
 
 from benchmarks.report import machine, table, write
 from netcore.controller.state_writer import StateWriter
+from netcore.desired.firewall import render_skeleton
 from netcore.desired.flows import Flows
 from netcore.drivers.facts import Facts
-from netcore.kernel import conntrack, flow_filter, link_kinds, netns, nft, rtnl
+from netcore.kernel import conntrack, flow_filter, link_kinds, netns, nft, rtnl, ruleset
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket, Request
 from netcore.model import Endpoint, NetnsPath, NetworkId, Sandbox, SandboxId
@@ -28,6 +31,7 @@ from netcore.plan import ipam
 from netcore.plan.host_state import SandboxState
 from netcore.store import codec
 from netcore.store.records import EndpointsRecord
+from resolver.daemon import redirect
 from tests.support.rtnetlink_codec import encode
 
 Row = tuple[str, float, float]
@@ -114,6 +118,68 @@ def sockets() -> list[Row]:
         measured = in_turns(with_own, with_kept, 20)
         kept.close()
         return "add and delete an element of nftables", *measured
+
+    return [netns.run_in_temporary(measure)]
+
+
+def rulesets() -> list[Row]:
+    """The tables of the host and the redirect of a sandbox are made in new namespaces: by libnftables in this process, and by us."""
+    library = ctypes.CDLL("libnftables.so.1")
+    library.nft_ctx_new.restype = ctypes.c_void_p
+    library.nft_ctx_new.argtypes = [ctypes.c_uint32]
+    library.nft_ctx_free.argtypes = [ctypes.c_void_p]
+    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+
+    def by_library(text: str) -> None:
+        context = library.nft_ctx_new(0)
+        assert library.nft_run_cmd_from_buffer(context, text.encode()) == 0
+        library.nft_ctx_free(context)
+
+    def inside(action: Callable[[NetlinkSocket], object]) -> float:
+        def timed() -> float:
+            with nft.opened() as kept:
+                begun = time.perf_counter()
+                action(kept)
+                return (time.perf_counter() - begun) * 1e6
+
+        return netns.run_in_temporary(timed)
+
+    skeleton, text = render_skeleton(), redirect.render(40_000, 40_001, replace=False)
+    form = ruleset.Form(partial(redirect.render, replace=False), 2)
+    pairs: list[tuple[str, str, Callable[[NetlinkSocket], object]]] = [
+        ("the tables of the host, read anew", skeleton, lambda kept: nft.commit(kept, ruleset.requests(skeleton))),
+        ("the tables of the host", skeleton, lambda kept: nft.write_tables(kept, ())),
+        ("the redirect of a sandbox", text, lambda _: nft.apply(form.requests(40_000, 40_001))),
+    ]
+    rows = []
+    for what, given, now in pairs:
+        samples = [(inside(lambda _, given=given: by_library(given)), inside(now)) for _ in range(30)]
+        rows.append((what, min(one for one, _ in samples), min(one for _, one in samples)))
+    return rows
+
+
+def answers() -> list[Row]:
+    """Thirty requests are sent at once and answered: room for the largest answer is made for each, and once."""
+    batch = [rtnl.delete_link(f"nothing{number}") for number in range(30)]
+    receive_into_kept = NetlinkSocket._receive
+
+    def receive_into_new(netlink: NetlinkSocket) -> Iterator[tuple[int, int, int, bytes]]:
+        octets = netlink._socket.recv(1 << 20)
+        size, type_, flags, sequence, _ = struct.unpack_from("=IHHII", octets)
+        yield type_, flags, sequence, octets[16:size]
+
+    def measure() -> Row:
+        with NetlinkSocket(ROUTE) as netlink:
+
+            def allocating() -> None:
+                changed: Any = NetlinkSocket
+                changed._receive = receive_into_new
+                try:
+                    netlink.run(batch)
+                finally:
+                    changed._receive = receive_into_kept
+
+            return "thirty requests and answers", *in_turns(allocating, lambda: netlink.run(batch), 50)
 
     return [netns.run_in_temporary(measure)]
 
@@ -229,7 +295,8 @@ def lookups() -> list[Row]:
 
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
-    "records": records, "flows": flows, "sockets": sockets, "requests": requests, "queues": queues, "pools": pools, "lookups": lookups,
+    "records": records, "flows": flows, "sockets": sockets, "rulesets": rulesets, "answers": answers, "requests": requests,
+    "queues": queues, "pools": pools, "lookups": lookups,
 }  # fmt: skip
 
 

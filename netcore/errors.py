@@ -99,18 +99,22 @@ def _about(object_kind: str, name: str, reason: str | None, because: str | None)
 
 
 class KernelError(NetcoreError):
-    """The kernel refused an operation; decisions match on *errno*, never on text."""
+    """The kernel refused an operation; decisions match on *errno*, never on text.
+
+    *place*: where in the body of its request it found fault, if it said so.
+    """
 
     kind = "kernel"
     status = 500
 
-    def __init__(self, operation: str, target: str, errno: int, detail: str = "") -> None:
+    def __init__(self, operation: str, target: str, errno: int, detail: str = "", place: int | None = None) -> None:
         name = errno_names.errorcode.get(errno, str(errno))
         super().__init__(f"{operation} {target}: {name} ({detail or os.strerror(errno)})", subject=target)
         self.operation = operation
         self.target = target
         self.errno = errno
         self.detail = detail
+        self.place = place
 
 
 class Unavailable(NetcoreError):

@@ -17,11 +17,10 @@ from netcore.controller import Controller, network_recovery
 from netcore.controller.network_recovery import BROKEN
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step
-from netcore.desired.firewall import render_firewall
 from netcore.desired.flows import stale_flows
 from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
-from netcore.kernel import netns, nft, process
+from netcore.kernel import netns, process
 from netcore.kernel.apply import Attempted
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Network, Sandbox, SandboxId
@@ -309,9 +308,8 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
     await controller.workers.run(lambda: _restore_guard(controller, desired))
     if controller.settings.firewall:
         # Before the links: a port that comes up is bound already.
-        text = render_firewall([*desired, *shared])
         try:
-            await controller.workers.run(lambda: nft.apply_text(text))
+            await controller.workers.run(lambda: executor.write_tables([*desired, *shared]))
         except NetcoreError as error:
             controller.set_aside.put(Aside(kind="firewall", id="berth", name="berth", reason=str(error)))
     attempted = await controller.workers.run(body)

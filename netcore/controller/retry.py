@@ -9,9 +9,7 @@ from netcore.controller import Controller, network_recovery
 from netcore.controller.network_recovery import BROKEN
 from netcore.controller.recovery import set_sandbox_aside
 from netcore.desired.diff import Step
-from netcore.desired.firewall import render_firewall
 from netcore.errors import NetcoreError
-from netcore.kernel import nft
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Sandbox, SandboxId
 from netcore.plan import leftovers
@@ -44,9 +42,9 @@ async def _retry_firewall(controller: Controller) -> None:
     state = controller.state
     keys = ["networks", *(f"sandbox:{identity}" for identity in state.sandboxes), *(f"network:{identity}" for identity in state.networks)]
     async with controller.parts.locks.hold(keys):
-        text = render_firewall(state.firewall_objects())
+        wanted = [*state.firewall_objects()]
         try:
-            await controller.workers.run(lambda: nft.apply_text(text))
+            await controller.workers.run(lambda: controller.parts.executor.write_tables(wanted))
         except NetcoreError:
             return
     controller.set_aside.restored("firewall", "berth")

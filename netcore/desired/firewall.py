@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from itertools import groupby
 
 from netcore.desired import frame_rules, host_rules
-from netcore.desired.objects import Element, FirewallSet, KernelObject, Order, Scalar
+from netcore.desired.objects import Element, FirewallSet, Order
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
 MARK = 0x1000_0000
@@ -220,7 +219,7 @@ _DYNAMIC_SETS = {INET: host_rules.DYNAMIC_SETS, BRIDGE: frame_rules.DYNAMIC_SETS
 
 
 def render_skeleton() -> str:
-    """Return the nftables text that makes both tables anew, empty. Applying it twice gives the same."""
+    """Return the ruleset that makes both tables anew, empty. Applying it twice gives the same."""
     parts = []
     for family, chains in _CHAINS.items():
         parts.append(f"table {family} berth {{\n}}\ndelete table {family} berth\ntable {family} berth {{")
@@ -242,33 +241,6 @@ def _declare(declared: FirewallSet) -> str:
     if declared.data_types:
         return f"  map {declared.name} {{ type {key} : {' . '.join(declared.data_types)}; }}"
     return f"  set {declared.name} {{ type {key}; }}"
-
-
-def render_firewall(desired: Iterable[KernelObject]) -> str:
-    """Return the text that makes both firewall tables with all elements of *desired*, in one transaction."""
-    elements = [wanted for wanted in desired if isinstance(wanted, Element)]
-    elements.sort(key=lambda element: (element.set.table, element.set.name))
-    lines = [render_skeleton()]
-    for filled, group in groupby(elements, key=lambda element: element.set):
-        texts = ", ".join(_element_text(element) for element in group)
-        lines.append(f"add element {filled.table} berth {filled.name} {{ {texts} }}")
-    return "\n".join(lines) + "\n"
-
-
-def _element_text(element: Element) -> str:
-    key = " . ".join(_field_text(kind, value) for kind, value in zip(element.set.key_types, element.fields, strict=True))
-    if not element.data:
-        return key
-    return f"{key} : {' . '.join(str(value) for value in element.data)}"
-
-
-def _field_text(kind: str, value: Scalar) -> str:
-    match kind:
-        case "ifname":
-            return f'"{value}"'
-        case "payload128":
-            return f"0x{int(value):032x}"
-    return str(value)
 
 
 def network_elements(network: Network) -> Iterable[Element]:

@@ -8,7 +8,7 @@ what was there before.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -46,6 +46,10 @@ Later = Callable[[float, Callable[[], None]], None]
 """(seconds, what to do then on a worker thread)."""
 
 
+def _open_socket(protocol: int) -> NetlinkSocket:
+    return nft.opened() if protocol == NETFILTER else NetlinkSocket(protocol)
+
+
 class Executor:
     """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
 
@@ -53,7 +57,7 @@ class Executor:
         self._netns_path = netns_path
         self._later = later
         self._guard = guard
-        self._host_sockets = HostSockets()
+        self._host_sockets = HostSockets(_open_socket)
         self.deferred_deletes = DeferredDeletes(later, self._host_sockets)
         self._announcements = RepeatedAnnouncements(later)
 
@@ -66,6 +70,11 @@ class Executor:
         """Have the host forget *flows*."""
         with self._host_sockets.lent(NETFILTER) as netlink:
             conntrack.forget(netlink, flows)
+
+    def write_tables(self, desired: Iterable[KernelObject]) -> None:
+        """Make both firewall tables of the host anew with exactly the elements of *desired*; raises KernelError or Unavailable."""
+        with self._host_sockets.lent(NETFILTER) as netlink:
+            nft.write_tables(netlink, desired)
 
     def _sessions(self, ending: SandboxId | None = None) -> NetlinkSessions:
         return NetlinkSessions(self._netns_path, self._announcements, self._guard, self._host_sockets, self.deferred_deletes, ending)

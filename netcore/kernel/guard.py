@@ -3,7 +3,7 @@
 Our tables mark what comes from a bridge of ours, and what they let pass to one. `inet berth_guard` drops what lacks that
 mark. The kernel lets only the netlink socket that made the table change it (flag `owner`), and keeps it when that
 socket is closed (flag `persist`), from then on open to everybody. So the socket is kept by what outlives the daemon: see
-`Guard`. libnftables closes its socket with each command; hence requests of our own.
+`Guard`.
 
 Spec: Linux include/uapi/linux/netfilter/nf_tables.h (NFT_TABLE_F_OWNER since 5.12, NFT_TABLE_F_PERSIST since 6.9).
 """
@@ -12,28 +12,35 @@ from __future__ import annotations
 
 import errno
 import logging
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import cache
 from itertools import product
 from threading import Lock
 
 from netcore.desired.firewall import MARK, SEEN
 from netcore.errors import KernelError
-from netcore.kernel import nf_tables, nft
-from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr, nested
+from netcore.kernel import nf_tables, nft, ruleset
+from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request
 
 log = logging.getLogger(__name__)
 
 TABLE = "berth_guard"
-_PREROUTING, _FORWARD, _ACCEPT = 0, 2, 1
-PRIORITY = 1001
+_PRIORITY = 1001
 """Just behind the chain that marks, and before the one that takes the mark off again."""
-_META_MARK, _META_IIFNAME, _META_OIFNAME = 3, 6, 7
-_IFNAME_TYPE, _IFNAME_LENGTH = 41, 16
-_HOST_ORDER = bytes([0, 4]) + struct.pack("=I", 1)
-"""For `nft list`, which would show the names of links backwards: the key's order of octets (libnftnl udata.h)."""
-_REGISTER = struct.pack("!I", 1)
+_RULES = f"""
+table inet {TABLE} {{
+  set bridges {{ type ifname; }}
+  chain from_bridges {{
+    type filter hook prerouting priority {_PRIORITY}; policy accept;
+    iifname @bridges meta mark and {SEEN:#x} == 0 counter drop
+  }}
+  chain to_bridges {{
+    type filter hook forward priority {_PRIORITY}; policy accept;
+    oifname @bridges meta mark and {MARK:#x} == 0 counter drop
+  }}
+}}
+"""
 _UNKNOWN_FLAG = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -196,33 +203,7 @@ def _element(link: str, *, delete: bool) -> Request:
     return nft.link_element_request(TABLE, "bridges", link, delete=delete)
 
 
-def _content() -> Iterable[Request]:
-    """Yield the set and both chains, each with its one rule."""
-    table = nf_tables.of_table("inet", TABLE)
-    key = attr(4, struct.pack("!I", _IFNAME_TYPE)) + attr(5, struct.pack("!I", _IFNAME_LENGTH))
-    set_ = table + attr(2, b"bridges\0") + attr(3, bytes(4)) + key + attr(10, struct.pack("!I", 1)) + attr(13, _HOST_ORDER)
-    yield _request(nf_tables.NEWSET, set_)
-    for name, hook, link, mark in (
-        (b"from_bridges\0", _PREROUTING, _META_IIFNAME, SEEN),
-        (b"to_bridges\0", _FORWARD, _META_OIFNAME, MARK),
-    ):
-        hooked = nested(4, attr(1, struct.pack("!I", hook)), attr(2, struct.pack("!i", PRIORITY)))
-        yield _request(nf_tables.NEWCHAIN, table + attr(3, name) + hooked + attr(5, struct.pack("!I", _ACCEPT)) + attr(7, b"filter\0"))
-        yield _request(nf_tables.NEWRULE, table + attr(2, name) + nested(4, *_drop_without(link, mark)))
-
-
-def _drop_without(link: int, mark: int) -> Iterable[bytes]:
-    """Yield the expressions of `LINK @bridges meta mark & MARK == 0 counter drop`. *link*: the name of which link."""
-    yield _expression("meta", attr(2, struct.pack("!I", link)), attr(1, _REGISTER))
-    yield _expression("lookup", attr(1, b"bridges\0"), attr(2, _REGISTER), attr(4, struct.pack("!I", 1)))
-    yield _expression("meta", attr(2, struct.pack("!I", _META_MARK)), attr(1, _REGISTER))
-    # Registers hold the mark in the order of the machine's octets.
-    mask, zero = nested(4, attr(1, struct.pack("=I", mark))), nested(5, attr(1, bytes(4)))
-    yield _expression("bitwise", attr(1, _REGISTER), attr(2, _REGISTER), attr(3, struct.pack("!I", 4)), mask, zero)
-    yield _expression("cmp", attr(1, _REGISTER), attr(2, bytes(4)), nested(3, attr(1, bytes(4))))
-    yield _expression("counter")
-    yield _expression("immediate", attr(1, bytes(4)), nested(2, nested(2, attr(1, bytes(4)))))
-
-
-def _expression(name: str, *data: bytes) -> bytes:
-    return nested(1, attr(1, name.encode() + b"\0"), nested(2, *data))
+@cache
+def _content() -> tuple[Request, ...]:
+    """Return what makes all but the table itself, which gets flags of its own."""
+    return ruleset.requests(_RULES)[1:]

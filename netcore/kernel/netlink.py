@@ -8,9 +8,12 @@ Spec: Linux Documentation/userspace-api/netlink/intro.rst.
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,16 +25,19 @@ XFRM = 6
 NETFILTER = 12
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
+REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _F_MULTI, _F_DUMP_INTERRUPTED, _F_CAPPED, _F_ACK_TLVS = 0x2, 0x10, 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
-_ERROR_TEXT = 1
+_ERROR_TEXT, _ERROR_OFFSET = 1, 2
 _NESTED = 0x8000
 _HEADER = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
 _RECEIVE = 1 << 20
+_SO_SNDBUFFORCE = 32
+_ROOM, _SENDING_TAKES = 1 << 17, 32
+"""Octets that each socket can send at once, and what the kernel takes away from its buffer for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class NetlinkSocket:
     def __init__(self, protocol: int, opened: socket.socket | None = None) -> None:
         self._socket = opened if opened is not None else open_socket(protocol)
         self._sequence = 0
+        self._room = _ROOM
         self.is_broken = False
         """An answer was lost, or may still come."""
         for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
@@ -114,13 +121,43 @@ class NetlinkSocket:
             raise error
 
     def run_transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> list[KernelError | None]:
-        """Send *requests* as one nfnetlink batch between *begin* and *end*; return as `run` does."""
+        """Send *requests* as one nfnetlink batch between *begin* and *end*; return as `run` does.
+
+        Raises KernelError if the kernel refuses to look at the batch, or if it is too large to be sent.
+        """
         opening = self._message(begin, 0)
         first = self._sequence + 1
-        octets = b"".join(self._message(request, ACK) for request in requests)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(1 << 18, 2 * len(octets)))
-        self._send(opening + octets + self._message(end, 0))
-        return self._answers(requests, first)
+        # What the kernel refuses it says unasked; so one acknowledgement at the end is enough.
+        flags = [0] * (len(requests) - 1) + [ACK]
+        octets = opening + b"".join(map(self._message, requests, flags)) + self._message(end, 0)
+        self._make_room(len(octets), begin.target)
+        self._send(octets)
+        results: list[KernelError | None] = [None] * len(requests)
+        last = self._sequence - 1
+        while True:
+            for type_, answer_flags, sequence, body in self._receive():
+                if type_ != _NLMSG_ERROR or not first - 1 <= sequence <= last:
+                    continue
+                if sequence == first - 1:
+                    refused = _error(body, answer_flags, begin)
+                    if refused is not None:
+                        raise refused
+                else:
+                    results[sequence - first] = _error(body, answer_flags, requests[sequence - first])
+                    if sequence == last:
+                        return results
+
+    def _make_room(self, size: int, target: str) -> None:
+        """Let the kernel take *size* octets at once; beyond a bound of the host that needs its root."""
+        if size <= self._room:
+            return
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        self._room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SENDING_TAKES
+        if size > self._room:
+            raise KernelError("send", target, errno.EMSGSIZE, f"{size} octets are more than net.core.wmem_max of the host allows")
 
     def _answers(self, requests: Sequence[Request], first: int) -> list[KernelError | None]:
         results: list[KernelError | None] = [None] * len(requests)
@@ -185,11 +222,13 @@ class NetlinkSocket:
             raise
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        buffer = _buffer()
         try:
-            octets = self._socket.recv(_RECEIVE)
+            size = self._socket.recv_into(buffer)
         except OSError:
             self.is_broken = True
             raise
+        octets = buffer[:size]
         at = 0
         while at + _HEADER.size <= len(octets):
             size, type_, flags, sequence, _ = _HEADER.unpack_from(octets, at)
@@ -197,16 +236,30 @@ class NetlinkSocket:
             at += (size + 3) & ~3
 
 
+_of_thread = threading.local()
+
+
+def _buffer() -> mmap.mmap:
+    """Return where the calling thread receives: memory for the largest message, of which only what is used is ever touched."""
+    buffer: mmap.mmap | None = getattr(_of_thread, "buffer", None)
+    if buffer is None:
+        buffer = _of_thread.buffer = mmap.mmap(-1, _RECEIVE)
+    return buffer
+
+
 def _error(body: bytes, flags: int, request: Request) -> KernelError | None:
     code = struct.unpack_from("=i", body)[0]
     if code == 0:
         return None
-    text = ""
+    text, place = "", None
     if flags & _F_ACK_TLVS:
         echoed = struct.unpack_from("=I", body, 4)[0]
         start = 4 + (_HEADER.size if flags & _F_CAPPED else (echoed + 3) & ~3)
-        text = next((value for type_, value in walk(body[start:]) if type_ == _ERROR_TEXT), b"").rstrip(b"\0").decode()
-    return KernelError(request.operation, request.target, -code, text or os.strerror(-code))
+        said = dict(walk(body[start:]))
+        text = said.get(_ERROR_TEXT, b"").rstrip(b"\0").decode()
+        if _ERROR_OFFSET in said:
+            place = struct.unpack("=I", said[_ERROR_OFFSET])[0] - _HEADER.size
+    return KernelError(request.operation, request.target, -code, text or os.strerror(-code), place)
 
 
 def messages(octets: bytes) -> Iterator[bytes]:

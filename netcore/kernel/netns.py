@@ -27,8 +27,6 @@ from netcore.model import NetnsPath
 _T = TypeVar("_T")
 
 CLONE_NEWNET = 0x4000_0000
-_CLONE_FILES = 0x400
-_LOW = 64
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x10_0000
 _MNT_DETACH = 2
 _NS_GET_NSTYPE = 0xB703
@@ -79,20 +77,6 @@ def run_in_temporary(body: Callable[[], _T]) -> _T:
         return body()
 
     return _on_own_thread("netns-temporary", inside)
-
-
-def with_low_descriptors(body: Callable[[], _T]) -> _T:
-    """Return what *body* returns, run in the caller's namespace where the lowest descriptors are free.
-
-    The thread has a copy of the descriptor table for itself, so that nothing it closes or opens is seen by others.
-    """
-
-    def inside() -> _T:
-        _check(_libc.unshare(_CLONE_FILES), "copy", "the descriptor table")
-        os.closerange(3, _LOW)
-        return body()
-
-    return _on_own_thread("low-descriptors", inside)
 
 
 OWN = NetnsPath("/proc/thread-self/ns/net")

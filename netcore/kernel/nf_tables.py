@@ -18,7 +18,7 @@ NEWRULE, GETRULE = (_MESSAGE | number for number in (6, 7))
 NEWSET, GETSET = (_MESSAGE | number for number in (9, 10))
 NEWELEM, GETELEM, DELELEM = (_MESSAGE | number for number in (12, 13, 14))
 NEWGEN, GETGEN = (_MESSAGE | number for number in (15, 16))
-GETOBJ = _MESSAGE | 19
+NEWOBJ, GETOBJ = (_MESSAGE | number for number in (18, 19))
 
 TABLE_OWNER, TABLE_PERSIST = 0x2, 0x4
 """Flags of a table: only the socket that made it may change it (since Linux 5.12); it outlives that socket (since 6.9)."""
@@ -32,6 +32,9 @@ BODY = 20
 
 _HEAD = struct.Struct("!BBH")
 _TABLE, _TABLE_FLAGS, _SET, _ELEMENTS = 1, 2, 2, 3
+_RULE_EXPRESSIONS = 4
+_ATTRIBUTE = 4
+"""Octets before the value of an attribute."""
 
 
 def head(family: str | None = None, resource: int = 0) -> bytes:
@@ -52,6 +55,21 @@ def of_set(family: str, name: str, table: str = OURS, *, elements: bytes = b"") 
 def new_table(family: str, table: str, flags: int) -> bytes:
     """Return the body of the message that makes *table*."""
     return of_table(family, table) + attr(_TABLE_FLAGS, struct.pack("!I", flags))
+
+
+def expression_at(body: bytes, place: int) -> str | None:
+    """Return the kind of the expression of a rule that is at *place* in the body of the message that makes it."""
+    at = _HEAD.size
+    for type_, value in walk(body[at:]):
+        if type_ != _RULE_EXPRESSIONS:
+            at += len(value) + _ATTRIBUTE + 3 & ~3
+            continue
+        at += _ATTRIBUTE
+        for _, expression in walk(value):
+            at += len(expression) + _ATTRIBUTE + 3 & ~3
+            if place < at:
+                return (find(expression, 1) or b"").rstrip(b"\0").decode() or None
+    return None
 
 
 def list_elements(netlink: NetlinkSocket, family: str, name: str) -> Iterator[bytes]:

@@ -1,29 +1,24 @@
-"""nftables: elements by our own nfnetlink batches, skeletons as text through libnftables or the `nft` program.
+"""nftables: rulesets and elements, each change one nfnetlink transaction. Blocking.
 
-libnftables looks at every chain of the host on each command; an element batch costs the same on any host. It also
-calls `exit` when it finds no free descriptor, and `abort` when it gets one above 1023 (it uses select); so it runs
-where low descriptors are free.
-
-Spec: Linux include/uapi/linux/netfilter/nf_tables.h; libnftables(3).
+Spec: Linux include/uapi/linux/netfilter/nf_tables.h, nfnetlink.h.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
-import shutil
 import struct
-import subprocess
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from netcore.desired.objects import Element, FirewallSet, Scalar
+from netcore.desired.firewall import render_skeleton
+from netcore.desired.objects import Element, FirewallSet, KernelObject
 from netcore.errors import KernelError, Unavailable
-from netcore.kernel import netns, nf_tables
-from netcore.kernel.netlink import CREATE, NetlinkSocket, Request, attr, find, nested
+from netcore.kernel import nf_tables, ruleset
+from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr, find, nested
+from netcore.kernel.ruleset.data_types import encode_fields
 
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _FAMILY_NAMES = {number: family for family, number in nf_tables.FAMILIES.items()}
@@ -31,11 +26,10 @@ _ELEMENTS = 3
 _LIST_ELEM, _KEY, _DATA, _VALUE = 1, 1, 2, 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY = 1, 2
-_NFPROTO = {"ipv4": b"\2", "ipv6": b"\n"}
-_PROTOCOLS = {"tcp": b"\6", "udp": b"\x11", "sctp": b"\x84"}
 _DROP = 0
 _MOST_ELEMENTS = 500
 """Elements in one request: an attribute has 65,535 octets at most, an element takes up to 100."""
+_NO_NFTABLES = "this kernel has none; load the module nf_tables, or take a kernel with CONFIG_NF_TABLES"
 
 
 class BaseChain:
@@ -50,29 +44,6 @@ class BaseChain:
         self.hook = hook
         self.priority = priority
         self.drops = drops
-
-
-def encode_fields(types: Sequence[str], fields: Sequence[Scalar]) -> bytes:
-    """Return a key or datum of a set with *types*: each field padded to four octets if there are several."""
-    parts = [_ENCODERS[kind](value) for kind, value in zip(types, fields, strict=True)]
-    if len(parts) == 1:
-        return parts[0]
-    return b"".join([part + _PADDING[len(part) & 3] for part in parts])
-
-
-_PADDING = (b"", bytes(3), bytes(2), bytes(1))
-_SERVICE = struct.Struct("!H")
-# A range of a thousand ports is encoded in one go: a table, not a chain of comparisons for each field.
-_ENCODERS: dict[str, Callable[[Any], bytes]] = {
-    "ifname": lambda value: value.encode().ljust(16, b"\0"),
-    "ether_addr": lambda value: bytes.fromhex(value.replace(":", "")),
-    "nf_proto": lambda value: _NFPROTO[value],
-    "inet_proto": lambda value: _PROTOCOLS[value],
-    "inet_service": _SERVICE.pack,
-    "ipv4_addr": lambda value: value.packed,
-    "ipv6_addr": lambda value: value.packed,
-    "payload128": lambda value: value.packed,
-}
 
 
 class ElementChange(NamedTuple):
@@ -141,16 +112,20 @@ def commit(netlink: NetlinkSocket, requests: Sequence[Request]) -> None:
     mark = nf_tables.head(resource=nf_tables.SUBSYSTEM)
     begin = Request(_BATCH_BEGIN, 0, mark, "begin", "nftables transaction")
     end = Request(_BATCH_END, 0, mark, "end", "nftables transaction")
-    for error in netlink.run_transaction(begin, requests, end):
-        if error is not None:
+    for request, error in zip(requests, netlink.run_transaction(begin, requests, end), strict=True):
+        if error is None:
+            continue
+        kind = nf_tables.expression_at(request.body, error.place) if request.type == nf_tables.NEWRULE and error.place else None
+        if kind is None:
             raise error
+        raise KernelError(error.operation, error.target, error.errno, f"{error.detail}, at `{kind}`")
 
 
 _own_ports: deque[int] = deque(maxlen=256)
 
 
 def own_ports() -> set[int]:
-    """Return the netlink addresses of the sockets that this process last changed elements by: what they changed is no news."""
+    """Return the netlink addresses of the sockets that this process last changed something by: what they changed is no news."""
     return set(_own_ports)
 
 
@@ -179,56 +154,51 @@ def base_chains(netlink: NetlinkSocket) -> list[BaseChain]:
     return chains
 
 
+def apply(requests: Sequence[Request]) -> None:
+    """Carry out *requests* in the namespace of the calling thread, as one transaction; raises KernelError or Unavailable."""
+    with opened() as netlink:
+        commit(netlink, requests)
+
+
 def apply_text(text: str) -> None:
-    """Apply *text* in the namespace of the calling thread, as one transaction; raises KernelError or Unavailable."""
-    run = _library()
-    if run is not None:
-        run(text)
-        return
-    program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
-    if program is None:
-        raise Unavailable("nftables", "install libnftables1 (or the nft program)")
-    done = subprocess.run([program, "-f", "-"], input=text, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise KernelError("apply", "nftables rules", errno.EINVAL, done.stderr.strip().split("\n")[0])
+    """Carry out the ruleset *text*; else as `apply`."""
+    apply(ruleset.requests(text))
 
 
-def have_nftables() -> bool:
-    """Return whether this host has libnftables or the `nft` program."""
-    return _library() is not None or shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
+def write_tables(netlink: NetlinkSocket, desired: Iterable[KernelObject]) -> None:
+    """Make both firewall tables anew with exactly the elements of *desired*, in one transaction.
+
+    To close a socket behind it takes 10 ms, while the kernel frees what was deleted.
+    """
+    elements = [wanted for wanted in desired if isinstance(wanted, Element)]
+    ordered = sorted(elements, key=lambda element: (element.set.table, element.set.name))
+    filled = element_requests(ElementChange(element, delete=False) for element in ordered)
+    commit(netlink, [*_skeleton(), *filled])
 
 
-_loaded: list[ctypes.CDLL | None] = []
+@cache
+def _skeleton() -> tuple[Request, ...]:
+    return ruleset.requests(render_skeleton())
 
 
-def _library() -> Callable[[str], None] | None:
-    if not _loaded:
+def opened() -> NetlinkSocket:
+    """Return a socket for nftables in the namespace of the calling thread; raises Unavailable."""
+    try:
+        return NetlinkSocket(NETFILTER)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise Unavailable("a file descriptor", "the limit is reached; raise LimitNOFILE or `ulimit -n`") from error
+        raise Unavailable("nftables", _NO_NFTABLES) from error
+
+
+def generation() -> int:
+    """Return a number that is another one after each change of nftables on this host; raises Unavailable if its kernel has none."""
+    with opened() as netlink:
         try:
-            library = ctypes.CDLL("libnftables.so.1")
-            library.nft_ctx_new.restype = ctypes.c_void_p
-            library.nft_ctx_new.argtypes = [ctypes.c_uint32]
-            library.nft_ctx_free.argtypes = [ctypes.c_void_p]
-            library.nft_ctx_buffer_output.argtypes = [ctypes.c_void_p]
-            library.nft_ctx_buffer_error.argtypes = [ctypes.c_void_p]
-            library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
-            library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
-            library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-            _loaded.append(library)
-        except OSError:
-            _loaded.append(None)
-    libnftables = _loaded[0]
-    if libnftables is None:
-        return None
-
-    def run(text: str) -> None:
-        context = libnftables.nft_ctx_new(0)
-        try:
-            libnftables.nft_ctx_buffer_output(context)
-            libnftables.nft_ctx_buffer_error(context)
-            if libnftables.nft_run_cmd_from_buffer(context, text.encode()):
-                detail = (libnftables.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
-                raise KernelError("apply", "nftables rules", errno.EINVAL, detail.split("\n")[0])
-        finally:
-            libnftables.nft_ctx_free(context)
-
-    return lambda text: netns.with_low_descriptors(lambda: run(text))
+            answer = netlink.get(Request(nf_tables.GETGEN, 0, nf_tables.head(), "look up", "generation of nftables"))
+        except KernelError as error:
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise Unavailable("nftables", _NO_NFTABLES) from error
+            raise
+    found = find(answer[nf_tables.BODY :], 1)
+    return struct.unpack("!I", found)[0] if found is not None else 0

@@ -9,7 +9,6 @@ Spec: Linux include/uapi/linux/netfilter/nf_tables.h.
 from __future__ import annotations
 
 import errno
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from netcore.desired.objects import Element, FirewallSet
 from netcore.errors import KernelError
 from netcore.kernel import netns, nf_tables, nft
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, find, walk
+from netcore.kernel.ruleset.data_types import encode_fields
 
 _CHAIN_ATTRIBUTES = (3, 4, 5, 7)
 _RULE_ATTRIBUTES = (2, 4)
@@ -33,14 +33,6 @@ class ElementDrift:
 
     missing: tuple[Element, ...]
     foreign: tuple[tuple[FirewallSet, bytes], ...]
-
-
-def generation() -> int:
-    """Return a number that is another one after each change of nftables on this host."""
-    with NetlinkSocket(NETFILTER) as netlink:
-        answer = netlink.get(Request(nf_tables.GETGEN, 0, nf_tables.head(), "look up", "generation of nftables"))
-    found = find(answer[nf_tables.BODY :], 1)
-    return struct.unpack("!I", found)[0] if found is not None else 0
 
 
 def structure(families: Iterable[str] = ("inet", "bridge")) -> Structure:
@@ -114,7 +106,7 @@ def element_drift(elements: Iterable[Element]) -> ElementDrift:
     """Compare all sets of our tables with *elements*, in the namespace of the calling thread."""
     wanted: dict[tuple[str, str], dict[bytes, Element]] = {(declared.table, declared.name): {} for declared in SETS}
     for element in elements:
-        wanted[element.set.table, element.set.name][nft.encode_fields(element.set.key_types, element.fields)] = element
+        wanted[element.set.table, element.set.name][encode_fields(element.set.key_types, element.fields)] = element
     missing: list[Element] = []
     foreign: list[tuple[FirewallSet, bytes]] = []
     with NetlinkSocket(NETFILTER) as netlink:
@@ -129,7 +121,7 @@ def element_drift(elements: Iterable[Element]) -> ElementDrift:
 def _is_there(element: Element, key: bytes, present: Mapping[bytes, bytes]) -> bool:
     if key not in present:
         return False
-    return not element.data or present[key] == nft.encode_fields(element.set.data_types, element.data)
+    return not element.data or present[key] == encode_fields(element.set.data_types, element.data)
 
 
 def _elements(netlink: NetlinkSocket, declared: FirewallSet) -> dict[bytes, bytes]:

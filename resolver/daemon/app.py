@@ -245,8 +245,12 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
 
 def _claim_namespace(stack: AsyncExitStack) -> None:
     """Keep other daemons out of this namespace until *stack* closes. Without rules of ours there is nothing that they could empty."""
-    if not nft.have_nftables():
-        raise Unavailable("nftables", 'install libnftables1, or set firewall = "none" and add the rules yourself')
+    try:
+        nft.generation()
+    except Unavailable as error:
+        if error.capability != "nftables":
+            raise
+        raise Unavailable(error.capability, f'{error.reason}; or set firewall = "none" and add the rules yourself') from error
     claimed = claim.claim()
     if claimed is not None:
         stack.callback(claimed.close)

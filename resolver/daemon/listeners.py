@@ -14,12 +14,13 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 
 from netcore import limits
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.kernel import bound_ports, netns, nft, nft_listing
+from netcore.kernel import bound_ports, netns, nft, nft_listing, ruleset
 from netcore.kernel.nft_listing import Structure
 from netcore.model import IPAddress, NetnsPath, NetworkId, Sandbox
 from resolver.daemon import redirect
@@ -31,6 +32,8 @@ PORT = 53
 _IP_FREEBIND, _SO_BINDTOIFINDEX, _SIOCGSKNS = 15, 62, 0x894C
 _PRIVILEGED = range(600, 1024)
 """Ports that only the root of a namespace can take, as rresvport(3) does."""
+_REDIRECT = ruleset.Form(partial(redirect.render, replace=False), 2)
+_REDIRECT_AGAIN = ruleset.Form(partial(redirect.render, replace=True), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def redirect_again(netns_path: NetnsPath, pair: SocketPair) -> Structure:
     """Make the sockets appear at port 53 again; return the redirect as the kernel has it then."""
 
     def inside() -> Structure:
-        nft.apply_text(redirect.render(pair.udp.getsockname()[1], pair.tcp.getsockname()[1], replace=True))
+        nft.apply(_REDIRECT_AGAIN.requests(pair.udp.getsockname()[1], pair.tcp.getsockname()[1]))
         return nft_listing.structure(("ip",))
 
     with netns.opened(netns_path) as descriptor:
@@ -104,7 +107,7 @@ def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair
         pair = _bind(socket.AF_INET, EMBEDDED, 0, None)
         try:
             ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
-            nft.apply_text(redirect.render(*ports, replace=replace))
+            nft.apply((_REDIRECT_AGAIN if replace else _REDIRECT).requests(*ports))
         except NetcoreError as error:
             pair.close()
             if isinstance(error, Unavailable) and error.capability != "nftables":

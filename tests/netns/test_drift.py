@@ -153,7 +153,7 @@ COST = """
 import json, subprocess, sys
 from ipaddress import ip_address, ip_interface
 from netcore.desired.objects import HOST, Address, Bridge, Neighbor, Sysctl
-from netcore.desired.firewall import BRIDGES, PORTS, render_firewall
+from netcore.desired.firewall import BRIDGES, PORTS
 from netcore.desired.objects import Element
 from netcore.kernel import netlink, nft, nft_listing
 from netcore.kernel.observe import find_damaged
@@ -175,7 +175,7 @@ objects = [Bridge(name="br0", mac=mac, mtu=1500, tag="tag"), Address(sandbox_id=
 assert find_damaged(objects, None).objects == ()
 one = len(sent), len(received)
 elements = [Element(set=BRIDGES, fields=("br0",)), *(Element(set=PORTS, fields=(f"v{i}",)) for i in range(int(sys.argv[1])))]
-nft.apply_text(render_firewall(elements))
+nft.write_tables(nft.opened(), elements)
 sent.clear()
 assert nft_listing.different_parts() == [] and nft_listing.element_drift(elements).missing == ()
 wanted = nft_listing.wanted_structure()
@@ -183,7 +183,7 @@ sent.clear()
 nft_listing.different_parts(), nft_listing.element_drift(elements)
 tables = len(sent)
 sent.clear()
-nft_listing.generation()
+nft.generation()
 print(json.dumps({"one": one, "tables": tables, "generation": len(sent)}))
 """
 

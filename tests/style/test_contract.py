@@ -14,7 +14,7 @@ MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / packa
 PURE = (
     "netcore/model", "netcore/limits", "netcore/parse/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
     "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
-    "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
+    "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/kernel/ruleset/", "netcore/kernel/nf_tables", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client", "resolver/reply_cache",
     "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
     "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",
@@ -128,14 +128,18 @@ def test_only_one_place_opens_netlink_sockets():
     assert {name(path) for path in MODULES if _opens_netlink(ast.parse(path.read_text()))} == {"netcore/kernel/netlink"}
 
 
-def _reaches_nftables(tree):
+def _reaches_past_netlink(tree):
     """Return whether a module loads libnftables or runs `nft`."""
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return any(text == "nft" or text.startswith("libnftables.") for text in texts)
 
 
-def test_only_one_place_reaches_nftables():
-    assert {name(path) for path in MODULES if _reaches_nftables(ast.parse(path.read_text()))} == {"netcore/kernel/nft"}
+def test_nftables_is_reached_by_netlink_alone():
+    assert [name(path) for path in MODULES if _reaches_past_netlink(ast.parse(path.read_text()))] == []
+
+
+def test_only_one_place_sends_transactions_to_nftables():
+    assert {name(path) for path in MODULES if ".run_transaction(" in path.read_text()} == {"netcore/kernel/nft"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

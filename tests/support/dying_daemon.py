@@ -92,7 +92,8 @@ def main() -> None:
     around(PluginClient, "call")
     around(HostPorts, "release")
     around(conntrack, "forget")
-    around(nft, "apply_text")
+    around(nft, "apply")
+    around(nft, "write_tables")
     around(files, "write_in_place")
     around(netns, "unpin")
     sys.argv = ["berth", "daemon", *sys.argv[1:]]

@@ -63,7 +63,8 @@ def watch_the_loop() -> None:
     watched(netlink.NetlinkSocket, "run")
     watched(netns, "_on_own_thread")
     watched(sysctl, "write")
-    watched(nft, "apply_text")
+    watched(nft, "apply")
+    watched(nft, "write_tables")
     watched(files, "write_in_place")
 
 

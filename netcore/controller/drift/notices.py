@@ -229,7 +229,7 @@ class TableNotices:
 
 
 def of_tables(notices: Iterable[Notice], sandboxes: Mapping[int, SandboxId], own_ports: Collection[int]) -> TableNotices:
-    """Return what *notices* of nftables are about. *own_ports*: addresses of the netlink sockets that this daemon changes elements by."""
+    """Return what *notices* of nftables are about. *own_ports*: addresses of the netlink sockets that this daemon changes something by."""
     found: set[Concern] = set()
     is_foreign = False
     for notice in notices:

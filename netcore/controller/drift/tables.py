@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from netcore.controller.collaborators import Collaborators
-from netcore.desired.firewall import render_firewall
 from netcore.desired.objects import Element
 from netcore.errors import NetcoreError
 from netcore.kernel import nft, nft_listing
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket
 from netcore.kernel.nft_listing import ElementDrift
+from netcore.kernel.ruleset.data_types import encode_fields
 from netcore.plan.drift import TABLES, Concern, Damage, Key, Part
 
 _STRUCTURE = "structure"
@@ -34,7 +34,7 @@ class TableComparison:
     async def find(self, concern: Concern) -> Sequence[Damage]:
         if concern.part is not Part.TABLES or not self._parts.settings.firewall or not self._state.networks:
             return ()
-        state = await self._parts.workers.run(nft_listing.generation), self._state.revision
+        state = await self._parts.workers.run(nft.generation), self._state.revision
         if state == self._in_order:
             return ()
         damages = await self._compare()
@@ -76,7 +76,7 @@ class TableComparison:
         if _GUARD in keys:
             self._parts.guard.rewrite()
         if any(key[0] == _STRUCTURE for key in keys):
-            nft.apply_text(render_firewall(elements))
+            self._parts.executor.write_tables(elements)
             return
         drift = nft_listing.element_drift(elements)
         missing = [element for element in drift.missing if element.key in keys]
@@ -107,4 +107,4 @@ def _damage(key: Key, kind: str, description: str) -> Damage:
 
 
 def _key(element: Element) -> bytes:
-    return nft.encode_fields(element.set.key_types, element.fields)
+    return encode_fields(element.set.key_types, element.fields)

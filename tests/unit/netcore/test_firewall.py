@@ -6,7 +6,9 @@ import pytest
 
 from netcore.desired import firewall
 from netcore.desired.objects import Element, LinkUp
-from netcore.kernel.nft import encode_fields
+from netcore.kernel import nft, ruleset
+from netcore.kernel.netlink import find, walk
+from netcore.kernel.ruleset.data_types import encode_fields
 from netcore.model import Endpoint, GatewayMode, PortMapping, VxlanOptions
 from tests.support.networks import bridge_network, pool
 
@@ -146,30 +148,24 @@ def test_published_ports():
     assert list(firewall.port_elements(network(), only4)) == []
 
 
-def test_ruleset_has_all_elements_in_one_statement_for_each_set():
+def test_tables_are_written_with_one_request_for_each_set(monkeypatch):
+    sent = []
+    monkeypatch.setattr(nft, "commit", lambda _, requests: sent.extend(requests))
     endpoint = replace(ENDPOINT, ports=tuple(replace(ENDPOINT.ports[0], host_port=port) for port in (8080, 8081)))
-    desired = [
+    nft.write_tables(None, [
         *firewall.endpoint_elements(network(), endpoint),
         LinkUp(sandbox_id="s", ifname="eth0"),
         *firewall.port_elements(network(), endpoint),
-    ]
-    text = firewall.render_firewall(desired)
-    assert text.startswith(firewall.render_skeleton())
-    added = text.removeprefix(firewall.render_skeleton()).strip().splitlines()
-    assert added == [
-        'add element bridge berth exclusive_ports { "veth1" }',
-        'add element bridge berth members { "veth1" }',
-        'add element bridge berth ports { "veth1" }',
-        'add element bridge berth source4 { "veth1" . 02:42:0a:00:00:02 . 10.0.0.2, "veth1" . 02:42:0a:00:00:02 . 0.0.0.0 }',
-        'add element bridge berth source6 { "veth1" . 02:42:0a:00:00:02 . ::, "veth1" . 02:42:0a:00:00:02 . fd00::2,'
-        ' "veth1" . 02:42:0a:00:00:02 . fe80::42:aff:fe00:2 }',
-        'add element bridge berth target6 { "veth1" . 02:42:0a:00:00:02 . 0xfd000000000000000000000000000002,'
-        ' "veth1" . 02:42:0a:00:00:02 . 0xfe8000000000000000420afffe000002 }',
-        "add element inet berth dnat4_any { tcp . 8080 : 10.0.0.2 . 80, tcp . 8081 : 10.0.0.2 . 80 }",
-    ]
-    assert firewall.render_firewall([]).strip() == firewall.render_skeleton().strip()
+    ])  # fmt: skip
+    skeleton = ruleset.requests(firewall.render_skeleton())
+    assert tuple(sent[: len(skeleton)]) == skeleton
+    added = sent[len(skeleton) :]
+    assert [request.target for request in added] == [
+        "bridge exclusive_ports", "bridge members", "bridge ports", "bridge source4", "bridge source6", "bridge target6", "inet dnat4_any",
+    ]  # fmt: skip
+    assert [len(list(walk(find(request.body[4:], 3)))) for request in added] == [1, 1, 1, 2, 3, 2, 2]
 
 
 def test_element_that_does_not_fit_its_set_is_refused():
     with pytest.raises(ValueError, match="zip"):
-        firewall.render_firewall([Element(set=firewall.SAME, fields=("br0",))])
+        nft.write_tables(None, [Element(set=firewall.SAME, fields=("br0",))])

@@ -24,7 +24,7 @@ class FakeKernel:
     def run_transaction(self, begin, requests, end):
         self.batches += 1
         code = self._code(requests)
-        return [KernelError("change", "table", code)] if code else [None]
+        return [KernelError("change", "table", code) if code else None for _ in requests]
 
     def _code(self, requests):
         if self.owned:
