@@ -56,7 +56,7 @@ def plan_sandbox(
         raise InvalidRequest("gateway", "only an adopted namespace can have a default route to replace")
     if request.domainname:
         names.check_dns_name("domainname", request.domainname)
-    identity = SandboxId(random_hex(32))
+    identity, created = request.again or (SandboxId(random_hex(32)), now)
     path = f"{netns_directory}/berth-{name}"
     if is_taken(path):
         # A sandbox that was renamed keeps its path.
@@ -86,7 +86,7 @@ def plan_sandbox(
         exposed=request.expose,
         publish_all=request.publish_all and kind is Stack.OWN,
         labels=request.labels,
-        created=now,
+        created=created,
         forwards=request.forwards,
         replaces_routes=request.replaces_routes,
         sysctls=endpoint_options.sandbox_sysctls(request.sysctls),

@@ -17,6 +17,8 @@ from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
 from resolver.cli.system_calls import EnterFailed
 
+_DETACHED_ONLY = ("restart", "stop_signal", "stop_timeout")
+
 
 def main(arguments: list[str]) -> int:
     """Run `berth run` *arguments* and return the exit code: the command's own, or 125 to 127 as Docker has them."""
@@ -47,16 +49,20 @@ def _run(arguments: list[str]) -> int:
     if not command and not values.get("dry_run"):
         usage_error("run", "a command is missing")
     check_streams("run", values)
+    if not detach and (given := [name for name in _DETACHED_ONLY if name in values]):
+        text = f"--{given[0].replace('_', '-')} is for what stays in the background: add -d; a command in the foreground goes as it ends"
+        usage_error("run", text)
     body = _body(values, command)
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
     enter.check_privilege()
     explicit = explicit_environment(values)
-    if not detach:
-        # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    if detach:
+        return _start_detached(body, process_body(values, command, explicit))
+    # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     sandbox = call("POST", "/v1/sandboxes", body)
     print_warnings(sandbox)
     path = f"/v1/sandboxes/{sandbox['id']}"
@@ -67,17 +73,49 @@ def _run(arguments: list[str]) -> int:
             # An explicit variable wins, in its own spelling only (PX-3).
             environment={**os.environ, **sandbox["environment"], **explicit},
             directory=enter.working_directory(values.get("workdir")),
-            detached=detach,
-            register=lambda pid: register(sandbox, pid, call, is_owner=detach),
-            prepare=_detach_streams if detach else lambda: None,
+            register=lambda pid: register(sandbox, pid, call),
         )
     except (EnterFailed, Refused):
         delete(path, call)
         raise
-    if detach:
-        print(sandbox["name"])
-        return 0
     return _wait_and_remove(pid, path)
+
+
+def _start_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
+    """Start a command that outlives this process, in a sandbox that stays when it has ended; print the sandbox's name."""
+    from resolver.cli import monitor
+
+    # The daemon tells who holds a sandbox to start nothing more if it is removed meanwhile.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sandbox = call("POST", "/v1/sandboxes", {**body, "process": process})
+    print_warnings(sandbox)
+    try:
+        monitor.start(sandbox, process)
+    except (EnterFailed, Refused):
+        delete(f"/v1/sandboxes/{sandbox['id']}", call)
+        raise
+    print(sandbox["name"])
+    return 0
+
+
+def process_body(values: Mapping[str, Any], command: list[str], explicit: dict[str, str]) -> dict[str, Any]:
+    """Return the `process` of a body of `POST /v1/sandboxes` for the options *values*."""
+    directory = enter.working_directory(values.get("workdir"))
+    try:
+        timeout = float(values.get("stop_timeout", 10))
+    except ValueError:
+        usage_error("run", f"--stop-timeout must be a number of seconds, not {values['stop_timeout']!r}")
+    return {
+        "command": list(command),
+        "environment": enter.inherited(),
+        "explicit": explicit,
+        "directory": directory.path,
+        "directory_required": directory.required,
+        "stop_signal": values.get("stop_signal", "TERM"),
+        "stop_timeout": timeout,
+        "restart": values.get("restart", "no"),
+        "remove": bool(values.get("rm")),
+    }
 
 
 def _wait_and_remove(pid: int, path: str) -> int:
@@ -108,12 +146,6 @@ def _name(command: list[str]) -> str:
     program = os.path.basename(command[0]).replace("_", "-") if command else "run"
     name = "".join(char for char in program if char.isalnum() or char in "-.").strip("-.") or "run"
     return f"{name[:40]}-{os.urandom(3).hex()}"
-
-
-def _detach_streams() -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
 
 
 def check_streams(command: str, values: Mapping[str, Any]) -> None:

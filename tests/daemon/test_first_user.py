@@ -399,12 +399,11 @@ def test_service_that_ends_at_once_is_no_failure_and_leaves_its_output(lab):
     )
     for _ in range(3):
         lab.berth("up", "-d", "-f", "/run/compose.yaml")
-        lab.wait_for(lambda: lab.shell("cat /run/berth/projects/p/p-brief-*.exit").split() == ["3"] * 3)
+        lab.wait_for(lambda: len(lab.berth("compose", "-p", "p", "ps", "-q", "-a", "--filter", "exited=3").stdout.split()) == 3)
         lab.wait_for(lambda: [s["name"] for s in json.loads(lab.berth("ps", "--format", "json").stdout)] == ["p-last-1"])
-        assert lab.shell("cat /run/berth/projects/p/p-brief-*.log").split() == ["said"] * 3
-        assert lab.shell("cat /run/berth/projects/p/p-last-1.exit") == ""
+        assert lab.berth("compose", "-p", "p", "logs", "--no-log-prefix", "brief").stdout.split() == ["said"] * 3
         lab.berth("down", "-f", "/run/compose.yaml")
-        assert lab.shell("ls /run/berth/projects") == ""
+        assert lab.shell("ls /var/lib/berth/sandboxes") == ""
     assert lab.shell("ps ax | grep -v grep | grep 'sleep 3171' || true") == ""
     refused = lab.berth("down", "-p", "..", check=False)
-    assert "is no name of a project" in refused.stderr
+    assert "project .. is not up" in refused.stderr

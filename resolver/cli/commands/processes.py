@@ -14,10 +14,11 @@ from typing import Any
 import click
 
 from resolver.cli import proc, traffic
-from resolver.cli.client import Refused, call, find_sandbox, service_members
+from resolver.cli.client import Refused, call, find_sandbox
 from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.meant import meant
 from resolver.cli.commands.options import PROJECT, SANDBOX, each
-from resolver.cli.enter import open_leader
+from resolver.cli.enter import check_runs, open_leader
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
 from resolver.cli.output import print_table
@@ -27,6 +28,8 @@ _PERIOD = 1.0
 """Seconds between two tables of stats."""
 _TAKEN_WITHIN = 1000
 """Milliseconds for the parent of a process to take its exit code."""
+_RECORDED_LOOK = 0.02
+"""Seconds between looks whether the daemon has recorded an end."""
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -38,8 +41,12 @@ def top(names: tuple[str, ...], project: str | None) -> None:
 
     PID and PPID are those of the host. The first one is the init that berth runs there. Needs root.
     """
-    sandboxes = _meant(names, project)
+    sandboxes = meant(names, project)
     for sandbox in sandboxes:
+        try:
+            check_runs(sandbox)
+        except EnterFailed as error:
+            raise Refused(str(error)) from error
         if len(sandboxes) > 1:
             print(sandbox["name"])
         pids = proc.members(sandbox)
@@ -69,7 +76,7 @@ def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, pr
         raise click.UsageError(str(error), click.get_current_context()) from error
     clears = not no_stream and form == "table" and sys.stdout.isatty()
     while True:
-        rows = [row for sandbox in _meant(names, project, or_all=True) for row in _traffic_of(sandbox)]
+        rows = [row for sandbox in meant(names, project, or_all=True) for row in _traffic_of(sandbox)]
         if clears:
             sys.stdout.write(_CLEAR)
         print_listing(_stats_listing(rows, whole=no_trunc), form, whole=no_trunc)
@@ -124,10 +131,10 @@ def _stats_listing(rows: list[dict[str, Any]], *, whole: bool) -> Listing:
 def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
     """Send a signal to what runs in sandboxes.
 
-    It goes to the command that was started; KILL ends everything in the sandbox, which is then removed. Needs root.
+    It goes to the command that was started; KILL ends everything in the sandbox, and no restart policy starts it again. Needs root.
     """
     number = _signal(name)
-    members = {sandbox["name"]: sandbox for sandbox in _meant((), project)} if not names else {}
+    members = {sandbox["name"]: sandbox for sandbox in meant((), project)} if not names else {}
 
     def kill_one(given: str) -> None:
         sandbox = members.get(given) or find_sandbox(given, project=project)
@@ -146,6 +153,12 @@ def _signal(text: str) -> signal.Signals:
 
 def _send(sandbox: dict[str, Any], number: signal.Signals) -> None:
     """Send a signal to the command in *sandbox*, or to its init, with which everything ends."""
+    if number is signal.SIGKILL and sandbox.get("run") is not None and sandbox["run"]["state"] == "running":
+        if os.geteuid() != 0:
+            raise Refused("signals can be sent by root only: use sudo")
+        # As with Docker, what is killed by hand is not started again by its restart policy.
+        call("POST", f"/v1/sandboxes/{sandbox['id']}/stop", {"signal": "KILL"})
+        return
     if sandbox["adopted"]:
         raise Refused(f"{sandbox['name']} is adopted: its processes belong to who started them, and are ended there")
     pidfd = _leader(sandbox)
@@ -180,38 +193,70 @@ def _leader(sandbox: dict[str, Any]) -> int:
 def wait(names: tuple[str, ...], project: str | None) -> int:
     """Wait until sandboxes have ended, and print their exit codes.
 
-    In the order of the names, and exits with 0. Of a sandbox that is gone, what the daemon remembers is printed. Where the kernel
-    does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
+    In the order of the names, and exits with 0. Of one that is stopped, its exit code is printed; of one that is gone, what the daemon
+    remembers. Where the kernel does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
     """
     from netcore.kernel import process
 
     found: list[int | None] = []
     with ExitStack() as opened:
-        waiting: list[tuple[int, int] | str] = []
+        waiting: list[tuple[dict[str, Any], int | None] | str] = []
         for given in _meant_or_gone(names, project):
             if isinstance(given, str):
                 waiting.append(given)
                 continue
-            pidfd = _leader(given)
-            opened.callback(os.close, pidfd)
-            waiting.append((given["leader"]["pid"], pidfd))
+            pidfd = _leader_of_running(given)
+            if pidfd is not None:
+                opened.callback(os.close, pidfd)
+            waiting.append((given, pidfd))
         for one in waiting:
             if isinstance(one, str):
                 found.append(_past_exit_code(one))
                 continue
-            pid, pidfd = one
-            # A pidfd can be read when its process has ended (pidfd_open(2)).
-            select.select([pidfd], [], [])
-            found.append(process.exit_code(pid, pidfd, _TAKEN_WITHIN))
+            sandbox, pidfd = one
+            code = None
+            if pidfd is not None:
+                # A pidfd can be read when its process has ended (pidfd_open(2)).
+                select.select([pidfd], [], [])
+                code = process.exit_code(sandbox["leader"]["pid"], pidfd, _TAKEN_WITHIN)
+            found.append(_recorded_exit_code(sandbox, code) if sandbox.get("run") is not None else code)
     for code in found:
         print("?" if code is None else code)
     return int(None in found)
 
 
+def _leader_of_running(sandbox: dict[str, Any]) -> int | None:
+    """Return a descriptor of what was started in *sandbox*; None if that has ended and is told of by the daemon."""
+    run = sandbox.get("run")
+    if run is not None and (run["state"] != "running" or sandbox["leader"] is None):
+        return None
+    try:
+        return _leader(sandbox)
+    except Refused:
+        if run is None:
+            raise
+        return None
+
+
+def _recorded_exit_code(sandbox: dict[str, Any], code: int | None) -> int | None:
+    """Return the exit code of a sandbox that stays, as soon as the daemon has it. *code*: what the kernel tells, if it does."""
+    while True:
+        try:
+            run = call("GET", f"/v1/sandboxes/{sandbox['id']}")["run"]
+        except Refused as error:
+            if error.kind != "not-found":
+                raise
+            return code if code is not None else _past_exit_code(sandbox["id"])
+        if run["exit_code"] is not None and (run["state"] == "exited" or run["restart"] != "no"):
+            recorded: int = run["exit_code"]
+            return recorded if code is None else code
+        time.sleep(_RECORDED_LOOK)
+
+
 def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | str]:
     """Return the sandboxes that are meant; a name whose sandbox has ended and is remembered by events stays a name."""
     if project is not None or not names:
-        return [*_meant(names, project)]
+        return [*meant(names, project, stopped=True)]
     found: list[dict[str, Any] | str] = []
     for name in names:
         try:
@@ -234,25 +279,3 @@ def _removals(name: str) -> Iterator[dict[str, Any]]:
     for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
         if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
             yield event
-
-
-def _meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False) -> list[dict[str, Any]]:
-    """Return the sandboxes that *names* mean, in *project* if there is one; without names all of the project, or with *or_all* all.
-
-    With a project each name is that of a service, and means all of its replicas.
-    """
-    if project is not None:
-        from resolver.cli.projects import of_project
-
-        members = of_project(call("GET", "/v1/sandboxes"), project)
-        found = [member for name in names for member in service_members(members, name, project)]
-        for name in names:
-            if not service_members(members, name, project):
-                raise Refused(f"there is no service {name} in project {project}", "not-found")
-        return found if names else members
-    if names:
-        return [find_sandbox(name) for name in names]
-    if or_all:
-        everything: list[dict[str, Any]] = call("GET", "/v1/sandboxes")
-        return everything
-    raise click.UsageError("SANDBOX is missing", click.get_current_context())

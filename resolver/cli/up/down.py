@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from resolver.cli.client import PROJECT_LABEL, Refused, call
 from resolver.cli.output import counted
 from resolver.cli.sandbox_calls import Call, delete
-from resolver.cli.up import results
 from resolver.cli.up.project_file import Selection, read_project
 
 _AT_ONCE = 16
@@ -36,13 +35,12 @@ def _name(selection: Selection) -> str:
 
 def remove_project(name: str, call: Call) -> tuple[int, int]:
     """Remove the sandboxes, then the networks of project *name*; return how many of each."""
-    sandboxes = [sandbox for sandbox in call("GET", "/v1/sandboxes", autostart=True) if sandbox["labels"].get(PROJECT_LABEL) == name]
+    sandboxes = [sandbox for sandbox in call("GET", "/v1/sandboxes?all=1", autostart=True) if sandbox["labels"].get(PROJECT_LABEL) == name]
     networks = [network for network in call("GET", "/v1/networks") if network["labels"].get(PROJECT_LABEL) == name]
-    if not sandboxes and not networks and not results.directory_of(name).exists():
+    if not sandboxes and not networks:
         raise Refused(f"project {name} is not up; `berth compose ls` lists those that are")
     with ThreadPoolExecutor(_AT_ONCE) as workers:
         list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", call), sandboxes))
     for network in networks:
         delete(f"/v1/networks/{network['id']}", call)
-    results.remove(name)
     return len(sandboxes), len(networks)

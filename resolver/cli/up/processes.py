@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resolver.cli import enter
+from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Service
 from resolver.cli.sandbox_calls import Call, register
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import results
 from resolver.cli.up.plan import environment
 
 
@@ -83,8 +82,27 @@ class ServiceProcess:
 def start(service: Service, sandbox: dict[str, Any], directory: Path, call: Call) -> ServiceProcess:
     """Start the command of *service*; it ends with this process. *directory*: of the Compose file."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
+
+    def prepare() -> None:
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        # The terminal's Ctrl-C is for us, who then stop the services in order.
+        os.setpgid(0, 0)
+
     try:
-        pid = _start(service, sandbox, directory, call, writing, lambda _: None, detached=False)
+        pid = enter.start(
+            sandbox,
+            service.command,
+            environment={**os.environ, **sandbox["environment"], **environment(service)},
+            directory=_working_directory(service, directory),
+            register=lambda pid: register(sandbox, pid, call),
+            prepare=prepare,
+        )
+    except EnterFailed as error:
+        os.close(reading)
+        raise _not_started(service, error) from error
     except BaseException:
         os.close(reading)
         raise
@@ -93,52 +111,38 @@ def start(service: Service, sandbox: dict[str, Any], directory: Path, call: Call
     return ServiceProcess(service, sandbox["name"], pid, reading)
 
 
-def start_detached(service: Service, sandbox: dict[str, Any], directory: Path, call: Call, project: str) -> int:
-    """Start the command of *service*, which outlives this process; see `results`. Return the pid of its init."""
-    files = results.begin(project, sandbox["name"])
+def start_detached(service: Service, sandbox: dict[str, Any], process: Mapping[str, Any]) -> None:
+    """Start the command of *service*, which outlives this process. *process*: see `process_body`."""
     try:
-        return _start(service, sandbox, directory, call, files.output, lambda code: _note_code(files, code), detached=True)
-    finally:
-        files.close()
-
-
-def _note_code(files: results.Results, code: int) -> None:
-    os.write(files.exit_code, f"{code}\n".encode())
-
-
-def _start(
-    service: Service,
-    sandbox: dict[str, Any],
-    directory: Path,
-    call: Call,
-    output: int,
-    on_end: Callable[[int], None],
-    *,
-    detached: bool,
-) -> int:
-    def prepare() -> None:
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        # The terminal's Ctrl-C is for us, who then stop the services in order.
-        os.setpgid(0, 0)
-
-    try:
-        return enter.start(
-            sandbox,
-            service.command,
-            environment={**os.environ, **sandbox["environment"], **environment(service)},
-            directory=enter.WorkingDirectory(str(directory / (service.working_dir or "")), required=True),
-            detached=detached,
-            register=lambda pid: register(sandbox, pid, call, is_owner=detached),
-            prepare=prepare,
-            on_end=on_end,
-        )
+        monitor.start(sandbox, process)
     except EnterFailed as error:
-        code, reason = enter.failure(str(error))
-        kind = NotExecutable if code == enter.NOT_EXECUTABLE else Refused
-        raise kind(f"service {service.name}: {reason}") from error
+        raise _not_started(service, error) from error
+
+
+def process_body(service: Service, directory: Path) -> dict[str, Any]:
+    """Return the `process` of the body of `POST /v1/sandboxes` for a replica of *service* that stays when it has ended."""
+    where = _working_directory(service, directory)
+    return {
+        "command": list(service.command),
+        "environment": enter.inherited(),
+        "explicit": environment(service),
+        "directory": where.path,
+        "directory_required": where.required,
+        "stop_signal": stop_signal(service).name.removeprefix("SIG"),
+        "stop_timeout": service.stop_grace,
+        "restart": "no",
+        "remove": False,
+    }
+
+
+def _working_directory(service: Service, directory: Path) -> enter.WorkingDirectory:
+    return enter.WorkingDirectory(str(directory / (service.working_dir or "")), required=True)
+
+
+def _not_started(service: Service, error: EnterFailed) -> Refused:
+    code, reason = enter.failure(str(error))
+    kind = NotExecutable if code == enter.NOT_EXECUTABLE else Refused
+    return kind(f"service {service.name}: {reason}")
 
 
 def stop_signal(service: Service) -> signal.Signals:

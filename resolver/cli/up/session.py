@@ -15,10 +15,11 @@ from typing import Any
 
 from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
+from resolver.cli.compose.project import Service
 from resolver.cli.output import complain, print_table, print_warnings
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import processes, results
+from resolver.cli.up import processes
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.processes import ServiceProcess
 from resolver.cli.up.project_file import Selection, load_project
@@ -116,10 +117,10 @@ class Session:
     def _create_sandboxes(self, plan: ServicePlan) -> list[dict[str, Any]]:
         """Create all sandboxes of a service at once; those that were created are taken down later even if another failed."""
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            results = list(workers.map(partial(self._create_sandbox, plan.service.name), self._with_linked_hosts(plan)))
-        created = [result for result in results if not isinstance(result, Refused)]
+            outcomes = list(workers.map(partial(self._create_sandbox, plan.service), self._with_linked_hosts(plan)))
+        created = [outcome for outcome in outcomes if not isinstance(outcome, Refused)]
         self._sandboxes += created
-        for result in results:
+        for result in outcomes:
             if isinstance(result, Refused):
                 raise result
         return created
@@ -138,16 +139,18 @@ class Session:
             raise Refused(f"service {service} links {sandbox}, which is not on the network bridge; give both the same network")
         return str(address).partition("/")[0]
 
-    def _create_sandbox(self, service: str, body: Any) -> dict[str, Any] | Refused:
+    def _create_sandbox(self, service: Service, body: Any) -> dict[str, Any] | Refused:
+        if self._detach and service.command:
+            body = {**body, "process": processes.process_body(service, self._directory)}
         try:
             sandbox: dict[str, Any] = self._call("POST", "/v1/sandboxes", body)
         except Refused as error:
-            return Refused(f"service {service}: {error}", error.kind)
+            return Refused(f"service {service.name}: {error}", error.kind)
         return sandbox
 
     def _start(self, plan: ServicePlan, sandbox: dict[str, Any]) -> None:
         if self._detach:
-            processes.start_detached(plan.service, sandbox, self._directory, self._call, self._plan.project)
+            processes.start_detached(plan.service, sandbox, processes.process_body(plan.service, self._directory))
         else:
             self._processes.append(processes.start(plan.service, sandbox, self._directory, self._call))
 
@@ -155,17 +158,17 @@ class Session:
 
     def _show(self) -> None:
         """Print what came up: name, network, addresses, ports."""
-        heading, *rows = table([self._current(sandbox) for sandbox in self._sandboxes])
+        now = [self._current(sandbox) for sandbox in self._sandboxes]
+        # What has ended already is shown as it was created.
+        heading, *rows = table([current if current["endpoints"] else made for current, made in zip(now, self._sandboxes, strict=True)])
         print_table(heading, rows)
         if not self._detach:
             print("Ctrl-C ends everything.", flush=True)
             return
-        for sandbox in self._sandboxes:
-            code = results.exit_code(self._plan.project, sandbox["name"])
-            if code is not None:
-                print(f"{sandbox['name']} exited with code {code}")
-        if any(plan.service.command for plan in self._plan.services):
-            complain(f"output and exit codes are in {results.directory_of(self._plan.project)} until `berth down`")
+        for current in now:
+            run = current.get("run")
+            if run is not None and run["exit_code"] is not None:
+                print(f"{current['name']} exited with code {run['exit_code']}")
 
     def _current(self, sandbox: dict[str, Any]) -> dict[str, Any]:
         """Return *sandbox* as it is now, or as it was created if it is gone already: its service has ended."""
@@ -233,5 +236,3 @@ class Session:
             list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", self._call), self._sandboxes))
         for network in self._networks:
             delete(f"/v1/networks/{network['id']}", self._call)
-        if self._detach and self._networks:
-            results.remove(self._plan.project)

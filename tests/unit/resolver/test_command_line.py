@@ -8,7 +8,7 @@ import time
 import pytest
 
 from resolver import cli
-from resolver.cli import client, compose_command, docker_words, enter, output, ps, run
+from resolver.cli import client, compose_command, docker_words, enter, monitor, output, ps, run
 from resolver.cli.client import NoDaemon, Refused
 from resolver.cli.system_calls import EnterFailed
 from tests.support.fake_daemon import FakeDaemon
@@ -70,6 +70,7 @@ def test_ps_has_a_column_for_everything(daemon, berth, monkeypatch):
         WEB | {"name": "host", "stack": "host", "adopted": True, "endpoints": []},
         WEB | {"name": "old", "ended": True, "networks": [], "endpoints": []},
     ]
+    daemon.responses["GET /v1/sandboxes?all=1"] = daemon.responses["GET /v1/sandboxes"]
     code, shown, _ = berth("ps")
     assert code == 0
     assert [line.split() for line in shown.splitlines()] == [
@@ -252,11 +253,22 @@ def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handl
     assert "berth: warning: stuck" in berth("run", "server")[2]
 
 
-def test_run_detached(daemon, berth, monkeypatch):
+def test_run_detached(daemon, berth, monkeypatch, handlers):
     daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH /v1/sandboxes/{WEB['id']}": WEB}
-    monkeypatch.setattr(enter, "start", lambda sandbox, command, *, register, **more: register(4711))
-    assert berth("run", "-d", "--", "server")[:2] == (0, "web\n")
-    assert body(daemon, f"PATCH /v1/sandboxes/{WEB['id']}") == {"leader_pid": 4711, "owner_pid": 4711}
+    started = []
+    monkeypatch.setattr(monitor, "start", lambda sandbox, process: started.append((sandbox["id"], process)))
+    assert berth("run", "-d", "--rm", "--stop-timeout", "3", "--", "server")[:2] == (0, "web\n")
+    ((identity, process),) = started
+    assert (identity, body(daemon, "POST /v1/sandboxes")["process"]) == (WEB["id"], process)
+    assert (process["command"], process["remove"], process["restart"], process["stop_timeout"]) == (["server"], True, "no", 3.0)
+
+
+def test_what_is_about_the_background_is_refused_in_the_foreground(daemon, berth):
+    for option in ("--restart=always", "--stop-signal=INT", "--stop-timeout=3"):
+        code, _, said = berth("run", option, "--", "server")
+        assert (code, daemon.requests) == (2, [])
+        assert f"{option.partition('=')[0]} is for what stays in the background: add -d" in said
+    assert "--stop-timeout must be a number of seconds, not 'x'" in berth("run", "-d", "--stop-timeout", "x", "--", "server")[2]
 
 
 def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch, handlers):

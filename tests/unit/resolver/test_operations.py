@@ -7,15 +7,18 @@ import pytest
 
 from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound
-from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
+from netcore.model import EndpointRequest, NetworkRequest, Owner, SandboxRequest
 from resolver.daemon.operations import Counts
+from resolver.daemon.runs import Process
 from resolver.daemon.schema import PruneBody
 from tests.unit.resolver.daemon_fakes import OWNER, World
 
 
 @pytest.fixture
 async def world():
-    return World()
+    made = World()
+    yield made
+    made.close()
 
 
 def on(*networks):
@@ -216,3 +219,99 @@ async def test_what_exists_is_listed_by_name(world):
     world.controller.overlays.cluster = None
     with pytest.raises(InvalidRequest, match="this host is in no cluster"):
         await world.operations.nodes()
+
+
+# --- what stays when its command ends -----------------------------------------------------------------------------
+
+HOLDER = Owner(pid=8, start_time=80)
+
+
+async def started(world, name="web", **more):
+    """Return the run of a sandbox whose command is held by HOLDER."""
+    await world.operations.create_network(NetworkRequest(name="front"))
+    sandbox, _ = await world.operations.create_sandbox(
+        SandboxRequest(name=name, networks=on("id-fr"), owner=OWNER), on_default=False, process=Process(command=("x",), **more)
+    )
+    await world.operations.change_sandbox(name, name=None, owner=HOLDER, leader=Owner(pid=9, start_time=90))
+    world.took()
+    return world.runs.get(sandbox.id)
+
+
+async def test_end_of_the_holder_leaves_a_run_with_the_exit_code(world):
+    run = await started(world)
+    (world.runs.directory_of(run.id) / "exit").write_text('{"code": 5, "at": 1.5}')
+    await world.owners.end(HOLDER)
+    assert world.took() == ("event sandbox stop web (command ended) 5", "controller remove sandbox web")
+    ended = world.operations.find("web")
+    assert (ended.exit_code, ended.ended, ended.request.networks[0].network, ended.request.owner) == (5, 1.5, "front", None)
+    with pytest.raises(Conflict, match="is not running; start it"):
+        world.operations.find_sandbox("web")
+    with pytest.raises(Conflict, match="exists already and is stopped"):
+        await world.operations.create_sandbox(SandboxRequest(name="web"), on_default=False)
+    again, process, _ = await world.lifecycle.start("web", OWNER)
+    assert (again.id, process.command) == (run.id, ("x",))
+    assert world.took()[-2:] == ("event sandbox start web", "event endpoint connect web front")
+    assert world.runs.get(run.id).ended is None
+    with pytest.raises(Conflict, match="runs already"):
+        await world.lifecycle.start("web", OWNER)
+    # Nobody wrote how it ended this time.
+    await world.owners.end(OWNER)
+    assert world.runs.get(run.id).exit_code == 255
+    await world.operations.remove_sandbox("web")
+    assert world.took()[-1] == "event sandbox remove web (request) 255"
+    assert (world.runs.all(), (await world.store.load()).items, list(world.directory.iterdir())) == ((), {}, [])
+
+
+async def test_run_that_is_not_to_stay_goes_with_its_command(world):
+    await started(world, remove=True)
+    await world.owners.end(HOLDER)
+    assert world.took() == ("controller remove sandbox web", "event sandbox remove web (command ended) 255")
+    assert world.runs.all() == ()
+
+
+async def test_stop_ends_restarts_first_and_returns_when_all_is_free(world):
+    await started(world, stop_signal="INT", stop_timeout=7.0)
+    assert await world.lifecycle.stop("web") == "web"
+    assert world.took() == (
+        "end restarts 8", "end 9 SIGINT 7.0", "wait for 8", "event sandbox stop web (command ended) 255", "controller remove sandbox web",
+    )  # fmt: skip
+    assert await world.lifecycle.stop("web") == "web"
+    assert world.took() == ()
+    for wrong in ({"grace": -3.0}, {"signal_name": "FOO"}):
+        with pytest.raises(InvalidRequest):
+            await world.lifecycle.stop("web", **wrong)
+
+
+async def test_restart_is_noted_with_its_exit_code(world):
+    run = await started(world, restart="always")
+    sandbox = await world.lifecycle.note_restart("web", 4)
+    assert (sandbox.leader, world.runs.get(run.id).restarts, world.runs.get(run.id).exit_code) == (None, 1, 4)
+    await world.operations.change_sandbox("web", name=None, owner=None, leader=Owner(pid=10, start_time=100))
+    assert world.took() == ("event sandbox stop web (command ended) 4", "event sandbox start web")
+    await world.lifecycle.stop("web", grace=-1.0, signal_name="15")
+    assert "end 10 SIGTERM None" in world.took()
+
+
+async def test_what_is_changed_meanwhile_is_there_at_the_next_start(world):
+    run = await started(world)
+    await world.operations.create_network(NetworkRequest(name="back"))
+    await world.operations.connect("web", EndpointRequest(network="id-back", aliases=("inner",)))
+    await world.operations.disconnect("web", "front")
+    await world.operations.change_sandbox("web", name="shop", owner=None, leader=None)
+    await world.lifecycle.stop("shop")
+    request = world.runs.get(run.id).request
+    assert (request.name, [(one.network, one.aliases) for one in request.networks]) == ("shop", [("back", ("inner",))])
+    await world.lifecycle.rename_stopped(world.runs.get(run.id), "last")
+    assert world.operations.find("last").id == run.id
+
+
+async def test_runs_outlive_the_daemon(world):
+    run = await started(world)
+    world.controller.state.sandboxes.clear()
+    world.runs._runs.clear()
+    await world.runs.load()
+    assert world.runs.get(run.id).process == run.process
+    await world.lifecycle.settle()
+    assert [one.name for one in world.lifecycle.stopped()] == ["web"]
+    assert await world.lifecycle.prune(PruneBody(labels=["none"])) == []
+    assert await world.lifecycle.prune(PruneBody()) == ["web"]

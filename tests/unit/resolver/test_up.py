@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from resolver.cli import enter
+from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Service
 from resolver.cli.sandbox_calls import delete
@@ -221,7 +221,7 @@ class Client:
         for start, error in self.refusals.items():
             if request.startswith(start):
                 raise error
-        if method == "GET" and path in ("/v1/networks", "/v1/sandboxes"):
+        if method == "GET" and path in ("/v1/networks", "/v1/sandboxes", "/v1/sandboxes?all=1"):
             return self.listed
         name = body["name"] if body and "name" in body else path.rpartition("/")[2].removeprefix("id-")
         endpoints = [{"network": "front", "addresses": ["10.5.0.2/24"], "ports": []}]
@@ -369,15 +369,14 @@ def test_external_network_must_exist(tmp_path):
 
 
 def test_detached_returns_when_everything_is_up(monkeypatch, capsys, tmp_path):
-    def start(sandbox, command, *, register, **_):
-        register(42)
-        return 42
-
-    monkeypatch.setattr(enter, "start", start)
+    started = []
+    monkeypatch.setattr(monitor, "start", lambda sandbox, process: started.append((sandbox["id"], process)))
     client = Client()
-    client.directory = str(tmp_path)
     assert session_of(TWO, client, tmp_path, detach=True).run() == 0
-    assert ("PATCH /v1/sandboxes/id-p-a-1", {"leader_pid": 42, "owner_pid": 42}) in zip(client.requests, client.bodies, strict=True)
+    (identity, process), _ = started
+    body = client.bodies[client.requests.index("POST /v1/sandboxes p-a-1")]
+    assert (identity, body["process"]) == ("id-p-a-1", process)
+    assert (process["stop_signal"], process["restart"], process["remove"], process["directory"]) == ("USR1", "no", False, str(tmp_path))
     assert not [request for request in client.requests if request.startswith("DELETE")]
     assert "Ctrl-C" not in capsys.readouterr().out
 
@@ -406,8 +405,8 @@ def test_project_with_images_stays_until_it_is_stopped(tmp_path, capsys):
 def test_start_of_a_process(monkeypatch, tmp_path):
     started = {}
 
-    def fake_start(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
-        started.update(command=command, environment=environment, directory=directory, detached=detached)
+    def fake_start(sandbox, command, *, environment, directory, register, prepare):
+        started.update(command=command, environment=environment, directory=directory)
         return 4711
 
     monkeypatch.setattr(enter, "start", fake_start)
@@ -418,11 +417,10 @@ def test_start_of_a_process(monkeypatch, tmp_path):
     assert process.read() is None
     process.close()
     assert started["command"] == ("serve",)
-    assert (started["directory"], started["detached"]) == (enter.WorkingDirectory(f"{tmp_path}/sub", required=True), False)
+    assert started["directory"] == enter.WorkingDirectory(f"{tmp_path}/sub", required=True)
     assert {name: started["environment"].get(name) for name in ("FROM", "HTTP_PROXY")} == {"FROM": "file", "HTTP_PROXY": "x"}
-    assert processes.start_detached(service, sandbox, tmp_path, Client(), "p") == 4711
-    assert started["detached"] is True
-    assert (tmp_path / "projects/p/p-a-1.log").exists()
+    body = processes.process_body(service, tmp_path)
+    assert (body["command"], body["explicit"], body["directory"]) == (["serve"], {"FROM": "file"}, f"{tmp_path}/sub")
 
 
 def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
@@ -436,7 +434,7 @@ def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
 
 
 def test_what_runs_in_the_command_before_it_starts(monkeypatch, tmp_path):
-    def run_prepare(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
+    def run_prepare(sandbox, command, *, environment, directory, register, prepare):
         pid = os.fork()
         if pid == 0:
             prepare()

@@ -1,0 +1,211 @@
+"""The process that holds a sandbox which stays: it starts the command, keeps what it prints, and starts it again by its policy.
+
+One for each such sandbox, like Podman's conmon: a child of the client that outlives it, and the owner of the sandbox. When it ends,
+the daemon frees the sandbox; how the command ended it has left in the file `exit` in the sandbox's directory, so that no daemon has
+to be there. When it is killed, the command is killed with it. USR1 tells it to start the command no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from resolver.cli import enter
+from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.output_log import STREAMS, OutputLog
+from resolver.cli.restart_policy import next_pause, policy_of
+from resolver.cli.sandbox_calls import register
+from resolver.cli.system_calls import EnterFailed
+
+_LOOK = 0.2
+"""Seconds between tries to reach a daemon that is not there."""
+
+
+def start(sandbox: Mapping[str, Any], process: Mapping[str, Any]) -> int:
+    """Start the command of *process* in *sandbox*, held by a new process, and return that one's pid; raises EnterFailed or Refused.
+
+    *process*: as `ProcessBody` of the admin API.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = enter.FAILED
+        try:
+            os.close(reading)
+            os.setsid()
+            code = _Monitor(dict(sandbox), process, writing).run()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        # Not until the end of the pipe: what is started inherits it.
+        told = pipe.readline()
+    failure = json.loads(told or b'{"text": "the process that holds the sandbox has ended", "refused": false}')
+    if failure is not None:
+        os.waitpid(pid, 0)
+        raise Refused(failure["text"], failure["kind"]) if failure["refused"] else EnterFailed(failure["text"])
+    return pid
+
+
+class _Monitor:
+    """*report*: where the caller is told whether the command runs."""
+
+    def __init__(self, sandbox: dict[str, Any], process: Mapping[str, Any], report: int) -> None:
+        self._sandbox = sandbox
+        self._process = process
+        self._report = report
+        self._is_last = False
+        self._log = OutputLog(sandbox["directory"])
+        # A signal ends the pause before a restart by this.
+        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def run(self) -> int:
+        """Start the command, and again for as long as its policy says so; return its last exit code."""
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self._start_no_more)
+        try:
+            init, outputs = self._start(patient=False)
+        except (EnterFailed, Refused, OSError) as error:
+            code, _ = enter.failure(str(error))
+            self._note_exit(code)
+            told = {"text": str(error), "refused": isinstance(error, Refused), "kind": getattr(error, "kind", None)}
+            self._tell(told)
+            return code
+        null = os.open("/dev/null", os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        self._tell(None)
+        code = self._hold(init, outputs)
+        self._note_exit(code)
+        return code
+
+    def _tell(self, failure: dict[str, Any] | None) -> None:
+        """Tell the caller why the first start failed, None: it did not."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._report, json.dumps(failure).encode() + b"\n")
+        os.close(self._report)
+
+    def _start_no_more(self, *_: object) -> None:
+        self._is_last = True
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b"1")
+
+    def _hold(self, init: int, outputs: dict[int, str]) -> int:
+        policy, restarts, pause = policy_of(self._process["restart"]), 0, 0.0
+        while True:
+            began = time.monotonic()
+            self._follow(outputs)
+            code = enter.wait(init)
+            while True:
+                if self._is_last or not policy.restarts(code, restarts):
+                    return code
+                restarts += 1
+                pause = next_pause(pause, time.monotonic() - began)
+                if not self._patch({"restarting": code}) or self._pause(pause):
+                    return code
+                try:
+                    init, outputs = self._start(patient=True)
+                    break
+                except Refused:
+                    # The sandbox has been removed.
+                    return code
+                except (EnterFailed, OSError) as error:
+                    code, text = enter.failure(str(error))
+                    self._log.write("stderr", f"berth: {text}\n".encode())
+                    began = time.monotonic()
+
+    def _start(self, *, patient: bool) -> tuple[int, dict[int, str]]:
+        """Start the command; return the pid of its init, and what it prints as descriptor → stream."""
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in STREAMS]
+
+        def prepare() -> None:
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+            for stream, (_, writing) in enumerate(pipes, 1):
+                os.dup2(writing, stream)
+
+        process = self._process
+        try:
+            init = enter.start(
+                self._sandbox,
+                process["command"],
+                # An explicit variable wins, in its own spelling only (PX-3).
+                environment={**process["environment"], **self._sandbox["environment"], **process["explicit"]},
+                directory=enter.WorkingDirectory(process["directory"], process["directory_required"]),
+                register=lambda pid: self._register(pid, patient=patient),
+                prepare=prepare,
+            )
+        except BaseException:
+            for reading, _ in pipes:
+                os.close(reading)
+            raise
+        finally:
+            for _, writing in pipes:
+                os.close(writing)
+        if self._is_last:
+            # It was stopped meanwhile, and the daemon does not know of this process.
+            os.kill(init, signal.SIGKILL)
+        return init, {reading: stream for (reading, _), stream in zip(pipes, STREAMS, strict=True)}
+
+    def _register(self, init: int, *, patient: bool) -> None:
+        if patient:
+            self._patch({"leader_pid": init}, required=True)
+        else:
+            register(self._sandbox, init, call, owner=os.getpid())
+
+    def _patch(self, body: Mapping[str, Any], *, required: bool = False) -> bool:
+        """Tell the daemon, as soon as there is one; return whether the sandbox is there still. *required*: Refused if it is not."""
+        while True:
+            try:
+                call("PATCH", f"/v1/sandboxes/{self._sandbox['id']}", body, autostart=False)
+            except NoDaemon:
+                if self._is_last and not required:
+                    return False
+                time.sleep(_LOOK)
+            except Refused:
+                if required:
+                    raise
+                return False
+            else:
+                return True
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; return whether the command is to be started no more."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            selector.select(seconds)
+        return self._is_last
+
+    def _follow(self, outputs: dict[int, str]) -> None:
+        """Write what the command prints to the log until all that it has started has ended."""
+        with selectors.DefaultSelector() as selector:
+            for descriptor, stream in outputs.items():
+                selector.register(descriptor, selectors.EVENT_READ, stream)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    octets = os.read(key.fd, 65_536)
+                    if octets:
+                        self._log.write(key.data, octets)
+                    else:
+                        self._log.flush(key.data)
+                        selector.unregister(key.fd)
+                        os.close(key.fd)
+
+    def _note_exit(self, code: int) -> None:
+        """Leave the exit code where the daemon finds it: there whole or not at all."""
+        path = os.path.join(self._sandbox["directory"], "exit")
+        text = json.dumps({"code": code, "at": time.time()})  # noqa: TID251 (this is where the clock is read)
+        with contextlib.suppress(OSError):
+            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            os.write(descriptor, text.encode())
+            os.close(descriptor)
+            os.rename(f"{path}.new", path)

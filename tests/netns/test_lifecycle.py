@@ -1,0 +1,260 @@
+"""Sandboxes of `run -d` and `up -d`: they stay when their command ends, and are stopped, started, restarted, read and removed."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from tests.support.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab() as made:
+        made.start_daemon()
+        made.berth("network", "create", "--subnet", "10.5.0.0/24", "front")
+        made.berth("network", "create", "--subnet", "10.6.0.0/24", "back")
+        made.berth("run", "-d", "--name", "asker", "--network", "front", "sleep", "600")
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def clean(lab):
+    yield
+    for name in (view["name"] for view in json.loads(lab.berth("ps", "-a", "--format", "json").stdout)):
+        if name != "asker":
+            lab.berth("rm", name)
+    assert len(lab.shell("ls /var/lib/berth/sandboxes").split()) == 1
+
+
+def run_of(lab, name):
+    return json.loads(lab.berth("inspect", name).stdout)[0]["run"]
+
+
+def wait_until_exited(lab, name):
+    lab.wait_for(lambda: run_of(lab, name)["state"] == "exited")
+    return run_of(lab, name)
+
+
+def resolves(lab, name):
+    return lab.berth("exec", "asker", "getent", "hosts", name, check=False).stdout.split()[:1]
+
+
+def test_sandbox_whose_command_has_ended_stays_and_holds_only_its_name(lab):
+    lab.berth(
+        "run",
+        "-d",
+        "--name",
+        "job",
+        "--network",
+        "front,alias=work,ip=10.5.0.77",
+        "-p",
+        "8090:80",
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 3",
+    )
+    assert lab.berth("wait", "job").stdout == "3\n"
+    (view,) = json.loads(lab.berth("inspect", "job").stdout)
+    assert (view["run"]["state"], view["run"]["exit_code"], view["networks"], view["endpoints"], view["leader"]) == (
+        "exited",
+        3,
+        ["front"],
+        [],
+        None,
+    )
+    lines = lab.shell(f"stat -c '%a' {view['directory']}/output.log {view['directory']}; cat {view['directory']}/output.log").splitlines()
+    assert lines[:2] == ["600", "700"]
+    assert [line.split(" ")[1:] for line in lines[2:]] == [["stdout", "F", "out"], ["stderr", "F", "err"]]
+    printed = lab.berth("logs", "job")
+    assert (printed.stdout, printed.stderr) == ("out\n", "err\n")
+    assert lab.berth("ps", "--format", "{{.Names}}").stdout == "asker\n"
+    assert lab.berth("ps", "-a", "--filter", "name=job", "--format", "{{.Command}} {{.Status}}").stdout.startswith('"sh -c echo out;')
+    assert "Exited (3) " in lab.berth("ps", "-a").stdout
+    for refused, reason in (
+        (lab.berth("run", "--name", "job", "true", check=False), "exists already and is stopped; start it with `berth start`"),
+        (lab.berth("rename", "asker", "job", check=False), "exists already and is stopped"),
+        (lab.berth("exec", "job", "true", check=False), "is stopped; start it with `berth start`"),
+        (lab.berth("top", "job", check=False), "is stopped"),
+        (lab.berth("network", "connect", "back", "job", check=False), "is not running; start it with `berth start`"),
+    ):
+        assert refused.returncode
+        assert reason in refused.stderr
+    # Its address and its port are free.
+    lab.berth("run", "--network", "front,ip=10.5.0.77", "-p", "8090:80", "true")
+    assert lab.berth("rm", "job").stdout == "job\n"
+    assert lab.berth("logs", "job", check=False).returncode == 1
+
+
+def test_start_brings_back_what_there_was(lab):
+    lab.berth(
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "front,alias=www",
+        "-p",
+        "8091:80",
+        "-e",
+        "A=7",
+        "-w",
+        "/tmp",
+        "--",
+        "sh",
+        "-c",
+        "echo $A $PWD; exec sleep 600",
+    )
+    lab.berth("network", "connect", "--alias", "inner", "back", "web")
+    identity = json.loads(lab.berth("inspect", "web").stdout)[0]["id"]
+    assert lab.berth("stop", "web").stdout == "web\n"
+    assert lab.berth("stop", "web").stdout == "web\n"
+    assert resolves(lab, "www") == []
+    lab.berth("rename", "web", "shop")
+    assert run_of(lab, "shop")["exit_code"] == 143
+    holder = ["run", "-d", "--name", "holder", "-p", "8091:80", "--", "sleep", "600"]
+    lab.berth(*holder)
+    assert "port is already allocated by holder" in lab.berth("start", "shop", check=False).stderr
+    assert run_of(lab, "shop")["state"] == "exited"
+    lab.berth("rm", "holder")
+    assert lab.berth("start", "shop").stdout == "shop\n"
+    assert lab.berth("start", "shop").stdout == "shop\n"
+    (view,) = json.loads(lab.berth("inspect", "shop").stdout)
+    assert (view["id"], view["networks"], run_of(lab, "shop")["state"]) == (identity, ["front", "back"], "running")
+    assert resolves(lab, "www") == [view["addresses"][0]]
+    assert {port["host_port"] for endpoint in view["endpoints"] for port in endpoint["ports"]} == {8091}
+    assert "inner" in view["endpoints"][1]["names"]
+    lab.wait_for(lambda: lab.berth("logs", "shop").stdout == "7 /tmp\n7 /tmp\n")
+    assert lab.berth("restart", "-t", "1", "shop").stdout == "shop\n"
+    lab.wait_for(lambda: lab.berth("logs", "--tail", "1", "shop").stdout == "7 /tmp\n")
+
+
+def test_stop_sends_the_signal_of_the_command_and_kills_what_does_not_end(lab):
+    script = "trap 'echo bye; exit 9' INT; trap '' TERM; echo ready; while :; do sleep 0.01; done"
+    lab.berth("run", "-d", "--name", "polite", "--stop-signal", "SIGINT", "--", "sh", "-c", script)
+    lab.wait_for(lambda: "ready" in lab.berth("logs", "polite").stdout)
+    lab.berth("stop", "polite")
+    assert (run_of(lab, "polite")["exit_code"], lab.berth("logs", "polite").stdout) == (9, "ready\nbye\n")
+    lab.berth("start", "polite")
+    lab.wait_for(lambda: lab.berth("logs", "polite").stdout.count("ready") == 2)
+    lab.berth("stop", "-s", "TERM", "-t", "0.1", "polite")
+    assert run_of(lab, "polite")["exit_code"] == 137
+    for wrong, reason in ((["-s", "FOO"], "'FOO' is no signal"), (["-t", "-5"], "is no time to wait")):
+        assert reason in lab.berth("stop", *wrong, "polite", check=False).stderr
+
+
+def test_restart_policies(lab):
+    lab.berth("run", "-d", "--name", "some", "--restart", "on-failure:2", "--", "sh", "-c", "echo go; exit 4")
+    ended = wait_until_exited(lab, "some")
+    assert (ended["restarts"], ended["exit_code"], lab.berth("logs", "some").stdout) == (2, 4, "go\n" * 3)
+    lab.berth("run", "-d", "--name", "fine", "--restart", "on-failure", "--", "true")
+    assert wait_until_exited(lab, "fine")["restarts"] == 0
+    lab.berth("run", "-d", "--name", "ever", "--restart", "always", "--", "sh", "-c", "echo go; exit 5")
+    lab.wait_for(lambda: run_of(lab, "ever")["restarts"] >= 3)
+    lab.wait_for(lambda: lab.berth("ps", "--filter", "status=restarting", "--format", "{{.Status}}").stdout.startswith("Restarting (5) "))
+    lab.berth("stop", "ever")
+    assert (run_of(lab, "ever")["state"], run_of(lab, "ever")["exit_code"]) == ("exited", 5)
+    lab.berth("run", "-d", "--name", "killed", "--restart", "unless-stopped", "--", "sleep", "600")
+    lab.berth("kill", "killed")
+    assert (run_of(lab, "killed")["state"], run_of(lab, "killed")["exit_code"], run_of(lab, "killed")["restarts"]) == ("exited", 137, 0)
+    refused = lab.berth("run", "-d", "--restart", "sometimes", "true", check=False)
+    assert "'sometimes' is not one of no, on-failure" in refused.stderr
+    assert "cannot specify both --restart and --rm" in lab.berth("run", "-d", "--rm", "--restart", "always", "true", check=False).stderr
+
+
+def test_rm_and_a_command_that_is_not_there_leave_nothing(lab):
+    lab.berth("run", "-d", "--rm", "--name", "brief", "--", "sh", "-c", "exit 6")
+    lab.wait_for(lambda: lab.berth("inspect", "brief", check=False).returncode == 1)
+    assert lab.berth("wait", "brief").stdout == "6\n"
+    missing = lab.berth("run", "-d", "--name", "missing", "nosuchprogram", check=False)
+    assert (missing.returncode, missing.stderr) == (127, "berth: nosuchprogram: command not found\n")
+    assert lab.berth("inspect", "missing", check=False).returncode == 1
+    lab.berth("run", "-d", "--name", "busy", "--restart", "always", "--", "sleep", "3172")
+    lab.berth("rm", "busy")
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3172' || true") == ""
+
+
+def test_prune_removes_what_is_stopped(lab):
+    for name, label in (("one", "a=1"), ("two", "a=2")):
+        lab.berth("run", "-d", "--name", name, "--label", label, "--", "true")
+        wait_until_exited(lab, name)
+    assert lab.berth("prune", "-f", "--filter", "label=a=1").stdout == "one\n"
+    assert lab.berth("container", "prune", "-f").stdout == "two\n"
+    assert lab.berth("ps", "-a", "--format", "{{.Names}}").stdout == "asker\n"
+
+
+def test_followed_output_ends_with_the_command(lab):
+    lab.berth(
+        "run", "-d", "--name", "talker", "--", "sh", "-c", "echo one; while ! test -e /run/go; do sleep 0.01; done; echo two; printf rest"
+    )
+    follower = lab.start(sys.executable, "-m", "resolver", "logs", "-f", "--tail", "1", "talker")
+    assert follower.stdout.readline() == "one\n"
+    lab.shell("touch /run/go")
+    assert follower.stdout.read() == "two\nrest"
+    assert follower.wait() == 0
+    assert lab.berth("logs", "--since", "1h", "--until", "0s", "-t", "talker").stdout.endswith("Z rest")
+    assert lab.berth("logs", "--since", "0s", "talker").stdout == ""
+
+
+def test_a_killed_holder_takes_the_command_with_it(lab):
+    lab.berth("run", "-d", "--name", "held", "--restart", "always", "--", "sleep", "3173")
+    os.kill(json.loads(lab.berth("inspect", "held").stdout)[0]["pid"], signal.SIGKILL)
+    assert wait_until_exited(lab, "held")["exit_code"] == 255
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3173' || true") == ""
+    lab.berth("start", "held")
+    assert run_of(lab, "held")["state"] == "running"
+
+
+def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
+    lab.berth("run", "-d", "--name", "ends", "--", "sh", "-c", "while ! test -e /run/end; do sleep 0.01; done; echo last; exit 7")
+    lab.berth(
+        "run",
+        "-d",
+        "--name",
+        "again",
+        "--restart",
+        "on-failure:1",
+        "--",
+        "sh",
+        "-c",
+        "while ! test -e /run/end; do sleep 0.01; done; exit 8",
+    )
+    lab.berth("run", "-d", "--name", "stopped", "--network", "front", "--", "true")
+    wait_until_exited(lab, "stopped")
+    lab.stop_daemon(signal.SIGKILL)
+    lab.shell("touch /run/end")
+    lab.start_daemon()
+    assert wait_until_exited(lab, "ends")["exit_code"] == 7
+    assert lab.berth("logs", "ends").stdout == "last\n"
+    ended = wait_until_exited(lab, "again")
+    assert (ended["exit_code"], ended["restarts"]) == (8, 1)
+    assert run_of(lab, "stopped")["state"] == "exited"
+    lab.berth("start", "stopped")
+    wait_until_exited(lab, "stopped")
+
+
+def test_after_a_reboot_stopped_sandboxes_are_there_and_running_ones_are_stopped():
+    with Lab() as lab:
+        lab.start_daemon()
+        lab.berth("network", "create", "front")
+        lab.berth("run", "-d", "--name", "stopped", "--network", "front", "--", "sh", "-c", "echo said; exit 3")
+        wait_until_exited(lab, "stopped")
+        lab.berth("run", "-d", "--name", "ran", "--network", "front", "-p", "8095:80", "--", "sleep", "3174")
+        lab.berth("run", "-d", "--rm", "--name", "brief", "--network", "front", "--", "sleep", "3174")
+        lab.shell("echo 00000000-0000-0000-0000-000000000001 > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
+        # What a reboot takes away: processes, links, namespaces, rules, /run, and the boot id.
+        for pid in set(lab._members()) - {lab.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        lab.shell("for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth")
+        lab.shell("ip link del $(ip -o link show type bridge | cut -d: -f2 | tr -d ' '); nft flush ruleset; true")
+        lab.start_daemon()
+        shown = lab.berth("ps", "-a", "--format", "{{.Names}} {{.Status}}").stdout.splitlines()
+        assert [line.rpartition(")")[0] for line in shown] == ["ran Exited (255", "stopped Exited (3"]
+        assert lab.berth("logs", "stopped").stdout == "said\n"
+        lab.berth("start", "ran")
+        assert lab.berth("port", "ran", "80").stdout.splitlines()[0] == "0.0.0.0:8095"
