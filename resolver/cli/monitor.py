@@ -20,7 +20,7 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.output_log import STREAMS, OutputLog
-from resolver.cli.restart_policy import next_pause, policy_of
+from resolver.cli.restart_policy import Restarts, policy_of
 from resolver.cli.sandbox_calls import register
 from resolver.cli.system_calls import EnterFailed
 
@@ -101,17 +101,14 @@ class _Monitor:
             os.write(self._waker, b"1")
 
     def _hold(self, init: int, outputs: dict[int, str]) -> int:
-        policy, restarts, pause = policy_of(self._process["restart"]), 0, 0.0
+        restarts = Restarts(policy_of(self._process["restart"]))
         while True:
             began = time.monotonic()
             self._follow(outputs)
             code = enter.wait(init)
             while True:
-                if self._is_last or not policy.restarts(code, restarts):
-                    return code
-                restarts += 1
-                pause = next_pause(pause, time.monotonic() - began)
-                if not self._patch({"restarting": code}) or self._pause(pause):
+                pause = None if self._is_last else restarts.next(code, time.monotonic() - began)
+                if pause is None or not self._patch({"restarting": code}) or self._pause(pause):
                     return code
                 try:
                     init, outputs = self._start(patient=True)

@@ -1,4 +1,4 @@
-"""When a command that has ended is started again: Docker's restart policies and its back-off. Pure."""
+"""When a command that has ended is started again: Docker's restart policies and its back-off. No input or output."""
 
 from __future__ import annotations
 
@@ -30,6 +30,26 @@ def policy_of(text: str) -> Policy:
     """Return the policy that *text* means, as the daemon has checked it: `on-failure:3` for example."""
     kind, _, most = text.partition(":")
     return Policy(kind, int(most or 0))
+
+
+class Restarts:
+    """Counts how often one command is started again. *count*: so far."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._pause = 0.0
+        self.count = 0
+
+    def next(self, exit_code: int, ran: float) -> float | None:
+        """Return the seconds after which a command that ended with *exit_code* is started again, None: it is not.
+
+        *ran*: how many seconds it ran. One that is to be started again is counted.
+        """
+        if not self._policy.restarts(exit_code, self.count):
+            return None
+        self.count += 1
+        self._pause = next_pause(self._pause, ran)
+        return self._pause
 
 
 def next_pause(last: float, ran: float) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -27,7 +26,7 @@ from resolver.daemon.schema import PruneBody
 
 log = logging.getLogger(__name__)
 
-EndProcess = Callable[[Owner, signal.Signals, float | None], Awaitable[None]]
+EndProcess = Callable[[Owner, int, float | None], Awaitable[None]]
 """Sends a signal to the command of a leader, KILL after so many seconds (None: never), and waits for its end."""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import signal
 from pathlib import Path
 
 from netcore.errors import InvalidRequest
 from netcore.model import Stack
 from resolver.daemon.runs import Process, Run
 from resolver.daemon.schema import ProcessBody, RunView, SandboxView
+from resolver.signal_names import WHAT_IS_ONE, signal_number
 
 OUTPUT = "output.log"
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
@@ -55,12 +55,12 @@ def process_body(process: Process) -> ProcessBody:
     )
 
 
-def stop_signal(text: str) -> signal.Signals:
-    """Return the signal called *text*, with or without SIG, or with that number; InvalidRequest if there is none."""
-    try:
-        return signal.Signals(int(text)) if text.isdigit() else signal.Signals["SIG" + text.upper().removeprefix("SIG")]
-    except (ValueError, KeyError) as error:
-        raise InvalidRequest("stop-signal", f"{text!r} is no signal; one is TERM, SIGTERM or 15") from error
+def stop_signal(text: str) -> int:
+    """Return the number of the signal called *text*; InvalidRequest if there is none."""
+    number = signal_number(text)
+    if number is None:
+        raise InvalidRequest("stop-signal", f"{text!r} is no signal; {WHAT_IS_ONE}")
+    return number
 
 
 def check_timeout(field: str, seconds: float) -> None:

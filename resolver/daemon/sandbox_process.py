@@ -24,7 +24,7 @@ async def end(
     leader: Owner,
     run_blocking: RunBlocking,
     *,
-    number: signal.Signals = signal.SIGTERM,
+    number: int = signal.SIGTERM,
     grace: float | None = limits.PROCESS_GRACE,
     is_init: bool = True,
 ) -> None:
@@ -56,7 +56,7 @@ async def end(
         os.close(pidfd)
 
 
-def _send(init: int | None, pidfd: int, number: signal.Signals) -> None:
+def _send(init: int | None, pidfd: int, number: int) -> None:
     """Send a signal to the process of *pidfd*, or to the command of that *init* if it does not hand the signal on."""
     command = None if init is None or number in _BY_INIT else process.first_child(init)
     if command is None:

@@ -258,3 +258,58 @@ def test_after_a_reboot_stopped_sandboxes_are_there_and_running_ones_are_stopped
         assert lab.berth("logs", "stopped").stdout == "said\n"
         lab.berth("start", "ran")
         assert lab.berth("port", "ran", "80").stdout.splitlines()[0] == "0.0.0.0:8095"
+
+
+COMPOSE = """\
+name: shop
+services:
+  fails: {command: sh -c 'echo again; exit 4', restart: "on-failure:1"}
+  polite:
+    command: sh -c 'trap "echo bye > /mnt/shop/said; exit 5" USR1; trap "" TERM; echo ready; while :; do sleep 0.01; done'
+    restart: always
+    stop_signal: USR1
+    stop_grace_period: 2m
+  deaf:
+    command: sh -c 'trap "" INT; echo ready; while :; do sleep 0.01; done'
+    stop_signal: SIGINT
+    stop_grace_period: 1ms
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(lab):
+    lab.shell("mkdir -p /mnt/shop")
+    lab.write("/mnt/shop/compose.yaml", COMPOSE)
+    return ["--project-directory", "/mnt/shop", "-f", "/mnt/shop/compose.yaml"]
+
+
+def test_services_of_up_d_are_started_again_and_stopped_as_the_file_says(lab, shop):
+    lab.berth("up", "-d", *shop)
+    ended = wait_until_exited(lab, "shop-fails-1")
+    assert (ended["exit_code"], ended["restarts"], ended["restart"]) == (4, 1, "on-failure:1")
+    assert lab.berth("compose", *shop, "logs", "--no-log-prefix", "fails").stdout == "again\nagain\n"
+    for name in ("polite", "deaf"):
+        lab.wait_for(lambda: "ready" in lab.berth("logs", f"shop-{name}-1").stdout)  # noqa: B023 (called at once)
+    assert lab.berth("compose", *shop, "stop", "deaf").stdout == "shop-deaf-1\n"
+    assert run_of(lab, "shop-deaf-1")["exit_code"] == 137
+    lab.berth("down", *shop)
+    assert lab.shell("cat /mnt/shop/said") == "bye"
+
+
+def test_services_that_up_follows_are_started_again_and_stopped_by_ctrl_c(lab, shop):
+    lab.shell("rm -f /mnt/shop/said")
+    followed = lab.start(sys.executable, "-m", "resolver", "up", *shop)
+    seen = []
+    while not (any("(restarting)" in line for line in seen) and sum("ready" in line for line in seen) == 2 and _has_failed_for_good(seen)):
+        seen.append(followed.stdout.readline())
+        assert seen[-1], seen
+    followed.send_signal(signal.SIGINT)
+    rest = followed.stdout.read()
+    assert followed.wait() == 0
+    assert "shop-polite-1 | exited with code 5\n" in rest
+    assert "shop-deaf-1   | exited with code 137\n" in rest
+    assert lab.shell("cat /mnt/shop/said") == "bye"
+
+
+def _has_failed_for_good(lines):
+    return any(line.endswith("exited with code 4\n") for line in lines)

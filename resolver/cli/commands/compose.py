@@ -32,6 +32,12 @@ _SELECTION = (
 )  # fmt: skip
 
 
+_TIMEOUT = option(
+    "-t", "--timeout", type=click.FloatRange(min=-1), metavar="SECONDS",
+    help="Seconds between the stop signal and KILL (default: the service's stop_grace_period, 10).",
+)  # fmt: skip
+
+
 def _takes_project(run: Callable[..., int]) -> Callable[..., int]:
     """Give the command *run* the options that say which project is meant."""
     for add in reversed(_SELECTION):
@@ -48,24 +54,29 @@ def _selection(given: dict[str, Any]) -> Selection:
 @command(examples=("berth up", "berth up -d -f examples/shop.yaml"))
 @_takes_project
 @option("-d", "--detach", is_flag=True, help="Return when everything is up.")
-def up(*, detach: bool, **selection: Any) -> int:
+@_TIMEOUT
+def up(*, detach: bool, timeout: float | None, **selection: Any) -> int:
     """Start a Compose project.
 
     Creates its networks and sandboxes, runs its commands, and shows their output. Ctrl-C ends everything.
     """
     from resolver.cli.up import session
 
-    return session.up(_selection(selection), detach=detach)
+    return session.up(_selection(selection), detach=detach, timeout=timeout)
 
 
 @command(examples=("berth down -p shop",))
 @_takes_project
 @option("-v", "--volumes", is_flag=True, help="Remove volumes too: there are none.", group="Always so", expose_value=False)
-def down(**selection: Any) -> int:
-    """Remove a Compose project."""
+@_TIMEOUT
+def down(*, timeout: float | None, **selection: Any) -> int:
+    """Remove a Compose project.
+
+    What runs gets its stop signal first, and KILL when its `stop_grace_period` is over.
+    """
     from resolver.cli.up.down import down as take_down
 
-    return take_down(_selection(selection))
+    return take_down(_selection(selection), timeout=timeout)
 
 
 @command(examples=("berth config", "berth config --format json -f compose.yaml -f compose.test.yaml", "berth config --services"))

@@ -23,6 +23,7 @@ from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
 from resolver.cli.output import print_table
 from resolver.cli.system_calls import EnterFailed
+from resolver.signal_names import WHAT_IS_ONE, signal_number
 
 _PERIOD = 1.0
 """Seconds between two tables of stats."""
@@ -144,16 +145,16 @@ def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
     return each(names or tuple(members), kill_one)
 
 
-def _signal(text: str) -> signal.Signals:
-    try:
-        return signal.Signals(int(text)) if text.isdigit() else signal.Signals["SIG" + text.upper().removeprefix("SIG")]
-    except (ValueError, KeyError) as error:
-        raise click.UsageError(f"{text!r} is no signal; one is TERM, SIGTERM or 15", click.get_current_context()) from error
+def _signal(text: str) -> int:
+    number = signal_number(text)
+    if number is None:
+        raise click.UsageError(f"{text!r} is no signal; {WHAT_IS_ONE}", click.get_current_context())
+    return number
 
 
-def _send(sandbox: dict[str, Any], number: signal.Signals) -> None:
+def _send(sandbox: dict[str, Any], number: int) -> None:
     """Send a signal to the command in *sandbox*, or to its init, with which everything ends."""
-    if number is signal.SIGKILL and sandbox.get("run") is not None and sandbox["run"]["state"] == "running":
+    if number == signal.SIGKILL and sandbox.get("run") is not None and sandbox["run"]["state"] == "running":
         if os.geteuid() != 0:
             raise Refused("signals can be sent by root only: use sudo")
         # As with Docker, what is killed by hand is not started again by its restart policy.
@@ -164,7 +165,7 @@ def _send(sandbox: dict[str, Any], number: signal.Signals) -> None:
     pidfd = _leader(sandbox)
     try:
         pid = proc.command_pid(sandbox["leader"]["pid"])
-        if number is signal.SIGKILL or pid == sandbox["leader"]["pid"]:
+        if number == signal.SIGKILL or pid == sandbox["leader"]["pid"]:
             signal.pidfd_send_signal(pidfd, number)
         else:
             os.kill(pid, number)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
-from resolver.cli.compose.project import Service
+from resolver.cli.compose.project import RestartWhen, Service
+from resolver.cli.restart_policy import Restarts, policy_of
 from resolver.cli.sandbox_calls import Call, register
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up.plan import environment
+from resolver.signal_names import WHAT_IS_ONE, signal_number
 
 
 class NotExecutable(Refused):
@@ -30,10 +34,24 @@ class ServiceProcess:
         self.code: int | None = None
         self._pid = pid
         self._unfinished = b""
+        self.restarts = Restarts(policy_of(restart_text(service)))
+        self._began = time.monotonic()
+        self._killed_at = math.inf
+        os.set_blocking(output, False)
+
+    @property
+    def ran(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self._began
 
     def read(self) -> list[str] | None:
-        """Return the lines that were printed since, or None at the end of the output."""
-        octets = os.read(self.output, 65_536)
+        """Return the lines that were printed since, or None at the end of the output: all has ended that could print."""
+        try:
+            octets = os.read(self.output, 65_536)
+        except BlockingIOError:
+            if self.code is None:
+                return []
+            octets = b""
         if not octets and not self._unfinished:
             return None
         *lines, self._unfinished = (self._unfinished + octets).split(b"\n")
@@ -63,15 +81,24 @@ class ServiceProcess:
         self.code = enter.wait(self._pid)
         return True
 
-    def stop(self) -> None:
-        """Send the service's own stop signal, if it still runs."""
+    def stop(self, grace: float | None = None) -> None:
+        """Send the service's own stop signal, if it still runs.
+
+        *grace*: seconds until it is overdue, None: the service's own; below 0: never.
+        """
+        seconds = self.service.stop_grace if grace is None else grace
+        self._killed_at = math.inf if seconds < 0 else time.monotonic() + seconds
         self._signal(stop_signal(self.service))
+
+    def is_overdue(self) -> bool:
+        """Return whether it still runs although it was to end by now."""
+        return self.code is None and time.monotonic() > self._killed_at
 
     def kill(self) -> None:
         """Send SIGKILL, if it still runs."""
         self._signal(signal.SIGKILL)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: int) -> None:
         if self.code is None:
             try:
                 os.kill(self._pid, number)
@@ -128,9 +155,9 @@ def process_body(service: Service, directory: Path) -> dict[str, Any]:
         "explicit": environment(service),
         "directory": where.path,
         "directory_required": where.required,
-        "stop_signal": stop_signal(service).name.removeprefix("SIG"),
+        "stop_signal": service.stop_signal.removeprefix("SIG"),
         "stop_timeout": service.stop_grace,
-        "restart": "no",
+        "restart": restart_text(service),
         "remove": False,
     }
 
@@ -145,7 +172,16 @@ def _not_started(service: Service, error: EnterFailed) -> Refused:
     return kind(f"service {service.name}: {reason}")
 
 
-def stop_signal(service: Service) -> signal.Signals:
-    """Return the signal that ends *service*: its own if the system has it, SIGTERM otherwise."""
-    name = "SIG" + service.stop_signal.removeprefix("SIG")
-    return signal.Signals[name] if name in signal.Signals.__members__ else signal.SIGTERM
+def stop_signal(service: Service) -> int:
+    """Return the number of the signal that ends *service*; Refused if there is none with that name."""
+    number = signal_number(service.stop_signal)
+    if number is None:
+        raise Refused(f"service {service.name}: invalid stop_signal: {service.stop_signal!r} is no signal; {WHAT_IS_ONE}")
+    return number
+
+
+def restart_text(service: Service) -> str:
+    """Return the restart policy of *service* as `run --restart` has it."""
+    policy = service.restart
+    limited = policy.when is RestartWhen.ON_FAILURE and policy.attempts
+    return f"{policy.when.value}:{policy.attempts}" if limited else policy.when.value

@@ -26,20 +26,27 @@ from resolver.cli.up.project_file import Selection, load_project
 from resolver.printable import printable
 
 _AT_ONCE = 16
+_LOOK = 0.1
+"""Seconds between looks whether something has ended, or is to be started again."""
 
 
-def up(selection: Selection, *, detach: bool) -> int:
-    """Bring the project of *selection* up; follow its output until Ctrl-C or its end unless *detach*."""
+def up(selection: Selection, *, detach: bool, timeout: float | None = None) -> int:
+    """Bring the project of *selection* up; follow its output until Ctrl-C or its end unless *detach*.
+
+    *timeout*: seconds until services that were stopped are killed, None: their own.
+    """
     loaded = load_project(selection)
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
+    for service in loaded.project.services:
+        processes.stop_signal(service)
     plan = plan_up(loaded.project, pid=os.getpid(), detach=detach)
     if any(service.service.command for service in plan.services):
         try:
             enter.check_privilege()
         except EnterFailed as error:
             raise Refused(str(error)) from error
-    session = Session(plan, call, Path(loaded.project.directory), detach=detach)
+    session = Session(plan, call, Path(loaded.project.directory), detach=detach, timeout=timeout)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, session.on_stop)
     try:
@@ -50,15 +57,19 @@ def up(selection: Selection, *, detach: bool) -> int:
 
 
 class Session:
-    """Carries out *plan* by requests of *call*. Working directories and files of services are below *directory*."""
+    """Carries out *plan* by requests of *call*. Working directories and files of services are below *directory*. See `up`."""
 
-    def __init__(self, plan: UpPlan, call: Call, directory: Path, *, detach: bool) -> None:
+    def __init__(self, plan: UpPlan, call: Call, directory: Path, *, detach: bool, timeout: float | None = None) -> None:
         self._plan = plan
         self._call = call
         self._directory = directory
         self._detach = detach
         self._networks: list[dict[str, Any]] = []
         self._sandboxes: list[dict[str, Any]] = []
+        self._timeout = timeout
+        self._outputs = selectors.DefaultSelector()
+        # What has ended and is started again: when, by the monotonic clock.
+        self._due: dict[ServiceProcess, float] = {}
         self._processes: list[ServiceProcess] = []
         self._following = False
         self._stop_requests = 0
@@ -186,22 +197,26 @@ class Session:
         width = max((len(process.name) for process in self._processes), default=0)
         # Nothing of ours runs in a service with an image; such a project stays until it is stopped.
         stays = any(plan.service.has_image for plan in self._plan.services)
-        selector = selectors.DefaultSelector()
         for process in self._processes:
-            selector.register(process.output, selectors.EVENT_READ, process)
-        deadline: float | None = None
-        while selector.get_map() or (stays and not self._stop_requests):
-            for key, _ in selector.select(0.1):
-                self._print(selector, key.data, width)
+            self._outputs.register(process.output, selectors.EVENT_READ, process)
+        stopped = False
+        while self._outputs.get_map() or self._due or (stays and not self._stop_requests):
+            for key, _ in self._outputs.select(_LOOK):
+                self._print(self._outputs, key.data, width)
             self._collect(width)
-            match ending(self._stop_requests, deadline, time.monotonic()):
+            match ending(self._stop_requests, stopped=stopped):
                 case Ending.STOP:
                     print("berth: stopping", flush=True)
-                    deadline = time.monotonic() + max((process.service.stop_grace for process in self._processes), default=0.0)
+                    stopped = True
+                    self._due.clear()
                     for process in self._processes:
-                        process.stop()
+                        process.stop(self._timeout)
                 case Ending.KILL:
                     self._kill()
+            for process in self._processes:
+                if process.is_overdue():
+                    process.kill()
+            self._start_what_is_due(width)
         self._collect(width, wait=True)
         return exit_code([process.code for process in self._processes], stopped=bool(self._stop_requests))
 
@@ -219,8 +234,36 @@ class Session:
 
     def _collect(self, width: int, *, wait: bool = False) -> None:
         for process in self._processes:
-            if process.wait() if wait else process.poll():
-                print(f"{process.name.ljust(width)} | exited with code {process.code}", flush=True)
+            if not (process.wait() if wait else process.poll()):
+                continue
+            # Who still has the other end is not of this sandbox: all that ran in it has ended.
+            while process.output in self._outputs.get_map():
+                self._print(self._outputs, process, width)
+            again = self._note_end(process, process.code or 0)
+            print(f"{process.name.ljust(width)} | exited with code {process.code}{' (restarting)' if again else ''}", flush=True)
+
+    def _note_end(self, process: ServiceProcess, code: int) -> bool:
+        """Return whether *process*, or the last try to start it again, ended with a *code* after which it is started again."""
+        pause = None if self._stop_requests or not self._following else process.restarts.next(code, process.ran)
+        if pause is not None:
+            self._due[process] = time.monotonic() + pause
+        return pause is not None
+
+    def _start_what_is_due(self, width: int) -> None:
+        for process in [process for process, at in self._due.items() if at <= time.monotonic()]:
+            del self._due[process]
+            sandbox = next(sandbox for sandbox in self._sandboxes if sandbox["name"] == process.name)
+            try:
+                again = processes.start(process.service, sandbox, self._directory, self._call)
+            except Refused as error:
+                print(f"{process.name.ljust(width)} | {error}", flush=True)
+                # Somebody has removed it.
+                if error.kind != "not-found":
+                    self._note_end(process, enter.NOT_FOUND)
+                continue
+            again.restarts = process.restarts
+            self._processes[self._processes.index(process)] = again
+            self._outputs.register(again.output, selectors.EVENT_READ, again)
 
     def _kill(self) -> None:
         for process in self._processes:
