@@ -22,8 +22,10 @@ from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.output_log import STREAMS, OutputLog
 from resolver.cli.restart_policy import Restarts, policy_of
 from resolver.cli.sandbox_calls import register
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.system_calls import EnterFailed, unread
 
+_AT_ONCE = 65_536
+"""Octets of output that are read at once."""
 _LOOK = 0.2
 """Seconds between tries to reach a daemon that is not there."""
 
@@ -104,7 +106,7 @@ class _Monitor:
         restarts = Restarts(policy_of(self._process["restart"]))
         while True:
             began = time.monotonic()
-            self._follow(outputs)
+            self._follow(init, outputs)
             code = enter.wait(init)
             while True:
                 pause = None if self._is_last else restarts.next(code, time.monotonic() - began)
@@ -182,27 +184,44 @@ class _Monitor:
             selector.select(seconds)
         return self._is_last
 
-    def _follow(self, outputs: dict[int, str]) -> None:
-        """Write what the command prints to the log until all that it has started has ended."""
+    def _follow(self, init: int, outputs: dict[int, str]) -> None:
+        """Write what the command prints to the log until its *init* has ended, and with it all that ran in the sandbox.
+
+        The end of the outputs is not waited for: a process elsewhere that was given one could put that off for ever.
+        """
+        ended = os.pidfd_open(init)
         with selectors.DefaultSelector() as selector:
+            selector.register(ended, selectors.EVENT_READ, None)
             for descriptor, stream in outputs.items():
                 selector.register(descriptor, selectors.EVENT_READ, stream)
-            while selector.get_map():
+            while ended in selector.get_map():
                 for key, _ in selector.select():
-                    octets = os.read(key.fd, 65_536)
-                    if octets:
-                        self._log.write(key.data, octets)
-                    else:
-                        self._log.flush(key.data)
+                    if key.fd == ended:
+                        selector.unregister(ended)
+                    elif not self._copy(key.fd, key.data):
                         selector.unregister(key.fd)
-                        os.close(key.fd)
+        os.close(ended)
+        for descriptor, stream in outputs.items():
+            left = unread(descriptor)
+            while left > 0 and (read := self._copy(descriptor, stream, left)):
+                left -= read
+            self._log.flush(stream)
+            os.close(descriptor)
+
+    def _copy(self, descriptor: int, stream: str, most: int = _AT_ONCE) -> int:
+        """Write what can be read there to the log; return how many octets, 0 at the end."""
+        octets = os.read(descriptor, min(most, _AT_ONCE))
+        self._log.write(stream, octets)
+        return len(octets)
 
     def _note_exit(self, code: int) -> None:
         """Leave the exit code where the daemon finds it: there whole or not at all."""
         path = os.path.join(self._sandbox["directory"], "exit")
         text = json.dumps({"code": code, "at": time.time()})  # noqa: TID251 (this is where the clock is read)
         with contextlib.suppress(OSError):
-            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}.new")
+            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             os.write(descriptor, text.encode())
             os.close(descriptor)
             os.rename(f"{path}.new", path)

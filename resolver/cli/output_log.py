@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 
@@ -41,7 +42,17 @@ class OutputLog:
         self._unfinished = dict.fromkeys(STREAMS, b"")
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        """Open the newest file, for root only. What is there and no file, a symbolic link for example, is replaced."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with contextlib.suppress(OSError):
+            file = os.open(self._path, flags, 0o600)
+            if stat.S_ISREG(os.fstat(file).st_mode) and os.fstat(file).st_nlink == 1:
+                os.fchmod(file, 0o600)
+                return file
+            os.close(file)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        return os.open(self._path, flags | os.O_EXCL, 0o600)
 
     def write(self, stream: str, octets: bytes) -> None:
         """Write the lines that *octets* end; the rest waits for its end."""

@@ -260,6 +260,30 @@ def test_after_a_reboot_stopped_sandboxes_are_there_and_running_ones_are_stopped
         assert lab.berth("port", "ran", "80").stdout.splitlines()[0] == "0.0.0.0:8095"
 
 
+def test_a_process_elsewhere_that_has_the_output_keeps_nothing_running(lab):
+    lab.berth("run", "-d", "--name", "leaks", "--", "sh", "-c", "while ! test -e /run/leaked; do sleep 0.01; done; printf last; exit 6")
+    init = json.loads(lab.berth("inspect", "leaks").stdout)[0]["leader"]["pid"]
+    script = f"exec 3>/proc/$(cat /proc/{init}/task/{init}/children | tr -d ' ')/fd/1; echo has it; while :; do echo more >&3; done"
+    other = lab.start("sh", "-c", script)
+    assert other.stdout.readline() == "has it\n"
+    lab.shell("touch /run/leaked")
+    assert lab.berth("wait", "leaks").stdout == "6\n"
+    assert "last" in lab.berth("logs", "leaks").stdout
+    other.wait()
+
+
+@pytest.mark.parametrize("which", ["command", "init"])
+def test_a_command_that_is_killed_is_known_to_have_been(lab, which):
+    lab.berth("run", "-d", "--name", "victim", "--restart", "on-failure:1", "--", "sleep", "3175")
+    for restarts in (0, 1):
+        lab.wait_for(lambda: run_of(lab, "victim")["restarts"] == restarts and run_of(lab, "victim")["state"] == "running")  # noqa: B023
+        init = json.loads(lab.berth("inspect", "victim").stdout)[0]["leader"]["pid"]
+        lab.shell(f"kill -9 {init if which == 'init' else f'$(cat /proc/{init}/task/{init}/children)'}")
+    ended = wait_until_exited(lab, "victim")
+    assert (ended["exit_code"], ended["restarts"]) == (137, 1)
+    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3175' || true") == ""
+
+
 COMPOSE = """\
 name: shop
 services:
@@ -290,6 +314,8 @@ def test_services_of_up_d_are_started_again_and_stopped_as_the_file_says(lab, sh
     assert lab.berth("compose", *shop, "logs", "--no-log-prefix", "fails").stdout == "again\nagain\n"
     for name in ("polite", "deaf"):
         lab.wait_for(lambda: "ready" in lab.berth("logs", f"shop-{name}-1").stdout)  # noqa: B023 (called at once)
+    everything = lab.berth("compose", *shop, "logs").stdout.splitlines()
+    assert sorted(everything) == ["shop-deaf-1   | ready", *["shop-fails-1  | again"] * 2, "shop-polite-1 | ready"]
     assert lab.berth("compose", *shop, "stop", "deaf").stdout == "shop-deaf-1\n"
     assert run_of(lab, "shop-deaf-1")["exit_code"] == 137
     lab.berth("down", *shop)

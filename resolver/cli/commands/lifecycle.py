@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -191,12 +192,14 @@ def logs(
     prefixes = [f"{sandbox['name'].ljust(width)} | " if is_prefixed else None for sandbox in kept]
     readers = [(sandbox, prefix, Reader(sandbox["run"]["output"])) for sandbox, prefix in zip(kept, prefixes, strict=True)]
     try:
-        now = [
-            (line, prefix)
-            for _, prefix, reader in readers
-            for line in chosen(chain(reader.lines(), () if follow else reader.rest()), tail=number, since=first, until=last)
-        ]
-        _print(now, timestamps=timestamps)
+
+        def lines_of(reader: Reader, prefix: str | None) -> Iterator[tuple[Line, str | None]]:
+            written = chain(reader.lines(), () if follow else reader.rest())
+            return ((line, prefix) for line in chosen(written, tail=number, since=first, until=last))
+
+        each_one = [lines_of(reader, prefix) for _, prefix, reader in readers]
+        # Merged as they are read: nothing holds 30 MB of short lines.
+        _print(heapq.merge(*each_one, key=_time), timestamps=timestamps)
         if follow:
             _follow(readers, timestamps, last)
     except PermissionError as error:
@@ -207,11 +210,15 @@ def logs(
 
 
 def _print(lines: Iterable[tuple[Line, str | None]], *, timestamps: bool) -> None:
-    """Print (line, prefix) pairs in the order of their times."""
-    for line, prefix in sorted(lines, key=lambda pair: pair[0].time):
+    """Print (line, prefix) pairs."""
+    for line, prefix in lines:
         _write(line, prefix, timestamps)
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _time(pair: tuple[Line, str | None]) -> str:
+    return pair[0].time
 
 
 def _write(line: Line, prefix: str | None, timestamps: bool) -> None:
@@ -231,13 +238,13 @@ def _follow(readers: list[tuple[dict[str, Any], str | None, Reader]], timestamps
     while readers and (last is None or stamp(time.time()) <= last):  # noqa: TID251 (this is where the clock is read)
         time.sleep(_LOOK)
         lines = [(line, prefix) for _, prefix, reader in readers for line in reader.lines()]
-        _print(lines, timestamps=timestamps)
+        _print(sorted(lines, key=_time), timestamps=timestamps)
         idle = 0 if lines else idle + 1
         if idle % _LOOKS_AT_STATE:
             continue
         ended = [one for one in readers if not _runs(one[0])]
         left = [(line, prefix) for _, prefix, reader in ended for line in (*reader.lines(), *reader.rest())]
-        _print(left, timestamps=timestamps)
+        _print(sorted(left, key=_time), timestamps=timestamps)
         readers = [one for one in readers if one not in ended]
 
 

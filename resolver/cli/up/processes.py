@@ -15,7 +15,7 @@ from resolver.cli.client import Refused
 from resolver.cli.compose.project import RestartWhen, Service
 from resolver.cli.restart_policy import Restarts, policy_of
 from resolver.cli.sandbox_calls import Call, register
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.system_calls import EnterFailed, unread
 from resolver.cli.up.plan import environment
 from resolver.signal_names import WHAT_IS_ONE, signal_number
 
@@ -37,7 +37,8 @@ class ServiceProcess:
         self.restarts = Restarts(policy_of(restart_text(service)))
         self._began = time.monotonic()
         self._killed_at = math.inf
-        os.set_blocking(output, False)
+        # How much may still be read: without end while it runs.
+        self._left: float = math.inf
 
     @property
     def ran(self) -> float:
@@ -46,12 +47,8 @@ class ServiceProcess:
 
     def read(self) -> list[str] | None:
         """Return the lines that were printed since, or None at the end of the output: all has ended that could print."""
-        try:
-            octets = os.read(self.output, 65_536)
-        except BlockingIOError:
-            if self.code is None:
-                return []
-            octets = b""
+        octets = os.read(self.output, int(min(self._left, 65_536))) if self._left > 0 else b""
+        self._left -= len(octets)
         if not octets and not self._unfinished:
             return None
         *lines, self._unfinished = (self._unfinished + octets).split(b"\n")
@@ -63,6 +60,7 @@ class ServiceProcess:
     def close(self) -> None:
         """Close the output."""
         os.close(self.output)
+        self._left = 0
 
     def poll(self) -> bool:
         """Return whether the process ended since the last call; *code* then has its exit code."""
@@ -71,15 +69,21 @@ class ServiceProcess:
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         if not pid:
             return False
-        self.code = enter.exit_code(status)
+        self._note_end(enter.exit_code(status))
         return True
 
     def wait(self) -> bool:
         """Wait for the end; return as `poll` does."""
         if self.code is not None:
             return False
-        self.code = enter.wait(self._pid)
+        self._note_end(enter.wait(self._pid))
         return True
+
+    def _note_end(self, code: int) -> None:
+        """Note its end. What another process goes on to write to its output is not read."""
+        self.code = code
+        if self._left:
+            self._left = unread(self.output)
 
     def stop(self, grace: float | None = None) -> None:
         """Send the service's own stop signal, if it still runs.

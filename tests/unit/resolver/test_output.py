@@ -100,6 +100,35 @@ def test_which_lines_are_chosen(reading, tmp_path):
     assert not list(Reader(str(tmp_path / "nothing")).lines())
 
 
+@pytest.mark.parametrize("kind", ["symbolic link", "hard link", "pipe", "dangling link"])
+def test_what_is_in_the_place_of_the_file_is_replaced_and_not_written_to(kind, reading, tmp_path):
+    other, path = tmp_path / "other", tmp_path / "output.log"
+    other.write_text("theirs")
+    match kind:
+        case "symbolic link":
+            path.symlink_to(other)
+        case "hard link":
+            os.link(other, path)
+        case "pipe":
+            os.mkfifo(path)
+        case _:
+            path.symlink_to(tmp_path / "none")
+    log = OutputLog(str(tmp_path))
+    log.write("stdout", b"ours\n")
+    log.close()
+    assert texts(reading().lines()) == [("stdout", b"ours\n")]
+    assert (other.read_text(), (tmp_path / "none").exists()) == ("theirs", False)
+    assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+
+
+def test_the_file_is_for_its_owner_only_whatever_it_was_before(tmp_path):
+    path = tmp_path / "output.log"
+    path.touch()
+    path.chmod(0o666)
+    OutputLog(str(tmp_path)).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_a_full_disk_loses_output_and_ends_nothing(reading, tmp_path, monkeypatch):
     log = OutputLog(str(tmp_path))
 
