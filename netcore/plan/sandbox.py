@@ -13,11 +13,11 @@ from netcore.parse import endpoint_options, names, ports
 RandomHex = Callable[[int], str]
 
 
-def check_networks(networks: Sequence[Network]) -> None:
-    """Raise InvalidRequest if a new sandbox can't begin on all of *networks* (CL-7, CL-8)."""
+def check_networks(networks: Sequence[Network], *, again: bool = False) -> None:
+    """Raise InvalidRequest if a new sandbox can't begin on all of *networks* (CL-7, CL-8). *again*: one that was on them before can."""
     if len({network.id for network in networks}) != len(networks):
         raise InvalidRequest("network", "each network can be given once")
-    if len(networks) > 1 and any(network.is_default_bridge for network in networks):
+    if not again and len(networks) > 1 and any(network.is_default_bridge for network in networks):
         text = "conflicting options: cannot attach both user-defined and non-user-defined network-modes; connect to the others later"
         raise InvalidRequest("network", text)
 

@@ -167,12 +167,16 @@ class Admin:
 
     async def connect_sandbox(self, request: ApiRequest[schema.ConnectBody]) -> schema.SandboxView | schema.PlanView:
         wanted = convert.endpoint_request(request.body, request.path["network"])
+        if isinstance(self._operations.find(request.body.sandbox), Run):
+            return await lifecycle_handlers.connect_stopped(self, request, wanted)
         if request.dry_run:
             return await self._dry_run.connect(request.body.sandbox, wanted)
         sandbox, warnings = await self._operations.connect(request.body.sandbox, wanted)
         return self.sandbox_view(sandbox, warnings)
 
     async def disconnect_sandbox(self, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
+        if isinstance(self._operations.find(request.body.sandbox), Run):
+            return await lifecycle_handlers.disconnect_stopped(self, request)
         if request.dry_run:
             return await self._dry_run.disconnect(request.body.sandbox, request.path["network"])
         sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"])

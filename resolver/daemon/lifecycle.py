@@ -13,13 +13,14 @@ from dataclasses import replace
 
 from netcore.controller import Controller
 from netcore.errors import Conflict, NotFound
-from netcore.model import Owner, Sandbox
+from netcore.model import EndpointRequest, Owner, Sandbox
 from netcore.parse import names
 from resolver import limits
 from resolver.daemon.convert import passes
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.operations import Operations
 from resolver.daemon.removals import Removals
+from resolver.daemon.run_networks import connected, disconnected, networks_of
 from resolver.daemon.run_shapes import check_timeout, stop_signal
 from resolver.daemon.runs import Process, Run, Runs
 from resolver.daemon.schema import PruneBody
@@ -64,7 +65,27 @@ class Lifecycle:
         self._runs.check_name(name, run.id)
         if any(sandbox.name == name for sandbox in self._controller.state.sandboxes.values()):
             raise Conflict("sandbox", name, "exists already; choose another name")
-        await self._runs.change_request(run.id, lambda request: replace(request, name=name))
+        await self._runs.rename(run.id, name)
+
+    async def connect_stopped(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Run:
+        """Have a sandbox that is stopped be on one more network from its next start on; return it as it is then."""
+        run = self._operations.find_stopped(reference)
+        network = self._operations.find_network(request.network)
+        changed = connected(run, request, network)
+        if not dry_run:
+            await self._runs.change(run, lambda now: connected(now, request, network))
+        return changed
+
+    async def disconnect_stopped(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Run:
+        """Have a sandbox that is stopped be off a network from its next start on; return it as it is then."""
+        run = self._operations.find_stopped(reference)
+        # The network may be gone: nothing that is stopped keeps it.
+        names = [endpoint.network for endpoint in networks_of(run)]
+        name = network_reference if network_reference in names else self._operations.find_network(network_reference).name
+        changed = disconnected(run, name)
+        if not dry_run:
+            await self._runs.change(run, lambda now: disconnected(now, name))
+        return changed
 
     async def note_restart(self, reference: str, exit_code: int) -> Sandbox:
         """Note that the command in a sandbox has ended, and that its holder will start it again."""

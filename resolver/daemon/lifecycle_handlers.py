@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from netcore.errors import InvalidRequest
-from netcore.model import Sandbox
+from netcore.model import EndpointRequest, Sandbox
 from resolver.daemon import run_shapes, schema
 from resolver.daemon.api_route import ApiRequest
 from resolver.daemon.lifecycle import Lifecycle
@@ -42,6 +42,25 @@ async def stop_sandbox(handlers: Handlers, request: ApiRequest[schema.StopBody])
     body = request.body
     name = await handlers.lifecycle.stop(request.path["sandbox"], grace=body.timeout, signal_name=body.signal)
     return schema.OutcomeView(f"sandbox {name} stopped")
+
+
+async def connect_stopped(
+    handlers: Handlers, request: ApiRequest[schema.ConnectBody], wanted: EndpointRequest
+) -> schema.SandboxView | schema.PlanView:
+    """Have a sandbox that is stopped be on one more network from its next start on."""
+    run = await handlers.lifecycle.connect_stopped(request.body.sandbox, wanted, dry_run=request.dry_run)
+    return _at_next_start(f"connect {run.name} to network {wanted.network}") if request.dry_run else stopped_view(run, handlers.runs)
+
+
+async def disconnect_stopped(handlers: Handlers, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
+    """Have a sandbox that is stopped be off a network from its next start on."""
+    network = request.path["network"]
+    run = await handlers.lifecycle.disconnect_stopped(request.body.sandbox, network, dry_run=request.dry_run)
+    return _at_next_start(f"disconnect {run.name} from network {network}") if request.dry_run else stopped_view(run, handlers.runs)
+
+
+def _at_next_start(step: str) -> schema.PlanView:
+    return schema.PlanView([f"{step} when it is started"])
 
 
 async def prune_sandboxes(handlers: Handlers, request: ApiRequest[schema.PruneBody]) -> schema.PrunedView:

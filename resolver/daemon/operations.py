@@ -15,18 +15,19 @@ from typing import Any
 
 from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
-from netcore.errors import InvalidRequest, NetcoreError, NotFound
+from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
-from resolver.daemon.automatic_networks import AutomaticNetworks, is_automatic
+from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
 from resolver.daemon.removals import Removals
-from resolver.daemon.runs import Process, Run, Runs, with_endpoint, without_endpoint
+from resolver.daemon.run_networks import with_endpoint, without_endpoint
+from resolver.daemon.runs import Process, Run, Runs
 from resolver.daemon.schema import PruneBody
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,9 @@ class Operations:
         self._runs.check_name(request.name, request.again[0] if request.again is not None else None)
         asked = request
         references = [endpoint.network for endpoint in request.networks]
+        if on_default and request.again is not None and DEFAULT_NETWORK.name in references:
+            # It was on `default` and on others.
+            await self._ensure_automatic_network([], on_default=True)
         automatic = await self._ensure_automatic_network(references, on_default=on_default)
         if automatic is not None and not request.networks:
             request = replace(request, networks=(EndpointRequest(network=automatic.id),))
@@ -155,7 +159,7 @@ class Operations:
             await self._runs.note_start(run)
             self._events.sandbox_started(sandbox)
         if name:
-            await self._runs.change_request(sandbox.id, lambda request: replace(request, name=name))
+            await self._runs.rename(sandbox.id, name)
             self._events.sandbox_renamed(sandbox)
         return sandbox
 
@@ -193,7 +197,7 @@ class Operations:
         self._references.find_running(sandbox_reference)
         outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
-        await self._runs.change_request(sandbox.id, lambda before: with_endpoint(before, replace(request, network=network.name)))
+        await self._runs.change_request(sandbox.id, lambda run: with_endpoint(run, replace(request, network=network.name)))
         self._events.endpoint_connected(sandbox, network.name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
@@ -203,7 +207,7 @@ class Operations:
         self._references.find_running(sandbox_reference)
         outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
-        await self._runs.change_request(sandbox.id, lambda before: without_endpoint(before, network.name))
+        await self._runs.change_request(sandbox.id, lambda run: without_endpoint(run, network.name))
         self._events.endpoint_disconnected(sandbox, network.name)
         return sandbox, outcome.warnings
 
@@ -284,6 +288,13 @@ class Operations:
     def find(self, reference: str) -> Sandbox | Run:
         """Return the sandbox with this id, name or unique id prefix, or the run that is left of it while it is stopped."""
         return self._references.find(reference)
+
+    def find_stopped(self, reference: str) -> Run:
+        """Return the run with this id, name or unique id prefix whose sandbox is stopped; Conflict if it runs."""
+        found = self._references.find(reference)
+        if isinstance(found, Sandbox):
+            raise Conflict("sandbox", found.name, "runs by now")
+        return found
 
     def details_of_sandbox(self, sandbox: Sandbox) -> SandboxDetails:
         """Return *sandbox* with its endpoints."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from netcore.errors import InvalidRequest
 from netcore.model import Stack
+from resolver.daemon.run_networks import networks_of
 from resolver.daemon.runs import Process, Run
 from resolver.daemon.schema import ProcessBody, RunView, SandboxView
 from resolver.signal_names import WHAT_IS_ONE, signal_number
@@ -89,7 +90,7 @@ def run_view(run: Run, directory: Path, *, waits: bool) -> RunView:
 def stopped_view(run: Run, directory: Path) -> SandboxView:
     """Return what is told of the sandbox of a *run* that has ended: it has no namespace, no endpoints and no files."""
     request = run.request
-    networks = [endpoint.network for endpoint in request.networks]
+    networks = [endpoint.network for endpoint in networks_of(run)]
     shared = next((name.partition(":")[2] for name in networks if name.startswith("container:")), "")
     stack = Stack.SHARED if shared else next((Stack(name) for name in networks if name in (Stack.HOST, Stack.NONE)), Stack.OWN)
     return SandboxView(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netcore.errors import Conflict
-from netcore.model import EndpointRequest, Sandbox, SandboxId, SandboxRequest
+from netcore.model import Sandbox, SandboxId, SandboxRequest
 from netcore.store.codec import Undecodable, decode, encode
 from netcore.store.protocol import Store, Transaction
 from resolver.daemon.blocking import RunBlocking
@@ -83,6 +83,8 @@ class Runs:
         self._clock = clock
         self._runs: dict[SandboxId, Run] = {}
         self._locks: dict[SandboxId, asyncio.Lock] = {}
+        # A change is of the record as the one before it has left it.
+        self._writing = asyncio.Lock()
 
     def lock(self, identity: SandboxId) -> asyncio.Lock:
         """Return the lock of whoever starts, ends or removes this run."""
@@ -135,7 +137,8 @@ class Runs:
         lasting = replace(request, owner=None, again=(identity, created))
         run = Run(id=identity, request=lasting, process=process, created=created, started=self._clock(), on_default=on_default)
         await self._run_blocking(lambda: self._make_directory(identity))
-        await self._put(run)
+        async with self._writing:
+            await self._put(run)
         return run
 
     def _make_directory(self, identity: str) -> None:
@@ -146,25 +149,23 @@ class Runs:
         """Record that a stopped run was started, and forget how it ended before."""
         await self._run_blocking(lambda: (self.directory_of(run.id) / _EXIT).unlink(missing_ok=True))
         await self._run_blocking(lambda: self._make_directory(run.id))
-        again = replace(run, started=self._clock(), ended=None, exit_code=None, restarts=0)
-        await self._put(again)
-        return again
+        at = self._clock()
+        return await self.change(run, lambda now: replace(now, started=at, ended=None, exit_code=None, restarts=0))
 
     async def note_restart(self, run: Run, exit_code: int) -> None:
         """Record that the command has ended and is to be started again by the process that holds the sandbox."""
-        await self._put(replace(run, exit_code=exit_code, restarts=run.restarts + 1))
+        await self.change(run, lambda now: replace(now, exit_code=exit_code, restarts=now.restarts + 1))
 
     async def note_start(self, run: Run) -> None:
         """Record that it was started again by the process that holds the sandbox."""
-        await self._put(replace(run, started=self._clock()))
+        at = self._clock()
+        await self.change(run, lambda now: replace(now, started=at))
 
     async def end(self, run: Run) -> Run:
         """Record that a run has ended, with the exit code that the holder of its sandbox has written."""
         written = await self._run_blocking(lambda: self._read_exit(run.id))
         code, at = written if written is not None else (LOST, self._clock())
-        ended = replace(run, ended=at, exit_code=code)
-        await self._put(ended)
-        return ended
+        return await self.change(run, lambda now: replace(now, ended=at, exit_code=code))
 
     def _read_exit(self, identity: str) -> tuple[int, float] | None:
         try:
@@ -173,29 +174,32 @@ class Runs:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    async def change_request(self, identity: SandboxId, change: Callable[[SandboxRequest], SandboxRequest]) -> None:
+    async def change(self, run: Run, change: Callable[[Run], Run]) -> Run:
+        """Change the record of *run* as it is now, and return it; one that was dropped meanwhile stays away."""
+        async with self._writing:
+            changed = change(self._runs.get(run.id, run))
+            if run.id in self._runs:
+                await self._put(changed)
+        return changed
+
+    async def change_request(self, identity: SandboxId, change: Callable[[Run], Run]) -> None:
         """Change what a sandbox will be like at its next start, if it is one that stays."""
         run = self.get(identity)
         if run is not None:
-            await self._put(replace(run, request=change(run.request)))
+            await self.change(run, change)
+
+    async def rename(self, identity: SandboxId, name: str) -> None:
+        """Change its name, if it is one that stays."""
+        await self.change_request(identity, lambda run: replace(run, request=replace(run.request, name=name)))
 
     async def drop(self, run: Run) -> None:
         """Remove the record of a run and its directory."""
-        await self._store.commit(Transaction({f"run/{run.id}": None}))
-        self._runs.pop(run.id, None)
+        async with self._writing:
+            await self._store.commit(Transaction({f"run/{run.id}": None}))
+            self._runs.pop(run.id, None)
         self._locks.pop(run.id, None)
         await self._run_blocking(lambda: shutil.rmtree(self.directory_of(run.id), ignore_errors=True))
 
     async def _put(self, run: Run) -> None:
         await self._store.commit(Transaction({f"run/{run.id}": encode(run)}))
         self._runs[run.id] = run
-
-
-def with_endpoint(request: SandboxRequest, endpoint: EndpointRequest) -> SandboxRequest:
-    """Return *request* with one more endpoint. Pure."""
-    return replace(request, networks=(*request.networks, endpoint))
-
-
-def without_endpoint(request: SandboxRequest, network: str) -> SandboxRequest:
-    """Return *request* without the endpoint on the network called *network*. Pure."""
-    return replace(request, networks=tuple(endpoint for endpoint in request.networks if endpoint.network != network))

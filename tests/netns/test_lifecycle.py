@@ -80,7 +80,6 @@ def test_sandbox_whose_command_has_ended_stays_and_holds_only_its_name(lab):
         (lab.berth("rename", "asker", "job", check=False), "exists already and is stopped"),
         (lab.berth("exec", "job", "true", check=False), "is stopped; start it with `berth start`"),
         (lab.berth("top", "job", check=False), "is stopped"),
-        (lab.berth("network", "connect", "back", "job", check=False), "is not running; start it with `berth start`"),
     ):
         assert refused.returncode
         assert reason in refused.stderr
@@ -131,6 +130,29 @@ def test_start_brings_back_what_there_was(lab):
     lab.wait_for(lambda: lab.berth("logs", "shop").stdout == "7 /tmp\n7 /tmp\n")
     assert lab.berth("restart", "-t", "1", "shop").stdout == "shop\n"
     lab.wait_for(lambda: lab.berth("logs", "--tail", "1", "shop").stdout == "7 /tmp\n")
+
+
+def test_a_stopped_sandbox_is_connected_and_disconnected_for_its_next_start(lab):
+    lab.berth("run", "-d", "--name", "mover", "--network", "front", "--", "sleep", "600")
+    lab.berth("stop", "mover")
+    assert lab.berth("network", "connect", "--dry-run", "back", "mover").stdout == "connect mover to network back when it is started\n"
+    lab.berth("network", "connect", "--ip", "10.6.0.44", "--alias", "inner", "back", "mover")
+    assert "is already attached to network back" in lab.berth("network", "connect", "back", "mover", check=False).stderr
+    lab.berth("network", "disconnect", "front", "mover")
+    assert "no configured subnet" in lab.berth("network", "connect", "--ip", "10.9.9.9", "front", "mover", check=False).stderr
+    assert "is not connected to network front" in lab.berth("network", "disconnect", "front", "mover", check=False).stderr
+    assert "back" in lab.berth("ps", "-a", "--filter", "name=mover").stdout
+    lab.berth("start", "mover")
+    (view,) = json.loads(lab.berth("inspect", "mover").stdout)
+    assert (view["networks"], view["addresses"]) == (["back"], ["10.6.0.44"])
+    assert lab.berth("exec", "mover", "getent", "hosts", "inner").stdout.split()[0] == "10.6.0.44"
+
+
+def test_a_sandbox_on_the_default_bridge_starts_again_on_all_its_networks(lab):
+    lab.berth("run", "-d", "--name", "bridged", "--network", "bridge", "--", "sleep", "600")
+    lab.berth("network", "connect", "back", "bridged")
+    lab.berth("restart", "-t", "1", "bridged")
+    assert json.loads(lab.berth("inspect", "bridged").stdout)[0]["networks"] == ["bridge", "back"]
 
 
 def test_stop_sends_the_signal_of_the_command_and_kills_what_does_not_end(lab):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -234,7 +235,7 @@ class World:
             self.journal.append(f"end restarts {holder.pid}")
 
         async def end_command(leader, number, grace):
-            self.journal.append(f"end {leader.pid} {number.name} {grace}")
+            self.journal.append(f"end {leader.pid} {signal.Signals(number).name} {grace}")
 
         async def wait_for(holder):
             self.journal.append(f"wait for {holder.pid}")

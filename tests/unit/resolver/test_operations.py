@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from ipaddress import ip_address
 
 import pytest
 
@@ -303,6 +304,84 @@ async def test_what_is_changed_meanwhile_is_there_at_the_next_start(world):
     assert (request.name, [(one.network, one.aliases) for one in request.networks]) == ("shop", [("back", ("inner",))])
     await world.lifecycle.rename_stopped(world.runs.get(run.id), "last")
     assert world.operations.find("last").id == run.id
+
+
+def networks(run):
+    return [one.network for one in run.request.networks]
+
+
+async def test_connect_and_disconnect_of_a_stopped_sandbox_are_for_its_next_start(world):
+    run = await started(world)
+    await world.operations.create_network(NetworkRequest(name="back"))
+    await world.operations.create_network(NetworkRequest(name="other"))
+    await world.lifecycle.stop("web")
+    world.took()
+    planned = await world.lifecycle.connect_stopped("web", EndpointRequest(network="id-back"), dry_run=True)
+    assert (networks(planned), networks(world.runs.get(run.id))) == (["front", "back"], ["front"])
+    await world.lifecycle.connect_stopped("web", EndpointRequest(network="id-back", aliases=("inner",)))
+    with pytest.raises(Conflict, match="is already attached to network back"):
+        await world.lifecycle.connect_stopped("web", EndpointRequest(network="back"))
+    with pytest.raises(NotFound, match="nowhere"):
+        await world.lifecycle.connect_stopped("web", EndpointRequest(network="nowhere"))
+    with pytest.raises(InvalidRequest, match="network-alias"):
+        await world.lifecycle.connect_stopped("web", EndpointRequest(network="other", aliases=("no such name",)))
+    with pytest.raises(InvalidRequest, match=r"invalid ip: no configured subnet contains IP address 10\.99\.0\.9; other has 10"):
+        await world.lifecycle.connect_stopped("web", EndpointRequest(network="other", ipv4=ip_address("10.99.0.9")))
+    await world.lifecycle.disconnect_stopped("web", "id-front")
+    with pytest.raises(NotFound, match="sandbox web is not connected to network front"):
+        await world.lifecycle.disconnect_stopped("web", "front")
+    assert [(one.network, one.aliases) for one in world.runs.get(run.id).request.networks] == [("back", ("inner",))]
+    assert world.took() == ()
+    # Nothing that is stopped keeps a network.
+    await world.operations.remove_network("back")
+    await world.lifecycle.disconnect_stopped("web", "back")
+    assert networks(world.runs.get(run.id)) == []
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_what_was_on_the_default_network_stays_on_it(world, stopped):
+    await world.operations.create_network(NetworkRequest(name="back"))
+    sandbox, _ = await world.operations.create_sandbox(
+        SandboxRequest(name="web", owner=HOLDER), on_default=True, process=Process(command=("x",))
+    )
+    if stopped:
+        await world.owners.end(HOLDER)
+        await world.lifecycle.connect_stopped("web", EndpointRequest(network="back"))
+    else:
+        await world.operations.connect("web", EndpointRequest(network="back"))
+        await world.owners.end(HOLDER)
+    run = world.runs.get(sandbox.id)
+    assert (networks(run), run.on_default) == (["default", "back"], True)
+    await world.operations.remove_network("default")
+    world.took()
+    await world.lifecycle.start("web", OWNER)
+    assert "controller create network default" in world.took()
+    await world.owners.end(OWNER)
+    for network in ("default", "back"):
+        await world.lifecycle.disconnect_stopped("web", network)
+    assert (networks(world.runs.get(sandbox.id)), world.runs.get(sandbox.id).on_default) == ([], False)
+
+
+async def test_a_stopped_sandbox_without_a_stack_of_its_own_is_connected_to_nothing(world):
+    await world.operations.create_network(NetworkRequest(name="back"))
+    await world.operations.create_sandbox(
+        SandboxRequest(name="web", networks=on("host"), owner=HOLDER), on_default=False, process=Process(command=("x",))
+    )
+    await world.owners.end(HOLDER)
+    with pytest.raises(Conflict, match="sharing network namespace"):
+        await world.lifecycle.connect_stopped("web", EndpointRequest(network="back"))
+
+
+async def test_changes_of_a_record_at_the_same_time_are_all_kept(world):
+    run = await started(world)
+    await asyncio.gather(
+        world.runs.rename(run.id, "shop"), world.runs.note_restart(run, 4), world.runs.note_restart(run, 5), world.runs.end(run)
+    )
+    found = world.runs.get(run.id)
+    assert (found.name, found.restarts, found.ended is None) == ("shop", 2, False)
+    await world.runs.drop(run)
+    await world.runs.note_start(run)
+    assert world.runs.all() == ()
 
 
 async def test_runs_outlive_the_daemon(world):
