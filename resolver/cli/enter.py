@@ -141,6 +141,14 @@ def _fork_into_pid_namespace() -> int:
     return check(pid, "making a PID namespace")
 
 
+def check_namespaces() -> None:
+    """Raise EnterFailed unless this process may make a PID namespace: a service of systemd may have given that right up."""
+    pid = _fork_into_pid_namespace()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
 class _Descriptors(NamedTuple):
     """What the init inherits. *report*: where it says why it failed. *release*: it starts the command when it can read there."""
 

@@ -149,6 +149,8 @@ class Admin:
             return stopped_view(self.runs.get(found.id) or found, self.runs)
         if request.body.restarting is not None:
             return self.sandbox_view(await self.lifecycle.note_restart(request.path["sandbox"], request.body.restarting))
+        if request.body.start_no_more:
+            return self.sandbox_view(await self.lifecycle.start_no_more(request.path["sandbox"]))
         owner = await self.owners.find(request.body.owner_pid)
         leader = await self.owners.find_child(request.body.leader_pid, request.caller.pid)
         sandbox = await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)

@@ -211,7 +211,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
     works = _make_operations(config, controller, records, events, watches, Runs(
-        store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock
+        store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle
     ))  # fmt: skip
     await works.runs.load()
     if settings.vtep is not None:

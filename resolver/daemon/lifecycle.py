@@ -119,6 +119,7 @@ class Lifecycle:
         number = None if signal_name is None else stop_signal(signal_name)
         found = self._operations.find(reference)
         if isinstance(found, Run):
+            await self._runs.note_stop(found)
             return found.name
         if found.adopted:
             raise Conflict("sandbox", found.name, "is adopted: its processes belong to who started them, and are stopped there")
@@ -127,8 +128,8 @@ class Lifecycle:
             raise Conflict("sandbox", found.name, "has no command of its own to stop; remove it with `berth rm`")
         process = run.process if run is not None else Process(command=())
         seconds = process.stop_timeout if grace is None else grace
-        if run is not None and found.owner is not None:
-            await self._end_restarts(found.owner)
+        if run is not None:
+            await self._start_no_more(found, run)
         if found.leader is not None:
             await self._end_process(found.leader, number or stop_signal(process.stop_signal), None if seconds < 0 else seconds)
         if run is not None:
@@ -138,6 +139,19 @@ class Lifecycle:
         else:
             await self._wait_until_gone(found)
         return found.name
+
+    async def start_no_more(self, reference: str) -> Sandbox:
+        """Have the command in a sandbox be started no more by its policy when it ends: somebody is about to end it."""
+        found = self._operations.find_sandbox(reference)
+        run = self._runs.get(found.id)
+        if run is not None:
+            await self._start_no_more(found, run)
+        return found
+
+    async def _start_no_more(self, sandbox: Sandbox, run: Run) -> None:
+        await self._runs.note_stop(run)
+        if sandbox.owner is not None:
+            await self._end_restarts(sandbox.owner)
 
     async def _wait_until_gone(self, sandbox: Sandbox) -> None:
         """Wait for the caller of `berth run`, who removes a sandbox that does not stay; it is removed here if he does not."""
@@ -164,6 +178,10 @@ class Lifecycle:
         """Note which runs have ended while no daemon was there, with the host for example; for a start that has restored all else."""
         state, aside = self._controller.state, self._controller.set_aside
         for run in self._runs.all():
+            sandbox = state.sandboxes.get(run.id)
+            if run.ended is not None and sandbox is not None and not sandbox.ended:
+                # The last daemon was killed while it started or ended this one. What is left of it, its owner's end removes.
+                await self._runs.change(run, lambda now: replace(now, ended=None))
             if run.ended is None and run.id not in state.sandboxes and aside.find("sandbox", run.id) is None:
                 ended = await self._runs.end(run)
                 log.info("sandbox has ended while no daemon was there name=%s exit_code=%d", run.name, ended.exit_code or 0)

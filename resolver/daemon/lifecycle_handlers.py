@@ -70,4 +70,4 @@ async def prune_sandboxes(handlers: Handlers, request: ApiRequest[schema.PruneBo
 
 def stopped_view(run: Run, runs: Runs) -> schema.SandboxView:
     """Return what is told of a sandbox that is stopped."""
-    return run_shapes.stopped_view(run, runs.directory_of(run.id))
+    return run_shapes.stopped_view(run, runs.directory_of(run.id), due=runs.is_due(run))

@@ -70,8 +70,11 @@ def check_timeout(field: str, seconds: float) -> None:
         raise InvalidRequest(field, f"{seconds:g} is no time to wait: it is a number of seconds, or -1 to wait without end")
 
 
-def run_view(run: Run, directory: Path, *, waits: bool) -> RunView:
-    """Return what is told of *run*, whose directory is *directory*. *waits*: its command has ended and will be started again."""
+def run_view(run: Run, directory: Path, *, waits: bool, due: bool = False) -> RunView:
+    """Return what is told of *run*, whose directory is *directory*. *waits*: its command has ended and will be started again.
+
+    *due*: it will be, as the daemon has started.
+    """
     return RunView(
         state="exited" if run.ended is not None else "restarting" if waits else "running",
         command=list(run.process.command),
@@ -84,11 +87,12 @@ def run_view(run: Run, directory: Path, *, waits: bool) -> RunView:
         started=run.started,
         ended=run.ended,
         output=str(directory / OUTPUT),
+        due=due,
     )
 
 
-def stopped_view(run: Run, directory: Path) -> SandboxView:
-    """Return what is told of the sandbox of a *run* that has ended: it has no namespace, no endpoints and no files."""
+def stopped_view(run: Run, directory: Path, *, due: bool) -> SandboxView:
+    """Return what is told of the sandbox of a *run* that has ended: it has no namespace, no endpoints and no files. See `run_view`."""
     request = run.request
     networks = [endpoint.network for endpoint in networks_of(run)]
     shared = next((name.partition(":")[2] for name in networks if name.startswith("container:")), "")
@@ -116,5 +120,5 @@ def stopped_view(run: Run, directory: Path) -> SandboxView:
         names=[],
         endpoints=[],
         created=run.created,
-        run=run_view(run, directory, waits=False),
+        run=run_view(run, directory, waits=False, due=due),
     )

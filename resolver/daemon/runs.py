@@ -55,6 +55,7 @@ class Process:
 class Run:
     """A run. *request*: for its sandbox. *on_default*: without networks that goes to `default`. *created*, *started*, *ended*: seconds
     since the epoch; *ended* None: it runs, or waits to be started again. *exit_code*: of the last command that ended.
+    *stopped_by_user*: somebody stopped it, or sent its command a signal to end, since its start.
     """
 
     id: SandboxId
@@ -66,6 +67,7 @@ class Run:
     ended: float | None = None
     exit_code: int | None = None
     restarts: int = 0
+    stopped_by_user: bool = False
 
     @property
     def name(self) -> str:
@@ -74,15 +76,20 @@ class Run:
 
 
 class Runs:
-    """All runs. *directory*: below which each has its own. *clock*: seconds since the epoch."""
+    """All runs. *directory*: below which each has its own. *clock*: seconds since the epoch. *keeps_stopped*: see `is_due`."""
 
-    def __init__(self, store: Store, directory: Path, run_blocking: RunBlocking, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, directory: Path, run_blocking: RunBlocking, clock: Callable[[], float], *, keeps_stopped: bool = False
+    ) -> None:
         self._store = store
         self._directory = directory
         self._run_blocking = run_blocking
         self._clock = clock
+        self._keeps_stopped = keeps_stopped
         self._runs: dict[SandboxId, Run] = {}
         self._locks: dict[SandboxId, asyncio.Lock] = {}
+        # Those that an earlier daemon knew, and that nobody started or stopped since.
+        self._of_before: set[SandboxId] = set()
         # A change is of the record as the one before it has left it.
         self._writing = asyncio.Lock()
 
@@ -100,6 +107,7 @@ class Runs:
                     log.error("the record of a run can't be read key=%s reason=%s", key, error)
                     continue
                 self._runs[run.id] = run
+                self._of_before.add(run.id)
 
     def get(self, identity: str) -> Run | None:
         """Return the run with this id, None if there is none."""
@@ -149,8 +157,9 @@ class Runs:
         """Record that a stopped run was started, and forget how it ended before."""
         await self._run_blocking(lambda: (self.directory_of(run.id) / _EXIT).unlink(missing_ok=True))
         await self._run_blocking(lambda: self._make_directory(run.id))
+        self._of_before.discard(run.id)
         at = self._clock()
-        return await self.change(run, lambda now: replace(now, started=at, ended=None, exit_code=None, restarts=0))
+        return await self.change(run, lambda now: replace(now, started=at, ended=None, exit_code=None, restarts=0, stopped_by_user=False))
 
     async def note_restart(self, run: Run, exit_code: int) -> None:
         """Record that the command has ended and is to be started again by the process that holds the sandbox."""
@@ -160,6 +169,15 @@ class Runs:
         """Record that it was started again by the process that holds the sandbox."""
         at = self._clock()
         await self.change(run, lambda now: replace(now, started=at))
+
+    async def note_stop(self, run: Run) -> None:
+        """Record that somebody wants it stopped."""
+        self._of_before.discard(run.id)
+        await self.change(run, lambda now: replace(now, stopped_by_user=True))
+
+    def is_due(self, run: Run) -> bool:
+        """Return whether *run* is to be started by its policy as this daemon has started."""
+        return run.id in self._of_before and is_due(run, keeps_stopped=self._keeps_stopped)
 
     async def end(self, run: Run) -> Run:
         """Record that a run has ended, with the exit code that the holder of its sandbox has written."""
@@ -203,3 +221,22 @@ class Runs:
     async def _put(self, run: Run) -> None:
         await self._store.commit(Transaction({f"run/{run.id}": encode(run)}))
         self._runs[run.id] = run
+
+
+def is_due(run: Run, *, keeps_stopped: bool) -> bool:
+    """Return whether the policy of *run*, which has ended, starts it when a daemon starts, as with Docker. Pure.
+
+    always: in any case; unless-stopped: not if somebody stopped it; on-failure: neither that, nor if it ended well or was started as
+    often as it may be. *keeps_stopped*: always means unless-stopped, since daemons come and go without anybody asking for it.
+    """
+    if run.ended is None:
+        return False
+    kind, _, most = run.process.restart.partition(":")
+    match kind:
+        case "always":
+            return not (keeps_stopped and run.stopped_by_user)
+        case "unless-stopped":
+            return not run.stopped_by_user
+        case "on-failure":
+            return not run.stopped_by_user and run.exit_code != 0 and (not most or run.restarts < int(most))
+    return False

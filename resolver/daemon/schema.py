@@ -47,7 +47,8 @@ class RunView(msgspec.Struct, frozen=True):
     """A command that was started to stay. *state*: running, restarting (it waits to be started again) or exited.
 
     *exit_code*: of the last command that ended, *started* and *ended* in seconds since the epoch. *restarts*: how often it was started
-    again by its policy *restart*. *output*: the newest file with what it printed; older ones have .1, .2 behind their name.
+    again by its policy *restart*. *output*: the newest file with what it printed; older ones have .1, .2 behind their name. *due*: its
+    policy starts it, as this daemon has started; `berth start --due` does that.
     """
 
     state: str
@@ -61,6 +62,7 @@ class RunView(msgspec.Struct, frozen=True):
     started: float
     ended: float | None
     output: str
+    due: bool = False
 
 
 class SandboxView(msgspec.Struct, frozen=True):
@@ -448,13 +450,15 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*leader_pid*: a child of the caller whose namespaces further commands enter, and which ends when the sandbox is removed.
 
-    *restarting*: the command has ended with this exit code, and its owner will start it again.
+    *restarting*: the command has ended with this exit code, and its owner will start it again. *start_no_more*: it is not to, as
+    somebody is about to end the command.
     """
 
     name: str | None = None
     owner_pid: int | None = None
     leader_pid: int | None = None
     restarting: int | None = None
+    start_no_more: bool = False
 
 
 class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -99,7 +99,7 @@ GIVES = {
     "docker compose stop api": "shop-api-1\nshop-api-2",
     "docker compose start api": "shop-api-1\nshop-api-2",
     "docker compose restart db": "shop-db-1",
-    "docker compose kill -s TERM db": "db",
+    "docker compose kill -s TERM db": "shop-db-1",
     "docker compose down -v": "project shop is down: removed 3 sandboxes and 1 network",
 }
 """What is typed → what is printed, as a pattern. In the order of the page, as each row may need what another one made."""

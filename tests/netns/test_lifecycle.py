@@ -247,6 +247,9 @@ def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
     )
     lab.berth("run", "-d", "--name", "stopped", "--network", "front", "--", "true")
     wait_until_exited(lab, "stopped")
+    for policy in ("always", "unless-stopped"):
+        lab.berth("run", "-d", "--name", policy, "--restart", policy, "--", "sleep", "600")
+        lab.berth("kill", policy)
     lab.stop_daemon(signal.SIGKILL)
     lab.shell("touch /run/end")
     lab.start_daemon()
@@ -254,32 +257,75 @@ def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
     assert lab.berth("logs", "ends").stdout == "last\n"
     ended = wait_until_exited(lab, "again")
     assert (ended["exit_code"], ended["restarts"]) == (8, 1)
-    assert run_of(lab, "stopped")["state"] == "exited"
+    lab.wait_for(lambda: run_of(lab, "always")["state"] == "running")
+    assert (run_of(lab, "stopped")["state"], run_of(lab, "unless-stopped")["state"]) == ("exited", "exited")
     lab.berth("start", "stopped")
     wait_until_exited(lab, "stopped")
 
 
-def test_after_a_reboot_stopped_sandboxes_are_there_and_running_ones_are_stopped():
+def reboot(lab):
+    """Take away what a reboot does: processes, links, namespaces, rules, /run, and the boot id."""
+    lab.shell("echo 00000000-0000-0000-0000-000000000001 > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
+    for pid in set(lab._members()) - {lab.pid}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    lab.shell("for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth")
+    lab.shell("ip link del $(ip -o link show type bridge | cut -d: -f2 | tr -d ' '); nft flush ruleset; true")
+
+
+def states(lab):
+    lines = lab.berth("ps", "-a", "--format", "{{.Names}} {{.Status}}").stdout.splitlines()
+    return {name: status.partition(")")[0] for name, _, status in (line.partition(" ") for line in lines)}
+
+
+@pytest.mark.slow
+def test_after_a_reboot_what_its_policy_starts_runs_and_the_rest_is_stopped():
     with Lab() as lab:
         lab.start_daemon()
         lab.berth("network", "create", "front")
-        lab.berth("run", "-d", "--name", "stopped", "--network", "front", "--", "sh", "-c", "echo said; exit 3")
-        wait_until_exited(lab, "stopped")
+        lab.berth("run", "-d", "--name", "ended", "--network", "front", "--", "sh", "-c", "echo said; exit 3")
+        wait_until_exited(lab, "ended")
         lab.berth("run", "-d", "--name", "ran", "--network", "front", "-p", "8095:80", "--", "sleep", "3174")
         lab.berth("run", "-d", "--rm", "--name", "brief", "--network", "front", "--", "sleep", "3174")
-        lab.shell("echo 00000000-0000-0000-0000-000000000001 > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
-        # What a reboot takes away: processes, links, namespaces, rules, /run, and the boot id.
-        for pid in set(lab._members()) - {lab.pid}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        lab.shell("for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth")
-        lab.shell("ip link del $(ip -o link show type bridge | cut -d: -f2 | tr -d ' '); nft flush ruleset; true")
+        for policy in ("always", "unless-stopped", "on-failure"):
+            lab.berth("run", "-d", "--restart", policy, "--name", policy, "--network", "front", "--", "sleep", "3174")
+            lab.berth("run", "-d", "--restart", policy, "--name", f"halted-{policy}", "--network", "front", "--", "sleep", "3174")
+            lab.berth("kill", "-s", "TERM", f"halted-{policy}")
+            wait_until_exited(lab, f"halted-{policy}")
+        reboot(lab)
         lab.start_daemon()
-        shown = lab.berth("ps", "-a", "--format", "{{.Names}} {{.Status}}").stdout.splitlines()
-        assert [line.rpartition(")")[0] for line in shown] == ["ran Exited (255", "stopped Exited (3"]
-        assert lab.berth("logs", "stopped").stdout == "said\n"
+        expected = {
+            "ended": "Exited (3",
+            "ran": "Exited (255",
+            "always": "Up",
+            "halted-always": "Up",
+            "unless-stopped": "Up",
+            "halted-unless-stopped": "Exited (143",
+            "on-failure": "Up",
+            "halted-on-failure": "Exited (143",
+        }
+        lab.wait_for(lambda: {name: status.split(" Less")[0][:2] for name, status in states(lab).items()} == {
+            name: status[:2] for name, status in expected.items()
+        })  # fmt: skip
+        found = states(lab)
+        assert {name: found[name] if status != "Up" else found[name][:2] for name, status in expected.items()} == expected
+        assert lab.berth("logs", "ended").stdout == "said\n"
+        assert resolve_in(lab, "always", "on-failure") == json.loads(lab.berth("inspect", "on-failure").stdout)[0]["addresses"][:1]
         lab.berth("start", "ran")
         assert lab.berth("port", "ran", "80").stdout.splitlines()[0] == "0.0.0.0:8095"
+        # Another start of the daemon, without a reboot: only always comes back.
+        lab.berth("stop", "always", "unless-stopped", "on-failure", "ran")
+        identity = json.loads(lab.berth("inspect", "halted-always").stdout)[0]["leader"]
+        lab.stop_daemon(signal.SIGKILL)
+        lab.start_daemon()
+        lab.wait_for(lambda: states(lab)["always"].startswith("Up"))
+        assert {name for name, status in states(lab).items() if status.startswith("Up")} == {"always", "halted-always"}
+        assert json.loads(lab.berth("inspect", "halted-always").stdout)[0]["leader"] == identity
+        assert lab.berth("start", "--due").stdout == ""
+
+
+def resolve_in(lab, inside, name):
+    return lab.berth("exec", inside, "getent", "hosts", name, check=False).stdout.split()[:1]
 
 
 def test_a_process_elsewhere_that_has_the_output_keeps_nothing_running(lab):

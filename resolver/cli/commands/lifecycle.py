@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import heapq
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 import click
 
-from resolver.cli import monitor
+from resolver.cli import starting
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.meant import meant
+from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.moments import moment
 from resolver.cli.commands.options import PROJECT, SANDBOX, each
 from resolver.cli.commands.prune_filters import prune_body
-from resolver.cli.enter import check_privilege, failure
-from resolver.cli.output import print_warnings
 from resolver.cli.output_lines import Line, Reader, chosen, stamp
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.starting import check_stays, prepare_to_start, start_stopped
 from resolver.printable import printable
 
 _LOOK = 0.1
@@ -50,19 +46,30 @@ def stop(names: tuple[str, ...], timeout: float | None, name: str | None, projec
     The command gets SIGTERM, and SIGKILL after 10 seconds. A sandbox of `run -d` or `up -d` stays, stopped: its name, its output and
     the exit code are kept, its addresses and ports are free. Any other is removed.
     """
-    return _for_each(names, project, lambda sandbox: _stop(sandbox, timeout, name))
+    return for_each(names, project, lambda sandbox: _stop(sandbox, timeout, name))
 
 
 @command(examples=("berth start web",))
 @_NAMES
+@option("--due", is_flag=True, help="Those that their restart policy starts when a daemon has started; for its service.")
 @PROJECT
-def start(names: tuple[str, ...], project: str | None) -> int:
+def start(names: tuple[str, ...], due: bool, project: str | None) -> int:
     """Start stopped sandboxes again.
 
     With the same command, variables, networks, aliases and ports. Addresses may be others, unless they were given. Needs root.
     """
-    _prepare_to_start()
-    return _for_each(names, project, _start)
+    prepare_to_start()
+    if not due:
+        return for_each(names, project, start_stopped)
+    if names or project is not None:
+        raise click.UsageError("--due is about all sandboxes; leave their names out", click.get_current_context())
+    found = {sandbox["name"]: sandbox for sandbox in starting.due()}
+
+    def one(name: str) -> None:
+        start_stopped(found[name])
+        print(name)
+
+    return each(tuple(found), one)
 
 
 @command(examples=("berth restart web", "berth restart -t 1 web"))
@@ -75,60 +82,14 @@ def restart(names: tuple[str, ...], timeout: float | None, name: str | None, pro
 
     Those that are stopped are only started. Needs root.
     """
-    _prepare_to_start()
+    prepare_to_start()
 
     def restart_one(sandbox: dict[str, Any]) -> None:
-        _check_stays(sandbox)
+        check_stays(sandbox)
         _stop(sandbox, timeout, name)
-        _start(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
+        start_stopped(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
 
-    return _for_each(names, project, restart_one)
-
-
-def _for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict[str, Any]], None]) -> int:
-    """Do *action* for every sandbox that is meant, and print its name as it was given."""
-    if names and project is None:
-
-        def one(given: str) -> None:
-            (sandbox,) = meant((given,), None, stopped=True)
-            action(sandbox)
-            print(given)
-
-        return each(names, one)
-    members = {sandbox["name"]: sandbox for sandbox in meant(names, project, stopped=True)}
-
-    def member(given: str) -> None:
-        action(members[given])
-        print(given)
-
-    return each(tuple(members), member)
-
-
-def _prepare_to_start() -> None:
-    try:
-        check_privilege()
-    except EnterFailed as error:
-        raise Refused(str(error)) from error
-    # The daemon tells who holds a sandbox to start nothing more if it is stopped or removed meanwhile.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-
-def _check_stays(sandbox: dict[str, Any]) -> None:
-    if sandbox.get("run") is None:
-        reason = "is adopted" if sandbox["adopted"] else "is not of `run -d` or `up -d`"
-        raise Refused(f"{sandbox['name']} {reason}, so its command is not known and can't be started again")
-
-
-def _start(sandbox: dict[str, Any]) -> None:
-    _check_stays(sandbox)
-    if sandbox["run"]["state"] != "exited":
-        return
-    started = call("POST", f"/v1/sandboxes/{sandbox['id']}/start", {"owner_pid": os.getpid()})
-    print_warnings(started["sandbox"])
-    try:
-        monitor.start(started["sandbox"], started["process"])
-    except EnterFailed as error:
-        raise Refused(f"{sandbox['name']}: {failure(str(error))[1]}") from error
+    return for_each(names, project, restart_one)
 
 
 def _stop(sandbox: dict[str, Any], timeout: float | None, name: str | None) -> None:

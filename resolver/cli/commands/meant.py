@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from resolver.cli.client import Refused, call, find_sandbox, service_members
+from resolver.cli.commands.options import each
 
 
 def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, stopped: bool = False) -> list[dict[str, Any]]:
@@ -30,3 +32,22 @@ def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, 
         everything: list[dict[str, Any]] = call("GET", path)
         return everything
     raise click.UsageError("SANDBOX is missing", click.get_current_context())
+
+
+def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict[str, Any]], None], *, stopped: bool = True) -> int:
+    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`."""
+    if names and project is None:
+
+        def one(given: str) -> None:
+            (sandbox,) = meant((given,), None, stopped=stopped)
+            action(sandbox)
+            print(given)
+
+        return each(names, one)
+    members = {sandbox["name"]: sandbox for sandbox in meant(names, project, stopped=stopped)}
+
+    def member(name: str) -> None:
+        action(members[name])
+        print(name)
+
+    return each(tuple(members), member)

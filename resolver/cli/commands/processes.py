@@ -16,8 +16,8 @@ import click
 from resolver.cli import proc, traffic
 from resolver.cli.client import Refused, call, find_sandbox
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.meant import meant
-from resolver.cli.commands.options import PROJECT, SANDBOX, each
+from resolver.cli.commands.meant import for_each, meant
+from resolver.cli.commands.options import PROJECT, SANDBOX
 from resolver.cli.enter import check_runs, open_leader
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
@@ -132,17 +132,11 @@ def _stats_listing(rows: list[dict[str, Any]], *, whole: bool) -> Listing:
 def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
     """Send a signal to what runs in sandboxes.
 
-    It goes to the command that was started; KILL ends everything in the sandbox, and no restart policy starts it again. Needs root.
+    It goes to the command that was started; KILL ends everything in the sandbox. After KILL, and after the signal that stops
+    it, no restart policy starts it again. Needs root.
     """
     number = _signal(name)
-    members = {sandbox["name"]: sandbox for sandbox in meant((), project)} if not names else {}
-
-    def kill_one(given: str) -> None:
-        sandbox = members.get(given) or find_sandbox(given, project=project)
-        _send(sandbox, number)
-        print(given)
-
-    return each(names or tuple(members), kill_one)
+    return for_each(names, project, lambda sandbox: _send(sandbox, number), stopped=False)
 
 
 def _signal(text: str) -> int:
@@ -154,12 +148,16 @@ def _signal(text: str) -> int:
 
 def _send(sandbox: dict[str, Any], number: int) -> None:
     """Send a signal to the command in *sandbox*, or to its init, with which everything ends."""
-    if number == signal.SIGKILL and sandbox.get("run") is not None and sandbox["run"]["state"] == "running":
-        if os.geteuid() != 0:
-            raise Refused("signals can be sent by root only: use sudo")
-        # As with Docker, what is killed by hand is not started again by its restart policy.
-        call("POST", f"/v1/sandboxes/{sandbox['id']}/stop", {"signal": "KILL"})
-        return
+    run = sandbox.get("run")
+    is_to_end = run is not None and run["state"] != "exited" and number in (signal.SIGKILL, signal_number(run["stop_signal"]))
+    if is_to_end and os.geteuid() != 0:
+        raise Refused("signals can be sent by root only: use sudo")
+    if run is not None and is_to_end:
+        # As with Docker, what is ended by hand is not started again by its restart policy.
+        if number == signal.SIGKILL or run["state"] == "restarting":
+            call("POST", f"/v1/sandboxes/{sandbox['id']}/stop", {"signal": "KILL"})
+            return
+        call("PATCH", f"/v1/sandboxes/{sandbox['id']}", {"start_no_more": True})
     if sandbox["adopted"]:
         raise Refused(f"{sandbox['name']} is adopted: its processes belong to who started them, and are ended there")
     pidfd = _leader(sandbox)

@@ -10,7 +10,7 @@ from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound
 from netcore.model import EndpointRequest, NetworkRequest, Owner, SandboxRequest
 from resolver.daemon.operations import Counts
-from resolver.daemon.runs import Process
+from resolver.daemon.runs import Process, Run, is_due
 from resolver.daemon.schema import PruneBody
 from tests.unit.resolver.daemon_fakes import OWNER, World
 
@@ -394,3 +394,63 @@ async def test_runs_outlive_the_daemon(world):
     assert [one.name for one in world.lifecycle.stopped()] == ["web"]
     assert await world.lifecycle.prune(PruneBody(labels=["none"])) == []
     assert await world.lifecycle.prune(PruneBody()) == ["web"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "facts", "expected"),
+    [
+        ("no", {}, (False, False)),
+        ("always", {}, (True, True)),
+        ("always", {"stopped_by_user": True}, (True, False)),
+        ("always", {"ended": None}, (False, False)),
+        ("unless-stopped", {}, (True, True)),
+        ("unless-stopped", {"stopped_by_user": True}, (False, False)),
+        ("on-failure", {}, (True, True)),
+        ("on-failure", {"stopped_by_user": True}, (False, False)),
+        ("on-failure", {"exit_code": 0}, (False, False)),
+        ("on-failure:2", {"restarts": 1}, (True, True)),
+        ("on-failure:2", {"restarts": 2}, (False, False)),
+    ],
+)
+def test_what_a_start_of_the_daemon_starts(policy, facts, expected):
+    """Twice: by a daemon that was asked for, and by one that comes and goes by itself."""
+    run = Run(
+        id="i", request=SandboxRequest(name="web"), process=Process(command=("x",), restart=policy), created=1.0, started=1.0,
+        **{"ended": 2.0, "exit_code": 255} | facts,
+    )  # fmt: skip
+    assert (is_due(run, keeps_stopped=False), is_due(run, keeps_stopped=True)) == expected
+
+
+async def test_due_is_what_an_earlier_daemon_knew_until_somebody_starts_or_stops_it(world):
+    run = await started(world, restart="always")
+    await world.owners.end(HOLDER)
+    assert not world.runs.is_due(world.runs.get(run.id))
+    for end in (lambda: world.lifecycle.start("web", OWNER), lambda: world.lifecycle.stop("web")):
+        world.runs._runs.clear()
+        await world.runs.load()
+        assert world.runs.is_due(world.runs.get(run.id))
+        await end()
+        await world.owners.end(OWNER)
+        assert not world.runs.is_due(world.runs.get(run.id))
+
+
+async def test_who_stopped_it_is_known(world):
+    run = await started(world, restart="always")
+    await world.lifecycle.start_no_more("web")
+    assert world.took() == ("end restarts 8",)
+    assert world.runs.get(run.id).stopped_by_user
+    await world.owners.end(HOLDER)
+    await world.lifecycle.start("web", OWNER)
+    assert not world.runs.get(run.id).stopped_by_user
+    await world.lifecycle.stop("web")
+    assert world.runs.get(run.id).stopped_by_user
+
+
+async def test_a_daemon_that_was_killed_in_a_start_leaves_what_runs_running(world):
+    run = await started(world)
+    # The sandbox is recorded, and the run is still the one that has ended.
+    await world.runs.end(run)
+    await world.lifecycle.settle()
+    assert world.runs.get(run.id).ended is None
+    await world.owners.end(HOLDER)
+    assert world.runs.get(run.id).ended is not None
