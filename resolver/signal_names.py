@@ -1,4 +1,4 @@
-"""Signals as users write them. Pure."""
+"""Signals as users write them, and the one that berth has a meaning for. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import signal
 
 from resolver.numbers import whole_number
 
+START_NO_MORE: int = signal.SIGRTMIN + 1
+"""With it the daemon tells the process that holds a sandbox to start its command no more."""
 WHAT_IS_ONE = "one is TERM, SIGTERM, 15 or RTMIN+3"
 
 

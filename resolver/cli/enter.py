@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from resolver.cli import keep_covered, mounts
 from resolver.cli.system_calls import EnterFailed, check
+from resolver.signal_names import START_NO_MORE
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
 _CLONE3 = 435
@@ -218,7 +219,7 @@ def exit_code(status: int) -> int:
 
 def execute(command: Sequence[str], environment: dict[str, str], directory: WorkingDirectory, report: int) -> NoReturn:
     """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
-    for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
+    for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, START_NO_MORE):
         signal.signal(number, signal.SIG_DFL)
     try:
         os.chdir(directory.path)

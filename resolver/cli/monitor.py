@@ -2,7 +2,7 @@
 
 One for each such sandbox, like Podman's conmon: a child of the client that outlives it, and the owner of the sandbox. When it ends,
 the daemon frees the sandbox; how the command ended it has left in the file `exit` in the sandbox's directory, so that no daemon has
-to be there. When it is killed, the command is killed with it. USR1 tells it to start the command no more.
+to be there. When it is killed, the command is killed with it. START_NO_MORE tells it to start the command no more.
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from resolver.cli import enter
-from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.client import Refused, call
 from resolver.cli.output_log import STREAMS, OutputLog
-from resolver.cli.restart_policy import Restarts, policy_of
+from resolver.cli.restarting import Restarting
 from resolver.cli.sandbox_calls import register
 from resolver.cli.system_calls import EnterFailed, unread
 
 _AT_ONCE = 65_536
 """Octets of output that are read at once."""
-_LOOK = 0.2
-"""Seconds between tries to reach a daemon that is not there."""
 
 
 def start(sandbox: Mapping[str, Any], process: Mapping[str, Any]) -> int:
@@ -65,16 +63,13 @@ class _Monitor:
         self._sandbox = sandbox
         self._process = process
         self._report = report
-        self._is_last = False
+        self._restarting = Restarting(sandbox["id"], process["restart"])
         self._log = OutputLog(sandbox["directory"])
-        # A signal ends the pause before a restart by this.
-        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def run(self) -> int:
         """Start the command, and again for as long as its policy says so; return its last exit code."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, self._start_no_more)
         try:
             init, outputs = self._start(patient=False)
         except (EnterFailed, Refused, OSError) as error:
@@ -97,20 +92,13 @@ class _Monitor:
             os.write(self._report, json.dumps(failure).encode() + b"\n")
         os.close(self._report)
 
-    def _start_no_more(self, *_: object) -> None:
-        self._is_last = True
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._waker, b"1")
-
     def _hold(self, init: int, outputs: dict[int, str]) -> int:
-        restarts = Restarts(policy_of(self._process["restart"]))
         while True:
             began = time.monotonic()
             self._follow(init, outputs)
             code = enter.wait(init)
             while True:
-                pause = None if self._is_last else restarts.next(code, time.monotonic() - began)
-                if pause is None or not self._patch({"restarting": code}) or self._pause(pause):
+                if not self._restarting.comes_again(code, time.monotonic() - began):
                     return code
                 try:
                     init, outputs = self._start(patient=True)
@@ -150,39 +138,16 @@ class _Monitor:
         finally:
             for _, writing in pipes:
                 os.close(writing)
-        if self._is_last:
+        if self._restarting.is_last:
             # It was stopped meanwhile, and the daemon does not know of this process.
             os.kill(init, signal.SIGKILL)
         return init, {reading: stream for (reading, _), stream in zip(pipes, STREAMS, strict=True)}
 
     def _register(self, init: int, *, patient: bool) -> None:
         if patient:
-            self._patch({"leader_pid": init}, required=True)
+            self._restarting.register(init)
         else:
             register(self._sandbox, init, call, owner=os.getpid())
-
-    def _patch(self, body: Mapping[str, Any], *, required: bool = False) -> bool:
-        """Tell the daemon, as soon as there is one; return whether the sandbox is there still. *required*: Refused if it is not."""
-        while True:
-            try:
-                call("PATCH", f"/v1/sandboxes/{self._sandbox['id']}", body, autostart=False)
-            except NoDaemon:
-                if self._is_last and not required:
-                    return False
-                time.sleep(_LOOK)
-            except Refused:
-                if required:
-                    raise
-                return False
-            else:
-                return True
-
-    def _pause(self, seconds: float) -> bool:
-        """Wait; return whether the command is to be started no more."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
-            selector.select(seconds)
-        return self._is_last
 
     def _follow(self, init: int, outputs: dict[int, str]) -> None:
         """Write what the command prints to the log until its *init* has ended, and with it all that ran in the sandbox.

@@ -16,6 +16,7 @@ from typing import Any
 from resolver.cli import enter, monitor
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.output import complain, print_warnings
+from resolver.cli.sandbox_calls import hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
 
 _LOOK = 0.1
@@ -30,8 +31,7 @@ def prepare_to_start() -> None:
         enter.check_privilege()
     except EnterFailed as error:
         raise Refused(str(error)) from error
-    # The daemon tells who holds a sandbox to start nothing more if it is stopped or removed meanwhile.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    hold_for_a_moment()
 
 
 def check_stays(sandbox: dict[str, Any]) -> None:

@@ -26,8 +26,6 @@ def process(body: ProcessBody) -> Process:
     if not _RESTART.fullmatch(body.restart):
         text = f"{body.restart!r} is not one of no, on-failure, on-failure:N (at most N times), always, unless-stopped"
         raise InvalidRequest("restart", text)
-    if body.remove and body.restart != "no":
-        raise InvalidRequest("restart", "conflicting options: cannot specify both --restart and --rm; leave one of them out")
     return Process(
         command=tuple(body.command),
         environment=tuple(body.environment.items()),

@@ -16,6 +16,7 @@ from netcore.kernel import process
 from netcore.model import Owner
 from resolver import limits
 from resolver.daemon.blocking import RunBlocking
+from resolver.signal_names import START_NO_MORE
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +77,11 @@ async def end_restarts(holder: Owner, run_blocking: RunBlocking) -> None:
         return
     try:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            signal.pidfd_send_signal(pidfd, signal.SIGUSR1)
+            signal.pidfd_send_signal(pidfd, START_NO_MORE)
     finally:
         os.close(pidfd)
 
 
 async def wait_for(holder: Owner, run_blocking: RunBlocking) -> None:
     """Wait until *holder*, whose command has ended, has ended too; one that takes too long is killed."""
-    await end(holder, run_blocking, number=signal.SIGUSR1, grace=limits.HOLDER_GRACE, is_init=False)
+    await end(holder, run_blocking, number=START_NO_MORE, grace=limits.HOLDER_GRACE, is_init=False)

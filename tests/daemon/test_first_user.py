@@ -105,15 +105,16 @@ def test_detach_is_for_adopted_sandboxes(lab):
     assert lab.in_sandbox("web", "true") == ""
 
 
-def test_client_that_dies_before_its_command_runs_leaves_no_process(lab):
+@pytest.mark.parametrize(("who", "options", "code"), [("run", [], -9), ("monitor", ["-d"], 125)])
+def test_client_that_dies_before_its_command_runs_leaves_no_process(lab, who, options, code):
     lab.start_daemon()
-    # It is killed while it tells the daemon of the process.
+    # It is killed while it tells the daemon of the process; in the background that is who holds the sandbox.
     script = (
-        "import os, sys; from resolver.cli import sandbox_calls; sys.argv = ['berth', 'run', '-d', '--name', 'x', 'sleep', '3141'];"
-        "from resolver.cli import run; run.register = lambda *a, **k: os.kill(os.getpid(), 9); run.main(sys.argv[2:])"
+        f"import os; from resolver.cli import monitor, run; {who}.register = lambda *a, **k: os.kill(os.getpid(), 9);"
+        f"raise SystemExit(run.main({[*options, '--name', 'x', 'sleep', '3141']}))"
     )
-    assert lab.run("python3", "-c", script, check=False).returncode == -9
-    lab.wait_for(lambda: json.loads(lab.berth("ps", "--format", "json").stdout) == [])
+    assert lab.run("python3", "-c", script, check=False).returncode == code
+    lab.wait_for(lambda: json.loads(lab.berth("ps", "-a", "--format", "json").stdout) == [])
     assert lab.shell("ps ax | grep -v grep | grep 'sleep 3141' || true") == ""
 
 

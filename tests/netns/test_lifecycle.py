@@ -188,6 +188,29 @@ def test_restart_policies(lab):
     assert "cannot specify both --restart and --rm" in lab.berth("run", "-d", "--rm", "--restart", "always", "true", check=False).stderr
 
 
+def test_a_command_in_the_foreground_is_started_again_where_it_was(lab):
+    started = lab.berth("run", "--name", "fore", "--restart", "on-failure:2", "--", "sh", "-c", "echo again; exit 4", check=False)
+    assert (started.stdout, started.returncode) == ("again\n" * 3, 4)
+    assert lab.berth("inspect", "fore", check=False).returncode == 1
+    stopped = lab.start(sys.executable, "-m", "resolver", "run", "--name", "fore", "--restart", "always", "--stop-signal", "USR2",
+                        "--", "sh", "-c", "trap 'exit 7' USR2; trap '' TERM; echo on; while :; do sleep 0.01; done")  # fmt: skip
+    assert stopped.stdout.readline() == "on\n"
+    assert "went where it was started" in lab.berth("logs", "fore", check=False).stderr
+    init = json.loads(lab.berth("inspect", "fore").stdout)[0]["leader"]["pid"]
+    lab.shell(f"kill -9 {init}")
+    assert stopped.stdout.readline() == "on\n"
+    assert lab.berth("stop", "fore").stdout == "fore\n"
+    assert stopped.wait() == 7
+    waiting = lab.start(
+        sys.executable, "-m", "resolver", "run", "--name", "fore", "--restart", "always", "--", "sh", "-c", "echo on; exit 5"
+    )
+    assert waiting.stdout.readline() == "on\n"
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait() == 5
+    assert lab.berth("inspect", "fore", check=False).returncode == 1
+    assert "cannot specify both --restart and --rm" in lab.berth("run", "--rm", "--restart", "always", "true", check=False).stderr
+
+
 def test_rm_and_a_command_that_is_not_there_leave_nothing(lab):
     lab.berth("run", "-d", "--rm", "--name", "brief", "--", "sh", "-c", "exit 6")
     lab.wait_for(lambda: lab.berth("inspect", "brief", check=False).returncode == 1)

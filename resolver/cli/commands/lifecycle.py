@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -145,7 +146,7 @@ def logs(
     last = None if until is None else stamp(moment("--until", until))
     sandboxes = meant(names, project, stopped=True)
     for sandbox in sandboxes if names else ():
-        if sandbox.get("run") is None:
+        if sandbox.get("run") is None or _is_in_foreground(sandbox):
             raise Refused(f"output is kept of `run -d` and `up -d` only; that of {sandbox['name']} went where it was started")
     kept = [sandbox for sandbox in sandboxes if sandbox.get("run") is not None]
     width = max((len(sandbox["name"]) for sandbox in kept), default=0)
@@ -168,6 +169,17 @@ def logs(
     finally:
         for _, _, reader in readers:
             reader.close()
+
+
+def _is_in_foreground(sandbox: dict[str, Any]) -> bool:
+    """Return whether what *sandbox* prints goes where it was started, although the daemon knows how it is to end."""
+    try:
+        os.stat(sandbox["run"]["output"])
+    except FileNotFoundError:
+        return bool(sandbox["run"]["state"] != "exited")
+    except PermissionError as error:
+        raise Refused("the output of commands can be read by root only: use sudo") from error
+    return False
 
 
 def _print(lines: Iterable[tuple[Line, str | None]], *, timestamps: bool) -> None:

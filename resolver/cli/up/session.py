@@ -17,7 +17,7 @@ from resolver.cli import enter
 from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
 from resolver.cli.compose.project import Service
 from resolver.cli.output import complain, print_table, print_warnings
-from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.sandbox_calls import Call, delete, hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import processes
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
@@ -46,6 +46,7 @@ def up(selection: Selection, *, detach: bool, timeout: float | None = None) -> i
             enter.check_privilege()
         except EnterFailed as error:
             raise Refused(str(error)) from error
+    hold_for_a_moment()
     session = Session(plan, call, Path(loaded.project.directory), detach=detach, timeout=timeout)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, session.on_stop)

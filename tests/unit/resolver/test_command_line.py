@@ -1,6 +1,7 @@
 """Commands against an admin socket with prepared responses: what they send, print and return."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from resolver import cli
 from resolver.cli import client, compose_command, docker_words, enter, monitor, output, ps, run
 from resolver.cli.client import NoDaemon, Refused
 from resolver.cli.system_calls import EnterFailed
+from resolver.signal_names import START_NO_MORE
 from tests.support.fake_daemon import FakeDaemon
 
 CREATED = 1_764_115_200.0
@@ -233,7 +235,7 @@ def test_run_names_the_sandbox_after_the_command(daemon, berth):
 @pytest.fixture
 def handlers():
     """The signal handlers as they were before `run` or `exec` set its own."""
-    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, START_NO_MORE)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
@@ -263,12 +265,34 @@ def test_run_detached(daemon, berth, monkeypatch, handlers):
     assert (process["command"], process["remove"], process["restart"], process["stop_timeout"]) == (["server"], True, "no", 3.0)
 
 
-def test_what_is_about_the_background_is_refused_in_the_foreground(daemon, berth):
-    for option in ("--restart=always", "--stop-signal=INT", "--stop-timeout=3"):
-        code, _, said = berth("run", option, "--", "server")
-        assert (code, daemon.requests) == (2, [])
-        assert f"{option.partition('=')[0]} is for what stays in the background: add -d" in said
+def test_the_daemon_is_told_how_a_command_in_the_foreground_is_to_end(daemon, berth, monkeypatch, handlers):
+    path = f"/v1/sandboxes/{WEB['id']}"
+    daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH {path}": WEB, f"DELETE {path}?exit_code=0": {"warnings": []}}
+    starts = []
+
+    def start(sandbox, command, *, environment, directory, register):
+        starts.append(command)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if len(starts) == 3 else 4)
+        register(pid)
+        return pid
+
+    monkeypatch.setattr(enter, "start", start)
+    assert berth("run", "--restart", "on-failure", "--stop-signal", "INT", "--", "server")[0] == 0
+    process = body(daemon, "POST /v1/sandboxes")["process"]
+    assert (process["restart"], process["stop_signal"], process["remove"]) == ("on-failure", "INT", True)
+    assert starts == [["server"]] * 3
+    told = [sent for method, _, sent in daemon.requests if method == "PATCH"]
+    assert [sent.get("restarting") for sent in told] == [None, 4, None, 4, None]
+
+
+def test_what_can_not_be_said_of_the_end_is_refused(daemon, berth):
     assert "--stop-timeout must be a number of seconds, not 'x'" in berth("run", "-d", "--stop-timeout", "x", "--", "server")[2]
+    for detach in ([], ["-d"]):
+        code, _, said = berth("run", *detach, "--rm", "--restart", "always", "--", "server")
+        assert (code, daemon.requests) == (2, [])
+        assert "cannot specify both --restart and --rm" in said
 
 
 def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch, handlers):
