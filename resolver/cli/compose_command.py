@@ -17,7 +17,7 @@ from resolver.cli.words import nearest
 _WITH_VALUE = ("-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory")
 _OF_A_FILE = ("up", "down", "config")
 """Commands that read the Compose file and take its options."""
-_OF_A_PROJECT = ("exec", "port", "top", "stats", "kill", "wait", "events", "logs", "stop", "start", "restart")
+_OF_A_PROJECT = ("exec", "port", "top", "stats", "kill", "wait", "events", "logs", "stop", "start", "restart", "rm")
 """Commands on what is up: they take the name of the project."""
 ALONE = ("ls", "ps", "version")
 COMMANDS = (*_OF_A_FILE, *_OF_A_PROJECT, *ALONE)

@@ -40,7 +40,6 @@ ANSWERS = {
 COMPOSE_ANSWERS = {
     **ANSWERS,
     "run": "`berth exec SERVICE COMMAND` runs a command in a service that is up, `berth run --network NETWORK -- COMMAND` one beside it",
-    "rm": "`berth rm NAME` removes one of its sandboxes, stopped or not, `berth down` the project",
     "attach": "`berth up` without -d shows the output of all services",
     "create": "services are created and started at once by `berth up -d`",
 }

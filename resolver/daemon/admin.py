@@ -158,7 +158,10 @@ class Admin:
 
     async def remove_sandbox(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
-            return await self._dry_run.remove_sandbox(request.path["sandbox"])
+            found = self._operations.find(request.path["sandbox"])
+            if isinstance(found, Run):
+                return schema.PlanView([f"remove the record and the output of sandbox {found.name}"])
+            return await self._dry_run.remove_sandbox(found.id)
         text = request.query.get(_EXIT_CODE.name)
         code = None if text is None else whole_number(text, 0, 255)
         if text is not None and code is None:

@@ -85,6 +85,7 @@ def test_sandbox_whose_command_has_ended_stays_and_holds_only_its_name(lab):
         assert reason in refused.stderr
     # Its address and its port are free.
     lab.berth("run", "--network", "front,ip=10.5.0.77", "-p", "8090:80", "true")
+    assert lab.berth("rm", "--dry-run", "job").stdout == "remove the record and the output of sandbox job\n"
     assert lab.berth("rm", "job").stdout == "job\n"
     assert lab.berth("logs", "job", check=False).returncode == 1
 
@@ -409,8 +410,27 @@ def test_services_of_up_d_are_started_again_and_stopped_as_the_file_says(lab, sh
     assert sorted(everything) == ["shop-deaf-1   | ready", *["shop-fails-1  | again"] * 2, "shop-polite-1 | ready"]
     assert lab.berth("compose", *shop, "stop", "deaf").stdout == "shop-deaf-1\n"
     assert run_of(lab, "shop-deaf-1")["exit_code"] == 137
+    assert lab.berth("compose", *shop, "rm", "-f").stdout == "shop-deaf-1\nshop-fails-1\n"
+    assert "nothing of project shop is stopped" in lab.berth("compose", *shop, "rm", "-f").stderr
+    assert lab.berth("compose", *shop, "rm", "-sf", "polite").stdout == "shop-polite-1\n"
+    assert lab.shell("cat /mnt/shop/said") == "bye"
+    lab.shell("rm /mnt/shop/said")
+    lab.berth("down", *shop)
+    lab.berth("up", "-d", *shop)
+    lab.wait_for(lambda: "ready" in lab.berth("logs", "shop-polite-1").stdout)
     lab.berth("down", *shop)
     assert lab.shell("cat /mnt/shop/said") == "bye"
+
+
+def test_a_start_that_is_attached_follows_what_it_starts(lab):
+    lab.berth("run", "-d", "--name", "again", "--", "sh", "-c", "trap 'echo told; exit 8' INT; echo on; while :; do sleep 0.01; done")
+    lab.berth("kill", "again")
+    attached = lab.start(sys.executable, "-m", "resolver", "start", "-a", "again")
+    assert attached.stdout.readline() == "on\n"
+    attached.send_signal(signal.SIGINT)
+    assert attached.stdout.read() == "told\n"
+    assert attached.wait() == 8
+    assert "-a is about one sandbox" in lab.berth("start", "-a", "again", "asker", check=False).stderr
 
 
 def test_services_that_up_follows_are_started_again_and_stopped_by_ctrl_c(lab, shop):

@@ -106,5 +106,5 @@ def compose() -> None:
     """Commands as `docker compose` has them, options before the command too.
 
     -f, -p, --profile, --env-file and --project-directory come before the command. up, down and config are those of berth; exec,
-    port, top, stats, kill, wait, events, logs, stop, start and restart mean services of the project.
+    port, top, stats, kill, wait, events, logs, stop, start, restart and rm mean services of the project.
     """

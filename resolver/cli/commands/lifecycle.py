@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +20,7 @@ from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.moments import moment
 from resolver.cli.commands.options import PROJECT, SANDBOX, each
+from resolver.cli.commands.processes import recorded_exit_code, send_signal
 from resolver.cli.commands.prune_filters import prune_body
 from resolver.cli.output_lines import Line, Reader, chosen, stamp
 from resolver.cli.starting import check_stays, prepare_to_start, start_stopped
@@ -52,14 +55,17 @@ def stop(names: tuple[str, ...], timeout: float | None, name: str | None, projec
 
 @command(examples=("berth start web",))
 @_NAMES
+@option("-a", "--attach", is_flag=True, help="Print what one prints, hand signals on to it, and exit with its exit code.")
 @option("--due", is_flag=True, help="Those that their restart policy starts when a daemon has started; for its service.")
 @PROJECT
-def start(names: tuple[str, ...], due: bool, project: str | None) -> int:
+def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None) -> int:
     """Start stopped sandboxes again.
 
     With the same command, variables, networks, aliases and ports. Addresses may be others, unless they were given. Needs root.
     """
     prepare_to_start()
+    if attach:
+        return _start_attached(names, project)
     if not due:
         return for_each(names, project, start_stopped)
     if names or project is not None:
@@ -71,6 +77,34 @@ def start(names: tuple[str, ...], due: bool, project: str | None) -> int:
         print(name)
 
     return each(tuple(found), one)
+
+
+def _start_attached(names: tuple[str, ...], project: str | None) -> int:
+    """Start the one sandbox that is meant, and follow it until its command has ended for good; return its exit code."""
+    sandboxes = meant(names, project, stopped=True)
+    if len(sandboxes) != 1:
+        raise click.UsageError("-a is about one sandbox: you cannot start and attach multiple of them at once", click.get_current_context())
+    (sandbox,) = sandboxes
+    check_stays(sandbox)
+    reader = Reader(sandbox["run"]["output"])
+    try:
+        # What was printed before is for `berth logs`.
+        for _ in chain(reader.lines(), reader.rest()):
+            pass
+        start_stopped(sandbox)
+
+        def hand_on(number: int, _: object) -> None:
+            # It may have ended, or wait to be started again.
+            with contextlib.suppress(Refused):
+                send_signal(call("GET", f"/v1/sandboxes/{sandbox['id']}"), number)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, hand_on)
+        _follow([(sandbox, None, reader)], False, None)
+    finally:
+        reader.close()
+    code = recorded_exit_code(sandbox, None)
+    return 0 if code is None else code
 
 
 @command(examples=("berth restart web", "berth restart -t 1 web"))

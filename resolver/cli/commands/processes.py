@@ -136,7 +136,7 @@ def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
     it, no restart policy starts it again. Needs root.
     """
     number = _signal(name)
-    return for_each(names, project, lambda sandbox: _send(sandbox, number), stopped=False)
+    return for_each(names, project, lambda sandbox: send_signal(sandbox, number), stopped=False)
 
 
 def _signal(text: str) -> int:
@@ -146,7 +146,7 @@ def _signal(text: str) -> int:
     return number
 
 
-def _send(sandbox: dict[str, Any], number: int) -> None:
+def send_signal(sandbox: dict[str, Any], number: int) -> None:
     """Send a signal to the command in *sandbox*, or to its init, with which everything ends."""
     run = sandbox.get("run")
     is_to_end = run is not None and run["state"] != "exited" and number in (signal.SIGKILL, signal_number(run["stop_signal"]))
@@ -218,7 +218,7 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
                 # A pidfd can be read when its process has ended (pidfd_open(2)).
                 select.select([pidfd], [], [])
                 code = process.exit_code(sandbox["leader"]["pid"], pidfd, _TAKEN_WITHIN)
-            found.append(_recorded_exit_code(sandbox, code) if sandbox.get("run") is not None else code)
+            found.append(recorded_exit_code(sandbox, code) if sandbox.get("run") is not None else code)
     for code in found:
         print("?" if code is None else code)
     return int(None in found)
@@ -237,7 +237,7 @@ def _leader_of_running(sandbox: dict[str, Any]) -> int | None:
         return None
 
 
-def _recorded_exit_code(sandbox: dict[str, Any], code: int | None) -> int | None:
+def recorded_exit_code(sandbox: dict[str, Any], code: int | None) -> int | None:
     """Return the exit code of a sandbox that stays, as soon as the daemon has it. *code*: what the kernel tells, if it does."""
     while True:
         try:
