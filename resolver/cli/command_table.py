@@ -72,6 +72,7 @@ NETWORK_ROWS: tuple[Row, ...] = (
 COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),
     ("ps", "List the sandboxes of a Compose project.", ""),
+    ("run", "Run a command in one more sandbox of a service.", "compose_run:run"),
 )
 CACHE_ROWS: tuple[Row, ...] = (
     ("ls", "List cached responses.", "names:cache_ls"),

@@ -27,7 +27,11 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
         "HostsPath": f"{shown['files']}/hosts",
         "ResolvConfPath": f"{shown['files']}/resolv.conf",
         "Config": {"Hostname": shown["hostname"], "Domainname": shown["domainname"], "Labels": dict(shown["labels"])},
-        "HostConfig": {"NetworkMode": network_mode(shown) or next(iter(networks), "none"), "PortBindings": _bindings(shown)},
+        "HostConfig": {
+            "NetworkMode": network_mode(shown) or next(iter(networks), "none"),
+            "PortBindings": _bindings(shown),
+            "RestartPolicy": _restart_policy(shown),
+        },
         "NetworkSettings": {
             "SandboxID": shown["id"],
             "SandboxKey": shown["netns"],
@@ -54,6 +58,12 @@ def _run(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return what Docker says at the top of a container whose command was started to stay."""
     run = shown.get("run")
     return {} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
+
+
+def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
+    run = shown.get("run")
+    kind, _, most = ("no" if run is None else run["restart"]).partition(":")
+    return {"Name": kind, "MaximumRetryCount": int(most or 0)}
 
 
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:

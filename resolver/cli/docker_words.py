@@ -39,7 +39,6 @@ ANSWERS = {
 """Commands of Docker and Compose that berth has not → why, and what to do."""
 COMPOSE_ANSWERS = {
     **ANSWERS,
-    "run": "`berth exec SERVICE COMMAND` runs a command in a service that is up, `berth run --network NETWORK -- COMMAND` one beside it",
     "attach": "`berth up` without -d shows the output of all services",
     "create": "services are created and started at once by `berth up -d`",
 }

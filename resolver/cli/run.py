@@ -65,13 +65,27 @@ def _run(arguments: list[str]) -> int:
     enter.check_privilege()
     explicit = explicit_environment(values)
     if detach:
-        return _start_detached(body, process_body(values, command, explicit))
+        return run_detached(body, process_body(values, command, explicit))
+    is_told = any(name in values for name in _ABOUT_THE_END)
+    process = {**process_body(values, command, explicit), "remove": True} if is_told else None
+    return run_in_foreground(body, command, explicit, enter.working_directory(values.get("workdir")), process)
+
+
+def run_in_foreground(
+    body: dict[str, Any],
+    command: list[str],
+    explicit: Mapping[str, str],
+    directory: enter.WorkingDirectory,
+    process: dict[str, Any] | None = None,
+) -> int:
+    """Run *command* in a new sandbox as *body* says, remove that when it has ended, and return its exit code.
+
+    *explicit*: variables that win over all others. *process*: what the daemon has to know of the command, if its end is not as usual.
+    """
     # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-    process = None
-    if any(name in values for name in _ABOUT_THE_END):
-        process = {**process_body(values, command, explicit), "remove": True}
+    if process is not None:
         hold_for_a_moment()
     sandbox = call("POST", "/v1/sandboxes", body if process is None else {**body, "process": process})
     print_warnings(sandbox)
@@ -84,7 +98,7 @@ def _run(arguments: list[str]) -> int:
             command,
             # An explicit variable wins, in its own spelling only (PX-3).
             environment={**os.environ, **sandbox["environment"], **explicit},
-            directory=enter.working_directory(values.get("workdir")),
+            directory=directory,
             register=tell,
         )
 
@@ -141,7 +155,7 @@ def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:
     return enter.wait(pid)
 
 
-def _start_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
+def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
     """Start a command that outlives this process, in a sandbox that stays when it has ended; print the sandbox's name."""
     from resolver.cli import monitor
 

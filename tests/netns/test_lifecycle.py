@@ -433,6 +433,43 @@ def test_a_start_that_is_attached_follows_what_it_starts(lab):
     assert "-a is about one sandbox" in lab.berth("start", "-a", "again", "asker", check=False).stderr
 
 
+ONE_OFF = """\
+name: single
+services:
+  db: {command: sleep 600}
+  tool:
+    command: sh -c 'echo own command'
+    depends_on: [db]
+    environment: {A: file, B: file}
+    ports: ["8097:80"]
+    profiles: [tools]
+    scale: 0
+"""
+
+
+def test_one_more_command_of_a_service_finds_what_it_depends_on(lab):
+    lab.shell("mkdir -p /mnt/single")
+    lab.write("/mnt/single/compose.yaml", ONE_OFF)
+    run = ["compose", "-f", "/mnt/single/compose.yaml", "run"]
+    script = "getent hosts db >/dev/null && echo $A $B $(hostname | wc -c); exit 3"
+    started = lab.berth(*run, "-T", "-e", "B=asked", "tool", "sh", "-c", script, check=False)
+    assert (started.stdout, started.stderr, started.returncode) == ("file asked 13\n", "berth: starting db\n", 3)
+    assert lab.berth(*run, "tool").stdout == "own command\n"
+    assert lab.berth(*run, "--entrypoint", "echo other", "tool", "words").stdout == "other words\n"
+    name = lab.berth(*run, "-d", "--name", "behind", "--service-ports", "tool", "sleep", "600").stdout
+    assert name == "behind\n"
+    assert lab.berth("port", "behind", "80").stdout.startswith("0.0.0.0:8097")
+    assert lab.berth("compose", "-p", "single", "ps", "--services").stdout == "db\n"
+    missing = lab.berth(*run, "tol", check=False)
+    assert (missing.returncode, missing.stderr) == (125, "berth: no such service: tol; did you mean tool?\n")
+    lab.berth("compose", "-p", "single", "stop", "db")
+    assert lab.berth(*run, "tool", "getent", "hosts", "db").stdout.endswith("db\n")
+    assert "removed 2 sandboxes and 1 network" in lab.berth("down", "-p", "single").stdout
+    alone = lab.berth(*run, "--no-deps", "tool", "getent", "hosts", "db", check=False)
+    assert (alone.stdout, alone.returncode) == ("", 2)
+    lab.berth("network", "rm", "single_default")
+
+
 def test_services_that_up_follows_are_started_again_and_stopped_by_ctrl_c(lab, shop):
     lab.shell("rm -f /mnt/shop/said")
     followed = lab.start(sys.executable, "-m", "resolver", "up", *shop)

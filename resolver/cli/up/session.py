@@ -58,13 +58,19 @@ def up(selection: Selection, *, detach: bool, timeout: float | None = None) -> i
 
 
 class Session:
-    """Carries out *plan* by requests of *call*. Working directories and files of services are below *directory*. See `up`."""
+    """Carries out *plan* by requests of *call*. Working directories and files of services are below *directory*.
 
-    def __init__(self, plan: UpPlan, call: Call, directory: Path, *, detach: bool, timeout: float | None = None) -> None:
+    *timeout*: see `up`. *shows*: print what came up.
+    """
+
+    def __init__(
+        self, plan: UpPlan, call: Call, directory: Path, *, detach: bool, timeout: float | None = None, shows: bool = True
+    ) -> None:
         self._plan = plan
         self._call = call
         self._directory = directory
         self._detach = detach
+        self._shows = shows
         self._networks: list[dict[str, Any]] = []
         self._sandboxes: list[dict[str, Any]] = []
         self._timeout = timeout
@@ -79,7 +85,8 @@ class Session:
         """Bring everything up, follow it, take it down; return the exit code."""
         try:
             self._bring_up()
-            self._show()
+            if self._shows:
+                self._show()
         except BaseException as error:
             self._take_down()
             if isinstance(error, KeyboardInterrupt):
@@ -129,7 +136,7 @@ class Session:
     def _create_sandboxes(self, plan: ServicePlan) -> list[dict[str, Any]]:
         """Create all sandboxes of a service at once; those that were created are taken down later even if another failed."""
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            outcomes = list(workers.map(partial(self._create_sandbox, plan.service), self._with_linked_hosts(plan)))
+            outcomes = list(workers.map(partial(self._create_sandbox, plan.service), self.with_linked_hosts(plan)))
         created = [outcome for outcome in outcomes if not isinstance(outcome, Refused)]
         self._sandboxes += created
         for result in outcomes:
@@ -137,7 +144,7 @@ class Session:
                 raise result
         return created
 
-    def _with_linked_hosts(self, plan: ServicePlan) -> list[Mapping[str, Any]]:
+    def with_linked_hosts(self, plan: ServicePlan) -> list[Mapping[str, Any]]:
         """Return the bodies of a service with the addresses of what it links on the network `bridge`."""
         lines = [f"{name}:{self._address_on_bridge(plan.service.name, sandbox)}" for name, sandbox in plan.linked_hosts]
         return [{**body, "extra_hosts": [*body.get("extra_hosts", ()), *lines]} if lines else body for body in plan.bodies]
