@@ -18,7 +18,7 @@ from ipaddress import ip_network
 
 from benchmarks.report import machine, table, write
 from netcore.controller.assembly import assemble
-from netcore.controller.recovery import restore
+from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
 from netcore.store.records import Records
@@ -34,8 +34,9 @@ async def measured(networks: int, sandboxes: int) -> None:
     store = await open_store("/var/lib/berth-bench")
     settings = Settings(run_directory="/run/berth-bench", pools4=((ip_network("10.64.0.0/10"), 24),))
     os.mkdir(settings.run_directory)
-    controller = assemble(settings, Records(store, "boot"), FakeNames(Failing()), reserved=lambda: (), clock=time.time)
-    await restore(controller, Records(store, "boot"), time.time())
+    records = Records(store, "boot")
+    controller = assemble(settings, records, FakeNames(Failing()), reserved=lambda: (), clock=time.time)
+    await restore(controller, records, await recall(controller, records), time.time())
     controller.follow_host(lambda *_: None)
     results: list[dict[str, list[float]]] = []
 

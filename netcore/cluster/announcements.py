@@ -23,7 +23,8 @@ from netcore.cluster.record_checks import holder_in
 from netcore.cluster.state import ClusterState, Node
 from netcore.cluster.store_access import StoreAccess
 from netcore.model import Endpoint, Network, NetworkId, SandboxId
-from netcore.store.codec import decode_shared, encode_shared
+from netcore.plan import restorable
+from netcore.store.codec import encode_shared
 from netcore.store.protocol import CompareFailed, Conditions, SharedStore, Transaction, only
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,7 @@ class Announcements:
         """Return the keys of endpoints that other hosts know with older facts, such as a name from before a rename, or can't read."""
         unreadable = self._state.unreadable.keys() & self.published.records.keys()
         pairs = [(key, self._state.endpoint(key), record) for key, record in self.published.records.items()]
-        old = {key for key, known, record in pairs if known is not None and known != decode_shared(records.EndpointRecord, key, record)}
-        return unreadable | old
+        return unreadable | {key for key, known, record in pairs if known is not None and known != record}
 
     def is_overtaken(self, key: str, value: bytes | None) -> bool:
         """Return whether *value* is not what this host must have at *key*: somebody else changed it, or its session ended."""
@@ -197,7 +197,7 @@ class Announcements:
         store = self._access.agreeing()
         addresses = self.published.addresses_of(key)
         held = Conditions(values=dict.fromkeys(addresses, self._own))
-        transaction = Transaction({key: self.published.records[key]}, session=self._lease)
+        transaction = Transaction({key: encode_shared(self.published.records[key])}, session=self._lease)
         try:
             await store.commit(transaction, held)
         except CompareFailed:
@@ -260,12 +260,5 @@ class Announcements:
 def _collide(network: Network, other: Network) -> bool:
     """Return whether two networks can't exist beside each other: by their names, subnets or VNIs."""
     vxlan, others = network.bridge.vxlan, other.bridge.vxlan
-    return (
-        network.name == other.name
-        or (vxlan is not None and others is not None and vxlan.vni == others.vni)
-        or any(
-            mine.subnet.version == theirs.subnet.version and mine.subnet.overlaps(theirs.subnet)
-            for mine in network.pools
-            for theirs in other.pools
-        )
-    )
+    has_same_vni = vxlan is not None and others is not None and vxlan.vni == others.vni
+    return has_same_vni or restorable.clashes(network, (other,)) is not None

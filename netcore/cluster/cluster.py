@@ -39,7 +39,7 @@ from netcore.cluster.state import ClusterState, Description, Node
 from netcore.cluster.store_access import StoreAccess
 from netcore.errors import Conflict, NetcoreError, Unavailable
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox
-from netcore.store.protocol import Change, Compacted, CompareFailed, Conditions, KeyRange, SharedStore, Transaction, only
+from netcore.store.protocol import Change, Compacted, CompareFailed, Conditions, KeyRange, SharedStore, Transaction, beginning_with, only
 from netcore.store.upgrade import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
@@ -272,7 +272,7 @@ class Cluster:
 
     async def counts(self) -> dict[str, int]:
         """Return how many endpoints each node has, by its id, as far as the store is reached."""
-        return (await self._read(KeyRange("endpoint/", "endpoint0"))).counts()
+        return (await self._read(beginning_with("endpoint/"))).counts()
 
     async def _read(self, *scopes: KeyRange) -> ClusterState:
         view = ClusterState()

@@ -14,7 +14,7 @@ class Publications:
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
-        self.records: dict[str, bytes] = {}
+        self.records: dict[str, state.EndpointRecord] = {}
         self.claimed: set[str] = set()
         self._endpoints: dict[str, tuple[Endpoint, Network]] = {}
 

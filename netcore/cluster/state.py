@@ -17,7 +17,7 @@ from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.parse.names import check_dns_name, check_mac
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
-from netcore.store.codec import decode_shared, encode_shared
+from netcore.store.codec import decode_shared
 from netcore.store.protocol import Item, KeyRange, beginning_with
 
 SCHEMA_KEY = "schema"
@@ -118,18 +118,16 @@ def addresses_of(network_id: str) -> KeyRange:
     return beginning_with(f"address/{network_id}/")
 
 
-def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> bytes:
+def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network: Network) -> EndpointRecord:
     """Return the record of an endpoint on a node."""
-    return encode_shared(
-        EndpointRecord(
-            node=node_id,
-            sandbox=sandbox.name,
-            mac=endpoint.mac,
-            addresses=tuple(str(address) for address in endpoint.addresses()),
-            names=names_of(sandbox, endpoint, network),
-            ports=served_ports(sandbox),
-            services=named_services(sandbox),
-        )
+    return EndpointRecord(
+        node=node_id,
+        sandbox=sandbox.name,
+        mac=endpoint.mac,
+        addresses=tuple(str(address) for address in endpoint.addresses()),
+        names=names_of(sandbox, endpoint, network),
+        ports=served_ports(sandbox),
+        services=named_services(sandbox),
     )
 
 

@@ -45,7 +45,7 @@ class Controller:
         self.state: HostState = parts.state
         self.workers = parts.workers
         self.overlays = parts.overlays
-        self.set_aside = parts.overlays.set_aside
+        self.set_aside = parts.set_aside
         self._host_watcher = HostWatcher(parts.host, parts.uplinks, parts.state)
         planner = NetworkPlanner(parts)
         self.transaction = Transaction(parts, planner, first_port=secrets.randbelow(10_000) + 32_768)

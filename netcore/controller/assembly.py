@@ -14,6 +14,7 @@ from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.overlays import Overlays
 from netcore.controller.plugin_endpoints import PluginEndpoints
 from netcore.controller.sandbox_files import SandboxFiles
+from netcore.controller.set_aside import SetAside
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
@@ -63,7 +64,7 @@ def assemble(
         settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
     )
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
-    repairs = Repairs()
+    repairs, set_aside = Repairs(), SetAside()
     uplinks = Uplinks(repairs=repairs, writer=writer, records=records, workers=workers, executor=executor, locks=locks, clock=clock)
     overlays = Overlays(
         encryption=TunnelEncryption(state, workers, executor, locks, settings.vtep),
@@ -75,6 +76,7 @@ def assemble(
         host=host_look,
         locks=locks,
         uplinks=uplinks,
+        set_aside=set_aside,
     )
 
     def is_internal_client(address: IPAddress, scope: int) -> bool:
@@ -104,6 +106,7 @@ def assemble(
             overlays=overlays,
             uplinks=uplinks,
             repairs=repairs,
+            set_aside=set_aside,
             clock=clock,
         )
     )
@@ -122,9 +125,8 @@ def _guard(kept: KeptSockets) -> Guard:
         else:
             kept.keep({_GUARD: descriptor}, lasting=True)
 
-    own = netns.own_identity()
     guard = Guard(keep=keep)
-    left = kept.take(_GUARD, lambda sock: is_of(sock, NETFILTER) and netns.identity_of_socket(sock) == own, lasting=True)
+    left = kept.take(_GUARD, lambda sock: is_of(sock, NETFILTER) and netns.is_own_socket(sock), lasting=True)
     if left is not None:
         guard.adopt(left.detach())
     return guard

@@ -13,6 +13,7 @@ from netcore.controller.name_publisher import NamePublisher
 from netcore.controller.overlays import Overlays
 from netcore.controller.plugin_endpoints import PluginEndpoints
 from netcore.controller.sandbox_files import SandboxFiles
+from netcore.controller.set_aside import SetAside
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.uplinks import Uplinks
@@ -56,6 +57,7 @@ class Collaborators:
     overlays: Overlays
     uplinks: Uplinks
     repairs: Repairs
+    set_aside: SetAside
     clock: Callable[[], float]
 
     @property

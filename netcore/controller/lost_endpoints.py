@@ -39,7 +39,7 @@ class LostEndpoints:
     async def _disconnect(self, lost: Lost, on_event: OnEvent) -> None:
         key = (lost.sandbox_id, lost.network_id)
         sandbox = self._state.sandboxes.get(lost.sandbox_id)
-        aside = self._parts.overlays.set_aside.find("sandbox", lost.sandbox_id)
+        aside = self._parts.set_aside.find("sandbox", lost.sandbox_id)
         name = sandbox.name if sandbox is not None else aside.name if aside is not None else lost.sandbox_id[:12]
         if key not in self._refused:
             log.error("sandbox is disconnected from a network sandbox=%s network=%s reason=%s", name, lost.network, lost.reason)
@@ -67,7 +67,7 @@ class LostEndpoints:
         parts, overlays, records = self._parts, self._parts.overlays, self._parts.records
         async with parts.locks.hold([f"sandbox:{sandbox_id}", f"network:{network_id}"]):
             waiting = records.kept_aside().get(sandbox_id, ())
-            aside = next((one for one in overlays.set_aside.all("sandbox") if one.id == sandbox_id), None)
+            aside = parts.set_aside.find("sandbox", sandbox_id)
             known = aside.known_endpoints() if aside is not None and sandbox_id not in self._state.sandboxes else ()
             gone = {endpoint.id: endpoint for endpoint in (*waiting, *known) if endpoint.network_id == network_id}
             links = [endpoint.host_ifname for endpoint in gone.values() if endpoint.host_ifname.startswith("veth")]
@@ -78,7 +78,7 @@ class LostEndpoints:
                 await records.put_back(before.sandbox, before.endpoints)
             if aside is not None and known:
                 unreadable = aside.unreadable and replace(aside.unreadable, endpoints=_without(aside.unreadable.endpoints, gone))
-                overlays.set_aside.put(replace(aside, endpoints=_without(aside.endpoints, gone), unreadable=unreadable))
+                parts.set_aside.put(replace(aside, endpoints=_without(aside.endpoints, gone), unreadable=unreadable))
             await overlays.give_up(gone.values())
 
     def warnings(self) -> tuple[str, ...]:

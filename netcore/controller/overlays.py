@@ -46,6 +46,7 @@ class Overlays:
         host: HostLook,
         locks: KeyedLocks,
         uplinks: Uplinks,
+        set_aside: SetAside,
     ) -> None:
         self._writer = writer
         self._state = writer.state
@@ -62,7 +63,7 @@ class Overlays:
         self._restored: set[NetworkId] = set()
         self._held_back: dict[NetworkId, set[str]] = {}
         self._cluster: Cluster | None = None
-        self.set_aside = SetAside()
+        self._set_aside = set_aside
 
     @property
     def cluster(self) -> Cluster | None:
@@ -127,7 +128,7 @@ class Overlays:
     async def deactivate(self, network: Network) -> None:
         """Remove an overlay network from this host, if none of its endpoints is here any more."""
         async with self._locks.hold([f"overlay:{network.id}"]):
-            if network.id not in self._state.remotes or self._state.members(network.id) or self.set_aside.uses(network.id):
+            if network.id not in self._state.remotes or self._state.members(network.id) or self._set_aside.uses(network.id):
                 return
             remotes = self._state.remotes[network.id]
             await self._records.put_network(network, pending=True)
@@ -228,7 +229,7 @@ class Overlays:
         if network is None:
             if network_id not in self._state.remotes:
                 self._writer.drop_network(network_id)
-        elif network_id not in self._state.networks and self.set_aside.find("network", network_id) is None:
+        elif network_id not in self._state.networks and self._set_aside.find("network", network_id) is None:
             if self._state.network_named(network.name) is not None:
                 log.warning("an overlay network has the name of a local network and is known by its id only name=%s", network.name)
             self._writer.put_network(network)
@@ -304,14 +305,14 @@ class Overlays:
         for sandbox_id, endpoints in kept_aside.items():
             if sandbox_id in self._state.sandboxes:
                 self._publish_aside(self._state.sandboxes[sandbox_id], endpoints)
-        for aside in self.set_aside.all("sandbox"):
+        for aside in self._set_aside.all("sandbox"):
             if aside.id not in self._state.sandboxes:
                 # Nothing else of it is known for certain.
                 sandbox = Sandbox(id=SandboxId(aside.id), name=aside.name, hostname=aside.name, netns_path=NetnsPath(""), boot_id="")
                 self._publish_aside(sandbox, aside.known_endpoints())
 
     def _publish_aside(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> None:
-        aside = {one.network.id: one.network for one in self.set_aside.all("network") if one.network is not None}
+        aside = {one.network.id: one.network for one in self._set_aside.all("network") if one.network is not None}
         for endpoint in endpoints:
             network = self._state.networks.get(endpoint.network_id) or aside.get(endpoint.network_id)
             if network is not None and network.is_overlay and self.cluster is not None:

@@ -158,7 +158,7 @@ async def _recall_sandboxes(
             # A record that makes no sense fails here, before anything is published.
             controller.state.objects_of(sandbox, kept)
         except BROKEN as error:
-            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", _known(endpoints))
+            _set_record_aside(controller, sandbox, endpoints, error)
         else:
             controller.parts.writer.put_sandbox(SandboxState(sandbox, kept))
             living.append((sandbox, endpoints))
@@ -172,23 +172,25 @@ async def _restore_sandboxes(controller: Controller, records: Records, recalled:
             _restore_sandbox(controller, records, sandbox, endpoints, left)
         except BROKEN as error:
             controller.parts.writer.drop_sandbox(sandbox.id)
-            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", _known(endpoints))
+            _set_record_aside(controller, sandbox, endpoints, error)
     for sandbox, endpoints in recalled.gone:
         try:
             _give_up_sandbox(controller, sandbox, endpoints, left)
         except BROKEN as error:
-            set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", _known(endpoints))
+            _set_record_aside(controller, sandbox, endpoints, error)
 
 
-def _known(record: EndpointsRecord) -> tuple[Endpoint, ...]:
-    """Return the endpoints of the last finished operation."""
-    return record.before if record.pending else record.endpoints
+def _set_record_aside(controller: Controller, sandbox: Sandbox, record: EndpointsRecord, error: Exception) -> None:
+    set_sandbox_aside(controller, sandbox, f"it can't be restored: {str(error) or type(error).__name__}", _finished(record))
+
+
+def _finished(record: EndpointsRecord) -> tuple[Endpoint, ...]:
+    return leftovers.finished(record.endpoints, record.before, pending=record.pending)
 
 
 def _kept(controller: Controller, record: EndpointsRecord) -> tuple[Endpoint, ...]:
     """Return the endpoints of the last finished operation, as far as their networks are there."""
-    finished = leftovers.finished(record.endpoints, record.before, pending=record.pending)
-    return tuple(endpoint for endpoint in finished if endpoint.network_id in controller.state.networks)
+    return tuple(endpoint for endpoint in _finished(record) if endpoint.network_id in controller.state.networks)
 
 
 def _condition(record: SandboxRecord) -> tuple[bool, bool]:
@@ -206,20 +208,20 @@ def _condition(record: SandboxRecord) -> tuple[bool, bool]:
 
 def _restore_sandbox(controller: Controller, records: Records, sandbox: Sandbox, record: EndpointsRecord, left: _Leftovers) -> None:
     parts, state = controller.parts, controller.state
-    recorded = record.before if record.pending else record.endpoints
     every = (*record.endpoints, *record.before, *record.gone)
     kept = _kept(controller, record)
     aside = {one.id for one in controller.set_aside.all("network")}
-    waiting = tuple(endpoint for endpoint in recorded if endpoint.network_id in aside)
+    waiting = tuple(endpoint for endpoint in _finished(record) if endpoint.network_id in aside)
     gone = leftovers.unfinished((*kept, *waiting), every, state.networks)
     # A record that makes no sense fails here, before anything has been taken.
     state.objects_of(sandbox, kept)
-    steps = leftovers.steps_back(state, sandbox, kept, gone)
+    is_unsettled = record.pending or bool(record.gone)
+    steps = leftovers.steps_back(state, sandbox, kept, gone) if is_unsettled else ()
     for endpoint in kept:
         parts.addresses.local.restore(endpoint)
     records.keep_aside(sandbox.id, waiting)
     parts.writer.put_sandbox(SandboxState(sandbox, kept))
-    if record.pending or record.gone:
+    if is_unsettled:
         left.steps += steps
         left.endpoints += gone
         left.settled.append(SandboxState(sandbox, kept))

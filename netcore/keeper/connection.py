@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 
 _NAME = "keeper.sock"
 _ANSWER_WITHIN = 5.0
-_UCRED = struct.Struct("iII")
 _PROGRAM = b"netcore/keeper/program.py"
 
 
@@ -52,11 +50,11 @@ class KeeperConnection:
         self._socket = sock
         self._lock = threading.Lock()
         sock.settimeout(_ANSWER_WITHIN)
-        _signal(_pid_of(sock), signal.SIGCONT)
+        _signal(process.peer(sock)[0], signal.SIGCONT)
         self.greeting = self._hello()
 
     def _hello(self) -> Greeting:
-        _, uid, _ = _credentials(self._socket)
+        _, uid = process.peer(self._socket)
         if uid not in (0, os.geteuid()):
             raise Unavailable("the keeper", f"what listens at its socket runs as user {uid}")
         with self._lock, _as_unavailable():
@@ -134,16 +132,6 @@ class KeeperConnection:
         self._socket.close()
 
 
-def _credentials(sock: socket.socket) -> tuple[int, int, int]:
-    """Return pid, uid and gid of who listens at the other end."""
-    pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return pid, uid, gid
-
-
-def _pid_of(sock: socket.socket) -> int:
-    return _credentials(sock)[0]
-
-
 def _signal(pid: int, number: signal.Signals) -> bool:
     """Send a signal to the keeper *pid* and, if it is to be killed, wait for its end; False if that is no keeper."""
     try:
@@ -190,7 +178,7 @@ def find(directory: str, door: socket.socket | None = None) -> KeeperConnection 
                 return KeeperConnection(sock, by_path=reach is _by_path)
             except Unavailable as error:
                 if isinstance(error.__cause__, TimeoutError):
-                    _kill(_pid_of(sock))
+                    _kill(process.peer(sock)[0])
                 sock.close()
     return None
 
@@ -244,13 +232,13 @@ def start(directory: str) -> tuple[KeeperConnection, socket.socket]:
             finally:
                 os.umask(old)
             listener.listen(program.MOST_DAEMONS)
-            process = subprocess.Popen(
+            started = subprocess.Popen(
                 [sys.executable, "-I", "-S", program.__file__, str(listener.fileno()), str(inner.fileno())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(), inner.fileno()), start_new_session=True, cwd="/",
             )  # fmt: skip
             # Nobody waits for it: it outlives this process.
-            process.returncode = 0
+            started.returncode = 0
             connection = KeeperConnection(_by_path(directory, None))
         except OSError as error:
             door.close()

@@ -10,7 +10,19 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from netcore.desired.objects import HOST, Address, Forwarding, Hairpin, KernelObject, Neighbor, OwnDefaultRoute, Route, Sysctl, Veth
+from netcore.desired.objects import (
+    HOST,
+    Address,
+    BridgePort,
+    Forwarding,
+    Hairpin,
+    KernelObject,
+    Neighbor,
+    OwnDefaultRoute,
+    Route,
+    Sysctl,
+    Veth,
+)
 from netcore.errors import NetcoreError
 from netcore.kernel import default_routes, netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
@@ -19,7 +31,10 @@ from netcore.model import DefaultRoute, IPAddress, IPInterface, IPNetwork, Netns
 
 @dataclass(frozen=True, slots=True)
 class NamespaceInventory:
-    """What one namespace holds, by link name. *defaults*: default routes as they were told."""
+    """What one namespace holds, by link name. *defaults*: default routes as they were told.
+
+    *entries*: (port, MAC) of the entries of bridges that say for good who is at a port.
+    """
 
     links: Mapping[str, rtnl.Link]
     names: Mapping[int, str]
@@ -28,10 +43,11 @@ class NamespaceInventory:
     neighbors: frozenset[tuple[str, IPAddress, str]]
     sysctls: Mapping[str, str] = field(default_factory=dict)
     defaults: tuple[DefaultRoute, ...] = ()
+    entries: frozenset[tuple[str, str]] = frozenset()
 
 
-def read(sysctls: Collection[str] = (), *, defaults: bool = False) -> NamespaceInventory:
-    """Return what the namespace of the calling thread holds. *sysctls*: which of them to read. *defaults*: whether to read these."""
+def read(sysctls: Collection[str] = (), *, defaults: bool = False, entries: bool = False) -> NamespaceInventory:
+    """Return what the namespace of the calling thread holds. *sysctls*: which of them to read. *defaults*, *entries*: whether to."""
     with NetlinkSocket(ROUTE) as netlink:
         links = {link.name: link for link in rtnl.links(netlink)}
         names = {link.index: name for name, link in links.items()}
@@ -43,6 +59,7 @@ def read(sysctls: Collection[str] = (), *, defaults: bool = False) -> NamespaceI
             frozenset((names.get(index, ""), address, mac) for index, address, mac in rtnl.neighbors(netlink)),
             sysctl.read_all(sysctls),
             default_routes.read() if defaults else (),
+            frozenset((names.get(index, ""), mac) for mac, index in rtnl.static_entries(netlink)) if entries else frozenset(),
         )
 
 
@@ -66,6 +83,13 @@ def read_of(wanted: Collection[KernelObject]) -> NamespaceInventory:
                 if (mac := rtnl.find_neighbor(netlink, index[part.ifname], part.address)) is not None
             ),
             sysctl.read_all(part.path for part in wanted if isinstance(part, Sysctl)),
+            entries=frozenset(
+                (part.host_ifname, part.mac)
+                for part in wanted
+                if isinstance(part, BridgePort)
+                and part.host_ifname in index
+                and rtnl.has_static_entry(netlink, part.mac, index[part.host_ifname])
+            ),
         )
 
 
@@ -112,7 +136,10 @@ class Inventory:
         return [wanted.path for wanted in self._wanted[sandbox_id] if isinstance(wanted, Sysctl)]
 
     def _read_host(self) -> NamespaceInventory:
-        return read_of(self._wanted[HOST]) if self._only_wanted else read(self._sysctls(HOST))
+        wanted = self._wanted[HOST]
+        if self._only_wanted:
+            return read_of(wanted)
+        return read(self._sysctls(HOST), entries=any(isinstance(part, BridgePort) for part in wanted))
 
     def _read_sandbox(self, sandbox_id: SandboxId) -> NamespaceInventory | None:
         sysctls = self._sysctls(sandbox_id)
@@ -135,11 +162,8 @@ class Inventory:
 
     def has_static_entry(self, ifname: str, mac: str) -> bool:
         """Return whether the bridge of the host's port *ifname* has *mac* there for good."""
-        link = self.link(HOST, ifname)
-        if link is None:
-            return False
-        with NetlinkSocket(ROUTE) as netlink:
-            return rtnl.has_static_entry(netlink, mac, link.index)
+        host = self.of(HOST)
+        return host is not None and (ifname, mac) in host.entries
 
     def forwardings(self, tunnel: str) -> frozenset[tuple[str, IPAddress]]:
         """Return (MAC, VTEP) of the forwarding entries of a tunnel of the host."""

@@ -219,6 +219,11 @@ def identity_of_socket(sock: socket.socket) -> tuple[int, int]:
         os.close(descriptor)
 
 
+def is_own_socket(sock: socket.socket) -> bool:
+    """Return whether *sock* was opened in the namespace that this process runs in; OSError where the kernel does not tell."""
+    return identity_of_socket(sock) == own_identity()
+
+
 def own_identity() -> tuple[int, int]:
     """Return the identity of the namespace that this process runs in."""
     status = os.stat(OWN)

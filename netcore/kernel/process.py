@@ -6,6 +6,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import struct
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def open_pidfd(pid: int, started: int | None = None) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+_UCRED = struct.Struct("iII")
+
+
+def peer(sock: socket.socket) -> tuple[int, int]:
+    """Return the pid and uid of the process at the other end of a connected Unix socket (unix(7), SO_PEERCRED)."""
+    pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid
 
 
 _INFO_SIZE = 64

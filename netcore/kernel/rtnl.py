@@ -360,6 +360,10 @@ def links(netlink: NetlinkSocket) -> list[Link]:
     return [read_link(message) for message in netlink.dump(Request(_GETLINK, 0, bodies.link(), "list", "links"))]
 
 
+def _mac(octets: bytes) -> str:
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
 # Dumps are read by hand: with a thousand links pyroute2's decoder takes a second, and the interpreter with it.
 
 
@@ -374,7 +378,7 @@ def read_link(message: bytes) -> Link:
         kind=_text(info.get(_INFO_KIND, b"")),
         up=bool(flags & _UP),
         mtu=_number(attributes.get(_MTU, b"")),
-        mac=":".join(f"{octet:02x}" for octet in attributes.get(_HARDWARE_ADDRESS, b"")),
+        mac=_mac(attributes.get(_HARDWARE_ADDRESS, b"")),
         alias=_text(attributes.get(_ALIAS, b"")),
         master=_number(attributes.get(_MASTER, b"")),
         is_tunnel=bool(flags & _POINT_TO_POINT),
@@ -432,7 +436,7 @@ def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
             index, state = struct.unpack_from("=iH", message, 20)
             attributes = dict(walk(message[28:]))
             if state & _NUD_PERMANENT and attributes.get(_NDA_LLADDR):
-                mac = ":".join(f"{octet:02x}" for octet in attributes[_NDA_LLADDR])
+                mac = _mac(attributes[_NDA_LLADDR])
                 result.append((index, ip_address(attributes[_NDA_DST]), mac))
     return result
 
@@ -449,7 +453,7 @@ def find_neighbor(netlink: NetlinkSocket, index: int, address: IPAddress) -> str
         raise
     attributes = dict(walk(message[28:]))
     is_permanent = struct.unpack_from("=H", message, 24)[0] & _NUD_PERMANENT
-    return ":".join(f"{octet:02x}" for octet in attributes.get(_NDA_LLADDR, b"")) if is_permanent else None
+    return _mac(attributes.get(_NDA_LLADDR, b"")) if is_permanent else None
 
 
 def has_static_entry(netlink: NetlinkSocket, mac: str, index: int) -> bool:
@@ -468,6 +472,17 @@ def has_static_entry(netlink: NetlinkSocket, mac: str, index: int) -> bool:
     return port == index and bool(state & _NUD_NOARP)
 
 
+def static_entries(netlink: NetlinkSocket) -> list[tuple[str, int]]:
+    """Return (MAC, ifindex of the port) of every entry of a bridge as `static_entry` sets them."""
+    result = []
+    for message in netlink.dump(Request(_GETNEIGH, 0, bodies.neighbor(_AF_BRIDGE), "list", "forwarding entries")):
+        _, index, state, flags, _ = _NDMSG.unpack_from(message, 16)
+        address = find(message[28:], _NDA_LLADDR)
+        if state & _NUD_NOARP and not flags & _NTF_SELF and address is not None:
+            result.append((_mac(address), index))
+    return result
+
+
 def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress]]:
     """Return (MAC, VTEP) of the permanent forwarding entries of the tunnel with *index*."""
     result = []
@@ -475,5 +490,5 @@ def forwardings(netlink: NetlinkSocket, index: int) -> list[tuple[str, IPAddress
         _, link_index, state, flags, _ = _NDMSG.unpack_from(message, 16)
         attributes = dict(walk(message[28:]))
         if link_index == index and flags & _NTF_SELF and state & _NUD_PERMANENT and attributes.get(_NDA_DST):
-            result.append((":".join(f"{octet:02x}" for octet in attributes[_NDA_LLADDR]), ip_address(attributes[_NDA_DST])))
+            result.append((_mac(attributes[_NDA_LLADDR]), ip_address(attributes[_NDA_DST])))
     return result

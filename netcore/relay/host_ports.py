@@ -70,18 +70,13 @@ class HostPorts:
 
     def go_on(self, mappings: Iterable[PortMapping]) -> None:
         """Go on holding those of *mappings* that an earlier daemon held."""
-        own = netns.own_identity()
-
-        def fits(sock: socket.socket) -> bool:
-            return netns.identity_of_socket(sock) == own
-
         taken: dict[str, _Hold] = {}
         for mapping in mappings:
             family, protocol, address, port = wanted = _port(mapping)
             for both in (True, False) if address is None else (False,):
                 name = _name(family, protocol, address, port, both=both)
                 if wanted not in self._held and name not in taken:
-                    sock = self._kept.take(name, fits)
+                    sock = self._kept.take(name, netns.is_own_socket)
                     if sock is not None:
                         _tell(self._on_held, sock)
                         taken[name] = _Hold(sock, name, is_open=None)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from netcore.drivers.uplinks import SwitchedSysctl
+from netcore.store import last_copy
 from netcore.store.codec import decode
 from netcore.store.records import EndpointsRecord, NetworkRecord, SandboxRecord
 from netcore.store.upgrade import SCHEMA_VERSION, upgraded, why_unreadable
 
-_DATABASE = "berth.db"
 _KINDS: dict[str, Any] = {
     "network": NetworkRecord,
     "sandbox": SandboxRecord,
@@ -25,18 +25,13 @@ _KINDS: dict[str, Any] = {
 
 def copy_name(schema: int) -> str:
     """Return the name of the file that a copy of the state with *schema* is kept in."""
-    return f"{_DATABASE}.schema-{schema}"
+    return f"{last_copy.DATABASE}.schema-{schema}"
 
 
 def keep_copy(connection: sqlite3.Connection, schema: int) -> None:
-    """Copy the database, which has *schema*, to a file beside it; sqlite3.Error if that is not possible."""
+    """Copy the database, which has *schema*, to a file beside it; sqlite3.Error or OSError if that is not possible."""
     path = next(Path(row[2]) for row in connection.execute("PRAGMA database_list") if row[1] == "main")
-    copy = path.with_name(copy_name(schema))
-    partial = copy.with_name(f"{copy.name}.partial")
-    partial.unlink(missing_ok=True)
-    connection.execute("VACUUM INTO ?", (str(partial),))
-    partial.chmod(0o600)
-    partial.rename(copy)
+    last_copy.write(connection, path.with_name(copy_name(schema)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class StateLook:
 
 def look(directory: str) -> StateLook:
     """Return what this berth would find in the state in *directory*, which may be in use; sqlite3.Error if it is no database."""
-    path = Path(directory, _DATABASE)
+    path = Path(directory, last_copy.DATABASE)
     if not path.exists():
         return StateLook(None, 0, 0, ())
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

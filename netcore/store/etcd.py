@@ -18,7 +18,9 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import aiohttp
 
 from netcore import limits
 from netcore.errors import Exhausted, Unavailable
@@ -35,11 +37,6 @@ from netcore.store.protocol import (
     Snapshot,
     Transaction,
 )
-
-if TYPE_CHECKING:
-    # Imported where it is used: it takes a quarter of a second, and names are answered before it is needed.
-    import aiohttp
-
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +153,6 @@ class EtcdStore:
         return revisions.pop() if len(revisions) == 1 else None
 
     async def watch(self, revision: int, scope: KeyRange = EVERYTHING) -> AsyncIterator[Change]:
-        import aiohttp
-
         reached, is_cut = revision, False
         while True:
             try:
@@ -186,8 +181,6 @@ class EtcdStore:
 
     async def _stream(self, start: int, scope: KeyRange) -> AsyncIterator[dict[str, Any]]:
         """Yield the messages of a watch, one for each line. A line may be of any length, so chunks are joined here."""
-        import aiohttp
-
         first, end = self._range(scope)
         request = {"key": _text(first), "range_end": _text(end), "start_revision": str(start), "progress_notify": True}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.STORE_CALL, sock_read=limits.STORE_WATCH_SILENCE)
@@ -265,8 +258,6 @@ class EtcdStore:
 
     async def _call(self, path: str, body: Mapping[str, Any], attempts: list[int] | None = None) -> dict[str, Any]:
         """Return the answer of the first endpoint that gives one; Unavailable when none does in time."""
-        import aiohttp
-
         end = asyncio.get_running_loop().time() + limits.STORE_DEADLINE
         failure: Exception | None = None
         while asyncio.get_running_loop().time() < end:
@@ -319,8 +310,6 @@ class EtcdStore:
 
 def read_answer(octets: bytes, status: int) -> dict[str, Any]:
     """Return what etcd says; _Refused if that is an error, ClientPayloadError if it is none of etcd's own answers."""
-    import aiohttp
-
     try:
         content = json.loads(octets)
     except (ValueError, RecursionError) as error:
@@ -375,8 +364,6 @@ def _tls(settings: EtcdSettings) -> ssl.SSLContext:
 
 async def open_etcd(settings: EtcdSettings) -> EtcdStore:
     """Return a store on etcd, once that has answered; Unavailable if it does not, or refuses the user."""
-    import aiohttp
-
     is_tls = any(url.startswith("https:") for url in settings.endpoints)
     # Each watch has a connection of its own, so there are as many as networks here.
     connector = aiohttp.TCPConnector(limit=0, ssl=await asyncio.to_thread(_tls, settings) if is_tls else True)

@@ -56,7 +56,12 @@ class Recovered:
 
 def make(connection: sqlite3.Connection, directory: str) -> None:
     """Copy the database of *connection* to *directory*; raises sqlite3.Error or OSError, and then the last copy is still there."""
-    target, fresh = Path(directory, COPY), Path(directory, f"{COPY}.new")
+    write(connection, Path(directory, COPY))
+
+
+def write(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy the database of *connection* to the file *target*, as a whole or not at all; raises sqlite3.Error or OSError."""
+    fresh = target.with_name(f"{target.name}.new")
     remove(fresh)
     try:
         connection.execute("VACUUM INTO ?", (str(fresh),))
@@ -66,7 +71,7 @@ def make(connection: sqlite3.Connection, directory: str) -> None:
         fresh.chmod(0o600)
         sync(fresh)
         fresh.replace(target)
-        sync(Path(directory))
+        sync(target.parent)
     finally:
         with contextlib.suppress(OSError):
             remove(fresh)

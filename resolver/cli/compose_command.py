@@ -14,7 +14,11 @@ from resolver.cli.outcome import outcome
 from resolver.cli.output import complain
 from resolver.cli.words import nearest
 
-_WITH_VALUE = ("-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory")
+_FIELDS = {
+    "-f": "files", "--file": "files", "--profile": "profiles", "--env-file": "env_files",
+    "-p": "project_name", "--project-name": "project_name", "--project-directory": "project_directory",
+}  # fmt: skip
+"""Options before the command → the field of a `Selection` that has the value of each."""
 _OF_A_FILE = ("up", "down", "config")
 """Commands that read the Compose file and take its options."""
 _OF_A_PROJECT = ("exec", "port", "top", "stats", "kill", "wait", "events", "logs", "stop", "start", "restart", "rm")
@@ -64,14 +68,14 @@ def _compose(arguments: list[str], run: Run) -> int:
 
 def _unknown(word: str) -> str:
     what = f"there is no option {word} before the command" if word.startswith("-") else "there is no such command"
-    return f"{what}{nearest(word, (*COMMANDS, *_WITH_VALUE))}; see `berth compose --help`"
+    return f"{what}{nearest(word, (*COMMANDS, *_FIELDS))}; see `berth compose --help`"
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return the options before the command, and the command with what follows it."""
     given: list[str] = []
     rest = list(arguments)
-    while rest and rest[0].partition("=")[0] in _WITH_VALUE:
+    while rest and rest[0].partition("=")[0] in _FIELDS:
         word = rest.pop(0)
         given.append(word)
         if "=" not in word and rest:
@@ -88,12 +92,6 @@ def _in_long(given: list[str]) -> Iterator[str]:
     for word in words:
         flag, equals, value = word.partition("=")
         yield f"{_LONG.get(flag, flag)}={value if equals else next(words, '')}"
-
-
-_FIELDS = {
-    "-f": "files", "--file": "files", "--profile": "profiles", "--env-file": "env_files",
-    "-p": "project_name", "--project-name": "project_name", "--project-directory": "project_directory",
-}  # fmt: skip
 
 
 def project_of(given: list[str]) -> str:

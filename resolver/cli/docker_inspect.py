@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resolver.cli.output import host_address
@@ -68,8 +68,7 @@ def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry of NetworkSettings.Networks."""
-    ipv4 = next((address for address in endpoint["addresses"] if ":" not in address), "")
-    ipv6 = next((address for address in endpoint["addresses"] if ":" in address), "")
+    ipv4, ipv6 = _by_family(endpoint["addresses"])
     return {
         "NetworkID": endpoint["network_id"],
         "IPAddress": ipv4.partition("/")[0],
@@ -127,12 +126,14 @@ def network(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _member(member: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "Name": member["sandbox"],
-        "MacAddress": member["mac"],
-        "IPv4Address": next((address for address in member["addresses"] if ":" not in address), ""),
-        "IPv6Address": next((address for address in member["addresses"] if ":" in address), ""),
-    }
+    ipv4, ipv6 = _by_family(member["addresses"])
+    return {"Name": member["sandbox"], "MacAddress": member["mac"], "IPv4Address": ipv4, "IPv6Address": ipv6}
+
+
+def _by_family(addresses: Sequence[str]) -> tuple[str, str]:
+    """Return the first IPv4 and the first IPv6 address, "" where there is none."""
+    ipv4 = next((address for address in addresses if ":" not in address), "")
+    return ipv4, next((address for address in addresses if ":" in address), "")
 
 
 def _iso(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Spans of time as Compose and Docker's filters write them: `1h30m`, `90s`, `1.5s`. Pure."""
+"""Spans of time as Docker's filters, `--since` and `--until` have them: `1h30m`, `90s`, `1.5s`. Pure."""
 
 from __future__ import annotations
 

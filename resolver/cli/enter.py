@@ -183,12 +183,13 @@ def _init(
         os.write(descriptors.report, str(error).encode())
         os._exit(FAILED)
     os.close(descriptors.report)
-    _release_streams()
+    # The command has them too: a reader of its output must see the end when the command ends.
+    release_streams()
     os._exit(_reap(child))
 
 
-def _release_streams() -> None:
-    """Close the streams that the command has too: a reader of its output must see the end when the command ends."""
+def release_streams() -> None:
+    """Have nothing as standard streams, so that their readers see the end of what others have written."""
     null = os.open("/dev/null", os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -277,7 +278,7 @@ def join(
     if pid == 0:
         if detached:
             os.setsid()
-            _release_streams()
+            release_streams()
         if identity is not None:
             _become(identity, writing)
         execute(command, environment, directory, writing)

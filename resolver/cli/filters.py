@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.words import nearest
 
 Test = Callable[[str], bool]
@@ -45,7 +46,7 @@ def has_label(labels: Mapping[str, str], text: str) -> bool:
     return key in labels and (not has_value or labels[key] == value)
 
 
-_DOCKER_LABELS = {"com.docker.compose.project": "berth.project", "com.docker.compose.service": "berth.service"}
+_DOCKER_LABELS = {"com.docker.compose.project": PROJECT_LABEL, "com.docker.compose.service": SERVICE_LABEL}
 
 
 def truth(text: str) -> bool:

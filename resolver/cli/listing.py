@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.cli.client import Refused
 from resolver.cli.output import print_json, print_table
 from resolver.printable import printable
+
+if TYPE_CHECKING:
+    from resolver.cli.templates.nodes import Node
 
 
 class BadFormat(Refused):
@@ -50,10 +54,16 @@ def check_format(form: str) -> None:
         return
     if "{{" not in form:
         raise BadFormat(f"--format {form}: it is table, json or a template such as '{{{{.ID}}}}'")
+    _template(form)
+
+
+@cache
+def _template(form: str) -> tuple[Node, ...]:
+    """Return what the template *form* means. Remembered: it is asked for before there is anything to print, and for each event."""
     from resolver.cli.templates import BadTemplate, parse
 
     try:
-        parse(form.removeprefix("table "))
+        return parse(form.removeprefix("table "))
     except BadTemplate as error:
         raise BadFormat(f"--format: {error}") from error
 
@@ -61,12 +71,12 @@ def check_format(form: str) -> None:
 def print_by_template(form: str, things: Iterable[Any], headings: Mapping[str, str] | None = None, *, whole: bool = False) -> None:
     """Print each of *things* by the template *form*; `table …` gives columns, separated by tabs."""
     check_format(form)
-    from resolver.cli.templates import BadTemplate, parse, render
+    from resolver.cli.templates import BadTemplate, render
     from resolver.cli.templates.render import fields_of
 
     is_table = form.startswith("table ")
+    nodes = _template(form)
     try:
-        nodes = parse(form.removeprefix("table "))
         lines = [render(nodes, thing) for thing in things]
     except BadTemplate as error:
         raise BadFormat(f"--format: {error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from resolver.cli import age
 from resolver.cli.filters import Test, has_label, truth
+from resolver.cli.output import shown_id
 
 COLUMNS = ("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS", "")
 FILTERS = ("name", "id", "driver", "scope", "internal", "dangling", "type", "label")
@@ -18,7 +19,7 @@ _PREDEFINED = ("bridge", "berth_gwbridge")
 def cells(network: Mapping[str, Any], *, whole: bool) -> tuple[str, ...]:
     """Return the row of `berth network ls`. *whole*: with the whole id."""
     return (
-        network["id"] if whole else network["id"][:12],
+        shown_id(network, whole=whole),
         network["name"],
         network["driver"],
         network["scope"],
@@ -30,7 +31,7 @@ def cells(network: Mapping[str, Any], *, whole: bool) -> tuple[str, ...]:
 def docker_fields(network: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
     """Return the fields of `docker network ls --format`, and Subnets."""
     return {
-        "ID": network["id"] if whole else network["id"][:12],
+        "ID": shown_id(network, whole=whole),
         "Name": network["name"],
         "Driver": network["driver"],
         "Scope": network["scope"],

@@ -8,6 +8,7 @@ from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
 from resolver.cli.outcome import outcome
+from resolver.cli.output import shown_id
 from resolver.cli.sandbox_parser import arguments_of, usage_error
 
 NAME = "network ls"
@@ -31,7 +32,7 @@ def _network_ls(arguments: list[str]) -> int:
             columns=network_fields.COLUMNS,
             cells=lambda network: network_fields.cells(network, whole=whole),
             fields=lambda network: network_fields.docker_fields(network, whole=whole),
-            id_of=lambda network: network["id"] if whole else network["id"][:12],
+            id_of=lambda network: shown_id(network, whole=whole),
             headings=network_fields.HEADINGS,
         )
         print_listing(listing, values.get("format", "table"), quiet=values.get("quiet", False), whole=whole)

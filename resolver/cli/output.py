@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import terminal
@@ -33,6 +33,12 @@ def complain(text: object) -> None:
     """Print an error or a warning, whose lines may hold text of others."""
     lines = "\n".join(map(printable, str(text).split("\n")))
     print(f"berth: {lines}", file=sys.stderr)
+
+
+def shown_id(thing: Mapping[str, Any], *, whole: bool) -> str:
+    """Return the id of *thing* as lists have it: its first 12 digits, or all of them."""
+    identity: str = thing["id"]
+    return identity if whole else identity[:12]
 
 
 def counted(number: int, noun: str) -> str:

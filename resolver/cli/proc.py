@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -39,20 +39,29 @@ def _read(path: str) -> str:
         return ""
 
 
-def members(sandbox: Mapping[str, Any]) -> list[int]:
-    """Return the processes in *sandbox*: in the PID namespace of what berth started there, or in the adopted network namespace.
+def members(sandboxes: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Return of each sandbox the processes: in the PID namespace of what berth started there, or in the adopted network namespace.
 
-    Needs the rights to look at them; a process of which that is refused is left out.
+    Needs the rights to look at them; a process of which that is refused is left out. Looks at each process once, however many
+    sandboxes there are.
     """
+    namespaces = [_namespace(sandbox) for sandbox in sandboxes]
+    found: dict[tuple[str, int | None], list[int]] = {namespace: [] for namespace in namespaces if namespace[1] is not None}
+    kinds = {kind for kind, _ in found}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        for kind in kinds:
+            inode = _inode(f"/proc/{pid}/ns/{kind}")
+            if (kind, inode) in found:
+                found[kind, inode].append(pid)
+    return [found.get(namespace, []) for namespace in namespaces]
+
+
+def _namespace(sandbox: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Return the kind and the inode of the namespace that the processes of *sandbox* have; None if there is none any more."""
     leader = sandbox["leader"]
     if leader is not None and not sandbox["adopted"]:
-        kind, wanted = "pid", _inode(f"/proc/{leader['pid']}/ns/pid")
-    else:
-        kind, wanted = "net", _inode(sandbox["netns"])
-    if wanted is None:
-        return []
-    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return sorted(pid for pid in pids if _inode(f"/proc/{pid}/ns/{kind}") == wanted)
+        return "pid", _inode(f"/proc/{leader['pid']}/ns/pid")
+    return "net", _inode(sandbox["netns"])
 
 
 def _inode(path: str) -> int | None:

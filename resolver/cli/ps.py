@@ -12,6 +12,7 @@ from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
 from resolver.cli.outcome import outcome
+from resolver.cli.output import shown_id
 from resolver.cli.sandbox_parser import arguments_of, usage_error
 
 _WIDE = 100
@@ -90,7 +91,7 @@ def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None
         columns=[sandbox_fields.COLUMNS[at] for at in shown],
         cells=cells,
         fields=lambda sandbox: sandbox_fields.docker_fields(sandbox, proc.command_of(sandbox), now, whole=whole),
-        id_of=lambda sandbox: sandbox["id"] if whole else sandbox["id"][:12],
+        id_of=lambda sandbox: shown_id(sandbox, whole=whole),
         headings=sandbox_fields.HEADINGS,
         cut=("COMMAND",),
         keep=("STATUS", "NAME", "ADDRESSES", "PORTS"),

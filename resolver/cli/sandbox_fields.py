@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resolver.cli import age
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.filters import BadFilter, Test, has_label
-from resolver.cli.output import port_texts
+from resolver.cli.output import port_texts, shown_id
 from resolver.cli.table import tied
 
 COLUMNS = ("SANDBOX ID", "NAME", "COMMAND", "STATUS", "AGE", "NETWORKS", "ADDRESSES", "PORTS")
@@ -66,7 +67,7 @@ def ports_of(sandbox: Mapping[str, Any]) -> list[dict[str, Any]]:
 def cells(sandbox: Mapping[str, Any], command: str, now: float, *, whole: bool) -> tuple[str, ...]:
     """Return the row of `berth ps`. *now*: seconds since the epoch; *whole*: with the whole id."""
     return (
-        sandbox["id"] if whole else sandbox["id"][:12],
+        shown_id(sandbox, whole=whole),
         sandbox["name"],
         command,
         tied(status(sandbox, now)),
@@ -83,7 +84,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
     found, run = state(sandbox), sandbox.get("run")
     up = since if run is None else age.docker_words(now - run["started"])
     return {
-        "ID": sandbox["id"] if whole else sandbox["id"][:12],
+        "ID": shown_id(sandbox, whole=whole),
         "Names": sandbox["name"],
         "Image": "",
         "Command": f'"{command}"',
@@ -98,8 +99,8 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "Mounts": "",
         "LocalVolumes": "0",
         "Size": "0B",
-        "Service": sandbox["labels"].get("berth.service", ""),
-        "Project": sandbox["labels"].get("berth.project", ""),
+        "Service": sandbox["labels"].get(SERVICE_LABEL, ""),
+        "Project": sandbox["labels"].get(PROJECT_LABEL, ""),
         "Addresses": ",".join(sandbox["addresses"]),
         "Pid": sandbox["pid"] or 0,
     }

@@ -299,7 +299,7 @@ def value_of(option: Option, texts: Iterable[str]) -> Any:
 
 
 def link_option(text: str) -> tuple[str, str]:
-    """Return (alias, sandbox) of a `--link SANDBOX[:ALIAS]`."""
+    """Return (alias, sandbox) of a `--link SANDBOX[:ALIAS]`, or of an entry of `links` in a Compose file."""
     target, _, alias = text.partition(":")
     return alias or target, target
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-CLOSE = 0.75
+_CLOSE = 0.75
 """How alike two words are (difflib) of which one may be meant for the other."""
 
 
@@ -12,5 +12,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence that asks whether the one of *known* was meant that is a slip of the keyboard away; or ""."""
     import difflib
 
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=CLOSE)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=_CLOSE)
     return f"; did you mean {near[0]}?" if near else ""

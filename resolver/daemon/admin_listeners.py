@@ -17,7 +17,6 @@ import logging
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from netcore.kernel import files
+from netcore.kernel import files, process
 from resolver import limits
 from resolver.daemon import api_tls
 from resolver.daemon.admission import Admission, Peer, Scope
@@ -37,7 +36,6 @@ log = logging.getLogger(__name__)
 _MODE = 0o660
 _BACKLOG = 128
 _STOP_WITHIN = 2.0
-_UCRED = struct.Struct("iII")
 _NOBODY = 65_534
 _GONE = Caller(pid=0, uid=_NOBODY, name="nobody")
 
@@ -48,7 +46,7 @@ def caller_of(transport: asyncio.BaseTransport | None) -> Caller:
     if transport is None or sock is None:
         return _GONE
     if sock.family == socket.AF_UNIX:
-        pid, uid = _credentials(sock)
+        pid, uid = process.peer(sock)
         return Caller(pid, uid, name=f"uid {uid} pid {pid}")
     address = (transport.get_extra_info("peername") or ("?",))[0]
     certificate = transport.get_extra_info("peercert") or {}
@@ -92,7 +90,7 @@ class Listener:
             self._loop.remove_reader(listening)
             self._loop.call_later(limits.API_ACCEPT_PAUSE, self._accept_again, listening)
             return
-        peer: Peer = address[0] if accepted.family != socket.AF_UNIX else _credentials(accepted)[1]
+        peer: Peer = address[0] if accepted.family != socket.AF_UNIX else process.peer(accepted)[1]
         if not self._admission.connect(peer):
             accepted.close()
             return
@@ -236,9 +234,3 @@ async def _set_up(application: web.Application, stack: AsyncExitStack) -> web.Ap
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     return runner
-
-
-def _credentials(sock: socket.socket) -> tuple[int, int]:
-    """Return the pid and uid at the other end of a Unix socket."""
-    pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return pid, uid

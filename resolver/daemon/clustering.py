@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import secrets
 import socket
@@ -18,8 +17,8 @@ from netcore.cluster.cluster import Cluster
 from netcore.cluster.state import Node
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress
-from netcore.store import etcd
 from netcore.store.etcd_settings import EtcdSettings, parse_url
+from netcore.store.protocol import SharedStore
 from resolver.daemon.config import DaemonConfig
 
 
@@ -59,7 +58,14 @@ async def make(config: DaemonConfig, vtep: IPAddress, clock: Callable[[], float]
     """Return this host's part in the cluster, not started. *clock*: seconds since the epoch."""
     node_id = await asyncio.to_thread(read_or_make_node_id, Path(config.state_dir, "node"))
     node = Node(id=node_id, name=os.uname().nodename, vtep=vtep)
-    return Cluster(functools.partial(etcd.open_etcd, etcd_settings(config)), node, clock, review_period=config.store_ttl)
+    return Cluster(lambda: _open(config), node, clock, review_period=config.store_ttl)
+
+
+async def _open(config: DaemonConfig) -> SharedStore:
+    # It takes a quarter of a second, most of it for aiohttp, and names are answered before it is needed.
+    from netcore.store import etcd
+
+    return await etcd.open_etcd(etcd_settings(config))
 
 
 def read_or_make_node_id(path: Path) -> str:

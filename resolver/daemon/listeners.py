@@ -172,11 +172,10 @@ _ALL = assembled([(0x06, 0, 0, 0xFFFFFFFF)])
 
 def take_on_gateway(kept: KeptSockets, network_id: NetworkId, address: IPAddress, bridge: str, *, for_host: bool) -> SocketPair | None:
     """Return the sockets that an earlier daemon kept for a gateway; None if they are of another bridge, or are not there."""
-    own = netns.own_identity()
 
     def fits(sock: socket.socket) -> bool:
         bound = ip_address(sock.getsockname()[0].partition("%")[0])
-        return bound == address and netns.identity_of_socket(sock) == own
+        return bound == address and netns.is_own_socket(sock)
 
     pair = _take(kept, names_on_gateway(network_id, address), fits, bridge)
     return None if pair is None else _screened(pair, for_host=for_host)

@@ -80,12 +80,7 @@ class SandboxResolver:
 
     async def check_redirect(self, run_blocking: RunBlocking) -> None:
         """Write the redirect again, if somebody damaged it while no daemon ran."""
-        if self.pair is None or self.pair.udp.getsockname()[1] == listeners.PORT:
-            return
-        rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path))
-        if listeners.is_complete(rules):
-            self.redirect = rules
-        else:
+        if any(kind == "redirect" for kind, _ in await self.find_broken(run_blocking)):
             await self.restore_redirect(run_blocking)
 
     async def restore_redirect(self, run_blocking: RunBlocking) -> None:

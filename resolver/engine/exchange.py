@@ -4,7 +4,7 @@ Better than rules DNS-64..DNS-77: all upstreams are used, in the order given, be
 only one that knows a company's own names. Earlier ones may still answer while the next is asked; how long that takes
 follows from how fast the upstream usually is. One that failed is asked last for a while, then tried beside a good one,
 so that no client waits to find out whether it is back. The whole takes less than half of a stub's time-out. When all
-failed lately, one query tries them and the others are refused at once. One that leads back to us is left out.
+failed lately, the queries of one moment try them and the others are refused at once. One that leads back to us is left out.
 
 A socket keeps the source address that it was opened with. When the host has another address since, it fails or hears nothing,
 and that says nothing of the upstream: the query is sent again by a fresh socket.
@@ -142,7 +142,7 @@ class Exchange:
                 self.done = True
                 return GiveUp("all nameservers failed a moment ago", asked=False)
             for health in self._waiting:
-                health.probing = True
+                health.probe(now)
         return self._next(now)
 
     def on_reply(self, send: Send, kind: Kind, message: bytes, now: float) -> Action:

@@ -13,7 +13,7 @@ class UpstreamHealth:
     """
 
     __slots__ = ("_deviation", "_misses", "_tried", "down_until", "failures", "is_stream", "is_unsure", "last_failure", "loop_checked",
-                 "looping_until", "no_edns_until", "patience", "probing", "queries", "rtt", "upstream")  # fmt: skip
+                 "looping_until", "no_edns_until", "patience", "probed", "probing", "queries", "rtt", "upstream")  # fmt: skip
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
@@ -23,6 +23,7 @@ class UpstreamHealth:
         self.queries = 0
         self.is_unsure = False
         self.probing = False
+        self.probed = 0.0
         self.last_failure = -limits.DOWN
         self.looping_until = 0.0
         self.loop_checked = False
@@ -97,6 +98,16 @@ class UpstreamHealth:
             self.failed(now)
         return False
 
+    def probe(self, now: float) -> None:
+        """Note that a query tries it again."""
+        if not self.probing:
+            self.probing, self.probed = True, now
+
     def refuses(self, now: float) -> bool:
-        """Return whether it is too early to try it again: another query does just now, or did a moment ago."""
-        return self.probing or now - self.last_failure < limits.PROBE_PAUSE
+        """Return whether it is too early to try it again: a query did a moment ago, or does and should have been answered by now.
+
+        Queries that come together are tried together: a stub asks for A and AAAA at once, and takes one failure for the answer.
+        """
+        if self.probing:
+            return now - self.probed >= limits.NEXT_UPSTREAM
+        return now - self.last_failure < limits.PROBE_PAUSE

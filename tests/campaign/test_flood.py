@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -70,14 +69,9 @@ class Flood:
         before = resident_octets(self.lab.daemon.pid)
         # Over TCP nobody can send more than is read: a thousand are on their way all the time.
         amount = ("window", "1000") if "tcp" in how else ("flood", str(TIMES * sustainable))
-        command = self.command("loud", names, seconds + 2, *amount, *how)
-        loud = subprocess.Popen([*self.lab._prefix("host"), *command], stdout=subprocess.PIPE, text=True)
-        try:
-            beside = self.quiet(seconds)
-            flooded = json.loads(loud.communicate(timeout=seconds + 120)[0])
-        finally:
-            loud.kill()
-            loud.wait()
+        loud = self.lab.start(*self.command("loud", names, seconds + 2, *amount, *how))
+        beside = self.quiet(seconds)
+        flooded = json.loads(loud.communicate(timeout=seconds + 120)[0])
         grown = resident_octets(self.lab.daemon.pid) - before
         found = {
             "flood": " ".join((names, *how)), "sustainable": sustainable, "asked at": int(flooded["sent"] / flooded["seconds"]),

@@ -5,10 +5,8 @@ import json
 import os
 import random
 import re
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +15,6 @@ from tests.support.everything import Everything
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 from tests.support.random_operations import STANDING, Hand, found_for
 
-PLUGIN = str(Path(__file__).parents[1] / "support" / "docker_plugin.py")
-UPSTREAM = str(Path(__file__).parents[1] / "support" / "upstream.py")
 HANDS = 3
 CLEARED_EACH = 10
 """After so many kills all is removed, so that what is left shows in whatever is compared."""
@@ -27,13 +23,10 @@ CLEARED_EACH = 10
 class Kills:
     def __init__(self, lab: Lab, seed: str) -> None:
         self.lab, self.random = lab, random.Random(seed)
-        lab.shell("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up; mkdir -p /run/plugin-test")
+        lab.shell("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up")
         lab.shell(f"for n in $(seq 0 {HANDS - 1}); do ip netns add guest$n; ip -n guest$n link set lo up; done")
-        plugin = lab.start(sys.executable, PLUGIN, "/run/docker/plugins/weave.sock", "/run/plugin-test")
-        assert plugin.stdout.readline() == "listening\n"
-        # What it says goes to a file: nobody reads it.
-        lab.start("sh", "-c", f"exec {sys.executable} {UPSTREAM} {OUTSIDE_ADDRESS} > /run/upstream.log", where="outside")
-        lab.wait_for(lambda: "listening" in lab.shell("cat /run/upstream.log", check=False))
+        lab.start_plugin()
+        lab.start_listening("upstream.py", OUTSIDE_ADDRESS, "ok", "quiet", where="outside")
         self.hands = [Hand(number, f"{seed}{number}") for number in range(HANDS)]
         self.kills, self.in_starts, self.unanswered = 0, 0, 0
         self.start()

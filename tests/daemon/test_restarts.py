@@ -4,10 +4,10 @@ import os
 import re
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from tests.support.admin_client import descriptors
 from tests.support.lab import Lab
 from tests.support.restarts import KINDS, Restarts
 
@@ -117,18 +117,14 @@ def test_what_does_not_fit_is_closed(restarts):
     assert "10.88.0.1" not in lab.shell("ss -Hlntu")
 
 
-def held_by(keeper):
-    return len([*Path(f"/proc/{keeper}/fd").iterdir()])
-
-
 def test_nothing_of_a_removed_sandbox_is_kept(restarts):
     lab = restarts.lab
     (keeper,) = restarts.keeper()
-    before = held_by(keeper)
+    before = descriptors(keeper)
     lab.berth("run", "-d", "--name", "short", "-p", "7373:80", "--network", "net", "--", "sleep", "1000")
-    assert held_by(keeper) == before + 3
+    assert descriptors(keeper) == before + 3
     lab.berth("rm", "short")
-    assert held_by(keeper) == before
+    assert descriptors(keeper) == before
     assert lab.run("python3", "-c", "import socket; socket.socket().bind(('0.0.0.0', 7373))", check=False).returncode == 0
 
 

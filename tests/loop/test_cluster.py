@@ -22,6 +22,7 @@ from tests.support.etcd import cluster as etcd_cluster
 from tests.support.etcd import why_no_etcd
 from tests.support.memory_store import MemoryStore
 from tests.support.networks import overlay_network, pool
+from tests.support.waiting import until
 
 NEWER = str(SCHEMA_VERSION + 1).encode()
 BOTH_VERSIONS = f"schema version {SCHEMA_VERSION + 1}, written by a newer berth; this berth reads up to version {SCHEMA_VERSION}"
@@ -65,12 +66,6 @@ class FlakyStore(MemoryStore):
             if key in self.before:
                 await self.before.pop(key)()
         return await super().commit(transaction, conditions)
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)
@@ -383,9 +378,8 @@ async def test_what_happens_while_the_store_is_away_is_told_later(host, store, c
     with pytest.raises(Unavailable, match="the cluster is not available"):
         await one.withdraw(ENDPOINT)
     await one.give_address(FAR.id, address)
-    other = OTHER
     with pytest.raises(Unavailable, match="the cluster is not available"):
-        await one.publish(replace(SANDBOX, id="t", name="other"), other, FAR)
+        await one.publish(replace(SANDBOX, id="t", name="other"), OTHER, FAR)
     # Fail static: what is known stays, and a refusal does not wait for the store.
     assert FAR.id in one.state.networks
     asked = store.transactions

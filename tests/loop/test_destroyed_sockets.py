@@ -14,7 +14,7 @@ from netcore.kernel.socket_watch import SocketWatch
 from netcore.relay.clients import Clients, RelayRule
 from netcore.relay.tcp_relay import TcpRelay
 from resolver.transport.tcp import TcpListener
-from tests.support.served import until
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from resolver.engine.view import View
 from resolver.transport.udp import UdpListener
 from resolver.wire import name as names
 from resolver.zone.zone import Record
-from tests.support.served import Scripted, StreamServer, good, until
+from tests.support.served import Scripted, StreamServer, good
+from tests.support.waiting import until
 
 
 def answering(*, ttl=60, address="192.0.2.1", **more):

@@ -4,7 +4,7 @@ import pytest
 
 from resolver import limits
 from resolver.daemon.hostfile import HostResolvConf
-from tests.support.served import until
+from tests.support.waiting import until
 
 
 class Followed:

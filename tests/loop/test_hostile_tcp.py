@@ -14,7 +14,8 @@ from resolver import limits
 from resolver.client import Client, Strangers
 from resolver.transport.pending import PendingQueries
 from resolver.transport.tcp import TcpListener
-from tests.support.served import Scripted, StreamServer, good, until
+from tests.support.served import Scripted, StreamServer, good
+from tests.support.waiting import until
 
 
 @pytest.fixture

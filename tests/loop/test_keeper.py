@@ -13,6 +13,7 @@ import pytest
 from netcore.errors import Unavailable
 from netcore.keeper import connection, descriptor_store, program
 from netcore.keeper.kept_sockets import KeptSockets
+from tests.support.admin_client import resident_octets
 
 
 def datagram_socket():
@@ -126,7 +127,7 @@ def test_without_a_daemon_only_what_lasts_is_held(daemons):
         first.close()
         until(lambda: count_kept(first) == 1)
         second = daemons()
-        with second.take("guard", lambda _: True, lasting=True) as taken:
+        with second.take("guard", fits, lasting=True) as taken:
             assert os.fstat(taken.fileno()).st_ino == os.fstat(lasting.fileno()).st_ino
         # Its daemon has it no longer, and then nothing is left.
         second.drop("guard")
@@ -217,15 +218,13 @@ def test_octets_that_are_no_command_harm_nobody(daemons):
 
 def test_memory_stays_small(daemons):
     kept = daemons()
-    status = Path(f"/proc/{kept.keeper_pid}/status")
     read, write = os.pipe()
     for _ in range(20):
         kept.keep({f"p/{number}": read for number in range(700)})
         kept.drop(*(f"p/{number}" for number in range(700)))
     os.close(read)
     os.close(write)
-    (resident,) = (int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-    assert resident < 20_000
+    assert resident_octets(kept.keeper_pid) < 20_000 * 1024
 
 
 def test_systemd_keeps_the_door_and_what_lasts(daemons, tmp_path, monkeypatch):
@@ -251,7 +250,7 @@ def test_systemd_keeps_the_door_and_what_lasts(daemons, tmp_path, monkeypatch):
     second = KeptSockets(str(tmp_path), 60)
     second.open()
     assert second.keeper_pid == pid
-    with second.take("guard", lambda _: True, lasting=True) as taken:
+    with second.take("guard", fits, lasting=True) as taken:
         assert taken.family == socket.AF_INET
     second.end()
 
@@ -263,7 +262,7 @@ def test_what_is_no_socket_is_not_taken(daemons):
     os.close(write)
     os.close(read)
     second = daemons()
-    assert second.take("guard", lambda _: True, lasting=True) is None
+    assert second.take("guard", fits, lasting=True) is None
     until(lambda: count_kept(second) == 0)
 
 

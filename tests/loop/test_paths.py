@@ -9,7 +9,8 @@ import pytest
 
 from resolver import limits
 from resolver.engine.upstream import Upstream
-from tests.support.served import Scripted, StreamServer, good, until
+from tests.support.served import Scripted, StreamServer, good
+from tests.support.waiting import until
 
 
 class Absent:

@@ -14,7 +14,7 @@ from netcore.relay.clients import Clients, RelayRule
 from netcore.relay.shares import Shares, source_of
 from netcore.relay.tcp_relay import TcpRelay
 from netcore.relay.udp_relay import UdpRelay
-from tests.support.served import until
+from tests.support.waiting import until
 
 
 class Relayed:

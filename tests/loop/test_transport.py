@@ -14,7 +14,8 @@ from resolver import limits
 from resolver.client import Client
 from resolver.engine.upstream import Upstream
 from resolver.zone.build import records
-from tests.support.served import Scripted, good, other_id, other_question, until
+from tests.support.served import Scripted, good, other_id, other_question
+from tests.support.waiting import until
 
 
 @pytest.fixture

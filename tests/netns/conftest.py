@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +23,4 @@ def lab() -> Iterator[Lab]:
 
 def upstream(lab: Lab, address: str, behaviour: str = "ok", where: str = "outside"):
     """Start a scripted name server and return its process."""
-    process = lab.start(sys.executable, UPSTREAM, address, behaviour, where=where)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line == "listening\n", line
-    return process
+    return lab.start_listening("upstream.py", address, behaviour, where=where)

@@ -3,11 +3,8 @@
 import json
 import signal
 import sys
-from pathlib import Path
 
 import pytest
-
-PLUGIN = str(Path(__file__).parents[1] / "support" / "docker_plugin.py")
 
 
 @pytest.fixture
@@ -158,9 +155,8 @@ def test_sysctls_are_put_back_when_the_attach_fails(lab, adopted):
 @pytest.fixture
 def hanging_plugin(lab, adopted):
     """A network of a plugin that hangs once everything in the kernel is done, called plugged."""
-    lab.shell("mkdir -p /run/plugin-test; rm -f /run/plugin-test/calls")
-    plugin = lab.start(sys.executable, PLUGIN, "/run/docker/plugins/weave.sock", "/run/plugin-test")
-    assert plugin.stdout.readline() == "listening\n"
+    lab.shell("rm -f /run/plugin-test/calls")
+    lab.start_plugin()
     lab.berth("network", "create", "-d", "weave", "--subnet", "10.73.0.0/24", "plugged")
     lab.write("/run/plugin-test/answers", json.dumps({"NetworkDriver.ProgramExternalConnectivity": "hang"}))
     yield lambda: "ProgramExternalConnectivity" in lab.shell("cat /run/plugin-test/calls", check=False)
@@ -211,7 +207,7 @@ def test_default_route_of_its_own_that_somebody_deletes_comes_back_once(lab, ado
     inside(lab, "ip", "route", "del", "default")
     lab.wait_for(lambda: "default via 10.79.0.1 dev own1 metric 5" in inside(lab, "ip", "route"))
     inside(lab, "ip", "route", "del", "default")
-    lab.wait_for(lambda: "default route via 10.79.0.1" in lab.berth("status").stdout and "left alone now" in lab.berth("status").stdout)
+    lab.wait_for(lambda: lab.is_left_alone("default route via 10.79.0.1"))
     assert "10.79.0.1" not in inside(lab, "ip", "route")
     lab.berth("detach", "guest")
     lab.run("ip", "link", "del", "own0")

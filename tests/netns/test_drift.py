@@ -7,17 +7,16 @@ import time
 import pytest
 
 from tests.netns.conftest import upstream
-from tests.support.damage import IN_THE_SANDBOX, INSIDE, ON_THE_HOST, PICTURE, VETH, picture, repairs
+from tests.support.damage import IN_THE_SANDBOX, INSIDE, ON_THE_HOST, PICTURE, VETH, make_front, picture, repairs, start_box
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
 
 @pytest.fixture(scope="module")
 def lab():
     with Lab() as made:
-        made.run("mount", "-o", "remount,rw", "/proc/sys", check=False)
         upstream(made, OUTSIDE_ADDRESS, where="outside")
         made.start_daemon()
-        made.berth("network", "create", "--ipv6", "-o", "name=br-front", "--subnet", "10.70.0.0/24", "--subnet", "fd70::/64", "front")
+        make_front(made)
         yield made
 
 
@@ -31,8 +30,7 @@ def boxes(lab):
             lab.berth("rm", "box")
             made.clear()
         if not made:
-            options = ("--network", "front", "--ip", "10.70.0.2", "--ip6", "fd70::2", "-p", "8070:80")
-            lab.berth("run", "-d", "--name", "box", *options, "--", "sleep", "600")
+            start_box(lab)
             made["box"] = True
 
     return box

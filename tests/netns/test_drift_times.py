@@ -10,15 +10,10 @@ from datetime import datetime
 import pytest
 
 from tests.netns.conftest import upstream
-from tests.support.damage import IN_THE_SANDBOX, INSIDE, ON_THE_HOST, VETH, WITHOUT_NOTICE, picture, repairs
+from tests.support.damage import IN_THE_SANDBOX, INSIDE, ON_THE_HOST, VETH, WITHOUT_NOTICE, make_front, picture, repairs, start_box
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
 REPAIRED = re.compile(r'^time=(\S+) .*msg="(?:changed by another program and repaired|sysctl was set again)')
-
-
-def start_box(lab):
-    options = ("--network", "front", "--ip", "10.70.0.2", "--ip6", "fd70::2", "-p", "8070:80")
-    lab.berth("run", "-d", "--name", "box", *options, "--", "sleep", "36000")
 
 
 def seconds_to_repair(lab, command, where):
@@ -44,10 +39,9 @@ def test_every_kind_of_damage_is_repaired(capsys):
     kinds += [("sandbox", name, command) for name, command in IN_THE_SANDBOX.items()]
     left = []
     with Lab() as lab, capsys.disabled():
-        lab.run("mount", "-o", "remount,rw", "/proc/sys", check=False)
         upstream(lab, OUTSIDE_ADDRESS, where="outside")
         lab.start_daemon()
-        lab.berth("network", "create", "--ipv6", "-o", "name=br-front", "--subnet", "10.70.0.0/24", "--subnet", "fd70::/64", "front")
+        make_front(lab)
         start_box(lab)
         print("\n| Where | Damage | Seconds |\n|---|---|--:|")
         for where, name, command in kinds:

@@ -216,10 +216,6 @@ def test_ipv4_mapped_host_address_is_the_ipv4_address(lab, sandbox):
     lab.berth("network", "rm", "bound")
 
 
-def is_left(lab, what):
-    return any(what in line and "left alone now" in line for line in lab.berth("status").stdout.splitlines())
-
-
 @pytest.mark.slow
 def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbox):
     sandbox("--network", "a", "--network", "b,gw-priority=5")
@@ -230,7 +226,7 @@ def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbo
             lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
             lab.wait_for(lambda: ",UP" in lab.in_sandbox("s", "ip", "link", "show", "eth0"))
         lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
-        lab.wait_for(lambda: is_left(lab, "link eth0 up"))
+        lab.wait_for(lambda: lab.is_left_alone("link eth0 up"))
         said = lab.berth("network", "disconnect", "b", "s").stderr
         assert "set once its link is up: route 0.0.0.0/0 via 10.90.0.1 dev eth0" in said
         assert "set once its link is up: route ::/0 via fd90::1 dev eth0" in said
@@ -241,7 +237,7 @@ def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbo
             lab.start_daemon()
         lab.in_sandbox("s", "ip", "link", "set", "eth0", "up")
         lab.wait_for(lambda: gateways(lab) == ["10.90.0.1", "fd90::1"])
-        lab.wait_for(lambda: not is_left(lab, "link eth0 up"))
+        lab.wait_for(lambda: not lab.is_left_alone("link eth0 up"))
         for address in ("10.90.0.1", "fd90::1"):
             assert " 0% packet loss" in lab.in_sandbox("s", "ping", "-c", "1", "-W", "3", address)
         lab.berth("network", "connect", "--gw-priority", "5", "b", "s")

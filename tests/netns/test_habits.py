@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.habits import rows, typed
-from tests.support.lab import Lab
+from tests.support.lab import AS_NOBODY, Lab
 
 # A hundred processes, one after the other, since most rows need what another one has made.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -151,9 +151,6 @@ def test_what_is_typed_gives_what_the_page_says(habits):
     assert not {command: got for command, got in found.items() if got[0] or not re.fullmatch(GIVES[command], got[1])}
 
 
-AS_NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
-
-
 def test_mistakes_are_answered_in_a_line_that_says_what_would_be_right(habits):
     found = rows("Mistakes")
     assert len(found) >= 25
@@ -164,7 +161,7 @@ def test_mistakes_are_answered_in_a_line_that_says_what_would_be_right(habits):
             case "without a daemon":
                 commands.append(f"BERTH_RUN_DIR=/run/none {typed(command)}")
             case "as a user without rights":
-                commands.append(f"{AS_NOBODY} {typed(command)}")
+                commands.append(f"{shlex.join(AS_NOBODY)} --clear-groups {typed(command)}")
             case _:
                 commands.append(typed(cell))
     for command, (_, says), (code, shown, said) in zip(commands, found, outcomes(habits, commands), strict=True):

@@ -306,10 +306,6 @@ def test_switching_off_what_is_off_already_is_noticed_too(lab, family):
     assert reaches(lab, OUTSIDE[family])
 
 
-def is_left(lab, path):
-    return any(path in line and "it is left alone now" in line for line in status(lab)["warnings"])
-
-
 @FAMILIES
 def test_no_endless_fight_with_another_program(lab, family):
     lab.start_daemon()
@@ -319,11 +315,11 @@ def test_no_endless_fight_with_another_program(lab, family):
         set_forwarding(lab, family, 0)
         lab.wait_for(lambda: forwards(lab, family) == "1", PATIENCE)
     set_forwarding(lab, family, 0)
-    lab.wait_for(lambda: is_left(lab, path), PATIENCE)
+    lab.wait_for(lambda: lab.is_left_alone(path), PATIENCE)
     assert forwards(lab, family) == "0"
     # Put right by hand, there is nothing to warn of any more.
     set_forwarding(lab, family, 1)
-    lab.wait_for(lambda: not is_left(lab, path), PATIENCE)
+    lab.wait_for(lambda: not lab.is_left_alone(path), PATIENCE)
     assert path in lab.log()
 
 

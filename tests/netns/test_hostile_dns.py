@@ -1,11 +1,11 @@
 """What a hostile sandbox, or a hostile name server, can do to its neighbours by names. Clients run as nobody."""
 
-import re
 import threading
 
 import pytest
 
 from tests.netns.conftest import upstream
+from tests.support.admin_client import resident_octets
 from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Lab
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
@@ -42,11 +42,6 @@ def attack(lab, script, *arguments, name="attacker"):
     return lab.in_sandbox(name, *NOBODY, "python3", "-c", script, *arguments)
 
 
-def memory(lab):
-    """Octets of memory that the daemon has."""
-    return int(re.search(r"VmRSS:\s+(\d+)", lab.out("cat", f"/proc/{lab.daemon.pid}/status"))[1]) * 1024
-
-
 FLOOD = """
 import socket, struct, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
@@ -61,10 +56,10 @@ print(rcodes)
 
 
 def test_octets_behind_the_question_are_a_format_error_and_take_no_memory(lab):
-    before = memory(lab)
+    before = resident_octets(lab.daemon.pid)
     assert attack(lab, FLOOD) == "{1: 3000}"
     # 180 MB were sent.
-    assert memory(lab) - before < 50 << 20
+    assert resident_octets(lab.daemon.pid) - before < 50 << 20
 
 
 HOLD = """

@@ -4,7 +4,6 @@ import difflib
 import json
 import random
 import re
-import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ import pytest
 from tests.support.lab import Lab
 
 DYING = str(Path(__file__).parents[1] / "support" / "dying_daemon.py")
-PLUGIN = str(Path(__file__).parents[1] / "support" / "docker_plugin.py")
 STORE = """
 import json, sqlite3
 with sqlite3.connect("/var/lib/berth/berth.db") as database:
@@ -93,7 +91,7 @@ class World:
 
     def __init__(self, lab, *arguments, look_elsewhere=lambda: ""):
         self.lab = lab
-        self.arguments = shlex.join(arguments)
+        self.arguments = arguments
         self.look_elsewhere = look_elsewhere
         lab.shell("for n in guest kept; do ip netns add $n; ip -n $n link set lo up; done; ip -n guest link add own0 type veth peer name own1; "
                   "ip -n guest addr add 192.0.2.2/24 dev own0; ip -n guest link set own0 up; ip -n guest link set own1 up; "
@@ -102,9 +100,8 @@ class World:
     def furnish(self):
         """Start the daemon, with networks of each driver; `kept` is the sandbox k on a."""
         lab = self.lab
-        lab.shell("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up; mkdir -p /run/plugin-test")
-        plugin = lab.start(sys.executable, PLUGIN, "/run/docker/plugins/weave.sock", "/run/plugin-test")
-        plugin.stdout.readline()
+        lab.shell("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up")
+        lab.start_plugin()
         self.start()
         self.call(*network("a", **BRIDGE))
         self.call(*network("b", subnets=["10.76.0.0/24"]))
@@ -113,8 +110,7 @@ class World:
         self.call("POST", "/v1/sandboxes", {"name": "k", "netns": "/run/netns/kept", "networks": [on("a", 10, 7)]})
 
     def start(self):
-        self.lab.daemon = self.lab.start("sh", "-c", f"exec {sys.executable} {DYING} {self.arguments} >> /run/daemon.log 2>&1")
-        self.lab.wait_for(lambda: self.lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and self.lab.is_ready())
+        self.lab.start_daemon(*self.arguments, program=f"{sys.executable} {DYING}")
 
     def call(self, method, path, body):
         status, answer = self.lab.api(method, path, body)

@@ -104,16 +104,13 @@ def test_sandboxes_of_three_hosts_find_and_reach_each_other(hosts, network):
 
 def test_events_of_other_hosts(hosts, network):
     one, two = hosts.labs[:2]
-    listener = two.start("sh", "-c", f"exec {sys.executable} -m resolver events > /run/events 2>&1")
+    two.follow_events()
     # A host hears of the endpoints on networks that it has.
     sleeper(two, "b")
-    # It listens once it has heard of something.
-    until(two, lambda: two.berth("network", "create", "heard") and two.berth("network", "rm", "heard") and two.shell("cat /run/events"))
     sleeper(one, "a")
     one.berth("rm", "a")
-    until(two, lambda: "endpoint disconnect a network=far node=" in two.shell("cat /run/events"))
-    assert "endpoint connect a network=far node=" in two.shell("cat /run/events")
-    listener.kill()
+    until(two, lambda: "endpoint disconnect a network=far node=" in two.events())
+    assert "endpoint connect a network=far node=" in two.events()
 
 
 def test_service_of_several_hosts(hosts, network):

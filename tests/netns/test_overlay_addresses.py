@@ -1,6 +1,5 @@
 """Addresses of overlay networks belong to one endpoint, whatever is restarted, cut off or deleted."""
 
-import base64
 import json
 import signal
 import sys
@@ -47,15 +46,9 @@ def until(lab, condition):
     lab.wait_for(condition, LIMIT)
 
 
-def text(encoded):
-    return base64.b64decode(encoded).decode()
-
-
 def held(hosts):
     """Address → (node, lease) of all that etcd has."""
-    first, end = (base64.b64encode(key).decode() for key in (b"berth/address/", b"berth/address0"))
-    found = hosts.post("kv/range", {"key": first, "range_end": end}).get("kvs", [])
-    return {text(one["key"]).rpartition("/")[2]: (text(one["value"]), one["lease"]) for one in found}
+    return {key.rpartition("/")[2]: record for key, record in hosts.stored("berth/address/").items()}
 
 
 def seconds_left(hosts, lease):
@@ -98,14 +91,13 @@ def test_cut_longer_than_the_grace(hosts):
     until(two, lambda: {*held(hosts)}.isdisjoint(lost))
     # Another host gets the address, of one family only.
     assert start(two, "new", "--ip", lost[0])[0] == lost[0]
-    listener = one.start("sh", "-c", "exec berth events > /run/events 2>&1")
+    one.follow_events()
     hosts.restore(0)
     until(one, lambda: not one.inspect("lost")["addresses"])
     reason = f"host {two.out('uname', '-n')} took the address {lost[0]} while this host was cut off from etcd"
     assert f"network=far reason={reason}" in one.log()
     until(one, lambda: f"sandbox lost was disconnected from network far: {reason}" in one.berth("status").stdout)
-    until(one, lambda: "endpoint disconnect lost network=far" in one.shell("cat /run/events"))
-    listener.kill()
+    until(one, lambda: "endpoint disconnect lost network=far" in one.events())
     # The holder is reached from this host by its name and address; what had no conflict is said again.
     until(one, lambda: one.berth("exec", "kept", "ping", "-c1", "-W10", lost[0], check=False).returncode == 0)
     until(two, lambda: two.berth("exec", "new", "ping", "-c1", "-W10", "-4", "kept", check=False).returncode == 0)
@@ -197,8 +189,7 @@ def test_what_is_deleted_from_etcd_comes_back(hosts):
     one = hosts.labs[0]
     addresses = start(one, "a")
     assert {*addresses} <= {*held(hosts)}
-    first, end = (base64.b64encode(key).decode() for key in (b"berth/", b"berth0"))
-    hosts.post("kv/deleterange", {"key": first, "range_end": end})
+    hosts.delete_stored("berth/")
     until(one, lambda: {*addresses} <= {*held(hosts)})
     until(hosts.labs[1], lambda: "far" in hosts.labs[1].berth("network", "ls").stdout)
     assert 'is made known again" network=far' in one.log()

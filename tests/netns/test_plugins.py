@@ -4,25 +4,15 @@ import contextlib
 import json
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
-PLUGIN = str(Path(__file__).parents[1] / "support" / "docker_plugin.py")
 DIRECTORY = "/run/plugin-test"
-SOCKET = "/run/docker/plugins/weave.sock"
-
-
-def start(lab, *arguments, socket=SOCKET):
-    process = lab.start(sys.executable, PLUGIN, socket, DIRECTORY, *arguments)
-    assert process.stdout.readline() == "listening\n"
-    return process
 
 
 @pytest.fixture(scope="module")
 def lab(lab):
-    lab.run("mkdir", "-p", DIRECTORY)
-    lab.plugin = start(lab)
+    lab.plugin = lab.start_plugin()
     return lab
 
 
@@ -319,7 +309,7 @@ def test_who_is_no_plugin(lab):
     assert "/run/docker/plugins/overlay9.sock" in done.stderr
     assert "no such plugin: nobody" in lab.berth("network", "create", "--ipam-driver", "nobody", "net", check=False).stderr
     assert "has no options" in lab.berth("network", "create", "--ipam-opt", "a=b", "net", check=False).stderr
-    other = start(lab, "IpamDriver", socket="/run/docker/plugins/other/other.sock")
+    other = lab.start_plugin("IpamDriver", socket="/run/docker/plugins/other/other.sock")
     assert "it implements IpamDriver, not NetworkDriver" in lab.berth("network", "create", "-d", "other", "net", check=False).stderr
     other.kill()
 
@@ -332,7 +322,7 @@ def test_plugin_by_spec_that_starts_late_and_one_that_is_dead(lab):
     waiting = lab.start(sys.executable, "-m", "resolver", "network", "create", "-d", "late", "net")
     lab.shell("sleep 0.6")
     assert waiting.poll() is None
-    late = start(lab, socket="/run/late/late.sock")
+    late = lab.start_plugin(socket="/run/late/late.sock")
     assert waiting.wait(15) == 0
     lab.berth("network", "create", "-d", "late2", "net2")
     late.send_signal(signal.SIGKILL)
@@ -341,7 +331,7 @@ def test_plugin_by_spec_that_starts_late_and_one_that_is_dead(lab):
     assert "plugin late is not available" in done.stderr
     assert "is it running?" in done.stderr
     # It comes back, and all goes on.
-    start(lab, socket="/run/late/late.sock")
+    lab.start_plugin(socket="/run/late/late.sock")
     lab.berth("network", "rm", "net", "net2")
 
 

@@ -251,9 +251,7 @@ def test_more_sandboxes_than_descriptors(lab):
     for number in range(8):
         lab.berth("run", "-d", "--name", f"s{number}", "--network", "a", "--", "sleep", "600")
     lab.stop_daemon()
-    command = f"ulimit -n 96; exec {sys.executable} -m resolver daemon >> /run/daemon.log 2>&1"
-    lab.daemon = lab.start("sh", "-c", command)
-    lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and lab.is_ready())
+    lab.start_daemon(program=f"prlimit --nofile=96 {sys.executable} -m resolver daemon")
     aside = set_aside(lab)
     assert 0 < len(aside) < 11
     assert all("file descriptor" in reason for reason in aside.values())

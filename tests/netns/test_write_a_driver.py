@@ -23,8 +23,7 @@ def driver_of_the_page() -> str:
 
 
 def start_daemon(lab: Lab) -> None:
-    lab.daemon = lab.start("sh", "-c", f"exec {sys.executable} {DAEMON} daemon >> /run/daemon.log 2>&1")
-    lab.wait_for(lab.is_ready)
+    lab.start_daemon(program=f"{sys.executable} {DAEMON} daemon")
 
 
 @pytest.fixture(scope="module")

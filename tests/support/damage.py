@@ -1,6 +1,6 @@
 """Kinds of damage that others do to what berth made, each as a shell command, and what all of it looks like.
 
-For a lab with a network `front` on the bridge br-front, and on it a sandbox `box` at 10.70.0.2 with its port 80 published at 8070.
+For a lab with what `make_front` and `start_box` make.
 """
 
 from __future__ import annotations
@@ -10,6 +10,17 @@ from tests.support.lab import TABLES, Lab
 VETH = "ip -o link show master br-front | cut -d: -f2 | cut -d@ -f1 | tr -d ' '"
 """Prints the host's end of the sandbox's link, called VETH in the commands."""
 INSIDE = "berth-box"
+
+
+def make_front(lab: Lab) -> None:
+    """Make the network `front` on the bridge br-front."""
+    lab.berth("network", "create", "--ipv6", "-o", "name=br-front", "--subnet", "10.70.0.0/24", "--subnet", "fd70::/64", "front")
+
+
+def start_box(lab: Lab) -> None:
+    """Start the sandbox `box` on `front`, at 10.70.0.2, with its port 80 published at 8070."""
+    options = ("--network", "front", "--ip", "10.70.0.2", "--ip6", "fd70::2", "-p", "8070:80")
+    lab.berth("run", "-d", "--name", "box", *options, "--", "sleep", "36000")
 
 
 PICTURE = """

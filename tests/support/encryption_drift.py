@@ -17,6 +17,7 @@ from netcore.kernel import xfrm
 from netcore.model import NetworkId, RemoteEndpoint
 from netcore.plan.drift import ENCRYPTION
 from tests.support.networks import overlay_network, pool
+from tests.support.waiting import until
 
 OWN, PEER = ip_address("127.0.0.1"), ip_address("127.0.0.2")
 DAMAGES = {
@@ -24,12 +25,6 @@ DAMAGES = {
     "deleted": "ip xfrm policy delete dir out src 127.0.0.1/32 dst 127.0.0.2/32 proto udp dport 4790",
     "without ESP": "ip xfrm policy update dir out src 127.0.0.1/32 dst 127.0.0.2/32 proto udp dport 4790",
 }
-
-
-async def wait_for(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def main():
@@ -58,8 +53,8 @@ async def main():
     for name, command in DAMAGES.items():
         told.clear()
         subprocess.run(command, shell=True, check=True)
-        await wait_for(lambda: sorted(xfrm.read_own(encryption.REQUEST_ID), key=str) == wanted)
-        await wait_for(lambda: any(what.startswith("esp") for _, what in told))
+        await until(lambda: sorted(xfrm.read_own(encryption.REQUEST_ID), key=str) == wanted)
+        await until(lambda: any(what.startswith("esp") for _, what in told))
         counts[name] = sorted(f"{action} {what}" for action, what in told if what.startswith("esp"))
     left = [damage.describe() for damage in await watch.find(ENCRYPTION)]
     print(json.dumps({"wanted": len(wanted), "told": counts, "left": left}))

@@ -16,6 +16,7 @@ from netcore.controller.late_routes import LateRoutes
 from netcore.controller.locks import KeyedLocks
 from netcore.controller.overlays import Overlays
 from netcore.controller.plugin_endpoints import PluginEndpoints
+from netcore.controller.set_aside import SetAside
 from netcore.controller.settings import Settings
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
@@ -383,7 +384,7 @@ class World:
         host: Any = self.host
         plugin: Any = self.plugin
         ports: Any = self.ports
-        self.repairs = Repairs()
+        self.repairs, set_aside = Repairs(), SetAside()
         self.uplinks = Uplinks(
             repairs=self.repairs,
             writer=self.writer,
@@ -403,6 +404,7 @@ class World:
             host=host,
             locks=locks,
             uplinks=self.uplinks,
+            set_aside=set_aside,
         )
         files: Any = self.files
         relays: Any = self.relays
@@ -432,6 +434,7 @@ class World:
                 overlays=self.overlays,
                 uplinks=self.uplinks,
                 repairs=self.repairs,
+                set_aside=set_aside,
                 clock=lambda: 1000.0,
             )
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.support.etcd import Member
 from tests.support.lab import Lab
@@ -17,6 +19,23 @@ for n in 0 1 2; do ip addr add 10.99.0.10$n/24 dev sw; ip addr add fd99::10$n/64
 ip link set sw up; echo ready; exec sleep infinity"""
 ETCD = ("10.99.0.100", "10.99.0.101", "10.99.0.102")
 ETCD6 = "[fd99::100]"
+
+
+class Stored(NamedTuple):
+    """A record of etcd. *lease*: its number as the gateway says it, "0" for none."""
+
+    value: str
+    lease: str
+
+
+def _below(prefix: str) -> dict[str, str]:
+    """Return the range of all keys that begin with *prefix*."""
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return {"key": base64.b64encode(prefix.encode()).decode(), "range_end": base64.b64encode(end.encode()).decode()}
+
+
+def _text(encoded: str) -> str:
+    return base64.b64decode(encoded).decode()
 
 
 class Hosts:
@@ -66,6 +85,15 @@ class Hosts:
     def post(self, path: str, body: object, number: int = 0) -> dict:
         """Return the answer of the JSON gateway of one member."""
         return json.loads(self.labs[1].out("curl", "-s", "-d", json.dumps(body), f"{self._url(number)}/v3/{path}"))
+
+    def stored(self, prefix: str) -> dict[str, Stored]:
+        """Return all that etcd has below *prefix*, by its keys."""
+        found = self.post("kv/range", _below(prefix)).get("kvs", [])
+        return {_text(one["key"]): Stored(_text(one.get("value", "")), one.get("lease", "0")) for one in found}
+
+    def delete_stored(self, prefix: str) -> None:
+        """Delete all that etcd has below *prefix*."""
+        self.post("kv/deleterange", _below(prefix))
 
     def is_healthy(self, number: int) -> bool:
         return self.labs[0].run("curl", "-sf", f"{self._url(number)}/health", check=False).returncode == 0

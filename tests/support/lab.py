@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -71,6 +72,10 @@ WITHOUT_FILLED_SETS = "perl -0pe 's/\\tset \\w+ \\{[^}]*flags dynamic.*?\\n\\t\\
 """Leaves out of what nft lists the sets that rules themselves fill: who has connections, new neighbours, what was dropped."""
 TABLES = f"for family in inet bridge; do nft -s list table $family berth; done | {WITHOUT_FILLED_SETS}"
 """Lists our firewall tables."""
+
+
+AS_NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+"""Runs berth as nobody, once groups are named. The capability is for the tests' own files, which may be where only root can read."""
 
 
 class Failed(AssertionError):
@@ -164,6 +169,19 @@ class Lab:
         self.started.append(process)
         return process
 
+    def start_listening(self, script: str, *arguments: str, where: str = "host") -> subprocess.Popen[str]:
+        """Start a script of tests/support that says when it listens; it does."""
+        process = self.start(sys.executable, str(Path(__file__).with_name(script)), *arguments, where=where)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == "listening\n", line
+        return process
+
+    def start_plugin(self, *arguments: str, socket: str = "/run/docker/plugins/weave.sock") -> subprocess.Popen[str]:
+        """Start a plugin of networks and IPAM, called as its socket is; what it is asked is in /run/plugin-test/calls."""
+        self.run("mkdir", "-p", "/run/plugin-test")
+        return self.start_listening("docker_plugin.py", socket, "/run/plugin-test", *arguments)
+
     def start_talking(self, name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Start a Python script in a sandbox that takes lines and prints some; it has printed its first."""
         command = [*self._prefix("host"), sys.executable, "-m", "resolver", "exec", name, sys.executable, "-c", script, *arguments]
@@ -187,19 +205,17 @@ class Lab:
     def berth_as_member(self, group: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run berth as nobody with *group*, and return what it did."""
         number = self.shell(f"getent group {group} | cut -d: -f3")
-        # The capability is for the tests' own files, which may be where only root can read.
-        kept = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
-        user = ("--reuid", "65534", "--regid", "65534", "--groups", number, *kept)
-        return self.run("setpriv", *user, sys.executable, "-m", "resolver", *arguments, check=False)
+        return self.run(*AS_NOBODY, "--groups", number, sys.executable, "-m", "resolver", *arguments, check=False)
 
     def set_bridge_nf_call(self, value: str) -> None:
         """Set whether the rules of IP see frames on bridges: "0" or "1"."""
         self.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={value}", f"net.bridge.bridge-nf-call-ip6tables={value}")
 
-    def start_daemon(self, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
-        """Start a daemon, its log at /run/daemon.log."""
-        command = f"exec {sys.executable} -m resolver daemon {' '.join(arguments)} >> /run/daemon.log 2>&1"
-        self.daemon = self.start("sh", "-c", command)
+    def start_daemon(
+        self, *arguments: str, program: str = f"{sys.executable} -m resolver daemon", wait: bool = True
+    ) -> subprocess.Popen[str]:
+        """Start a daemon, its log at /run/daemon.log. *program*: what runs in place of `berth daemon`, as it is typed."""
+        self.daemon = self.start("sh", "-c", f"exec {program} {shlex.join(arguments)} >> /run/daemon.log 2>&1")
         if wait:
             self.wait_for(lambda: self.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and self.is_ready())
         return self.daemon
@@ -218,6 +234,10 @@ class Lab:
     def events(self) -> str:
         """Return what has happened since `follow_events`."""
         return self.out("cat", "/run/events", check=False)
+
+    def is_left_alone(self, what: str) -> bool:
+        """Return whether the status says that *what* was broken too often and is not repaired any more."""
+        return any(what in line and "it is left alone now" in line for line in self.berth("status").stdout.splitlines())
 
     def is_ready(self) -> bool:
         command = ("curl", "-s", "-f", "--unix-socket", "/run/berth/berth.sock", "http://berth/readyz")

@@ -135,11 +135,7 @@ class Laptop:
         self.lab.wait_for(lambda: self.lab.run("curl", "-sf", f"http://{WEB}/there", where="internet", check=False).returncode == 0)
 
     def _name_server(self, address: str, where: str) -> None:
-        process = self.lab.start(sys.executable, str(_SUPPORT / "upstream.py"), address, where=where)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "listening\n"
-        # What it says is of no use here, and must not fill the pipe.
-        self.lab.start("sh", "-c", f"cat /proc/{process.pid}/fd/1 > /dev/null")
+        self.lab.start_listening("upstream.py", address, "ok", "quiet", where=where)
 
     def _tunnel(self, side: str, where: str = "host") -> int:
         return self.lab.start(sys.executable, str(_SUPPORT / "tunnel.py"), side, VPN_SERVER, where=where).pid

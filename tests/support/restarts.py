@@ -43,9 +43,7 @@ class Restarts:
         self.lab = lab
         self._is_newer = False
         self._askers: list[subprocess.Popen[str]] = []
-        upstream = f"exec {sys.executable} {ROOT}/tests/support/upstream.py {OUTSIDE_ADDRESS} > /dev/null"
-        lab.start("sh", "-c", upstream, where="outside")
-        lab.wait_for(lambda: lab.run("dig", "+short", "+tries=1", f"@{OUTSIDE_ADDRESS}", "up.example.test", check=False).returncode == 0)
+        lab.start_listening("upstream.py", OUTSIDE_ADDRESS, "ok", "quiet", where="outside")
         # Another version of berth, as far as a restart can tell: other files, another environment.
         lab.shell(f"mkdir {COPY} && cp -r {ROOT}/netcore {ROOT}/resolver {COPY} && {sys.executable} -m venv --without-pip {COPY}/venv")
         self._site = lab.out(sys.executable, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
@@ -97,10 +95,7 @@ class Restarts:
             self._is_newer = not self._is_newer
         # A socket that is left of a killed daemon says nothing.
         lab.run("rm", "-f", "/run/berth/berth.sock")
-        command = f"exec {self._interpreter(is_newer=self._is_newer)} -m resolver daemon >> /run/daemon.log 2>&1"
-        lab.daemon = lab.start("sh", "-c", command)
-        if wait:
-            lab.wait_for(lambda: lab.is_ready())
+        lab.start_daemon(program=f"{self._interpreter(is_newer=self._is_newer)} -m resolver daemon", wait=wait)
         return time.monotonic() - begun
 
     def keeper(self) -> list[int]:

@@ -28,12 +28,6 @@ from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
 
 
-async def until(condition):
-    """Return when *condition* holds; the test's own time-out ends it."""
-    while not condition():
-        await asyncio.sleep(0.01)
-
-
 def open_from(address, upstream, kind):
     """Open a socket to *upstream* as on a host that has the source *address* for it."""
     sock = socket.socket(socket.AF_INET, kind)

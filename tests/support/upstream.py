@@ -1,4 +1,6 @@
-"""A scripted name server: `python upstream.py ADDRESS [BEHAVIOUR]`. Answers below example.test; says on standard output what it saw.
+"""A scripted name server: `python upstream.py ADDRESS [BEHAVIOUR [quiet]]`. Answers below example.test.
+
+On standard output it says that it listens, and then, unless it is to be quiet, what it is asked: somebody must read that.
 
 Below hostile.test it answers with what an attacker would: `ADDRESS.hostile.test`, with `-` in place of `.` and `:`, has that
 address, `alias-NAME.hostile.test` is an alias of a name, `hint-ADDRESS.hostile.test` has a HTTPS record, `many.hostile.test` has
@@ -10,6 +12,7 @@ Behaviours: `ok` (default), `silent`, `refused`, `servfail`, `spoof` (wrong ques
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 import threading
@@ -83,6 +86,8 @@ def main() -> None:
     tcp.listen()
     threading.Thread(target=serve_tcp, args=(tcp, behaviour), daemon=True).start()
     print("listening", flush=True)
+    if sys.argv[3:] == ["quiet"]:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     while True:
         octets, peer = udp.recvfrom(65535)
         if behaviour != "silent":

@@ -44,11 +44,10 @@ class ExpectedLink:
     alias: str = ""
     port_mac: str = ""
 
-    def is_port_right(self, mode: bytes | None, learning: bytes | None, isolated: bytes | None) -> bool:
-        """Return whether flags of a bridge port, as far as they are told of, are as they must be."""
-        lacks_hairpin = self.has_hairpin and mode is not None and not mode[0]
-        is_changed = bool(self.port_mac) and any(flag is not None and flag[0] for flag in (learning, isolated))
-        return not lacks_hairpin and not is_changed
+    def is_port_right(self, *, hairpin: bool | None, learns: bool | None, is_isolated: bool | None) -> bool:
+        """Return whether flags of a bridge port are as they must be; None: not told of."""
+        lacks_hairpin = self.has_hairpin and hairpin is False
+        return not lacks_hairpin and not (self.port_mac and (learns or is_isolated))
 
 
 _Neighbor = tuple[str, IPAddress]
@@ -117,6 +116,12 @@ class Expectations:
                 self._neighbors[bridge, interface.ip] = concern, endpoint.mac
 
 
+def _flag(message: bytes, number: int) -> bool | None:
+    """Return a flag that a notification of a bridge port tells of, None if it does not."""
+    told = find(message[32:], _PROTOCOL_INFO, number)
+    return None if told is None else any(told[:1])
+
+
 class HostNotices:
     """Follows the links of the host by their indexes, and says what rtnetlink notifications contradict."""
 
@@ -156,8 +161,10 @@ class HostNotices:
             known = expected.link(self._names.get(index, ""))
             if known is None:
                 return set()
-            flags = [find(message[32:], _PROTOCOL_INFO, flag) for flag in (_BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_ISOLATED)]
-            return set() if known.is_port_right(*flags) else {known.concern}
+            is_right = known.is_port_right(
+                hairpin=_flag(message, _BRPORT_MODE), learns=_flag(message, _BRPORT_LEARNING), is_isolated=_flag(message, _BRPORT_ISOLATED)
+            )
+            return set() if is_right else {known.concern}
         if family != _AF_UNSPEC:
             return set()
         if message_type(message) == _DELLINK:
@@ -183,8 +190,7 @@ class HostNotices:
             and (not known.mac or link.mac == known.mac)
             and (not known.mtu or link.mtu == known.mtu)
             and (not known.alias or link.alias == known.alias)
-            and (not known.has_hairpin or link.has_hairpin)
-            and not (known.port_mac and (link.learns or link.is_isolated))
+            and known.is_port_right(hairpin=link.has_hairpin, learns=link.learns, is_isolated=link.is_isolated)
         )
         return set() if is_right else {known.concern}
 

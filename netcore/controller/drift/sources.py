@@ -80,8 +80,8 @@ class Sources:
         self._wake()
 
     def follow_again(self, concerns: Iterable[Concern]) -> None:
-        """Listen to what could not be listened to, or was made anew: a directory that somebody deleted, say."""
-        self._changed |= {*concerns}
+        """Listen to what could not be listened to, or was made anew: a directory of a sandbox that somebody deleted, say."""
+        self._changed |= {concern for concern in concerns if concern.part is Part.SANDBOX}
 
     def _on_change(self, concern: Concern | None) -> None:
         if concern is not None:

@@ -12,7 +12,7 @@ import click
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.command_table import NODE_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.options import DIRECTORY, FILE, FORMAT
+from resolver.cli.commands.options import CONFIG, FORMAT, RUN_DIR, STATE_DIR
 from resolver.cli.listing import print_by_template
 from resolver.cli.output import complain, counted, print_json, print_table
 from resolver.printable import printable
@@ -23,9 +23,9 @@ _STOP_PATIENCE = 30
 
 @command(examples=("berth daemon --config /etc/berth/berth.toml", "berth daemon stop"))
 @click.argument("action", required=False, type=click.Choice(["stop"]))
-@option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
-@option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
-@option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
+@CONFIG
+@STATE_DIR
+@RUN_DIR
 @option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
 @option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
 @option("--exit-when-idle", is_flag=True, help="Exit when no sandbox, no owner and no network that somebody made is left.")

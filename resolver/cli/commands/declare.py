@@ -23,7 +23,10 @@ class Command(click.Command):
 
     def get_help(self, ctx: click.Context) -> str:
         """Return the help, 80 columns wide."""
-        return help_of(self, ctx)
+        from resolver.cli.reference.click_commands import command_help
+        from resolver.cli.reference.text import page
+
+        return page(command_help(self, ctx.command_path)).rstrip("\n")
 
 
 class Group(click.Group):
@@ -31,34 +34,38 @@ class Group(click.Group):
 
     def __init__(self, *given: Any, rows: Sequence[Row], **more: Any) -> None:
         super().__init__(*given, **more)
-        self._rows = {name: (summary, where) for name, summary, where in rows}
+        self.summaries = {name: summary for name, summary, _ in rows}
+        self._where = {name: where for name, _, where in rows}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all, in the order of the table."""
-        return list(self._rows)
+        return list(self._where)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command called *cmd_name*, None if there is none."""
-        row = self._rows.get(cmd_name)
-        if row is None:
+        where = self._where.get(cmd_name)
+        if where is None:
             return None
-        module, _, attribute = row[1].partition(":")
+        module, _, attribute = where.partition(":")
         if not module:
-            return _without_click(cmd_name, row[0])
+            return _without_click(cmd_name, self.summaries[cmd_name])
         found: click.Command = getattr(import_module(f"resolver.cli.commands.{module}"), attribute)
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that *args* begin with; a word that is none is answered."""
-        if not args[0].startswith("-") and args[0] not in self._rows:
+        if not args[0].startswith("-") and args[0] not in self._where:
             from resolver.cli.commands.usage import unknown_command
 
-            raise unknown_command(ctx, args, list(self._rows))
+            raise unknown_command(ctx, args, list(self._where))
         return super().resolve_command(ctx, args)
 
     def get_help(self, ctx: click.Context) -> str:
         """Return the help, 80 columns wide."""
-        return help_of(self, ctx)
+        from resolver.cli.reference.click_commands import overview
+        from resolver.cli.reference.text import page
+
+        return page(overview(self, ctx.command_path)).rstrip("\n")
 
 
 class Option(click.Option):
@@ -82,14 +89,6 @@ def group(name: str | None = None, *, rows: Sequence[Row]) -> Callable[[Any], Gr
 def option(*flags: str, **more: Any) -> Callable[[Any], Any]:
     """Return the decorator that adds an option; *group*: its heading in the help."""
     return click.option(*flags, cls=Option, **more)
-
-
-def help_of(given: click.Command, ctx: click.Context) -> str:
-    """Return the help of the command *given* as a terminal shows it."""
-    from resolver.cli.reference.click_commands import command_help
-    from resolver.cli.reference.text import page
-
-    return page(command_help(given, ctx.command_path)).rstrip("\n")
 
 
 def _without_click(name: str, summary: str) -> click.Command:

@@ -10,8 +10,8 @@ import click
 from resolver.cli import docker_inspect, proc
 from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import NETWORK, PROJECT, SANDBOX, TEMPLATE
-from resolver.cli.listing import BadFormat, check_format, print_by_template
+from resolver.cli.commands.options import NETWORK, PROJECT, SANDBOX, TEMPLATE, check_template
+from resolver.cli.listing import print_by_template
 from resolver.cli.output import print_json
 
 
@@ -24,12 +24,8 @@ def inspect(names: tuple[str, ...], form: str, kind: str | None) -> None:
 
     Where a sandbox and a network have one name, the sandbox is shown. Templates know Docker's fields and those of the JSON.
     """
-    _check(form)
-    found = [_found(name, kind) for name in names]
-    if form == "json":
-        print_json([shown for _, shown in found])
-    else:
-        print_by_template(form, [fields(shown) for fields, shown in found])
+    check_template(form)
+    _print([_found(name, kind) for name in names], form)
 
 
 @command("inspect", examples=("berth network inspect front", "berth network inspect -f '{{len .Containers}}' front"))
@@ -38,12 +34,8 @@ def inspect(names: tuple[str, ...], form: str, kind: str | None) -> None:
 @option("-v", "--verbose", is_flag=True, help="Show everything: it always is shown.", group="Always so", expose_value=False)
 def network_inspect(names: tuple[str, ...], form: str) -> None:
     """Show networks as JSON."""
-    _check(form)
-    found = [_network(name) for name in names]
-    if form == "json":
-        print_json([shown for _, shown in found])
-    else:
-        print_by_template(form, [fields(shown) for fields, shown in found])
+    check_template(form)
+    _print([_network(name) for name in names], form)
 
 
 @command(examples=("berth port web", "berth port web 80/tcp"))
@@ -63,13 +55,6 @@ def port(sandbox: str, port: str | None, project: str | None, index: int) -> Non
         raise Refused(f"{shown['name']} does not publish {port}; it publishes {', '.join(others) or 'nothing'}")
     for line in lines:
         print(line)
-
-
-def _check(form: str) -> None:
-    try:
-        check_format(form)
-    except BadFormat as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
 
 
 View = dict[str, Any]
@@ -96,3 +81,10 @@ def _found(name: str, kind: str | None) -> Found:
 
 def _network(name: str) -> Found:
     return docker_inspect.network, call("GET", f"/v1/networks/{segment(name)}")
+
+
+def _print(found: list[Found], form: str) -> None:
+    if form == "json":
+        print_json([shown for _, shown in found])
+    else:
+        print_by_template(form, [fields(shown) for fields, shown in found])

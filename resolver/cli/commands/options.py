@@ -29,6 +29,9 @@ TEMPLATE = option(
     help="json, or a Go template with Docker's field names, such as '{{.Id}}'.",
 )  # fmt: skip
 PROJECT = option("--project", metavar="NAME", help="SANDBOX is a service of this Compose project.")
+CONFIG = option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
+STATE_DIR = option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
+RUN_DIR = option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
 DRY_RUN = option("--dry-run", is_flag=True, help="Print the steps and change nothing.")
 
 
@@ -42,6 +45,16 @@ def sandbox_option(option: Option, command: str) -> Callable[[Any], Any]:
         metavar=option.metavar,
         help=option.meaning,
     )
+
+
+def check_template(form: str) -> None:
+    """Raise click.UsageError if `--format` *form* is neither table nor json nor a template that can be read."""
+    from resolver.cli.listing import BadFormat, check_format
+
+    try:
+        check_format(form)
+    except BadFormat as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
 
 
 def pairs(values: tuple[str, ...]) -> dict[str, str]:

@@ -7,9 +7,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -17,11 +16,11 @@ from resolver.cli import proc, traffic
 from resolver.cli.client import Refused, call, find_sandbox
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import for_each, meant
-from resolver.cli.commands.options import PROJECT, SANDBOX
+from resolver.cli.commands.options import PROJECT, SANDBOX, check_template
 from resolver.cli.enter import check_runs, open_leader
 from resolver.cli.event_stream import event_stream
-from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
-from resolver.cli.output import print_table
+from resolver.cli.listing import Listing, print_listing
+from resolver.cli.output import print_table, shown_id
 from resolver.cli.system_calls import EnterFailed
 from resolver.signal_names import WHAT_IS_ONE, signal_number
 
@@ -48,9 +47,9 @@ def top(names: tuple[str, ...], project: str | None) -> None:
             check_runs(sandbox)
         except EnterFailed as error:
             raise Refused(str(error)) from error
+    for sandbox, pids in zip(sandboxes, proc.members(sandboxes), strict=True):
         if len(sandboxes) > 1:
             print(sandbox["name"])
-        pids = proc.members(sandbox)
         if not pids and os.geteuid() != 0:
             raise Refused("the processes of others can be listed by root only: use sudo")
         rows = [process.row() for process in map(proc.process, pids) if process is not None]
@@ -71,13 +70,13 @@ def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, pr
     Of each endpoint what it has received and sent since it was connected, a second apart until Ctrl-C. There are no limits on
     processors and memory, so these are not measured.
     """
-    try:
-        check_format(form)
-    except BadFormat as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
+    check_template(form)
     clears = not no_stream and form == "table" and sys.stdout.isatty()
     while True:
-        rows = [row for sandbox in meant(names, project, or_all=True) for row in _traffic_of(sandbox)]
+        sandboxes = meant(names, project, or_all=True)
+        running = [sandbox for sandbox in sandboxes if sandbox["leader"] is not None]
+        counts = {sandbox["id"]: len(pids) for sandbox, pids in zip(running, proc.members(running), strict=True)}
+        rows = [row for sandbox in sandboxes for row in _traffic_of(sandbox, counts.get(sandbox["id"], 0))]
         if clears:
             sys.stdout.write(_CLEAR)
         print_listing(_stats_listing(rows, whole=no_trunc), form, whole=no_trunc)
@@ -87,16 +86,13 @@ def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, pr
         time.sleep(_PERIOD)
 
 
-def _traffic_of(sandbox: dict[str, Any]) -> list[dict[str, Any]]:
+def _traffic_of(sandbox: dict[str, Any], pids: int) -> list[dict[str, Any]]:
+    """Return a row for each endpoint of *sandbox*, in which *pids* processes run."""
     pid = sandbox["leader"]["pid"] if sandbox["leader"] is not None else None
     found = []
     for endpoint in sandbox["endpoints"]:
         seen = traffic.of_endpoint(endpoint, pid)
-        counted = {
-            "received": seen.received, "sent": seen.sent, "received_packets": seen.received_packets, "sent_packets": seen.sent_packets,
-            "dropped": seen.dropped,
-        } if seen is not None else dict.fromkeys(("received", "sent", "received_packets", "sent_packets", "dropped"))  # fmt: skip
-        pids = len(proc.members(sandbox)) if sandbox["leader"] is not None else 0
+        counted = seen._asdict() if seen is not None else dict.fromkeys(traffic.Traffic._fields)
         found.append({"id": sandbox["id"], "name": sandbox["name"], "network": endpoint["network"], **counted, "pids": pids})
     return found
 
@@ -112,11 +108,11 @@ def _stats_listing(rows: list[dict[str, Any]], *, whole: bool) -> Listing:
         things=rows,
         columns=("SANDBOX ID", "NAME", "NETWORK", "RECEIVED", "SENT", "PACKETS", "DROPPED", "PIDS"),
         cells=lambda row: (
-            row["id"] if whole else row["id"][:12], row["name"], row["network"], size(row, "received"), size(row, "sent"),
+            shown_id(row, whole=whole), row["name"], row["network"], size(row, "received"), size(row, "sent"),
             f"{number(row, 'received_packets')} / {number(row, 'sent_packets')}", number(row, "dropped"), str(row["pids"] or "-"),
         ),
         fields=lambda row: {
-            "ID": row["id"] if whole else row["id"][:12], "Container": row["id"][:12], "Name": row["name"], "Network": row["network"],
+            "ID": shown_id(row, whole=whole), "Container": row["id"][:12], "Name": row["name"], "Network": row["network"],
             "NetIO": f"{size(row, 'received')} / {size(row, 'sent')}", "PIDs": str(row["pids"] or "--"),
             "CPUPerc": "--", "MemUsage": "-- / --", "MemPerc": "--", "BlockIO": "-- / --",
         },
@@ -199,9 +195,9 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
 
     found: list[int | None] = []
     with ExitStack() as opened:
-        waiting: list[tuple[dict[str, Any], int | None] | str] = []
+        waiting: list[tuple[dict[str, Any], int | None] | _Gone] = []
         for given in _meant_or_gone(names, project):
-            if isinstance(given, str):
+            if isinstance(given, _Gone):
                 waiting.append(given)
                 continue
             pidfd = _leader_of_running(given)
@@ -209,8 +205,8 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
                 opened.callback(os.close, pidfd)
             waiting.append((given, pidfd))
         for one in waiting:
-            if isinstance(one, str):
-                found.append(_past_exit_code(one))
+            if isinstance(one, _Gone):
+                found.append(one.exit_code)
                 continue
             sandbox, pidfd = one
             code = None
@@ -245,36 +241,41 @@ def recorded_exit_code(sandbox: dict[str, Any], code: int | None) -> int | None:
         except Refused as error:
             if error.kind != "not-found":
                 raise
-            return code if code is not None else _past_exit_code(sandbox["id"])
+            gone = _gone(sandbox["id"])
+            return code if code is not None or gone is None else gone.exit_code
         if run["exit_code"] is not None and (run["state"] == "exited" or run["restart"] != "no"):
             recorded: int = run["exit_code"]
             return recorded if code is None else code
         time.sleep(_RECORDED_LOOK)
 
 
-def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | str]:
-    """Return the sandboxes that are meant; a name whose sandbox has ended and is remembered by events stays a name."""
+class _Gone(NamedTuple):
+    """A sandbox that has ended, as the daemon remembers it. *exit_code*: None if it does not know that."""
+
+    exit_code: int | None
+
+
+def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | _Gone]:
+    """Return the sandboxes that are meant; one that has ended may be remembered by events."""
     if project is not None or not names:
         return [*meant(names, project, stopped=True)]
-    found: list[dict[str, Any] | str] = []
+    found: list[dict[str, Any] | _Gone] = []
     for name in names:
         try:
             found.append(find_sandbox(name))
         except Refused as error:
-            if error.kind != "not-found" or not list(_removals(name)):
+            gone = _gone(name) if error.kind == "not-found" else None
+            if gone is None:
                 raise
-            found.append(name)
+            found.append(gone)
     return found
 
 
-def _past_exit_code(name: str) -> int | None:
-    codes: list[int | None] = [event["exit_code"] for event in _removals(name)]
-    return codes[-1]
-
-
-def _removals(name: str) -> Iterator[dict[str, Any]]:
-    """Yield the events of the past that tell of the end of a sandbox with this name or id."""
+def _gone(name: str) -> _Gone | None:
+    """Return the last sandbox with this name or id that has ended, None if the daemon remembers none."""
     now = time.time()  # noqa: TID251 (this is where the clock is read)
+    found: _Gone | None = None
     for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
         if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
-            yield event
+            found = _Gone(event["exit_code"])
+    return found

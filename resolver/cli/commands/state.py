@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import click
 
-from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import DIRECTORY, FILE
+from resolver.cli.commands.declare import command
+from resolver.cli.commands.options import CONFIG, FILE, STATE_DIR
 from resolver.cli.output import complain
-
-_CONFIG = option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
-_STATE_DIR = option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
 
 
 @command(examples=("berth backup /var/backups/berth.db",))
 @click.argument("file", type=FILE)
-@_CONFIG
-@_STATE_DIR
+@CONFIG
+@STATE_DIR
 def backup(file: str, config_path: str | None, state_dir: str | None) -> int:
     """Write the state of this host to FILE.
 
@@ -34,8 +31,8 @@ def backup(file: str, config_path: str | None, state_dir: str | None) -> int:
 
 @command(examples=("berth restore /var/backups/berth.db",))
 @click.argument("file", type=FILE)
-@_CONFIG
-@_STATE_DIR
+@CONFIG
+@STATE_DIR
 def restore(file: str, config_path: str | None, state_dir: str | None) -> int:
     """Put the state in FILE in the place of this host's.
 

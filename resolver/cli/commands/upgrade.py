@@ -10,7 +10,7 @@ import click
 
 from resolver.cli.client import Refused, connect, exchange
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import DIRECTORY, FILE
+from resolver.cli.commands.options import CONFIG, RUN_DIR, STATE_DIR
 from resolver.cli.output import complain, counted
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @command(examples=("berth upgrade --check",))
 @option("--check", is_flag=True, help="Look, and change nothing.")
-@option("--config", "config_path", type=FILE, metavar="FILE", help="Configuration file (default: /etc/berth/berth.toml).")
-@option("--state-dir", type=DIRECTORY, metavar="DIRECTORY", help="Where networks are stored (default: /var/lib/berth).")
-@option("--run-dir", type=DIRECTORY, metavar="DIRECTORY", help="Sockets and files of running sandboxes (default: /run/berth).")
+@CONFIG
+@STATE_DIR
+@RUN_DIR
 def upgrade(*, check: bool, config_path: str | None, state_dir: str | None, run_dir: str | None) -> int:
     """Say what a restart with this berth will do.
 

@@ -29,15 +29,13 @@ def unknown_command(ctx: click.Context, words: Sequence[str], known: Sequence[st
 
 def usage_line(error: click.ClickException) -> str:
     """Return what is said of *error*."""
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "berth"
     if isinstance(error, Answered):
         return error.format_message()
-    return f"{_what(error)}; see `{path} --help`"
-
-
-def _what(error: click.ClickException) -> str:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else "berth"
+    return f"{_what(error, path)}; see `{path} --help`"
+
+
+def _what(error: click.ClickException, path: str) -> str:
     match error:
         case click.NoSuchOption(option_name=name) if name in OTHER_OPTION_ANSWERS.get(path, ()):
             return f"there is no option {name}: {OTHER_OPTION_ANSWERS[path][name]}"

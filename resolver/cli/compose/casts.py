@@ -113,10 +113,6 @@ class Interpolation:
         """Return *tree* with all texts interpolated and cast; ComposeError names the place of one that can't be."""
         return self._of(tree, _RULES, (), tree)
 
-    def text(self, text: str) -> str:
-        """Return *text* interpolated; BadVariable if that fails."""
-        return interpolate(text, self._variables)
-
     def _of(self, value: Any, rules: Rules[str] | None, path: Path, root: Any) -> Any:
         if isinstance(value, str):
             if "$" not in value and (rules is None or rules.rule is None):

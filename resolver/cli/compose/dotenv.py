@@ -86,7 +86,7 @@ class _Parser:
 
     def _value(self) -> str:
         quote = self._text[self._at : self._at + 1]
-        if quote in ("'", '"') and quote:
+        if quote in ("'", '"'):
             return self._quoted(quote)
         end = self._text.find("\n", self._at)
         end = len(self._text) if end < 0 else end

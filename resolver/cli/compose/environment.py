@@ -15,9 +15,6 @@ def resolve_environment(
     """Put what the `env_file`s of *services* say under their `environment`, which goes before. *tree*: that they were made of."""
     for name, service in services.items():
         own: dict[str, str | None] = service.get("environment") or {}
-        for key, value in own.items():
-            if value is None and key in environment:
-                own[key] = environment[key]
         known = {key: value for key, value in own.items() if value is not None}
         given = dict(known)
 

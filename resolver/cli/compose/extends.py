@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,8 +136,3 @@ class Extends:
             make_canonical(alone, self._budget, self._warn)
             make_absolute(without_repetitions(alone), of.directory, self._home)
         return service
-
-
-def directory_of(path: str) -> str:
-    """Return the directory that relative paths in the file at *path* start from."""
-    return posixpath.dirname(path)

@@ -30,13 +30,12 @@ def apply_includes(tree: Located, context: Context, included: tuple[str, ...], l
     alone.put("include", tree.pop("include"), where)
     validate(alone)
     for entry in alone["include"]:
-        _take_over(load(*_what(entry, where, context, included)), tree, where)
+        paths, inner = _what(entry, where, context, included)
+        _take_over(load(paths, inner, included), tree, where)
 
 
-def _what(
-    entry: Any, where: Position | None, context: Context, included: tuple[str, ...]
-) -> tuple[tuple[str, ...], Context, tuple[str, ...]]:
-    """Return the files of *entry*, with which context they are read, and the files that lead there."""
+def _what(entry: Any, where: Position | None, context: Context, included: tuple[str, ...]) -> tuple[tuple[str, ...], Context]:
+    """Return the files of *entry*, and the context in which they are read."""
     given = entry if isinstance(entry, dict) else {"path": entry}
     names = _texts(given.get("path"))
     if not names:
@@ -56,7 +55,7 @@ def _what(
     if not env_files and context.files.is_file(default := posixpath.join(directory, ".env")):
         env_files = [default]
     variables = variables_of(env_files, context.environment, context.files, context.warn)
-    return paths, replace(context, directory=directory, environment={**variables, **context.environment}), included
+    return paths, replace(context, directory=directory, environment={**variables, **context.environment})
 
 
 def _texts(value: Any) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import posixpath
 
 from resolver.cli.compose.canonical import check, make_canonical, set_defaults
 from resolver.cli.compose.casts import Interpolation
 from resolver.cli.compose.context import Context
 from resolver.cli.compose.documents import Document
-from resolver.cli.compose.extends import Extends, ServicesOfFile, by_service, directory_of, drop
+from resolver.cli.compose.extends import Extends, ServicesOfFile, by_service, drop
 from resolver.cli.compose.include import apply_includes
 from resolver.cli.compose.interpolate import Variables
 from resolver.cli.compose.merge import merge, without_repetitions
+from resolver.cli.compose.normalize import resolved
 from resolver.cli.compose.paths import make_absolute
 from resolver.cli.compose.schema import validate
 from resolver.cli.compose.tree import ComposeError, Located, Position, Problem, position_of
@@ -90,7 +91,7 @@ class _Loader:
                 raise ComposeError(Problem(where, f"extends: {self._context.label(path)} has no services"))
             self._opened[path] = ServicesOfFile(
                 file=self._context.label(path),
-                directory=directory_of(path),
+                directory=posixpath.dirname(path),
                 services=services,
                 replaced=by_service(replaced),
                 is_own=False,
@@ -102,11 +103,7 @@ class _Loader:
         for service in (tree.get("services") or {}).values():
             variables = service.get("environment") if isinstance(service, Located) else None
             if isinstance(variables, list):
-                service["environment"] = [self._with_value(entry) for entry in variables]
-
-    def _with_value(self, entry: Any) -> Any:
-        value = self._context.environment.get(entry)
-        return entry if value is None else f"{entry}={value}"
+                service["environment"] = resolved(variables, self._context.environment, keep=True)
 
 
 def name_in(paths: tuple[str, ...], context: Context) -> str | None:

@@ -202,12 +202,7 @@ def _once(identity: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _key(entry: Any) -> Any:
-    return entry.partition("=")[0] if isinstance(entry, str) else _whole(entry)
-
-
-def _whole(entry: Any) -> Any:
-    """Return something that is the same for equal entries only; what is not allowed at all is found by the schema."""
-    return entry if isinstance(entry, str) else repr(entry)
+    return entry.partition("=")[0] if isinstance(entry, str) else repr(entry)
 
 
 def _text(entry: Any) -> Any:

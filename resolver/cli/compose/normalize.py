@@ -36,14 +36,12 @@ def _service(service: Located, environment: Mapping[str, str]) -> None:
         service["pull_policy"] = PULL_POLICIES[policy]
     build = service.get("build")
     if build is not None:
-        if build.get("context") is None:
-            build["context"] = "."
         if build.get("dockerfile") is None and build.get("dockerfile_inline") is None:
             build["dockerfile"] = "Dockerfile"
         if "args" in build:
-            build["args"] = _resolved(build["args"], environment, keep=False)
+            build["args"] = resolved(build["args"], environment, keep=False)
     if "environment" in service:
-        service["environment"] = _resolved(service["environment"], environment, keep=True)
+        service["environment"] = resolved(service["environment"], environment, keep=True)
     for volume in service.get("volumes") or ():
         if volume.get("target"):
             volume["target"] = clean(volume["target"])
@@ -86,7 +84,7 @@ def _networks(tree: Located) -> None:
         networks.setdefault("default", None)
 
 
-def _resolved(values: Any, environment: Mapping[str, str], *, keep: bool) -> Any:
+def resolved(values: Any, environment: Mapping[str, str], *, keep: bool) -> Any:
     """Return *values*, a mapping or list of variables, with those without a value taken from *environment*; others stay if *keep*."""
     if isinstance(values, dict):
         made = {key: environment.get(key) if inner is None else inner for key, inner in values.items()}

@@ -20,7 +20,7 @@ def ports_of(text: str) -> list[Located]:
         raise ValueError(f"{text!r}: the protocol {protocol} is not one of {', '.join(_PROTOCOLS)}")
     if address:
         address = address[1:-1] if address.startswith("[") and address.endswith("]") else address
-        check_address(address, text)
+        _check_address(address, text)
     if not target:
         raise ValueError(f"{text!r} names no port of the service")
     first, last = _range(target, text)
@@ -47,7 +47,7 @@ def count_of(text: str) -> int:
     return last - first + 1
 
 
-def check_address(address: str, text: str) -> None:
+def _check_address(address: str, text: str) -> None:
     """Raise ValueError if *address*, which is in *text*, is no IP address."""
     try:
         ipaddress.ip_address(address)

@@ -6,7 +6,6 @@ reading them did. What is wrong is said in words of the file, with the nearest k
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from resolver.cli.compose.tree import ComposeError, Path, Problem, position_at
-from resolver.cli.words import CLOSE
+from resolver.cli.words import nearest
 
 
 class _Fault(NamedTuple):
@@ -41,6 +40,8 @@ _KEYWORDS = {
     "$comment", "$ref", "additionalProperties", "definitions", "enum", "items", "maximum", "minimum", "oneOf", "pattern",
     "patternProperties", "properties", "required", "type", "uniqueItems",
 }  # fmt: skip
+_OF_KEYS = {"additionalProperties", "patternProperties", "properties"}
+"""Keywords that are checked together: each says what the others have left."""
 _MAX_FAULTS = 50
 _MAX_LISTED = 12
 
@@ -78,21 +79,17 @@ class _Compiler:
         assert not set(schema) - _KEYWORDS, f"the schema has keywords that are not known: {set(schema) - _KEYWORDS}"
         if "$ref" in schema:
             return self._defined(schema["$ref"].rpartition("/")[2])
-        checks = [
-            make(schema)
-            for keyword, make in {
-                "oneOf": self._one_of,
-                "enum": _enum,
-                "pattern": _pattern,
-                "minimum": _range,
-                "required": _required,
-                "items": self._items,
-                "properties": self._keys,
-                "patternProperties": self._keys,
-                "additionalProperties": self._keys,
-            }.items()
-            if keyword in schema and not (keyword != "properties" and make == self._keys and set(schema) & {"properties"})
-        ]
+        makers: dict[str, Callable[[Mapping[str, Any]], _Check]] = {
+            "oneOf": self._one_of,
+            "enum": _enum,
+            "pattern": _pattern,
+            "minimum": _range,
+            "required": _required,
+            "items": self._items,
+        }
+        checks = [make(schema) for keyword, make in makers.items() if keyword in schema]
+        if not _OF_KEYS.isdisjoint(schema):
+            checks.append(self._keys(schema))
         if schema.get("uniqueItems"):
             checks.append(_unique)
         of_kind = _type(schema["type"]) if "type" in schema else None
@@ -168,9 +165,8 @@ class _Compiler:
 def _unknown(key: str, path: Path, names: list[str]) -> str:
     if not names:
         return f"{_name((*path, key))}: a name consists of letters, digits and . _ -"
-    near = difflib.get_close_matches(key, names, n=1, cutoff=CLOSE)
     few = f"; known are {', '.join(names)}" if len(names) <= _MAX_LISTED else ""
-    return f"{_name((*path, key))} is not known{f'; did you mean {near[0]}?' if near else few}"
+    return f"{_name((*path, key))} is not known{nearest(key, names) or few}"
 
 
 def _either(words: list[str]) -> str:

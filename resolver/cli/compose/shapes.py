@@ -130,7 +130,7 @@ def _at(key: str, shape: Shape, value: Any) -> Any:
     try:
         return shape(value)
     except ValueError as error:
-        raise BadValue(str(error), (key, *error.path) if isinstance(error, BadValue) else (key,)) from error
+        raise BadValue.below(key, error) from error
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -280,21 +280,23 @@ def repeated_pairs(value: Any) -> dict[str, list[str]]:
 
 def hosts(value: Any) -> list[str]:
     """Lines of the hosts file, as sorted `NAME=ADDRESS`."""
-    found: dict[str, list[str]] = {}
-    if isinstance(value, dict):
-        for name, addresses in value.items():
-            found[name] = [text_of(address) for address in (addresses if isinstance(addresses, list) else [addresses])]
-    else:
-        for line in map(text_of, _members(value)):
-            separator = "=" if "=" in line else ":"
-            name, given, addresses = line.partition(separator)
-            if not given:
-                raise ValueError(f"{line!r} has no address: write NAME=ADDRESS")
-            found.setdefault(name, []).extend(addresses.split(","))
+    found = repeated_pairs(value) if isinstance(value, dict) else _host_lines(value)
     bad = next((name for name in found if not name or set(name) & {":", "="}), None)
     if bad is not None:
         raise ValueError(f"{bad!r} is no name of a host")
     return sorted(f"{name}={_without_brackets(address)}" for name, addresses in found.items() for address in addresses)
+
+
+def _host_lines(value: Any) -> dict[str, list[str]]:
+    """Return name → addresses of a list of `NAME=ADDRESS` or `NAME:ADDRESS`."""
+    found: dict[str, list[str]] = {}
+    for line in map(text_of, _members(value)):
+        separator = "=" if "=" in line else ":"
+        name, given, addresses = line.partition(separator)
+        if not given:
+            raise ValueError(f"{line!r} has no address: write NAME=ADDRESS")
+        found.setdefault(name, []).extend(addresses.split(","))
+    return found
 
 
 def _without_brackets(address: str) -> str:

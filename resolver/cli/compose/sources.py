@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from resolver.cli.compose.casts import to_boolean
@@ -38,7 +38,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asks for. *directory*: the current one. *no_default_file*: a project without a file is fine."""
+    """What the user asks for. *directory*: the current one."""
 
     directory: str
     environment: Mapping[str, str]
@@ -56,7 +56,7 @@ class Sources:
     files: tuple[str, ...]
     directory: str
     environment: Mapping[str, str]
-    profiles: tuple[str, ...] = field(default=())
+    profiles: tuple[str, ...] = ()
 
     @property
     def home(self) -> str:

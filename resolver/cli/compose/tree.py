@@ -108,6 +108,11 @@ class BadValue(ValueError):
         super().__init__(text)
         self.path = path
 
+    @classmethod
+    def below(cls, key: str, error: ValueError) -> BadValue:
+        """Return *error*, which is about the value of *key* or something below, as it is told of what *key* is in."""
+        return cls(str(error), (key, *error.path) if isinstance(error, BadValue) else (key,))
+
 
 def change(tree: Located, rules: Rules[Callable[[Any], Any]]) -> None:
     """Replace each node of *tree* that has a rule by what the rule makes of it. ComposeError where a rule raises ValueError.
@@ -131,18 +136,14 @@ def changed(tree: Any, rules: Rules[Callable[[Any], Any]] | None) -> Any:
             try:
                 tree[key] = changed(value, rules.below(key))
             except ValueError as error:
-                raise _below(key, error) from error
+                raise BadValue.below(key, error) from error
     elif isinstance(tree, list):
         for number, member in enumerate(tree):
             try:
                 tree[number] = changed(member, rules.of_members)
             except ValueError as error:
-                raise _below(str(number), error) from error
+                raise BadValue.below(str(number), error) from error
     return tree
-
-
-def _below(key: str, error: ValueError) -> BadValue:
-    return BadValue(str(error), (key, *error.path) if isinstance(error, BadValue) else (key,))
 
 
 def copied(tree: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from resolver.cli.reference.model import CommandHelp, OperandHelp, OptionHelp
@@ -18,19 +19,27 @@ def command_help(command: Any, path: str) -> CommandHelp:
     return _group(command, path) if isinstance(command, click.Group) else _command(command, path)
 
 
-def _group(group: Any, path: str) -> CommandHelp:
+def overview(group: Any, path: str) -> CommandHelp:
+    """Return what is to be said of the click *group* that is typed as *path*, and of its commands the summaries. None is imported."""
     import click
 
-    context = click.Context(group, info_name=path, **group.context_settings)
     summary, description = _texts(group)
     return CommandHelp(
         path=path,
         usage=f"{path} COMMAND",
         summary=summary,
         description=description,
-        options=_options(group, context),
-        commands=tuple(command_help(group.get_command(context, name), f"{path} {name}") for name in group.list_commands(context)),
+        options=_options(group, click.Context(group, info_name=path, **group.context_settings)),
+        commands=tuple(CommandHelp(path=f"{path} {name}", usage="", summary=inner) for name, inner in group.summaries.items()),
     )
+
+
+def _group(group: Any, path: str) -> CommandHelp:
+    import click
+
+    context = click.Context(group, info_name=path)
+    commands = tuple(command_help(group.get_command(context, name), f"{path} {name}") for name in group.list_commands(context))
+    return replace(overview(group, path), commands=commands)
 
 
 def _command(command: Any, path: str) -> CommandHelp:

@@ -7,7 +7,7 @@ from resolver.cli.reference.model import CommandHelp, OperandHelp, OptionHelp, S
 from resolver.cli.sandbox_options import COMMANDS, OPTIONS, Kind, Option, flags_of, help_flags, is_required, of_command
 
 OWN = {command.name: command for command in (*COMMANDS, *list_options.COMMANDS)}
-"""The commands without click: `run`, `exec`, `attach`, `ps`, `network ls`."""
+"""The commands without click: `run`, `exec`, `attach`, and the lists `ps`, `network ls`, `compose ls` and `compose ps`."""
 
 
 def own_command(name: str) -> CommandHelp:

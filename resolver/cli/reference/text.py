@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from resolver.cli.reference.model import CommandHelp, OptionHelp, Section
+from resolver.cli.reference.model import CommandHelp, OptionHelp
 
 WIDTH = 80
 _COLUMN = 26
@@ -15,13 +15,15 @@ def page(command: CommandHelp) -> str:
     """Return the help of *command*: how it is written, what it does, its commands or options by group, examples."""
     parts = [_usage(command), *(textwrap.fill(text, WIDTH) + "\n" for text in (command.summary, command.description) if text)]
     if command.commands:
-        parts.append(section("Commands", [(inner.name, inner.summary) for inner in command.commands]))
+        parts.append(_section("Commands", [(inner.name, inner.summary) for inner in command.commands]))
     column = _column(map(_syntax, command.options))
     for group in dict.fromkeys(option.group for option in command.options):
-        parts.append(section(group, [(_syntax(option), meaning_of(option)) for option in command.options if option.group == group], column))
+        parts.append(
+            _section(group, [(_syntax(option), meaning_of(option)) for option in command.options if option.group == group], column)
+        )
     if command.examples:
         parts.append(_examples(command.examples))
-    parts += [_rows(extra) for extra in command.sections]
+    parts += [_section(extra.title, list(extra.rows)) for extra in command.sections]
     return "\n".join(parts)
 
 
@@ -54,11 +56,7 @@ def _examples(examples: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(extra: Section) -> str:
-    return section(extra.title, list(extra.rows))
-
-
-def section(title: str, rows: list[tuple[str, str]], column: int | None = None) -> str:
+def _section(title: str, rows: list[tuple[str, str]], column: int | None = None) -> str:
     """Return a heading, and each term beside its meaning, which starts at *column*."""
     lines = [f"{title}:"]
     column = _column(term for term, _ in rows) if column is None else column

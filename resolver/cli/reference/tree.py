@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from resolver.cli.command_table import DESCRIPTION, SUMMARY
+from dataclasses import replace
+
 from resolver.cli.reference.click_commands import command_help
 from resolver.cli.reference.model import CommandHelp, Section
 
@@ -34,13 +35,4 @@ def tree() -> CommandHelp:
     """Return `berth` with all its commands."""
     from resolver.cli import commands
 
-    root = command_help(commands.cli, "berth")
-    return CommandHelp(
-        path=root.path,
-        usage=root.usage,
-        summary=SUMMARY,
-        description=DESCRIPTION,
-        options=root.options,
-        commands=root.commands,
-        sections=HELP_SECTIONS,
-    )
+    return replace(command_help(commands.cli, "berth"), sections=HELP_SECTIONS)

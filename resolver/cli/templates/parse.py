@@ -22,13 +22,15 @@ _DIGITS = 20
 """Characters of a number in one."""
 Token = tuple[str, str, bool]
 """Kind, text, whether it follows the one before it without a space."""
+_Part = tuple[bool, str]
+"""Whether it is an action, and its text."""
 
 
 def parse(text: str) -> tuple[Node, ...]:
     """Return what *text* means; raises BadTemplate. Outside of actions `\\t` and `\\n` are a tab and a line end, as for Docker."""
     if len(text) > _LONGEST:
         raise BadTemplate(f"it is longer than {_LONGEST} characters")
-    parts = _Parts(_split(text))
+    parts = iter(_split(text))
     try:
         nodes, end = _nodes(parts, inside=False)
     except RecursionError as error:
@@ -37,19 +39,9 @@ def parse(text: str) -> tuple[Node, ...]:
     return nodes
 
 
-class _Parts:
-    """The texts and actions of a template, one after the other."""
-
-    def __init__(self, parts: list[tuple[bool, str]]) -> None:
-        self._parts = iter(parts)
-
-    def __iter__(self) -> Iterator[tuple[bool, str]]:
-        return self._parts
-
-
-def _split(text: str) -> list[tuple[bool, str]]:
-    """Return (whether it is an action, its text) of each part. A `-` inside the braces takes the space on its side away."""
-    parts: list[tuple[bool, str]] = []
+def _split(text: str) -> list[_Part]:
+    """Return the texts and actions of a template. A `-` inside the braces takes the space on its side away."""
+    parts: list[_Part] = []
     trims = False
     while True:
         before, opened, rest = text.partition("{{")
@@ -75,7 +67,7 @@ def _end_of_action(text: str) -> int:
     raise BadTemplate("a {{ has no }}")
 
 
-def _nodes(parts: _Parts, *, inside: bool) -> tuple[tuple[Node, ...], str]:
+def _nodes(parts: Iterator[_Part], *, inside: bool) -> tuple[tuple[Node, ...], str]:
     """Return the nodes up to `{{end}}` or `{{else …}}`, and that action."""
     nodes: list[Node] = []
     for is_action, text in parts:
@@ -101,7 +93,7 @@ def _nodes(parts: _Parts, *, inside: bool) -> tuple[tuple[Node, ...], str]:
     return tuple(nodes), ""
 
 
-def _branch(kind: str, text: str, parts: _Parts) -> Branch:
+def _branch(kind: str, text: str, parts: Iterator[_Part]) -> Branch:
     value = _pipeline(text)
     body, end = _nodes(parts, inside=True)
     if end == "end":

@@ -10,7 +10,7 @@ from typing import Any
 from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused
 from resolver.cli.compose.project import Project, Service, ServiceNetwork, field_of
 from resolver.cli.output import port_texts
-from resolver.cli.sandbox_options import OPTIONS, Kind, Scope
+from resolver.cli.sandbox_options import OPTIONS, Kind, Scope, link_option
 
 _SANDBOX_OPTIONS = tuple(
     option for option in OPTIONS if option.scope is Scope.SANDBOX and option.compose and option.kind is not Kind.NETWORKS
@@ -112,8 +112,8 @@ def _endpoints(project: Project, service: Service, sandboxes: Mapping[str, str])
 
 def _links(service: Service, sandboxes: Mapping[str, str]) -> dict[str, str]:
     """Return alias → sandbox of the links of *service*, those to other projects' sandboxes too."""
-    own = {alias: sandboxes[target] for target, alias in map(_link, service.links)}
-    return own | {alias: target for target, alias in map(_link, service.external_links)}
+    own = {alias: sandboxes[target] for alias, target in map(link_option, service.links)}
+    return own | dict(map(link_option, service.external_links))
 
 
 def _linked_hosts(service: Service, sandboxes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -121,7 +121,7 @@ def _linked_hosts(service: Service, sandboxes: Mapping[str, str]) -> tuple[tuple
     if service.network_mode not in _DEFAULT_BRIDGE:
         return ()
     # As with Compose the replica and the sandbox have their names too.
-    more = {name: sandboxes[target] for target, _ in map(_link, service.links) for name in (f"{target}-1", sandboxes[target])}
+    more = {name: sandboxes[target] for _, target in map(link_option, service.links) for name in (f"{target}-1", sandboxes[target])}
     return tuple((_links(service, sandboxes) | more).items())
 
 
@@ -135,11 +135,6 @@ def _endpoint(network: ServiceNetwork, name: str, service: str, links: Mapping[s
     own = [service] if all(len(label) <= _LABEL_LENGTH for label in service.split(".")) else []
     body |= {"network": name, "aliases": [*own, *network.aliases]}
     return {**body, "links": links} if links else body
-
-
-def _link(text: str) -> tuple[str, str]:
-    target, _, alias = text.partition(":")
-    return target, alias or target
 
 
 def environment(service: Service) -> dict[str, str]:

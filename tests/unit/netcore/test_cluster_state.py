@@ -181,7 +181,11 @@ def test_record_of_an_endpoint_is_what_others_need():
     )  # fmt: skip
     made = ClusterState()
     made.apply(records.node_key("id-a"), encode_shared(node("a")), 1)
-    made.apply(records.endpoint_key(mine.network_id, mine.id), records.endpoint_record("id-a", SANDBOX, mine, NETWORK), 2)
+    written = records.endpoint_record("id-a", SANDBOX, mine, NETWORK)
+    key = records.endpoint_key(mine.network_id, mine.id)
+    made.apply(key, encode_shared(written), 2)
+    # What is read is what was written, so that a host sees when its own record is an older one.
+    assert made.endpoint(key) == written
     remote = made.remote(NETWORK.id, mine.id, "id-b")
     assert (remote.names, remote.ports) == (("web", "alias", "s", "host", "shop", "tasks.shop"), ((80, "tcp"), (53, "udp")))
     assert (remote.addresses, remote.mac) == ((ip_address("10.40.0.9"),), mine.mac)
@@ -220,6 +224,10 @@ def test_an_address_that_is_none_is_left_out():
         assert key in state.unreadable
 
 
+def as_json(value, **wrong):
+    return json.dumps(json.loads(encode_shared(value)) | wrong).encode()
+
+
 OF_NO_USE = (
     {"addresses": ("10.40.0.x",)}, {"mac": "x"}, {"names": ("x" * 64,)}, {"names": ("",)}, {"ports": ((70_000, "tcp"),)},
     {"addresses": ("10.41.0.3",)}, {"addresses": ("127.0.0.1",)}, {"addresses": ("::",)}, {"addresses": ("255.255.255.255",)},
@@ -232,14 +240,9 @@ OF_NO_USE = (
 def test_record_of_no_use_is_noted_as_one_that_can_not_be_read(wrong):
     made = filled()
     key = f"endpoint/{NETWORK.id}/e2"
-    written = json.loads(encode_shared(record("b", 3))) | wrong
-    made.take(key, json.dumps(written).encode(), 9)
+    made.take(key, as_json(record("b", 3), **wrong), 9)
     assert list(made.unreadable) == [key]
     assert list(made.remotes(NETWORK.id, "id-a")) == ["e2"]
-
-
-def as_json(value, **wrong):
-    return json.dumps(json.loads(encode_shared(value)) | wrong).encode()
 
 
 UNUSABLE = (
@@ -275,7 +278,7 @@ STRANGE_NETWORKS = (
 def test_network_that_is_no_overlay_or_another_is_left_out(wrong):
     made = filled()
     key = records.network_key(NETWORK.id)
-    made.take(key, json.dumps(json.loads(encode_shared(NETWORK)) | wrong).encode(), 9)
+    made.take(key, as_json(NETWORK, **wrong), 9)
     assert (list(made.unreadable), made.networks) == ([key], {NETWORK.id: NETWORK})
 
 
@@ -285,5 +288,5 @@ def test_network_that_is_no_overlay_or_another_is_left_out(wrong):
 def test_host_that_is_another_or_receives_nowhere_is_left_out(wrong):
     made = filled()
     key = records.node_key("id-a")
-    made.take(key, json.dumps(json.loads(encode_shared(node("a"))) | wrong).encode(), 9)
+    made.take(key, as_json(node("a"), **wrong), 9)
     assert (list(made.unreadable), made.nodes["id-a"]) == ([key], node("a"))

@@ -92,7 +92,7 @@ def test_expectations_follow_what_comes_changes_and_goes():
     assert made.link(bridge) is None
 
 
-def calls_of_a_change(count, sandbox_id="s1"):
+def calls_of_a_change(count):
     """Return how many functions of Python run when one of *count* sandboxes changes."""
     writer, front = host_with(count)
     made = Expectations()

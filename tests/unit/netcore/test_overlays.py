@@ -16,6 +16,7 @@ from netcore.store.protocol import EVERYTHING, Transaction
 from netcore.store.records import Unreadable
 from tests.support.fakes import world
 from tests.support.memory_store import MemoryStore
+from tests.support.waiting import until
 
 FAR = NetworkRequest(name="far", driver="overlay", subnets=("10.40.0.0/24",))
 
@@ -35,12 +36,6 @@ class LateStore(MemoryStore):
         async for change in self.shared.watch(revision, scope):
             await self.goes_on.wait()
             yield change
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 class Host:

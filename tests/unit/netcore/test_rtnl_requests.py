@@ -10,7 +10,7 @@ from tests.support.rtnetlink_codec import encode
 
 MAC = "02:42:0a:00:00:02"
 UP = {"flags": 1, "change": 1}
-CREATE, REPLACE, EXCL = 0x400, 0x100, 0x200
+CREATE, EXCL = 0x400, 0x200
 V4, V6, BRIDGE = 2, 10, 7
 PERMANENT, NOARP = 0x80, 0x40
 

@@ -547,6 +547,17 @@ def test_events_of_the_past(daemon, berth):
     assert "--since soon: it should be like 24h" in berth("events", "--since", "soon")[2]
 
 
+def test_wait_asks_once_for_a_sandbox_that_is_gone(daemon, berth, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: CREATED)
+    past = f"/v1/events?since=0&until={CREATED:.3f}"
+    lines = b"".join(json.dumps(event).encode() + b"\n" for event in (EVENT | {"exit_code": 1}, EVENT | {"name": "job"}))
+    daemon.responses[f"GET {past}"] = b"HTTP/1.1 200 OK\r\n\r\n" + lines
+    assert berth("wait", "job") == (0, "3\n", "")
+    assert [path for _, path, _ in daemon.requests].count(past) == 1
+    code, _, said = berth("wait", "nobody")
+    assert (code, "not found" in said) == (1, True)
+
+
 def test_completion_is_printed_and_installed(berth, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     code, script, _ = berth("completion", "bash")

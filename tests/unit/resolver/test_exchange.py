@@ -270,16 +270,27 @@ def test_failures_say_nothing_once_the_path_is_another(three):
     assert a.patience == limits.NEXT_UPSTREAM
 
 
-def test_when_all_failed_one_tries_and_the_rest_is_refused_at_once(three):
+def test_when_all_failed_those_of_one_moment_try_and_the_rest_is_refused_at_once(three):
     a, b, _ = three
     failed(a, 0)
     failed(b, 0)
     assert exchange((a, b), 0.1).start(0.1) == GiveUp("all nameservers failed a moment ago", asked=False)
     trial = exchange((a, b), 2)
     assert trial.start(2) == sends(a)
-    assert isinstance(exchange((a, b), 2.1).start(2.1), GiveUp)
-    assert isinstance(answers(trial, a, 2.2), Done)
-    assert exchange((a, b), 2.3).start(2.3) == sends(a)
+    late = 2.1 + limits.NEXT_UPSTREAM
+    assert isinstance(exchange((a, b), late).start(late), GiveUp)
+    assert isinstance(answers(trial, a, late), Done)
+    assert exchange((a, b), late).start(late) == sends(a)
+
+
+def test_when_all_failed_a_and_aaaa_are_tried_together(three):
+    a, b, _ = three
+    failed(a, 0)
+    failed(b, 0)
+    trials = [exchange((a, b), 2), exchange((a, b), 2.001)]
+    assert [made.start(2) for made in trials] == [sends(a), sends(a)]
+    assert all(isinstance(answers(made, a, 2.1), Done) for made in trials)
+    assert not a.is_unsure
 
 
 def test_refused_connection_goes_to_the_next_and_is_remembered(three):

@@ -1,10 +1,11 @@
 """`ps`, `network ls`, `compose ls`, `compose ps`: filters, Docker's fields, and what they say to mistakes."""
 
 import json
+import os
 
 import pytest
 
-from resolver.cli import age, compose_command, docker_inspect, traffic
+from resolver.cli import age, compose_command, docker_inspect, proc, traffic
 from resolver.cli.docker_words import translated
 from resolver.cli.sandbox_fields import docker_fields
 from resolver.cli.topology import picture
@@ -195,6 +196,17 @@ def test_traffic_is_that_of_the_sandbox():
     assert [traffic.human(number) for number in (0, 999, 1234, 56_789, 999_999, 5_000_000, 10**15)] == [
         "0B", "999B", "1.23kB", "56.8kB", "1MB", "5MB", "1PB",
     ]  # fmt: skip
+
+
+def test_processes_of_all_sandboxes_are_told_by_one_look(monkeypatch):
+    looks, listdir = [], os.listdir
+    monkeypatch.setattr(proc.os, "listdir", lambda path: looks.append(path) or listdir(path))
+    own = {"leader": {"pid": os.getpid()}, "adopted": False, "netns": "/nowhere"}
+    adopted, gone = {"leader": None, "adopted": True, "netns": "/proc/self/ns/net"}, {"leader": None, "adopted": True, "netns": "/nowhere"}
+    ours, same, theirs, none = proc.members([own, own, adopted, gone])
+    assert os.getpid() in ours
+    assert os.getpid() in theirs
+    assert (same, none, looks) == (ours, [], ["/proc"])
 
 
 def test_pictures():

@@ -143,6 +143,8 @@ def test_the_list_of_commands_is_whole_and_says_what_the_commands_say():
     for group, listed in (
         ("network", command_table.NETWORK_ROWS),
         ("cache", command_table.CACHE_ROWS),
+        ("node", command_table.NODE_ROWS),
+        ("compose", command_table.COMPOSE_ROWS),
         ("service", command_table.SERVICE_ROWS),
     ):
         found = next(command for command in tree().commands if command.name == group)

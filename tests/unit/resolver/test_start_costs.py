@@ -46,7 +46,7 @@ def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_the
     assert len(found) <= all_of_them
 
 
-@pytest.mark.parametrize("command", ["status", "rm web", "resolve web", "network inspect front", "cache ls"])
+@pytest.mark.parametrize("command", ["status", "rm web", "resolve web", "network inspect front", "cache ls", "network --help"])
 def test_a_click_command_imports_no_other_one(tmp_path, command):
     status = {"version": "0", "pid": 7, "exits_when_idle": False, "uptime_seconds": 1, "firewall": "nftables", "guard": "none", "networks": 0,
               "sandboxes": 0, "queries": 0, "resolv_conf": "/etc/resolv.conf", "nameservers": [], "upstreams": [], "warnings": []}  # fmt: skip
