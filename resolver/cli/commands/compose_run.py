@@ -21,7 +21,7 @@ from resolver.cli.run import exit_code
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
 @option("-d", "--detach", is_flag=True, help="Return as soon as the command runs, and print the sandbox's name.")
 @option("--rm", "rm_", is_flag=True, help="Keep nothing when the command ends: with -d the sandbox stays, stopped, otherwise.")
-@option("--name", metavar="NAME", help="Name of the sandbox (default: PROJECT-SERVICE-run-… with a random end).")
+@option("--name", metavar="NAME", help="Name of the sandbox (default: PROJECT-SERVICE-run- and a random end).")
 @option("-e", "--env", "env", multiple=True, metavar="KEY[=VALUE]", help="Environment variable, over those of the service.")
 @option("-w", "--workdir", metavar="DIRECTORY", help="Directory to run in (default: the service's).")
 @option("--entrypoint", metavar="COMMAND", help="Go before COMMAND in the place of the service's `entrypoint`.")
