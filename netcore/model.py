@@ -478,7 +478,7 @@ class NetworkRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxRequest:
-    """What a sandbox create or adopt asks for. *netns*: path of a namespace to adopt; None: make one. *leader*: see `Sandbox`."""
+    """What a sandbox is to be. *netns*: path of one to adopt. *leader*: see `Sandbox`. *again*: id and *created* of one that comes back."""
 
     name: str
     netns: str | None = None
@@ -497,3 +497,4 @@ class SandboxRequest:
     sysctls: tuple[str, ...] = ()
     replaces_routes: bool = False
     origin: str = "api"
+    again: tuple[SandboxId, float] | None = None

@@ -279,3 +279,9 @@ EXIT_WHEN_IDLE = 2.0
 
 PROCESS_GRACE = 2.0
 """Seconds that the process of a sandbox has between SIGTERM and SIGKILL when the sandbox is removed."""
+
+ENDED_LOOK = 0.02
+"""Seconds between looks whether the caller of `berth run` has removed the sandbox whose command was stopped."""
+
+HOLDER_GRACE = 10.0
+"""Seconds in which the process that holds a sandbox has written the last output of a command that has ended; then it is killed."""

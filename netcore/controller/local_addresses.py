@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from netcore.errors import Exhausted, InvalidRequest
+from netcore.errors import Exhausted
 from netcore.model import Endpoint, IPAddress, IPNetwork, Network, NetworkId
 from netcore.plan import ipam
 
@@ -54,12 +54,8 @@ class LocalAddresses:
         """Take *wish*, or the next free address of *family*; Conflict, InvalidRequest or Exhausted if there is none."""
         pools = [pool for pool in self._pools[network.id] if pool.pool.subnet.version == family]
         if wish is not None:
-            field = "ip" if family == 4 else "ip6"
-            containing = next((pool for pool in pools if wish in pool.pool.subnet), None)
-            if containing is None:
-                subnets = ", ".join(str(pool.pool.subnet) for pool in pools)
-                raise InvalidRequest(field, f"no configured subnet contains IP address {wish}; {network.name} has {subnets}")
-            containing.reserve(wish, field=field)
+            subnet = ipam.containing(network, wish).subnet
+            next(pool for pool in pools if pool.pool.subnet == subnet).reserve(wish, field=ipam.field_of(wish))
             return wish
         for pool in pools[:-1]:
             try:

@@ -48,7 +48,7 @@ class SandboxOperations:
         warnings = modes.check(request, sandbox.stack)
         requests = request.networks if sandbox.stack is Stack.OWN else ()
         targets = [self._state.find_network(asked.network) for asked in requests]
-        plan_sandbox.check_networks(targets)
+        plan_sandbox.check_networks(targets, again=request.again is not None)
         keys = [*self._keys(sandbox, targets), *self._keys_of_links(requests)]
         if sandbox.shared_with is not None:
             keys.append(f"sandbox:{sandbox.shared_with}")

@@ -28,6 +28,15 @@ def parent(pid: int) -> int:
     return int(_stat(pid)[1])
 
 
+def first_child(pid: int) -> int | None:
+    """Return the first process that *pid* has started and that is there (proc(5), /proc/PID/task/TID/children); None if there is none."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return None
+    return int(children[0]) if children else None
+
+
 def program(pid: int) -> str:
     """Return the name of the program that *pid* runs, at most 15 characters; "" if it is gone."""
     try:

@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from netcore import limits
 from netcore.drivers.host_routes import Avoided
 from netcore.errors import Conflict, Exhausted, InvalidRequest
-from netcore.model import IPAddress, IPNetwork, Pool
+from netcore.model import IPAddress, IPNetwork, Network, Pool
 from netcore.parse.addresses import is_mapped
 from netcore.parse.problems import Problem
 from netcore.plan.taken_subnets import Range, TakenSubnets, ranges
@@ -134,6 +134,21 @@ def validate_pool(
         if address not in subnet
     )
     return problems
+
+
+def field_of(address: IPAddress) -> str:
+    """Return what the option is called that asks for *address*."""
+    return "ip" if address.version == 4 else "ip6"
+
+
+def containing(network: Network, address: IPAddress) -> Pool:
+    """Return the pool of *network* whose subnet has *address*; InvalidRequest if there is none."""
+    pools = [pool for pool in network.pools if pool.subnet.version == address.version]
+    for pool in pools:
+        if address in pool.subnet:
+            return pool
+    subnets = ", ".join(str(pool.subnet) for pool in pools)
+    raise InvalidRequest(field_of(address), f"no configured subnet contains IP address {address}; {network.name} has {subnets}")
 
 
 class AddressPool:

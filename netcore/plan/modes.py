@@ -93,10 +93,15 @@ def _check_endpoint(endpoint: EndpointRequest) -> None:
 
 def check_connectable(sandbox: Sandbox) -> None:
     """Raise Conflict if *sandbox* has no stack of its own that networks could be added to (CL-3, CL-4)."""
-    if sandbox.stack is Stack.NONE:
+    check_stack(sandbox.name, sandbox.stack)
+
+
+def check_stack(name: str, stack: Stack) -> None:
+    """Raise Conflict if networks can't be added to the *stack* of the sandbox called *name* (CL-3, CL-4)."""
+    if stack is Stack.NONE:
         text = "cannot be connected to multiple networks with one of the networks in private (none) mode"
-    elif sandbox.stack in (Stack.HOST, Stack.SHARED):
+    elif stack in (Stack.HOST, Stack.SHARED):
         text = "sharing network namespace with another sandbox or host cannot be connected to any other network"
     else:
         return
-    raise Conflict("sandbox", sandbox.name, because=text)
+    raise Conflict("sandbox", name, because=text)

@@ -13,11 +13,11 @@ from netcore.parse import endpoint_options, names, ports
 RandomHex = Callable[[int], str]
 
 
-def check_networks(networks: Sequence[Network]) -> None:
-    """Raise InvalidRequest if a new sandbox can't begin on all of *networks* (CL-7, CL-8)."""
+def check_networks(networks: Sequence[Network], *, again: bool = False) -> None:
+    """Raise InvalidRequest if a new sandbox can't begin on all of *networks* (CL-7, CL-8). *again*: one that was on them before can."""
     if len({network.id for network in networks}) != len(networks):
         raise InvalidRequest("network", "each network can be given once")
-    if len(networks) > 1 and any(network.is_default_bridge for network in networks):
+    if not again and len(networks) > 1 and any(network.is_default_bridge for network in networks):
         text = "conflicting options: cannot attach both user-defined and non-user-defined network-modes; connect to the others later"
         raise InvalidRequest("network", text)
 
@@ -56,7 +56,7 @@ def plan_sandbox(
         raise InvalidRequest("gateway", "only an adopted namespace can have a default route to replace")
     if request.domainname:
         names.check_dns_name("domainname", request.domainname)
-    identity = SandboxId(random_hex(32))
+    identity, created = request.again or (SandboxId(random_hex(32)), now)
     path = f"{netns_directory}/berth-{name}"
     if is_taken(path):
         # A sandbox that was renamed keeps its path.
@@ -86,7 +86,7 @@ def plan_sandbox(
         exposed=request.expose,
         publish_all=request.publish_all and kind is Stack.OWN,
         labels=request.labels,
-        created=now,
+        created=created,
         forwards=request.forwards,
         replaces_routes=request.replaces_routes,
         sysctls=endpoint_options.sandbox_sysctls(request.sysctls),

@@ -45,10 +45,11 @@ def socket_path() -> str:
     return f"{run_directory()}/berth.sock"
 
 
-def call(method: str, path: str, body: Any = None, *, autostart: bool | None = None) -> Any:
+def call(method: str, path: str, body: Any = None, *, autostart: bool | None = None, patience: float | None = _PATIENCE) -> Any:
     """Return the decoded response of one request; raises Refused with the daemon's message.
 
     *autostart*: if no daemon answers, start one that ends by itself. None: a request that may change something does that.
+    *patience*: seconds to wait for the answer, None: without end.
     """
     try:
         sock = connect(socket_path(), reads_only=method == "GET" or path == "/v1/resolve")
@@ -58,6 +59,7 @@ def call(method: str, path: str, body: Any = None, *, autostart: bool | None = N
         start_daemon()
         sock = connect(socket_path())
     with sock:
+        sock.settimeout(patience)
         return exchange(sock, method, path, body)
 
 
@@ -141,10 +143,13 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def find_sandbox(name: str, *, autostart: bool = False, project: str | None = None, index: int = 1) -> dict[str, Any]:
+def find_sandbox(
+    name: str, *, autostart: bool = False, project: str | None = None, index: int = 1, stopped: bool = False
+) -> dict[str, Any]:
     """Return the sandbox with this name or id, or replica *index* of the service *name* of a project that is up.
 
     *project*: only a service of this one is meant. A service of several projects is ambiguous. *autostart*: see `call`.
+    *stopped*: a replica that is stopped will do. A name or an id means a sandbox that is stopped, too.
     """
     if project is None and index == 1:
         try:
@@ -157,7 +162,7 @@ def find_sandbox(name: str, *, autostart: bool = False, project: str | None = No
             return sandbox
     else:
         not_found = Refused(f"there is no service {name}" + (f" in project {project}" if project else ""), "not-found")
-    everything = call("GET", "/v1/sandboxes", autostart=autostart)
+    everything = call("GET", "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes", autostart=autostart)
     members = service_members(everything, name, project)
     if not members:
         raise Refused(f"{not_found}{_service_hint(everything, name, project)}", not_found.kind) from not_found

@@ -19,7 +19,12 @@ SANDBOXES: tuple[Row, ...] = (
     ("stats", "Show the traffic of sandboxes.", "processes:stats"),
     ("kill", "Send a signal to what runs in sandboxes.", "processes:kill"),
     ("wait", "Wait until sandboxes have ended, and print their exit codes.", "processes:wait"),
+    ("logs", "Print what the commands of sandboxes have printed.", "lifecycle:logs"),
+    ("stop", "Stop what runs in sandboxes.", "lifecycle:stop"),
+    ("start", "Start stopped sandboxes again.", "lifecycle:start"),
+    ("restart", "Stop sandboxes and start them again.", "lifecycle:restart"),
     ("rm", "Remove sandboxes.", "sandboxes:rm"),
+    ("prune", "Remove stopped sandboxes.", "lifecycle:prune"),
     ("rename", "Rename a sandbox.", "sandboxes:rename"),
     ("attach", "Adopt an existing network namespace as a sandbox.", ""),
     ("detach", "Release an adopted sandbox.", "sandboxes:detach"),
@@ -67,6 +72,7 @@ NETWORK_ROWS: tuple[Row, ...] = (
 COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),
     ("ps", "List the sandboxes of a Compose project.", ""),
+    ("run", "Run a command in one more sandbox of a service.", "compose_run:run"),
 )
 CACHE_ROWS: tuple[Row, ...] = (
     ("ls", "List cached responses.", "names:cache_ls"),

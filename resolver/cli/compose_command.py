@@ -6,7 +6,7 @@ Those that berth has go on to it; those on the sandboxes of a project are told w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from resolver.cli.client import Refused
 from resolver.cli.docker_words import COMPOSE_ANSWERS
@@ -21,9 +21,9 @@ _FIELDS = {
 """Options before the command → the field of a `Selection` that has the value of each."""
 _OF_A_FILE = ("up", "down", "config")
 """Commands that read the Compose file and take its options."""
-_OF_A_PROJECT = ("exec", "port", "top", "stats", "kill", "wait", "events")
+_OF_A_PROJECT = ("exec", "port", "top", "stats", "kill", "wait", "events", "logs", "stop", "start", "restart", "rm")
 """Commands on what is up: they take the name of the project."""
-ALONE = ("ls", "ps", "version")
+ALONE = ("ls", "ps", "run", "version")
 COMMANDS = (*_OF_A_FILE, *_OF_A_PROJECT, *ALONE)
 
 Run = Callable[[list[str]], int]
@@ -51,6 +51,10 @@ def _compose(arguments: list[str], run: Run) -> int:
             from resolver.cli import projects
 
             return projects.ps(project_of(given), words)
+        case ["run", *words]:
+            from resolver.cli import commands
+
+            return commands.main(["compose", "run", *_in_long(given), *words])
         case ["version" | "--version" | "-v", *words]:
             return run(["version", *words])
         case [command, *words] if command in _OF_A_FILE:
@@ -77,6 +81,17 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
         if "=" not in word and rest:
             given.append(rest.pop(0))
     return given, rest
+
+
+_LONG = {"-f": "--file", "-p": "--project-name"}
+
+
+def _in_long(given: list[str]) -> Iterator[str]:
+    """Yield the options before the command with long names: the command has others with the short ones."""
+    words = iter(given)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        yield f"{_LONG.get(flag, flag)}={value if equals else next(words, '')}"
 
 
 def project_of(given: list[str]) -> str:

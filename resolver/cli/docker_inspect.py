@@ -21,12 +21,17 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
         "Created": _iso(shown["created"]),
         "Path": command.partition(" ")[0],
         "Args": command.split(" ")[1:],
-        "State": {"Status": "running" if running else state(shown), "Running": running, "Pid": shown["pid"] or 0},
+        "State": _state(shown, running=running),
+        **_run(shown),
         "HostnamePath": f"{shown['files']}/hostname",
         "HostsPath": f"{shown['files']}/hosts",
         "ResolvConfPath": f"{shown['files']}/resolv.conf",
         "Config": {"Hostname": shown["hostname"], "Domainname": shown["domainname"], "Labels": dict(shown["labels"])},
-        "HostConfig": {"NetworkMode": network_mode(shown) or next(iter(networks), "none"), "PortBindings": _bindings(shown)},
+        "HostConfig": {
+            "NetworkMode": network_mode(shown) or next(iter(networks), "none"),
+            "PortBindings": _bindings(shown),
+            "RestartPolicy": _restart_policy(shown),
+        },
         "NetworkSettings": {
             "SandboxID": shown["id"],
             "SandboxKey": shown["netns"],
@@ -37,6 +42,28 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "Networks": networks,
         },
     }
+
+
+def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
+    found = state(shown)
+    run = shown.get("run")
+    told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"] or 0}
+    if run is None:
+        return told
+    times = {"StartedAt": _iso(run["started"]), "FinishedAt": _iso(run["ended"] or 0.0)}
+    return {**told, "ExitCode": run["exit_code"] or 0, **times}
+
+
+def _run(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Docker says at the top of a container whose command was started to stay."""
+    run = shown.get("run")
+    return {} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
+
+
+def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
+    run = shown.get("run")
+    kind, _, most = ("no" if run is None else run["restart"]).partition(":")
+    return {"Name": kind, "MaximumRetryCount": int(most or 0)}
 
 
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:

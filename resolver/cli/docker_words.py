@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-_CONTAINER = {name: [name] for name in ("run", "exec", "rm", "inspect", "rename", "port", "top", "stats", "kill", "wait")} | {
-    "ls": ["ps"], "list": ["ps"], "ps": ["ps"], "remove": ["rm"],
-}  # fmt: skip
+_SAME = (
+    "run", "exec", "rm", "inspect", "rename", "port", "top", "stats", "kill", "wait", "logs", "stop", "start", "restart", "prune",
+)  # fmt: skip
+_CONTAINER = {name: [name] for name in _SAME} | {"ls": ["ps"], "list": ["ps"], "ps": ["ps"], "remove": ["rm"]}
 _GROUPS: dict[str, dict[str, list[str]]] = {
     "container": _CONTAINER,
     "network": {"list": ["network", "ls"], "remove": ["network", "rm"]},
-    "system": {"info": ["status"], "events": ["events"], "prune": ["network", "prune"]},
+    "system": {"info": ["status"], "events": ["events"], "prune": ["prune", "--networks"]},
 }
 _WORDS = {"ls": ["ps"], "list": ["ps"], "info": ["status"], "-v": ["--version"], "remove": ["rm"]}
 
 _NO_IMAGES = "there are no images: a sandbox runs programs of the host, `berth run -- COMMAND`"
 _NO_FILES = "sandboxes have no files of their own but a few below /etc: copy on the host"
 _NO_SWARM = "there is no Swarm: networks span hosts by `berth daemon --store etcd://…`; see docs/many-hosts.md"
-_NO_RETURN = "a sandbox goes when its command ends, so there is none to start again"
 _NO_VOLUMES = "there are no volumes: sandboxes see the host's files"
 _NO_PAUSE = "sandboxes can't be paused; `berth kill -s STOP NAME` stops its command, `-s CONT` lets it go on"
-_NO_OUTPUT = (
-    "output is kept of `berth up -d` only, in the directory that it prints; have a command of `run -d` write to a file, or leave -d out"
-)
+_BOUNDED = "the last 30 MB of output are kept in files, for `berth logs`; nothing else takes it, so leave it out"
 ANSWERS = {
     **dict.fromkeys(("images", "image", "rmi", "build", "builder", "buildx", "bake", "commit", "history", "tag", "search"), _NO_IMAGES),
     **dict.fromkeys(("pull", "push", "save", "load", "import", "export", "login", "logout", "manifest", "trust", "publish"), _NO_IMAGES),
@@ -29,16 +27,11 @@ ANSWERS = {
     **dict.fromkeys(("swarm", "stack", "secret"), _NO_SWARM),
     **dict.fromkeys(("volume", "volumes"), _NO_VOLUMES),
     **dict.fromkeys(("pause", "unpause"), _NO_PAUSE),
-    "logs": _NO_OUTPUT,
-    "stop": f"{_NO_RETURN}; `berth rm NAME` ends it (SIGTERM, then SIGKILL) and removes it, `berth kill -s TERM NAME` only signals it",
-    "start": f"{_NO_RETURN}; run its command once more with `berth run`, or `berth up` its project",
-    "restart": f"{_NO_RETURN}; `berth rm NAME` and `berth run` once more, or `berth down` and `berth up`",
     "create": "a sandbox is created and started at once by `berth run -d`; a network is created by `berth network create`",
     "update": "sandboxes have no limits to change; `berth rename` and `berth network connect` change what they have",
     "plugin": "plugins are started on their own and found in /run/docker/plugins; see docs/drivers/plugins.md",
     "context": "berth talks to the daemon of this host only; BERTH_RUN_DIR says where its socket is",
     "checkpoint": "processes can't be saved and brought back",
-    "prune": "nothing is left of a sandbox that has ended; `berth network prune` removes networks that nobody uses",
     "scale": "write `scale:` of the service in the Compose file, then `berth down` and `berth up`",
     "watch": "files are the host's, so a service sees each change at once; nothing has to be copied",
     "serve": "`berth daemon` runs the daemon",
@@ -46,8 +39,6 @@ ANSWERS = {
 """Commands of Docker and Compose that berth has not → why, and what to do."""
 COMPOSE_ANSWERS = {
     **ANSWERS,
-    "run": "`berth exec SERVICE COMMAND` runs a command in a service that is up, `berth run --network NETWORK -- COMMAND` one beside it",
-    "rm": "nothing is left of a service that has ended; `berth rm NAME` removes one that runs, `berth down` the project",
     "attach": "`berth up` without -d shows the output of all services",
     "create": "services are created and started at once by `berth up -d`",
 }
@@ -64,12 +55,11 @@ OPTION_ANSWERS = {
                      "--group-add"), _RIGHTS),
     **dict.fromkeys(("--pull", "--platform", "--disable-content-trust"), _NO_IMAGES),
     "--entrypoint": "there are no images, so the whole command is written after the options",
-    "--restart": "nothing starts a command again; leave it out, or let systemd run `berth run` with Restart=",
     "-a": "the streams of the caller are the command's; leave it out",
     "--ipc": "IPC is the host's",
     "--pid": "each sandbox has processes of its own; `berth exec` joins them",
-    "--log-driver": _NO_OUTPUT,
-    "--log-opt": _NO_OUTPUT,
+    "--log-driver": _BOUNDED,
+    "--log-opt": _BOUNDED,
     "--cidfile": "`berth run -d` prints the name; write it to a file with >",
     "--health-cmd": "nothing checks whether a sandbox is healthy",
     "--detach-keys": "nothing stands between the terminal and the command; Ctrl-C is the command's",

@@ -2,7 +2,7 @@
 
 `start` makes: this process → an init, first in a new PID namespace, which prepares and reaps → the command. When the
 command ends, init ends, and the kernel ends everything that is left in the namespace. When this process is killed, init
-is killed with it (unless detached), and everything else too.
+is killed with it, and everything else too. What stays in the background has `resolver.cli.monitor` as this process.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from resolver.cli import keep_covered, mounts
 from resolver.cli.system_calls import EnterFailed, check
+from resolver.signal_names import START_NO_MORE
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
 _CLONE3 = 435
@@ -49,6 +50,19 @@ def working_directory(asked: str | None) -> WorkingDirectory:
     return WorkingDirectory(current, False) if asked is None else WorkingDirectory(os.path.join(current, asked), True)
 
 
+def inherited() -> dict[str, str]:
+    """Return the caller's variables that can be kept in a record: those whose octets are no UTF-8 can't."""
+    return {name: value for name, value in os.environ.items() if (name + value).isascii() or _is_text(name + value)}
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_privilege() -> None:
     """Raise EnterFailed unless this process may enter namespaces: a member of the socket's group may not."""
     with open("/proc/self/status") as file:
@@ -66,16 +80,13 @@ def start(
     *,
     environment: dict[str, str],
     directory: WorkingDirectory,
-    detached: bool,
     register: Callable[[int], None],
     prepare: Callable[[], None] = lambda: None,
-    on_end: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Start *command* in *sandbox* and return the pid of its init; raises EnterFailed if it can't be executed.
 
     *register* is called with the pid of the init before the command starts: what it raises, or the end of this process before
     it returns, ends the init. *prepare* runs in the command's process just before it is executed (standard streams).
-    *on_end* runs in the init with the exit code of the command.
     """
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -85,7 +96,7 @@ def start(
     if pid == 0:
         os.close(reading)
         os.close(releasing)
-        _init(sandbox, command, _Descriptors(netns_fd, writing, waiting), environment, directory, detached, prepare, on_end)
+        _init(sandbox, command, _Descriptors(netns_fd, writing, waiting), environment, directory, prepare)
     for descriptor in (writing, netns_fd, waiting):
         os.close(descriptor)
     try:
@@ -131,6 +142,14 @@ def _fork_into_pid_namespace() -> int:
     return check(pid, "making a PID namespace")
 
 
+def check_namespaces() -> None:
+    """Raise EnterFailed unless this process may make a PID namespace: a service of systemd may have given that right up."""
+    pid = _fork_into_pid_namespace()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
 class _Descriptors(NamedTuple):
     """What the init inherits. *report*: where it says why it failed. *release*: it starts the command when it can read there."""
 
@@ -145,16 +164,11 @@ def _init(
     descriptors: _Descriptors,
     environment: dict[str, str],
     directory: WorkingDirectory,
-    detached: bool,
     prepare: Callable[[], None],
-    on_end: Callable[[int], None],
 ) -> NoReturn:
     """Be the first process of the PID namespace: prepare, start the command, reap, end with its status."""
     try:
-        if detached:
-            os.setsid()
-        else:
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         mounts.prepare(sandbox, own_proc=True)
@@ -171,9 +185,7 @@ def _init(
     os.close(descriptors.report)
     # The command has them too: a reader of its output must see the end when the command ends.
     release_streams()
-    code = _reap(child)
-    on_end(code)
-    os._exit(code)
+    os._exit(_reap(child))
 
 
 def release_streams() -> None:
@@ -208,7 +220,7 @@ def exit_code(status: int) -> int:
 
 def execute(command: Sequence[str], environment: dict[str, str], directory: WorkingDirectory, report: int) -> NoReturn:
     """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
-    for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
+    for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, START_NO_MORE):
         signal.signal(number, signal.SIG_DFL)
     try:
         os.chdir(directory.path)
@@ -254,6 +266,7 @@ def join(
 
     *identity*: as somebody else. *detached*: return 0 as soon as it runs; it reads and writes nothing.
     """
+    check_runs(sandbox)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
     has_files = _enter_leader(sandbox)
@@ -310,11 +323,20 @@ def _enter_leader(sandbox: dict[str, Any]) -> bool:
     return not shares_mounts
 
 
+def check_runs(sandbox: dict[str, Any]) -> None:
+    """Raise EnterFailed if *sandbox* is stopped, or waits to be started again."""
+    run = sandbox.get("run")
+    if run is not None and run["state"] != "running":
+        what = "is stopped; start it with `berth start`" if run["state"] == "exited" else "waits to be started again by its restart policy"
+        raise EnterFailed(f"sandbox {sandbox['name']} {what}")
+
+
 def open_leader(sandbox: dict[str, Any]) -> int | None:
     """Return a descriptor of the leader of *sandbox*, None if it has none; EnterFailed if that process has ended.
 
     The descriptor stands for this very process, and the start time tells whether the pid was another's by then already.
     """
+    check_runs(sandbox)
     if sandbox["leader"] is None:
         return None
     pid, started = sandbox["leader"]["pid"], sandbox["leader"]["start_time"]

@@ -17,7 +17,7 @@ SENSELESS = {
     "scope": "events of other hosts have node=",
 }
 _DOCKER_TYPES = {"sandbox": "container", "endpoint": "network"}
-_DOCKER_ACTIONS = {("sandbox", "remove"): "destroy", ("network", "remove"): "destroy"}
+_DOCKER_ACTIONS = {("sandbox", "stop"): "die", ("sandbox", "remove"): "destroy", ("network", "remove"): "destroy"}
 
 
 def event_line(event: Mapping[str, Any]) -> str:

@@ -24,17 +24,18 @@ def _output(command: str) -> tuple[Option, ...]:
 
 
 OPTIONS: tuple[Option, ...] = (
-    _row("ps", "Which", ("-a", "--all"), "Also those whose command has ended: none stays. Shows COMMAND on narrow terminals too."),
-    _row("ps", "Which", ("-f", "--filter"), "Only sandboxes with this id, name, label, status, network, publish, expose, before or since.",
+    _row("ps", "Which", ("-a", "--all"), "Also those that are stopped. Shows COMMAND on narrow terminals too."),
+    _row("ps", "Which", ("-f", "--filter"), "Only sandboxes with this id, name, label, status, network, publish, expose, exited, "
+         "before or since.",
          Kind.LIST, metavar="KEY=VALUE", docker="--filter"),
     _row("ps", "Which", ("-n", "--last"), "Only the newest so many.", Kind.NUMBER, metavar="NUMBER"),
     _row("ps", "Which", ("-l", "--latest"), "Only the newest."),
     *_output("ps"),
     _row("ps", "Output", ("--services",), "Print the names of the services of Compose projects only."),
-    _row("compose ls", "Which", ("-a", "--all"), "Also those that have ended; there are none that stay, so this is the default."),
+    _row("compose ls", "Which", ("-a", "--all"), "Also projects all of whose services are stopped."),
     _row("compose ls", "Which", ("-f", "--filter"), "Only projects with this name.", Kind.LIST, metavar="KEY=VALUE"),
     *_output("compose ls"),
-    _row("compose ps", "Which", ("-a", "--all"), "Also those whose command has ended: none stays. Shows COMMAND on narrow terminals too."),
+    _row("compose ps", "Which", ("-a", "--all"), "Also those that are stopped. Shows COMMAND on narrow terminals too."),
     _row("compose ps", "Which", ("-f", "--filter"), "Only sandboxes that match, as for `berth ps`.", Kind.LIST, metavar="KEY=VALUE"),
     _row("compose ps", "Which", ("--status",), "Only sandboxes with this status.", Kind.LIST, metavar="STATUS"),
     *_output("compose ps"),
@@ -47,7 +48,8 @@ OPTIONS: tuple[Option, ...] = (
 COMMANDS = (
     Command(
         "ps", (), "berth ps [OPTIONS]", "List sandboxes.",
-        "STATUS is running, created (nothing was started in it yet), adopted, or ended (others use its network stack). "
+        "STATUS is running, created (nothing was started in it yet), adopted, Exited (code), Restarting (code), or ended (others use "
+        "its network stack). --all, --last, --latest and a filter by status, exited, before or since list those that are stopped too. "
         "Below 100 columns, and in a pipe, SANDBOX ID and COMMAND are left out; COLUMNS=200 or --no-trunc shows them.",
         ("berth ps --filter network=front", "berth ps --format '{{.Names}}: {{.Ports}}'"),
     ),

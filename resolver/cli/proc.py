@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 
 def command_of(sandbox: Mapping[str, Any]) -> str:
-    """Return the command line that was started in *sandbox*, or that of the process it was adopted from; "" if there is none."""
-    leader = sandbox["leader"]
+    """Return the command line that was started in *sandbox*, or that of the process it was adopted from; "" if there is none.
+
+    Of one that is stopped, the command that it is started with.
+    """
+    leader, run = sandbox["leader"], sandbox.get("run")
     if leader is None:
-        return ""
+        return "" if run is None else " ".join(run["command"])
     return command_line(leader["pid"] if sandbox["adopted"] else command_pid(leader["pid"]))
 
 

@@ -25,8 +25,9 @@ def ls(arguments: list[str]) -> int:
     try:
         filters = read_filters(values.get("filter", ()), ("name",))
         check_format(values.get("format", "table"))
+        projects = existing(stopped=values.get("all", False))
         listing = Listing(
-            things=[project for project in existing() if matches(filters, {"name": lambda text, p=project: text in p["Name"]})],  # type: ignore[misc]
+            things=[project for project in projects if matches(filters, {"name": lambda text, p=project: text in p["Name"]})],  # type: ignore[misc]
             columns=COLUMNS,
             cells=lambda project: (project["Name"], project["Status"], " ".join(project["Networks"])),
             fields=lambda project: project,
@@ -39,9 +40,9 @@ def ls(arguments: list[str]) -> int:
     return 0
 
 
-def existing() -> list[dict[str, Any]]:
-    """Return the projects of which there is anything: Name, Status (Compose's, `running(3)`), Networks."""
-    sandboxes: list[dict[str, Any]] = call("GET", "/v1/sandboxes")
+def existing(*, stopped: bool) -> list[dict[str, Any]]:
+    """Return the projects of which there is anything: Name, Status (Compose's, `running(3)`), Networks. *stopped*: or was, and is kept."""
+    sandboxes: list[dict[str, Any]] = call("GET", "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes")
     networks: list[dict[str, Any]] = call("GET", "/v1/networks")
     names = sorted({thing["labels"][PROJECT_LABEL] for thing in (*sandboxes, *networks) if PROJECT_LABEL in thing["labels"]})
     found = []
@@ -65,7 +66,7 @@ def ps(project: str, arguments: list[str]) -> int:
         sandbox_list.check(values)
     except (BadFilter, BadFormat) as error:
         usage_error(_PS, error)
-    members = of_project(call("GET", "/v1/sandboxes"), project)
+    members = of_project(call("GET", sandbox_list.path(values)), project)
     known = {sandbox["labels"].get(SERVICE_LABEL) for sandbox in members}
     for service in services:
         if service not in known:

@@ -18,6 +18,8 @@ from resolver.cli.sandbox_parser import arguments_of, usage_error
 _WIDE = 100
 _LEFT_OUT = {False: ("SANDBOX ID", "COMMAND"), True: ("SANDBOX ID",)}
 """Whether `--all` was given → what a terminal narrower than `_WIDE` has no room for beside ports: names mean the same as ids."""
+_MEAN_STOPPED = ("status", "exited", "before", "since")
+"""Filters that are about sandboxes that are stopped too."""
 Sandboxes = list[dict[str, Any]]
 
 
@@ -32,7 +34,7 @@ def _ps(arguments: list[str]) -> int:
         usage_error("ps", f"{operands[0]!r} is not an option; --filter name={operands[0]} shows sandboxes by name")
     try:
         check(values)
-        show(chosen(call("GET", "/v1/sandboxes"), values), values)
+        show(chosen(call("GET", path(values)), values), values)
     except (BadFilter, BadFormat) as error:
         usage_error("ps", error)
     return 0
@@ -47,6 +49,13 @@ def check(values: Mapping[str, Any]) -> None:
     if whole_number(last, 1, 1_000_000_000) is None:
         raise BadFilter(f"--last {last}: it should be a number from 1 on")
     _filters(values)
+
+
+def path(values: Mapping[str, Any]) -> str:
+    """Return the request for what the options *values* are about: as with Docker, some mean those that are stopped too."""
+    with_stopped = any(values.get(name) for name in ("all", "latest", "last"))
+    with_stopped = with_stopped or any(text.partition("=")[0] in _MEAN_STOPPED for text in values.get("filter", ()))
+    return "/v1/sandboxes?all=1" if with_stopped else "/v1/sandboxes"
 
 
 def _filters(values: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -85,6 +94,6 @@ def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None
         id_of=lambda sandbox: shown_id(sandbox, whole=whole),
         headings=sandbox_fields.HEADINGS,
         cut=("COMMAND",),
-        keep=("NAME", "ADDRESSES", "PORTS"),
+        keep=("STATUS", "NAME", "ADDRESSES", "PORTS"),
     )
     print_listing(listing, values.get("format", "table"), quiet=values.get("quiet", False), whole=whole)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resolver.cli import enter
 from resolver.cli.client import Refused, call
 from resolver.cli.environment import explicit_environment
 from resolver.cli.output import complain, print_plan, print_warnings
-from resolver.cli.sandbox_calls import delete, register
+from resolver.cli.sandbox_calls import delete, hold_for_a_moment, register
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
 from resolver.cli.system_calls import EnterFailed
+
+if TYPE_CHECKING:
+    from resolver.cli.restarting import Restarting
+
+_ABOUT_THE_END = ("restart", "stop_signal", "stop_timeout")
+"""Options for which the daemon must know of a command in the foreground how it is to end."""
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main(arguments: list[str]) -> int:
@@ -47,44 +56,143 @@ def _run(arguments: list[str]) -> int:
     if not command and not values.get("dry_run"):
         usage_error("run", "a command is missing")
     check_streams("run", values)
+    if values.get("rm") and values.get("restart", "no") != "no":
+        usage_error("run", "conflicting options: cannot specify both --restart and --rm; leave one of them out")
     body = _body(values, command)
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
     enter.check_privilege()
     explicit = explicit_environment(values)
-    if not detach:
-        # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-    sandbox = call("POST", "/v1/sandboxes", body)
+    if detach:
+        return run_detached(body, process_body(values, command, explicit))
+    is_told = any(name in values for name in _ABOUT_THE_END)
+    process = {**process_body(values, command, explicit), "remove": True} if is_told else None
+    return run_in_foreground(body, command, explicit, enter.working_directory(values.get("workdir")), process)
+
+
+def run_in_foreground(
+    body: dict[str, Any],
+    command: list[str],
+    explicit: Mapping[str, str],
+    directory: enter.WorkingDirectory,
+    process: dict[str, Any] | None = None,
+) -> int:
+    """Run *command* in a new sandbox as *body* says, remove that when it has ended, and return its exit code.
+
+    *explicit*: variables that win over all others. *process*: what the daemon has to know of the command, if its end is not as usual.
+    """
+    # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    if process is not None:
+        hold_for_a_moment()
+    sandbox = call("POST", "/v1/sandboxes", body if process is None else {**body, "process": process})
     print_warnings(sandbox)
     path = f"/v1/sandboxes/{sandbox['id']}"
-    try:
-        pid = enter.start(
+    restarting = None if process is None else _restarting(sandbox["id"], process["restart"])
+
+    def start(tell: Callable[[int], None]) -> int:
+        return enter.start(
             sandbox,
             command,
             # An explicit variable wins, in its own spelling only (PX-3).
             environment={**os.environ, **sandbox["environment"], **explicit},
-            directory=enter.working_directory(values.get("workdir")),
-            detached=detach,
-            register=lambda pid: register(sandbox, pid, call, is_owner=detach),
-            prepare=enter.release_streams if detach else lambda: None,
+            directory=directory,
+            register=tell,
         )
+
+    try:
+        pid = start(lambda pid: register(sandbox, pid, call))
     except (EnterFailed, Refused):
         delete(path, call)
         raise
-    if detach:
-        print(sandbox["name"])
-        return 0
-    return _wait_and_remove(pid, path)
+    return _remove(path, _wait(pid) if restarting is None else _wait_and_start_again(pid, start, restarting))
 
 
-def _wait_and_remove(pid: int, path: str) -> int:
-    """Wait for the command's init *pid*, remove the sandbox at *path*, and return the command's exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda received, _: os.kill(pid, received))
-    code = enter.wait(pid)
+def _restarting(sandbox_id: str, policy: str) -> Restarting:
+    """Return what starts the command again; what a terminal sends to end the command ends its restarts too."""
+    from resolver.cli.restarting import Restarting
+
+    restarting = Restarting(sandbox_id, policy)
+    signal.signal(signal.SIGINT, restarting.start_no_more)
+    signal.signal(signal.SIGQUIT, restarting.start_no_more)
+    return restarting
+
+
+def _wait_and_start_again(pid: int, start: Callable[[Callable[[int], None]], int], restarting: Restarting) -> int:
+    """Wait for the command's init *pid*, and as often as its policy says so *start* the command again; return the last exit code."""
+    while True:
+        began = time.monotonic()
+        code = _wait(pid, restarting.start_no_more)
+        while True:
+            if not restarting.comes_again(code, time.monotonic() - began):
+                return code
+            try:
+                pid = start(restarting.register)
+                break
+            except Refused:
+                # The sandbox has been removed.
+                return code
+            except EnterFailed as error:
+                code, text = enter.failure(str(error))
+                complain(text)
+                began = time.monotonic()
+
+
+def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:
+    """Wait for the command's init *pid* and return the exit code; hand signals on. *before_the_end*: called for those that end it."""
+
+    def hand_on(number: int, _: object) -> None:
+        if number in (signal.SIGTERM, signal.SIGHUP):
+            before_the_end()
+        # Between two starts nothing runs that it could be handed to.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    for number in _FORWARDED:
+        signal.signal(number, hand_on)
+    return enter.wait(pid)
+
+
+def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
+    """Start a command that outlives this process, in a sandbox that stays when it has ended; print the sandbox's name."""
+    from resolver.cli import monitor
+
+    hold_for_a_moment()
+    sandbox = call("POST", "/v1/sandboxes", {**body, "process": process})
+    print_warnings(sandbox)
+    try:
+        monitor.start(sandbox, process)
+    except (EnterFailed, Refused):
+        delete(f"/v1/sandboxes/{sandbox['id']}", call)
+        raise
+    print(sandbox["name"])
+    return 0
+
+
+def process_body(values: Mapping[str, Any], command: list[str], explicit: dict[str, str]) -> dict[str, Any]:
+    """Return the `process` of a body of `POST /v1/sandboxes` for the options *values*."""
+    directory = enter.working_directory(values.get("workdir"))
+    try:
+        timeout = float(values.get("stop_timeout", 10))
+    except ValueError:
+        usage_error("run", f"--stop-timeout must be a number of seconds, not {values['stop_timeout']!r}")
+    return {
+        "command": list(command),
+        "environment": enter.inherited(),
+        "explicit": explicit,
+        "directory": directory.path,
+        "directory_required": directory.required,
+        "stop_signal": values.get("stop_signal", "TERM"),
+        "stop_timeout": timeout,
+        "restart": values.get("restart", "no"),
+        "remove": bool(values.get("rm")),
+    }
+
+
+def _remove(path: str, code: int) -> int:
+    """Remove the sandbox at *path*, whose command has ended with *code*; return that."""
     try:
         call("DELETE", f"{path}?exit_code={code}")
     except Refused as error:

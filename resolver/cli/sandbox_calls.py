@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from resolver.cli.client import Refused
+from resolver.signal_names import START_NO_MORE
 
 Call = Callable[..., Any]
 """`resolver.cli.client.call`, or what stands in for it in a test."""
 
 
-def register(sandbox: dict[str, Any], pid: int, call: Call, *, is_owner: bool) -> None:
-    """Tell the daemon that the process *pid* was started in *sandbox*. *is_owner*: the sandbox goes when the process ends."""
-    call("PATCH", f"/v1/sandboxes/{sandbox['id']}", {"leader_pid": pid, "owner_pid": pid} if is_owner else {"leader_pid": pid})
+def register(sandbox: Mapping[str, Any], pid: int, call: Call, *, owner: int | None = None) -> None:
+    """Tell the daemon that the process *pid* was started in *sandbox*. *owner*: the process with which the sandbox ends from now on."""
+    call("PATCH", f"/v1/sandboxes/{sandbox['id']}", {"leader_pid": pid} | ({} if owner is None else {"owner_pid": owner}))
+
+
+def hold_for_a_moment() -> None:
+    """Let this process be the owner of sandboxes until their monitors are: what the daemon tells an owner to do is theirs to do."""
+    signal.signal(START_NO_MORE, signal.SIG_IGN)
 
 
 def delete(path: str, call: Call) -> list[str]:

@@ -9,28 +9,44 @@ from resolver.cli import age
 from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.filters import BadFilter, Test, has_label
 from resolver.cli.output import port_texts, shown_id
+from resolver.cli.table import tied
 
 COLUMNS = ("SANDBOX ID", "NAME", "COMMAND", "STATUS", "AGE", "NETWORKS", "ADDRESSES", "PORTS")
-FILTERS = ("id", "name", "label", "status", "network", "publish", "expose", "before", "since")
+FILTERS = ("id", "name", "label", "status", "network", "publish", "expose", "exited", "before", "since")
 SENSELESS = {
     "ancestor": "sandboxes have no images",
     "volume": "sandboxes have no volumes; their files are the host's",
-    "exited": "a sandbox goes when its command ends, so none has exited",
     "health": "nothing checks whether a sandbox is healthy",
     "isolation": "that is of Windows",
     "is-task": "there is no Swarm here",
 }
-STATES = ("running", "created", "adopted", "ended")
-_DOCKER_STATES = ("restarting", "removing", "paused", "exited", "dead")
+STATES = ("running", "created", "adopted", "exited", "restarting", "ended")
+_DOCKER_STATUS = {"created": "Created", "ended": "Exited"}
+_DOCKER_STATES = ("removing", "paused", "dead")
 
 
 def state(sandbox: Mapping[str, Any]) -> str:
     """Return one of `STATES`."""
+    run = sandbox.get("run")
+    if run is not None and run["state"] != "running":
+        return str(run["state"])
     if sandbox["ended"]:
         return "ended"
     if sandbox["adopted"]:
         return "adopted"
     return "running" if sandbox["leader"] is not None else "created"
+
+
+def status(sandbox: Mapping[str, Any], now: float) -> str:
+    """Return what STATUS shows: one of `STATES`, but `Exited (3) 2 minutes ago` and `Restarting (1) 5 seconds ago` as Docker has it."""
+    run = sandbox.get("run")
+    match state(sandbox):
+        case "exited" if run is not None:
+            return f"Exited ({run['exit_code']}) {age.docker_words(now - run['ended'])} ago"
+        case "restarting":
+            return f"Restarting ({run['exit_code']}) {age.docker_words(now - run['started'])} ago" if run is not None else "restarting"
+        case other:
+            return other
 
 
 def network_mode(sandbox: Mapping[str, Any]) -> str | None:
@@ -54,7 +70,7 @@ def cells(sandbox: Mapping[str, Any], command: str, now: float, *, whole: bool) 
         shown_id(sandbox, whole=whole),
         sandbox["name"],
         command,
-        state(sandbox),
+        tied(status(sandbox, now)),
         age.short(now - sandbox["created"]),
         network_mode(sandbox) or " ".join(sandbox["networks"]),
         " ".join(sandbox["addresses"]),
@@ -65,7 +81,8 @@ def cells(sandbox: Mapping[str, Any], command: str, now: float, *, whole: bool) 
 def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole: bool) -> dict[str, Any]:
     """Return the fields of `docker ps --format`. Those about images and files are empty, as sandboxes have none."""
     since = age.docker_words(now - sandbox["created"])
-    found = state(sandbox)
+    found, run = state(sandbox), sandbox.get("run")
+    up = since if run is None else age.docker_words(now - run["started"])
     return {
         "ID": shown_id(sandbox, whole=whole),
         "Names": sandbox["name"],
@@ -74,7 +91,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "CreatedAt": age.moment(sandbox["created"]),
         "RunningFor": f"{since} ago",
         "State": "running" if found == "adopted" else "exited" if found == "ended" else found,
-        "Status": {"created": "Created", "ended": "Exited"}.get(found, f"Up {since}"),
+        "Status": f"Up {up}" if found in ("running", "adopted") else _DOCKER_STATUS.get(found) or status(sandbox, now),
         "Ports": ", ".join(port_texts(ports_of(sandbox))),
         "Networks": network_mode(sandbox) or ",".join(sandbox["networks"]),
         "Labels": ",".join(f"{key}={value}" for key, value in sandbox["labels"].items()),
@@ -113,6 +130,7 @@ def tests(sandbox: Mapping[str, Any], all_of_them: Iterable[Mapping[str, Any]]) 
         "network": lambda text: text == network_mode(sandbox) or any(_is_on(endpoint, text) for endpoint in sandbox["endpoints"]),
         "publish": lambda text: _has_port(text, ports_of(sandbox), "host_port"),
         "expose": lambda text: _has_port(text, ports_of(sandbox), "sandbox_port"),
+        "exited": lambda text: _has_exited(sandbox, text),
         "before": lambda text: bool(sandbox["created"] < created(text)),
         "since": lambda text: bool(sandbox["created"] > created(text)),
     }
@@ -137,6 +155,13 @@ def _has_state(sandbox: Mapping[str, Any], text: str) -> bool:
         raise BadFilter(f"--filter status={text}: it is one of {', '.join(STATES)}")
     found = state(sandbox)
     return text == found or (text == "running" and found == "adopted") or (text == "exited" and found == "ended")
+
+
+def _has_exited(sandbox: Mapping[str, Any], text: str) -> bool:
+    if not text.isdigit():
+        raise BadFilter(f"--filter exited={text}: it should be an exit code")
+    run = sandbox.get("run")
+    return run is not None and run["state"] == "exited" and run["exit_code"] == int(text)
 
 
 def _has_port(text: str, ports: Iterable[Mapping[str, Any]], field: str) -> bool:

@@ -105,8 +105,8 @@ COMMANDS = (
         (("COMMAND", "command"),),
         "berth run [OPTIONS] [--] COMMAND [ARG...]",
         "Run a command in a sandbox of its own.",
-        "The sandbox is removed when the command ends. Create networks with `berth network create`. Without --network the "
-        "sandbox joins the network `default`, which is created when it is first needed.",
+        "The sandbox is removed when the command ends; with -d it stays, stopped, until `berth rm`. Create networks with "
+        "`berth network create`. Without --network the sandbox joins the network `default`, which is created when it is first needed.",
         ("berth run -d --name web -p 8080:80 -- python3 -m http.server 80", "berth run -- curl -s http://web/"),
     ),
     Command(
@@ -229,7 +229,14 @@ OPTIONS = (
             metavar="USER[:GROUP]", default="the caller", docker="--user"),
     _client(("--index",), "Which replica of the service.", ("exec",), kind=_NUMBER, metavar="NUMBER", default="1"),
     _client(("--project",), "SANDBOX is a service of this Compose project.", ("exec",), metavar="NAME"),
-    _habit(("--rm",), "Remove the sandbox when its command ends: it always is.", ("run",), docker="--rm"),
+    _client(("--rm",), "Keep nothing when the command ends: with -d the sandbox stays, stopped, otherwise.", ("run",),
+            kind=_FLAG, docker="--rm"),
+    _client(("--restart",), "When the command has ended, start it again: no, on-failure[:N], always, unless-stopped.", ("run",),
+            metavar="POLICY", default="no", docker="--restart"),
+    _client(("--stop-signal",), "The signal of `berth stop`.", ("run",),
+            metavar="SIGNAL", default="TERM", docker="--stop-signal"),
+    _client(("--stop-timeout",), "Seconds between that signal and KILL; -1 for no KILL.", ("run",),
+            metavar="SECONDS", default="10", docker="--stop-timeout"),
     _habit(("--init",), "Have an init reap what is left: there always is one.", ("run",), docker="--init"),
     _habit(("-i", "--interactive"), "Let the command read standard input: it always can, unless detached.", ("run", "exec"),
            docker="--interactive"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import sys
+import termios
 
 
 class EnterFailed(Exception):
@@ -18,3 +21,9 @@ def check(result: int, what: str) -> int:
         hint = "; run berth as root or through sudo" if code == errno.EPERM else ""
         raise EnterFailed(f"{what}: {os.strerror(code)}{hint}")
     return result
+
+
+def unread(pipe: int) -> int:
+    """Return how many octets can be read from *pipe* now (FIONREAD in ioctl(2))."""
+    counted = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(counted, sys.byteorder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 GAP = 2
+_TIED = "\u00a0"
+"""Stands for a space between words of a cell that belong together: it is printed as one (U+00A0, no-break space)."""
 _LEAST_BROKEN = 8
 """Words are broken into parts of at least this, as long as that is enough."""
 
@@ -29,14 +31,20 @@ def lay_out(
         cells = [[_cut(cell, size)] if heading in cut else _wrapped(cell, size) for heading, cell, size in sized]
         for at in range(max(map(len, cells))):
             parts = [(cell[at] if at < len(cell) else "").ljust(size) for cell, size in zip(cells, widths, strict=True)]
-            lines.append((" " * GAP).join(parts).rstrip())
+            lines.append((" " * GAP).join(parts).rstrip().replace(_TIED, " "))
     return lines
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return *rows* as lines in which each column starts at one place."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [(" " * GAP).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ((" " * GAP).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return [line.replace(_TIED, " ") for line in lines]
+
+
+def tied(text: str) -> str:
+    """Return *text* as a cell, or a part of one, that goes on in no other line as long as there is room."""
+    return text.replace(" ", _TIED)
 
 
 def _widths(columns: Sequence[Sequence[str]], may_cut: Sequence[bool], ranks: Sequence[int], available: int) -> list[int]:
@@ -63,6 +71,8 @@ def _cut(cell: str, width: int) -> str:
 
 def _wrapped(cell: str, width: int) -> list[str]:
     lines = [""]
+    if any(len(word) > width for word in cell.split(" ")):
+        cell = cell.replace(_TIED, " ")
     for word in cell.split(" "):
         joined = f"{lines[-1]} {word}" if lines[-1] else word
         if len(joined) <= width:

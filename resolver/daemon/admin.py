@@ -12,15 +12,19 @@ from typing import Any
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
-from resolver.daemon import convert, openapi, schema
+from resolver.daemon import convert, lifecycle_handlers, openapi, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.health import Health
+from resolver.daemon.lifecycle import Lifecycle
+from resolver.daemon.lifecycle_handlers import stopped_view
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
+from resolver.daemon.run_shapes import process
+from resolver.daemon.runs import Run, Runs
 from resolver.errors import Forbidden
 from resolver.numbers import whole_number
 
@@ -38,6 +42,8 @@ class Admin:
         self,
         *,
         operations: Operations,
+        lifecycle: Lifecycle,
+        runs: Runs,
         dry_run: DryRun,
         owners: Owners,
         lookup: Lookup,
@@ -49,8 +55,10 @@ class Admin:
         stop: Callable[[], None],
     ) -> None:
         self._operations = operations
+        self.lifecycle = lifecycle
+        self.runs = runs
         self._dry_run = dry_run
-        self._owners = owners
+        self.owners = owners
         self._lookup = lookup
         self._events = events
         self._health = health
@@ -66,7 +74,7 @@ class Admin:
     # --- networks -----------------------------------------------------------------------------------------------
 
     async def create_network(self, request: ApiRequest[schema.NetworkBody]) -> schema.NetworkView | ApiReply:
-        owner = await self._owners.find(request.body.owner_pid)
+        owner = await self.owners.find(request.body.owner_pid)
         wanted = convert.network_request(request.body, owner)
         if request.dry_run:
             return ApiReply(await self._dry_run.create_network(wanted), 200)
@@ -97,42 +105,63 @@ class Admin:
         body = request.body
         if request.caller.uid != 0:
             await self._check_rights(body, request.caller)
-        owner = await self._owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
+        owner = await self.owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
         # A descriptor says nothing of the other namespaces of the process that holds it.
-        leader = await self._owners.find(body.pid) if body.netns is None and body.fd is None else None
+        leader = await self.owners.find(body.pid) if body.netns is None and body.fd is None else None
         wanted = convert.sandbox_request(body, _adopted_netns(request), owner, leader)
+        started = None if body.process is None else process(body.process)
+        if started is not None and wanted.netns is not None:
+            raise InvalidRequest("process", "nothing is started in a namespace that is adopted")
         if request.dry_run:
             return ApiReply(await self._dry_run.create_sandbox(wanted, on_default=body.default_network), 200)
-        sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network)
-        return self._sandbox_view(sandbox, warnings)
+        sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network, process=started)
+        return self.sandbox_view(sandbox, warnings)
 
     async def _check_rights(self, body: schema.SandboxBody, caller: Caller) -> None:
         """Raise Forbidden unless what is to be adopted is the caller's own: a process of the same user, or a descriptor of it."""
+        if body.process is not None:
+            raise Forbidden("process", "only root may leave a command that root will start again")
         if body.netns is not None:
             raise Forbidden("netns", "only root may adopt a namespace by its path; name a process of yours in it (--pid)")
         pid = body.pid if body.pid is not None else caller.pid
         if body.fd is not None and pid != caller.pid:
             raise Forbidden("fd", "only root may name a descriptor of another process")
-        if body.fd is None and body.pid is not None and await self._owners.uid(pid) != caller.uid:
+        if body.fd is None and body.pid is not None and await self.owners.uid(pid) != caller.uid:
             raise Forbidden("pid", f"process {pid} is not yours; only root may adopt the namespace of another user's process")
 
     async def list_sandboxes(self, request: ApiRequest[None]) -> list[schema.SandboxView]:
-        return [convert.sandbox_view(details, self._proxies) for details in self._operations.sandboxes()]
+        views = [convert.sandbox_view(details, self._proxies) for details in self._operations.sandboxes()]
+        if request.flag(_ALL.name):
+            views = sorted([*views, *(stopped_view(run, self.runs) for run in self.lifecycle.stopped())], key=lambda view: view.name)
+        return views
 
     async def show_sandbox(self, request: ApiRequest[None]) -> schema.SandboxView:
-        sandbox = self._operations.find_sandbox(request.path["sandbox"])
+        sandbox = self._operations.find(request.path["sandbox"])
+        if isinstance(sandbox, Run):
+            return stopped_view(sandbox, self.runs)
         told_by_plugins = await self._operations.told_by_plugins(sandbox) if request.flag("plugins") else None
         return convert.sandbox_view(self._operations.details_of_sandbox(sandbox), self._proxies, (), told_by_plugins)
 
     async def change_sandbox(self, request: ApiRequest[schema.SandboxChange]) -> schema.SandboxView:
-        owner = await self._owners.find(request.body.owner_pid)
-        leader = await self._owners.find_child(request.body.leader_pid, request.caller.pid)
+        found = self._operations.find(request.path["sandbox"])
+        if isinstance(found, Run) and request.body.name and request.body == schema.SandboxChange(name=request.body.name):
+            await self.lifecycle.rename_stopped(found, request.body.name)
+            return stopped_view(self.runs.get(found.id) or found, self.runs)
+        if request.body.restarting is not None:
+            return self.sandbox_view(await self.lifecycle.note_restart(request.path["sandbox"], request.body.restarting))
+        if request.body.start_no_more:
+            return self.sandbox_view(await self.lifecycle.start_no_more(request.path["sandbox"]))
+        owner = await self.owners.find(request.body.owner_pid)
+        leader = await self.owners.find_child(request.body.leader_pid, request.caller.pid)
         sandbox = await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)
-        return self._sandbox_view(sandbox)
+        return self.sandbox_view(sandbox)
 
     async def remove_sandbox(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
-            return await self._dry_run.remove_sandbox(request.path["sandbox"])
+            found = self._operations.find(request.path["sandbox"])
+            if isinstance(found, Run):
+                return schema.PlanView([f"remove the record and the output of sandbox {found.name}"])
+            return await self._dry_run.remove_sandbox(found.id)
         text = request.query.get(_EXIT_CODE.name)
         code = None if text is None else whole_number(text, 0, 255)
         if text is not None and code is None:
@@ -143,19 +172,24 @@ class Admin:
 
     async def connect_sandbox(self, request: ApiRequest[schema.ConnectBody]) -> schema.SandboxView | schema.PlanView:
         wanted = convert.endpoint_request(request.body, request.path["network"])
+        if isinstance(self._operations.find(request.body.sandbox), Run):
+            return await lifecycle_handlers.connect_stopped(self, request, wanted)
         if request.dry_run:
             return await self._dry_run.connect(request.body.sandbox, wanted)
         sandbox, warnings = await self._operations.connect(request.body.sandbox, wanted)
-        return self._sandbox_view(sandbox, warnings)
+        return self.sandbox_view(sandbox, warnings)
 
     async def disconnect_sandbox(self, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
+        if isinstance(self._operations.find(request.body.sandbox), Run):
+            return await lifecycle_handlers.disconnect_stopped(self, request)
         if request.dry_run:
             return await self._dry_run.disconnect(request.body.sandbox, request.path["network"])
         wait = _waits(request)
         sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"], wait=wait)
-        return self._sandbox_view(sandbox, warnings)
+        return self.sandbox_view(sandbox, warnings)
 
-    def _sandbox_view(self, sandbox: Sandbox, warnings: Iterable[str] = ()) -> schema.SandboxView:
+    def sandbox_view(self, sandbox: Sandbox, warnings: Iterable[str] = ()) -> schema.SandboxView:
+        """Return what is told of a sandbox."""
         return convert.sandbox_view(self._operations.details_of_sandbox(sandbox), self._proxies, warnings)
 
     # --- names --------------------------------------------------------------------------------------------------
@@ -256,6 +290,7 @@ def _moment(request: ApiRequest[None], parameter: QueryParameter) -> float | Non
 
 
 _PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)
+_ALL = QueryParameter("all", "Those that are stopped too.", "boolean")
 _PLUGINS = QueryParameter("plugins", "Ask network plugins for information about the endpoints.", "boolean")
 _NAME = QueryParameter("name", "Only answers for this domain name and names below it.")
 _LIMIT = QueryParameter("limit", f"Maximum number of entries; {limits.CACHE_SHOWN} by default.", "integer", most=limits.CACHE_SHOWN_MOST)
@@ -299,7 +334,7 @@ ROUTES: tuple[ApiRoute, ...] = (
         body=schema.SandboxBody, status=201, response=schema.SandboxView, other_responses=(_PLAN,), handler=Admin.create_sandbox,
     ),
     ApiRoute(
-        method="GET", path="/v1/sandboxes", operation_id="listSandboxes", summary="List sandboxes",
+        method="GET", path="/v1/sandboxes", operation_id="listSandboxes", summary="List sandboxes", query=(_ALL,),
         response=list[schema.SandboxView], handler=Admin.list_sandboxes,
     ),
     ApiRoute(
@@ -316,6 +351,21 @@ ROUTES: tuple[ApiRoute, ...] = (
         method="DELETE", path="/v1/sandboxes/{sandbox}", operation_id="removeSandbox",
         summary="End what was started in a sandbox, and remove the sandbox and everything it has",
         query=(DRY_RUN, _WAIT, _EXIT_CODE), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_sandbox,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/sandboxes/{sandbox}/start", operation_id="startSandbox",
+        summary="Make a stopped sandbox again, for the caller to start its command in", body=schema.StartBody, response=schema.StartView,
+        handler=lifecycle_handlers.start_sandbox,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/sandboxes/{sandbox}/stop", operation_id="stopSandbox",
+        summary="Stop the command in a sandbox, and free its addresses and ports", body=schema.StopBody, body_required=False,
+        response=schema.OutcomeView, handler=lifecycle_handlers.stop_sandbox,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/sandboxes/prune", operation_id="pruneSandboxes", summary="Remove the sandboxes that are stopped",
+        body=schema.PruneBody, body_required=False,
+        response=schema.PrunedView, handler=lifecycle_handlers.prune_sandboxes,
     ),
     ApiRoute(
         method="GET", path="/v1/nodes", operation_id="listNodes", summary="List the hosts that share overlay networks",

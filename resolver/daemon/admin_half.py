@@ -22,10 +22,12 @@ from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.health import Health
 from resolver.daemon.http_api import HttpApi
+from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
 from resolver.daemon.resolver_half import ResolverHalf
+from resolver.daemon.runs import Runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ async def serve(
     resolver: ResolverHalf,
     controller: Controller,
     operations: Operations,
+    lifecycle: Lifecycle,
+    runs: Runs,
     automatic_networks: AutomaticNetworks,
     owners: Owners,
     events: Events,
@@ -68,7 +72,8 @@ async def serve(
         repairs=drift.repairs, clock=time.monotonic,
     )  # fmt: skip
     handlers = admin.Admin(
-        operations=operations, dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
+        operations=operations, lifecycle=lifecycle, runs=runs,
+        dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
         health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)

@@ -37,7 +37,7 @@ from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
-from netcore.model import NetnsPath, Sandbox, SandboxId
+from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
@@ -51,15 +51,18 @@ from resolver.daemon.events import Events
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
+from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
+from resolver.daemon.removals import Removals
 from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
+from resolver.daemon.runs import Runs
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -207,16 +210,10 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(registry.resolvers.stop)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
-    owners = Owners(controller.workers.run)
-    automatic_networks = AutomaticNetworks(
-        lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
-    )
-    operations = Operations(
-        controller, automatic_networks, owners, events,
-        remove_aside=lambda aside: remains.remove(controller, records, aside),
-        end_process=lambda leader: sandbox_process.end(leader, controller.workers.run),
-        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
-    )  # fmt: skip
+    works = _make_operations(config, controller, records, events, watches, Runs(
+        store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle
+    ))  # fmt: skip
+    await works.runs.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     restoration = Restoration(controller, registry, records)
@@ -231,16 +228,58 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
-    stack.push_async_callback(owners.close)
-    await operations.watch_all_owners()
+    stack.push_async_callback(works.owners.close)
+    await works.lifecycle.settle()
+    await works.operations.watch_all_owners()
     half = await importing
     admin = await half.serve(
-        config, resolver=resolver, controller=controller, operations=operations, automatic_networks=automatic_networks,
-        owners=owners, events=events, doctor=doctor, state_warnings=state_warnings, drift=watches.drift,
-        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
+        config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
+        automatic_networks=works.automatic_networks, owners=works.owners, events=events, doctor=doctor,
+        state_warnings=state_warnings, drift=watches.drift, firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
         stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(operations, owners, admin, controller, watches, registry, kept)
+    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Works:
+    """What the daemon does at somebody's request, and what that works with."""
+
+    operations: Operations
+    lifecycle: Lifecycle
+    runs: Runs
+    owners: Owners
+    automatic_networks: AutomaticNetworks
+
+
+def _make_operations(
+    config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, runs: Runs
+) -> _Works:
+    run_blocking = controller.workers.run
+    owners = Owners(run_blocking)
+    automatic_networks = AutomaticNetworks(
+        lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
+    )
+
+    async def end_restarts(holder: Owner) -> None:
+        await sandbox_process.end_restarts(holder, run_blocking)
+
+    removals = Removals(
+        controller, runs, events,
+        end_process=lambda leader: sandbox_process.end(leader, run_blocking), end_restarts=end_restarts,
+    )  # fmt: skip
+    operations = Operations(
+        controller, automatic_networks, owners, events, runs, removals,
+        remove_aside=lambda aside: remains.remove(controller, records, aside),
+        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
+    )  # fmt: skip
+    lifecycle = Lifecycle(
+        controller, operations, runs, removals, events,
+        end_process=lambda leader, number, grace: sandbox_process.end(leader, run_blocking, number=number, grace=grace),
+        end_restarts=end_restarts,
+        wait_for=lambda holder: sandbox_process.wait_for(holder, run_blocking),
+    )  # fmt: skip
+    return _Works(operations, lifecycle, runs, owners, automatic_networks)
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:

@@ -37,6 +37,8 @@ from netcore.plan.endpoint import parse_endpoint_address
 from netcore.plan.endpoint_names import names_of
 from resolver import resolvconf
 from resolver.daemon.proxies import environment
+from resolver.daemon.run_shapes import run_view
+from resolver.daemon.runs import Run
 from resolver.daemon.schema import (
     EndpointSettings,
     EndpointView,
@@ -48,6 +50,7 @@ from resolver.daemon.schema import (
     PortView,
     ProcessView,
     PruneBody,
+    RunView,
     SandboxBody,
     SandboxView,
 )
@@ -73,7 +76,8 @@ class NetworkDetails:
 class SandboxDetails:
     """A sandbox with what belongs to it. *networks*: at least those of its endpoints. *directory*: with its files.
 
-    *stack_owner*: the sandbox whose network stack it shares, None if it has its own.
+    *stack_owner*: the sandbox whose network stack it shares, None if it has its own. *run*: of one that stays when its command has
+    ended, with its *run_directory*.
     """
 
     sandbox: Sandbox
@@ -81,6 +85,8 @@ class SandboxDetails:
     networks: Mapping[NetworkId, Network]
     directory: Path
     stack_owner: Sandbox | None = None
+    run: Run | None = None
+    run_directory: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +140,17 @@ def _wrong_forward(given: Mapping[str, str]) -> Iterator[Problem]:
 
 def matches_prune_filters(network: Network, filters: PruneBody) -> bool:
     """Return whether a prune with *filters* removes *network* if that has no endpoints. It spares predefined networks."""
-    if not network.has_names:
-        return False
-    labels = dict(network.labels)
+    return network.has_names and passes(filters, dict(network.labels), network.created)
+
+
+def passes(filters: PruneBody, labels: Mapping[str, str], created: float) -> bool:
+    """Return whether *filters* mean what has *labels* and was *created* then."""
 
     def has(text: str) -> bool:
         key, equals, value = text.partition("=")
         return key in labels and (not equals or labels[key] == value)
 
-    is_old_enough = filters.until is None or network.created < filters.until
+    is_old_enough = filters.until is None or created < filters.until
     return is_old_enough and all(map(has, filters.labels)) and not any(map(has, filters.other_labels))
 
 
@@ -271,6 +279,7 @@ def sandbox_view(
     *told_by_plugins*: network id → what the network's plugin tells of the endpoint; None: they were not asked.
     """
     sandbox, directory, stack_owner = details.sandbox, details.directory, details.stack_owner
+    run = _run_view(details)
     in_gateway_order = gateway.ordered(details.endpoints, details.networks)
     endpoints = _endpoint_views(details, told_by_plugins or {})
     return SandboxView(
@@ -279,7 +288,7 @@ def sandbox_view(
         hostname=sandbox.hostname,
         domainname=sandbox.domainname,
         netns=sandbox.netns_path,
-        directory=str(directory),
+        directory=str(directory if run is None else details.run_directory),
         files=str(directory if stack_owner is None else directory.with_name(stack_owner.id)),
         adopted=sandbox.adopted,
         leader=ProcessView(sandbox.leader.pid, sandbox.leader.start_time) if sandbox.leader is not None else None,
@@ -297,7 +306,15 @@ def sandbox_view(
         endpoints=endpoints,
         created=sandbox.created,
         warnings=list(warnings),
+        run=run,
     )
+
+
+def _run_view(details: SandboxDetails) -> RunView | None:
+    run = details.run
+    if run is None:
+        return None
+    return run_view(run, details.run_directory, waits=details.sandbox.leader is None and run.exit_code is not None)
 
 
 def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[str, Any]]) -> list[EndpointView]:

@@ -61,6 +61,14 @@ class Events:
         """`sandbox create`: a sandbox was created or adopted, and its names are answered."""
         self.emit("sandbox", "create", sandbox.name, identity=sandbox.id)
 
+    def sandbox_started(self, sandbox: Sandbox) -> None:
+        """`sandbox start`: a sandbox that was stopped is there again."""
+        self.emit("sandbox", "start", sandbox.name, identity=sandbox.id)
+
+    def sandbox_stopped(self, sandbox: Sandbox, cause: Cause, exit_code: int | None) -> None:
+        """`sandbox stop`: the command in a sandbox has ended; the sandbox stays, or is started again by its restart policy."""
+        self.emit("sandbox", "stop", sandbox.name, identity=sandbox.id, cause=cause, exit_code=exit_code)
+
     def sandbox_renamed(self, sandbox: Sandbox) -> None:
         """`sandbox rename`: a sandbox has a new name."""
         self.emit("sandbox", "rename", sandbox.name, identity=sandbox.id)

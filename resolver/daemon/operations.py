@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
-from netcore.errors import InvalidRequest, NetcoreError, NotFound
+from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
+from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
-from resolver.daemon.automatic_networks import AutomaticNetworks, is_automatic
+from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.owners import ExitCode, Owners
+from resolver.daemon.references import References
+from resolver.daemon.removals import Removals
+from resolver.daemon.run_networks import with_endpoint, without_endpoint
+from resolver.daemon.runs import Process, Run, Runs
 from resolver.daemon.schema import PruneBody
 
 log = logging.getLogger(__name__)
@@ -37,9 +42,9 @@ class Counts:
 
 
 class Operations:
-    """See the module. *remove_aside*: remove what is set aside. *end_process*: end a process and wait for its end.
+    """See the module. *remove_aside*: remove what is set aside. *check_firewalls*: look at the host's firewalls now.
 
-    *check_firewalls*: look at the host's firewalls now. *firewall_warnings*: what they drop.
+    *firewall_warnings*: what they drop.
     """
 
     def __init__(
@@ -48,9 +53,10 @@ class Operations:
         automatic_networks: AutomaticNetworks,
         owners: Owners,
         events: Events,
+        runs: Runs,
+        removals: Removals,
         *,
         remove_aside: Callable[[Aside], Awaitable[None]],
-        end_process: Callable[[Owner], Awaitable[None]],
         check_firewalls: Callable[[], Awaitable[None]],
         firewall_warnings: Callable[[], tuple[str, ...]],
     ) -> None:
@@ -58,8 +64,10 @@ class Operations:
         self._automatic_networks = automatic_networks
         self._owners = owners
         self._events = events
+        self._runs = runs
+        self._references = References(controller, runs)
+        self._removals = removals
         self._remove_aside = remove_aside
-        self._end_process = end_process
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
 
@@ -75,7 +83,7 @@ class Operations:
 
     async def remove_network(self, reference: str, cause: Cause = Cause.REQUEST, *, wait: bool = False) -> str:
         """Remove a network that has no endpoints; return its name. *cause*: for the event. *wait*: until its link is gone."""
-        aside = self._find_aside("network", reference)
+        aside = self._references.find_aside("network", reference)
         if aside is not None:
             return await self._drop_aside(aside)
         found = None if reference in PREDEFINED else self._controller.state.find_network(reference)
@@ -106,15 +114,31 @@ class Operations:
 
     # --- sandboxes ----------------------------------------------------------------------------------------------
 
-    async def create_sandbox(self, request: SandboxRequest, *, on_default: bool) -> tuple[Sandbox, tuple[str, ...]]:
-        """Create or adopt a sandbox; return it with warnings. *on_default*: without networks it goes to `default`."""
+    async def create_sandbox(
+        self, request: SandboxRequest, *, on_default: bool, process: Process | None = None
+    ) -> tuple[Sandbox, tuple[str, ...]]:
+        """Create or adopt a sandbox; return it with warnings. *on_default*: without networks it goes to `default`.
+
+        *process*: what the caller will start in it; the sandbox stays, stopped, when that has ended.
+        """
+        self._runs.check_name(request.name, request.again[0] if request.again is not None else None)
+        asked = request
         references = [endpoint.network for endpoint in request.networks]
+        if on_default and request.again is not None and DEFAULT_NETWORK.name in references:
+            # It was on `default` and on others.
+            await self._ensure_automatic_network([], on_default=True)
         automatic = await self._ensure_automatic_network(references, on_default=on_default)
         if automatic is not None and not request.networks:
             request = replace(request, networks=(EndpointRequest(network=automatic.id),))
         sandbox, outcome = await self._controller.sandboxes.create(request)
+        if process is not None:
+            try:
+                await self._runs.begin(sandbox, _by_name(asked, self._controller), process, on_default=on_default)
+            except BaseException:
+                await self._controller.sandboxes.remove(sandbox.id)
+                raise
         await self._watch(request.owner)
-        self._events.sandbox_created(sandbox)
+        self._events.sandbox_created(sandbox) if request.again is None else self._events.sandbox_started(sandbox)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
             self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network).name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
@@ -128,9 +152,16 @@ class Operations:
         def change(sandbox: Sandbox) -> Sandbox:
             return replace(sandbox, name=name or sandbox.name, owner=owner or sandbox.owner, leader=leader or sandbox.leader)
 
+        if name:
+            self._runs.check_name(name)
         sandbox = await self._controller.sandboxes.change(reference, change)
         await self._watch(owner)
+        run = self._runs.get(sandbox.id)
+        if leader is not None and run is not None and run.restarts:
+            await self._runs.note_start(run)
+            self._events.sandbox_started(sandbox)
         if name:
+            await self._runs.rename(sandbox.id, name)
             self._events.sandbox_renamed(sandbox)
         return sandbox
 
@@ -142,47 +173,24 @@ class Operations:
         The processes of an adopted one are somebody else's. *cause*, *exit_code*: for the event; the exit code of the command is
         asked for when everything else is done. *wait*: until its links are gone.
         """
-        aside = self._find_aside("sandbox", reference)
+        aside = self._references.find_aside("sandbox", reference)
         if aside is not None:
             return await self._drop_aside(aside), ()
-        sandbox = self._controller.state.find_sandbox(reference)
-        if sandbox.leader is not None and not sandbox.adopted:
-            await self._end_process(sandbox.leader)
-        try:
-            outcome = await self._controller.sandboxes.remove(sandbox.id)
-        except NotFound:
-            # The process was its owner, so its end has had the sandbox removed.
-            if wait:
-                await self._controller.wait_for_deletes()
-            return sandbox.name, ()
-        self._events.sandbox_removed(sandbox, cause, exit_code())
+        found = self.find(reference)
+        if isinstance(found, Run):
+            await self._removals.remove_stopped(found, cause)
+            warnings: tuple[str, ...] = ()
+        else:
+            warnings = await self._removals.remove(found, cause, exit_code)
         if wait:
             await self._controller.wait_for_deletes()
-        return sandbox.name, outcome.warnings
-
-    def _find_aside(self, kind: str, reference: str) -> Aside | None:
-        """Return the thing that is set aside and called *reference*, unless another of this kind has that name or id.
-
-        A name goes before the beginning of another one's id.
-        """
-        state = self._controller.state
-        things: Iterable[Network | Sandbox] = state.networks.values() if kind == "network" else state.sandboxes.values()
-        if any(reference in (thing.id, thing.name) for thing in things):
-            return None
-        aside = self._controller.set_aside.find(kind, reference)
-        if aside is None:
-            return None
-        is_exact = reference in (aside.id, aside.name)
-        others = [thing for thing in things if thing.id.startswith(reference) or thing.id == aside.id]
-        return None if any(other.id == aside.id or not is_exact for other in others) else aside
-
-    def _refuse_aside(self, kind: str, reference: str) -> None:
-        aside = self._find_aside(kind, reference)
-        if aside is not None:
-            raise NotFound(kind, f"{reference} is set aside: {aside.reason}")
+        return found.name, warnings
 
     async def _drop_aside(self, aside: Aside) -> str:
         await self._remove_aside(aside)
+        run = self._runs.get(aside.id)
+        if run is not None:
+            await self._runs.drop(run)
         self._events.emit(aside.kind, "remove", aside.name, identity=aside.id, cause=Cause.REQUEST)
         return aside.name
 
@@ -192,16 +200,20 @@ class Operations:
         """Connect a sandbox to one more network; return it with warnings."""
         await self._ensure_automatic_network([request.network], on_default=False)
         network = self._controller.state.find_network(request.network)
+        self._references.find_running(sandbox_reference)
         outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
+        await self._runs.change_request(sandbox.id, lambda run: with_endpoint(run, replace(request, network=network.name)))
         self._events.endpoint_connected(sandbox, network.name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     async def disconnect(self, sandbox_reference: str, network_reference: str, *, wait: bool = False) -> tuple[Sandbox, tuple[str, ...]]:
         """Disconnect a sandbox from a network; return it as it is then, with warnings. *wait*: until its link is gone."""
         network = self._controller.state.find_network(network_reference)
+        self._references.find_running(sandbox_reference)
         outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
+        await self._runs.change_request(sandbox.id, lambda run: without_endpoint(run, network.name))
         self._events.endpoint_disconnected(sandbox, network.name)
         if wait:
             await self._controller.wait_for_deletes()
@@ -228,8 +240,11 @@ class Operations:
         await asyncio.gather(*removals)
 
     async def _remove_ended(self, sandbox: Sandbox, owner: Owner, exit_code: ExitCode) -> None:
-        """Remove *sandbox*, whose *owner* has ended; that may be the command in it."""
-        if sandbox.leader == owner:
+        """Remove *sandbox*, whose *owner* has ended; that may be the command in it, or what holds one that stays."""
+        run = self._runs.get(sandbox.id)
+        if run is not None:
+            await _try("sandbox", sandbox.id, self._removals.end_run(sandbox, run))
+        elif sandbox.leader == owner:
             await _try("sandbox", sandbox.id, self.remove_sandbox(sandbox.id, Cause.COMMAND_ENDED, exit_code))
         else:
             await _try("sandbox", sandbox.id, self.remove_sandbox(sandbox.id, Cause.OWNER_ENDED))
@@ -257,8 +272,7 @@ class Operations:
 
     def find_network(self, reference: str) -> Network:
         """Return the network with this id, name or unique id prefix."""
-        self._refuse_aside("network", reference)
-        return self._controller.state.find_network(reference)
+        return self._references.find_network(reference)
 
     async def details_of_network(self, network: Network) -> NetworkDetails:
         """Return *network* with its endpoints here and on other hosts."""
@@ -276,9 +290,19 @@ class Operations:
         return [self.details_of_sandbox(sandbox) for sandbox in sorted(self._controller.state.sandboxes.values(), key=_name)]
 
     def find_sandbox(self, reference: str) -> Sandbox:
-        """Return the sandbox with this id, name or unique id prefix."""
-        self._refuse_aside("sandbox", reference)
-        return self._controller.state.find_sandbox(reference)
+        """Return the sandbox with this id, name or unique id prefix; Conflict if it is stopped."""
+        return self._references.find_running(reference)
+
+    def find(self, reference: str) -> Sandbox | Run:
+        """Return the sandbox with this id, name or unique id prefix, or the run that is left of it while it is stopped."""
+        return self._references.find(reference)
+
+    def find_stopped(self, reference: str) -> Run:
+        """Return the run with this id, name or unique id prefix whose sandbox is stopped; Conflict if it runs."""
+        found = self._references.find(reference)
+        if isinstance(found, Sandbox):
+            raise Conflict("sandbox", found.name, "runs by now")
+        return found
 
     def details_of_sandbox(self, sandbox: Sandbox) -> SandboxDetails:
         """Return *sandbox* with its endpoints."""
@@ -289,6 +313,8 @@ class Operations:
             networks=self._controller.state.networks,
             directory=self._controller.files_of(sandbox.id),
             stack_owner=self._controller.state.sandboxes.get(shared_with) if shared_with is not None else None,
+            run=self._runs.get(sandbox.id),
+            run_directory=self._runs.directory_of(sandbox.id),
         )
 
     async def told_by_plugins(self, sandbox: Sandbox) -> Mapping[str, dict[str, Any]]:
@@ -303,6 +329,14 @@ class Operations:
         endpoints = await cluster.counts()
         nodes = sorted(cluster.state.nodes.values(), key=lambda node: (node.name, node.id))
         return [NodeDetails(node, endpoints.get(node.id, 0), is_own=node.id == cluster.node.id) for node in nodes]
+
+
+def _by_name(request: SandboxRequest, controller: Controller) -> SandboxRequest:
+    """Return *request* with its networks by name, as long as they are networks and no modes."""
+    if any(one.network in modes.MODES or one.network.startswith(modes.SHARED_PREFIX) for one in request.networks):
+        return request
+    find = controller.state.find_network
+    return replace(request, networks=tuple(replace(one, network=find(one.network).name) for one in request.networks))
 
 
 async def _try(kind: str, identity: str, removal: Coroutine[Any, Any, Any]) -> None:

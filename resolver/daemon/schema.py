@@ -43,6 +43,28 @@ class ProcessView(msgspec.Struct, frozen=True):
     start_time: int
 
 
+class RunView(msgspec.Struct, frozen=True):
+    """A command that was started to stay. *state*: running, restarting (it waits to be started again) or exited.
+
+    *exit_code*: of the last command that ended, *started* and *ended* in seconds since the epoch. *restarts*: how often it was started
+    again by its policy *restart*. *output*: the newest file with what it printed; older ones have .1, .2 behind their name. *due*: its
+    policy starts it, as this daemon has started; `berth start --due` does that.
+    """
+
+    state: str
+    command: list[str]
+    restart: str
+    restarts: int
+    stop_signal: str
+    stop_timeout: float
+    remove: bool
+    exit_code: int | None
+    started: float
+    ended: float | None
+    output: str
+    due: bool = False
+
+
 class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
@@ -50,6 +72,9 @@ class SandboxView(msgspec.Struct, frozen=True):
 
     *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
     except for its network stack, which others share. *environment*: proxy settings for the commands in it.
+
+    *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
+    and *networks* of what it will be on.
     """
 
     id: str
@@ -75,6 +100,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     endpoints: list[EndpointView]
     created: float
     warnings: list[str] = []
+    run: RunView | None = None
 
 
 class PoolView(msgspec.Struct, frozen=True):
@@ -292,7 +318,7 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class PrunedView(msgspec.Struct, frozen=True):
-    """*removed*: names of networks."""
+    """*removed*: names of networks, or of sandboxes."""
 
     removed: list[str]
 
@@ -344,18 +370,58 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PruneBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which networks without endpoints to remove: with all of *labels*, none of *other_labels* (KEY or KEY=VALUE), made before *until*."""
+    """Which networks without endpoints, or which stopped sandboxes, to remove.
+
+    With all of *labels*, none of *other_labels* (KEY or KEY=VALUE), made before *until*."""
 
     labels: list[str] = []
     other_labels: list[str] = []
     until: float | None = None
 
 
+class ProcessBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command that the caller starts in a sandbox which stays when the command has ended.
+
+    *environment*: of the caller; *explicit*: variables that win over those of the sandbox. *directory_required*: it is an error if
+    *directory* can't be entered. *restart*: no, always, unless-stopped, on-failure or on-failure:N. *remove*: keep nothing at its end.
+    """
+
+    command: list[str]
+    environment: dict[str, str] = {}
+    explicit: dict[str, str] = {}
+    directory: str = "/"
+    directory_required: bool = False
+    stop_signal: str = "TERM"
+    stop_timeout: float = 10.0
+    restart: str = "no"
+    remove: bool = False
+
+
+class StartBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*owner_pid*: the process that will start the command: the sandbox stops when that ends."""
+
+    owner_pid: int
+
+
+class StartView(msgspec.Struct, frozen=True):
+    """A sandbox that is there again, and the command that the caller is to start in it."""
+
+    sandbox: SandboxView
+    process: ProcessBody
+
+
+class StopBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*timeout*: seconds between the stop signal and KILL; *signal*: the stop signal. null: as the command was started with."""
+
+    timeout: float | None = None
+    signal: str | None = None
+
+
 class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
     *gateway*: replace the default route that the adopted namespace has. *default_network*: if *networks* is empty, connect to the
-    network `default`, which is made when it is first needed.
+    network `default`, which is made when it is first needed. *process*: the sandbox stays, stopped, when this command has ended.
     """
 
     name: str
@@ -378,14 +444,21 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: bool = False
     sysctls: list[str] = []
     labels: dict[str, str] = {}
+    process: ProcessBody | None = None
 
 
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*leader_pid*: a child of the caller whose namespaces further commands enter, and which ends when the sandbox is removed."""
+    """*leader_pid*: a child of the caller whose namespaces further commands enter, and which ends when the sandbox is removed.
+
+    *restarting*: the command has ended with this exit code, and its owner will start it again. *start_no_more*: it is not to, as
+    somebody is about to end the command.
+    """
 
     name: str | None = None
     owner_pid: int | None = None
     leader_pid: int | None = None
+    restarting: int | None = None
+    start_no_more: bool = False
 
 
 class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

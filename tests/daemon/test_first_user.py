@@ -105,15 +105,16 @@ def test_detach_is_for_adopted_sandboxes(lab):
     assert lab.in_sandbox("web", "true") == ""
 
 
-def test_client_that_dies_before_its_command_runs_leaves_no_process(lab):
+@pytest.mark.parametrize(("who", "options", "code"), [("run", [], -9), ("monitor", ["-d"], 125)])
+def test_client_that_dies_before_its_command_runs_leaves_no_process(lab, who, options, code):
     lab.start_daemon()
-    # It is killed while it tells the daemon of the process.
+    # It is killed while it tells the daemon of the process; in the background that is who holds the sandbox.
     script = (
-        "import os, sys; from resolver.cli import sandbox_calls; sys.argv = ['berth', 'run', '-d', '--name', 'x', 'sleep', '3141'];"
-        "from resolver.cli import run; run.register = lambda *a, **k: os.kill(os.getpid(), 9); run.main(sys.argv[2:])"
+        f"import os; from resolver.cli import monitor, run; {who}.register = lambda *a, **k: os.kill(os.getpid(), 9);"
+        f"raise SystemExit(run.main({[*options, '--name', 'x', 'sleep', '3141']}))"
     )
-    assert lab.run("python3", "-c", script, check=False).returncode == -9
-    lab.wait_for(lambda: json.loads(lab.berth("ps", "--format", "json").stdout) == [])
+    assert lab.run("python3", "-c", script, check=False).returncode == code
+    lab.wait_for(lambda: json.loads(lab.berth("ps", "-a", "--format", "json").stdout) == [])
     assert lab.shell("ps ax | grep -v grep | grep 'sleep 3141' || true") == ""
 
 
@@ -399,12 +400,11 @@ def test_service_that_ends_at_once_is_no_failure_and_leaves_its_output(lab):
     )
     for _ in range(3):
         lab.berth("up", "-d", "-f", "/run/compose.yaml")
-        lab.wait_for(lambda: lab.shell("cat /run/berth/projects/p/p-brief-*.exit").split() == ["3"] * 3)
+        lab.wait_for(lambda: len(lab.berth("compose", "-p", "p", "ps", "-q", "-a", "--filter", "exited=3").stdout.split()) == 3)
         lab.wait_for(lambda: [s["name"] for s in json.loads(lab.berth("ps", "--format", "json").stdout)] == ["p-last-1"])
-        assert lab.shell("cat /run/berth/projects/p/p-brief-*.log").split() == ["said"] * 3
-        assert lab.shell("cat /run/berth/projects/p/p-last-1.exit") == ""
+        assert lab.berth("compose", "-p", "p", "logs", "--no-log-prefix", "brief").stdout.split() == ["said"] * 3
         lab.berth("down", "-f", "/run/compose.yaml")
-        assert lab.shell("ls /run/berth/projects") == ""
+        assert lab.shell("ls /var/lib/berth/sandboxes") == ""
     assert lab.shell("ps ax | grep -v grep | grep 'sleep 3171' || true") == ""
     refused = lab.berth("down", "-p", "..", check=False)
-    assert "is no name of a project" in refused.stderr
+    assert "project .. is not up" in refused.stderr

@@ -68,14 +68,15 @@ def test_modes(lab):
     modes = dict(
         line.split()
         for line in lab.shell(
-            "cd / && stat -c '%n %a' run/berth run/berth/* var/lib/berth var/lib/berth/* run/berth/projects/shop/*"
+            "cd / && stat -c '%n %a' run/berth run/berth/* var/lib/berth var/lib/berth/* var/lib/berth/sandboxes/*/output.log"
         ).splitlines()
     )
     assert modes["run/berth"] == "711"
     assert modes["run/berth/berth.sock"] == modes["run/berth/berth-ro.sock"] == "660"
     assert modes["var/lib/berth"] == "700"
+    assert modes.pop("var/lib/berth/sandboxes") == "700"
     assert {mode for path, mode in modes.items() if path.startswith("var/lib/berth/")} == {"600"}
-    assert {mode for path, mode in modes.items() if "/projects/shop/" in path} == {"600"}
+    assert [path.rpartition("/")[2] for path in modes if path.startswith("var/lib/berth/sandboxes/")] == ["output.log"]
     (sandbox,) = json.loads(lab.berth("ps", "--format", "json").stdout)
     assert lab.shell(f"stat -c %a {sandbox['files']}/resolv.conf {sandbox['files']}/hosts {sandbox['files']}").split() == [
         "644",

@@ -61,6 +61,10 @@ def daemon(
         if check_config:
             print("\n".join(config_toml.lines(read())))
             return 0
+        effective = read()
+        from resolver.cli import starting
+
+        starting.launch(effective.state_dir, effective.run_dir)
         from resolver.daemon import app
 
         app.run(read, exit_when_idle=exit_when_idle)

@@ -10,8 +10,8 @@ import click
 from resolver.cli.client import call, find_sandbox, segment
 from resolver.cli.command_table import NETWORK_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.moments import moment
 from resolver.cli.commands.options import DRY_RUN, NETWORK, SANDBOX, WAIT, each, remove, sandbox_option, taking_away
+from resolver.cli.commands.prune_filters import prune_body
 from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import of_command, value_of
 
@@ -45,18 +45,7 @@ def prune(force: bool, filters: tuple[str, ...]) -> None:
 
     All networks without endpoints are removed, or those of them that pass every filter.
     """
-    body: dict[str, Any] = {"labels": [], "other_labels": [], "until": None}
-    for text in filters:
-        key, _, value = text.partition("=")
-        match key:
-            case "label":
-                body["labels"].append(value)
-            case "label!":
-                body["other_labels"].append(value)
-            case "until":
-                body["until"] = moment("--filter until", value)
-            case _:
-                raise click.UsageError(f"--filter {text}: {key!r} is not one of label, label!, until")
+    body = prune_body(filters)
     if not force:
         click.confirm("Remove all networks without endpoints?" if not filters else "Remove these networks?", abort=True)
     for name in call("POST", "/v1/networks/prune", body)["removed"]:

@@ -13,19 +13,23 @@ from typing import Any, NamedTuple
 import click
 
 from resolver.cli import proc, traffic
-from resolver.cli.client import Refused, call, find_sandbox, service_members
+from resolver.cli.client import Refused, call, find_sandbox
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import PROJECT, SANDBOX, check_template, each
-from resolver.cli.enter import open_leader
+from resolver.cli.commands.meant import for_each, meant
+from resolver.cli.commands.options import PROJECT, SANDBOX, check_template
+from resolver.cli.enter import check_runs, open_leader
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import Listing, print_listing
 from resolver.cli.output import print_table, shown_id
 from resolver.cli.system_calls import EnterFailed
+from resolver.signal_names import WHAT_IS_ONE, signal_number
 
 _PERIOD = 1.0
 """Seconds between two tables of stats."""
 _TAKEN_WITHIN = 1000
 """Milliseconds for the parent of a process to take its exit code."""
+_RECORDED_LOOK = 0.02
+"""Seconds between looks whether the daemon has recorded an end."""
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -37,7 +41,12 @@ def top(names: tuple[str, ...], project: str | None) -> None:
 
     PID and PPID are those of the host. The first one is the init that berth runs there. Needs root.
     """
-    sandboxes = _meant(names, project)
+    sandboxes = meant(names, project)
+    for sandbox in sandboxes:
+        try:
+            check_runs(sandbox)
+        except EnterFailed as error:
+            raise Refused(str(error)) from error
     for sandbox, pids in zip(sandboxes, proc.members(sandboxes), strict=True):
         if len(sandboxes) > 1:
             print(sandbox["name"])
@@ -64,7 +73,7 @@ def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, pr
     check_template(form)
     clears = not no_stream and form == "table" and sys.stdout.isatty()
     while True:
-        sandboxes = _meant(names, project, or_all=True)
+        sandboxes = meant(names, project, or_all=True)
         running = [sandbox for sandbox in sandboxes if sandbox["leader"] is not None]
         counts = {sandbox["id"]: len(pids) for sandbox, pids in zip(running, proc.members(running), strict=True)}
         rows = [row for sandbox in sandboxes for row in _traffic_of(sandbox, counts.get(sandbox["id"], 0))]
@@ -119,34 +128,38 @@ def _stats_listing(rows: list[dict[str, Any]], *, whole: bool) -> Listing:
 def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
     """Send a signal to what runs in sandboxes.
 
-    It goes to the command that was started; KILL ends everything in the sandbox, which is then removed. Needs root.
+    It goes to the command that was started; KILL ends everything in the sandbox. After KILL, and after the signal that stops
+    it, no restart policy starts it again. Needs root.
     """
     number = _signal(name)
-    members = {sandbox["name"]: sandbox for sandbox in _meant((), project)} if not names else {}
-
-    def kill_one(given: str) -> None:
-        sandbox = members.get(given) or find_sandbox(given, project=project)
-        _send(sandbox, number)
-        print(given)
-
-    return each(names or tuple(members), kill_one)
+    return for_each(names, project, lambda sandbox: send_signal(sandbox, number), stopped=False)
 
 
-def _signal(text: str) -> signal.Signals:
-    try:
-        return signal.Signals(int(text)) if text.isdigit() else signal.Signals["SIG" + text.upper().removeprefix("SIG")]
-    except (ValueError, KeyError) as error:
-        raise click.UsageError(f"{text!r} is no signal; one is TERM, SIGTERM or 15", click.get_current_context()) from error
+def _signal(text: str) -> int:
+    number = signal_number(text)
+    if number is None:
+        raise click.UsageError(f"{text!r} is no signal; {WHAT_IS_ONE}", click.get_current_context())
+    return number
 
 
-def _send(sandbox: dict[str, Any], number: signal.Signals) -> None:
+def send_signal(sandbox: dict[str, Any], number: int) -> None:
     """Send a signal to the command in *sandbox*, or to its init, with which everything ends."""
+    run = sandbox.get("run")
+    is_to_end = run is not None and run["state"] != "exited" and number in (signal.SIGKILL, signal_number(run["stop_signal"]))
+    if is_to_end and os.geteuid() != 0:
+        raise Refused("signals can be sent by root only: use sudo")
+    if run is not None and is_to_end:
+        # As with Docker, what is ended by hand is not started again by its restart policy.
+        if number == signal.SIGKILL or run["state"] == "restarting":
+            call("POST", f"/v1/sandboxes/{sandbox['id']}/stop", {"signal": "KILL"})
+            return
+        call("PATCH", f"/v1/sandboxes/{sandbox['id']}", {"start_no_more": True})
     if sandbox["adopted"]:
         raise Refused(f"{sandbox['name']} is adopted: its processes belong to who started them, and are ended there")
     pidfd = _leader(sandbox)
     try:
         pid = proc.command_pid(sandbox["leader"]["pid"])
-        if number is signal.SIGKILL or pid == sandbox["leader"]["pid"]:
+        if number == signal.SIGKILL or pid == sandbox["leader"]["pid"]:
             signal.pidfd_send_signal(pidfd, number)
         else:
             os.kill(pid, number)
@@ -175,32 +188,65 @@ def _leader(sandbox: dict[str, Any]) -> int:
 def wait(names: tuple[str, ...], project: str | None) -> int:
     """Wait until sandboxes have ended, and print their exit codes.
 
-    In the order of the names, and exits with 0. Of a sandbox that is gone, what the daemon remembers is printed. Where the kernel
-    does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
+    In the order of the names, and exits with 0. Of one that is stopped, its exit code is printed; of one that is gone, what the daemon
+    remembers. Where the kernel does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
     """
     from netcore.kernel import process
 
     found: list[int | None] = []
     with ExitStack() as opened:
-        waiting: list[tuple[int, int] | _Gone] = []
+        waiting: list[tuple[dict[str, Any], int | None] | _Gone] = []
         for given in _meant_or_gone(names, project):
             if isinstance(given, _Gone):
                 waiting.append(given)
                 continue
-            pidfd = _leader(given)
-            opened.callback(os.close, pidfd)
-            waiting.append((given["leader"]["pid"], pidfd))
+            pidfd = _leader_of_running(given)
+            if pidfd is not None:
+                opened.callback(os.close, pidfd)
+            waiting.append((given, pidfd))
         for one in waiting:
             if isinstance(one, _Gone):
                 found.append(one.exit_code)
                 continue
-            pid, pidfd = one
-            # A pidfd can be read when its process has ended (pidfd_open(2)).
-            select.select([pidfd], [], [])
-            found.append(process.exit_code(pid, pidfd, _TAKEN_WITHIN))
+            sandbox, pidfd = one
+            code = None
+            if pidfd is not None:
+                # A pidfd can be read when its process has ended (pidfd_open(2)).
+                select.select([pidfd], [], [])
+                code = process.exit_code(sandbox["leader"]["pid"], pidfd, _TAKEN_WITHIN)
+            found.append(recorded_exit_code(sandbox, code) if sandbox.get("run") is not None else code)
     for code in found:
         print("?" if code is None else code)
     return int(None in found)
+
+
+def _leader_of_running(sandbox: dict[str, Any]) -> int | None:
+    """Return a descriptor of what was started in *sandbox*; None if that has ended and is told of by the daemon."""
+    run = sandbox.get("run")
+    if run is not None and (run["state"] != "running" or sandbox["leader"] is None):
+        return None
+    try:
+        return _leader(sandbox)
+    except Refused:
+        if run is None:
+            raise
+        return None
+
+
+def recorded_exit_code(sandbox: dict[str, Any], code: int | None) -> int | None:
+    """Return the exit code of a sandbox that stays, as soon as the daemon has it. *code*: what the kernel tells, if it does."""
+    while True:
+        try:
+            run = call("GET", f"/v1/sandboxes/{sandbox['id']}")["run"]
+        except Refused as error:
+            if error.kind != "not-found":
+                raise
+            gone = _gone(sandbox["id"])
+            return code if code is not None or gone is None else gone.exit_code
+        if run["exit_code"] is not None and (run["state"] == "exited" or run["restart"] != "no"):
+            recorded: int = run["exit_code"]
+            return recorded if code is None else code
+        time.sleep(_RECORDED_LOOK)
 
 
 class _Gone(NamedTuple):
@@ -212,7 +258,7 @@ class _Gone(NamedTuple):
 def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | _Gone]:
     """Return the sandboxes that are meant; one that has ended may be remembered by events."""
     if project is not None or not names:
-        return [*_meant(names, project)]
+        return [*meant(names, project, stopped=True)]
     found: list[dict[str, Any] | _Gone] = []
     for name in names:
         try:
@@ -233,27 +279,3 @@ def _gone(name: str) -> _Gone | None:
         if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
             found = _Gone(event["exit_code"])
     return found
-
-
-def _meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False) -> list[dict[str, Any]]:
-    """Return the sandboxes that *names* mean, in *project* if there is one; without names all of the project, or with *or_all* all.
-
-    With a project each name is that of a service, and means all of its replicas.
-    """
-    if project is not None:
-        from resolver.cli.projects import of_project
-
-        members = of_project(call("GET", "/v1/sandboxes"), project)
-        found: list[dict[str, Any]] = []
-        for name in names:
-            replicas = service_members(members, name, project)
-            if not replicas:
-                raise Refused(f"there is no service {name} in project {project}", "not-found")
-            found += replicas
-        return found if names else members
-    if names:
-        return [find_sandbox(name) for name in names]
-    if or_all:
-        everything: list[dict[str, Any]] = call("GET", "/v1/sandboxes")
-        return everything
-    raise click.UsageError("SANDBOX is missing", click.get_current_context())

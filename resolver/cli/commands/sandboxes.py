@@ -6,22 +6,31 @@ import click
 
 from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.meant import meant
 from resolver.cli.commands.options import DRY_RUN, SANDBOX, WAIT, each, remove, taking_away
-from resolver.cli.output import print_warnings
+from resolver.cli.output import complain, print_warnings
 from resolver.cli.sandbox_calls import delete
 
 
 @command(examples=("berth rm web db", "berth rm -f web"))
-@click.argument("names", nargs=-1, required=True, type=SANDBOX, metavar="SANDBOX...")
-@option("-f", "--force", is_flag=True, help="It is no failure if one does not exist. Running ones are removed in any case.")
+@click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
+@option("-f", "--force", is_flag=True, help="It is no failure if one does not exist. With --project: do not ask.")
+@option("-s", "--stop", is_flag=True, help="With --project: stop those that run first.")
 @option("-v", "--volumes", is_flag=True, help="Remove its volumes: it has none.", group="Always so", expose_value=False)
 @WAIT
 @DRY_RUN
-def rm(names: tuple[str, ...], force: bool, wait: bool, dry_run: bool) -> int:
+@option("--project", metavar="NAME", help="Remove only what is stopped of this Compose project; SANDBOX is one of its services.")
+def rm(names: tuple[str, ...], force: bool, stop: bool, wait: bool, dry_run: bool, project: str | None) -> int:
     """Remove sandboxes.
 
-    The processes that berth started in them end.
+    The processes that berth started in them end. Without --project running ones are removed in any case.
     """
+    if project is not None:
+        return _remove_services(names, project, force=force, stop=stop, wait=wait, dry_run=dry_run)
+    if stop:
+        raise click.UsageError("--stop is for services of a --project; others are stopped in any case", click.get_current_context())
+    if not names:
+        raise click.UsageError("SANDBOX is missing", click.get_current_context())
 
     def remove_one(name: str) -> None:
         path = f"/v1/sandboxes/{_to_remove(name)}"
@@ -32,6 +41,32 @@ def rm(names: tuple[str, ...], force: bool, wait: bool, dry_run: bool) -> int:
             print(name)
 
     return each(names, remove_one, may_be_gone=force)
+
+
+def _remove_services(names: tuple[str, ...], project: str, *, force: bool, stop: bool, wait: bool, dry_run: bool) -> int:
+    members = meant(names, project, stopped=True)
+    if stop and not dry_run:
+        for member in members:
+            if member["run"] is not None and member["run"]["state"] != "exited":
+                call("POST", f"/v1/sandboxes/{member['id']}/stop", {}, patience=None)
+        # Of one that keeps nothing, nothing is left.
+        members = [member for member in call("GET", "/v1/sandboxes?all=1") if member["id"] in {one["id"] for one in members}]
+    found = {member["name"]: member for member in members if member["run"] is not None and (stop or member["run"]["state"] == "exited")}
+    if not found:
+        complain(f"nothing of project {project} is stopped" if not names else f"no sandbox of {', '.join(names)} is stopped")
+        return 0
+    if not force and not dry_run:
+        click.confirm(f"Remove {', '.join(found)}?", abort=True)
+
+    def remove_one(name: str) -> None:
+        path = f"/v1/sandboxes/{found[name]['id']}"
+        if dry_run:
+            remove(path, name, dry_run=True)
+        else:
+            delete(taking_away(path, dry_run=False, wait=wait), call)
+            print(name)
+
+    return each(tuple(found), remove_one)
 
 
 def _to_remove(name: str) -> str:

@@ -28,6 +28,9 @@ After=network-online.target nftables.service
 [Service]
 Type=notify
 ExecStart={command} daemon
+# With rights that the daemon has not: sandboxes that their restart policy starts after a boot.
+ExecStartPost=-+{command} start --due
+TimeoutStartSec=10min
 # Sandboxes belong to their clients and live on when the daemon is restarted.
 KillMode=process
 Restart=on-failure

@@ -58,12 +58,6 @@ def _listed(names: list[str]) -> str:
     return f"service{'s' if len(names) > 1 else ''} {', '.join(names[:most])}{more}"
 
 
-def _restarts(service: Record) -> bool:
-    word = (service.get("restart") or "no").partition(":")[0]
-    policy = (service.get("deploy") or {}).get("restart_policy")
-    return (word != "no" and word in RESTARTS) or policy is not None
-
-
 def _restart_word_is_unknown(service: Record) -> bool:
     return (service.get("restart") or "no").partition(":")[0] not in RESTARTS
 
@@ -90,7 +84,6 @@ _SPECIAL: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("provider: nothing is run for it, start yourself what it stands for: that", lambda service: bool(service.get("provider"))),
     ("use_api_socket: there is no socket of Docker to hand over: that", lambda service: bool(service.get("use_api_socket"))),
     ("restart: not a word that Docker knows, which counts as no: that", _restart_word_is_unknown),
-    ("restart is not honoured: a process that ends stays ended: that", _restarts),
     ("healthcheck is not honoured: nothing asks for the health", _checks_health),
     ("depends_on: conditions are not waited for, only the start: those", _waits),
     ("depends_on: restart is not honoured: that", _restarts_with),

@@ -88,8 +88,8 @@ class HealthCheck:
 class Service:
     """A service. *network_mode*: host, none, service:NAME, container:NAME, or the name of a network; None for one on *networks*.
 
-    *has_image*: something else runs it, so its *command* is not ours to start. *environment*: with that of its env files; None for
-    a variable that has no value anywhere. *stop_grace*: in seconds.
+    *has_image*: something else runs it, so its *command* is not ours to start. *entrypoint*: what *command* begins with. *environment*:
+    with that of its env files; None for a variable that has no value anywhere. *stop_grace*: in seconds.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Service:
     forward: bool = False
     sysctls: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
     has_image: bool = False
     environment: Mapping[str, str | None] = field(default_factory=dict)
     dns: tuple[str, ...] = ()

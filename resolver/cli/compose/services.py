@@ -37,6 +37,7 @@ def service_of(name: str, service: Record, enabled: Mapping[str, Record]) -> Ser
         name=name,
         network_mode=service.get("network_mode") or None,
         command=() if has_image else (*(service.get("entrypoint") or ()), *(service.get("command") or ())),
+        entrypoint=() if has_image else tuple(service.get("entrypoint") or ()),
         has_image=has_image,
         container_name=service.get("container_name") or None,
         depends_on=_dependencies(service, enabled),

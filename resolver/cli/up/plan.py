@@ -160,14 +160,14 @@ class Ending(Enum):
     KILL = "kill"
 
 
-def ending(requests: int, deadline: float | None, now: float) -> Ending:
-    """Return what to do after so many *requests* to stop. *deadline*: when the services' grace ends, None before they were stopped.
+def ending(requests: int, *, stopped: bool) -> Ending:
+    """Return what to do after so many *requests* to stop. *stopped*: the services were sent their signals already.
 
-    The first request stops each service with its own signal; a second one, or the end of the grace, kills them.
+    The first request stops each service with its own signal; a second one kills them.
     """
-    if requests > 1 or (deadline is not None and now > deadline):
+    if requests > 1:
         return Ending.KILL
-    return Ending.STOP if requests and deadline is None else Ending.NOTHING
+    return Ending.STOP if requests and not stopped else Ending.NOTHING
 
 
 def exit_code(codes: Sequence[int | None], *, stopped: bool) -> int:

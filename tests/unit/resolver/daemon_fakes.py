@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +18,11 @@ from netcore.plan.references import References
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
+from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.operations import Operations
+from resolver.daemon.removals import Removals
+from resolver.daemon.runs import Runs
+from tests.support.memory_store import MemoryStore
 from tests.support.networks import bridge_network, pool
 
 BRIDGE = NetworkRequest(name=DEFAULT_BRIDGE, predefined=True)
@@ -123,7 +130,7 @@ class FakeController:
         self._begin("create sandbox", request.name, dry_run)
         stack = {"host": Stack.HOST}.get(request.networks[0].network if request.networks else "", Stack.OWN)
         sandbox = Sandbox(
-            id=f"id-{request.name}",
+            id=f"id-{request.name}" if request.again is None else request.again[0],
             name=request.name,
             hostname="h",
             netns_path="/x",
@@ -224,9 +231,29 @@ class World:
         async def end_process(leader):
             self.journal.append(f"end {leader.pid}")
 
+        async def end_restarts(holder):
+            self.journal.append(f"end restarts {holder.pid}")
+
+        async def end_command(leader, number, grace):
+            self.journal.append(f"end {leader.pid} {signal.Signals(number).name} {grace}")
+
+        async def wait_for(holder):
+            self.journal.append(f"wait for {holder.pid}")
+
+        async def run_blocking(body):
+            return body()
+
+        self.directory = Path(tempfile.mkdtemp())
+        self.store = MemoryStore()
+        self.runs = Runs(self.store, self.directory, run_blocking, lambda: 2.0)
+        removals = Removals(self.controller, self.runs, self.events, end_process=end_process, end_restarts=end_restarts)
         self.operations = Operations(
-            self.controller, automatic_networks, self.owners, self.events,
-            remove_aside=self.remove_aside, end_process=end_process, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
+            self.controller, automatic_networks, self.owners, self.events, self.runs, removals,
+            remove_aside=self.remove_aside, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
+        )  # fmt: skip
+        self.lifecycle = Lifecycle(
+            self.controller, self.operations, self.runs, removals, self.events,
+            end_process=end_command, end_restarts=end_restarts, wait_for=wait_for,
         )  # fmt: skip
         self.dry_run = DryRun(self.controller, automatic_networks)
 
@@ -236,6 +263,10 @@ class World:
 
     async def remove_aside(self, aside):
         self.journal.append(f"remove aside {aside.kind} {aside.name}")
+
+    def close(self):
+        """Remove the directory of runs."""
+        shutil.rmtree(self.directory)
 
     def took(self):
         """Return what has happened since this was asked last."""

@@ -51,14 +51,15 @@ async def world():
     world = World()
     world.lookup, world.health = Lookup(), Health()
     world.admin = Admin(
-        operations=world.operations, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
+        operations=world.operations, lifecycle=world.lifecycle, runs=world.runs, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
         health=world.health, doctor=Doctor([]), render_metrics=metrics, proxies={"default": {"httpProxy": "http://p"}},
         stop=lambda: world.journal.append("stop"),
     )  # fmt: skip
     await world.operations.create_network(NetworkRequest(name="front"))
     await world.operations.create_sandbox(SandboxRequest(name="web"), on_default=False)
     world.took()
-    return world
+    yield world
+    world.close()
 
 
 def request(body=None, caller=Caller(9, 0), query=None, **path):  # noqa: B008 (frozen)

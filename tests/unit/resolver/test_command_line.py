@@ -1,6 +1,7 @@
 """Commands against an admin socket with prepared responses: what they send, print and return."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -8,9 +9,10 @@ import time
 import pytest
 
 from resolver import cli
-from resolver.cli import client, compose_command, docker_words, enter, output, ps, run
+from resolver.cli import client, compose_command, docker_words, enter, monitor, output, ps, run
 from resolver.cli.client import NoDaemon, Refused
 from resolver.cli.system_calls import EnterFailed
+from resolver.signal_names import START_NO_MORE
 from tests.support.fake_daemon import FakeDaemon
 
 CREATED = 1_764_115_200.0
@@ -70,6 +72,7 @@ def test_ps_has_a_column_for_everything(daemon, berth, monkeypatch):
         WEB | {"name": "host", "stack": "host", "adopted": True, "endpoints": []},
         WEB | {"name": "old", "ended": True, "networks": [], "endpoints": []},
     ]
+    daemon.responses["GET /v1/sandboxes?all=1"] = daemon.responses["GET /v1/sandboxes"]
     code, shown, _ = berth("ps")
     assert code == 0
     assert [line.split() for line in shown.splitlines()] == [
@@ -232,7 +235,7 @@ def test_run_names_the_sandbox_after_the_command(daemon, berth):
 @pytest.fixture
 def handlers():
     """The signal handlers as they were before `run` or `exec` set its own."""
-    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, START_NO_MORE)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
@@ -252,11 +255,44 @@ def test_run_returns_the_exit_code_and_removes(daemon, berth, monkeypatch, handl
     assert "berth: warning: stuck" in berth("run", "server")[2]
 
 
-def test_run_detached(daemon, berth, monkeypatch):
+def test_run_detached(daemon, berth, monkeypatch, handlers):
     daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH /v1/sandboxes/{WEB['id']}": WEB}
-    monkeypatch.setattr(enter, "start", lambda sandbox, command, *, register, **more: register(4711))
-    assert berth("run", "-d", "--", "server")[:2] == (0, "web\n")
-    assert body(daemon, f"PATCH /v1/sandboxes/{WEB['id']}") == {"leader_pid": 4711, "owner_pid": 4711}
+    started = []
+    monkeypatch.setattr(monitor, "start", lambda sandbox, process: started.append((sandbox["id"], process)))
+    assert berth("run", "-d", "--rm", "--stop-timeout", "3", "--", "server")[:2] == (0, "web\n")
+    ((identity, process),) = started
+    assert (identity, body(daemon, "POST /v1/sandboxes")["process"]) == (WEB["id"], process)
+    assert (process["command"], process["remove"], process["restart"], process["stop_timeout"]) == (["server"], True, "no", 3.0)
+
+
+def test_the_daemon_is_told_how_a_command_in_the_foreground_is_to_end(daemon, berth, monkeypatch, handlers):
+    path = f"/v1/sandboxes/{WEB['id']}"
+    daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH {path}": WEB, f"DELETE {path}?exit_code=0": {"warnings": []}}
+    starts = []
+
+    def start(sandbox, command, *, environment, directory, register):
+        starts.append(command)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if len(starts) == 3 else 4)
+        register(pid)
+        return pid
+
+    monkeypatch.setattr(enter, "start", start)
+    assert berth("run", "--restart", "on-failure", "--stop-signal", "INT", "--", "server")[0] == 0
+    process = body(daemon, "POST /v1/sandboxes")["process"]
+    assert (process["restart"], process["stop_signal"], process["remove"]) == ("on-failure", "INT", True)
+    assert starts == [["server"]] * 3
+    told = [sent for method, _, sent in daemon.requests if method == "PATCH"]
+    assert [sent.get("restarting") for sent in told] == [None, 4, None, 4, None]
+
+
+def test_what_can_not_be_said_of_the_end_is_refused(daemon, berth):
+    assert "--stop-timeout must be a number of seconds, not 'x'" in berth("run", "-d", "--stop-timeout", "x", "--", "server")[2]
+    for detach in ([], ["-d"]):
+        code, _, said = berth("run", *detach, "--rm", "--restart", "always", "--", "server")
+        assert (code, daemon.requests) == (2, [])
+        assert "cannot specify both --restart and --rm" in said
 
 
 def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch, handlers):

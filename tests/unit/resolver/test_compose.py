@@ -195,7 +195,6 @@ volumes: {v: }
         "ipc of service b is not honoured: processes share what who runs berth shares",
         "provider: nothing is run for it, start yourself what it stands for: that of service e",
         "restart: not a word that Docker knows, which counts as no: that of service c",
-        "restart is not honoured: a process that ends stays ended: that of service a",
         "healthcheck is not honoured: nothing asks for the health of service b",
         "depends_on: conditions are not waited for, only the start: those of service a",
         "ignored, not about networking: tty, volumes",

@@ -34,6 +34,11 @@ LATER = SHOP | {
     "endpoints": [],
 }
 ALONE = WEB | {"id": "y" * 64, "name": "alone", "created": CREATED + 120, "labels": {}, "stack": "none", "networks": [], "endpoints": []}
+OLD = WEB | {
+    "id": "z" * 64, "name": "old", "created": CREATED - 60, "labels": {}, "networks": ["front"], "addresses": [], "endpoints": [], "leader": None,
+    "run": {"state": "exited", "command": ["sleep", "5"], "exit_code": 3, "started": CREATED - 60, "ended": CREATED - 75, "restarts": 0,
+            "restart": "no", "output": "/x/output.log"},
+}  # fmt: skip
 FRONT = FRONT | {"options": {}, "ipam_driver": "default", "members": [
     {"sandbox": "web", "sandbox_id": "w" * 64, "addresses": ["10.5.0.2"], "mac": "02:42:0a:05:00:02", "node": ""}],
     "pools": [{"subnet": "10.5.0.0/24", "ip_range": None, "gateway": "10.5.0.1", "auxiliary": {}}]}  # fmt: skip
@@ -42,7 +47,7 @@ FRONT = FRONT | {"options": {}, "ipam_driver": "default", "members": [
 @pytest.fixture(autouse=True)
 def things(daemon):  # noqa: F811
     daemon.responses |= {
-        "GET /v1/sandboxes": [SHOP, LATER, ALONE], "GET /v1/networks": [FRONT, FRONT | {"name": "back", "id": "b" * 64, "labels": {}}],
+        "GET /v1/sandboxes": [SHOP, LATER, ALONE], "GET /v1/sandboxes?all=1": [SHOP, LATER, ALONE, OLD], "GET /v1/networks": [FRONT, FRONT | {"name": "back", "id": "b" * 64, "labels": {}}],
     }  # fmt: skip
 
 
@@ -52,8 +57,8 @@ def things(daemon):  # noqa: F811
         ("name=^a", "api alone"), ("name=/web", "web"), ("name=web name=api", "web api"), ("id=wwww", "web"), ("network=front", "web"),
         (f"network={'f' * 12}", "web"), ("network=none", "alone"), ("label=team", "web"), ("label=team=b", ""), ("label=team label=none", ""),
         ("label=com.docker.compose.project=shop", "web api"), ("status=running", "web api"), ("status=created", "alone"),
-        ("status=exited", ""), ("publish=8080", "web"), ("publish=8000-9000/tcp", "web"), ("publish=8080/udp", ""), ("expose=443", "web"),
-        ("before=api", "web"), ("since=web", "api alone"), ("since=web label=berth.service", "api"),
+        ("status=exited", "old"), ("exited=3", "old"), ("exited=4", ""), ("publish=8080", "web"), ("publish=8000-9000/tcp", "web"), ("publish=8080/udp", ""), ("expose=443", "web"),
+        ("before=api", "web old"), ("since=web", "api alone"), ("since=web label=berth.service", "api"),
     ],
 )  # fmt: skip
 def test_filters(berth, filters, names):  # noqa: F811
@@ -66,10 +71,10 @@ def test_filters(berth, filters, names):  # noqa: F811
     [
         (
             "ps -f nam=web",
-            "--filter nam=web: 'nam' is not one of id, name, label, status, network, publish, expose, before, since; did you mean name?",
+            "--filter nam=web: 'nam' is not one of id, name, label, status, network, publish, expose, exited, before, since; did you mean name?",
         ),
         ("ps -f ancestor=nginx", "--filter ancestor=nginx: sandboxes have no images"),
-        ("ps -f status=paused2", "--filter status=paused2: it is one of running, created, adopted, ended"),
+        ("ps -f status=paused2", "--filter status=paused2: it is one of running, created, adopted, exited, restarting, ended"),
         ("ps -f publish=http", "port 'http': it should be like 80, 80/udp or 8000-8010"),
         ("ps -f before=nobody", "there is no sandbox nobody"),
         ("ps -f name=[", "--filter name=[: unterminated character set at position 0"),
@@ -140,7 +145,7 @@ def test_inspect_knows_networks_and_docker_fields(berth, daemon):  # noqa: F811
     [
         ("ls", "ps"), ("container ls -a", "ps -a"), ("container rm -f web", "rm -f web"), ("network list", "network ls"), ("info", "status"),
         ("network remove front", "network rm front"), ("help", "--help"), ("help run", "run --help"), ("help container ls", "ps --help"),
-        ("system prune -f", "network prune -f"), ("-v", "--version"), ("ps ls", "ps ls"), ("container", "--help"), ("remove web", "rm web"),
+        ("system prune -f", "prune --networks -f"), ("-v", "--version"), ("ps ls", "ps ls"), ("container", "--help"), ("remove web", "rm web"),
     ],
 )  # fmt: skip
 def test_spellings(typed, meant):

@@ -121,5 +121,5 @@ def test_every_reference_leads_somewhere():
     assert named == set(DOCUMENT["components"]["schemas"])
 
 
-def test_only_a_prune_needs_no_body():
-    assert [route.operation_id for route in ROUTES if not route.body_required] == ["pruneNetworks"]
+def test_only_a_prune_and_a_stop_need_no_body():
+    assert [route.operation_id for route in ROUTES if not route.body_required] == ["pruneNetworks", "stopSandbox", "pruneSandboxes"]

@@ -52,7 +52,19 @@ def test_each_option_is_whole():
 
 def test_attach_lacks_only_what_is_about_a_command():
     run, attach = ({option.name for option in of_command(command)} for command in ("run", "attach"))
-    assert run - attach == {"env", "env-file", "workdir", "detach", "rm", "init", "interactive", "tty"}
+    assert run - attach == {
+        "env",
+        "env-file",
+        "workdir",
+        "detach",
+        "rm",
+        "restart",
+        "stop-signal",
+        "stop-timeout",
+        "init",
+        "interactive",
+        "tty",
+    }
     assert attach - run == {"pid", "netns", "fd", "gateway"}
     assert {"ip", "ip6", "mac-address", "gw-priority", "link", "expose", "publish-all", "sysctl", "forward", "domainname"} <= attach
 

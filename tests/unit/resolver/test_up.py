@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from resolver.cli import enter
+from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
-from resolver.cli.compose.project import Service
+from resolver.cli.compose.project import Restart, RestartWhen, Service
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import down, processes, session
@@ -168,18 +168,17 @@ def test_table_has_a_row_for_each_endpoint():
 
 
 @pytest.mark.parametrize(
-    ("requests", "deadline", "now", "expected"),
+    ("requests", "stopped", "expected"),
     [
-        (0, None, 5.0, Ending.NOTHING),
-        (1, None, 5.0, Ending.STOP),
-        (1, 9.0, 5.0, Ending.NOTHING),
-        (1, 9.0, 9.5, Ending.KILL),
-        (2, None, 5.0, Ending.KILL),
-        (2, 9.0, 5.0, Ending.KILL),
+        (0, False, Ending.NOTHING),
+        (1, False, Ending.STOP),
+        (1, True, Ending.NOTHING),
+        (2, False, Ending.KILL),
+        (2, True, Ending.KILL),
     ],
 )
-def test_first_request_stops_and_the_second_kills(requests, deadline, now, expected):
-    assert ending(requests, deadline, now) is expected
+def test_first_request_stops_and_the_second_kills(requests, stopped, expected):
+    assert ending(requests, stopped=stopped) is expected
 
 
 def test_exit_code_is_the_first_failure():
@@ -188,9 +187,39 @@ def test_exit_code_is_the_first_failure():
     assert exit_code([3], stopped=True) == 0
 
 
-@pytest.mark.parametrize(("name", "number"), [("SIGINT", signal.SIGINT), ("USR1", signal.SIGUSR1), ("nonsense", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("SIGINT", signal.SIGINT), ("USR1", signal.SIGUSR1), ("3", signal.SIGQUIT), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)]
+)
 def test_stop_signal(name, number):
-    assert stop_signal(Service(name="a", networks=(), stop_signal=name)) is number
+    assert stop_signal(Service(name="a", networks=(), stop_signal=name)) == number
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "0", "65", "RTMIN-1", "RTMIN+31", "RTMIN+x", "SIGSIGTERM"])
+def test_what_is_no_stop_signal_is_refused(name, monkeypatch, tmp_path):
+    (tmp_path / "compose.yaml").write_text(f"services:\n  a: {{command: x, stop_signal: '{name}'}}\n")
+    client = Client()
+    monkeypatch.setattr(session, "call", client)
+    with pytest.raises(Refused, match=f"service a: invalid stop_signal: {re.escape(repr(name))} is no signal; one is TERM"):
+        stop_signal(Service(name="a", networks=(), stop_signal=name))
+    if name:
+        with pytest.raises(Refused, match="service a: invalid stop_signal"):
+            session.up(Selection(files=(str(tmp_path / "compose.yaml"),)), detach=True)
+    assert client.requests == []
+
+
+@pytest.mark.parametrize(
+    ("when", "attempts", "text"),
+    [
+        (RestartWhen.NEVER, 0, "no"),
+        (RestartWhen.ON_FAILURE, 0, "on-failure"),
+        (RestartWhen.ON_FAILURE, 4, "on-failure:4"),
+        (RestartWhen.ALWAYS, 4, "always"),
+        (RestartWhen.UNLESS_STOPPED, 0, "unless-stopped"),
+    ],
+)
+def test_restart_policy_of_a_service(when, attempts, text, tmp_path):
+    service = Service(name="a", networks=(), command=("x",), restart=Restart(when=when, attempts=attempts))
+    assert processes.process_body(service, tmp_path)["restart"] == text
 
 
 @pytest.fixture(autouse=True)
@@ -213,7 +242,7 @@ class Client:
         self.directory = "/nonexistent"
         self._lock = threading.Lock()
 
-    def __call__(self, method, path, body=None, *, autostart=None):
+    def __call__(self, method, path, body=None, *, autostart=None, patience=None):
         with self._lock:
             request = f"{method} {path}" + (f" {body['name']}" if body and "name" in body else "")
             self.requests.append(request)
@@ -221,7 +250,7 @@ class Client:
         for start, error in self.refusals.items():
             if request.startswith(start):
                 raise error
-        if method == "GET" and path in ("/v1/networks", "/v1/sandboxes"):
+        if method == "GET" and path in ("/v1/networks", "/v1/sandboxes", "/v1/sandboxes?all=1"):
             return self.listed
         name = body["name"] if body and "name" in body else path.rpartition("/")[2].removeprefix("id-")
         endpoints = [{"network": "front", "addresses": ["10.5.0.2/24"], "ports": []}]
@@ -298,6 +327,82 @@ def test_stop_sends_each_service_its_own_signal(commands, capsys, tmp_path):
     assert f"p-b-1 | exited with code {128 + signal.SIGTERM}" in printed
 
 
+def test_a_service_is_killed_when_its_own_grace_is_over(commands, capsys, tmp_path):
+    commands |= {
+        "a": "trap '' TERM; echo ready; while :; do sleep 0.01; done",
+        "b": "trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.01; done",
+    }
+    text = "name: p\nservices:\n  a: {command: x, stop_grace_period: 1ms}\n  b: {command: x, stop_grace_period: 10m}\n"
+    made = session_of(text, Client(), tmp_path)
+    original = made._print
+    ready = set()
+
+    def stop_when_ready(selector, process, width):
+        original(selector, process, width)
+        ready.add(process.name)
+        if len(ready) == 2 and not made._stop_requests:
+            made.on_stop()
+
+    made._print = stop_when_ready
+    assert made.run() == 0
+    printed = capsys.readouterr().out
+    assert "p-a-1 | exited with code 137" in printed
+    assert "p-b-1 | exited with code 4" in printed
+
+
+def test_services_are_started_again_by_their_policy(commands, capsys, tmp_path):
+    commands |= {"a": "echo once; exit 3", "b": "echo twice; exit 0", "c": "echo thrice; exit 0"}
+    text = (
+        "name: p\nservices:\n  a: {command: x, restart: 'on-failure:2'}\n  b: {command: x, restart: on-failure}\n"
+        "  c: {command: x, restart: always}\n"
+    )
+    made = session_of(text, Client(), tmp_path)
+    original = made._collect
+
+    def stop_in_the_end(width, *, wait=False):
+        original(width, wait=wait)
+        a, _, c = sorted(made._processes, key=lambda process: process.name)
+        if a.code is not None and a not in made._due and c.restarts.count > 1 and not made._stop_requests:
+            made.on_stop()
+
+    made._collect = stop_in_the_end
+    assert made.run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("p-a-1 |")] == [
+        "p-a-1 | once", "p-a-1 | exited with code 3 (restarting)",
+        "p-a-1 | once", "p-a-1 | exited with code 3 (restarting)",
+        "p-a-1 | once", "p-a-1 | exited with code 3",
+    ]  # fmt: skip
+    assert [line for line in lines if line.startswith("p-b-1 |")] == ["p-b-1 | twice", "p-b-1 | exited with code 0"]
+    assert lines.count("p-c-1 | thrice") >= 2
+
+
+def test_a_restart_that_fails_is_told_and_tried_again_unless_the_sandbox_is_gone(commands, capsys, tmp_path):
+    commands |= {"a": "exit 3", "b": "exit 3"}
+    text = "name: p\nservices:\n  a: {command: x, restart: 'on-failure:2'}\n  b: {command: x, restart: always}\n"
+    made = session_of(text, Client(), tmp_path)
+    original = made._collect
+
+    def fail_from_now_on(width, *, wait=False):
+        original(width, wait=wait)
+        commands["a"], commands["b"] = Refused("service a: x: command not found"), Refused("no such sandbox: p-b-1", "not-found")
+
+    made._collect = fail_from_now_on
+    assert made.run() == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count("p-a-1 | service a: x: command not found") == 2
+    assert lines.count("p-b-1 | no such sandbox: p-b-1") == 1
+
+
+def test_output_ends_with_the_sandbox_whoever_has_the_other_end(commands, capsys, tmp_path):
+    # A process outside of the sandbox, which was handed the descriptor.
+    commands |= {"a": "echo said; sleep 600 & echo $!", "b": "true"}
+    assert session_of(TWO, Client(), tmp_path).run() == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("p-a-1 |")]
+    assert (lines[0], lines[2:]) == ("p-a-1 | said", ["p-a-1 | exited with code 0"])
+    os.kill(int(lines[1].rpartition(" ")[2]), signal.SIGKILL)
+
+
 def test_second_stop_kills(commands, capsys, tmp_path):
     commands |= {"a": "trap '' USR1; echo ready; while :; do sleep 0.01; done", "b": "true"}
     made = session_of(TWO, Client(), tmp_path)
@@ -369,15 +474,14 @@ def test_external_network_must_exist(tmp_path):
 
 
 def test_detached_returns_when_everything_is_up(monkeypatch, capsys, tmp_path):
-    def start(sandbox, command, *, register, **_):
-        register(42)
-        return 42
-
-    monkeypatch.setattr(enter, "start", start)
+    started = []
+    monkeypatch.setattr(monitor, "start", lambda sandbox, process: started.append((sandbox["id"], process)))
     client = Client()
-    client.directory = str(tmp_path)
     assert session_of(TWO, client, tmp_path, detach=True).run() == 0
-    assert ("PATCH /v1/sandboxes/id-p-a-1", {"leader_pid": 42, "owner_pid": 42}) in zip(client.requests, client.bodies, strict=True)
+    (identity, process), _ = started
+    body = client.bodies[client.requests.index("POST /v1/sandboxes p-a-1")]
+    assert (identity, body["process"]) == ("id-p-a-1", process)
+    assert (process["stop_signal"], process["restart"], process["remove"], process["directory"]) == ("USR1", "no", False, str(tmp_path))
     assert not [request for request in client.requests if request.startswith("DELETE")]
     assert "Ctrl-C" not in capsys.readouterr().out
 
@@ -406,8 +510,8 @@ def test_project_with_images_stays_until_it_is_stopped(tmp_path, capsys):
 def test_start_of_a_process(monkeypatch, tmp_path):
     started = {}
 
-    def fake_start(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
-        started.update(command=command, environment=environment, directory=directory, detached=detached)
+    def fake_start(sandbox, command, *, environment, directory, register, prepare):
+        started.update(command=command, environment=environment, directory=directory)
         return 4711
 
     monkeypatch.setattr(enter, "start", fake_start)
@@ -418,11 +522,10 @@ def test_start_of_a_process(monkeypatch, tmp_path):
     assert process.read() is None
     process.close()
     assert started["command"] == ("serve",)
-    assert (started["directory"], started["detached"]) == (enter.WorkingDirectory(f"{tmp_path}/sub", required=True), False)
+    assert started["directory"] == enter.WorkingDirectory(f"{tmp_path}/sub", required=True)
     assert {name: started["environment"].get(name) for name in ("FROM", "HTTP_PROXY")} == {"FROM": "file", "HTTP_PROXY": "x"}
-    assert processes.start_detached(service, sandbox, tmp_path, Client(), "p") == 4711
-    assert started["detached"] is True
-    assert (tmp_path / "projects/p/p-a-1.log").exists()
+    body = processes.process_body(service, tmp_path)
+    assert (body["command"], body["explicit"], body["directory"]) == (["serve"], {"FROM": "file"}, f"{tmp_path}/sub")
 
 
 def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
@@ -436,7 +539,7 @@ def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
 
 
 def test_what_runs_in_the_command_before_it_starts(monkeypatch, tmp_path):
-    def run_prepare(sandbox, command, *, environment, directory, detached, register, prepare, on_end):
+    def run_prepare(sandbox, command, *, environment, directory, register, prepare):
         pid = os.fork()
         if pid == 0:
             prepare()
@@ -459,9 +562,10 @@ def test_signal_to_a_process_that_has_just_ended(monkeypatch):
         raise ProcessLookupError
 
     monkeypatch.setattr(os, "kill", gone)
-    process = ServiceProcess(Service(name="a", networks=()), "a", 4711, -1)
+    process = ServiceProcess(Service(name="a", networks=()), "a", 4711, os.open("/dev/null", os.O_RDONLY))
     process.stop()
     process.kill()
+    process.close()
     assert process.code is None
 
 
@@ -508,10 +612,18 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     client.listed = [
         {"id": "1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
         {"id": "2", "labels": {}, "directory": "/nonexistent"},
+        {"id": "3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
+        {"id": "4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
     ]
-    assert down.down(Selection(project_name="p")) == 0
-    assert [request for request in client.requests if request.startswith("DELETE")] == ["DELETE /v1/sandboxes/1", "DELETE /v1/networks/1"]
-    assert capsys.readouterr().out == "project p is down: removed 1 sandbox and 1 network\n"
+    assert down.down(Selection(project_name="p"), timeout=3.0) == 0
+    removed = [request for request in client.requests if request.startswith("DELETE")]
+    assert sorted(removed[:3]) == [f"DELETE /v1/sandboxes/{one}" for one in (1, 3, 4)]
+    assert removed[3] == "DELETE /v1/networks/1"
+    # Each with its own signal and grace, before it is removed.
+    assert [request for request in client.requests if request.endswith("/stop")] == ["POST /v1/sandboxes/3/stop"]
+    assert client.requests.index("POST /v1/sandboxes/3/stop") < client.requests.index("DELETE /v1/sandboxes/3")
+    assert client.bodies[client.requests.index("POST /v1/sandboxes/3/stop")] == {"timeout": 3.0}
+    assert capsys.readouterr().out == "project p is down: removed 3 sandboxes and 3 networks\n"
 
 
 def test_deleting_what_is_gone_is_no_failure():

@@ -1,0 +1,265 @@
+"""Commands on sandboxes that stay when their command has ended: start, stop, restart, logs, prune."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import click
+
+from resolver.cli import starting
+from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.meant import for_each, meant
+from resolver.cli.commands.moments import moment
+from resolver.cli.commands.options import PROJECT, SANDBOX, each
+from resolver.cli.commands.processes import recorded_exit_code, send_signal
+from resolver.cli.commands.prune_filters import prune_body
+from resolver.cli.output_lines import Line, Reader, chosen, stamp
+from resolver.cli.starting import check_stays, prepare_to_start, start_stopped
+from resolver.printable import printable
+
+_LOOK = 0.1
+"""Seconds between looks for new lines."""
+_LOOKS_AT_STATE = 5
+"""Looks without a new line after which is looked whether the sandbox still runs."""
+
+_NAMES = click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
+_TIMEOUT = option(
+    "-t", "--timeout", "--time", "timeout", type=float, metavar="SECONDS",
+    help="Seconds between the signal and KILL; -1 for no KILL (default: as started, 10).",
+)  # fmt: skip
+_SIGNAL = option("-s", "--signal", "name", metavar="SIGNAL", help="Signal that asks the command to end (default: as started, TERM).")
+
+
+@command(examples=("berth stop web", "berth stop -t 30 web db"))
+@_NAMES
+@_TIMEOUT
+@_SIGNAL
+@PROJECT
+def stop(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None) -> int:
+    """Stop what runs in sandboxes.
+
+    The command gets SIGTERM, and SIGKILL after 10 seconds. A sandbox of `run -d` or `up -d` stays, stopped: its name, its output and
+    the exit code are kept, its addresses and ports are free. Any other is removed.
+    """
+    return for_each(names, project, lambda sandbox: _stop(sandbox, timeout, name))
+
+
+@command(examples=("berth start web",))
+@_NAMES
+@option("-a", "--attach", is_flag=True, help="Print what one prints, hand signals on to it, and exit with its exit code.")
+@option("--due", is_flag=True, help="Those that their restart policy starts when a daemon has started; for its service.")
+@PROJECT
+def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None) -> int:
+    """Start stopped sandboxes again.
+
+    With the same command, variables, networks, aliases and ports. Addresses may be others, unless they were given. Needs root.
+    """
+    prepare_to_start()
+    if attach:
+        return _start_attached(names, project)
+    if not due:
+        return for_each(names, project, start_stopped)
+    if names or project is not None:
+        raise click.UsageError("--due is about all sandboxes; leave their names out", click.get_current_context())
+    found = {sandbox["name"]: sandbox for sandbox in starting.due()}
+
+    def one(name: str) -> None:
+        start_stopped(found[name])
+        print(name)
+
+    return each(tuple(found), one)
+
+
+def _start_attached(names: tuple[str, ...], project: str | None) -> int:
+    """Start the one sandbox that is meant, and follow it until its command has ended for good; return its exit code."""
+    sandboxes = meant(names, project, stopped=True)
+    if len(sandboxes) != 1:
+        raise click.UsageError("-a is about one sandbox: you cannot start and attach multiple of them at once", click.get_current_context())
+    (sandbox,) = sandboxes
+    check_stays(sandbox)
+    reader = Reader(sandbox["run"]["output"])
+    try:
+        # What was printed before is for `berth logs`.
+        for _ in chain(reader.lines(), reader.rest()):
+            pass
+        start_stopped(sandbox)
+
+        def hand_on(number: int, _: object) -> None:
+            # It may have ended, or wait to be started again.
+            with contextlib.suppress(Refused):
+                send_signal(call("GET", f"/v1/sandboxes/{sandbox['id']}"), number)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, hand_on)
+        _follow([(sandbox, None, reader)], False, None)
+    finally:
+        reader.close()
+    code = recorded_exit_code(sandbox, None)
+    return 0 if code is None else code
+
+
+@command(examples=("berth restart web", "berth restart -t 1 web"))
+@_NAMES
+@_TIMEOUT
+@_SIGNAL
+@PROJECT
+def restart(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None) -> int:
+    """Stop sandboxes and start them again.
+
+    Those that are stopped are only started. Needs root.
+    """
+    prepare_to_start()
+
+    def restart_one(sandbox: dict[str, Any]) -> None:
+        check_stays(sandbox)
+        _stop(sandbox, timeout, name)
+        start_stopped(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
+
+    return for_each(names, project, restart_one)
+
+
+def _stop(sandbox: dict[str, Any], timeout: float | None, name: str | None) -> None:
+    # The daemon answers when it has ended, however long that takes.
+    call("POST", f"/v1/sandboxes/{sandbox['id']}/stop", {"timeout": timeout, "signal": name}, patience=None)
+
+
+@command(examples=("berth prune -f", "berth prune --networks"))
+@option("-f", "--force", is_flag=True, help="Do not ask.")
+@option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only those with label=, without label!=, or created before until= (24h ago, or a time).",
+)
+@option("--networks", is_flag=True, help="Networks that nobody uses too, as `docker system prune`.")
+def prune(force: bool, filters: tuple[str, ...], networks: bool) -> None:
+    """Remove stopped sandboxes.
+
+    Their output and their exit codes are removed too.
+    """
+    body = prune_body(filters)
+    if not force:
+        click.confirm(f"Remove all stopped sandboxes{' and all networks without endpoints' if networks else ''}?", abort=True)
+    for name in call("POST", "/v1/sandboxes/prune", body)["removed"]:
+        print(name)
+    for name in call("POST", "/v1/networks/prune", body)["removed"] if networks else ():
+        print(name)
+
+
+@command(examples=("berth logs web", "berth logs -f --tail 20 web db", "berth logs --since 10m -t web"))
+@_NAMES
+@option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on, until the command ends.")
+@option("-n", "--tail", default="all", show_default=True, metavar="NUMBER", help="The last lines only.")
+@option("--since", metavar="TIME", help="Lines since then: 10m ago, 2026-11-25T12:00, or seconds since 1970.")
+@option("--until", metavar="TIME", help="Lines until then.")
+@option("-t", "--timestamps", is_flag=True, help="Each line with its time.")
+@option("--no-log-prefix", is_flag=True, help="Without the name before each line, where several are shown.")
+@PROJECT
+def logs(
+    names: tuple[str, ...], follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool, no_log_prefix: bool,
+    project: str | None,
+) -> None:  # fmt: skip
+    """Print what the commands of sandboxes have printed.
+
+    Kept for sandboxes of `run -d` and `up -d` until they are removed: the last 30 MB of each. Needs root.
+    """
+    number = None if tail in ("all", "-1") else int(tail) if tail.isdigit() else -1
+    if number == -1:
+        raise click.UsageError(f"--tail {tail}: it should be a number of lines, or all", click.get_current_context())
+    first = None if since is None else stamp(moment("--since", since))
+    last = None if until is None else stamp(moment("--until", until))
+    sandboxes = meant(names, project, stopped=True)
+    for sandbox in sandboxes if names else ():
+        if sandbox.get("run") is None or _is_in_foreground(sandbox):
+            raise Refused(f"output is kept of `run -d` and `up -d` only; that of {sandbox['name']} went where it was started")
+    kept = [sandbox for sandbox in sandboxes if sandbox.get("run") is not None]
+    width = max((len(sandbox["name"]) for sandbox in kept), default=0)
+    is_prefixed = (len(sandboxes) > 1 or project is not None) and not no_log_prefix
+    prefixes = [f"{sandbox['name'].ljust(width)} | " if is_prefixed else None for sandbox in kept]
+    readers = [(sandbox, prefix, Reader(sandbox["run"]["output"])) for sandbox, prefix in zip(kept, prefixes, strict=True)]
+    try:
+
+        def lines_of(reader: Reader, prefix: str | None) -> Iterator[tuple[Line, str | None]]:
+            written = chain(reader.lines(), () if follow else reader.rest())
+            return ((line, prefix) for line in chosen(written, tail=number, since=first, until=last))
+
+        each_one = [lines_of(reader, prefix) for _, prefix, reader in readers]
+        # Merged as they are read: nothing holds 30 MB of short lines.
+        _print(heapq.merge(*each_one, key=_time), timestamps=timestamps)
+        if follow:
+            _follow(readers, timestamps, last)
+    except PermissionError as error:
+        raise Refused("the output of commands can be read by root only: use sudo") from error
+    finally:
+        for _, _, reader in readers:
+            reader.close()
+
+
+def _is_in_foreground(sandbox: dict[str, Any]) -> bool:
+    """Return whether what *sandbox* prints goes where it was started, although the daemon knows how it is to end."""
+    try:
+        os.stat(sandbox["run"]["output"])
+    except FileNotFoundError:
+        return bool(sandbox["run"]["state"] != "exited")
+    except PermissionError as error:
+        raise Refused("the output of commands can be read by root only: use sudo") from error
+    return False
+
+
+def _print(lines: Iterable[tuple[Line, str | None]], *, timestamps: bool) -> None:
+    """Print (line, prefix) pairs."""
+    for line, prefix in lines:
+        _write(line, prefix, timestamps)
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _time(pair: tuple[Line, str | None]) -> str:
+    return pair[0].time
+
+
+def _write(line: Line, prefix: str | None, timestamps: bool) -> None:
+    when = f"{line.time} " if timestamps else ""
+    if prefix is not None:
+        text = printable(line.text.rstrip(b"\r\n").decode(errors="replace"))
+        sys.stdout.write(f"{prefix}{when}{text}\n")
+        return
+    stream = sys.stderr if line.stream == "stderr" else sys.stdout
+    stream.flush()
+    stream.buffer.write(when.encode() + line.text)
+
+
+def _follow(readers: list[tuple[dict[str, Any], str | None, Reader]], timestamps: bool, last: str | None) -> None:
+    """Print what comes, until all that is followed has ended, or until the time *last*."""
+    idle = 0
+    while readers and (last is None or stamp(time.time()) <= last):  # noqa: TID251 (this is where the clock is read)
+        time.sleep(_LOOK)
+        lines = [(line, prefix) for _, prefix, reader in readers for line in reader.lines()]
+        _print(sorted(lines, key=_time), timestamps=timestamps)
+        idle = 0 if lines else idle + 1
+        if idle % _LOOKS_AT_STATE:
+            continue
+        ended = [one for one in readers if not _runs(one[0])]
+        left = [(line, prefix) for _, prefix, reader in ended for line in (*reader.lines(), *reader.rest())]
+        _print(sorted(left, key=_time), timestamps=timestamps)
+        readers = [one for one in readers if one not in ended]
+
+
+def _runs(sandbox: dict[str, Any]) -> bool:
+    try:
+        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}")["run"]["state"] != "exited")
+    except NoDaemon:
+        # It goes on without one.
+        return True
+    except Refused as error:
+        return error.kind != "not-found"

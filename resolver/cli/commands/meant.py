@@ -1,0 +1,53 @@
+"""Which sandboxes the names of a command mean: sandboxes, or with a project its services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from resolver.cli.client import Refused, call, find_sandbox, service_members
+from resolver.cli.commands.options import each
+
+
+def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, stopped: bool = False) -> list[dict[str, Any]]:
+    """Return the sandboxes that *names* mean, in *project* if there is one; without names all of the project, or with *or_all* all.
+
+    With a project each name is that of a service, and means all of its replicas. *stopped*: those that are stopped too.
+    """
+    path = "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes"
+    if project is not None:
+        from resolver.cli.projects import of_project
+
+        members = of_project(call("GET", path), project)
+        found = [member for name in names for member in service_members(members, name, project)]
+        for name in names:
+            if not service_members(members, name, project):
+                raise Refused(f"there is no service {name} in project {project}", "not-found")
+        return found if names else members
+    if names:
+        return [find_sandbox(name, stopped=stopped) for name in names]
+    if or_all:
+        everything: list[dict[str, Any]] = call("GET", path)
+        return everything
+    raise click.UsageError("SANDBOX is missing", click.get_current_context())
+
+
+def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict[str, Any]], None], *, stopped: bool = True) -> int:
+    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`."""
+    if names and project is None:
+
+        def one(given: str) -> None:
+            (sandbox,) = meant((given,), None, stopped=stopped)
+            action(sandbox)
+            print(given)
+
+        return each(names, one)
+    members = {sandbox["name"]: sandbox for sandbox in meant(names, project, stopped=stopped)}
+
+    def member(name: str) -> None:
+        action(members[name])
+        print(name)
+
+    return each(tuple(members), member)

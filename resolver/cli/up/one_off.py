@@ -1,0 +1,135 @@
+"""`berth compose run`: one more sandbox of a service, for one command, with what the service depends on up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from resolver.cli import enter
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call, segment
+from resolver.cli.compose.project import Project, Service
+from resolver.cli.output import complain
+from resolver.cli.run import run_detached, run_in_foreground
+from resolver.cli.starting import prepare_to_start, start_stopped
+from resolver.cli.up import processes
+from resolver.cli.up.plan import ServicePlan, UpPlan, environment, plan_up
+from resolver.cli.up.project_file import Selection, load_project
+from resolver.cli.up.session import Session
+from resolver.cli.words import nearest
+
+_OWN = ("ip", "ip6", "link_local_ips", "mac_address")
+"""What of an endpoint the replicas of the service have for themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOff:
+    """What is asked for. *name*: of the sandbox, None: made up. *ports*: publish those of the service; *publish*: and these.
+
+    *aliases*: it has the service's names too. *variables*: go over those of the service. *alone*: nothing else is started.
+    """
+
+    service: str
+    command: tuple[str, ...]
+    name: str | None = None
+    detach: bool = False
+    remove: bool = False
+    alone: bool = False
+    ports: bool = False
+    aliases: bool = False
+    publish: tuple[str, ...] = ()
+    labels: Mapping[str, str]
+    variables: Mapping[str, str]
+    entrypoint: tuple[str, ...] | None = None
+    directory: str | None = None
+
+
+def run_one_off(selection: Selection, asked: OneOff) -> int:
+    """Run one command in a sandbox like those of a service; return its exit code, or 0 if it was detached."""
+    loaded = load_project(replace(selection, profiles=(*selection.profiles, "*")))
+    project = loaded.project
+    service = next((one for one in project.services if one.name == asked.service), None)
+    if service is None:
+        raise Refused(f"no such service: {asked.service}{nearest(asked.service, [one.name for one in project.services])}")
+    command = _command(service, asked)
+    prepare_to_start()
+    processes.stop_signal(service)
+    # As `up` plans it, for one replica whatever its scale.
+    services = tuple(replace(one, replicas=1) if one is service else one for one in project.services)
+    plan = plan_up(replace(project, services=services), pid=os.getpid(), detach=True)
+    directory = Path(project.directory)
+    _ensure_networks(plan)
+    if not asked.alone:
+        _ensure_dependencies(project, plan, service, directory)
+    (own,) = (one for one in plan.services if one.service.name == service.name)
+    session = Session(replace(plan, services=(own,)), call, directory, detach=True)
+    (with_hosts,) = session.with_linked_hosts(own)
+    body = {**_body(project, with_hosts, asked), "owner_pid": os.getpid()}
+    explicit = {**environment(service), **asked.variables}
+    where = enter.WorkingDirectory(str(directory / (asked.directory or service.working_dir or "")), required=True)
+    if not asked.detach:
+        return run_in_foreground(body, command, explicit, where)
+    process = processes.process_body(service, directory)
+    told = {"command": command, "explicit": explicit, "directory": where.path, "restart": "no", "remove": asked.remove}
+    return run_detached(body, {**process, **told})
+
+
+def _command(service: Service, asked: OneOff) -> list[str]:
+    entrypoint = service.entrypoint if asked.entrypoint is None else asked.entrypoint
+    command = [*entrypoint, *asked.command] if asked.command or asked.entrypoint is not None else [*service.command]
+    if not command:
+        raise Refused(f"service {service.name} has no command of its own; write one: `berth compose run {service.name} COMMAND`")
+    return command
+
+
+def _body(project: Project, body: Mapping[str, Any], asked: OneOff) -> dict[str, Any]:
+    networks = [{key: value for key, value in endpoint.items() if key not in _OWN} for endpoint in body["networks"]]
+    labels = {**body["labels"], **asked.labels, "berth.one-off": asked.service}
+    # It is no replica: `exec` and names of the service do not mean it.
+    del labels[SERVICE_LABEL]
+    published = [*(body.get("publish", ()) if asked.ports else ()), *asked.publish]
+    return {
+        **{key: value for key, value in body.items() if key not in ("publish", "owner_pid")},
+        **({"publish": published} if published else {}),
+        "name": asked.name or f"{project.name}-{asked.service}-run-{os.urandom(6).hex()}",
+        "labels": labels,
+        "networks": networks if asked.aliases else [{key: value for key, value in one.items() if key != "aliases"} for one in networks],
+    }
+
+
+def _ensure_networks(plan: UpPlan) -> None:
+    for body in plan.networks:
+        try:
+            call("GET", f"/v1/networks/{segment(body['name'])}", autostart=True)
+        except Refused as error:
+            if error.kind != "not-found":
+                raise
+            call("POST", "/v1/networks", body)
+
+
+def _ensure_dependencies(project: Project, plan: UpPlan, service: Service, directory: Path) -> None:
+    """Start what *service* depends on, directly or not, unless it runs."""
+    needed = _needed(project, service.name)
+    members = [one for one in call("GET", "/v1/sandboxes?all=1") if one["labels"].get(PROJECT_LABEL) == project.name]
+    there = {one["labels"].get(SERVICE_LABEL) for one in members}
+    for member in members:
+        if member["labels"].get(SERVICE_LABEL) in needed and member["run"] is not None and member["run"]["state"] == "exited":
+            start_stopped(member)
+    missing: Sequence[ServicePlan] = [one for one in plan.services if one.service.name in needed - there]
+    if missing:
+        complain(f"starting {', '.join(one.service.name for one in missing)}")
+        Session(replace(plan, networks=(), services=tuple(missing)), call, directory, detach=True, shows=False).run()
+
+
+def _needed(project: Project, name: str) -> set[str]:
+    services = {service.name: service for service in project.services}
+    found: set[str] = set()
+    left = [name]
+    while left:
+        for dependency in services[left.pop()].depends_on:
+            if dependency.service in services and dependency.service not in found:
+                found.add(dependency.service)
+                left.append(dependency.service)
+    return found - {name}

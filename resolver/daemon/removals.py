@@ -1,0 +1,85 @@
+"""How sandboxes go: at somebody's request, or because the command that they were made for has ended. One that stays leaves its run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from netcore.controller import Controller
+from netcore.errors import NotFound
+from netcore.model import Owner, Sandbox
+from resolver.daemon.events import Cause, Events
+from resolver.daemon.owners import ExitCode
+from resolver.daemon.runs import Run, Runs
+
+
+class Removals:
+    """*end_process*: end a process and wait for its end. *end_restarts*: have what holds a sandbox start its command no more."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        runs: Runs,
+        events: Events,
+        *,
+        end_process: Callable[[Owner], Awaitable[None]],
+        end_restarts: Callable[[Owner], Awaitable[None]],
+    ) -> None:
+        self._controller = controller
+        self._runs = runs
+        self._events = events
+        self._end_process = end_process
+        self._end_restarts = end_restarts
+        self._under_way: set[str] = set()
+
+    async def remove(self, sandbox: Sandbox, cause: Cause, exit_code: ExitCode) -> tuple[str, ...]:
+        """End what was started in *sandbox*, remove the sandbox and what would be left of it; return warnings."""
+        self._under_way.add(sandbox.id)
+        try:
+            run = self._runs.get(sandbox.id)
+            if run is not None and sandbox.owner is not None:
+                await self._end_restarts(sandbox.owner)
+            if sandbox.leader is not None and not sandbox.adopted:
+                await self._end_process(sandbox.leader)
+            async with self._runs.lock(sandbox.id) if run is not None else contextlib.nullcontext():
+                return await self._free(sandbox, self._runs.get(sandbox.id), cause, exit_code)
+        finally:
+            self._under_way.discard(sandbox.id)
+
+    async def remove_stopped(self, run: Run, cause: Cause) -> None:
+        """Remove what is left of a sandbox that is stopped."""
+        async with self._runs.lock(run.id):
+            await self._runs.drop(run)
+        self._events.emit("sandbox", "remove", run.name, identity=run.id, cause=cause, exit_code=run.exit_code)
+
+    async def end_run(self, sandbox: Sandbox, run: Run) -> None:
+        """Free what *sandbox* has, now that its command has ended and is not started again; keep the *run*, unless it is not to stay."""
+        if sandbox.id in self._under_way:
+            return
+        async with self._runs.lock(run.id):
+            known = self._runs.get(run.id)
+            if known is None:
+                return
+            # Recorded first: its name is taken at all times.
+            ended = await self._runs.end(known) if known.ended is None else known
+            if run.process.remove:
+                await self._free(sandbox, ended, Cause.COMMAND_ENDED, lambda: ended.exit_code)
+                return
+            if known.ended is None:
+                self._events.sandbox_stopped(sandbox, Cause.COMMAND_ENDED, ended.exit_code)
+            with contextlib.suppress(NotFound):
+                await self._controller.sandboxes.remove(sandbox.id)
+
+    async def _free(self, sandbox: Sandbox, run: Run | None, cause: Cause, exit_code: ExitCode) -> tuple[str, ...]:
+        """Remove *sandbox*, in which nothing runs, and its *run*, whose lock is held; return warnings."""
+        warnings: tuple[str, ...] = ()
+        try:
+            warnings = (await self._controller.sandboxes.remove(sandbox.id)).warnings
+        except NotFound:
+            # The process was its owner, so its end has had the sandbox removed.
+            if run is None:
+                return ()
+        if run is not None:
+            await self._runs.drop(run)
+        self._events.sandbox_removed(sandbox, cause, exit_code())
+        return warnings
