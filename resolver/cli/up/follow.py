@@ -77,6 +77,8 @@ class Follower:
         followed = self.running
         restarted = self._look_at(followed) if self._looks % _LOOKS_AT_STATE == 0 else []
         ended = [one for one in followed if one.poll() or one.code is not None]
+        # What was started again and has ended since the last look.
+        restarted += self._look_at([one for one in ended if one.holder is not None])
         lines = [(line, one) for one in followed for line in one.reader.lines()]
         lines += [(line, one) for one in ended for line in one.reader.rest()]
         for line, one in sorted(lines, key=lambda pair: pair[0].time):

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERVICE_LABEL, Refused
-from resolver.cli.compose.project import Project, Restart, RestartWhen, Service, ServiceNetwork, field_of
+from resolver.cli.compose.project import HealthCheck, Project, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.output import port_texts
 from resolver.cli.sandbox_options import OPTIONS, Kind, Scope, link_option
 from resolver.signal_names import WHAT_IS_ONE, signal_number
@@ -112,6 +112,7 @@ def _with_hash(body: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
 def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Mapping[str, str]) -> dict[str, Any]:
     given = {option.field: getattr(service, field_of(option)) for option in _SANDBOX_OPTIONS}
     process = {"process": process_of(service, project.directory)} if service.command else {}
+    health = {"health_check": _health_body(service.health)} if service.command and service.health else {}
     depends = ",".join(f"{one.service}:{one.condition.value}:{str(one.restart).lower()}" for one in service.depends_on)
     own = {PROJECT_LABEL: project.name, SERVICE_LABEL: service.name, **({DEPENDS_LABEL: depends} if depends else {})}
     body = {
@@ -119,6 +120,7 @@ def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Ma
         "name": service.container_name or f"{project.name}-{service.name}-{number}",
         "networks": _endpoints(project, service, sandboxes),
         **process,
+        **health,
     }
     return _with_hash(body, {**service.labels, **own})
 
@@ -141,6 +143,17 @@ def check_signals(services: Iterable[Service]) -> None:
     for service in services:
         if signal_number(service.stop_signal) is None:
             raise Refused(f"service {service.name}: invalid stop_signal: {service.stop_signal!r} is no signal; {WHAT_IS_ONE}")
+
+
+def _health_body(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "test": ["CMD-SHELL" if check.in_shell else "CMD", *check.command],
+        "interval": check.interval,
+        "timeout": check.timeout,
+        "retries": check.retries,
+        "start_period": check.start_period,
+        "start_interval": check.start_interval,
+    }
 
 
 def _restart_text(restart: Restart) -> str:
