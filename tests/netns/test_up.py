@@ -115,7 +115,7 @@ def test_named_services_come_with_what_they_depend_on(lab):
     # It is switched off now, so it is no orphan.
     again = up(lab, "-d", "--remove-orphans", "--scale", "web=1")
     assert (sorted(ids(lab)), again.stderr) == (["shop-db-1", "shop-old-1", "shop-web-1"], "")
-    assert "there is no service wev; there are" in up(lab, "-d", "wev", check=False).stderr
+    assert "there is no service wev; there are db, web, old" in up(lab, "-d", "wev", check=False).stderr
     assert "--scale wev: there is no such service" in up(lab, "-d", "--scale", "wev=1", check=False).stderr
 
 

@@ -14,6 +14,7 @@ from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERV
 from resolver.cli.compose.project import HealthCheck, Project, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.output import port_texts
 from resolver.cli.sandbox_options import OPTIONS, Kind, Scope, link_option
+from resolver.cli.words import nearest_or_all
 from resolver.signal_names import WHAT_IS_ONE, signal_number
 
 _SANDBOX_OPTIONS = tuple(
@@ -67,7 +68,7 @@ def plan_up(project: Project, *, pid: int, scale: Mapping[str, int] | None = Non
     scaled = [_scaled(service, scale or {}) for service in project.services]
     for name in scale or ():
         if name not in {service.name for service in scaled}:
-            raise Refused(f"--scale {name}: there is no such service; there are {', '.join(service.name for service in scaled)}")
+            raise Refused(f"--scale {name}: there is no such service{nearest_or_all(name, [service.name for service in scaled])}")
     sandboxes = {service.name: service.container_name or f"{project.name}-{service.name}-1" for service in scaled}
     modes = [service.network_mode for service in scaled if _is_named_network(service.network_mode)]
     return UpPlan(

@@ -10,6 +10,7 @@ from typing import Any
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERVICE_LABEL, Refused
 from resolver.cli.compose.project import Condition, Service
 from resolver.cli.up.plan import ServicePlan, UpPlan
+from resolver.cli.words import nearest_or_all
 
 View = Mapping[str, Any]
 """A sandbox or a network as the admin API shows it."""
@@ -121,7 +122,7 @@ def chosen_services(plan: UpPlan, asked: Asked) -> set[str]:
     services = {one.service.name: one.service for one in plan.services}
     for name in asked.services:
         if name not in services:
-            raise Refused(f"there is no service {name}; there are {', '.join(services) or 'none'}")
+            raise Refused(f"there is no service {name}{nearest_or_all(name, services)}")
     if not asked.services:
         return set(services)
     chosen: set[str] = set()

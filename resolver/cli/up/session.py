@@ -25,6 +25,7 @@ from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code,
 from resolver.cli.up.progress import Progress
 from resolver.cli.up.project_file import Selection, load_project
 from resolver.cli.up.reconcile import Asked, Changes, NetworkChange, Replica, ServiceChange, Step, chosen_services, reconcile, summary
+from resolver.cli.words import nearest_or_all
 
 _AT_ONCE = 16
 _LOOK = 0.1
@@ -66,8 +67,8 @@ def up(selection: Selection, options: Options) -> int:
     plan = plan_up(loaded.project, pid=os.getpid(), scale=options.scale)
     chosen_services(plan, options.asked)
     if options.exit_code_from is not None and options.exit_code_from not in {one.service.name for one in plan.services}:
-        names = ", ".join(one.service.name for one in plan.services)
-        raise Refused(f"--exit-code-from {options.exit_code_from}: there is no such service; there are {names}")
+        names = [one.service.name for one in plan.services]
+        raise Refused(f"--exit-code-from {options.exit_code_from}: there is no such service{nearest_or_all(options.exit_code_from, names)}")
     if options.dry_run:
         return _print_changes(plan, options, loaded.known)
     if any(service.service.command for service in plan.services):

@@ -1,5 +1,6 @@
 """`berth up` and `berth down` without a kernel: the plan by itself, then the session with a client that only records."""
 
+import contextlib
 import os
 import re
 import signal
@@ -253,8 +254,10 @@ class Client:
         if method == "GET" and path in ("/v1/networks", "/v1/sandboxes", "/v1/sandboxes?all=1"):
             return self.listed
         if path.endswith("/stop"):
-            if self.stops or body.get("signal"):
-                os.kill(self.holders[path.split("/")[3]], signal.SIGKILL)
+            # It may have ended and been waited for by now.
+            with contextlib.suppress(ProcessLookupError):
+                if self.stops or body.get("signal"):
+                    os.kill(self.holders[path.split("/")[3]], signal.SIGKILL)
             return {}
         name = body["name"] if body and "name" in body else path.rpartition("/")[2].removeprefix("id-")
         directory = f"{self.directory}/{name}"
@@ -295,7 +298,13 @@ def commands(monkeypatch):
     client = Client
     client.holders = {}
     monkeypatch.setattr(processes, "start", start)
-    return chosen
+    yield chosen
+    for pid in client.holders.values():
+        # Only what is still our child: another process may have the pid of one that has been waited for.
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 TWO = "name: p\nservices:\n  a: {command: x, stop_signal: SIGUSR1}\n  b: {command: x, depends_on: [a]}\n"
