@@ -13,6 +13,9 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Literal, NewType
 
+from netcore.dns_settings import DnsSettings
+from netcore.health import Health, HealthCheck
+
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
@@ -354,6 +357,7 @@ class RemoteEndpoint:
     """An endpoint of an overlay network on another host. *vtep*: where its host takes VXLAN.
 
     *names*: the one for PTR first. *ports*: (port, protocol) that it serves. *services*: (name, protocol, port) of those with a name.
+    *unhealthy*: its health check fails.
     """
 
     id: str
@@ -365,15 +369,7 @@ class RemoteEndpoint:
     names: tuple[str, ...]
     ports: tuple[tuple[int, str], ...] = ()
     services: tuple[tuple[str, str, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnsSettings:
-    """What the user said of name resolution; empty tuples mean "as the host"."""
-
-    servers: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
+    unhealthy: bool = False
 
 
 class Stack(StrEnum):
@@ -411,6 +407,7 @@ class Sandbox:
     adopted namespace has by itself; with *replaces_routes* ours take their place while there are any, otherwise they stay.
     *own_sysctls*: (path, value) that an adopted namespace had of those that berth sets there.
     *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
+    *health*: None without a *health_check*.
     """
 
     id: SandboxId
@@ -439,6 +436,8 @@ class Sandbox:
     own_routes: tuple[DefaultRoute, ...] = ()
     replaces_routes: bool = False
     own_sysctls: tuple[tuple[str, str], ...] = ()
+    health_check: HealthCheck | None = None
+    health: Health | None = None
 
     @property
     def short_id(self) -> str:
@@ -498,3 +497,4 @@ class SandboxRequest:
     replaces_routes: bool = False
     origin: str = "api"
     again: tuple[SandboxId, float] | None = None
+    health_check: HealthCheck | None = None

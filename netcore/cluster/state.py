@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from netcore.cluster.encryption import Key
 from netcore.cluster.record_checks import check_endpoint_addresses, check_identity, check_shared, check_vtep, checked_holder
 from netcore.errors import InvalidRequest
+from netcore.health import Health
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 from netcore.parse.names import check_dns_name, check_mac
 from netcore.plan.endpoint_names import named_services, names_of, served_ports
@@ -47,6 +48,7 @@ class EndpointRecord:
     names: tuple[str, ...]
     ports: tuple[tuple[int, str], ...] = ()
     services: tuple[tuple[str, str, int], ...] = ()
+    unhealthy: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if something in it is of no use: whoever can write to etcd can write anything."""
@@ -128,6 +130,7 @@ def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network:
         names=names_of(sandbox, endpoint, network),
         ports=served_ports(sandbox),
         services=named_services(sandbox),
+        unhealthy=sandbox.health is Health.UNHEALTHY,
     )
 
 
@@ -351,6 +354,7 @@ class ClusterState:
             names=record.names,
             ports=record.ports,
             services=record.services,
+            unhealthy=record.unhealthy,
         )
 
     def remotes(self, network_id: NetworkId, own_node_id: str) -> dict[str, RemoteEndpoint]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from netcore.desired import hostsfile
 from netcore.errors import InvalidRequest
+from netcore.health import Health
 from netcore.model import NetnsPath, Network, Sandbox, SandboxId, SandboxRequest, Stack
 from netcore.parse import endpoint_options, names, ports
 
@@ -92,4 +93,6 @@ def plan_sandbox(
         sysctls=endpoint_options.sandbox_sysctls(request.sysctls),
         stack=kind,
         shared_with=target.id if target is not None else None,
+        health_check=request.health_check,
+        health=Health.STARTING if request.health_check is not None else None,
     )

@@ -21,6 +21,8 @@ _PATIENCE = 120.0
 _BUSY_PAUSE = 0.01
 PROJECT_LABEL, SERVICE_LABEL = "berth.project", "berth.service"
 """Labels of what `berth up` makes."""
+CONFIG_LABEL, DEPENDS_LABEL = "berth.config-hash", "berth.depends-on"
+"""Labels of what `berth up` makes: what it was made by, and `SERVICE:CONDITION:RESTART` of what it depends on, with commas."""
 
 
 class Refused(Exception):

@@ -26,7 +26,12 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
         "HostnamePath": f"{shown['files']}/hostname",
         "HostsPath": f"{shown['files']}/hosts",
         "ResolvConfPath": f"{shown['files']}/resolv.conf",
-        "Config": {"Hostname": shown["hostname"], "Domainname": shown["domainname"], "Labels": dict(shown["labels"])},
+        "Config": {
+            "Hostname": shown["hostname"],
+            "Domainname": shown["domainname"],
+            "Labels": dict(shown["labels"]),
+            **_health_check(shown),
+        },
         "HostConfig": {
             "NetworkMode": network_mode(shown) or next(iter(networks), "none"),
             "PortBindings": _bindings(shown),
@@ -48,10 +53,27 @@ def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
     found = state(shown)
     run = shown.get("run")
     told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"] or 0}
+    if shown.get("health") is not None:
+        log = [_logged(entry) for entry in shown.get("health_log", {}).get("log", ())]
+        told["Health"] = {"Status": shown["health"], "FailingStreak": shown.get("health_log", {}).get("failing_streak", 0), "Log": log}
     if run is None:
         return told
     times = {"StartedAt": _iso(run["started"]), "FinishedAt": _iso(run["ended"] or 0.0)}
     return {**told, "ExitCode": run["exit_code"] or 0, **times}
+
+
+def _logged(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Start": _iso(entry["start"]), "End": _iso(entry["end"]), "ExitCode": entry["exit_code"], "Output": entry["output"]}
+
+
+def _health_check(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Config.Healthcheck, if there is a health check: times in nanoseconds."""
+    check = shown.get("health_check")
+    if check is None:
+        return {}
+    times = {"Interval": "interval", "Timeout": "timeout", "StartPeriod": "start_period", "StartInterval": "start_interval"}
+    nanoseconds = {name: int(check[field] * 1e9) for name, field in times.items()}
+    return {"Healthcheck": {"Test": list(check["test"]), **nanoseconds, "Retries": check["retries"]}}
 
 
 def _run(shown: Mapping[str, Any]) -> dict[str, Any]:

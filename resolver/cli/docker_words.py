@@ -61,7 +61,6 @@ OPTION_ANSWERS = {
     "--log-driver": _BOUNDED,
     "--log-opt": _BOUNDED,
     "--cidfile": "`berth run -d` prints the name; write it to a file with >",
-    "--health-cmd": "nothing checks whether a sandbox is healthy",
     "--detach-keys": "nothing stands between the terminal and the command; Ctrl-C is the command's",
 }  # fmt: skip
 """Options of `docker run` and `exec` that berth has not → why, and what to do."""

@@ -266,14 +266,8 @@ def join(
 
     *identity*: as somebody else. *detached*: return 0 as soon as it runs; it reads and writes nothing.
     """
-    check_runs(sandbox)
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
-    has_files = _enter_leader(sandbox)
-    check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
-    if not has_files:
-        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
-        mounts.prepare(sandbox, own_proc=False)
+    enter_sandbox(sandbox)
     pid = os.fork()
     if pid == 0:
         if detached:
@@ -295,6 +289,18 @@ def join(
     if failure_text:
         raise EnterFailed(failure_text)
     return status
+
+
+def enter_sandbox(sandbox: dict[str, Any]) -> None:
+    """Enter the namespaces of *sandbox*, of its leader if it has one: the children of this process are in them from now on."""
+    check_runs(sandbox)
+    netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
+    has_files = _enter_leader(sandbox)
+    check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    os.close(netns_fd)
+    if not has_files:
+        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
+        mounts.prepare(sandbox, own_proc=False)
 
 
 def _become(identity: Identity, report: int) -> None:
@@ -342,7 +348,7 @@ def open_leader(sandbox: dict[str, Any]) -> int | None:
     pid, started = sandbox["leader"]["pid"], sandbox["leader"]["start_time"]
     try:
         descriptor = os.pidfd_open(pid)
-        if _start_time(pid) == started:
+        if start_time(pid) == started:
             return descriptor
         os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError):
@@ -350,7 +356,7 @@ def open_leader(sandbox: dict[str, Any]) -> int | None:
     raise EnterFailed(f"sandbox {sandbox['name']}: its process {pid} has ended")
 
 
-def _start_time(pid: int) -> int:
+def start_time(pid: int) -> int:
     """Return when *pid* started, in clock ticks since boot (proc(5), /proc/PID/stat field 22)."""
     with open(f"/proc/{pid}/stat") as file:
         # The second field is the program's name in parentheses and may hold anything.

@@ -69,7 +69,9 @@ def tests(event: Mapping[str, Any]) -> dict[str, Test]:
 
     return {
         "type": lambda text: text in (event["kind"], _DOCKER_TYPES.get(event["kind"])),
-        "event": lambda text: text in (event["action"], _DOCKER_ACTIONS.get((event["kind"], event["action"]))),
+        "event": lambda text: (
+            text in (event["action"], event["action"].partition(":")[0], _DOCKER_ACTIONS.get((event["kind"], event["action"])))
+        ),
         "sandbox": is_sandbox,
         "container": is_sandbox,
         "network": lambda text: text == event["network"] or (event["kind"] == "network" and (text == event["name"] or _is_id(event, text))),

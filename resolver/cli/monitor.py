@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from resolver.cli import enter
+from resolver.cli import enter, health_probe
 from resolver.cli.client import Refused, call
 from resolver.cli.output_log import STREAMS, OutputLog
 from resolver.cli.restarting import Restarting
@@ -95,8 +95,10 @@ class _Monitor:
     def _hold(self, init: int, outputs: dict[int, str]) -> int:
         while True:
             began = time.monotonic()
+            checker = health_probe.start(self._sandbox, init, self._environment(), self._directory())
             self._follow(init, outputs)
             code = enter.wait(init)
+            health_probe.stop(checker)
             while True:
                 if not self._restarting.comes_again(code, time.monotonic() - began):
                     return code
@@ -125,9 +127,8 @@ class _Monitor:
             init = enter.start(
                 self._sandbox,
                 process["command"],
-                # An explicit variable wins, in its own spelling only (PX-3).
-                environment={**process["environment"], **self._sandbox["environment"], **process["explicit"]},
-                directory=enter.WorkingDirectory(process["directory"], process["directory_required"]),
+                environment=self._environment(),
+                directory=self._directory(),
                 register=lambda pid: self._register(pid, patient=patient),
                 prepare=prepare,
             )
@@ -142,6 +143,13 @@ class _Monitor:
             # It was stopped meanwhile, and the daemon does not know of this process.
             os.kill(init, signal.SIGKILL)
         return init, {reading: stream for (reading, _), stream in zip(pipes, STREAMS, strict=True)}
+
+    def _environment(self) -> dict[str, str]:
+        # An explicit variable wins, in its own spelling only (PX-3).
+        return {**self._process["environment"], **self._sandbox["environment"], **self._process["explicit"]}
+
+    def _directory(self) -> enter.WorkingDirectory:
+        return enter.WorkingDirectory(self._process["directory"], self._process["directory_required"])
 
     def _register(self, init: int, *, patient: bool) -> None:
         if patient:

@@ -91,16 +91,20 @@ def run_in_foreground(
     print_warnings(sandbox)
     path = f"/v1/sandboxes/{sandbox['id']}"
     restarting = None if process is None else _restarting(sandbox["id"], process["restart"])
+    # An explicit variable wins, in its own spelling only (PX-3).
+    environment = {**os.environ, **sandbox["environment"], **explicit}
 
     def start(tell: Callable[[int], None]) -> int:
-        return enter.start(
+        pid = enter.start(
             sandbox,
             command,
-            # An explicit variable wins, in its own spelling only (PX-3).
-            environment={**os.environ, **sandbox["environment"], **explicit},
+            environment=environment,
             directory=directory,
             register=tell,
         )
+        if sandbox.get("health_check") is not None:
+            _check_health(sandbox, pid, environment, directory)
+        return pid
 
     try:
         pid = start(lambda pid: register(sandbox, pid, call))
@@ -108,6 +112,19 @@ def run_in_foreground(
         delete(path, call)
         raise
     return _remove(path, _wait(pid) if restarting is None else _wait_and_start_again(pid, start, restarting))
+
+
+_checkers: list[int | None] = []
+"""Who checks the health of the command that runs now, if anybody does."""
+
+
+def _check_health(sandbox: dict[str, Any], pid: int, environment: dict[str, str], directory: enter.WorkingDirectory) -> None:
+    """Check the health of the command whose init is *pid*, and of no earlier one."""
+    from resolver.cli import health_probe
+
+    while _checkers:
+        health_probe.stop(_checkers.pop())
+    _checkers.append(health_probe.start(sandbox, pid, environment, directory))
 
 
 def _restarting(sandbox_id: str, policy: str) -> Restarting:
@@ -207,8 +224,23 @@ def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
         body = sandbox_body(values)
     except BadOption as error:
         usage_error("run", error)
+    check = _health_check(values)
+    if check is not None:
+        body["health_check"] = check
     body.setdefault("name", _name(command))
     return {**body, "owner_pid": os.getpid(), "default_network": True}
+
+
+def _health_check(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the `health_check` that the options *values* ask for, None if they ask for none."""
+    if not any(name.startswith("health_") for name in values):
+        return None
+    from resolver.cli.health_options import health_check
+
+    try:
+        return health_check(values)
+    except BadOption as error:
+        usage_error("run", error)
 
 
 def _name(command: list[str]) -> str:

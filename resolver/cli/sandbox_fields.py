@@ -12,14 +12,14 @@ from resolver.cli.output import port_texts, shown_id
 from resolver.cli.table import tied
 
 COLUMNS = ("SANDBOX ID", "NAME", "COMMAND", "STATUS", "AGE", "NETWORKS", "ADDRESSES", "PORTS")
-FILTERS = ("id", "name", "label", "status", "network", "publish", "expose", "exited", "before", "since")
+FILTERS = ("id", "name", "label", "status", "health", "network", "publish", "expose", "exited", "before", "since")
 SENSELESS = {
     "ancestor": "sandboxes have no images",
     "volume": "sandboxes have no volumes; their files are the host's",
-    "health": "nothing checks whether a sandbox is healthy",
     "isolation": "that is of Windows",
     "is-task": "there is no Swarm here",
 }
+HEALTHS = ("starting", "healthy", "unhealthy", "none")
 STATES = ("running", "created", "adopted", "exited", "restarting", "ended")
 _DOCKER_STATUS = {"created": "Created", "ended": "Exited"}
 _DOCKER_STATES = ("removing", "paused", "dead")
@@ -46,7 +46,13 @@ def status(sandbox: Mapping[str, Any], now: float) -> str:
         case "restarting":
             return f"Restarting ({run['exit_code']}) {age.docker_words(now - run['started'])} ago" if run is not None else "restarting"
         case other:
-            return other
+            return f"{other}{_health(sandbox)}"
+
+
+def _health(sandbox: Mapping[str, Any]) -> str:
+    """Return what STATUS says of the health, ` (healthy)` and ` (health: starting)` as Docker has it, "" without a health check."""
+    found = sandbox.get("health")
+    return "" if found is None else " (health: starting)" if found == "starting" else f" ({found})"
 
 
 def network_mode(sandbox: Mapping[str, Any]) -> str | None:
@@ -91,7 +97,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "CreatedAt": age.moment(sandbox["created"]),
         "RunningFor": f"{since} ago",
         "State": "running" if found == "adopted" else "exited" if found == "ended" else found,
-        "Status": f"Up {up}" if found in ("running", "adopted") else _DOCKER_STATUS.get(found) or status(sandbox, now),
+        "Status": f"Up {up}{_health(sandbox)}" if found in ("running", "adopted") else _DOCKER_STATUS.get(found) or status(sandbox, now),
         "Ports": ", ".join(port_texts(ports_of(sandbox))),
         "Networks": network_mode(sandbox) or ",".join(sandbox["networks"]),
         "Labels": ",".join(f"{key}={value}" for key, value in sandbox["labels"].items()),
@@ -127,6 +133,7 @@ def tests(sandbox: Mapping[str, Any], all_of_them: Iterable[Mapping[str, Any]]) 
         "name": lambda text: _found(text, sandbox["name"]),
         "label": lambda text: has_label(sandbox["labels"], text),
         "status": lambda text: _has_state(sandbox, text),
+        "health": lambda text: _has_health(sandbox, text),
         "network": lambda text: text == network_mode(sandbox) or any(_is_on(endpoint, text) for endpoint in sandbox["endpoints"]),
         "publish": lambda text: _has_port(text, ports_of(sandbox), "host_port"),
         "expose": lambda text: _has_port(text, ports_of(sandbox), "sandbox_port"),
@@ -155,6 +162,12 @@ def _has_state(sandbox: Mapping[str, Any], text: str) -> bool:
         raise BadFilter(f"--filter status={text}: it is one of {', '.join(STATES)}")
     found = state(sandbox)
     return text == found or (text == "running" and found == "adopted") or (text == "exited" and found == "ended")
+
+
+def _has_health(sandbox: Mapping[str, Any], text: str) -> bool:
+    if text not in HEALTHS:
+        raise BadFilter(f"--filter health={text}: it is one of {', '.join(HEALTHS)}")
+    return text == (sandbox.get("health") or "none")
 
 
 def _has_exited(sandbox: Mapping[str, Any], text: str) -> bool:

@@ -129,7 +129,7 @@ COMMANDS = (
     ),
 )
 
-GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command", "Always so")
+GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command", "Health", "Always so")
 """The headings of the help, in order."""
 
 
@@ -142,6 +142,11 @@ def _endpoint(flags: tuple[str, ...], meaning: str, field: str, **more: Any) -> 
 def _client(flags: tuple[str, ...], meaning: str, commands: tuple[str, ...], **more: Any) -> Option:
     """Return an option that the client itself acts on."""
     return Option(flags, meaning, "Command", "", scope=Scope.CLIENT, commands=commands, **more)
+
+
+def _health(flag: str, meaning: str, metavar: str | None, **more: Any) -> Option:
+    """Return an option of `run` about the health check of the command."""
+    return Option((flag,), meaning, "Health", "", scope=Scope.CLIENT, commands=("run",), metavar=metavar, **more)
 
 
 def _habit(flags: tuple[str, ...], meaning: str, commands: tuple[str, ...], **more: Any) -> Option:
@@ -237,6 +242,16 @@ OPTIONS = (
             metavar="SIGNAL", default="TERM", docker="--stop-signal"),
     _client(("--stop-timeout",), "Seconds between that signal and KILL; -1 for no KILL.", ("run",),
             metavar="SECONDS", default="10", docker="--stop-timeout"),
+    _health("--health-cmd", "Command that finds out whether all is well: it exits with 0.", "COMMAND", docker="--health-cmd"),
+    _health("--health-tcp", "Port that takes connections if all is well.", "[HOST:]PORT"),
+    _health("--health-http", "URL that is answered with 200 to 399 if all is well; 8080/health is short for localhost.", "URL"),
+    _health("--health-interval", "Time between checks.", "DURATION", default="30s", docker="--health-interval"),
+    _health("--health-timeout", "Time that one check may take.", "DURATION", default="30s", docker="--health-timeout"),
+    _health("--health-retries", "Failures in a row that make it unhealthy.", "NUMBER", default="3", docker="--health-retries"),
+    _health("--health-start-period", "Time to start in, whose failures do not count.", "DURATION", default="0s",
+            docker="--health-start-period"),
+    _health("--health-start-interval", "Time between checks in it.", "DURATION", default="5s", docker="--health-start-interval"),
+    _health("--no-healthcheck", "Check nothing, as without --health options.", None, kind=_FLAG, docker="--no-healthcheck"),
     _habit(("--init",), "Have an init reap what is left: there always is one.", ("run",), docker="--init"),
     _habit(("-i", "--interactive"), "Let the command read standard input: it always can, unless detached.", ("run", "exec"),
            docker="--interactive"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 WIDTH = 80
 """Of what is no terminal, and of a terminal that does not say."""
@@ -24,11 +25,11 @@ def width() -> int:
         return WIDTH
 
 
-def styled(text: str, style: str) -> str:
-    """Return *text* in *style* (bold, dim, red, green, yellow) if standard output shows colours."""
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if text and has_colours() else text
+def styled(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Return *text* in *style* (bold, dim, red, green, yellow) if *stream*, by default standard output, shows colours."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if text and has_colours(stream) else text
 
 
-def has_colours() -> bool:
-    """Whether standard output is a terminal with colours, and nobody has asked for none (https://no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and sys.stdout.isatty()
+def has_colours(stream: TextIO | None = None) -> bool:
+    """Whether *stream* is a terminal with colours, and nobody has asked for none (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and (stream or sys.stdout).isatty()

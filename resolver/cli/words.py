@@ -14,3 +14,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=_CLOSE)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def nearest_or_all(word: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence as `nearest` does, or one that tells all that are known."""
+    names = list(known)
+    return nearest(word, names) or f"; there are {', '.join(names) or 'none'}"

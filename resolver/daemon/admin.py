@@ -12,7 +12,7 @@ from typing import Any
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
-from resolver.daemon import convert, lifecycle_handlers, openapi, schema
+from resolver.daemon import convert, health_shapes, lifecycle_handlers, openapi, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
@@ -151,6 +151,9 @@ class Admin:
             return self.sandbox_view(await self.lifecycle.note_restart(request.path["sandbox"], request.body.restarting))
         if request.body.start_no_more:
             return self.sandbox_view(await self.lifecycle.start_no_more(request.path["sandbox"]))
+        if request.body.health is not None:
+            health = health_shapes.health(request.body.health)
+            return self.sandbox_view(await self.lifecycle.note_health(request.path["sandbox"], health))
         owner = await self.owners.find(request.body.owner_pid)
         leader = await self.owners.find_child(request.body.leader_pid, request.caller.pid)
         sandbox = await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)

@@ -14,9 +14,9 @@ from typing import Any
 
 from netcore import drivers
 from netcore.cluster.state import EndpointRecord, Node
+from netcore.dns_settings import DnsSettings
 from netcore.errors import InvalidRequest
 from netcore.model import (
-    DnsSettings,
     Endpoint,
     EndpointRequest,
     IPAddress,
@@ -36,6 +36,7 @@ from netcore.plan import gateway
 from netcore.plan.endpoint import parse_endpoint_address
 from netcore.plan.endpoint_names import names_of
 from resolver import resolvconf
+from resolver.daemon import health_shapes
 from resolver.daemon.proxies import environment
 from resolver.daemon.run_shapes import run_view
 from resolver.daemon.runs import Run
@@ -206,6 +207,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
         replaces_routes=body.gateway,
         sysctls=tuple(body.sysctls),
         labels=tuple(body.labels.items()),
+        health_check=None if body.health_check is None else health_shapes.health_check(body.health_check),
     )
 
 
@@ -307,6 +309,8 @@ def sandbox_view(
         created=sandbox.created,
         warnings=list(warnings),
         run=run,
+        health=None if sandbox.health is None else sandbox.health.value,
+        health_check=health_shapes.view(sandbox.health_check),
     )
 
 

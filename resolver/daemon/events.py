@@ -69,6 +69,10 @@ class Events:
         """`sandbox stop`: the command in a sandbox has ended; the sandbox stays, or is started again by its restart policy."""
         self.emit("sandbox", "stop", sandbox.name, identity=sandbox.id, cause=cause, exit_code=exit_code)
 
+    def sandbox_health(self, sandbox: Sandbox) -> None:
+        """`sandbox health_status: healthy`, or starting or unhealthy: what the health check has found is another thing than before."""
+        self.emit("sandbox", f"health_status: {sandbox.health}", sandbox.name, identity=sandbox.id)
+
     def sandbox_renamed(self, sandbox: Sandbox) -> None:
         """`sandbox rename`: a sandbox has a new name."""
         self.emit("sandbox", "rename", sandbox.name, identity=sandbox.id)

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from netcore.controller import Controller
-from netcore.errors import Conflict, NotFound
+from netcore.errors import Conflict, InvalidRequest, NotFound
+from netcore.health import Health
 from netcore.model import EndpointRequest, Owner, Sandbox
 from netcore.parse import names
 from resolver import limits
@@ -96,6 +97,17 @@ class Lifecycle:
         await self._runs.note_restart(run, exit_code)
         self._events.sandbox_stopped(sandbox, Cause.COMMAND_ENDED, exit_code)
         return sandbox
+
+    async def note_health(self, reference: str, health: Health) -> Sandbox:
+        """Note what the health check of a sandbox has found: names that have others leave out one that is unhealthy (DNS-49)."""
+        sandbox = self._operations.find_sandbox(reference)
+        if sandbox.health_check is None:
+            raise InvalidRequest("health", f"sandbox {sandbox.name} has no health check")
+        if sandbox.health is health:
+            return sandbox
+        changed = await self._controller.sandboxes.change(sandbox.id, lambda before: replace(before, health=health))
+        self._events.sandbox_health(changed)
+        return changed
 
     async def start(self, reference: str, owner: Owner) -> tuple[Sandbox, Process, tuple[str, ...]]:
         """Make a stopped sandbox again, for *owner* to start the returned command in; return it with warnings. Conflict if it runs."""

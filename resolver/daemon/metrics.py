@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netcore.controller import Controller
+from netcore.health import Health
 from netcore.plan.drift import Repairs
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.registry import Registry
@@ -79,6 +80,11 @@ def _upstream_times(sources: MetricSources) -> Samples:
     return [(str(upstream), health.rtt) for upstream, health in _of_the_host(sources)]
 
 
+def _health(sources: MetricSources) -> Samples:
+    found = [sandbox.health for sandbox in sources.controller.state.sandboxes.values()]
+    return [(health.value, found.count(health)) for health in Health]
+
+
 _METRICS = (
     _Metric("counter", "berth_dns_requests", "Queries received.", None, _queries),
     _Metric("counter", "berth_dns_responses", "Responses sent, by RCODE.", "rcode", _responses),
@@ -109,6 +115,7 @@ _METRICS = (
     ),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
     _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),
+    _Metric("gauge", "berth_sandboxes_health", "Sandboxes with a health check, by what it has found.", "health", _health),
     _Metric(
         "gauge", "berth_endpoints", "Endpoints.", None,
         lambda sources: [("", sum(map(len, sources.controller.state.endpoints.values())))],

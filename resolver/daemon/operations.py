@@ -16,6 +16,7 @@ from typing import Any
 from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
+from netcore.health import Health
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
@@ -150,7 +151,10 @@ class Operations:
         """Rename a sandbox, give it to another owner, note the process that was started in it; None leaves a thing as it is."""
 
         def change(sandbox: Sandbox) -> Sandbox:
-            return replace(sandbox, name=name or sandbox.name, owner=owner or sandbox.owner, leader=leader or sandbox.leader)
+            # A command that has just been started is not known to be well.
+            health = sandbox.health if leader is None or sandbox.health is None else Health.STARTING
+            owned = replace(sandbox, owner=owner or sandbox.owner, leader=leader or sandbox.leader, health=health)
+            return replace(owned, name=name or sandbox.name)
 
         if name:
             self._runs.check_name(name)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from netcore import drivers
 from netcore.errors import NetcoreError
+from netcore.health import Health
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.parse.names import fits_in_dns
@@ -413,6 +414,7 @@ def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Re
         addresses=endpoint.addresses(),
         ports=served_ports(sandbox),
         services=named_services(sandbox),
+        unhealthy=sandbox.health is Health.UNHEALTHY,
     )
 
 
@@ -426,4 +428,5 @@ def _remote_records(network: Network, remote: RemoteEndpoint | None) -> tuple[Re
         addresses=remote.addresses,
         ports=remote.ports,
         services=remote.services,
+        unhealthy=remote.unhealthy,
     )

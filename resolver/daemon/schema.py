@@ -65,6 +65,21 @@ class RunView(msgspec.Struct, frozen=True):
     due: bool = False
 
 
+class HealthCheckView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the command in a sandbox is asked whether it is well; times in seconds.
+
+    *test*: CMD and words, CMD-SHELL and a line, TCP and HOST:PORT, HTTP and a URL. *interval*: between checks, *start_interval* in its
+    place while it starts; *timeout*: of one check; *retries*: failures in a row that make it unhealthy, not counted in *start_period*.
+    """
+
+    test: list[str]
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+    start_interval: float = 5.0
+
+
 class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
@@ -74,7 +89,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     except for its network stack, which others share. *environment*: proxy settings for the commands in it.
 
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
-    and *networks* of what it will be on.
+    and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
     """
 
     id: str
@@ -101,6 +116,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     created: float
     warnings: list[str] = []
     run: RunView | None = None
+    health: str | None = None
+    health_check: HealthCheckView | None = None
 
 
 class PoolView(msgspec.Struct, frozen=True):
@@ -422,6 +439,7 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     *gateway*: replace the default route that the adopted namespace has. *default_network*: if *networks* is empty, connect to the
     network `default`, which is made when it is first needed. *process*: the sandbox stays, stopped, when this command has ended.
+    *health_check*: the caller carries it out and tells what it finds.
     """
 
     name: str
@@ -445,13 +463,14 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sysctls: list[str] = []
     labels: dict[str, str] = {}
     process: ProcessBody | None = None
+    health_check: HealthCheckView | None = None
 
 
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*leader_pid*: a child of the caller whose namespaces further commands enter, and which ends when the sandbox is removed.
 
     *restarting*: the command has ended with this exit code, and its owner will start it again. *start_no_more*: it is not to, as
-    somebody is about to end the command.
+    somebody is about to end the command. *health*: what its health check has found: starting, healthy or unhealthy.
     """
 
     name: str | None = None
@@ -459,6 +478,7 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leader_pid: int | None = None
     restarting: int | None = None
     start_no_more: bool = False
+    health: str | None = None
 
 
 class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,12 +17,13 @@ def records(
     addresses: Iterable[IPv4Address | IPv6Address],
     ports: Iterable[tuple[int, str]] = (),
     services: Iterable[tuple[str, str, int]] = (),
+    unhealthy: bool = False,
 ) -> tuple[Record, ...]:
     """Return the records of one endpoint. The first of *endpoint_names* is the target of its addresses' PTR records.
 
     Names that C libraries take for addresses have none: they would only be found by who asks a name server himself.
     *ports*: (port, protocol); each has an SRV record at `_PORT._PROTOCOL` below each name (RFC 2782), with that target too.
-    *services*: (name, protocol, port); each has one at `_NAME._PROTOCOL`.
+    *services*: (name, protocol, port); each has one at `_NAME._PROTOCOL`. *unhealthy*: see `Record`.
     """
     made = []
     wire_names = list(dict.fromkeys(names.from_text(text) for text in endpoint_names if not names.is_address_form(text)))
@@ -30,9 +31,9 @@ def records(
         return ()
     target = names.join(wire_names[0], names.from_text(network))
     for address in addresses:
-        made += [Record(name, address.packed, endpoint) for name in wire_names]
-        made.append(Record(names.reverse(address), target, endpoint))
+        made += [Record(name, address.packed, endpoint, unhealthy) for name in wire_names]
+        made.append(Record(names.reverse(address), target, endpoint, unhealthy))
     for label, protocol, port in (*((str(port), protocol, port) for port, protocol in ports), *services):
         prefix = names.from_text(f"_{label}._{protocol}")
-        made += [Record(names.join(prefix, name), port.to_bytes(2, "big") + target, endpoint) for name in wire_names]
+        made += [Record(names.join(prefix, name), port.to_bytes(2, "big") + target, endpoint, unhealthy) for name in wire_names]
     return tuple(made)

@@ -24,27 +24,34 @@ _EMPTY: _Shard = {}
 class Record:
     """One record of a zone. *value*: a packed address, the target of a PTR, or port and target of an SRV.
 
-    *endpoint* tells apart who published it. Type and TTL follow from the value and the zone.
+    *endpoint* tells apart who published it. Type and TTL follow from the value and the zone. *unhealthy*: it is left out of answers
+    as long as the name has a record of somebody who is not (rule DNS-49).
     """
 
     name: bytes
     value: bytes
     endpoint: str
+    unhealthy: bool = False
+
+
+_Published = tuple[bytes, str, bool]
+"""The value, endpoint and *unhealthy* of a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameRecords:
-    """The records of one name. *published*: (value, endpoint) of each; the values without repetition, also by address family."""
+    """The records of one name: all that are *published*; the values that are answered, without repetition, also by address family."""
 
-    published: tuple[tuple[bytes, str], ...]
+    published: tuple[_Published, ...]
     values: tuple[bytes, ...]
     ipv4: tuple[bytes, ...]
     ipv6: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, published: tuple[tuple[bytes, str], ...]) -> NameRecords:
+    def of(cls, published: tuple[_Published, ...]) -> NameRecords:
         """Return the records *published*, which are in the order of their publication."""
-        values = tuple(dict.fromkeys(value for value, _ in published))
+        well = [value for value, _, unhealthy in published if not unhealthy]
+        values = tuple(dict.fromkeys(well or [value for value, _, _ in published]))
         ipv4, ipv6 = (tuple(value for value in values if len(value) == size) for size in (4, 16))
         return cls(published, values, ipv4, ipv6)
 
@@ -80,17 +87,17 @@ class Zone:
 
     def with_changes(self, remove: Iterable[Record], add: Iterable[Record]) -> Zone:
         """Return this zone without the records *remove* and with the records *add*."""
-        changed: dict[bytes, list[tuple[bytes, str]]] = {}
+        changed: dict[bytes, list[_Published]] = {}
         size = self.size
         for record in remove:
-            left = self._changing(changed, record.name)
-            if (record.value, record.endpoint) in left:
-                left.remove((record.value, record.endpoint))
+            left, entry = self._changing(changed, record.name), (record.value, record.endpoint, record.unhealthy)
+            if entry in left:
+                left.remove(entry)
                 size -= 1
         for record in add:
-            present = self._changing(changed, record.name)
-            if (record.value, record.endpoint) not in present:
-                present.append((record.value, record.endpoint))
+            present, entry = self._changing(changed, record.name), (record.value, record.endpoint, record.unhealthy)
+            if entry not in present:
+                present.append(entry)
                 size += 1
         shards: dict[int, dict[bytes, NameRecords]] = {}
         for name, published in changed.items():
@@ -105,7 +112,7 @@ class Zone:
         merged = tuple(shards.get(number, shard) for number, shard in enumerate(self.shards))
         return replace(self, shards=merged, size=size)
 
-    def _changing(self, changed: dict[bytes, list[tuple[bytes, str]]], name: bytes) -> list[tuple[bytes, str]]:
+    def _changing(self, changed: dict[bytes, list[_Published]], name: bytes) -> list[_Published]:
         if name not in changed:
             records = self.look(name)
             changed[name] = list(records.published) if records is not None else []

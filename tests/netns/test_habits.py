@@ -127,6 +127,7 @@ def habits():
                    "chmod +x /mnt/work/bin/docker; cp /mnt/work/bin/docker /mnt/work/bin/berth")  # fmt: skip
         made.write("/mnt/shop/compose.yaml", COMPOSE)
         made.write("/mnt/shop/bad.yaml", "services:\n  web:\n    command: [sleep\n")
+        made.write("/mnt/shop/good.yaml", "services:\n  web:\n    command: sleep 1\n")
         made.write("/mnt/shop/key.yaml", "services:\n  web:\n    command: sleep 1\n    prots: [80]\n")
         made.berth("network", "create", "--subnet", "10.5.0.0/24", "front")
         made.berth("run", "-d", "--name", "web", "--network", "front", "-p", "8090:80", "--", "sleep", "600")

@@ -32,12 +32,6 @@ _SELECTION = (
 )  # fmt: skip
 
 
-_TIMEOUT = option(
-    "-t", "--timeout", type=click.FloatRange(min=-1), metavar="SECONDS",
-    help="Seconds between the stop signal and KILL (default: the service's stop_grace_period, 10).",
-)  # fmt: skip
-
-
 _LONG_SELECTION = tuple(
     option(flag, field, multiple=field in ("files", "profiles", "env_files"), metavar=metavar, help=meaning, group="Project")
     for flag, field, metavar, meaning in (
@@ -68,32 +62,116 @@ def selection_of(given: dict[str, Any]) -> Selection:
     return Selection(**given)
 
 
-@command(examples=("berth up", "berth up -d -f examples/shop.yaml"))
+@command(examples=("berth up", "berth up -d -f examples/shop.yaml", "berth up -d --wait web", "berth up --dry-run --remove-orphans"))
 @takes_project()
+@click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @option("-d", "--detach", is_flag=True, help="Return when everything is up.")
-@_TIMEOUT
-def up(*, detach: bool, timeout: float | None, **selection: Any) -> int:
+@option("--wait", is_flag=True, help="Return when everything is running or healthy; implies -d.")
+@option("--wait-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait for so long at most (default: without end).")
+@option("--scale", "scales", multiple=True, metavar="SERVICE=NUMBER", help="So many replicas, whatever the file says.", group="What is up")
+@option("--no-deps", is_flag=True, help="Without what SERVICE depends on.", group="What is up")
+@option("--remove-orphans", is_flag=True, help="Remove sandboxes of services that the file no longer has.", group="What is up")
+@option("--force-recreate", is_flag=True, help="Make services anew though nothing has changed.", group="What is made anew")
+@option("--always-recreate-deps", is_flag=True, help="With it, what SERVICE depends on too.", group="What is made anew")
+@option("--no-recreate", is_flag=True, help="Leave services as they are though something has changed.", group="What is made anew")
+@option(
+    "-t",
+    "--timeout",
+    type=click.FloatRange(min=-1),
+    metavar="SECONDS",
+    group="When it ends",
+    help="Seconds between the signal to stop and KILL (default: as in the file, 10).",
+)
+@option("--abort-on-container-exit", is_flag=True, help="Stop everything as soon as a command has ended.", group="When it ends")
+@option("--abort-on-container-failure", is_flag=True, help="Stop everything as soon as a command has failed.", group="When it ends")
+@option(
+    "--exit-code-from",
+    metavar="SERVICE",
+    group="When it ends",
+    help="Exit with the code of this service; implies --abort-on-container-exit.",
+)
+@option("--no-log-prefix", is_flag=True, help="Without the name before each line.")
+@option("--dry-run", is_flag=True, help="Print what would be done and do nothing.")
+def up(*, services: tuple[str, ...], **given: Any) -> int:
     """Start a Compose project.
 
-    Creates its networks and sandboxes, runs its commands, and shows their output. Ctrl-C ends everything.
+    Creates its networks and sandboxes, runs its commands, and shows their output. Ctrl-C ends everything. What is up already and has
+    not changed stays, what has changed is made anew, what is missing comes. SERVICE limits it to these and what they depend on.
     """
     from resolver.cli.up import session
+    from resolver.cli.up.reconcile import Asked
 
-    return session.up(selection_of(selection), detach=detach, timeout=timeout)
+    own = ("files", "project_name", "profiles", "env_files", "project_directory")
+    attached = given["abort_on_container_exit"] or given["abort_on_container_failure"] or given["exit_code_from"]
+    detach = given["detach"] or given["wait"]
+    if attached and detach:
+        flag = "--exit-code-from" if given["exit_code_from"] else "--abort-on-container-exit and --abort-on-container-failure"
+        raise _usage(f"{flag} can't go with {'-d' if given['detach'] else '--wait, which implies -d'}: leave one of them out")
+    if given["abort_on_container_failure"] and (given["abort_on_container_exit"] or given["exit_code_from"]):
+        raise _usage("--abort-on-container-failure can't go with --abort-on-container-exit or --exit-code-from: leave one of them out")
+    if given["no_recreate"] and (given["force_recreate"] or given["always_recreate_deps"]):
+        raise _usage("--no-recreate can't go with --force-recreate or --always-recreate-deps: leave one of them out")
+    if given["wait_timeout"] is not None and not given["wait"]:
+        raise _usage("--wait-timeout is for --wait: add it")
+    return session.up(
+        selection_of({name: given[name] for name in own}),
+        session.Options(
+            detach=detach,
+            asked=Asked(
+                services=services,
+                no_deps=given["no_deps"],
+                force=given["force_recreate"],
+                always_recreate_deps=given["always_recreate_deps"],
+                keep=given["no_recreate"],
+            ),
+            scale=dict(map(_scale, given["scales"])),
+            remove_orphans=given["remove_orphans"],
+            timeout=given["timeout"],
+            wait=given["wait"],
+            wait_timeout=given["wait_timeout"],
+            abort_on_exit=given["abort_on_container_exit"] or given["exit_code_from"] is not None,
+            abort_on_failure=given["abort_on_container_failure"],
+            exit_code_from=given["exit_code_from"],
+            has_prefix=not given["no_log_prefix"],
+            dry_run=given["dry_run"],
+        ),
+    )
+
+
+def _scale(text: str) -> tuple[str, int]:
+    from resolver.cli.up.plan import MOST_REPLICAS
+    from resolver.numbers import whole_number
+
+    service, equals, number = text.partition("=")
+    replicas = whole_number(number, 0, MOST_REPLICAS)
+    if not service or not equals or replicas is None:
+        raise _usage(f"--scale {text}: it should be like web=3, with a number from 0 to {MOST_REPLICAS}")
+    return service, replicas
+
+
+def _usage(text: str) -> click.UsageError:
+    return click.UsageError(text, click.get_current_context())
 
 
 @command(examples=("berth down -p shop",))
 @takes_project()
+@option(
+    "-t",
+    "--timeout",
+    type=click.FloatRange(min=-1),
+    metavar="SECONDS",
+    help="Seconds between the signal to stop and KILL (default: as in the file, 10).",
+)
 @option("-v", "--volumes", is_flag=True, help="Remove volumes too: there are none.", group="Always so", expose_value=False)
-@_TIMEOUT
+@option("--remove-orphans", is_flag=True, help="Remove what the file no longer has.", group="Always so", expose_value=False)
 def down(*, timeout: float | None, **selection: Any) -> int:
     """Remove a Compose project.
 
-    What runs gets its stop signal first, and KILL when its `stop_grace_period` is over.
+    Each command gets its stop signal, what depends on others first, and KILL when its grace has passed.
     """
     from resolver.cli.up.down import down as take_down
 
-    return take_down(selection_of(selection), timeout=timeout)
+    return take_down(selection_of(selection), timeout)
 
 
 @command(examples=("berth config", "berth config --format json -f compose.yaml -f compose.test.yaml", "berth config --services"))

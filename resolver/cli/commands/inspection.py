@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -76,6 +79,10 @@ def _found(name: str, kind: str | None) -> Found:
             if neither.kind != "not-found":
                 raise
             raise Refused(f"there is no sandbox and no network {name}; `berth ps` and `berth network ls` list them", "not-found") from error
+    if shown.get("health") is not None:
+        # Who may not read the directory of the sandbox is told the state without its reasons.
+        with contextlib.suppress(OSError, ValueError):
+            shown["health_log"] = json.loads(Path(shown["directory"], "health").read_text())
     return lambda view: docker_inspect.sandbox(view, proc.command_of(view)), shown
 
 

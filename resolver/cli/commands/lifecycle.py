@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from resolver.cli import starting
-from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.client import SERVICE_LABEL, NoDaemon, Refused, call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.moments import moment
@@ -124,7 +124,21 @@ def restart(names: tuple[str, ...], timeout: float | None, name: str | None, pro
         _stop(sandbox, timeout, name)
         start_stopped(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
 
-    return for_each(names, project, restart_one)
+    code = for_each(names, project, restart_one)
+    others = _restarted_with(names, project)
+    return max(code, for_each(others, project, restart_one)) if others else code
+
+
+def _restarted_with(names: tuple[str, ...], project: str | None) -> tuple[str, ...]:
+    """Return the services of *project* that are restarted with those called *names*, and run (`depends_on` with `restart: true`)."""
+    if project is None or not names:
+        return ()
+    from resolver.cli.projects import of_project
+    from resolver.cli.up.reconcile import restarts_with
+
+    running = of_project(call("GET", "/v1/sandboxes"), project)
+    found = {sandbox["labels"].get(SERVICE_LABEL) for sandbox in running if restarts_with(sandbox) & {*names}}
+    return tuple(sorted(found - {None, *names}))
 
 
 def _stop(sandbox: dict[str, Any], timeout: float | None, name: str | None) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from resolver.cli.compose.normalize import implied
 from resolver.cli.compose.project import Condition
 from resolver.cli.compose.services import RESTARTS, SERVICE_KEYS
 from resolver.cli.compose.shapes import Record
@@ -38,6 +36,10 @@ def notes_of(model: Record, services: Mapping[str, Record]) -> tuple[str, ...]:
         names = [name for name, service in services.items() if concerns(service)]
         if names:
             lines.append(f"{text} of {_listed(names)}")
+    unwaited = _unwaited(services)
+    if unwaited:
+        text = "what runs in a service with an image is somebody else's, so its health or its end is not waited for: that"
+        lines.append(f"{text} of {_listed(unwaited)}")
     quiet = {key for service in services.values() for key, value in service.items() if value not in (None, "", 0, [], {})}
     quiet |= {key for key in _TOP_LEVEL if model.get(key)}
     ignored = sorted(quiet - SERVICE_KEYS - set(loud) - _SAID)
@@ -58,35 +60,35 @@ def _listed(names: list[str]) -> str:
     return f"service{'s' if len(names) > 1 else ''} {', '.join(names[:most])}{more}"
 
 
+def _unwaited(services: Mapping[str, Record]) -> list[str]:
+    """Return the services with an image for whose health or end others ask to wait."""
+    wanted = {
+        other
+        for service in services.values()
+        for other, dependency in (service.get("depends_on") or {}).items()
+        if dependency.get("condition") not in (None, Condition.STARTED.value)
+    }
+    return [name for name, service in services.items() if name in wanted and _is_run_elsewhere(service)]
+
+
 def _restart_word_is_unknown(service: Record) -> bool:
     return (service.get("restart") or "no").partition(":")[0] not in RESTARTS
 
 
-def _checks_health(service: Record) -> bool:
+def _is_run_elsewhere(service: Record) -> bool:
+    return bool(service.get("image") or service.get("build"))
+
+
+def _checks_health_elsewhere(service: Record) -> bool:
     check = service.get("healthcheck") or {}
-    return bool(check) and not check.get("disable") and check.get("test") != ["NONE"]
-
-
-def _dependencies(service: Record) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from (service.get("depends_on") or {}).items()
-
-
-def _waits(service: Record) -> bool:
-    return any(dependency.get("condition") != Condition.STARTED.value for _, dependency in _dependencies(service))
-
-
-def _restarts_with(service: Record) -> bool:
-    own = implied(service)
-    return any(dependency.get("restart") and other not in own for other, dependency in _dependencies(service))
+    return _is_run_elsewhere(service) and bool(check) and not check.get("disable") and check.get("test") != ["NONE"]
 
 
 _SPECIAL: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("provider: nothing is run for it, start yourself what it stands for: that", lambda service: bool(service.get("provider"))),
     ("use_api_socket: there is no socket of Docker to hand over: that", lambda service: bool(service.get("use_api_socket"))),
     ("restart: not a word that Docker knows, which counts as no: that", _restart_word_is_unknown),
-    ("healthcheck is not honoured: nothing asks for the health", _checks_health),
-    ("depends_on: conditions are not waited for, only the start: those", _waits),
-    ("depends_on: restart is not honoured: that", _restarts_with),
+    ("healthcheck is for who runs the image, nothing else asks for the health: that", _checks_health_elsewhere),
 )
 """What is said, before ` of service …`, and of which services."""
 _SAID = {"provider", "use_api_socket", "restart", "healthcheck"}

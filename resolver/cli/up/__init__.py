@@ -3,9 +3,12 @@
 | question | module |
 |---|---|
 | which file, which variables | `project_file` |
-| which requests, in which order, with which bodies; the environment of a process | `plan` (pure) |
-| when to stop, when to kill, which exit code | `plan` (pure) |
-| carrying it out: requests, processes, output, the end | `session` |
-| one process of a service: starting, output, signals | `processes` |
+| which requests, in which order, with which bodies; when to stop, when to kill, which exit code | `plan` (pure) |
+| what stays, is started, made anew or removed of what is there | `reconcile` (pure) |
+| what a service waits for | `conditions` (pure) |
+| carrying it out: requests, commands, the end | `session` |
+| what services print, and how they end | `follow` |
+| starting the command of a service | `processes` |
+| what is said while it takes long | `progress` |
 | `berth down` | `down` |
 """

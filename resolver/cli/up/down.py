@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
 
 from resolver.cli.client import PROJECT_LABEL, Refused, call
-from resolver.cli.output import counted
+from resolver.cli.output import complain, counted
 from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.up.follow import stop_and_remove
 from resolver.cli.up.project_file import Selection, read_project
 
-_AT_ONCE = 16
 
-
-def down(selection: Selection, *, timeout: float | None = None) -> int:
-    """Stop and remove everything of the project that *selection* names, or of that in its files.
-
-    *timeout*: seconds between a service's stop signal and KILL, None: its own.
-    """
+def down(selection: Selection, timeout: float | None = None) -> int:
+    """Remove everything of the project that *selection* names, or of that in its files. *timeout*: see `stop_and_remove`."""
     name = _name(selection)
-    sandboxes, networks = remove_project(name, call, timeout)
+    sandboxes, networks = remove_project(name, timeout, call)
+    if not sandboxes and not networks:
+        complain(f"project {name} is not up, so there is nothing to remove; `berth compose ls` lists those that are")
+        return 0
     print(f"project {name} is down: removed {counted(sandboxes, 'sandbox')} and {counted(networks, 'network')}")
     return 0
 
@@ -40,24 +34,12 @@ def _name(selection: Selection) -> str:
         return name
 
 
-def remove_project(name: str, call: Call, timeout: float | None) -> tuple[int, int]:
-    """Stop and remove the sandboxes, then remove the networks of project *name*; return how many of each."""
-    sandboxes = [sandbox for sandbox in call("GET", "/v1/sandboxes?all=1", autostart=True) if sandbox["labels"].get(PROJECT_LABEL) == name]
+def remove_project(name: str, timeout: float | None, call: Call) -> tuple[int, int]:
+    """Stop and remove the sandboxes, then the networks of project *name*; return how many of each."""
+    everything = call("GET", "/v1/sandboxes?all=1", autostart=True)
+    sandboxes = [sandbox for sandbox in everything if sandbox["labels"].get(PROJECT_LABEL) == name]
     networks = [network for network in call("GET", "/v1/networks") if network["labels"].get(PROJECT_LABEL) == name]
-    if not sandboxes and not networks:
-        raise Refused(f"project {name} is not up; `berth compose ls` lists those that are")
-    with ThreadPoolExecutor(_AT_ONCE) as workers:
-        list(workers.map(partial(_remove, call, timeout), sandboxes))
+    stop_and_remove(sandboxes, timeout, call)
     for network in networks:
         delete(f"/v1/networks/{network['id']}", call)
     return len(sandboxes), len(networks)
-
-
-def _remove(call: Call, timeout: float | None, sandbox: Mapping[str, Any]) -> None:
-    path = f"/v1/sandboxes/{sandbox['id']}"
-    run = sandbox.get("run")
-    if run is not None and run["state"] != "exited":
-        # It may be gone by now; what else keeps it from being stopped keeps it from being removed too.
-        with contextlib.suppress(Refused):
-            call("POST", f"{path}/stop", {"timeout": timeout}, patience=None)
-    delete(path, call)

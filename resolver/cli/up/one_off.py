@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from resolver.cli import enter
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call, segment
+from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, segment
 from resolver.cli.compose.project import Project, Service
-from resolver.cli.output import complain
 from resolver.cli.run import run_detached, run_in_foreground
-from resolver.cli.starting import prepare_to_start, start_stopped
-from resolver.cli.up import processes
-from resolver.cli.up.plan import ServicePlan, UpPlan, environment, plan_up
+from resolver.cli.starting import prepare_to_start
+from resolver.cli.up.plan import UpPlan, environment, plan_up, process_of
 from resolver.cli.up.project_file import Selection, load_project
-from resolver.cli.up.session import Session
+from resolver.cli.up.reconcile import Asked
+from resolver.cli.up.session import Options, Session
 from resolver.cli.words import nearest
 
 _OWN = ("ip", "ip6", "link_local_ips", "mac_address")
@@ -55,23 +54,22 @@ def run_one_off(selection: Selection, asked: OneOff) -> int:
         raise Refused(f"no such service: {asked.service}{nearest(asked.service, [one.name for one in project.services])}")
     command = _command(service, asked)
     prepare_to_start()
-    processes.stop_signal(service)
     # As `up` plans it, for one replica whatever its scale.
     services = tuple(replace(one, replicas=1) if one is service else one for one in project.services)
-    plan = plan_up(replace(project, services=services), pid=os.getpid(), detach=True)
+    plan = plan_up(replace(project, services=services), pid=os.getpid())
     directory = Path(project.directory)
     _ensure_networks(plan)
     if not asked.alone:
-        _ensure_dependencies(project, plan, service, directory)
+        _ensure_dependencies(project, plan, service, loaded.known)
     (own,) = (one for one in plan.services if one.service.name == service.name)
-    session = Session(replace(plan, services=(own,)), call, directory, detach=True)
-    (with_hosts,) = session.with_linked_hosts(own)
+    session = Session(replace(plan, services=(own,)), call, Options(detach=True), loaded.known)
+    (with_hosts,) = session.with_linked_hosts(own, own.bodies)
     body = {**_body(project, with_hosts, asked), "owner_pid": os.getpid()}
     explicit = {**environment(service), **asked.variables}
     where = enter.WorkingDirectory(str(directory / (asked.directory or service.working_dir or "")), required=True)
     if not asked.detach:
         return run_in_foreground(body, command, explicit, where)
-    process = processes.process_body(service, directory)
+    process = {**process_of(service, project.directory), "environment": enter.inherited()}
     told = {"command": command, "explicit": explicit, "directory": where.path, "restart": "no", "remove": asked.remove}
     return run_detached(body, {**process, **told})
 
@@ -88,10 +86,11 @@ def _body(project: Project, body: Mapping[str, Any], asked: OneOff) -> dict[str,
     networks = [{key: value for key, value in endpoint.items() if key not in _OWN} for endpoint in body["networks"]]
     labels = {**body["labels"], **asked.labels, "berth.one-off": asked.service}
     # It is no replica: `exec` and names of the service do not mean it.
-    del labels[SERVICE_LABEL]
+    for name in (SERVICE_LABEL, CONFIG_LABEL, DEPENDS_LABEL):
+        labels.pop(name, None)
     published = [*(body.get("publish", ()) if asked.ports else ()), *asked.publish]
     return {
-        **{key: value for key, value in body.items() if key not in ("publish", "owner_pid")},
+        **{key: value for key, value in body.items() if key not in ("publish", "owner_pid", "process")},
         **({"publish": published} if published else {}),
         "name": asked.name or f"{project.name}-{asked.service}-run-{os.urandom(6).hex()}",
         "labels": labels,
@@ -109,18 +108,12 @@ def _ensure_networks(plan: UpPlan) -> None:
             call("POST", "/v1/networks", body)
 
 
-def _ensure_dependencies(project: Project, plan: UpPlan, service: Service, directory: Path) -> None:
+def _ensure_dependencies(project: Project, plan: UpPlan, service: Service, known: frozenset[str]) -> None:
     """Start what *service* depends on, directly or not, unless it runs."""
-    needed = _needed(project, service.name)
-    members = [one for one in call("GET", "/v1/sandboxes?all=1") if one["labels"].get(PROJECT_LABEL) == project.name]
-    there = {one["labels"].get(SERVICE_LABEL) for one in members}
-    for member in members:
-        if member["labels"].get(SERVICE_LABEL) in needed and member["run"] is not None and member["run"]["state"] == "exited":
-            start_stopped(member)
-    missing: Sequence[ServicePlan] = [one for one in plan.services if one.service.name in needed - there]
-    if missing:
-        complain(f"starting {', '.join(one.service.name for one in missing)}")
-        Session(replace(plan, networks=(), services=tuple(missing)), call, directory, detach=True, shows=False).run()
+    needed = tuple(sorted(_needed(project, service.name)))
+    if needed:
+        asked = Asked(services=needed, keep=True)
+        Session(plan, call, Options(detach=True, shows=False, asked=asked), known).run()
 
 
 def _needed(project: Project, name: str) -> set[str]:

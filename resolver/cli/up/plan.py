@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused
-from resolver.cli.compose.project import Project, Service, ServiceNetwork, field_of
+from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERVICE_LABEL, Refused
+from resolver.cli.compose.project import HealthCheck, Project, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.output import port_texts
 from resolver.cli.sandbox_options import OPTIONS, Kind, Scope, link_option
+from resolver.cli.words import nearest_or_all
+from resolver.signal_names import WHAT_IS_ONE, signal_number
 
 _SANDBOX_OPTIONS = tuple(
     option for option in OPTIONS if option.scope is Scope.SANDBOX and option.compose and option.kind is not Kind.NETWORKS
@@ -54,22 +59,23 @@ class UpPlan:
     services: tuple[ServicePlan, ...]
 
 
-def plan_up(project: Project, *, pid: int, detach: bool) -> UpPlan:
-    """Return what brings *project* up. *pid*: the process that owns what is made, so that it all goes with that process.
+def plan_up(project: Project, *, pid: int, scale: Mapping[str, int] | None = None) -> UpPlan:
+    """Return what brings *project* up. *pid*: the process with which a sandbox goes until its own process has started.
 
-    Detached, networks stay until `berth down`, and a sandbox belongs to *pid* only until its own process has started.
+    *scale*: how many replicas a service has, in place of what the file says.
     """
-    owner = {} if detach else {"owner_pid": pid}
-    for service in project.services:
-        if service.replicas > MOST_REPLICAS:
-            raise Refused(f"service {service.name}: {service.replicas} replicas are more than the {MOST_REPLICAS} that a host may have")
-    sandboxes = {service.name: service.container_name or f"{project.name}-{service.name}-1" for service in project.services}
-    modes = [service.network_mode for service in project.services if _is_named_network(service.network_mode)]
+    check_signals(project.services)
+    scaled = [_scaled(service, scale or {}) for service in project.services]
+    for name in scale or ():
+        if name not in {service.name for service in scaled}:
+            raise Refused(f"--scale {name}: there is no such service{nearest_or_all(name, [service.name for service in scaled])}")
+    sandboxes = {service.name: service.container_name or f"{project.name}-{service.name}-1" for service in scaled}
+    modes = [service.network_mode for service in scaled if _is_named_network(service.network_mode)]
     return UpPlan(
         project=project.name,
         external=tuple(dict.fromkeys([*(network.name for network in project.networks if network.external), *filter(None, modes)])),
         networks=tuple(
-            {**network.body, "name": network.name, "labels": {**network.body.get("labels", {}), PROJECT_LABEL: project.name}, **owner}
+            _with_hash({**network.body, "name": network.name}, {**network.body.get("labels", {}), PROJECT_LABEL: project.name})
             for network in project.networks
             if not network.external
         ),
@@ -77,24 +83,83 @@ def plan_up(project: Project, *, pid: int, detach: bool) -> UpPlan:
             ServicePlan(
                 service=service,
                 bodies=tuple(
-                    {**_sandbox_body(project, service, number, sandboxes), **({"owner_pid": pid} if service.command else owner)}
+                    _sandbox_body(project, service, number, sandboxes) | ({"owner_pid": pid} if service.command else {})
                     for number in range(1, service.replicas + 1)
                 ),
                 linked_hosts=_linked_hosts(service, sandboxes),
             )
-            for service in project.services
+            for service in scaled
         ),
     )
 
 
+def _scaled(service: Service, scale: Mapping[str, int]) -> Service:
+    replicas = scale.get(service.name, service.replicas)
+    if replicas > MOST_REPLICAS:
+        raise Refused(f"service {service.name}: {replicas} replicas are more than the {MOST_REPLICAS} that a host may have")
+    if replicas > 1 and service.container_name:
+        text = f"it has the container_name {service.container_name}, so it can have one replica only, not {replicas}"
+        raise Refused(f"service {service.name}: {text}")
+    return replace(service, replicas=replicas)
+
+
+def _with_hash(body: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return *body* with *labels* and one more, which is another one if anything is, but what a service depends on."""
+    hashed = {**body, "labels": {name: text for name, text in labels.items() if name != DEPENDS_LABEL}}
+    text = json.dumps(hashed, sort_keys=True)
+    return {**body, "labels": {**labels, CONFIG_LABEL: hashlib.sha256(text.encode()).hexdigest()}}
+
+
 def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Mapping[str, str]) -> dict[str, Any]:
     given = {option.field: getattr(service, field_of(option)) for option in _SANDBOX_OPTIONS}
-    return {
+    process = {"process": process_of(service, project.directory)} if service.command else {}
+    health = {"health_check": _health_body(service.health)} if service.command and service.health else {}
+    depends = ",".join(f"{one.service}:{one.condition.value}:{str(one.restart).lower()}" for one in service.depends_on)
+    own = {PROJECT_LABEL: project.name, SERVICE_LABEL: service.name, **({DEPENDS_LABEL: depends} if depends else {})}
+    body = {
         **{name: value for name, value in given.items() if value},
         "name": service.container_name or f"{project.name}-{service.name}-{number}",
         "networks": _endpoints(project, service, sandboxes),
-        "labels": {**service.labels, PROJECT_LABEL: project.name, SERVICE_LABEL: service.name},
+        **process,
+        **health,
     }
+    return _with_hash(body, {**service.labels, **own})
+
+
+def process_of(service: Service, directory: str) -> dict[str, Any]:
+    """Return the `process` of the body of `POST /v1/sandboxes`, without the caller's variables. *directory*: of the project."""
+    return {
+        "command": list(service.command),
+        "explicit": environment(service),
+        "directory": posixpath.join(directory, service.working_dir or ""),
+        "directory_required": True,
+        "stop_signal": service.stop_signal.removeprefix("SIG"),
+        "stop_timeout": service.stop_grace,
+        "restart": _restart_text(service.restart),
+    }
+
+
+def check_signals(services: Iterable[Service]) -> None:
+    """Raise Refused for a service whose `stop_signal` is none."""
+    for service in services:
+        if signal_number(service.stop_signal) is None:
+            raise Refused(f"service {service.name}: invalid stop_signal: {service.stop_signal!r} is no signal; {WHAT_IS_ONE}")
+
+
+def _health_body(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "test": ["CMD-SHELL" if check.in_shell else "CMD", *check.command],
+        "interval": check.interval,
+        "timeout": check.timeout,
+        "retries": check.retries,
+        "start_period": check.start_period,
+        "start_interval": check.start_interval,
+    }
+
+
+def _restart_text(restart: Restart) -> str:
+    limited = restart.when is RestartWhen.ON_FAILURE and restart.attempts
+    return f"{restart.when.value}:{restart.attempts}" if limited else restart.when.value
 
 
 def _endpoints(project: Project, service: Service, sandboxes: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -160,14 +225,14 @@ class Ending(Enum):
     KILL = "kill"
 
 
-def ending(requests: int, *, stopped: bool) -> Ending:
-    """Return what to do after so many *requests* to stop. *stopped*: the services were sent their signals already.
+def ending(requests: int, answered: int) -> Ending:
+    """Return what to do after so many *requests* to stop, of which so many were *answered*.
 
-    The first request stops each service with its own signal; a second one kills them.
+    The first request stops each service with its own signal, and kills it when its grace has passed; a second one kills all.
     """
-    if requests > 1:
-        return Ending.KILL
-    return Ending.STOP if requests and not stopped else Ending.NOTHING
+    if requests <= answered:
+        return Ending.NOTHING
+    return Ending.STOP if answered == 0 and requests == 1 else Ending.KILL
 
 
 def exit_code(codes: Sequence[int | None], *, stopped: bool) -> int:

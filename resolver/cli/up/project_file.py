@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -28,10 +28,11 @@ _PIPE_WAITS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedProject:
-    """A project, and what the user should know."""
+    """A project, and what the user should know. *known*: the names of all services, those that are not switched on too."""
 
     project: Project
     warnings: tuple[str, ...]
+    known: frozenset[str]
 
 
 class Disk:
@@ -120,12 +121,17 @@ def read_project(selection: Selection, *, with_env_files: bool = True) -> tuple[
     return reading, tuple(dict.fromkeys(warnings))
 
 
-def load_project(selection: Selection) -> LoadedProject:
-    """Return the project of *selection*. Refused with everything that is wrong."""
+def load_project(selection: Selection, services: tuple[str, ...] = ()) -> LoadedProject:
+    """Return the project of *selection*. Refused with everything that is wrong. *services*: those named are switched on."""
     reading, warnings = read_project(selection)
+    named = [reading.disabled[name] for name in services if name in reading.disabled]
+    if named:
+        more = [profile for service in named for profile in service.get("profiles") or ()]
+        reading, warnings = read_project(replace(selection, profiles=(*reading.sources.profiles, *more)))
     with refused():
         project = compose.project_of(reading)
-    return LoadedProject(project=project, warnings=(*warnings, *project.notes))
+    known = frozenset([*reading.services, *reading.disabled])
+    return LoadedProject(project=project, warnings=(*warnings, *project.notes), known=known)
 
 
 @contextmanager

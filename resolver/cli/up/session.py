@@ -1,53 +1,83 @@
-"""One `berth up`: carries a plan out, follows what the services print, and takes everything down at the end or on failure."""
+"""One `berth up`: brings a project to what its files say, follows what the services print, and takes down what it has made."""
 
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from resolver.cli import enter
-from resolver.cli.client import PROJECT_LABEL, Refused, call, segment
-from resolver.cli.compose.project import Service
+from resolver.cli.client import NoDaemon, Refused, call, segment
+from resolver.cli.compose.project import Condition, Service
 from resolver.cli.output import complain, print_table, print_warnings
 from resolver.cli.sandbox_calls import Call, delete, hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import processes
+from resolver.cli.up import conditions, processes
+from resolver.cli.up.conditions import Met
+from resolver.cli.up.follow import Follower, stop_and_remove
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
-from resolver.cli.up.processes import ServiceProcess
+from resolver.cli.up.progress import Progress
 from resolver.cli.up.project_file import Selection, load_project
-from resolver.printable import printable
+from resolver.cli.up.reconcile import Asked, Changes, NetworkChange, Replica, ServiceChange, Step, chosen_services, reconcile, summary
+from resolver.cli.words import nearest_or_all
 
 _AT_ONCE = 16
 _LOOK = 0.1
-"""Seconds between looks whether something has ended, or is to be started again."""
+"""Seconds between looks at what services print, and at what is waited for."""
 
 
-def up(selection: Selection, *, detach: bool, timeout: float | None = None) -> int:
-    """Bring the project of *selection* up; follow its output until Ctrl-C or its end unless *detach*.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How `berth up` goes about it. *timeout*: seconds of grace in place of what services have.
 
-    *timeout*: seconds until services that were stopped are killed, None: their own.
+    *wait*, *wait_timeout*: return when all is up and healthy, Refused after so many seconds. *abort_on_exit*, *abort_on_failure*: stop
+    everything as soon as a command has ended, or failed. *exit_code_from*: the service whose exit code is ours. *shows*: print what is up.
     """
-    loaded = load_project(selection)
+
+    detach: bool = False
+    asked: Asked = field(default_factory=Asked)
+    scale: Mapping[str, int] = field(default_factory=dict)
+    remove_orphans: bool = False
+    timeout: float | None = None
+    wait: bool = False
+    wait_timeout: float | None = None
+    abort_on_exit: bool = False
+    abort_on_failure: bool = False
+    exit_code_from: str | None = None
+    has_prefix: bool = True
+    dry_run: bool = False
+    shows: bool = True
+
+
+class DependencyFailed(Refused):
+    """What a service waits for will not come. What was started stays, so that one can look why."""
+
+
+def up(selection: Selection, options: Options) -> int:
+    """Bring the project of *selection* up; follow its output until Ctrl-C or its end unless it is to be detached."""
+    loaded = load_project(selection, options.asked.services)
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
-    for service in loaded.project.services:
-        processes.stop_signal(service)
-    plan = plan_up(loaded.project, pid=os.getpid(), detach=detach)
+    plan = plan_up(loaded.project, pid=os.getpid(), scale=options.scale)
+    chosen_services(plan, options.asked)
+    if options.exit_code_from is not None and options.exit_code_from not in {one.service.name for one in plan.services}:
+        names = [one.service.name for one in plan.services]
+        raise Refused(f"--exit-code-from {options.exit_code_from}: there is no such service{nearest_or_all(options.exit_code_from, names)}")
+    if options.dry_run:
+        return _print_changes(plan, options, loaded.known)
     if any(service.service.command for service in plan.services):
         try:
             enter.check_privilege()
         except EnterFailed as error:
             raise Refused(str(error)) from error
     hold_for_a_moment()
-    session = Session(plan, call, Path(loaded.project.directory), detach=detach, timeout=timeout)
+    session = Session(plan, call, options, loaded.known)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, session.on_stop)
     try:
@@ -57,97 +87,186 @@ def up(selection: Selection, *, detach: bool, timeout: float | None = None) -> i
         return enter.NOT_EXECUTABLE
 
 
+def _print_changes(plan: UpPlan, options: Options, known: frozenset[str]) -> int:
+    try:
+        sandboxes, networks = call("GET", "/v1/sandboxes?all=1"), call("GET", "/v1/networks")
+    except NoDaemon:
+        sandboxes, networks = [], []
+    changes = reconcile(plan, sandboxes, networks, options.asked, known=known)
+    for line in summary(changes, remove_orphans=options.remove_orphans):
+        print(line)
+    return 0
+
+
 class Session:
-    """Carries out *plan* by requests of *call*. Working directories and files of services are below *directory*.
+    """Carries out *plan* by requests of *call*. *known*: all services that the files have, those that are not switched on too."""
 
-    *timeout*: see `up`. *shows*: print what came up.
-    """
-
-    def __init__(
-        self, plan: UpPlan, call: Call, directory: Path, *, detach: bool, timeout: float | None = None, shows: bool = True
-    ) -> None:
+    def __init__(self, plan: UpPlan, call: Call, options: Options, known: frozenset[str]) -> None:
         self._plan = plan
         self._call = call
-        self._directory = directory
-        self._detach = detach
-        self._shows = shows
+        self._options = options
+        self._known = known
         self._networks: list[dict[str, Any]] = []
-        self._sandboxes: list[dict[str, Any]] = []
-        self._timeout = timeout
-        self._outputs = selectors.DefaultSelector()
-        # What has ended and is started again: when, by the monotonic clock.
-        self._due: dict[ServiceProcess, float] = {}
-        self._processes: list[ServiceProcess] = []
+        self._made: list[dict[str, Any]] = []
+        self._shown: list[Mapping[str, Any]] = []
+        names = [body["name"] for service in plan.services for body in service.bodies]
+        self._follower = Follower(call, max(map(len, names), default=0), has_prefix=options.has_prefix)
+        self._progress = Progress()
+        self._warned: set[str] = set()
+        self._stays = False
+        self._is_aborted = False
+        self._abort_code: int | None = None
         self._following = False
         self._stop_requests = 0
 
     def run(self) -> int:
-        """Bring everything up, follow it, take it down; return the exit code."""
+        """Bring everything up, follow it, take down what was made; return the exit code."""
         try:
-            self._bring_up()
-            if self._shows:
+            is_up = self._bring_up()
+            if is_up and self._options.wait:
+                self._wait_until_ready()
+            if is_up and self._options.shows:
                 self._show()
         except BaseException as error:
-            self._take_down()
+            if not (self._options.detach and isinstance(error, DependencyFailed)):
+                self._take_down()
             if isinstance(error, KeyboardInterrupt):
                 return 130
             raise
-        if self._detach:
+        if self._options.detach and is_up:
             return 0
         code = self._follow()
         self._take_down()
-        return code
+        return code if is_up or self._is_aborted else 130
 
     def on_stop(self, *_: object) -> None:
         """Note that the user wants an end; while nothing of the project runs yet, or at the fourth time, give up at once."""
         self._stop_requests += 1
-        if not (self._processes or self._following) or self._stop_requests > 3:
+        if not (self._follower.members or self._following) or self._stop_requests > 3:
             raise KeyboardInterrupt
 
     # --- up -----------------------------------------------------------------------------------------------------
 
-    def _bring_up(self) -> None:
+    def _bring_up(self) -> bool:
+        """Do what is to be done; return whether everything was, False if the user has had enough."""
         for name in self._plan.external:
             try:
                 self._call("GET", f"/v1/networks/{segment(name)}", autostart=True)
             except Refused as error:
                 raise Refused(f"external network {name}: {error}; create it with `berth network create`") from error
-        for body in self._plan.networks:
-            self._networks.append(self._create_network(body))
-        for service in self._plan.services:
-            for sandbox in self._create_sandboxes(service):
-                print_warnings(sandbox)
-                if service.service.command:
-                    self._start(service, sandbox)
+        sandboxes = self._call("GET", "/v1/sandboxes?all=1", autostart=True)
+        changes = reconcile(self._plan, sandboxes, self._call("GET", "/v1/networks"), self._options.asked, known=self._known)
+        self._clear(changes)
+        for network in changes.networks:
+            self._make_network(network)
+        # Nothing of ours runs in a service with an image; such a project stays until it is stopped.
+        self._stays = any(change.service.has_image and change.replicas for change in changes.services)
+        waiting = list(changes.services)
+        while waiting:
+            done = [change for change in waiting if self._start_service(change, waiting)]
+            waiting = [change for change in waiting if change not in done]
+            self._pump()
+            if waiting and self._has_to_end and not self._options.detach:
+                return False
+            if waiting and not done:
+                self._progress.tick()
+                time.sleep(_LOOK)
+        return True
 
-    def _create_network(self, body: Any) -> dict[str, Any]:
-        try:
-            network: dict[str, Any] = self._call("POST", "/v1/networks", body)
-        except Refused as error:
-            if error.kind == "conflict" and self._is_up():
-                name = self._plan.project
-                raise Refused(f"project {name} is up already; `berth down` ends it, -p names another") from error
-            raise
-        return network
+    def _clear(self, changes: Changes) -> None:
+        """Remove what is too much or made anew, and stop what is restarted."""
+        going = changes.removed()
+        if changes.orphans and self._options.remove_orphans:
+            going += changes.orphans
+        elif changes.orphans:
+            names = ", ".join(view["name"] for view in changes.orphans)
+            complain(f"warning: the file has no service for {names}; `berth up --remove-orphans` removes what is left of services")
+        for view in going:
+            self._progress.note(view["name"], "is removed")
+        stop_and_remove(going, self._options.timeout, self._call)
+        for view in changes.restarted():
+            self._progress.note(view["name"], "is stopped")
+            self._call("POST", f"/v1/sandboxes/{view['id']}/stop", {"timeout": self._options.timeout}, patience=None)
 
-    def _is_up(self) -> bool:
-        return any(network["labels"].get(PROJECT_LABEL) == self._plan.project for network in self._call("GET", "/v1/networks"))
+    def _make_network(self, change: NetworkChange) -> None:
+        if change.stays:
+            return
+        if change.found is not None:
+            delete(f"/v1/networks/{change.found['id']}", self._call)
+        self._networks.append(self._call("POST", "/v1/networks", change.body))
+        self._progress.note(f"network {change.body['name']}", "is created")
 
-    def _create_sandboxes(self, plan: ServicePlan) -> list[dict[str, Any]]:
-        """Create all sandboxes of a service at once; those that were created are taken down later even if another failed."""
+    def _start_service(self, change: ServiceChange, waiting: Sequence[ServiceChange]) -> bool:
+        """Bring up a service if what it depends on is there; return whether it is up."""
+        if all(one.step is Step.KEEP for one in change.replicas):
+            for one in change.replicas:
+                self._note_kept(one)
+            return True
+        if not self._may_start(change, {one.service.name for one in waiting}):
+            return False
+        new = [one for one in change.replicas if one.step in (Step.CREATE, Step.RECREATE)]
+        for sandbox in self._create_sandboxes(change.plan, [one.body for one in new]):
+            print_warnings(sandbox)
+            self._shown.append(sandbox)
+            if change.service.command:
+                process = processes.body_with_variables(next(one.body for one in new if one.name == sandbox["name"]))["process"]
+                self._note_started(sandbox, processes.start(change.service, sandbox, process))
+            else:
+                self._progress.note(sandbox["name"], "is created")
+        for one in change.replicas:
+            if one.step is Step.KEEP:
+                self._note_kept(one)
+            elif one.step in (Step.START, Step.RESTART):
+                self._start_again(change.service, one)
+        return True
+
+    def _may_start(self, change: ServiceChange, waiting: set[str]) -> bool:
+        """Return whether what is waited for is there; DependencyFailed if it will not come."""
+        for dependency in change.service.depends_on:
+            if dependency.service in waiting:
+                return False
+            result = conditions.verdict(
+                dependency, self._views_of(dependency.service) if dependency.condition is not Condition.STARTED else ()
+            )
+            if result.met is Met.NEVER and dependency.required:
+                raise self._failed(f"dependency of service {change.service.name} failed to start: {result.text}")
+            if result.met is Met.NEVER:
+                self._warn_once(f"warning: service {change.service.name} is started without its optional dependency: {result.text}")
+            if result.met is Met.NOT_YET:
+                self._progress.note(f"service {change.service.name}", f"waits for {result.text}")
+                return False
+        return True
+
+    def _failed(self, text: str) -> DependencyFailed:
+        return DependencyFailed(f"{text}; `berth logs` shows what it has printed" if self._options.detach else text)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            complain(text)
+
+    def _views_of(self, service: str) -> list[Mapping[str, Any]]:
+        """Return the sandboxes of a service of this project as they are now."""
+        names = [body["name"] for one in self._plan.services if one.service.name == service for body in one.bodies]
+        return [self._call("GET", f"/v1/sandboxes/{segment(name)}") for name in names]
+
+    # --- sandboxes and their commands ---------------------------------------------------------------------------
+
+    def _create_sandboxes(self, plan: ServicePlan, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Create sandboxes of a service at once; those that were created are taken down later even if another failed."""
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            outcomes = list(workers.map(partial(self._create_sandbox, plan.service), self.with_linked_hosts(plan)))
+            outcomes = list(workers.map(partial(self._create_sandbox, plan.service), self.with_linked_hosts(plan, bodies)))
         created = [outcome for outcome in outcomes if not isinstance(outcome, Refused)]
-        self._sandboxes += created
+        self._made += created
         for result in outcomes:
             if isinstance(result, Refused):
                 raise result
         return created
 
-    def with_linked_hosts(self, plan: ServicePlan) -> list[Mapping[str, Any]]:
+    def with_linked_hosts(self, plan: ServicePlan, bodies: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return the bodies of a service with the addresses of what it links on the network `bridge`."""
         lines = [f"{name}:{self._address_on_bridge(plan.service.name, sandbox)}" for name, sandbox in plan.linked_hosts]
-        return [{**body, "extra_hosts": [*body.get("extra_hosts", ()), *lines]} if lines else body for body in plan.bodies]
+        return [{**body, "extra_hosts": [*body.get("extra_hosts", ()), *lines]} if lines else body for body in bodies]
 
     def _address_on_bridge(self, service: str, sandbox: str) -> str:
         endpoints = self._call("GET", f"/v1/sandboxes/{segment(sandbox)}")["endpoints"]
@@ -158,30 +277,63 @@ class Session:
             raise Refused(f"service {service} links {sandbox}, which is not on the network bridge; give both the same network")
         return str(address).partition("/")[0]
 
-    def _create_sandbox(self, service: Service, body: Any) -> dict[str, Any] | Refused:
-        if self._detach and service.command:
-            body = {**body, "process": processes.process_body(service, self._directory)}
+    def _create_sandbox(self, service: Service, body: Mapping[str, Any]) -> dict[str, Any] | Refused:
         try:
-            sandbox: dict[str, Any] = self._call("POST", "/v1/sandboxes", body)
+            sandbox: dict[str, Any] = self._call("POST", "/v1/sandboxes", processes.body_with_variables(body))
         except Refused as error:
             return Refused(f"service {service.name}: {error}", error.kind)
         return sandbox
 
-    def _start(self, plan: ServicePlan, sandbox: dict[str, Any]) -> None:
-        if self._detach:
-            processes.start_detached(plan.service, sandbox, processes.process_body(plan.service, self._directory))
-        else:
-            self._processes.append(processes.start(plan.service, sandbox, self._directory, self._call))
+    def _start_again(self, service: Service, replica: Replica) -> None:
+        assert replica.found is not None
+        try:
+            started = self._call("POST", f"/v1/sandboxes/{replica.found['id']}/start", {"owner_pid": os.getpid()})
+        except Refused as error:
+            raise Refused(f"service {service.name}: {error}", error.kind) from error
+        print_warnings(started["sandbox"])
+        self._shown.append(started["sandbox"])
+        self._note_started(started["sandbox"], processes.start(service, started["sandbox"], started["process"]))
+
+    def _note_started(self, sandbox: Mapping[str, Any], holder: int) -> None:
+        self._progress.note(sandbox["name"], "is started")
+        if not self._options.detach:
+            self._follower.add(sandbox, holder)
+
+    def _note_kept(self, replica: Replica) -> None:
+        assert replica.found is not None
+        self._shown.append(replica.found)
+        if not self._options.detach and replica.found.get("run") is not None:
+            self._follower.add(replica.found, None)
+
+    def _wait_until_ready(self) -> None:
+        """Wait until all services are running, healthy or completed; DependencyFailed if one will not be, or after too long."""
+        end = None if self._options.wait_timeout is None else time.monotonic() + self._options.wait_timeout
+        services = [one.service for one in self._plan.services]
+        chosen = chosen_services(self._plan, self._options.asked)
+        while True:
+            results = [
+                conditions.readiness(service, self._views_of(service.name), services) for service in services if service.name in chosen
+            ]
+            failed = next((result for result in results if result.met is Met.NEVER), None)
+            if failed is not None:
+                raise self._failed(failed.text)
+            left = [result.text for result in results if result.met is Met.NOT_YET]
+            if not left:
+                return
+            if end is not None and time.monotonic() >= end:
+                raise self._failed(f"not everything is up and healthy after {self._options.wait_timeout:g} s; waited for {left[0]}")
+            self._progress.note("berth", f"waits for {left[0]}")
+            time.sleep(_LOOK)
 
     # --- show and follow ----------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        """Print what came up: name, network, addresses, ports."""
-        now = [self._current(sandbox) for sandbox in self._sandboxes]
+        """Print what is up: name, network, addresses, ports."""
+        now = [self._current(sandbox) for sandbox in self._shown]
         # What has ended already is shown as it was created.
-        heading, *rows = table([current if current["endpoints"] else made for current, made in zip(now, self._sandboxes, strict=True)])
+        heading, *rows = table([current if current["endpoints"] else made for current, made in zip(now, self._shown, strict=True)])
         print_table(heading, rows)
-        if not self._detach:
+        if not self._options.detach:
             print("Ctrl-C ends everything.", flush=True)
             return
         for current in now:
@@ -189,101 +341,61 @@ class Session:
             if run is not None and run["exit_code"] is not None:
                 print(f"{current['name']} exited with code {run['exit_code']}")
 
-    def _current(self, sandbox: dict[str, Any]) -> dict[str, Any]:
-        """Return *sandbox* as it is now, or as it was created if it is gone already: its service has ended."""
+    def _current(self, sandbox: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return *sandbox* as it is now, or as it was created if it is gone already."""
         try:
-            current: dict[str, Any] = self._call("GET", f"/v1/sandboxes/{sandbox['id']}")
+            current: Mapping[str, Any] = self._call("GET", f"/v1/sandboxes/{sandbox['id']}")
         except Refused as error:
             if error.kind != "not-found":
                 raise
             return sandbox
         return current
 
+    @property
+    def _has_to_end(self) -> bool:
+        return bool(self._stop_requests) or self._is_aborted
+
+    def _pump(self) -> None:
+        """Print what has come, and note whether what has ended ends everything."""
+        options = self._options
+        for one in self._follower.pump():
+            if options.abort_on_exit or (options.abort_on_failure and one.code):
+                self._is_aborted = True
+                self._abort_code = one.code if self._abort_code is None else self._abort_code
+
     def _follow(self) -> int:
-        """Print the services' output with a prefix each, until all have ended or the user stops them; return the exit code."""
-        self._following = True
-        width = max((len(process.name) for process in self._processes), default=0)
-        # Nothing of ours runs in a service with an image; such a project stays until it is stopped.
-        stays = any(plan.service.has_image for plan in self._plan.services)
-        for process in self._processes:
-            self._outputs.register(process.output, selectors.EVENT_READ, process)
-        stopped = False
-        while self._outputs.get_map() or self._due or (stays and not self._stop_requests):
-            for key, _ in self._outputs.select(_LOOK):
-                self._print(self._outputs, key.data, width)
-            self._collect(width)
-            match ending(self._stop_requests, stopped=stopped):
+        """Print what the services print until all have ended, or the user stops them; return the exit code."""
+        self._following, answered = True, 0
+        while self._follower.running or (self._stays and not self._has_to_end):
+            self._pump()
+            requests = self._stop_requests + self._is_aborted
+            match ending(requests, answered):
                 case Ending.STOP:
                     print("berth: stopping", flush=True)
-                    stopped = True
-                    self._due.clear()
-                    for process in self._processes:
-                        process.stop(self._timeout)
+                    self._follower.stop(self._options.timeout)
                 case Ending.KILL:
-                    self._kill()
-            for process in self._processes:
-                if process.is_overdue():
-                    process.kill()
-            self._start_what_is_due(width)
-        self._collect(width, wait=True)
-        return exit_code([process.code for process in self._processes], stopped=bool(self._stop_requests))
+                    self._follower.kill()
+                case Ending.NOTHING:
+                    time.sleep(_LOOK)
+            # One that comes meanwhile is for the next turn.
+            answered = requests
+        self._follower.settle()
+        return self._exit_code()
 
-    def _print(self, selector: selectors.BaseSelector, process: ServiceProcess, width: int) -> None:
-        lines = process.read()
-        if lines is None:
-            selector.unregister(process.output)
-            process.close()
-            return
-        for line in lines:
-            # A progress bar rewrites its line; here each state is a line, so that nothing covers the prefix.
-            for part in line.rstrip("\r").split("\r"):
-                sys.stdout.write(f"{process.name.ljust(width)} | {printable(part)}\n")
-        sys.stdout.flush()
-
-    def _collect(self, width: int, *, wait: bool = False) -> None:
-        for process in self._processes:
-            if not (process.wait() if wait else process.poll()):
-                continue
-            # Who still has the other end is not of this sandbox: all that ran in it has ended.
-            while process.output in self._outputs.get_map():
-                self._print(self._outputs, process, width)
-            again = self._note_end(process, process.code or 0)
-            print(f"{process.name.ljust(width)} | exited with code {process.code}{' (restarting)' if again else ''}", flush=True)
-
-    def _note_end(self, process: ServiceProcess, code: int) -> bool:
-        """Return whether *process*, or the last try to start it again, ended with a *code* after which it is started again."""
-        pause = None if self._stop_requests or not self._following else process.restarts.next(code, process.ran)
-        if pause is not None:
-            self._due[process] = time.monotonic() + pause
-        return pause is not None
-
-    def _start_what_is_due(self, width: int) -> None:
-        for process in [process for process, at in self._due.items() if at <= time.monotonic()]:
-            del self._due[process]
-            sandbox = next(sandbox for sandbox in self._sandboxes if sandbox["name"] == process.name)
-            try:
-                again = processes.start(process.service, sandbox, self._directory, self._call)
-            except Refused as error:
-                print(f"{process.name.ljust(width)} | {error}", flush=True)
-                # Somebody has removed it.
-                if error.kind != "not-found":
-                    self._note_end(process, enter.NOT_FOUND)
-                continue
-            again.restarts = process.restarts
-            self._processes[self._processes.index(process)] = again
-            self._outputs.register(again.output, selectors.EVENT_READ, again)
-
-    def _kill(self) -> None:
-        for process in self._processes:
-            process.kill()
+    def _exit_code(self) -> int:
+        if self._options.exit_code_from is not None:
+            names = {body["name"] for one in self._plan.services if one.service.name == self._options.exit_code_from for body in one.bodies}
+            return next((one.code for one in self._follower.members if one.name in names and one.code), 0)
+        if self._is_aborted:
+            return self._abort_code or 0
+        return exit_code([one.code for one in self._follower.members], stopped=bool(self._stop_requests))
 
     # --- down ---------------------------------------------------------------------------------------------------
 
     def _take_down(self) -> None:
-        self._kill()
-        for process in self._processes:
-            process.wait()
+        """Remove what this `berth up` has made."""
+        self._follower.close()
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", self._call), self._sandboxes))
+            list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", self._call), self._made))
         for network in self._networks:
             delete(f"/v1/networks/{network['id']}", self._call)

@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from netcore.cluster.encryption import Key
+from netcore.dns_settings import DnsSettings
 from netcore.model import (
-    DnsSettings,
     Endpoint,
     GatewayMode,
     Owner,

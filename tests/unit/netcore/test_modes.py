@@ -4,8 +4,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from netcore.dns_settings import DnsSettings
 from netcore.errors import Conflict, InvalidRequest
-from netcore.model import DnsSettings, EndpointRequest, Sandbox, SandboxRequest, Stack
+from netcore.model import EndpointRequest, Sandbox, SandboxRequest, Stack
 from netcore.plan import modes
 
 

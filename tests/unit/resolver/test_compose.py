@@ -178,10 +178,11 @@ def test_what_is_waited_for_and_started_again_is_in_the_values():
 def test_what_is_asked_for_and_not_given_is_said_line_by_line():
     text = """
 services:
-  a: {command: x, cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}}}
+  a: {command: x, cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}, f: {condition: service_healthy}}}
   b: {command: x, cap_drop: [ALL], security_opt: [no-new-privileges:true], healthcheck: {test: x}, volumes: ["v:/v"], links: [c], ipc: host}
   c: {command: x, depends_on: {b: {condition: service_started, restart: false}}, restart: sometimes}
   e: {provider: {type: cloud}}
+  f: {image: x, healthcheck: {test: x}}
 volumes: {v: }
 """
     with_circle = text
@@ -195,11 +196,11 @@ volumes: {v: }
         "ipc of service b is not honoured: processes share what who runs berth shares",
         "provider: nothing is run for it, start yourself what it stands for: that of service e",
         "restart: not a word that Docker knows, which counts as no: that of service c",
-        "healthcheck is not honoured: nothing asks for the health of service b",
-        "depends_on: conditions are not waited for, only the start: those of service a",
+        "healthcheck is for who runs the image, nothing else asks for the health: that of service f",
+        "what runs in a service with an image is somebody else's, so its health or its end is not waited for: that of service f",
         "ignored, not about networking: tty, volumes",
     )
-    assert [service.name for service in made.services] == ["c", "b", "a"]
+    assert [service.name for service in made.services] == ["c", "b", "f", "a"]
 
 
 @pytest.mark.parametrize(

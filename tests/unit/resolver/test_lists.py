@@ -71,7 +71,7 @@ def test_filters(berth, filters, names):  # noqa: F811
     [
         (
             "ps -f nam=web",
-            "--filter nam=web: 'nam' is not one of id, name, label, status, network, publish, expose, exited, before, since; did you mean name?",
+            "--filter nam=web: 'nam' is not one of id, name, label, status, health, network, publish, expose, exited, before, since; did you mean name?",
         ),
         ("ps -f ancestor=nginx", "--filter ancestor=nginx: sandboxes have no images"),
         ("ps -f status=paused2", "--filter status=paused2: it is one of running, created, adopted, exited, restarting, ended"),

@@ -3,6 +3,7 @@
 from collections import Counter
 from types import SimpleNamespace
 
+from netcore.health import Health
 from netcore.kernel.dropped import Dropped
 from resolver.daemon import metrics
 from resolver.engine.upstream import Upstream
@@ -33,16 +34,22 @@ berth_drift_repairs_total{kind="veth"} 2.0
 berth_drift_left 1.0
 berth_networks 1.0
 berth_sandboxes 2.0
+berth_sandboxes_health{health="starting"} 0.0
+berth_sandboxes_health{health="healthy"} 0.0
+berth_sandboxes_health{health="unhealthy"} 1.0
 berth_endpoints 3.0
 berth_dropped_packets_total{reason="source"} 6.0
 berth_dropped_packets_total{reason="connections"} 0.0
 """
 
 
+SANDBOXES = {"a": SimpleNamespace(health=None), "b": SimpleNamespace(health=Health.UNHEALTHY)}
+
+
 def sources():
     health = SimpleNamespace(state=lambda now: "down" if now == 50.0 else "ok", failures=4, rtt=0.25)
     return metrics.MetricSources(
-        controller=SimpleNamespace(state=SimpleNamespace(networks={"n": 1}, sandboxes={"a": 1, "b": 2}, endpoints={"a": (1, 2), "b": (3,)})),
+        controller=SimpleNamespace(state=SimpleNamespace(networks={"n": 1}, sandboxes=SANDBOXES, endpoints={"a": (1, 2), "b": (3,)})),
         registry=SimpleNamespace(queries=lambda: 12, in_flight=lambda: 3),
         service=SimpleNamespace(rcodes={3: 2, 0: 7, 9: 1}, counters=Counter(forwarded=5, hits=3, dropped=8), cache=SimpleNamespace(size=1000)),
         # Those asked from a sandbox are too many to tell apart.

@@ -57,6 +57,8 @@ def test_attach_lacks_only_what_is_about_a_command():
         "env-file",
         "workdir",
         "detach",
+        *(f"health-{name}" for name in ("cmd", "tcp", "http", "interval", "timeout", "retries", "start-period", "start-interval")),
+        "no-healthcheck",
         "rm",
         "restart",
         "stop-signal",

@@ -1,23 +1,27 @@
 """`berth up` and `berth down` without a kernel: the plan by itself, then the session with a client that only records."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
 from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
-from resolver.cli.compose.project import Restart, RestartWhen, Service
+from resolver.cli.compose.project import Dependency, Restart, RestartWhen, Service
+from resolver.cli.output_log import OutputLog
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import down, processes, session
-from resolver.cli.up.plan import Ending, ending, environment, exit_code, plan_up, table
-from resolver.cli.up.processes import ServiceProcess, stop_signal
+from resolver.cli.up import conditions, down, processes, session
+from resolver.cli.up.conditions import Condition, Met
+from resolver.cli.up.plan import Ending, check_signals, ending, environment, exit_code, plan_up, process_of, table
 from resolver.cli.up.project_file import Selection, load_project
-from resolver.cli.up.session import Session
+from resolver.cli.up.reconcile import Asked, Step, reconcile, restarts_with, stop_waves, summary
+from resolver.cli.up.session import Options, Session
 from tests.support.compose_files import project
 
 TEXT = """
@@ -47,15 +51,20 @@ networks:
 
 
 def plan(text=TEXT, **more):
-    return plan_up(project(text), **{"pid": 7, "detach": False} | more)
+    return plan_up(project(text), **{"pid": 7} | more)
+
+
+def labels_of(body):
+    """Return the labels of a request but for the hash, which is there."""
+    return {name: text for name, text in body["labels"].items() if name != "berth.config-hash" or len(text) != 64}
 
 
 def test_networks_of_a_plan():
     made = plan()
     assert (made.project, made.external) == ("shop", ("old",))
     (front,) = made.networks
-    assert (front["name"], front["internal"], front["owner_pid"]) == ("shop_front", True, 7)
-    assert front["labels"] == {"a": "b", "berth.project": "shop"}
+    assert (front["name"], front["internal"], "owner_pid" in front) == ("shop_front", True, False)
+    assert labels_of(front) == {"a": "b", "berth.project": "shop"}
 
 
 def test_sandboxes_of_a_plan():
@@ -75,13 +84,15 @@ def test_sandboxes_of_a_plan():
         },
         {"network": "old", "aliases": ["web"], "links": links},
     ]
-    assert {key: first[key] for key in ("publish", "hostname", "dns_options", "forward", "sysctls", "labels", "owner_pid")} == {
+    assert labels_of(first) == {
+        "team": "a", "berth.project": "shop", "berth.service": "web", "berth.depends-on": "db:service_started:false"
+    }  # fmt: skip
+    assert {key: first[key] for key in ("publish", "hostname", "dns_options", "forward", "sysctls", "owner_pid")} == {
         "publish": ("8080:80/tcp",),
         "hostname": "webhost",
         "dns_options": ("ndots:2",),
         "forward": True,
         "sysctls": ("net.core.somaxconn=1",),
-        "labels": {"team": "a", "berth.project": "shop", "berth.service": "web"},
         "owner_pid": 7,
     }
     assert not first.keys() & {"dns", "domainname", "expose"}
@@ -128,12 +139,12 @@ def test_links_on_bridge_get_the_addresses_of_what_was_created():
         return sandboxes.get(f"{method} {path}") or client(method, path, body, **more)
 
     text = MODES.replace(', external_links: ["outside:there"]', "")
-    made = Session(plan(text), call, "/", detach=True)
+    made = Session(plan(text), call, Options(detach=True), frozenset())
     made._bring_up()
     bodies = {body["name"]: body for body in client.bodies if body}
     assert bodies["case-linked-1"]["extra_hosts"] == ["store:172.17.0.9", "base-1:172.17.0.9", "case-base-1:172.17.0.9"]
     with pytest.raises(Refused, match=r"service linked links outside, which is not on the network bridge"):
-        Session(plan(MODES), call, "/", detach=True)._bring_up()
+        Session(plan(MODES), call, Options(detach=True), frozenset())._bring_up()
 
 
 def test_a_service_whose_name_is_too_long_for_a_label_has_none():
@@ -142,12 +153,9 @@ def test_a_service_whose_name_is_too_long_for_a_label_has_none():
 
 
 def test_what_belongs_to_the_process_of_up():
-    detached = plan(detach=True)
-    assert "owner_pid" not in detached.networks[0]
-    owners = {service.service.name: service.bodies[0].get("owner_pid") for service in detached.services}
+    owners = {service.service.name: service.bodies[0].get("owner_pid") for service in plan().services}
     # Until its own process has started, a sandbox with a command goes with ours.
     assert owners == {"db": None, "web": 7, "side": 7, "outer": 7}
-    assert plan().services[0].bodies[0]["owner_pid"] == 7
 
 
 def test_environment_of_a_service():
@@ -168,17 +176,11 @@ def test_table_has_a_row_for_each_endpoint():
 
 
 @pytest.mark.parametrize(
-    ("requests", "stopped", "expected"),
-    [
-        (0, False, Ending.NOTHING),
-        (1, False, Ending.STOP),
-        (1, True, Ending.NOTHING),
-        (2, False, Ending.KILL),
-        (2, True, Ending.KILL),
-    ],
+    ("requests", "answered", "expected"),
+    [(0, 0, Ending.NOTHING), (1, 0, Ending.STOP), (1, 1, Ending.NOTHING), (2, 1, Ending.KILL), (2, 0, Ending.KILL), (3, 3, Ending.NOTHING)],
 )
-def test_first_request_stops_and_the_second_kills(requests, stopped, expected):
-    assert ending(requests, stopped=stopped) is expected
+def test_first_request_stops_and_the_second_kills(requests, answered, expected):
+    assert ending(requests, answered) is expected
 
 
 def test_exit_code_is_the_first_failure():
@@ -187,11 +189,9 @@ def test_exit_code_is_the_first_failure():
     assert exit_code([3], stopped=True) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "number"), [("SIGINT", signal.SIGINT), ("USR1", signal.SIGUSR1), ("3", signal.SIGQUIT), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)]
-)
-def test_stop_signal(name, number):
-    assert stop_signal(Service(name="a", networks=(), stop_signal=name)) == number
+@pytest.mark.parametrize("name", ["SIGINT", "USR1", "3", "SIGRTMIN+3", "RTMAX-1"])
+def test_stop_signal(name):
+    check_signals([Service(name="a", networks=(), stop_signal=name)])
 
 
 @pytest.mark.parametrize("name", ["nonsense", "", "0", "65", "RTMIN-1", "RTMIN+31", "RTMIN+x", "SIGSIGTERM"])
@@ -200,10 +200,10 @@ def test_what_is_no_stop_signal_is_refused(name, monkeypatch, tmp_path):
     client = Client()
     monkeypatch.setattr(session, "call", client)
     with pytest.raises(Refused, match=f"service a: invalid stop_signal: {re.escape(repr(name))} is no signal; one is TERM"):
-        stop_signal(Service(name="a", networks=(), stop_signal=name))
+        check_signals([Service(name="a", networks=(), stop_signal=name)])
     if name:
         with pytest.raises(Refused, match="service a: invalid stop_signal"):
-            session.up(Selection(files=(str(tmp_path / "compose.yaml"),)), detach=True)
+            session.up(Selection(files=(str(tmp_path / "compose.yaml"),)), Options(detach=True))
     assert client.requests == []
 
 
@@ -217,9 +217,9 @@ def test_what_is_no_stop_signal_is_refused(name, monkeypatch, tmp_path):
         (RestartWhen.UNLESS_STOPPED, 0, "unless-stopped"),
     ],
 )
-def test_restart_policy_of_a_service(when, attempts, text, tmp_path):
+def test_restart_policy_of_a_service(when, attempts, text):
     service = Service(name="a", networks=(), command=("x",), restart=Restart(when=when, attempts=attempts))
-    assert processes.process_body(service, tmp_path)["restart"] == text
+    assert process_of(service, "/case")["restart"] == text
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +240,7 @@ class Client:
         self.refusals = {key.replace("_", " ", 1).replace("_", "/"): error for key, error in refusals.items()}
         self.listed = []
         self.directory = "/nonexistent"
+        self.stops = True
         self._lock = threading.Lock()
 
     def __call__(self, method, path, body=None, *, autostart=None, patience=None):
@@ -252,52 +253,78 @@ class Client:
                 raise error
         if method == "GET" and path in ("/v1/networks", "/v1/sandboxes", "/v1/sandboxes?all=1"):
             return self.listed
+        if path.endswith("/stop"):
+            # It may have ended and been waited for by now.
+            with contextlib.suppress(ProcessLookupError):
+                if self.stops or body.get("signal"):
+                    os.kill(self.holders[path.split("/")[3]], signal.SIGKILL)
+            return {}
         name = body["name"] if body and "name" in body else path.rpartition("/")[2].removeprefix("id-")
+        directory = f"{self.directory}/{name}"
+        if method == "POST" and self.directory != "/nonexistent":
+            Path(directory).mkdir(exist_ok=True)
+        run = {"state": "running", "ended": None, "exit_code": None, "output": f"{directory}/output.log"}
         endpoints = [{"network": "front", "addresses": ["10.5.0.2/24"], "ports": []}]
         return {"id": f"id-{name}", "name": name, "warnings": [f"warn {name}"] if method == "POST" else [], "environment": {},
-                "directory": self.directory, "endpoints": endpoints, "labels": {}}  # fmt: skip
+                "directory": directory, "endpoints": endpoints, "labels": (body or {}).get("labels", {}), "run": run}  # fmt: skip
 
 
 @pytest.fixture
 def commands(monkeypatch):
-    """Let services run shell commands as plain children, in no sandbox: service → command."""
+    """Let services run what `chosen` has in a child of ours, in no sandbox: service → (what it prints, its exit code) or an error.
+
+    One that prints nothing and has no exit code runs until it is stopped.
+    """
     chosen = {}
-    children = []
 
-    def start(service, sandbox, directory, call):
-        command = chosen[service.name]
-        if isinstance(command, Exception):
-            raise command
-        child = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        children.append(child)
-        return ServiceProcess(service, sandbox["name"], child.pid, os.dup(child.stdout.fileno()))
+    def start(service, sandbox, process):
+        outcome = chosen[service.name]
+        if isinstance(outcome, Exception):
+            raise outcome
+        text, code = outcome
+        log = OutputLog(sandbox["directory"])
+        log.write("stdout", text.encode())
+        log.flush("stdout")
+        log.close()
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if code is None:
+                signal.pause()
+            os._exit(code)
+        client.holders[sandbox["id"]] = pid
+        return pid
 
+    client = Client
+    client.holders = {}
     monkeypatch.setattr(processes, "start", start)
     yield chosen
-    for child in children:
-        child.stdout.close()
-        # The session has waited for it.
-        child.returncode = 0
+    for pid in client.holders.values():
+        # Only what is still our child: another process may have the pid of one that has been waited for.
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 TWO = "name: p\nservices:\n  a: {command: x, stop_signal: SIGUSR1}\n  b: {command: x, depends_on: [a]}\n"
 
 
-def session_of(text, client, tmp_path, *, detach=False):
-    return Session(plan(text, detach=detach), client, tmp_path, detach=detach)
+def session_of(text, client, tmp_path, **options):
+    client.directory = tmp_path
+    return Session(plan(text), client, Options(**options), frozenset(project(text).name))
 
 
 def test_up_creates_follows_and_removes_in_order(commands, capsys, tmp_path):
-    commands |= {"a": "echo hello; printf rest; exit 3", "b": "true"}
+    commands |= {"a": ("hello\nrest", 3), "b": ("", 0)}
     client = Client()
     assert session_of(TWO, client, tmp_path).run() == 3
+    made = [request for request in client.requests if not request.startswith("GET")]
     # Sandboxes are removed side by side, in whatever order.
-    assert [*client.requests[:5], *sorted(client.requests[5:-1]), client.requests[-1]] == [
+    assert [*made[:3], *sorted(made[3:-1]), made[-1]] == [
         "POST /v1/networks p_default",
         "POST /v1/sandboxes p-a-1",
         "POST /v1/sandboxes p-b-1",
-        "GET /v1/sandboxes/id-p-a-1",
-        "GET /v1/sandboxes/id-p-b-1",
         "DELETE /v1/sandboxes/id-p-a-1",
         "DELETE /v1/sandboxes/id-p-b-1",
         "DELETE /v1/networks/id-p_default",
@@ -309,114 +336,37 @@ def test_up_creates_follows_and_removes_in_order(commands, capsys, tmp_path):
     assert "warn p-a-1" in printed.err
 
 
-def test_stop_sends_each_service_its_own_signal(commands, capsys, tmp_path):
-    commands |= {"a": "trap 'echo bye; exit 0' USR1; echo ready; while :; do sleep 0.01; done", "b": "exec sleep 100"}
-    made = session_of(TWO, Client(), tmp_path)
-    original = made._print
+def test_stop_is_in_the_reverse_order_and_the_second_one_kills(commands, capsys, tmp_path):
+    commands |= {"a": ("ready\n", None), "b": ("", None)}
+    client = Client()
+    client.stops = False
+    made = session_of(TWO, client, tmp_path)
+    original = client.__call__
 
-    def stop_when_ready(selector, process, width):
-        original(selector, process, width)
-        if not made._stop_requests:
+    def call(method, path, body=None, **more):
+        answer = original(method, path, body, **more)
+        if path == "/v1/sandboxes/id-p-b-1/stop" and body == {"timeout": None}:
+            # It takes its time; the user does not.
+            client.stops = True
             made.on_stop()
+        return answer
 
-    made._print = stop_when_ready
+    made._call = made._follower._call = call
+    pump = made._follower.pump
+
+    def pump_and_stop():
+        if made._following and not made._stop_requests:
+            made.on_stop()
+        return pump()
+
+    made._follower.pump = pump_and_stop
     assert made.run() == 0
     printed = capsys.readouterr().out
     assert "berth: stopping" in printed
-    assert "p-a-1 | bye" in printed
-    assert f"p-b-1 | exited with code {128 + signal.SIGTERM}" in printed
-
-
-def test_a_service_is_killed_when_its_own_grace_is_over(commands, capsys, tmp_path):
-    commands |= {
-        "a": "trap '' TERM; echo ready; while :; do sleep 0.01; done",
-        "b": "trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.01; done",
-    }
-    text = "name: p\nservices:\n  a: {command: x, stop_grace_period: 1ms}\n  b: {command: x, stop_grace_period: 10m}\n"
-    made = session_of(text, Client(), tmp_path)
-    original = made._print
-    ready = set()
-
-    def stop_when_ready(selector, process, width):
-        original(selector, process, width)
-        ready.add(process.name)
-        if len(ready) == 2 and not made._stop_requests:
-            made.on_stop()
-
-    made._print = stop_when_ready
-    assert made.run() == 0
-    printed = capsys.readouterr().out
-    assert "p-a-1 | exited with code 137" in printed
-    assert "p-b-1 | exited with code 4" in printed
-
-
-def test_services_are_started_again_by_their_policy(commands, capsys, tmp_path):
-    commands |= {"a": "echo once; exit 3", "b": "echo twice; exit 0", "c": "echo thrice; exit 0"}
-    text = (
-        "name: p\nservices:\n  a: {command: x, restart: 'on-failure:2'}\n  b: {command: x, restart: on-failure}\n"
-        "  c: {command: x, restart: always}\n"
-    )
-    made = session_of(text, Client(), tmp_path)
-    original = made._collect
-
-    def stop_in_the_end(width, *, wait=False):
-        original(width, wait=wait)
-        a, _, c = sorted(made._processes, key=lambda process: process.name)
-        if a.code is not None and a not in made._due and c.restarts.count > 1 and not made._stop_requests:
-            made.on_stop()
-
-    made._collect = stop_in_the_end
-    assert made.run() == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("p-a-1 |")] == [
-        "p-a-1 | once", "p-a-1 | exited with code 3 (restarting)",
-        "p-a-1 | once", "p-a-1 | exited with code 3 (restarting)",
-        "p-a-1 | once", "p-a-1 | exited with code 3",
-    ]  # fmt: skip
-    assert [line for line in lines if line.startswith("p-b-1 |")] == ["p-b-1 | twice", "p-b-1 | exited with code 0"]
-    assert lines.count("p-c-1 | thrice") >= 2
-
-
-def test_a_restart_that_fails_is_told_and_tried_again_unless_the_sandbox_is_gone(commands, capsys, tmp_path):
-    commands |= {"a": "exit 3", "b": "exit 3"}
-    text = "name: p\nservices:\n  a: {command: x, restart: 'on-failure:2'}\n  b: {command: x, restart: always}\n"
-    made = session_of(text, Client(), tmp_path)
-    original = made._collect
-
-    def fail_from_now_on(width, *, wait=False):
-        original(width, wait=wait)
-        commands["a"], commands["b"] = Refused("service a: x: command not found"), Refused("no such sandbox: p-b-1", "not-found")
-
-    made._collect = fail_from_now_on
-    assert made.run() == 3
-    lines = capsys.readouterr().out.splitlines()
-    assert lines.count("p-a-1 | service a: x: command not found") == 2
-    assert lines.count("p-b-1 | no such sandbox: p-b-1") == 1
-
-
-def test_output_ends_with_the_sandbox_whoever_has_the_other_end(commands, capsys, tmp_path):
-    # A process outside of the sandbox, which was handed the descriptor.
-    commands |= {"a": "echo said; sleep 600 & echo $!", "b": "true"}
-    assert session_of(TWO, Client(), tmp_path).run() == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("p-a-1 |")]
-    assert (lines[0], lines[2:]) == ("p-a-1 | said", ["p-a-1 | exited with code 0"])
-    os.kill(int(lines[1].rpartition(" ")[2]), signal.SIGKILL)
-
-
-def test_second_stop_kills(commands, capsys, tmp_path):
-    commands |= {"a": "trap '' USR1; echo ready; while :; do sleep 0.01; done", "b": "true"}
-    made = session_of(TWO, Client(), tmp_path)
-    original = made._print
-
-    def stop_twice(selector, process, width):
-        original(selector, process, width)
-        if process.name == "p-a-1" and not made._stop_requests:
-            made.on_stop()
-            made.on_stop()
-
-    made._print = stop_twice
-    assert made.run() == 0
-    assert f"p-a-1 | exited with code {128 + signal.SIGKILL}" in capsys.readouterr().out
+    stops = [(path, body) for path, body in zip(client.requests, client.bodies, strict=True) if path.endswith("/stop")]
+    assert stops[0] == ("POST /v1/sandboxes/id-p-b-1/stop", {"timeout": None})
+    assert ("POST /v1/sandboxes/id-p-b-1/stop", {"signal": "KILL", "timeout": 0.0}) in stops
+    assert f"p-b-1 | exited with code {128 + signal.SIGKILL}" in printed
 
 
 def test_stop_before_anything_runs_gives_up(tmp_path):
@@ -434,7 +384,7 @@ def test_stop_before_anything_runs_gives_up(tmp_path):
 
 
 def test_failure_takes_everything_down(commands, tmp_path):
-    commands |= {"a": "exec sleep 100", "b": Refused("service b: not found")}
+    commands |= {"a": ("", 0), "b": Refused("service b: not found")}
     client = Client()
     with pytest.raises(Refused, match="service b: not found"):
         session_of(TWO, client, tmp_path).run()
@@ -452,20 +402,6 @@ def test_refused_replica_removes_the_others(commands, tmp_path):
     assert removed == {"DELETE /v1/sandboxes/id-p-a-1", "DELETE /v1/sandboxes/id-p-a-3"}
 
 
-@pytest.mark.parametrize(
-    ("listed", "text"),
-    [
-        ([{"labels": {"berth.project": "p"}}], "project p is up already; `berth down` ends it"),
-        ([{"labels": {}}], "network p_default exists"),
-    ],
-)
-def test_network_that_exists(listed, text, tmp_path):
-    client = Client(POST__v1_networks=Refused("network p_default exists", "conflict"))
-    client.listed = listed
-    with pytest.raises(Refused, match=text):
-        session_of(TWO, client, tmp_path).run()
-
-
 def test_external_network_must_exist(tmp_path):
     client = Client(GET__v1_networks_old=Refused("no such network", "not-found"))
     with pytest.raises(Refused, match="external network old: no such network; create it with `berth network create`"):
@@ -477,11 +413,18 @@ def test_detached_returns_when_everything_is_up(monkeypatch, capsys, tmp_path):
     started = []
     monkeypatch.setattr(monitor, "start", lambda sandbox, process: started.append((sandbox["id"], process)))
     client = Client()
-    assert session_of(TWO, client, tmp_path, detach=True).run() == 0
+    text = TWO.replace(
+        "stop_signal: SIGUSR1", "stop_signal: SIGUSR1, restart: 'on-failure:3', working_dir: sub, environment: {A: own, B: }"
+    )
+    assert session_of(text, client, tmp_path, detach=True).run() == 0
     (identity, process), _ = started
     body = client.bodies[client.requests.index("POST /v1/sandboxes p-a-1")]
     assert (identity, body["process"]) == ("id-p-a-1", process)
-    assert (process["stop_signal"], process["restart"], process["remove"], process["directory"]) == ("USR1", "no", False, str(tmp_path))
+    assert {name: value for name, value in process.items() if name != "environment"} == {
+        "command": ["x"], "explicit": {"A": "own"}, "directory": "/case/sub", "directory_required": True, "stop_signal": "USR1",
+        "stop_timeout": 10.0, "restart": "on-failure:3", "remove": False,
+    }  # fmt: skip
+    assert process["environment"] == enter.inherited()
     assert not [request for request in client.requests if request.startswith("DELETE")]
     assert "Ctrl-C" not in capsys.readouterr().out
 
@@ -489,84 +432,214 @@ def test_detached_returns_when_everything_is_up(monkeypatch, capsys, tmp_path):
 def test_project_with_images_stays_until_it_is_stopped(tmp_path, capsys):
     client = Client()
     made = session_of("name: p\nservices:\n  a: {image: x}\n", client, tmp_path)
-    original = made._collect
     turns = []
 
-    def stop_at_the_third_turn(width, *, wait=False):
-        original(width, wait=wait)
-        turns.append(wait)
+    def stop_at_the_third_turn():
+        turns.append(made._following)
         if len(turns) == 3:
             made.on_stop()
+        return []
 
-    made._collect = stop_at_the_third_turn
+    made._follower.pump = stop_at_the_third_turn
     assert made.run() == 0
-    assert turns == [False, False, False, True]
+    assert turns == [False, True, True]
     assert client.requests[-2:] == ["DELETE /v1/sandboxes/id-p-a-1", "DELETE /v1/networks/id-p_default"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"abort_on_exit": True}, 0), ({"abort_on_failure": True}, 5), ({"abort_on_exit": True, "exit_code_from": "c"}, 137)],
+)
+def test_whose_end_ends_everything(commands, tmp_path, options, expected):
+    commands |= {"a": ("", 0), "b": ("", 5), "c": ("", None)}
+    text = "name: p\nservices:\n  a: {command: x}\n  c: {command: x}\n"
+    text += "  b: {command: x}\n" if "abort_on_failure" in options else ""
+    assert session_of(text, Client(), tmp_path, **options).run() == expected
+
+
+# --- what is there already ----------------------------------------------------------------------------------------
+
+
+def there(made, **changes):
+    """Return the sandboxes that a plan makes as they are when they run. *changes*: name → fields that are others."""
+    views = []
+    for service in made.services:
+        for body in service.bodies:
+            run = {"state": "running", "exit_code": None} if "process" in body else None
+            views.append({"id": f"id-{body['name']}", "name": body["name"], "labels": body["labels"], "run": run})
+            views[-1] |= changes.get(body["name"].replace("-", "_"), {})
+    return views
+
+
+def networks_of(made):
+    return [{"id": f"id-{body['name']}", "name": body["name"], "labels": body["labels"]} for body in made.networks]
+
+
+def steps(text, before, known=("a", "b", "c"), networks=None, asked=None, **more):
+    made = plan(text, **more)
+    found = networks_of(made) if networks is None else networks
+    changes = reconcile(made, before, found, asked or Asked(), known=known)
+    return changes, {one.name: one.step for change in changes.services for one in change.replicas}
+
+
+ABC = "name: p\nservices:\n  a: {command: x}\n  b: {command: x, depends_on: [a]}\n  c: {image: x}\n"
+KEPT = {"p-a-1": Step.KEEP, "p-b-1": Step.KEEP, "p-c-1": Step.KEEP}
+
+
+def test_what_has_not_changed_stays():
+    before = there(plan(ABC))
+    changes, found = steps(ABC, before)
+    assert (found, changes.removed(), changes.orphans, changes.networks[0].stays) == (KEPT, [], (), True)
+    # What others must be there first, and how many there are, is not what one is made of.
+    _, found = steps(ABC.replace("depends_on: [a]", "depends_on: [a, c], scale: 2"), before)
+    assert found == KEPT | {"p-b-2": Step.CREATE}
+    # Neither are the variables of who calls.
+    assert "environment" not in plan(ABC).services[0].bodies[0]["process"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["command: y", "command: x, environment: {A: 1}", "command: x, ports: [80]", "command: x, restart: always",
+     "command: x, stop_grace_period: 3s", "command: x, labels: [a=b]", "command: x, networks: {default: {aliases: [z]}}"],
+)  # fmt: skip
+def test_what_has_changed_is_made_anew(change):
+    changes, found = steps(ABC.replace("a: {command: x}", f"a: {{{change}}}"), there(plan(ABC)))
+    assert found == KEPT | {"p-a-1": Step.RECREATE}
+    assert [view["name"] for view in changes.removed()] == ["p-a-1"]
+    _, found = steps(ABC.replace("a: {command: x}", f"a: {{{change}}}"), there(plan(ABC)), asked=Asked(keep=True))
+    assert found == KEPT
+
+
+def test_what_is_missing_stopped_or_too_much():
+    before = there(plan(ABC, scale={"b": 3}), p_a_1={"run": {"state": "exited", "exit_code": 0}})
+    before = [view for view in before if view["name"] != "p-b-1"]
+    changes, found = steps(ABC, before)
+    assert found == KEPT | {"p-a-1": Step.START, "p-b-1": Step.CREATE}
+    assert [view["name"] for view in changes.removed()] == ["p-b-2", "p-b-3"]
+    assert summary(changes, remove_orphans=True) == [
+        "p-b-2 is removed: it is one too many",
+        "p-b-3 is removed: it is one too many",
+        "p-a-1 is started",
+        "p-b-1 is created",
+        "p-c-1 stays",
+    ]
+
+
+def test_orphans_are_of_services_that_the_files_do_not_have():
+    others = "name: p\nservices:\n  gone: {command: x}\n  off: {command: x}\n"
+    changes, _ = steps(ABC, [*there(plan(ABC)), *there(plan(others))], known=("a", "b", "c", "off"))
+    assert [view["name"] for view in changes.orphans] == ["p-gone-1"]
+    assert summary(changes, remove_orphans=True)[0] == "p-gone-1 is removed: it is an orphan"
+    # One of another project is none of ours.
+    changes, found = steps(ABC, there(plan(ABC.replace("name: p", "name: q"))))
+    assert (changes.orphans, set(found.values())) == ((), {Step.CREATE})
+
+
+def test_force_means_the_services_that_are_named():
+    before = there(plan(ABC))
+    assert set(steps(ABC, before, asked=Asked(force=True))[1].values()) == {Step.RECREATE}
+    assert steps(ABC, before, asked=Asked(services=("b",), force=True))[1] == {"p-a-1": Step.KEEP, "p-b-1": Step.RECREATE}
+    asked = Asked(services=("b",), force=True, always_recreate_deps=True)
+    assert steps(ABC, before, asked=asked)[1] == {"p-a-1": Step.RECREATE, "p-b-1": Step.RECREATE}
+    assert steps(ABC, before, asked=Asked(services=("b",), no_deps=True))[1] == {"p-b-1": Step.KEEP}
+    with pytest.raises(Refused, match="there is no service d; there are a, "):
+        steps(ABC, before, asked=Asked(services=("d",)))
+
+
+def test_network_that_has_changed_takes_with_it_what_is_on_it():
+    text = "name: p\nservices:\n  a: {command: x, networks: [n]}\n  b: {command: x, networks: [m]}\nnetworks: {n: {}, m: {}, unused: {}}\n"
+    before = plan(text)
+    changes, found = steps(text.replace("n: {},", "n: {internal: true},"), there(before), networks=networks_of(before))
+    assert found == {"p-a-1": Step.RECREATE, "p-b-1": Step.KEEP}
+    assert {change.body["name"]: change.stays for change in changes.networks} == {"p_n": False, "p_m": True}
+    assert "network p_n is made anew: its settings have changed" in summary(changes, remove_orphans=False)
+    # One of an older version says nothing of what it was made by.
+    old = [{**network, "labels": {"berth.project": "p"}} for network in networks_of(before)]
+    assert all(change.stays for change in steps(text, there(before), networks=old)[0].networks)
+
+
+def test_what_goes_with_another_one():
+    text = "name: p\nservices:\n  a: {command: x}\n  b: {command: x, network_mode: 'service:a'}\n"
+    text += "  c: {command: x, depends_on: {a: {condition: service_started, restart: true}}}\n"
+    changes, found = steps(text.replace("a: {command: x}", "a: {command: y}"), there(plan(text)))
+    assert found == {"p-a-1": Step.RECREATE, "p-b-1": Step.RECREATE, "p-c-1": Step.RESTART}
+    assert [view["name"] for view in changes.restarted()] == ["p-c-1"]
+    views = there(plan(text))
+    assert {view["name"]: restarts_with(view) for view in views} == {"p-a-1": set(), "p-b-1": {"a"}, "p-c-1": {"a"}}
+    assert [sorted(view["name"] for view in wave) for wave in stop_waves(views)] == [["p-b-1", "p-c-1"], ["p-a-1"]]
+    assert [view["name"] for wave in stop_waves(views[:1]) for view in wave] == ["p-a-1"]
+
+
+def test_stop_of_services_that_depend_on_each_other_in_a_circle():
+    views = [{"id": one, "labels": {"berth.service": one, "berth.depends-on": f"{other}:x:false"}} for one, other in ("ab", "ba")]
+    assert stop_waves(views) == [views]
+
+
+# --- what is waited for -------------------------------------------------------------------------------------------
+
+
+def view_of(state="running", code=None, health=None):
+    return {"name": "n", "run": {"state": state, "exit_code": code}, "health": health}
+
+
+HEALTHY, COMPLETED = Condition.HEALTHY, Condition.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("condition", "views", "met", "text"),
+    [
+        (Condition.STARTED, [view_of("exited", 3)], Met.YES, ""),
+        (HEALTHY, [], Met.YES, ""),
+        (HEALTHY, [view_of(health="healthy")], Met.YES, ""),
+        (HEALTHY, [view_of(health="healthy"), view_of(health="starting")], Met.NOT_YET, "n to be healthy"),
+        (HEALTHY, [view_of("restarting", 1, "starting")], Met.NOT_YET, "n to be healthy"),
+        (HEALTHY, [view_of(health="starting"), view_of(health="unhealthy")], Met.NEVER, "n is unhealthy"),
+        (HEALTHY, [view_of("exited", 0, "healthy")], Met.NEVER, "n has exited (0)"),
+        (HEALTHY, [view_of()], Met.NEVER, "n has no health check; give it one, or wait for service_started"),
+        (COMPLETED, [view_of()], Met.NOT_YET, "n to complete"),
+        (COMPLETED, [view_of("restarting", 1)], Met.NOT_YET, "n to complete"),
+        (COMPLETED, [view_of("exited", 0)], Met.YES, ""),
+        (COMPLETED, [view_of(), view_of("exited", 4)], Met.NEVER, "n didn't complete successfully: exit 4"),
+        # What runs in it is somebody else's.
+        (HEALTHY, [{"name": "n", "run": None}], Met.YES, ""),
+        (COMPLETED, [{"name": "n", "run": None}], Met.YES, ""),
+    ],
+)
+def test_conditions(condition, views, met, text):
+    found = conditions.verdict(Dependency(service="a", condition=condition), views)
+    assert (found.met, found.text) == (met, text)
+
+
+def test_what_wait_waits_for():
+    a, b = Service(name="a", networks=()), Service(name="b", networks=(), depends_on=(Dependency(service="a", condition=COMPLETED),))
+    assert conditions.readiness(a, [view_of("exited", 0)], [a, b]).met is Met.YES
+    assert conditions.readiness(a, [view_of("exited", 0)], [a]).text == "n has exited (0)"
+    assert conditions.readiness(b, [view_of()], [a, b]).met is Met.YES
+    assert conditions.readiness(b, [view_of(health="starting")], [a, b]).met is Met.NOT_YET
+    assert conditions.readiness(b, [view_of("restarting", 1)], [a, b]).text == "n to run"
 
 
 # --- processes, files, down ---------------------------------------------------------------------------------------
 
 
-def test_start_of_a_process(monkeypatch, tmp_path):
-    started = {}
+def test_start_that_fails_names_the_service(monkeypatch):
+    def fail(*_):
+        raise EnterFailed(text)
 
-    def fake_start(sandbox, command, *, environment, directory, register, prepare):
-        started.update(command=command, environment=environment, directory=directory)
-        return 4711
-
-    monkeypatch.setattr(enter, "start", fake_start)
-    service = Service(name="a", networks=(), command=("serve",), environment={"FROM": "file"}, working_dir="sub")
-    sandbox = {"name": "p-a-1", "directory": str(tmp_path), "environment": {"HTTP_PROXY": "x"}}
-    process = processes.start(service, sandbox, tmp_path, Client())
-    assert (process.name, process.code) == ("p-a-1", None)
-    assert process.read() is None
-    process.close()
-    assert started["command"] == ("serve",)
-    assert started["directory"] == enter.WorkingDirectory(f"{tmp_path}/sub", required=True)
-    assert {name: started["environment"].get(name) for name in ("FROM", "HTTP_PROXY")} == {"FROM": "file", "HTTP_PROXY": "x"}
-    body = processes.process_body(service, tmp_path)
-    assert (body["command"], body["explicit"], body["directory"]) == (["serve"], {"FROM": "file"}, f"{tmp_path}/sub")
-
-
-def test_start_that_fails_names_the_service(monkeypatch, tmp_path):
-    def fail(*_, **__):
-        raise EnterFailed("127:serve: command not found")
-
-    monkeypatch.setattr(enter, "start", fail)
-    sandbox = {"name": "p-a-1", "directory": str(tmp_path), "environment": {}}
+    monkeypatch.setattr(monitor, "start", fail)
+    service = Service(name="a", networks=(), command=("serve",))
+    text = "127:serve: command not found"
     with pytest.raises(Refused, match="service a: serve: command not found"):
-        processes.start(Service(name="a", networks=(), command=("serve",)), sandbox, tmp_path, Client())
+        processes.start(service, {}, {})
+    text = "126:serve: Permission denied"
+    with pytest.raises(processes.NotExecutable, match="service a: serve: Permission denied"):
+        processes.start(service, {}, {})
 
 
-def test_what_runs_in_the_command_before_it_starts(monkeypatch, tmp_path):
-    def run_prepare(sandbox, command, *, environment, directory, register, prepare):
-        pid = os.fork()
-        if pid == 0:
-            prepare()
-            os.write(2, f"{os.getpid() == os.getpgid(0)} {os.read(0, 1)!r}\n".encode())
-            os._exit(0)
-        return pid
-
-    monkeypatch.setattr(enter, "start", run_prepare)
-    process = processes.start(
-        Service(name="a", networks=(), command=("x",)), {"name": "a", "directory": "/", "environment": {}}, tmp_path, Client()
-    )
-    assert process.wait()
-    assert not process.wait()
-    assert process.read() == ["True b''"]
-    process.close()
-
-
-def test_signal_to_a_process_that_has_just_ended(monkeypatch):
-    def gone(pid, number):
-        raise ProcessLookupError
-
-    monkeypatch.setattr(os, "kill", gone)
-    process = ServiceProcess(Service(name="a", networks=()), "a", 4711, os.open("/dev/null", os.O_RDONLY))
-    process.stop()
-    process.kill()
-    process.close()
-    assert process.code is None
+def test_process_of_a_service():
+    service = Service(name="a", networks=(), command=("serve",), environment={"FROM": "file"}, working_dir="/srv")
+    made = process_of(service, "/case")
+    assert (made["command"], made["explicit"], made["directory"], made["stop_signal"]) == (["serve"], {"FROM": "file"}, "/srv", "TERM")
 
 
 def test_file_is_found_with_its_variables(monkeypatch, tmp_path):
@@ -595,27 +668,31 @@ def test_up_reads_the_file_and_runs_a_session(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(session, "call", client)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        assert session.up(Selection(project_name="p"), detach=True) == 0
+        assert session.up(Selection(project_name="p"), Options(detach=True)) == 0
         assert signal.getsignal(signal.SIGTERM).__name__ == "on_stop"
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert client.requests[:2] == ["POST /v1/networks p_default", "POST /v1/sandboxes p-a-1"]
+    made = [request for request in client.requests if request.startswith("POST")]
+    assert made == ["POST /v1/networks p_default", "POST /v1/sandboxes p-a-1"]
     assert "ignored, not about networking: tty" in capsys.readouterr().err
 
 
 def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     client = Client()
     monkeypatch.setattr(down, "call", client)
-    with pytest.raises(Refused, match="project p is not up"):
-        down.down(Selection(project_name="p"))
+    assert down.down(Selection(project_name="p")) == 0
+    assert "project p is not up, so there is nothing to remove" in capsys.readouterr().err
     client.listed = [
         {"id": "1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
         {"id": "2", "labels": {}, "directory": "/nonexistent"},
         {"id": "3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
         {"id": "4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
     ]
-    assert down.down(Selection(project_name="p"), timeout=3.0) == 0
+    child = subprocess.Popen(["sleep", "600"])
+    client.holders = {"3": child.pid}
+    assert down.down(Selection(project_name="p"), 3.0) == 0
+    child.wait()
     removed = [request for request in client.requests if request.startswith("DELETE")]
     assert sorted(removed[:3]) == [f"DELETE /v1/sandboxes/{one}" for one in (1, 3, 4)]
     assert removed[3] == "DELETE /v1/networks/1"
@@ -634,4 +711,8 @@ def test_deleting_what_is_gone_is_no_failure():
 
 def test_more_replicas_than_a_host_may_have_are_refused():
     with pytest.raises(Refused, match="service web: 999999999 replicas are more than the 10000"):
-        plan_up(project("services: {web: {command: x, scale: 999999999}}"), pid=1, detach=False)
+        plan("services: {web: {command: x, scale: 999999999}}")
+    with pytest.raises(Refused, match="service web: it has the container_name one, so it can have one replica only, not 2"):
+        plan("services: {web: {command: x, container_name: one}}", scale={"web": 2})
+    with pytest.raises(Refused, match="--scale wev: there is no such service; there are web"):
+        plan("services: {web: {command: x}}", scale={"wev": 2})

@@ -1,0 +1,264 @@
+"""What `berth up` makes of what is there already: what stays, what is started, made anew or removed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERVICE_LABEL, Refused
+from resolver.cli.compose.project import Condition, Service
+from resolver.cli.up.plan import ServicePlan, UpPlan
+from resolver.cli.words import nearest_or_all
+
+View = Mapping[str, Any]
+"""A sandbox or a network as the admin API shows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the user asks for. *services*: these only, and what they depend on, but with *no_deps*; all if there are none.
+
+    *force*: make services anew though nothing has changed, with *always_recreate_deps* what they depend on too; *keep*: never do.
+    """
+
+    services: tuple[str, ...] = ()
+    no_deps: bool = False
+    force: bool = False
+    always_recreate_deps: bool = False
+    keep: bool = False
+
+
+class Step(Enum):
+    """What is done about one sandbox."""
+
+    KEEP = "stays"
+    START = "is started"
+    RESTART = "is restarted"
+    CREATE = "is created"
+    RECREATE = "is made anew"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """*body*: of the request that makes it; *found*: what is there of it. *reason*: why it is made anew or restarted."""
+
+    body: Mapping[str, Any]
+    step: Step
+    found: View | None = None
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.body["name"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceChange:
+    """*surplus*: sandboxes of the service that are too many."""
+
+    plan: ServicePlan
+    replicas: tuple[Replica, ...]
+    surplus: tuple[View, ...] = ()
+
+    @property
+    def service(self) -> Service:
+        """The service."""
+        return self.plan.service
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkChange:
+    """*found*: the network that is there; it *stays* or is made anew."""
+
+    body: Mapping[str, Any]
+    found: View | None = None
+    stays: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """*services*: each after those that it depends on. *orphans*: sandboxes of services that the project no longer has."""
+
+    networks: tuple[NetworkChange, ...]
+    services: tuple[ServiceChange, ...]
+    orphans: tuple[View, ...]
+
+    def removed(self) -> list[View]:
+        """Return the sandboxes that go, orphans aside, before anything is made."""
+        return [view for change in self.services for view in (*change.surplus, *_replaced(change))]
+
+    def restarted(self) -> list[View]:
+        """Return the sandboxes that are stopped, to be started again."""
+        return [one.found for change in self.services for one in change.replicas if one.step is Step.RESTART and one.found is not None]
+
+
+def _replaced(change: ServiceChange) -> Iterable[View]:
+    return (one.found for one in change.replicas if one.step is Step.RECREATE and one.found is not None)
+
+
+def reconcile(plan: UpPlan, sandboxes: Iterable[View], networks: Iterable[View], asked: Asked, *, known: Collection[str]) -> Changes:
+    """Return what *plan* changes. *known*: all services that the files have, those that are not switched on too."""
+    own = [sandbox for sandbox in sandboxes if sandbox["labels"].get(PROJECT_LABEL) == plan.project]
+    chosen = chosen_services(plan, asked)
+    network_changes = _network_changes(plan, networks, chosen)
+    anew = {change.body["name"] for change in network_changes if change.found is not None and not change.stays}
+    changed: dict[str, ServiceChange] = {}
+    for service in plan.services:
+        if service.service.name in chosen:
+            changed[service.service.name] = _service_change(service, own, changed, anew, asked)
+    return Changes(
+        networks=network_changes,
+        services=tuple(changed.values()),
+        # What `compose run` has made is of no service.
+        orphans=tuple(sandbox for sandbox in own if SERVICE_LABEL in sandbox["labels"] and sandbox["labels"][SERVICE_LABEL] not in known),
+    )
+
+
+def chosen_services(plan: UpPlan, asked: Asked) -> set[str]:
+    """Return the services that are meant; Refused for one that is not there."""
+    services = {one.service.name: one.service for one in plan.services}
+    for name in asked.services:
+        if name not in services:
+            raise Refused(f"there is no service {name}{nearest_or_all(name, services)}")
+    if not asked.services:
+        return set(services)
+    chosen: set[str] = set()
+    waiting = list(asked.services)
+    while waiting:
+        name = waiting.pop()
+        if name not in chosen:
+            chosen.add(name)
+            waiting += [] if asked.no_deps else [one.service for one in services[name].depends_on if one.service in services]
+    return chosen
+
+
+def _network_changes(plan: UpPlan, networks: Iterable[View], chosen: Collection[str]) -> tuple[NetworkChange, ...]:
+    used = {
+        endpoint["network"] for one in plan.services if one.service.name in chosen for body in one.bodies for endpoint in body["networks"]
+    }
+    own = {network["name"]: network for network in networks if network["labels"].get(PROJECT_LABEL) == plan.project}
+    changes = []
+    for body in plan.networks:
+        found = own.get(body["name"])
+        if body["name"] in used:
+            changes.append(NetworkChange(body=body, found=found, stays=found is not None and _hash(found) in (None, _hash(body))))
+    return tuple(changes)
+
+
+def _hash(thing: View) -> str | None:
+    text: str | None = thing["labels"].get(CONFIG_LABEL)
+    return text
+
+
+def _service_change(
+    plan: ServicePlan, own: Sequence[View], before: Mapping[str, ServiceChange], networks_anew: Collection[str], asked: Asked
+) -> ServiceChange:
+    name = plan.service.name
+    found = {sandbox["name"]: sandbox for sandbox in own if sandbox["labels"].get(SERVICE_LABEL) == name}
+    replicas = tuple(_replica(plan, body, found.get(body["name"]), before, networks_anew, asked) for body in plan.bodies)
+    names = {body["name"] for body in plan.bodies}
+    return ServiceChange(plan=plan, replicas=replicas, surplus=tuple(view for key, view in found.items() if key not in names))
+
+
+def _replica(
+    plan: ServicePlan,
+    body: Mapping[str, Any],
+    found: View | None,
+    before: Mapping[str, ServiceChange],
+    networks_anew: Collection[str],
+    asked: Asked,
+) -> Replica:
+    if found is None:
+        return Replica(body=body, step=Step.CREATE)
+    reason = _reason_to_recreate(plan, body, found, before, networks_anew, asked)
+    if reason:
+        return Replica(body=body, step=Step.RECREATE, found=found, reason=reason)
+    run = found.get("run")
+    if run is not None and run["state"] == "exited":
+        return Replica(body=body, step=Step.START, found=found)
+    for dependency in plan.service.depends_on:
+        if run is not None and dependency.restart and _is_made_anew(before.get(dependency.service)):
+            return Replica(body=body, step=Step.RESTART, found=found, reason=f"{dependency.service} is made anew")
+    return Replica(body=body, step=Step.KEEP, found=found)
+
+
+def _reason_to_recreate(
+    plan: ServicePlan,
+    body: Mapping[str, Any],
+    found: View,
+    before: Mapping[str, ServiceChange],
+    networks_anew: Collection[str],
+    asked: Asked,
+) -> str:
+    """Return why a sandbox that is there is made anew, "" if it stays."""
+    on_anew = [endpoint["network"] for endpoint in body["networks"] if endpoint["network"] in networks_anew]
+    if on_anew:
+        return f"network {on_anew[0]} has changed"
+    for other in _shared_with(plan):
+        if _is_made_anew(before.get(other)):
+            return f"{other} is made anew"
+    if asked.keep:
+        return ""
+    is_meant = not asked.services or plan.service.name in asked.services or asked.always_recreate_deps
+    if asked.force and is_meant:
+        return "--force-recreate"
+    return "" if _hash(found) == _hash(body) else "its settings have changed"
+
+
+def _shared_with(plan: ServicePlan) -> set[str]:
+    """Return the services whose network stack, or whose address in the hosts file, the replicas of *plan* have."""
+    mode = plan.service.network_mode or ""
+    shared = {mode.removeprefix("service:")} if mode.startswith("service:") else set()
+    return shared | ({link.partition(":")[0] for link in plan.service.links} if plan.linked_hosts else set())
+
+
+def _is_made_anew(change: ServiceChange | None) -> bool:
+    return change is not None and any(one.step is Step.RECREATE for one in change.replicas)
+
+
+def restarts_with(sandbox: View) -> set[str]:
+    """Return the services with which *sandbox* is restarted (`depends_on` with `restart: true`)."""
+    entries = [entry.split(":") for entry in sandbox["labels"].get(DEPENDS_LABEL, "").split(",")]
+    return {entry[0] for entry in entries if len(entry) == 3 and entry[2] == "true"}
+
+
+def stop_waves(sandboxes: Iterable[View]) -> list[list[View]]:
+    """Return *sandboxes* of a project in the order in which they are stopped: each before those that it depends on, or shares with."""
+    rest = list(sandboxes)
+    depends = {sandbox["id"]: _depends(sandbox) for sandbox in rest}
+    waves = []
+    while rest:
+        needed = {service for sandbox in rest for service in depends[sandbox["id"]] if service != sandbox["labels"].get(SERVICE_LABEL)}
+        wave = [sandbox for sandbox in rest if sandbox["labels"].get(SERVICE_LABEL) not in needed]
+        # A circle, which files that have changed can leave: all at once.
+        wave = wave or rest
+        waves.append(wave)
+        stopped = {sandbox["id"] for sandbox in wave}
+        rest = [sandbox for sandbox in rest if sandbox["id"] not in stopped]
+    return waves
+
+
+def _depends(sandbox: View) -> set[str]:
+    return {entry.partition(":")[0] for entry in sandbox["labels"].get(DEPENDS_LABEL, "").split(",")} - {""}
+
+
+def summary(changes: Changes, *, remove_orphans: bool) -> list[str]:
+    """Return what would be done, a line each, in the order in which it is done."""
+    lines = [f"{view['name']} is removed: it is an orphan" for view in (changes.orphans if remove_orphans else ())]
+    lines += [f"{view['name']} is removed: it is one too many" for change in changes.services for view in change.surplus]
+    for network in changes.networks:
+        if not network.stays:
+            what = "is created" if network.found is None else "is made anew: its settings have changed"
+            lines.append(f"network {network.body['name']} {what}")
+    for change in changes.services:
+        waits = [f"{one.service} {_WAITED_FOR[one.condition]}" for one in change.service.depends_on if one.condition in _WAITED_FOR]
+        for one in change.replicas:
+            after = f", as soon as {' and '.join(waits)}" if waits and one.step is not Step.KEEP else ""
+            lines.append(f"{one.name} {one.step.value}{after}{f': {one.reason}' if one.reason else ''}")
+    return lines
+
+
+_WAITED_FOR = {Condition.HEALTHY: "is healthy", Condition.COMPLETED: "has completed"}
