@@ -99,9 +99,18 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await _forget(controller, records, left)
     # A plugin may not be there yet, and the start does not wait for it.
     controller.workers.in_background(_tell_plugins(controller, left))
-    for sandbox in [sandbox for sandbox in state.sandboxes.values() if sandbox.ended and not state.stack_users(sandbox.id)]:
-        await controller.sandboxes.remove(sandbox.id)
+    await remove_ended(controller)
     return tuple(state.sandboxes.values())
+
+
+async def remove_ended(controller: Controller) -> None:
+    """Remove the sandboxes that have ended and whose network stack nobody shares any more, as far as that can be recorded now."""
+    state = controller.state
+    for sandbox in [sandbox for sandbox in state.sandboxes.values() if sandbox.ended and not state.stack_users(sandbox.id)]:
+        try:
+            await controller.sandboxes.remove(sandbox.id)
+        except NetcoreError as error:
+            log.error("a sandbox that has ended is not removed sandbox=%s reason=%s", sandbox.name, error)
 
 
 async def _withdraw(controller: Controller, recalled: Recalled, before: Mapping[SandboxId, Sequence[Endpoint]]) -> None:
@@ -169,6 +178,10 @@ async def _restore_sandboxes(controller: Controller, records: Records, recalled:
     for sandbox, endpoints in recalled.living:
         try:
             await controller.parts.files.mend(sandbox, controller.state.directory_of(sandbox.id))
+        except (NetcoreError, OSError) as error:
+            # Its traffic and its names need none of them.
+            set_sandbox_aside(controller, sandbox, f"its files can't be written: {error}")
+        try:
             _restore_sandbox(controller, records, sandbox, endpoints, left)
         except BROKEN as error:
             controller.parts.writer.drop_sandbox(sandbox.id)

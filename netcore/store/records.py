@@ -192,7 +192,7 @@ class Records:
         await self._finish({f"rest/{network_id}/{address}": encode(until)})
 
     async def drop_quarantined(self, addresses: Sequence[tuple[NetworkId, IPAddress]]) -> None:
-        await self._commit({f"rest/{network_id}/{address}": None for network_id, address in addresses})
+        await self._finish({f"rest/{network_id}/{address}": None for network_id, address in addresses})
 
     async def put_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
         """Record sysctls of the host before they are changed for the first time; as in the kernel, they end with the boot."""
@@ -200,6 +200,10 @@ class Records:
 
     async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
         await self._finish({f"sysctl/{one.path}": None for one in switched})
+
+    async def prove_writable(self) -> None:
+        """Raise Unavailable if nothing can be recorded: before something that can't be undone, and that is recorded afterwards only."""
+        await self._commit({"written": None})
 
     async def load(self) -> Everything:
         """Return all records. What ended with an earlier boot is deleted first."""

@@ -55,11 +55,13 @@ from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
+from resolver.daemon.refusal_check import RefusalCheck
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
 from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
+from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -171,7 +173,7 @@ class _RunningDaemon:
 
 
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
-    Path(config.run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
+    startup.make_run_directory(config.run_dir)
     boot = process.boot_id()
     store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
@@ -226,7 +228,10 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     keeper = KeeperWatch(kept)
     stack.callback(keeper.close)
     await keeper.start()
-    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration, watches.drift)
+    doctor, state_warnings = await _make_doctor(config, controller, store, records, events, restoration, watches.drift)
+    writable = WritableAgain(config.state_dir, controller, operations, restoration, events)
+    stack.callback(writable.close)
+    writable.follow(store)
     watches.drift.start()
     await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
@@ -236,7 +241,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=operations, automatic_networks=automatic_networks,
-        owners=owners, events=events, doctor=doctor, state_warnings=state_warnings, drift=watches.drift,
+        owners=owners, events=events, doctor=doctor,
+        state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
         stop=stop.set, stack=stack,
     )  # fmt: skip
@@ -329,7 +335,10 @@ async def _restore(
     log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
     survivors = await restore(controller, records, recalled, _wall_clock())
-    await controller.networks.remove_unused_bridges()
+    try:
+        await controller.networks.remove_unused_bridges()
+    except NetcoreError as error:
+        log.error("a network that nobody is on is not removed reason=%s", error)
     await controller.follow_cluster(events.emit)
     if controller.cluster is not None:
         await controller.overlays.caught_up()
@@ -348,11 +357,20 @@ async def _restore(
 
 
 async def _make_doctor(
-    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration, drift: DriftWatch
+    config: DaemonConfig,
+    controller: Controller,
+    store: SqliteStore,
+    records: Records,
+    events: Events,
+    restoration: Restoration,
+    drift: DriftWatch,
 ) -> tuple[Doctor, tuple[str, ...]]:
     """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
     unrecorded = UnrecordedCheck(controller, records, restoration.retry)
-    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
+    refusal = RefusalCheck(
+        config.state_dir, lambda: store.unwritable, lambda: None if controller.cluster is None else controller.cluster.apart()
+    )
+    doctor = Doctor([refusal, SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
     warnings = []
     if store.recovered is not None:
         warnings.append(store.recovered.describe())

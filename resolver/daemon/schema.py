@@ -268,7 +268,7 @@ class DoctorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HealthView(msgspec.Struct, frozen=True):
-    """*status*: ok or starting."""
+    """*status*: ok, starting, or read-only: names are answered and traffic goes on, but changes are refused; `/v1/status` says why."""
 
     status: str
 
