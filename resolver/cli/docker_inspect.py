@@ -21,29 +21,53 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
         "Created": _iso(shown["created"]),
         "Path": command.partition(" ")[0],
         "Args": command.split(" ")[1:],
-        "State": {"Status": "running" if running else state(shown), "Running": running, "Pid": shown["pid"] or 0},
+        "State": {
+            "Status": "running" if running else state(shown),
+            "Running": running,
+            "Pid": shown["pid"] or 0,
+            "ExitCode": 0,
+            "StartedAt": _iso(shown["created"]) if running else _NEVER,
+            "FinishedAt": _NEVER,
+        },
         "HostnamePath": f"{shown['files']}/hostname",
         "HostsPath": f"{shown['files']}/hosts",
         "ResolvConfPath": f"{shown['files']}/resolv.conf",
-        "Config": {"Hostname": shown["hostname"], "Domainname": shown["domainname"], "Labels": dict(shown["labels"])},
+        "Config": {
+            "Hostname": shown["hostname"],
+            "Domainname": shown["domainname"],
+            "Cmd": command.split(" ") if command else [],
+            "Labels": dict(shown["labels"]),
+        },
         "HostConfig": {"NetworkMode": network_mode(shown) or next(iter(networks), "none"), "PortBindings": _bindings(shown)},
         "NetworkSettings": {
             "SandboxID": shown["id"],
             "SandboxKey": shown["netns"],
             "Ports": _bindings(shown),
+            "Gateway": first["Gateway"] if first else "",
             "IPAddress": first["IPAddress"] if first else "",
+            "IPPrefixLen": first["IPPrefixLen"] if first else 0,
+            "IPv6Gateway": first["IPv6Gateway"] if first else "",
             "GlobalIPv6Address": first["GlobalIPv6Address"] if first else "",
+            "GlobalIPv6PrefixLen": first["GlobalIPv6PrefixLen"] if first else 0,
+            "EndpointID": first["EndpointID"] if first else "",
             "MacAddress": first["MacAddress"] if first else "",
             "Networks": networks,
         },
     }
 
 
+_NEVER = "0001-01-01T00:00:00Z"
+
+
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry of NetworkSettings.Networks."""
     ipv4, ipv6 = _by_family(endpoint["addresses"])
+    gateway4, gateway6 = _by_family(endpoint["gateway_addresses"])
     return {
         "NetworkID": endpoint["network_id"],
+        "EndpointID": endpoint["id"],
+        "Gateway": gateway4,
+        "IPv6Gateway": gateway6,
         "IPAddress": ipv4.partition("/")[0],
         "IPPrefixLen": int(ipv4.partition("/")[2] or 0),
         "GlobalIPv6Address": ipv6.partition("/")[0],

@@ -71,13 +71,26 @@ def _run(arguments: list[str]) -> int:
             register=lambda pid: register(sandbox, pid, call, is_owner=detach),
             prepare=enter.release_streams if detach else lambda: None,
         )
-    except (EnterFailed, Refused):
+    except EnterFailed as error:
+        delete(path, call)
+        raise EnterFailed(f"{error}{_about_images(error, command)}") from error
+    except Refused:
         delete(path, call)
         raise
     if detach:
         print(sandbox["name"])
         return 0
     return _wait_and_remove(pid, path)
+
+
+def _about_images(error: EnterFailed, command: list[str]) -> str:
+    """Return what is to be said to somebody who gave an image, as docker run takes it, in the place of a program; "" to others."""
+    code, _ = enter.failure(str(error))
+    if code != enter.NOT_FOUND:
+        return ""
+    from resolver.cli import images
+
+    return images.hint(command)
 
 
 def _wait_and_remove(pid: int, path: str) -> int:

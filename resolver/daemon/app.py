@@ -114,7 +114,7 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
             await daemon.leave_nothing_behind()
         if not daemon.has_anything():
-            await asyncio.to_thread(daemon.kept.end)
+            await daemon.keeper.end()
         descriptor_store.notify("STOPPING=1")
         startup.end_within(limits.STOP_WITHIN)
         startup.collect_garbage_no_more()
@@ -140,6 +140,7 @@ class _RunningDaemon:
     watches: _Watches
     registry: Registry
     kept: KeptSockets
+    keeper: KeeperWatch
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow another configuration, in what can change while the daemon runs."""
@@ -246,7 +247,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
         stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(operations, owners, admin, controller, watches, registry, kept)
+    return _RunningDaemon(operations, owners, admin, controller, watches, registry, kept, keeper)
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:

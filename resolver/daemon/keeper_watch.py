@@ -74,6 +74,11 @@ class KeeperWatch:
         else:
             log.error("the keeper ends again and again; a restart will lose queries pid=%d", pid)
 
+    async def end(self) -> None:
+        """End the keeper, because there is nothing worth keeping; that is no accident to tell of."""
+        self.close()
+        await asyncio.to_thread(self._kept.end)
+
     def close(self) -> None:
         """Follow it no longer."""
         if self._looking is not None:

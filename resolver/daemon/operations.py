@@ -146,7 +146,7 @@ class Operations:
         sandbox = self._controller.state.find_sandbox(reference)
         if sandbox.leader is not None and not sandbox.adopted:
             # A removal that can't be recorded is refused, and the process goes on.
-            await self._controller.parts.records.prove_writable()
+            await self._controller.prove_writable()
             await self._end_process(sandbox.leader)
         try:
             outcome = await self._controller.sandboxes.remove(sandbox.id)
