@@ -139,7 +139,6 @@ class _RunningDaemon:
     controller: Controller
     watches: _Watches
     registry: Registry
-    kept: KeptSockets
     keeper: KeeperWatch
 
     async def configure(self, config: DaemonConfig) -> None:
@@ -247,7 +246,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
         stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(operations, owners, admin, controller, watches, registry, kept, keeper)
+    return _RunningDaemon(operations, owners, admin, controller, watches, registry, keeper)
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:

@@ -81,8 +81,9 @@ class KeeperWatch:
 
     def close(self) -> None:
         """Follow it no longer."""
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in (self._looking, self._task):
+            if task is not None:
+                task.cancel()
         self._unfollow()
 
     def _unfollow(self) -> None:
