@@ -58,6 +58,7 @@ class Cluster:
 
     *clock*: seconds since the epoch. *review_period*: seconds between comparisons of what this host has with what the store holds.
     `state` has what is known of all hosts, this one included. `apart` returns why this host takes no part now, None if it does.
+    `open` begins to open the store before `start` needs it.
     """
 
     def __init__(
@@ -65,24 +66,24 @@ class Cluster:
     ) -> None:
         self.node = node
         self.state = ClusterState()
-        self._open_store = open_store
         self._review_period = review_period
         self._on_change: OnChange = _ignore
         self._on_event: OnEvent = _ignore
-        self._access = StoreAccess()
-        self.apart = self._access.apart
+        self._access = StoreAccess(open_store)
+        self.open, self.apart = self._access.open, self._access.apart
         self._announcements = Announcements(node, self._access, self.state)
         self._addresses = SharedAddresses(self.state, self._announcements, clock)
         self._followed = FollowedNetworks(self._access, self.state, self._addresses, self._apply)
         self._keys = SharedKeys(node.id, self._access, self.state, clock)
         self._unreadable_before: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._known = asyncio.Event()
         self._loaded = asyncio.Event()
         self._review_wanted = asyncio.Event()
         self._networks_changed = asyncio.Event()
 
     async def start(self, on_change: OnChange, on_event: OnEvent, on_lost: OnLost, is_kept: Callable[[], bool] = lambda: False) -> None:
-        """Begin to follow; waits for the store for a moment only, and goes on trying behind that.
+        """Begin to follow; waits for a moment only until what other hosts published is known, and goes on trying behind that.
 
         *on_change*: is told on the loop what changed, in order. *on_event*: is told what happened on other hosts.
         *on_lost*: is told which endpoints of this host must be disconnected, again on each review until they are withdrawn.
@@ -94,15 +95,14 @@ class Cluster:
         self._spawn(self._follow())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.STORE_FIRST_WAIT):
-                await self._loaded.wait()
+                await self._known.wait()
 
     async def close(self) -> None:
         """Stop; what this host has published stays until its lease ends or it publishes something else."""
         self._followed.stop()
         for task in self._tasks:
             task.cancel()
-        if self._access.store is not None:
-            await self._access.store.close()
+        await self._access.close()
 
     def warnings(self) -> tuple[str, ...]:
         """Return what in the store is not as it should be, for the status."""
@@ -125,13 +125,7 @@ class Cluster:
 
     async def _follow(self) -> None:
         """Connect, publish what is here, and apply all changes."""
-        store: SharedStore | None = None
-        while store is None:
-            try:
-                store = self._access.store = await self._open_store()
-            except NetcoreError as error:
-                self._access.note(str(error))
-                await asyncio.sleep(limits.STORE_RETRY)
+        store = await self._access.opened()
         self._spawn(self._probe(store))
         self._spawn(self._review_again_and_again(store))
         while True:
@@ -161,11 +155,14 @@ class Cluster:
             for network_id in {*self._announcements.published.networks(), *self._followed.stopped()}:
                 await self._followed.follow(store, network_id)
             self._access.note(None)
+            # Others are known now; saying again what is here takes a while for each endpoint.
+            self._known.set()
             await self._announcements.review(store)
         else:
             self._followed.stop()
         self._access.note(None)
         self._access.is_loaded = True
+        self._known.set()
         self._loaded.set()
         async for change in store.watch(snapshot.revision, records.COMMON if may_follow else only(records.SCHEMA_KEY)):
             if change.key == records.SCHEMA_KEY and self._access.judge(change.value) is not may_follow:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
-from netcore.errors import Unavailable
+from netcore import limits
+from netcore.errors import NetcoreError, Unavailable
 from netcore.store.protocol import SharedStore
 from netcore.store.upgrade import why_unreadable
 
@@ -14,11 +17,42 @@ log = logging.getLogger(__name__)
 class StoreAccess:
     """*store*: None until it was opened. *superseded*: why this host may take no part now. *is_loaded*: the store has answered once."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_store: Callable[[], Awaitable[SharedStore]]) -> None:
         self.store: SharedStore | None = None
+        self._open_store = open_store
+        self._opening: asyncio.Task[SharedStore] | None = None
         self.superseded: str | None = None
         self.is_loaded = False
         self._unreachable: str | None = "the store has not answered yet"
+
+    def open(self) -> None:
+        """Begin to open the store, again and again until it answers."""
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def _open(self) -> SharedStore:
+        while True:
+            try:
+                self.store = await self._open_store()
+            except NetcoreError as error:
+                self.note(str(error))
+                await asyncio.sleep(limits.STORE_RETRY)
+            else:
+                return self.store
+
+    async def opened(self) -> SharedStore:
+        """Return the store once it has been opened."""
+        self.open()
+        assert self._opening is not None
+        return await asyncio.shield(self._opening)
+
+    async def close(self) -> None:
+        """Close the store, or open it no more."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        if self.store is not None:
+            await self.store.close()
 
     @property
     def is_reachable(self) -> bool:

@@ -312,8 +312,6 @@ class EtcdStore:
 
 def _plain(error: Exception) -> str:
     """Return in a few words why a call failed; the chains of errors below it are no help to a person."""
-    import aiohttp
-
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return f"TLS: {error.os_error.strerror or error.os_error}"

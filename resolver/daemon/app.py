@@ -334,6 +334,8 @@ async def _restore(
     await restoration.answer_all(sandbox for sandbox in everyone if sandbox.id not in waiting)
     log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
+    if controller.cluster is not None:
+        controller.cluster.open()
     survivors = await restore(controller, records, recalled, _wall_clock())
     try:
         await controller.networks.remove_unused_bridges()

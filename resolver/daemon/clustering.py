@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import secrets
@@ -65,7 +66,8 @@ async def make(config: DaemonConfig, vtep: IPAddress, clock: Callable[[], float]
 
 
 async def _open(config: DaemonConfig) -> SharedStore:
-    # It takes a quarter of a second, most of it for aiohttp, and names are answered before it is needed.
+    # It takes a quarter of a second, most of it for aiohttp. Names are answered before it is needed, and meanwhile: so on a thread.
+    await asyncio.to_thread(importlib.import_module, "netcore.store.etcd")
     from netcore.store import etcd
 
     return await etcd.open_etcd(etcd_settings(config))

@@ -252,6 +252,37 @@ async def test_hosts_go_on_when_the_version_is_right_again(host, store, wrong, r
     await one.create_network(replace(FAR, id="5" * 64, name="new"))
 
 
+async def test_a_start_waits_for_what_others_say_and_not_for_what_it_says_itself(host, store, monkeypatch):
+    """Names of other hosts are answered as soon as they are known: saying again what is here takes a call for each endpoint."""
+    monkeypatch.setattr(limits, "STORE_FIRST_WAIT", 60.0)
+    other = await host("b")
+    await other.create_network(FAR)
+    await other.follow(FAR)
+    await other.publish(replace(SANDBOX, name="other"), OTHER, FAR)
+    is_released = asyncio.Event()
+    store.before[endpoint_key(FAR.id, ENDPOINT.id)] = is_released.wait
+    one = await asyncio.wait_for(host("a", restored=[(SANDBOX, ENDPOINT, FAR)]), 30)
+    assert [record.sandbox for _, record in one.state.members(FAR.id)] == ["other"]
+    is_released.set()
+    await until(lambda: len(other.state.members(FAR.id)) == 2)
+
+
+async def test_the_store_is_opened_once_and_before_it_is_needed(store):
+    opened = []
+
+    async def of_memory():
+        opened.append(store)
+        return store
+
+    cluster = Cluster(of_memory, Node(id="id-a", name="a", vtep=ip_address("10.99.0.1")), time.time)
+    cluster.open()
+    await until(lambda: opened)
+    await cluster.start(lambda _: None, lambda *_: None, lambda _: None)
+    assert opened == [store]
+    assert cluster.warnings() == ()
+    await cluster.close()
+
+
 async def test_newer_host_tells_older_ones(host, open_store, caplog):
     await write(open_store, {SCHEMA_KEY: b"2", **schema_2.SHARED})
     await host("b", open_store)
