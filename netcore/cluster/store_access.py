@@ -98,7 +98,7 @@ class StoreAccess:
             schema = None
         before, self.superseded = self.superseded, None if schema is None else _why_not(schema)
         if self.superseded is not None and self.superseded != before:
-            log.error("cluster is not followed reason=%s", self.superseded)
+            log.error("cluster is not followed any more reason=%s", self.superseded)
         elif self.superseded is None and before is not None:
             log.warning("cluster is followed again")
         return self.superseded is None
