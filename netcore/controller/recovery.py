@@ -182,7 +182,8 @@ async def _restore_sandboxes(controller: Controller, records: Records, recalled:
             await controller.parts.files.mend(sandbox, controller.state.directory_of(sandbox.id))
         except (NetcoreError, OSError) as error:
             # Its traffic and its names need none of them.
-            set_sandbox_aside(controller, sandbox, f"its files can't be written: {error}")
+            told = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+            set_sandbox_aside(controller, sandbox, f"its files can't be written: {told}")
         try:
             _restore_sandbox(controller, records, sandbox, endpoints, left)
         except BROKEN as error:
@@ -355,8 +356,11 @@ def _note_what_lacks(controller: Controller, failed: Sequence[tuple[Step, Except
             log.error("state not restored completely reason=%s: %s", step.describe(), error)
         else:
             reasons.setdefault(owner.id, f"it lacks {step.describe()}: {error}")
+    known = {aside.id for aside in controller.set_aside.all("sandbox")}
     for identity, reason in reasons.items():
-        set_sandbox_aside(controller, state.sandboxes[identity], reason)
+        # What was found before is the reason for this.
+        if identity not in known:
+            set_sandbox_aside(controller, state.sandboxes[identity], reason)
 
 
 async def _forget(controller: Controller, records: Records, left: _Leftovers) -> None:

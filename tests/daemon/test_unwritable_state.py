@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import PurePath
 
 import pytest
 
@@ -125,3 +126,40 @@ def test_all_is_served_and_changes_are_refused_until_it_can_be_written(lab, how,
     assert unwritable(lab) == []
     assert lab.berth("doctor").stdout == "0 problems\n"
     is_served(lab)
+
+
+def answers(lab):
+    """Return whether the resolver in web answers and its traffic flows; nothing is asked of the daemon's API."""
+    inside = ("nsenter", "--net=/run/netns/berth-web")
+    address = lab.out(*inside, "dig", "+short", "+time=2", "+tries=5", "@127.0.0.11", "db")
+    return lab.run(*inside, "ping", "-c1", "-W5", address, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_run_directory_that_can_not_be_written_costs_the_admin_sockets_only(lab):
+    lab.stop_daemon()
+    lab.shell("mount --bind /run/berth /run/berth; mount -o remount,ro,bind /run/berth; : > /run/daemon.log")
+    lab.start_daemon(wait=False)
+    lab.wait_for(lambda: "daemon started" in lab.log())
+    assert "admin socket can't be made path=/run/berth/berth.sock" in lab.log().replace('"', "")
+    assert answers(lab)
+    lab.shell("umount /run/berth")
+    lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and lab.is_ready())
+    lab.berth("network", "create", "new")
+    lab.berth("network", "rm", "new")
+
+
+@pytest.mark.slow
+def test_files_of_a_sandbox_that_can_not_be_written_cost_it_nothing_else(lab):
+    hosts = lab.inspect("web")["files"] + "/hosts"
+    lab.stop_daemon()
+    lab.shell(f"rm {hosts}; chattr +i {PurePath(hosts).parent}")
+    lab.start_daemon()
+    assert answers(lab)
+    assert [line for line in status(lab)["warnings"] if "sandbox web is set aside: its files can't be written: " in line], (
+        status(lab),
+        lab.log(),
+    )
+    lab.shell(f"chattr -i {PurePath(hosts).parent}")
+    lab.wait_for(lambda: not [line for line in status(lab)["warnings"] if "set aside" in line])
+    assert "localhost" in lab.shell(f"cat {hosts}")
