@@ -414,10 +414,7 @@ def addresses(netlink: NetlinkSocket, of_link: int = 0, versions: Iterable[int] 
 
 
 def routes(netlink: NetlinkSocket, index: int = 0, versions: Iterable[int] = (4, 6)) -> list[tuple[int, IPNetwork, IPAddress | None]]:
-    """Return (ifindex, destination, next hop) of the unicast routes of the main table, or of those over the link with *index*.
-
-    One dump for each version.
-    """
+    """Return (ifindex, destination, next hop) of the unicast routes of the main table, or of those over a link; a dump for each version."""
     result: list[tuple[int, IPNetwork, IPAddress | None]] = []
     by_link = [bodies.number(_RTA_OIF, index)] if index else []
     for version in versions:
