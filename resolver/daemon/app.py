@@ -166,7 +166,11 @@ class _RunningDaemon:
 
     async def leave_nothing_behind(self) -> None:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
-        await self.operations.remove_automatic_networks()
+        try:
+            await self.operations.remove_automatic_networks()
+        except NetcoreError as error:
+            # It may be that nothing can be recorded now; the next start has it again.
+            log.error("a network that nobody is on is not removed reason=%s", error)
         if self.operations.counts().networks == 0:
             await self.watches.others.withdraw()
             await self.controller.remove_firewall()
