@@ -108,7 +108,7 @@ def test_all_is_served_and_changes_are_refused_until_it_can_be_written(lab, how,
     assert f"state in {STATE} can't be written (" in doctor.stdout, doctor.stdout
     assert readiness(lab) == (200, {"status": "read-only"})
     assert "berth_state_writable 0.0" in lab.api("GET", "/metrics")[1]
-    assert "the state can't be written" in lab.log()
+    assert "the state can't be written, changes are refused" in lab.out("cat", "/run/daemon.log")
     # What ends meanwhile is removed once that can be recorded.
     client.kill()
     lab.wait_for(lambda: client.poll() is not None)
@@ -140,8 +140,8 @@ def test_a_run_directory_that_can_not_be_written_costs_the_admin_sockets_only(la
     lab.stop_daemon()
     lab.shell("mount --bind /run/berth /run/berth; mount -o remount,ro,bind /run/berth; : > /run/daemon.log")
     lab.start_daemon(wait=False)
-    lab.wait_for(lambda: "daemon started" in lab.log())
-    assert "admin socket can't be made path=/run/berth/berth.sock" in lab.log().replace('"', "")
+    lab.wait_for(lambda: "daemon started" in lab.out("cat", "/run/daemon.log"))
+    assert "admin socket can't be made path=/run/berth/berth.sock" in lab.out("cat", "/run/daemon.log").replace('"', "")
     assert answers(lab)
     lab.shell("umount /run/berth")
     lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 0 and lab.is_ready())
