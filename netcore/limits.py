@@ -209,6 +209,9 @@ STATE_LOG_PAGES = 256
 STATE_LOG_BYTES = 1_048_576
 """Size that the write-ahead log is cut to once it was brought in."""
 
+STATE_RETRY = 2.0
+"""Seconds after which it is tried again to write a state that could not be written."""
+
 SET_ASIDE_RETRY = 10.0
 """Seconds after which what could not be restored is tried again, if nothing on the host changes before."""
 

@@ -14,6 +14,8 @@ joins a cluster that has become newer meanwhile. Then:
   carries its version (`netcore.store.upgrade`). The older hosts see the key change before anything else of the newer host, and
   stop following: their endpoints stay published and reachable and what they knew stays as it was, but they refuse whatever needs
   the agreement of all hosts, see no later change, and learn no later encryption key. So upgrade all hosts soon after the first.
+* Hosts that run take a key that is no version like a newer one, since nobody can know who wrote it. A host that starts writes it again.
+* Hosts that stopped following go on by themselves when the key has a version that they read, or is deleted: then one writes it again.
 * berth 0.2.0 and earlier do not know the key. They can read what version 3 writes and go on following.
 
 The key is never lowered: to go back to an older berth, stop all hosts and delete it.
@@ -55,7 +57,8 @@ class Cluster:
     """See the module. *open_store*: returns the store, or raises Unavailable and is called again.
 
     *clock*: seconds since the epoch. *review_period*: seconds between comparisons of what this host has with what the store holds.
-    `state` has what is known of all hosts, this one included.
+    `state` has what is known of all hosts, this one included. `apart` returns why this host takes no part now, None if it does.
+    `open` begins to open the store before `start` needs it.
     """
 
     def __init__(
@@ -63,23 +66,24 @@ class Cluster:
     ) -> None:
         self.node = node
         self.state = ClusterState()
-        self._open_store = open_store
         self._review_period = review_period
         self._on_change: OnChange = _ignore
         self._on_event: OnEvent = _ignore
-        self._access = StoreAccess()
+        self._access = StoreAccess(open_store)
+        self.open, self.apart = self._access.open, self._access.apart
         self._announcements = Announcements(node, self._access, self.state)
         self._addresses = SharedAddresses(self.state, self._announcements, clock)
         self._followed = FollowedNetworks(self._access, self.state, self._addresses, self._apply)
         self._keys = SharedKeys(node.id, self._access, self.state, clock)
         self._unreadable_before: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._known = asyncio.Event()
         self._loaded = asyncio.Event()
         self._review_wanted = asyncio.Event()
         self._networks_changed = asyncio.Event()
 
     async def start(self, on_change: OnChange, on_event: OnEvent, on_lost: OnLost, is_kept: Callable[[], bool] = lambda: False) -> None:
-        """Begin to follow; waits for the store for a moment only, and goes on trying behind that.
+        """Begin to follow; waits for a moment only until what other hosts published is known, and goes on trying behind that.
 
         *on_change*: is told on the loop what changed, in order. *on_event*: is told what happened on other hosts.
         *on_lost*: is told which endpoints of this host must be disconnected, again on each review until they are withdrawn.
@@ -91,15 +95,14 @@ class Cluster:
         self._spawn(self._follow())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.STORE_FIRST_WAIT):
-                await self._loaded.wait()
+                await self._known.wait()
 
     async def close(self) -> None:
         """Stop; what this host has published stays until its lease ends or it publishes something else."""
         self._followed.stop()
         for task in self._tasks:
             task.cancel()
-        if self._access.store is not None:
-            await self._access.store.close()
+        await self._access.close()
 
     def warnings(self) -> tuple[str, ...]:
         """Return what in the store is not as it should be, for the status."""
@@ -121,17 +124,11 @@ class Cluster:
     # --- following ----------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Connect, publish what is here, and apply all changes, until a newer berth has taken over."""
-        store: SharedStore | None = None
-        while store is None:
-            try:
-                store = self._access.store = await self._open_store()
-            except NetcoreError as error:
-                self._access.note(str(error))
-                await asyncio.sleep(limits.STORE_RETRY)
+        """Connect, publish what is here, and apply all changes."""
+        store = await self._access.opened()
         self._spawn(self._probe(store))
         self._spawn(self._review_again_and_again(store))
-        while self._access.superseded is None:
+        while True:
             try:
                 await self._load_and_watch(store)
             except Compacted:
@@ -141,13 +138,13 @@ class Cluster:
             except NetcoreError as error:
                 self._access.note(str(error))
                 await asyncio.sleep(limits.STORE_RETRY)
-        self._followed.stop()
 
     async def _load_and_watch(self, store: SharedStore) -> None:
-        """Apply everything and then every change; returns when a newer berth has taken over."""
+        """Apply everything and then every change; returns when this host may not take part any more, or may again."""
         snapshot = await store.load(records.COMMON)
         schema = snapshot.items.get(records.SCHEMA_KEY)
-        if schema is None or not self._access.supersede(schema.value):
+        may_follow = self._access.judge(schema.value if schema is not None else None)
+        if may_follow:
             self._on_change(self.state.replace_common(snapshot.items))
             self._networks_changed.set()
             self._report_unreadable()
@@ -155,19 +152,23 @@ class Cluster:
                 await self._raise_schema(store)
             await self._announcements.say_node(store)
             # What this host has from before a restart; other networks are followed from their first endpoint on.
-            for network_id in self._announcements.published.networks():
+            for network_id in {*self._announcements.published.networks(), *self._followed.stopped()}:
                 await self._followed.follow(store, network_id)
             self._access.note(None)
+            # Others are known now; saying again what is here takes a while for each endpoint.
+            self._known.set()
             await self._announcements.review(store)
+        else:
+            self._followed.stop()
         self._access.note(None)
         self._access.is_loaded = True
+        self._known.set()
         self._loaded.set()
-        if self._access.superseded is not None:
-            return
-        async for change in store.watch(snapshot.revision, records.COMMON):
-            if change.key == records.SCHEMA_KEY and self._access.supersede(change.value):
-                return
-            self._apply(change)
+        async for change in store.watch(snapshot.revision, records.COMMON if may_follow else only(records.SCHEMA_KEY)):
+            if change.key == records.SCHEMA_KEY and self._access.judge(change.value) is not may_follow:
+                break
+            if may_follow:
+                self._apply(change)
 
     def _apply(self, change: Change) -> None:
         before = self.state.describe(change.key)
@@ -266,7 +267,7 @@ class Cluster:
 
     async def look(self, network_id: NetworkId) -> ClusterState:
         """Return what is known of a network: asked of the store now, if this host does not follow it and the store is reached."""
-        if network_id in self._followed:
+        if network_id in self._followed or network_id in self._followed.stopped():
             return self.state
         return await self._read(records.endpoints_of(network_id), records.addresses_of(network_id))
 
@@ -354,7 +355,7 @@ class Cluster:
 
     async def peek_address(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
         """Return what `take_address` would ask for now; nothing is taken."""
-        if network.id in self._followed:
+        if network.id in self._followed or network.id in self._followed.stopped():
             return self._addresses.peek(network, family, wish)
         addresses = SharedAddresses(await self.look(network.id), self._announcements, lambda: 0.0)
         return addresses.peek(network, family, wish)

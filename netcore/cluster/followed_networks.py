@@ -31,6 +31,7 @@ class FollowedNetworks:
         self._apply = apply
         self.on_change: OnChange = lambda _: None
         self._watches: dict[NetworkId, tuple[asyncio.Task[None], ...]] = {}
+        self._stopped: set[NetworkId] = set()
 
     def __contains__(self, network_id: NetworkId) -> bool:
         return network_id in self._watches
@@ -46,6 +47,7 @@ class FollowedNetworks:
             return
         self._take_addresses(network_id, addresses)
         self._take_endpoints(network_id, endpoints)
+        self._stopped.discard(network_id)
         self._watches[network_id] = (
             _task(self._watch(store, network_id, records.addresses_of(network_id), addresses.revision, self._take_addresses)),
             _task(self._watch(store, network_id, records.endpoints_of(network_id), endpoints.revision, self._take_endpoints)),
@@ -53,16 +55,23 @@ class FollowedNetworks:
 
     def forget(self, network_id: NetworkId) -> None:
         """Follow a network no longer."""
+        self._stopped.discard(network_id)
         for task in self._watches.pop(network_id, ()):
             task.cancel()
         self._state.forget(network_id)
         self._addresses.begin_anew(network_id)
 
     def stop(self) -> None:
-        """Follow nothing any more; what is known stays."""
+        """Follow nothing any more; what is known stays, as do the networks to go on with."""
         for tasks in self._watches.values():
             for task in tasks:
                 task.cancel()
+        self._stopped |= {*self._watches}
+        self._watches.clear()
+
+    def stopped(self) -> frozenset[NetworkId]:
+        """Return the networks that were followed until `stop`."""
+        return frozenset(self._stopped)
 
     def _take_addresses(self, network_id: NetworkId, snapshot: Snapshot) -> None:
         self._state.replace_addresses(network_id, snapshot.items)

@@ -127,6 +127,10 @@ class Controller:
         own = (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *self._lost_endpoints.warnings(), *late)
         return (*own, *ports)
 
+    async def prove_writable(self) -> None:
+        """Raise Unavailable if no change can be recorded now."""
+        await self.parts.records.prove_writable()
+
     async def close(self) -> None:
         """Stop; sandboxes and their traffic are left alone."""
         await self._host_watcher.close()

@@ -18,11 +18,11 @@ from netcore.controller.workers import Workers
 from netcore.drivers import host_routes, uplinks
 from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
 from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView, RouteKind
-from netcore.errors import NotFound
+from netcore.errors import NotFound, Unavailable
 from netcore.kernel import host, namespace, netns, sysctl
 from netcore.kernel.host_changes import EVERY_LINK, HostChanges
 from netcore.kernel.rtnl import Link
-from netcore.model import IPAddress, NetnsPath, Network, NetworkId
+from netcore.model import IPAddress, MadeLink, NetnsPath, Network, NetworkId, ParentOptions
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan.host_state import SandboxState
 from netcore.plan.plans import Lookups
@@ -181,8 +181,16 @@ class HostLook:
     async def check_link_kinds(self, network: Network) -> None:
         """Raise Unavailable if the kernel can't make the links that *network* needs."""
         kinds = drivers.of(network).link_kinds(network)
-        if kinds:
+        if not kinds:
+            return
+        try:
             await self._workers.run(lambda: host.check_link_kinds(kinds))
+        except Unavailable as error:
+            if not isinstance(network.driver_options, ParentOptions) or network.driver_options.makes is not MadeLink.DUMMY:
+                raise
+            link = next(iter(self._writer.state.facts.uplinks), "eth0")
+            reason = f"{error.reason}. A {network.driver} network needs one where no parent is named: give `-o parent={link}`"
+            raise Unavailable(error.capability, reason) from error
 
     async def lookups(self, path: NetnsPath | None, before: SandboxState | None, networks: Sequence[Network]) -> Lookups:
         """Return what must be known before endpoints on *networks* can be planned. *path*: of the namespace, None if it is to be made."""

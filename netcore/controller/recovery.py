@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from netcore.controller import Controller, network_recovery
 from netcore.controller.network_recovery import BROKEN
+from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step
 from netcore.desired.flows import stale_flows
@@ -91,6 +92,7 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
         log.error("state not restored completely reason=%s", error)
     parts.host.changes.start()
     await parts.host.refresh()
+    await records.put_untold(networks=[network for network in left.networks if _is_of_plugins(network)])
     for network in left.networks:
         await _drop_network(controller, records, network)
     await network_recovery.restore(controller, recalled.networks)
@@ -102,10 +104,19 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await _restore_uplinks(controller, everything)
     await _forget(controller, records, left)
     # A plugin may not be there yet, and the start does not wait for it.
-    controller.workers.in_background(_tell_plugins(controller, left))
-    for sandbox in [sandbox for sandbox in state.sandboxes.values() if sandbox.ended and not state.stack_users(sandbox.id)]:
-        await controller.sandboxes.remove(sandbox.id)
+    controller.workers.in_background(_tell_plugins(controller, records, left, everything))
+    await remove_ended(controller)
     return tuple(state.sandboxes.values())
+
+
+async def remove_ended(controller: Controller) -> None:
+    """Remove the sandboxes that have ended and whose network stack nobody shares any more, as far as that can be recorded now."""
+    state = controller.state
+    for sandbox in [sandbox for sandbox in state.sandboxes.values() if sandbox.ended and not state.stack_users(sandbox.id)]:
+        try:
+            await controller.sandboxes.remove(sandbox.id)
+        except NetcoreError as error:
+            log.error("a sandbox that has ended is not removed sandbox=%s reason=%s", sandbox.name, error)
 
 
 async def _withdraw(controller: Controller, recalled: Recalled, before: Mapping[SandboxId, Sequence[Endpoint]]) -> None:
@@ -173,6 +184,11 @@ async def _restore_sandboxes(controller: Controller, records: Records, recalled:
     for sandbox, endpoints in recalled.living:
         try:
             await controller.parts.files.mend(sandbox, controller.state.directory_of(sandbox.id))
+        except (NetcoreError, OSError) as error:
+            # Its traffic and its names need none of them.
+            told = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+            set_sandbox_aside(controller, sandbox, f"its files can't be written: {told}")
+        try:
             _restore_sandbox(controller, records, sandbox, endpoints, left)
         except BROKEN as error:
             controller.parts.writer.drop_sandbox(sandbox.id)
@@ -343,12 +359,17 @@ def _note_what_lacks(controller: Controller, failed: Sequence[tuple[Step, Except
             log.error("state not restored completely reason=%s: %s", step.describe(), error)
         else:
             reasons.setdefault(owner.id, f"it lacks {step.describe()}: {error}")
+    known = {aside.id for aside in controller.set_aside.all("sandbox")}
     for identity, reason in reasons.items():
-        set_sandbox_aside(controller, state.sandboxes[identity], reason)
+        # What was found before is the reason for this.
+        if identity not in known:
+            set_sandbox_aside(controller, state.sandboxes[identity], reason)
 
 
 async def _forget(controller: Controller, records: Records, left: _Leftovers) -> None:
     """Remove the files, namespaces and records of what is left over; record that nothing of it is left."""
+    networks = controller.state.networks
+    await records.put_untold([endpoint for endpoint in left.endpoints if _is_of_plugins(networks.get(endpoint.network_id))])
     await controller.parts.addresses.quarantine(left.endpoints)
     for sandbox in left.sandboxes:
         try:
@@ -359,11 +380,22 @@ async def _forget(controller: Controller, records: Records, left: _Leftovers) ->
         await records.put_back(settled.sandbox, settled.endpoints)
 
 
-async def _tell_plugins(controller: Controller, left: _Leftovers) -> None:
-    """Ask again for addresses in use; let plugins take back what nobody has any more."""
+def _is_of_plugins(network: Network | None) -> bool:
+    return network is not None and (network.ipam is not None or plugin_of(network) is not None)
+
+
+async def _tell_plugins(controller: Controller, records: Records, left: _Leftovers, everything: Everything) -> None:
+    """Ask again for addresses in use; let plugins take back what nobody has any more, of this start and of one that was cut short."""
+    state = controller.state
     await controller.parts.addresses.replay()
-    endpoints = [endpoint for endpoint in left.endpoints if endpoint.network_id in controller.state.networks]
+    untold = {endpoint.id: endpoint for endpoint in (*everything.untold, *left.endpoints)}
+    # A sandbox that was connected again has an endpoint with the same id.
+    present = {endpoint.id for endpoints in state.endpoints.values() for endpoint in endpoints}
+    endpoints = [endpoint for endpoint in untold.values() if endpoint.network_id in state.networks and endpoint.id not in present]
     await controller.parts.plugin_endpoints.undo(endpoints)
     await controller.parts.addresses.give_to_plugins(endpoints)
-    for network in left.networks:
+    networks = {network.id: network for network in (*everything.untold_networks, *left.networks) if network.id not in state.networks}
+    for network in networks.values():
         await controller.networks.undo_by_plugins(network)
+    of_plugins = [endpoint for endpoint in left.endpoints if _is_of_plugins(state.networks.get(endpoint.network_id))]
+    await records.drop_untold([*everything.untold, *of_plugins], [network for network in networks.values() if _is_of_plugins(network)])

@@ -46,7 +46,29 @@ class NamespaceInventory:
     entries: frozenset[tuple[str, str]] = frozenset()
 
 
-def read(sysctls: Collection[str] = (), *, defaults: bool = False, entries: bool = False) -> NamespaceInventory:
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    """Of which IP versions addresses, routes and neighbours are asked for: each is a dump."""
+
+    addresses: Collection[int] = (4, 6)
+    routes: Collection[int] = (4, 6)
+    neighbors: Collection[int] = (4, 6)
+
+
+_BOTH = _Versions()
+
+
+def _versions_of(wanted: Collection[KernelObject]) -> _Versions:
+    return _Versions(
+        {part.interface.version for part in wanted if isinstance(part, Address)},
+        {part.destination.version for part in wanted if isinstance(part, Route)},
+        {part.address.version for part in wanted if isinstance(part, Neighbor)},
+    )
+
+
+def read(
+    sysctls: Collection[str] = (), *, defaults: bool = False, entries: bool = False, versions: _Versions = _BOTH
+) -> NamespaceInventory:
     """Return what the namespace of the calling thread holds. *sysctls*: which of them to read. *defaults*, *entries*: whether to."""
     with NetlinkSocket(ROUTE) as netlink:
         links = {link.name: link for link in rtnl.links(netlink)}
@@ -54,9 +76,11 @@ def read(sysctls: Collection[str] = (), *, defaults: bool = False, entries: bool
         return NamespaceInventory(
             links,
             names,
-            frozenset((names.get(index, ""), interface) for index, interface in rtnl.addresses(netlink)),
-            frozenset((names.get(index, ""), destination, hop) for index, destination, hop in rtnl.routes(netlink)),
-            frozenset((names.get(index, ""), address, mac) for index, address, mac in rtnl.neighbors(netlink)),
+            frozenset((names.get(index, ""), interface) for index, interface in rtnl.addresses(netlink, versions=versions.addresses)),
+            frozenset(
+                (names.get(index, ""), destination, hop) for index, destination, hop in rtnl.routes(netlink, versions=versions.routes)
+            ),
+            frozenset((names.get(index, ""), address, mac) for index, address, mac in rtnl.neighbors(netlink, versions.neighbors)),
             sysctl.read_all(sysctls),
             default_routes.read() if defaults else (),
             frozenset((names.get(index, ""), mac) for mac, index in rtnl.static_entries(netlink)) if entries else frozenset(),
@@ -69,14 +93,20 @@ def read_of(wanted: Collection[KernelObject]) -> NamespaceInventory:
         found = {name: rtnl.find_link(netlink, name) for name in _link_names(wanted)}
         links = {name: link for name, link in found.items() if link is not None}
         index = {name: link.index for name, link in links.items()}
-        addressed = {part.ifname for part in wanted if isinstance(part, Address)} & index.keys()
-        routed = {part.ifname for part in wanted if isinstance(part, Route)} & index.keys()
+        addressed = {(part.ifname, part.interface.version) for part in wanted if isinstance(part, Address) and part.ifname in index}
+        routed = {(part.ifname, part.destination.version) for part in wanted if isinstance(part, Route) and part.ifname in index}
         neighbors = [part for part in wanted if isinstance(part, Neighbor) and part.ifname in index]
         return NamespaceInventory(
             links,
             {link.index: name for name, link in links.items()},
-            frozenset((name, interface) for name in addressed for _, interface in rtnl.addresses(netlink, index[name])),
-            frozenset((name, destination, hop) for name in routed for _, destination, hop in rtnl.routes(netlink, index[name])),
+            frozenset(
+                (name, interface) for name, version in addressed for _, interface in rtnl.addresses(netlink, index[name], (version,))
+            ),
+            frozenset(
+                (name, destination, hop)
+                for name, version in routed
+                for _, destination, hop in rtnl.routes(netlink, index[name], (version,))
+            ),
             frozenset(
                 (part.ifname, part.address, mac)
                 for part in neighbors
@@ -144,9 +174,10 @@ class Inventory:
     def _read_sandbox(self, sandbox_id: SandboxId) -> NamespaceInventory | None:
         sysctls = self._sysctls(sandbox_id)
         has_defaults = any(isinstance(wanted, OwnDefaultRoute) for wanted in self._wanted[sandbox_id])
+        versions = _versions_of(self._wanted[sandbox_id])
         try:
             with netns.opened(self._netns_path(sandbox_id)) as descriptor:
-                return netns.run_inside(descriptor, lambda: read(sysctls, defaults=has_defaults))
+                return netns.run_inside(descriptor, lambda: read(sysctls, defaults=has_defaults, versions=versions))
         except NetcoreError:
             return None
 

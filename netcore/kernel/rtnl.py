@@ -10,7 +10,7 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -329,10 +329,13 @@ def _number(octets: bytes) -> int:
     return int.from_bytes(octets, sys.byteorder)
 
 
-def addresses(netlink: NetlinkSocket, of_link: int = 0) -> list[tuple[int, IPInterface]]:
-    """Return (ifindex, address) of all addresses of the namespace, or of the link with the index *of_link*."""
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def addresses(netlink: NetlinkSocket, of_link: int = 0, versions: Iterable[int] = (4, 6)) -> list[tuple[int, IPInterface]]:
+    """Return (ifindex, address) of all addresses of the namespace, or of the link with the index *of_link*. One dump for each version."""
     result = []
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in map(_FAMILIES.__getitem__, versions):
         request = Request(_GETADDR, 0, bodies.address(family, index=of_link), "list", "addresses")
         for message in netlink.dump(request):
             _, length, _, _, index = struct.unpack_from("=BBBBI", message, 16)
@@ -342,11 +345,12 @@ def addresses(netlink: NetlinkSocket, of_link: int = 0) -> list[tuple[int, IPInt
     return result
 
 
-def routes(netlink: NetlinkSocket, index: int = 0) -> list[tuple[int, IPNetwork, IPAddress | None]]:
-    """Return (ifindex, destination, next hop) of the unicast routes of the main table, or of those over the link with *index*."""
+def routes(netlink: NetlinkSocket, index: int = 0, versions: Iterable[int] = (4, 6)) -> list[tuple[int, IPNetwork, IPAddress | None]]:
+    """Return (ifindex, destination, next hop) of the unicast routes of the main table, or of those over a link; a dump for each version."""
     result: list[tuple[int, IPNetwork, IPAddress | None]] = []
     by_link = [bodies.number(_RTA_OIF, index)] if index else []
-    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+    for version in versions:
+        family, size = _FAMILIES[version], 4 if version == 4 else 16
         request = Request(_GETROUTE, 0, bodies.route(family, *by_link), "list", "routes")
         for message in netlink.dump(request):
             _, length, _, _, table, _, _, kind = struct.unpack_from("=BBBBBBBB", message, 16)
@@ -359,10 +363,10 @@ def routes(netlink: NetlinkSocket, index: int = 0) -> list[tuple[int, IPNetwork,
     return result
 
 
-def neighbors(netlink: NetlinkSocket) -> list[tuple[int, IPAddress, str]]:
-    """Return (ifindex, address, MAC) of the permanent neighbours."""
+def neighbors(netlink: NetlinkSocket, versions: Iterable[int] = (4, 6)) -> list[tuple[int, IPAddress, str]]:
+    """Return (ifindex, address, MAC) of the permanent neighbours. One dump for each version."""
     result = []
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in map(_FAMILIES.__getitem__, versions):
         request = Request(_GETNEIGH, 0, bodies.neighbor(family), "list", "neighbors")
         for message in netlink.dump(request):
             index, state = struct.unpack_from("=iH", message, 20)

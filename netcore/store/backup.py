@@ -12,7 +12,8 @@ import stat
 from pathlib import Path
 
 from netcore.errors import InvalidRequest, KernelError, NotFound, Unavailable
-from netcore.store import last_copy, sqlite
+from netcore.store import database as databases
+from netcore.store import last_copy
 from netcore.store.upgrade import why_unreadable
 
 NODE = "node"
@@ -80,7 +81,7 @@ def restore(directory: str, source: str) -> str | None:
     Conflict while a daemon uses the directory; InvalidRequest if *source* is no backup that this berth reads.
     """
     node = _check(source)
-    lock = sqlite.take_lock(directory)
+    lock = databases.take_lock(directory)
     try:
         kept = last_copy.take_the_place(directory, Path(source), "before-restore")
         if node is not None:

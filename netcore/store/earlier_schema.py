@@ -30,8 +30,10 @@ def copy_name(schema: int) -> str:
 
 def keep_copy(connection: sqlite3.Connection, schema: int) -> None:
     """Copy the database, which has *schema*, to a file beside it; sqlite3.Error or OSError if that is not possible."""
-    path = next(Path(row[2]) for row in connection.execute("PRAGMA database_list") if row[1] == "main")
-    last_copy.write(connection, path.with_name(copy_name(schema)))
+    main = next(row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
+    # One in memory stands for a file that stays as it is until it can be written.
+    if main:
+        last_copy.write(connection, Path(main).with_name(copy_name(schema)))
 
 
 @dataclass(frozen=True, slots=True)

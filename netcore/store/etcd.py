@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -174,7 +175,7 @@ class EtcdStore:
                         reached = max(reached, int(result.get("header", {}).get("revision", "0")))
             except (aiohttp.ClientError, TimeoutError, _Refused) as error:
                 if not is_cut:
-                    log.warning("watch was cut and is tried again revision=%d reason=%s", reached, error)
+                    log.warning("watch was cut and is tried again revision=%d reason=%s", reached, _plain(error))
                 is_cut = True
             self._next()
             await asyncio.sleep(limits.STORE_PAUSE)
@@ -279,7 +280,8 @@ class EtcdStore:
                     self._next()
             await asyncio.sleep(limits.STORE_PAUSE)
         hosts = ", ".join(self._settings.endpoints)
-        raise Unavailable("etcd", f"{path} got no answer from {hosts} in {limits.STORE_DEADLINE:g} s: {failure}") from failure
+        reason = _plain(failure) if failure is not None else "nothing was asked in time"
+        raise Unavailable("etcd", f"no answer from {hosts} within {limits.STORE_DEADLINE:g} s ({reason})") from failure
 
     async def _ask(self, path: str, body: Mapping[str, Any], *, signed: bool = True) -> dict[str, Any]:
         headers = await self._headers() if signed else {}
@@ -306,6 +308,22 @@ class EtcdStore:
 
     def _name(self, kv: Mapping[str, Any]) -> str:
         return _octets(kv["key"]).decode().removeprefix(self._settings.prefix)
+
+
+def _plain(error: Exception) -> str:
+    """Return in a few words why a call failed; the chains of errors below it are no help to a person."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return f"TLS: {error.os_error.strerror or error.os_error}"
+        case aiohttp.ClientConnectorDNSError():
+            return f"there is no address for the name {error.host}"
+        case aiohttp.ClientConnectorError():
+            return os.strerror(error.os_error.errno).lower() if error.os_error.errno else str(error.os_error)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return "the connection was closed"
+        case TimeoutError():
+            return "it was silent"
+    return str(error) or type(error).__name__
 
 
 def read_answer(octets: bytes, status: int) -> dict[str, Any]:

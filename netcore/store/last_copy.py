@@ -134,20 +134,24 @@ def why_damaged(path: Path) -> str | None:
         return "it is empty"
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            rows = connection.execute("PRAGMA quick_check(1)").fetchall()
-            unusable = _why_unusable(connection)
+            return why_unusable(connection)
     except sqlite3.OperationalError as error:
         # Full, read-only, locked: that is no damage, and opening it will say so.
-        return None if not _is_damage(error) else str(error)
+        return None if not is_damage(error) else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
+
+
+def why_unusable(connection: sqlite3.Connection) -> str | None:
+    """Return why the database of *connection* is damaged or none of ours, None if it can be used; sqlite3.DatabaseError says that too."""
+    rows = connection.execute("PRAGMA quick_check(1)").fetchall()
     if rows == [("ok",)]:
-        return unusable
+        return _why_none_of_ours(connection)
     return str(rows[0][0]).splitlines()[0] if rows else "it can't be checked"
 
 
-def _why_unusable(connection: sqlite3.Connection) -> str | None:
-    """Return why a whole database is none of ours; sqlite3.OperationalError says that too. One without tables is new.
+def _why_none_of_ours(connection: sqlite3.Connection) -> str | None:
+    """Return why a whole database is none of ours. One without tables is new.
 
     What else is in it counts too: a view or a trigger can do anything at the next write.
     """
@@ -164,7 +168,8 @@ def _why_unusable(connection: sqlite3.Connection) -> str | None:
     return None if is_number else f"its schema version is {schema!r:.80}"
 
 
-def _is_damage(error: sqlite3.OperationalError) -> bool:
+def is_damage(error: sqlite3.OperationalError) -> bool:
+    """Return whether *error* says that a database is damaged, and not that it can't be read or written now."""
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 

@@ -5,8 +5,10 @@ to undo. Sandboxes and what belongs to them end with the boot, which is a sessio
 
 A record that can't be read is set aside and stays as it is. Endpoints whose network is set aside stay in their sandbox's record.
 A removal is final once its intent is recorded: if its record can't be deleted then, that is done with the next write.
+What plugins are to take back behind a start is recorded until they were told, since the records of it are gone by then.
 
-Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `sysctl/PATH`. Older forms: `netcore.store.upgrade`.
+Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `sysctl/PATH`, `untold/ENDPOINT`,
+`untold-network/ID`. Older forms: `netcore.store.upgrade`.
 """
 
 from __future__ import annotations
@@ -84,13 +86,15 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Everything:
-    """What the store has at a start."""
+    """What the store has at a start. *untold*, *untold_networks*: what is gone, and plugins were not told of yet."""
 
     networks: tuple[NetworkRecord, ...]
     sandboxes: tuple[tuple[SandboxRecord, EndpointsRecord], ...]
     quarantined: tuple[Quarantined, ...]
     switched: tuple[SwitchedSysctl, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    untold: tuple[Endpoint, ...] = ()
+    untold_networks: tuple[Network, ...] = ()
 
 
 class Records:
@@ -192,7 +196,20 @@ class Records:
         await self._finish({f"rest/{network_id}/{address}": encode(until)})
 
     async def drop_quarantined(self, addresses: Sequence[tuple[NetworkId, IPAddress]]) -> None:
-        await self._commit({f"rest/{network_id}/{address}": None for network_id, address in addresses})
+        await self._finish({f"rest/{network_id}/{address}": None for network_id, address in addresses})
+
+    async def put_untold(self, endpoints: Iterable[Endpoint] = (), networks: Iterable[Network] = ()) -> None:
+        """Record what plugins are to be told of that is gone, before its own records go."""
+        writes: dict[str, bytes | None] = {f"untold/{endpoint.id}": encode(endpoint) for endpoint in endpoints}
+        writes |= {f"untold-network/{network.id}": encode(network) for network in networks}
+        if writes:
+            await self._finish(writes)
+
+    async def drop_untold(self, endpoints: Iterable[Endpoint], networks: Iterable[Network]) -> None:
+        """Record that plugins were told."""
+        keys = [*(f"untold/{endpoint.id}" for endpoint in endpoints), *(f"untold-network/{network.id}" for network in networks)]
+        if keys:
+            await self._finish(dict.fromkeys(keys))
 
     async def put_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
         """Record sysctls of the host before they are changed for the first time; as in the kernel, they end with the boot."""
@@ -200,6 +217,10 @@ class Records:
 
     async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
         await self._finish({f"sysctl/{one.path}": None for one in switched})
+
+    async def prove_writable(self) -> None:
+        """Raise Unavailable if nothing can be recorded: before something that can't be undone, and that is recorded afterwards only."""
+        await self._commit({"written": None})
 
     async def load(self) -> Everything:
         """Return all records. What ended with an earlier boot is deleted first."""
@@ -244,7 +265,12 @@ def read_all(items: Mapping[str, Item]) -> Everything:
         tuple(both for key, item in _below("sandbox", items) if (both := _sandbox(key, item, items, unreadable)) is not None),
         tuple(rest for key, item in _below("rest", items) if (rest := _quarantined(key, item, unreadable)) is not None),
         tuple(one for key, item in _below("sysctl", items) if (one := _read(SwitchedSysctl, key, item, unreadable)) is not None),
-        tuple(unreadable),
+        untold=tuple(end for key, item in _below("untold", items) if (end := _read(Endpoint, key, item, unreadable)) is not None),
+        untold_networks=tuple(
+            network for key, item in _below("untold-network", items) if (network := _read(Network, key, item, unreadable)) is not None
+        ),
+        # Last: those before have added to it.
+        unreadable=tuple(unreadable),
     )
 
 

@@ -1,44 +1,32 @@
-"""The store of one host: SQLite in WAL mode, one writer thread, a lock against a second daemon.
+"""The store of one host: SQLite in WAL mode, one writer thread. `database` opens it.
 
 Layout: `item` has one row for each key, with the revision of its last change. A deleted key stays as a row without a
 value for a while, so that a watch can catch up. `meta` has the schema version.
 
 The files stay small whatever comes and goes: old rows without a value are deleted, pages that are free go back to the file system,
 and the log is bounded. A copy is made after changes; `last_copy` has what becomes of it.
+
+While nothing can be written (a full or read-only file system), what is stored can be read and every change is refused. At a start
+it is read into memory then. It is tried again on a period, so that the store knows by itself when it can go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from netcore import limits
-from netcore.errors import Conflict, KernelError, Unavailable
-from netcore.store import earlier_schema, last_copy
-from netcore.store.last_copy import Recovered
+from netcore.errors import NetcoreError, Unavailable
+from netcore.store import database, last_copy
+from netcore.store.database import Opened
 from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
-from netcore.store.upgrade import SCHEMA_VERSION, upgraded, why_unreadable
 
 log = logging.getLogger(__name__)
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS item (
-  key TEXT PRIMARY KEY, value BLOB, revision INTEGER NOT NULL, session TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX IF NOT EXISTS item_revision ON item (revision);
-"""
-
-_INCREMENTAL = 2
-"""The value of `PRAGMA auto_vacuum` for a file that can give free pages back."""
 
 _T = TypeVar("_T")
 
@@ -46,35 +34,97 @@ _T = TypeVar("_T")
 class SqliteStore:
     """See `protocol.Store`. Made by `open_store`. A disk that is full or fails makes an operation raise Unavailable.
 
-    *recovered*: what was done about a database that could not be used, None if it could.
+    *recovered*: what was done about a database that could not be used, None if it could. *on_writable*: is told on the loop why
+    nothing can be written, and None when it can again.
     """
 
-    def __init__(
-        self,
-        directory: str,
-        connection: sqlite3.Connection,
-        thread: ThreadPoolExecutor,
-        lock: int,
-        recovered: Recovered | None,
-        second_directory: str | None,
-    ) -> None:
-        self.recovered = recovered
+    def __init__(self, directory: str, opened: Opened, thread: ThreadPoolExecutor, second_directory: str | None) -> None:
+        self.recovered = opened.recovered
+        self.on_writable: Callable[[str | None], None] = lambda _: None
         self._second_directory = second_directory
         self._directory = directory
-        self._connection = connection
+        self._connection = opened.connection
         self._thread = thread
-        self._lock = lock
+        self._lock = opened.lock
         self._changed = asyncio.Event()
         self._forgotten = 0
         self._commits = 0
         self._copying: asyncio.TimerHandle | None = None
         self._is_copy_old = False
+        self._unwritable: str | None = None
+        self._trying: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        # What the database said that is in memory, and so must still be in the directory when that can be written: key → value.
+        self._read: dict[str, bytes] | None = None
+        if opened.unwritable is not None:
+            self._read = _items(self._connection)
+            self._note(opened.unwritable)
 
     async def _run(self, body: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, body)
         except sqlite3.Error as error:
-            raise _unavailable(self._directory, error) from error
+            raise _unavailable(self._directory, str(error)) from error
+
+    # --- whether it can be written ------------------------------------------------------------------------------
+
+    @property
+    def unwritable(self) -> str | None:
+        """Why nothing can be written now, None if it can."""
+        return self._unwritable
+
+    def _note(self, unwritable: str | None) -> None:
+        """Note why nothing can be written, or that it can; try again later as long as it can't."""
+        before, self._unwritable = self._unwritable, unwritable
+        if unwritable is not None and self._trying is None and not self._is_closed:
+            self._trying = asyncio.get_running_loop().call_later(limits.STATE_RETRY, self._try_later)
+        if unwritable is not None and before is None:
+            log.error("the state can't be written, changes are refused directory=%s reason=%s", self._directory, unwritable)
+        elif unwritable is None and before is not None:
+            log.warning("the state can be written again directory=%s", self._directory)
+        if (unwritable is None) is not (before is None):
+            self.on_writable(unwritable)
+
+    def _try_later(self) -> None:
+        self._trying = None
+        asyncio.get_running_loop().create_task(self._try_again())
+
+    async def _try_again(self) -> None:
+        reason: str | None = None
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write_again)
+        except database.NOT_WRITABLE as error:
+            reason = database.describe(error)
+        except (NetcoreError, sqlite3.Error) as error:
+            reason = str(error)
+        except RuntimeError:
+            # The store is being closed.
+            return
+        self._note(reason)
+        if reason is None:
+            self.copy_later()
+
+    def _write_again(self) -> None:
+        """Write to the directory; if the database is in memory, go on with the one in the directory. Raises what keeps it from that."""
+        if self._read is None:
+            database.write_nothing_new(self._connection)
+            return
+        lock = database.take_lock_too(self._directory, self._lock)
+        if self._lock is not None and self._lock != lock:
+            os.close(self._lock)
+        self._lock = lock
+        connection, _ = database.open_to_write(self._directory, self._second_directory)
+        try:
+            if _items(connection) != self._read:
+                raise Unavailable(f"the state in {self._directory}", "it is another one than was read at the start; restart the daemon")
+            _bring_over(self._connection, connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection.close()
+        self._connection, self._read = connection, None
+
+    # --- what it is for -----------------------------------------------------------------------------------------
 
     async def load(self) -> Snapshot:
         def read() -> Snapshot:
@@ -85,13 +135,24 @@ class SqliteStore:
         return await self._run(read)
 
     async def commit(self, transaction: Transaction) -> int:
-        revision = await self._run(lambda: self._commit(transaction))
+        if self._read is not None:
+            reason = f"it can't be written ({self._unwritable}), and changes are refused until it can"
+            raise Unavailable(f"the state in {self._directory}", reason)
+        try:
+            revision = await self._run(lambda: self._commit(transaction))
+        except Unavailable as error:
+            self._note(str(error.__cause__))
+            raise
+        if self._unwritable is not None:
+            self._note(None)
         self._wake()
         self.copy_later()
         return revision
 
     def copy_later(self) -> None:
-        """Have a copy made in a while, so that many changes in a row mean one."""
+        """Have a copy made in a while, so that many changes in a row mean one. Of what can't be written there is one already."""
+        if self._read is not None:
+            return
         self._is_copy_old = True
         if self._copying is None:
             loop = asyncio.get_running_loop()
@@ -164,17 +225,22 @@ class SqliteStore:
                     (revision, session),
                 )
 
+        # In memory too: so nothing of an earlier boot is restored.
         await self._run(end)
         self._wake()
 
     async def close(self) -> None:
+        self._is_closed = True
+        if self._trying is not None:
+            self._trying.cancel()
         if self._copying is not None:
             self._copying.cancel()
         if self._is_copy_old:
             await self._run(self._copy)
         await self._run(self._connection.close)
         self._thread.shutdown()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def _wake(self) -> None:
         self._changed.set()
@@ -189,109 +255,30 @@ async def open_store(directory: str, second_directory: str | None = None) -> Sql
     thread = ThreadPoolExecutor(1, thread_name_prefix="store")
     loop = asyncio.get_running_loop()
     try:
-        connection, lock, recovered = await loop.run_in_executor(thread, _open, directory, second_directory)
+        opened = await loop.run_in_executor(thread, database.open_database, directory, second_directory)
     except sqlite3.Error as error:
         thread.shutdown()
-        raise _unavailable(directory, error) from error
-    store = SqliteStore(directory, connection, thread, lock, recovered, second_directory)
+        raise _unavailable(directory, str(error)) from error
+    store = SqliteStore(directory, opened, thread, second_directory)
     # There may be none yet, and the start itself has changed something.
     store.copy_later()
     return store
 
 
-def _unavailable(directory: str, error: sqlite3.Error) -> Unavailable:
-    return Unavailable(f"the state in {directory}", f"{error}; is the file system of {directory} full, read-only or damaged?")
+def _unavailable(directory: str, reason: str) -> Unavailable:
+    return Unavailable(f"the state in {directory}", f"{reason}; is the file system of {directory} full, read-only or damaged?")
 
 
-def _open(directory: str, second_directory: str | None) -> tuple[sqlite3.Connection, int, Recovered | None]:
-    lock = take_lock(directory)
-    try:
-        try:
-            recovered = last_copy.recover(directory)
-        except OSError as error:
-            raise KernelError("recover", directory, error.errno or 0) from error
-        if recovered is not None:
-            log.error("the state is damaged reason=%s", recovered.describe())
-        connection = _connect(directory)
-        if second_directory is not None and _is_empty(connection):
-            last_copy.put_apart(second_directory)
-    except BaseException:
-        os.close(lock)
-        raise
-    return connection, lock, recovered
+def _items(connection: sqlite3.Connection) -> dict[str, bytes]:
+    return dict(connection.execute("SELECT key, value FROM item WHERE value IS NOT NULL").fetchall())
 
 
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM item WHERE value IS NOT NULL LIMIT 1").fetchone() is None
-
-
-def take_lock(directory: str) -> int:
-    """Take the lock of *directory*, which is made if it is missing; Conflict if another daemon has it."""
-    try:
-        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(Path(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise KernelError("create", directory, error.errno or 0) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise Conflict("state directory", directory, because="another berth daemon is using it; stop it or give --state-dir") from error
-    return lock
-
-
-def _connect(directory: str) -> sqlite3.Connection:
-    path = Path(directory, last_copy.DATABASE)
-    # Nobody else reads what is stored; SQLite gives its other files the same mode.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(connection, directory)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, directory: str) -> None:
-    """Make the tables of a new database; bring those of an older one to this version."""
-    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        if connection.execute("PRAGMA page_count").fetchone()[0]:
-            # A database of an earlier version learns it by being written anew, once.
-            connection.execute("VACUUM")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {limits.STATE_LOG_PAGES}")
-    connection.execute(f"PRAGMA journal_size_limit = {limits.STATE_LOG_BYTES}")
-    # A power cut may lose the last commits, never the file; a killed daemon loses nothing.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.executescript(_SCHEMA)
-    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-    if row is None:
-        connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-    else:
-        reason = why_unreadable(int(row[0]))
-        if reason is not None:
-            raise Unavailable(f"the state in {directory}", reason)
-        _upgrade(connection, int(row[0]))
-    # The newest row stays, so that no revision is ever used twice.
-    connection.execute("DELETE FROM item WHERE value IS NULL AND revision < (SELECT MAX(revision) FROM item)")
-
-
-def _upgrade(connection: sqlite3.Connection, schema: int) -> None:
-    """Bring all records of *schema* to SCHEMA_VERSION in one transaction."""
-    if schema == SCHEMA_VERSION:
-        return
-    # An older berth can't read it afterwards.
-    earlier_schema.keep_copy(connection, schema)
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        for key, value in connection.execute("SELECT key, value FROM item WHERE value IS NOT NULL").fetchall():
-            try:
-                record = upgraded(schema, key, json.loads(value))
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
-                # Whoever reads it sets it aside.
-                log.error("a record could not be brought to this version key=%s reason=%s", key, error)
-                continue
-            connection.execute("UPDATE item SET value = ? WHERE key = ?", (json.dumps(record).encode(), key))
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA_VERSION),))
+def _bring_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Have in *target* what was changed in *source*, which was read from it: what of an earlier boot has ended."""
+    kept = _items(source)
+    with target:
+        target.execute("BEGIN IMMEDIATE")
+        newest = "SELECT COALESCE(MAX(revision), 0) + 1 FROM item"
+        revision = max(connection.execute(newest).fetchone()[0] for connection in (source, target))
+        gone = [(revision, key) for key in _items(target) if key not in kept]
+        target.executemany("UPDATE item SET value = NULL, revision = ? WHERE key = ?", gone)

@@ -203,7 +203,8 @@ def start_daemon() -> None:
         os.makedirs(directory, mode=0o711, exist_ok=True)
         log = open(f"{directory}/daemon.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115 (handed on)
     except OSError as error:
-        raise Refused(f"{directory}: {error.strerror}; berth needs root: use sudo") from error
+        hint = "; berth needs root: use sudo" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        raise Refused(f"{directory}: {error.strerror}{hint}") from error
     start = log.tell()
     process = subprocess.Popen(
         [sys.executable, "-m", "resolver", "daemon", "--exit-when-idle"],

@@ -29,6 +29,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
         "Config": {
             "Hostname": shown["hostname"],
             "Domainname": shown["domainname"],
+            "Cmd": command.split(" ") if command else [],
             "Labels": dict(shown["labels"]),
             **_health_check(shown),
         },
@@ -41,12 +42,20 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "SandboxID": shown["id"],
             "SandboxKey": shown["netns"],
             "Ports": _bindings(shown),
+            "Gateway": first["Gateway"] if first else "",
             "IPAddress": first["IPAddress"] if first else "",
+            "IPPrefixLen": first["IPPrefixLen"] if first else 0,
+            "IPv6Gateway": first["IPv6Gateway"] if first else "",
             "GlobalIPv6Address": first["GlobalIPv6Address"] if first else "",
+            "GlobalIPv6PrefixLen": first["GlobalIPv6PrefixLen"] if first else 0,
+            "EndpointID": first["EndpointID"] if first else "",
             "MacAddress": first["MacAddress"] if first else "",
             "Networks": networks,
         },
     }
+
+
+_NEVER = "0001-01-01T00:00:00Z"
 
 
 def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
@@ -57,7 +66,7 @@ def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
         log = [_logged(entry) for entry in shown.get("health_log", {}).get("log", ())]
         told["Health"] = {"Status": shown["health"], "FailingStreak": shown.get("health_log", {}).get("failing_streak", 0), "Log": log}
     if run is None:
-        return told
+        return {**told, "ExitCode": 0, "StartedAt": _iso(shown["created"]) if running else _NEVER, "FinishedAt": _NEVER}
     times = {"StartedAt": _iso(run["started"]), "FinishedAt": _iso(run["ended"] or 0.0)}
     return {**told, "ExitCode": run["exit_code"] or 0, **times}
 
@@ -91,8 +100,12 @@ def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry of NetworkSettings.Networks."""
     ipv4, ipv6 = _by_family(endpoint["addresses"])
+    gateway4, gateway6 = _by_family(endpoint["gateway_addresses"])
     return {
         "NetworkID": endpoint["network_id"],
+        "EndpointID": endpoint["id"],
+        "Gateway": gateway4,
+        "IPv6Gateway": gateway6,
         "IPAddress": ipv4.partition("/")[0],
         "IPPrefixLen": int(ipv4.partition("/")[2] or 0),
         "GlobalIPv6Address": ipv6.partition("/")[0],

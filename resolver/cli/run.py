@@ -108,10 +108,23 @@ def run_in_foreground(
 
     try:
         pid = start(lambda pid: register(sandbox, pid, call))
-    except (EnterFailed, Refused):
+    except EnterFailed as error:
+        delete(path, call)
+        raise EnterFailed(f"{error}{_about_images(error, command)}") from error
+    except Refused:
         delete(path, call)
         raise
     return _remove(path, _wait(pid) if restarting is None else _wait_and_start_again(pid, start, restarting))
+
+
+def _about_images(error: EnterFailed, command: list[str]) -> str:
+    """Return what is to be said to somebody who gave an image, as docker run takes it, in the place of a program; "" to others."""
+    code, _ = enter.failure(str(error))
+    if code != enter.NOT_FOUND:
+        return ""
+    from resolver.cli import images
+
+    return images.hint(command)
 
 
 _checkers: list[int | None] = []

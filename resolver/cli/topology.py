@@ -49,6 +49,10 @@ def _graph(networks: Views, sandboxes: Views) -> tuple[list[_Node], list[_Edge]]
             if endpoint["network"] in keys:
                 edges.append(_Edge(key, keys[endpoint["network"]], label, "endpoint"))
             edges += [_Edge("host", key, text, "published") for text in _published(endpoint)]
+    elsewhere = [(keys[network["name"]], member) for network in networks for member in _elsewhere(network)]
+    for at, (network_key, member) in enumerate(elsewhere):
+        nodes.append(_Node(f"r{at}", (member["sandbox"], f"on host {member['node']}"), "sandbox"))
+        edges.append(_Edge(f"r{at}", network_key, " ".join(_addresses(member)), "endpoint"))
     if any(edge.kind == "published" for edge in edges):
         nodes.append(_Node("host", ("ports of the host",), "outside"))
     return nodes, edges
@@ -57,6 +61,11 @@ def _graph(networks: Views, sandboxes: Views) -> tuple[list[_Node], list[_Edge]]
 def _of_network(network: Mapping[str, Any]) -> tuple[str, ...]:
     kind = f"{network['driver']}, internal" if network["internal"] else network["driver"]
     return network["name"], kind, *(pool["subnet"] for pool in network["pools"])
+
+
+def _elsewhere(network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the endpoints that other hosts have on an overlay network."""
+    return [member for member in network["members"] if member["node"]]
 
 
 def _addresses(endpoint: Mapping[str, Any]) -> list[str]:
@@ -78,6 +87,9 @@ def _text(networks: Views, sandboxes: Views) -> str:
         name, kind, *subnets = _of_network(network)
         on_it = [(sandbox, endpoint) for sandbox in sandboxes for endpoint in sandbox["endpoints"] if endpoint["network"] == name]
         rows = [_row(sandbox, endpoint) for sandbox, endpoint in on_it]
+        rows += [
+            (f"  {member['sandbox']}", " ".join(_addresses(member)), "", f"on host {member['node']}") for member in _elsewhere(network)
+        ]
         parts.append([f"{name} ({', '.join([kind, *subnets])})", *(aligned(rows) if rows else ["  nobody"])])
     others = [(f"  {sandbox['name']}", network_mode(sandbox) or "no network") for sandbox in sandboxes if not sandbox["endpoints"]]
     if others:

@@ -51,25 +51,26 @@ async def serve(
     owners: Owners,
     events: Events,
     doctor: Doctor,
-    state_warnings: tuple[str, ...],
+    state_warnings: Callable[[], tuple[str, ...]],
+    unwritable: Callable[[], str | None],
     drift: DriftWatch,
     firewall_warnings: Callable[[], tuple[str, ...]],
     exits_when_idle: bool,
     stop: Callable[[], None],
     stack: AsyncExitStack,
 ) -> AdminHalf:
-    """Serve the admin API until *stack* closes. *state_warnings*: what must be said of the state."""
+    """Serve the admin API until *stack* closes. *state_warnings*: what must be said of the state. *unwritable*: see `SqliteStore`."""
     lookup = Lookup(resolver.registry, resolver.service, resolver.pool, resolver.host)
     dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=controller.settings.firewall)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=resolver.registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewall_warnings,
-        host_warnings=lambda: (*state_warnings, *controller.host_warnings(), *drift.warnings()),
-        guard=lambda: controller.protection().value, clock=time.monotonic,
+        host_warnings=lambda: (*state_warnings(), *controller.host_warnings(), *drift.warnings()),
+        unwritable=unwritable, guard=lambda: controller.protection().value, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=resolver.registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
-        repairs=drift.repairs, clock=time.monotonic,
+        repairs=drift.repairs, is_writable=lambda: unwritable() is None, clock=time.monotonic,
     )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,
@@ -77,7 +78,9 @@ async def serve(
         health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
-    await admin_listeners.serve(http_api.application, config, Admission(time.monotonic), stack)
+    await admin_listeners.serve(
+        http_api.application, config, Admission(time.monotonic), stack, has_anything=bool(controller.state.networks)
+    )
     # Listeners for events are ended first: the socket's connections are waited for.
     stack.callback(events.close)
     health.is_ready = True

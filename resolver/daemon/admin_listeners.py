@@ -12,6 +12,7 @@ The Unix sockets are in the run directory, mode 0660. If somebody removes one it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import logging
 import os
@@ -203,7 +204,8 @@ class UnixListener:
     def close(self) -> None:
         """Accept no more, and remove the socket."""
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 class _Application(Protocol):
@@ -212,15 +214,26 @@ class _Application(Protocol):
     def __call__(self, admission: Admission, scope: Scope, *, token: str | None = None) -> web.Application: ...
 
 
-async def serve(application: _Application, config: DaemonConfig, admission: Admission, stack: AsyncExitStack) -> None:
-    """Serve the API at all its listeners until *stack* closes. Raises ConfigError if certificates or the token can't be read."""
+async def serve(
+    application: _Application, config: DaemonConfig, admission: Admission, stack: AsyncExitStack, *, has_anything: bool = False
+) -> None:
+    """Serve the API at all its listeners until *stack* closes. Raises ConfigError if certificates or the token can't be read.
+
+    *has_anything*: there are sandboxes or networks to serve, also when nobody can ask for changes: a socket that can't be made now
+    is made as soon as it can. Without them it raises OSError.
+    """
     remote = api_tls.remote_api(config)
     run_directory = Path(config.run_dir)
     for name, scope, group in (("berth.sock", Scope.CHANGE, config.socket_group), ("berth-ro.sock", Scope.READ, config.read_group)):
         runner = await _set_up(application(admission, scope), stack)
         unix = UnixListener(run_directory / name, group or None, Listener(runner, admission))
         stack.callback(unix.close)
-        unix.make()
+        try:
+            unix.make()
+        except OSError as error:
+            if not has_anything:
+                raise
+            log.error("admin socket can't be made path=%s reason=%s", run_directory / name, error)
         stack.callback(asyncio.create_task(unix.keep()).cancel)
     if remote is not None:
         runner = await _set_up(application(admission, remote.scope, token=remote.token), stack)

@@ -56,6 +56,7 @@ from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
+from resolver.daemon.refusal_check import RefusalCheck
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
 from resolver.daemon.removals import Removals
@@ -63,6 +64,7 @@ from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.daemon.runs import Runs
+from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
@@ -115,7 +117,7 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
             await daemon.leave_nothing_behind()
         if not daemon.has_anything():
-            await asyncio.to_thread(daemon.kept.end)
+            await daemon.keeper.end()
         descriptor_store.notify("STOPPING=1")
         startup.end_within(limits.STOP_WITHIN)
         startup.collect_garbage_no_more()
@@ -140,7 +142,7 @@ class _RunningDaemon:
     controller: Controller
     watches: _Watches
     registry: Registry
-    kept: KeptSockets
+    keeper: KeeperWatch
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow another configuration, in what can change while the daemon runs."""
@@ -167,14 +169,18 @@ class _RunningDaemon:
 
     async def leave_nothing_behind(self) -> None:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
-        await self.operations.remove_automatic_networks()
+        try:
+            await self.operations.remove_automatic_networks()
+        except NetcoreError as error:
+            # It may be that nothing can be recorded now; the next start has it again.
+            log.error("a network that nobody is on is not removed reason=%s", error)
         if self.operations.counts().networks == 0:
             await self.watches.others.withdraw()
             await self.controller.remove_firewall()
 
 
 async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
-    Path(config.run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
+    startup.make_run_directory(config.run_dir)
     boot = process.boot_id()
     store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
@@ -223,7 +229,10 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     keeper = KeeperWatch(kept)
     stack.callback(keeper.close)
     await keeper.start()
-    doctor, state_warnings = await _make_doctor(controller, store, records, events, restoration, watches.drift)
+    doctor, state_warnings = await _make_doctor(config, controller, store, records, events, restoration, watches.drift)
+    writable = WritableAgain(config.state_dir, controller, works.operations, restoration, events)
+    stack.callback(writable.close)
+    writable.follow(store)
     watches.drift.start()
     await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
@@ -235,10 +244,10 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
         automatic_networks=works.automatic_networks, owners=works.owners, events=events, doctor=doctor,
-        state_warnings=state_warnings, drift=watches.drift, firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
-        stop=stop.set, stack=stack,
+        state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
+        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, kept)
+    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,8 +380,13 @@ async def _restore(
     await restoration.answer_all(sandbox for sandbox in everyone if sandbox.id not in waiting)
     log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
+    if controller.cluster is not None:
+        controller.cluster.open()
     survivors = await restore(controller, records, recalled, _wall_clock())
-    await controller.networks.remove_unused_bridges()
+    try:
+        await controller.networks.remove_unused_bridges()
+    except NetcoreError as error:
+        log.error("a network that nobody is on is not removed reason=%s", error)
     await controller.follow_cluster(events.emit)
     if controller.cluster is not None:
         await controller.overlays.caught_up()
@@ -391,11 +405,20 @@ async def _restore(
 
 
 async def _make_doctor(
-    controller: Controller, store: SqliteStore, records: Records, events: Events, restoration: Restoration, drift: DriftWatch
+    config: DaemonConfig,
+    controller: Controller,
+    store: SqliteStore,
+    records: Records,
+    events: Events,
+    restoration: Restoration,
+    drift: DriftWatch,
 ) -> tuple[Doctor, tuple[str, ...]]:
     """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
     unrecorded = UnrecordedCheck(controller, records, restoration.retry)
-    doctor = Doctor([SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
+    refusal = RefusalCheck(
+        config.state_dir, lambda: store.unwritable, lambda: None if controller.cluster is None else controller.cluster.apart()
+    )
+    doctor = Doctor([refusal, SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
     warnings = []
     if store.recovered is not None:
         warnings.append(store.recovered.describe())

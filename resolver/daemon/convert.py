@@ -329,6 +329,7 @@ def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[
         network = details.networks[endpoint.network_id]
         views.append(
             EndpointView(
+                id=endpoint.id,
                 network=network.name,
                 network_id=endpoint.network_id,
                 ifname=endpoint.ifname,
@@ -339,12 +340,20 @@ def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[
                 names=[name for name in names_of(details.sandbox, endpoint, network) if not is_address_form(name)],
                 gateway_priority=endpoint.gateway_priority,
                 gateway=endpoint in gateways,
+                gateway_addresses=_gateway_addresses(endpoint, network),
                 routes=_route_texts(endpoint.routes),
                 ports=[_port_view(mapping) for mapping in endpoint.ports],
                 told_by_plugin=told_by_plugins.get(endpoint.network_id, {}),
             )
         )
     return views
+
+
+def _gateway_addresses(endpoint: Endpoint, network: Network) -> list[str]:
+    if network.internal:
+        return []
+    pools = [network.pool_of(address) for address in endpoint.addresses()]
+    return [str(pool.gateway) for pool in pools if pool is not None and pool.gateway is not None]
 
 
 def _route_texts(routes: Iterable[StaticRoute]) -> list[str]:

@@ -16,7 +16,8 @@ from resolver.daemon.schema import HealthView, StatusView
 class Health:
     """See the module. *clock*: seconds, monotonic. *firewall*: as configured. *firewall_warnings*: what firewalls drop.
 
-    *host_warnings*: what else of the host keeps networks from the outside. *guard*: what closes networks while our firewall
+    *host_warnings*: what else of the host keeps networks from the outside. *unwritable*: why changes are refused, None if they are not.
+    *guard*: what closes networks while our firewall
     tables are gone.
     """
 
@@ -33,6 +34,7 @@ class Health:
         dropped: DroppedPackets,
         firewall_warnings: Callable[[], tuple[str, ...]],
         host_warnings: Callable[[], tuple[str, ...]],
+        unwritable: Callable[[], str | None],
         guard: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
@@ -46,6 +48,7 @@ class Health:
         self._dropped = dropped
         self._firewall_warnings = firewall_warnings
         self._host_warnings = host_warnings
+        self._unwritable = unwritable
         self._guard = guard
         self._clock = clock
         self._started = clock()
@@ -56,8 +59,15 @@ class Health:
         return HealthView("ok")
 
     def readiness(self) -> HealthView:
-        """Say whether the networks and names of the last run are back."""
-        return HealthView("ok" if self.is_ready else "starting")
+        """Say whether the networks and names of the last run are back, and whether changes are refused."""
+        if not self.is_ready:
+            return HealthView("starting")
+        return HealthView("ok" if self._unwritable() is None else "read-only")
+
+    def _refusals(self) -> list[str]:
+        reason = self._unwritable()
+        told = f"the state can't be written ({reason}): names and traffic go on, changes are refused until it can"
+        return [] if reason is None else [told]
 
     async def status(self) -> StatusView:
         """Return what runs, and what is not as it should be."""
@@ -78,6 +88,7 @@ class Health:
             dropped=self._dropped.by_sandbox(),
             guard=self._guard(),
             warnings=[
+                *self._refusals(),
                 *self._host.problems(),
                 *self._registry.warnings(),
                 *self._host_warnings(),

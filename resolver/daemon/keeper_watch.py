@@ -74,10 +74,16 @@ class KeeperWatch:
         else:
             log.error("the keeper ends again and again; a restart will lose queries pid=%d", pid)
 
+    async def end(self) -> None:
+        """End the keeper, because there is nothing worth keeping; that is no accident to tell of."""
+        self.close()
+        await asyncio.to_thread(self._kept.end)
+
     def close(self) -> None:
         """Follow it no longer."""
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in (self._looking, self._task):
+            if task is not None:
+                task.cancel()
         self._unfollow()
 
     def _unfollow(self) -> None:

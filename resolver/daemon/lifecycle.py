@@ -138,6 +138,8 @@ class Lifecycle:
         run = self._runs.get(found.id)
         if found.leader is None and run is None:
             raise Conflict("sandbox", found.name, "has no command of its own to stop; remove it with `berth rm`")
+        # What can't be recorded is refused, and the command goes on.
+        await self._controller.prove_writable()
         process = run.process if run is not None else Process(command=())
         seconds = process.stop_timeout if grace is None else grace
         if run is not None:

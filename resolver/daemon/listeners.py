@@ -74,10 +74,16 @@ def namespace_of(pair: SocketPair) -> int:
     return fcntl.ioctl(pair.udp.fileno(), _SIOCGSKNS)
 
 
-def redirect_rules(netns_path: NetnsPath) -> Structure:
-    """Return the redirect in a sandbox as the kernel has it."""
+def redirect_rules(netns_path: NetnsPath, known: int | None = None) -> tuple[int, Structure | None]:
+    """Return the generation of the ruleset in a sandbox, and the redirect as the kernel has it, None if it is that of *known* still."""
+
+    def inside() -> tuple[int, Structure | None]:
+        # First the generation: what changes meanwhile is seen the next time.
+        generation = nft.generation()
+        return generation, nft_listing.structure(("ip",)) if generation != known else None
+
     with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, lambda: nft_listing.structure(("ip",)))
+        return netns.run_inside(descriptor, inside)
 
 
 def is_complete(rules: Structure) -> bool:

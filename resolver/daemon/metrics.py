@@ -23,7 +23,7 @@ from resolver.wire.message import Rcode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSources:
-    """Where the numbers are. *clock*: seconds, monotonic."""
+    """Where the numbers are. *is_writable*: whether changes can be recorded. *clock*: seconds, monotonic."""
 
     controller: Controller
     registry: Registry
@@ -31,6 +31,7 @@ class MetricSources:
     pool: UpstreamPool
     dropped: DroppedPackets
     repairs: Repairs
+    is_writable: Callable[[], bool]
     clock: Callable[[], float]
 
 
@@ -112,6 +113,10 @@ _METRICS = (
     _Metric(
         "gauge", "berth_drift_left", "Objects that are left as other programs changed them.", None,
         lambda sources: [("", len(sources.repairs.left()))],
+    ),
+    _Metric(
+        "gauge", "berth_state_writable", "1 if changes can be recorded, 0 while they are refused.", None,
+        lambda sources: [("", float(sources.is_writable()))],
     ),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
     _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),

@@ -37,6 +37,9 @@ class Removals:
         self._under_way.add(sandbox.id)
         try:
             run = self._runs.get(sandbox.id)
+            if run is not None or (sandbox.leader is not None and not sandbox.adopted):
+                # A removal that can't be recorded is refused, and the process goes on.
+                await self._controller.prove_writable()
             if run is not None and sandbox.owner is not None:
                 await self._end_restarts(sandbox.owner)
             if sandbox.leader is not None and not sandbox.adopted:

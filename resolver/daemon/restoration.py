@@ -66,6 +66,9 @@ class Restoration:
             reason = f"its names are not published: {error}"
         try:
             await self._registry.kernel(self._registry.files.write(sandbox))
+        except (NetcoreError, OSError) as error:
+            reason = reason or f"its files can't be written: {error}"
+        try:
             await self._registry.resolvers.go_on(sandbox)
         except (NetcoreError, ResolverError, OSError) as error:
             reason = reason or f"its resolver is not open: {error}"

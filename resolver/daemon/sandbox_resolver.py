@@ -28,7 +28,7 @@ class SandboxResolver:
     *listeners*: None while they could not be opened. *endpoints*: in gateway order. *published*: its records in each network's
     zone. *addresses*: (network, packed address) of its endpoints. *watched*: the networks whose changes its client hears of.
     *warning*: what is not as it should be. *pair*: the sockets of the listeners. *redirect*: what makes them appear at port 53,
-    as the kernel had it when it was first looked at.
+    as the kernel had it when it was first looked at. *in_order*: generation of the sandbox's ruleset in which that was found so last.
     """
 
     sandbox: Sandbox
@@ -41,6 +41,7 @@ class SandboxResolver:
     warning: str | None = None
     pair: SocketPair | None = None
     redirect: Structure | None = None
+    in_order: int | None = None
 
     async def listen(self, surroundings: Surroundings, *, replace: bool) -> None:
         """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
@@ -50,7 +51,7 @@ class SandboxResolver:
         pair, self.warning = await surroundings.run_blocking(lambda: _sockets(sandbox, surroundings.kept, replace=replace))
         tcp = TcpListener(surroundings.service, lambda _: client)
         self.listeners = UdpListener(surroundings.poller, pair.udp, surroundings.service, client), tcp
-        self.pair, self.redirect = pair, None
+        self.pair, self.redirect, self.in_order = pair, None, None
         await tcp.listen(pair.tcp)
         surroundings.follow(pair.sockets(), Concern(Part.SANDBOX, sandbox.id))
         if self.warning is not None:
@@ -73,10 +74,14 @@ class SandboxResolver:
             return [("listener", "resolver at 127.0.0.11")]
         if self.pair.udp.getsockname()[1] == listeners.PORT:
             return []
-        rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path))
+        generation, rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path, self.in_order))
+        if rules is None:
+            return []
         if self.redirect is None and listeners.is_complete(rules):
             self.redirect = rules
-        return [("redirect", "redirect of port 53 at 127.0.0.11")] if rules != self.redirect or not rules else []
+        is_whole = bool(rules) and rules == self.redirect
+        self.in_order = generation if is_whole else None
+        return [] if is_whole else [("redirect", "redirect of port 53 at 127.0.0.11")]
 
     async def check_redirect(self, run_blocking: RunBlocking) -> None:
         """Write the redirect again, if somebody damaged it while no daemon ran."""
@@ -87,6 +92,7 @@ class SandboxResolver:
         """Make the listeners appear at port 53 again."""
         pair = self.pair
         if pair is not None:
+            self.in_order = None
             self.redirect = await run_blocking(lambda: listeners.redirect_again(self.sandbox.netns_path, pair))
 
     async def reopen(self, surroundings: Surroundings) -> None:

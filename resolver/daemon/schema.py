@@ -19,8 +19,12 @@ class PortView(msgspec.Struct, frozen=True):
 
 
 class EndpointView(msgspec.Struct, frozen=True):
-    """A sandbox's endpoint on one network. *gateway*: a default route of the sandbox leads over it."""
+    """A sandbox's endpoint on one network. *gateway*: a default route of the sandbox leads over it.
 
+    *gateway_addresses*: those of the network's gateways in its subnets; none on an internal network.
+    """
+
+    id: str
     network: str
     network_id: str
     ifname: str
@@ -31,6 +35,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     names: list[str]
     gateway_priority: int
     gateway: bool
+    gateway_addresses: list[str]
     routes: list[str]
     ports: list[PortView]
     told_by_plugin: dict[str, Any] = {}
@@ -311,7 +316,7 @@ class DoctorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HealthView(msgspec.Struct, frozen=True):
-    """*status*: ok or starting."""
+    """*status*: ok, starting, or read-only: names are answered and traffic goes on, but changes are refused; `/v1/status` says why."""
 
     status: str
 

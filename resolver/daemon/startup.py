@@ -39,6 +39,14 @@ def check_capabilities() -> None:
         raise Unavailable(", ".join(missing), "run berth as root or through sudo, or inside `unshare --user --map-root-user --net --mount`")
 
 
+def make_run_directory(path: str) -> None:
+    """Make the run directory. If that fails what exists is served all the same; without anything the admin socket ends the start."""
+    try:
+        Path(path).mkdir(mode=0o711, parents=True, exist_ok=True)
+    except OSError as error:
+        log.error("the run directory can't be made reason=%s", error)
+
+
 def set_umask() -> None:
     """Have files of sandboxes readable inside for everybody, whatever the shell was set to that started us."""
     os.umask(_UMASK)

@@ -153,6 +153,8 @@ def test_without_daemon_one_is_started_and_goes_when_idle(lab):
     # What keeps a second daemon out goes with the process, just after its socket.
     lab.wait_for(lambda: "berth" not in lab.shell("nft list tables"))
     assert lab.berth("ps", check=False).returncode == 1
+    # That nothing is kept any more is no accident.
+    assert "keeper" not in lab.out("cat", "/run/berth/daemon.log")
 
 
 def test_bad_requests_leave_everything_as_it_was(lab):

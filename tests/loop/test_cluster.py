@@ -209,6 +209,80 @@ async def test_older_host_sees_that_a_newer_one_has_joined(host, open_store, cap
     assert node_key("id-a") in await content(open_store)
 
 
+@pytest.mark.parametrize("wrong", [NEWER, b"99999", b"garbage", b"", b"-5", "²".encode(), b"9" * 5000], ids=lambda value: repr(value[:9]))
+@pytest.mark.parametrize("right", [str(SCHEMA_VERSION).encode(), b"2", None], ids=repr)
+async def test_hosts_go_on_when_the_version_is_right_again(host, store, wrong, right):
+    one, other = await host("a"), await host("b")
+    await one.create_network(FAR)
+    await until(lambda: FAR.id in other.state.networks)
+    await follow(one, other)
+    await one.publish(SANDBOX, ENDPOINT, FAR)
+    await until(lambda: len(other.state.members(FAR.id)) == 1)
+    await store.commit(Transaction({SCHEMA_KEY: wrong}))
+    await until(lambda: one.warnings() and other.warnings())
+    (warning,) = one.warnings()
+    assert warning.startswith("other hosts are not followed, and what was known of them stays as it was: ")
+    for operation in (
+        one.create_network(replace(FAR, name="new")),
+        one.take_address(FAR, 4, None),
+        other.remove_network(FAR),
+        other.catch_up(),
+    ):
+        with pytest.raises(Unavailable, match=r"the cluster is not available: .*schema.*; local networks are unaffected"):
+            await operation
+    # What was known is served, and nothing is learned meanwhile.
+    await store.commit(Transaction({"node/id-z": b'{"schema":3,"id":"id-z","name":"z","vtep":"10.99.0.9"}'}))
+    assert [record.sandbox for _, record in other.state.members(FAR.id)] == ["web"]
+    # A host that starts now waits too, or writes the version again where there is none.
+    is_version = wrong.isdigit() and len(wrong) < 10
+    if not is_version and right is not None:
+        await store.commit(Transaction({SCHEMA_KEY: right}))
+    late = await host("c")
+    if is_version:
+        assert late.warnings() == one.warnings()
+        assert (await store.load()).items[SCHEMA_KEY].value == wrong
+        await store.commit(Transaction({SCHEMA_KEY: right}))
+    await until(lambda: not any(each.warnings() for each in (one, other, late)))
+    await until(lambda: all({"id-a", "id-b", "id-c", "id-z"} == {*each.state.nodes} for each in (one, other, late)))
+    assert (await store.load()).items[SCHEMA_KEY].value == str(SCHEMA_VERSION).encode()
+    # What changes on a network that both had is seen again.
+    await other.publish(replace(SANDBOX, name="other"), OTHER, FAR)
+    await until(lambda: len(one.state.members(FAR.id)) == 2)
+    await one.take_address(FAR, 4, None)
+    await one.create_network(replace(FAR, id="5" * 64, name="new"))
+
+
+async def test_a_start_waits_for_what_others_say_and_not_for_what_it_says_itself(host, store, monkeypatch):
+    """Names of other hosts are answered as soon as they are known: saying again what is here takes a call for each endpoint."""
+    monkeypatch.setattr(limits, "STORE_FIRST_WAIT", 60.0)
+    other = await host("b")
+    await other.create_network(FAR)
+    await other.follow(FAR)
+    await other.publish(replace(SANDBOX, name="other"), OTHER, FAR)
+    is_released = asyncio.Event()
+    store.before[endpoint_key(FAR.id, ENDPOINT.id)] = is_released.wait
+    one = await asyncio.wait_for(host("a", restored=[(SANDBOX, ENDPOINT, FAR)]), 30)
+    assert [record.sandbox for _, record in one.state.members(FAR.id)] == ["other"]
+    is_released.set()
+    await until(lambda: len(other.state.members(FAR.id)) == 2)
+
+
+async def test_the_store_is_opened_once_and_before_it_is_needed(store):
+    opened = []
+
+    async def of_memory():
+        opened.append(store)
+        return store
+
+    cluster = Cluster(of_memory, Node(id="id-a", name="a", vtep=ip_address("10.99.0.1")), time.time)
+    cluster.open()
+    await until(lambda: opened)
+    await cluster.start(lambda _: None, lambda *_: None, lambda _: None)
+    assert opened == [store]
+    assert cluster.warnings() == ()
+    await cluster.close()
+
+
 async def test_newer_host_tells_older_ones(host, open_store, caplog):
     await write(open_store, {SCHEMA_KEY: b"2", **schema_2.SHARED})
     await host("b", open_store)

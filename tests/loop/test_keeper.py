@@ -1,5 +1,6 @@
 """The keeper: what it holds, for whom, and when it ends. A real process each time; the clock is that of the process itself."""
 
+import asyncio
 import contextlib
 import os
 import select
@@ -13,6 +14,7 @@ import pytest
 from netcore.errors import Unavailable
 from netcore.keeper import connection, descriptor_store, program
 from netcore.keeper.kept_sockets import KeptSockets
+from resolver.daemon.keeper_watch import KeeperWatch
 from tests.support.admin_client import resident_octets
 
 
@@ -295,6 +297,31 @@ def stop_again_and_again(pid, monkeypatch):
     send = signal.pidfd_send_signal
     monkeypatch.setattr(signal, "pidfd_send_signal", lambda pidfd, number: None if number == signal.SIGCONT else send(pidfd, number))
     os.kill(pid, signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("on_purpose", [True, False])
+async def test_an_end_on_purpose_is_no_accident(tmp_path, caplog, on_purpose):
+    kept = KeptSockets(str(tmp_path), 60)
+    kept.open()
+    watch = KeeperWatch(kept)
+    await watch.start()
+    pidfd = os.pidfd_open(kept.keeper_pid)
+    if on_purpose:
+        await watch.end()
+    else:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    assert await asyncio.to_thread(has_ended, pidfd)
+    os.close(pidfd)
+    # What waits on the loop for the end of the keeper has its turn.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if on_purpose:
+        assert "the keeper" not in caplog.text
+    else:
+        async with asyncio.timeout(30):
+            while "the keeper has ended and is started again" not in caplog.text:
+                await asyncio.sleep(0.01)
+    await watch.end()
 
 
 def test_a_keeper_that_hangs_holds_no_ports_against_the_next_daemon(daemons, monkeypatch):

@@ -20,6 +20,9 @@ COSTS = {
     "create sandbox": {"commits": 3, "requests": 1, "entries": 1, "sockets": 1},
     # A look at the names of its links, and two visits: each of the first two with a socket.
     "connect": {"commits": 2, "requests": 15, "transactions": 1, "entries": 3, "sockets": 2, "dumps": 1},
+    # One dump of links, and one for each IP version of addresses, routes and neighbours that there must be.
+    "compare sandbox": {"requests": 4, "entries": 1, "sockets": 2, "dumps": 4},
+    "compare network": {"requests": 1, "sockets": 1, "dumps": 2},
     # The link is down, off its bridge and unnamed, with one visit; the kernel's wait for its deletion comes later.
     "disconnect": {"commits": 3, "requests": 12, "transactions": 1, "entries": 1, "sockets": 1},
     # On a network with others, of whom none is looked at.

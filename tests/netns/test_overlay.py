@@ -449,6 +449,12 @@ def test_hosts_of_an_older_version_than_one_that_joins(tmp_path):
         assert f"{reason}: upgrade it; local networks are unaffected" in refused.stderr
         two.berth("network", "create", "here")
         two.berth("run", "--network", "here", "--", "true")
+        # Both go on by themselves once the key is right again.
+        hosts.post("kv/put", {"key": key, "value": base64.b64encode(str(SCHEMA_VERSION).encode()).decode()})
+        for lab in hosts.labs:
+            until(lab, lambda lab=lab: "cluster is followed again" in lab.log())
+        sleeper(two, "late")
+        until(one, lambda: finds(one, "a", "late"))
 
 
 @pytest.mark.slow

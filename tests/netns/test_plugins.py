@@ -350,3 +350,28 @@ def test_crash_in_the_middle_is_taken_back(lab):
     assert lab.inspect("one")["networks"] == ["net"]
     assert "default via 10.60.0.1" in lab.in_sandbox("one", "ip", "route")
     lab.berth("network", "connect", "net2", "one")
+
+
+def test_what_a_plugin_was_not_told_before_the_next_crash_is_told_by_the_start_after(lab):
+    lab.berth("network", "create", "-d", "weave", "--subnet", "10.62.0.0/24", "net")
+    lab.berth("run", "-d", "--name", "one", "--network", "net", "--", "sleep", "600")
+    answers(lab, DeleteEndpoint="hang")
+    lab.start(sys.executable, "-m", "resolver", "rm", "one")
+    lab.wait_for(lambda: len(bodies(lab, "DeleteEndpoint")) == 1)
+    lab.stop_daemon(signal.SIGKILL)
+    # The records of the sandbox go with the start, and the plugin is told behind it.
+    lab.start_daemon()
+    lab.wait_for(lambda: len(bodies(lab, "DeleteEndpoint")) == 2)
+    assert lab.berth("ps", "-q").stdout == ""
+    lab.stop_daemon(signal.SIGKILL)
+    lab.shell(f"rm {DIRECTORY}/answers")
+    lab.start_daemon()
+    lab.wait_for(lambda: len(bodies(lab, "DeleteEndpoint")) == 3)
+    assert len({body["EndpointID"] for body in bodies(lab, "DeleteEndpoint")}) == 1
+    lab.wait_for(lambda: lab.shell("ip -o link show | grep ' vp' || true") == "")
+    # Once is enough.
+    lab.stop_daemon(signal.SIGKILL)
+    lab.shell(f"rm {DIRECTORY}/calls")
+    lab.start_daemon()
+    lab.berth("run", "--name", "one", "--network", "net", "--", "true")
+    assert [body["EndpointID"] for body in bodies(lab, "DeleteEndpoint")] == [body["EndpointID"] for body in bodies(lab, "CreateEndpoint")]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from netcore.controller.assembly import assemble
+from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
 from netcore.controller.workers import Workers
@@ -24,6 +25,7 @@ from netcore.kernel import flow_filter, host, netns, rtnl
 from netcore.kernel import netlink as netlink_module
 from netcore.kernel.netlink import NetlinkSocket
 from netcore.model import EndpointRequest, NetworkRequest, Sandbox, SandboxId, SandboxRequest
+from netcore.plan.drift import Concern, Part
 from netcore.plan.host_state import HostState
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
@@ -94,6 +96,11 @@ async def main(others: int) -> None:
         await measure(result, "create sandbox", lambda: sandboxes.create(SandboxRequest(name="s")))
         await measure(result, "connect", lambda: sandboxes.connect("s", EndpointRequest(network="n")))
         QUEUES.update(queues(controller.state.sandboxes))
+        (sandbox,) = [one for one in controller.state.sandboxes.values() if one.name == "s"]
+        (network,) = [one for one in controller.state.networks.values() if one.name == "n"]
+        comparison = KernelObjectComparison(controller.parts)
+        await measure(result, "compare sandbox", lambda: comparison.find(Concern(Part.SANDBOX, sandbox.id)))
+        await measure(result, "compare network", lambda: comparison.find(Concern(Part.NETWORK, network.id)))
         await measure(result, "disconnect", lambda: sandboxes.disconnect("s", "n"))
         await measure(result, "connect to others", lambda: sandboxes.connect("s", EndpointRequest(network="first")))
         await measure(result, "remove sandbox", lambda: sandboxes.remove("s"))

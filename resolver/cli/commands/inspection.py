@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,30 @@ from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import NETWORK, PROJECT, SANDBOX, TEMPLATE, check_template
 from resolver.cli.listing import print_by_template
-from resolver.cli.output import print_json
+from resolver.cli.output import complain, print_json
 
 
 @command(examples=("berth inspect web", "berth inspect -f '{{.NetworkSettings.Networks.front.IPAddress}}' web"))
 @click.argument("names", nargs=-1, required=True, type=SANDBOX, metavar="NAME...")
 @TEMPLATE
 @option("--type", "kind", type=click.Choice(["container", "sandbox", "network"]), help="Only what is of this type.")
-def inspect(names: tuple[str, ...], form: str, kind: str | None) -> None:
+def inspect(names: tuple[str, ...], form: str, kind: str | None) -> int:
     """Show sandboxes or networks as JSON.
 
     Where a sandbox and a network have one name, the sandbox is shown. Templates know Docker's fields and those of the JSON.
     """
     check_template(form)
-    _print([_found(name, kind) for name in names], form)
+    return _show(names, form, lambda name: _found(name, kind))
 
 
 @command("inspect", examples=("berth network inspect front", "berth network inspect -f '{{len .Containers}}' front"))
 @click.argument("names", nargs=-1, required=True, type=NETWORK, metavar="NETWORK...")
 @TEMPLATE
 @option("-v", "--verbose", is_flag=True, help="Show everything: it always is shown.", group="Always so", expose_value=False)
-def network_inspect(names: tuple[str, ...], form: str) -> None:
+def network_inspect(names: tuple[str, ...], form: str) -> int:
     """Show networks as JSON."""
     check_template(form)
-    _print([_network(name) for name in names], form)
+    return _show(names, form, _network)
 
 
 @command(examples=("berth port web", "berth port web 80/tcp"))
@@ -86,12 +87,26 @@ def _found(name: str, kind: str | None) -> Found:
     return lambda view: docker_inspect.sandbox(view, proc.command_of(view)), shown
 
 
-def _network(name: str) -> Found:
-    return docker_inspect.network, call("GET", f"/v1/networks/{segment(name)}")
-
-
-def _print(found: list[Found], form: str) -> None:
+def _show(names: Sequence[str], form: str, find: Callable[[str], Found]) -> int:
+    """Print what there is of *names*, then what there is not; return the exit code, 1 if anything was not there."""
+    found: list[Found] = []
+    missing: list[Refused] = []
+    for name in names:
+        try:
+            found.append(find(name))
+        except Refused as error:
+            if error.kind != "not-found":
+                raise
+            missing.append(error)
     if form == "json":
         print_json([shown for _, shown in found])
     else:
         print_by_template(form, [fields(shown) for fields, shown in found])
+    sys.stdout.flush()
+    for reason in missing:
+        complain(reason)
+    return 1 if missing else 0
+
+
+def _network(name: str) -> Found:
+    return docker_inspect.network, call("GET", f"/v1/networks/{segment(name)}")

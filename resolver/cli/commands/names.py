@@ -10,14 +10,14 @@ from resolver.cli.client import call, find_sandbox, segment
 from resolver.cli.command_table import CACHE_ROWS
 from resolver.cli.commands.declare import command, group, option
 from resolver.cli.commands.options import FORMAT, SANDBOX
-from resolver.cli.output import print_json, print_table
+from resolver.cli.output import complain, print_json, print_table
 from resolver.printable import printable
 
 
 @command(examples=("berth resolve web --from api --explain",))
 @click.argument("name")
 @option("-t", "--type", "rtype", default="A", show_default=True, metavar="TYPE", help="Record type; an address is looked up as PTR.")
-@option("--from", "sandbox", type=SANDBOX, metavar="SANDBOX", help="Query as this sandbox does.")
+@option("--from", "sandbox", type=SANDBOX, metavar="SANDBOX", help="Query as this sandbox does; without it as somebody on every network.")
 @option("--explain", is_flag=True, help="Explain how the response came about.")
 @FORMAT
 def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str) -> int:
@@ -34,6 +34,8 @@ def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str
             print("\t".join(printable(str(record[field])) for field in ("name", "ttl", "type", "data")))
         if not response["records"]:
             print(f"{response['name']}\t{response['type']}\t{response['rcode']}: {response.get('reason') or 'no records'}")
+            if sandbox is None:
+                complain("asked as somebody on every network; `--from SANDBOX` asks as a sandbox does")
         if explain:
             for line in response["explanation"]:
                 print(f"  {printable(line)}")

@@ -15,7 +15,8 @@ from resolver.cli.topology import FORMS, picture
 def graph(form: str, project: str | None) -> None:
     """Print networks and sandboxes as a picture.
 
-    What is on which network, with addresses, names and published ports. Mermaid is drawn by GitHub and others, dot by Graphviz.
+    What is on which network, with addresses, names and published ports; of overlay networks what other hosts have too. Mermaid
+    is drawn by GitHub and others, dot by Graphviz.
     """
     networks, sandboxes = call("GET", "/v1/networks"), call("GET", "/v1/sandboxes")
     if project is not None:

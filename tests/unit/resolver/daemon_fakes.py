@@ -14,6 +14,7 @@ from netcore.controller.set_aside import SetAside
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
+from netcore.plan.published_ports import IGNORED
 from netcore.plan.references import References
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
@@ -73,6 +74,10 @@ class FakeController:
         self.cluster = self.the_cluster()
         self.overlays = SimpleNamespace(cluster=self.cluster, known_elsewhere=self.known_elsewhere)
         self.failing = {}
+
+    async def prove_writable(self):
+        if "writing" in self.failing:
+            raise self.failing["writing"]
 
     def _begin(self, what, name, dry_run):
         self.journal.append(f"{'plan' if dry_run else 'controller'} {what} {name}")
@@ -144,7 +149,8 @@ class FakeController:
         if not dry_run:
             self.state.sandboxes[sandbox.id], self.state.endpoints[sandbox.id] = sandbox, endpoints
         return sandbox, Outcome(
-            (Step(f"create hosts file of {request.name}"), *(Step(f"veth {e.network_id}") for e in endpoints)), ("sandbox warning",)
+            (Step(f"create hosts file of {request.name}"), *(Step(f"veth {e.network_id}") for e in endpoints)),
+            ("sandbox warning", *([IGNORED] if request.publish and not endpoints else [])),
         )
 
     def _endpoint(self, request):

@@ -175,6 +175,16 @@ def test_removal_reports_each_failure(daemon, berth):
     assert berth("detach", "web")[0] == 0
 
 
+def test_what_is_there_is_shown_before_what_is_not(daemon, berth):
+    daemon.responses[f"GET /v1/sandboxes/{WEB['id']}?plugins=1"] = WEB
+    for names in (("web", "nobody"), ("nobody", "web")):
+        code, shown, said = berth("inspect", *names)
+        assert (code, json.loads(shown)) == (1, [WEB])
+        assert said == "berth: there is no sandbox and no network nobody; `berth ps` and `berth network ls` list them\n"
+    assert berth("inspect", "nobody")[:2] == (1, "[]\n")
+    assert berth("network", "inspect", "nothing")[:2] == (1, "[]\n")
+
+
 def test_a_service_is_found_by_its_name(daemon, berth):
     daemon.responses[f"GET /v1/sandboxes/{WEB['id']}?plugins=1"] = WEB
     assert json.loads(berth("inspect", "shop")[1]) == [WEB]
@@ -466,7 +476,9 @@ def test_resolve_cache_status_and_nodes(daemon, berth):
     }
     assert berth("resolve", "web", "--from", "web", "--explain")[:2] == (0, "web.\t5\tA\t10.5.0.2\n  because\n")
     daemon.responses["POST /v1/resolve"] = {"name": "x.", "type": "A", "rcode": "NXDOMAIN", "records": [], "explanation": []}
-    assert berth("resolve", "x")[:2] == (1, "x.\tA\tNXDOMAIN: no records\n")
+    every = "berth: asked as somebody on every network; `--from SANDBOX` asks as a sandbox does\n"
+    assert berth("resolve", "x") == (1, "x.\tA\tNXDOMAIN: no records\n", every)
+    assert berth("resolve", "x", "--from", "web") == (1, "x.\tA\tNXDOMAIN: no records\n", "")
     entry = {"name": "a.", "type": "A", "flags": "", "rcode": "NOERROR", "ttl": 3, "stale": True, "hits": 2, "upstreams": ["10.0.0.1"]}
     daemon.responses["GET /v1/cache?limit=1&name=a"] = {"entries": [entry], "found": 3}
     _, shown, said = berth("cache", "ls", "--limit", "1", "a")

@@ -4,6 +4,7 @@ import pytest
 
 from netcore.errors import Conflict, InvalidRequest, NotFound
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
+from netcore.plan.published_ports import IGNORED
 from tests.unit.resolver.daemon_fakes import OWNER, World
 
 
@@ -54,6 +55,14 @@ async def test_steps_are_told_and_nothing_has_happened(world, plan, steps, warni
     assert (view.steps, view.warnings) == (steps, warnings)
     assert all(text.startswith("plan ") for text in world.took())
     assert (world.controller.state.networks, world.controller.state.sandboxes, world.controller.state.endpoints) == before
+
+
+async def test_ports_are_published_by_a_network_that_is_only_planned(world):
+    view = await world.dry_run.create_sandbox(SandboxRequest(name="x", publish=("8080:80",)), on_default=True)
+    assert view.warnings == ["network warning", "sandbox warning"]
+    # Without any network they are not.
+    view = await world.dry_run.create_sandbox(SandboxRequest(name="x", publish=("8080:80",)), on_default=False)
+    assert view.warnings == ["sandbox warning", IGNORED]
 
 
 async def test_automatic_network_that_exists_is_planned_with(world):

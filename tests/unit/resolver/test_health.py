@@ -28,7 +28,7 @@ def dropped():
     return DroppedPackets(run_blocking=look, state=state, enabled=True)
 
 
-def made():
+def made(unwritable=None):
     clock = iter((100.0, 112.3456))
     return Health(
         version="1.2.3", firewall="nftables", exits_when_idle=True,
@@ -38,7 +38,8 @@ def made():
         ),
         lookup=SimpleNamespace(upstreams=lambda: [UPSTREAM]),
         host=SimpleNamespace(path="/etc/resolv.conf", content=SimpleNamespace(nameservers=("10.0.0.53",)), problems=lambda: ["line 1"]),
-        dropped=dropped(), firewall_warnings=lambda: ("chain x drops",), host_warnings=lambda: ("up0 is closed",), guard=lambda: "lasting",
+        dropped=dropped(), firewall_warnings=lambda: ("chain x drops",), host_warnings=lambda: ("up0 is closed",), unwritable=lambda: unwritable,
+        guard=lambda: "lasting",
         clock=lambda: next(clock),
     )  # fmt: skip
 
@@ -57,3 +58,13 @@ def test_alive_from_the_start_and_ready_later():
     assert health.readiness() == schema.HealthView("starting")
     health.is_ready = True
     assert health.readiness() == schema.HealthView("ok")
+
+
+async def test_changes_that_are_refused_are_said_first():
+    health = made(unwritable="no space")
+    assert health.readiness() == schema.HealthView("starting")
+    health.is_ready = True
+    assert health.readiness() == schema.HealthView("read-only")
+    assert (await health.status()).warnings[0] == (
+        "the state can't be written (no space): names and traffic go on, changes are refused until it can"
+    )

@@ -19,7 +19,7 @@ PORTS = [
     {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 0, "sandbox_port": 443},
 ]
 ENDPOINT = {
-    "network": "front", "network_id": "f" * 64, "ifname": "eth0", "host_ifname": "", "mac": "02:42:0a:05:00:02", "addresses": ["10.5.0.2/24", "fd00::2/64"],
+    "id": "e" * 64, "gateway_addresses": ["10.5.0.1", "fd00::1"], "network": "front", "network_id": "f" * 64, "ifname": "eth0", "host_ifname": "", "mac": "02:42:0a:05:00:02", "addresses": ["10.5.0.2/24", "fd00::2/64"],
     "names": ["web", "shop", "w" * 12], "gateway_priority": 0, "ports": PORTS,
 }  # fmt: skip
 SHOP = WEB | {
@@ -228,6 +228,12 @@ def test_pictures():
     assert '  s1 -> s0 [dir=none, style=dashed, label="shares its network"];' in dot
     assert '  n0 [shape=ellipse, label="front\\nbridge, internal\\n10.5.0.0/24"];' in dot
     assert "#quot;" in picture([FRONT | {"driver": 'x"y'}], [], "mermaid")
+    elsewhere = {"sandbox": "db", "sandbox_id": "", "addresses": ["10.5.0.9/24"], "mac": "02:42:0a:05:00:09", "node": "beta"}
+    shared = FRONT | {"members": [*FRONT["members"], elsewhere]}
+    assert "  db   10.5.0.9" in picture([shared], [SHOP], "text")
+    assert picture([shared], [SHOP], "text").splitlines()[2].endswith("on host beta")
+    assert '  r0["db<br>on host beta"]' in picture([shared], [SHOP], "mermaid").splitlines()
+    assert '  r0 ---|"10.5.0.9"| n0' in picture([shared], [SHOP], "mermaid").splitlines()
     assert picture([], [], "text") == "there are no networks and no sandboxes\n"
 
 
@@ -238,6 +244,20 @@ def test_what_the_page_says_to_have_no_sense_is_answered_in_a_line(berth, row): 
     assert (code, shown, said.count("\n")) == (2, "", 1)
     assert ("there is no option" in said) is (" run " in command)
     assert not said.startswith("berth: there is no command")
+
+
+def test_inspection_has_the_fields_of_docker():
+    fields = docker_inspect.sandbox(SHOP | {"pid": 7, "hostname": "h"}, "sleep 600")
+    front = fields["NetworkSettings"]["Networks"]["front"]
+    assert {key: front[key] for key in ("Gateway", "IPv6Gateway", "IPAddress", "IPPrefixLen", "GlobalIPv6Address", "EndpointID")} == {
+        "Gateway": "10.5.0.1", "IPv6Gateway": "fd00::1", "IPAddress": "10.5.0.2", "IPPrefixLen": 24, "GlobalIPv6Address": "fd00::2",
+        "EndpointID": "e" * 64,
+    }  # fmt: skip
+    assert (fields["NetworkSettings"]["Gateway"], fields["NetworkSettings"]["IPPrefixLen"]) == ("10.5.0.1", 24)
+    assert (fields["Config"]["Cmd"], fields["Config"]["Hostname"], fields["Name"]) == (["sleep", "600"], "h", "/web")
+    assert (fields["State"]["Running"], fields["State"]["Pid"], fields["State"]["ExitCode"]) == (True, 7, 0)
+    assert fields["State"]["StartedAt"] == fields["Created"]
+    assert fields["NetworkSettings"]["Ports"]["80/tcp"][0] == {"HostIp": "0.0.0.0", "HostPort": "8080"}
 
 
 def test_inspection_of_a_sandbox_without_networks():

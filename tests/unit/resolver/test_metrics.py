@@ -32,6 +32,7 @@ berth_forward_in_flight 3.0
 berth_cache_bytes 1000.0
 berth_drift_repairs_total{kind="veth"} 2.0
 berth_drift_left 1.0
+berth_state_writable 1.0
 berth_networks 1.0
 berth_sandboxes 2.0
 berth_sandboxes_health{health="starting"} 0.0
@@ -56,6 +57,7 @@ def sources():
         pool=SimpleNamespace(health=lambda: {Upstream("10.0.0.53"): health, Upstream("10.0.0.54", sandbox_id="x"): health}),
         dropped=SimpleNamespace(last=Dropped(reasons={"source": 6, "connections": 0})),
         repairs=SimpleNamespace(counts=Counter(veth=2), left=lambda: [1]),
+        is_writable=lambda: True,
         clock=lambda: 50.0,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from netcore.controller.set_aside import Aside
-from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound
+from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound, Unavailable
 from netcore.model import EndpointRequest, NetworkRequest, Owner, SandboxRequest
 from resolver.daemon.operations import Counts
 from resolver.daemon.runs import Process, Run, is_due
@@ -144,6 +144,18 @@ async def test_sandbox_is_removed_and_told(world):
     world.took()
     assert await world.operations.remove_sandbox("id-web") == ("web", ("removal warning",))
     assert world.took() == ("controller remove sandbox web", "event sandbox remove web (request)")
+
+
+async def test_a_removal_that_can_not_be_recorded_ends_no_process(world):
+    await world.operations.create_sandbox(SandboxRequest(name="web", leader=OWNER), on_default=False)
+    world.took()
+    world.controller.failing["writing"] = Unavailable("the state", "it can't be written")
+    with pytest.raises(Unavailable):
+        await world.operations.remove_sandbox("web")
+    assert world.took() == ()
+    del world.controller.failing["writing"]
+    await world.operations.remove_sandbox("web")
+    assert world.took()[0].startswith("end ")
 
 
 async def test_what_an_owner_had_ends_with_it_sandboxes_first(world):
