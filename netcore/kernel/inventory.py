@@ -140,7 +140,7 @@ def _link_names(wanted: Collection[KernelObject]) -> set[str]:
 
 
 class Inventory:
-    """The host's and the sandboxes' inventories; each namespace is read once, when it is first asked for.
+    """The host's and the sandboxes' inventories. The host is read when it is first asked for; all sandboxes when one of them is.
 
     *wanted*: what will be asked for. *only_wanted*: of the host nothing else is read.
     """
@@ -159,7 +159,10 @@ class Inventory:
     def of(self, sandbox_id: SandboxId | None) -> NamespaceInventory | None:
         """Return what a namespace holds, None if a sandbox has no namespace any more."""
         if sandbox_id not in self._read:
-            self._read[sandbox_id] = self._read_host() if sandbox_id is HOST else self._read_sandbox(sandbox_id)
+            if sandbox_id is HOST:
+                self._read[HOST] = self._read_host()
+            else:
+                self._read_sandboxes(sandbox_id)
         return self._read[sandbox_id]
 
     def _sysctls(self, sandbox_id: SandboxId | None) -> list[str]:
@@ -171,15 +174,20 @@ class Inventory:
             return read_of(wanted)
         return read(self._sysctls(HOST), entries=any(isinstance(part, BridgePort) for part in wanted))
 
-    def _read_sandbox(self, sandbox_id: SandboxId) -> NamespaceInventory | None:
-        sysctls = self._sysctls(sandbox_id)
-        has_defaults = any(isinstance(wanted, OwnDefaultRoute) for wanted in self._wanted[sandbox_id])
-        versions = _versions_of(self._wanted[sandbox_id])
-        try:
-            with netns.opened(self._netns_path(sandbox_id)) as descriptor:
-                return netns.run_inside(descriptor, lambda: read(sysctls, defaults=has_defaults, versions=versions))
-        except NetcoreError:
-            return None
+    def _read_sandboxes(self, asked: SandboxId) -> None:
+        """Read all sandboxes that will be asked for, *asked* among them."""
+        wanted: list[SandboxId] = [one for one in {asked: None, **self._wanted} if one is not HOST]
+        sysctls = [self._sysctls(one) for one in wanted]
+        defaults = [any(isinstance(part, OwnDefaultRoute) for part in self._wanted[one]) for one in wanted]
+        versions = [_versions_of(self._wanted[one]) for one in wanted]
+        found = netns.run_inside_each(
+            [self._netns_path(one) for one in wanted],
+            lambda place: read(sysctls[place], defaults=defaults[place], versions=versions[place]),
+        )
+        for one, held in zip(wanted, found, strict=True):
+            if isinstance(held, OSError):
+                raise held
+            self._read[one] = None if isinstance(held, NetcoreError) else held
 
     def link(self, sandbox_id: SandboxId | None, ifname: str) -> rtnl.Link | None:
         """Return a link, None if there is none."""

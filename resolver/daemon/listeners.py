@@ -12,7 +12,7 @@ import os
 import resource
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
@@ -76,14 +76,19 @@ def namespace_of(pair: SocketPair) -> int:
 
 def redirect_rules(netns_path: NetnsPath, known: int | None = None) -> tuple[int, Structure | None]:
     """Return the generation of the ruleset in a sandbox, and the redirect as the kernel has it, None if it is that of *known* still."""
-
-    def inside() -> tuple[int, Structure | None]:
-        # First the generation: what changes meanwhile is seen the next time.
-        generation = nft.generation()
-        return generation, nft_listing.structure(("ip",)) if generation != known else None
-
     with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, inside)
+        return netns.run_inside(descriptor, lambda: _redirect_here(known))
+
+
+def redirect_rules_in_each(netns_paths: Sequence[NetnsPath]) -> list[tuple[int, Structure | None] | NetcoreError | OSError]:
+    """Return the same for each of these sandboxes, or why it can't be read."""
+    return netns.run_inside_each(netns_paths, lambda _: _redirect_here(None))
+
+
+def _redirect_here(known: int | None) -> tuple[int, Structure | None]:
+    # First the generation: what changes meanwhile is seen the next time.
+    generation = nft.generation()
+    return generation, nft_listing.structure(("ip",)) if generation != known else None
 
 
 def is_complete(rules: Structure) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from netcore.errors import NetcoreError
 from netcore.model import Network, NetworkId, Sandbox
 from resolver import limits
+from resolver.daemon import listeners
 from resolver.daemon.gateway_resolver import ClientAt, GatewayResolver
 from resolver.daemon.sandbox_resolver import SandboxResolver
 from resolver.daemon.surroundings import Surroundings
@@ -90,9 +91,14 @@ class Resolvers:
 
     async def check_redirects(self) -> None:
         """Write those redirects again that somebody damaged while no daemon ran."""
-        for resolver in [*self._sandboxes.values()]:
+        run_blocking = self._surroundings().run_blocking
+        redirected = [resolver for resolver in self._sandboxes.values() if resolver.is_redirected()]
+        paths = [resolver.sandbox.netns_path for resolver in redirected]
+        for resolver, found in zip(redirected, await run_blocking(lambda: listeners.redirect_rules_in_each(paths)), strict=True):
             try:
-                await resolver.check_redirect(self._surroundings().run_blocking)
+                if isinstance(found, Exception):
+                    raise found
+                await resolver.check_redirect(found, run_blocking)
             except (NetcoreError, OSError) as error:
                 log.warning("resolver may not be reached sandbox=%s reason=%s", resolver.sandbox.name, error)
 

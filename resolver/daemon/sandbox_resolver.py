@@ -75,17 +75,24 @@ class SandboxResolver:
         if self.pair.udp.getsockname()[1] == listeners.PORT:
             return []
         generation, rules = await run_blocking(lambda: listeners.redirect_rules(self.sandbox.netns_path, self.in_order))
+        return [("redirect", "redirect of port 53 at 127.0.0.11")] if self._is_damaged(generation, rules) else []
+
+    def is_redirected(self) -> bool:
+        """Return whether it has listeners that a redirect makes appear at port 53."""
+        return self.pair is not None and listeners.is_serving(self.pair) and self.pair.udp.getsockname()[1] != listeners.PORT
+
+    def _is_damaged(self, generation: int, rules: Structure | None) -> bool:
         if rules is None:
-            return []
+            return False
         if self.redirect is None and listeners.is_complete(rules):
             self.redirect = rules
         is_whole = bool(rules) and rules == self.redirect
         self.in_order = generation if is_whole else None
-        return [] if is_whole else [("redirect", "redirect of port 53 at 127.0.0.11")]
+        return not is_whole
 
-    async def check_redirect(self, run_blocking: RunBlocking) -> None:
-        """Write the redirect again, if somebody damaged it while no daemon ran."""
-        if any(kind == "redirect" for kind, _ in await self.find_broken(run_blocking)):
+    async def check_redirect(self, found: tuple[int, Structure | None], run_blocking: RunBlocking) -> None:
+        """Write the redirect again, if somebody damaged it while no daemon ran. *found*: see `listeners.redirect_rules`."""
+        if self._is_damaged(*found):
             await self.restore_redirect(run_blocking)
 
     async def restore_redirect(self, run_blocking: RunBlocking) -> None:
