@@ -138,8 +138,13 @@ async def _withdraw(controller: Controller, recalled: Recalled, before: Mapping[
 async def serve(controller: Controller, sandbox: Sandbox) -> None:
     """Hold the ports of a sandbox that lives on; Conflict if a program took one meanwhile. Its names are published already."""
     parts, endpoints = controller.parts, controller.state.endpoints[sandbox.id]
-    await controller.workers.run(lambda: parts.host_ports.go_on(sandbox.ports))
-    await controller.workers.run(lambda: parts.host_ports.claim(sandbox.ports))
+
+    def hold() -> None:
+        parts.host_ports.go_on(sandbox.ports)
+        parts.host_ports.claim(sandbox.ports)
+
+    if sandbox.ports:
+        await controller.workers.run(hold)
     parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
     parts.host_ports.block_unopened(sandbox.ports)
 
@@ -181,13 +186,18 @@ async def _recall_sandboxes(
 
 
 async def _restore_sandboxes(controller: Controller, records: Records, recalled: Recalled, left: _Leftovers) -> None:
-    for sandbox, endpoints in recalled.living:
-        try:
-            await controller.parts.files.mend(sandbox, controller.state.directory_of(sandbox.id))
-        except (NetcoreError, OSError) as error:
-            # Its traffic and its names need none of them.
-            told = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
-            set_sandbox_aside(controller, sandbox, f"its files can't be written: {told}")
+    living = [sandbox for sandbox, _ in recalled.living]
+    mended = await controller.parts.files.mend_each([(sandbox, controller.state.directory_of(sandbox.id)) for sandbox in living])
+    for (sandbox, endpoints), failure in zip(recalled.living, mended, strict=True):
+        match failure:
+            case None:
+                pass
+            case NetcoreError() | OSError():
+                # Its traffic and its names need none of them.
+                told = f"{failure.strerror}: {failure.filename}" if isinstance(failure, OSError) else str(failure)
+                set_sandbox_aside(controller, sandbox, f"its files can't be written: {told}")
+            case _:
+                raise failure
         try:
             _restore_sandbox(controller, records, sandbox, endpoints, left)
         except BROKEN as error:

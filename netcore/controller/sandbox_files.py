@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 
-from netcore.controller.workers import Workers
+from netcore.controller.workers import Workers, attempt_each
 from netcore.desired import hostsfile
 from netcore.kernel import files, namespace, netns
 from netcore.model import DefaultRoute, NetnsPath, Sandbox, Stack
@@ -24,6 +25,10 @@ class SandboxFiles:
     async def mend(self, sandbox: Sandbox, directory: PurePath) -> None:
         """Make those of a sandbox's files again that are gone or are no files; something else in their place is put aside."""
         await self._workers.run(lambda: _mend(sandbox, Path(directory)))
+
+    async def mend_each(self, sandboxes: Sequence[tuple[Sandbox, PurePath]]) -> list[Exception | None]:
+        """Do `mend` for each of *sandboxes*, which come with their directories; return what failed, for each."""
+        return await self._workers.run(lambda: attempt_each([partial(_mend, sandbox, Path(directory)) for sandbox, directory in sandboxes]))
 
     async def pin(self, sandbox: Sandbox, *, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
         """Pin the sandbox's namespace at its path: the one at *adopted*, the one pinned at *shared*, the host's, or a new one.

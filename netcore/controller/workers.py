@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -12,6 +12,18 @@ from netcore import limits
 from netcore.errors import Unavailable
 
 _T = TypeVar("_T")
+
+
+def attempt_each(bodies: Sequence[Callable[[], _T]]) -> list[_T | Exception]:
+    """Return what each of *bodies* returns, in its place what it raised. For many small ones: between threads each takes longer."""
+    return [_attempt(body) for body in bodies]
+
+
+def _attempt(body: Callable[[], _T]) -> _T | Exception:
+    try:
+        return body()
+    except Exception as error:
+        return error
 
 
 class Workers:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
+from netcore.controller.workers import attempt_each
 from netcore.errors import NetcoreError
 from netcore.model import Network, NetworkId, Sandbox
 from resolver import limits
 from resolver.daemon import listeners
 from resolver.daemon.gateway_resolver import ClientAt, GatewayResolver
-from resolver.daemon.sandbox_resolver import SandboxResolver
+from resolver.daemon.sandbox_resolver import SandboxResolver, open_sockets
 from resolver.daemon.surroundings import Surroundings
+from resolver.errors import ResolverError
 from resolver.transport.in_hand import Unanswered
 from resolver.transport.udp import UdpListener
 
@@ -76,6 +79,39 @@ class Resolvers:
             await resolver.listen(self._surroundings(), replace=True)
             if resolver.listeners is not None:
                 self._answer_again(resolver.listeners[0])
+
+    async def go_on_each(self, sandboxes: Iterable[Sandbox]) -> list[tuple[Sandbox, Exception]]:
+        """Do `go_on` for each of *sandboxes*, the first ones first; return those for which it failed, and why.
+
+        Two threads open the sockets of some at a time: more would only wait for each other, and for the interpreter.
+        """
+        resolvers = [self._sandboxes[sandbox.id] for sandbox in sandboxes if sandbox.id in self._sandboxes]
+        closed = [resolver for resolver in resolvers if resolver.listeners is None]
+        size = limits.RESOLVERS_AT_ONCE
+        portions = iter([closed[at : at + size] for at in range(0, len(closed), size)])
+        failed: list[tuple[Sandbox, Exception]] = []
+
+        async def go_on_with_portions() -> None:
+            for portion in portions:
+                failed.extend(await self._go_on_with(portion))
+
+        await asyncio.gather(go_on_with_portions(), go_on_with_portions())
+        return failed
+
+    async def _go_on_with(self, resolvers: Sequence[SandboxResolver]) -> list[tuple[Sandbox, Exception]]:
+        surroundings = self._surroundings()
+        bodies = [partial(open_sockets, resolver.sandbox, surroundings.kept, replace=True) for resolver in resolvers]
+        failed: list[tuple[Sandbox, Exception]] = []
+        for resolver, opened in zip(resolvers, await surroundings.run_blocking(lambda: attempt_each(bodies)), strict=True):
+            try:
+                if isinstance(opened, Exception):
+                    raise opened
+                await resolver.listen_on(surroundings, *opened)
+                if resolver.listeners is not None:
+                    self._answer_again(resolver.listeners[0])
+            except (NetcoreError, ResolverError, OSError) as error:
+                failed.append((resolver.sandbox, error))
+        return failed
 
     async def reopen(self, broken: SandboxResolver | GatewayResolver) -> None:
         """Listen anew, in place of sockets that somebody has destroyed."""

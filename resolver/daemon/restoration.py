@@ -45,29 +45,39 @@ class Restoration:
 
     async def answer_all(self, sandboxes: Iterable[Sandbox]) -> None:
         """Go on answering sandboxes before the kernel is restored. Whose resolver can't be opened yet has it tried again after that."""
-        await asyncio.gather(*(self._answer(sandbox) for sandbox in sandboxes))
-
-    async def _answer(self, sandbox: Sandbox) -> None:
-        try:
-            await self._registry.resolvers.go_on(sandbox)
-        except (NetcoreError, ResolverError, OSError) as error:
+        for sandbox, error in await self._registry.resolvers.go_on_each(sandboxes):
             log.info("sandbox is not answered yet sandbox=%s reason=%s", sandbox.name, error)
 
-    async def serve_all(self, survivors: Sequence[Sandbox]) -> None:
-        """Open those resolvers of the sandboxes that survived which are not open, write their files, hold their ports."""
-        await asyncio.gather(*(self._serve(sandbox) for sandbox in survivors))
+    async def serve_all(self, survivors: Sequence[Sandbox]) -> list[Sandbox]:
+        """Open those resolvers of the sandboxes that survived which are not open, write their files, hold their ports.
 
-    async def _serve(self, sandbox: Sandbox) -> bool:
-        """Serve a sandbox again; return whether nothing failed. What fails sets it aside, and the rest is done all the same."""
-        reason: str | None = None
-        try:
-            await self._publish_again(sandbox)
-        except BROKEN_NAMES as error:
-            reason = f"its names are not published: {error}"
-        try:
-            await self._registry.kernel(self._registry.files.write(sandbox))
-        except (NetcoreError, OSError) as error:
-            reason = reason or f"its files can't be written: {error}"
+        What fails sets a sandbox aside, and the rest is done all the same. Return the sandboxes for which nothing failed.
+        """
+        reasons: dict[SandboxId, str] = {}
+        for sandbox in survivors:
+            try:
+                await self._publish_again(sandbox)
+            except BROKEN_NAMES as error:
+                reasons[sandbox.id] = f"its names are not published: {error}"
+        unwritten = await self._registry.kernel(self._registry.files.write_each(survivors))
+        served = zip(survivors, unwritten, strict=True)
+        for sandbox, reason in await asyncio.gather(*(self._serve(sandbox, failure) for sandbox, failure in served)):
+            if reason is not None:
+                reasons.setdefault(sandbox.id, reason)
+        for sandbox in survivors:
+            if sandbox.id in reasons:
+                set_sandbox_aside(self._controller, sandbox, reasons[sandbox.id])
+        return [sandbox for sandbox in survivors if sandbox.id not in reasons]
+
+    async def _serve(self, sandbox: Sandbox, failure: Exception | None) -> tuple[Sandbox, str | None]:
+        """Answer a sandbox again and hold its ports; return it and the first thing that went wrong. *failure*: of its files."""
+        match failure:
+            case None:
+                reason = None
+            case NetcoreError() | OSError():
+                reason = f"its files can't be written: {failure}"
+            case _:
+                raise failure
         try:
             await self._registry.resolvers.go_on(sandbox)
         except (NetcoreError, ResolverError, OSError) as error:
@@ -76,9 +86,7 @@ class Restoration:
             await serve(self._controller, sandbox)
         except (NetcoreError, ResolverError, OSError) as error:
             reason = reason or f"it is not served completely: {error}"
-        if reason is not None:
-            set_sandbox_aside(self._controller, sandbox, reason)
-        return reason is None
+        return sandbox, reason
 
     async def _publish_again(self, sandbox: Sandbox) -> None:
         state = self._controller.state
@@ -115,7 +123,7 @@ class Restoration:
         async with self._at_work:
             try:
                 for sandbox in await retry(self._controller, self._records):
-                    if await self._serve(sandbox):
+                    if await self.serve_all([sandbox]):
                         self._controller.set_aside.restored("sandbox", sandbox.id)
             except (NetcoreError, OSError) as error:
                 log.warning("what is set aside could not be tried again reason=%s", error)

@@ -6,10 +6,12 @@ Rules RC-9..RC-20 of docs/rules.md. `resolver/resolvconf.py` and `resolver/nsswi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from netcore.controller.workers import attempt_each
 from netcore.desired import hostsfile
 from netcore.kernel import files
 from netcore.model import Sandbox, Stack
@@ -79,6 +81,10 @@ class SandboxFiles:
         """Write the files of one sandbox again, if it has files of ours."""
         of_sandbox = self._files.get(sandbox.id)
         return lambda: None if of_sandbox is None else self._write(of_sandbox)
+
+    def write_each(self, sandboxes: Sequence[Sandbox]) -> Callable[[], list[Exception | None]]:
+        """Write the files of each of *sandboxes* again; what is run returns what failed, for each."""
+        return partial(attempt_each, [self.write(sandbox) for sandbox in sandboxes])
 
     def rewrite(self) -> Callable[[], None]:
         """Write all files again, because the host's resolv.conf has changed."""

@@ -47,8 +47,12 @@ class SandboxResolver:
         """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
         if self.listeners is not None:
             return
-        sandbox, client = self.sandbox, self.client
-        pair, self.warning = await surroundings.run_blocking(lambda: _sockets(sandbox, surroundings.kept, replace=replace))
+        sandbox, kept = self.sandbox, surroundings.kept
+        await self.listen_on(surroundings, *await surroundings.run_blocking(lambda: open_sockets(sandbox, kept, replace=replace)))
+
+    async def listen_on(self, surroundings: Surroundings, pair: SocketPair, warning: str | None) -> None:
+        """Begin to answer on the sockets that `open_sockets` returned."""
+        sandbox, client, self.warning = self.sandbox, self.client, warning
         tcp = TcpListener(surroundings.service, lambda _: client)
         self.listeners = UdpListener(surroundings.poller, pair.udp, surroundings.service, client), tcp
         self.pair, self.redirect, self.in_order = pair, None, None
@@ -116,7 +120,8 @@ class SandboxResolver:
             await tcp.close()
 
 
-def _sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[SocketPair, str | None]:
+def open_sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[SocketPair, str | None]:
+    """Return sockets for the resolver of *sandbox*, and a warning if there is one; *replace*: see `SandboxResolver.listen`. Blocking."""
     taken = listeners.take_in_sandbox(kept, sandbox) if replace else None
     if taken is not None:
         on_53 = taken.udp.getsockname()[1] == listeners.PORT
