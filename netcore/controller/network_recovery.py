@@ -5,6 +5,7 @@ A network that is set aside is no part of the state. Its endpoints stay in the r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -12,12 +13,14 @@ from netcore import drivers
 from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step, diff
-from netcore.desired.objects import KernelObject
+from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel.observe import observe
 from netcore.model import Network, NetworkId
 from netcore.parse.names import check_object_name
 from netcore.plan import leftovers, restorable
+
+log = logging.getLogger(__name__)
 
 BROKEN = (NetcoreError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
 """What a record that can be read, but makes no sense, may lead to."""
@@ -67,6 +70,8 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> None:
             leftovers.without_elements(leftovers.repair_steps(observe(desired, controller.netns_path), desired))
         ).failed
 
+    # All at once, not link by link.
+    await controller.workers.run(lambda: restore_guard(controller, desired))
     for step, error in await controller.workers.run(body):
         network_id = owners[step.subject.key]
         if network_id in state.networks:
@@ -74,6 +79,15 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> None:
     for network in networks:
         if network.id in state.networks:
             parts.addresses.adopt(network)
+
+
+def restore_guard(controller: Controller, desired: Iterable[KernelObject]) -> None:
+    """Own the guard table of the last run, and make it fit. Without a firewall of ours nothing is marked, so it has to go."""
+    try:
+        controller.parts.guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
+    except (NetcoreError, OSError) as error:
+        if controller.settings.firewall:
+            log.error("networks are not guarded against flushed firewall tables reason=%s", error)
 
 
 async def remove_from_kernel(controller: Controller, network: Network) -> list[str]:

@@ -19,7 +19,7 @@ from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step
 from netcore.desired.flows import stale_flows
-from netcore.desired.objects import GuardedLink, KernelObject
+from netcore.desired.objects import KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, process
 from netcore.kernel.apply import Attempted
@@ -331,7 +331,7 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
             executor.forget(flows)
         return Attempted([*removed.failed, *made.failed], made.waiting)
 
-    await controller.workers.run(lambda: _restore_guard(controller, desired))
+    await controller.workers.run(lambda: network_recovery.restore_guard(controller, desired))
     if controller.settings.firewall:
         # Before the links: a port that comes up is bound already.
         try:
@@ -343,15 +343,6 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
     for sandbox_id in {step.lane.sandbox_id for step in attempted.waiting}:
         if sandbox_id is not None:
             await controller.parts.late_routes.wait(sandbox_id)
-
-
-def _restore_guard(controller: Controller, desired: Iterable[KernelObject]) -> None:
-    """Own the guard table of the last run, and make it fit. Without a firewall of ours nothing is marked, so it has to go."""
-    try:
-        controller.parts.guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
-    except (NetcoreError, OSError) as error:
-        if controller.settings.firewall:
-            log.error("networks are not guarded against flushed firewall tables reason=%s", error)
 
 
 def _note_what_lacks(controller: Controller, failed: Sequence[tuple[Step, Exception]]) -> None:

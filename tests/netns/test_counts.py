@@ -41,6 +41,26 @@ def test_operations_cost_what_they_did(counted, where, operation):
     assert counted[where][operation] == COSTS[operation]
 
 
+@pytest.mark.parametrize(
+    ("what", "fixed", "for_each"),
+    [
+        # All are looked into on one thread, and their files are looked at in one go.
+        ("entries", 1, 0),
+        ("hops", 11, 0),
+        ("looks", 1, 0),
+        ("namespaces", 0, 1),
+        # One for its links, and one for each family of its addresses, its routes and its neighbours.
+        ("dumps", DUMPS, 7),
+        # The guard's table, and the one of the elements.
+        ("transactions", 2, 0),
+    ],
+)
+def test_a_start_costs_little_for_each_sandbox(counted, what, fixed, for_each):
+    starts = counted["starts"]
+    assert [start["sandboxes"] for start in starts] == [5, 10]
+    assert [start.get(what, 0) for start in starts] == [fixed + for_each * start["sandboxes"] for start in starts]
+
+
 def test_both_ends_of_a_pair_have_one_queue_of_each_kind(counted):
     assert counted["veths"] >= 2
     assert counted["queues"] == 2 * counted["veths"]

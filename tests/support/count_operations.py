@@ -11,10 +11,11 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from netcore.controller import Controller
 from netcore.controller.assembly import assemble
 from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.recovery import recall, restore
@@ -52,6 +53,8 @@ def watch() -> None:
     count(NetlinkSocket, "get", lambda *_: {"requests": 1})
     count(NetlinkSocket, "dump", lambda *_: {"dumps": 1})
     count(netns, "run_inside", lambda *_: {"entries": 1})
+    # One thread for all of them.
+    count(netns, "run_inside_each", lambda paths, _: {"entries": 1, "namespaces": len(paths)})
     count(netns, "create", lambda *_: {"entries": 1})
     # How often a port is asked whether it forwards depends on the machine's load.
     count(rtnl, "is_forwarding", lambda *_: {"requests": -1})
@@ -107,18 +110,34 @@ async def main(others: int) -> None:
         await measure(result, "remove network", lambda: networks.remove("n"))
         return result
 
+    async def add(to: Controller, names: Iterable[str]) -> None:
+        for name in names:
+            await to.networks.create(NetworkRequest(name=f"n{name}"))
+            await to.sandboxes.create(
+                SandboxRequest(name=name, networks=(EndpointRequest(network=f"n{name}"), EndpointRequest(network="first")))
+            )
+
+    async def start(*more: str) -> dict[str, int]:
+        """Count what a start costs that finds everything as it should be; then make the sandboxes *more*."""
+        started = assemble(settings, records, FakeNames(Failing()), reserved=lambda: (), clock=lambda: 1000.0)
+        COUNTS.clear()
+        survivors = await restore(started, records, await recall(started, records), 1000.0)
+        result = {**COUNTS, "sandboxes": len(survivors)}
+        await add(started, more)
+        await started.close()
+        return {what: number for what, number in sorted(result.items()) if number}
+
     # What is done once, such as switching forwarding on, is not an operation's.
     await controller.networks.create(NetworkRequest(name="first"))
     await all_operations()
     alone = await all_operations()
-    for number in range(others):
-        await controller.networks.create(NetworkRequest(name=f"n{number}"))
-        await controller.sandboxes.create(
-            SandboxRequest(name=f"s{number}", networks=(EndpointRequest(network=f"n{number}"), EndpointRequest(network="first")))
-        )
+    await add(controller, [f"s{number}" for number in range(others)])
     await all_operations()
-    json.dump({"alone": alone, "among others": await all_operations(), **QUEUES}, sys.stdout)
+    result = {"alone": alone, "among others": await all_operations(), **QUEUES}
     await controller.close()
+    count(Workers, "run", lambda *_: {"hops": 1})
+    result["starts"] = [await start(*(f"more{number}" for number in range(others))), await start()]
+    json.dump(result, sys.stdout)
     await store.close()
 
 
