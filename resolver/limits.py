@@ -269,7 +269,7 @@ RESOLV_CONF_POLL = 10.0
 """Seconds between looks at it that nothing asked for: a file that is mounted over it, for one, is not announced."""
 
 RESOLVERS_AT_ONCE = 32
-"""Resolvers of sandboxes that a start opens before their first queries are read. Where none were kept, each takes a table of the firewall."""
+"""Resolvers of sandboxes that a start opens before their first queries are read. Without kept sockets each is a firewall table."""
 
 STOP_WITHIN = 15.0
 """Seconds in which a daemon that stops is done with the work at hand. Then it ends as if it were killed: the next undoes the rest."""

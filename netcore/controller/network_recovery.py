@@ -15,6 +15,8 @@ from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
+from netcore.kernel import inventory
+from netcore.kernel.inventory import NamespaceInventory
 from netcore.kernel.observe import observe
 from netcore.model import Network, NetworkId
 from netcore.parse.names import check_object_name
@@ -49,11 +51,14 @@ def add_sensible(controller: Controller, networks: Iterable[Network]) -> list[Ne
     return result
 
 
-async def restore(controller: Controller, networks: Sequence[Network]) -> None:
-    """Make what the kernel lacks of *networks*, which are in the state already; set those aside that can't be made."""
+async def restore(controller: Controller, networks: Sequence[Network]) -> NamespaceInventory | None:
+    """Make what the kernel lacks of *networks*, which are in the state already; set those aside that can't be made.
+
+    Return what the host holds, None if something of it was changed since it was read.
+    """
     parts, state = controller.parts, controller.state
     if not networks:
-        return
+        return None
     host, aliases = await parts.host.constraints(), parts.host.aliases()
     objects: dict[NetworkId, Sequence[KernelObject]] = {}
     for network in networks:
@@ -65,20 +70,23 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> None:
     owners = {wanted.key: identity for identity, its_own in objects.items() for wanted in its_own}
     desired = [wanted for its_own in objects.values() for wanted in its_own]
 
-    def body() -> Sequence[tuple[Step, Exception]]:
-        return parts.executor.attempt(
-            leftovers.without_elements(leftovers.repair_steps(observe(desired, controller.netns_path), desired))
-        ).failed
+    def body() -> tuple[NamespaceInventory | None, Sequence[tuple[Step, Exception]]]:
+        # Before all others: they would be guarded link by link.
+        restore_guard(controller, desired)
+        held = inventory.read(entries=True)
+        steps = leftovers.without_elements(leftovers.repair_steps(observe(desired, controller.netns_path, held), desired))
+        failed = parts.executor.attempt(steps).failed
+        return (held if all(isinstance(step.subject, GuardedLink) for step in steps) else None), failed
 
-    # All at once, not link by link.
-    await controller.workers.run(lambda: restore_guard(controller, desired))
-    for step, error in await controller.workers.run(body):
+    host_now, failed = await controller.workers.run(body)
+    for step, error in failed:
         network_id = owners[step.subject.key]
         if network_id in state.networks:
             set_aside(controller, state.networks[network_id], f"{step.describe()}: {error}")
     for network in networks:
         if network.id in state.networks:
             parts.addresses.adopt(network)
+    return host_now
 
 
 def restore_guard(controller: Controller, desired: Iterable[KernelObject]) -> None:

@@ -10,7 +10,7 @@ What can't be restored is set aside with its reason, and keeps nothing else from
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netcore.controller import Controller, network_recovery
@@ -19,10 +19,10 @@ from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step
 from netcore.desired.flows import stale_flows
-from netcore.desired.objects import KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, process
 from netcore.kernel.apply import Attempted
+from netcore.kernel.inventory import NamespaceInventory
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Network, Sandbox, SandboxId
 from netcore.plan import leftovers, published_ports
@@ -95,12 +95,12 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await records.put_untold(networks=[network for network in left.networks if _is_of_plugins(network)])
     for network in left.networks:
         await _drop_network(controller, records, network)
-    await network_recovery.restore(controller, recalled.networks)
+    host = await network_recovery.restore(controller, recalled.networks)
     await _restore_sandboxes(controller, records, recalled, left)
     await _drop_unused_overlays(controller, records)
     await _withdraw(controller, recalled, before)
     await _restore_quarantined_addresses(controller, records, everything, now)
-    await _bring(controller, left)
+    await _bring(controller, left, host)
     await _restore_uplinks(controller, everything)
     await _forget(controller, records, left)
     # A plugin may not be there yet, and the start does not wait for it.
@@ -315,8 +315,11 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
         log.error("this host's links are not as networks need them reason=%s", error)
 
 
-async def _bring(controller: Controller, left: _Leftovers) -> None:
-    """Remove what is left over, make what is missing, write the firewall anew. A sandbox that lacks something is set aside."""
+async def _bring(controller: Controller, left: _Leftovers, host: NamespaceInventory | None) -> None:
+    """Remove what is left over, make what is missing, write the firewall anew. A sandbox that lacks something is set aside.
+
+    *host*: what the host holds before that, if it is known.
+    """
     state, executor = controller.state, controller.parts.executor
     desired, shared = state.lasting_objects(), state.uplink_objects(state.networks_here())
 
@@ -324,7 +327,7 @@ async def _bring(controller: Controller, left: _Leftovers) -> None:
         kept = {wanted.key for wanted in desired}
         back = [step for step in left.steps if step.after is not None or step.subject.key not in kept]
         removed = executor.attempt(leftovers.without_elements(back))
-        steps = leftovers.repair_steps(observe(desired, controller.netns_path), desired)
+        steps = leftovers.repair_steps(observe(desired, controller.netns_path, None if back else host), desired)
         made = executor.attempt(leftovers.without_elements(steps))
         flows = stale_flows(left.steps)
         if flows:

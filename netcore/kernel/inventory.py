@@ -112,7 +112,6 @@ def read_of(wanted: Collection[KernelObject]) -> NamespaceInventory:
                 for part in neighbors
                 if (mac := rtnl.find_neighbor(netlink, index[part.ifname], part.address)) is not None
             ),
-            sysctl.read_all(part.path for part in wanted if isinstance(part, Sysctl)),
             entries=frozenset(
                 (part.host_ifname, part.mac)
                 for part in wanted
@@ -142,14 +141,20 @@ def _link_names(wanted: Collection[KernelObject]) -> set[str]:
 class Inventory:
     """The host's and the sandboxes' inventories. The host is read when it is first asked for; all sandboxes when one of them is.
 
-    *wanted*: what will be asked for. *only_wanted*: of the host nothing else is read.
+    *wanted*: what will be asked for. *only_wanted*: of the host nothing else is read. *host*: what the host holds, if it is known.
+    Sysctls of the host are read one by one when they are asked for.
     """
 
     def __init__(
-        self, netns_path: Callable[[SandboxId], NetnsPath], wanted: Iterable[KernelObject] = (), *, only_wanted: bool = False
+        self,
+        netns_path: Callable[[SandboxId], NetnsPath],
+        wanted: Iterable[KernelObject] = (),
+        *,
+        only_wanted: bool = False,
+        host: NamespaceInventory | None = None,
     ) -> None:
         self._netns_path = netns_path
-        self._read: dict[SandboxId | None, NamespaceInventory | None] = {}
+        self._read: dict[SandboxId | None, NamespaceInventory | None] = {} if host is None else {HOST: host}
         self._forwardings: dict[str, frozenset[tuple[str, IPAddress]]] = {}
         self._wanted: dict[SandboxId | None, list[KernelObject]] = defaultdict(list)
         for kernel_object in wanted:
@@ -170,9 +175,7 @@ class Inventory:
 
     def _read_host(self) -> NamespaceInventory:
         wanted = self._wanted[HOST]
-        if self._only_wanted:
-            return read_of(wanted)
-        return read(self._sysctls(HOST), entries=any(isinstance(part, BridgePort) for part in wanted))
+        return read_of(wanted) if self._only_wanted else read(entries=any(isinstance(part, BridgePort) for part in wanted))
 
     def _read_sandboxes(self, asked: SandboxId) -> None:
         """Read all sandboxes that will be asked for, *asked* among them."""
@@ -196,6 +199,8 @@ class Inventory:
 
     def sysctl(self, sandbox_id: SandboxId | None, path: str) -> str | None:
         """Return the value of one of the wanted sysctls, None if there is none."""
+        if sandbox_id is HOST:
+            return sysctl.read(path)
         namespace = self.of(sandbox_id)
         return None if namespace is None else namespace.sysctls.get(path)
 

@@ -11,14 +11,16 @@ from typing import NamedTuple
 from netcore.desired.objects import Announcement, KernelObject, Key, Sysctl, Veth
 from netcore.kernel.handlers import handler_of, links
 from netcore.kernel.handlers.handler import set_again
-from netcore.kernel.inventory import Inventory
+from netcore.kernel.inventory import Inventory, NamespaceInventory
 from netcore.model import NetnsPath, SandboxId
 
 
-def observe(desired: Iterable[KernelObject], netns_path: Callable[[SandboxId], NetnsPath]) -> tuple[KernelObject, ...]:
-    """Return those of *desired* that exist as they should."""
+def observe(
+    desired: Iterable[KernelObject], netns_path: Callable[[SandboxId], NetnsPath], host: NamespaceInventory | None = None
+) -> tuple[KernelObject, ...]:
+    """Return those of *desired* that exist as they should. *host*: what the host holds, if it has been read."""
     objects = tuple(desired)
-    inventory = Inventory(netns_path, objects)
+    inventory = Inventory(netns_path, objects, host=host)
     return tuple(wanted for wanted in objects if handler_of(wanted).observe(inventory, wanted))
 
 
