@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from ipaddress import (
@@ -94,47 +95,85 @@ def _reason(error: BaseException) -> str:
     return f"lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
+_Reader = Callable[[Any], Any]
+"""Makes a value of what a record holds in its place."""
+
+
 def _build(hint: Any, raw: Any) -> Any:
-    if raw is None and hint is not type(None) and not _may_be_none(hint):
-        raise TypeError(f"null is no {getattr(hint, '__name__', hint)}")
-    if raw is None:
-        return None
+    return _reader(hint)(raw)
+
+
+@functools.cache
+def _reader(hint: Any) -> _Reader:
+    """Return what reads values of the type *hint*. Made once: to look at a type takes longer than to read a value."""
+    read = _reader_of_value(hint)
+    if _may_be_none(hint) or hint is type(None):
+        return lambda raw: None if raw is None else read(raw)
+
+    def read_value(raw: Any) -> Any:
+        if raw is None:
+            raise TypeError(f"null is no {getattr(hint, '__name__', hint)}")
+        return read(raw)
+
+    return read_value
+
+
+def _reader_of_value(hint: Any) -> _Reader:
+    """Return the same for values other than null."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return _build(_alternative(typing.get_args(hint), raw), raw)
+        return _reader_of_union(typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        arguments = typing.get_args(hint)
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(_build(arguments[0], part) for part in raw)
-        return tuple(_build(argument, part) for argument, part in zip(arguments, raw, strict=True))
+        return _reader_of_tuple(typing.get_args(hint))
     if is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(raw, dict):
-            raise TypeError(f"{raw!r:.80} is no {hint.__name__}")
-        return hint(**{name: _build(inner, raw[name]) for name, inner in _hints(hint) if name in raw})
+        return functools.partial(_read_dataclass, hint)
     if hint in _PARSERS:
-        return _PARSERS[hint](raw)
+        parse: _Reader = _PARSERS[hint]
+        return parse
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return hint(raw)
-    if hint is float and type(raw) is int:
-        return float(raw)
-    if isinstance(scalar := getattr(hint, "__supertype__", hint), type) and scalar in (str, int, float, bool) and type(raw) is not scalar:
-        raise TypeError(f"{raw!r:.80} is no {scalar.__name__}")
+        return hint
+    if hint is float:
+        return lambda raw: float(raw) if type(raw) is int else _read_scalar(float, raw)
+    scalar = getattr(hint, "__supertype__", hint)
+    if isinstance(scalar, type) and scalar in (str, int, float, bool):
+        return functools.partial(_read_scalar, scalar)
+    return lambda raw: raw
+
+
+def _reader_of_union(hints: tuple[Any, ...]) -> _Reader:
+    """Of several dataclasses a record is the one with its `kind`."""
+    dataclasses: list[Any] = [hint for hint in hints if is_dataclass(hint)]
+    if len(dataclasses) <= 1:
+        return _reader(next(hint for hint in hints if hint is not type(None)))
+    by_kind = {next(field.default for field in fields(hint) if field.name == "kind"): _reader(hint) for hint in dataclasses}
+    return lambda raw: by_kind[raw["kind"]](raw)
+
+
+def _reader_of_tuple(hints: tuple[Any, ...]) -> _Reader:
+    readers = [_reader(hint) for hint in hints if hint is not Ellipsis]
+    if len(hints) == 2 and hints[1] is Ellipsis:
+        return lambda raw: tuple(map(readers[0], raw))
+    return lambda raw: tuple(read(part) for read, part in zip(readers, raw, strict=True))
+
+
+def _read_dataclass(kind: Callable[..., Any], raw: Any) -> Any:
+    if not isinstance(raw, dict):
+        raise TypeError(f"{raw!r:.80} is no {getattr(kind, '__name__', kind)}")
+    return kind(**{name: read(raw[name]) for name, read in _fields(kind) if name in raw})
+
+
+def _read_scalar(kind: type, raw: Any) -> Any:
+    if type(raw) is not kind:
+        raise TypeError(f"{raw!r:.80} is no {kind.__name__}")
     return raw
 
 
 @functools.cache
-def _hints(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    """Return (field, its type) of a dataclass. Resolved once: that takes longer than all the rest of a record."""
+def _fields(kind: Any) -> tuple[tuple[str, _Reader], ...]:
+    """Return (field, what reads it) of a dataclass."""
     resolved = typing.get_type_hints(kind)
-    return tuple((field.name, resolved[field.name]) for field in fields(kind))
+    names = [field.name for field in fields(kind)]
+    return tuple((name, _reader(resolved[name])) for name in names)
 
 
 def _may_be_none(hint: Any) -> bool:
     return type(None) in typing.get_args(hint) or hint is Any
-
-
-def _alternative(hints: tuple[Any, ...], raw: Any) -> Any:
-    """Return which of the types of a union *raw* is: of several dataclasses the one with its `kind`."""
-    dataclasses = [hint for hint in hints if is_dataclass(hint)]
-    if len(dataclasses) > 1:
-        return next(hint for hint in dataclasses if next(field.default for field in fields(hint) if field.name == "kind") == raw["kind"])
-    return next(hint for hint in hints if hint is not type(None))

@@ -88,7 +88,8 @@ def test_shared_records_carry_their_version():
 def test_types_are_resolved_once(monkeypatch):
     resolve, resolved = typing.get_type_hints, []
     monkeypatch.setattr(typing, "get_type_hints", lambda kind: resolved.append(kind) or resolve(kind))
-    codec._hints.cache_clear()
+    codec._fields.cache_clear()
+    codec._reader.cache_clear()
     octets = encode(EndpointsRecord(endpoints=(ENDPOINT, ENDPOINT)))
     for _ in range(3):
         assert decode(EndpointsRecord, octets).endpoints == (ENDPOINT, ENDPOINT)
