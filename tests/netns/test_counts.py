@@ -49,10 +49,10 @@ def test_operations_cost_what_they_did(counted, where, operation):
         ("hops", 10, 0),
         ("looks", 1, 0),
         ("namespaces", 0, 1),
-        # The host's are read twice, whatever it has. In each: one for its links, and one for each family of its addresses, its routes and its neighbours.
+        # The host is read twice, whatever it has. Each sandbox: its links, and for each family its addresses, routes, neighbours.
         ("dumps", 16, 7),
-        # The guard's table, and the one of the elements.
-        ("transactions", 2, 0),
+        # The guard's table before the networks and before the sandboxes, and the firewall's.
+        ("transactions", 3, 0),
     ],
 )
 def test_a_start_costs_little_for_each_sandbox(counted, what, fixed, for_each):
