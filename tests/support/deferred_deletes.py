@@ -53,7 +53,7 @@ def inside(path: str, command: str) -> str:
 
 
 def pings(path: str, address: str) -> bool:
-    return "1 received" in inside(path, f"ping -c 1 -W 5 {address}")
+    return "1 received" in inside(path, f"ping -c 1 -w 5 {address}")
 
 
 async def start() -> tuple[Controller, Callable[[], Any]]:
