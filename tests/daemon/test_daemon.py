@@ -416,7 +416,8 @@ def test_the_shop_of_the_readme(lab):
     up.wait(15)
     said = up.stdout.read()
     assert "examples-web-1  | " in said or "examples-web-1 | " in said
-    assert lab.shell("ip -o link show type bridge") == ""
+    # The kernel deletes them behind the reply.
+    lab.wait_for(lambda: lab.shell("ip -o link show type bridge") == "")
 
 
 def test_up_detached_then_down_and_two_projects_side_by_side(lab):

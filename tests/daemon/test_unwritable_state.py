@@ -12,13 +12,14 @@ from tests.support.lab import Lab
 
 STATE = "/var/lib/berth"
 BREAK = {
-    "read-only": f"mount -o remount,ro {STATE}",
+    # The outputs of commands are open for writing there, so that the mount itself can't be made read-only.
+    "read-only": f"mount --bind {STATE} {STATE} && mount -o remount,ro,bind {STATE}",
     "full": f"head -c 100M /dev/zero > {STATE}/filler 2>/dev/null; head -c 1 /dev/zero > {STATE}/more 2>/dev/null; true",
     "immutable": f"chattr +i {STATE}/berth.db",
     "not ours": f"chown 65534:65534 {STATE} {STATE}/*; chmod 555 {STATE}; chmod 444 {STATE}/*",
 }
 MEND = {
-    "read-only": f"mount -o remount,rw {STATE}",
+    "read-only": f"mount -o remount,rw,bind {STATE}",
     "full": f"rm -f {STATE}/filler {STATE}/more",
     "immutable": f"chattr -i {STATE}/berth.db",
     "not ours": f"chmod 700 {STATE}; chmod 600 {STATE}/*; chown -R 0:0 {STATE}",

@@ -30,7 +30,7 @@ def clean(lab):
 
 
 def health_of(lab, name):
-    return json.loads(lab.berth("inspect", name).stdout)[0]["health"]
+    return json.loads(lab.berth("inspect", name).stdout)[0].get("health")
 
 
 def wait_for_health(lab, name, health):

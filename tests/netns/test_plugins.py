@@ -354,7 +354,7 @@ def test_crash_in_the_middle_is_taken_back(lab):
 
 def test_what_a_plugin_was_not_told_before_the_next_crash_is_told_by_the_start_after(lab):
     lab.berth("network", "create", "-d", "weave", "--subnet", "10.62.0.0/24", "net")
-    lab.berth("run", "-d", "--name", "one", "--network", "net", "--", "sleep", "600")
+    lab.berth("run", "-d", "--rm", "--name", "one", "--network", "net", "--", "sleep", "600")
     answers(lab, DeleteEndpoint="hang")
     lab.start(sys.executable, "-m", "resolver", "rm", "one")
     lab.wait_for(lambda: len(bodies(lab, "DeleteEndpoint")) == 1)
