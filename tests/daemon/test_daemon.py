@@ -149,7 +149,7 @@ def test_adopt_by_pid_path_and_descriptor_but_never_the_host(lab):
 def test_without_daemon_one_is_started_and_goes_when_idle(lab):
     assert lab.berth("run", "--name", "me", "--", "dig", "+short", "me").stdout.strip()
     lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 1)
-    assert lab.shell("ip -o link show type bridge; ip -o link show type veth | grep -v up0 || true") == ""
+    lab.wait_for(lambda: lab.shell("ip -o link show type bridge; ip -o link show type veth | grep -v up0 || true") == "")
     # What keeps a second daemon out goes with the process, just after its socket.
     lab.wait_for(lambda: "berth" not in lab.shell("nft list tables"))
     assert lab.berth("ps", check=False).returncode == 1
@@ -399,7 +399,7 @@ def test_many_at_once_are_all_answerable(lab):
         "for i in $(seq 40); do curl -s -o /dev/null -X DELETE --unix-socket /run/berth/berth.sock http://b/v1/sandboxes/n$i & done; wait"
     )
     lab.wait_for(lambda: json.loads(lab.berth("ps", "--format", "json").stdout) == [])
-    assert lab.shell("ip -o link show type veth | grep -v up0 || true") == ""
+    lab.wait_for(lambda: lab.shell("ip -o link show type veth | grep -v up0 || true") == "")
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -441,7 +441,7 @@ def test_up_detached_then_down_and_two_projects_side_by_side(lab):
     for project in ("p1", "p2"):
         lab.berth("down", "-f", f"/run/{project}/compose.yaml")
     assert json.loads(lab.berth("ps", "--format", "json").stdout) == []
-    assert lab.shell("ip -o link show type bridge") == ""
+    lab.wait_for(lambda: lab.shell("ip -o link show type bridge") == "")
 
 
 def test_up_that_fails_takes_everything_down(lab):

@@ -244,7 +244,7 @@ def test_state_that_was_lost_says_so_and_what_is_left_can_be_removed(lab):
     lab.shell("rm -rf /var/lib/berth/* /run/berth/berth.db.*")
     lab.start_daemon()
     assert lab.berth("doctor", "--remove").returncode == 0
-    assert lab.shell("ls /run/netns | grep berth-; ip -o link show type bridge; ls /run/berth/sandboxes", check=False) == ""
+    lab.wait_for(lambda: lab.shell("ls /run/netns | grep berth-; ip -o link show type bridge; ls /run/berth/sandboxes", check=False) == "")
 
 
 def test_more_sandboxes_than_descriptors(lab):
