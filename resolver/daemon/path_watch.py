@@ -14,8 +14,9 @@ from netcore.kernel.notifications import Notifications
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 0.05
-"""Seconds at least from one look to the next: a change comes in several notifications."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.05
+"""Seconds at least from one look to the next: a change comes in several notifications, whose last one matters. Longer while
+notifications go on coming."""
 
 
 class PathWatch:
@@ -73,13 +74,16 @@ class _Namespace:
         self._loop.add_reader(subscription.fileno(), changed.set)
         # What changed before there was a subscription has to be found out.
         changed.set()
+        pause = _SHORTEST_PAUSE
         while True:
+            since = self._loop.time()
             await changed.wait()
+            pause = _SHORTEST_PAUSE if self._loop.time() - since > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
             self._loop.remove_reader(subscription.fileno())
             subscription.drain()
             changed.clear()
             await self._look(self._sandbox_id)
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause)
             self._loop.add_reader(subscription.fileno(), changed.set)
 
     def close(self) -> None:
