@@ -29,6 +29,7 @@ class RepeatedAnnouncements:
         self._order = count()
         self._due: list[tuple[float, int, socket.socket, Announcement, int]] = []
         self._next_look = math.inf
+        self._looks = 0
         self._rest_until = -math.inf
         self._is_looking = False
 
@@ -53,15 +54,16 @@ class RepeatedAnnouncements:
             if self._is_looking or at >= self._next_look:
                 return
             self._next_look = at
-        self._later(at - now, self._look)
+            self._looks += 1
+            number = self._looks
+        self._later(at - now, lambda: self._look(number))
 
-    def _look(self) -> None:
-        """Send what is due, for a short time. Nobody else does meanwhile."""
+    def _look(self, number: int) -> None:
+        """Send what is due, for a short time, if this look is the last one that was asked for. Nobody else does meanwhile."""
         now = self._clock()
         with self._lock:
-            # One that was to be later than the next one. Timers may fire a little early.
-            is_superseded = now < self._next_look - limits.ANNOUNCE_FOR
-            if self._is_looking or is_superseded:
+            # Told apart by number: a timer may fire a little early, and then nothing would be looked at any more.
+            if self._is_looking or number != self._looks:
                 return
             self._is_looking = True
         while (first := self._take(now + limits.ANNOUNCE_FOR)) is not None:

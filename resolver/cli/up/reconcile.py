@@ -102,7 +102,7 @@ def _replaced(change: ServiceChange) -> Iterable[View]:
 def reconcile(plan: UpPlan, sandboxes: Iterable[View], networks: Iterable[View], asked: Asked, *, known: Collection[str]) -> Changes:
     """Return what *plan* changes. *known*: all services that the files have, those that are not switched on too."""
     own = [sandbox for sandbox in sandboxes if sandbox["labels"].get(PROJECT_LABEL) == plan.project]
-    chosen = chosen_services(plan, asked)
+    chosen = chosen_services(plan, asked, known)
     network_changes = _network_changes(plan, networks, chosen)
     anew = {change.body["name"] for change in network_changes if change.found is not None and not change.stays}
     changed: dict[str, ServiceChange] = {}
@@ -117,12 +117,13 @@ def reconcile(plan: UpPlan, sandboxes: Iterable[View], networks: Iterable[View],
     )
 
 
-def chosen_services(plan: UpPlan, asked: Asked) -> set[str]:
-    """Return the services that are meant; Refused for one that is not there."""
+def chosen_services(plan: UpPlan, asked: Asked, known: Collection[str]) -> set[str]:
+    """Return the services that are meant; Refused for one that is not there. *known*: see `reconcile`."""
     services = {one.service.name: one.service for one in plan.services}
     for name in asked.services:
         if name not in services:
-            raise Refused(f"there is no service {name}{nearest_or_all(name, services)}")
+            others = sorted(set(known) - set(services))
+            raise Refused(f"there is no service {name}{nearest_or_all(name, [*services, *others])}")
     if not asked.services:
         return set(services)
     chosen: set[str] = set()

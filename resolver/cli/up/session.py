@@ -65,7 +65,7 @@ def up(selection: Selection, options: Options) -> int:
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
     plan = plan_up(loaded.project, pid=os.getpid(), scale=options.scale)
-    chosen_services(plan, options.asked)
+    chosen_services(plan, options.asked, loaded.known)
     if options.exit_code_from is not None and options.exit_code_from not in {one.service.name for one in plan.services}:
         names = [one.service.name for one in plan.services]
         raise Refused(f"--exit-code-from {options.exit_code_from}: there is no such service{nearest_or_all(options.exit_code_from, names)}")
@@ -309,7 +309,7 @@ class Session:
         """Wait until all services are running, healthy or completed; DependencyFailed if one will not be, or after too long."""
         end = None if self._options.wait_timeout is None else time.monotonic() + self._options.wait_timeout
         services = [one.service for one in self._plan.services]
-        chosen = chosen_services(self._plan, self._options.asked)
+        chosen = chosen_services(self._plan, self._options.asked, self._known)
         while True:
             results = [
                 conditions.readiness(service, self._views_of(service.name), services) for service in services if service.name in chosen

@@ -52,8 +52,10 @@ class World:
         self.sockets.append(Socket(error))
         self.repeated.put(self.sockets[-1], announcement, left)
 
-    def pass_time(self, seconds):
+    def pass_time(self, seconds, early=0.0):
+        """*early*: seconds by which timers fire too soon."""
         end = self.now + seconds
+        self.timers = [(moment - early, body) for moment, body in self.timers]
         while due := [timer for timer in self.timers if timer[0] <= end]:
             timer = min(due, key=lambda timer: timer[0])
             self.timers.remove(timer)
@@ -70,6 +72,14 @@ def test_one_is_sent_as_often_as_was_asked_an_interval_apart(monkeypatch, left):
     assert [moment for moment, _ in world.sent] == pytest.approx([100 + 0.25 * (number + 1) for number in range(left)], abs=0.1)
     assert world.sockets[0].is_closed
     assert world.timers == []
+
+
+def test_a_timer_that_fires_too_soon_is_not_the_end(monkeypatch):
+    world = World(monkeypatch)
+    world.put(left=2)
+    world.pass_time(10, early=0.05)
+    assert len(world.sent) == 2
+    assert world.sockets[0].is_closed
 
 
 def test_a_thousand_at_once_are_sent_a_few_at_a_time_and_none_is_left_out(monkeypatch):
