@@ -25,6 +25,7 @@ from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import host, netns
 from netcore.kernel.apply import Executor
 from netcore.kernel.guard import Guard
+from netcore.kernel.named_paths import NamedPaths
 from netcore.kernel.netlink import NETFILTER, is_of
 from netcore.kernel.socket_watch import SocketWatch
 from netcore.model import IPAddress
@@ -92,7 +93,7 @@ def assemble(
             executor=executor,
             guard=guard,
             host=host_look,
-            files=SandboxFiles(workers),
+            files=SandboxFiles(workers, NamedPaths(settings.run_directory, settings.etc_netns_directory)),
             locks=locks,
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,

@@ -103,6 +103,8 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await _bring(controller, left, host)
     await _restore_uplinks(controller, everything)
     await _forget(controller, records, left)
+    if not everything.unreadable:
+        await parts.files.keep_names([(sandbox, state.directory_of(sandbox.id)) for sandbox in state.sandboxes.values()])
     # A plugin may not be there yet, and the start does not wait for it.
     controller.workers.in_background(_tell_plugins(controller, records, left, everything))
     await remove_ended(controller)

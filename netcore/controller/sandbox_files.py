@@ -1,4 +1,4 @@
-"""The files and the pinned namespace of a sandbox: made, and removed. On worker threads."""
+"""The files and the pinned namespace of a sandbox, and where they are found by its name: made, and removed. On worker threads."""
 
 from __future__ import annotations
 
@@ -9,26 +9,72 @@ from pathlib import Path, PurePath
 from netcore.controller.workers import Workers, attempt_each
 from netcore.desired import hostsfile
 from netcore.kernel import files, namespace, netns
+from netcore.kernel.named_paths import NETNS, Named, NamedPaths
 from netcore.model import DefaultRoute, NetnsPath, Sandbox, Stack
 
 
 class SandboxFiles:
     """See the module. *directory*: of a sandbox's hosts, resolv.conf and hostname files."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, paths: NamedPaths) -> None:
         self._workers = workers
+        self._paths = paths
 
     async def make(self, sandbox: Sandbox, directory: PurePath) -> None:
         """Make the sandbox's directory with its hosts and hostname files; with a shared stack those of the other serve."""
-        await self._workers.run(lambda: _make(sandbox, Path(directory)))
+
+        def body() -> None:
+            _make(sandbox, Path(directory))
+            self._name(sandbox, directory)
+
+        await self._workers.run(body)
 
     async def mend(self, sandbox: Sandbox, directory: PurePath) -> None:
         """Make those of a sandbox's files again that are gone or are no files; something else in their place is put aside."""
-        await self._workers.run(lambda: _mend(sandbox, Path(directory)))
+        await self._workers.run(lambda: self._mend(sandbox, directory))
 
     async def mend_each(self, sandboxes: Sequence[tuple[Sandbox, PurePath]]) -> list[Exception | None]:
         """Do `mend` for each of *sandboxes*, which come with their directories; return what failed, for each."""
-        return await self._workers.run(lambda: attempt_each([partial(_mend, sandbox, Path(directory)) for sandbox, directory in sandboxes]))
+        return await self._workers.run(lambda: attempt_each([partial(self._mend, *both) for both in sandboxes]))
+
+    def _mend(self, sandbox: Sandbox, directory: PurePath) -> None:
+        _mend(sandbox, Path(directory))
+        self._name(sandbox, directory)
+
+    def _name(self, sandbox: Sandbox, directory: PurePath) -> None:
+        self._paths.put(_named(sandbox, directory), owns_files=sandbox.stack is not Stack.SHARED)
+
+    async def keep_names(self, sandboxes: Sequence[tuple[Sandbox, PurePath]]) -> None:
+        """Remove what an earlier daemon has left under the names of sandboxes that are not among *sandboxes*."""
+        known = [_named(sandbox, directory) for sandbox, directory in sandboxes]
+        own = {sandbox.netns_path for sandbox, _ in sandboxes if sandbox.stack is not Stack.HOST and not sandbox.adopted}
+
+        def body() -> None:
+            self._paths.keep_only(known)
+            namespace.unpin_copies(own, {named.netns_path for named in known})
+
+        await self._workers.run(body)
+
+    async def rename(self, before: Sandbox, after: Sandbox, directory: PurePath) -> None:
+        """Have a sandbox be found by its new name too; Conflict if a namespace is there that is not ours. See `forget_name`."""
+
+        def body() -> None:
+            if after.netns_path != before.netns_path:
+                namespace.share(before.netns_path, after.netns_path)
+            self._name(after, directory)
+
+        await self._workers.run(body)
+
+    async def forget_name(self, before: Sandbox, after: Sandbox, directory: PurePath) -> None:
+        """Have a sandbox be found by its name *after* and no longer by the one that it had *before*."""
+
+        def body() -> None:
+            if after.netns_path != before.netns_path:
+                netns.unpin(before.netns_path)
+            self._paths.drop(before.name, before.netns_path)
+            self._name(after, directory)
+
+        await self._workers.run(body)
 
     async def pin(self, sandbox: Sandbox, *, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
         """Pin the sandbox's namespace at its path: the one at *adopted*, the one pinned at *shared*, the host's, or a new one.
@@ -54,13 +100,22 @@ class SandboxFiles:
 
         def body() -> None:
             netns.unpin(sandbox.netns_path)
-            files.remove(str(directory))
+            self._remove(sandbox, directory)
 
         await self._workers.run(body)
 
-    async def remove(self, directory: PurePath) -> None:
-        """Remove the sandbox's directory with the files in it; one that is not there is done."""
-        await self._workers.run(lambda: files.remove(str(directory)))
+    async def remove(self, sandbox: Sandbox, directory: PurePath) -> None:
+        """Remove the sandbox's directory with the files in it, and what is called by its name; what is not there is done."""
+        await self._workers.run(lambda: self._remove(sandbox, directory))
+
+    def _remove(self, sandbox: Sandbox, directory: PurePath) -> None:
+        self._paths.drop(sandbox.name, sandbox.netns_path)
+        files.remove(str(directory))
+
+
+def _named(sandbox: Sandbox, directory: PurePath) -> Named:
+    files_of = directory if sandbox.shared_with is None else directory.with_name(sandbox.shared_with)
+    return Named(sandbox.name, sandbox.netns_path, str(files_of))
 
 
 def _make(sandbox: Sandbox, directory: Path) -> None:
@@ -78,7 +133,7 @@ def _mend(sandbox: Sandbox, directory: Path) -> None:
         files.clear_way(above, is_directory=True)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     for path in directory.iterdir():
-        if not path.name.endswith(files.SET_ASIDE):
+        if not path.name.endswith(files.SET_ASIDE) and path.name != NETNS:
             files.clear_way(path, is_directory=False)
     if sandbox.stack is not Stack.SHARED and not (directory / "hosts").exists():
         files.write_in_place(str(directory / "hosts"), _inherited_hosts(sandbox))

@@ -135,7 +135,7 @@ class SandboxOperations:
             wanted = {f"sandbox:{identity}" for identity in (sandbox.id, *plans.linking_to(self._state, sandbox.name))}
             async with self._parts.locks.hold(held := held | wanted):
                 before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
-                after = change(before.sandbox)
+                after = self._at_its_name(before.sandbox, change(before.sandbox))
                 changes = plans.rename_links(self._state, before, after)
                 if not {f"sandbox:{old.sandbox.id}" for old, _ in changes} <= held:
                     # One was linked to it in the meantime.
@@ -146,6 +146,13 @@ class SandboxOperations:
                     self._check_name_is_free(after.name, "exists already; choose another name")
                 await self._transaction.change_facts(changes)
                 return after
+
+    def _at_its_name(self, before: Sandbox, after: Sandbox) -> Sandbox:
+        """Return *after* with its namespace where its name says, if it has another one than *before*."""
+        if after.name == before.name:
+            return after
+        directory, state = self._parts.settings.netns_directory, self._state
+        return replace(after, netns_path=plan_sandbox.netns_path(after.name, after.id, directory, state.is_taken))
 
     async def remove(self, reference: str, *, dry_run: bool = False) -> Outcome:
         """Remove a sandbox with everything it has; parts that fail are reported after all were tried."""

@@ -13,10 +13,12 @@ class Settings:
     """*pools4*, *pools6*: (block, prefix length of the subnets cut from it). *uplinks*: more links that lead outside.
 
     *vtep*: the address that other hosts send VXLAN to, None on a host that is alone. *resolver_at_gateways*: see `Facts`.
+    *etc_netns_directory*: see `NamedPaths`.
     """
 
     run_directory: str
     netns_directory: str = "/run/netns"
+    etc_netns_directory: str = "/etc/netns"
     pools4: tuple[tuple[IPNetwork, int], ...] = ipam.DEFAULT_POOLS4
     pools6: tuple[tuple[IPNetwork, int], ...] = ()
     firewall: bool = True

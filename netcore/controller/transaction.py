@@ -142,7 +142,7 @@ class Transaction:
         undo.push(lambda: parts.records.drop_sandbox(sandbox.id))
         directory = self._state.directory_of(sandbox.id)
         # A path that is pinned already is somebody else's, so it is unpinned only where it was pinned here.
-        undo.push(lambda: parts.files.remove(directory))
+        undo.push(lambda: parts.files.remove(sandbox, directory))
         shared = self._state.netns_path(sandbox.shared_with) if sandbox.shared_with is not None else None
         others = self._state.sandboxes.values() if plan.adopted is not None else ()
         taken = {other.name: other.netns_path for other in others}
@@ -285,15 +285,21 @@ class Transaction:
     async def change_facts(self, changes: Sequence[tuple[SandboxState, SandboxState]]) -> None:
         """Replace facts about sandboxes that touch no kernel object: a name (DNS-47) and the links to it, an owner.
 
-        *changes*: (before, after); other hosts are told of the first.
+        *changes*: (before, after); other hosts are told of the first, and it may have another name.
         """
         parts = self._parts
         before, after = ([pair[at] for pair in changes] for at in (0, 1))
+        first, renamed = before[0].sandbox, after[0].sandbox
         async with all_or_nothing() as undo:
+            if renamed.name != first.name:
+                await parts.files.rename(first, renamed, self._state.directory_of(first.id))
+                undo.push(lambda: parts.files.forget_name(renamed, first, self._state.directory_of(first.id)))
             undo.push(lambda: parts.records.put_several((state.sandbox, state.endpoints) for state in before))
             await parts.records.put_several((state.sandbox, state.endpoints) for state in after)
             undo.push(lambda: self._make_all_known(before))
             await self._make_all_known(after)
+        if renamed.name != first.name:
+            await parts.files.forget_name(first, renamed, self._state.directory_of(first.id))
         await parts.overlays.publish(after[0].sandbox, after[0].endpoints)
 
     async def _make_all_known(self, states: Sequence[SandboxState]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 
 from netcore.errors import Conflict, InvalidRequest
 from netcore.kernel import default_routes, netns, rtnl, sysctl
@@ -38,6 +39,16 @@ def share(source: NetnsPath, netns_path: NetnsPath) -> None:
     """Pin the namespace at *source* to *netns_path* too, as it is."""
     with netns.opened(source) as descriptor:
         netns.pin(f"/proc/self/fd/{descriptor}", netns_path)
+
+
+def unpin_copies(pinned: Collection[NetnsPath], known: Collection[NetnsPath]) -> None:
+    """Remove pins beside those at *pinned* that are of the same namespaces, which berth made, and not *known*: a rename was cut short."""
+    identities = {netns.identity_of_path(path) for path in pinned} - {None}
+    for directory in {os.path.dirname(path) for path in pinned}:
+        for name in os.listdir(directory):
+            path = NetnsPath(f"{directory}/{name}")
+            if name.startswith("berth-") and path not in known and netns.identity_of_path(path) in identities:
+                netns.unpin(path)
 
 
 def _set_loopback_up() -> None:

@@ -35,6 +35,13 @@ def check_link_sysctls(sandbox: Sandbox, ifnames: Collection[str], *, complete: 
             raise InvalidRequest("sysctl", f"{path.replace('/', '.')}: the sandbox has no link {link}; it has {links}")
 
 
+def netns_path(name: str, identity: str, netns_directory: str, is_taken: Callable[[str], bool]) -> NetnsPath:
+    """Return where the namespace of a sandbox is pinned. *is_taken*: whether a path is one of a namespace in use."""
+    path = f"{netns_directory}/berth-{name}"
+    # Up to version 0.3 a sandbox that was renamed kept its path.
+    return NetnsPath(f"{path}-{identity[:12]}" if is_taken(path) else path)
+
+
 def plan_sandbox(
     request: SandboxRequest,
     kind: Stack,
@@ -47,7 +54,7 @@ def plan_sandbox(
     now: float,
     random_hex: RandomHex = secrets.token_hex,
 ) -> Sandbox:
-    """Return the sandbox that *request* means; *target*: whose stack it shares. *is_taken*: whether a path is one of a namespace in use."""
+    """Return the sandbox that *request* means; *target*: whose stack it shares. *is_taken*: see `netns_path`."""
     name = names.check_object_name("sandbox", request.name)
     for text in request.extra_hosts:
         hostsfile.parse_extra_host(text)
@@ -58,10 +65,6 @@ def plan_sandbox(
     if request.domainname:
         names.check_dns_name("domainname", request.domainname)
     identity, created = request.again or (SandboxId(random_hex(32)), now)
-    path = f"{netns_directory}/berth-{name}"
-    if is_taken(path):
-        # A sandbox that was renamed keeps its path.
-        path = f"{path}-{identity[:12]}"
     hostname, domainname = request.hostname and names.check_hostname(request.hostname), request.domainname
     if target is not None:
         hostname, domainname = target.hostname, target.domainname
@@ -74,7 +77,7 @@ def plan_sandbox(
         name=name,
         hostname=hostname or identity[:12],
         domainname=domainname,
-        netns_path=NetnsPath(path),
+        netns_path=netns_path(name, identity, netns_directory, is_taken),
         boot_id=boot_id,
         adopted=request.netns is not None,
         origin=request.origin,

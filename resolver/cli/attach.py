@@ -35,5 +35,5 @@ def _attach(arguments: list[str]) -> int:
     sandbox = call("POST", "/v1/sandboxes", body)
     print_warnings(sandbox)
     print(sandbox["id"])
-    print(f"berth: resolv.conf, hosts and hostname of {sandbox['name']} are in {sandbox['directory']}", file=sys.stderr)
+    print(f"berth: resolv.conf, hosts and hostname of {sandbox['name']} are in {sandbox['by_name']}", file=sys.stderr)
     return 0

@@ -26,6 +26,7 @@ SANDBOXES: tuple[Row, ...] = (
     ("rm", "Remove sandboxes.", "sandboxes:rm"),
     ("prune", "Remove stopped sandboxes.", "lifecycle:prune"),
     ("rename", "Rename a sandbox.", "sandboxes:rename"),
+    ("sandbox", "Prepare sandboxes for programs of others.", "sandbox_create:sandbox"),
     ("attach", "Adopt an existing network namespace as a sandbox.", ""),
     ("detach", "Release an adopted sandbox.", "sandboxes:detach"),
 )
@@ -60,6 +61,7 @@ GROUPS = (("Sandboxes", SANDBOXES), ("Networks", NETWORKS), ("Compose projects",
 """Heading → its commands, in the order of the help."""
 ROWS: tuple[Row, ...] = tuple(row for _, rows in GROUPS for row in rows)
 
+SANDBOX_ROWS: tuple[Row, ...] = (("create", "Create a sandbox that waits for whoever enters it.", "sandbox_create:create"),)
 NETWORK_ROWS: tuple[Row, ...] = (
     ("create", "Create a network called NAME.", "network_create:create"),
     ("ls", "List networks.", ""),

@@ -27,7 +27,7 @@ ANSWERS = {
     **dict.fromkeys(("swarm", "stack", "secret"), _NO_SWARM),
     **dict.fromkeys(("volume", "volumes"), _NO_VOLUMES),
     **dict.fromkeys(("pause", "unpause"), _NO_PAUSE),
-    "create": "a sandbox is created and started at once by `berth run -d`; a network is created by `berth network create`",
+    "create": "a sandbox for a program that you start later is created by `berth sandbox create`; a network by `berth network create`",
     "update": "sandboxes have no limits to change; `berth rename` and `berth network connect` change what they have",
     "plugin": "plugins are started on their own and found in /run/docker/plugins; see docs/drivers/plugins.md",
     "context": "berth talks to the daemon of this host only; BERTH_RUN_DIR says where its socket is",

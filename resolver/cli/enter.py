@@ -87,7 +87,7 @@ def start(
     *register* is called with the pid of the init before the command starts: what it raises, or the end of this process before
     it returns, ends the init. *prepare* runs in the command's process just before it is executed (standard streams).
     """
-    netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
+    netns_fd = open_netns(sandbox)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     waiting, releasing = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
@@ -293,13 +293,22 @@ def join(
 def enter_sandbox(sandbox: dict[str, Any]) -> None:
     """Enter the namespaces of *sandbox*, of its leader if it has one: the children of this process are in them from now on."""
     check_runs(sandbox)
-    netns_fd = os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
+    netns_fd = open_netns(sandbox)
     has_files = _enter_leader(sandbox)
     check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
     os.close(netns_fd)
     if not has_files:
         check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         mounts.prepare(sandbox, own_proc=False)
+
+
+def open_netns(sandbox: dict[str, Any]) -> int:
+    """Return a descriptor of the namespace of *sandbox*, which may have been renamed since it was asked for."""
+    try:
+        return os.open(f"{sandbox['files']}/netns", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # Its files may be damaged, and a daemon of version 0.3 makes no such link.
+        return os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _become(identity: Identity, report: int) -> None:

@@ -6,6 +6,7 @@
 | the keys of `--network NAME,key=value` | `network_option`, below |
 | the body of `POST /v1/sandboxes` | `sandbox_body`, below |
 | the options of `berth network connect` | `resolver.cli.commands.networks` |
+| the options of `berth sandbox create` | `resolver.cli.commands.sandbox_create` |
 | the keys of a service in a Compose file | `resolver.cli.compose.services` |
 | help, man pages, `docs/cli.md`, completion | `resolver.cli.reference`, `resolver.cli.completion` |
 
@@ -71,7 +72,7 @@ class Option(NamedTuple):
     scope: Scope = Scope.SANDBOX
     metavar: str | None = None
     default: str | None = None
-    commands: tuple[str, ...] = ("run", "attach")
+    commands: tuple[str, ...] = ("run", "attach", "create")
     key: str | None = None
     compose: str | None = None
     docker: str | None = None
@@ -135,7 +136,7 @@ GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command", "
 
 def _endpoint(flags: tuple[str, ...], meaning: str, field: str, **more: Any) -> Option:
     """Return an option of an endpoint, which `network connect` has too; without *flags* only it and `--network` have it."""
-    commands = ("run", "attach", "connect") if flags else ("connect",)
+    commands = ("run", "attach", "create", "connect") if flags else ("connect",)
     return Option(flags, meaning, "First network", field, scope=Scope.ENDPOINT, commands=commands, **more)
 
 
@@ -159,7 +160,7 @@ _LIST, _PAIRS, _NUMBER, _FLAG = Kind.LIST, Kind.PAIRS, Kind.NUMBER, Kind.FLAG
 # fmt: off
 OPTIONS = (
     Option(("--name",), "Name of the sandbox, which resolves on its networks.", "Sandbox", "name",
-           metavar="NAME", default="from the command", docker="--name"),
+           metavar="NAME", default="from the command", commands=("run", "attach"), docker="--name"),
     Option(("--pid",), "Process whose network namespace to adopt.", "Sandbox", "pid",
            kind=_NUMBER, metavar="PID", commands=("attach",)),
     Option(("--netns",), "Path of the network namespace to adopt.", "Sandbox", "netns",
@@ -257,7 +258,7 @@ OPTIONS = (
            docker="--interactive"),
     _habit(("-t", "--tty"), "Let the command have the terminal: it always has, unless detached.", ("run", "exec"), docker="--tty"),
     _habit(("-T", "--no-tty", "--no-TTY"), "Make no terminal of its own: none ever is.", ("exec",)),
-    _client(("--dry-run",), "Print the steps and change nothing.", ("run", "attach"), kind=_FLAG),
+    _client(("--dry-run",), "Print the steps and change nothing.", ("run", "attach", "create"), kind=_FLAG),
 )
 # fmt: on
 
@@ -269,7 +270,7 @@ class BadOption(ValueError):
 
 
 def of_command(command: str) -> tuple[Option, ...]:
-    """Return the options of `berth` *command* (run, exec, attach), or `connect`'s for `berth network connect`."""
+    """Return the options of `berth` *command* (run, exec, attach), `connect`'s or `create`'s for `network connect` or `sandbox create`."""
     return tuple(option for option in OPTIONS if command in option.commands)
 
 

@@ -309,6 +309,7 @@ async def _settings(config: DaemonConfig) -> Settings:
     return Settings(
         run_directory=config.run_dir,
         netns_directory=config.netns_dir,
+        etc_netns_directory=config.etc_netns_dir,
         pools4=tuple((base, size) for base, size in pools if base.version == 4) or ipam.DEFAULT_POOLS4,
         pools6=tuple((base, size) for base, size in pools if base.version == 6) or (ipam.ula_pool(_host_id(config)),),
         firewall=config.firewall == "nftables",

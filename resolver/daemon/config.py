@@ -42,6 +42,7 @@ class DaemonConfig:
     state_dir: str = "/var/lib/berth"
     run_dir: str = "/run/berth"
     netns_dir: str = "/run/netns"
+    etc_netns_dir: str = "/etc/netns"
     resolv_conf: str = "/etc/resolv.conf"
     suffix: str = "berth.internal"
     firewall: str = "nftables"
@@ -87,6 +88,7 @@ HELP: dict[str, str] = {
     "state_dir": "where networks are stored",
     "run_dir": "sockets and files of running sandboxes",
     "netns_dir": "where namespaces are pinned",
+    "etc_netns_dir": "where `ip netns exec` finds the files of sandboxes; empty for nowhere",
     "resolv_conf": "the host's resolv.conf; its changes are followed",
     "suffix": "domain under which NAME.NETWORK is answered too",
     "firewall": "`nftables`, or `none`: write no rules, and print those that are needed",
@@ -351,6 +353,7 @@ def _store(value: Any) -> str:
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("state_dir", "run_dir", "netns_dir", "resolv_conf"), _path),
+    "etc_netns_dir": lambda value: value if value == "" else _path(value),
     "suffix": _suffix,
     "firewall": _one_of("nftables", "none"),
     "dns": _list(resolvconf.check_server),

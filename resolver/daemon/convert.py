@@ -311,6 +311,7 @@ def sandbox_view(
         run=run,
         health=None if sandbox.health is None else sandbox.health.value,
         health_check=health_shapes.view(sandbox.health_check),
+        by_name=str(directory.parent.with_name("by-name") / sandbox.name),
     )
 
 

@@ -88,7 +88,8 @@ class HealthCheckView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
-    *directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files.
+    *directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files. *by_name*: leads
+    there by its name, and to its namespace as `netns`.
 
     *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
     except for its network stack, which others share. *environment*: proxy settings for the commands in it.
@@ -123,6 +124,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     run: RunView | None = None
     health: str | None = None
     health_check: HealthCheckView | None = None
+    by_name: str = ""
 
 
 class PoolView(msgspec.Struct, frozen=True):

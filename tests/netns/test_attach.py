@@ -37,7 +37,7 @@ def test_every_option_of_run_works_for_attach(lab, adopted):
     )  # fmt: skip
     guest = lab.inspect("guest")
     assert attached.stdout.strip() == guest["id"]
-    assert guest["directory"] in attached.stderr
+    assert guest["by_name"] in attached.stderr
     front, back = guest["endpoints"]
     assert (front["network"], front["ifname"], front["mac"], back["network"]) == ("front", "lan0", "02:42:00:00:00:71", "back")
     addresses = inside(lab, "ip", "-o", "addr", "show", "dev", "lan0")

@@ -194,9 +194,16 @@ class FakeFiles:
 
     async def unpin_and_remove(self, sandbox, directory) -> None:
         await self.unpin(sandbox)
-        await self.remove(directory)
+        await self.remove(sandbox, directory)
 
-    async def remove(self, directory) -> None:
+    async def rename(self, before, after, directory) -> None:
+        self.failing.call(f"name {after.name}")
+        self.pinned[after.netns_path] = self.pinned[before.netns_path]
+
+    async def forget_name(self, before, after, directory) -> None:
+        await self.unpin(before)
+
+    async def remove(self, sandbox, directory) -> None:
         self.directories.discard(str(directory))
 
 

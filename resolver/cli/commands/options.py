@@ -36,15 +36,18 @@ DRY_RUN = option("--dry-run", is_flag=True, help="Print the steps and change not
 WAIT = option("--wait", is_flag=True, help="Return when the kernel has deleted the links. Without it they are only down and unnamed.")
 
 
-def sandbox_option(option: Option, command: str) -> Callable[[Any], Any]:
+def sandbox_option(row: Option, command: str) -> Callable[[Any], Any]:
     """Return the click option of *command* for a row of the table of sandbox options."""
-    return click.option(
-        *flags_of(option, command),
-        option.field,
-        multiple=option.kind.repeats,
-        type=int if option.kind is Kind.NUMBER else Name(option.completes) if option.completes else str,
-        metavar=option.metavar,
-        help=option.meaning,
+    if row.kind is Kind.FLAG:
+        return option(*flags_of(row, command), row.field or row.dest, is_flag=True, help=row.meaning, group=row.group)
+    return option(
+        *flags_of(row, command),
+        row.field,
+        multiple=row.kind.repeats,
+        type=int if row.kind is Kind.NUMBER else Name(row.completes) if row.completes else str,
+        metavar=row.metavar,
+        help=row.meaning,
+        group=row.group,
     )
 
 

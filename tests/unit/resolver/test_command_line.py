@@ -20,7 +20,7 @@ PORT = {"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 8080, "sandbo
 WEB = {
     "id": "w" * 64, "name": "web", "pid": 7, "stack": "own", "shared_with": "", "ended": False, "adopted": False, "leader": None, "networks": ["front"],
     "addresses": ["10.5.0.2"], "endpoints": [{"network": "front", "network_id": "f" * 64, "ports": [PORT]}], "labels": {"berth.service": "shop"},
-    "directory": "/nonexistent", "environment": {}, "warnings": ["mind this"], "netns": "/nonexistent", "created": CREATED,
+    "directory": "/nonexistent", "by_name": "/nonexistent/by-name/web", "environment": {}, "warnings": ["mind this"], "netns": "/nonexistent", "created": CREATED,
 }  # fmt: skip
 FRONT = {"id": "f" * 64, "name": "front", "driver": "bridge", "scope": "local", "internal": True, "pools": [{"subnet": "10.5.0.0/24"}],
          "labels": {"team": "a"}, "members": [], "warnings": [], "created": CREATED, "ipv4": True, "ipv6": False}  # fmt: skip
@@ -210,7 +210,7 @@ def test_attach_sends_every_option(daemon, berth):
                               "-l", "a=b", "--sysctl", "net.x=1")  # fmt: skip
     assert (code, shown) == (0, WEB["id"] + "\n")
     assert "mind this" in said
-    assert "are in /nonexistent" in said
+    assert "are in /nonexistent/by-name/web" in said
     assert body(daemon, "POST /v1/sandboxes") == {
         "name": "web", "pid": 7, "fd": 9, "networks": [{"network": "front", "ip": "10.5.0.9"}], "publish_all": True, "forward": True,
         "labels": {"a": "b"}, "sysctls": ["net.x=1"],

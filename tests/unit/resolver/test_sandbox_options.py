@@ -47,7 +47,7 @@ def test_each_option_is_whole():
         assert option.flags or option.key
         assert bool(option.field) is (option.scope is not Scope.CLIENT)
         assert (option.metavar is None) is (option.kind is Kind.FLAG)
-        assert set(option.commands) <= {"run", "exec", "attach", "connect"}
+        assert set(option.commands) <= {"run", "exec", "attach", "create", "connect"}
 
 
 def test_attach_lacks_only_what_is_about_a_command():
