@@ -13,6 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Literal, NewType
 
+from netcore.default_route import DefaultRoute
 from netcore.dns_settings import DnsSettings
 from netcore.health import Health, HealthCheck
 
@@ -382,23 +383,6 @@ class Stack(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DefaultRoute:
-    """A default route that an adopted namespace has by itself. *message*: as the kernel tells it, in hexadecimal.
-
-    *gateway* None: it has several, or none.
-    """
-
-    family: int
-    gateway: IPAddress | None
-    message: str
-
-    def describe(self) -> str:
-        """Return it in one line, for the user."""
-        via = f" via {self.gateway}" if self.gateway is not None else ""
-        return f"default route{via} of its own (IPv{self.family})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """One network stack under our care. *adopted*: the netns is somebody else's; ours is only the pin at *netns_path*.
 
@@ -407,7 +391,8 @@ class Sandbox:
     adopted namespace has by itself; with *replaces_routes* ours take their place while there are any, otherwise they stay.
     *own_sysctls*: (path, value) that an adopted namespace had of those that berth sets there.
     *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
-    *health*: None without a *health_check*.
+    *health*: None without a *health_check*. *follows*: the program whose namespaces it has, one after the other, as in `podman:web`.
+    *persists*: it is made again after a reboot.
     """
 
     id: SandboxId
@@ -438,6 +423,13 @@ class Sandbox:
     own_sysctls: tuple[tuple[str, str], ...] = ()
     health_check: HealthCheck | None = None
     health: Health | None = None
+    follows: str = ""
+    persists: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the program that it follows has no namespace now: names that others have too leave it out (DNS-49)."""
+        return bool(self.follows) and not self.adopted
 
     @property
     def short_id(self) -> str:
@@ -477,7 +469,10 @@ class NetworkRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxRequest:
-    """What a sandbox is to be. *netns*: path of one to adopt. *leader*: see `Sandbox`. *again*: id and *created* of one that comes back."""
+    """What a sandbox is to be. *netns*: path of one to adopt. *leader*, *follows*, *persists*: see `Sandbox`.
+
+    *again*: id and *created* of one that comes back.
+    """
 
     name: str
     netns: str | None = None
@@ -498,3 +493,5 @@ class SandboxRequest:
     origin: str = "api"
     again: tuple[SandboxId, float] | None = None
     health_check: HealthCheck | None = None
+    follows: str = ""
+    persists: bool = False

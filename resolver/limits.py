@@ -288,3 +288,14 @@ ENDED_LOOK = 0.02
 
 HOLDER_GRACE = 10.0
 """Seconds in which the process that holds a sandbox has written the last output of a command that has ended; then it is killed."""
+
+FOLLOW_PAUSE = 1.0
+"""Seconds before a program is asked again for events that has ended, is not there or refuses."""
+FOLLOW_PROGRAM = 30.0
+"""Seconds that a program may take to tell a pid."""
+FOLLOW_LOOK = 60.0
+"""Seconds after which a source is asked again that has said nothing."""
+FOLLOW_HOST_NAMESPACE = (0.02, 1.0)
+"""Seconds between looks at a process that is still in the host's namespace, first and at most: the kernel tells nobody when it leaves."""
+FOLLOW_RETRY = (0.25, 30.0)
+"""Seconds before a namespace that could not be attached is tried again, first and at most."""

@@ -130,7 +130,7 @@ def endpoint_record(node_id: str, sandbox: Sandbox, endpoint: Endpoint, network:
         names=names_of(sandbox, endpoint, network),
         ports=served_ports(sandbox),
         services=named_services(sandbox),
-        unhealthy=sandbox.health is Health.UNHEALTHY,
+        unhealthy=sandbox.health is Health.UNHEALTHY or sandbox.waits,
     )
 
 

@@ -12,10 +12,10 @@ class NamePublisher(Protocol):
     """Publishes and withdraws names, and keeps the sandboxes' resolvers."""
 
     async def open(self, sandbox: Sandbox) -> None:
-        """Make the sandbox's resolver answer; called once its namespace exists."""
+        """Make the sandbox's resolver answer; called once its namespace exists, and again in its next one."""
 
-    async def close(self, sandbox: Sandbox) -> None:
-        """The opposite of `open`; never fails."""
+    async def close(self, sandbox: Sandbox, *, goes_on: bool = False) -> None:
+        """The opposite of `open`; never fails. *goes_on*: in another namespace, so its names stay."""
 
     async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
         """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them."""

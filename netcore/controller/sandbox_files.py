@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from netcore.controller.workers import Workers, attempt_each
+from netcore.default_route import DefaultRoute
 from netcore.desired import hostsfile
 from netcore.kernel import files, namespace, netns
 from netcore.kernel.named_paths import NETNS, Named, NamedPaths
-from netcore.model import DefaultRoute, NetnsPath, Sandbox, Stack
+from netcore.model import NetnsPath, Sandbox, Stack
 
 
 class SandboxFiles:

@@ -1,4 +1,4 @@
-"""Operations on sandboxes and their endpoints: create, adopt, connect, disconnect, change, remove."""
+"""Operations on sandboxes and their endpoints: create, adopt, connect, disconnect, change, move, remove."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from netcore.controller.collaborators import Collaborators
+from netcore.controller.moves import Moves, waiting
 from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.transaction import Transaction
-from netcore.errors import Conflict, TeardownFailed
+from netcore.errors import Conflict, InvalidRequest, TeardownFailed
 from netcore.kernel import host, process
-from netcore.model import EndpointRequest, NetnsPath, Network, Sandbox, SandboxRequest, Stack
+from netcore.model import EndpointRequest, NetnsPath, Network, Owner, Sandbox, SandboxRequest, Stack
 from netcore.parse import names
 from netcore.plan import modes, plans
 from netcore.plan import sandbox as plan_sandbox
@@ -26,6 +27,7 @@ class SandboxOperations:
         self._parts = parts
         self._state = parts.state
         self._transaction = transaction
+        self._moves = Moves(parts, transaction.make_known)
         self._names_being_taken: set[str] = set()
 
     def _keys(self, sandbox: Sandbox, networks: Iterable[Network]) -> list[str]:
@@ -49,14 +51,15 @@ class SandboxOperations:
         requests = request.networks if sandbox.stack is Stack.OWN else ()
         targets = [self._state.find_network(asked.network) for asked in requests]
         plan_sandbox.check_networks(targets, again=request.again is not None)
+        _check_can_follow(sandbox, targets)
         keys = [*self._keys(sandbox, targets), *self._keys_of_links(requests)]
         if sandbox.shared_with is not None:
             keys.append(f"sandbox:{sandbox.shared_with}")
         self._names_being_taken.add(sandbox.name)
         try:
             async with self._parts.locks.hold(keys):
-                if sandbox.shared_with is not None and self._state.find_sandbox(sandbox.shared_with).ended:
-                    raise Conflict("sandbox", request.name, "cannot join network namespace of a sandbox that has ended")
+                if sandbox.shared_with is not None:
+                    _check_can_be_shared(request.name, self._state.find_sandbox(sandbox.shared_with))
                 path = NetnsPath(request.netns) if request.netns is not None else None
                 lookups = await self._parts.host.lookups(path, None, targets)
                 if path is not None:
@@ -98,6 +101,7 @@ class SandboxOperations:
         """Connect a sandbox to one more network."""
         sandbox, network = self._state.find_sandbox(reference), self._state.find_network(request.network)
         modes.check_connectable(sandbox)
+        _check_can_follow(sandbox, [network])
         keys = [*self._keys(sandbox, [network, *self._networks_of(sandbox)]), *self._keys_of_links([request])]
         async with self._parts.locks.hold(keys):
             before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
@@ -147,6 +151,23 @@ class SandboxOperations:
                 await self._transaction.change_facts(changes)
                 return after
 
+    async def move(self, reference: str, source: NetnsPath | None, leader: Owner | None) -> Sandbox:
+        """Have a sandbox that follows a program go on in the namespace at *source*, where *leader* is.
+
+        None: in a new one of its own, where it waits. If *source* can't be entered, it waits too, and the reason is raised.
+        """
+        sandbox = self._state.find_sandbox(reference)
+        async with self._parts.locks.hold(self._keys(sandbox, self._networks_of(sandbox))):
+            before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
+            sandbox = before.sandbox
+            after = waiting(sandbox) if source is None else replace(sandbox, adopted=True, leader=leader, own_routes=(), own_sysctls=())
+            try:
+                await self._moves.move(before, after, source)
+            finally:
+                now = self._state.sandbox_state(sandbox.id)
+                await self._parts.overlays.publish(now.sandbox, now.endpoints)
+            return now.sandbox
+
     def _at_its_name(self, before: Sandbox, after: Sandbox) -> Sandbox:
         """Return *after* with its namespace where its name says, if it has another one than *before*."""
         if after.name == before.name:
@@ -174,3 +195,19 @@ class SandboxOperations:
         if reasons:
             raise TeardownFailed(plan.target, tuple(reasons))
         return Outcome(plan.steps)
+
+
+def _check_can_follow(sandbox: Sandbox, networks: Iterable[Network]) -> None:
+    """Raise InvalidRequest if *sandbox* follows a program and can't be on one of *networks*, whose links a plugin moves."""
+    for network in networks:
+        if sandbox.follows and plugin_of(network) is not None:
+            raise InvalidRequest("network", f"{network.name} is a plugin's, which can't follow a sandbox into another namespace")
+
+
+def _check_can_be_shared(name: str, owner: Sandbox) -> None:
+    """Raise Conflict if the sandbox called *name* can't have the network stack of *owner*."""
+    if owner.ended:
+        raise Conflict("sandbox", name, "cannot join network namespace of a sandbox that has ended")
+    if owner.follows:
+        reason = f"cannot join network namespace of {owner.name}, which follows {owner.follows} from one namespace to the next"
+        raise Conflict("sandbox", name, reason)

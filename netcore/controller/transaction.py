@@ -270,13 +270,14 @@ class Transaction:
                 self._parts.writer.drop_sandbox(after.sandbox.id)
                 self._parts.relays.settle(after.sandbox.id, {})
             else:
-                await self._make_known(before)
+                await self.make_known(before)
 
         await self._parts.records.put_all(after.sandbox, after.endpoints)
         undo.push(restore)
-        await self._make_known(after)
+        await self.make_known(after)
 
-    async def _make_known(self, after: SandboxState) -> None:
+    async def make_known(self, after: SandboxState) -> None:
+        """Let everybody on this host know what a sandbox is like now."""
         parts, sandbox = self._parts, after.sandbox
         parts.writer.put_sandbox(after)
         parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints))
@@ -304,7 +305,7 @@ class Transaction:
 
     async def _make_all_known(self, states: Sequence[SandboxState]) -> None:
         for state in states:
-            await self._make_known(state)
+            await self.make_known(state)
 
     # --- what goes ----------------------------------------------------------------------------------------------
 
@@ -343,7 +344,7 @@ class Transaction:
         reasons += await parts.plugin_endpoints.delete(plan.gone)
         await parts.addresses.release(plan.gone)
         await parts.records.put_disconnected(after.sandbox, after.endpoints)
-        await self._make_known(after)
+        await self.make_known(after)
         await self._ports.free(before.sandbox, after.sandbox)
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
         if waiting or (reasons and any(isinstance(step.after, Route) for step in plan.steps)):

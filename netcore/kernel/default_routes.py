@@ -10,8 +10,8 @@ import socket
 import struct
 from ipaddress import ip_address
 
+from netcore.default_route import DefaultRoute
 from netcore.kernel.netlink import CREATE, ROUTE, NetlinkSocket, Request, walk
-from netcore.model import DefaultRoute
 
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _RTMSG = struct.Struct("=BBBBBBBBI")

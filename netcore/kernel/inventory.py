@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from netcore.default_route import DefaultRoute
 from netcore.desired.objects import (
     HOST,
     Address,
@@ -26,7 +27,7 @@ from netcore.desired.objects import (
 from netcore.errors import NetcoreError
 from netcore.kernel import default_routes, netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
-from netcore.model import DefaultRoute, IPAddress, IPInterface, IPNetwork, NetnsPath, SandboxId
+from netcore.model import IPAddress, IPInterface, IPNetwork, NetnsPath, SandboxId
 
 
 @dataclass(frozen=True, slots=True)

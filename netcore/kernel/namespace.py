@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 
+from netcore.default_route import DefaultRoute
 from netcore.errors import Conflict, InvalidRequest
 from netcore.kernel import default_routes, netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
-from netcore.model import DefaultRoute, NetnsPath
+from netcore.model import NetnsPath
 
 
 def make(netns_path: NetnsPath) -> None:

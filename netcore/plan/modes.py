@@ -26,7 +26,7 @@ def asked(request: SandboxRequest) -> tuple[Stack, str | None]:
         else:
             text = "sharing network namespace with another sandbox or host cannot be connected to any other network"
         raise InvalidRequest("network", f"a sandbox {text}")
-    if request.netns is not None:
+    if request.netns is not None or request.follows:
         raise InvalidRequest("network", f"{mode}: an adopted namespace has a stack of its own; leave --network out")
     if mode in MODES:
         return MODES[mode], None

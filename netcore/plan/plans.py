@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netcore import drivers
+from netcore.default_route import DefaultRoute
 from netcore.desired import host_rules, hostsfile
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import KernelObject
 from netcore.errors import Conflict, NotFound
 from netcore.model import (
     BridgeOptions,
-    DefaultRoute,
     Endpoint,
     EndpointRequest,
     IPAddress,

@@ -60,7 +60,7 @@ def plan_sandbox(
         hostsfile.parse_extra_host(text)
     for text in request.expose:
         ports.parse_exposed(text)
-    if request.replaces_routes and request.netns is None:
+    if request.replaces_routes and request.netns is None and not request.follows:
         raise InvalidRequest("gateway", "only an adopted namespace can have a default route to replace")
     if request.domainname:
         names.check_dns_name("domainname", request.domainname)
@@ -98,4 +98,6 @@ def plan_sandbox(
         shared_with=target.id if target is not None else None,
         health_check=request.health_check,
         health=Health.STARTING if request.health_check is not None else None,
+        follows=request.follows,
+        persists=request.persists,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from resolver.cli.client import call
@@ -9,6 +10,8 @@ from resolver.cli.outcome import outcome
 from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error
+
+_PIDFILE = "pidfile:"
 
 
 def main(arguments: list[str]) -> int:
@@ -20,8 +23,11 @@ def _attach(arguments: list[str]) -> int:
     values, operands = arguments_of("attach", arguments)
     if operands:
         usage_error("attach", f"{operands[0]!r} is not an option; attach starts no command")
-    if "pid" not in values and "netns" not in values:
-        usage_error("attach", "give --pid or --netns")
+    if not {"pid", "netns", "follow"} & values.keys():
+        usage_error("attach", "give --pid, --netns or --follow")
+    for option in ("pid", "netns", "fd"):
+        if option in values and "follow" in values:
+            usage_error("attach", f"--{option} names one namespace, and --follow whatever its program has; give one of them")
     for option in ("pid", "fd"):
         if option in values and "netns" in values:
             usage_error("attach", f"--{option} and --netns name two namespaces; give one of them")
@@ -29,11 +35,15 @@ def _attach(arguments: list[str]) -> int:
         body = sandbox_body(values)
     except BadOption as error:
         usage_error("attach", error)
+    if body.get("follow", "").startswith(_PIDFILE):
+        body["follow"] = _PIDFILE + os.path.abspath(body["follow"].removeprefix(_PIDFILE))
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
     sandbox = call("POST", "/v1/sandboxes", body)
     print_warnings(sandbox)
     print(sandbox["id"])
+    if sandbox.get("waits"):
+        print(f"berth: {sandbox['name']} waits for {sandbox['follows']}", file=sys.stderr)
     print(f"berth: resolv.conf, hosts and hostname of {sandbox['name']} are in {sandbox['by_name']}", file=sys.stderr)
     return 0

@@ -48,9 +48,10 @@ OPTIONS: tuple[Option, ...] = (
 COMMANDS = (
     Command(
         "ps", (), "berth ps [OPTIONS]", "List sandboxes.",
-        "STATUS is running, created (nothing was started in it yet), adopted, Exited (code), Restarting (code), or ended (others use "
-        "its network stack). --all, --last, --latest and a filter by status, exited, before or since list those that are stopped too. "
-        "Below 100 columns, and in a pipe, SANDBOX ID and COMMAND are left out; COLUMNS=200 or --no-trunc shows them.",
+        "STATUS is running, created (nothing was started in it yet), waiting (for the program that it follows), adopted, Exited (code), "
+        "Restarting (code), or ended (others use its network stack). --all, --last, --latest and a filter by status, exited, before or "
+        "since list those that are stopped too. Below 100 columns, and in a pipe, SANDBOX ID and COMMAND are left out; COLUMNS=200 or "
+        "--no-trunc shows them.",
         ("berth ps --filter network=front", "berth ps --format '{{.Names}}: {{.Ports}}'"),
     ),
     Command(

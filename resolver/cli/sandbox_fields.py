@@ -20,8 +20,9 @@ SENSELESS = {
     "is-task": "there is no Swarm here",
 }
 HEALTHS = ("starting", "healthy", "unhealthy", "none")
-STATES = ("running", "created", "adopted", "exited", "restarting", "ended")
-_DOCKER_STATUS = {"created": "Created", "ended": "Exited"}
+STATES = ("running", "created", "waiting", "adopted", "exited", "restarting", "ended")
+_DOCKER_STATUS = {"created": "Created", "waiting": "Created", "ended": "Exited"}
+_DOCKER_STATE = {"waiting": "created", "ended": "exited"}
 _DOCKER_STATES = ("removing", "paused", "dead")
 
 
@@ -34,6 +35,8 @@ def state(sandbox: Mapping[str, Any]) -> str:
         return "ended"
     if sandbox["adopted"]:
         return "adopted"
+    if sandbox.get("waits"):
+        return "waiting"
     return "running" if sandbox["leader"] is not None else "created"
 
 
@@ -96,7 +99,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "Command": f'"{command}"',
         "CreatedAt": age.moment(sandbox["created"]),
         "RunningFor": f"{since} ago",
-        "State": "running" if found == "adopted" else "exited" if found == "ended" else found,
+        "State": "running" if found == "adopted" else _DOCKER_STATE.get(found, found),
         "Status": f"Up {up}{_health(sandbox)}" if found in ("running", "adopted") else _DOCKER_STATUS.get(found) or status(sandbox, now),
         "Ports": ", ".join(port_texts(ports_of(sandbox))),
         "Networks": network_mode(sandbox) or ",".join(sandbox["networks"]),
@@ -161,7 +164,7 @@ def _has_state(sandbox: Mapping[str, Any], text: str) -> bool:
     if text not in (*STATES, *_DOCKER_STATES):
         raise BadFilter(f"--filter status={text}: it is one of {', '.join(STATES)}")
     found = state(sandbox)
-    return text == found or (text == "running" and found == "adopted") or (text == "exited" and found == "ended")
+    return text == found or (text == "running" and found == "adopted") or _DOCKER_STATE.get(found) == text
 
 
 def _has_health(sandbox: Mapping[str, Any], text: str) -> bool:

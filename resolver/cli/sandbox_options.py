@@ -121,12 +121,14 @@ COMMANDS = (
     Command(
         "attach",
         (),
-        "berth attach --name NAME (--pid PID [--fd FD] | --netns PATH) [OPTIONS]",
+        "berth attach --name NAME (--pid PID [--fd FD] | --netns PATH | --follow SOURCE) [OPTIONS]",
         "Adopt an existing network namespace as a sandbox.",
         "The namespace is that of a process (--pid), at a path (--netns) or behind a file descriptor (--pid and --fd). berth adds "
         "networks to it, and writes its resolv.conf, hosts and hostname files to a directory that it prints. Nothing is started; "
-        "`berth detach` removes what berth added and leaves the namespace and its processes alone.",
-        ("berth attach --name legacy --network default --pid 4711",),
+        "`berth detach` removes what berth added and leaves the namespace and its processes alone. With --follow the command returns at "
+        "once: the sandbox waits for the program, is attached again after each restart of it with the same name, addresses and ports, "
+        "and lasts until `berth detach`, over restarts of the daemon and of the host.",
+        ("berth attach --name legacy --network default --pid 4711", "berth attach --name web --network front --follow podman:web"),
     ),
 )
 
@@ -167,6 +169,10 @@ OPTIONS = (
            metavar="PATH", commands=("attach",), completes="file"),
     Option(("--fd",), "File descriptor of the namespace, in the process --pid.", "Sandbox", "fd",
            kind=_NUMBER, metavar="FD", commands=("attach",)),
+    Option(("--follow",), "Program whose namespaces to adopt, one after the other: podman:CONTAINER, docker:CONTAINER, "
+           "containerd:NAMESPACE/ID, systemd:UNIT, machine:NAME, pidfile:PATH.", "Sandbox", "follow",
+           metavar="SOURCE", commands=("attach",)),
+    Option(("--persist",), "Make it again after a reboot.", "Sandbox", "persist", kind=_FLAG, commands=("create",)),
     Option(("-h", "--hostname"), "Host name.", "Sandbox", "hostname",
            metavar="NAME", default="the short id", compose="hostname", docker="--hostname"),
     Option(("--domainname",), "Domain name.", "Sandbox", "domainname",

@@ -12,7 +12,7 @@ from typing import Any
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
-from resolver.daemon import convert, health_shapes, lifecycle_handlers, openapi, schema
+from resolver.daemon import convert, health_shapes, lifecycle_handlers, openapi, schema, schema_findings
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
@@ -110,8 +110,12 @@ class Admin:
         leader = await self.owners.find(body.pid) if body.netns is None and body.fd is None else None
         wanted = convert.sandbox_request(body, _adopted_netns(request), owner, leader)
         started = None if body.process is None else process(body.process)
-        if started is not None and wanted.netns is not None:
+        if started is not None and (wanted.netns is not None or wanted.follows):
             raise InvalidRequest("process", "nothing is started in a namespace that is adopted")
+        if wanted.follows and (wanted.netns is not None or wanted.owner is not None):
+            raise InvalidRequest("follow", "the namespace is that of what is followed; leave pid, netns, fd and owner_pid out")
+        if wanted.persists and (wanted.netns is not None or wanted.owner is not None):
+            raise InvalidRequest("persist", "only a sandbox without a process and with a namespace of its own can be made again")
         if request.dry_run:
             return ApiReply(await self._dry_run.create_sandbox(wanted, on_default=body.default_network), 200)
         sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network, process=started)
@@ -121,6 +125,8 @@ class Admin:
         """Raise Forbidden unless what is to be adopted is the caller's own: a process of the same user, or a descriptor of it."""
         if body.process is not None:
             raise Forbidden("process", "only root may leave a command that root will start again")
+        if body.follow:
+            raise Forbidden("follow", "only root may adopt whatever namespaces a program has: use sudo")
         if body.netns is not None:
             raise Forbidden("netns", "only root may adopt a namespace by its path; name a process of yours in it (--pid)")
         pid = body.pid if body.pid is not None else caller.pid
@@ -228,10 +234,10 @@ class Admin:
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
         return await self._health.status()
 
-    async def show_findings(self, request: ApiRequest[None]) -> list[schema.FindingView]:
+    async def show_findings(self, request: ApiRequest[None]) -> list[schema_findings.FindingView]:
         return await self._doctor.examine()
 
-    async def mend_findings(self, request: ApiRequest[schema.DoctorBody]) -> list[schema.FindingView]:
+    async def mend_findings(self, request: ApiRequest[schema_findings.DoctorBody]) -> list[schema_findings.FindingView]:
         return await self._doctor.treat(request.body.treatment)
 
     async def stop_daemon(self, request: ApiRequest[None]) -> schema.OutcomeView:
@@ -397,11 +403,11 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="GET", path="/v1/doctor", operation_id="showFindings", summary="Show what is not as it should be",
-        response=list[schema.FindingView], handler=Admin.show_findings,
+        response=list[schema_findings.FindingView], handler=Admin.show_findings,
     ),
     ApiRoute(
         method="POST", path="/v1/doctor", operation_id="mendFindings", summary="Mend what is not as it should be, in one way",
-        body=schema.DoctorBody, response=list[schema.FindingView], handler=Admin.mend_findings,
+        body=schema_findings.DoctorBody, response=list[schema_findings.FindingView], handler=Admin.mend_findings,
     ),
     ApiRoute(
         method="POST", path="/v1/stop", operation_id="stopDaemon", summary="Stop the daemon; sandboxes go on",

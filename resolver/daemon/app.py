@@ -39,6 +39,7 @@ from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
 from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
 from netcore.plan import ipam
+from netcore.store.protocol import Store
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
@@ -48,9 +49,11 @@ from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.events import Events
+from resolver.daemon.following.followers import Followers
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
+from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
@@ -216,10 +219,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(registry.resolvers.stop)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
-    works = _make_operations(config, controller, records, events, watches, Runs(
+    works = _make_operations(config, controller, store, records, events, watches, Runs(
         store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle
     ))  # fmt: skip
     await works.runs.load()
+    await works.lasting.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     restoration = Restoration(controller, registry, records)
@@ -238,13 +242,17 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
     stack.push_async_callback(works.owners.close)
+    stack.push_async_callback(works.followers.close)
+    stack.push_async_callback(works.lasting.close)
     await works.lifecycle.settle()
+    works.followers.begin_all()
+    await works.lasting.settle(works.operations.create_sandbox)
     await works.operations.watch_all_owners()
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
         automatic_networks=works.automatic_networks, owners=works.owners, events=events, doctor=doctor,
-        state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
+        state_warnings=lambda: (*state_warnings, *works.followers.warnings()), unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
@@ -257,12 +265,14 @@ class _Works:
     operations: Operations
     lifecycle: Lifecycle
     runs: Runs
+    lasting: LastingSandboxes
+    followers: Followers
     owners: Owners
     automatic_networks: AutomaticNetworks
 
 
 def _make_operations(
-    config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, runs: Runs
+    config: DaemonConfig, controller: Controller, store: Store, records: Records, events: Events, watches: _Watches, runs: Runs
 ) -> _Works:
     run_blocking = controller.workers.run
     owners = Owners(run_blocking)
@@ -273,12 +283,13 @@ def _make_operations(
     async def end_restarts(holder: Owner) -> None:
         await sandbox_process.end_restarts(holder, run_blocking)
 
+    lasting, followers = LastingSandboxes(store, controller), Followers(controller, events)
     removals = Removals(
-        controller, runs, events,
+        controller, runs, lasting, followers, events,
         end_process=lambda leader: sandbox_process.end(leader, run_blocking), end_restarts=end_restarts,
     )  # fmt: skip
     operations = Operations(
-        controller, automatic_networks, owners, events, runs, removals,
+        controller, automatic_networks, owners, events, runs, lasting, followers, removals,
         remove_aside=lambda aside: remains.remove(controller, records, aside),
         check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
     )  # fmt: skip
@@ -288,7 +299,7 @@ def _make_operations(
         end_restarts=end_restarts,
         wait_for=lambda holder: sandbox_process.wait_for(holder, run_blocking),
     )  # fmt: skip
-    return _Works(operations, lifecycle, runs, owners, automatic_networks)
+    return _Works(operations, lifecycle, runs, lasting, followers, owners, automatic_networks)
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:

@@ -37,6 +37,7 @@ from netcore.plan.endpoint import parse_endpoint_address
 from netcore.plan.endpoint_names import names_of
 from resolver import resolvconf
 from resolver.daemon import health_shapes
+from resolver.daemon.following import source_text
 from resolver.daemon.proxies import environment
 from resolver.daemon.run_shapes import run_view
 from resolver.daemon.runs import Run
@@ -186,6 +187,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
                 check(value)
             except ValueError as error:
                 raise InvalidRequest(field, str(error)) from error
+    source = source_text.parse(body.follow) if body.follow else None
     return SandboxRequest(
         name=body.name,
         netns=netns,
@@ -208,6 +210,9 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
         sysctls=tuple(body.sysctls),
         labels=tuple(body.labels.items()),
         health_check=None if body.health_check is None else health_shapes.health_check(body.health_check),
+        follows="" if source is None else str(source),
+        origin="api" if source is None else source.kind.value,
+        persists=body.persist,
     )
 
 
@@ -312,6 +317,9 @@ def sandbox_view(
         health=None if sandbox.health is None else sandbox.health.value,
         health_check=health_shapes.view(sandbox.health_check),
         by_name=str(directory.parent.with_name("by-name") / sandbox.name),
+        follows=sandbox.follows,
+        waits=sandbox.waits,
+        persists=sandbox.persists,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from netcore.errors import NetcoreError
 from netcore.plan.findings import Check, Finding, Treatment
-from resolver.daemon.schema import FindingView
+from resolver.daemon.schema_findings import FindingView
 
 log = logging.getLogger(__name__)
 

@@ -73,6 +73,10 @@ class Events:
         """`sandbox health_status: healthy`, or starting or unhealthy: what the health check has found is another thing than before."""
         self.emit("sandbox", f"health_status: {sandbox.health}", sandbox.name, identity=sandbox.id)
 
+    def sandbox_moved(self, sandbox: Sandbox) -> None:
+        """`sandbox attach`: a sandbox has the namespace of what it follows; `sandbox wait`: that has none now."""
+        self.emit("sandbox", "wait" if sandbox.waits else "attach", sandbox.name, identity=sandbox.id)
+
     def sandbox_renamed(self, sandbox: Sandbox) -> None:
         """`sandbox rename`: a sandbox has a new name."""
         self.emit("sandbox", "rename", sandbox.name, identity=sandbox.id)

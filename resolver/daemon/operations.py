@@ -24,6 +24,8 @@ from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.events import Cause, Events
+from resolver.daemon.following.followers import Followers
+from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
 from resolver.daemon.removals import Removals
@@ -55,6 +57,8 @@ class Operations:
         owners: Owners,
         events: Events,
         runs: Runs,
+        lasting: LastingSandboxes,
+        followers: Followers,
         removals: Removals,
         *,
         remove_aside: Callable[[Aside], Awaitable[None]],
@@ -66,7 +70,9 @@ class Operations:
         self._owners = owners
         self._events = events
         self._runs = runs
-        self._references = References(controller, runs)
+        self._lasting = lasting
+        self._followers = followers
+        self._references = References(controller, runs, lasting)
         self._removals = removals
         self._remove_aside = remove_aside
         self._check_firewalls = check_firewalls
@@ -122,7 +128,7 @@ class Operations:
 
         *process*: what the caller will start in it; the sandbox stays, stopped, when that has ended.
         """
-        self._runs.check_name(request.name, request.again[0] if request.again is not None else None)
+        self._references.check_name(request.name, request.again[0] if request.again is not None else None)
         asked = request
         references = [endpoint.network for endpoint in request.networks]
         if on_default and request.again is not None and DEFAULT_NETWORK.name in references:
@@ -138,6 +144,13 @@ class Operations:
             except BaseException:
                 await self._controller.sandboxes.remove(sandbox.id)
                 raise
+        if (request.follows or request.persists) and request.again is None:
+            try:
+                await self._lasting.keep(sandbox, request)
+            except BaseException:
+                await self._controller.sandboxes.remove(sandbox.id)
+                raise
+        self._followers.begin(sandbox)
         await self._watch(request.owner)
         self._events.sandbox_created(sandbox) if request.again is None else self._events.sandbox_started(sandbox)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
@@ -157,7 +170,7 @@ class Operations:
             return replace(owned, name=name or sandbox.name)
 
         if name:
-            self._runs.check_name(name)
+            self._references.check_name(name)
         sandbox = await self._controller.sandboxes.change(reference, change)
         await self._watch(owner)
         run = self._runs.get(sandbox.id)
@@ -166,6 +179,7 @@ class Operations:
             self._events.sandbox_started(sandbox)
         if name:
             await self._runs.rename(sandbox.id, name)
+            await self._lasting.changed(sandbox.id)
             self._events.sandbox_renamed(sandbox)
         return sandbox
 
@@ -192,6 +206,7 @@ class Operations:
 
     async def _drop_aside(self, aside: Aside) -> str:
         await self._remove_aside(aside)
+        await self._lasting.drop(aside.id)
         run = self._runs.get(aside.id)
         if run is not None:
             await self._runs.drop(run)
@@ -208,6 +223,7 @@ class Operations:
         outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         await self._runs.change_request(sandbox.id, lambda run: with_endpoint(run, replace(request, network=network.name)))
+        await self._lasting.changed(sandbox.id, replace(request, network=network.name))
         self._events.endpoint_connected(sandbox, network.name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
@@ -218,6 +234,7 @@ class Operations:
         outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         await self._runs.change_request(sandbox.id, lambda run: without_endpoint(run, network.name))
+        await self._lasting.changed(sandbox.id)
         self._events.endpoint_disconnected(sandbox, network.name)
         if wait:
             await self._controller.wait_for_deletes()

@@ -8,15 +8,24 @@ from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, NotFound
 from netcore.model import Network, Sandbox
+from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.runs import Run, Runs
 
 
 class References:
     """A reference is a name, an id, or the unique beginning of an id."""
 
-    def __init__(self, controller: Controller, runs: Runs) -> None:
+    def __init__(self, controller: Controller, runs: Runs, lasting: LastingSandboxes) -> None:
         self._controller = controller
         self._runs = runs
+        self._lasting = lasting
+
+    def check_name(self, name: str, identity: str | None = None) -> None:
+        """Raise Conflict if *name* is that of a sandbox that is stopped, or can't be made again, unless it has the id *identity*."""
+        self._runs.check_name(name, identity)
+        lasting = self._lasting.named(name)
+        if lasting is not None and lasting.id != identity and lasting.id not in self._controller.state.sandboxes:
+            raise Conflict("sandbox", name, "exists already and can't be made again now; see `berth doctor`, or remove it with `berth rm`")
 
     def find_network(self, reference: str) -> Network:
         """Return the network that *reference* means."""

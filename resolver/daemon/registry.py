@@ -93,8 +93,14 @@ class Registry:
     # --- NamePublisher ----------------------------------------------------------------------------------------------
 
     async def open(self, sandbox: Sandbox) -> None:
-        """Open the sandbox's resolver, if it has one (DNS-2)."""
+        """Open the sandbox's resolver, if it has one (DNS-2); in its next namespace, if it was closed in one before."""
         if sandbox.stack is Stack.SHARED:
+            return
+        known = self._sandboxes.get(sandbox.id)
+        if known is not None:
+            known.sandbox = sandbox
+            await known.listen(self._surroundings(), replace=False)
+            self._rebuild(known)
             return
         if sandbox.stack is Stack.OWN:
             resolver = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
@@ -102,21 +108,26 @@ class Registry:
             self._sandboxes[sandbox.id] = resolver
         await self.kernel(self.files.create(sandbox, is_new=True))
 
-    async def close(self, sandbox: Sandbox) -> None:
-        """End the sandbox's resolver and everything opened in its namespace."""
-        self.files.forget(sandbox)
-        resolver = self._sandboxes.pop(sandbox.id, None)
+    async def close(self, sandbox: Sandbox, *, goes_on: bool = False) -> None:
+        """End the sandbox's resolver and everything opened in its namespace. *goes_on*: names and files stay for its next namespace."""
+        if not goes_on:
+            self.files.forget(sandbox)
+        resolver = self._sandboxes.get(sandbox.id)
         if resolver is None:
             if sandbox.adopted and sandbox.stack is Stack.OWN:
                 # One of an earlier daemon may have been there.
                 await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
             return
-        self._closed_queries += resolver.client.queries
-        self._publish(resolver, (), {})
-        self._watch(resolver, ())
+        upstream_sets = resolver.client.view.upstream_sets()
+        if goes_on:
+            resolver.client.show(View(suffix=self._suffix))
+        else:
+            del self._sandboxes[sandbox.id]
+            self._closed_queries += resolver.client.queries
+            self._publish(resolver, (), {})
+            self._watch(resolver, ())
         await resolver.close()
         await self.kernel(lambda: self._kept.drop(*listeners.names_in_sandbox(sandbox)))
-        upstream_sets = resolver.client.view.upstream_sets()
         if any(upstream.sandbox_id is not None for upstreams in upstream_sets for upstream in upstreams.servers):
             self._drop_unused_upstreams()
         if sandbox.adopted:
@@ -414,7 +425,7 @@ def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Re
         addresses=endpoint.addresses(),
         ports=served_ports(sandbox),
         services=named_services(sandbox),
-        unhealthy=sandbox.health is Health.UNHEALTHY,
+        unhealthy=sandbox.health is Health.UNHEALTHY or sandbox.waits,
     )
 
 

@@ -9,6 +9,8 @@ from netcore.controller import Controller
 from netcore.errors import NotFound
 from netcore.model import Owner, Sandbox
 from resolver.daemon.events import Cause, Events
+from resolver.daemon.following.followers import Followers
+from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.owners import ExitCode
 from resolver.daemon.runs import Run, Runs
 
@@ -20,6 +22,8 @@ class Removals:
         self,
         controller: Controller,
         runs: Runs,
+        lasting: LastingSandboxes,
+        followers: Followers,
         events: Events,
         *,
         end_process: Callable[[Owner], Awaitable[None]],
@@ -27,6 +31,8 @@ class Removals:
     ) -> None:
         self._controller = controller
         self._runs = runs
+        self._lasting = lasting
+        self._followers = followers
         self._events = events
         self._end_process = end_process
         self._end_restarts = end_restarts
@@ -75,6 +81,9 @@ class Removals:
 
     async def _free(self, sandbox: Sandbox, run: Run | None, cause: Cause, exit_code: ExitCode) -> tuple[str, ...]:
         """Remove *sandbox*, in which nothing runs, and its *run*, whose lock is held; return warnings."""
+        # First: it is not to come back, whatever happens next.
+        await self._lasting.drop(sandbox.id)
+        await self._followers.end(sandbox.id)
         warnings: tuple[str, ...] = ()
         try:
             warnings = (await self._controller.sandboxes.remove(sandbox.id)).warnings

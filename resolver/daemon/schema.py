@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from netcore.plan.findings import Treatment
-
 
 class PortView(msgspec.Struct, frozen=True):
     """A published port."""
@@ -89,7 +87,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
     *directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files. *by_name*: leads
-    there by its name, and to its namespace as `netns`.
+    there by its name, and to its namespace as `netns`. *follows*: the program whose namespaces it has, "" if it keeps its own; *waits*:
+    that has none now. *persists*: it is made again after a reboot.
 
     *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
     except for its network stack, which others share. *environment*: proxy settings for the commands in it.
@@ -125,6 +124,9 @@ class SandboxView(msgspec.Struct, frozen=True):
     health: str | None = None
     health_check: HealthCheckView | None = None
     by_name: str = ""
+    follows: str = ""
+    waits: bool = False
+    persists: bool = False
 
 
 class PoolView(msgspec.Struct, frozen=True):
@@ -296,27 +298,6 @@ class StatusView(msgspec.Struct, frozen=True):
     dropped: dict[str, int] = {}
 
 
-class FindingView(msgspec.Struct, frozen=True):
-    """Something that is not as it should be: *object* (its kind) called *name*. *problem*: what is wrong. *remedy*: what would mend it.
-
-    *treatments*: what of that `POST /v1/doctor` does: fix, adopt, remove. *error*: why it was asked for and could not be done.
-    """
-
-    object: str
-    name: str
-    problem: str
-    remedy: str
-    treatments: list[str]
-    mended: bool = False
-    error: str | None = None
-
-
-class DoctorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*treatment*: fix (bring kernel and files to the records), adopt (record what the kernel has), remove (what is not recorded)."""
-
-    treatment: Treatment
-
-
 class HealthView(msgspec.Struct, frozen=True):
     """*status*: ok, starting, or read-only: names are answered and traffic goes on, but changes are refused; `/v1/status` says why."""
 
@@ -446,7 +427,9 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     *gateway*: replace the default route that the adopted namespace has. *default_network*: if *networks* is empty, connect to the
     network `default`, which is made when it is first needed. *process*: the sandbox stays, stopped, when this command has ended.
-    *health_check*: the caller carries it out and tells what it finds.
+    *health_check*: the caller carries it out and tells what it finds. *follow*: adopt the namespaces of this program, one after the
+    other: podman:CONTAINER, docker:CONTAINER, containerd:NAMESPACE/ID, systemd:UNIT, machine:NAME or pidfile:PATH. *persist*: make it
+    again after a reboot.
     """
 
     name: str
@@ -471,6 +454,8 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: dict[str, str] = {}
     process: ProcessBody | None = None
     health_check: HealthCheckView | None = None
+    follow: str = ""
+    persist: bool = False
 
 
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -96,7 +96,7 @@ def test_what_attach_refuses(lab, adopted, options, code, text):
 
 
 def test_attach_needs_a_name_and_a_namespace(lab):
-    for options, text in ((("--netns", "/run/netns/x"), "--name is required"), (("--name", "x"), "give --pid or --netns")):
+    for options, text in ((("--netns", "/run/netns/x"), "--name is required"), (("--name", "x"), "give --pid, --netns or --follow")):
         refused = lab.berth("attach", *options, check=False)
         assert refused.returncode == 2
         assert text in refused.stderr

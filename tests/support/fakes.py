@@ -22,6 +22,7 @@ from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
+from netcore.default_route import DefaultRoute
 from netcore.desired.diff import diff
 from netcore.desired.objects import Announcement, Sysctl
 from netcore.drivers.facts import Facts, HostConstraints
@@ -29,7 +30,7 @@ from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.kernel.guard import Protection
 from netcore.kernel.host_changes import HostChanges
 from netcore.kernel.socket_watch import SocketWatch
-from netcore.model import DefaultRoute, PluginAnswer, PluginIpam, PluginOptions, Pool
+from netcore.model import PluginAnswer, PluginIpam, PluginOptions, Pool
 from netcore.plan.drift import Repairs
 from netcore.plan.plans import Lookups
 from netcore.plugins.network_driver import JoinedEndpoint
@@ -140,10 +141,11 @@ class FakeNames:
 
     async def open(self, sandbox) -> None:
         self.failing.call(f"open {sandbox.name}")
-        self.names[sandbox.id] = []
+        self.names.setdefault(sandbox.id, [])
 
-    async def close(self, sandbox) -> None:
-        self.names.pop(sandbox.id, None)
+    async def close(self, sandbox, *, goes_on=False) -> None:
+        if not goes_on:
+            self.names.pop(sandbox.id, None)
 
     async def update(self, sandbox, endpoints, networks) -> None:
         self.failing.call(f"publish {sandbox.name}")

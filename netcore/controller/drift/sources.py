@@ -17,7 +17,7 @@ from netcore.kernel.all_namespaces import AllNamespaces, Notice
 from netcore.kernel.file_watch import FileWatch
 from netcore.kernel.mount_watch import MountWatch
 from netcore.kernel.notifications import Notifications
-from netcore.model import Sandbox, SandboxId, Stack
+from netcore.model import Owner, Sandbox, SandboxId, Stack
 from netcore.plan.drift import ENCRYPTION, PORTS, UPLINKS, Concern, Part
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Sources:
         self._nsids: dict[SandboxId, int] = {}
         self._sandboxes: dict[int, SandboxId] = {}
         self._identities: dict[SandboxId, tuple[int, int]] = {}
+        self._leaders: dict[SandboxId, Owner | None] = {}
 
     def start(self) -> None:
         """Begin to listen. What the kernel refuses is compared once a minute only."""
@@ -173,17 +174,24 @@ class Sources:
         return frozenset(gone)
 
     def _unfollow(self, sandbox_id: SandboxId) -> None:
+        self._forget_namespace(sandbox_id)
+        if self._files is not None:
+            self._files.drop(sandbox_id)
+
+    def _forget_namespace(self, sandbox_id: SandboxId) -> None:
         nsid = self._nsids.pop(sandbox_id, None)
         # Another one may have its number by now.
         if nsid is not None and self._sandboxes.get(nsid) == sandbox_id:
             del self._sandboxes[nsid]
         self._identities.pop(sandbox_id, None)
-        if self._files is not None:
-            self._files.drop(sandbox_id)
+        self._leaders.pop(sandbox_id, None)
 
     async def _follow(self, sandbox: Sandbox) -> None:
         if self._files is not None and not self._files.is_followed(sandbox.id):
             self._files.follow(sandbox.id, str(self._parts.state.directory_of(sandbox.id)))
+        if sandbox.follows and self._leaders.get(sandbox.id) != sandbox.leader:
+            # Its namespace may be another one.
+            self._forget_namespace(sandbox.id)
         if sandbox.id in self._nsids or sandbox.stack is not Stack.OWN:
             return
         try:
@@ -192,6 +200,8 @@ class Sources:
             # It is gone meanwhile, or its pin is: the comparison says so.
             return
         self._nsids[sandbox.id], self._sandboxes[nsid], self._identities[sandbox.id] = nsid, sandbox.id, identity
+        if sandbox.follows:
+            self._leaders[sandbox.id] = sandbox.leader
 
     def close(self) -> None:
         """Stop listening."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
+from netcore.default_route import DefaultRoute
 from netcore.desired.objects.kind import HOST, HOST_LINKS, Key, Kind, Lane, LinkReference, Order, Subsystem, where
-from netcore.model import DefaultRoute, IPAddress, IPInterface, IPNetwork, SandboxId
+from netcore.model import IPAddress, IPInterface, IPNetwork, SandboxId
 
 DEFAULT4 = IPv4Network("0.0.0.0/0")
 DEFAULT6 = IPv6Network("::/0")

@@ -28,6 +28,11 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _given(value: Any) -> Any:
+    """Return what click has made of an option as the parser of `berth run` has it."""
+    return list(value) if isinstance(value, tuple) else str(value) if type(value) is int else value
+
+
 @command(examples=("berth sandbox create web --network front -p 8080:80",))
 @click.argument("name")
 @_options
@@ -39,7 +44,7 @@ def create(name: str, **given: Any) -> None:
     `default`, which is created when it is first needed.
     """
     try:
-        body = sandbox_body({row.dest: given[row.field or row.dest] for row in of_command("create")})
+        body = sandbox_body({row.dest: _given(given[row.field or row.dest]) for row in of_command("create")})
     except BadOption as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
     body |= {"name": name, "default_network": True}

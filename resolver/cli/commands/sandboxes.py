@@ -103,9 +103,9 @@ def rename(sandbox: str, name: str) -> None:
 def detach(sandbox: str) -> None:
     """Release an adopted sandbox.
 
-    Its namespace and its processes stay; what berth added to the namespace is removed.
+    Its namespace and its processes stay; what berth added to the namespace is removed. One that follows a program does so no more.
     """
     found = find_sandbox(sandbox, autostart=True)
-    if not found["adopted"]:
+    if not found["adopted"] and not found.get("follows"):
         raise Refused(f"{found['name']} is not adopted, so nothing would be left of it; `berth rm` ends its processes and removes it")
     print_warnings(call("DELETE", f"/v1/sandboxes/{found['id']}"))

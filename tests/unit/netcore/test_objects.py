@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from netcore.default_route import DefaultRoute
 from netcore.desired.objects import (
     DEFAULT4,
     HOST,
@@ -40,7 +41,6 @@ from netcore.desired.objects import (
     VlanLink,
     VxlanLink,
 )
-from netcore.model import DefaultRoute
 
 S = "0123456789abcdef"
 ONE, TWO = ip_address("10.0.0.1"), ip_address("10.0.0.2")

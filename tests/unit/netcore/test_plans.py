@@ -5,9 +5,10 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
+from netcore.default_route import DefaultRoute
 from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, NotFound
-from netcore.model import DefaultRoute, Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox, Stack
+from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox, Stack
 from netcore.plan import plans
 from netcore.plan.host_state import HostState, SandboxState
 from netcore.plan.plans import AddressClaim, Lookups, NetworkPlan, PoolClaim

@@ -19,6 +19,8 @@ from netcore.plan.references import References
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
+from resolver.daemon.following.followers import Followers
+from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.operations import Operations
 from resolver.daemon.removals import Removals
@@ -252,9 +254,12 @@ class World:
         self.directory = Path(tempfile.mkdtemp())
         self.store = MemoryStore()
         self.runs = Runs(self.store, self.directory, run_blocking, lambda: 2.0)
-        removals = Removals(self.controller, self.runs, self.events, end_process=end_process, end_restarts=end_restarts)
+        self.lasting, followers = LastingSandboxes(self.store, self.controller), Followers(self.controller, self.events)
+        removals = Removals(
+            self.controller, self.runs, self.lasting, followers, self.events, end_process=end_process, end_restarts=end_restarts
+        )
         self.operations = Operations(
-            self.controller, automatic_networks, self.owners, self.events, self.runs, removals,
+            self.controller, automatic_networks, self.owners, self.events, self.runs, self.lasting, followers, removals,
             remove_aside=self.remove_aside, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
         )  # fmt: skip
         self.lifecycle = Lifecycle(

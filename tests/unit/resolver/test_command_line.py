@@ -220,7 +220,7 @@ def test_attach_sends_every_option(daemon, berth):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--name", "x"), "give --pid or --netns"),
+        (("--name", "x"), "give --pid, --netns or --follow"),
         (("--name", "x", "--pid", "1", "ls"), "'ls' is not an option; attach starts no command"),
         (("--name", "x", "--pid", "1", "--ip", "10.0.0.1"), "--ip needs a --network"),
         (("--name", "x", "--pid", "one"), "pid must be a number"),

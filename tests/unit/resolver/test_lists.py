@@ -74,7 +74,7 @@ def test_filters(berth, filters, names):  # noqa: F811
             "--filter nam=web: 'nam' is not one of id, name, label, status, health, network, publish, expose, exited, before, since; did you mean name?",
         ),
         ("ps -f ancestor=nginx", "--filter ancestor=nginx: sandboxes have no images"),
-        ("ps -f status=paused2", "--filter status=paused2: it is one of running, created, adopted, exited, restarting, ended"),
+        ("ps -f status=paused2", "--filter status=paused2: it is one of running, created, waiting, adopted, exited, restarting, ended"),
         ("ps -f publish=http", "port 'http': it should be like 80, 80/udp or 8000-8010"),
         ("ps -f before=nobody", "there is no sandbox nobody"),
         ("ps -f name=[", "--filter name=[: unterminated character set at position 0"),
