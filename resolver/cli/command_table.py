@@ -52,6 +52,7 @@ DAEMON: tuple[Row, ...] = (
     ("node", "Show the hosts of a cluster.", "daemon:node"),
     ("doctor", "Compare what exists with what is recorded.", "doctor:doctor"),
     ("service", "Run the daemon by systemd.", "service:service"),
+    ("systemd-dropin", "Write a drop-in that runs a service in a sandbox.", "systemd_dropin:systemd_dropin"),
     ("upgrade", "Say what a restart with this berth will do.", "upgrade:upgrade"),
     ("backup", "Write the state of this host to FILE.", "state:backup"),
     ("restore", "Put the state in FILE in the place of this host's.", "state:restore"),

@@ -69,9 +69,13 @@ def is_serving(pair: SocketPair, link: str = "") -> bool:
         return False
 
 
-def namespace_of(pair: SocketPair) -> int:
-    """Return a new descriptor of the namespace that the sockets were opened in, also when it is pinned nowhere any more."""
-    return fcntl.ioctl(pair.udp.fileno(), _SIOCGSKNS)
+def namespace_of(pair: SocketPair) -> int | None:
+    """Return a new descriptor of the namespace that the sockets were opened in, also when it is pinned nowhere any more.
+
+    None if they are closed meanwhile.
+    """
+    descriptor = pair.udp.fileno()
+    return None if descriptor < 0 else fcntl.ioctl(descriptor, _SIOCGSKNS)
 
 
 def redirect_rules(netns_path: NetnsPath, known: int | None = None) -> tuple[int, Structure | None]:

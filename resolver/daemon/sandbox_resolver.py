@@ -109,13 +109,13 @@ class SandboxResolver:
     async def reopen(self, surroundings: Surroundings) -> None:
         """Listen anew, in place of sockets that somebody has destroyed. The remembered replies stay."""
         await self.close()
-        self.listeners = self.pair = None
         await self.listen(surroundings, replace=True)
 
     async def close(self) -> None:
         """Close the listeners; the redirect stays, and so does what is kept."""
-        if self.listeners is not None:
-            udp, tcp = self.listeners
+        closing, self.listeners, self.pair = self.listeners, None, None
+        if closing is not None:
+            udp, tcp = closing
             udp.close()
             await tcp.close()
 

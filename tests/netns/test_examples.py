@@ -17,6 +17,8 @@ from tests.support.lab import OUTSIDE_ADDRESS, Lab
 EXAMPLES = book.examples()
 WITH_DAEMON = [example for example in EXAMPLES if example.marker == "tested"]
 WITHOUT = [example for example in EXAMPLES if example.marker in ("tested, without a daemon", "tested: process", "tested: compose")]
+RECIPES = [example for example in EXAMPLES if example.page.startswith("docs/recipes/")]
+"""Run by test_recipes.py and test_systemd.py, with the programs that they are for."""
 WITH_DOCKER = [example for example in EXAMPLES if example.marker in ("tested: container", "tested: docker")]
 
 UNSUPPORTED = "is not available: this kernel can't make"
@@ -70,7 +72,9 @@ def paste(lab: Lab, commands: str) -> str:
 
 
 def test_every_marker_is_known():
-    assert len(WITH_DAEMON) + len(WITHOUT) + len(WITH_DOCKER) == len(EXAMPLES) >= 20
+    assert len(WITH_DAEMON) + len(WITHOUT) + len(WITH_DOCKER) + len(RECIPES) == len(EXAMPLES) >= 20
+    run = "".join((book.ROOT / "tests" / "netns" / f"test_{name}.py").read_text() for name in ("recipes", "systemd"))
+    assert not [example for example in RECIPES if f'"{example.marker.removeprefix("tested: ")}"' not in run.replace("'", '"')]
 
 
 @pytest.fixture(scope="module")

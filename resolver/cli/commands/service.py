@@ -15,7 +15,7 @@ from resolver.cli.commands.options import DIRECTORY
 from resolver.cli.output import complain
 
 _NAME = "berth.service"
-_UNITS = "/etc/systemd/system"
+UNITS = "/etc/systemd/system"
 _RUNNING_SYSTEMD = "/run/systemd/system"
 
 _UNIT = """\
@@ -66,7 +66,7 @@ _WHERE = option(
     "--directory",
     type=DIRECTORY,
     metavar="DIRECTORY",
-    default=_UNITS,
+    default=UNITS,
     show_default=True,
     help="Where to put it; systemd is told of its own directory only.",
 )
@@ -90,7 +90,7 @@ def service_install(directory: str) -> None:
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
     print(path)
-    if _tell_systemd(directory, "daemon-reload"):
+    if tell_systemd(directory, "daemon-reload"):
         complain("start it now and at each boot with: systemctl enable --now berth")
 
 
@@ -104,12 +104,12 @@ def service_uninstall(directory: str) -> None:
     path = Path(directory, _NAME)
     if not path.exists():
         raise Refused(f"{path} does not exist; there is nothing to uninstall")
-    _tell_systemd(directory, "disable", "--now", _NAME)
+    tell_systemd(directory, "disable", "--now", _NAME)
     try:
         path.unlink()
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
-    _tell_systemd(directory, "daemon-reload")
+    tell_systemd(directory, "daemon-reload")
 
 
 def unit() -> str:
@@ -125,9 +125,9 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"' if escaped != word or " " in word else word
 
 
-def _tell_systemd(directory: str, *command: str) -> bool:
+def tell_systemd(directory: str, *command: str) -> bool:
     """Run `systemctl` if systemd runs and has its units in *directory*; return whether it did."""
-    if directory != _UNITS or not Path(_RUNNING_SYSTEMD).is_dir():
+    if directory != UNITS or not Path(_RUNNING_SYSTEMD).is_dir():
         return False
     done = subprocess.run([shutil.which("systemctl") or "/usr/bin/systemctl", *command], capture_output=True, text=True, check=False)
     if done.returncode:
