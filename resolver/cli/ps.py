@@ -78,7 +78,8 @@ def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None
                 print(name)
         return
     now, whole = time.time(), values.get("no_trunc", False)  # noqa: TID251 (this is where the clock is read)
-    narrow = not whole and terminal.width() < _WIDE
+    columns = None if whole else terminal.width()
+    narrow = columns is not None and columns < _WIDE
     left_out = _LEFT_OUT[values.get("all", False)] if narrow else ()
     shown = [at for at, column in enumerate(sandbox_fields.COLUMNS) if column not in left_out]
 

@@ -7,15 +7,17 @@ import sys
 from typing import TextIO
 
 WIDTH = 80
-"""Of what is no terminal, and of a terminal that does not say."""
+"""Of a terminal that does not say."""
 _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
 _DIGITS = 5
 """No terminal has a number of columns as long."""
 
 
-def width() -> int:
-    """Return the columns of the terminal: COLUMNS, or what the terminal says, or 80."""
+def width() -> int | None:
+    """Return the columns of the terminal: COLUMNS, or what the terminal says, or 80; None, as many as you like, if it is none."""
+    if not sys.stdout.isatty():
+        return None
     given = os.environ.get("COLUMNS", "")
     if given.isascii() and given.isdigit() and len(given) < _DIGITS and int(given):
         return int(given)
