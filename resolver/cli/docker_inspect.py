@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resolver.cli.go_maps import Lists, Texts
 from resolver.cli.output import host_address
 from resolver.cli.sandbox_fields import network_mode, ports_of, state
 
@@ -30,7 +31,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "Hostname": shown["hostname"],
             "Domainname": shown["domainname"],
             "Cmd": command.split(" ") if command else [],
-            "Labels": dict(shown["labels"]),
+            "Labels": Texts(shown["labels"]),
             **_health_check(shown),
         },
         "HostConfig": {
@@ -56,12 +57,15 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
 
 
 _NEVER = "0001-01-01T00:00:00Z"
+_NEVER_SO = {"Paused": False, "OOMKilled": False, "Dead": False, "Error": ""}
+"""What a sandbox never is: it can't be paused, no limit on memory kills it, and one that can't be started is not there."""
 
 
 def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
     found = state(shown)
     run = shown.get("run")
     told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"] or 0}
+    told |= {**_NEVER_SO, "Health": None}
     if shown.get("health") is not None:
         log = [_logged(entry) for entry in shown.get("health_log", {}).get("log", ())]
         told["Health"] = {"Status": shown["health"], "FailingStreak": shown.get("health_log", {}).get("failing_streak", 0), "Log": log}
@@ -76,19 +80,19 @@ def _logged(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _health_check(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Config.Healthcheck, if there is a health check: times in nanoseconds."""
+    """Return Config.Healthcheck, null if there is none: times in nanoseconds."""
     check = shown.get("health_check")
     if check is None:
-        return {}
+        return {"Healthcheck": None}
     times = {"Interval": "interval", "Timeout": "timeout", "StartPeriod": "start_period", "StartInterval": "start_interval"}
     nanoseconds = {name: int(check[field] * 1e9) for name, field in times.items()}
     return {"Healthcheck": {"Test": list(check["test"]), **nanoseconds, "Retries": check["retries"]}}
 
 
 def _run(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Docker says at the top of a container whose command was started to stay."""
+    """Return what Docker says at the top of a container of its restarts and its output, which is kept if its command was to stay."""
     run = shown.get("run")
-    return {} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
+    return {"RestartCount": 0, "LogPath": ""} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
 
 
 def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +123,7 @@ def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bindings(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return `80/tcp` → where it is published on the host; null if it is only exposed."""
-    found: dict[str, Any] = {}
+    found = Lists()
     for port in ports_of(shown):
         key = f"{port['sandbox_port']}/{port['protocol']}"
         if port["host_port"]:
@@ -149,20 +153,31 @@ def network(shown: Mapping[str, Any]) -> dict[str, Any]:
                     "Subnet": pool["subnet"],
                     "IPRange": pool["ip_range"] or "",
                     "Gateway": pool["gateway"] or "",
-                    "AuxiliaryAddresses": pool["auxiliary"],
+                    "AuxiliaryAddresses": Texts(pool["auxiliary"]),
                 }
                 for pool in shown["pools"]
             ],
         },
-        "Containers": {member["sandbox_id"] or member["sandbox"]: _member(member) for member in shown["members"]},
-        "Options": dict(shown["options"]),
-        "Labels": dict(shown["labels"]),
+        "Containers": {member["sandbox_id"] or member["sandbox"]: _member(member, shown["pools"]) for member in shown["members"]},
+        "Options": Texts(shown["options"]),
+        "Labels": Texts(shown["labels"]),
     }
 
 
-def _member(member: Mapping[str, Any]) -> dict[str, Any]:
-    ipv4, ipv6 = _by_family(member["addresses"])
+def _member(member: Mapping[str, Any], pools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    ipv4, ipv6 = (_with_length(address, pools) for address in _by_family(member["addresses"]))
     return {"Name": member["sandbox"], "MacAddress": member["mac"], "IPv4Address": ipv4, "IPv6Address": ipv6}
+
+
+def _with_length(address: str, pools: Sequence[Mapping[str, Any]]) -> str:
+    """Return *address* with the length of the prefix of its subnet behind it, as Docker has it."""
+    if not address or "/" in address:
+        return address
+    from ipaddress import ip_address, ip_network
+
+    subnets = [ip_network(pool["subnet"], strict=False) for pool in pools]
+    length = next((subnet.prefixlen for subnet in subnets if ip_address(address) in subnet), None)
+    return address if length is None else f"{address}/{length}"
 
 
 def _by_family(addresses: Sequence[str]) -> tuple[str, str]:

@@ -326,6 +326,7 @@ class EventView(msgspec.Struct, frozen=True):
 
     *id*: of the network or sandbox; of an endpoint, of its sandbox. *cause*: why a sandbox or network was removed: request, command
     ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known.
+    *network_id*: of the network of an endpoint.
     """
 
     time: float
@@ -337,6 +338,7 @@ class EventView(msgspec.Struct, frozen=True):
     id: str = ""
     cause: str | None = None
     exit_code: int | None = None
+    network_id: str | None = None
 
 
 class PrunedView(msgspec.Struct, frozen=True):
@@ -443,8 +445,8 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
     *gateway*: replace the default route that the adopted namespace has. *default_network*: if *networks* is empty, connect to the
-    network `default`, which is made when it is first needed. *process*: the sandbox stays, stopped, when this command has ended.
-    *health_check*: the caller carries it out and tells what it finds.
+    network `default`; it is made when it is first needed, also by *networks*. *process*: the sandbox stays, stopped, when this
+    command has ended. *health_check*: the caller carries it out and tells what it finds.
     """
 
     name: str

@@ -14,7 +14,7 @@ from netcore.controller.set_aside import SetAside
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
-from netcore.plan.published_ports import IGNORED
+from netcore.plan.published_ports import ignored
 from netcore.plan.references import References
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
@@ -150,7 +150,7 @@ class FakeController:
             self.state.sandboxes[sandbox.id], self.state.endpoints[sandbox.id] = sandbox, endpoints
         return sandbox, Outcome(
             (Step(f"create hosts file of {request.name}"), *(Step(f"veth {e.network_id}") for e in endpoints)),
-            ("sandbox warning", *([IGNORED] if request.publish and not endpoints else [])),
+            ("sandbox warning", *([ignored(request.name)] if request.publish and not endpoints else [])),
         )
 
     def _endpoint(self, request):
@@ -263,7 +263,7 @@ class World:
         )  # fmt: skip
         self.dry_run = DryRun(self.controller, automatic_networks)
 
-    def emit(self, *what, identity="", cause=None, exit_code=None):
+    def emit(self, *what, identity="", cause=None, exit_code=None, network_id=None):
         why = [f"({cause.value})"] if cause is not None else []
         self.journal.append(" ".join(("event", *what, *why, *([] if exit_code is None else [str(exit_code)]))))
 

@@ -141,6 +141,42 @@ def test_inspect_knows_networks_and_docker_fields(berth, daemon):  # noqa: F811
 
 
 @pytest.mark.parametrize(
+    ("template", "printed"),
+    [
+        ('{{index .Config.Labels "team"}}', "a"), ('{{index .Config.Labels "none"}}', ""), ("{{.Config.Labels.none}}", "<no value>"),
+        ("{{.Config.Labels.None}}", "<no value>"), ('{{if index .Config.Labels "none"}}yes{{else}}no{{end}}', "no"),
+        ('{{index .NetworkSettings.Ports "81/tcp"}}', "[]"), ('{{len (index .NetworkSettings.Ports "80/tcp")}}', "2"),
+        ('{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}', "8080"),
+        ("{{.State.Paused}} {{.State.OOMKilled}} {{.State.Dead}} [{{.State.Error}}]", "false false false []"),
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"), ("{{if .Config.Healthcheck}}yes{{end}}", ""),
+        ("{{.RestartCount}} [{{.LogPath}}]", "0 []"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_printed_as_docker_prints_it(berth, daemon, template, printed):  # noqa: F811
+    daemon.responses |= {"GET /v1/sandboxes/web": SHOP, f"GET /v1/sandboxes/{WEB['id']}?plugins=1": SHOP}
+    assert berth("inspect", "-f", template, "web") == (0, f"{printed}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("template", "printed"),
+    [
+        ('{{index .Labels "team"}} [{{index .Labels "none"}}] {{.Labels.none}}', "a [] <no value>"), ('[{{index .Options "mtu"}}]', "[]"),
+        ("{{range .Containers}}{{.Name}} {{.IPv4Address}} {{.IPv6Address}}{{end}}", "web 10.5.0.2/24 fd00::2/64"),
+        ('{{range .IPAM.Config}}[{{index .AuxiliaryAddresses "router"}}]{{end}}', "[][]"),
+    ],
+)  # fmt: skip
+def test_networks_are_inspected_as_docker_inspects_them(berth, daemon, template, printed):  # noqa: F811
+    pools = [*FRONT["pools"], {"subnet": "fd00::/64", "ip_range": None, "gateway": None, "auxiliary": {}}]
+    member = FRONT["members"][0] | {"addresses": ["10.5.0.2", "fd00::2"]}
+    daemon.responses["GET /v1/networks/front"] = FRONT | {"pools": pools, "members": [member]}
+    assert berth("network", "inspect", "-f", template, "front") == (0, f"{printed}\n", "")
+
+
+def test_a_label_that_is_not_there_is_nothing_in_a_list(berth):  # noqa: F811
+    assert berth("ps", "-f", "name=web", "--format", '[{{.Label "team"}}] [{{.Label "none"}}]')[1] == "[a] []\n"
+
+
+@pytest.mark.parametrize(
     ("typed", "meant"),
     [
         ("ls", "ps"), ("container ls -a", "ps -a"), ("container rm -f web", "rm -f web"), ("network list", "network ls"), ("info", "status"),
