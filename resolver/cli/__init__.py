@@ -24,6 +24,10 @@ def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _FREQUENT:
+        if arguments[0].startswith("-"):
+            from resolver.cli.docker_options import without_accepted
+
+            arguments = without_accepted(arguments)
         from resolver.cli.docker_words import translated
 
         arguments = translated(arguments)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ABOUT_THE_END = ("restart", "stop_signal", "stop_timeout")
 """Options for which the daemon must know of a command in the foreground how it is to end."""
+_DEFAULT_NETWORK = "default"
+"""Where a sandbox is that names no network; the daemon makes it."""
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -234,7 +236,7 @@ def _remove(path: str, code: int) -> int:
 
 def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
     try:
-        body = sandbox_body(values)
+        body = sandbox_body(values, default_network=_DEFAULT_NETWORK)
     except BadOption as error:
         usage_error("run", error)
     check = _health_check(values)
@@ -264,10 +266,11 @@ def _name(command: list[str]) -> str:
 
 
 def check_streams(command: str, values: Mapping[str, Any]) -> None:
-    """Exit with 2 if `-i` or `-t` ask for what berth *command* can't give: detached there is no input, and no terminal is made."""
-    if values.get("detach") and (values.get("interactive") or values.get("tty")):
-        usage_error(
-            command, "-i and -t are for a command in the foreground: with -d its input is empty and there is no terminal; leave them out"
-        )
+    """Exit with 2 if `-t` asks berth *command* for a terminal that nobody has; say that what is detached has none, and no input."""
+    asked = [flag for flag, name in (("-i", "interactive"), ("-t", "tty")) if values.get(name)]
+    if values.get("detach"):
+        if asked:
+            complain(f"warning: {' and '.join(asked)} without effect: with -d the command has no terminal, and its input is empty")
+        return
     if values.get("tty") and not os.isatty(0):
         usage_error(command, "-t needs a terminal, and standard input is none; leave -t out")

@@ -125,8 +125,8 @@ class Operations:
         self._runs.check_name(request.name, request.again[0] if request.again is not None else None)
         asked = request
         references = [endpoint.network for endpoint in request.networks]
-        if on_default and request.again is not None and DEFAULT_NETWORK.name in references:
-            # It was on `default` and on others.
+        if on_default and DEFAULT_NETWORK.name in references:
+            # It may be on others that are made when they are needed, too.
             await self._ensure_automatic_network([], on_default=True)
         automatic = await self._ensure_automatic_network(references, on_default=on_default)
         if automatic is not None and not request.networks:
@@ -141,7 +141,7 @@ class Operations:
         await self._watch(request.owner)
         self._events.sandbox_created(sandbox) if request.again is None else self._events.sandbox_started(sandbox)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
-            self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network).name)
+            self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network))
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     def _name_warnings(self, sandbox: Sandbox) -> tuple[str, ...]:
@@ -208,7 +208,7 @@ class Operations:
         outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         await self._runs.change_request(sandbox.id, lambda run: with_endpoint(run, replace(request, network=network.name)))
-        self._events.endpoint_connected(sandbox, network.name)
+        self._events.endpoint_connected(sandbox, network)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     async def disconnect(self, sandbox_reference: str, network_reference: str, *, wait: bool = False) -> tuple[Sandbox, tuple[str, ...]]:
@@ -218,7 +218,7 @@ class Operations:
         outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         await self._runs.change_request(sandbox.id, lambda run: without_endpoint(run, network.name))
-        self._events.endpoint_disconnected(sandbox, network.name)
+        self._events.endpoint_disconnected(sandbox, network)
         if wait:
             await self._controller.wait_for_deletes()
         return sandbox, outcome.warnings

@@ -196,7 +196,7 @@ def config(*, services: tuple[str, ...], form: str, listed: str | None, quiet: b
     return print_config(selection_of(selection), services, form, listed, quiet=quiet, output=output)
 
 
-@group(rows=COMPOSE_ROWS)
+@group(rows=COMPOSE_ROWS, examples=("berth compose -p shop ps", "berth compose run --rm db sh"))
 def compose() -> None:
     """Commands as `docker compose` has them, options before the command too.
 

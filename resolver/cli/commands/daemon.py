@@ -12,7 +12,7 @@ import click
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.command_table import NODE_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.options import CONFIG, FORMAT, RUN_DIR, STATE_DIR
+from resolver.cli.commands.options import CONFIG, FORMAT, RUN_DIR, STATE_DIR, check_template
 from resolver.cli.listing import print_by_template
 from resolver.cli.output import complain, counted, print_json, print_table
 from resolver.printable import printable
@@ -91,16 +91,26 @@ def _stop() -> int:
     return 0
 
 
-@command(examples=("berth status",))
-@FORMAT
+@command(examples=("berth status", "berth status --format '{{.ServerVersion}} {{.Containers}}'"))
+@option(
+    "-f", "--format", "form", default="table", show_default=True, metavar="FORMAT",
+    help="table, json, or a Go template with Docker's field names.",
+)  # fmt: skip
 def status(form: str) -> int:
     """Show the daemon's state.
 
     Its upstream name servers are listed, and warnings about what needs attention.
     """
+    check_template(form)
     report = call("GET", "/v1/status")
     if form == "json":
         print_json(report)
+        return 0
+    if form != "table":
+        from resolver.cli import docker_info
+        from resolver.cli.sandbox_fields import state
+
+        print_by_template(form, [docker_info.fields(report, list(map(state, call("GET", "/v1/sandboxes?all=1"))))])
         return 0
     guard = f", guard {report['guard']}" if report["guard"] != "none" else ""
     print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}{guard}")
@@ -141,7 +151,7 @@ def version(form: str) -> None:
         print_by_template(form, [found])
 
 
-@group(rows=NODE_ROWS)
+@group(rows=NODE_ROWS, examples=("berth node ls",))
 def node() -> None:
     """Show the hosts of a cluster."""
 

@@ -35,7 +35,6 @@ def inspect(names: tuple[str, ...], form: str, kind: str | None) -> int:
 @command("inspect", examples=("berth network inspect front", "berth network inspect -f '{{len .Containers}}' front"))
 @click.argument("names", nargs=-1, required=True, type=NETWORK, metavar="NETWORK...")
 @TEMPLATE
-@option("-v", "--verbose", is_flag=True, help="Show everything: it always is shown.", group="Always so", expose_value=False)
 def network_inspect(names: tuple[str, ...], form: str) -> int:
     """Show networks as JSON."""
     check_template(form)

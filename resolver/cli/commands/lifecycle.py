@@ -55,7 +55,10 @@ def stop(names: tuple[str, ...], timeout: float | None, name: str | None, projec
 
 @command(examples=("berth start web",))
 @_NAMES
-@option("-a", "--attach", is_flag=True, help="Print what one prints, hand signals on to it, and exit with its exit code.")
+@option(
+    "-a", "--attach", "-i", "--interactive", "attach", is_flag=True,
+    help="Print what one prints, hand signals on to it, and exit with its exit code.",
+)  # fmt: skip
 @option("--due", is_flag=True, help="Those that their restart policy starts when a daemon has started; for its service.")
 @PROJECT
 def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None) -> int:

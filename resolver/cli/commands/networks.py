@@ -16,7 +16,7 @@ from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import of_command, value_of
 
 
-@group(rows=NETWORK_ROWS)
+@group(rows=NETWORK_ROWS, examples=("berth network create front", "berth network connect --alias www front web"))
 def network() -> None:
     """Create and change networks."""
 

@@ -60,8 +60,6 @@ def top(names: tuple[str, ...], project: str | None) -> None:
 @click.argument("names", nargs=-1, type=SANDBOX, metavar="[SANDBOX...]")
 @option("--no-stream", is_flag=True, help="Print once and end.")
 @option("--no-trunc", is_flag=True, help="Cut nothing.")
-@option("-a", "--all", "everything", is_flag=True, help="Also those that do not run: they are always shown.", group="Always so",
-        expose_value=False)  # fmt: skip
 @option("--format", "form", default="table", show_default=True, metavar="FORMAT", help="table, json (one array), or a Go template.")
 @PROJECT
 def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, project: str | None) -> None:

@@ -16,7 +16,6 @@ from resolver.cli.sandbox_calls import delete
 @click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
 @option("-f", "--force", is_flag=True, help="It is no failure if one does not exist. With --project: do not ask.")
 @option("-s", "--stop", is_flag=True, help="With --project: stop those that run first.")
-@option("-v", "--volumes", is_flag=True, help="Remove its volumes: it has none.", group="Always so", expose_value=False)
 @WAIT
 @DRY_RUN
 @option("--project", metavar="NAME", help="Remove only what is stopped of this Compose project; SANDBOX is one of its services.")

@@ -322,7 +322,6 @@ def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch
     ("arguments", "code", "text"),
     [
         (("run",), 2, "a command is missing"),
-        (("run", "--ip", "10.0.0.1", "ls"), 2, "--ip needs a --network"),
         (("exec",), 2, "a sandbox and a command are missing"),
         (("exec", "web"), 2, "a command is missing"),
         (("exec", "nobody", "ls"), 125, "not found"),
@@ -371,7 +370,6 @@ def test_exec_as_another_user_detached_or_in_a_replica(daemon, berth, monkeypatc
         ("exec -u 0:groupless web ls", 125, "--user 0:groupless: the host has no group 'groupless'; give a name of /etc/group or a number"),
         ("exec --index x web ls", 2, "--index must be a number from 1 on, not 'x'; see `berth exec --help`"),
         ("exec --project shop dbb ls", 125, "there is no service dbb in project shop"),
-        ("run -dit ls", 2, "-i and -t are for a command in the foreground"),
         ("exec -t web ls", 2, "-t needs a terminal, and standard input is none; leave -t out; see `berth exec --help`"),
     ],
 )
@@ -392,6 +390,18 @@ def test_version_of_command_and_daemon(daemon, berth):
     daemon.responses["GET /v1/status"] = {"version": "0.2.9", "pid": 7}
     assert berth("version")[1] == "command  berth 0.3.0\ndaemon   berth 0.2.9, pid 7\n"
     assert berth("version", "--format", "{{.Client.Version}} {{.Server.Version}}")[1] == "0.3.0 0.2.9\n"
+
+
+def test_info_takes_templates(daemon, berth):
+    daemon.responses |= {
+        "GET /v1/status": {"version": "0.2.9", "pid": 7, "warnings": []},
+        "GET /v1/sandboxes?all=1": [WEB, WEB | {"name": "old", "run": {"state": "exited"}}],
+    }
+    template = "{{.ServerVersion}} {{.Containers}} {{.ContainersRunning}} {{.ContainersStopped}} {{.OSType}} {{len .Warnings}} {{.pid}}"
+    for words in (("info", "-f"), ("system", "info", "--format"), ("status", "--format")):
+        assert berth(*words, template) == (0, "0.2.9 2 1 1 linux 0 7\n", "")
+    assert "there is no field Driver; there are" in berth("info", "--format", "{{.Driver}}")[2]
+    assert berth("info", "--format", "yaml")[0] == 2
 
 
 def test_interruption_has_its_code():
@@ -548,6 +558,15 @@ def test_events(daemon, berth, monkeypatch):
         "events", "-f", "type=container", "-f", "event=destroy", "--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.exitCode}}"
     )[1]
     assert shown == "container destroy 3\n"
+    connected |= {"network_id": "f" * 64}
+    daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(connected).encode() + b"\n"
+    template = (
+        '{{.Type}} {{.Actor.ID}} {{.Actor.Attributes.name}} {{.Actor.Attributes.container}} {{.ID}} [{{index .Actor.Attributes "x"}}]'
+    )
+    assert berth("events", "--format", template)[1] == f"network {'f' * 64} front {'w' * 64} {'f' * 64} []\n"
+    assert len(berth("events", "-f", "type=network", "-f", "network=ffff")[1].splitlines()) == 1
+    assert not berth("events", "-f", "network=fffe")[1]
+    daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + lines
     for text, number in (("network=front", 1), ("sandbox=web", 2), ("id=wwww", 2), ("cause=command-ended", 1), ("event=create", 0)):
         assert len(berth("events", "--filter", text)[1].splitlines()) == number, text
     assert berth("events", "--filter", "image=x")[2] == "berth: --filter image=x: there are no images; see `berth events --help`\n"
@@ -615,7 +634,7 @@ def test_control_characters_never_reach_the_terminal(daemon, berth):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("stauts", "berth: there is no command berth stauts; did you mean stats?; see `berth --help`\n"),
+        ("stauts", "berth: there is no command berth stauts; did you mean status?; see `berth --help`\n"),
         ("netwrok ls", "berth: there is no command berth netwrok; did you mean network?; see `berth --help`\n"),
         ("conatiner ls", "berth: there is no command berth conatiner; did you mean container?; see `berth --help`\n"),
         ("container lss", "berth: there is no command berth container lss; did you mean ls?; see `berth --help`\n"),
@@ -647,13 +666,6 @@ def test_every_command_of_compose_is_there_or_answered(berth, word):
         assert code == 0 or word == "config"
     else:
         assert (code, shown, said) == (2, "", f"berth: compose {word}: {docker_words.COMPOSE_ANSWERS[word]}\n")
-
-
-@pytest.mark.parametrize("flag", sorted(docker_words.OPTION_ANSWERS))
-def test_options_of_docker_run_that_have_no_sense_here_are_answered_in_a_line(berth, flag):
-    assert berth("run", flag, "x", "true") == (
-        2, "", f"berth: there is no option {flag}: {docker_words.OPTION_ANSWERS[flag]}; see `berth run --help`\n",
-    )  # fmt: skip
 
 
 def test_node_ls_and_status_count(daemon, berth):
