@@ -119,14 +119,17 @@ def run_in_foreground(
     return _remove(path, _wait(pid) if restarting is None else _wait_and_start_again(pid, start, restarting))
 
 
-def _about_images(error: EnterFailed, command: list[str]) -> str:
-    """Return what is to be said to somebody who gave an image, as docker run takes it, in the place of a program; "" to others."""
+def _about_images(error: EnterFailed, command: list[str], run: str = "berth run") -> str:
+    """Return what is to be said to somebody who gave an image, as docker run takes it, in the place of a program; "" to others.
+
+    *run*: what was written before the command.
+    """
     code, _ = enter.failure(str(error))
     if code != enter.NOT_FOUND:
         return ""
     from resolver.cli import images
 
-    return images.hint(command)
+    return images.hint(command, run=run)
 
 
 _checkers: list[int | None] = []
@@ -196,7 +199,10 @@ def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
     print_warnings(sandbox)
     try:
         monitor.start(sandbox, process)
-    except (EnterFailed, Refused):
+    except EnterFailed as error:
+        delete(f"/v1/sandboxes/{sandbox['id']}", call)
+        raise EnterFailed(f"{error}{_about_images(error, process['command'], 'berth run -d')}") from error
+    except Refused:
         delete(f"/v1/sandboxes/{sandbox['id']}", call)
         raise
     print(sandbox["name"])

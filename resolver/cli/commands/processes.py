@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from resolver.cli import proc, traffic
+from resolver.cli import proc, ps_program, traffic
 from resolver.cli.client import Refused, call, find_sandbox
-from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.declare import HELP, command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.options import PROJECT, SANDBOX, check_template
 from resolver.cli.enter import check_runs, open_leader
@@ -33,14 +33,16 @@ _RECORDED_LOOK = 0.02
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-@command(examples=("berth top web",))
-@click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
+@command(examples=("berth top web", "berth top web aux", "berth top web -eo pid,user,args"))
+@click.argument("words", nargs=-1, type=SANDBOX, metavar="SANDBOX... [PS_OPTION]...")
 @PROJECT
-def top(names: tuple[str, ...], project: str | None) -> None:
+def top(words: tuple[str, ...], project: str | None) -> None:
     """List the processes in a sandbox.
 
-    PID and PPID are those of the host. The first one is the init that berth runs there. Needs root.
+    PID and PPID are those of the host. The first one is the init that berth runs there. With options of ps, as `docker top` takes
+    them, it is what that prints of these processes. Needs root.
     """
+    names, options = (words, ()) if project is not None else _names_and_options(words)
     sandboxes = meant(names, project)
     for sandbox in sandboxes:
         try:
@@ -52,8 +54,41 @@ def top(names: tuple[str, ...], project: str | None) -> None:
             print(sandbox["name"])
         if not pids and os.geteuid() != 0:
             raise Refused("the processes of others can be listed by root only: use sudo")
+        if options:
+            print("\n".join(_by_ps(options, pids)))
+            continue
         rows = [process.row() for process in map(proc.process, pids) if process is not None]
         print_table(proc.COLUMNS, rows, cut=("CMD",))
+
+
+top.context_settings = {**HELP, "ignore_unknown_options": True}
+
+
+def _names_and_options(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of sandboxes, and the options of ps that follow them: from the first word on that is no sandbox."""
+    if words and words[0].startswith("-"):
+        raise click.NoSuchOption(words[0], ctx=click.get_current_context())
+    for at, word in enumerate(words):
+        if at and (word.startswith("-") or (word.isalpha() and not _exists(word))):
+            return words[:at], words[at:]
+    return words, ()
+
+
+def _by_ps(options: tuple[str, ...], pids: list[int]) -> list[str]:
+    try:
+        return ps_program.listed(options, pids)
+    except Refused as error:
+        raise Refused(str(error) if options[0].startswith("-") else f"{error}; and no sandbox is called {options[0]}") from error
+
+
+def _exists(name: str) -> bool:
+    try:
+        find_sandbox(name)
+    except Refused as error:
+        if error.kind != "not-found":
+            raise
+        return False
+    return True
 
 
 @command(examples=("berth stats --no-stream", "berth stats --format '{{.Name}} {{.NetIO}}' web"))

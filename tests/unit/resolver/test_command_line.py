@@ -319,6 +319,33 @@ def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        ("nginx:latest", "give a program, with its arguments"), ("ghcr.io/a/b:1 sh", "leave the image out: `{run} sh`"),
+        ("library/nginx", "give a program, with its arguments"), ("redis redis-server", "leave the image out: `{run} redis-server`"),
+        ("slep 5", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("detach", [(), ("-d",)])
+def test_an_image_in_the_place_of_a_program_is_told_what_berth_runs(daemon, berth, monkeypatch, handlers, command, instead, detach):
+    daemon.responses["POST /v1/sandboxes"] = WEB | {"warnings": []}
+    name, *_ = command.split()
+
+    def fail(*_, **__):
+        raise EnterFailed(f"127:{name}: command not found")
+
+    monkeypatch.setattr(enter, "start", fail)
+    monkeypatch.setattr(monitor, "start", fail)
+    told = (
+        "" if instead is None else f"; berth runs programs of this host, not images: {instead.format(run=' '.join(('berth run', *detach)))}"
+    )
+    code, shown, said = berth("run", *detach, *command.split())
+    assert (code, shown) == (127, "")
+    assert f"berth: {name}: command not found{told}\n" in said
+    assert daemon.requests[-1][0] == "DELETE"
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
         (("run",), 2, "a command is missing"),
