@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 
@@ -16,14 +17,14 @@ _COLUMN = "PID"
 def listed(options: Sequence[str], pids: Collection[int]) -> list[str]:
     """Return the lines that `ps` prints of *pids* with *options*, the headings first; Refused says what is wrong with them."""
     written = shlex.join(("ps", *options))
+    program = shutil.which("ps")
+    if program is None:
+        raise Refused(f"{written}: there is no program ps here; leave its options out")
     said = "it failed"
     # However wide a terminal is, nothing of a command line is cut.
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     for which in _which(pids):
-        try:
-            done = subprocess.run(["ps", *options, *which], capture_output=True, text=True, errors="replace", check=False, env=environment)
-        except FileNotFoundError as error:
-            raise Refused(f"{written}: there is no program ps here; leave its options out") from error
+        done = subprocess.run([program, *options, *which], capture_output=True, text=True, errors="replace", check=False, env=environment)
         if done.returncode == 0 or done.stdout:
             return _of_processes([printable(line) for line in done.stdout.splitlines()], pids, written)
         said = next((line for line in done.stderr.splitlines() if line.strip()), said)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from resolver.cli import enter, proc, ps_program
+from resolver.cli import proc, ps_program
 from resolver.cli.client import Refused
 from resolver.cli.commands import processes
 from tests.unit.resolver.test_command_line import WEB, berth, daemon  # noqa: F401 (fixtures)
