@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from resolver.cli.sandbox_options import OPTIONS, BadOption, Kind, Option, Scope, flags_of, help_flags, is_required, of_command
-from resolver.cli.words import nearest
 
 Parsed = tuple[dict[str, Any], list[str]]
 """The options that were given, as `Option.dest` → text, list of texts or True; and the operands."""
@@ -121,7 +120,11 @@ def _find(known: dict[str, Option], flag: str, command: str, value: str | None =
     if habit is not None and (habit.is_accepted or (value is not None and habit.accepts(value))):
         return docker_options.option_of(habit)
     answer = docker_options.answer(command, flag)
-    raise BadOption(f"there is no option {flag}{f': {answer}' if answer else nearest(flag, known)}")
+    if answer:
+        raise BadOption(f"there is no option {flag}: {answer}")
+    from resolver.cli.words import nearest
+
+    raise BadOption(f"there is no option {flag}{nearest(flag, known)}")
 
 
 def parse_all(command: str, arguments: list[str], options: Sequence[Option]) -> Parsed:
