@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -214,6 +215,8 @@ def process_body(values: Mapping[str, Any], command: list[str], explicit: dict[s
     directory = enter.working_directory(values.get("workdir"))
     try:
         timeout = float(values.get("stop_timeout", 10))
+        if not math.isfinite(timeout):
+            raise ValueError("it has no end")
     except ValueError:
         usage_error("run", f"--stop-timeout must be a number of seconds, not {values['stop_timeout']!r}")
     return {

@@ -19,7 +19,7 @@ from resolver.cli.client import SERVICE_LABEL, NoDaemon, Refused, call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.moments import moment
-from resolver.cli.commands.options import PROJECT, SANDBOX, each
+from resolver.cli.commands.options import PROJECT, SANDBOX, Seconds, each
 from resolver.cli.commands.processes import recorded_exit_code, send_signal
 from resolver.cli.commands.prune_filters import prune_body
 from resolver.cli.output_lines import Line, Reader, chosen, stamp
@@ -33,7 +33,7 @@ _LOOKS_AT_STATE = 5
 
 _NAMES = click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
 _TIMEOUT = option(
-    "-t", "--timeout", "--time", "timeout", type=float, metavar="SECONDS",
+    "-t", "--timeout", "--time", "timeout", type=Seconds(), metavar="SECONDS",
     help="Seconds between the signal and KILL; -1 for no KILL (default: as started, 10).",
 )  # fmt: skip
 _SIGNAL = option("-s", "--signal", "name", metavar="SIGNAL", help="Signal that asks the command to end (default: as started, TERM).")

@@ -298,7 +298,8 @@ def test_the_daemon_is_told_how_a_command_in_the_foreground_is_to_end(daemon, be
 
 
 def test_what_can_not_be_said_of_the_end_is_refused(daemon, berth):
-    assert "--stop-timeout must be a number of seconds, not 'x'" in berth("run", "-d", "--stop-timeout", "x", "--", "server")[2]
+    for text in ("x", "nan", "inf"):
+        assert f"--stop-timeout must be a number of seconds, not '{text}'" in berth("run", "-d", "--stop-timeout", text, "--", "server")[2]
     for detach in ([], ["-d"]):
         code, _, said = berth("run", *detach, "--rm", "--restart", "always", "--", "server")
         assert (code, daemon.requests) == (2, [])

@@ -237,6 +237,8 @@ def test_a_name_that_is_missing_is_named_as_the_help_names_it(berth, command):  
     ("typed", "said"),
     [
         ("stop -t x web", "--timeout x: it should be a number of seconds"),
+        ("stop -t nan web", "--timeout nan: it should be a number of seconds"),
+        ("stop --time -inf web", "--timeout -inf: it should be a number of seconds"),
         ("restart --time 1s web", "--timeout 1s: it should be a number of seconds"),
         ("up --wait-timeout x", "--wait-timeout x: it should be a number of seconds, 0 or more"),
         ("up -t -3", "--timeout -3: it should be a number of seconds, -1 or more"),
