@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from resolver.cli.docker_words import ANSWERS, OTHER_OPTION_ANSWERS
+from resolver.cli.docker_words import ANSWERS
 from resolver.cli.sandbox_options import Kind, Option, Scope
 
 GROUP = "Always so"
@@ -151,6 +151,11 @@ HABITS: dict[str, tuple[Habit, ...]] = {
         _so("--volumes", "Also volumes that nothing uses: there are none."),
     ),
     "stats": (_so("-a --all", "Also those that do not run: they are always shown."),),
+    "up": (
+        _so("--build", "Build images first: there are none."),
+        _so("--pull", "Pull images first: there are none.", "POLICY"),
+    ),
+    "down": (_so("--rmi", "Remove images too: there are none.", "TYPE"),),
     "network create": (
         _so("--attachable", "Let anybody connect: everybody may."),
         _no("--scope", "every network is there for all hosts that can have it; leave it out", "SCOPE"),
@@ -199,6 +204,6 @@ def without_accepted(arguments: list[str]) -> list[str]:
 def answer(command: str, flag: str, value: str | None = None) -> str:
     """Return what is said of the option *flag* of `berth` *command*, or of its *value*; "" if nothing is to be said."""
     habit = find(command, flag)
-    if habit is None:
-        return OTHER_OPTION_ANSWERS.get(f"berth {command}", {}).get(flag, "")
-    return habit.answer if value is None or not habit.accepts(value) else ""
+    if habit is None or (value is not None and habit.accepts(value)):
+        return ""
+    return habit.answer

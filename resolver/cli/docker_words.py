@@ -57,16 +57,6 @@ COMPOSE_ANSWERS = {
 """The same for what follows `berth compose`."""
 
 _WHOLE = "it is about the whole project; -f and --profile choose what belongs to it"
-OTHER_OPTION_ANSWERS = {
-    "berth up": {
-        "--build": _NO_IMAGES,
-        "--pull": _NO_IMAGES,
-    },
-    "berth down": {
-        "--rmi": _NO_IMAGES,
-    },
-}
-"""Options of Compose commands that berth has not → why, and what to do; by command. `docker_options` has those of all others."""
 OPERAND_ANSWERS = {"berth down": _WHOLE}
 """What is said of operands where a command takes none, by command."""
 
