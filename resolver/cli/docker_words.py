@@ -32,14 +32,15 @@ ANSWERS = {
     "plugin": "plugins are started on their own and found in /run/docker/plugins; see docs/drivers/plugins.md",
     "context": "berth talks to the daemon of this host only; BERTH_RUN_DIR says where its socket is",
     "checkpoint": "processes can't be saved and brought back",
-    "scale": "write `scale:` of the service in the Compose file, then `berth down` and `berth up`",
+    "scale": "`berth compose scale web=3` starts or removes replicas of a service",
     "watch": "files are the host's, so a service sees each change at once; nothing has to be copied",
     "serve": "`berth daemon` runs the daemon",
 }
 """Commands of Docker and Compose that berth has not → why, and what to do."""
 COMPOSE_ANSWERS = {
     **ANSWERS,
-    "attach": "`berth up` without -d shows the output of all services",
+    "bridge": "there is no Kubernetes or Helm here; `berth compose config` prints the project for what converts it",
+    "attach": "`berth compose logs -f SERVICE` shows what it prints, `berth compose kill -s INT SERVICE` sends it what Ctrl-C would",
     "create": "services are created and started at once by `berth up -d`",
 }
 """The same for what follows `berth compose`."""
@@ -67,7 +68,6 @@ OPTION_ANSWERS = {
 
 _NO_SIZE = "sandboxes have no files of their own, so there is no size"
 _AFTER = "it comes after the command, as in `berth up {0}`, or after compose, as in `berth compose {0} up`"
-_WHOLE = "it is about the whole project; -f and --profile choose what belongs to it"
 _NO_INGRESS = "every network is there for all hosts that can have it; leave it out"
 OTHER_OPTION_ANSWERS = {
     "berth": {
@@ -77,21 +77,12 @@ OTHER_OPTION_ANSWERS = {
         "--profile": _AFTER.format("--profile NAME"),
         "-H": "the socket is $BERTH_RUN_DIR/berth.sock",
     },
-    "berth up": {
-        "--build": _NO_IMAGES,
-        "--pull": _NO_IMAGES,
-    },
-    "berth down": {
-        "--rmi": _NO_IMAGES,
-    },
     "berth ps": {"-s": _NO_SIZE, "--size": _NO_SIZE},
     "berth inspect": {"-s": _NO_SIZE, "--size": _NO_SIZE},
     "berth network create": {"--scope": _NO_INGRESS, "--ingress": _NO_INGRESS},
     "berth network disconnect": {"-f": "nothing has to be forced; leave it out", "--force": "nothing has to be forced; leave it out"},
 }
 """The same for options of other commands, by command."""
-OPERAND_ANSWERS = {"berth down": _WHOLE}
-"""What is said of operands where a command takes none, by command."""
 
 
 def translated(arguments: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from resolver.cli.docker_words import ANSWERS, OPERAND_ANSWERS, OTHER_OPTION_ANSWERS, spellings, words_of
+from resolver.cli.docker_words import ANSWERS, OTHER_OPTION_ANSWERS, spellings, words_of
 from resolver.cli.words import nearest
 
 
@@ -45,6 +45,4 @@ def _what(error: click.ClickException, path: str) -> str:
         case click.MissingParameter(param=click.Argument() as operand):
             return f"{operand.make_metavar(error.ctx or click.Context(click.Command('x'))).rstrip('.')} is missing"
     text = error.format_message().rstrip(".")
-    if path in OPERAND_ANSWERS and text.startswith("Got unexpected extra argument"):
-        text += f": {OPERAND_ANSWERS[path]}"
     return text[:1].lower() + text[1:]

@@ -14,7 +14,7 @@ Any other dollar sign stays as it is: `$(date)`, `^a$`, `$1`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
@@ -33,6 +33,34 @@ class Variables(NamedTuple):
 
     values: Mapping[str, str]
     warn: Callable[[str], None]
+
+
+class Variable(NamedTuple):
+    """A variable that a text asks for. *default*, *alternate*: what stands for it if it is not set, and if it is."""
+
+    name: str
+    required: bool = False
+    default: str = ""
+    alternate: str = ""
+
+
+def variables_in(text: str) -> Iterator[Variable]:
+    """Yield the variables that *text* asks for."""
+    for match in _VARIABLE.finditer(text):
+        if match["named"]:
+            yield Variable(match["named"])
+        elif match["braced"]:
+            end = _closing_brace(text, match.start(), len(text))
+            word = text[match.end() : end if end >= 0 else len(text)]
+            match (match["operator"] or " ")[-1]:
+                case "?":
+                    yield Variable(match["braced"], required=True)
+                case "-":
+                    yield Variable(match["braced"], default=word)
+                case "+":
+                    yield Variable(match["braced"], alternate=word)
+                case _:
+                    yield Variable(match["braced"])
 
 
 def interpolate(text: str, variables: Variables, nesting: int = 0) -> str:
