@@ -13,7 +13,7 @@ from resolver.cli.projects import of_project
 from resolver.cli.sandbox_parser import usage_error
 from resolver.cli.words import nearest_or_all
 
-_KEEP = {
+KEPT = {
     "port": ("--protocol",),
     "start": ("--wait", "--wait-timeout", "--dry-run"),
     "wait": ("--down-project",),
@@ -58,7 +58,7 @@ def scope_of(given: Given) -> Scope:
 
 def on_services(command: str, words: Sequence[str], given: Given, run: Run, read: Callable[..., Read]) -> int:
     """Run *command* for services of the project that *given* means. *read*: reads *words*, see `compose_options`."""
-    found = read(command, words, _KEEP.get(command, ()))
+    found = read(command, words, KEPT.get(command, ()))
     scope = scope_of(given)
     count = 1 if command in ("exec", "port") else len(found.operands)
     names, rest = found.operands[:count], [*found.operands[count:]]

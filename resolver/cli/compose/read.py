@@ -106,6 +106,7 @@ def read(request: Request, files: Files, warn: Callable[[str], None], steps: Ste
     model["services"] = enabled
     if steps.checks:
         consistency.check(model, enabled, disabled, tree)
+        _scale_deployed(enabled)
     if steps.reads_env_files:
         resolve_environment(enabled, environment, files, tree, warn)
         resolve_labels(enabled, files, tree, warn)
@@ -155,6 +156,13 @@ def _shaped(tree: Located) -> Record:
         if service is None:
             raise ComposeError(Problem(position_at(tree, ("services", name)), f"services.{name} has neither command nor image"))
     return model
+
+
+def _scale_deployed(services: Mapping[str, Record]) -> None:
+    """Give services with `deploy` the number of replicas that their `scale` says, as Compose does."""
+    for service in services.values():
+        if service.get("scale") is not None and service.get("deploy") is not None:
+            service["deploy"]["replicas"] = service["scale"]
 
 
 def _by_profile(services: Mapping[str, Record], profiles: tuple[str, ...]) -> tuple[dict[str, Record], dict[str, Record]]:

@@ -656,13 +656,13 @@ def test_file_is_found_with_its_variables(monkeypatch, tmp_path):
     with pytest.raises(Refused, match=r"there is no compose.yaml here"):
         load_project(Selection())
     (tmp_path / "compose.yml").write_text(
-        "services:\n  a: {command: 'x ${WHAT} $UNSET', tty: true}\n  b: {command: y, profiles: [debug]}\n"
+        "services:\n  a: {command: 'x ${WHAT} $UNSET', shm_size: 1m}\n  b: {command: y, profiles: [debug]}\n"
     )
     (tmp_path / ".env").write_text("WHAT=that\nCOMPOSE_PROFILES=debug\nCOMPOSE_PROJECT_NAME=named\n")
     loaded = load_project(Selection())
     assert (loaded.project.name, loaded.project.directory) == ("named", str(tmp_path))
     assert [service.command for service in loaded.project.services] == [("x", "that"), ("y",)]
-    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: tty")
+    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: shm_size")
     (tmp_path / "bad.yaml").write_text("services:\n  a: {command: '${X:?must}'}\n")
     with pytest.raises(Refused, match=r"bad.yaml:2: services.a.command: variable X is required: must"):
         load_project(Selection(files=("bad.yaml",)))
