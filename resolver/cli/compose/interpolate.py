@@ -44,23 +44,21 @@ class Variable(NamedTuple):
     alternate: str = ""
 
 
-def variables_in(text: str) -> Iterator[Variable]:
-    """Yield the variables that *text* asks for."""
-    for match in _VARIABLE.finditer(text):
-        if match["named"]:
-            yield Variable(match["named"])
-        elif match["braced"]:
+def variables_in(text: str, nesting: int = 0) -> Iterator[Variable]:
+    """Yield the variables that *text* asks for, those in defaults too."""
+    at = 0
+    while nesting <= _MAX_NESTING and (match := _VARIABLE.search(text, at)):
+        at = match.end()
+        name = match["named"] or match["braced"]
+        if name is None:
+            continue
+        operator, word = (match["operator"] or " ")[-1], ""
+        if match["braced"]:
             end = _closing_brace(text, match.start(), len(text))
-            word = text[match.end() : end if end >= 0 else len(text)]
-            match (match["operator"] or " ")[-1]:
-                case "?":
-                    yield Variable(match["braced"], required=True)
-                case "-":
-                    yield Variable(match["braced"], default=word)
-                case "+":
-                    yield Variable(match["braced"], alternate=word)
-                case _:
-                    yield Variable(match["braced"])
+            at, word = (end + 1, text[at:end]) if end >= 0 else (len(text), text[at:])
+        yield Variable(name, required=operator == "?", default=word if operator == "-" else "", alternate=word if operator == "+" else "")
+        if operator != "?":
+            yield from variables_in(word, nesting + 1)
 
 
 def interpolate(text: str, variables: Variables, nesting: int = 0) -> str:

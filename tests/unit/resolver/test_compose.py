@@ -9,6 +9,7 @@ import pytest
 from resolver.cli.client import Refused
 from resolver.cli.compose import ComposeError
 from resolver.cli.compose.documents import MAX_VALUES, Budget, documents
+from resolver.cli.compose.interpolate import variables_in
 from resolver.cli.compose.project import Condition, Dependency, HealthCheck, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.compose.specification import NETWORK, SERVICE
 from resolver.cli.compose.words import words_of
@@ -419,3 +420,11 @@ def schema():
 def test_a_command_of_millions_of_characters_is_split():
     # Each character costs the same: a text that grew by one at a time was copied each time.
     assert words_of("a" * 2_000_000 + " 'b c'") == ["a" * 2_000_000, "b c"]
+
+
+def test_variables_of_a_text_are_found_in_bounded_time():
+    nested = "${A:-" * 5000 + "x" + "}" * 5000
+    assert len(list(variables_in(nested))) == 33
+    found = {one.name: one for one in variables_in("${A:-${B:-c}}${D:?${E}} $F $$G ${H+i}")}
+    assert list(found) == ["A", "B", "D", "F", "H"]
+    assert (found["A"].default, found["D"].required, found["H"].alternate) == ("${B:-c}", True, "i")
