@@ -5,13 +5,11 @@ Those that berth has go on to it; those on the sandboxes of a project are told w
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from resolver.cli import terminal
-from resolver.cli.client import Refused
 from resolver.cli.compose_options import BEFORE, FALSE, UNTIL_OPERAND, BadOption, Read, read
+from resolver.cli.compose_selection import FLAGS, SELECTION, Given
 from resolver.cli.docker_words import COMPOSE_ANSWERS
 from resolver.cli.outcome import outcome
 from resolver.cli.output import complain
@@ -23,20 +21,10 @@ _OF_FILES = ("up", "down", "config")
 _OF_SERVICES = ("top", "stats", "kill", "wait", "events", "logs", "stop", "start", "restart", "rm", "exec", "port")
 """Commands on what is up: they take the name of the project, and services."""
 COMMANDS = (*_OF_FILES, *_OF_SERVICES, "ls", "ps", "run", "scale", "version")
-_SELECTION = {
-    "--file": "files", "--profile": "profiles", "--env-file": "env_files", "--project-name": "project_name",
-    "--project-directory": "project_directory", "--workdir": "project_directory", "--compatibility": "compatibility",
-    "--all-resources": "all_resources",
-}  # fmt: skip
-"""Options before the command → the field of a `Selection` that has the value of each."""
-_SEVERAL = ("--file", "--profile", "--env-file")
-_FLAGS = ("--compatibility", "--all-resources")
 _GENERAL = ("--ansi", "--no-ansi", "--progress", "--dry-run")
 _KNOWN_PROGRESS = ("auto", "tty", "plain", "quiet")
 
 Run = Callable[[list[str]], int]
-Given = Mapping[str, tuple[str, ...]]
-"""Options before the command, by their long names."""
 
 
 def main(arguments: list[str], run: Run) -> int:
@@ -116,7 +104,7 @@ def _unknown(word: str) -> str:
 def split(arguments: Sequence[str]) -> tuple[Given, list[str]]:
     """Return the options before the command, and the command with what follows it."""
     try:
-        found = read(None, arguments, (*_SELECTION, *_GENERAL))
+        found = read(None, arguments, (*SELECTION, *_GENERAL))
     except BadOption as error:
         usage_error("compose", error)
     # An option that is not known is answered as a command would be.
@@ -126,10 +114,10 @@ def split(arguments: Sequence[str]) -> tuple[Given, list[str]]:
 def _in_long(given: Given) -> list[str]:
     """Return the options before the command as the command has them, with long names: it has others with the short ones."""
     return [
-        flag if flag in _FLAGS else f"{flag.replace('--workdir', '--project-directory')}={value}"
-        for flag in _SELECTION
+        flag if flag in FLAGS else f"{flag.replace('--workdir', '--project-directory')}={value}"
+        for flag in SELECTION
         for value in given.get(flag, ())
-        if flag not in _FLAGS or value not in FALSE
+        if flag not in FLAGS or value not in FALSE
     ]
 
 
@@ -178,29 +166,3 @@ def _version(words: list[str], run: Run) -> int:
         return 0
     form = found.values.get("--format", ("pretty",))[-1]
     return run(["version", *([] if form == "pretty" else ["--format", form]), *found.words])
-
-
-def selection_of(given: Given) -> Any:
-    """Return the `Selection` that the options *given* mean."""
-    from resolver.cli.up.project_file import Selection
-
-    fields: dict[str, Any] = {}
-    for flag, field in _SELECTION.items():
-        if flag in given:
-            values = given[flag]
-            fields[field] = values if flag in _SEVERAL else values[-1] not in FALSE if flag in _FLAGS else values[-1]
-    return Selection(**fields)
-
-
-def project_of(given: Given) -> str:
-    """Return the project that the options *given* mean: by its name, or by its files as `berth up` reads them."""
-    name = given.get("--project-name", ("",))[-1] or os.environ.get("COMPOSE_PROJECT_NAME")
-    if name:
-        return name
-    from resolver.cli.compose.sources import Steps
-    from resolver.cli.up.project_file import read_project
-
-    try:
-        return read_project(selection_of(given), Steps(reads_env_files=False))[0].name
-    except Refused as error:
-        raise Refused(f"{error}, or the project with -p") from error

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from resolver.cli.client import SERVICE_LABEL, Refused, call
-from resolver.cli.compose_command import Given, Run, project_of, selection_of
 from resolver.cli.compose_options import FALSE, Read
+from resolver.cli.compose_selection import Given, project_of, selection_of
 from resolver.cli.projects import of_project
 from resolver.cli.sandbox_parser import usage_error
 from resolver.cli.words import nearest_or_all
@@ -56,7 +56,7 @@ def scope_of(given: Given) -> Scope:
     return Scope(project_of(given), known)
 
 
-def on_services(command: str, words: Sequence[str], given: Given, run: Run, read: Callable[..., Read]) -> int:
+def on_services(command: str, words: Sequence[str], given: Given, run: Callable[[list[str]], int], read: Callable[..., Read]) -> int:
     """Run *command* for services of the project that *given* means. *read*: reads *words*, see `compose_options`."""
     found = read(command, words, KEPT.get(command, ()))
     scope = scope_of(given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,13 @@ from typing import Any
 from resolver.cli import proc
 from resolver.cli.client import Refused, segment
 from resolver.cli.compose.project import Condition, Service
-from resolver.cli.output import complain, print_table
+from resolver.cli.output import complain
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up import conditions, processes
 from resolver.cli.up.conditions import Met
 from resolver.cli.up.follow import Follower, stop_and_remove
 from resolver.cli.up.options import Options
-from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, table
+from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code
 from resolver.cli.up.progress import Progress
 from resolver.cli.up.project_lock import ProjectLock
 from resolver.cli.up.reconcile import (
@@ -30,9 +29,9 @@ from resolver.cli.up.reconcile import (
     Step,
     chosen_services,
     looked_at_again,
-    place,
     reconcile,
 )
+from resolver.cli.up.shown import Shown
 
 _AT_ONCE = 16
 LOOK = 0.1
@@ -59,8 +58,7 @@ class Session:
         self._known = known
         self._networks: list[dict[str, Any]] = []
         self._made: list[dict[str, Any]] = []
-        self._shown: list[Mapping[str, Any]] = []
-        self._has_shown = False
+        self._shown = Shown(call, detach=options.detach)
         # Service → its sandboxes; those that are there already may be others than the file has.
         self._names = {one.service.name: [str(body["name"]) for body in one.bodies] for one in plan.services}
         self._chosen = chosen_services(plan, options.asked, known)
@@ -82,7 +80,7 @@ class Session:
             if is_up and self._options.wait:
                 self._wait_until_ready()
             if is_up and self._options.shows:
-                self._show(is_last=True)
+                self._shown.print(is_last=True)
         except BaseException as error:
             if not (self._options.detach and isinstance(error, DependencyFailed)):
                 self._take_down()
@@ -121,7 +119,7 @@ class Session:
                 done = [change for change in waiting if self._start_service(change, waiting)]
             waiting = [change for change in waiting if change not in done]
             if waiting:
-                self._show()
+                self._shown.print()
                 self._pump()
                 if self._has_to_end and not self._options.detach:
                     return False
@@ -180,16 +178,17 @@ class Session:
     def _start_service(self, change: ServiceChange, waiting: Sequence[ServiceChange]) -> bool:
         """Bring up a service if what it depends on is there; return whether it is up."""
         if all(one.step is Step.KEEP for one in change.replicas):
+            self._shown.begin()
             for one in change.replicas:
                 self._note_kept(change.service, one)
             return True
         if not self._may_start(change, {one.service.name for one in waiting}):
             return False
-        before = len(self._shown)
+        self._shown.begin()
         new = [one for one in change.replicas if one.step in (Step.CREATE, Step.RECREATE)]
         for sandbox in self._create_sandboxes(change.plan, [one.body for one in new]):
             self._print_warnings(change.service, sandbox)
-            self._shown.append(sandbox)
+            self._shown.add(sandbox)
             if change.service.command:
                 process = processes.body_with_variables(next(one.body for one in new if one.name == sandbox["name"]))["process"]
                 self._note_started(change.service, sandbox, processes.start(change.service, sandbox, process))
@@ -200,7 +199,6 @@ class Session:
                 self._note_kept(change.service, one)
             elif one.step in (Step.START, Step.RESTART):
                 self._start_again(change.service, one)
-        self._shown[before:] = sorted(self._shown[before:], key=place)
         return True
 
     def _may_start(self, change: ServiceChange, waiting: set[str]) -> bool:
@@ -275,7 +273,7 @@ class Session:
         except Refused as error:
             raise Refused(f"service {service.name}: {error}", error.kind) from error
         self._print_warnings(service, started["sandbox"])
-        self._shown.append(started["sandbox"])
+        self._shown.add(started["sandbox"])
         self._note_started(service, started["sandbox"], processes.start(service, started["sandbox"], started["process"]))
 
     def _print_warnings(self, service: Service, sandbox: Mapping[str, Any]) -> None:
@@ -290,7 +288,7 @@ class Session:
 
     def _note_kept(self, service: Service, replica: Replica) -> None:
         assert replica.found is not None
-        self._shown.append(replica.found)
+        self._shown.add(replica.found)
         if not self._options.detach and replica.found.get("run") is not None:
             self._follower.add(replica.found, None, is_shown=self._options.attached.shows(service, self._options.asked))
 
@@ -316,37 +314,6 @@ class Session:
             time.sleep(LOOK)
 
     # --- show and follow ----------------------------------------------------------------------------------------
-
-    def _show(self, *, is_last: bool = False) -> None:
-        """Print what has come up since the last call: name, network, addresses, ports. In the foreground before it prints anything."""
-        if self._options.detach and not is_last:
-            return
-        shown, self._shown = self._shown, []
-        now = [self._current(sandbox) for sandbox in shown]
-        # What has ended already is shown as it was created.
-        heading, *rows = table([current if current["endpoints"] else made for current, made in zip(now, shown, strict=True)])
-        if rows or not self._has_shown:
-            print_table(heading, rows)
-        if not self._options.detach:
-            if not self._has_shown:
-                print("Ctrl-C ends everything.")
-            sys.stdout.flush()
-            self._has_shown = True
-            return
-        for current in now:
-            run = current.get("run")
-            if run is not None and run["exit_code"] is not None:
-                print(f"{current['name']} exited with code {run['exit_code']}")
-
-    def _current(self, sandbox: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return *sandbox* as it is now, or as it was created if it is gone already."""
-        try:
-            current: Mapping[str, Any] = self._call("GET", f"/v1/sandboxes/{sandbox['id']}")
-        except Refused as error:
-            if error.kind != "not-found":
-                raise
-            return sandbox
-        return current
 
     @property
     def _has_to_end(self) -> bool:

@@ -147,7 +147,10 @@ def test_steps_of_the_reading_can_be_left_out(berth, monkeypatch, tmp_path):
     assert config("--no-normalize")["services"]["a"].keys() == {"build", "command", "entrypoint", "environment", "image"}
     assert config("--no-path-resolution")["services"]["a"]["build"]["context"] == "."
     assert config("--no-env-resolution")["services"]["a"]["env_file"] == [{"path": str(tmp_path / "shop/db.env"), "required": True}]
-    assert (config().keys(), config("--all-resources")["networks"]["unused"]) == ({"name", "services", "networks"}, {"name": "shop_unused"})
+    assert (config().keys(), config("--all-resources")["networks"]["unused"]) == (
+        {"name", "services", "networks"},
+        {"name": "shop_unused", "ipam": {}},
+    )
     # As Compose prints it.
     assert json.loads(berth("config", "--variables", "--format", "json")[1])["G"] == {
         "Name": "G", "DefaultValue": "", "PresenceValue": "alt", "Required": False
