@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from resolver.cli import age, compose_command, docker_inspect, proc, traffic
+from resolver.cli import age, compose_command, docker_inspect, proc, terminal, traffic
 from resolver.cli.docker_words import translated
 from resolver.cli.sandbox_fields import docker_fields
 from resolver.cli.topology import picture
@@ -223,10 +223,19 @@ def test_spellings(typed, meant):
         ("", ["compose", "--help"]),
     ],
 )
-def test_compose_commands(typed, meant):
+def test_compose_commands(typed, meant, monkeypatch):
+    monkeypatch.setattr(terminal, "_chosen", ("auto",))
     ran = []
     assert compose_command.main(typed.split(), lambda words: ran.append(words) or 0) == 0
     assert ran == [meant]
+
+
+@pytest.mark.parametrize(("ansi", "shown"), [("never", False), ("always", True), ("auto", False)])
+def test_colours_are_shown_as_asked_for(monkeypatch, ansi, shown):
+    monkeypatch.setattr(terminal, "_chosen", ("auto",))
+    compose_command.main(["--ansi", ansi, "up"], lambda _: 0)
+    # It is no terminal.
+    assert (terminal.styled("x", "bold") != "x") == shown
 
 
 @pytest.mark.parametrize(
