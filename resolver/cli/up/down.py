@@ -71,7 +71,7 @@ def _what_goes(name: str, services: tuple[str, ...], known: Callable[[], Collect
 
 def remove_project(name: str, timeout: float | None, call: Call, find: Callable[[], tuple[Views, Views]] | None = None) -> tuple[int, int]:
     """Stop and remove the sandboxes, then the networks of project *name*; return how many of each. *find*: what goes, not all."""
-    with ProjectLock(name, lambda: complain(f"another command is changing project {name}; this one goes on as soon as it has finished")):
+    with ProjectLock(name):
         sandboxes, networks = _what_goes(name, (), tuple) if find is None else find()
         stop_and_remove(sandboxes, timeout, call)
         for network in networks:

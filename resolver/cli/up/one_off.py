@@ -13,7 +13,6 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, segment
 from resolver.cli.compose.project import Project, Service
-from resolver.cli.output import complain
 from resolver.cli.run import run_detached, run_in_foreground
 from resolver.cli.starting import prepare_to_start
 from resolver.cli.up.follow import stop_and_remove
@@ -67,7 +66,7 @@ def run_one_off(selection: Selection, asked: OneOff) -> int:
     services = tuple(replace(one, replicas=1) if one is service else one for one in project.services)
     plan = plan_up(replace(project, services=services), pid=os.getpid())
     directory = Path(project.directory)
-    with ProjectLock(project.name, lambda: complain(f"another command is changing project {project.name}; this one waits for it")):
+    with ProjectLock(project.name):
         _ensure_networks(plan)
     if not asked.alone:
         _ensure_dependencies(project, plan, service, loaded.known)

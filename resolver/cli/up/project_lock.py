@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
 from types import TracebackType
 
 from resolver.cli.client import run_directory, segment
+from resolver.cli.output import complain
 
 _MARK = 16
 """Octets of a mark."""
 
 
 class ProjectLock:
-    """The lock of one project, as a context. *waits*: is told once when another process has it, before this one waits."""
+    """The lock of one project, as a context. That another process has it is said before this one waits."""
 
-    def __init__(self, project: str, waits: Callable[[], None]) -> None:
+    def __init__(self, project: str) -> None:
+        self._project = project
         self._path = f"{run_directory()}/projects/{segment(project).replace('.', '%2E')}.lock"
-        self._waits = waits
         self._file: int | None = None
         # Who had it last writes this into the file, so that others know that it was not them.
         self._mark = os.urandom(_MARK)
@@ -41,7 +41,7 @@ class ProjectLock:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._waits()
+            complain(f"another command is changing project {self._project}; this one goes on as soon as it has finished")
             fcntl.lockf(self._file, fcntl.LOCK_EX)
         self.is_ours_since = os.pread(self._file, _MARK, 0) == self._mark
         os.pwrite(self._file, self._mark, 0)

@@ -65,7 +65,7 @@ class Session:
         width = max((len(name) for names in self._names.values() for name in names), default=0)
         self._follower = Follower(call, width, has_prefix=options.has_prefix, timestamps=options.timestamps)
         self._progress = Progress(quiet=options.quiet)
-        self._lock = ProjectLock(plan.project, self._say_that_it_waits)
+        self._lock = ProjectLock(plan.project)
         self._warned: set[str] = set()
         self._stays = False
         self._is_aborted = False
@@ -148,9 +148,6 @@ class Session:
             if sandbox["id"] not in there:
                 raise Refused(f"{sandbox['name']} was removed meanwhile by another command on the project")
         return [looked_at_again(change, sandboxes) for change in waiting]
-
-    def _say_that_it_waits(self) -> None:
-        complain(f"another command is changing project {self._plan.project}; this one goes on as soon as it has finished")
 
     def _clear(self, changes: Changes) -> None:
         """Remove what is too much or made anew, and stop what is restarted."""

@@ -21,6 +21,7 @@ from resolver.cli.up.conditions import Condition, Met
 from resolver.cli.up.options import Options
 from resolver.cli.up.plan import Ending, check_signals, ending, environment, exit_code, plan_up, process_of, table
 from resolver.cli.up.project_file import Selection, load_project
+from resolver.cli.up.project_lock import ProjectLock
 from resolver.cli.up.reconcile import Asked, Step, reconcile, restarts_with, stop_waves, summary
 from resolver.cli.up.session import Session
 from tests.support.compose_files import project
@@ -725,3 +726,36 @@ def test_more_replicas_than_a_host_may_have_are_refused():
         plan("services: {web: {command: x, container_name: one}}", scale={"web": 2})
     with pytest.raises(Refused, match="--scale wev: there is no such service; there are web"):
         plan("services: {web: {command: x}}", scale={"wev": 2})
+
+
+def test_one_at_a_time_changes_a_project():
+    mine, held, let_go = ProjectLock("p"), threading.Event(), threading.Event()
+    with mine, ProjectLock("q"):
+        assert mine.is_ours_since is False
+    with mine:
+        assert mine.is_ours_since
+    # Another process; a lock is a process's own.
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with ProjectLock("p"):
+            os.write(writing, b"x")
+            signal.pause()
+        os._exit(0)
+    os.read(reading, 1)
+
+    def end_it():
+        held.wait()
+        os.kill(pid, signal.SIGKILL)
+        let_go.set()
+
+    thread = threading.Thread(target=end_it)
+    thread.start()
+    held.set()
+    with mine:
+        assert let_go.wait(60)
+        assert not mine.is_ours_since
+    thread.join()
+    os.waitpid(pid, 0)
+    for descriptor in (reading, writing):
+        os.close(descriptor)
