@@ -70,6 +70,10 @@ def run_command(arguments: list[str]) -> int:
             from resolver.cli import compose_command
 
             return compose_command.main(arguments[1:], run_command)
+        case ["up" | "down" | "config"]:
+            from resolver.cli import compose_command
+
+            return compose_command.main_of_files(arguments)
     from resolver.cli import commands
 
     return commands.main(arguments)

@@ -31,7 +31,7 @@ ANSWERS = {
     "plugin": "plugins are started on their own and found in /run/docker/plugins; see docs/drivers/plugins.md",
     "context": "berth talks to the daemon of this host only; BERTH_RUN_DIR says where its socket is",
     "checkpoint": "processes can't be saved and brought back",
-    "scale": "write `scale:` of the service in the Compose file, then `berth down` and `berth up`",
+    "scale": "`berth compose scale web=3` starts or removes replicas of a service",
     "watch": "files are the host's, so a service sees each change at once; nothing has to be copied",
     "serve": "`berth daemon` runs the daemon",
 }
@@ -51,14 +51,12 @@ SYNONYMS = {
 """Words for commands that neither docker nor berth has → what is meant."""
 COMPOSE_ANSWERS = {
     **ANSWERS,
-    "attach": "`berth up` without -d shows the output of all services",
+    "bridge": "there is no Kubernetes or Helm here; `berth compose config` prints the project for what converts it",
+    "attach": "`berth compose logs -f SERVICE` shows what it prints, `berth compose kill -s INT SERVICE` sends it what Ctrl-C would",
     "create": "services are created and started at once by `berth up -d`",
 }
 """The same for what follows `berth compose`."""
 
-_WHOLE = "it is about the whole project; -f and --profile choose what belongs to it"
-OPERAND_ANSWERS = {"berth down": _WHOLE}
-"""What is said of operands where a command takes none, by command."""
 
 
 def translated(arguments: list[str]) -> list[str]:

@@ -59,7 +59,8 @@ COMMANDS = (
     ),
     Command(
         "compose ps", (("SERVICE...", "sandbox"),), "berth compose [-f FILE | -p NAME] ps [OPTIONS] [SERVICE...]",
-        "List the sandboxes of a Compose project.", "", ("berth compose -p shop ps --services",),
+        "List the sandboxes of a Compose project.", "Templates have Compose's fields too: .Name, .Health, .ExitCode, .Publishers.",
+        ("berth compose -p shop ps --services",),
     ),
     Command(
         "network ls", (), "berth network ls [OPTIONS]", "List networks.", "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import proc, sandbox_fields, terminal
@@ -70,8 +70,10 @@ def chosen(sandboxes: Sandboxes, values: Mapping[str, Any]) -> Sandboxes:
     return found if last is None else sorted(found, key=lambda sandbox: sandbox["created"], reverse=True)[: int(last)]
 
 
-def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None:
-    """Print *sandboxes* as the options *values* ask for; BadFormat says what is wrong with `--format`."""
+def show(
+    sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any], more: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+) -> None:
+    """Print *sandboxes* as the options *values* ask for; BadFormat says what is wrong with `--format`. *more*: fields for templates."""
     if values.get("services"):
         for name in dict.fromkeys(sandbox["labels"].get(SERVICE_LABEL) for sandbox in sandboxes):
             if name:
@@ -91,7 +93,10 @@ def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None
         things=sandboxes,
         columns=[sandbox_fields.COLUMNS[at] for at in shown],
         cells=cells,
-        fields=lambda sandbox: sandbox_fields.docker_fields(sandbox, proc.command_of(sandbox), now, whole=whole),
+        fields=lambda sandbox: {
+            **sandbox_fields.docker_fields(sandbox, proc.command_of(sandbox), now, whole=whole),
+            **(more(sandbox) if more is not None else {}),
+        },
         id_of=lambda sandbox: shown_id(sandbox, whole=whole),
         headings=sandbox_fields.HEADINGS,
         cut=("COMMAND",),

@@ -117,7 +117,16 @@ GIVES = {
     "docker compose ps -a --format '{{.Names}}: {{.State}}'": "shop-api-1: running\nshop-api-2: running\nshop-db-1: exited",
     "docker compose rm -f": "shop-db-1",
     "docker compose run --rm db echo hello": "hello",
-    "docker compose down -v": "project shop is down: removed 2 sandboxes and 1 network",
+    "docker compose --ansi never --progress quiet up -d --build --quiet-pull": r"NAME +NETWORK(?s:.*)shop-db-1(?s:.*)",
+    "docker compose logs --no-color --no-log-prefix --index 2 api": "",
+    "docker compose scale api=3": r"NAME +NETWORK(?s:.*)shop-api-3(?s:.*)",
+    "docker compose ps --format '{{.Name}} {{.Service}} {{.State}} {{.ExitCode}}'": (
+        "shop-api-1 api running 0\nshop-api-2 api running 0\nshop-api-3 api running 0\nshop-db-1 db running 0"
+    ),
+    "docker compose config --services": "api\ndb|db\napi",
+    "docker compose down db": "db of project shop is down: removed 1 sandbox and 0 networks",
+    "docker compose down -v --rmi local": "project shop is down: removed 3 sandboxes and 1 network",
+    "docker compose ps -q": "",
 }
 """What is typed → what is printed, as a pattern. In the order of the page, as each row may need what another one made."""
 

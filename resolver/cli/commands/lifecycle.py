@@ -115,7 +115,8 @@ def _start_attached(names: tuple[str, ...], project: str | None) -> int:
 @_TIMEOUT
 @_SIGNAL
 @PROJECT
-def restart(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None) -> int:
+@option("--no-deps", is_flag=True, help="With --project: without services that are restarted with these.")
+def restart(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None, no_deps: bool) -> int:
     """Stop sandboxes and start them again.
 
     Those that are stopped are only started. Needs root.
@@ -128,7 +129,7 @@ def restart(names: tuple[str, ...], timeout: float | None, name: str | None, pro
         start_stopped(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
 
     code = for_each(names, project, restart_one)
-    others = _restarted_with(names, project)
+    others = () if no_deps else _restarted_with(names, project)
     return max(code, for_each(others, project, restart_one)) if others else code
 
 
@@ -181,10 +182,11 @@ def prune(force: bool, filters: tuple[str, ...], networks: bool) -> None:
 @option("--until", metavar="TIME", help="Lines until then.")
 @option("-t", "--timestamps", is_flag=True, help="Each line with its time.")
 @option("--no-log-prefix", is_flag=True, help="Without the name before each line, where several are shown.")
+@option("--index", type=click.IntRange(min=1), metavar="NUMBER", help="With --project: only this replica of each service.")
 @PROJECT
 def logs(
     names: tuple[str, ...], follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool, no_log_prefix: bool,
-    project: str | None,
+    project: str | None, index: int | None,
 ) -> None:  # fmt: skip
     """Print what the commands of sandboxes have printed.
 
@@ -195,7 +197,7 @@ def logs(
         raise click.UsageError(f"--tail {tail}: it should be a number of lines, or all", click.get_current_context())
     first = None if since is None else stamp(moment("--since", since))
     last = None if until is None else stamp(moment("--until", until))
-    sandboxes = meant(names, project, stopped=True)
+    sandboxes = meant(names, project, stopped=True, index=index)
     for sandbox in sandboxes if names else ():
         if sandbox.get("run") is None or _is_in_foreground(sandbox):
             raise Refused(f"output is kept of `run -d` and `up -d` only; that of {sandbox['name']} went where it was started")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from resolver.cli import docker_options
-from resolver.cli.docker_words import ANSWERS, GROUP_ANSWERS, OPERAND_ANSWERS, SYNONYMS, spellings, words_of
+from resolver.cli.docker_words import ANSWERS, GROUP_ANSWERS, SYNONYMS, spellings, words_of
 from resolver.cli.words import nearest
 
 
@@ -55,8 +55,6 @@ def _what(error: click.ClickException, path: str) -> str:
         case click.BadParameter(param=click.Parameter() as parameter):
             return _bad_value(parameter, error.message)
     text = error.format_message().rstrip(".")
-    if path in OPERAND_ANSWERS and text.startswith("Got unexpected extra argument"):
-        text += f": {OPERAND_ANSWERS[path]}"
     # A name in capitals stays as it is.
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
