@@ -58,7 +58,6 @@ COMPOSE_ANSWERS = {
 """The same for what follows `berth compose`."""
 
 
-
 def translated(arguments: list[str]) -> list[str]:
     """Return *arguments* with Docker's spelling of the command replaced by berth's; `help X` is `X --help`."""
     match arguments:
