@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resolver.cli import ps as sandbox_list
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
@@ -42,7 +42,7 @@ def ls(arguments: list[str]) -> int:
 
 def existing(*, stopped: bool) -> list[dict[str, Any]]:
     """Return the projects of which there is anything: Name, Status (Compose's, `running(3)`), Networks. *stopped*: or was, and is kept."""
-    sandboxes: list[dict[str, Any]] = call("GET", "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes")
+    sandboxes: list[dict[str, Any]] = call("GET", sandboxes_path(stopped=stopped))
     networks: list[dict[str, Any]] = call("GET", "/v1/networks")
     names = sorted({thing["labels"][PROJECT_LABEL] for thing in (*sandboxes, *networks) if PROJECT_LABEL in thing["labels"]})
     found = []

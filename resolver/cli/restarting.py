@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.client import NoDaemon, Refused, Unanswered, call
 from resolver.cli.restart_policy import Restarts, policy_of
 from resolver.signal_names import START_NO_MORE
 
@@ -49,7 +49,8 @@ class Restarting:
         while True:
             try:
                 call("PATCH", self._path, body, autostart=False)
-            except NoDaemon:
+            except (NoDaemon, Unanswered):
+                # What it has done all the same, it does once more: that a command has ended, or which one is there.
                 if self.is_last and not required:
                     return False
                 time.sleep(_LOOK)

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from resolver.cli import enter, monitor
-from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.client import NoDaemon, Refused, call, sandboxes_path
 from resolver.cli.output import complain, print_warnings
 from resolver.cli.sandbox_calls import hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
@@ -57,7 +57,7 @@ def start_stopped(sandbox: dict[str, Any]) -> None:
 def due() -> list[dict[str, Any]]:
     """Return the sandboxes that their restart policy starts now, as a daemon has started, the oldest one first."""
     for _ in range(_LOOKS):
-        everything = call("GET", "/v1/sandboxes?all=1", autostart=False)
+        everything = call("GET", sandboxes_path(stopped=True), autostart=False)
         if not any(map(_has_ended_unnoticed, everything)):
             break
         time.sleep(_LOOK)

@@ -405,7 +405,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="POST", path="/v1/stop", operation_id="stopDaemon", summary="Stop the daemon; sandboxes go on",
-        response=schema.OutcomeView, handler=Admin.stop_daemon,
+        ends_daemon=True, response=schema.OutcomeView, handler=Admin.stop_daemon,
     ),
     ApiRoute(
         method="GET", path="/healthz", operation_id="showLiveness", summary="Report that the process is alive",

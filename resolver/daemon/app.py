@@ -112,9 +112,13 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
         descriptor_store.notify("READY=1")
-        if not exit_when_idle:
+        if exit_when_idle:
+            await wait_until_idle(stop, daemon.is_busy)
+        else:
             await stop.wait()
-        elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
+        # From here on whoever asks for a change is sent to the next daemon: nothing of what is taken down now is used again.
+        is_done = await daemon.admin.http_api.take_no_more_changes(limits.LAST_CHANGES)
+        if exit_when_idle and is_done and not daemon.is_needed():
             await daemon.leave_nothing_behind()
         if not daemon.has_anything():
             await daemon.keeper.end()

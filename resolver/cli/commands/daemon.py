@@ -28,7 +28,7 @@ _STOP_PATIENCE = 30
 @RUN_DIR
 @option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
 @option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
-@option("--exit-when-idle", is_flag=True, help="Exit when no sandbox, no owner and no network that somebody made is left.")
+@option("--exit-when-idle", is_flag=True, help="Exit when no sandbox runs and no network that somebody made is left.")
 @option("--check-config", is_flag=True, help="Print the effective configuration and exit.")
 def daemon(
     action: str | None,
@@ -42,8 +42,8 @@ def daemon(
 ) -> int:
     """Run the daemon in the foreground, or stop the one that runs.
 
-    Commands that change something start a daemon if none runs, with --exit-when-idle. Sandboxes and their processes go on
-    when the daemon is stopped.
+    Without one, commands that change something start a daemon with --exit-when-idle, and those that ask for sandboxes or networks do
+    if any are saved. Sandboxes and their processes go on when the daemon is stopped.
     """
     if action == "stop":
         return _stop()

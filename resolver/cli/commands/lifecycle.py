@@ -271,7 +271,7 @@ def _follow(readers: list[tuple[dict[str, Any], str | None, Reader]], timestamps
 
 def _runs(sandbox: dict[str, Any]) -> bool:
     try:
-        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}")["run"]["state"] != "exited")
+        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}", autostart=False)["run"]["state"] != "exited")
     except NoDaemon:
         # It goes on without one.
         return True

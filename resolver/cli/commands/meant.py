@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import Refused, call, find_sandbox, service_members
+from resolver.cli.client import Refused, call, find_sandbox, sandboxes_path, service_members
 from resolver.cli.commands.options import each
 
 
@@ -16,7 +16,7 @@ def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, 
 
     With a project each name is that of a service, and means all of its replicas. *stopped*: those that are stopped too.
     """
-    path = "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes"
+    path = sandboxes_path(stopped=stopped)
     if project is not None:
         from resolver.cli.projects import of_project
 

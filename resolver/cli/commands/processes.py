@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 from resolver.cli import proc, traffic
-from resolver.cli.client import Refused, call, find_sandbox
+from resolver.cli.client import NoDaemon, Refused, call, find_sandbox
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.options import PROJECT, SANDBOX, check_template
@@ -275,7 +276,9 @@ def _gone(name: str) -> _Gone | None:
     """Return the last sandbox with this name or id that has ended, None if the daemon remembers none."""
     now = time.time()  # noqa: TID251 (this is where the clock is read)
     found: _Gone | None = None
-    for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
-        if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
-            found = _Gone(event["exit_code"])
+    # Where nothing is saved, no daemon is there to ask.
+    with contextlib.suppress(NoDaemon):
+        for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
+            if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
+                found = _Gone(event["exit_code"])
     return found
