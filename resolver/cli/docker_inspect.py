@@ -30,6 +30,9 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "Hostname": shown["hostname"],
             "Domainname": shown["domainname"],
             "Cmd": command.split(" ") if command else [],
+            "Env": [f"{name}={value}" for name, value in shown["environment"].items()],
+            "WorkingDir": shown.get("working_directory", ""),
+            "StopSignal": _stop_signal(shown),
             "Labels": dict(shown["labels"]),
             **_health_check(shown),
         },
@@ -37,6 +40,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "NetworkMode": network_mode(shown) or next(iter(networks), "none"),
             "PortBindings": _bindings(shown),
             "RestartPolicy": _restart_policy(shown),
+            "AutoRemove": _goes_with_its_command(shown),
         },
         "NetworkSettings": {
             "SandboxID": shown["id"],
@@ -61,7 +65,7 @@ _NEVER = "0001-01-01T00:00:00Z"
 def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
     found = state(shown)
     run = shown.get("run")
-    told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"] or 0}
+    told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"]}
     if shown.get("health") is not None:
         log = [_logged(entry) for entry in shown.get("health_log", {}).get("log", ())]
         told["Health"] = {"Status": shown["health"], "FailingStreak": shown.get("health_log", {}).get("failing_streak", 0), "Log": log}
@@ -89,6 +93,19 @@ def _run(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return what Docker says at the top of a container whose command was started to stay."""
     run = shown.get("run")
     return {} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
+
+
+def _stop_signal(shown: Mapping[str, Any]) -> str:
+    """Return the signal that asks the command to end, as Docker writes it: SIGTERM, or a number."""
+    run = shown.get("run")
+    text = "TERM" if run is None else str(run["stop_signal"]).upper()
+    return text if text.isdigit() or text.startswith("SIG") else f"SIG{text}"
+
+
+def _goes_with_its_command(shown: Mapping[str, Any]) -> bool:
+    """Return whether nothing is kept when the command has ended, as with `run --rm`, and in the foreground."""
+    run = shown.get("run")
+    return bool(run["remove"]) if run is not None else shown["leader"] is not None and not shown["adopted"]
 
 
 def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:

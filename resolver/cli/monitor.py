@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from resolver.cli import enter, health_probe
+from resolver.cli import command_record, enter, health_probe
 from resolver.cli.client import Refused, call
 from resolver.cli.output_log import STREAMS, OutputLog
 from resolver.cli.restarting import Restarting
@@ -71,6 +71,7 @@ class _Monitor:
         """Start the command, and again for as long as its policy says so; return its last exit code."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
+        command_record.write(self._sandbox, self._process["explicit"], self._process["directory"])
         try:
             init, outputs = self._start(patient=False)
         except (EnterFailed, Refused, OSError) as error:

@@ -93,6 +93,9 @@ def run_in_foreground(
     restarting = None if process is None else _restarting(sandbox["id"], process["restart"])
     # An explicit variable wins, in its own spelling only (PX-3).
     environment = {**os.environ, **sandbox["environment"], **explicit}
+    from resolver.cli import command_record
+
+    command_record.write(sandbox, explicit, directory.path)
 
     def start(tell: Callable[[int], None]) -> int:
         pid = enter.start(

@@ -67,8 +67,8 @@ def due() -> list[dict[str, Any]]:
 
 
 def _has_ended_unnoticed(sandbox: dict[str, Any]) -> bool:
-    run = sandbox["run"]
-    return run is not None and run["state"] != "exited" and sandbox["pid"] is not None and not os.path.exists(f"/proc/{sandbox['pid']}")
+    run, holder = sandbox["run"], sandbox["owner_pid"]
+    return run is not None and run["state"] != "exited" and holder is not None and not os.path.exists(f"/proc/{holder}")
 
 
 def launch(state_dir: str, run_dir: str) -> None:

@@ -22,6 +22,7 @@ from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
+from resolver.daemon.command_pids import CommandPids
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.owners import ExitCode, Owners
@@ -71,6 +72,7 @@ class Operations:
         self._remove_aside = remove_aside
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
+        self._command_pids = CommandPids()
 
     # --- networks -----------------------------------------------------------------------------------------------
 
@@ -291,6 +293,7 @@ class Operations:
 
     def sandboxes(self) -> list[SandboxDetails]:
         """Return all sandboxes, by name."""
+        self._command_pids.forget_all_but(len(self._controller.state.sandboxes))
         return [self.details_of_sandbox(sandbox) for sandbox in sorted(self._controller.state.sandboxes.values(), key=_name)]
 
     def find_sandbox(self, reference: str) -> Sandbox:
@@ -319,6 +322,7 @@ class Operations:
             stack_owner=self._controller.state.sandboxes.get(shared_with) if shared_with is not None else None,
             run=self._runs.get(sandbox.id),
             run_directory=self._runs.directory_of(sandbox.id),
+            pid=self._command_pids.of(sandbox),
         )
 
     async def told_by_plugins(self, sandbox: Sandbox) -> Mapping[str, dict[str, Any]]:

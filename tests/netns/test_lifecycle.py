@@ -248,11 +248,63 @@ def test_followed_output_ends_with_the_command(lab):
 
 def test_a_killed_holder_takes_the_command_with_it(lab):
     lab.berth("run", "-d", "--name", "held", "--restart", "always", "--", "sleep", "3173")
-    os.kill(json.loads(lab.berth("inspect", "held").stdout)[0]["pid"], signal.SIGKILL)
+    os.kill(json.loads(lab.berth("inspect", "held").stdout)[0]["owner_pid"], signal.SIGKILL)
     assert wait_until_exited(lab, "held")["exit_code"] == 255
     assert lab.shell("ps ax | grep -v grep | grep 'sleep 3173' || true") == ""
     lab.berth("start", "held")
     assert run_of(lab, "held")["state"] == "running"
+
+
+@pytest.mark.parametrize("how", [("-d",), ("--rm",)])
+def test_the_pid_is_that_of_the_command_inside(lab, how):
+    lab.start(sys.executable, "-m", "resolver", "run", *how, "--name", "inner", "--network", "front", "--", "sleep", "3179")
+    lab.wait_for(lambda: lab.berth("inspect", "-f", "{{.State.Pid}}", "inner", check=False).stdout.strip() not in ("", "0"))
+    # Until the command runs it is the process that starts it.
+    lab.wait_for(lambda: "3179" in lab.shell(f"cat /proc/{lab.inspect('inner')['pid']}/cmdline | tr '\\0' ' '"))
+    pid = lab.berth("inspect", "-f", "{{.State.Pid}}", "inner").stdout.strip()
+    assert lab.shell(f"readlink /proc/{pid}/ns/net") == lab.in_sandbox("inner", "readlink", "/proc/self/ns/net")
+    assert lab.berth("ps", "--filter", "name=inner", "--format", "{{.Pid}}").stdout.strip() == pid
+    shown = lab.inspect("inner")
+    assert (str(shown["pid"]), shown["owner_pid"] != shown["pid"]) == (pid, True)
+    os.kill(int(pid), signal.SIGTERM)
+    if how == ("-d",):
+        assert wait_until_exited(lab, "inner")["exit_code"] == 143
+        assert lab.inspect("inner")["pid"] == 0
+    lab.wait_for(lambda: "3179" not in lab.berth("ps").stdout)
+
+
+@pytest.mark.parametrize("how", [("-d",), ("--rm",)])
+def test_exec_has_the_variables_and_the_directory_of_the_command(lab, how):
+    lab.start(
+        sys.executable,
+        "-m",
+        "resolver",
+        "run",
+        *how,
+        "--name",
+        "told",
+        "--network",
+        "front",
+        "-e",
+        "A=secret",
+        "-w",
+        "/usr",
+        "sleep",
+        "600",
+    )
+    lab.wait_for(lambda: lab.berth("exec", "told", "true", check=False).returncode == 0)
+    assert lab.in_sandbox("told", "sh", "-c", "echo $A $PWD") == "secret /usr"
+    assert lab.berth("exec", "-e", "A=2", "-w", "/tmp", "told", "sh", "-c", "echo $A $PWD").stdout == "2 /tmp\n"
+    template = "{{range .Config.Env}}{{println .}}{{end}}{{.Config.WorkingDir}} {{.HostConfig.AutoRemove}}"
+    assert lab.berth("inspect", "-f", template, "told").stdout.split() == ["A=secret", "/usr", str(how == ("--rm",)).lower()]
+    shown = lab.inspect("told")
+    assert (shown["environment"], shown["working_directory"]) == ({"A": "secret"}, "/usr")
+    # Variables may be secrets: no API tells them, and the file is root's.
+    assert "secret" not in json.dumps(lab.api("GET", "/v1/sandboxes/told")[1])
+    assert lab.shell(f"stat -c %a {shown['directory']}/command") == "600"
+    lab.berth("stop", "-t", "1", "told")
+    if how == ("-d",):
+        assert lab.inspect("told")["environment"] == {"A": "secret"}
 
 
 def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
