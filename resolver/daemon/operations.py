@@ -28,7 +28,7 @@ from resolver.daemon.events import Cause, Events
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
 from resolver.daemon.removals import Removals
-from resolver.daemon.run_networks import with_endpoint, without_endpoint
+from resolver.daemon.run_networks import networks_of, with_endpoint, without_endpoint
 from resolver.daemon.runs import Process, Run, Runs
 from resolver.daemon.schema import PruneBody
 
@@ -125,6 +125,7 @@ class Operations:
         *process*: what the caller will start in it; the sandbox stays, stopped, when that has ended.
         """
         self._runs.check_name(request.name, request.again[0] if request.again is not None else None)
+        await self._controller.sandboxes.free_name(request.name)
         asked = request
         references = [endpoint.network for endpoint in request.networks]
         if on_default and request.again is not None and DEFAULT_NETWORK.name in references:
@@ -146,6 +147,31 @@ class Operations:
             self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network).name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
+    async def revive_sandbox(self, run: Run, owner: Owner) -> Sandbox:
+        """Have the stopped sandbox of *run* run again in its network stack, which others have kept, for *owner* to start its command in.
+
+        It is on the networks that it is to be on at its next start. NotFound if the stack has gone meanwhile.
+        """
+
+        def change(sandbox: Sandbox) -> Sandbox:
+            return replace(sandbox, owner=owner, leader=None, health=None if sandbox.health_check is None else Health.STARTING)
+
+        sandbox = await self._controller.sandboxes.revive(run.id, change)
+        await self._watch(owner)
+        self._events.sandbox_started(sandbox)
+        networks = self._controller.state.networks
+        endpoints = self._controller.state.endpoints[run.id]
+        present = {networks[one.network_id].name for one in endpoints if not networks[one.network_id].is_gateway_bridge}
+        wanted = {endpoint.network: endpoint for endpoint in networks_of(run)} if sandbox.stack is Stack.OWN else {}
+        for name in present - set(wanted) if wanted else ():
+            await self._controller.sandboxes.disconnect(run.id, name)
+            self._events.endpoint_disconnected(sandbox, name)
+        for name, endpoint in wanted.items():
+            if name not in present:
+                await self._controller.sandboxes.connect(run.id, endpoint)
+                self._events.endpoint_connected(sandbox, name)
+        return sandbox
+
     def _name_warnings(self, sandbox: Sandbox) -> tuple[str, ...]:
         return numeric_names.warnings(sandbox, self._controller.state.endpoints.get(sandbox.id, ()))
 
@@ -160,6 +186,7 @@ class Operations:
 
         if name:
             self._runs.check_name(name)
+            await self._controller.sandboxes.free_name(name)
         sandbox = await self._controller.sandboxes.change(reference, change)
         await self._watch(owner)
         run = self._runs.get(sandbox.id)
@@ -184,8 +211,7 @@ class Operations:
             return await self._drop_aside(aside), ()
         found = self.find(reference)
         if isinstance(found, Run):
-            await self._removals.remove_stopped(found, cause)
-            warnings: tuple[str, ...] = ()
+            warnings = await self._removals.remove_stopped(found, cause)
         else:
             warnings = await self._removals.remove(found, cause, exit_code)
         if wait:

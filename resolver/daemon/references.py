@@ -40,6 +40,10 @@ class References:
             if run is None:
                 raise
             return run
+        left = self._runs.get(sandbox.id) if sandbox.ended else None
+        if left is not None and left.ended is not None:
+            # It is stopped, and others share its network stack.
+            return left
         # A name goes before the beginning of another one's id.
         return run if run is not None and run.id != sandbox.id and reference == run.name else sandbox
 

@@ -49,11 +49,15 @@ class Removals:
         finally:
             self._under_way.discard(sandbox.id)
 
-    async def remove_stopped(self, run: Run, cause: Cause) -> None:
-        """Remove what is left of a sandbox that is stopped."""
+    async def remove_stopped(self, run: Run, cause: Cause) -> tuple[str, ...]:
+        """Remove what is left of a sandbox that is stopped; return warnings: others may have kept its network stack."""
+        warnings: tuple[str, ...] = ()
         async with self._runs.lock(run.id):
             await self._runs.drop(run)
+            with contextlib.suppress(NotFound):
+                warnings = (await self._controller.sandboxes.remove(run.id, if_ended=True)).warnings
         self._events.emit("sandbox", "remove", run.name, identity=run.id, cause=cause, exit_code=run.exit_code)
+        return warnings
 
     async def end_run(self, sandbox: Sandbox, run: Run) -> None:
         """Free what *sandbox* has, now that its command has ended and is not started again; keep the *run*, unless it is not to stay."""

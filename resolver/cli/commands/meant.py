@@ -34,8 +34,18 @@ def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, 
     raise click.UsageError("SANDBOX is missing", click.get_current_context())
 
 
-def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict[str, Any]], None], *, stopped: bool = True) -> int:
-    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`."""
+def for_each(
+    names: tuple[str, ...],
+    project: str | None,
+    action: Callable[[dict[str, Any]], None],
+    *,
+    stopped: bool = True,
+    shared_first: bool = False,
+) -> int:
+    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`.
+
+    *shared_first*: of a project, those whose network stacks others share before these.
+    """
     if names and project is None:
 
         def one(given: str) -> None:
@@ -44,7 +54,10 @@ def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict
             print(given)
 
         return each(names, one)
-    members = {sandbox["name"]: sandbox for sandbox in meant(names, project, stopped=stopped)}
+    found = meant(names, project, stopped=stopped)
+    if shared_first:
+        found = sorted(found, key=lambda sandbox: bool(sandbox["shared_with"]))
+    members = {sandbox["name"]: sandbox for sandbox in found}
 
     def member(name: str) -> None:
         action(members[name])

@@ -67,6 +67,7 @@ class FakeController:
             create=self.create_sandbox,
             remove=self.remove_sandbox,
             change=self.change_sandbox,
+            free_name=self.free_name,
             connect=self.connect,
             disconnect=self.disconnect,
         )
@@ -171,7 +172,10 @@ class FakeController:
         self.state.sandboxes[sandbox.id] = sandbox
         return sandbox
 
-    async def remove_sandbox(self, reference, *, dry_run=False):
+    async def free_name(self, name):
+        """Nothing here has ended but for its network stack."""
+
+    async def remove_sandbox(self, reference, *, dry_run=False, if_ended=False):
         sandbox = self.state.find_sandbox(reference)
         self._begin("remove sandbox", sandbox.name, dry_run)
         if not dry_run:
