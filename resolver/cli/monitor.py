@@ -64,7 +64,8 @@ class _Monitor:
         self._sandbox = sandbox
         self._process = process
         self._report = report
-        self._restarting = Restarting(sandbox["id"], process["restart"])
+        run = sandbox.get("run")
+        self._restarting = Restarting(sandbox["id"], process["restart"], 0 if run is None else run["restarts"])
         self._log = OutputLog(sandbox["directory"])
 
     def run(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resolver.cli.client import NoDaemon, Refused, Unanswered, call
-from resolver.cli.restart_policy import Restarts, policy_of
+from resolver.restart_policy import Restarts, policy_of
 from resolver.signal_names import START_NO_MORE
 
 _LOOK = 0.2
@@ -19,11 +19,14 @@ _LOOK = 0.2
 
 
 class Restarting:
-    """Of one sandbox. *policy*: as `run --restart` has it. From its making on, the signal of the daemon ends restarts."""
+    """Of one sandbox. *policy*: as `run --restart` has it. *already*: how often its command was started again by another holder.
 
-    def __init__(self, sandbox_id: str, policy: str) -> None:
+    From its making on, the signal of the daemon ends restarts.
+    """
+
+    def __init__(self, sandbox_id: str, policy: str, already: int = 0) -> None:
         self._path = f"/v1/sandboxes/{sandbox_id}"
-        self._restarts = Restarts(policy_of(policy))
+        self._restarts = Restarts(policy_of(policy), already)
         self.is_last = False
         # A signal ends the pause before a restart by this.
         self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -210,7 +210,7 @@ class Lifecycle:
                 await self._runs.change(run, lambda now: replace(now, ended=None))
             has_gone = sandbox is None or sandbox.ended
             if run.ended is None and has_gone and aside.find("sandbox", run.id) is None:
-                ended = await self._runs.end(run)
+                ended, _ = await self._runs.end(run)
                 log.info("sandbox has ended while no daemon was there name=%s exit_code=%d", run.name, ended.exit_code or 0)
                 if run.process.remove:
                     await self._runs.drop(ended)

@@ -247,12 +247,38 @@ def test_followed_output_ends_with_the_command(lab):
 
 
 def test_a_killed_holder_takes_the_command_with_it(lab):
-    lab.berth("run", "-d", "--name", "held", "--restart", "always", "--", "sleep", "3173")
-    os.kill(json.loads(lab.berth("inspect", "held").stdout)[0]["owner_pid"], signal.SIGKILL)
+    lab.berth("run", "-d", "--name", "held", "--", "sleep", "3173")
+    os.kill(lab.inspect("held")["owner_pid"], signal.SIGKILL)
     assert wait_until_exited(lab, "held")["exit_code"] == 255
     assert lab.shell("ps ax | grep -v grep | grep 'sleep 3173' || true") == ""
     lab.berth("start", "held")
     assert run_of(lab, "held")["state"] == "running"
+
+
+def test_a_command_whose_holder_was_killed_is_started_again_by_its_policy(lab):
+    for name, policy in (("always", "always"), ("once", "on-failure:1")):
+        lab.berth("run", "-d", "--name", name, "--restart", policy, "-e", "A=1", "--", "sleep", "3174")
+
+    def kill_holders(*names):
+        for name in names:
+            os.kill(lab.inspect(name)["owner_pid"], signal.SIGKILL)
+
+    def was_started(name, count):
+        shown = lab.inspect(name)
+        return shown["run"]["restarts"] == count and shown["pid"] != 0
+
+    kill_holders("always", "once")
+    lab.wait_for(lambda: was_started("always", 1) and was_started("once", 1))
+    kill_holders("always", "once")
+    lab.wait_for(lambda: was_started("always", 2))
+    # It has been started again as often as it may be.
+    assert wait_until_exited(lab, "once")["exit_code"] == 255
+    assert lab.in_sandbox("always", "sh", "-c", "echo $A") == "1"
+    told = lab.berth("events", "--since", "1h", "--until", "0s", "--filter", "container=always").stdout
+    assert told.count("sandbox stop always") == told.count("cause=owner-ended exit_code=255") == 2
+    # What somebody stops stays so.
+    lab.berth("stop", "-t", "1", "always")
+    assert run_of(lab, "always")["state"] == "exited"
 
 
 @pytest.mark.parametrize("how", [("-d",), ("--rm",)])

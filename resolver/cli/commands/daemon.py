@@ -64,10 +64,10 @@ def daemon(
         effective = read()
         from resolver.cli import starting
 
-        starting.launch(effective.state_dir, effective.run_dir)
+        start_due = starting.launch(effective.state_dir, effective.run_dir)
         from resolver.daemon import app
 
-        app.run(read, exit_when_idle=exit_when_idle)
+        app.run(read, exit_when_idle=exit_when_idle, start_due=start_due)
     except (NetcoreError, ConfigError, OSError) as error:
         complain(error)
         return 1
