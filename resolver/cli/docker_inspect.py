@@ -12,6 +12,9 @@ from resolver.cli.sandbox_fields import network_mode, ports_of, state
 def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
     """Return Docker's fields of a sandbox, and those of the admin API by their own names. *command*: that runs in it."""
     networks = {endpoint["network"]: _endpoint(endpoint) for endpoint in shown["endpoints"]}
+    if not networks:
+        # Of one that is stopped, those that it will be on: as with Docker without addresses.
+        networks = {name: _endpoint({**_NO_ENDPOINT}) for name in shown["networks"]}
     first = next(iter(networks.values()), None)
     running = state(shown) in ("running", "adopted")
     return {
@@ -112,6 +115,11 @@ def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
     run = shown.get("run")
     kind, _, most = ("no" if run is None else run["restart"]).partition(":")
     return {"Name": kind, "MaximumRetryCount": int(most or 0)}
+
+
+_NO_ENDPOINT: Mapping[str, Any] = {
+    "network_id": "", "id": "", "mac": "", "addresses": (), "gateway_addresses": (), "names": (), "gateway_priority": 0,
+}  # fmt: skip
 
 
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:

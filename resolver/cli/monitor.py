@@ -96,25 +96,21 @@ class _Monitor:
         os.close(self._report)
 
     def _hold(self, init: int, outputs: dict[int, str]) -> int:
-        while True:
-            began = time.monotonic()
+        running = init, outputs
+
+        def wait() -> int:
+            init, outputs = running
             checker = health_probe.start(self._sandbox, init, self._environment(), self._directory())
             self._follow(init, outputs)
             code = enter.wait(init)
             health_probe.stop(checker)
-            while True:
-                if not self._restarting.comes_again(code, time.monotonic() - began):
-                    return code
-                try:
-                    init, outputs = self._start(patient=True)
-                    break
-                except Refused:
-                    # The sandbox has been removed.
-                    return code
-                except (EnterFailed, OSError) as error:
-                    code, text = enter.failure(str(error))
-                    self._log.write("stderr", f"berth: {text}\n".encode())
-                    began = time.monotonic()
+            return code
+
+        def start_again() -> None:
+            nonlocal running
+            running = self._start(patient=True)
+
+        return self._restarting.hold(wait, start_again, lambda text: self._log.write("stderr", f"berth: {text}\n".encode()))
 
     def _start(self, *, patient: bool) -> tuple[int, dict[int, str]]:
         """Start the command; return the pid of its init, and what it prints as descriptor → stream."""

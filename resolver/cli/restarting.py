@@ -7,15 +7,19 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from resolver.cli import enter
 from resolver.cli.client import NoDaemon, Refused, Unanswered, call
+from resolver.cli.system_calls import EnterFailed
 from resolver.restart_policy import Restarts, policy_of
 from resolver.signal_names import START_NO_MORE
 
 _LOOK = 0.2
-"""Seconds between tries to reach a daemon that is not there."""
+"""Seconds between tries to reach a daemon that is not there, or can't do now what it is asked for."""
+_PASSING = ("busy", "unavailable")
+"""Refusals that end by themselves: too many requests, or a state that can't be written."""
 
 
 class Restarting:
@@ -38,6 +42,28 @@ class Restarting:
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b"1")
 
+    def hold(self, wait: Callable[[], int], start: Callable[[], None], on_failure: Callable[[str], None]) -> int:
+        """Wait for the command, and start it again as often as its policy says so; return its last exit code.
+
+        *wait*: for the command that runs; returns its exit code. *start*: starts it again; raises Refused if the sandbox has been removed.
+        *on_failure*: told why it could not be started.
+        """
+        while True:
+            began = time.monotonic()
+            code = wait()
+            while True:
+                if not self.comes_again(code, time.monotonic() - began):
+                    return code
+                try:
+                    start()
+                    break
+                except Refused:
+                    return code
+                except (EnterFailed, OSError) as error:
+                    code, text = enter.failure(str(error))
+                    on_failure(text)
+                    began = time.monotonic()
+
     def comes_again(self, code: int, ran: float) -> bool:
         """Return, when it is time, whether the command is to be started again that ended with *code* after it *ran* so many seconds."""
         pause = None if self.is_last else self._restarts.next(code, ran)
@@ -57,7 +83,10 @@ class Restarting:
                 if self.is_last and not required:
                     return False
                 time.sleep(_LOOK)
-            except Refused:
+            except Refused as error:
+                if error.kind in _PASSING and (required or not self.is_last):
+                    time.sleep(_LOOK)
+                    continue
                 if required:
                     raise
                 return False

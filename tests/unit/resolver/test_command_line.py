@@ -297,6 +297,41 @@ def test_the_daemon_is_told_how_a_command_in_the_foreground_is_to_end(daemon, be
     assert [sent.get("restarting") for sent in told] == [None, 4, None, 4, None]
 
 
+@pytest.fixture
+def restarting(daemon, handlers, monkeypatch):
+    """What starts the command of `web` again, and the answers that the daemon gives to it in turn."""
+    from resolver.cli import restarting
+
+    monkeypatch.setattr(restarting, "_LOOK", 0.001)
+    answers = []
+
+    def call(method, path, body, *, autostart):
+        assert autostart is False
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(restarting, "call", call)
+    return restarting.Restarting(WEB["id"], "on-failure:2", 1), answers
+
+
+def test_a_daemon_that_is_away_ends_or_can_not_now_ends_no_restarts(restarting):
+    made, answers = restarting
+    answers += [NoDaemon("none"), client.Unanswered(), Refused("too many", "busy"), Refused("full", "unavailable"), WEB]
+    assert made.comes_again(1, 60.0)
+    assert not answers
+    # One restart is left of what another holder had: it was the second.
+    assert not made.comes_again(1, 60.0)
+
+
+@pytest.mark.parametrize("kind", ["not-found", "conflict"])
+def test_a_sandbox_that_is_gone_ends_restarts(restarting, kind):
+    made, answers = restarting
+    answers.append(Refused("gone", kind))
+    assert not made.comes_again(1, 60.0)
+
+
 def test_what_can_not_be_said_of_the_end_is_refused(daemon, berth):
     assert "--stop-timeout must be a number of seconds, not 'x'" in berth("run", "-d", "--stop-timeout", "x", "--", "server")[2]
     for detach in ([], ["-d"]):

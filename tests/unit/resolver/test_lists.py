@@ -260,6 +260,14 @@ def test_inspection_has_the_fields_of_docker():
     assert fields["NetworkSettings"]["Ports"]["80/tcp"][0] == {"HostIp": "0.0.0.0", "HostPort": "8080"}
 
 
+def test_inspection_of_a_stopped_sandbox_has_its_networks():
+    fields = docker_inspect.sandbox(SHOP | {"hostname": "h", "endpoints": [], "addresses": [], "networks": ["back", "front"]}, "sleep 600")
+    networks = fields["NetworkSettings"]["Networks"]
+    assert list(networks) == ["back", "front"]
+    assert {networks["front"][key] for key in ("IPAddress", "MacAddress", "Gateway", "EndpointID")} == {""}
+    assert (fields["NetworkSettings"]["IPAddress"], fields["HostConfig"]["NetworkMode"]) == ("", "back")
+
+
 def test_inspection_tells_how_the_command_was_started_and_is_stopped():
     shown = SHOP | {"hostname": "h", "environment": {"A": "1", "EMPTY": ""}, "working_directory": "/srv"}
     fields = docker_inspect.sandbox(shown, "sleep 600")
