@@ -89,12 +89,11 @@ class Listener:
         if listening is None:
             return
         self._loop.remove_reader(listening)
-        # Who connects now is refused at once; who is in the queue stays there. After the last one accept(2) says EINVAL.
+        self._take_all(listening)
+        # Who connects from now on is refused at once. Who came in between stays in the queue of a Unix socket.
         with contextlib.suppress(OSError):
             listening.shutdown(socket.SHUT_RD)
-        with contextlib.suppress(OSError):
-            while True:
-                self._take(*listening.accept())
+        self._take_all(listening)
         self.close()
         end = self._loop.time() + limits.LAST_REQUESTS
         while (self._tasks or self._silent) and self._loop.time() < end:
@@ -114,6 +113,12 @@ class Listener:
             self._loop.call_later(limits.API_ACCEPT_PAUSE, self._accept_again, listening)
             return
         self._take(accepted, address)
+
+    def _take_all(self, listening: socket.socket) -> None:
+        """Serve everybody who is in the queue of *listening*."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._take(*listening.accept())
 
     def _take(self, accepted: socket.socket, address: Any) -> None:
         """Serve a connection that was accepted."""
