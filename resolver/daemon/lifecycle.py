@@ -15,7 +15,7 @@ from dataclasses import replace
 from netcore.controller import Controller
 from netcore.errors import Conflict, InvalidRequest, NotFound
 from netcore.health import Health
-from netcore.model import EndpointRequest, Owner, Sandbox
+from netcore.model import EndpointRequest, Owner, Sandbox, Stack
 from netcore.parse import names
 from resolver import limits
 from resolver.daemon.convert import passes
@@ -133,8 +133,33 @@ class Lifecycle:
     async def _make_again(self, run: Run, owner: Owner) -> tuple[Sandbox, tuple[str, ...]]:
         if run.id in self._controller.state.sandboxes:
             with contextlib.suppress(NotFound):
-                return await self._operations.revive_sandbox(run, owner), ()
+                return await self._revive(run, owner), ()
         return await self._operations.create_sandbox(replace(run.request, owner=owner), on_default=run.on_default)
+
+    async def _revive(self, run: Run, owner: Owner) -> Sandbox:
+        """Have the sandbox of *run* run again in its network stack, which others have kept, on the networks that it is to be on now.
+
+        NotFound if the stack has gone meanwhile.
+        """
+        sandboxes, state = self._controller.sandboxes, self._controller.state
+
+        def change(sandbox: Sandbox) -> Sandbox:
+            return replace(sandbox, owner=owner, leader=None, health=None if sandbox.health_check is None else Health.STARTING)
+
+        sandbox = await sandboxes.revive(run.id, change)
+        await self._operations.watch(owner)
+        self._events.sandbox_started(sandbox)
+        networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[run.id]]
+        present = {network.name for network in networks if not network.is_gateway_bridge}
+        wanted = {endpoint.network: endpoint for endpoint in networks_of(run)} if sandbox.stack is Stack.OWN else {}
+        for name in present - set(wanted) if wanted else ():
+            await sandboxes.disconnect(run.id, name)
+            self._events.endpoint_disconnected(sandbox, name)
+        for name, endpoint in wanted.items():
+            if name not in present:
+                await sandboxes.connect(run.id, endpoint)
+                self._events.endpoint_connected(sandbox, name)
+        return sandbox
 
     async def stop(self, reference: str, *, grace: float | None = None, signal_name: str | None = None) -> str:
         """Stop the command in a sandbox and return when all that it had is free; return its name. One that is stopped is done."""

@@ -28,7 +28,7 @@ from resolver.daemon.events import Cause, Events
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
 from resolver.daemon.removals import Removals
-from resolver.daemon.run_networks import networks_of, with_endpoint, without_endpoint
+from resolver.daemon.run_networks import with_endpoint, without_endpoint
 from resolver.daemon.runs import Process, Run, Runs
 from resolver.daemon.schema import PruneBody
 
@@ -79,7 +79,7 @@ class Operations:
     async def create_network(self, request: NetworkRequest) -> tuple[Network, tuple[str, ...]]:
         """Create a network; return it with warnings."""
         network, outcome = await self._controller.networks.create(request)
-        await self._watch(request.owner)
+        await self.watch(request.owner)
         self._events.network_created(network)
         await self._check_firewalls()
         return network, (*outcome.warnings, *self._firewall_warnings())
@@ -141,36 +141,11 @@ class Operations:
             except BaseException:
                 await self._controller.sandboxes.remove(sandbox.id)
                 raise
-        await self._watch(request.owner)
+        await self.watch(request.owner)
         self._events.sandbox_created(sandbox) if request.again is None else self._events.sandbox_started(sandbox)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
             self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network).name)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
-
-    async def revive_sandbox(self, run: Run, owner: Owner) -> Sandbox:
-        """Have the stopped sandbox of *run* run again in its network stack, which others have kept, for *owner* to start its command in.
-
-        It is on the networks that it is to be on at its next start. NotFound if the stack has gone meanwhile.
-        """
-
-        def change(sandbox: Sandbox) -> Sandbox:
-            return replace(sandbox, owner=owner, leader=None, health=None if sandbox.health_check is None else Health.STARTING)
-
-        sandbox = await self._controller.sandboxes.revive(run.id, change)
-        await self._watch(owner)
-        self._events.sandbox_started(sandbox)
-        networks = self._controller.state.networks
-        endpoints = self._controller.state.endpoints[run.id]
-        present = {networks[one.network_id].name for one in endpoints if not networks[one.network_id].is_gateway_bridge}
-        wanted = {endpoint.network: endpoint for endpoint in networks_of(run)} if sandbox.stack is Stack.OWN else {}
-        for name in present - set(wanted) if wanted else ():
-            await self._controller.sandboxes.disconnect(run.id, name)
-            self._events.endpoint_disconnected(sandbox, name)
-        for name, endpoint in wanted.items():
-            if name not in present:
-                await self._controller.sandboxes.connect(run.id, endpoint)
-                self._events.endpoint_connected(sandbox, name)
-        return sandbox
 
     def _name_warnings(self, sandbox: Sandbox) -> tuple[str, ...]:
         return numeric_names.warnings(sandbox, self._controller.state.endpoints.get(sandbox.id, ()))
@@ -188,7 +163,7 @@ class Operations:
             self._runs.check_name(name)
             await self._controller.sandboxes.free_name(name)
         sandbox = await self._controller.sandboxes.change(reference, change)
-        await self._watch(owner)
+        await self.watch(owner)
         run = self._runs.get(sandbox.id)
         if leader is not None and run is not None and run.restarts:
             await self._runs.note_start(run)
@@ -258,9 +233,10 @@ class Operations:
         owners = {sandbox.owner for sandbox in self._controller.state.sandboxes.values()}
         owners |= {network.owner for network in self._controller.state.networks.values()}
         for owner in owners:
-            await self._watch(owner)
+            await self.watch(owner)
 
-    async def _watch(self, owner: Owner | None) -> None:
+    async def watch(self, owner: Owner | None) -> None:
+        """Remove what *owner* has when it ends."""
         await self._owners.watch(owner, self.remove_owned_by)
 
     async def remove_owned_by(self, owner: Owner, exit_code: ExitCode = lambda: None) -> None:
