@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from resolver.cli.client import SERVICE_LABEL, Refused, call
+from resolver.cli.client import SERVICE_LABEL, Refused, call, sandboxes_path
 from resolver.cli.compose_options import FALSE, Read
 from resolver.cli.compose_selection import Given, project_of, selection_of
 from resolver.cli.projects import of_project
@@ -31,7 +31,7 @@ class Scope(NamedTuple):
 
     def members(self, *, stopped: bool) -> list[dict[str, Any]]:
         """Return its sandboxes. *stopped*: those that are stopped too."""
-        return of_project(call("GET", "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes", autostart=True), self.project)
+        return of_project(call("GET", sandboxes_path(stopped=stopped)), self.project)
 
     def check(self, names: Sequence[str], members: Sequence[dict[str, Any]]) -> list[str]:
         """Return those of the services *names* that have sandboxes; Refused for one that is not even in the files."""

@@ -13,6 +13,9 @@ from resolver.cli.sandbox_fields import network_mode, ports_of, state
 def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
     """Return Docker's fields of a sandbox, and those of the admin API by their own names. *command*: that runs in it."""
     networks = {endpoint["network"]: _endpoint(endpoint) for endpoint in shown["endpoints"]}
+    if not networks:
+        # Of one that is stopped, those that it will be on: as with Docker without addresses.
+        networks = {name: _endpoint({**_NO_ENDPOINT}) for name in shown["networks"]}
     first = next(iter(networks.values()), None)
     running = state(shown) in ("running", "adopted")
     return {
@@ -31,6 +34,9 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "Hostname": shown["hostname"],
             "Domainname": shown["domainname"],
             "Cmd": command.split(" ") if command else [],
+            "Env": [f"{name}={value}" for name, value in shown["environment"].items()],
+            "WorkingDir": shown.get("working_directory", ""),
+            "StopSignal": _stop_signal(shown),
             "Labels": Texts(shown["labels"]),
             **_health_check(shown),
         },
@@ -38,6 +44,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "NetworkMode": network_mode(shown) or next(iter(networks), "none"),
             "PortBindings": _bindings(shown),
             "RestartPolicy": _restart_policy(shown),
+            "AutoRemove": _goes_with_its_command(shown),
         },
         "NetworkSettings": {
             "SandboxID": shown["id"],
@@ -64,7 +71,7 @@ _NEVER_SO = {"Paused": False, "OOMKilled": False, "Dead": False, "Error": ""}
 def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
     found = state(shown)
     run = shown.get("run")
-    told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"] or 0}
+    told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"]}
     told |= {**_NEVER_SO, "Health": None}
     if shown.get("health") is not None:
         log = [_logged(entry) for entry in shown.get("health_log", {}).get("log", ())]
@@ -95,10 +102,28 @@ def _run(shown: Mapping[str, Any]) -> dict[str, Any]:
     return {"RestartCount": 0, "LogPath": ""} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
 
 
+def _stop_signal(shown: Mapping[str, Any]) -> str:
+    """Return the signal that asks the command to end, as Docker writes it: SIGTERM, or a number."""
+    run = shown.get("run")
+    text = "TERM" if run is None else str(run["stop_signal"]).upper()
+    return text if text.isdigit() or text.startswith("SIG") else f"SIG{text}"
+
+
+def _goes_with_its_command(shown: Mapping[str, Any]) -> bool:
+    """Return whether nothing is kept when the command has ended, as with `run --rm`, and in the foreground."""
+    run = shown.get("run")
+    return bool(run["remove"]) if run is not None else shown["leader"] is not None and not shown["adopted"]
+
+
 def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
     run = shown.get("run")
     kind, _, most = ("no" if run is None else run["restart"]).partition(":")
     return {"Name": kind, "MaximumRetryCount": int(most or 0)}
+
+
+_NO_ENDPOINT: Mapping[str, Any] = {
+    "network_id": "", "id": "", "mac": "", "addresses": (), "gateway_addresses": (), "names": (), "gateway_priority": 0,
+}  # fmt: skip
 
 
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import ps as sandbox_list
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, call
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, call, sandboxes_path
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
@@ -45,7 +45,7 @@ def existing(*, stopped: bool) -> list[dict[str, Any]]:
 
     Status is Compose's, `running(3)`, or `no sandboxes` if only networks are left. *stopped*: or was, and is kept.
     """
-    sandboxes: list[dict[str, Any]] = call("GET", "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes")
+    sandboxes: list[dict[str, Any]] = call("GET", sandboxes_path(stopped=stopped))
     networks: list[dict[str, Any]] = call("GET", "/v1/networks")
     names = sorted({thing["labels"][PROJECT_LABEL] for thing in (*sandboxes, *networks) if PROJECT_LABEL in thing["labels"]})
     found = []
@@ -77,7 +77,7 @@ def ps(
         sandbox_list.check(values)
     except (BadFilter, BadFormat) as error:
         usage_error(_PS, error)
-    members = of_project(call("GET", sandbox_list.path(values), autostart=True), project)
+    members = of_project(call("GET", sandbox_list.path(values)), project)
     if services is not None:
         services(named)
     if known is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import proc, sandbox_fields, terminal
-from resolver.cli.client import SERVICE_LABEL, call
+from resolver.cli.client import SERVICE_LABEL, call, sandboxes_path
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
@@ -55,7 +55,7 @@ def path(values: Mapping[str, Any]) -> str:
     """Return the request for what the options *values* are about: as with Docker, some mean those that are stopped too."""
     with_stopped = any(values.get(name) for name in ("all", "latest", "last"))
     with_stopped = with_stopped or any(text.partition("=")[0] in _MEAN_STOPPED for text in values.get("filter", ()))
-    return "/v1/sandboxes?all=1" if with_stopped else "/v1/sandboxes"
+    return sandboxes_path(stopped=with_stopped)
 
 
 def _filters(values: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +95,9 @@ def run_in_foreground(
     restarting = None if process is None else _restarting(sandbox["id"], process["restart"])
     # An explicit variable wins, in its own spelling only (PX-3).
     environment = {**os.environ, **sandbox["environment"], **explicit}
+    from resolver.cli import command_record
+
+    command_record.write(sandbox, explicit, directory.path)
 
     def start(tell: Callable[[int], None]) -> int:
         pid = enter.start(
@@ -158,22 +160,13 @@ def _restarting(sandbox_id: str, policy: str) -> Restarting:
 
 def _wait_and_start_again(pid: int, start: Callable[[Callable[[int], None]], int], restarting: Restarting) -> int:
     """Wait for the command's init *pid*, and as often as its policy says so *start* the command again; return the last exit code."""
-    while True:
-        began = time.monotonic()
-        code = _wait(pid, restarting.start_no_more)
-        while True:
-            if not restarting.comes_again(code, time.monotonic() - began):
-                return code
-            try:
-                pid = start(restarting.register)
-                break
-            except Refused:
-                # The sandbox has been removed.
-                return code
-            except EnterFailed as error:
-                code, text = enter.failure(str(error))
-                complain(text)
-                began = time.monotonic()
+    running = pid
+
+    def start_again() -> None:
+        nonlocal running
+        running = start(restarting.register)
+
+    return restarting.hold(lambda: _wait(running, restarting.start_no_more), start_again, complain)
 
 
 def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:

@@ -89,10 +89,9 @@ class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
     *directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files.
-
     *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
     except for its network stack, which others share. *environment*: proxy settings for the commands in it.
-
+    *pid*: the command inside, or the process that it was adopted from; 0: none. *owner_pid*: the process outside with which it ends.
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
     and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
     """
@@ -111,7 +110,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     shared_with: str
     ended: bool
     environment: dict[str, str]
-    pid: int | None
+    pid: int
+    owner_pid: int | None
     origin: str
     labels: dict[str, str]
     networks: list[str]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call, segment
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.moments import moment
 from resolver.cli.event_fields import FILTERS, SENSELESS, docker_fields, event_line, tests
@@ -55,7 +55,7 @@ class _Members:
         self._project = project
         self._services = services
         self._known: dict[str, bool] = {}
-        things = [*call("GET", "/v1/sandboxes?all=1", autostart=True), *call("GET", "/v1/networks")]
+        things = [*call("GET", sandboxes_path(stopped=True)), *call("GET", "/v1/networks")]
         for thing in things:
             self._known[thing["name"]] = self._is_one(thing)
 

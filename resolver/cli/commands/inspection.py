@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from resolver.cli import docker_inspect, proc
+from resolver.cli import command_record, docker_inspect, proc
 from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import NETWORK, PROJECT, SANDBOX, TEMPLATE, check_template
@@ -79,6 +79,10 @@ def _found(name: str, kind: str | None) -> Found:
             if neither.kind != "not-found":
                 raise
             raise Refused(f"there is no sandbox and no network {name}; `berth ps` and `berth network ls` list them", "not-found") from error
+    record = command_record.read(shown)
+    if record is not None:
+        shown["environment"] = {**shown["environment"], **record.variables}
+        shown["working_directory"] = record.directory
     if shown.get("health") is not None:
         # Who may not read the directory of the sandbox is told the state without its reasons.
         with contextlib.suppress(OSError, ValueError):

@@ -70,7 +70,7 @@ def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None) 
     if attach:
         return _start_attached(names, project)
     if not due:
-        return for_each(names, project, start_stopped)
+        return for_each(names, project, start_stopped, shared_first=True)
     if names or project is not None:
         raise click.UsageError("--due is about all sandboxes; leave their names out", click.get_current_context())
     found = {sandbox["name"]: sandbox for sandbox in starting.due()}
@@ -128,7 +128,7 @@ def restart(names: tuple[str, ...], timeout: float | None, name: str | None, pro
         _stop(sandbox, timeout, name)
         start_stopped(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
 
-    code = for_each(names, project, restart_one)
+    code = for_each(names, project, restart_one, shared_first=True)
     others = () if no_deps else _restarted_with(names, project)
     return max(code, for_each(others, project, restart_one)) if others else code
 
@@ -276,7 +276,7 @@ def _follow(readers: list[tuple[dict[str, Any], str | None, Reader]], timestamps
 
 def _runs(sandbox: dict[str, Any]) -> bool:
     try:
-        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}")["run"]["state"] != "exited")
+        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}", autostart=False)["run"]["state"] != "exited")
     except NoDaemon:
         # It goes on without one.
         return True

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, service_members
+from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, sandboxes_path, service_members
 from resolver.cli.commands.options import each
 
 
@@ -19,11 +19,11 @@ def meant(
     With a project each name is that of a service, and means all of its replicas. *stopped*: those that are stopped too. *index*: only this
     replica of each service.
     """
-    path = "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes"
+    path = sandboxes_path(stopped=stopped)
     if project is not None:
         from resolver.cli.projects import of_project
 
-        members = of_project(call("GET", path, autostart=True), project)
+        members = of_project(call("GET", path), project)
         found = [member for name in names for member in service_members(members, name, project)]
         for name in names:
             if not service_members(members, name, project):
@@ -50,8 +50,18 @@ def _replica(found: list[dict[str, Any]], members: list[dict[str, Any]], project
     return [one for one in found if one in chosen]
 
 
-def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict[str, Any]], None], *, stopped: bool = True) -> int:
-    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`."""
+def for_each(
+    names: tuple[str, ...],
+    project: str | None,
+    action: Callable[[dict[str, Any]], None],
+    *,
+    stopped: bool = True,
+    shared_first: bool = False,
+) -> int:
+    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`.
+
+    *shared_first*: of a project, those whose network stacks others share before these.
+    """
     if names and project is None:
 
         def one(given: str) -> None:
@@ -60,7 +70,10 @@ def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict
             print(given)
 
         return each(names, one)
-    members = {sandbox["name"]: sandbox for sandbox in meant(names, project, stopped=stopped)}
+    found = meant(names, project, stopped=stopped)
+    if shared_first:
+        found = sorted(found, key=lambda sandbox: bool(sandbox["shared_with"]))
+    members = {sandbox["name"]: sandbox for sandbox in found}
     if not names:
         # What runs in a service with an image was not started by berth; only who names one is told so.
         members = {name: sandbox for name, sandbox in members.items() if _has_command(sandbox)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -13,14 +14,14 @@ from typing import Any, NamedTuple
 import click
 
 from resolver.cli import proc, ps_program, traffic
-from resolver.cli.client import Refused, call, find_sandbox
+from resolver.cli.client import NoDaemon, Refused, call, find_sandbox
 from resolver.cli.commands.declare import HELP, command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.options import PROJECT, SANDBOX, check_template
 from resolver.cli.enter import check_runs, open_leader
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import Listing, print_listing
-from resolver.cli.output import print_table, shown_id
+from resolver.cli.output import complain, print_table, shown_id
 from resolver.cli.system_calls import EnterFailed
 from resolver.signal_names import WHAT_IS_ONE, signal_number
 
@@ -221,15 +222,17 @@ def _leader(sandbox: dict[str, Any]) -> int:
 def wait(names: tuple[str, ...], project: str | None) -> int:
     """Wait until sandboxes have ended, and print their exit codes.
 
-    In the order of the names, and exits with 0. Of one that is stopped, its exit code is printed; of one that is gone, what the daemon
-    remembers. Where the kernel does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
+    In the order of the names; exits with 0, or with 1 if there is none of some name. Of one that is stopped, its exit code is printed;
+    of one that is gone, what the daemon remembers. Where the kernel does not tell an exit code (before Linux 6.15), a ? is printed, and
+    the command's own is 1.
     """
     from netcore.kernel import process
 
     found: list[int | None] = []
+    known, missing = _meant_or_gone(names, project)
     with ExitStack() as opened:
         waiting: list[tuple[dict[str, Any], int | None] | _Gone] = []
-        for given in _meant_or_gone(names, project):
+        for given in known:
             if isinstance(given, _Gone):
                 waiting.append(given)
                 continue
@@ -250,7 +253,10 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
             found.append(recorded_exit_code(sandbox, code) if sandbox.get("run") is not None else code)
     for code in found:
         print("?" if code is None else code)
-    return int(None in found)
+    for reason in missing:
+        sys.stdout.flush()
+        complain(reason)
+    return int(bool(missing) or None in found)
 
 
 def _leader_of_running(sandbox: dict[str, Any]) -> int | None:
@@ -288,27 +294,33 @@ class _Gone(NamedTuple):
     exit_code: int | None
 
 
-def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | _Gone]:
-    """Return the sandboxes that are meant; one that has ended may be remembered by events."""
+def _meant_or_gone(names: tuple[str, ...], project: str | None) -> tuple[list[dict[str, Any] | _Gone], list[Refused]]:
+    """Return the sandboxes that are meant, and why others are not: one that has ended may be remembered by events."""
     if project is not None or not names:
-        return [*meant(names, project, stopped=True)]
+        return [*meant(names, project, stopped=True)], []
     found: list[dict[str, Any] | _Gone] = []
+    missing = []
     for name in names:
         try:
             found.append(find_sandbox(name))
         except Refused as error:
-            gone = _gone(name) if error.kind == "not-found" else None
-            if gone is None:
+            if error.kind != "not-found":
                 raise
-            found.append(gone)
-    return found
+            gone = _gone(name)
+            if gone is None:
+                missing.append(error)
+            else:
+                found.append(gone)
+    return found, missing
 
 
 def _gone(name: str) -> _Gone | None:
     """Return the last sandbox with this name or id that has ended, None if the daemon remembers none."""
     now = time.time()  # noqa: TID251 (this is where the clock is read)
     found: _Gone | None = None
-    for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
-        if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
-            found = _Gone(event["exit_code"])
+    # Where nothing is saved, no daemon is there to ask.
+    with contextlib.suppress(NoDaemon):
+        for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
+            if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
+                found = _Gone(event["exit_code"])
     return found

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from resolver.cli import enter
-from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.client import NoDaemon, Refused, call, sandboxes_path
 from resolver.cli.output import complain
 from resolver.cli.sandbox_calls import hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
@@ -51,7 +51,7 @@ def up(selection: Selection, options: Options) -> int:
 
 def _print_changes(plan: UpPlan, options: Options, known: frozenset[str]) -> int:
     try:
-        sandboxes, networks = call("GET", "/v1/sandboxes?all=1"), call("GET", "/v1/networks")
+        sandboxes, networks = call("GET", sandboxes_path(stopped=True)), call("GET", "/v1/networks")
     except NoDaemon:
         sandboxes, networks = [], []
     changes = reconcile(plan, sandboxes, networks, options.asked, known=known)

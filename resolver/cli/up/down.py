@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import Any
 
-from resolver.cli.client import SERVICE_LABEL, Refused, call
+from resolver.cli.client import SERVICE_LABEL, Refused, call, sandboxes_path
 from resolver.cli.compose.sources import Steps
 from resolver.cli.output import complain, counted
 from resolver.cli.projects import of_project
@@ -57,7 +57,7 @@ Views = list[dict[str, Any]]
 
 def _what_goes(name: str, services: tuple[str, ...], known: Callable[[], Collection[str]]) -> tuple[Views, Views]:
     """Return the sandboxes and the networks of project *name* that go; Refused for one of *services* that is nowhere."""
-    everything = of_project(call("GET", "/v1/sandboxes?all=1", autostart=True), name)
+    everything = of_project(call("GET", sandboxes_path(stopped=True)), name)
     networks = of_project(call("GET", "/v1/networks"), name)
     if not services:
         return everything, networks

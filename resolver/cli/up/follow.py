@@ -104,7 +104,7 @@ class Follower:
             if one.holder is not None and one.view["run"].get("restart", "no") == "no":
                 continue
             try:
-                run = self._call("GET", f"/v1/sandboxes/{one.view['id']}")["run"]
+                run = self._call("GET", f"/v1/sandboxes/{one.view['id']}", autostart=False)["run"]
             except Refused as error:
                 if error.kind == "not-found" and one.holder is None:
                     one.code = 0

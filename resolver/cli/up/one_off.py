@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resolver.cli import enter
-from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, segment
+from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
 from resolver.cli.compose.project import Project, Service
 from resolver.cli.run import run_detached, run_in_foreground
 from resolver.cli.starting import prepare_to_start
@@ -71,7 +71,7 @@ def run_one_off(selection: Selection, asked: OneOff) -> int:
     if not asked.alone:
         _ensure_dependencies(project, plan, service, loaded.known)
     if asked.remove_orphans:
-        stop_and_remove(orphans(plan, call("GET", "/v1/sandboxes?all=1"), loaded.known), None, call)
+        stop_and_remove(orphans(plan, call("GET", sandboxes_path(stopped=True)), loaded.known), None, call)
     (own,) = (one for one in plan.services if one.service.name == service.name)
     session = Session(replace(plan, services=(own,)), call, Options(detach=True), loaded.known)
     (with_hosts,) = session.with_linked_hosts(own, own.bodies)

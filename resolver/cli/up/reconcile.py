@@ -122,7 +122,7 @@ def reconcile(plan: UpPlan, sandboxes: Iterable[View], networks: Iterable[View],
     anew = {change.body["name"] for change in network_changes if change.found is not None and not change.stays}
     changed: dict[str, ServiceChange] = {}
     for service in plan.services:
-        if service.service.name in chosen:
+        if service.service.name in chosen or _loses_its_stack(service, own, changed):
             changed[service.service.name] = _service_change(service, own, changed, anew, asked)
     return Changes(
         networks=network_changes,
@@ -141,6 +141,12 @@ def orphans(plan: UpPlan, sandboxes: Iterable[View], known: Collection[str]) -> 
         and SERVICE_LABEL in sandbox["labels"]
         and sandbox["labels"][SERVICE_LABEL] not in known
     )
+
+
+def _loses_its_stack(plan: ServicePlan, own: Iterable[View], before: Mapping[str, ServiceChange]) -> bool:
+    """Return whether a service that nobody has named is there, and in a network stack that goes as its owner is made anew."""
+    is_there = any(sandbox["labels"].get(SERVICE_LABEL) == plan.service.name for sandbox in own)
+    return is_there and any(_is_made_anew(before.get(other)) for other in _shared_with(plan))
 
 
 def chosen_services(plan: UpPlan, asked: Asked, known: Collection[str]) -> set[str]:
@@ -263,6 +269,8 @@ def _reason_to_recreate(
     for other in _shared_with(plan):
         if _is_made_anew(before.get(other)):
             return f"{other} is made anew"
+    if found.get("ended") and found.get("run") is None:
+        return "only its network stack is left"
     if asked.keep:
         return ""
     is_meant = not asked.services or plan.service.name in asked.services or asked.always_recreate_deps

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from resolver.cli import proc
-from resolver.cli.client import Refused, segment
+from resolver.cli.client import Refused, sandboxes_path, segment
 from resolver.cli.compose.project import Condition, Service
 from resolver.cli.output import complain
 from resolver.cli.sandbox_calls import Call, delete
@@ -130,7 +130,7 @@ class Session:
 
     def _begin(self) -> list[ServiceChange]:
         """Find out what is to be done, do what comes before services are started, and return what is left to do."""
-        sandboxes = self._call("GET", "/v1/sandboxes?all=1", autostart=True)
+        sandboxes = self._call("GET", sandboxes_path(stopped=True), autostart=True)
         changes = reconcile(self._plan, sandboxes, self._call("GET", "/v1/networks"), self._options.asked, known=self._known)
         self._names |= {change.service.name: [one.name for one in change.replicas] for change in changes.services}
         self._clear(changes)
@@ -142,7 +142,7 @@ class Session:
 
     def _look_again(self, waiting: Sequence[ServiceChange]) -> list[ServiceChange]:
         """Return what is left to do after another command was at work on the project; Refused if it has removed what we made."""
-        sandboxes = self._call("GET", "/v1/sandboxes?all=1")
+        sandboxes = self._call("GET", sandboxes_path(stopped=True))
         there = {sandbox["id"] for sandbox in sandboxes}
         for sandbox in self._made:
             if sandbox["id"] not in there:

@@ -20,6 +20,7 @@ from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.lifecycle import Lifecycle
+from resolver.daemon.lost_holders import LostHolders
 from resolver.daemon.operations import Operations
 from resolver.daemon.removals import Removals
 from resolver.daemon.runs import Runs
@@ -67,6 +68,7 @@ class FakeController:
             create=self.create_sandbox,
             remove=self.remove_sandbox,
             change=self.change_sandbox,
+            free_name=self.free_name,
             connect=self.connect,
             disconnect=self.disconnect,
         )
@@ -171,7 +173,10 @@ class FakeController:
         self.state.sandboxes[sandbox.id] = sandbox
         return sandbox
 
-    async def remove_sandbox(self, reference, *, dry_run=False):
+    async def free_name(self, name):
+        """Nothing here has ended but for its network stack."""
+
+    async def remove_sandbox(self, reference, *, dry_run=False, if_ended=False):
         sandbox = self.state.find_sandbox(reference)
         self._begin("remove sandbox", sandbox.name, dry_run)
         if not dry_run:
@@ -252,7 +257,8 @@ class World:
         self.directory = Path(tempfile.mkdtemp())
         self.store = MemoryStore()
         self.runs = Runs(self.store, self.directory, run_blocking, lambda: 2.0)
-        removals = Removals(self.controller, self.runs, self.events, end_process=end_process, end_restarts=end_restarts)
+        self.lost = LostHolders(self.runs, lambda: self.journal.append("start due"), lambda: 2.0)
+        removals = Removals(self.controller, self.runs, self.events, self.lost, end_process=end_process, end_restarts=end_restarts)
         self.operations = Operations(
             self.controller, automatic_networks, self.owners, self.events, self.runs, removals,
             remove_aside=self.remove_aside, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),

@@ -192,7 +192,17 @@ def view_of(health, **more):
         "hostname": "h",
         "domainname": "",
     }
-    base |= {"labels": {}, "endpoints": [], "networks": [], "addresses": [], "stack": "own", "files": "/f", "netns": "/n", "pid": 7}
+    base |= {
+        "labels": {},
+        "endpoints": [],
+        "networks": [],
+        "addresses": [],
+        "stack": "own",
+        "files": "/f",
+        "netns": "/n",
+        "pid": 7,
+        "environment": {},
+    }
     return base | {"health": health, "health_check": None if health is None else CHECK} | more
 
 

@@ -365,6 +365,40 @@ def test_inspection_has_the_fields_of_docker():
     assert fields["NetworkSettings"]["Ports"]["80/tcp"][0] == {"HostIp": "0.0.0.0", "HostPort": "8080"}
 
 
+def test_inspection_of_a_stopped_sandbox_has_its_networks():
+    fields = docker_inspect.sandbox(SHOP | {"hostname": "h", "endpoints": [], "addresses": [], "networks": ["back", "front"]}, "sleep 600")
+    networks = fields["NetworkSettings"]["Networks"]
+    assert list(networks) == ["back", "front"]
+    assert {networks["front"][key] for key in ("IPAddress", "MacAddress", "Gateway", "EndpointID")} == {""}
+    assert (fields["NetworkSettings"]["IPAddress"], fields["HostConfig"]["NetworkMode"]) == ("", "back")
+
+
+def test_inspection_tells_how_the_command_was_started_and_is_stopped():
+    shown = SHOP | {"hostname": "h", "environment": {"A": "1", "EMPTY": ""}, "working_directory": "/srv"}
+    fields = docker_inspect.sandbox(shown, "sleep 600")
+    assert (fields["Config"]["Env"], fields["Config"]["WorkingDir"], fields["Config"]["StopSignal"]) == (
+        ["A=1", "EMPTY="],
+        "/srv",
+        "SIGTERM",
+    )
+    assert fields["HostConfig"]["AutoRemove"] is True
+    run = {
+        "state": "running",
+        "restart": "no",
+        "restarts": 0,
+        "exit_code": None,
+        "started": 1.0,
+        "ended": None,
+        "output": "/o",
+        "remove": False,
+    }
+    for text, signal in (("TERM", "SIGTERM"), ("SIGHUP", "SIGHUP"), ("quit", "SIGQUIT"), ("15", "15"), ("RTMIN+3", "SIGRTMIN+3")):
+        fields = docker_inspect.sandbox(shown | {"run": run | {"stop_signal": text}}, "sleep 600")
+        assert (fields["Config"]["StopSignal"], fields["HostConfig"]["AutoRemove"]) == (signal, False)
+    adopted = docker_inspect.sandbox(shown | {"adopted": True}, "")
+    assert adopted["HostConfig"]["AutoRemove"] is False
+
+
 def test_inspection_of_a_sandbox_without_networks():
     fields = docker_inspect.sandbox(ALONE | {"hostname": "h", "domainname": "", "files": "/x"}, "")
     assert (fields["HostConfig"]["NetworkMode"], fields["NetworkSettings"]["IPAddress"], fields["State"]["Status"]) == (

@@ -572,6 +572,25 @@ def test_what_goes_with_another_one():
     assert [view["name"] for wave in stop_waves(views[:1]) for view in wave] == ["p-a-1"]
 
 
+def test_who_shares_a_stack_that_is_made_anew_is_too_though_nobody_named_it():
+    text = "name: p\nservices:\n  a: {command: x}\n  b: {command: x, network_mode: 'service:a'}\n"
+    before = there(plan(text))
+    asked = Asked(services=("a",), force=True)
+    assert steps(text, before, asked=asked)[1] == {"p-a-1": Step.RECREATE, "p-b-1": Step.RECREATE}
+    assert steps(text, before, asked=Asked(services=("a",)))[1] == {"p-a-1": Step.KEEP}
+    # One that was not up stays away.
+    assert steps(text, before[:1], asked=asked)[1] == {"p-a-1": Step.RECREATE}
+
+
+def test_what_was_removed_but_for_its_stack_is_made_anew_with_those_that_share_it():
+    text = "name: p\nservices:\n  a: {command: x}\n  b: {command: x, network_mode: 'service:a'}\n"
+    before = there(plan(text))
+    before[0] = {**before[0], "ended": True, "run": None}
+    changes, found = steps(text, before)
+    assert found == {"p-a-1": Step.RECREATE, "p-b-1": Step.RECREATE}
+    assert "p-a-1 is made anew: only its network stack is left" in summary(changes, remove_orphans=False)
+
+
 def test_stop_of_services_that_depend_on_each_other_in_a_circle():
     views = [{"id": one, "labels": {"berth.service": one, "berth.depends-on": f"{other}:x:false"}} for one, other in ("ab", "ba")]
     assert stop_waves(views) == [views]
