@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import uvloop
 
-from netcore.controller import Controller, remains
+from netcore.controller import Controller
 from netcore.controller.assembly import assemble
 from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
 from netcore.controller.drift.watch import DriftWatch
@@ -37,24 +37,20 @@ from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
-from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
+from netcore.model import NetnsPath, Sandbox, SandboxId
 from netcore.plan import ipam
-from netcore.store.protocol import Store
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
-from resolver.daemon import clustering, convert, logs, sandbox_process, signals, startup
-from resolver.daemon.automatic_networks import AutomaticNetworks
+from resolver.daemon import clustering, logs, signals, startup
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.events import Events
-from resolver.daemon.following.followers import Followers
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
-from resolver.daemon.lasting import LastingSandboxes
-from resolver.daemon.lifecycle import Lifecycle
+from resolver.daemon.lost_holders import LostHolders
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
@@ -62,11 +58,11 @@ from resolver.daemon.path_watch import PathWatch
 from resolver.daemon.refusal_check import RefusalCheck
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
-from resolver.daemon.removals import Removals
 from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.daemon.runs import Runs
+from resolver.daemon.works import make_works
 from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
@@ -85,15 +81,15 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool, start_due: Callable[[], None]) -> None:
     """Run the daemon until it is told to stop, or is idle; raises what kept it from starting.
 
-    *load*: reads the configuration, now and when it is to be read again.
+    *load*: reads the configuration, now and when it is to be read again. *start_due*: has what restart policies start now started.
     """
-    uvloop.run(_main(load, exit_when_idle=exit_when_idle))
+    uvloop.run(_main(load, exit_when_idle=exit_when_idle, start_due=start_due))
 
 
-async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool, start_due: Callable[[], None]) -> None:
     config = load()
     logs.configure(config.log_level)
     # First the limit: the right to raise it is given up.
@@ -105,7 +101,7 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
     stop, read_again, report = asyncio.Event(), asyncio.Event(), asyncio.Event()
     signals.handle(stop=stop.set, reload=read_again.set, report=report.set)
     async with AsyncExitStack() as stack:
-        daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle)
+        daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle, start_due=start_due)
         reload = Reload(config, load, daemon.configure)
         period = startup.watchdog_period()
         _in_background(stack, _at_each(read_again, reload.run), _at_each(report, daemon.log_status))
@@ -115,9 +111,13 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
         descriptor_store.notify("READY=1")
-        if not exit_when_idle:
+        if exit_when_idle:
+            await wait_until_idle(stop, daemon.is_busy)
+        else:
             await stop.wait()
-        elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
+        # From here on whoever asks for a change is sent to the next daemon: nothing of what is taken down now is used again.
+        is_done = await daemon.admin.http_api.take_no_more_changes(limits.LAST_CHANGES)
+        if exit_when_idle and is_done and not daemon.is_needed():
             await daemon.leave_nothing_behind()
         if not daemon.has_anything():
             await daemon.keeper.end()
@@ -146,6 +146,7 @@ class _RunningDaemon:
     watches: _Watches
     registry: Registry
     keeper: KeeperWatch
+    lost: LostHolders
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow another configuration, in what can change while the daemon runs."""
@@ -167,8 +168,9 @@ class _RunningDaemon:
         return self.is_needed() or self.admin.http_api.requests_in_flight > 0
 
     def is_needed(self) -> bool:
-        """Return whether a sandbox, an owner or a network that somebody asked for exists."""
-        return self.operations.counts().sandboxes > 0 or self.owners.is_busy() or self.operations.has_networks_of_users()
+        """Return whether a sandbox, an owner or a network that somebody asked for exists, or a sandbox is about to be started again."""
+        is_used = self.operations.counts().sandboxes > 0 or self.operations.has_networks_of_users()
+        return is_used or self.owners.is_busy() or self.lost.is_busy()
 
     async def leave_nothing_behind(self) -> None:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
@@ -182,7 +184,9 @@ class _RunningDaemon:
             await self.controller.remove_firewall()
 
 
-async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
+async def _start(
+    config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool, start_due: Callable[[], None]
+) -> _RunningDaemon:
     startup.make_run_directory(config.run_dir)
     boot = process.boot_id()
     store = await open_store(config.state_dir, config.run_dir)
@@ -219,10 +223,14 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(registry.resolvers.stop)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
-    works = _make_operations(config, controller, store, records, events, watches, Runs(
-        store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle
-    ))  # fmt: skip
-    await works.runs.load()
+    runs = Runs(store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle)
+    await runs.load()
+    lost = LostHolders(runs, start_due, _wall_clock)
+    stack.callback(lost.close)
+    works = make_works(
+        config, controller, store, records, events, runs, lost,
+        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
+    )  # fmt: skip
     await works.lasting.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
@@ -255,51 +263,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         state_warnings=lambda: (*state_warnings, *works.followers.warnings()), unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
-
-
-@dataclass(frozen=True, slots=True)
-class _Works:
-    """What the daemon does at somebody's request, and what that works with."""
-
-    operations: Operations
-    lifecycle: Lifecycle
-    runs: Runs
-    lasting: LastingSandboxes
-    followers: Followers
-    owners: Owners
-    automatic_networks: AutomaticNetworks
-
-
-def _make_operations(
-    config: DaemonConfig, controller: Controller, store: Store, records: Records, events: Events, watches: _Watches, runs: Runs
-) -> _Works:
-    run_blocking = controller.workers.run
-    owners = Owners(run_blocking)
-    automatic_networks = AutomaticNetworks(
-        lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
-    )
-
-    async def end_restarts(holder: Owner) -> None:
-        await sandbox_process.end_restarts(holder, run_blocking)
-
-    lasting, followers = LastingSandboxes(store, controller), Followers(controller, events)
-    removals = Removals(
-        controller, runs, lasting, followers, events,
-        end_process=lambda leader: sandbox_process.end(leader, run_blocking), end_restarts=end_restarts,
-    )  # fmt: skip
-    operations = Operations(
-        controller, automatic_networks, owners, events, runs, lasting, followers, removals,
-        remove_aside=lambda aside: remains.remove(controller, records, aside),
-        check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
-    )  # fmt: skip
-    lifecycle = Lifecycle(
-        controller, operations, runs, removals, events,
-        end_process=lambda leader, number, grace: sandbox_process.end(leader, run_blocking, number=number, grace=grace),
-        end_restarts=end_restarts,
-        wait_for=lambda holder: sandbox_process.wait_for(holder, run_blocking),
-    )  # fmt: skip
-    return _Works(operations, lifecycle, runs, lasting, followers, owners, automatic_networks)
+    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper, lost)
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:

@@ -48,8 +48,9 @@ BindReadOnlyPaths={files}/{sandbox}/hosts:/etc/hosts
 def systemd_dropin(unit: str, sandbox: str | None, directory: str, dry_run: bool, remove: bool) -> None:
     """Write a drop-in that runs a service in a sandbox.
 
-    UNIT is its name. The drop-in is printed first. The service gets the sandbox's network namespace, resolv.conf and hosts when it is started the next time.
-    Make the sandbox with `berth sandbox create --persist NAME`, so that it is there before the service after a boot.
+    UNIT is the service. The drop-in is printed first. The service gets the sandbox's network namespace, resolv.conf and hosts when it
+    is started the next time. Make the sandbox with `berth sandbox create --persist NAME`, so that it is there before the service
+    after a boot.
     """
     unit = unit if unit.endswith(".service") else f"{unit}.service"
     if not _UNIT.match(unit):
