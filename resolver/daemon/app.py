@@ -249,13 +249,7 @@ async def _start(
     await watches.drift.check_others()
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
-    stack.push_async_callback(works.owners.close)
-    stack.push_async_callback(works.followers.close)
-    stack.push_async_callback(works.lasting.close)
-    await works.lifecycle.settle()
-    works.followers.begin_all()
-    await works.lasting.settle(works.operations.create_sandbox)
-    await works.operations.watch_all_owners()
+    await works.go_on(stack)
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,

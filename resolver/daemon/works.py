@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from netcore.controller import Controller, remains
@@ -34,6 +35,15 @@ class Works:
     followers: Followers
     owners: Owners
     automatic_networks: AutomaticNetworks
+
+    async def go_on(self, stack: AsyncExitStack) -> None:
+        """Go on with what an earlier daemon left, once what there was is restored; until *stack* closes."""
+        for part in (self.owners, self.followers, self.lasting):
+            stack.push_async_callback(part.close)
+        await self.lifecycle.settle()
+        self.followers.begin_all()
+        await self.lasting.settle(self.operations.create_sandbox)
+        await self.operations.watch_all_owners()
 
 
 def make_works(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound, TeardownFailed
-from netcore.model import EndpointRequest, NetworkRequest, PluginAnswer, SandboxRequest
+from netcore.model import EndpointRequest, NetworkRequest, Owner, PluginAnswer, SandboxRequest
 from tests.support.fakes import world
 
 
@@ -334,3 +334,75 @@ async def test_only_the_writer_writes():
         await furnished(made)
         with pytest.raises(TypeError):
             made.controller.state.networks["x"] = None
+
+
+async def following(made, failing_at=-1):
+    """Have a sandbox `f` follow something on the network `a`, and wait; then have the call number *failing_at* fail."""
+    await made.controller.sandboxes.create(on("a", name="f", follows="podman:f", publish=("7070:70",)))
+    made.failing.arm(failing_at)
+
+
+async def test_a_move_that_fails_leaves_a_sandbox_that_waits_and_has_all_it_had():
+    for at in range(200):
+        async with world() as made:
+            await furnished(made)
+            await following(made)
+            before = made.controller.state.find_sandbox("f"), made.controller.state.endpoints[made.controller.state.find_sandbox("f").id]
+            made.failing.arm(at)
+            try:
+                moved = await made.controller.sandboxes.move("f", "/proc/7/ns/net", Owner(pid=7, start_time=1))
+            except NetcoreError as error:
+                assert "ENOSPC" in str(error)
+                made.failing.arm(-1)
+                sandbox = made.controller.state.find_sandbox("f")
+                assert (sandbox, made.controller.state.endpoints[sandbox.id]) == before
+                assert sandbox.waits
+                # It can be moved later, as nothing of the failure is left.
+                moved = await made.controller.sandboxes.move("f", "/proc/7/ns/net", Owner(pid=7, start_time=1))
+                assert made.files.pinned[moved.netns_path] == "/proc/7/ns/net"
+            assert (moved.adopted, moved.leader.pid) == (True, 7)
+            if at >= len(made.failing.calls) and made.failing.at == at:
+                # Nothing was left that could fail.
+                break
+    assert at >= 8
+
+
+async def test_a_sandbox_goes_from_one_namespace_to_the_next_and_back_to_its_own():
+    async with world() as made:
+        await furnished(made)
+        await following(made)
+        sandbox = made.controller.state.find_sandbox("f")
+        endpoints, objects = made.controller.state.endpoints[sandbox.id], set(made.executor.objects)
+        for pid in (7, 8):
+            moved = await made.controller.sandboxes.move("f", f"/proc/{pid}/ns/net", Owner(pid=pid, start_time=1))
+            assert (moved.id, moved.adopted, moved.waits, moved.leader.pid) == (sandbox.id, True, False, pid)
+            assert made.controller.state.endpoints[sandbox.id] == endpoints
+            assert made.files.pinned[sandbox.netns_path] == f"/proc/{pid}/ns/net"
+            assert set(made.executor.objects) == objects
+        waits = await made.controller.sandboxes.move("f", None, None)
+        assert (waits.adopted, waits.waits, waits.leader) == (False, True, None)
+        assert made.controller.state.endpoints[sandbox.id] == endpoints
+        await made.controller.sandboxes.remove("f")
+        assert not [path for path in made.files.pinned if path == sandbox.netns_path]
+
+
+async def test_a_link_gets_another_name_where_the_next_namespace_has_one_of_its_name():
+    async with world() as made:
+        await furnished(made)
+        await following(made)
+        made.host.ifnames = {"lo", "eth0"}
+        moved = await made.controller.sandboxes.move("f", "/proc/7/ns/net", Owner(pid=7, start_time=1))
+        assert [endpoint.ifname for endpoint in made.controller.state.endpoints[moved.id]] == ["eth1"]
+
+
+async def test_what_follows_is_on_no_network_of_a_plugin_and_shares_its_stack_with_nobody():
+    async with world() as made:
+        await furnished(made)
+        await made.controller.networks.create(NetworkRequest(name="p", driver="weave", ipam_driver="weave"))
+        with pytest.raises(InvalidRequest, match="p is a plugin's, which can't follow"):
+            await made.controller.sandboxes.create(on("p", name="f", follows="podman:f"))
+        await following(made)
+        with pytest.raises(InvalidRequest, match="p is a plugin's, which can't follow"):
+            await made.controller.sandboxes.connect("f", EndpointRequest(network="p"))
+        with pytest.raises(Conflict, match="cannot join network namespace of f, which follows podman:f"):
+            await made.controller.sandboxes.create(on("container:f"))

@@ -66,7 +66,8 @@ def test_attach_lacks_only_what_is_about_a_command():
         "interactive",
         "tty",
     }
-    assert attach - run == {"pid", "netns", "fd", "gateway"}
+    assert attach - run == {"pid", "netns", "fd", "gateway", "follow"}
+    assert {option.name for option in of_command("create")} == (attach & run) - {"name"} | {"persist"}
     assert {"ip", "ip6", "mac-address", "gw-priority", "link", "expose", "publish-all", "sysctl", "forward", "domainname"} <= attach
 
 
