@@ -103,8 +103,11 @@ class NamedPaths:
         return f"{self._etc}/{os.path.basename(netns_path)}"
 
     def _is_ours(self, path: str) -> bool:
-        """Return whether *path* is a link to a file of a sandbox of this run directory: everything else is the user's."""
-        return (_target(path) or "").startswith(self._of_sandboxes)
+        """Return whether *path* is a link to a file of a sandbox: everything else is the user's. One that leads nowhere may be of another
+        run directory, which is gone.
+        """
+        target = _target(path) or ""
+        return target.startswith(self._of_sandboxes) or ("/sandboxes/" in target and not os.path.exists(path))
 
 
 def _target(path: str) -> str | None:
@@ -118,7 +121,9 @@ def _link(path: str, target: str) -> None:
     """Make *path* a symbolic link to *target*, in the place of another one, in one step."""
     if _target(path) == target:
         return
-    new = f"{path}.new"
+    directory, name = os.path.split(path)
+    # No sandbox is called so.
+    new = f"{directory}/.{name}.new"
     _unlink(new)
     os.symlink(target, new)
     os.rename(new, path)

@@ -193,6 +193,25 @@ def test_docker(docker, peer):
     ).lives()  # fmt: skip
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_containerd(docker, peer):
+    lab = docker
+    lab.berth("network", "create", "front")
+    identity = lab.shell("docker create --ulimit nofile=900:900 --network none --dns 127.0.0.11 --name web busybox httpd -f -p 80")
+    lab.berth("attach", "--follow", f"containerd:moby/{identity}", "--name", "web", "--network", "front", "-p", "8080:80")
+    lab.run("docker", "start", "web")
+    peer()
+    Container(
+        lab, ("docker", "exec", "web"),
+        stop=lambda: lab.run("docker", "stop", "-t", "0", "web"),
+        start=lambda: lab.run("docker", "start", "web"),
+        kill=lambda: lab.shell("kill -9 $(docker inspect -f '{{.State.Pid}}' web); docker wait web"),
+        remove=lambda: lab.run("docker", "rm", "-f", "web"),
+        follows=True,
+    ).lives()  # fmt: skip
+
+
 @pytest.fixture
 def bundle(engines):
     """A bundle of an OCI runtime in /run/bundle that runs a web server."""

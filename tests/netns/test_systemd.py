@@ -81,6 +81,23 @@ def test_services_in_sandboxes(machine):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_machines_that_machined_knows(machine):
+    recipes.need("machinectl")
+    machine.run(recipes.IMAGE.replace("/run/image", "/var/lib/machines/box"))
+    machine.run("berth service install; systemctl start berth", timeout=120)
+    machine.run(f"set -e; {recipes.commands('nspawn follow')}", timeout=120)
+    answers(machine, 8082)
+    first = address(machine, "box")
+    machine.run("machinectl terminate box; while systemctl is-active -q box; do sleep 0.1; done; systemctl reset-failed box || true")
+    machine.lab.wait_for(lambda: "waiting" in machine.out("berth ps"))
+    machine.run(f"set -e; {recipes.commands('nspawn follow').split(chr(10), 2)[2]}", timeout=120)
+    answers(machine, 8082)
+    assert address(machine, "box") == first
+    machine.run("machinectl terminate box; berth detach box; berth network rm front; berth service uninstall", timeout=120)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_drop_ins_are_as_systemd_has_them(machine):
     for unit, name in (("web", "web"), ("web@.service", "web-%i"), ("web@a.service", "web-a")):

@@ -1,4 +1,4 @@
-"""Pids that programs write to files: a pidfile, containerd's `init.pid`, the leader of a machine as systemd-machined has it."""
+"""Pids that programs write to files: a pidfile, containerd's `init.pid`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ _LARGEST_PID = 1 << 22
 _SLACK = 2.0
 """Seconds by which the clock of a file system may be behind."""
 
-ReadPid = Callable[[str], int | None]
-
 
 class PidInFile:
     """The process whose pid the file of *source* has. One that started after the file was written has the pid by chance."""
 
     def __init__(self, source: Source, on_change: Callable[[], None], run_blocking: RunBlocking) -> None:
-        self._path, self._read_pid = _file_of(source)
+        self._path = _path_of(source)
         self._run_blocking = run_blocking
         try:
             self._changes = PathChanges(self._path, on_change)
@@ -42,28 +40,34 @@ class PidInFile:
             return None
         except OSError as error:
             raise CannotTell(f"{self._path}: {error.strerror or error}") from error
-        pid = self._read_pid(text)
+        pid = read_pid(text)
         if pid is None:
             return None
         try:
-            return pid if _started(pid) <= written + _SLACK else None
+            return None if self._is_anothers(pid, written) else pid
         except NotFound:
             return None
+
+    def _is_anothers(self, pid: int, written: float) -> bool:
+        """Return whether the process *pid* started after the file was *written*, in seconds since the epoch."""
+        booted = _booted()
+        if written < booted and _is_in_memory(self._path):
+            # It can't be older than the boot: the clock was set since it was written.
+            return False
+        return booted + process.start_time(pid) / os.sysconf("SC_CLK_TCK") > written + _SLACK
 
     async def close(self) -> None:
         self._changes.close()
 
 
-def _file_of(source: Source) -> tuple[str, ReadPid]:
+def _path_of(source: Source) -> str:
     match source.kind:
         case Kind.CONTAINERD:
             namespace, identity = source.name.split("/")
             # As its shims write it, whichever client made the container.
-            return f"/run/containerd/io.containerd.runtime.v2.task/{namespace}/{identity}/init.pid", read_pid
-        case Kind.MACHINE:
-            return f"/run/systemd/machines/{source.name}", read_leader
+            return f"/run/containerd/io.containerd.runtime.v2.task/{namespace}/{identity}/init.pid"
         case _:
-            return source.name, read_pid
+            return source.name
 
 
 def read_pid(text: str) -> int | None:
@@ -72,13 +76,14 @@ def read_pid(text: str) -> int | None:
     return whole_number(words[0], 1, _LARGEST_PID) if words else None
 
 
-def read_leader(text: str) -> int | None:
-    """Return the leader in the file of a machine, lines of KEY=VALUE, None if it has none."""
-    lines = (line.partition("=") for line in text.splitlines())
-    return next((whole_number(value, 1, _LARGEST_PID) for key, _, value in lines if key == "LEADER"), None)
+def _booted() -> int:
+    """Return when the host was booted, in seconds since the epoch (proc(5), /proc/stat)."""
+    return next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
 
 
-def _started(pid: int) -> float:
-    """Return when *pid* started, in seconds since the epoch."""
-    booted = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
-    return booted + process.start_time(pid) / os.sysconf("SC_CLK_TCK")
+def _is_in_memory(path: str) -> bool:
+    """Return whether the file at *path* is in a file system that ends with the boot (proc(5), mountinfo)."""
+    device = Path(path).stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return any(mount[2] == wanted and mount[mount.index("-") + 1] in ("tmpfs", "ramfs") for mount in mounts)

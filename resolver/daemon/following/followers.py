@@ -14,7 +14,7 @@ from resolver.daemon.following import source_text
 from resolver.daemon.following.docker import PidOfDocker
 from resolver.daemon.following.files import PidInFile
 from resolver.daemon.following.follower import Follower
-from resolver.daemon.following.programs import PidOfPodman, PidOfUnit
+from resolver.daemon.following.programs import PidOfPodman, PidOfSystemd
 from resolver.daemon.following.protocol import PidSource
 from resolver.daemon.following.source_text import Kind, Source
 
@@ -51,9 +51,9 @@ class Followers:
                 return PidOfPodman(source, on_change)
             case Kind.DOCKER:
                 return PidOfDocker(source, on_change)
-            case Kind.SYSTEMD:
-                return PidOfUnit(source, on_change)
-            case Kind.CONTAINERD | Kind.MACHINE | Kind.PIDFILE:
+            case Kind.SYSTEMD | Kind.MACHINE:
+                return PidOfSystemd(source, on_change)
+            case Kind.CONTAINERD | Kind.PIDFILE:
                 return PidInFile(source, on_change, self._controller.workers.run)
 
     async def _move(self, sandbox_id: SandboxId, path: NetnsPath | None, leader: Owner | None) -> None:

@@ -1,16 +1,17 @@
-"""Pids that programs tell when they are run: `podman inspect` and `systemctl show`."""
+"""Pids that programs tell when they are run: `podman inspect`, `systemctl show` and `machinectl show`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable
 
 from resolver import limits
 from resolver.daemon.following.path_changes import PathChanges
 from resolver.daemon.following.protocol import CannotTell
-from resolver.daemon.following.source_text import Source
+from resolver.daemon.following.source_text import Kind, Source
 from resolver.numbers import whole_number
 
 log = logging.getLogger(__name__)
@@ -54,20 +55,28 @@ class PidOfPodman:
         await asyncio.wait([self._task])
 
 
-class PidOfUnit:
-    """The main process of a unit of systemd, which writes a link below /run/systemd/units at each start."""
+class PidOfSystemd:
+    """The main process of a unit of systemd, or the leader of a machine of systemd-machined: both write a file at each start."""
 
     def __init__(self, source: Source, on_change: Callable[[], None]) -> None:
-        self._unit = source.name
+        self._is_machine = source.kind is Kind.MACHINE
+        self._command = (
+            ("machinectl", "show", "--property=Leader", "--value", "--", source.name)
+            if self._is_machine
+            else ("systemctl", "show", "--property=MainPID", "--value", "--", source.name)
+        )
+        path = f"/run/systemd/machines/{source.name}" if self._is_machine else f"/run/systemd/units/invocation:{source.name}"
         try:
-            self._changes = PathChanges(f"/run/systemd/units/invocation:{source.name}", on_change)
+            self._changes = PathChanges(path, on_change)
         except OSError as error:
             raise CannotTell(f"no inotify descriptor is left ({error.strerror}); raise fs.inotify.max_user_instances") from error
 
     async def look(self) -> int | None:
-        code, out, said = await run("systemctl", "show", "--property=MainPID", "--value", "--", self._unit)
+        code, out, said = await run(*self._command)
+        if code and self._is_machine and "no machine" in said.lower():
+            return None
         if code:
-            raise CannotTell(f"systemctl: {said}")
+            raise CannotTell(f"{self._command[0]}: {said}")
         return _pid(out)
 
     async def close(self) -> None:
@@ -94,9 +103,13 @@ async def run(*command: str) -> tuple[int, str, str]:
 
 
 async def _start(*command: str) -> asyncio.subprocess.Process:
+    """Start *command*, which ends with this process, also if that is killed; CannotTell if it can't be run."""
+    if shutil.which(command[0]) is None:
+        raise CannotTell(f"{command[0]} is not installed")
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    bound = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") is not None else ()
     try:
-        return await asyncio.create_subprocess_exec(*command, stdin=null, stdout=pipe, stderr=pipe)
+        return await asyncio.create_subprocess_exec(*bound, *command, stdin=null, stdout=pipe, stderr=pipe)
     except OSError as error:
         raise CannotTell(f"{command[0]} can't be run: {error.strerror}") from error
 

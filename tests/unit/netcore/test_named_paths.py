@@ -104,3 +104,19 @@ def test_what_cannot_be_written_is_told_of_and_stops_nothing(host, caplog):
     both.put(named(host, "web"), owns_files=True)
     assert (host / "run/by-name/web/hosts").exists()
     assert "is not found by its name sandbox=web" in caplog.text
+
+
+def test_names_that_look_like_those_of_new_links_are_left_alone(host):
+    both = paths(host)
+    both.put(named(host, "web.new", "b"), owns_files=True)
+    both.put(named(host, "web"), owns_files=True)
+    assert (host / "run/by-name/web.new/hosts").read_text() == "hosts of b"
+
+
+def test_links_of_a_run_directory_that_is_gone_are_replaced(host):
+    (host / "etc/netns/berth-web").mkdir(parents=True)
+    (host / "etc/netns/berth-web/hosts").symlink_to(host / "gone/sandboxes/x/hosts")
+    (host / "etc/netns/berth-web/resolv.conf").symlink_to(host / "gone/mine")
+    paths(host).put(named(host, "web"), owns_files=True)
+    assert (host / "etc/netns/berth-web/hosts").read_text() == "hosts of a"
+    assert str((host / "etc/netns/berth-web/resolv.conf").readlink()) == str(host / "gone/mine")

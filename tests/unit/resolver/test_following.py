@@ -1,13 +1,19 @@
 """What a sandbox follows: how it is written, and the pids that files tell."""
 
+import asyncio
 import os
-import time
+import select
+import subprocess
+import sys
 
 import pytest
 
 from netcore.errors import InvalidRequest
-from resolver.daemon.following.files import PidInFile, read_leader, read_pid
+from netcore.kernel import process
+from resolver.daemon.following import files, programs
+from resolver.daemon.following.files import PidInFile, read_pid
 from resolver.daemon.following.path_changes import PathChanges
+from resolver.daemon.following.protocol import CannotTell
 from resolver.daemon.following.source_text import Kind, Source, parse
 
 
@@ -61,30 +67,33 @@ def test_pids_in_files():
         None,
         None,
     ]
-    assert read_leader("# private data\nNAME=box\nLEADER=4711\nREALTIME=1\n") == 4711
-    assert read_leader("NAME=box\n") is None
 
 
 async def run_blocking(body):
     return body()
 
 
-async def test_a_process_that_started_after_its_file_was_written_is_another_one(tmp_path):
+async def test_a_process_that_started_after_its_file_was_written_is_another_one(tmp_path, monkeypatch):
     path = tmp_path / "pid"
     source = PidInFile(Source(Kind.PIDFILE, str(path)), lambda: None, run_blocking)
     assert await source.look() is None
     path.write_text(str(os.getpid()))
     assert await source.look() == os.getpid()
-    os.utime(path, (time.time() - 86_400 * 365, time.time() - 86_400 * 365))
+    before = files._booted() + process.start_time(os.getpid()) / os.sysconf("SC_CLK_TCK") - 10
+    os.utime(path, (before, before))
     assert await source.look() is None
+    # Older than the boot: in a file system that outlives it, it is another's; elsewhere the clock was set meanwhile.
+    os.utime(path, (before - 86_400 * 3650, before - 86_400 * 3650))
+    monkeypatch.setattr(files, "_is_in_memory", lambda path: False)
+    assert await source.look() is None
+    monkeypatch.setattr(files, "_is_in_memory", lambda path: True)
+    assert await source.look() == os.getpid()
     path.write_text("4194304")
     assert await source.look() is None
     await source.close()
 
 
 async def test_changes_on_the_way_to_a_file_are_told(tmp_path):
-    import asyncio
-
     changed = asyncio.Event()
     changes = PathChanges(str(tmp_path / "a/b/pid"), changed.set)
 
@@ -103,3 +112,38 @@ async def test_changes_on_the_way_to_a_file_are_told(tmp_path):
     await told_after(lambda: (tmp_path / "a/b/pid").write_text("4"))
     await told_after((tmp_path / "a/b/pid").unlink)
     changes.close()
+
+
+def test_file_systems_in_memory_are_told_apart():
+    assert files._is_in_memory("/proc") is False
+    if os.path.ismount("/dev/shm"):
+        assert files._is_in_memory("/dev/shm") is True
+
+
+ASKS = """
+import asyncio, sys
+from resolver.daemon.following import programs
+async def main():
+    started = await programs._start("sleep", "300")
+    print(started.pid, flush=True)
+    await started.wait()
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_is_asked_ends_with_a_daemon_that_is_killed():
+    daemon = subprocess.Popen([sys.executable, "-c", ASKS], stdout=subprocess.PIPE, text=True)
+    pidfd = os.pidfd_open(int(daemon.stdout.readline()))
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    with select.epoll() as ended:
+        ended.register(pidfd, select.EPOLLIN)
+        assert ended.poll(30)
+    os.close(pidfd)
+
+
+async def test_what_a_program_says_is_told():
+    assert await programs.run("sh", "-c", "echo 7; echo first >&2; echo no such thing >&2; exit 3") == (3, "7\n", "no such thing")
+    with pytest.raises(CannotTell, match="no-such-program is not installed"):
+        await programs.run("no-such-program")
