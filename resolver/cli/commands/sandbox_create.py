@@ -44,7 +44,8 @@ def create(name: str, **given: Any) -> None:
     `default`, which is created when it is first needed.
     """
     try:
-        body = sandbox_body({row.dest: _given(given[row.field or row.dest]) for row in of_command("create")})
+        values = {row.dest: _given(given[row.field or row.dest]) for row in of_command("create")}
+        body = sandbox_body(values, default_network="default")
     except BadOption as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
     body |= {"name": name, "default_network": True}
