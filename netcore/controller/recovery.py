@@ -103,8 +103,8 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await _bring(controller, left, host)
     await _restore_uplinks(controller, everything)
     await _forget(controller, records, left)
-    if not everything.unreadable:
-        await parts.files.keep_names([(sandbox, state.directory_of(sandbox.id)) for sandbox in state.sandboxes.values()])
+    if everything.pins and not everything.unreadable:
+        await records.drop_pins(everything.pins)
     # A plugin may not be there yet, and the start does not wait for it.
     controller.workers.in_background(_tell_plugins(controller, records, left, everything))
     await remove_ended(controller)
@@ -189,7 +189,9 @@ async def _recall_sandboxes(
 
 async def _restore_sandboxes(controller: Controller, records: Records, recalled: Recalled, left: _Leftovers) -> None:
     living = [sandbox for sandbox, _ in recalled.living]
-    mended = await controller.parts.files.mend_each([(sandbox, controller.state.directory_of(sandbox.id)) for sandbox in living])
+    everything, directory_of = recalled.everything, controller.state.directory_of
+    pins = None if everything.unreadable else everything.pins
+    mended = await controller.parts.files.mend_each([(sandbox, directory_of(sandbox.id)) for sandbox in living], pins)
     for (sandbox, endpoints), failure in zip(recalled.living, mended, strict=True):
         match failure:
             case None:

@@ -34,9 +34,22 @@ class SandboxFiles:
         """Make those of a sandbox's files again that are gone or are no files; something else in their place is put aside."""
         await self._workers.run(lambda: self._mend(sandbox, directory))
 
-    async def mend_each(self, sandboxes: Sequence[tuple[Sandbox, PurePath]]) -> list[Exception | None]:
-        """Do `mend` for each of *sandboxes*, which come with their directories; return what failed, for each."""
-        return await self._workers.run(lambda: attempt_each([partial(self._mend, *both) for both in sandboxes]))
+    async def mend_each(self, sandboxes: Sequence[tuple[Sandbox, PurePath]], pins: Sequence[NetnsPath] | None) -> list[Exception | None]:
+        """Do `mend` for each of *sandboxes*, which come with their directories; return what failed, for each.
+
+        What an earlier daemon has left under the names of others, and at *pins*, is removed. None: it is not known who there is.
+        """
+
+        def body() -> list[Exception | None]:
+            failed = attempt_each([partial(self._mend, *both) for both in sandboxes])
+            if pins is not None:
+                known = [_named(sandbox, directory) for sandbox, directory in sandboxes]
+                self._paths.keep_only(known)
+                for path in set(pins) - {named.netns_path for named in known}:
+                    netns.unpin(path)
+            return failed
+
+        return await self._workers.run(body)
 
     def _mend(self, sandbox: Sandbox, directory: PurePath) -> None:
         _mend(sandbox, Path(directory))
@@ -44,17 +57,6 @@ class SandboxFiles:
 
     def _name(self, sandbox: Sandbox, directory: PurePath) -> None:
         self._paths.put(_named(sandbox, directory), owns_files=sandbox.stack is not Stack.SHARED)
-
-    async def keep_names(self, sandboxes: Sequence[tuple[Sandbox, PurePath]]) -> None:
-        """Remove what an earlier daemon has left under the names of sandboxes that are not among *sandboxes*."""
-        known = [_named(sandbox, directory) for sandbox, directory in sandboxes]
-        own = {sandbox.netns_path for sandbox, _ in sandboxes if sandbox.stack is not Stack.HOST and not sandbox.adopted}
-
-        def body() -> None:
-            self._paths.keep_only(known)
-            namespace.unpin_copies(own, {named.netns_path for named in known})
-
-        await self._workers.run(body)
 
     async def rename(self, before: Sandbox, after: Sandbox, directory: PurePath) -> None:
         """Have a sandbox be found by its new name too; Conflict if a namespace is there that is not ours. See `forget_name`."""

@@ -291,8 +291,11 @@ class Transaction:
         parts = self._parts
         before, after = ([pair[at] for pair in changes] for at in (0, 1))
         first, renamed = before[0].sandbox, after[0].sandbox
+        pins = (first.netns_path, renamed.netns_path)
         async with all_or_nothing() as undo:
             if renamed.name != first.name:
+                await parts.records.put_pins(pins)
+                undo.push(lambda: parts.records.drop_pins(pins))
                 await parts.files.rename(first, renamed, self._state.directory_of(first.id))
                 undo.push(lambda: parts.files.forget_name(renamed, first, self._state.directory_of(first.id)))
             undo.push(lambda: parts.records.put_several((state.sandbox, state.endpoints) for state in before))
@@ -301,6 +304,7 @@ class Transaction:
             await self._make_all_known(after)
         if renamed.name != first.name:
             await parts.files.forget_name(first, renamed, self._state.directory_of(first.id))
+            await parts.records.drop_pins(pins)
         await parts.overlays.publish(after[0].sandbox, after[0].endpoints)
 
     async def _make_all_known(self, states: Sequence[SandboxState]) -> None:

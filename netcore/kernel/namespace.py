@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from netcore.default_route import DefaultRoute
 from netcore.errors import Conflict, InvalidRequest
@@ -40,16 +39,6 @@ def share(source: NetnsPath, netns_path: NetnsPath) -> None:
     """Pin the namespace at *source* to *netns_path* too, as it is."""
     with netns.opened(source) as descriptor:
         netns.pin(f"/proc/self/fd/{descriptor}", netns_path)
-
-
-def unpin_copies(pinned: Collection[NetnsPath], known: Collection[NetnsPath]) -> None:
-    """Remove pins beside those at *pinned* that are of the same namespaces, which berth made, and not *known*: a rename was cut short."""
-    identities = {netns.identity_of_path(path) for path in pinned} - {None}
-    for directory in {os.path.dirname(path) for path in pinned}:
-        for name in os.listdir(directory):
-            path = NetnsPath(f"{directory}/{name}")
-            if name.startswith("berth-") and path not in known and netns.identity_of_path(path) in identities:
-                netns.unpin(path)
 
 
 def _set_loopback_up() -> None:

@@ -7,8 +7,10 @@ A record that can't be read is set aside and stays as it is. Endpoints whose net
 A removal is final once its intent is recorded: if its record can't be deleted then, that is done with the next write.
 What plugins are to take back behind a start is recorded until they were told, since the records of it are gone by then.
 
+While a sandbox is renamed its namespace may be pinned at two paths, which are recorded.
+
 Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `sysctl/PATH`, `untold/ENDPOINT`,
-`untold-network/ID`. Older forms: `netcore.store.upgrade`.
+`untold-network/ID`, `pin/PATH`. Older forms: `netcore.store.upgrade`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import NamedTuple, TypeVar
 
 from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import NetcoreError
-from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, SandboxId
+from netcore.model import Endpoint, IPAddress, NetnsPath, Network, NetworkId, Sandbox, SandboxId
 from netcore.store.codec import Undecodable, decode, encode, name_in
 from netcore.store.protocol import Item, Store, Transaction
 
@@ -86,7 +88,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Everything:
-    """What the store has at a start. *untold*, *untold_networks*: what is gone, and plugins were not told of yet."""
+    """What the store has at a start. *untold*, *untold_networks*: what is gone, and plugins were not told of yet.
+
+    *pins*: where a sandbox that was being renamed may be pinned, besides the path in its record.
+    """
 
     networks: tuple[NetworkRecord, ...]
     sandboxes: tuple[tuple[SandboxRecord, EndpointsRecord], ...]
@@ -95,6 +100,7 @@ class Everything:
     unreadable: tuple[Unreadable, ...] = ()
     untold: tuple[Endpoint, ...] = ()
     untold_networks: tuple[Network, ...] = ()
+    pins: tuple[NetnsPath, ...] = ()
 
 
 class Records:
@@ -211,6 +217,14 @@ class Records:
         if keys:
             await self._finish(dict.fromkeys(keys))
 
+    async def put_pins(self, paths: Sequence[NetnsPath]) -> None:
+        """Record that a namespace may be pinned at each of *paths*, before it is."""
+        await self._commit({f"pin/{path}": encode(path) for path in paths})
+
+    async def drop_pins(self, paths: Sequence[NetnsPath]) -> None:
+        """Record that it is not, but for the path in the record of its sandbox."""
+        await self._finish({f"pin/{path}": None for path in paths})
+
     async def put_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
         """Record sysctls of the host before they are changed for the first time; as in the kernel, they end with the boot."""
         await self._commit({f"sysctl/{one.path}": encode(one) for one in switched})
@@ -269,6 +283,7 @@ def read_all(items: Mapping[str, Item]) -> Everything:
         untold_networks=tuple(
             network for key, item in _below("untold-network", items) if (network := _read(Network, key, item, unreadable)) is not None
         ),
+        pins=tuple(path for key, item in _below("pin", items) if (path := _read(NetnsPath, key, item, unreadable)) is not None),
         # Last: those before have added to it.
         unreadable=tuple(unreadable),
     )

@@ -70,6 +70,13 @@ OPERATIONS = {
         ("POST", "/v1/sandboxes", {"name": "g", "networks": [on("a", 20, 7)], "publish": ["8080:80"]}),
         ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g",
     ),
+    "persisting sandbox": Operation(
+        ("POST", "/v1/sandboxes", {"name": "g", "networks": [on("a", 20, 7)], "publish": ["8080:80"], "persist": True}),
+        ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g",
+    ),
+    "renamed": Operation(
+        ("PATCH", "/v1/sandboxes/k", {"name": "m"}), ("PATCH", "/v1/sandboxes/m", {"name": "k"}), "/v1/sandboxes/m",
+    ),
     "attached": Operation(guest(on("a", 20, 7), publish=["8080:80"], gateway=True), ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g"),
     "attached macvlan": Operation(guest(on("lan", 20, 8)), ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g"),
     "attached plugin": Operation(guest({"network": "plugged", "ip": "10.73.0.20"}), ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g"),
@@ -211,8 +218,9 @@ def sweep(world, name, operation, numbers):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_some_steps(world, name):
-    # Networks of parents and plugins are few steps.
-    wrong, kills = sweep(world, name, OPERATIONS[name], [random.Random(name).randrange(4 if name.endswith("network") else 16)])
+    # Networks of parents and plugins are few steps, and so is a rename.
+    few = name.endswith("network") or name == "renamed"
+    wrong, kills = sweep(world, name, OPERATIONS[name], [random.Random(name).randrange(4 if few else 16)])
     assert not wrong
     assert kills >= 1
 

@@ -82,7 +82,7 @@ def each_kernel_step() -> None:
 
 def main() -> None:
     each_kernel_step()
-    for name in ("make", "pin", "unpin", "unpin_and_remove"):
+    for name in ("make", "pin", "unpin", "unpin_and_remove", "rename", "forget_name"):
         around(SandboxFiles, name)
     around(DeferredDeletes, "delete")
     for name in ("open", "close", "update", "network_up", "network_down"):
