@@ -1,8 +1,10 @@
 """`berth attach --follow pidfile:PATH`, and `berth sandbox create --persist`: sandboxes that last. Other programs are in test_recipes.py."""
 
+import contextlib
 import json
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -338,3 +340,53 @@ def test_what_would_be_made_is_printed(lab):
     assert "veth" in steps
     assert lab.kernel_state() == before
     assert json.loads(lab.berth("ps", "--format", "json").stdout)[0]["name"] == "peer"
+
+
+def status_by_api(lab):
+    """Return the same as `status`, without a command that would start a daemon if there is none; None while there is none."""
+    url = "http://berth/v1/sandboxes/app"
+    done = lab.run("curl", "-s", "--unix-socket", "/run/berth/berth.sock", url, check=False)
+    shown = json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
+    return "attached" if shown.get("adopted") else "waits" if shown.get("waits") else None
+
+
+DYING = str(Path(__file__).parents[1] / "support" / "dying_daemon.py")
+LAST_STEP = 400
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_daemon_that_is_killed_in_any_step_of_a_move_goes_on(lab):
+    """Every seventh step of going to the program's namespace, and back to wait when it has ended."""
+    follow(lab)
+    before = what_stays(lab)
+    lab.stop_daemon()
+    lab.start_daemon(program=f"{sys.executable} {DYING}")
+    kills = 0
+    for number in range(0, LAST_STEP, 7):
+        deaths = 0
+        program, pid = None, 0
+        for wanted in ("attached", "waits"):
+            lab.shell(f"rm -f /run/steps; echo {number} > /run/die-at.new; mv /run/die-at.new /run/die-at")
+            if program is None:
+                program, pid = start(lab)
+            else:
+                end(program)
+            lab.wait_for(lambda wanted=wanted: lab.daemon.poll() is not None or status_by_api(lab) == wanted)
+            # It may die behind that.
+            with contextlib.suppress(AssertionError):
+                lab.wait_for(lambda: lab.daemon.poll() is not None, timeout=1)
+            lab.shell("rm -f /run/die-at")
+            if lab.daemon.poll() is not None:
+                deaths += 1
+                lab.start_daemon(program=f"{sys.executable} {DYING}")
+            wait_until(lab, wanted)
+            assert what_stays(lab)[:4] == before[:4], (number, wanted)
+            assert lab.in_sandbox("peer", "dig", "+short", "app") == before[1][0], (number, wanted)
+            if wanted == "attached":
+                assert before[1][0] in lab.out("nsenter", "--target", str(pid), "--net", "ip", "-o", "addr"), number
+            lab.wait_for(lambda: lab.berth("doctor", check=False).stdout == "0 problems\n")
+        kills += deaths
+        if not deaths:
+            break
+    assert kills >= 10
