@@ -8,6 +8,7 @@ _SAME = (
 _CONTAINER = {name: [name] for name in _SAME} | {"ls": ["ps"], "list": ["ps"], "ps": ["ps"], "remove": ["rm"]}
 _GROUPS: dict[str, dict[str, list[str]]] = {
     "container": _CONTAINER,
+    "sandbox": _CONTAINER | {"attach": ["attach"], "detach": ["detach"]},
     "network": {"list": ["network", "ls"], "remove": ["network", "rm"]},
     "system": {"info": ["status"], "events": ["events"], "prune": ["prune", "--networks"]},
 }
@@ -78,5 +79,5 @@ def spellings() -> tuple[str, ...]:
 
 
 def words_of(group: str) -> tuple[str, ...]:
-    """Return what may follow *group*, container or system."""
+    """Return what may follow *group*, one of container, sandbox and system, besides its own commands."""
     return tuple(_GROUPS.get(group, ()))

@@ -25,10 +25,12 @@ def unknown_command(ctx: click.Context, words: Sequence[str], known: Sequence[st
     of_group = GROUP_ANSWERS.get(group, {})
     if word in of_group:
         return Answered(f"{group} {word}: {of_group[word]}")
-    if group in ("", "container", "system") and word in ANSWERS:
+    if group in ("", "container", "sandbox", "system") and word in ANSWERS:
         return Answered(f"{word}: {ANSWERS[word]}")
     if not group:
         known = (*known, *spellings())
+    elif group == "sandbox":
+        known = (*known, *words_of(group))
     if SYNONYMS.get(word) in known:
         return click.UsageError(f"there is no command {path} {word}; did you mean {SYNONYMS[word]}?", ctx)
     return click.UsageError(f"there is no command {path} {word}{nearest(word, known)}", ctx)

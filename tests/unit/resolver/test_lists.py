@@ -227,6 +227,7 @@ def test_a_label_that_is_not_there_is_nothing_in_a_list(berth):  # noqa: F811
         ("ls", "ps"), ("container ls -a", "ps -a"), ("container rm -f web", "rm -f web"), ("network list", "network ls"), ("info", "status"),
         ("network remove front", "network rm front"), ("help", "--help"), ("help run", "run --help"), ("help container ls", "ps --help"),
         ("system prune -f", "prune --networks -f"), ("-v", "--version"), ("ps ls", "ps ls"), ("container", "--help"), ("remove web", "rm web"),
+        ("sandbox ls -a", "ps -a"), ("sandbox rm web", "rm web"), ("sandbox create web", "sandbox create web"), ("sandbox", "sandbox"),
     ],
 )  # fmt: skip
 def test_spellings(typed, meant):
