@@ -317,7 +317,7 @@ REFUSED = (
     (("attach", "--name", "x", "--follow", "podman:web", "--network", "host"), 1, "an adopted namespace has a stack of its own"),
     (("attach", "--follow", "podman:web"), 2, "--name is required"),
     (("sandbox", "create", "peer"), 1, "exists already"),
-    (("sandbox", "create", "x", "--gw-priority", "high"), 2, "'high' is not a valid integer"),
+    (("sandbox", "create", "x", "--gw-priority", "high"), 2, "--gw-priority high: it should be a whole number"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 
 import pytest
@@ -17,7 +18,8 @@ for program in cat httpd ip nslookup sh sleep wget; do ln -s busybox /run/image/
 touch /run/image/etc/os-release /run/image/etc/resolv.conf /run/image/etc/hosts
 """
 CGROUPS = "mount -t sysfs sysfs /sys && mount -t cgroup2 none /sys/fs/cgroup"
-CGROUP = "/sys/fs/cgroup/berth-tests"
+CGROUP = f"/sys/fs/cgroup/berth-tests-{os.getpid()}"
+"""Of this process: other test files may run at once."""
 IN_CGROUP = f'mkdir -p {CGROUP}/inner; echo $$ > {CGROUP}/inner/cgroup.procs; exec "$@"'
 """Runs a command in a cgroup that `remove_cgroup` takes away with what the command has made there."""
 PODMAN = """
