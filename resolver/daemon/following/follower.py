@@ -66,6 +66,8 @@ class Follower:
         self._source: PidSource | None = None
         self._leader: tuple[Owner, int] | None = None
         self._pause = 0.0
+        # A process that is in the host's namespace: it is looked at again without asking the source, which may cost a program.
+        self._on_host: int | None = None
         self.problem: str | None = None
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run())
@@ -79,6 +81,8 @@ class Follower:
                     await asyncio.wait_for(self._woken.wait(), wait)
                 except TimeoutError:
                     continue
+                # Its source may tell of another process.
+                self._on_host = None
         except Exception:
             log.exception("a sandbox is not followed any more id=%s", self._id[:12])
             self.problem = "it failed; see the log of the daemon"
@@ -92,8 +96,10 @@ class Follower:
         try:
             if self._source is None:
                 self._source = self._make_source(self._woken.set)
-            pid = await self._source.look()
+            known = self._on_host
+            pid = known if known is not None else await self._source.look()
             is_settled = await self._follow(pid)
+            self._on_host = None if is_settled else pid
         except CannotTell as error:
             await self._wait_if_ended()
             return self._failed(str(error))
@@ -102,7 +108,8 @@ class Follower:
         self.problem = None
         if is_settled:
             self._pause = 0.0
-            return limits.FOLLOW_LOOK
+            # A process that has ended in the host's namespace has another one after it, perhaps.
+            return 0.0 if known is not None else limits.FOLLOW_LOOK
         return self._longer(limits.FOLLOW_HOST_NAMESPACE)
 
     def _failed(self, reason: str) -> float:

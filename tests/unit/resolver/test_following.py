@@ -10,8 +10,12 @@ import pytest
 
 from netcore.errors import InvalidRequest
 from netcore.kernel import process
+from netcore.model import Sandbox
+from resolver import limits
 from resolver.daemon.following import files, programs
+from resolver.daemon.following import follower as follower_module
 from resolver.daemon.following.files import PidInFile, read_pid
+from resolver.daemon.following.follower import Follower
 from resolver.daemon.following.path_changes import PathChanges
 from resolver.daemon.following.protocol import CannotTell
 from resolver.daemon.following.source_text import Kind, Source, parse
@@ -147,3 +151,54 @@ async def test_what_a_program_says_is_told():
     assert await programs.run("sh", "-c", "echo 7; echo first >&2; echo no such thing >&2; exit 3") == (3, "7\n", "no such thing")
     with pytest.raises(CannotTell, match="no-such-program is not installed"):
         await programs.run("no-such-program")
+
+
+class Asked:
+    """A source that tells the pids *pids*, one after the other, and the last one for ever."""
+
+    def __init__(self, *pids):
+        self.pids = [*pids]
+        self.looks = 0
+
+    def __call__(self, on_change):
+        self.on_change = on_change
+        return self
+
+    async def look(self):
+        self.looks += 1
+        return self.pids.pop(0) if len(self.pids) > 1 else self.pids[0]
+
+    async def close(self): ...
+
+
+def follower(source, waits):
+    async def never(*_):
+        raise AssertionError("a process in the host's namespace is never adopted")
+
+    return Follower("s" * 64, source, sandbox=lambda: waits, move=never, note_leader=never, run_blocking=run_blocking)
+
+
+async def test_a_process_in_the_hosts_namespace_is_looked_at_without_asking_its_source_again(monkeypatch):
+    monkeypatch.setattr(limits, "FOLLOW_HOST_NAMESPACE", (0.001, 0.002))
+    found, find, enough = [], follower_module._find, asyncio.Event()
+
+    def counted(pid):
+        found.append(pid)
+        if len(found) >= 5:
+            enough.set()
+        return find(pid)
+
+    monkeypatch.setattr(follower_module, "_find", counted)
+    waits = Sandbox(id="s" * 64, name="f", hostname="f", netns_path="/run/netns/berth-f", boot_id="b", follows="podman:f")
+    asked = Asked(os.getpid())
+    made = follower(asked, waits)
+    await asyncio.wait_for(enough.wait(), 30)
+    assert asked.looks == 1
+    # Told of a change, it asks again.
+    enough.clear()
+    found.clear()
+    asked.on_change()
+    await asyncio.wait_for(enough.wait(), 30)
+    assert asked.looks == 2
+    assert made.problem is None
+    await made.close()
