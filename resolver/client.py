@@ -46,8 +46,8 @@ class Client:
         """Forget the replies about names that changed."""
         if not self.replies.by_octets:
             return
-        if any(attached.aliases for attached in self.view.attached):
-            # A private alias may lead to a changed name.
+        if change.has_wildcards or any(attached.aliases for attached in self.view.attached):
+            # A private alias may lead to a changed name, and a wildcard may answer for any name, or do so no longer.
             self.replies.forget_all()
         else:
             self.replies.forget(change, self.view.suffix)

@@ -288,3 +288,9 @@ ENDED_LOOK = 0.02
 
 HOLDER_GRACE = 10.0
 """Seconds in which the process that holds a sandbox has written the last output of a command that has ended; then it is killed."""
+
+STATIC_RECORDS = 10_000
+"""Static records of one network. They are in memory, and copied with the zone's shards."""
+
+STATIC_DATA = 32_768
+"""Octets of data of the static records of one name and type: with their heads they fit into one response over TCP (65,535)."""

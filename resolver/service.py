@@ -28,7 +28,7 @@ from resolver import limits
 from resolver.client import Client
 from resolver.engine import received as relaying
 from resolver.engine import response
-from resolver.engine.answer import Addresses, Forward, Local, Negative, Services, answer, render
+from resolver.engine.answer import Addresses, Aliased, Forward, Local, Negative, Services, answer, render
 from resolver.engine.cache import Cache, CacheEntry, cache_key
 from resolver.engine.explain import Trace
 from resolver.engine.rebinding import Protected
@@ -105,12 +105,29 @@ class DnsService:
             trace.query, trace.answer = query, local
         if isinstance(local, Forward):
             return self._external(ClientQuery(client, query, octets, sender, peer, tcp, trace))
+        if isinstance(local, Aliased) and isinstance(local.end, Forward):
+            return self._behind_alias(ClientQuery(client, query, octets, sender, peer, tcp, trace), local)
         has_effects = policy is not None and policy.has_effects
-        if tcp or has_effects or not _is_plain(query, octets) or (isinstance(local, Negative) and local.is_foreign):
+        if tcp or has_effects or not _is_plain(query, octets) or not _is_told_of_changes(local):
             reply = render(query, local, random.randrange(limits.ROTATIONS), tcp=tcp)
         else:
             reply = self._remember_local(client, query, octets, local)
         return self._finish(ClientQuery(client, query, octets, sender, peer, tcp, trace), reply) if has_effects else self._count(reply)
+
+    def _behind_alias(self, asked: ClientQuery, aliased: Aliased) -> bytes | None:
+        """The same for a name of ours that is an alias of an external one: that is asked for in its place."""
+        # It imports dnspython, which takes long, and few have such aliases.
+        from resolver.engine import aliased as aliasing
+
+        query, octets = aliasing.target_query(asked.query, aliased)
+        policy = asked.client.view.policy
+        refusal = None if policy is None else policy.verdict(query.qname, query.qtype)
+        if refusal is not None:
+            self.counters["refused"] += 1
+            return self._count(response.render_failure(asked.query, ExtendedError.PROHIBITED, refusal.reason, Rcode(refusal.rcode)))
+        sender = _BehindAlias(asked, lambda reply: aliasing.render(asked.query, aliased, reply, tcp=asked.tcp))
+        reply = self._external(ClientQuery(asked.client, query, octets, sender, asked.peer, asked.tcp, asked.trace))
+        return None if reply is None else sender.render(reply)
 
     def _external(self, asked: ClientQuery) -> bytes | None:
         """The stages of a name that is not ours: cache, coalescing, upstreams."""
@@ -280,6 +297,29 @@ class DnsService:
         for task in self._effects:
             task.cancel()
         await asyncio.gather(*self._effects, return_exceptions=True)
+
+
+class _BehindAlias:
+    """Takes the response for the name that an alias leads to, and sends the one for the alias. *render*: makes it."""
+
+    def __init__(self, asked: ClientQuery, render: Callable[[bytes], bytes]) -> None:
+        self._asked = asked
+        self.render = render
+
+    def reply(self, peer: bytes, octets: bytes) -> None:
+        """Answer who asked for the alias."""
+        self._asked.sender.reply(peer, self.render(octets))
+
+
+def _is_told_of_changes(local: Local) -> bool:
+    """Return whether the client hears of all changes that could make this answer another one, so that it may be remembered."""
+    match local:
+        case Negative():
+            return not local.is_foreign
+        case Aliased():
+            return False
+        case _:
+            return True
 
 
 def _is_repeatable(asked: ClientQuery) -> bool:

@@ -66,8 +66,14 @@ NETWORK_ROWS: tuple[Row, ...] = (
     ("inspect", "Show networks as JSON.", "inspection:network_inspect"),
     ("connect", "Connect SANDBOX to NETWORK.", "networks:connect"),
     ("disconnect", "Disconnect SANDBOX from NETWORK.", "networks:disconnect"),
+    ("record", "Give a network static names.", "records:record"),
     ("rm", "Remove networks that have no endpoints.", "networks:rm"),
     ("prune", "Remove unused networks.", "networks:prune"),
+)
+RECORD_ROWS: tuple[Row, ...] = (
+    ("add", "Add a static name to NETWORK.", "records:record_add"),
+    ("ls", "List the static names of NETWORK.", "records:record_ls"),
+    ("remove", "Remove static names from NETWORK.", "records:record_remove"),
 )
 COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),

@@ -26,8 +26,10 @@ from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
+from resolver.daemon.record_operations import RecordOperations
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.runs import Runs
+from resolver.daemon.static_names import StaticNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ async def serve(
     runs: Runs,
     automatic_networks: AutomaticNetworks,
     owners: Owners,
+    static_names: StaticNames,
     events: Events,
     doctor: Doctor,
     state_warnings: Callable[[], tuple[str, ...]],
@@ -74,8 +77,9 @@ async def serve(
     )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,
-        dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
+        dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup,
+        records=RecordOperations(static_names, config.suffix), events=events, health=health, doctor=doctor,
+        render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -37,12 +36,12 @@ from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
-from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
+from netcore.model import NetnsPath, Owner, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
-from resolver.daemon import clustering, convert, logs, sandbox_process, signals, startup
+from resolver.daemon import clustering, convert, gateway_resolver, logs, queries_in_hand, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
@@ -64,11 +63,11 @@ from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.daemon.runs import Runs
+from resolver.daemon.static_names import StaticNames
 from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
-from resolver.transport import in_hand
 from resolver.transport.in_hand import InHand, Unanswered
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import OpenSocket, UpstreamPool
@@ -192,7 +191,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     # Only the daemon that has the state may have its sockets.
     await asyncio.to_thread(kept.open)
     stack.callback(kept.close)
-    queries = await asyncio.to_thread(_take_over_queries, kept)
+    queries = await asyncio.to_thread(queries_in_hand.take_over, kept)
 
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
@@ -206,8 +205,15 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         path = controller.netns_path(SandboxId(sandbox_id))
         return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
 
-    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack)
+    static_names = StaticNames(store)
+    await static_names.load()
+
+    def make_registry(service: DnsService, poller: Poller, host: HostResolvConf) -> Registry:
+        return Registry(config, service, poller, host, lambda sandbox: controller.files_of(sandbox.id), kept, static_names.of)
+
+    resolver = _make_resolver(config, open_socket, subscribe, make_registry, queries.here, stack)
     registry = resolver.registry
+    static_names.on_change = lambda network, changed: gateway_resolver.show_static_names(registry.gateway_of(network), changed)
     controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
     registry.kernel = controller.workers.run
     registry.follow_socket = controller.parts.sockets.follow
@@ -216,7 +222,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(registry.resolvers.stop)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
-    works = _make_operations(config, controller, records, events, watches, Runs(
+    works = _make_operations(config, controller, records, events, watches, static_names, Runs(
         store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle
     ))  # fmt: skip
     await works.runs.load()
@@ -243,7 +249,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
-        automatic_networks=works.automatic_networks, owners=works.owners, events=events, doctor=doctor,
+        automatic_networks=works.automatic_networks, owners=works.owners, static_names=static_names, events=events, doctor=doctor,
         state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
     )  # fmt: skip
@@ -262,7 +268,7 @@ class _Works:
 
 
 def _make_operations(
-    config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, runs: Runs
+    config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, static_names: StaticNames, runs: Runs
 ) -> _Works:
     run_blocking = controller.workers.run
     owners = Owners(run_blocking)
@@ -279,7 +285,7 @@ def _make_operations(
     )  # fmt: skip
     operations = Operations(
         controller, automatic_networks, owners, events, runs, removals,
-        remove_aside=lambda aside: remains.remove(controller, records, aside),
+        remove_aside=lambda aside: remains.remove(controller, records, aside), forget_network=static_names.drop,
         check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
     )  # fmt: skip
     lifecycle = Lifecycle(
@@ -322,8 +328,7 @@ def _make_resolver(
     config: DaemonConfig,
     open_socket: OpenSocket,
     subscribe: Callable[[str | None], Awaitable[Notifications]],
-    sandbox_directory: Callable[[Sandbox], Path],
-    kept: KeptSockets,
+    make_registry: Callable[[DnsService, Poller, HostResolvConf], Registry],
     queries: InHand,
     stack: AsyncExitStack,
 ) -> ResolverHalf:
@@ -341,7 +346,7 @@ def _make_resolver(
     )
     service = DnsService(pool, Cache(cache_settings), time.monotonic)
     stack.push_async_callback(service.close)
-    return ResolverHalf(host, poller, pool, service, Registry(config, service, poller, host, sandbox_directory, kept))
+    return ResolverHalf(host, poller, pool, service, make_registry(service, poller, host))
 
 
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
@@ -448,27 +453,6 @@ def _in_background(stack: AsyncExitStack, *work: Coroutine[Any, Any, None]) -> N
     """Do each *work* beside everything else until *stack* closes."""
     for task in [asyncio.create_task(coroutine) for coroutine in work]:
         stack.callback(task.cancel)
-
-
-_QUERIES = f"queries/{in_hand.VERSION}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Queries:
-    """*left*: what an earlier daemon had read and not answered. *here*: what this one reads."""
-
-    left: Sequence[Unanswered]
-    here: InHand
-
-
-def _take_over_queries(kept: KeptSockets) -> _Queries:
-    left = kept.take_descriptor(_QUERIES)
-    unanswered = in_hand.read(left, time.monotonic()) if left is not None else []
-    here = in_hand.create()
-    kept.keep({_QUERIES: here})
-    if left is not None:
-        os.close(left)
-    return _Queries(unanswered, InHand(here))
 
 
 def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:

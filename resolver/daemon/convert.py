@@ -38,6 +38,7 @@ from netcore.plan.endpoint_names import names_of
 from resolver import resolvconf
 from resolver.daemon import health_shapes
 from resolver.daemon.proxies import environment
+from resolver.daemon.record_shapes import RecordView
 from resolver.daemon.run_shapes import run_view
 from resolver.daemon.runs import Run
 from resolver.daemon.schema import (
@@ -102,8 +103,10 @@ class NodeDetails:
 # --- requests -----------------------------------------------------------------------------------------------------
 
 
-def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool = False) -> NetworkRequest:
-    """Return what *body* asks for, with what is wrong with the option `forward`. *predefined*: see the request."""
+def network_request(
+    body: NetworkBody, owner: Owner | None, *, predefined: bool = False, problems: Iterable[Problem] = ()
+) -> NetworkRequest:
+    """Return what *body* asks for, with what is wrong with the option `forward`, and more *problems*. *predefined*: see the request."""
     return NetworkRequest(
         name=body.name,
         driver=body.driver,
@@ -121,7 +124,7 @@ def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool 
         ipam_options=tuple(body.ipam_options.items()),
         owner=owner,
         predefined=predefined,
-        problems=tuple(_wrong_forward(body.options)),
+        problems=(*_wrong_forward(body.options), *problems),
     )
 
 
@@ -224,8 +227,8 @@ def node_view(details: NodeDetails) -> NodeView:
     return NodeView(node.id, node.name, str(node.vtep), details.endpoints, details.is_own)
 
 
-def network_view(details: NetworkDetails, warnings: Iterable[str] = ()) -> NetworkView:
-    """Return what is told of a network."""
+def network_view(details: NetworkDetails, records: Iterable[RecordView] = (), warnings: Iterable[str] = ()) -> NetworkView:
+    """Return what is told of a network. *records*: its static names."""
     network = details.network
     attached = drivers.of(network).host_link(network)
     return NetworkView(
@@ -257,6 +260,7 @@ def network_view(details: NetworkDetails, warnings: Iterable[str] = ()) -> Netwo
             *(_remote_member(node, record) for node, record in details.remote_members),
         ],
         created=network.created,
+        records=list(records),
         warnings=list(warnings),
     )
 

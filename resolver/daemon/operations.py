@@ -17,7 +17,7 @@ from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.health import Health
-from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
+from netcore.model import EndpointRequest, Network, NetworkId, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
@@ -43,9 +43,9 @@ class Counts:
 
 
 class Operations:
-    """See the module. *remove_aside*: remove what is set aside. *check_firewalls*: look at the host's firewalls now.
+    """See the module. *remove_aside*: remove what is set aside. *forget_network*: what else is kept of one that is removed.
 
-    *firewall_warnings*: what they drop.
+    *check_firewalls*: look at the host's firewalls now. *firewall_warnings*: what they drop.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Operations:
         removals: Removals,
         *,
         remove_aside: Callable[[Aside], Awaitable[None]],
+        forget_network: Callable[[NetworkId], Awaitable[None]],
         check_firewalls: Callable[[], Awaitable[None]],
         firewall_warnings: Callable[[], tuple[str, ...]],
     ) -> None:
@@ -69,6 +70,7 @@ class Operations:
         self._references = References(controller, runs)
         self._removals = removals
         self._remove_aside = remove_aside
+        self._forget_network = forget_network
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
 
@@ -90,6 +92,8 @@ class Operations:
         found = None if reference in PREDEFINED else self._controller.state.find_network(reference)
         name = reference if found is None else found.name
         await self._controller.networks.remove(reference)
+        if found is not None:
+            await self._forget_network(found.id)
         self._events.network_removed(name, "" if found is None else found.id, cause)
         await self._check_firewalls()
         if wait:
@@ -192,6 +196,8 @@ class Operations:
 
     async def _drop_aside(self, aside: Aside) -> str:
         await self._remove_aside(aside)
+        if aside.kind == "network":
+            await self._forget_network(NetworkId(aside.id))
         run = self._runs.get(aside.id)
         if run is not None:
             await self._runs.drop(run)

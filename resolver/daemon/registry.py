@@ -22,7 +22,7 @@ from netcore.parse.names import fits_in_dns
 from netcore.plan.drift import Concern
 from netcore.plan.endpoint_names import label_of, named_services, names_of, served_ports
 from resolver.client import Client, Strangers
-from resolver.daemon import listeners, numeric_names
+from resolver.daemon import listeners, numeric_names, replaced_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
@@ -41,6 +41,7 @@ from resolver.wire import name as names
 from resolver.zone.build import records
 from resolver.zone.known_zones import KnownZones
 from resolver.zone.published import PublishedZone
+from resolver.zone.static_names import StaticRecord, by_name
 from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Record, Zone
 
@@ -48,7 +49,8 @@ from resolver.zone.zone import Record, Zone
 class Registry:
     """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use.
 
-    *kept*: what outlives the daemon; None: nothing does. *follow_socket*: is told of each socket that others may destroy, and whose it is.
+    *kept*: what outlives the daemon; None: nothing does. *static_records*: those of a network.
+    *follow_socket*: is told of each socket that others may destroy, and whose it is.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Registry:
         host: HostResolvConf,
         sandbox_directory: Callable[[Sandbox], Path],
         kept: KeptSockets | None = None,
+        static_records: Callable[[NetworkId], Iterable[StaticRecord]] = lambda _: (),
     ) -> None:
         self._config = config
         self._service = service
         self._poller = poller
         self._host = host
         self._kept = kept or KeptSockets("", 0)
+        self._static_records = static_records
         self._upstreams = UpstreamSets(config, host)
         self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
@@ -162,7 +166,8 @@ class Registry:
         made = []
         for network in networks:
             label = names.from_text(label_of(network))
-            zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
+            static = by_name(self._static_records(network.id), network.common.ttl)
+            zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label).with_static(static))
             addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
             gateway = GatewayResolver(network, zone, Strangers(Client(View(suffix=self._suffix))), addresses)
             self._gateways[network.id] = gateway
@@ -372,6 +377,13 @@ class Registry:
         return [
             *(f"network {gateway.network.name}: {gateway.warning}" for gateway in self._gateways.values() if gateway.warning),
             *(f"sandbox {resolver.sandbox.name}: {resolver.warning}" for resolver in self._sandboxes.values() if resolver.warning),
+            *(
+                f"sandbox {resolver.sandbox.name}: {warning}"
+                for resolver in self._sandboxes.values()
+                for network_id, published in resolver.published.items()
+                if network_id in self._gateways
+                for warning in replaced_names.warnings(self._gateways[network_id].zone.current, published)
+            ),
             *(
                 f"sandbox {resolver.sandbox.name}: {warning}"
                 for resolver in self._sandboxes.values()

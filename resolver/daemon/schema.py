@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from netcore.plan.findings import Treatment
+from resolver.daemon.record_shapes import RecordBody, RecordView
 
 
 class PortView(msgspec.Struct, frozen=True):
@@ -156,7 +157,10 @@ class NodeView(msgspec.Struct, frozen=True):
 
 
 class NetworkView(msgspec.Struct, frozen=True):
-    """*scope*: local, or global for a network that spans hosts. *link*: of the host, empty if there is none."""
+    """*scope*: local, or global for a network that spans hosts. *link*: of the host, empty if there is none.
+
+    *records*: its static names, below the network.
+    """
 
     id: str
     name: str
@@ -174,6 +178,7 @@ class NetworkView(msgspec.Struct, frozen=True):
     routes: list[str]
     members: list[MemberView]
     created: float
+    records: list[RecordView] = []
     warnings: list[str] = []
 
 
@@ -201,15 +206,6 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 class ErrorView(msgspec.Struct, frozen=True):
     error: ErrorBody
-
-
-class RecordView(msgspec.Struct, frozen=True):
-    """One DNS record, its data in presentation format."""
-
-    name: str
-    ttl: int
-    type: str
-    data: str
 
 
 class ResolveView(msgspec.Struct, frozen=True):
@@ -388,6 +384,7 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: list[str] = []
     ipam_driver: str = "default"
     ipam_options: dict[str, str] = {}
+    records: list[RecordBody] = []
     owner_pid: int | None = None
 
 

@@ -15,7 +15,7 @@ from resolver import limits
 from resolver.engine import response
 from resolver.engine.view import Lookups, Match, View
 from resolver.wire import name as names
-from resolver.wire.message import Query, Rcode, Type
+from resolver.wire.message import ExtendedError, Query, Rcode, Type
 
 _LOCALHOST = names.from_text("localhost")
 _LOOPBACK: dict[int, bytes] = {Type.A: IPv4Address("127.0.0.1").packed, Type.AAAA: IPv6Address("::1").packed}
@@ -57,6 +57,15 @@ class Services(msgspec.Struct, frozen=True):
         return tuple((int.from_bytes(octets[:2], "big"), octets[2:]) for octets in self.data)
 
 
+class Records(msgspec.Struct, frozen=True):
+    """Static records of one type other than addresses. *values*: their data."""
+
+    rtype: int
+    values: tuple[bytes, ...]
+    ttl: int
+    source: str
+
+
 class Negative(msgspec.Struct, frozen=True):
     """NXDOMAIN or NODATA; *apex* owns the SOA. *is_foreign*: it depends on a network whose changes this client does not hear of."""
 
@@ -71,8 +80,18 @@ class Forward(msgspec.Struct, frozen=True):
     """An external name: ask an upstream."""
 
 
+class Aliased(msgspec.Struct, frozen=True):
+    """An alias of ours. *links*: (owner, TTL, target) of each CNAME. *end*: what the last target has; Forward: it is external."""
+
+    links: tuple[tuple[bytes, int, bytes], ...]
+    end: Addresses | Pointer | Services | Records | Negative | Forward
+    source: str
+
+
 _FORWARD = Forward()
-Local = Addresses | Pointer | Services | Negative
+_CNAME = int(Type.CNAME)
+End = Addresses | Pointer | Services | Records | Negative
+Local = End | Aliased
 Answer = Local | Forward
 
 
@@ -81,8 +100,11 @@ def has_service_form(qname: bytes) -> bool:
     return len(qname) > 1 and qname[1] == _UNDERSCORE and qname[qname[0] + 1 :].startswith(_TRANSPORTS)
 
 
-def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None) -> Answer:
-    """Return what *view* answers to a query for the lower-case wire name *qname*. *lookups*: where to note what was searched."""
+def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None, followed: int = 0) -> Answer:
+    """Return what *view* answers to a query for the lower-case wire name *qname*. *lookups*: where to note what was searched.
+
+    *followed*: how many aliases led to it.
+    """
     is_special = qname.endswith(_SPECIAL)
     if is_special and qname.endswith((names.IN_ADDR_ARPA, names.IP6_ARPA)):
         return _reverse(view, qname, qtype, lookups)
@@ -92,9 +114,9 @@ def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None) -> Ans
         service = view.find_service(qname, lookups)
         if service is not None:
             return _service(view, qname, qtype, service)
-    match = view.find_addresses(qname, _SIZES.get(qtype, 0), lookups) if qtype != _ANY else _find_any(view, qname, lookups)
+    match = view.find(qname, _SIZES.get(qtype, 0), qtype, lookups) if qtype != _ANY else _find_any(view, qname, lookups)
     if match is not None:
-        return _local(qname, match)
+        return _local(qname, match) if match.static is None else _static(view, qname, qtype, match, lookups, followed + 1)
     if is_special:
         zone = next(name for name in _NEVER_EXIST if qname.endswith(name))
         return Negative(Rcode.NXDOMAIN, zone, view.ttl, f"special-use name {names.to_text(zone)}")
@@ -117,15 +139,40 @@ def _service(view: View, qname: bytes, qtype: int, match: Match) -> Answer:
     addresses: dict[bytes, tuple[bytes, ...]] = {}
     for value in match.values if len(match.values) <= limits.SERVICE_TARGETS else ():
         target = value[2:]
-        of_families = [view.find_addresses(target, size) for size in (4, 16)]
-        addresses[target] = tuple(address for family in of_families if family is not None for address in family.values)
+        of_families = [view.find(target, size, rtype) for rtype, size in _SIZES.items()]
+        addresses[target] = tuple(
+            address for family in of_families if family is not None for address in family.values if _is_address(family)
+        )
     return Services(match.values, addresses, match.ttl, match.source)
 
 
 def _find_any(view: View, qname: bytes, lookups: Lookups) -> Match | None:
     """Return one RRset, which is enough (RFC 8482 section 4.1); IPv4 if there is one."""
-    ipv4 = view.find_addresses(qname, 4, lookups)
-    return ipv4 if ipv4 is None or ipv4.values else view.find_addresses(qname, 16, lookups)
+    ipv4 = view.find(qname, 4, _ANY, lookups)
+    return ipv4 if ipv4 is None or ipv4.values else view.find(qname, 16, _ANY, lookups)
+
+
+def _is_address(match: Match) -> bool:
+    return match.static is None or match.static.rtype in _SIZES
+
+
+def _static(view: View, qname: bytes, qtype: int, match: Match, lookups: Lookups, followed: int) -> Local:
+    """Return what the static records of *match* answer: themselves, or what their alias, which is number *followed*, leads to."""
+    static = match.static
+    assert static is not None
+    if static.rtype != _CNAME or qtype in (_CNAME, _ANY):
+        if static.rtype in _SIZES:
+            return Addresses(static.values, static.ttl, match.source)
+        return Records(static.rtype, static.values, static.ttl, match.source)
+    target = static.values[0]
+    if followed > limits.ALIASES:
+        end: Answer = Negative(Rcode.SERVFAIL, qname, static.ttl, f"more than {limits.ALIASES} aliases lead on from one another")
+    else:
+        end = answer(view, target.lower(), qtype, lookups, followed)
+    link = (qname, static.ttl, target)
+    if isinstance(end, Aliased):
+        return Aliased((link, *end.links), end.end, match.source)
+    return Aliased((link,), end, match.source)
 
 
 def _local(qname: bytes, match: Match) -> Answer:
@@ -147,9 +194,11 @@ def _localhost(view: View, qname: bytes, qtype: int) -> Answer:
 def _reverse(view: View, qname: bytes, qtype: int, lookups: Lookups) -> Answer:
     match = view.find_pointer(qname, lookups)
     if match is not None:
-        if qtype == Type.PTR:
-            return Pointer(match.values[0], match.ttl, match.source)
-        return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
+        if qtype not in (Type.PTR, _ANY):
+            return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
+        if match.static is not None:
+            return Records(match.static.rtype, match.values, match.ttl, match.source)
+        return Pointer(match.values[0], match.ttl, match.source)
     network = names.reverse_network(qname)
     if network is None:
         return _FORWARD
@@ -181,7 +230,37 @@ def render(query: Query, local: Local, rotation: int, *, tcp: bool) -> bytes:
             return response.render_services(query, local.data[at:] + local.data[:at], local.addresses, local.ttl, tcp=tcp)
         case Pointer():
             return response.render_pointer(query, local.target, local.ttl, tcp=tcp)
+        case Records():
+            return response.render_records(query, local.rtype, local.values, local.ttl, tcp=tcp)
         case Negative():
             if is_soa(query, local):
                 return response.render_soa(query, local.ttl, tcp=tcp)
             return response.render_negative(query, local.rcode, local.apex, local.ttl, tcp=tcp)
+        case Aliased():
+            return _render_aliased(query, local, rotation, tcp=tcp)
+
+
+def _render_aliased(query: Query, aliased: Aliased, rotation: int, *, tcp: bool) -> bytes:
+    """Return the response with all aliases and what the last one leads to, which is no external name."""
+    links, end = aliased.links, aliased.end
+    target = links[-1][2]
+    records = [(owner, _CNAME, ttl, data) for owner, ttl, data in links]
+    negative = None
+    match end:
+        case Addresses():
+            at = rotation % len(end.values)
+            rotated = end.values[at:] + end.values[:at]
+            records += [(target, Type.A if len(value) == 4 else Type.AAAA, end.ttl, value) for value in rotated]
+        case Pointer():
+            records.append((target, Type.PTR, end.ttl, end.target))
+        case Services():
+            records += [(target, Type.SRV, end.ttl, response.PRIORITY_AND_WEIGHT + data) for data in end.data]
+        case Records():
+            records += [(target, end.rtype, end.ttl, data) for data in end.values]
+        case Negative(rcode=Rcode.SERVFAIL):
+            return response.render_failure(query, ExtendedError.OTHER, end.source)
+        case Negative():
+            negative = end.rcode, end.apex, end.ttl
+        case Forward():
+            raise AssertionError("the end of an alias is an external name")
+    return response.render_aliased(query, records, negative, tcp=tcp)

@@ -38,7 +38,10 @@ from resolver.wire.message import (
 from resolver.wire.name import from_text
 
 _RECORD = struct.Struct("!HHIH")
-_PRIORITY_AND_WEIGHT = b"\0\0\0\1"
+PRIORITY_AND_WEIGHT = b"\0\0\0\1"
+"""Of every SRV record of a sandbox: no target is preferred. HAProxy sends nothing to one with weight 0."""
+OwnedRecord = tuple[bytes, int, int, bytes]
+"""Owner, type, TTL and data of a record."""
 _MASTER = from_text("ns.berth.internal")
 _MAILBOX = from_text("hostmaster.berth.internal")
 _POINTER_TO_QUESTION = b"\xc0\x0c"
@@ -74,16 +77,31 @@ def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes
     return _assemble(query, Rcode.NOERROR, [record], limit=size_limit(query, tcp=tcp))
 
 
+def render_records(query: Query, rtype: int, values: Sequence[bytes], ttl: int, *, tcp: bool) -> bytes:
+    """Return a response with the records *values* of one type, which the name asked for has."""
+    records = [_POINTER_TO_QUESTION + _RECORD.pack(rtype, IN, ttl, len(value)) + value for value in values]
+    return _assemble(query, Rcode.NOERROR, records, limit=size_limit(query, tcp=tcp))
+
+
+def render_aliased(query: Query, records: Sequence[OwnedRecord], negative: tuple[Rcode, bytes, int] | None, *, tcp: bool) -> bytes:
+    """Return a response with *records*, the aliases first. *negative*: RCODE, apex and TTL, if they end at what has none."""
+    answer = [
+        (_POINTER_TO_QUESTION if owner == query.qname else owner) + _RECORD.pack(rtype, IN, ttl, len(data)) + data
+        for owner, rtype, ttl, data in records
+    ]
+    rcode, authority = (Rcode.NOERROR, []) if negative is None else (negative[0], [_soa(*negative[1:])])
+    return _assemble(query, rcode, answer, authority, limit=size_limit(query, tcp=tcp))
+
+
 def render_services(query: Query, services: Sequence[bytes], addresses: Mapping[bytes, Sequence[bytes]], ttl: int, *, tcp: bool) -> bytes:
     """Return a response with SRV records (RFC 2782), and the addresses of their targets if there is room.
 
-    *services*: port (two octets) and target of each. Priority 0 and weight 1: no target is preferred. HAProxy sends nothing to
-    one with weight 0.
+    *services*: port (two octets) and target of each.
     """
     limit = size_limit(query, tcp=tcp)
     some = services[: limit // _LEAST_SRV + 1]
     heads = {
-        size: _POINTER_TO_QUESTION + _RECORD.pack(Type.SRV, IN, ttl, len(_PRIORITY_AND_WEIGHT) + size) + _PRIORITY_AND_WEIGHT
+        size: _POINTER_TO_QUESTION + _RECORD.pack(Type.SRV, IN, ttl, len(PRIORITY_AND_WEIGHT) + size) + PRIORITY_AND_WEIGHT
         for size in set(map(len, some))
     }
     answer = [heads[len(service)] + service for service in some]

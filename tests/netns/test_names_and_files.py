@@ -230,3 +230,28 @@ def test_port_53_at_a_gateway_address_is_for_others(lab: Lab):
         assert ask(lab, (address, "asking A"), sandbox="asking") == [lab.inspect("asking")["addresses"][0]] * 2
         lab.berth("rm", "hole")
     lab.berth("rm", "asking")
+
+
+def test_static_names_and_wildcards_last(lab: Lab):
+    """As long as their network: over a restart, and not beyond the network's end."""
+    lab.berth("network", "create", "--record", "printer 60 A 192.0.2.20", "--record", "*.dev CNAME web", "front")
+    lab.berth("network", "record", "add", "front", "192.0.2.20", "PTR", "printer")
+    lab.berth("run", "-d", "--name", "web", "--network", "front,alias=*.app.test", "--", "sleep", "600")
+
+    def answers() -> list[str]:
+        return lab.in_sandbox("web", "dig", "+short", "printer", "-x", "192.0.2.20", "a.dev", "a.b.app.test", "web.app.test", "TXT").split()
+
+    web = lab.inspect("web")["addresses"][0]
+    expected = ["192.0.2.20", "printer.front.berth.internal.", "web.front.berth.internal.", web, web]
+    assert answers() == expected
+    lab.stop_daemon()
+    lab.start_daemon()
+    assert answers() == expected
+    assert lab.berth("network", "record", "remove", "front", "printer").stdout == "printer A 192.0.2.20\n"
+    assert answers() == expected[1:]
+    assert "alone would take every name" in lab.berth("run", "--network", "front,alias=*", "--", "true", check=False).stderr
+    lab.berth("rm", "web")
+    lab.berth("network", "rm", "front")
+    lab.berth("network", "create", "front")
+    assert lab.api("GET", "/v1/networks/front")[1]["records"] == []
+    lab.berth("network", "rm", "front")

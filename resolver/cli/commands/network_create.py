@@ -11,6 +11,7 @@ from resolver.cli.client import call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import DRIVER, DRY_RUN, pairs
 from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.record_line import record_of
 
 _ADDRESSES, _REACH = "Addresses", "Reach"
 
@@ -55,6 +56,13 @@ def _sections() -> Sequence[Any]:
     help="Route of every sandbox, through a neighbour on the network.",
 )
 @option(
+    "--record",
+    "records",
+    multiple=True,
+    metavar="'NAME TYPE VALUE'",
+    help="Static name, as of `network record add`; a number before TYPE is its TTL.",
+)
+@option(
     "--ipam-driver",
     default="default",
     show_default=True,
@@ -73,6 +81,12 @@ def create(**given: Any) -> None:
             raise click.UsageError(f"--aux-address {text} needs a name: NAME={text}")
     for key in ("auxiliary", "options", "labels", "ipam_options"):
         given[key] = pairs(given[key])
+    try:
+        records = [record_of(text) for text in given.pop("records")]
+    except ValueError as error:
+        raise click.UsageError(f"--record {error}") from error
+    if records:
+        given["records"] = records
     created = call("POST", f"/v1/networks{'?dry_run=1' if dry_run else ''}", given)
     if dry_run:
         print_plan(created)

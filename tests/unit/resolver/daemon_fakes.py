@@ -23,6 +23,7 @@ from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.operations import Operations
 from resolver.daemon.removals import Removals
 from resolver.daemon.runs import Runs
+from resolver.daemon.static_names import StaticNames
 from tests.support.memory_store import MemoryStore
 from tests.support.networks import bridge_network, pool
 
@@ -251,11 +252,12 @@ class World:
 
         self.directory = Path(tempfile.mkdtemp())
         self.store = MemoryStore()
+        self.static_names = StaticNames(self.store)
         self.runs = Runs(self.store, self.directory, run_blocking, lambda: 2.0)
         removals = Removals(self.controller, self.runs, self.events, end_process=end_process, end_restarts=end_restarts)
         self.operations = Operations(
             self.controller, automatic_networks, self.owners, self.events, self.runs, removals,
-            remove_aside=self.remove_aside, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
+            remove_aside=self.remove_aside, forget_network=self.static_names.drop, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
         )  # fmt: skip
         self.lifecycle = Lifecycle(
             self.controller, self.operations, self.runs, removals, self.events,

@@ -10,6 +10,7 @@ from resolver.daemon import schema
 from resolver.daemon.admin import ROUTES, Admin
 from resolver.daemon.api_route import ApiReply, ApiRequest, Caller
 from resolver.daemon.doctor import Doctor
+from resolver.daemon.record_operations import RecordOperations
 from resolver.errors import Forbidden
 from tests.unit.resolver.daemon_fakes import World
 
@@ -52,6 +53,7 @@ async def world():
     world.lookup, world.health = Lookup(), Health()
     world.admin = Admin(
         operations=world.operations, lifecycle=world.lifecycle, runs=world.runs, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
+        records=RecordOperations(world.static_names, "berth.internal"),
         health=world.health, doctor=Doctor([]), render_metrics=metrics, proxies={"default": {"httpProxy": "http://p"}},
         stop=lambda: world.journal.append("stop"),
     )  # fmt: skip

@@ -105,6 +105,25 @@ def test_network_ls_filters(daemon, berth):
     assert berth("network", "ls")[1].splitlines()[1].split() == ["f" * 12, "front", "bridge", "local", "10.5.0.0/24", "internal"]
 
 
+def test_static_names(daemon, berth):
+    daemon.responses["POST /v1/networks/front/records"] = daemon.responses["POST /v1/networks"] = FRONT | {"warnings": []}
+    assert berth("network", "record", "add", "front", "_sip._udp", "SRV", "0", "5", "5060", "pbx", "--ttl", "60") == (0, "", "")
+    assert body(daemon, "POST /v1/networks/front/records") == {"name": "_sip._udp", "type": "SRV", "data": "0 5 5060 pbx", "ttl": 60}
+    shown = [{"name": "www", "ttl": 5, "type": "CNAME", "data": "web.front."}]
+    daemon.responses["GET /v1/networks/front/records"] = daemon.responses[
+        "DELETE /v1/networks/front/records?name=www&type=CNAME&data=web%20x"
+    ] = shown
+    assert [line.split() for line in berth("network", "record", "ls", "front")[1].splitlines()][1:] == [["www", "5", "CNAME", "web.front."]]
+    assert json.loads(berth("network", "record", "ls", "--format", "json", "front")[1]) == shown
+    assert berth("network", "record", "remove", "front", "www", "CNAME", "web", "x")[1] == "www CNAME web.front.\n"
+    assert berth("network", "create", "--record", "a 60 TXT two  words", "--record", "b A 10.0.0.1", "front")[0] == 0
+    assert body(daemon, "POST /v1/networks")["records"] == [
+        {"name": "a", "type": "TXT", "data": "two  words", "ttl": 60}, {"name": "b", "type": "A", "data": "10.0.0.1", "ttl": None},
+    ]  # fmt: skip
+    code, _, said = berth("network", "create", "--record", "b A", "front")
+    assert (code, "--record 'b A': it should be 'NAME TYPE VALUE'" in said) == (2, True)
+
+
 def test_network_create_and_dry_run(daemon, berth):
     daemon.responses["POST /v1/networks"] = FRONT | {"warnings": ["mind this"]}
     assert berth("network", "create", "--ipv6", "-o", "icc=false", "--subnet", "10.5.0.0/24", "front") == (

@@ -113,7 +113,7 @@ services:
   side: {command: x, network_mode: "service:db"}
   alone: {command: x, mac_address: 02:42:00:00:00:07}
 networks:
-  front: {driver: macvlan, x-routes: [10.8.0.0/16=10.0.0.8], ipam: {driver: infoblox, options: {pool: a}, config: [{ip_range: 10.0.0.0/28}]}}
+  front: {driver: macvlan, x-routes: [10.8.0.0/16=10.0.0.8], x-records: [printer 60 A 10.0.0.77], ipam: {driver: infoblox, options: {pool: a}, config: [{ip_range: 10.0.0.0/28}]}}
   back: {external: {name: theirs}}
   default: {ipam: {options: {of: nobody}}}
 """
@@ -138,6 +138,7 @@ def test_other_forms_of_values():
     assert (front["driver"], front["routes"], front["ip_ranges"]) == ("macvlan", ("10.8.0.0/16=10.0.0.8",), ["10.0.0.0/28"])
     assert (front["ipam_driver"], front["ipam_options"]) == ("infoblox", {"pool": "a"})
     assert (networks["back"].name, networks["back"].external) == ("theirs", True)
+    assert front["records"] == [{"name": "printer", "type": "A", "data": "10.0.0.77", "ttl": 60}]
     # Compose hands these to nobody when Docker's own allocator is asked.
     assert networks["default"].body["ipam_options"] == {}
 
@@ -234,6 +235,8 @@ volumes: {v: }
         ('services:\n  a: {command: "x \'y"}\n', 'services.a.command: "x \'y" has a quote or bracket that is not closed'),
         ("services:\n  a: {command: x, x-forward: maybe}\n", "services.a: x-forward: 'maybe' is neither true nor false"),
         ("services:\n  a: {command: x, networks: {default: {x-routes: 5}}}\n", "services.a: x-routes must be a mapping"),
+        ("services:\n  a: {command: x}\nnetworks:\n  default: {x-records: {a: b}}\n", "x-records must be a list of lines"),
+        ("services:\n  a: {command: x}\nnetworks:\n  default: {x-records: [a A]}\n", "x-records 'a A': it should be 'NAME TYPE VALUE'"),
         ("services:\n  a: {command: x, container_name: bb, scale: 2}\n", "container_name allows one replica only"),
         ("services:\n  a: {command: x, ports: 80}\n", "services.a.ports must be a list, not 80"),
         ("services:\n  a: {command: x, ports: [{published: 80}]}\n", "an entry has no target"),

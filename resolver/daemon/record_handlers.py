@@ -1,0 +1,54 @@
+"""The admin API on static names of networks. Handlers as those of `admin`, whose object they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from netcore.errors import InvalidRequest, NetcoreError
+from netcore.model import Network
+from resolver.daemon.api_route import ApiRequest, QueryParameter
+from resolver.daemon.operations import Operations
+from resolver.daemon.record_operations import RecordOperations
+from resolver.daemon.record_shapes import RecordBody, RecordView
+
+
+class Handlers(Protocol):
+    """What of `admin.Admin` these handlers work with."""
+
+    operations: Operations
+    records: RecordOperations
+
+
+WHICH = (
+    QueryParameter("name", "Name on the network; needed."),
+    QueryParameter("type", "Only records of this type."),
+    QueryParameter("data", "Only the record with this data, in presentation format; needs a type."),
+)
+
+
+async def list_records(handlers: Handlers, request: ApiRequest[None]) -> list[RecordView]:
+    return handlers.records.views(handlers.operations.find_network(request.path["network"]))
+
+
+async def add_record(handlers: Handlers, request: ApiRequest[RecordBody]) -> RecordView:
+    return await handlers.records.add(handlers.operations.find_network(request.path["network"]), request.body)
+
+
+async def remove_records(handlers: Handlers, request: ApiRequest[None]) -> list[RecordView]:
+    network = handlers.operations.find_network(request.path["network"])
+    name, rtype, data = (request.query.get(parameter.name) for parameter in WHICH)
+    if not name:
+        raise InvalidRequest("name", "is needed: the name whose records are to be removed")
+    if data is not None and rtype is None:
+        raise InvalidRequest("data", "needs a type with it")
+    return await handlers.records.remove(network, name, rtype, data)
+
+
+async def add_to_new(handlers: Handlers, network: Network, bodies: Sequence[RecordBody]) -> None:
+    """Add the records that *network* was created with; if that fails it is removed again."""
+    try:
+        await handlers.records.add_all(network, bodies)
+    except NetcoreError:
+        await handlers.operations.remove_network(network.id)
+        raise
