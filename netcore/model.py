@@ -13,6 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Literal, NewType
 
+from netcore.common_options import CommonOptions
 from netcore.dns_settings import DnsSettings
 from netcore.health import Health, HealthCheck
 
@@ -76,20 +77,6 @@ class PluginIpam:
     options: tuple[tuple[str, str], ...] = ()
     needs_mac: bool = False
     needs_replay: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommonOptions:
-    """What `--opt` says of a network of any driver. *forward*: (domain, its name servers) of each."""
-
-    mtu: int
-    ifname_prefix: str = "eth"
-    announcements: int = 3
-    announcement_interval_ms: int = 1000
-    ttl: int = 5
-    forward_single_label: bool = True
-    allow_rebinding: bool = False
-    forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

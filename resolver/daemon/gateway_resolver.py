@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -43,8 +43,17 @@ class GatewayResolver:
     strangers: Strangers
     addresses: tuple[str, ...] = ()
     warning: str | None = None
+    _watched: list[PublishedZone] = field(default_factory=list)
     _listeners: dict[IPAddress, tuple[UdpListener, TcpListener]] = field(default_factory=dict)
     _pairs: list[SocketPair] = field(default_factory=list)
+
+    def watch(self, networks: Iterable[GatewayResolver]) -> None:
+        """Have strangers told of changes in the zones of *networks*, and of no others."""
+        for zone in self._watched:
+            zone.watchers.discard(self.strangers.common)
+        self._watched = [network.zone for network in networks]
+        for zone in self._watched:
+            zone.watchers.add(self.strangers.common)
 
     async def go_on(self, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
         """Answer at those gateway addresses whose sockets an earlier daemon left. *client_at*, *for_host*: see `listen`."""

@@ -22,7 +22,7 @@ from netcore.parse.names import fits_in_dns
 from netcore.plan.drift import Concern
 from netcore.plan.endpoint_names import label_of, named_services, names_of, served_ports
 from resolver.client import Client, Strangers
-from resolver.daemon import listeners, numeric_names, replaced_names
+from resolver.daemon import listeners, names_of_others, numeric_names, replaced_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
@@ -171,7 +171,6 @@ class Registry:
             addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
             gateway = GatewayResolver(network, zone, Strangers(Client(View(suffix=self._suffix))), addresses)
             self._gateways[network.id] = gateway
-            zone.watchers.add(gateway.strangers.common)
             made.append(gateway)
         self._networks_changed(made)
 
@@ -181,6 +180,7 @@ class Registry:
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
             kept_names = gateway.kept_names()
+            gateway.watch([])
             await gateway.close()
             if kept_names:
                 await self.kernel(lambda: self._kept.drop(*kept_names))
@@ -267,14 +267,19 @@ class Registry:
             )
             for endpoint in served
         )
-        self._watch(resolver, [endpoint.network_id for endpoint in served])
+        others = _of_others(self._gateways, [self._gateways[endpoint.network_id].network for endpoint in served])
+        self._watch(resolver, [*(endpoint.network_id for endpoint in served), *(gateway.network.id for gateway in others)])
         present = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._networks]
         chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses)
+        zones += tuple(AttachedZone(gateway.zone, is_own=False) for gateway in others)
         resolver.client.show(self._view(zones, chosen, [self._networks[endpoint.network_id] for endpoint in present]))
 
     def _rebuild_gateway(self, gateway: GatewayResolver) -> None:
         chosen = self._upstreams.of_network(gateway.network, self._gateway_addresses)
-        gateway.strangers.show(self._view((AttachedZone(gateway.zone),), chosen, [gateway.network]))
+        others = _of_others(self._gateways, [gateway.network])
+        gateway.watch([gateway, *others])
+        zones = (AttachedZone(gateway.zone), *(AttachedZone(other.zone, is_own=False) for other in others))
+        gateway.strangers.show(self._view(zones, chosen, [gateway.network]))
 
     def _view(self, zones: tuple[AttachedZone, ...], chosen: ChosenUpstreams, networks: Sequence[Network]) -> View:
         return View(
@@ -294,7 +299,10 @@ class Registry:
         self._protect()
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
         moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
-        if any(gateway.network.common.forward for gateway in changed) or not moved.isdisjoint(self._host.content.nameservers):
+        known = [gateway.network for gateway in self._gateways.values()]
+        concerns_others = names_of_others.concerns([gateway.network for gateway in changed], known)
+        forwards = any(gateway.network.common.forward for gateway in changed)
+        if forwards or concerns_others or not moved.isdisjoint(self._host.content.nameservers):
             self._rebuild_all()
             return
         for gateway in changed:
@@ -374,7 +382,9 @@ class Registry:
 
     def warnings(self) -> list[str]:
         """Return what is not as it should be, a line each."""
+        known = [gateway.network for gateway in self._gateways.values()]
         return [
+            *(f"network {network.name}: {warning}" for network in known for warning in names_of_others.warnings(network, known)),
             *(f"network {gateway.network.name}: {gateway.warning}" for gateway in self._gateways.values() if gateway.warning),
             *(f"sandbox {resolver.sandbox.name}: {resolver.warning}" for resolver in self._sandboxes.values() if resolver.warning),
             *(
@@ -391,6 +401,14 @@ class Registry:
             ),
             *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
+
+
+def _of_others(gateways: Mapping[NetworkId, GatewayResolver], networks: Sequence[Network]) -> list[GatewayResolver]:
+    """Return those of *gateways* whose networks' names are found by who is on *networks*."""
+    if not any(network.common.names_from for network in networks):
+        return []
+    known = [gateway.network for gateway in gateways.values()]
+    return [gateways[network.id] for network in names_of_others.found_on(networks, known)]
 
 
 def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:

@@ -23,10 +23,14 @@ from resolver.zone.zone import Zone
 
 @dataclass(frozen=True, slots=True)
 class AttachedZone:
-    """The zone of one network of a sandbox. *aliases*: private alias → name of its target, both wire octets (DNS-51)."""
+    """The zone of one network of a sandbox. *aliases*: private alias → name of its target, both wire octets (DNS-51).
+
+    *is_own*: the sandbox is on the network; otherwise its names are found there, and nothing else of it counts.
+    """
 
     published: PublishedZone
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
+    is_own: bool = True
 
     @property
     def zone(self) -> Zone:
@@ -67,7 +71,7 @@ _NO_ZONES = KnownZones()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """*attached*: in gateway order. *known*: the zones of all networks of this host.
+    """*attached*: in gateway order, then those of which only the names are found. *known*: the zones of all networks of this host.
 
     *upstreams*: where external names go; *upstreams_by_domain*: where those below a domain go.
 
@@ -86,12 +90,12 @@ class View:
     @property
     def forwards_single_labels(self) -> bool:
         """Whether a name of one label that is not ours is forwarded."""
-        return all(attached.zone.forward_single_label for attached in self.attached)
+        return all(attached.zone.forward_single_label for attached in self.attached if attached.is_own)
 
     @property
     def ttl(self) -> int:
         """The TTL of negative answers that belong to no network."""
-        return min((attached.zone.ttl for attached in self.attached), default=5)
+        return min((attached.zone.ttl for attached in self.attached if attached.is_own), default=5)
 
     def owns(self, qname: bytes) -> bool:
         """Return whether *qname* is a name of a network of this host, or below our own domain: no upstream is asked for it."""
