@@ -10,7 +10,7 @@ class CommonOptions:
     """What `--opt` says of a network of any driver. *forward*: (domain, its name servers) of each.
 
     *names_from*: networks whose names are found on this one too. *names_to*: those that may find this one's; None: all, or none if
-    it is internal.
+    it is internal. *host_names*: whether the host finds this one's names; None: unless it is internal.
     """
 
     mtu: int
@@ -23,3 +23,4 @@ class CommonOptions:
     forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
     names_from: tuple[str, ...] = ()
     names_to: tuple[str, ...] | None = None
+    host_names: bool | None = None

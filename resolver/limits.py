@@ -294,3 +294,6 @@ STATIC_RECORDS = 10_000
 
 STATIC_DATA = 32_768
 """Octets of data of the static records of one name and type: with their heads they fit into one response over TCP (65,535)."""
+
+HOST_RESOLVER_LOOK = 3.0
+"""Seconds between looks whether the host is still answered, or can be by now."""

@@ -89,9 +89,10 @@ class DnsService:
         query = screen(octets)
         if not isinstance(query, Query):
             return self._count(query)
-        if query.qname.endswith(self._loop_domain):
-            self._pool.on_loop_query(query.qname)
         view = client.view
+        if query.qname.endswith(self._loop_domain) and view.host is None:
+            # The host's own name server may ask us for names below the suffix: that is no loop, since nothing of it is forwarded.
+            self._pool.on_loop_query(query.qname)
         policy = view.policy
         if policy is not None:
             refusal = policy.verdict(query.qname, query.qtype)

@@ -261,6 +261,14 @@ COMMON: tuple[Option[Any], ...] = (
         default=None,
         default_text="all; none for an internal network",
     ),
+    HOST_NAMES := Option[bool | None](
+        name="host_names",
+        label="berth.host_names",
+        meaning="the host finds this network's names, where the setting host_listen is set",
+        parse=boolean,
+        default=None,
+        default_text="true; false for an internal network",
+    ),
 )
 """The options of every driver."""
 
@@ -297,6 +305,7 @@ def parse_common(labels: Mapping[str, str], *, mtu: int) -> CommonOptions:
         forward=FORWARD.of(labels),
         names_from=NAMES_FROM.of(labels),
         names_to=NAMES_TO.of(labels),
+        host_names=HOST_NAMES.of(labels),
     )
 
 

@@ -43,10 +43,11 @@ from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
 from resolver.daemon import clustering, convert, gateway_resolver, logs, queries_in_hand, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
-from resolver.daemon.config import DaemonConfig
+from resolver.daemon.config import DaemonConfig, parse_host_listen
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.events import Events
+from resolver.daemon.host_resolver import HostResolver
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
@@ -63,7 +64,7 @@ from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.daemon.runs import Runs
-from resolver.daemon.static_names import StaticNames
+from resolver.daemon.static_names import StaticNames, load_static_names
 from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
@@ -205,8 +206,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         path = controller.netns_path(SandboxId(sandbox_id))
         return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
 
-    static_names = StaticNames(store)
-    await static_names.load()
+    static_names = await load_static_names(store)
 
     def make_registry(service: DnsService, poller: Poller, host: HostResolvConf) -> Registry:
         return Registry(config, service, poller, host, lambda sandbox: controller.files_of(sandbox.id), kept, static_names.of)
@@ -220,6 +220,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     resolver.poller.on_error = controller.parts.sockets.note
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
+    host_resolver = _make_host_resolver(config, registry, stack)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
     works = _make_operations(config, controller, records, events, watches, static_names, Runs(
@@ -229,7 +230,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     restoration = Restoration(controller, registry, records)
-    importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
+    importing = await _restore(controller, resolver, host_resolver, records, events, kept, queries.left, restoration)
     restoration.start()
     stack.push_async_callback(restoration.close)
     keeper = KeeperWatch(kept)
@@ -250,7 +251,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
         automatic_networks=works.automatic_networks, owners=works.owners, static_names=static_names, events=events, doctor=doctor,
-        state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
+        state_warnings=lambda: (*state_warnings, *host_resolver.warnings()), unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
@@ -349,6 +350,13 @@ def _make_resolver(
     return ResolverHalf(host, poller, pool, service, make_registry(service, poller, host))
 
 
+def _make_host_resolver(config: DaemonConfig, registry: Registry, stack: AsyncExitStack) -> HostResolver:
+    listen = parse_host_listen(config.host_listen) if config.host_listen else None
+    made = HostResolver(listen, registry.host_names.client, registry.surroundings())
+    stack.push_async_callback(made.close)
+    return made
+
+
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
     others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=controller.settings.firewall)
     resolvers = ResolverComparison(controller, registry)
@@ -362,6 +370,7 @@ def _make_watches(controller: Controller, registry: Registry, events: Events, st
 async def _restore(
     controller: Controller,
     resolver: ResolverHalf,
+    host_resolver: HostResolver,
     records: Records,
     events: Events,
     kept: KeptSockets,
@@ -382,6 +391,9 @@ async def _restore(
     shared = [network for network in state.networks_here() if network.is_overlay]
     waiting = {sandbox.id: sandbox for network in shared for sandbox, _ in state.members(network.id)}
     await resolvers.go_on_at_gateways(network for network in state.networks_here() if not network.is_overlay)
+    of_host = await host_resolver.start()
+    if of_host is not None:
+        resolvers.answer_again(of_host)
     await restoration.answer_all(sandbox for sandbox in everyone if sandbox.id not in waiting)
     log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")

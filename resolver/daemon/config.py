@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +61,8 @@ class DaemonConfig:
     log_level: str = "info"
     gateway_resolver: bool = True
     gateway_resolver_for_host: bool = True
+    host_listen: str = ""
+    host_short_names: bool = False
     forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
     allow_rebinding: bool = False
     nat64_prefixes: tuple[IPv6Network, ...] = ()
@@ -106,6 +108,8 @@ HELP: dict[str, str] = {
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer DNS queries on each network's gateway address too",
     "gateway_resolver_for_host": "answer there also programs of this host itself, whoever runs them",
+    "host_listen": "loopback address where this host is told the names of its networks, such as `127.0.0.153:53`",
+    "host_short_names": "tell it NAME directly below the suffix too, from the first network that has it",
     "forward": 'name servers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
     "allow_rebinding": "accept answers of outside name servers that point into our own networks",
     "nat64_prefixes": 'prefixes by which the NAT64 of this site writes IPv4 addresses as IPv6 ones, such as `["2001:db8:64::/96"]`',
@@ -327,6 +331,24 @@ def parse_listen(text: str) -> tuple[str, int]:
     return str(addresses.read(host.removeprefix("[").removesuffix("]"))), number
 
 
+def parse_host_listen(text: str) -> tuple[str, int]:
+    """Return (address, port) of `127.0.0.153`, `127.0.0.153:5353` or `[::1]:53`; ValueError says what is wrong."""
+    if text.count(":") == 1 or text.startswith("["):
+        host, port = parse_listen(text)
+    else:
+        host, port = str(addresses.read(text)), 53
+    if not ip_address(host).is_loopback:
+        raise ValueError(f"{host} is no loopback address, and others than this host could ask there; 127.0.0.153:53 would do")
+    return host, port
+
+
+def _host_listen(value: Any) -> str:
+    text = _text(value)
+    if text:
+        parse_host_listen(text)
+    return text
+
+
 def _listen(value: Any) -> str:
     text = _text(value)
     parse_listen(text)
@@ -360,6 +382,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "uplinks": _list(link_name),
     "api_access": _one_of("read", "change"),
     "api_listen": _listen,
+    "host_listen": _host_listen,
+    "host_short_names": _boolean,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "gateway_resolver": _boolean,
     "gateway_resolver_for_host": _boolean,

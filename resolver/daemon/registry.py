@@ -26,6 +26,7 @@ from resolver.daemon import listeners, names_of_others, numeric_names, replaced_
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.gateway_resolver import GatewayResolver
+from resolver.daemon.host_names import HostNames
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
 from resolver.daemon.sandbox_files import SandboxFiles
@@ -70,6 +71,7 @@ class Registry:
         self._kept = kept or KeptSockets("", 0)
         self._static_records = static_records
         self._upstreams = UpstreamSets(config, host)
+        self.host_names = HostNames(config)
         self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
         self._sandboxes: dict[str, SandboxResolver] = {}
@@ -83,12 +85,12 @@ class Registry:
         self._closed_queries = 0
         self.kernel: RunBlocking
         self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
-        self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept, self.follow_socket)
+        self.surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept, self.follow_socket)
         self.resolvers = Resolvers(
             self._sandboxes,
             self._gateways,
             client_at=lambda network_id: _client_at(self._by_address, network_id),
-            surroundings=self._surroundings,
+            surroundings=self.surroundings,
             in_flight=self.in_flight,
             answers_at_gateways=config.gateway_resolver,
             answers_host=config.gateway_resolver_for_host,
@@ -102,7 +104,7 @@ class Registry:
             return
         if sandbox.stack is Stack.OWN:
             resolver = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
-            await resolver.listen(self._surroundings(), replace=False)
+            await resolver.listen(self.surroundings(), replace=False)
             self._sandboxes[sandbox.id] = resolver
         await self.kernel(self.files.create(sandbox, is_new=True))
 
@@ -296,6 +298,7 @@ class Registry:
         """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
         self._subnets.swap(_pool_subnets(self._gateways.values()))
         self._known.swap(gateway.zone for gateway in self._gateways.values())
+        self.host_names.show(self._gateways.values())
         self._protect()
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
         moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
@@ -343,7 +346,7 @@ class Registry:
 
     def _clients(self) -> list[Client]:
         strangers = (client for gateway in self._gateways.values() for client in gateway.strangers)
-        return [*(resolver.client for resolver in self._sandboxes.values()), *strangers]
+        return [self.host_names.client, *(resolver.client for resolver in self._sandboxes.values()), *strangers]
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""

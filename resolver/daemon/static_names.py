@@ -91,3 +91,10 @@ class StaticNames:
             f"static/{network_id}/{name}": encode(_StoredName(records=records)) if records else None for name, records in changed.items()
         }
         await self._store.commit(Transaction(writes))
+
+
+async def load_static_names(store: Store) -> StaticNames:
+    """Return the static names that *store* has."""
+    made = StaticNames(store)
+    await made.load()
+    return made

@@ -16,6 +16,7 @@ from resolver.engine import response
 from resolver.engine.view import Lookups, Match, View
 from resolver.wire import name as names
 from resolver.wire.message import ExtendedError, Query, Rcode, Type
+from resolver.zone.static_names import RecordSet
 
 _LOCALHOST = names.from_text("localhost")
 _LOOPBACK: dict[int, bytes] = {Type.A: IPv4Address("127.0.0.1").packed, Type.AAAA: IPv6Address("::1").packed}
@@ -116,12 +117,16 @@ def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None, follow
             return _service(view, qname, qtype, service)
     match = view.find(qname, _SIZES.get(qtype, 0), qtype, lookups) if qtype != _ANY else _find_any(view, qname, lookups)
     if match is not None:
-        return _local(qname, match) if match.static is None else _static(view, qname, qtype, match, lookups, followed + 1)
+        return _local(view, qname, match) if match.static is None else _static(view, qname, qtype, match, lookups, followed + 1)
     if is_special:
         zone = next(name for name in _NEVER_EXIST if qname.endswith(name))
         return Negative(Rcode.NXDOMAIN, zone, view.ttl, f"special-use name {names.to_text(zone)}")
     if qname.endswith(view.suffix):
-        rcode = Rcode.NOERROR if qname == view.suffix or _is_network(view, qname) else Rcode.NXDOMAIN
+        own = None if view.host is None or qname not in view.host.records else view.host.records[qname].answering(qtype)
+        if own is not None:
+            return _records(own, f"our own domain {names.to_text(view.suffix)}")
+        exists = qname == view.suffix or view.exists_above(qname) or (view.host is not None and qname in view.host.records)
+        rcode = Rcode.NOERROR if exists else Rcode.NXDOMAIN
         return Negative(rcode, view.suffix, view.ttl, f"our own domain {names.to_text(view.suffix)}")
     if len(qname) > 1 and 2 + qname[0] == len(qname):
         if not view.forwards_single_labels:
@@ -135,21 +140,28 @@ def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None, follow
 
 def _service(view: View, qname: bytes, qtype: int, match: Match) -> Answer:
     if qtype not in (Type.SRV, _ANY):
-        return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
+        return _no_data(view, qname, match)
     addresses: dict[bytes, tuple[bytes, ...]] = {}
-    for value in match.values if len(match.values) <= limits.SERVICE_TARGETS else ():
+    data = match.values if view.host is None else tuple(value[:2] + view.full_target(value[2:]) for value in match.values)
+    for value in data if len(data) <= limits.SERVICE_TARGETS else ():
         target = value[2:]
         of_families = [view.find(target, size, rtype) for rtype, size in _SIZES.items()]
         addresses[target] = tuple(
             address for family in of_families if family is not None for address in family.values if _is_address(family)
         )
-    return Services(match.values, addresses, match.ttl, match.source)
+    return Services(data, addresses, match.ttl, match.source)
 
 
 def _find_any(view: View, qname: bytes, lookups: Lookups) -> Match | None:
     """Return one RRset, which is enough (RFC 8482 section 4.1); IPv4 if there is one."""
     ipv4 = view.find(qname, 4, _ANY, lookups)
     return ipv4 if ipv4 is None or ipv4.values else view.find(qname, 16, _ANY, lookups)
+
+
+def _records(static: RecordSet, source: str) -> Addresses | Records:
+    if static.rtype in _SIZES:
+        return Addresses(static.values, static.ttl, source)
+    return Records(static.rtype, static.values, static.ttl, source)
 
 
 def _is_address(match: Match) -> bool:
@@ -161,28 +173,30 @@ def _static(view: View, qname: bytes, qtype: int, match: Match, lookups: Lookups
     static = match.static
     assert static is not None
     if static.rtype != _CNAME or qtype in (_CNAME, _ANY):
-        if static.rtype in _SIZES:
-            return Addresses(static.values, static.ttl, match.source)
-        return Records(static.rtype, static.values, static.ttl, match.source)
+        return _records(static, match.source)
     target = static.values[0]
     if followed > limits.ALIASES:
         end: Answer = Negative(Rcode.SERVFAIL, qname, static.ttl, f"more than {limits.ALIASES} aliases lead on from one another")
     else:
         end = answer(view, target.lower(), qtype, lookups, followed)
+    if view.host is not None and isinstance(end, Forward):
+        # Who asks goes on by himself: as an authoritative server has it.
+        end = Records(qtype, (), static.ttl, match.source)
     link = (qname, static.ttl, target)
     if isinstance(end, Aliased):
         return Aliased((link, *end.links), end.end, match.source)
     return Aliased((link,), end, match.source)
 
 
-def _local(qname: bytes, match: Match) -> Answer:
+def _local(view: View, qname: bytes, match: Match) -> Answer:
     if match.values:
         return Addresses(match.values, match.ttl, match.source)
-    return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
+    return _no_data(view, qname, match)
 
 
-def _is_network(view: View, qname: bytes) -> bool:
-    return any(names.join(attached.zone.label, view.suffix) == qname for attached in view.attached)
+def _no_data(view: View, qname: bytes, match: Match) -> Negative:
+    """Return NODATA. For a sandbox each name is a zone, since its networks are none; for the host all are in one."""
+    return Negative(Rcode.NOERROR, qname if view.host is None else view.suffix, match.ttl, match.source)
 
 
 def _localhost(view: View, qname: bytes, qtype: int) -> Answer:
@@ -198,7 +212,7 @@ def _reverse(view: View, qname: bytes, qtype: int, lookups: Lookups) -> Answer:
             return Negative(Rcode.NOERROR, qname, match.ttl, match.source)
         if match.static is not None:
             return Records(match.static.rtype, match.values, match.ttl, match.source)
-        return Pointer(match.values[0], match.ttl, match.source)
+        return Pointer(view.full_target(match.values[0]), match.ttl, match.source)
     network = names.reverse_network(qname)
     if network is None:
         return _FORWARD

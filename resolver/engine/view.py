@@ -16,7 +16,7 @@ from resolver.wire import name as names
 from resolver.wire.message import Type
 from resolver.zone.known_zones import KnownZones
 from resolver.zone.published import PublishedZone
-from resolver.zone.static_names import RecordSet
+from resolver.zone.static_names import RecordSet, StaticName
 from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Zone
 
@@ -70,12 +70,23 @@ _NO_ZONES = KnownZones()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostDomain:
+    """What is different in the view of the host itself, for which the suffix is a zone like any other in the world's DNS.
+
+    *short_names*: NAME answers directly below it too. *records*: of the zone itself, by full name.
+    """
+
+    short_names: bool = False
+    records: Mapping[bytes, StaticName] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """*attached*: in gateway order, then those of which only the names are found. *known*: the zones of all networks of this host.
 
     *upstreams*: where external names go; *upstreams_by_domain*: where those below a domain go.
 
-    *allows_rebinding*: answers of upstreams may point into networks of this host. *policy*: see there.
+    *allows_rebinding*: answers of upstreams may point into networks of this host. *policy*: see there. *host*: None for sandboxes.
     """
 
     attached: tuple[AttachedZone, ...] = ()
@@ -86,6 +97,7 @@ class View:
     upstreams_by_domain: Mapping[bytes, UpstreamSet] = field(default_factory=dict)
     allows_rebinding: bool = False
     policy: QueryPolicy | None = None
+    host: HostDomain | None = None
 
     @property
     def forwards_single_labels(self) -> bool:
@@ -124,7 +136,8 @@ class View:
         is_bare = not (qname.endswith(self.suffix) and len(qname) > len(self.suffix))
         if not is_bare:
             qname = qname[: -len(self.suffix)] + names.ROOT
-        else:
+            is_bare = self.host is not None and self.host.short_names and not any(self._qualified(qname))
+        if is_bare:
             match = self._find(qname, self.attached, size, rtype, lookups)
             if match is not None:
                 return match
@@ -173,17 +186,33 @@ class View:
             exists = exists or Match((), zone.ttl, zone.source)
         return exists
 
+    def exists_above(self, qname: bytes) -> bool:
+        """Return whether there are names of ours below *qname*, which is below the suffix and has no records (RFC 8020)."""
+        prefix = qname[: -len(self.suffix)] + names.ROOT
+        has_short_names = self.host is not None and self.host.short_names
+        return (
+            any(names.is_below(attached.zone.label, prefix) for attached in self.attached)
+            or any(attached.zone.has_below(name) for attached, name in self._qualified(prefix))
+            or (has_short_names and any(attached.zone.has_below(prefix) for attached in self.attached))
+        )
+
+    def full_target(self, target: bytes) -> bytes:
+        """Return the name NAME.NETWORK of a sandbox as the asker finds it: the host, only below the suffix."""
+        return target if self.host is None else names.join(target, self.suffix)
+
     def find_service(self, qname: bytes, lookups: Lookups = None) -> Match | None:
         """Return the ports and targets (two octets and a wire name each) of an SRV name of ours; None if there is no such name.
 
         Static records in their place are found by `find`.
         """
+        is_bare = True
         if qname.endswith(self.suffix) and len(qname) > len(self.suffix):
             qname = qname[: -len(self.suffix)] + names.ROOT
+            is_bare = self.host is None or (self.host.short_names and not any(self._qualified(qname)))
         for attached in self.attached:
             zone = attached.published.current
-            short = qname[: -len(zone.label)] + names.ROOT if qname.endswith(zone.label) else qname
-            for name in dict.fromkeys((qname, short)):
+            short = (qname[: -len(zone.label)] + names.ROOT,) if qname.endswith(zone.label) else ()
+            for name in (*((qname,) if is_bare else ()), *short):
                 records = zone.look(name)
                 if records is not None and records.static is not None and records.static.replaces(_SRV):
                     return None
