@@ -297,3 +297,9 @@ STATIC_DATA = 32_768
 
 HOST_RESOLVER_LOOK = 3.0
 """Seconds between looks whether the host is still answered, or can be by now."""
+
+HOSTS_BLOCK_LOOK = 10.0
+"""Seconds between looks at /etc/hosts that nothing asked for: others write it anew."""
+
+HOSTS_BLOCK_PAUSE = 0.2
+"""Seconds for which changes of names are collected before /etc/hosts is written."""

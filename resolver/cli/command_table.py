@@ -42,6 +42,7 @@ PROJECTS: tuple[Row, ...] = (
 NAMES: tuple[Row, ...] = (
     ("resolve", "Look up a name as a sandbox would.", "names:resolve"),
     ("cache", "Show or clear the DNS cache.", "names:cache"),
+    ("host-dns", "Have this host find the names of sandboxes.", "host_dns:host_dns"),
 )
 DAEMON: tuple[Row, ...] = (
     ("daemon", "Run the daemon in the foreground, or stop the one that runs.", "daemon:daemon"),
@@ -83,6 +84,11 @@ COMPOSE_ROWS: tuple[Row, ...] = (
 CACHE_ROWS: tuple[Row, ...] = (
     ("ls", "List cached responses.", "names:cache_ls"),
     ("flush", "Clear cached responses.", "names:cache_flush"),
+)
+HOST_DNS_ROWS: tuple[Row, ...] = (
+    ("enable", "Have this host's name server ask berth for its names.", "host_dns:enable"),
+    ("disable", "Take back what `enable` has changed.", "host_dns:disable"),
+    ("status", "Show what is set up, and whether it works.", "host_dns:status"),
 )
 NODE_ROWS: tuple[Row, ...] = (("ls", "List the hosts that share overlay networks.", "daemon:node_ls"),)
 SERVICE_ROWS: tuple[Row, ...] = (

@@ -18,6 +18,7 @@ from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.health import Health
+from resolver.daemon.hosts_block import HostsBlock
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lifecycle_handlers import stopped_view
 from resolver.daemon.lookup import Lookup
@@ -50,6 +51,7 @@ class Admin:
         owners: Owners,
         lookup: Lookup,
         records: RecordOperations,
+        hosts_block: HostsBlock,
         events: Events,
         health: Health,
         doctor: Doctor,
@@ -59,6 +61,7 @@ class Admin:
     ) -> None:
         self.operations = operations
         self.records = records
+        self.hosts_block = hosts_block
         self.lifecycle = lifecycle
         self.runs = runs
         self._dry_run = dry_run
@@ -398,6 +401,11 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="POST", path="/v1/resolve", operation_id="resolveName", summary="Look a name up as a sandbox would, with the reasons",
         body=schema.ResolveBody, reads_only=True, response=schema.ResolveView, handler=Admin.resolve_name,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/host-names/write", operation_id="writeHostNames",
+        summary="Write the names of sandboxes to the host's /etc/hosts, if it has marks for them",
+        response=schema.OutcomeView, handler=record_handlers.write_host_names,
     ),
     ApiRoute(
         method="GET", path="/v1/cache", operation_id="showCache", summary="Show cached answers of upstreams", query=(_NAME, _LIMIT),

@@ -21,6 +21,7 @@ from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.health import Health
+from resolver.daemon.host_side import HostSide
 from resolver.daemon.http_api import HttpApi
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lookup import Lookup
@@ -52,6 +53,7 @@ async def serve(
     automatic_networks: AutomaticNetworks,
     owners: Owners,
     static_names: StaticNames,
+    host_side: HostSide,
     events: Events,
     doctor: Doctor,
     state_warnings: Callable[[], tuple[str, ...]],
@@ -68,7 +70,7 @@ async def serve(
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=resolver.registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewall_warnings,
-        host_warnings=lambda: (*state_warnings(), *controller.host_warnings(), *drift.warnings()),
+        host_warnings=lambda: (*state_warnings(), *host_side.warnings(), *controller.host_warnings(), *drift.warnings()),
         unwritable=unwritable, guard=lambda: controller.protection().value, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
@@ -78,7 +80,7 @@ async def serve(
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,
         dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup,
-        records=RecordOperations(static_names, config.suffix), events=events, health=health, doctor=doctor,
+        records=RecordOperations(static_names, config.suffix), hosts_block=host_side.block, events=events, health=health, doctor=doctor,
         render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)

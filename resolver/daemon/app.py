@@ -43,11 +43,12 @@ from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
 from resolver.daemon import clustering, convert, gateway_resolver, logs, queries_in_hand, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
-from resolver.daemon.config import DaemonConfig, parse_host_listen
+from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.events import Events
 from resolver.daemon.host_resolver import HostResolver
+from resolver.daemon.host_side import HostSide
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
@@ -215,12 +216,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     registry = resolver.registry
     static_names.on_change = lambda network, changed: gateway_resolver.show_static_names(registry.gateway_of(network), changed)
     controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
-    registry.kernel = controller.workers.run
-    registry.follow_socket = controller.parts.sockets.follow
-    resolver.poller.on_error = controller.parts.sockets.note
+    _connect(resolver, controller)
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
-    host_resolver = _make_host_resolver(config, registry, stack)
+    host_side = HostSide(config, registry, controller.workers.run)
+    stack.push_async_callback(host_side.close)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
     works = _make_operations(config, controller, records, events, watches, static_names, Runs(
@@ -230,8 +230,9 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     restoration = Restoration(controller, registry, records)
-    importing = await _restore(controller, resolver, host_resolver, records, events, kept, queries.left, restoration)
+    importing = await _restore(controller, resolver, host_side.resolver, records, events, kept, queries.left, restoration)
     restoration.start()
+    host_side.block.start()
     stack.push_async_callback(restoration.close)
     keeper = KeeperWatch(kept)
     stack.callback(keeper.close)
@@ -251,7 +252,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
         automatic_networks=works.automatic_networks, owners=works.owners, static_names=static_names, events=events, doctor=doctor,
-        state_warnings=lambda: (*state_warnings, *host_resolver.warnings()), unwritable=lambda: store.unwritable, drift=watches.drift,
+        host_side=host_side, state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
@@ -350,11 +351,11 @@ def _make_resolver(
     return ResolverHalf(host, poller, pool, service, make_registry(service, poller, host))
 
 
-def _make_host_resolver(config: DaemonConfig, registry: Registry, stack: AsyncExitStack) -> HostResolver:
-    listen = parse_host_listen(config.host_listen) if config.host_listen else None
-    made = HostResolver(listen, registry.host_names.client, registry.surroundings())
-    stack.push_async_callback(made.close)
-    return made
+def _connect(resolver: ResolverHalf, controller: Controller) -> None:
+    """Give the resolver half the threads, and the watch over sockets, of the other half."""
+    resolver.registry.kernel = controller.workers.run
+    resolver.registry.follow_socket = controller.parts.sockets.follow
+    resolver.poller.on_error = controller.parts.sockets.note
 
 
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:

@@ -1,4 +1,4 @@
-"""The admin API on static names of networks. Handlers as those of `admin`, whose object they are given."""
+"""The admin API on static names of networks, and names for the host. Handlers as those of `admin`, whose object they are given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Protocol
 from netcore.errors import InvalidRequest, NetcoreError
 from netcore.model import Network
 from resolver.daemon.api_route import ApiRequest, QueryParameter
+from resolver.daemon.hosts_block import HostsBlock
 from resolver.daemon.operations import Operations
 from resolver.daemon.record_operations import RecordOperations
 from resolver.daemon.record_shapes import RecordBody, RecordView
+from resolver.daemon.schema import OutcomeView
 
 
 class Handlers(Protocol):
@@ -18,6 +20,7 @@ class Handlers(Protocol):
 
     operations: Operations
     records: RecordOperations
+    hosts_block: HostsBlock
 
 
 WHICH = (
@@ -43,6 +46,11 @@ async def remove_records(handlers: Handlers, request: ApiRequest[None]) -> list[
     if data is not None and rtype is None:
         raise InvalidRequest("data", "needs a type with it")
     return await handlers.records.remove(network, name, rtype, data)
+
+
+async def write_host_names(handlers: Handlers, _request: ApiRequest[None]) -> OutcomeView:
+    is_there = await handlers.hosts_block.write()
+    return OutcomeView("/etc/hosts is current" if is_there else "/etc/hosts has no marks; `berth host-dns enable --hosts` adds them")
 
 
 async def add_to_new(handlers: Handlers, network: Network, bodies: Sequence[RecordBody]) -> None:

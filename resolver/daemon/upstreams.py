@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from netcore.model import Endpoint, Network, NetworkId, Sandbox
 from netcore.plan import gateway
 from resolver import limits
-from resolver.daemon.config import DaemonConfig
+from resolver.daemon.config import DaemonConfig, parse_host_listen
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.engine import upstream
 from resolver.engine.upstream import Upstream, UpstreamSet
@@ -82,7 +82,10 @@ class UpstreamSets:
         return ChosenUpstreams(self._of_host_file(gateways), by_domain)
 
     def _of_host_file(self, gateways: frozenset[str]) -> UpstreamSet:
-        servers = [server for server in self._host.content.nameservers if server not in gateways and server != EMBEDDED]
+        # What is answered for the host is ours already, and all else is refused there.
+        own, port = parse_host_listen(self._config.host_listen) if self._config.host_listen else ("", 53)
+        ours = {EMBEDDED, own} if port == 53 else {EMBEDDED}
+        servers = [server for server in self._host.content.nameservers if server not in gateways and server not in ours]
         return self._set([Upstream(server) for server in dict.fromkeys(servers)], f"{self._host.path} names no nameserver that can be used")
 
     def _by_domain(self, forward: Iterable[tuple[str, tuple[str, ...]]], sandbox_id: str | None = None) -> dict[bytes, UpstreamSet]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from tests.netns.conftest import upstream
 from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Lab
 
 CONFIG = 'host_listen = "127.0.0.153:53"\nhost_short_names = true\n'
@@ -16,6 +18,7 @@ CONFIG = 'host_listen = "127.0.0.153:53"\nhost_short_names = true\n'
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab() as made:
+        upstream(made, OUTSIDE_ADDRESS, where="outside")
         made.write("/run/berth.toml", CONFIG)
         made.start_daemon("--config", "/run/berth.toml")
         made.berth("network", "create", "--ipv6", "front")
@@ -57,6 +60,86 @@ def test_the_host_is_answered_again_after_a_restart(lab: Lab):
     waiting = lab.start("dig", "+short", "+tries=1", "+time=20", "@127.0.0.153", "web.front.berth.internal")
     lab.start_daemon("--config", "/run/berth.toml")
     assert waiting.communicate()[0].split() == addresses(lab)["front"][:1]
+
+
+DNSMASQ = f"""\
+user=root
+pid-file=
+no-resolv
+server={OUTSIDE_ADDRESS}
+listen-address=127.0.0.1
+bind-interfaces
+conf-dir=/etc/dnsmasq.d/,*.conf
+"""
+UNBOUND = f"""\
+server:
+    chroot: ""
+    username: ""
+    pidfile: ""
+    use-syslog: no
+    interface: 127.0.0.1
+    module-config: "iterator"
+    local-zone: "test." nodefault
+include: "/etc/unbound/conf.d/*.conf"
+forward-zone:
+    name: "."
+    forward-addr: {OUTSIDE_ADDRESS}
+"""
+SERVERS = {
+    "dnsmasq": ("/etc/dnsmasq.conf", DNSMASQ, ("dnsmasq", "--keep-in-foreground", "--conf-file=/etc/dnsmasq.conf")),
+    "unbound": ("/etc/unbound/unbound.conf", UNBOUND, ("unbound", "-d", "-c", "/etc/unbound/unbound.conf")),
+}
+EVERYTHING = "find /etc | sort | sha256sum; find /etc -type f -exec sha256sum {} + | sort"
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_the_hosts_name_server_asks_berth_for_its_names_and_no_others(lab: Lab, kind: str):
+    path, text, program = SERVERS[kind]
+    if shutil.which(kind) is None:
+        pytest.skip(f"{kind} is not installed")
+    lab.shell("rm -rf /etc/dnsmasq.conf /etc/default/dnsmasq /etc/unbound; mkdir -p /etc/unbound/conf.d /etc/dnsmasq.d")
+    lab.write(path, text)
+    lab.shell("printf 'nameserver 127.0.0.1\n' > /etc/resolv.conf")
+    before = lab.shell(EVERYTHING)
+
+    def found(name: str) -> list[str]:
+        return lab.run("getent", "ahostsv4", name, check=False).stdout.split()[:1]
+
+    def served(expected: dict[str, list[str]]) -> None:
+        """Run the name server, and wait until programs of the host find what they should."""
+        server = lab.start(*program)
+        lab.wait_for(lambda: {name: found(name) for name in expected} == expected)
+        server.terminate()
+        server.wait()
+
+    web, outside = addresses(lab)["front"][0], ["192.0.2.80"]
+    made = lab.berth("host-dns", "enable", "--config", "/run/berth.toml", "--no-restart")
+    assert "127.0.0.153" in made.stdout
+    served({"web.front.berth.internal": [web], "web.berth.internal": [web], "nobody.front.berth.internal": [], "a.example.test": outside})
+    status = lab.berth("host-dns", "status", "--config", "/run/berth.toml")
+    assert "the daemon answers at 127.0.0.153 port 53" in status.stdout
+    lab.berth("host-dns", "disable", "--no-restart")
+    assert lab.shell(EVERYTHING) == before
+    served({"web.front.berth.internal": [], "a.example.test": outside})
+
+
+def test_names_in_the_hosts_file_are_kept_current(lab: Lab):
+    lab.shell("printf '127.0.0.1 localhost' > /etc/hosts; printf 'nameserver 10.9.0.9\n' > /etc/resolv.conf")
+    before = lab.shell(EVERYTHING)
+    lab.berth("host-dns", "enable", "--hosts", "--config", "/run/berth.toml")
+    (v4, v6), (hidden,) = addresses(lab)["front"], addresses(lab)["inside"]
+    hosts = lab.out("cat", "/etc/hosts")
+    assert v4 in hosts
+    assert v6 in hosts
+    assert hidden not in hosts
+    assert lab.out("getent", "ahostsv4", "web.front.berth.internal").split()[0] == v4
+    assert lab.out("getent", "hosts", v4).split()[1] == "web.front.berth.internal"
+    lab.berth("run", "-d", "--name", "second", "--network", "front,alias=also", "--", "sleep", "600")
+    lab.wait_for(lambda: "also.front.berth.internal" in lab.out("cat", "/etc/hosts"))
+    lab.berth("rm", "second")
+    lab.wait_for(lambda: "also.front.berth.internal" not in lab.out("cat", "/etc/hosts"))
+    lab.berth("host-dns", "disable", "--no-restart")
+    assert lab.shell(EVERYTHING) == before
 
 
 def test_a_port_that_is_held_is_said_and_taken_once_it_is_free(lab: Lab):

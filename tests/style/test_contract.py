@@ -19,7 +19,7 @@ PURE = (
     "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
     "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",
     "resolver/cli/list_options", "resolver/cli/filters", "resolver/cli/age", "resolver/cli/sandbox_fields", "resolver/cli/network_fields",
-    "resolver/cli/templates/", "resolver/cli/compose/", "resolver/cli/duration", "resolver/cli/record_line",
+    "resolver/cli/templates/", "resolver/cli/compose/", "resolver/cli/duration", "resolver/cli/record_line", "resolver/cli/host_dns/setups", "resolver/cli/host_dns/detect",
     "resolver/cli/up/plan", "resolver/cli/up/reconcile", "resolver/cli/up/conditions", "resolver/cli/health_rules", "resolver/cli/health_options", "resolver/daemon/health_shapes", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree", "resolver/cli/reference/own",
     "resolver/cli/reference/man", "resolver/cli/reference/text", "resolver/cli/reference/markdown",
 )  # fmt: skip

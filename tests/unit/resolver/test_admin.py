@@ -43,6 +43,10 @@ class Health:
         return "status"
 
 
+async def no_marks():
+    return False
+
+
 async def metrics():
     return b"metrics"
 
@@ -53,7 +57,7 @@ async def world():
     world.lookup, world.health = Lookup(), Health()
     world.admin = Admin(
         operations=world.operations, lifecycle=world.lifecycle, runs=world.runs, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
-        records=RecordOperations(world.static_names, "berth.internal"),
+        records=RecordOperations(world.static_names, "berth.internal"), hosts_block=SimpleNamespace(write=no_marks),
         health=world.health, doctor=Doctor([]), render_metrics=metrics, proxies={"default": {"httpProxy": "http://p"}},
         stop=lambda: world.journal.append("stop"),
     )  # fmt: skip
