@@ -303,3 +303,6 @@ HOSTS_BLOCK_LOOK = 10.0
 
 HOSTS_BLOCK_PAUSE = 0.2
 """Seconds for which changes of names are collected before /etc/hosts is written."""
+
+UPDATES_WAITING = 64
+"""Updates of static names that wait for those before them; more are dropped, and their senders ask again."""

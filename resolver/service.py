@@ -44,8 +44,14 @@ _AGE_TICK = 1.0
 """Seconds for which a reply from the cache may be repeated: then its TTLs have to go down."""
 
 
+_OPCODE_BITS, _UPDATE = 0x78, 5 << 3
+
+
 class DnsService:
-    """Answers the queries of clients. External names go through *pool*; what comes back is remembered in *cache*."""
+    """Answers the queries of clients. External names go through *pool*; what comes back is remembered in *cache*.
+
+    *on_update*: takes updates (RFC 2136) in place of NOTIMP, if there are keys for them.
+    """
 
     def __init__(self, pool: UpstreamPool, cache: Cache, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -57,6 +63,7 @@ class DnsService:
         self._ages_at = 0.0
         self._effects: set[asyncio.Task[None]] = set()
         self.cache = cache
+        self.on_update: Callable[[bytes, ReplySender, bytes], None] | None = None
         self.counters: Counter[str] = Counter()
         self.rcodes: Counter[int] = Counter()
         self._forwarder = Forwarder(pool, cache, clock, self.counters, self._deliver)
@@ -88,6 +95,9 @@ class DnsService:
                 return known
         query = screen(octets)
         if not isinstance(query, Query):
+            if self.on_update is not None and query is not None and octets[2] & _OPCODE_BITS == _UPDATE:
+                self.on_update(octets, sender, peer)
+                return None
             return self._count(query)
         view = client.view
         if query.qname.endswith(self._loop_domain) and view.host is None:

@@ -66,6 +66,7 @@ from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.daemon.runs import Runs
 from resolver.daemon.static_names import StaticNames, load_static_names
+from resolver.daemon.update_start import take_updates
 from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream
@@ -187,8 +188,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(store.close)
     records = Records(store, boot)
     settings = await _settings(config)
-    if settings.firewall:
-        _claim_namespace(stack)
+    _claim_namespace(settings, stack)
     kept = KeptSockets(config.run_dir, config.keep_sockets)
     # Only the daemon that has the state may have its sockets.
     await asyncio.to_thread(kept.open)
@@ -219,6 +219,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     _connect(resolver, controller)
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
+    take_updates(config, static_names, resolver, controller.state.networks.values, stack)
     host_side = HostSide(config, registry, controller.workers.run)
     stack.push_async_callback(host_side.close)
     events = Events(_wall_clock)
@@ -299,8 +300,10 @@ def _make_operations(
     return _Works(operations, lifecycle, runs, owners, automatic_networks)
 
 
-def _claim_namespace(stack: AsyncExitStack) -> None:
+def _claim_namespace(settings: Settings, stack: AsyncExitStack) -> None:
     """Keep other daemons out of this namespace until *stack* closes. Without rules of ours there is nothing that they could empty."""
+    if not settings.firewall:
+        return
     try:
         nft.generation()
     except Unavailable as error:

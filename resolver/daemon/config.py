@@ -25,8 +25,9 @@ from netcore.parse.options import link_name
 from netcore.plan.network import prepare
 from netcore.store import etcd_settings
 from resolver import limits, resolvconf
-from resolver.daemon import convert, proxies
+from resolver.daemon import convert, proxies, update_keys
 from resolver.daemon.schema import NetworkBody
+from resolver.daemon.update_keys import UpdateKey
 from resolver.errors import ConfigError, ResolverError
 from resolver.numbers import whole_number
 from resolver.wire import name as names
@@ -63,6 +64,7 @@ class DaemonConfig:
     gateway_resolver_for_host: bool = True
     host_listen: str = ""
     host_short_names: bool = False
+    update_keys: tuple[UpdateKey, ...] = ()
     forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
     allow_rebinding: bool = False
     nat64_prefixes: tuple[IPv6Network, ...] = ()
@@ -110,6 +112,7 @@ HELP: dict[str, str] = {
     "gateway_resolver_for_host": "answer there also programs of this host itself, whoever runs them",
     "host_listen": "loopback address where this host is told the names of its networks, such as `127.0.0.153:53`",
     "host_short_names": "tell it NAME directly below the suffix too, from the first network that has it",
+    "update_keys": 'TSIG keys for RFC 2136: `{ddns = {secret_file = "/etc/berth/ddns.key", networks = ["front"]}}`',
     "forward": 'name servers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
     "allow_rebinding": "accept answers of outside name servers that point into our own networks",
     "nat64_prefixes": 'prefixes by which the NAT64 of this site writes IPv4 addresses as IPv6 ones, such as `["2001:db8:64::/96"]`',
@@ -384,6 +387,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "api_listen": _listen,
     "host_listen": _host_listen,
     "host_short_names": _boolean,
+    "update_keys": update_keys.parse,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "gateway_resolver": _boolean,
     "gateway_resolver_for_host": _boolean,

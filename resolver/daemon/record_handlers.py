@@ -48,7 +48,7 @@ async def remove_records(handlers: Handlers, request: ApiRequest[None]) -> list[
     return await handlers.records.remove(network, name, rtype, data)
 
 
-async def write_host_names(handlers: Handlers, _request: ApiRequest[None]) -> OutcomeView:
+async def write_host_names(handlers: Handlers, request: ApiRequest[None]) -> OutcomeView:  # noqa: ARG001 (all handlers are called alike)
     is_there = await handlers.hosts_block.write()
     return OutcomeView("/etc/hosts is current" if is_there else "/etc/hosts has no marks; `berth host-dns enable --hosts` adds them")
 

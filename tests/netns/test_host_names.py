@@ -12,7 +12,16 @@ import pytest
 from tests.netns.conftest import upstream
 from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Lab
 
-CONFIG = 'host_listen = "127.0.0.153:53"\nhost_short_names = true\n'
+CONFIG = """
+host_listen = "127.0.0.153:53"
+host_short_names = true
+
+[update_keys.ddns]
+secret_file = "/run/ddns.key"
+networks = ["front"]
+"""
+SECRET = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+KEY = f'key "ddns" {{ algorithm hmac-sha256; secret "{SECRET}"; }};\n'
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +29,8 @@ def lab() -> Iterator[Lab]:
     with Lab() as made:
         upstream(made, OUTSIDE_ADDRESS, where="outside")
         made.write("/run/berth.toml", CONFIG)
+        made.write("/run/ddns.key", KEY)
+        made.shell("chmod 600 /run/ddns.key")
         made.start_daemon("--config", "/run/berth.toml")
         made.berth("network", "create", "--ipv6", "front")
         made.berth("network", "create", "--internal", "inside")
@@ -53,6 +64,31 @@ def test_the_host_is_answered_and_nobody_else(lab: Lab):
     for more in ("+notcp", "+tcp"):
         attempt = ("dig", "+tries=1", "+time=1", more, "-b", OUTSIDE_ADDRESS, "@127.0.0.153", "web.front.berth.internal")
         assert lab.run(*attempt, where="outside", check=False).returncode == 9
+
+
+def test_a_program_that_speaks_rfc_2136_changes_static_names(lab: Lab):
+    def nsupdate(*lines: str, key: tuple[str, ...] = ("-k", "/run/ddns.key"), where: str = "127.0.0.153") -> str:
+        text = "\n".join((f"server {where}", *lines, "send", "answer", ""))
+        done = lab.run("nsupdate", *key, stdin=text, check=False)
+        return done.stdout + done.stderr
+
+    db = "db.front.berth.internal"
+    assert "NOERROR" in nsupdate(
+        "zone front.berth.internal",
+        f"prereq nxdomain {db}",
+        f"update add {db} 60 A 10.9.0.77",
+        f'update add {db} 60 TXT "made by nsupdate"',
+    )
+    assert asked(lab, db, "A") == ["10.9.0.77"]
+    assert "YXDOMAIN" in nsupdate("zone front.berth.internal", f"prereq nxdomain {db}", f"update add {db} 60 A 10.9.0.78")
+    assert "REFUSED" in nsupdate("zone front.berth.internal", "update add web.front.berth.internal 60 A 10.9.0.78")
+    assert "NOTAUTH" in nsupdate("zone elsewhere.test", "update add a.elsewhere.test 60 A 10.9.0.78")
+    assert "REFUSED" in nsupdate("zone front.berth.internal", f"update delete {db}", key=())
+    assert "BADSIG" in nsupdate("zone front.berth.internal", f"update delete {db}", key=("-y", f"hmac-sha256:ddns:{'A' * 43}="))
+    assert lab.berth("network", "record", "ls", "front").stdout.count("db ") == 2
+    gateway = lab.inspect("web")["endpoints"][0]["gateway_addresses"][0]
+    assert "NOERROR" in nsupdate("zone front", "update delete db.front", where=gateway)
+    assert asked(lab, db, "A") == []
 
 
 def test_the_host_is_answered_again_after_a_restart(lab: Lab):
