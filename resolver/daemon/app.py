@@ -27,7 +27,6 @@ import uvloop
 
 from netcore.controller import Controller, remains
 from netcore.controller.assembly import assemble
-from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
 from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
@@ -36,16 +35,15 @@ from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, netns, nft, process
 from netcore.kernel.notifications import PATHS, Notifications
-from netcore.model import NetnsPath, Owner, SandboxId
+from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
 from netcore.plan import ipam
 from netcore.store.records import Records
-from netcore.store.sqlite import SqliteStore, open_store
+from netcore.store.sqlite import open_store
 from resolver import limits
 from resolver.daemon import clustering, convert, gateway_resolver, logs, queries_in_hand, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
-from resolver.daemon.doctor import Doctor
-from resolver.daemon.drift_check import DriftCheck
+from resolver.daemon.doctor_checks import make_doctor
 from resolver.daemon.events import Events
 from resolver.daemon.host_resolver import HostResolver
 from resolver.daemon.host_side import HostSide
@@ -53,11 +51,11 @@ from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
 from resolver.daemon.lifecycle import Lifecycle
+from resolver.daemon.lost_holders import LostHolders
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
-from resolver.daemon.refusal_check import RefusalCheck
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
 from resolver.daemon.removals import Removals
@@ -84,15 +82,15 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool, start_due: Callable[[], None]) -> None:
     """Run the daemon until it is told to stop, or is idle; raises what kept it from starting.
 
-    *load*: reads the configuration, now and when it is to be read again.
+    *load*: reads the configuration, now and when it is to be read again. *start_due*: has what restart policies start now started.
     """
-    uvloop.run(_main(load, exit_when_idle=exit_when_idle))
+    uvloop.run(_main(load, exit_when_idle=exit_when_idle, start_due=start_due))
 
 
-async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool, start_due: Callable[[], None]) -> None:
     config = load()
     logs.configure(config.log_level)
     # First the limit: the right to raise it is given up.
@@ -104,7 +102,7 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
     stop, read_again, report = asyncio.Event(), asyncio.Event(), asyncio.Event()
     signals.handle(stop=stop.set, reload=read_again.set, report=report.set)
     async with AsyncExitStack() as stack:
-        daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle)
+        daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle, start_due=start_due)
         reload = Reload(config, load, daemon.configure)
         period = startup.watchdog_period()
         _in_background(stack, _at_each(read_again, reload.run), _at_each(report, daemon.log_status))
@@ -114,9 +112,13 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
         descriptor_store.notify("READY=1")
-        if not exit_when_idle:
+        if exit_when_idle:
+            await wait_until_idle(stop, daemon.is_busy)
+        else:
             await stop.wait()
-        elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
+        # From here on whoever asks for a change is sent to the next daemon: nothing of what is taken down now is used again.
+        is_done = await daemon.admin.http_api.take_no_more_changes(limits.LAST_CHANGES)
+        if exit_when_idle and is_done and not daemon.is_needed():
             await daemon.leave_nothing_behind()
         if not daemon.has_anything():
             await daemon.keeper.end()
@@ -145,6 +147,7 @@ class _RunningDaemon:
     watches: _Watches
     registry: Registry
     keeper: KeeperWatch
+    lost: LostHolders
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow another configuration, in what can change while the daemon runs."""
@@ -166,8 +169,9 @@ class _RunningDaemon:
         return self.is_needed() or self.admin.http_api.requests_in_flight > 0
 
     def is_needed(self) -> bool:
-        """Return whether a sandbox, an owner or a network that somebody asked for exists."""
-        return self.operations.counts().sandboxes > 0 or self.owners.is_busy() or self.operations.has_networks_of_users()
+        """Return whether a sandbox, an owner or a network that somebody asked for exists, or a sandbox is about to be started again."""
+        is_used = self.operations.counts().sandboxes > 0 or self.operations.has_networks_of_users()
+        return is_used or self.owners.is_busy() or self.lost.is_busy()
 
     async def leave_nothing_behind(self) -> None:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
@@ -181,7 +185,9 @@ class _RunningDaemon:
             await self.controller.remove_firewall()
 
 
-async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
+async def _start(
+    config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool, start_due: Callable[[], None]
+) -> _RunningDaemon:
     startup.make_run_directory(config.run_dir)
     boot = process.boot_id()
     store = await open_store(config.state_dir, config.run_dir)
@@ -208,13 +214,10 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
 
     static_names = await load_static_names(store)
-
-    def make_registry(service: DnsService, poller: Poller, host: HostResolvConf) -> Registry:
-        return Registry(config, service, poller, host, lambda sandbox: controller.files_of(sandbox.id), kept, static_names.of)
-
-    resolver = _make_resolver(config, open_socket, subscribe, make_registry, queries.here, stack)
+    resolver = _make_resolver(
+        config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, static_names, queries.here, stack
+    )
     registry = resolver.registry
-    static_names.on_change = lambda network, changed: gateway_resolver.show_static_names(registry.gateway_of(network), changed)
     controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
     _connect(resolver, controller)
     stack.push_async_callback(controller.close)
@@ -224,10 +227,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(host_side.close)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
-    works = _make_operations(config, controller, records, events, watches, static_names, Runs(
-        store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle
-    ))  # fmt: skip
-    await works.runs.load()
+    runs = Runs(store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle)
+    await runs.load()
+    lost = LostHolders(runs, start_due, _wall_clock)
+    stack.callback(lost.close)
+    works = _make_operations(config, controller, records, events, watches, static_names, runs, lost)
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     restoration = Restoration(controller, registry, records)
@@ -238,7 +242,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     keeper = KeeperWatch(kept)
     stack.callback(keeper.close)
     await keeper.start()
-    doctor, state_warnings = await _make_doctor(config, controller, store, records, events, restoration, watches.drift)
+    doctor, state_warnings = await make_doctor(config, controller, store, records, events, restoration, watches.drift)
     writable = WritableAgain(config.state_dir, controller, works.operations, restoration, events)
     stack.callback(writable.close)
     writable.follow(store)
@@ -256,7 +260,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         host_side=host_side, state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
+    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper, lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +275,14 @@ class _Works:
 
 
 def _make_operations(
-    config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, static_names: StaticNames, runs: Runs
+    config: DaemonConfig,
+    controller: Controller,
+    records: Records,
+    events: Events,
+    watches: _Watches,
+    static_names: StaticNames,
+    runs: Runs,
+    lost: LostHolders,
 ) -> _Works:
     run_blocking = controller.workers.run
     owners = Owners(run_blocking)
@@ -283,7 +294,7 @@ def _make_operations(
         await sandbox_process.end_restarts(holder, run_blocking)
 
     removals = Removals(
-        controller, runs, events,
+        controller, runs, events, lost,
         end_process=lambda leader: sandbox_process.end(leader, run_blocking), end_restarts=end_restarts,
     )  # fmt: skip
     operations = Operations(
@@ -333,7 +344,9 @@ def _make_resolver(
     config: DaemonConfig,
     open_socket: OpenSocket,
     subscribe: Callable[[str | None], Awaitable[Notifications]],
-    make_registry: Callable[[DnsService, Poller, HostResolvConf], Registry],
+    sandbox_directory: Callable[[Sandbox], Path],
+    kept: KeptSockets,
+    static_names: StaticNames,
     queries: InHand,
     stack: AsyncExitStack,
 ) -> ResolverHalf:
@@ -351,7 +364,9 @@ def _make_resolver(
     )
     service = DnsService(pool, Cache(cache_settings), time.monotonic)
     stack.push_async_callback(service.close)
-    return ResolverHalf(host, poller, pool, service, make_registry(service, poller, host))
+    registry = Registry(config, service, poller, host, sandbox_directory, kept, static_names.of)
+    static_names.on_change = lambda network, changed: gateway_resolver.show_static_names(registry.gateway_of(network), changed)
+    return ResolverHalf(host, poller, pool, service, registry)
 
 
 def _connect(resolver: ResolverHalf, controller: Controller) -> None:
@@ -423,36 +438,6 @@ async def _restore(
 
     controller.follow_host(lambda action, name: events.emit("host", action, name), on_settled)
     return importing
-
-
-async def _make_doctor(
-    config: DaemonConfig,
-    controller: Controller,
-    store: SqliteStore,
-    records: Records,
-    events: Events,
-    restoration: Restoration,
-    drift: DriftWatch,
-) -> tuple[Doctor, tuple[str, ...]]:
-    """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
-    unrecorded = UnrecordedCheck(controller, records, restoration.retry)
-    refusal = RefusalCheck(
-        config.state_dir, lambda: store.unwritable, lambda: None if controller.cluster is None else controller.cluster.apart()
-    )
-    doctor = Doctor([refusal, SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
-    warnings = []
-    if store.recovered is not None:
-        warnings.append(store.recovered.describe())
-        events.emit("state", "recovered" if store.recovered.copied else "lost", "berth.db")
-    try:
-        found = await unrecorded.find()
-    except NetcoreError as error:
-        log.error("what exists could not be compared with the state reason=%s", error)
-        found = ()
-    if found:
-        warnings.append(f"{len(found)} things that berth made are in no record; the first: {found[0].describe()}; see `berth doctor`")
-        log.error("things that berth made are in no record count=%d first=%s", len(found), found[0].describe())
-    return doctor, tuple(warnings)
 
 
 async def _at_each(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:

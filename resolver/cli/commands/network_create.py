@@ -71,7 +71,6 @@ def _sections() -> Sequence[Any]:
     help="What allocates addresses: the name of a plugin.",
 )
 @option("--ipam-opt", "ipam_options", multiple=True, metavar="KEY=VALUE", group=_ADDRESSES, help="Option of the IPAM plugin.")
-@option("--attachable", is_flag=True, help="Let anybody connect: everybody may.", group="Always so", expose_value=False)
 @DRY_RUN
 def create(**given: Any) -> None:
     """Create a network called NAME."""
