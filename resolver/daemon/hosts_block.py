@@ -49,16 +49,12 @@ class HostsBlock:
 
     async def write(self) -> bool:
         """Write the lines if they are others now; return whether the file has the marks."""
-        lines = self._lines()
-
-        def replace() -> None:
-            # Opened for writing only if there is something to write.
-            self._is_wanted = has_block(Path(self._path).read_bytes())
-            if self._is_wanted:
-                edit(self._path, lambda text: with_block(text, lines) if has_block(text) else text)
-
         try:
-            await self._run_blocking(replace)
+            # Opened for writing, and the lines made, only if there is something to write.
+            self._is_wanted = await self._run_blocking(lambda: has_block(Path(self._path).read_bytes()))
+            if self._is_wanted:
+                lines = self._lines()
+                await self._run_blocking(lambda: edit(self._path, lambda text: with_block(text, lines) if has_block(text) else text))
         except FileNotFoundError:
             self._is_wanted = False
         except OSError as error:
