@@ -253,3 +253,9 @@ DRIFT_FULL_PAUSE = 10.0
 
 DESCRIPTORS_KEPT = 64
 """Descriptors that resolvers leave free: for the admin socket, the store, netlink and queries to upstreams."""
+
+EGRESS_RULES = 1024
+"""Egress rules of one sandbox, one network or one list: each is looked at for each new name, and is some elements of the firewall."""
+
+EGRESS_RULE_LENGTH = 320
+"""Characters of one egress rule: a name has 253, and there are a port and a few words."""

@@ -21,6 +21,7 @@ import aiohttp
 from netcore.cluster.state import ClusterState, EndpointRecord, Node
 from netcore.controller.drift import notices
 from netcore.desired import hostsfile
+from netcore.egress import read
 from netcore.errors import InvalidRequest, NetcoreError, PluginFailed
 from netcore.kernel import netlink, routing_tables, rtnl
 from netcore.model import Endpoint, NetworkId, PluginIpam, Pool, Sandbox
@@ -226,6 +227,14 @@ def dumps(octets: bytes) -> None:
         assert hop.destination.prefixlen == 0
 
 
+def egress_rules(octets: bytes) -> None:
+    """A list of egress rules is refused with a reason, or prints as it is read."""
+    with suppress(InvalidRequest):
+        for made in read.lines(octets.decode("utf-8", errors="replace"), "list"):
+            assert read.rule(str(made)) == made
+            assert made.ports
+
+
 _BODIES = (schema.NetworkBody, schema.SandboxBody, schema.ConnectBody, schema.PruneBody, schema.ResolveBody)
 
 
@@ -299,6 +308,9 @@ def parsers() -> Iterator[dict[str, Parser]]:
                 ),
                 "hosts": Parser(hosts, _text("".join(f"{line}\n" for line in _OURS), "# mine\n10.9.9.9 x\n10.1.0.2\tweb\n\n"),
                                 _text(*_OURS, "\n", "\r\n", "#", "10.1.0.3\tweb", "\t")),
+                "egress rules": Parser(egress_rules, _EGRESS, (*_text(
+                    "deny:", "+private", "*.", "network:", "host", "public", "all", "none", "@", ":", "-", "/", "[", "]", ",", "#", "\n", ".", "..",
+                    "xn--", "ü", "。", "53", "65536", "/tcp", "/udp", "/sctp", "%eth0", "0x", "::ffff:"), *_ADDRESSES)),
                 "Compose": Parser(compose(directory), _COMPOSE, (*_text(
                     "services:\n", "  web:\n", "    ports:\n", "- ", ": ", "\n", "  ", "networks", "${", "}", "${SET:-", "$$", "&a", "*a", "<<: *a",
                     "{", "[", "]", "|", ">", "!!binary", "~", "0x", "\0", "\x1b", "depends_on"), *_ADDRESSES)),
@@ -316,6 +328,10 @@ def parsers() -> Iterator[dict[str, Parser]]:
         loop.close()
 
 
+_EGRESS = _text(
+    "packages.example.org\n*.files.example.org:443  # hosts\n", "deny:[2001:db8::/32]:53/udp,db.corp+private:5432\n@build\n",
+    "network:a:5432,host:80-90,public,none,10.1.0.0/16/udp,bücher.example",
+)  # fmt: skip
 _COMPOSE = _text(
     "name: app\nservices:\n  web:\n    command: [sleep, '1']\n    ports: ['8080:80', {target: 90, published: '9090'}]\n    networks:\n"
     "      front: {aliases: [w], ipv4_address: 10.1.0.2}\n    depends_on: [db]\n    dns: 10.0.0.1\n    extra_hosts: ['a=10.0.0.2']\n"

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
-    "netcore/model", "netcore/limits", "netcore/parse/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
+    "netcore/model", "netcore/limits", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
     "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/kernel/ruleset/", "netcore/kernel/nf_tables", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client", "resolver/reply_cache",
@@ -28,6 +28,7 @@ PURE = (
 FLOORS = (
     ("model", "health", "dns_settings", "errors", "limits"),
     ("parse",),
+    ("egress",),
     ("desired",),
     ("drivers",),
     ("plan",),
