@@ -259,3 +259,18 @@ EGRESS_RULES = 1024
 
 EGRESS_RULE_LENGTH = 320
 """Characters of one egress rule: a name has 253, and there are a port and a few words."""
+
+EGRESS_ADDRESSES = 16_384
+"""Addresses that answers may have opened for one sandbox at a time: names that rotate a thousand addresses, sixteen of them."""
+
+EGRESS_LONGEST = 86_400.0
+"""Seconds for which one answer opens an address, whatever its TTL: a day, after which whoever still needs it has asked again."""
+
+EGRESS_TARGETS = 1024
+"""Names that SVCB and HTTPS answers led one sandbox to, and that it may ask for therefore."""
+
+EGRESS_NEW_NAMES = 600
+"""New names a minute that one sandbox may ask for below its wildcards. A browser asks for a few hundred; a tunnel needs ten a second."""
+
+EGRESS_REMEMBERED_NAMES = 4096
+"""Names that are not new for one sandbox, because it has asked for them lately."""

@@ -35,7 +35,7 @@ class Trace:
     failure: str | None = None
     is_stale: bool = False
     blocked: str | None = None
-    has_effect: bool = False
+    has_waited: bool = False
 
 
 def explain(trace: Trace) -> list[str]:
@@ -47,8 +47,8 @@ def explain(trace: Trace) -> list[str]:
     lines = _zones(trace.lookups)
     if trace.answer is not None:
         lines += _forwarding(trace) if isinstance(trace.answer, Forward) else [_local(trace.query, trace.answer)]
-    if trace.has_effect:
-        lines.append("the response waited for an effect of the sandbox's policy")
+    if trace.has_waited:
+        lines.append("the response waited until the firewall had been opened for it")
     return lines
 
 

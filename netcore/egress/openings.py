@@ -1,0 +1,189 @@
+"""Which addresses answers have opened for one sandbox, for which names and until when. Pure: who calls tells the time.
+
+An address stays open for the answer's TTL, and at least for the policy's hold, because programs keep addresses longer than they may.
+What is given is half the hold longer than needed, so that the same answer, given again and again, changes something seldom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from netcore import limits
+from netcore.egress.policy import Flow, Policy, Verdict
+from netcore.egress.ports import Ports
+from netcore.model import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """*address* is open at *ports* for *name*, until a time on the caller's clock."""
+
+    name: str
+    address: IPAddress
+    ports: Ports
+    until: float
+
+
+@dataclass(slots=True)
+class _Address:
+    """*names*: each with its opening. *used*: when an answer last had the address."""
+
+    names: dict[str, Opening] = field(default_factory=dict)
+    used: float = 0.0
+
+    def until(self) -> float:
+        return max((opening.until for opening in self.names.values()), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What must be in the kernel before an answer leaves: *opened*, and *closed* to make room."""
+
+    opened: tuple[Opening, ...]
+    closed: tuple[Opening, ...] = ()
+
+
+class NoRoom(Exception):
+    """Every address within the bound has live connections, or nobody has said which do."""
+
+
+class Openings:
+    """See the module. *hold*: seconds. *bound*: addresses at most."""
+
+    def __init__(self, policy: Policy, hold: float, bound: int = limits.EGRESS_ADDRESSES) -> None:
+        self.policy = policy
+        self._hold = hold
+        self._bound = bound
+        self._addresses: dict[IPAddress, _Address] = {}
+        self._targets: dict[str, tuple[str, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def __iter__(self) -> Iterator[Opening]:
+        for known in self._addresses.values():
+            yield from known.names.values()
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    def answered(self, name: str, addresses: Sequence[IPAddress], ttl: float, now: float) -> tuple[Opening, ...]:
+        """Return what an answer of *name* needs of the kernel that it does not have for long enough. Nothing is changed."""
+        if not self.policy.opens_by_name:
+            return ()
+        needed = now + max(min(ttl, limits.EGRESS_LONGEST), self._hold)
+        given = needed + self._hold / 2
+        made = []
+        for address in dict.fromkeys(addresses):
+            known = self._addresses.get(address)
+            opening = known.names.get(name) if known is not None else None
+            if opening is not None and opening.until >= needed:
+                continue
+            ports = self.policy.ports(name, address)
+            if ports:
+                made.append(Opening(name, address, ports, given))
+        return tuple(made)
+
+    def room_for(self, opened: Sequence[Opening], now: float, live: Collection[IPAddress] | None = None) -> tuple[Opening, ...]:
+        """Return what must be closed to make room for *opened*: what has not been used for longest, never what has connections.
+
+        *live*: addresses with connections, None: not known; NoRoom says that it must be, or that all are in use.
+        """
+        fresh = {opening.address for opening in opened if opening.address not in self._addresses}
+        if len(fresh) > self._bound:
+            raise NoRoom
+        lacking = len(self._addresses) + len(fresh) - self._bound
+        if lacking <= 0:
+            return ()
+        needed = {opening.address for opening in opened}
+        over = [address for address, known in self._addresses.items() if known.until() <= now and address not in needed]
+        victims = over[:lacking]
+        if len(victims) < lacking:
+            if live is None:
+                raise NoRoom
+            gone = {*victims, *needed, *live}
+            unused = sorted(
+                (known.used, number, address) for number, (address, known) in enumerate(self._addresses.items()) if address not in gone
+            )
+            victims += [address for _, _, address in unused[: lacking - len(victims)]]
+            if len(victims) < lacking:
+                raise NoRoom
+        return tuple(opening for address in victims for opening in self._addresses[address].names.values())
+
+    def apply(self, change: Change, now: float) -> None:
+        """Note that *change* is in the kernel."""
+        for closed in change.closed:
+            self._addresses.pop(closed.address, None)
+        for opening in change.opened:
+            known = self._addresses.setdefault(opening.address, _Address())
+            known.names[opening.name] = opening
+            known.used = now
+
+    def used(self, addresses: Iterable[IPAddress], now: float) -> None:
+        """Note that an answer had *addresses*, which are open long enough."""
+        for address in addresses:
+            known = self._addresses.get(address)
+            if known is not None:
+                known.used = now
+
+    def lead_to(self, name: str, targets: Iterable[str], ttl: float, now: float) -> None:
+        """Note that an answer of *name* leads to *targets* that a client asks for itself (SVCB, RFC 9460 section 3): as *name*, it may."""
+        until = now + max(min(ttl, limits.EGRESS_LONGEST), self._hold)
+        for target in targets:
+            if target != name:
+                self._targets.pop(target, None)
+                self._targets[target] = (name, until)
+        for expired in [target for target, (_, end) in self._targets.items() if end <= now]:
+            del self._targets[expired]
+        while len(self._targets) > limits.EGRESS_TARGETS:
+            del self._targets[next(iter(self._targets))]
+
+    def meant_by(self, target: str, now: float) -> str | None:
+        """Return the allowed name that lately led to *target*."""
+        name, until = self._targets.get(target, ("", 0.0))
+        return name if until > now and self.policy.may_ask(name).allowed else None
+
+    # --- questions ----------------------------------------------------------------------------------------------
+
+    def allows(self, name: str | None, address: IPAddress, protocol: str, port: int, now: float) -> Verdict:
+        """Return whether the sandbox may send to *address*: of a *name* only if it was answered with that address, and still counts."""
+        verdict = self.policy.allows(Flow(address=address, protocol=protocol, port=port, name=name))
+        if not verdict.allowed or name is None:
+            return verdict
+        if self.policy.ports(None, address).has(protocol, port) or self._is_open(name, address, now):
+            return verdict
+        reason = f"sandbox {self.policy.sandbox} may not reach {address} as {name}: that name was not answered with this address"
+        return Verdict(allowed=False, reason=reason)
+
+    def names_of(self, address: IPAddress, now: float) -> tuple[str, ...]:
+        """Return the names that *address* is open for."""
+        known = self._addresses.get(address)
+        return tuple(name for name, opening in known.names.items() if opening.until > now) if known is not None else ()
+
+    def _is_open(self, name: str, address: IPAddress, now: float) -> bool:
+        known = self._addresses.get(address)
+        opening = known.names.get(name) if known is not None else None
+        return opening is not None and opening.until > now
+
+    def former_names(self, address: IPAddress) -> tuple[str, ...]:
+        """Return the names that *address* is or was open for, as far as that is remembered: a connection may be older than its opening."""
+        known = self._addresses.get(address)
+        return tuple(known.names) if known is not None else ()
+
+    # --- another policy -----------------------------------------------------------------------------------------
+
+    def under(self, policy: Policy, now: float) -> tuple[Openings, tuple[Opening, ...], tuple[Opening, ...]]:
+        """Return what is left of it under another policy, what of that has other ports now, and what is to be closed."""
+        left, changed, closed = Openings(policy, self._hold, self._bound), [], []
+        for address, known in self._addresses.items():
+            for name, opening in known.names.items():
+                ports = policy.ports(name, address) if policy.may_ask(name).allowed or self.meant_by(name, now) else Ports()
+                if ports != opening.ports and opening.until > now:
+                    closed.append(opening)
+                if ports:
+                    kept = Opening(name, address, ports, opening.until)
+                    left.apply(Change((kept,)), known.used)
+                    if ports != opening.ports and opening.until > now:
+                        changed.append(kept)
+        left._targets = dict(self._targets)
+        return left, tuple(changed), tuple(closed)
