@@ -274,3 +274,15 @@ EGRESS_NEW_NAMES = 600
 
 EGRESS_REMEMBERED_NAMES = 4096
 """Names that are not new for one sandbox, because it has asked for them lately."""
+
+EGRESS_LOGGED_PER_SECOND, EGRESS_LOGGED_AT_ONCE = 50, 100
+"""Refused packets of one sandbox that are told to the daemon, each destination once a second. A reader takes some ten thousand."""
+
+EGRESS_SINGLE_PORTS = 64
+"""Ports that an answer opens as elements of their own; more are ranges, whose set takes a millisecond for each change."""
+
+EGRESS_REFUSALS, EGRESS_REFUSING_SANDBOXES = 256, 1024
+"""Different things refused to one sandbox that are remembered, and sandboxes of which that is: 64 MB at most, at 250 octets each."""
+
+EGRESS_TOLD_AGAIN = 60.0
+"""Seconds after which a thing that is refused again is an event again."""

@@ -56,7 +56,13 @@ def assemble(
     workers, locks, plugins, guard = Workers(), KeyedLocks(), PluginClient(), _guard(kept)
     sockets: SocketWatch[Concern] = SocketWatch()
     host_ports = HostPorts(kept, lambda sock: sockets.follow(sock, PORTS))
-    facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
+    facts = Facts(
+        uplinks=(),
+        firewall=settings.firewall,
+        vtep=settings.vtep,
+        resolver_at_gateways=settings.resolver_at_gateways,
+        egress=settings.egress,
+    )
     writer = StateWriter(settings.run_directory, facts)
     state = writer.state
     executor = Executor(writer.netns_path, workers.later, guard)

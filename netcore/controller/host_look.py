@@ -147,6 +147,7 @@ class HostLook:
                 sysctls=look.sysctls,
                 resolver_at_gateways=self._settings.resolver_at_gateways,
                 local=tuple(route.destination for route in look.snapshot.routes if route.kind is RouteKind.LOCAL),
+                egress=self._settings.egress,
             )
         )
 
@@ -171,6 +172,7 @@ class HostLook:
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
             routes=routes,
+            egress=facts.egress,
         )
 
     def aliases(self) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from netcore.desired.egress_rules import TimedElement
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 
 
@@ -25,6 +27,9 @@ class NamePublisher(Protocol):
 
     def host_addresses(self, addresses: Sequence[IPAddress]) -> None:
         """From now on the addresses of the host's links that are no network's are *addresses*."""
+
+    def rewriting(self) -> AbstractContextManager[Sequence[TimedElement]]:
+        """While the firewall tables are written anew, hold back what answers open; give what they have opened, to be written again."""
 
     async def network_up(self, network: Network) -> None:
         """The bridge of *network* and its addresses exist."""

@@ -44,7 +44,8 @@ async def _retry_firewall(controller: Controller) -> None:
     async with controller.parts.locks.hold(keys):
         wanted = [*state.firewall_objects()]
         try:
-            await controller.workers.run(lambda: controller.parts.executor.write_tables(wanted))
+            with controller.parts.names.rewriting() as openings:
+                await controller.workers.run(lambda: controller.parts.executor.write_tables(wanted, openings))
         except NetcoreError:
             return
     controller.set_aside.restored("firewall", "berth")

@@ -296,6 +296,19 @@ class Transaction:
             await self._make_all_known(after)
         await parts.overlays.publish(after[0].sandbox, after[0].endpoints)
 
+    async def change_egress(self, before: SandboxState, after: SandboxState, steps: Sequence[Step]) -> None:
+        """Give a sandbox other egress rules.
+
+        First nothing more is opened by the old ones, then the kernel follows: so what goes on is what the new ones allow.
+        """
+        parts = self._parts
+        async with all_or_nothing() as undo:
+            undo.push(lambda: parts.records.put_all(before.sandbox, before.endpoints))
+            await parts.records.put_all(after.sandbox, after.endpoints)
+            undo.push(lambda: self._make_known(before))
+            await self._make_known(after)
+            await self._apply(steps, undo)
+
     async def _make_all_known(self, states: Sequence[SandboxState]) -> None:
         for state in states:
             await self._make_known(state)

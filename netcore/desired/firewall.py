@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from netcore.desired import frame_rules, host_rules
+from netcore.desired import egress_rules, frame_rules, host_rules
 from netcore.desired.objects import Element, FirewallSet, Order
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
@@ -101,6 +101,7 @@ SETS: tuple[FirewallSet, ...] = (
     ROUTERS,
     *SOURCE.values(),
     TARGET6,
+    *egress_rules.SETS,
 )
 """Every set and map of both tables, in the order in which they are declared."""
 
@@ -191,8 +192,9 @@ _CHAINS = {
     iifname @masquerade6 meta nfproto ipv6 masquerade
   }
 """
-    + host_rules.CHAINS.lstrip("\n"),
-    BRIDGE: frame_rules.CHAINS,
+    + host_rules.CHAINS.lstrip("\n")
+    + egress_rules.CHAINS.lstrip("\n"),
+    BRIDGE: frame_rules.CHAINS + egress_rules.FRAME_CHAINS.lstrip("\n"),
 }
 
 
@@ -215,7 +217,7 @@ COUNTERS = {INET: host_rules.COUNTERS, BRIDGE: frame_rules.COUNTERS}
 EXCEEDING, OFFENDERS = host_rules.EXCEEDING, frame_rules.OFFENDERS
 """Sets of those whom something was dropped of: (bridge, MAC) in the first table, port in the second; each with a counter."""
 
-_DYNAMIC_SETS = {INET: host_rules.DYNAMIC_SETS, BRIDGE: frame_rules.DYNAMIC_SETS}
+_DYNAMIC_SETS = {INET: host_rules.DYNAMIC_SETS + egress_rules.DYNAMIC_SETS, BRIDGE: frame_rules.DYNAMIC_SETS}
 
 
 def render_skeleton() -> str:
@@ -240,7 +242,7 @@ def _declare(declared: FirewallSet) -> str:
     key = " . ".join(declared.key_types)
     if declared.data_types:
         return f"  map {declared.name} {{ type {key} : {' . '.join(declared.data_types)}; }}"
-    return f"  set {declared.name} {{ type {key}; }}"
+    return f"  set {declared.name} {{ type {key};{' flags interval;' if declared.interval else ''} }}"
 
 
 def network_elements(network: Network) -> Iterable[Element]:

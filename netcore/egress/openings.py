@@ -155,6 +155,11 @@ class Openings:
         reason = f"sandbox {self.policy.sandbox} may not reach {address} as {name}: that name was not answered with this address"
         return Verdict(allowed=False, reason=reason)
 
+    def of_address(self, address: IPAddress) -> tuple[Opening, ...]:
+        """Return what is known of *address*."""
+        known = self._addresses.get(address)
+        return tuple(known.names.values()) if known is not None else ()
+
     def names_of(self, address: IPAddress, now: float) -> tuple[str, ...]:
         """Return the names that *address* is open for."""
         known = self._addresses.get(address)
@@ -164,11 +169,6 @@ class Openings:
         known = self._addresses.get(address)
         opening = known.names.get(name) if known is not None else None
         return opening is not None and opening.until > now
-
-    def former_names(self, address: IPAddress) -> tuple[str, ...]:
-        """Return the names that *address* is or was open for, as far as that is remembered: a connection may be older than its opening."""
-        known = self._addresses.get(address)
-        return tuple(known.names) if known is not None else ()
 
     # --- another policy -----------------------------------------------------------------------------------------
 

@@ -33,21 +33,35 @@ Place = KnownNetwork | str | None
 """Where an address is: on a network of ours, the host itself (HOST), or outside (None)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What is around a sandbox. *addresses*: the host's own, those at gateways included. *nat64*: prefixes that write IPv4 as IPv6."""
 
-    networks: tuple[KnownNetwork, ...] = ()
-    addresses: frozenset[IPAddress] = frozenset()
-    nat64: tuple[IPv6Network, ...] = ()
+    __slots__ = ("_subnets", "addresses", "nat64", "networks")
+
+    def __init__(
+        self,
+        networks: tuple[KnownNetwork, ...] = (),
+        addresses: frozenset[IPAddress] = frozenset(),
+        nat64: tuple[IPv6Network, ...] = (),
+    ) -> None:
+        self.networks = networks
+        self.addresses = addresses
+        self.nat64 = nat64
+        # There may be thousands of networks, and few lengths of prefixes.
+        self._subnets: dict[tuple[int, int], dict[int, KnownNetwork]] = {}
+        for network in networks:
+            for subnet in network.subnets:
+                shift = subnet.max_prefixlen - subnet.prefixlen
+                self._subnets.setdefault((subnet.version, shift), {})[int(subnet.network_address) >> shift] = network
 
     def place(self, address: IPAddress) -> Place:
         """Return where *address* is."""
         if address in self.addresses:
             return HOST
-        for network in self.networks:
-            if any(subnet.version == address.version and address in subnet for subnet in network.subnets):
-                return network
+        number = int(address)
+        for (version, shift), known in self._subnets.items():
+            if version == address.version and number >> shift in known:
+                return known[number >> shift]
         return None
 
     def why_closed(self, address: IPAddress) -> str | None:

@@ -43,6 +43,8 @@ _GLOBAL6 = _six("2000::/3")
 _IETF6 = _six("2001::/23", "2002::/16")
 """Protocol assignments, among them Teredo and ORCHID (RFC 6890), and 6to4."""
 
+EVERYTHING: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+"""By family."""
 PRIVATE: tuple[IPNetwork, ...] = (*_PRIVATE4, *_PRIVATE6)
 
 NOT_PUBLIC4: tuple[IPv4Network, ...] = (*_NEVER4, *_PRIVATE4, *(one for one in METADATA if isinstance(one, IPv4Network)))

@@ -155,6 +155,9 @@ class FakeNames:
         if after is not None:
             self.remotes[after.id] = after
 
+    def rewriting(self):
+        return nullcontext(())
+
     def host_addresses(self, addresses) -> None:
         self.addresses = tuple(addresses)
 

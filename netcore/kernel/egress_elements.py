@@ -1,0 +1,128 @@
+"""What answers open in the firewall: elements with a time, written in one transaction before the answer leaves. Blocking, 50 us.
+
+Adding an element changes no chain, so it costs the same on any host. An element that is there already gets its time by being
+destroyed and made again in the same transaction, which no packet sees: kernels before 6.12 would leave its time as it is.
+
+Spec: Linux include/uapi/linux/netfilter/nf_tables.h (NFT_MSG_DESTROYSETELEM since 6.3).
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from threading import Lock
+
+from netcore.desired.egress_rules import ALLOWED_MARK, ASKED, TimedElement
+from netcore.errors import KernelError
+from netcore.kernel import flow_filter, nf_tables, nft
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find
+from netcore.model import IPAddress
+
+_KEY, _VALUE, _TIMEOUT, _EXPIRATION, _USERDATA = 1, 1, 4, 5, 6
+_MILLISECONDS = struct.Struct("!Q")
+_COMMENT = 0
+"""Type of the one entry of an element's user data (libnftnl: NFTNL_UDATA_SET_ELEM_COMMENT)."""
+_MARK, _MARK_MASK = 8, 21
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """That *name* was answered with *address* to who has the address *source*, and still counts for *left* seconds."""
+
+    source: IPAddress
+    address: IPAddress
+    name: str
+    left: float
+
+
+class EgressElements:
+    """Writes and reads them, in the namespace of the thread that first does. *open_socket*: of nfnetlink."""
+
+    def __init__(self, open_socket: Callable[[], NetlinkSocket] = lambda: NetlinkSocket(NETFILTER)) -> None:
+        self._open_socket = open_socket
+        self._socket: NetlinkSocket | None = None
+        self._lock = Lock()
+
+    def write(self, opened: Iterable[TimedElement], closed: Iterable[TimedElement] = ()) -> None:
+        """Remove *closed* and add *opened*, or give these another time; all or nothing. Raises KernelError."""
+        opened = [*opened]
+        changes = [*requests([*closed, *opened], destroy=True), *requests(opened)]
+        with self._lock:
+            try:
+                nft.commit(self._opened(), changes)
+            except OSError as error:
+                self.close_socket()
+                raise KernelError("open", "addresses of an answer", error.errno or errno.EIO) from error
+
+    def asked(self) -> list[Asked]:
+        """Return what the kernel holds from before; nothing where there are no tables."""
+        with self._lock:
+            try:
+                return [one for family in (4, 6) for one in self._asked(family)]
+            except KernelError as error:
+                if error.errno == errno.ENOENT:
+                    return []
+                raise
+
+    def _asked(self, family: int) -> Iterable[Asked]:
+        size = 4 if family == 4 else 16
+        for element in nf_tables.list_elements(self._opened(), ASKED[family].table, ASKED[family].name):
+            key, left, data = find(element, _KEY, _VALUE), find(element, _EXPIRATION), find(element, _USERDATA)
+            if key is None or left is None or data is None or len(data) < 2 or data[0] != _COMMENT:
+                continue
+            name = data[2 : 2 + data[1]].rstrip(b"\0").decode("ascii", errors="replace")
+            yield Asked(ip_address(key[:size]), ip_address(key[size : 2 * size]), name, _MILLISECONDS.unpack(left)[0] / 1000)
+
+    def live(self, sources: Sequence[IPAddress]) -> frozenset[IPAddress]:
+        """Return the addresses that *sources* have tracked connections to which rules have allowed."""
+        mark = attr(_MARK, struct.pack("!I", ALLOWED_MARK)) + attr(_MARK_MASK, struct.pack("!I", ALLOWED_MARK))
+        found: set[IPAddress] = set()
+        with self._open_socket() as netlink:
+            for family in {source.version for source in sources}:
+                packed = {source.packed for source in sources if source.version == family}
+                source_end, target_end = flow_filter.ends(family)
+                request = Request(flow_filter.GET, 0, flow_filter.head(family) + mark, "list", "conntrack entries")
+                for message in netlink.dump(request):
+                    ends = find(message[20:], flow_filter.TUPLE_ORIG, flow_filter.TUPLE_IP) or b""
+                    target = find(ends, target_end)
+                    if find(ends, source_end) in packed and target is not None:
+                        found.add(ip_address(target))
+        return frozenset(found)
+
+    def _opened(self) -> NetlinkSocket:
+        if self._socket is None:
+            self._socket = self._open_socket()
+        return self._socket
+
+    def close_socket(self) -> None:
+        """Close the socket; the next use opens another one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def requests(timed: Sequence[TimedElement], *, destroy: bool = False) -> list[Request]:
+    """Return the requests that add *timed*, or destroy them."""
+    by_set: dict[tuple[str, str], dict[bytes, bytes]] = {}
+    # An address that several names have is open for the longest of them.
+    for one in sorted(timed, key=lambda one: one.left):
+        wanted = one.element.set
+        body = nft.element_key(one.element)
+        by_set.setdefault((wanted.table, wanted.name), {})[body] = body if destroy else body + _time(one)
+    return [
+        request
+        for (table, name), encoded in by_set.items()
+        for request in nft.raw_requests(table, name, [*encoded.values()], destroy=destroy)
+    ]
+
+
+def _time(timed: TimedElement) -> bytes:
+    left = _MILLISECONDS.pack(timed.left)
+    made = attr(_TIMEOUT, left) + attr(_EXPIRATION, left)
+    if timed.comment:
+        text = timed.comment.encode() + b"\0"
+        made += attr(_USERDATA, bytes([_COMMENT, len(text)]) + text)
+    return made
