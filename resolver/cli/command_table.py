@@ -31,6 +31,7 @@ SANDBOXES: tuple[Row, ...] = (
 )
 NETWORKS: tuple[Row, ...] = (
     ("network", "Create and change networks.", "networks:network"),
+    ("egress", "Show and change what sandboxes may reach.", "egress:egress"),
     ("graph", "Print networks and sandboxes as a picture.", "topology:graph"),
 )
 PROJECTS: tuple[Row, ...] = (
@@ -68,6 +69,14 @@ NETWORK_ROWS: tuple[Row, ...] = (
     ("disconnect", "Disconnect SANDBOX from NETWORK.", "networks:disconnect"),
     ("rm", "Remove networks that have no endpoints.", "networks:rm"),
     ("prune", "Remove unused networks.", "networks:prune"),
+)
+EGRESS_ROWS: tuple[Row, ...] = (
+    ("show", "Show the egress rules of a sandbox, and what they have opened.", "egress:show"),
+    ("add", "Add egress rules to those of a sandbox.", "egress:add"),
+    ("remove", "Take egress rules from a sandbox.", "egress:remove"),
+    ("set", "Give a sandbox other egress rules.", "egress:set_rules"),
+    ("test", "Say whether a sandbox may reach something.", "egress:test"),
+    ("log", "Show what egress rules refused.", "egress:log"),
 )
 COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),

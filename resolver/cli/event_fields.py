@@ -30,6 +30,8 @@ def _more(event: Mapping[str, Any]) -> dict[str, str]:
     """Return what is known of an event beyond its words. An older daemon tells less."""
     identity, code = event.get("id") or "", event.get("exit_code")
     found = {"id": identity[:12], "network": event["network"], "node": event["node"], "cause": event.get("cause")}
+    if event.get("detail"):
+        found["detail"] = event["detail"]
     shown = {key: str(value).replace(" ", "-") for key, value in found.items() if value}
     return shown | ({} if code is None else {"exit_code": str(code)})
 
@@ -64,7 +66,7 @@ def tests(event: Mapping[str, Any]) -> dict[str, Test]:
     """Return filter → test of *event*."""
 
     def is_sandbox(text: str) -> bool:
-        named = event["kind"] in ("sandbox", "endpoint") and text == event["name"]
+        named = event["kind"] in ("sandbox", "endpoint", "egress") and text == event["name"]
         return named or (event["kind"] == "sandbox" and _is_id(event, text))
 
     return {

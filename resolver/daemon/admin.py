@@ -5,31 +5,29 @@ HTTP itself is in `http_api`, the shapes are in `schema`, the document that desc
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
-from resolver.daemon import convert, health_shapes, lifecycle_handlers, openapi, schema
+from resolver.daemon import convert, egress_api, health_shapes, lifecycle_handlers, openapi, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
+from resolver.daemon.egress_operations import EgressOperations
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.health import Health
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lifecycle_handlers import stopped_view
 from resolver.daemon.lookup import Lookup
+from resolver.daemon.moments import moment
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
 from resolver.daemon.run_shapes import process
 from resolver.daemon.runs import Run, Runs
 from resolver.errors import Forbidden
 from resolver.numbers import whole_number
-
-_LAST_MOMENT = 253_402_300_800
-"""The end of the year 9999, in seconds since 1970."""
 
 
 class Admin:
@@ -44,6 +42,7 @@ class Admin:
         operations: Operations,
         lifecycle: Lifecycle,
         runs: Runs,
+        egress: EgressOperations,
         dry_run: DryRun,
         owners: Owners,
         lookup: Lookup,
@@ -57,6 +56,7 @@ class Admin:
         self._operations = operations
         self.lifecycle = lifecycle
         self.runs = runs
+        self.egress = egress
         self._dry_run = dry_run
         self.owners = owners
         self._lookup = lookup
@@ -156,6 +156,8 @@ class Admin:
             return self.sandbox_view(await self.lifecycle.note_health(request.path["sandbox"], health))
         owner = await self.owners.find(request.body.owner_pid)
         leader = await self.owners.find_child(request.body.leader_pid, request.caller.pid)
+        if request.body.egress is not None:
+            await self.egress.change(request.path["sandbox"], request.body.egress)
         sandbox = await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)
         return self.sandbox_view(sandbox)
 
@@ -223,7 +225,7 @@ class Admin:
         return [convert.node_view(details) for details in await self._operations.nodes()]
 
     async def stream_events(self, request: ApiRequest[None]) -> AsyncGenerator[schema.EventView, None]:
-        return self._events.listen(_moment(request, _SINCE), _moment(request, _UNTIL))
+        return self._events.listen(moment(request, _SINCE), moment(request, _UNTIL))
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
         return await self._health.status()
@@ -277,19 +279,6 @@ def _limit(request: ApiRequest[None]) -> int:
     if limit is None:
         raise InvalidRequest("limit", f"{text!r:.60} is not a number from 1 to {limits.CACHE_SHOWN_MOST}")
     return limit
-
-
-def _moment(request: ApiRequest[None], parameter: QueryParameter) -> float | None:
-    text = request.query.get(parameter.name)
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not abs(seconds) <= _LAST_MOMENT:
-        raise InvalidRequest(parameter.name, f"{text!r:.60} is not a number of seconds since 1970")
-    return seconds
 
 
 _PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)
@@ -423,5 +412,6 @@ ROUTES: tuple[ApiRoute, ...] = (
         method="GET", path="/v1/openapi.json", operation_id="showOpenApi", summary="This document",
         response=dict[str, Any], handler=Admin.show_openapi,
     ),
+    *egress_api.ROUTES,
 )  # fmt: skip
 """Every operation of the admin API."""

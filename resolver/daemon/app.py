@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,6 +47,7 @@ from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
+from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.events import Events
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
@@ -222,6 +223,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     await works.runs.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
+    egress_log = EgressLog(controller.state, registry.egress, events, _wall_clock)
+    stack.callback(registry.egress.close)
+    stack.callback(egress_log.close)
+    if settings.firewall:
+        egress_log.start()
     restoration = Restoration(controller, registry, records)
     importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
     restoration.start()
@@ -245,7 +251,8 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
         automatic_networks=works.automatic_networks, owners=works.owners, events=events, doctor=doctor,
         state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
-        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
+        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
+        egress_log=egress_log, stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
 
@@ -315,6 +322,7 @@ async def _settings(config: DaemonConfig) -> Settings:
         uplinks=config.uplinks,
         vtep=await asyncio.to_thread(clustering.find_vtep, config),
         resolver_at_gateways=config.gateway_resolver,
+        egress=replace(config.egress, nat64=config.nat64_prefixes),
     )
 
 

@@ -6,7 +6,7 @@ a `*Details`, into what the API answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from netcore import drivers
 from netcore.cluster.state import EndpointRecord, Node
 from netcore.dns_settings import DnsSettings
+from netcore.egress import read
 from netcore.errors import InvalidRequest
 from netcore.model import (
     Endpoint,
@@ -121,6 +122,7 @@ def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool 
         ipam_options=tuple(body.ipam_options.items()),
         owner=owner,
         predefined=predefined,
+        egress=egress_texts(body.egress),
         problems=tuple(_wrong_forward(body.options)),
     )
 
@@ -206,9 +208,15 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
         forwards=body.forward,
         replaces_routes=body.gateway,
         sysctls=tuple(body.sysctls),
+        egress=egress_texts(body.egress),
         labels=tuple(body.labels.items()),
         health_check=None if body.health_check is None else health_shapes.health_check(body.health_check),
     )
+
+
+def egress_texts(rules: Sequence[str | Mapping[str, Any]] | None) -> tuple[str, ...] | None:
+    """Return *rules* as texts: each is one, or an object with its parts (`egress.read.from_json`)."""
+    return None if rules is None else tuple(rule if isinstance(rule, str) else str(read.from_json(rule)) for rule in rules)
 
 
 def _address(field: str, text: str) -> IPAddress:
@@ -252,6 +260,7 @@ def network_view(details: NetworkDetails, warnings: Iterable[str] = ()) -> Netwo
         options=dict(network.options),
         labels=dict(network.labels),
         routes=_route_texts(network.routes),
+        egress=list(network.egress) if network.egress is not None else None,
         members=[
             *(_member(sandbox, endpoint) for sandbox, endpoint in details.members),
             *(_remote_member(node, record) for node, record in details.remote_members),
@@ -298,6 +307,7 @@ def sandbox_view(
         stack=sandbox.stack.value,
         shared_with=stack_owner.name if stack_owner is not None else "",
         ended=sandbox.ended,
+        egress=list(sandbox.egress) if sandbox.egress is not None else None,
         environment=environment(proxies, [details.networks[endpoint.network_id].name for endpoint in in_gateway_order]),
         pid=sandbox.owner.pid if sandbox.owner else None,
         origin=sandbox.origin,

@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
+from netcore.desired.egress_rules import TimedElement
 from netcore.errors import NetcoreError
 from netcore.health import Health
 from netcore.keeper.kept_sockets import KeptSockets
+from netcore.kernel.egress_elements import EgressElements
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.parse.names import fits_in_dns
+from netcore.plan import egress
 from netcore.plan.drift import Concern
 from netcore.plan.endpoint_names import label_of, named_services, names_of, served_ports
 from resolver.client import Client, Strangers
 from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.egress_states import EgressStates
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
@@ -73,10 +80,13 @@ class Registry:
         self._subnets = Subnets()
         self._known = KnownZones()
         self._host_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+        self._every_host_address: tuple[IPv4Address | IPv6Address, ...] = ()
         self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
         self._closed_queries = 0
+        self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
+        self.rewriting: Callable[[], AbstractContextManager[Sequence[TimedElement]]] = self.egress.rewriting
         self.kernel: RunBlocking
         self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
         self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept, self.follow_socket)
@@ -105,6 +115,7 @@ class Registry:
     async def close(self, sandbox: Sandbox) -> None:
         """End the sandbox's resolver and everything opened in its namespace."""
         self.files.forget(sandbox)
+        self.egress.forget(sandbox.id)
         resolver = self._sandboxes.pop(sandbox.id, None)
         if resolver is None:
             if sandbox.adopted and sandbox.stack is Stack.OWN:
@@ -113,7 +124,7 @@ class Registry:
             return
         self._closed_queries += resolver.client.queries
         self._publish(resolver, (), {})
-        self._watch(resolver, ())
+        _watch(self._gateways, resolver, ())
         await resolver.close()
         await self.kernel(lambda: self._kept.drop(*listeners.names_in_sandbox(sandbox)))
         upstream_sets = resolver.client.view.upstream_sets()
@@ -204,6 +215,8 @@ class Registry:
         *sandboxes*: with their endpoints in gateway order. Nobody is answered yet: see `resolvers`. Return the sandboxes whose
         names could not be published, each with the reason.
         """
+        self._networks = networks
+        self.egress.read_back()
         self._add_networks(networks_here)
         for sandbox, _ in sandboxes:
             if sandbox.stack is Stack.OWN:
@@ -239,18 +252,22 @@ class Registry:
         for key in resolver.addresses:
             self._by_address[key] = resolver.client
 
-    def _watch(self, resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
-        """Have the client told of changes in the zones of these networks, and of no others."""
-        wanted = set(network_ids)
-        for network_id in resolver.watched ^ wanted:
-            gateway = self._gateways.get(network_id)
-            if gateway is not None:
-                watchers = gateway.zone.watchers
-                (watchers.add if network_id in wanted else watchers.discard)(resolver.client)
-        resolver.watched = wanted
-
     def _rebuild(self, resolver: SandboxResolver) -> None:
+        rules = egress.policy_of(resolver.sandbox, resolver.endpoints, self._networks, self.egress.settings, self._every_host_address)
         served = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._gateways]
+        policy = None
+        if rules is None:
+            self.egress.forget(resolver.sandbox.id)
+        else:
+            known = {network.id for network in egress.known_networks(self._networks.values(), rules)}
+            hidden = [endpoint.network_id for endpoint in served if endpoint.network_id not in known]
+            served = [endpoint for endpoint in served if endpoint.network_id in known]
+            policy = self.egress.policy(
+                resolver.sandbox.id,
+                rules,
+                [address for endpoint in resolver.endpoints for address in endpoint.addresses()],
+                [(self._networks[network_id].name, self._gateways[network_id].zone) for network_id in hidden],
+            )
         zones = tuple(
             AttachedZone(
                 self._gateways[endpoint.network_id].zone,
@@ -262,10 +279,11 @@ class Registry:
             )
             for endpoint in served
         )
-        self._watch(resolver, [endpoint.network_id for endpoint in served])
+        _watch(self._gateways, resolver, [endpoint.network_id for endpoint in served])
         present = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._networks]
-        chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses)
-        resolver.client.show(self._view(zones, chosen, [self._networks[endpoint.network_id] for endpoint in present]))
+        chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses, confined=rules is not None)
+        view = self._view(zones, chosen, [self._networks[endpoint.network_id] for endpoint in present])
+        resolver.client.show(view if policy is None else replace(view, policy=policy))
 
     def _rebuild_gateway(self, gateway: GatewayResolver) -> None:
         chosen = self._upstreams.of_network(gateway.network, self._gateway_addresses)
@@ -295,6 +313,7 @@ class Registry:
         for gateway in changed:
             if gateway.network.id in self._gateways:
                 self._rebuild_gateway(gateway)
+        self._rebuild_confined()
         for client in self._clients():
             # A reverse name may be ours now, or no longer.
             client.replies.forget_all()
@@ -302,7 +321,15 @@ class Registry:
     def host_addresses(self, addresses: Sequence[IPv4Address | IPv6Address]) -> None:
         """From now on the host's addresses that are no network's of ours are *addresses*."""
         self._host_addresses = tuple(address for address in addresses if is_private(address))
+        self._every_host_address = tuple(addresses)
         self._protect()
+        self._rebuild_confined()
+
+    def _rebuild_confined(self) -> None:
+        """Sandboxes with egress rules must not reach the networks and addresses that this host has now by a name."""
+        for resolver in self._sandboxes.values():
+            if resolver.client.view.policy is not None:
+                self._rebuild(resolver)
 
     def _protect(self) -> None:
         """No answer of an upstream may point to the networks and private addresses that there are now."""
@@ -379,6 +406,17 @@ class Registry:
             ),
             *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
+
+
+def _watch(gateways: Mapping[NetworkId, GatewayResolver], resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
+    """Have the client told of changes in the zones of these networks, and of no others."""
+    wanted = set(network_ids)
+    for network_id in resolver.watched ^ wanted:
+        gateway = gateways.get(network_id)
+        if gateway is not None:
+            watchers = gateway.zone.watchers
+            (watchers.add if network_id in wanted else watchers.discard)(resolver.client)
+    resolver.watched = wanted
 
 
 def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:

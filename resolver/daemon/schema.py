@@ -111,6 +111,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     shared_with: str
     ended: bool
     environment: dict[str, str]
+    egress: list[str] | None
     pid: int | None
     origin: str
     labels: dict[str, str]
@@ -172,6 +173,7 @@ class NetworkView(msgspec.Struct, frozen=True):
     options: dict[str, str]
     labels: dict[str, str]
     routes: list[str]
+    egress: list[str] | None
     members: list[MemberView]
     created: float
     warnings: list[str] = []
@@ -325,7 +327,8 @@ class EventView(msgspec.Struct, frozen=True):
     """*action* happened to the *kind* (network, sandbox, endpoint or node) called *name*. *node*: on another host.
 
     *id*: of the network or sandbox; of an endpoint, of its sandbox. *cause*: why a sandbox or network was removed: request, command
-    ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known.
+    ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known. *detail*: of what
+    egress rules refuse, which and why.
     """
 
     time: float
@@ -337,6 +340,70 @@ class EventView(msgspec.Struct, frozen=True):
     id: str = ""
     cause: str | None = None
     exit_code: int | None = None
+    detail: str | None = None
+
+
+class RefusedView(msgspec.Struct, frozen=True):
+    """What egress rules refused. *kind*: question or connection. *name*: asked for, or what the address was answered for; "": none.
+
+    *lacks*: the rule that would allow it. *count*: how often since *first*; *first* and *last* in seconds since 1970.
+    """
+
+    sandbox: str
+    sandbox_id: str
+    kind: str
+    name: str
+    address: str
+    protocol: str
+    port: int
+    reason: str
+    lacks: str | None
+    first: float
+    last: float
+    count: int
+
+
+class EgressLayerView(msgspec.Struct, frozen=True):
+    """*title*: whose rules they are. Lists are shown with their rules."""
+
+    title: str
+    rules: list[dict[str, Any]]
+
+
+class OpeningView(msgspec.Struct, frozen=True):
+    """*left*: seconds for which *address* is still open for *name*."""
+
+    name: str
+    address: str
+    ports: str
+    left: float
+
+
+class EgressView(msgspec.Struct, frozen=True):
+    """*rules*: of the sandbox itself, null: it has those of its networks or the default. *layers*: all must allow; none: no rules.
+
+    *openings*: what answers have opened. *refused*: how many questions and connections were refused.
+    """
+
+    sandbox: str
+    rules: list[str] | None
+    layers: list[EgressLayerView]
+    openings: list[OpeningView]
+    refused: int
+
+
+class EgressTestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*target*: NAME[:PORT][/PROTOCOL] or ADDRESS[:PORT][/PROTOCOL]."""
+
+    target: str
+
+
+class EgressTestView(msgspec.Struct, frozen=True):
+    """*lacks*: the rule that would allow it."""
+
+    allowed: bool
+    reason: str
+    lacks: str | None
 
 
 class PrunedView(msgspec.Struct, frozen=True):
@@ -388,6 +455,7 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: list[str] = []
     ipam_driver: str = "default"
     ipam_options: dict[str, str] = {}
+    egress: list[str | dict[str, Any]] | None = None
     owner_pid: int | None = None
 
 
@@ -466,9 +534,19 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward: bool = False
     gateway: bool = False
     sysctls: list[str] = []
+    egress: list[str | dict[str, Any]] | None = None
     labels: dict[str, str] = {}
     process: ProcessBody | None = None
     health_check: HealthCheckView | None = None
+
+
+class EgressChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """*rules*: in place of those that there are. *add*, *remove*: single ones. *inherit*: have those of the networks, or the default."""
+
+    rules: list[str | dict[str, Any]] | None = None
+    add: list[str | dict[str, Any]] = []
+    remove: list[str | dict[str, Any]] = []
+    inherit: bool = False
 
 
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -478,6 +556,7 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     somebody is about to end the command. *health*: what its health check has found: starting, healthy or unhealthy.
     """
 
+    egress: EgressChange | None = None
     name: str | None = None
     owner_pid: int | None = None
     leader_pid: int | None = None

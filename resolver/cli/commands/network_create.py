@@ -10,6 +10,7 @@ import click
 from resolver.cli.client import call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import DRIVER, DRY_RUN, pairs
+from resolver.cli.egress_files import with_files
 from resolver.cli.output import print_plan, print_warnings
 
 _ADDRESSES, _REACH = "Addresses", "Reach"
@@ -63,6 +64,14 @@ def _sections() -> Sequence[Any]:
     help="What allocates addresses: the name of a plugin.",
 )
 @option("--ipam-opt", "ipam_options", multiple=True, metavar="KEY=VALUE", group=_ADDRESSES, help="Option of the IPAM plugin.")
+@option(
+    "--egress",
+    "egress",
+    multiple=True,
+    metavar="RULE[,RULE...]",
+    group=_REACH,
+    help="What sandboxes that join without rules of their own may reach; @./FILE and @LIST for lists.",
+)
 @option("--attachable", is_flag=True, help="Let anybody connect: everybody may.", group="Always so", expose_value=False)
 @DRY_RUN
 def create(**given: Any) -> None:
@@ -73,6 +82,7 @@ def create(**given: Any) -> None:
             raise click.UsageError(f"--aux-address {text} needs a name: NAME={text}")
     for key in ("auxiliary", "options", "labels", "ipam_options"):
         given[key] = pairs(given[key])
+    given["egress"] = with_files(given["egress"]) or None
     created = call("POST", f"/v1/networks{'?dry_run=1' if dry_run else ''}", given)
     if dry_run:
         print_plan(created)

@@ -33,6 +33,7 @@ def _body(network: Record) -> dict[str, Any]:
         "options": network.get("driver_opts") or {},
         "labels": network.get("labels") or {},
         "routes": routes_of(network),
+        **({"egress": [*egress_of(network)]} if egress_of(network) else {}),
         "subnets": subnets,
         "ip_ranges": [pool["ip_range"] for pool in pools if pool.get("ip_range")],
         "gateways": [pool["gateway"] for pool in pools if pool.get("gateway")],
@@ -41,6 +42,17 @@ def _body(network: Record) -> dict[str, Any]:
         # Compose hands options to a plugin only; the allocator of berth's own has none, as Docker's has none.
         "ipam_options": (ipam.get("options") or {}) if driver != "default" else {},
     }
+
+
+def egress_of(record: Record) -> tuple[str, ...]:
+    """Return `x-egress` of a service or a network: a list of rules, or one text with commas between them."""
+    if "x-egress" not in record.extensions:
+        return ()
+    given = record.extensions["x-egress"]
+    rules = [given] if isinstance(given, str) else given
+    if not isinstance(rules, list) or not rules or not all(isinstance(rule, str) and rule.strip() for rule in rules):
+        raise ValueError("x-egress must be a list of rules, as in [packages.example.org, network:back]; for own networks alone write none")
+    return tuple(rules)
 
 
 def routes_of(record: Record) -> tuple[str, ...]:

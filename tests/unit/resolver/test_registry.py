@@ -34,7 +34,7 @@ def world(monkeypatch):
 
     registry.kernel = run
     for number in range(20):
-        sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()))
+        sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()), stack=None)
         client = Client(View(subnets=registry._subnets))
         registry._sandboxes[str(number)] = SandboxResolver(sandbox=sandbox, client=client)
     return registry, made

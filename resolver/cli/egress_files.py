@@ -1,0 +1,45 @@
+"""Lists of egress rules that only this user has: `@./FILE`, and `@LIST` in the user's configuration directory.
+
+What they hold is sent in their place. A list that is in neither is for the daemon to know.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+
+from resolver.cli.client import Refused
+
+
+def with_files(texts: Iterable[str]) -> list[str]:
+    """Return the rules in *texts*, with those of files in place of what names them. Raises Refused for a file that can't be read."""
+    return list(dict.fromkeys(_expanded(texts, ())))
+
+
+def _expanded(texts: Iterable[str], inside: tuple[str, ...]) -> Iterator[str]:
+    for text in texts:
+        for part in text.split(","):
+            rule = part.strip()
+            denied, _, name = rule.rpartition("@")
+            path = _path(name) if denied.lower() in ("", "deny:") and "@" in rule else None
+            if path is None or path in inside:
+                yield rule
+                continue
+            listed = [line.partition("#")[0].strip() for line in _read(path).splitlines()]
+            for member in _expanded(filter(None, listed), (*inside, path)):
+                yield member if not denied or member.lower().startswith("deny:") else f"{denied}{member}"
+
+
+def _path(name: str) -> str | None:
+    """Return the file that *name* means, None if it is the daemon's to know."""
+    if name.startswith(("./", "../", "/", "~/")):
+        return os.path.expanduser(name)
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    path = os.path.join(home, "berth", "egress", name)
+    return path if name and "/" not in name and os.path.isfile(path) else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(1 << 20)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"invalid egress list {path}: {getattr(error, 'strerror', None) or error}") from error

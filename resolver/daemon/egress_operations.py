@@ -1,0 +1,132 @@
+"""What the admin API offers about egress rules: to show and change those of a sandbox, to test them, and what they refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from ipaddress import ip_network
+
+from netcore.controller import Controller
+from netcore.egress import read
+from netcore.egress.policy import ALLOWED, Flow, Layer, Policy, Verdict
+from netcore.egress.ports import WEB
+from netcore.egress.refusals import Refused
+from netcore.egress.rules import Below, Name, Prefix
+from netcore.errors import InvalidRequest, NotFound
+from netcore.model import Sandbox, SandboxId
+from netcore.plan import egress
+from resolver.daemon import convert, schema
+from resolver.daemon.egress_log import EgressLog
+from resolver.daemon.egress_states import EgressStates
+from resolver.daemon.events import Events
+
+
+class EgressOperations:
+    """See the module."""
+
+    def __init__(self, controller: Controller, states: EgressStates, log: EgressLog, events: Events) -> None:
+        self._controller = controller
+        self._states = states
+        self._log = log
+        self._events = events
+
+    async def change(self, reference: str, change: schema.EgressChange) -> Sandbox:
+        """Give a sandbox other rules. What they don't allow any more is cut when this returns."""
+        rules, add, remove = (convert.egress_texts(texts) for texts in (change.rules, change.add, change.remove))
+        if change.inherit and (rules is not None or add or remove):
+            raise InvalidRequest("egress", "inherit stands alone: the rules of the networks are taken as they are")
+
+        def texts(now: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return None if change.inherit else egress.changed(rules if rules is not None else now, add or (), remove or ())
+
+        sandbox, _ = await self._controller.sandboxes.change_egress(reference, texts)
+        self._events.emit("sandbox", "egress", sandbox.name, identity=sandbox.id)
+        return sandbox
+
+    def show(self, reference: str) -> schema.EgressView:
+        """Return the rules of a sandbox, and what they have opened and refused."""
+        sandbox = self._owner(reference)
+        openings, now = self._states.openings_of(sandbox.id), self._states.clock()
+        return schema.EgressView(
+            sandbox=sandbox.name,
+            rules=list(sandbox.egress) if sandbox.egress is not None else None,
+            layers=[schema.EgressLayerView(layer.title, [read.to_json(rule) for rule in layer.rules]) for layer in self._layers(sandbox)],
+            openings=[
+                schema.OpeningView(opening.name, str(opening.address), str(opening.ports), round(opening.until - now, 3))
+                for opening in openings or ()
+                if opening.until > now
+            ],
+            refused=self._log.refusals.counts.get(sandbox.id, 0),
+        )
+
+    def _owner(self, reference: str) -> Sandbox:
+        return self._controller.state.stack_owner(reference)
+
+    def _layers(self, sandbox: Sandbox) -> tuple[Layer, ...]:
+        state = self._controller.state
+        networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[sandbox.id]]
+        return egress.layers_of(sandbox, networks, state.facts.egress)
+
+    def test(self, reference: str, target: str) -> schema.EgressTestView:
+        """Return whether a sandbox may ask for a name and reach it, or reach an address, at the web's ports or the one given."""
+        sandbox = self._owner(reference)
+        openings = self._states.openings_of(sandbox.id)
+        if openings is None:
+            return schema.EgressTestView(True, f"sandbox {sandbox.name} has no egress rules", None)
+        # An address is as a rule without what makes it one of many.
+        rule = read.rule(target, "egress test")
+        if rule.deny or rule.private or isinstance(rule.target, Below) or not isinstance(rule.target, Name | Prefix):
+            raise InvalidRequest("target", f"{target!r} is no name and no address; write one as in example.com:443")
+        protocol, ports = rule.protocol or "tcp", [rule.first] if rule.first is not None else [*WEB]
+        if isinstance(rule.target, Name):
+            verdict = _name(openings.policy, rule.target.name, protocol, ports)
+        else:
+            network = rule.target.network
+            if network.num_addresses != 1:
+                raise InvalidRequest("target", f"{network} is a prefix; give one address")
+            verdict = _any(openings.policy, [Flow(address=network[0], protocol=protocol, port=port) for port in ports])
+        reason = verdict.reason or f"sandbox {sandbox.name} may reach {target}"
+        return schema.EgressTestView(verdict.allowed, reason, verdict.lacks)
+
+    # --- what was refused ---------------------------------------------------------------------------------------
+
+    def identity(self, reference: str | None) -> str | None:
+        """Return the id of a sandbox that is there or was; None for none."""
+        if reference is None:
+            return None
+        try:
+            return self._owner(reference).id
+        except NotFound:
+            known = next((one for one in self._log.refusals if reference in (one.sandbox, one.sandbox_id)), None)
+            if known is None:
+                raise
+            return SandboxId(known.sandbox_id)
+
+    def refused(self, reference: str | None, since: float | None) -> list[schema.RefusedView]:
+        """Return what was refused since a time, the last one last."""
+        return [_view(one) for one in self._log.past(self.identity(reference), since)]
+
+    async def follow(self, reference: str | None, since: float | None) -> AsyncGenerator[schema.RefusedView, None]:
+        """Yield what was refused since then, and from now on."""
+        async for one in self._log.follow(self.identity(reference), since):
+            yield _view(one)
+
+
+def _view(refused: Refused) -> schema.RefusedView:
+    return schema.RefusedView(**asdict(refused))
+
+
+def _name(policy: Policy, name: str, protocol: str, ports: list[int]) -> Verdict:
+    """Return whether *name* may be asked for and reached at an ordinary address."""
+    asked = policy.may_ask(name)
+    if not asked.allowed:
+        return asked
+    # One of the addresses that are for documentation, as any other public one.
+    ordinary = ip_network("192.0.2.1/32")[0]
+    verdict = _any(policy, [Flow(address=ordinary, protocol=protocol, port=port, name=name) for port in ports])
+    return Verdict(verdict.allowed, verdict.reason.replace(f" ({ordinary})", ""), verdict.lacks)
+
+
+def _any(policy: Policy, flows: list[Flow]) -> Verdict:
+    verdicts = [policy.allows(flow) for flow in flows]
+    return ALLOWED if any(verdict.allowed for verdict in verdicts) else verdicts[-1]

@@ -1,0 +1,208 @@
+"""The egress rules of all sandboxes at work: their openings, in step with the kernel. The only writer of both.
+
+On the loop. The kernel is written at once, before an answer leaves: that takes 50 us. While the firewall tables are written anew,
+answers wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from netcore.desired.egress_rules import TimedElement, opening_elements
+from netcore.egress.new_names import NewNames
+from netcore.egress.openings import Change, NoRoom, Opening, Openings
+from netcore.egress.policy import Policy, Verdict
+from netcore.egress.ports import NOTHING
+from netcore.egress.settings import EgressSettings
+from netcore.errors import Exhausted, KernelError, NotFound
+from netcore.kernel.egress_elements import EgressElements
+from netcore.model import IPAddress
+from resolver.daemon.egress_policy import EgressPolicy
+from resolver.zone.published import PublishedZone
+
+log = logging.getLogger(__name__)
+
+OnRefused = Callable[[str, str, str, str | None], None]
+"""(sandbox id, name, reason, rule that would allow it)."""
+
+
+@dataclass(slots=True)
+class _SandboxEgress:
+    """*sources*: the addresses of its endpoints."""
+
+    states: EgressStates
+    openings: Openings
+    new_names: NewNames
+    sources: tuple[IPAddress, ...]
+
+    @property
+    def is_busy(self) -> bool:
+        return self.states.is_busy
+
+    def open(self, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> None:
+        self.states.elements.write(self.timed(_with_others(self.openings, opened, now), now), self.timed(closed, now))
+        self.openings.apply(Change(tuple(opened), tuple(closed)), now)
+
+    def timed(self, openings: Sequence[Opening], now: float) -> list[TimedElement]:
+        return [timed for source in self.sources for opening in openings for timed in opening_elements(source, opening, now)]
+
+    async def open_later(self, opened: Sequence[Opening]) -> None:
+        await self.states.until_free()
+        now = self.states.clock()
+        # The rules may be others by now.
+        allowed = [one for one in opened if one.ports == self.openings.policy.ports(one.name, one.address)]
+        try:
+            closed = self.openings.room_for(allowed, now)
+        except NoRoom:
+            live = await asyncio.to_thread(self.states.elements.live, self.sources)
+            await self.states.until_free()
+            try:
+                closed = self.openings.room_for(allowed, self.states.clock(), live)
+            except NoRoom:
+                name = self.openings.policy.sandbox
+                reason = f"its egress rules have opened {len(self.openings)} addresses, and all have connections"
+                raise Exhausted("sandbox", name, because=reason) from None
+        self.open(allowed, closed, self.states.clock())
+
+
+def _with_others(openings: Openings, changed: Sequence[Opening], now: float) -> list[Opening]:
+    """Return *changed*, and what other names have the same addresses open for: one element stands for all of them."""
+    new = {(opening.name, opening.address) for opening in changed}
+    others = [
+        other
+        for address in {opening.address for opening in changed}
+        for other in openings.of_address(address)
+        if other.until > now and (other.name, address) not in new
+    ]
+    return [*changed, *others]
+
+
+class EgressStates:
+    """See the module. *elements*: the kernel's part. *clock*: seconds. *on_refused*: is told of refused questions; set before use."""
+
+    def __init__(self, settings: EgressSettings, elements: EgressElements, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.elements = elements
+        self.clock = clock
+        self.on_refused: OnRefused = lambda _sandbox, _name, _reason, _lacks: None
+        self._sandboxes: dict[str, _SandboxEgress] = {}
+        self._owners: dict[IPAddress, str] = {}
+        self._before: dict[IPAddress, list[Opening]] = {}
+        self._free = asyncio.Event()
+        self._free.set()
+
+    # --- views --------------------------------------------------------------------------------------------------
+
+    def policy(
+        self, identity: str, policy: Policy, sources: Sequence[IPAddress], hidden: Sequence[tuple[str, PublishedZone]]
+    ) -> EgressPolicy:
+        """Return the policy for the view of a sandbox: *policy* holds from now on, for what it sends from *sources*.
+
+        What *policy* does not allow any more is closed when this returns.
+        """
+        now = self.clock()
+        known = self._sandboxes.get(identity)
+        if known is None:
+            known = _SandboxEgress(self, Openings(policy, self.settings.hold), NewNames(self.settings.new_names), ())
+            self._recall(known, sources, now)
+        before, sources_before = known.openings, known.sources
+        openings, changed, closed = before.under(policy, now)
+        gone = [address for address in sources_before if address not in sources]
+        fresh = [address for address in sources if address not in sources_before]
+        timed = [one for source in sources_before for opening in closed for one in opening_elements(source, opening, now)]
+        timed += [one for source in gone for opening in before for one in opening_elements(source, opening, now)]
+        live = [opening for opening in openings if opening.until > now]
+        touched = {opening.address for opening in (*changed, *closed)}
+        kept = [opening for opening in live if opening.address in touched]
+        opened = [one for source in sources if source not in fresh for opening in kept for one in opening_elements(source, opening, now)]
+        opened += [one for source in fresh for opening in live for one in opening_elements(source, opening, now)]
+        if timed or opened:
+            self.elements.write(opened, timed)
+        known.openings, known.sources = openings, tuple(sources)
+        for source in gone:
+            self._owners.pop(source, None)
+        self._owners.update(dict.fromkeys(sources, identity))
+        self._sandboxes[identity] = known
+        return EgressPolicy(openings, known.new_names, known, self.clock, lambda *refused: self.on_refused(identity, *refused), hidden)
+
+    def forget(self, identity: str) -> None:
+        """A sandbox has no rules any more, or is gone: what it had open is closed."""
+        known = self._sandboxes.pop(identity, None)
+        for source in known.sources if known is not None else ():
+            self._owners.pop(source, None)
+        if known is not None and len(known.openings):
+            try:
+                self.elements.write((), known.timed([*known.openings], self.clock()))
+            except KernelError as error:
+                # They run out by themselves, and only a sandbox with rules is judged by them.
+                log.warning("addresses opened for a sandbox that is gone were not closed reason=%s", error)
+
+    def owner_of(self, source: IPAddress) -> str | None:
+        """Return the id of the sandbox with rules that sends from *source*."""
+        return self._owners.get(source)
+
+    def openings_of(self, identity: str) -> Openings | None:
+        """Return the openings of a sandbox with rules."""
+        known = self._sandboxes.get(identity)
+        return known.openings if known is not None else None
+
+    def allows(self, identity: str, name: str | None, address: IPAddress, protocol: str, port: int) -> Verdict:
+        """Return whether a sandbox may send to *address*, if *name* is what it calls the server; NotFound if it has no rules."""
+        openings = self.openings_of(identity)
+        if openings is None:
+            raise NotFound("egress rules", identity)
+        return openings.allows(name, address, protocol, port, self.clock())
+
+    # --- a start, and tables that are written anew --------------------------------------------------------------
+
+    def read_back(self) -> None:
+        """Take what the kernel has open from an earlier daemon: it counts for the sandboxes that have these addresses."""
+        now = self.clock()
+        for asked in self.elements.asked():
+            opening = Opening(asked.name, asked.address, NOTHING, now + asked.left)
+            self._before.setdefault(asked.source, []).append(opening)
+
+    def _recall(self, known: _SandboxEgress, sources: Sequence[IPAddress], now: float) -> None:
+        policy = known.openings.policy
+        for source in sources:
+            for opening in self._before.pop(source, ()):
+                ports = policy.ports(opening.name, opening.address)
+                if ports and opening.until > now:
+                    known.openings.apply(Change((Opening(opening.name, opening.address, ports, opening.until),)), now)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the tables are being written anew."""
+        return not self._free.is_set()
+
+    async def until_free(self) -> None:
+        """Wait until something can be opened."""
+        await self._free.wait()
+
+    @contextmanager
+    def rewriting(self) -> Iterator[Sequence[TimedElement]]:
+        """See `NamePublisher.rewriting`."""
+        now = self.clock()
+        was_free = self._free.is_set()
+        self._free.clear()
+        try:
+            yield [
+                timed
+                for known in self._sandboxes.values()
+                for timed in known.timed([opening for opening in known.openings if opening.until > now], now)
+            ]
+        finally:
+            if was_free:
+                self._free.set()
+
+    def close(self) -> None:
+        """Stop; what is open stays open for its time."""
+        self.elements.close_socket()
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return sandbox id → addresses that are open for it."""
+        return {identity: len(known.openings) for identity, known in self._sandboxes.items()}

@@ -1,0 +1,421 @@
+"""Egress rules at work: what a sandbox with rules reaches, and that nothing else leaves it.
+
+Outside there are a name server that notes each question, and servers that note each connection and packet.
+"""
+
+import json
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Lab
+
+CANARY = str(Path(__file__).parents[1] / "support" / "canary.py")
+ALLOWED, OTHER, ALLOWED6 = "192.0.2.1", "192.0.2.66", "2001:db8:2::1"
+_OUTSIDE = f"""
+ip addr add {ALLOWED}/32 dev lo; ip addr add {OTHER}/32 dev lo; ip addr add 10.200.0.9/32 dev lo
+ip -6 addr add {ALLOWED6}/128 dev lo nodad; ip -6 addr add 2001:db8:2::66/128 dev lo nodad
+"""
+
+
+@pytest.fixture(scope="module", params=["0", pytest.param("1", marks=pytest.mark.slow)], ids=["nf-call=0", "nf-call=1"])
+def lab(request):
+    with Lab() as made:
+        made.set_bridge_nf_call(request.param)
+        made.shell(_OUTSIDE, where="outside")
+        made.canary = made.start(sys.executable, CANARY, "/run/canary", where="outside")
+        assert made.canary.stdout.readline() == "listening\n"
+        made.start_daemon()
+        made.berth("network", "create", "--ipv6", "-o", "name=br-a", "a")
+        made.berth("network", "create", "--internal", "-o", "name=br-i", "inside")
+        server = (sys.executable, "-m", "http.server", "80", "--bind", "::")
+        made.berth("run", "-d", "--name", "peer", "--network", "a", "--", *server)
+        made.berth("run", "-d", "--name", "inner", "--network", "inside", "--", *server)
+        made.start("python3", "-m", "http.server", "9001", "--bind", "0.0.0.0")
+        made.berth("run", "-d", "--name", "job", "--network", "a", "--egress", "ok.test,*.wild.test:443", "--", *server)
+        yield made
+
+
+def seen(lab: Lab) -> str:
+    """What the canaries have noted until now."""
+    return lab.shell("cat /run/canary")
+
+
+def fetch(lab: Lab, url: str, who: str = "job", seconds: int = 3) -> int:
+    """The exit code of curl: 0 for an answer, 6 for a name that does not exist, 7 for a refused connection, 28 for none."""
+    return lab.berth("exec", who, "curl", "-s", "-o", "/dev/null", "-m", str(seconds), url, check=False).returncode
+
+
+def ask(lab: Lab, name: str, rtype: str = "A", who: str = "job", server: str = "127.0.0.11") -> tuple[str, list[str], str]:
+    """(rcode, answers, extended error) of a question."""
+    script = (
+        "import dns.message, dns.query, dns.rcode, sys\n"
+        "query = dns.message.make_query(sys.argv[1], sys.argv[2], use_edns=0)\n"
+        "reply = dns.query.udp(query, sys.argv[3], timeout=5)\n"
+        "print(dns.rcode.to_text(reply.rcode()))\n"
+        "print(' '.join(item.to_text() for rrset in reply.answer for item in rrset))\n"
+        "print('; '.join(option.to_text() for option in reply.options))\n"
+    )
+    lines = lab.run(sys.executable, "-c", script, name, rtype, server, where=f"berth-{who}").stdout.split("\n")
+    return lines[0], lines[1].split(), lines[2]
+
+
+def change(lab: Lab, **egress: object) -> list[str]:
+    status, body = lab.api("PATCH", "/v1/sandboxes/job", {"egress": egress})
+    assert status == 200, body
+    return body["egress"]
+
+
+@pytest.fixture
+def fresh(lab):
+    """The sandbox with its first rules, and nothing opened by earlier ones."""
+    change(lab, rules=["none"])
+    change(lab, rules=["ok.test", "*.wild.test:443"])
+    return lab
+
+
+def connects(lab: Lab, address: str, port: int = 80) -> bool:
+    """Whether the sandbox is answered there, also while no daemon runs."""
+    url = f"http://{address}:{port}/"
+    return lab.run("curl", "-s", "-o", "/dev/null", "-m", "3", url, where="berth-job", check=False).returncode == 0
+
+
+def several(lab: Lab, urls: dict[str, int], who: str = "job") -> None:
+    """Fetch *urls* at once and compare each exit code."""
+    with ThreadPoolExecutor(8) as pool:
+        got = dict(zip(urls, pool.map(lambda url: fetch(lab, url, who), urls), strict=True))
+    assert got == urls
+
+
+def address(lab: Lab, name: str, family: int = 4) -> str:
+    return next(a for a in lab.inspect(name)["addresses"] if (":" in a) == (family == 6))
+
+
+def bracketed(text: str) -> str:
+    return f"[{text}]" if ":" in text else text
+
+
+def test_an_allowed_name_is_reached_at_its_ports_and_nothing_else_is(fresh):
+    gateway = "172.17.0.1"
+    before = seen(fresh).count("\n")
+    # Its address means nothing before the name has been asked for.
+    several(fresh, {f"http://{ALLOWED}/": 7, f"http://[{ALLOWED6}]/": 7})
+    several(fresh, {
+        "http://ok.test/": 0, "http://ok.test:443/": 0, "http://ok.test:22/": 7, "http://a.wild.test:443/": 0, "http://a.wild.test/": 0,
+        "http://nope.test/": 6, "http://peer/": 6, f"http://{OTHER}/": 7, "http://[2001:db8:2::66]/": 7, f"http://{OUTSIDE_ADDRESS}/": 7,
+        f"http://{OUTSIDE_ADDRESS}:853/": 7, f"http://{ALLOWED}:8443/": 7, f"http://{gateway}:9001/": 7, f"http://{HOST_ADDRESS}:9001/": 7,
+        f"http://{address(fresh, 'peer')}/": 7, f"http://{bracketed(address(fresh, 'peer', 6))}/": 7, "http://10.200.0.9/": 7,
+    })  # fmt: skip
+    new = seen(fresh).splitlines()[before:]
+    assert {line for line in new if not line.startswith("question")} <= {
+        f"tcp {ALLOWED} 80", f"tcp {ALLOWED} 443", f"tcp {ALLOWED6} 80", f"tcp {ALLOWED6} 443",
+    }  # fmt: skip
+    assert not [line for line in new if "nope" in line or "peer" in line]
+    # Others are as before: who has no rules, and who begins to talk to it.
+    several(
+        fresh, {f"http://{address(fresh, 'job')}/": 0, f"http://{bracketed(address(fresh, 'job', 6))}/": 0, f"http://{OTHER}/": 0}, "peer"
+    )
+
+
+def test_questions_are_refused_with_the_reason_and_never_leave(fresh):
+    assert ask(fresh, "nope.test")[::2] == (
+        "NXDOMAIN",
+        "EDE 15 (Blocked): sandbox job may not ask for nope.test: no egress rule of sandbox job allows it; nope.test would",
+    )
+    assert ask(fresh, "test")[0] == ask(fresh, "wild.test")[0] == "NOERROR"
+    assert "network:a would allow it" in ask(fresh, "peer")[2]
+    gateway = json.loads(fresh.berth("network", "inspect", "a").stdout)[0]["pools"][0]["gateway"]
+    for rtype in ("TXT", "MX", "ANY", "HTTPS"):
+        assert ask(fresh, "nope.test", rtype, server=gateway)[0] == "NXDOMAIN"
+    assert ask(fresh, "66.2.0.192.in-addr.arpa", "PTR")[0] == "NXDOMAIN"
+    assert ask(fresh, "ok.test")[1] == [ALLOWED]
+    assert ask(fresh, "1.2.0.192.in-addr.arpa", "PTR")[0] == "NOERROR"
+    questions = [line for line in seen(fresh).splitlines() if line.startswith("question")]
+    assert not [line for line in questions if "nope" in line or "66.2" in line or line in ("question test.", "question wild.test.")]
+    explained = fresh.berth("resolve", "--explain", "--from", "job", "nope.test", check=False).stdout
+    assert "no egress rule of sandbox job allows it" in explained
+
+
+def test_answers_open_nothing_that_is_special_private_or_the_hosts(fresh):
+    for name in ("meta.wild.test", "host.wild.test", "inside.wild.test"):
+        assert ask(fresh, name)[0] in ("NOERROR", "REFUSED")
+        ask(fresh, name, "AAAA")
+    opened = fresh.shell("nft list set inet berth egress_named4; nft list set inet berth egress_named6")
+    assert "elements" not in opened
+    several(fresh, {"http://inside.wild.test:443/": 7, "http://10.200.0.9:443/": 7})
+    change(fresh, add=["*.wild.test+private:443"])
+    several(fresh, {"http://inside.wild.test:443/": 0})
+    assert "169.254" not in fresh.shell("nft list set inet berth egress_named4")
+
+
+def test_an_answer_through_a_chain_opens_for_the_name_that_is_allowed(fresh):
+    assert ALLOWED in ask(fresh, "chain.wild.test")[1]
+    assert ask(fresh, "cdn.elsewhere.test")[0] == "NXDOMAIN"
+    several(fresh, {"http://chain.wild.test:443/": 0})
+    assert 'comment "chain.wild.test"' in fresh.shell("nft list set inet berth egress_asked4")
+
+
+_TALK = (
+    "import socket, sys\n"
+    "sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+    "print('connected', flush=True)\n"
+    "for line in sys.stdin:\n"
+    "    try:\n"
+    "        sock.sendall(line.encode())\n"
+    "        print('ok' if sock.recv(100) else 'closed', flush=True)\n"
+    "    except OSError as error:\n"
+    "        print(type(error).__name__, flush=True)\n"
+)
+
+
+@contextmanager
+def talking_to(lab: Lab, address: str, port: int):
+    """A program in the sandbox that has a connection there."""
+    process = lab.start_talking("job", _TALK, address, str(port))
+    with process.stdin:
+        yield process
+
+
+def say(process) -> str:
+    process.stdin.write("hello\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def test_rules_change_at_once_and_only_what_they_forbid_is_cut(fresh):
+    ask(fresh, "ok.test")
+    ask(fresh, "a.wild.test")
+    with talking_to(fresh, ALLOWED, 443) as kept, talking_to(fresh, ALLOWED, 80) as cut:
+        change_rules(fresh, kept, cut)
+
+
+def change_rules(fresh, kept, cut):
+    assert say(kept) == say(cut) == "ok"
+    assert change(fresh, remove=["ok.test"]) == ["*.wild.test:443"]
+    assert say(kept) == "ok"
+    assert say(cut) in ("ConnectionResetError", "closed")
+    several(fresh, {"http://ok.test/": 6, f"http://{ALLOWED}/": 7, f"http://{ALLOWED}:443/": 0})
+    peer, peer6 = address(fresh, "peer"), address(fresh, "peer", 6)
+    change(fresh, add=["network:a:80", "host:9001", "deny:192.0.2.1:443"])
+    several(fresh, {f"http://{peer}/": 0, f"http://{bracketed(peer6)}/": 0, "http://peer/": 0, "http://172.17.0.1:9001/": 0,
+                    f"http://{HOST_ADDRESS}:9001/": 7, f"http://{ALLOWED}:443/": 7})  # fmt: skip
+    assert say(kept) in ("ConnectionResetError", "closed")
+    change(fresh, rules=["none"])
+    several(fresh, {f"http://{peer}/": 0, "http://peer/": 0, "http://ok.test/": 6, "http://172.17.0.1:9001/": 7})
+    change(fresh, rules=["public"])
+    several(
+        fresh, {f"http://{OTHER}/": 0, f"http://{OTHER}:853/": 7, "http://nope.test/": 0, f"http://{peer}/": 7, "http://10.200.0.9/": 7}
+    )
+    change(fresh, rules=["all", "deny:192.0.2.64/26"])
+    several(fresh, {f"http://{OTHER}/": 7, "http://10.200.0.9/": 0, f"http://{peer}/": 0, f"http://{HOST_ADDRESS}:9001/": 7})
+    change(fresh, inherit=True)
+    several(fresh, {f"http://{OTHER}:853/": 0, f"http://{HOST_ADDRESS}:9001/": 0})
+
+
+def test_a_kill_opens_nothing_and_cuts_nothing_and_what_was_open_is_read_back(fresh):
+    ask(fresh, "ok.test")
+    with talking_to(fresh, ALLOWED, 80) as talking:
+        kill_and_go_on(fresh, talking)
+
+
+def kill_and_go_on(fresh, talking):
+    fresh.stop_daemon(signal.SIGKILL)
+    assert say(talking) == "ok"
+    assert (connects(fresh, ALLOWED), connects(fresh, OTHER)) == (True, False)
+    fresh.start_daemon()
+    assert say(talking) == "ok"
+    several(fresh, {f"http://{ALLOWED}/": 0, f"http://{OTHER}/": 7, "http://nope.test/": 6})
+    assert 'comment "ok.test"' in fresh.shell("nft list set inet berth egress_asked4")
+    change(fresh, rules=["*.wild.test:443"])
+    assert say(talking) in ("ConnectionResetError", "closed")
+    assert "ok.test" not in fresh.shell("nft list set inet berth egress_asked4")
+
+
+def test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then(fresh):
+    ask(fresh, "ok.test")
+    fresh.daemon.send_signal(signal.SIGSTOP)
+    try:
+        fresh.shell("nft flush ruleset")
+        reached = fresh.run("curl", "-s", "-m", "1", f"http://{ALLOWED}/", where="berth-job", check=False)
+        assert reached.returncode == 28
+    finally:
+        fresh.daemon.send_signal(signal.SIGCONT)
+    fresh.wait_for(lambda: fresh.run("nft", "list", "set", "inet", "berth", "egress_named4", check=False).returncode == 0)
+    several(fresh, {f"http://{ALLOWED}/": 0, f"http://{OTHER}/": 7})
+
+
+_ATTEMPTS = """
+import socket, sys
+four, six, resolver = sys.argv[1:4]
+
+def raw(family, protocol, payload, target):
+    sock = socket.socket(family, socket.SOCK_RAW, protocol)
+    sock.sendto(payload, (target, 0))
+
+def try_all(*attempts):
+    for attempt in attempts:
+        try:
+            attempt()
+        except OSError:
+            pass
+
+def datagram(family, target, port, octets):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.sendto(octets, (target, port))
+    sock.sendto(octets, (target, port))
+
+secret = b"secret" * 300
+question = b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\6secret\\4test\\0\\0\\1\\0\\1"
+echo = b"\\x08\\0\\xf7\\xff\\0\\0\\0\\0"
+echo6 = b"\\x80\\0\\0\\0\\0\\0\\0\\0" + secret[:64]
+try_all(
+    lambda: raw(socket.AF_INET, 1, echo, four), lambda: raw(socket.AF_INET, 4, secret, four), lambda: raw(socket.AF_INET, 47, secret, four),
+    lambda: raw(socket.AF_INET, 132, secret, four), lambda: raw(socket.AF_INET6, 58, echo6, six), lambda: raw(socket.AF_INET6, 4, secret, six),
+    lambda: raw(socket.AF_INET6, 47, secret, six),
+    *(lambda port=port: datagram(socket.AF_INET, four, port, secret) for port in (443, 853, 9999)),
+    *(lambda port=port: datagram(socket.AF_INET6, six, port, secret[:900]) for port in (443, 853, 9999)),
+    lambda: datagram(socket.AF_INET, resolver, 53, question), lambda: datagram(socket.AF_INET6, six, 53, question),
+    lambda: datagram(socket.AF_INET, "9.9.9.9", 53, question),
+)
+"""
+
+
+def test_what_root_in_the_sandbox_sends_by_other_protocols_reaches_nobody(fresh):
+    ask(fresh, "ok.test")
+    arguments = (sys.executable, "-c", _ATTEMPTS, ALLOWED, ALLOWED6, OUTSIDE_ADDRESS)
+
+    def noted(who: str, before: int) -> set[str]:
+        fresh.berth("exec", who, *arguments)
+        # One that may be sent comes last, so everything before it is here then.
+        several(fresh, {f"http://{ALLOWED}/": 0}, who)
+        return {line for line in seen(fresh).splitlines()[before:] if line != "question ok.test."}
+
+    before = seen(fresh).count("\n")
+    assert noted("job", before) == {f"tcp {ALLOWED} 80"}
+    without_rules = noted("peer", seen(fresh).count("\n"))
+    assert {"packet 1", "packet 47", "packet 58", "question secret.test."} <= without_rules
+    assert {line.split()[2] for line in without_rules if line.startswith("udp")} == {"443", "853", "9999"}
+
+
+def test_rules_on_an_internal_network_and_between_two(lab):
+    lab.berth("run", "-d", "--name", "shut", "--network", "inside", "--egress", "network:inside:80", "--", "sleep", "600")
+    try:
+        inner = address(lab, "inner")
+        several(
+            lab,
+            {f"http://{inner}/": 0, f"http://{inner}:81/": 7, "http://inner/": 0, f"http://{ALLOWED}/": 7, "http://ok.test/": 6},
+            "shut",
+        )
+        lab.berth("network", "connect", "a", "shut")
+        peer = address(lab, "peer")
+        several(lab, {f"http://{peer}/": 7, "http://peer/": 6, f"http://{inner}/": 0, f"http://{ALLOWED}/": 7}, "shut")
+    finally:
+        lab.berth("rm", "shut")
+
+
+def test_who_joins_a_network_with_rules_has_them(lab):
+    lab.berth("network", "create", "--egress", "ok.test:80", "ruled")
+    lab.berth("run", "-d", "--name", "joins", "--network", "ruled", "--", "sleep", "600")
+    lab.berth("run", "-d", "--name", "later", "--network", "a", "--", "sleep", "600")
+    try:
+        several(lab, {"http://ok.test/": 0, "http://nope.test/": 6, f"http://{OTHER}/": 7}, "joins")
+        several(lab, {f"http://{OTHER}/": 0}, "later")
+        lab.berth("network", "connect", "ruled", "later")
+        several(lab, {"http://ok.test/": 0, "http://nope.test/": 6, f"http://{OTHER}/": 7}, "later")
+        lab.berth("network", "disconnect", "ruled", "later")
+        several(lab, {f"http://{OTHER}/": 0}, "later")
+    finally:
+        for name in ("joins", "later"):
+            lab.berth("rm", name)
+        lab.berth("network", "rm", "ruled")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "--network", "host", "--egress", "none", "true"), "network mode host has the host's own, so rules for it can't be kept"),
+        (("run", "--network", "none", "--egress", "none", "true"), "network mode none has no network"),
+        (("run", "--network", "container:peer", "--egress", "none", "true"), "container:.. has another's"),
+        (("run", "--network", "a", "--forward", "--egress", "none", "true"), "as a router (--forward) it would send in the name of others"),
+        (("run", "--network", "a", "--egress", "a..b", "true"), "invalid egress rule 'a..b'"),
+        (("run", "--network", "a", "--egress", "@gone", "true"), "there is no list gone"),
+        (("run", "--network", "a", "--egress", "@./gone", "true"), "invalid egress list ./gone"),
+        (("network", "create", "--egress", "x.test", "-d", "macvlan", "-o", "parent=up0", "m"), "whose packets do not pass the host's firewall"),
+        (("network", "create", "--egress", "x.test:0", "m"), "ports are 1 to 65535"),
+    ],
+)  # fmt: skip
+def test_rules_that_can_not_be_kept_are_refused_before_anything_happens(lab, arguments, says):
+    before = lab.kernel_state()
+    done = lab.berth(*arguments, check=False)
+    assert done.returncode in (1, 125)
+    assert says in done.stderr
+    assert lab.kernel_state() == before
+
+
+def test_an_adopted_namespace_with_a_way_out_of_its_own_is_refused(lab):
+    lab.shell("ip netns add foreign; ip link add w0 type veth peer name w1 netns foreign")
+    try:
+        arguments = ("attach", "--name", "foreign", "--netns", "/run/netns/foreign", "--network", "a", "--egress", "ok.test")
+        done = lab.berth(*arguments, check=False)
+        assert "its namespace has links that berth did not make: w1" in done.stderr
+        lab.shell("ip link del w0")
+        lab.berth(*arguments)
+        assert lab.run("curl", "-s", "-m", "3", f"http://{OTHER}/", where="foreign", check=False).returncode == 7
+        lab.berth("detach", "foreign")
+        assert "confined" in lab.shell("nft list set inet berth confined")
+    finally:
+        lab.shell("ip netns del foreign")
+
+
+def test_commands(fresh):
+    assert fresh.berth("egress", "add", "job", "198.51.100.0/24:22", "@./gone", check=False).returncode == 1
+    added = fresh.berth("egress", "add", "job", "198.51.100.0/24:22").stdout.split()
+    assert added == ["ok.test", "*.wild.test:443", "198.51.100.0/24:22"]
+    fresh.write("/run/list", "# a list\nlisted.test  # one\n")
+    assert "listed.test" in fresh.berth("egress", "add", "job", "@/run/list").stdout
+    assert fresh.berth("egress", "remove", "job", "listed.test", "198.51.100.0/24:22").stdout.split() == ["ok.test", "*.wild.test:443"]
+    assert "is not among the rules" in fresh.berth("egress", "remove", "job", "x.test", check=False).stderr
+    ask(fresh, "ok.test")
+    shown = fresh.berth("egress", "show", "job").stdout
+    assert "sandbox job:\n  ok.test\n  *.wild.test:443\n" in shown
+    assert f"{ALLOWED}  " in shown
+    for target, allowed in (
+        ("ok.test", True),
+        ("ok.test:22", False),
+        ("a.wild.test:443", True),
+        ("b.test", False),
+        ("192.0.2.1:80", False),
+    ):
+        done = fresh.berth("egress", "test", "job", target, check=False)
+        assert (done.returncode == 0) is allowed, done.stdout
+    assert "ok.test:22 would" in fresh.berth("egress", "test", "job", "ok.test:22", check=False).stdout
+    assert fresh.berth("egress", "set", "job", "--inherit").stdout == ""
+    assert "has no egress rules" in fresh.berth("egress", "show", "job").stdout
+
+
+def test_what_is_refused_is_told(fresh):
+    ask(fresh, "nope.test")
+    ask(fresh, "ok.test")
+    several(fresh, {f"http://{OTHER}:8443/": 7, f"http://{ALLOWED}:22/": 7})
+
+    def logged() -> list[dict[str, object]]:
+        return json.loads(fresh.berth("egress", "log", "--sandbox", "job", "--format", "json").stdout)
+
+    def told(**wanted: object) -> bool:
+        return any(all(one[key] == value for key, value in wanted.items()) for one in logged())
+
+    fresh.wait_for(lambda: told(kind="connection", address=OTHER, port=8443, protocol="tcp", name="", lacks=f"{OTHER}:8443"))
+    fresh.wait_for(lambda: told(kind="connection", address=ALLOWED, port=22, name="ok.test", lacks="ok.test:22"))
+    assert told(kind="question", name="nope.test", lacks="nope.test")
+    line = next(line for line in fresh.berth("egress", "log").stdout.splitlines() if "8443" in line)
+    assert f" job connection {OTHER}:8443/tcp count=" in line
+    status, metrics = (
+        fresh.run("curl", "-s", "--unix-socket", "/run/berth/berth.sock", "http://x/metrics").returncode,
+        fresh.shell("curl -s --unix-socket /run/berth/berth.sock http://x/metrics"),
+    )
+    assert status == 0
+    assert 'berth_egress_refused_total{sandbox="job"}' in metrics
