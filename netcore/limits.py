@@ -286,3 +286,9 @@ EGRESS_REFUSALS, EGRESS_REFUSING_SANDBOXES = 256, 1024
 
 EGRESS_TOLD_AGAIN = 60.0
 """Seconds after which a thing that is refused again is an event again."""
+
+EGRESS_ASKED_LATELY = 86_400.0
+"""Seconds after its last question for which an exact name is asked again by the daemon: nginx and a JVM may never ask a second time."""
+
+EGRESS_ASKED_AT_ONCE = 256
+"""Names of all sandboxes together that are asked again at one time."""

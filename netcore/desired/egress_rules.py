@@ -161,6 +161,12 @@ CHAINS = f"""
   chain egress_forward {{
     type filter hook forward priority -11; policy accept;
     iifname . ether saddr @confined goto egress
+    # A connection that a peer had before there were rules would seem to be begun by the peer.
+    iifname . oifname @same ct state new tcp flags & (syn | rst | ack) != syn jump egress_not_begun
+  }}
+  chain egress_not_begun {{
+    ip daddr @egress_generation4 drop
+    ip6 daddr @egress_generation6 drop
   }}
   chain egress_input {{
     type filter hook input priority -11; policy accept;
@@ -227,7 +233,7 @@ FRAME_CHAINS = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedElement:
-    """An element that goes by itself, *left* milliseconds from now; *comment*: at most 250 octets, or nothing."""
+    """An element that goes by itself, *left* milliseconds from now, 0: it stays; *comment*: at most 250 octets, or nothing."""
 
     element: Element
     left: int

@@ -57,6 +57,7 @@ class Openings:
         self._bound = bound
         self._addresses: dict[IPAddress, _Address] = {}
         self._targets: dict[str, tuple[str, float]] = {}
+        self._asked: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -126,6 +127,30 @@ class Openings:
             if known is not None:
                 known.used = now
 
+    def asked(self, name: str, now: float) -> None:
+        """Note that the sandbox itself has asked for *name*."""
+        if self.policy.asks_exactly(name):
+            self._asked.pop(name, None)
+            self._asked[name] = now
+            if len(self._asked) > limits.EGRESS_RULES:
+                del self._asked[next(iter(self._asked))]
+
+    def due(self, now: float) -> list[tuple[str, int]]:
+        """Return (name, family) of what is to be asked again, so that it stays open: exact names that the sandbox asked for lately.
+
+        Names below a wildcard are not among them: the sandbox could make them up.
+        """
+        found: dict[tuple[str, int], float] = {}
+        for known in self._addresses.values():
+            for name, opening in known.names.items():
+                key = name, opening.address.version
+                found[key] = max(found.get(key, 0.0), opening.until)
+        return [
+            (name, family)
+            for (name, family), until in found.items()
+            if until - now < self._hold * 3 / 4 and now - self._asked.get(name, -limits.EGRESS_ASKED_LATELY) < limits.EGRESS_ASKED_LATELY
+        ]
+
     def lead_to(self, name: str, targets: Iterable[str], ttl: float, now: float) -> None:
         """Note that an answer of *name* leads to *targets* that a client asks for itself (SVCB, RFC 9460 section 3): as *name*, it may."""
         until = now + max(min(ttl, limits.EGRESS_LONGEST), self._hold)
@@ -170,6 +195,17 @@ class Openings:
         opening = known.names.get(name) if known is not None else None
         return opening is not None and opening.until > now
 
+    def may_go_on(self, address: IPAddress, protocol: str, port: int) -> bool:
+        """Return whether the policy allows a connection to *address*, which may be older than what is open now."""
+        names = (None, *(opening.name for opening in self.of_address(address)))
+        return any(
+            self.policy.ports(name, address).has(protocol, port) for name in names if name is None or self.policy.may_ask(name).allowed
+        )
+
+    def has_expired(self, now: float) -> bool:
+        """Return whether something is known that is not open any more: connections may be left that nothing but their mark lets pass."""
+        return any(opening.until <= now for opening in self)
+
     # --- another policy -----------------------------------------------------------------------------------------
 
     def under(self, policy: Policy, now: float) -> tuple[Openings, tuple[Opening, ...], tuple[Opening, ...]]:
@@ -186,4 +222,6 @@ class Openings:
                     if ports != opening.ports and opening.until > now:
                         changed.append(kept)
         left._targets = dict(self._targets)
+        for name, at in self._asked.items():
+            left.asked(name, at)
         return left, tuple(changed), tuple(closed)

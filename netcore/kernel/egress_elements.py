@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from threading import Lock
+from typing import NamedTuple
 
-from netcore.desired.egress_rules import ALLOWED_MARK, ASKED, TimedElement
+from netcore.desired.egress_rules import ALLOWED_MARK, ASKED, GENERATIONS_OF, TimedElement
+from netcore.desired.objects import Element
 from netcore.errors import KernelError
 from netcore.kernel import flow_filter, nf_tables, nft
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, nested
 from netcore.model import IPAddress
 
 _KEY, _VALUE, _TIMEOUT, _EXPIRATION, _USERDATA = 1, 1, 4, 5, 6
@@ -92,6 +94,29 @@ class EgressElements:
                         found.add(ip_address(target))
         return frozenset(found)
 
+    def keep_flows(self, sources: Sequence[IPAddress], before: int, after: int, may_go_on: Callable[[IPAddress, str, int], bool]) -> int:
+        """Have connections of *sources* that rules of generation *before* allowed go on under those of *after*; return how many do.
+
+        For those whose address is not open any more by itself: what is open is taken up again when the next packet comes.
+        """
+        marked = [TimedElement(element=Element(set=GENERATIONS_OF[source.version], fields=(source, after)), left=0) for source in sources]
+        with self._lock:
+            nft.commit(self._opened(), _requests(marked, destroy=False))
+        kept = 0
+        with self._open_socket() as netlink:
+            for family in sorted({source.version for source in sources}):
+                packed = {source.packed for source in sources if source.version == family}
+                head = flow_filter.head(family)
+                wanted = attr(_MARK, struct.pack("!I", before)) + attr(_MARK_MASK, b"\xff\xff\xff\xff")
+                changes = []
+                for message in netlink.dump(Request(flow_filter.GET, 0, head + wanted, "list", "conntrack entries")):
+                    flow = _flow(message[20:], family)
+                    if flow is not None and flow.source.packed in packed and may_go_on(flow.address, flow.protocol, flow.port):
+                        body = head + nested(flow_filter.TUPLE_ORIG, flow.tuple) + attr(_MARK, struct.pack("!I", after)) + flow.zone
+                        changes.append(Request(flow_filter.NEW, 0, body, "mark", "conntrack entry"))
+                kept += sum(error is None for error in netlink.run(changes))
+        return kept
+
     def _opened(self) -> NetlinkSocket:
         if self._socket is None:
             self._socket = self._open_socket()
@@ -102,6 +127,37 @@ class EgressElements:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+class _Flow(NamedTuple):
+    """A tracked connection as it began. *tuple*: its octets; *zone*: the attribute, nothing if it has none."""
+
+    source: IPAddress
+    address: IPAddress
+    protocol: str
+    port: int
+    tuple: bytes
+    zone: bytes
+
+
+def _flow(body: bytes, family: int) -> _Flow | None:
+    original, reply = find(body, flow_filter.TUPLE_ORIG), find(body, flow_filter.TUPLE_REPLY)
+    if original is None or reply is None:
+        return None
+    source_end, target_end = flow_filter.ends(family)
+    source = find(original, flow_filter.TUPLE_IP, source_end)
+    # Behind translation: what rules are about is who answers.
+    address = find(reply, flow_filter.TUPLE_IP, source_end)
+    number = find(original, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
+    port = find(reply, flow_filter.TUPLE_PROTO, flow_filter.SOURCE_PORT)
+    if source is None or address is None or number is None or find(original, flow_filter.TUPLE_IP, target_end) is None:
+        return None
+    protocol = next((name for name, value in flow_filter.PROTOCOLS.items() if value == number[0]), str(number[0]))
+    zone = find(body, flow_filter.ZONE)
+    return _Flow(
+        ip_address(source), ip_address(address), protocol, int.from_bytes(port or b"", "big"), original,
+        attr(flow_filter.ZONE, zone) if zone is not None else b"",
+    )  # fmt: skip
 
 
 def requests(timed: Sequence[TimedElement], *, destroy: bool = False) -> list[Request]:
@@ -120,6 +176,8 @@ def requests(timed: Sequence[TimedElement], *, destroy: bool = False) -> list[Re
 
 
 def _time(timed: TimedElement) -> bytes:
+    if not timed.left:
+        return b""
     left = _MILLISECONDS.pack(timed.left)
     made = attr(_TIMEOUT, left) + attr(_EXPIRATION, left)
     if timed.comment:

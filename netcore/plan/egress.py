@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from netcore import drivers
 from netcore.desired.egress_rules import GENERATIONS, EgressFilter
@@ -106,6 +106,9 @@ def check_possible(
     """Raise InvalidRequest if *sandbox* has rules on *networks* that can't be kept there. *foreign_links*: in its namespace, not ours."""
     attached = [*networks]
     if sandbox.stack is not Stack.OWN:
+        limited = "ceiling" if settings.ceiling is not None else "default" if settings.default is not None else None
+        if sandbox.stack is Stack.HOST and limited is not None:
+            raise InvalidRequest("network", f"this host has a {limited} for egress rules, which can't be kept with network mode host")
         if sandbox.egress is not None:
             modes = {Stack.NONE: "none has no network", Stack.HOST: "host has the host's own", Stack.SHARED: "container:.. has another's"}
             raise InvalidRequest("egress", f"network mode {modes[sandbox.stack]}, so rules for it can't be kept")
@@ -124,6 +127,15 @@ def check_possible(
     foreign = sorted(set(foreign_links) - _HARMLESS_LINKS)
     if foreign:
         raise InvalidRequest("egress", f"{subject}, and its namespace has links that berth did not make: {', '.join(foreign)}; remove them")
+
+
+def not_kept(sandboxes: Iterable[tuple[Sandbox, Iterable[Network]]], settings: EgressSettings, *, firewall: bool) -> Iterator[str]:
+    """Yield a warning for each sandbox whose rules can't be kept: they came with the configuration, and it was there before."""
+    for sandbox, networks in sandboxes:
+        try:
+            check_possible(sandbox, networks, settings, firewall=firewall)
+        except InvalidRequest as error:
+            yield f"sandbox {sandbox.name} is not confined: {error.reason}; remove it, or take it off the network"
 
 
 def why_not_on(network: Network) -> str | None:

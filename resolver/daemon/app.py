@@ -48,6 +48,7 @@ from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.egress_log import EgressLog
+from resolver.daemon.egress_refresh import EgressRefresh
 from resolver.daemon.events import Events
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
@@ -228,6 +229,9 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.callback(egress_log.close)
     if settings.firewall:
         egress_log.start()
+    refresh = EgressRefresh(registry.egress, resolver.service, registry.client_by_id)
+    stack.callback(refresh.close)
+    refresh.start()
     restoration = Restoration(controller, registry, records)
     importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
     restoration.start()

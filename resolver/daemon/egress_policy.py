@@ -51,6 +51,8 @@ class EgressPolicy:
         clock: Callable[[], float],
         refused: Callable[[str, str, str | None], None],
         hidden: Sequence[tuple[str, PublishedZone]] = (),
+        *,
+        is_asked_by_us: bool = False,
     ) -> None:
         self.openings = openings
         self._policy = openings.policy
@@ -59,6 +61,13 @@ class EgressPolicy:
         self._clock = clock
         self._refused = refused
         self._hidden = tuple(hidden)
+        self._is_asked_by_us = is_asked_by_us
+
+    def asked_by_us(self) -> EgressPolicy:
+        """Return the same for questions of our own, which say nothing of what the sandbox needs."""
+        return EgressPolicy(
+            self.openings, self._new_names, self._opener, self._clock, lambda _name, _reason, _lacks: None, is_asked_by_us=True
+        )
 
     # --- questions ----------------------------------------------------------------------------------------------
 
@@ -125,6 +134,8 @@ class EgressPolicy:
         name = asked if self._policy.may_ask(asked).allowed else self._meant(asked) or asked
         if found.targets:
             self.openings.lead_to(name, map(_text, found.targets), found.ttl, now)
+        if not self._is_asked_by_us:
+            self.openings.asked(name, now)
         addresses: list[IPAddress] = [ip_address(octets) for octets in found.addresses]
         opened = self.openings.answered(name, addresses, found.ttl, now)
         if not opened:

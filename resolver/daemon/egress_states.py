@@ -38,6 +38,7 @@ class _SandboxEgress:
     openings: Openings
     new_names: NewNames
     sources: tuple[IPAddress, ...]
+    generation: int
 
     @property
     def is_busy(self) -> bool:
@@ -98,16 +99,21 @@ class EgressStates:
     # --- views --------------------------------------------------------------------------------------------------
 
     def policy(
-        self, identity: str, policy: Policy, sources: Sequence[IPAddress], hidden: Sequence[tuple[str, PublishedZone]]
+        self,
+        identity: str,
+        policy: Policy,
+        generation: int,
+        sources: Sequence[IPAddress],
+        hidden: Sequence[tuple[str, PublishedZone]],
     ) -> EgressPolicy:
         """Return the policy for the view of a sandbox: *policy* holds from now on, for what it sends from *sources*.
 
-        What *policy* does not allow any more is closed when this returns.
+        What *policy* does not allow any more is closed when this returns. *generation*: the mark of what the firewall allows by it.
         """
         now = self.clock()
         known = self._sandboxes.get(identity)
         if known is None:
-            known = _SandboxEgress(self, Openings(policy, self.settings.hold), NewNames(self.settings.new_names), ())
+            known = _SandboxEgress(self, Openings(policy, self.settings.hold), NewNames(self.settings.new_names), (), generation)
             self._recall(known, sources, now)
         before, sources_before = known.openings, known.sources
         openings, changed, closed = before.under(policy, now)
@@ -122,6 +128,9 @@ class EgressStates:
         opened += [one for source in fresh for opening in live for one in opening_elements(source, opening, now)]
         if timed or opened:
             self.elements.write(opened, timed)
+        if known.generation != generation and openings.has_expired(now):
+            self.elements.keep_flows(sources_before, known.generation, generation, openings.may_go_on)
+        known.generation = generation
         known.openings, known.sources = openings, tuple(sources)
         for source in gone:
             self._owners.pop(source, None)
@@ -172,6 +181,7 @@ class EgressStates:
             for opening in self._before.pop(source, ()):
                 ports = policy.ports(opening.name, opening.address)
                 if ports and opening.until > now:
+                    known.openings.asked(opening.name, now)
                     known.openings.apply(Change((Opening(opening.name, opening.address, ports, opening.until),)), now)
 
     @property
@@ -198,6 +208,11 @@ class EgressStates:
         finally:
             if was_free:
                 self._free.set()
+
+    def due(self) -> list[tuple[str, str, int]]:
+        """Return (sandbox id, name, family) of what is to be asked again, so that it stays open."""
+        now = self.clock()
+        return [(identity, *one) for identity, known in self._sandboxes.items() for one in known.openings.due(now)]
 
     def close(self) -> None:
         """Stop; what is open stays open for its time."""

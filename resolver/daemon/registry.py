@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
-from netcore.desired.egress_rules import TimedElement
+from netcore.desired.egress_rules import ALLOWED_MARK, TimedElement
 from netcore.errors import NetcoreError
 from netcore.health import Health
 from netcore.keeper.kept_sockets import KeptSockets
@@ -86,6 +86,7 @@ class Registry:
         self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
         self._closed_queries = 0
         self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
+        self.client_by_id: Callable[[str], Client | None] = lambda identity: _client_in(self._sandboxes, identity)
         self.rewriting: Callable[[], AbstractContextManager[Sequence[TimedElement]]] = self.egress.rewriting
         self.kernel: RunBlocking
         self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
@@ -265,6 +266,7 @@ class Registry:
             policy = self.egress.policy(
                 resolver.sandbox.id,
                 rules,
+                ALLOWED_MARK | egress.firewall_part(rules, resolver.sandbox).generation,
                 [address for endpoint in resolver.endpoints for address in endpoint.addresses()],
                 [(self._networks[network_id].name, self._gateways[network_id].zone) for network_id in hidden],
             )
@@ -376,8 +378,7 @@ class Registry:
 
     def client_of(self, sandbox: Sandbox) -> Client | None:
         """Return the client of *sandbox*, None if it has no resolver."""
-        resolver = self._sandboxes.get(sandbox.shared_with or sandbox.id)
-        return None if resolver is None else resolver.client
+        return self.client_by_id(sandbox.shared_with or sandbox.id)
 
     def everything(self) -> View:
         """Return the view of somebody on all networks, in the order of their names, with the host's upstreams."""
@@ -427,6 +428,12 @@ def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
 def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:
     """Return what finds the client of the sandbox that has an address (packed) on a network."""
     return lambda address: by_address.get((network_id, address))
+
+
+def _client_in(sandboxes: Mapping[str, SandboxResolver], identity: str) -> Client | None:
+    """Return the client of the sandbox with this id, None if it has no resolver."""
+    resolver = sandboxes.get(identity)
+    return None if resolver is None else resolver.client
 
 
 def _asks_for_itself(sandbox: Sandbox, network: Network | None) -> bool:
