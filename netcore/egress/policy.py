@@ -217,15 +217,14 @@ def _holds(rule: Rule, address: IPAddress) -> bool:
 
 
 class Policy:
-    """See the module. *sandbox*: its name. *layers*: at least one. *learns*: what it does is recorded, to make rules of."""
+    """See the module. *sandbox*: its name. *layers*: at least one."""
 
-    __slots__ = ("around", "layers", "learns", "sandbox")
+    __slots__ = ("around", "layers", "sandbox")
 
-    def __init__(self, sandbox: str, layers: Sequence[Layer], around: Surroundings, *, learns: bool = False) -> None:
+    def __init__(self, sandbox: str, layers: Sequence[Layer], around: Surroundings) -> None:
         self.sandbox = sandbox
         self.layers = tuple(layers)
         self.around = around
-        self.learns = learns
 
     @property
     def opens_by_name(self) -> bool:

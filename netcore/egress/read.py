@@ -138,7 +138,7 @@ def _target(text: str, refuse: _Refuse) -> Target:
     if lower in WORDS:
         return Wide(lower)
     if lower == LEARN:
-        refuse("learn stands alone, in place of rules")
+        refuse("learn is no rule; the name is written learn., with a dot at its end")
     if text.startswith("@"):
         return SetName(_set_name(text[1:], refuse))
     if lower.startswith(_NETWORK):

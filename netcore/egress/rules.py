@@ -78,7 +78,7 @@ class Wide(Enum):
 
 
 LEARN = "learn"
-"""In place of rules: everything that the ceiling allows is allowed, and recorded."""
+"""Kept free: a name of that text is written with a dot at its end."""
 WORDS = tuple(word.value for word in Wide)
 Target = Name | Below | Prefix | OwnNetwork | SetName | Wide
 

@@ -9,12 +9,10 @@ from netcore import drivers
 from netcore.desired.egress_rules import GENERATIONS, EgressFilter
 from netcore.egress import boxes, read, sets
 from netcore.egress.policy import KnownNetwork, Layer, Policy, Surroundings
-from netcore.egress.rules import LEARN, Rule, Wide
 from netcore.egress.settings import EgressSettings
 from netcore.errors import InvalidRequest
 from netcore.model import BridgeOptions, Endpoint, IPAddress, Network, NetworkId, Sandbox, Stack
 
-_LEARNED = (Rule(target=Wide.ALL), Rule(target=Wide.HOST))
 _HARMLESS_LINKS = frozenset(
     ("lo", "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"),
 )
@@ -22,11 +20,8 @@ _HARMLESS_LINKS = frozenset(
 
 
 def checked(texts: Iterable[str], settings: EgressSettings) -> tuple[str, ...]:
-    """Return *texts* as rules are stored: each once, as it prints; InvalidRequest names every mistake. `learn` stands alone."""
-    given = [text.strip() for text in texts]
-    if [text.lower() for text in given] == [LEARN]:
-        return (LEARN,)
-    rules = read.rules(given)
+    """Return *texts* as rules are stored: each once, as it prints; InvalidRequest names every mistake."""
+    rules = read.rules(texts)
     if not rules:
         raise InvalidRequest("egress", "no rule is given; for no way out but own networks write none")
     sets.check(rules, settings.sets)
@@ -35,9 +30,7 @@ def checked(texts: Iterable[str], settings: EgressSettings) -> tuple[str, ...]:
 
 def changed(now: tuple[str, ...] | None, add: Sequence[str], remove: Sequence[str]) -> tuple[str, ...]:
     """Return the rules *now* without those of *remove* and with those of *add*; InvalidRequest for one that is not there to remove."""
-    if now == (LEARN,) and (add or remove):
-        raise InvalidRequest("egress", "the sandbox learns, so it has no single rules; give it some with `berth egress set`")
-    rules = {str(rule): None for rule in read.rules(now or ())} if now != (LEARN,) else {LEARN: None}
+    rules = {str(rule): None for rule in read.rules(now or ())}
     for rule in read.rules(remove):
         if str(rule) not in rules:
             raise InvalidRequest(
@@ -51,8 +44,7 @@ def changed(now: tuple[str, ...] | None, add: Sequence[str], remove: Sequence[st
 
 
 def _layer(texts: Sequence[str], settings: EgressSettings, title: str) -> Layer:
-    rules = _LEARNED if tuple(texts) == (LEARN,) else sets.expanded(read.rules(texts), settings.sets)
-    return Layer(rules, title)
+    return Layer(sets.expanded(read.rules(texts), settings.sets), title)
 
 
 def layers_of(sandbox: Sandbox, networks: Iterable[Network], settings: EgressSettings) -> tuple[Layer, ...]:
@@ -89,7 +81,7 @@ def policy_of(
     )
     gateways = (interface.ip for network in networks.values() for interface in drivers.of(network).host_addresses(network))
     around = Surroundings(networks=known, addresses=frozenset((*addresses, *gateways)), nat64=settings.nat64)
-    return Policy(sandbox.name, layers, around, learns=sandbox.egress == (LEARN,))
+    return Policy(sandbox.name, layers, around)
 
 
 def firewall_part(policy: Policy, sandbox: Sandbox) -> EgressFilter:

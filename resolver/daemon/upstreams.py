@@ -75,7 +75,7 @@ class UpstreamSets:
         if given:
             # Its own embedded resolver would be asked in circles (DNS-68).
             usable = _usable([upstream.parse(server, asker) for server in given if server != EMBEDDED], confined=confined)
-            lacks = "the host, where a sandbox with egress rules may not ask," if confined else EMBEDDED
+            lacks = "its own loopback, where a sandbox with egress rules could answer itself" if confined else EMBEDDED
             return ChosenUpstreams(self._set(usable, f"--dns has no other server than {lacks}"), by_domain)
         if not has_access:
             return ChosenUpstreams(self._set((), _NO_ACCESS), by_domain)

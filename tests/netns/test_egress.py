@@ -180,6 +180,26 @@ def talking_to(lab: Lab, address: str, port: int):
         yield process
 
 
+_ECHO = (
+    "import socket, threading, time\n"
+    "server = socket.create_server(('0.0.0.0', 7777))\n"
+    "def serve(sock):\n"
+    "    threading.Thread(target=chatter, args=(sock,), daemon=True).start()\n"
+    "    while octets := sock.recv(100):\n"
+    "        sock.sendall(octets)\n"
+    "def chatter(sock):\n"
+    "    try:\n"
+    "        while True:\n"
+    "            sock.sendall(b'.')\n"
+    "            time.sleep(0.05)\n"
+    "    except OSError:\n"
+    "        pass\n"
+    "while True:\n"
+    "    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()\n"
+)
+"""A peer that also talks by itself, so that its packets are the first ones that the host sees of a connection."""
+
+
 def say(process) -> str:
     process.stdin.write("hello\n")
     process.stdin.flush()
@@ -299,6 +319,70 @@ def test_what_root_in_the_sandbox_sends_by_other_protocols_reaches_nobody(fresh)
     without_rules = noted("peer", seen(fresh).count("\n"))
     assert {"packet 1", "packet 47", "packet 58", "question secret.test."} <= without_rules
     assert {line.split()[2] for line in without_rules if line.startswith("udp")} == {"443", "853", "9999"}
+
+
+def test_only_addresses_that_the_resolver_knows_it_by_may_ask_at_the_gateway(lab):
+    lab.berth("network", "create", "--ipv6", "-o", "name=br-v6", "six")
+    lab.berth("run", "-d", "--name", "sly", "--network", "six,link-local-ip=169.254.7.7", "--egress", "ok.test", "--", "sleep", "600")
+    try:
+        pools = json.loads(lab.berth("network", "inspect", "six").stdout)[0]["pools"]
+        four, six = (pool["gateway"] for pool in pools)
+        script = (
+            "import socket, sys, dns.message\n"
+            "source, server, name = sys.argv[1:]\n"
+            "family = socket.AF_INET6 if ':' in server else socket.AF_INET\n"
+            "sock = socket.socket(family, socket.SOCK_DGRAM)\n"
+            "sock.settimeout(1)\n"
+            "scope = (0, socket.if_nametoindex('eth0')) if source.startswith('fe80') else ()\n"
+            "sock.bind((source, 0, *scope))\n"
+            "sock.sendto(dns.message.make_query(name, 'A').to_wire(), (server, 53))\n"
+            "print(dns.message.from_wire(sock.recv(4096)).rcode())\n"
+        )
+        local = next(
+            line.split()[1].split("/")[0]
+            for line in lab.shell("ip -6 addr show dev eth0", where="berth-sly").splitlines()
+            if "fe80" in line
+        )
+
+        def asked(source: str, server: str, name: str) -> str:
+            return lab.run(sys.executable, "-c", script, source, server, name, where="berth-sly", check=False).stdout.strip()
+
+        assert asked(address(lab, "sly"), four, "secret1.test") == asked(address(lab, "sly", 6), six, "secret2.test") == "3"
+        assert asked("169.254.7.7", four, "secret3.test") == asked(local, six, "secret4.test") == ""
+        assert "secret" not in "".join(line for line in seen(lab).splitlines() if line != "question secret.test.")
+    finally:
+        lab.berth("rm", "sly")
+        lab.berth("network", "rm", "six")
+
+
+def test_the_first_thing_that_it_sends_is_judged(lab):
+    before = seen(lab).count("\n")
+    arguments = ("--network", "a", "--egress", "ok.test:80", "--", sys.executable, "-c", _ATTEMPTS, ALLOWED, ALLOWED6, OUTSIDE_ADDRESS)
+    for number in range(3):
+        lab.berth("run", "--name", f"early{number}", *arguments)
+    lab.berth("run", "--network", "a", "--", "curl", "-s", "-o", "/dev/null", "-m", "3", f"http://{OTHER}/")
+    # An earlier connection to what is allowed may be noted late.
+    noted = {line for line in seen(lab).splitlines()[before:] if not line.startswith("question")}
+    assert {f"tcp {OTHER} 80"} <= noted <= {f"tcp {OTHER} 80", f"tcp {ALLOWED} 80"}
+
+
+def test_connections_to_peers_from_before_there_were_rules_are_cut(lab):
+    lab.berth("run", "-d", "--name", "echo", "--network", "a", "--", sys.executable, "-c", _ECHO)
+    lab.berth("run", "-d", "--name", "free", "--network", "a", "--", "sleep", "600")
+    try:
+        peer = address(lab, "echo")
+        reach = (sys.executable, "-c", "import socket, sys; socket.create_connection((sys.argv[1], 7777), 1)", peer)
+        lab.wait_for(lambda: lab.run(*reach, where="berth-free", check=False).returncode == 0)
+        process = lab.start_talking("free", _TALK, peer, "7777")
+        with process.stdin:
+            assert say(process) == "ok"
+            status, _ = lab.api("PATCH", "/v1/sandboxes/free", {"egress": {"rules": ["ok.test"]}})
+            assert status == 200
+            # What the peer had sent before is still read.
+            lab.wait_for(lambda: say(process) in ("ConnectionResetError", "closed", "BrokenPipeError"))
+    finally:
+        for name in ("free", "echo"):
+            lab.berth("rm", name)
 
 
 def test_rules_on_an_internal_network_and_between_two(lab):

@@ -122,7 +122,6 @@ def test_whose_rules_hold():
     assert titles(SANDBOX, [ruled, SHARED]) == [("network a", ["n.test"]), ceiling]
     assert titles(SANDBOX, [SHARED]) == [("the default of this host", ["d.test"]), ceiling]
     assert titles(SANDBOX, [SHARED], SETTINGS) == []
-    assert titles(replace(SANDBOX, egress=("learn",)), [], SETTINGS) == [("sandbox job", ["all", "host"])]
 
 
 def test_rules_that_are_changed():
@@ -131,16 +130,14 @@ def test_rules_that_are_changed():
     for now, add, remove, says in (
         (("a.test",), [], ["b.test"], "is not among the rules of the sandbox: a.test"),
         (("a.test",), [], ["a.test"], "no rule would be left"),
-        (("learn",), ["a.test"], [], "the sandbox learns"),
     ):
         with pytest.raises(InvalidRequest, match=says):
             egress.changed(now, add, remove)
 
 
 def test_rules_as_they_are_stored():
-    assert egress.checked([" Learn "], SETTINGS) == ("learn",)
     assert egress.checked(["X.test,y.test", "x.test"], SETTINGS) == ("x.test", "y.test")
-    for texts, says in (([], "no rule is given"), (["x.test", "learn"], "learn stands alone"), (["@gone"], "there is no list gone")):
+    for texts, says in (([], "no rule is given"), (["x.test", "learn"], "learn is no rule"), (["@gone"], "there is no list gone")):
         with pytest.raises(InvalidRequest, match=says):
             egress.checked(texts, SETTINGS)
 

@@ -138,7 +138,7 @@ def test_denied_and_private():
         ("@build:443", "a list has no port"),
         ("none:443", "none stands alone"),
         ("deny:none", "none stands alone"),
-        ("learn", "learn stands alone, in place of rules"),
+        ("learn", "learn is no rule"),
         ("10.0.0.1+private", "+private is for a name that is allowed"),
         ("public+private", "+private is for a name that is allowed"),
         ("deny:x.example+private", "+private is for a name that is allowed"),
