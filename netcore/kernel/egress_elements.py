@@ -20,7 +20,7 @@ from netcore.desired.egress_rules import ALLOWED_MARK, ASKED, GENERATIONS_OF, Ti
 from netcore.desired.objects import Element
 from netcore.errors import KernelError
 from netcore.kernel import flow_filter, nf_tables, nft
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, nested
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, nested, walk
 from netcore.model import IPAddress
 
 _KEY, _VALUE, _TIMEOUT, _EXPIRATION, _USERDATA = 1, 1, 4, 5, 6
@@ -72,7 +72,9 @@ class EgressElements:
     def _asked(self, family: int) -> Iterable[Asked]:
         size = 4 if family == 4 else 16
         for element in nf_tables.list_elements(self._opened(), ASKED[family].table, ASKED[family].name):
-            key, left, data = find(element, _KEY, _VALUE), find(element, _EXPIRATION), find(element, _USERDATA)
+            # There may be hundreds of thousands.
+            attributes = dict(walk(element))
+            key, left, data = find(attributes.get(_KEY, b""), _VALUE), attributes.get(_EXPIRATION), attributes.get(_USERDATA)
             if key is None or left is None or data is None or len(data) < 2 or data[0] != _COMMENT:
                 continue
             name = data[2 : 2 + data[1]].rstrip(b"\0").decode("ascii", errors="replace")

@@ -4,6 +4,7 @@ Outside there are a name server that notes each question, and servers that note 
 """
 
 import json
+import re
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -453,6 +454,30 @@ def test_an_adopted_namespace_with_a_way_out_of_its_own_is_refused(lab):
         assert "confined" in lab.shell("nft list set inet berth confined")
     finally:
         lab.shell("ip netns del foreign")
+
+
+def test_what_others_change_of_it_is_put_right_and_nothing_else_is_noticed(fresh):
+    change(fresh, rules=["ok.test", "10.1.0.0/16:5432", "10.0.0.0/8:22", "host:9001", "network:a", "deny:10.1.9.0/24"])
+    ask(fresh, "ok.test")
+    sets = ("confined", "egress_prefixes4", "egress_denied4", "egress_peers4", "egress_host", "egress_generations4")
+
+    def held() -> dict[str, list[str]]:
+        listed = {name: fresh.shell(f"nft -s list set inet berth {name}") for name in sets}
+        return {name: sorted(part.strip() for part in re.split(r"[,{}]", text)) for name, text in listed.items()}
+
+    before = held()
+    assert all(any("elements" in part for part in parts) for parts in before.values())
+    fresh.follow_events()
+    source = address(fresh, "job")
+    fresh.shell(f"nft 'delete element inet berth egress_prefixes4 {{ {source} . 10.1.0.0-10.1.255.255 . tcp . 5432 }}'")
+    fresh.wait_for(lambda: held() == before)
+    fresh.shell(f"nft 'add element inet berth egress_prefixes4 {{ {source} . 192.0.2.66 . tcp . 80 }}'")
+    fresh.wait_for(lambda: held() == before)
+    fresh.shell("nft flush set inet berth confined")
+    fresh.wait_for(lambda: held() == before)
+    drifted = {line.split(" ", 3)[3] for line in fresh.events().splitlines() if " drift " in line}
+    assert all("egress_prefixes4" in line or "confined" in line for line in drifted), drifted
+    several(fresh, {f"http://{ALLOWED}/": 0, f"http://{OTHER}/": 7})
 
 
 def test_commands(fresh):
