@@ -3,35 +3,60 @@
 What they hold is sent in their place. A list that is in neither is for the daemon to know.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from resolver.cli.client import Refused
 
+if TYPE_CHECKING:
+    # `run` loads this module too.
+    from resolver.cli.compose.project import Project
 
-def with_files(texts: Iterable[str]) -> list[str]:
-    """Return the rules in *texts*, with those of files in place of what names them. Raises Refused for a file that can't be read."""
-    return list(dict.fromkeys(_expanded(texts, ())))
+
+def with_files(texts: Iterable[str], directory: str = "") -> list[str]:
+    """Return the rules in *texts*, with those of files in place of what names them. Raises Refused for a file that can't be read.
+
+    *directory*: where relative paths begin, instead of the current one.
+    """
+    return list(dict.fromkeys(_expanded(texts, directory, ())))
 
 
-def _expanded(texts: Iterable[str], inside: tuple[str, ...]) -> Iterator[str]:
+def with_project_files(project: Project) -> Project:
+    """Return *project* with the rules of files, which are beside its file, in place of what names them."""
+
+    def expanded(rules: Iterable[str]) -> tuple[str, ...]:
+        return tuple(with_files(rules, project.directory))
+
+    services = tuple(replace(service, egress=expanded(service.egress)) for service in project.services)
+    networks = tuple(
+        replace(network, body={**network.body, "egress": [*expanded(network.body["egress"])]}) if "egress" in network.body else network
+        for network in project.networks
+    )
+    return replace(project, services=services, networks=networks)
+
+
+def _expanded(texts: Iterable[str], directory: str, inside: tuple[str, ...]) -> Iterator[str]:
     for text in texts:
         for part in text.split(","):
             rule = part.strip()
             denied, _, name = rule.rpartition("@")
-            path = _path(name) if denied.lower() in ("", "deny:") and "@" in rule else None
+            path = _path(name, directory) if denied.lower() in ("", "deny:") and "@" in rule else None
             if path is None or path in inside:
                 yield rule
                 continue
             listed = [line.partition("#")[0].strip() for line in _read(path).splitlines()]
-            for member in _expanded(filter(None, listed), (*inside, path)):
+            for member in _expanded(filter(None, listed), directory, (*inside, path)):
                 yield member if not denied or member.lower().startswith("deny:") else f"{denied}{member}"
 
 
-def _path(name: str) -> str | None:
+def _path(name: str, directory: str) -> str | None:
     """Return the file that *name* means, None if it is the daemon's to know."""
     if name.startswith(("./", "../", "/", "~/")):
-        return os.path.expanduser(name)
+        return os.path.join(directory, os.path.expanduser(name))
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     path = os.path.join(home, "berth", "egress", name)
     return path if name and "/" not in name and os.path.isfile(path) else None

@@ -15,6 +15,7 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import NoDaemon, Refused, call, segment
 from resolver.cli.compose.project import Condition, Service
+from resolver.cli.egress_files import with_project_files
 from resolver.cli.output import complain, print_table, print_warnings
 from resolver.cli.sandbox_calls import Call, delete, hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
@@ -64,7 +65,7 @@ def up(selection: Selection, options: Options) -> int:
     loaded = load_project(selection, options.asked.services)
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
-    plan = plan_up(loaded.project, pid=os.getpid(), scale=options.scale)
+    plan = plan_up(with_project_files(loaded.project), pid=os.getpid(), scale=options.scale)
     chosen_services(plan, options.asked, loaded.known)
     if options.exit_code_from is not None and options.exit_code_from not in {one.service.name for one in plan.services}:
         names = [one.service.name for one in plan.services]
