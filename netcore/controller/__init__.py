@@ -16,6 +16,7 @@ from netcore.cluster.cluster import Cluster, OnEvent
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift.comparison import Comparison
 from netcore.controller.drift.encryption import EncryptionComparison
+from netcore.controller.drift.foreign_links import ForeignLinkComparison
 from netcore.controller.drift.held import OpenNamespace, PinComparison, PortComparison
 from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.drift.tables import TableComparison
@@ -96,6 +97,7 @@ class Controller:
             TableComparison(self.parts),
             PortComparison(self.parts),
             EncryptionComparison(self.parts),
+            ForeignLinkComparison(self.parts),
             *comparisons,
         ]
         return DriftWatch(self.parts, made, on_event, check_other_firewalls)

@@ -93,9 +93,9 @@ def firewall_part(policy: Policy, sandbox: Sandbox) -> EgressFilter:
 
 
 def check_possible(
-    sandbox: Sandbox, networks: Iterable[Network], settings: EgressSettings, *, firewall: bool, foreign_links: Iterable[str] = ()
+    sandbox: Sandbox, networks: Iterable[Network], settings: EgressSettings, *, firewall: bool, foreign: Collection[str] = ()
 ) -> None:
-    """Raise InvalidRequest if *sandbox* has rules on *networks* that can't be kept there. *foreign_links*: in its namespace, not ours."""
+    """Raise InvalidRequest if *sandbox* has rules on *networks* that can't be kept there. *foreign*: links in its namespace, not ours."""
     attached = [*networks]
     if sandbox.stack is not Stack.OWN:
         limited = "ceiling" if settings.ceiling is not None else "default" if settings.default is not None else None
@@ -116,9 +116,14 @@ def check_possible(
         reason = why_not_on(network)
         if reason is not None:
             raise InvalidRequest("egress", f"{subject}, and network {network.name} {reason}")
-    foreign = sorted(set(foreign_links) - _HARMLESS_LINKS)
-    if foreign:
-        raise InvalidRequest("egress", f"{subject}, and its namespace has links that berth did not make: {', '.join(foreign)}; remove them")
+    found = sorted(foreign_links(foreign, ()))
+    if found:
+        raise InvalidRequest("egress", f"{subject}, and its namespace has links that berth did not make: {', '.join(found)}; remove them")
+
+
+def foreign_links(names: Collection[str], ours: Collection[str]) -> set[str]:
+    """Return which of the links called *names*, in the namespace of a sandbox, may be a way out that is not one of *ours*."""
+    return set(names) - set(ours) - _HARMLESS_LINKS
 
 
 def not_kept(sandboxes: Iterable[tuple[Sandbox, Iterable[Network]]], settings: EgressSettings, *, firewall: bool) -> Iterator[str]:

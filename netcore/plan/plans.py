@@ -201,8 +201,8 @@ def check_egress(
 ) -> None:
     """Raise InvalidRequest or Conflict if *sandbox* has egress rules that can't be kept on *networks*."""
     ours = {endpoint.ifname for endpoint in before.endpoints} if before is not None else set()
-    foreign = lookups.used_ifnames - ours if sandbox.adopted else ()
-    egress.check_possible(sandbox, networks, state.facts.egress, firewall=state.facts.firewall, foreign_links=foreign)
+    foreign = lookups.used_ifnames - ours if sandbox.adopted else frozenset()
+    egress.check_possible(sandbox, networks, state.facts.egress, firewall=state.facts.firewall, foreign=foreign)
     macs = [draft.mac for draft in drafts if draft.request.mac is not None]
     if macs:
         # Frames to a sandbox with rules are known by its MAC alone, whatever network they are on.

@@ -149,7 +149,7 @@ def test_rules_as_they_are_stored():
         (with_rules("x.test", forwards=True), NETWORK, {}, "would send in the name of others"),
         (with_rules("x.test"), replace(NETWORK, driver_options=replace(NETWORK.bridge, reuse_bridge=True)), {}, "of the host's own"),
         (with_rules("x.test"), replace(NETWORK, driver_options=replace(NETWORK.bridge, allow_unknown_ports=True)), {}, "unknown_ports=allow"),
-        (with_rules("x.test"), NETWORK, {"foreign_links": ["lo", "wg0", "tunl0"]}, "links that berth did not make: wg0;"),
+        (with_rules("x.test"), NETWORK, {"foreign": ["lo", "wg0", "tunl0"]}, "links that berth did not make: wg0;"),
         (with_rules("x.test", stack=Stack.NONE), NETWORK, {}, "mode none has no network"),
         (with_rules("x.test", stack=Stack.HOST), NETWORK, {}, "mode host has the host's own"),
         (with_rules("x.test", stack=Stack.SHARED), NETWORK, {}, "another's"),
@@ -165,8 +165,8 @@ def test_where_rules_can_not_be_kept_they_are_refused(sandbox, network, more, sa
 
 
 def test_where_they_can_be_kept_nothing_is_said():
-    egress.check_possible(with_rules("x.test"), [NETWORK, SHARED], SETTINGS, firewall=True, foreign_links=["lo", "sit0"])
-    egress.check_possible(replace(SANDBOX, forwards=True), [NETWORK], SETTINGS, firewall=False, foreign_links=["wg0"])
+    egress.check_possible(with_rules("x.test"), [NETWORK, SHARED], SETTINGS, firewall=True, foreign=["lo", "sit0"])
+    egress.check_possible(replace(SANDBOX, forwards=True), [NETWORK], SETTINGS, firewall=False, foreign=["wg0"])
     assert not [*egress.not_kept([(SANDBOX, [NETWORK])], SETTINGS, firewall=True)]
 
 
