@@ -99,6 +99,9 @@ def prepare(
         if request.egress is not None and network is not None:
             network = replace(network, egress=egress.checked(request.egress, host.egress))
             unfit = egress.why_not_on(network)
+            if network.is_overlay:
+                # A host with an earlier berth would not keep them.
+                unfit = "is an overlay, whose rules other hosts may not know; give them to sandboxes, or as the default of each host"
             if unfit is not None:
                 raise InvalidRequest("egress", f"rules can't be kept on network {network.name}: it {unfit}")
     asked = pools.ask(request, driver, ipv4=ipv4, ipv6=ipv6, problems=problems)

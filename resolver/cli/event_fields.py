@@ -30,10 +30,10 @@ def _more(event: Mapping[str, Any]) -> dict[str, str]:
     """Return what is known of an event beyond its words. An older daemon tells less."""
     identity, code = event.get("id") or "", event.get("exit_code")
     found = {"id": identity[:12], "network": event["network"], "node": event["node"], "cause": event.get("cause")}
-    if event.get("detail"):
-        found["detail"] = event["detail"]
     shown = {key: str(value).replace(" ", "-") for key, value in found.items() if value}
-    return shown | ({} if code is None else {"exit_code": str(code)})
+    # A sentence, so it stands last.
+    detail = {"detail": event["detail"]} if event.get("detail") else {}
+    return shown | ({} if code is None else {"exit_code": str(code)}) | detail
 
 
 def _time(seconds: float) -> str:

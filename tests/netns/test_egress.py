@@ -46,7 +46,7 @@ def seen(lab: Lab) -> str:
     return lab.shell("cat /run/canary")
 
 
-def fetch(lab: Lab, url: str, who: str = "job", seconds: int = 3) -> int:
+def fetch(lab: Lab, url: str, who: str = "job", seconds: int = 15) -> int:
     """The exit code of curl: 0 for an answer, 6 for a name that does not exist, 7 for a refused connection, 28 for none."""
     return lab.berth("exec", who, "curl", "-s", "-o", "/dev/null", "-m", str(seconds), url, check=False).returncode
 
@@ -82,7 +82,7 @@ def fresh(lab):
 def connects(lab: Lab, address: str, port: int = 80) -> bool:
     """Whether the sandbox is answered there, also while no daemon runs."""
     url = f"http://{address}:{port}/"
-    return lab.run("curl", "-s", "-o", "/dev/null", "-m", "3", url, where="berth-job", check=False).returncode == 0
+    return lab.run("curl", "-s", "-o", "/dev/null", "-m", "15", url, where="berth-job", check=False).returncode == 0
 
 
 def several(lab: Lab, urls: dict[str, int], who: str = "job") -> None:
@@ -330,10 +330,10 @@ def test_only_addresses_that_the_resolver_knows_it_by_may_ask_at_the_gateway(lab
         four, six = (pool["gateway"] for pool in pools)
         script = (
             "import socket, sys, dns.message\n"
-            "source, server, name = sys.argv[1:]\n"
+            "source, server, name, seconds = sys.argv[1:]\n"
             "family = socket.AF_INET6 if ':' in server else socket.AF_INET\n"
             "sock = socket.socket(family, socket.SOCK_DGRAM)\n"
-            "sock.settimeout(1)\n"
+            "sock.settimeout(float(seconds))\n"
             "scope = (0, socket.if_nametoindex('eth0')) if source.startswith('fe80') else ()\n"
             "sock.bind((source, 0, *scope))\n"
             "sock.sendto(dns.message.make_query(name, 'A').to_wire(), (server, 53))\n"
@@ -345,11 +345,11 @@ def test_only_addresses_that_the_resolver_knows_it_by_may_ask_at_the_gateway(lab
             if "fe80" in line
         )
 
-        def asked(source: str, server: str, name: str) -> str:
-            return lab.run(sys.executable, "-c", script, source, server, name, where="berth-sly", check=False).stdout.strip()
+        def asked(source: str, server: str, name: str, seconds: str) -> str:
+            return lab.run(sys.executable, "-c", script, source, server, name, seconds, where="berth-sly", check=False).stdout.strip()
 
-        assert asked(address(lab, "sly"), four, "secret1.test") == asked(address(lab, "sly", 6), six, "secret2.test") == "3"
-        assert asked("169.254.7.7", four, "secret3.test") == asked(local, six, "secret4.test") == ""
+        assert asked(address(lab, "sly"), four, "secret1.test", "15") == asked(address(lab, "sly", 6), six, "secret2.test", "15") == "3"
+        assert asked("169.254.7.7", four, "secret3.test", "1") == asked(local, six, "secret4.test", "1") == ""
         assert "secret" not in "".join(line for line in seen(lab).splitlines() if line != "question secret.test.")
     finally:
         lab.berth("rm", "sly")

@@ -119,6 +119,53 @@ GROUPS = (
         ),
     ),
     Group(
+        "Root in a sandbox with egress rules",
+        (
+            Attack(
+                "reach addresses, ports, peers and the host that no rule names",
+                "netns/test_egress.py::test_an_allowed_name_is_reached_at_its_ports_and_nothing_else_is",
+            ),
+            Attack("ask for names that no rule allows", "netns/test_egress.py::test_questions_are_refused_with_the_reason_and_never_leave"),
+            Attack(
+                "ask at the gateway from an address that the resolver does not know it by",
+                "netns/test_egress.py::test_only_addresses_that_the_resolver_knows_it_by_may_ask_at_the_gateway",
+            ),
+            Attack("names with dots and odd octets in their labels", "unit/resolver/test_egress.py::test_labels_with_dots_and_odd_octets_are_below_no_rule"),
+            Attack("carry data in new names below a wildcard", "unit/resolver/test_egress.py::test_new_names_below_a_wildcard_are_bounded"),
+            Attack(
+                "ICMP, IPIP, GRE, SCTP, UDP to open TCP ports, other name servers",
+                "netns/test_egress.py::test_what_root_in_the_sandbox_sends_by_other_protocols_reaches_nobody",
+            ),
+            Attack("send before the rules are there", "netns/test_egress.py::test_the_first_thing_that_it_sends_is_judged"),
+            Attack("go on after a rule was taken away", "netns/test_egress.py::test_rules_change_at_once_and_only_what_they_forbid_is_cut"),
+            Attack(
+                "go on with connections from before there were rules",
+                "netns/test_egress.py::test_connections_to_peers_from_before_there_were_rules_are_cut",
+            ),
+            Attack(
+                "use the time without a daemon", "netns/test_egress.py::test_a_kill_opens_nothing_and_cuts_nothing_and_what_was_open_is_read_back"
+            ),
+            Attack(
+                "use the time without a firewall", "netns/test_egress.py::test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then"
+            ),
+            Attack("a way out of an adopted namespace's own", "netns/test_egress.py::test_an_adopted_namespace_with_a_way_out_of_its_own_is_refused"),
+            Attack("modes and drivers that pass by the firewall", "netns/test_egress.py::test_rules_that_can_not_be_kept_are_refused_before_anything_happens"),
+        ),
+    ),
+    Group(
+        "A name server, to a sandbox with egress rules",
+        (
+            Attack(
+                "answer with metadata, the host, private addresses", "netns/test_egress.py::test_answers_open_nothing_that_is_special_private_or_the_hosts"
+            ),
+            Attack(
+                "the same in other forms", "unit/netcore/test_egress_policy.py::test_what_no_name_ever_opens", _parameters("test_what_no_name_ever_opens")
+            ),
+            Attack("add records that nobody asked for", "unit/resolver/test_answered.py::test_what_does_not_belong_to_the_question_opens_nothing"),
+            Attack("hide the server name (ech)", "unit/resolver/test_answered.py::test_it_is_found_behind_any_number_of_parameters"),
+        ),
+    ),
+    Group(
         "A sandbox, at the resolver",
         (
             Attack("have long questions remembered", "netns/test_hostile_dns.py::test_octets_behind_the_question_are_a_format_error_and_take_no_memory"),
