@@ -224,14 +224,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     await works.runs.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    egress_log = EgressLog(controller.state, registry.egress, events, _wall_clock)
-    stack.callback(registry.egress.close)
-    stack.callback(egress_log.close)
-    if settings.firewall:
-        egress_log.start()
-    refresh = EgressRefresh(registry.egress, resolver.service, registry.client_by_id)
-    stack.callback(refresh.close)
-    refresh.start()
+    egress_log = _start_egress(controller, resolver, events, stack)
     restoration = Restoration(controller, registry, records)
     importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
     restoration.start()
@@ -300,6 +293,20 @@ def _make_operations(
         wait_for=lambda holder: sandbox_process.wait_for(holder, run_blocking),
     )  # fmt: skip
     return _Works(operations, lifecycle, runs, owners, automatic_networks)
+
+
+def _start_egress(controller: Controller, resolver: ResolverHalf, events: Events, stack: AsyncExitStack) -> EgressLog:
+    """Tell what egress rules refuse, and ask again for what they have open."""
+    states = resolver.registry.egress
+    stack.callback(states.close)
+    egress_log = EgressLog(controller.state, states, events, _wall_clock)
+    stack.callback(egress_log.close)
+    if controller.settings.firewall:
+        egress_log.start()
+    refresh = EgressRefresh(states, resolver.service, resolver.registry.client_by_id)
+    stack.callback(refresh.close)
+    refresh.start()
+    return egress_log
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:

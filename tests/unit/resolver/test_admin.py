@@ -51,7 +51,8 @@ async def world():
     world = World()
     world.lookup, world.health = Lookup(), Health()
     world.admin = Admin(
-        operations=world.operations, lifecycle=world.lifecycle, runs=world.runs, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
+        egress=SimpleNamespace(), operations=world.operations, lifecycle=world.lifecycle, runs=world.runs, dry_run=world.dry_run,
+        owners=world.owners, lookup=world.lookup, events=world.events,
         health=world.health, doctor=Doctor([]), render_metrics=metrics, proxies={"default": {"httpProxy": "http://p"}},
         stop=lambda: world.journal.append("stop"),
     )  # fmt: skip
