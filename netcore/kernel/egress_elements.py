@@ -103,7 +103,7 @@ class EgressElements:
         """
         marked = [TimedElement(element=Element(set=GENERATIONS_OF[source.version], fields=(source, after)), left=0) for source in sources]
         with self._lock:
-            nft.commit(self._opened(), _requests(marked, destroy=False))
+            nft.commit(self._opened(), requests(marked))
         kept = 0
         with self._open_socket() as netlink:
             for family in sorted({source.version for source in sources}):

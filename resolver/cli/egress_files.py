@@ -3,18 +3,10 @@
 What they hold is sent in their place. A list that is in neither is for the daemon to know.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from resolver.cli.client import Refused
-
-if TYPE_CHECKING:
-    # `run` loads this module too.
-    from resolver.cli.compose.project import Project
 
 
 def with_files(texts: Iterable[str], directory: str = "") -> list[str]:
@@ -23,20 +15,6 @@ def with_files(texts: Iterable[str], directory: str = "") -> list[str]:
     *directory*: where relative paths begin, instead of the current one.
     """
     return list(dict.fromkeys(_expanded(texts, directory, ())))
-
-
-def with_project_files(project: Project) -> Project:
-    """Return *project* with the rules of files, which are beside its file, in place of what names them."""
-
-    def expanded(rules: Iterable[str]) -> tuple[str, ...]:
-        return tuple(with_files(rules, project.directory))
-
-    services = tuple(replace(service, egress=expanded(service.egress)) for service in project.services)
-    networks = tuple(
-        replace(network, body={**network.body, "egress": [*expanded(network.body["egress"])]}) if "egress" in network.body else network
-        for network in project.networks
-    )
-    return replace(project, services=services, networks=networks)
 
 
 def _expanded(texts: Iterable[str], directory: str, inside: tuple[str, ...]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
-from resolver.daemon import convert, egress_api, health_shapes, lifecycle_handlers, openapi, schema
+from resolver.daemon import cache_shapes, convert, egress_api, health_shapes, lifecycle_handlers, openapi, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
@@ -204,10 +204,10 @@ class Admin:
         sandbox = self._operations.find_sandbox(body.sandbox) if body.sandbox else None
         return await self._lookup.resolve(body.name, body.type, sandbox)
 
-    async def show_cache(self, request: ApiRequest[None]) -> schema.CacheView:
+    async def show_cache(self, request: ApiRequest[None]) -> cache_shapes.CacheView:
         service = self._lookup.service
         found, entries = await self._lookup.cached(request.query.get("name"), _limit(request))
-        return schema.CacheView(
+        return cache_shapes.CacheView(
             found=found,
             size=service.cache.size,
             bound=service.cache.settings.size,
@@ -216,8 +216,8 @@ class Admin:
             entries=entries,
         )
 
-    async def flush_cache(self, request: ApiRequest[schema.FlushBody]) -> schema.FlushView:
-        return schema.FlushView(self._lookup.forget(request.body.name))
+    async def flush_cache(self, request: ApiRequest[cache_shapes.FlushBody]) -> cache_shapes.FlushView:
+        return cache_shapes.FlushView(self._lookup.forget(request.body.name))
 
     # --- the daemon ---------------------------------------------------------------------------------------------
 
@@ -369,11 +369,11 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="GET", path="/v1/cache", operation_id="showCache", summary="Show cached answers of upstreams", query=(_NAME, _LIMIT),
-        response=schema.CacheView, handler=Admin.show_cache,
+        response=cache_shapes.CacheView, handler=Admin.show_cache,
     ),
     ApiRoute(
         method="POST", path="/v1/cache/flush", operation_id="flushCache", summary="Remove answers from the cache",
-        body=schema.FlushBody, response=schema.FlushView, handler=Admin.flush_cache,
+        body=cache_shapes.FlushBody, response=cache_shapes.FlushView, handler=Admin.flush_cache,
     ),
     ApiRoute(
         method="GET", path="/v1/events", operation_id="streamEvents", summary="Stream events, one JSON object a line",

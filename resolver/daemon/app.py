@@ -47,8 +47,7 @@ from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
-from resolver.daemon.egress_log import EgressLog
-from resolver.daemon.egress_refresh import EgressRefresh
+from resolver.daemon.egress_start import start_egress
 from resolver.daemon.events import Events
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
@@ -224,7 +223,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     await works.runs.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    egress_log = _start_egress(controller, resolver, events, stack)
+    egress_log = start_egress(controller, resolver.registry, resolver.service, events, stack, _wall_clock)
     restoration = Restoration(controller, registry, records)
     importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
     restoration.start()
@@ -293,20 +292,6 @@ def _make_operations(
         wait_for=lambda holder: sandbox_process.wait_for(holder, run_blocking),
     )  # fmt: skip
     return _Works(operations, lifecycle, runs, owners, automatic_networks)
-
-
-def _start_egress(controller: Controller, resolver: ResolverHalf, events: Events, stack: AsyncExitStack) -> EgressLog:
-    """Tell what egress rules refuse, and ask again for what they have open."""
-    states = resolver.registry.egress
-    stack.callback(states.close)
-    egress_log = EgressLog(controller.state, states, events, _wall_clock)
-    stack.callback(egress_log.close)
-    if controller.settings.firewall:
-        egress_log.start()
-    refresh = EgressRefresh(states, resolver.service, resolver.registry.client_by_id)
-    stack.callback(refresh.close)
-    refresh.start()
-    return egress_log
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:

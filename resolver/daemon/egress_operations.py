@@ -15,7 +15,8 @@ from netcore.egress.rules import Below, Name, Prefix
 from netcore.errors import InvalidRequest, NotFound
 from netcore.model import Sandbox, SandboxId
 from netcore.plan import egress
-from resolver.daemon import convert, schema
+from resolver.daemon import convert
+from resolver.daemon import egress_shapes as shapes
 from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.egress_states import EgressStates
 from resolver.daemon.events import Events
@@ -30,7 +31,7 @@ class EgressOperations:
         self._log = log
         self._events = events
 
-    async def change(self, reference: str, change: schema.EgressChange) -> Sandbox:
+    async def change(self, reference: str, change: shapes.EgressChange) -> Sandbox:
         """Give a sandbox other rules. What they don't allow any more is cut when this returns."""
         rules, add, remove = (convert.egress_texts(texts) for texts in (change.rules, change.add, change.remove))
         if change.inherit and (rules is not None or add or remove):
@@ -43,16 +44,16 @@ class EgressOperations:
         self._events.emit("sandbox", "egress", sandbox.name, identity=sandbox.id)
         return sandbox
 
-    def show(self, reference: str) -> schema.EgressView:
+    def show(self, reference: str) -> shapes.EgressView:
         """Return the rules of a sandbox, and what they have opened and refused."""
         sandbox = self._owner(reference)
         openings, now = self._states.openings_of(sandbox.id), self._states.clock()
-        return schema.EgressView(
+        return shapes.EgressView(
             sandbox=sandbox.name,
             rules=list(sandbox.egress) if sandbox.egress is not None else None,
-            layers=[schema.EgressLayerView(layer.title, [read.to_json(rule) for rule in layer.rules]) for layer in self._layers(sandbox)],
+            layers=[shapes.EgressLayerView(layer.title, [read.to_json(rule) for rule in layer.rules]) for layer in self._layers(sandbox)],
             openings=[
-                schema.OpeningView(opening.name, str(opening.address), str(opening.ports), round(opening.until - now, 3))
+                shapes.OpeningView(opening.name, str(opening.address), str(opening.ports), round(opening.until - now, 3))
                 for opening in openings or ()
                 if opening.until > now
             ],
@@ -67,12 +68,12 @@ class EgressOperations:
         networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[sandbox.id]]
         return egress.layers_of(sandbox, networks, state.facts.egress)
 
-    def test(self, reference: str, target: str) -> schema.EgressTestView:
+    def test(self, reference: str, target: str) -> shapes.EgressTestView:
         """Return whether a sandbox may ask for a name and reach it, or reach an address, at the web's ports or the one given."""
         sandbox = self._owner(reference)
         openings = self._states.openings_of(sandbox.id)
         if openings is None:
-            return schema.EgressTestView(True, f"sandbox {sandbox.name} has no egress rules", None)
+            return shapes.EgressTestView(True, f"sandbox {sandbox.name} has no egress rules", None)
         # An address is as a rule without what makes it one of many.
         rule = read.rule(target, "egress test")
         if rule.deny or rule.private or isinstance(rule.target, Below) or not isinstance(rule.target, Name | Prefix):
@@ -86,7 +87,7 @@ class EgressOperations:
                 raise InvalidRequest("target", f"{network} is a prefix; give one address")
             verdict = _any(openings.policy, [Flow(address=network[0], protocol=protocol, port=port) for port in ports])
         reason = verdict.reason or f"sandbox {sandbox.name} may reach {target}"
-        return schema.EgressTestView(verdict.allowed, reason, verdict.lacks)
+        return shapes.EgressTestView(verdict.allowed, reason, verdict.lacks)
 
     # --- what was refused ---------------------------------------------------------------------------------------
 
@@ -102,18 +103,18 @@ class EgressOperations:
                 raise
             return SandboxId(known.sandbox_id)
 
-    def refused(self, reference: str | None, since: float | None) -> list[schema.RefusedView]:
+    def refused(self, reference: str | None, since: float | None) -> list[shapes.RefusedView]:
         """Return what was refused since a time, the last one last."""
         return [_view(one) for one in self._log.past(self.identity(reference), since)]
 
-    async def follow(self, reference: str | None, since: float | None) -> AsyncGenerator[schema.RefusedView, None]:
+    async def follow(self, reference: str | None, since: float | None) -> AsyncGenerator[shapes.RefusedView, None]:
         """Yield what was refused since then, and from now on."""
         async for one in self._log.follow(self.identity(reference), since):
             yield _view(one)
 
 
-def _view(refused: Refused) -> schema.RefusedView:
-    return schema.RefusedView(**asdict(refused))
+def _view(refused: Refused) -> shapes.RefusedView:
+    return shapes.RefusedView(**asdict(refused))
 
 
 def _name(policy: Policy, name: str, protocol: str, ports: list[int]) -> Verdict:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from netcore.plan.findings import Treatment
+from resolver.daemon.egress_shapes import EgressChange
 
 
 class PortView(msgspec.Struct, frozen=True):
@@ -237,41 +238,6 @@ class UpstreamView(msgspec.Struct, frozen=True):
     failures: int
 
 
-class CachedView(msgspec.Struct, frozen=True):
-    """One cached answer. *flags*: of the query, those for which answers are cached apart (DO, CD, AD).
-
-    *stale*: its TTL has run out; it is served only while all upstreams fail.
-    """
-
-    name: str
-    type: str
-    flags: str
-    rcode: str
-    ttl: int
-    stale: bool
-    records: int
-    hits: int
-    size: int
-    upstreams: list[str]
-
-
-class CacheView(msgspec.Struct, frozen=True):
-    """*size* and *bound* in octets. *found*: how many cached answers match; *entries*: those of them that were served most."""
-
-    found: int
-    size: int
-    bound: int
-    hits: int
-    misses: int
-    entries: list[CachedView]
-
-
-class FlushView(msgspec.Struct, frozen=True):
-    """*removed*: how many cached answers."""
-
-    removed: int
-
-
 class StatusView(msgspec.Struct, frozen=True):
     """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention.
 
@@ -341,69 +307,6 @@ class EventView(msgspec.Struct, frozen=True):
     cause: str | None = None
     exit_code: int | None = None
     detail: str | None = None
-
-
-class RefusedView(msgspec.Struct, frozen=True):
-    """What egress rules refused. *kind*: question or connection. *name*: asked for, or what the address was answered for; "": none.
-
-    *lacks*: the rule that would allow it. *count*: how often since *first*; *first* and *last* in seconds since 1970.
-    """
-
-    sandbox: str
-    sandbox_id: str
-    kind: str
-    name: str
-    address: str
-    protocol: str
-    port: int
-    reason: str
-    lacks: str | None
-    first: float
-    last: float
-    count: int
-
-
-class EgressLayerView(msgspec.Struct, frozen=True):
-    """*title*: whose rules they are. Lists are shown with their rules."""
-
-    title: str
-    rules: list[dict[str, Any]]
-
-
-class OpeningView(msgspec.Struct, frozen=True):
-    """*left*: seconds for which *address* is still open for *name*."""
-
-    name: str
-    address: str
-    ports: str
-    left: float
-
-
-class EgressView(msgspec.Struct, frozen=True):
-    """*rules*: of the sandbox itself, null: it has those of its networks or the default. *layers*: all must allow; none: no rules.
-
-    *openings*: what answers have opened. *refused*: how many questions and connections were refused.
-    """
-
-    sandbox: str
-    rules: list[str] | None
-    layers: list[EgressLayerView]
-    openings: list[OpeningView]
-    refused: int
-
-
-class EgressTestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*target*: NAME[:PORT][/PROTOCOL] or ADDRESS[:PORT][/PROTOCOL]."""
-
-    target: str
-
-
-class EgressTestView(msgspec.Struct, frozen=True):
-    """*lacks*: the rule that would allow it."""
-
-    allowed: bool
-    reason: str
-    lacks: str | None
 
 
 class PrunedView(msgspec.Struct, frozen=True):
@@ -540,15 +443,6 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     health_check: HealthCheckView | None = None
 
 
-class EgressChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*rules*: in place of those that there are. *add*, *remove*: single ones. *inherit*: have those of the networks, or the default."""
-
-    rules: list[str | dict[str, Any]] | None = None
-    add: list[str | dict[str, Any]] = []
-    remove: list[str | dict[str, Any]] = []
-    inherit: bool = False
-
-
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*leader_pid*: a child of the caller whose namespaces further commands enter, and which ends when the sandbox is removed.
 
@@ -563,12 +457,6 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restarting: int | None = None
     start_no_more: bool = False
     health: str | None = None
-
-
-class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*name*: remove the answers for it and for names below it; null: all answers."""
-
-    name: str | None = None
 
 
 class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

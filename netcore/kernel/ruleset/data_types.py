@@ -98,6 +98,7 @@ TYPES: Mapping[str, DataType] = {
     "igmp_type": _number(42, 1, BIG_ENDIAN, {"membership-query": 0x11}),
     "tcp_flag": _number(15, 1, BIG_ENDIAN, _TCP_FLAGS, flags=True),
     "mark": _number(19, 4, HOST_ORDER),
+    "pkt_type": _number(31, 1, HOST_ORDER, {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "other": 3}),
     "iface_type": _number(21, 2, HOST_ORDER, {"ether": 1}),
     "ct_state": _number(26, 4, HOST_ORDER, {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}, flags=True),
     "ct_dir": _number(27, 1, HOST_ORDER, {"original": 0, "reply": 1}),

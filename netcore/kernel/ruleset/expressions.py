@@ -125,7 +125,7 @@ def shifted_right(at: int, length: int, bits: int) -> bytes:
 
 
 def in_network_order(at: int, length: int) -> bytes:
-    return _expression("byteorder", _u32(1, at), _u32(2, at), _u32(3, 1), _u32(4, length), _u32(5, length))
+    return _expression("byteorder", _u32(1, at), _u32(2, at), _u32(3, 1), _u32(4, length), _u32(5, 4 if length % 4 == 0 else 2))
 
 
 @lru_cache(256)
@@ -167,8 +167,9 @@ def set_conntrack(key: int, source: int) -> bytes:
 
 
 def write_payload(base: int, offset: int, length: int, source: int, checksum: int) -> bytes:
-    """Write to the packet. *checksum*: the offset of the Internet checksum that is to be corrected."""
-    return _expression("payload", _u32(5, source), _u32(2, base), _u32(3, offset), _u32(4, length), _u32(6, 1), _u32(7, checksum))
+    """Write to the packet. *checksum*: the offset of the Internet checksum that is to be corrected, 0: nothing is."""
+    corrected = (_u32(6, 1), _u32(7, checksum)) if checksum else ()
+    return _expression("payload", _u32(5, source), _u32(2, base), _u32(3, offset), _u32(4, length), *corrected)
 
 
 def counter() -> bytes:

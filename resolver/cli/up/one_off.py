@@ -11,9 +11,9 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, segment
 from resolver.cli.compose.project import Project, Service
-from resolver.cli.egress_files import with_project_files
 from resolver.cli.run import run_detached, run_in_foreground
 from resolver.cli.starting import prepare_to_start
+from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.plan import UpPlan, environment, plan_up, process_of
 from resolver.cli.up.project_file import Selection, load_project
 from resolver.cli.up.reconcile import Asked

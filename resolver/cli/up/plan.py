@@ -111,6 +111,8 @@ def _with_hash(body: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
     hashed = {**body, "labels": {name: text for name, text in labels.items() if name != DEPENDS_LABEL}}
     text = json.dumps(hashed, sort_keys=True)
     return {**body, "labels": {**labels, CONFIG_LABEL: hashlib.sha256(text.encode()).hexdigest()}}
+
+
 _NETWORK_RULE = re.compile(r"((?:deny:)?network:)([^:/,]+)(.*)", re.IGNORECASE | re.DOTALL)
 
 

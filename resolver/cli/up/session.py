@@ -15,12 +15,12 @@ from typing import Any
 from resolver.cli import enter
 from resolver.cli.client import NoDaemon, Refused, call, segment
 from resolver.cli.compose.project import Condition, Service
-from resolver.cli.egress_files import with_project_files
 from resolver.cli.output import complain, print_table, print_warnings
 from resolver.cli.sandbox_calls import Call, delete, hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import conditions, processes
 from resolver.cli.up.conditions import Met
+from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.follow import Follower, stop_and_remove
 from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
 from resolver.cli.up.progress import Progress

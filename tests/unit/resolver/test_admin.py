@@ -6,7 +6,7 @@ import pytest
 
 from netcore.errors import InvalidRequest, NotFound
 from netcore.model import NetworkRequest, SandboxRequest
-from resolver.daemon import schema
+from resolver.daemon import cache_shapes, schema
 from resolver.daemon.admin import ROUTES, Admin
 from resolver.daemon.api_route import ApiReply, ApiRequest, Caller
 from resolver.daemon.doctor import Doctor
@@ -176,7 +176,7 @@ async def test_names_and_cache(world):
     for wrong in ("0", "x", "10001", ""):
         with pytest.raises(InvalidRequest, match="limit"):
             await world.admin.show_cache(request(query={"limit": wrong}))
-    assert (await world.admin.flush_cache(request(schema.FlushBody("abc")))).removed == 3
+    assert (await world.admin.flush_cache(request(cache_shapes.FlushBody("abc")))).removed == 3
 
 
 async def test_the_daemon_itself(world):
