@@ -292,3 +292,7 @@ EGRESS_ASKED_LATELY = 86_400.0
 
 EGRESS_ASKED_AT_ONCE = 256
 """Names of all sandboxes together that are asked again at one time."""
+
+FIRST_DATA = 32_768
+"""Octets in which the first data of a looked-at connection must name the server. A ClientHello has 0.3 to 2 KiB, with large tickets
+and many keys 12; servers take headers of 8 to 16 KiB. More than its first window, about 14 KiB, no client sends unacknowledged."""

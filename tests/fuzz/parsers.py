@@ -24,6 +24,8 @@ from netcore.desired import hostsfile
 from netcore.egress import read
 from netcore.errors import InvalidRequest, NetcoreError, PluginFailed
 from netcore.kernel import netlink, routing_tables, rtnl
+from netcore.look.findings import Name, NeedMore
+from netcore.look.first_data import FirstDataReader
 from netcore.model import Endpoint, NetworkId, PluginIpam, Pool, Sandbox
 from netcore.plugins import client, discovery
 from netcore.plugins.ipam_driver import IpamDriver
@@ -39,6 +41,7 @@ from resolver.daemon import config, convert, hostfile, http_api, schema
 from resolver.errors import ConfigError, ResolverError
 from resolver.zone import build
 from tests.fuzz import decoders
+from tests.support import client_hellos
 from tests.support.fakes import world
 
 
@@ -235,6 +238,24 @@ def egress_rules(octets: bytes) -> None:
             assert made.ports
 
 
+def first_data(octets: bytes) -> None:
+    """The first data of a connection mean the same however they are cut, and a name that is found is one."""
+
+    def found(size: int) -> object:
+        reader = FirstDataReader()
+        for at in range(0, len(octets), size):
+            if not isinstance(reader.feed(octets[at : at + size]), NeedMore):
+                break
+        return reader.finding
+
+    at_once = found(len(octets) or 1)
+    assert at_once == found(1) == found(17)
+    if isinstance(at_once, Name):
+        assert at_once.name == at_once.name.lower().strip(".")
+        assert at_once.name.isascii()
+        assert at_once.name.isprintable()
+
+
 _BODIES = (schema.NetworkBody, schema.SandboxBody, schema.ConnectBody, schema.PruneBody, schema.ResolveBody)
 
 
@@ -321,6 +342,9 @@ def parsers() -> Iterator[dict[str, Parser]]:
                 "plugin": Parser(plugin(loop), _PLUGIN, (*_JSON, *_ADDRESSES, *_text("unix://", "tcp://", "https://[", "Err", "RouteType"))),
                 "etcd": Parser(etcd_records, _ETCD, (*_JSON, *_ADDRESSES, *(f"{key}\n".encode() for key in _KEYS), b'"schema":', b"\xff")),
                 "local store": Parser(local_store, _STORE, (*_JSON, *_ADDRESSES)),
+                "first data": Parser(first_data, _FIRST_DATA, (*_text(
+                    "GET ", "/ ", "HTTP/1.1\r\n", "Host: a.example\r\n", "\r\n", "\n", "\r", " ", "\t", "http://", "@", ":80", "CONNECT ", "\0"),
+                    *_ADDRESSES, b"\x16\3\1", b"\0\0", b"\x80\x2e\1", client_hellos.GREASE, client_hellos.server_names(b"b.example"))),
                 "netlink": Parser(dumps, (_framed(bytes(range(200))), rtnl.get_link("eth0").body),
                                   (b"\0\0\0\0", b"\4\0\3\0", b"\xff\xff", b"\x10\0\0\0", b"eth0\0")),
             }  # fmt: skip
@@ -359,6 +383,10 @@ _PLUGIN = _text(
     '"DstPrefix":"eth"},"Gateway":"10.1.0.1","StaticRoutes":[{"Destination":"10.2.0.0/16","RouteType":0,"NextHop":"10.1.0.1"}],"Value":{"a":1}}',
     '{"PoolID":"p","Pool":"10.1.0.0/16","Data":{"com.docker.network.gateway":"10.1.0.1/16"},"Address":"10.1.0.5/16"}',
     '{"Addr":"tcp://localhost:1","TLSConfig":{"CAFile":"/x","InsecureSkipVerify":true}}', "unix:///run/x.sock",
+)  # fmt: skip
+_FIRST_DATA = (
+    client_hellos.hello(), client_hellos.hello(b"a.example", client_hellos.OUTER_ECH, size=30), client_hellos.from_library("a.example"),
+    *_text("GET / HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n", "GET http://a.example:80/ HTTP/1.0\nHost: a.example:80\n\n"),
 )  # fmt: skip
 _ETCD = (
     codec.encode_shared(_NODE), codec.encode_shared(_FAR), b"3", b"b",
