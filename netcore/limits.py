@@ -296,3 +296,39 @@ EGRESS_ASKED_AT_ONCE = 256
 FIRST_DATA = 32_768
 """Octets in which the first data of a looked-at connection must name the server. A ClientHello has 0.3 to 2 KiB, with large tickets
 and many keys 12; servers take headers of 8 to 16 KiB. More than its first window, about 14 KiB, no client sends unacknowledged."""
+
+FIRST_DATA_PIECES = 64
+"""Pieces of them that are kept behind a gap. A first window has ten segments; what is not kept comes again."""
+
+FIRST_DATA_PATIENCE = 30.0
+"""Seconds from the first octet until the server must be named."""
+
+LOOKED_FLOW_IDLE = 120.0
+"""Seconds after which a looked-at connection is forgotten of which nothing came. If it goes on, it is asked for anew."""
+
+LOOKED_FLOWS_PER_SANDBOX, LOOKED_FLOWS = 1024, 16_384
+"""Connections at once that are looked at, each for one or two round trips. Beyond that the oldest is forgotten, and asked for anew."""
+
+FIRST_DATA_PER_SANDBOX = 4 << 20
+"""Octets of them that are kept for one sandbox. What is not kept comes again."""
+
+REFUSALS_REPEATED = 3
+"""Times that a refused connection is told so, as its client repeats its data."""
+
+INJECTED_AT_ONCE = 10
+"""Segments that are sent again when a client sends again, as many as TCP begins with (RFC 6928)."""
+
+SEGMENT_SIZE = {4: 536, 6: 1220}
+"""Octets of a segment to a server that has not said what it takes (RFC 9293 section 3.7.1)."""
+
+LARGEST_SEGMENT = 1220
+"""Octets of a segment that is sent in place of a client's: fits in 1280 octets, so through every path."""
+
+LOOKED_PACKETS_PER_SECOND, LOOKED_PACKETS_AT_ONCE = 2000, 1000
+"""Packets of one sandbox that are copied, and packets to it; each takes the daemon 0.1 ms. What is not copied is sent again."""
+
+LOOKED_PACKETS_PER_TURN = 64
+"""Copies that are read before the loop looks at others."""
+
+LOOK_PERIOD = 1.0
+"""Seconds between two looks at which connections are late."""

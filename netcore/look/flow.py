@@ -1,0 +1,296 @@
+"""One connection from its first data until it is open or refused: what each packet of it means, and what is to be done. Pure.
+
+The kernel lets the handshake pass, and drops what has a payload. So the server has got nothing but what is injected here, and
+whatever the client repeats, overlaps or changes, the server reads what was read here. Where its data begin only the server may say:
+a client could have sent several SYNs. The connection is opened once the server has acknowledged all that was injected.
+
+Spec: RFC 9293 sections 3.4 and 3.10, RFC 5961 section 3 (a reset has exactly the expected number), RFC 7323 section 5 (PAWS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+from netcore import limits
+from netcore.look import refusals, segments
+from netcore.look.findings import Finding, Name, NeedMore, NoName, Protocol, Refused
+from netcore.look.first_data import FirstDataReader
+from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance, timestamps_option
+from netcore.look.steps import Allowed, Allows, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
+from netcore.look.stream import Changed, Stream
+
+
+class Phase(Enum):
+    """How far a connection has come."""
+
+    READING = "reading"
+    INJECTED = "injected"
+    """Its server is allowed, and has not acknowledged all of the first data yet."""
+    OPENED = "opened"
+    REFUSED = "refused"
+
+
+class Lost(Exception):
+    """What is known of the connection does not fit what its server says: it must be begun anew."""
+
+
+class Flow:
+    """One connection. Each method that takes a packet returns what is to be done, in this order."""
+
+    __slots__ = (
+        "_acknowledged", "_allows", "_begun", "_end", "_expected", "_key", "_latest", "_mark", "_reader", "_repeated", "_segment_size",
+        "_stream", "_verdict", "_waiting", "held", "last", "phase", "sender",
+    )  # fmt: skip
+
+    def __init__(self, key: FlowKey, allows: Allows, now: float) -> None:
+        self._key = key
+        self._allows = allows
+        self._begun: float | None = None
+        """When its first octets came."""
+        self.last = now
+        self.phase = Phase.READING
+        self.held: int | None = None
+        """The connection mark that its data had: another one is another connection."""
+        self.sender: Sender | None = None
+        self._segment_size = limits.SEGMENT_SIZE[key.client.version]
+        self._stream: Stream | None = None
+        """None as long as it is not known where the data begin."""
+        self._waiting: list[Segment] = []
+        """What came meanwhile."""
+        self._reader = FirstDataReader()
+        self._latest: Segment | None = None
+        """The client's latest segment with data."""
+        self._expected = 0
+        """The sequence number that the client expects next of the server, as far as the server's packets tell."""
+        self._end = self._acknowledged = 0
+        """Octets of the stream that were injected, and that the server has acknowledged; a FIN counts as one."""
+        self._mark = 0
+        self._verdict: Denied | None = None
+        self._repeated = 0
+
+    @property
+    def octets(self) -> int:
+        """What is held in memory."""
+        waiting = sum(len(segment.payload) for segment in self._waiting)
+        return waiting + (self._stream.octets if self._stream is not None else 0)
+
+    @property
+    def has_data(self) -> bool:
+        return self._latest is not None
+
+    # --- what the client sends ---------------------------------------------------------------------------------------
+
+    def take_client(self, segment: Segment, held: int, sender: Sender, now: float) -> list[Step]:
+        """Take a segment with data, which the kernel has dropped. *held*: its connection mark."""
+        self.held, self.sender, self.last = held, sender, now
+        if self._begun is None:
+            self._begun = now
+        if segment.flags & (SYN | RST) or not segment.flags & ACK:
+            return []
+        self._latest = segment
+        match self.phase:
+            case Phase.READING if self._stream is None:
+                return self._wait(segment)
+            case Phase.READING:
+                return self._read(segment)
+            case Phase.INJECTED:
+                return self._repeat(segment)
+            case Phase.OPENED:
+                # It was on its way while the connection was opened.
+                return list(self._inject(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN)))
+            case Phase.REFUSED:
+                self._repeated += 1
+                return list(self._tell()) if self._repeated <= limits.REFUSALS_REPEATED else []
+
+    def _wait(self, segment: Segment) -> list[Step]:
+        """Keep data whose place is not known, and ask the server: it answers what is before its window (RFC 9293 section 3.10.7.4)."""
+        if self.octets + len(segment.payload) <= limits.FIRST_DATA and len(self._waiting) < limits.FIRST_DATA_PIECES:
+            self._waiting.append(segment)
+        return list(self._inject(segment.sequence - 1, b""))
+
+    def _read(self, segment: Segment) -> list[Step]:
+        assert self._stream is not None
+        try:
+            new = self._stream.take(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
+        except Changed as changed:
+            return self._refuse(None, self._reader.protocol, self._sentence(str(changed)))
+        finding = self._reader.feed(new) if new else self._reader.finding
+        if isinstance(finding, NeedMore) and self._stream.is_complete:
+            finding = Refused(self._reader.protocol, "its data end before they name a server")
+        return self._decide(finding)
+
+    def _decide(self, finding: Finding) -> list[Step]:
+        match finding:
+            case NeedMore():
+                return []
+            case Name(name, protocol):
+                return self._carry_out(self._ask(name), name, protocol)
+            case NoName():
+                return self._carry_out(self._ask(None), None, Protocol.OTHER)
+            case Refused(protocol, reason):
+                return self._refuse(None, protocol, self._sentence(reason))
+
+    def _ask(self, name: str | None) -> Verdict:
+        assert self.sender is not None
+        return self._allows(self.sender, name, self._key.server, self._key.server_port)
+
+    def _carry_out(self, verdict: Verdict, name: str | None, protocol: Protocol) -> list[Step]:
+        match verdict:
+            case Allowed(mark):
+                assert self._stream is not None
+                self.phase, self._mark = Phase.INJECTED, mark
+                self._end = len(self._stream.data) + self._stream.is_complete
+                return list(self._inject_from(0))
+            case Denied(sentence):
+                return self._refuse(name, protocol, sentence)
+
+    def _repeat(self, segment: Segment) -> list[Step]:
+        """Answer what the client sends again with what was injected; keep what is new until the connection is open."""
+        assert self._stream is not None
+        try:
+            self._stream.take(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
+        except Changed as changed:
+            return self._refuse(None, self._reader.protocol, self._sentence(str(changed)))
+        if distance(self._stream.start, segment.sequence) >= self._end:
+            return []
+        return list(self._inject_from(self._acknowledged))[: limits.INJECTED_AT_ONCE]
+
+    # --- what the server sends ---------------------------------------------------------------------------------------
+
+    def take_server(self, segment: Segment, now: float) -> list[Step]:
+        """Take any segment of the server, which has passed; raises Lost."""
+        self.last = now
+        if segment.flags & RST:
+            raise Lost
+        self._expected = segment.sequence + segment.length + bool(segment.flags & SYN) + bool(segment.flags & FIN)
+        if segment.flags & SYN and (size := segment.maximum_segment_size):
+            self._segment_size = size
+        if not segment.flags & ACK:
+            return []
+        if self._stream is None:
+            return self._begin(segment.acknowledgement)
+        acknowledged = distance(self._stream.start, segment.acknowledgement)
+        match self.phase:
+            case Phase.READING if acknowledged not in (0, 1) or (segment.flags & SYN and acknowledged):
+                # All that it can have got is a FIN.
+                raise Lost
+            case Phase.INJECTED:
+                # Also here a FIN may have passed by itself.
+                if acknowledged < 0 or acknowledged > self._end + 1:
+                    raise Lost
+                self._acknowledged = max(self._acknowledged, acknowledged)
+                return self._open() if acknowledged >= self._end else []
+            case Phase.REFUSED if segment.length and self._repeated < limits.REFUSALS_REPEATED:
+                self._repeated += 1
+                return [self._reset_server()]
+            case _:
+                return []
+
+    def _begin(self, start: int) -> list[Step]:
+        """Read what has come, now that it is known where the data begin."""
+        self._stream = Stream(start)
+        waiting, self._waiting = self._waiting, []
+        steps: list[Step] = []
+        for segment in waiting:
+            if self.phase is Phase.READING:
+                steps += self._read(segment)
+        return steps
+
+    def _open(self) -> list[Step]:
+        assert self._stream is not None
+        assert self.held is not None
+        self.phase = Phase.OPENED
+        rest = len(self._stream.data) + self._stream.is_complete
+        more = [] if rest <= self._end else list(self._inject_from(self._end))
+        return [Open(self._key, self.held, self._mark), *more]
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def has_run_out(self, now: float) -> bool:
+        """Return whether the connection may be forgotten."""
+        return now - self.last > limits.LOOKED_FLOW_IDLE
+
+    def expire(self, now: float) -> list[Step]:
+        """Refuse a connection that has begun to send and did not name its server in time."""
+        is_late = self._begun is not None and now - self._begun > limits.FIRST_DATA_PATIENCE
+        if self.phase is not Phase.READING or self._stream is None or not is_late:
+            return []
+        seconds = limits.FIRST_DATA_PATIENCE
+        return self._refuse(None, self._reader.protocol, self._sentence(f"its first data did not name a server within {seconds:.0f} s"))
+
+    # --- refusing ----------------------------------------------------------------------------------------------------
+
+    def _sentence(self, reason: str) -> str:
+        address = f"[{self._key.server}]" if self._key.server.version == 6 else str(self._key.server)
+        return f"connection to {address}:{self._key.server_port} is refused: {reason}"
+
+    def _refuse(self, name: str | None, protocol: Protocol, sentence: str) -> list[Step]:
+        assert self.sender is not None
+        self.phase = Phase.REFUSED
+        self._verdict = Denied(sentence)
+        refusal = Refusal(self.sender, name, protocol, self._key.server, self._key.server_port, sentence)
+        return [refusal, *self._tell()]
+
+    def _tell(self) -> Iterator[Step]:
+        """Yield what ends the connection on both sides."""
+        assert self._latest is not None
+        assert self._stream is not None
+        assert self._verdict is not None
+        text = refusals.answer(self._reader.protocol, self._verdict.sentence)
+        sequence = self._latest.acknowledgement
+        if distance(sequence, self._expected) > 0:
+            # The client has got it, and has not said so yet.
+            sequence = self._expected
+        acknowledgement = self._stream.start + len(self._stream.data) + self._stream.is_complete
+        if text:
+            yield self._forge(sequence, acknowledgement, PSH | FIN | ACK, text)
+        else:
+            yield self._forge(sequence, acknowledgement, RST | ACK)
+        yield self._reset_server()
+
+    def _forge(self, sequence: int, acknowledgement: int, flags: int, payload: bytes = b"") -> Forge:
+        assert self._latest is not None
+        stamps = self._latest.timestamps
+        # What the client echoes is the server's latest, so it is not too old for it.
+        options = timestamps_option(stamps[1], stamps[0]) if stamps else b""
+        key = self._key
+        forged = Segment(
+            source=key.server, destination=key.client, source_port=key.server_port, destination_port=key.client_port,
+            sequence=sequence, acknowledgement=acknowledgement, flags=flags, options=options, payload=payload,
+        )  # fmt: skip
+        return Forge(segments.write(forged), key.client)
+
+    def _reset_server(self) -> Step:
+        assert self._stream is not None
+        return self._as_client(self._stream.start + self._acknowledged, RST | ACK, b"")
+
+    # --- sending as the client ---------------------------------------------------------------------------------------
+
+    def _inject_from(self, at: int) -> Iterator[Step]:
+        """Yield the segments that carry the stream from octet *at* on, as far as it has come, and its end."""
+        assert self._stream is not None
+        payload = bytes(self._stream.data[at:])
+        yield from self._inject(self._stream.start + at, payload, is_last=self._stream.is_complete)
+
+    def _inject(self, sequence: int, payload: bytes, *, is_last: bool = False) -> Iterator[Step]:
+        """Yield *payload* in segments that the server and every path take; an empty one if there is none."""
+        assert self._latest is not None
+        has_stamps = self._latest.timestamps is not None
+        size = max(1, min(self._segment_size, limits.LARGEST_SEGMENT) - (12 if has_stamps else 0))
+        for at in range(0, max(1, len(payload)), size):
+            part = payload[at : at + size]
+            is_end = at + size >= len(payload)
+            flags = ACK | (PSH if part and is_end else 0) | (FIN if is_last and is_end else 0)
+            yield self._as_client(sequence + at, flags, part)
+
+    def _as_client(self, sequence: int, flags: int, payload: bytes) -> Inject:
+        latest, key = self._latest, self._key
+        assert latest is not None
+        stamps = latest.timestamps
+        made = Segment(
+            source=key.client, destination=key.server, source_port=key.client_port, destination_port=key.server_port,
+            sequence=sequence, acknowledgement=latest.acknowledgement, flags=flags, window=latest.window,
+            options=timestamps_option(*stamps) if stamps else b"", payload=payload, traffic_class=latest.traffic_class,
+        )  # fmt: skip
+        return Inject(segments.write(made), key.server)
