@@ -40,7 +40,7 @@ class Flow:
 
     __slots__ = (
         "_acknowledged", "_allows", "_begun", "_end", "_expected", "_key", "_latest", "_mark", "_reader", "_repeated", "_segment_size",
-        "_stream", "_verdict", "_waiting", "held", "last", "phase", "sender",
+        "_stream", "_told",  "_waiting", "held", "last", "phase", "sender",
     )  # fmt: skip
 
     def __init__(self, key: FlowKey, allows: Allows, now: float) -> None:
@@ -66,7 +66,8 @@ class Flow:
         self._end = self._acknowledged = 0
         """Octets of the stream that were injected, and that the server has acknowledged; a FIN counts as one."""
         self._mark = 0
-        self._verdict: Denied | None = None
+        self._told = b""
+        """What a refused client is told."""
         self._repeated = 0
 
     @property
@@ -78,6 +79,11 @@ class Flow:
     @property
     def has_data(self) -> bool:
         return self._latest is not None
+
+    @property
+    def _known(self) -> int:
+        """Octets of the stream that have come without a gap; a FIN counts as one."""
+        return len(self._stream.data) + self._stream.is_complete if self._stream is not None else 0
 
     # --- what the client sends ---------------------------------------------------------------------------------------
 
@@ -138,10 +144,9 @@ class Flow:
     def _carry_out(self, verdict: Verdict, name: str | None, protocol: Protocol) -> list[Step]:
         match verdict:
             case Allowed(mark):
-                assert self._stream is not None
                 self.phase, self._mark = Phase.INJECTED, mark
-                self._end = len(self._stream.data) + self._stream.is_complete
-                return list(self._inject_from(0))
+                self._end = self._known
+                return list(self._inject_from(0, self._end))
             case Denied(sentence):
                 return self._refuse(name, protocol, sentence)
 
@@ -154,7 +159,7 @@ class Flow:
             return self._refuse(None, self._reader.protocol, self._sentence(str(changed)))
         if distance(self._stream.start, segment.sequence) >= self._end:
             return []
-        return list(self._inject_from(self._acknowledged))[: limits.INJECTED_AT_ONCE]
+        return list(self._inject_from(self._acknowledged, self._end))[: limits.INJECTED_AT_ONCE]
 
     # --- what the server sends ---------------------------------------------------------------------------------------
 
@@ -201,8 +206,8 @@ class Flow:
         assert self._stream is not None
         assert self.held is not None
         self.phase = Phase.OPENED
-        rest = len(self._stream.data) + self._stream.is_complete
-        more = [] if rest <= self._end else list(self._inject_from(self._end))
+        rest = self._known
+        more = [] if rest <= self._end else list(self._inject_from(self._end, rest))
         return [Open(self._key, self.held, self._mark), *more]
 
     # --- time --------------------------------------------------------------------------------------------------------
@@ -228,7 +233,7 @@ class Flow:
     def _refuse(self, name: str | None, protocol: Protocol, sentence: str) -> list[Step]:
         assert self.sender is not None
         self.phase = Phase.REFUSED
-        self._verdict = Denied(sentence)
+        self._told = refusals.answer(protocol, sentence)
         refusal = Refusal(self.sender, name, protocol, self._key.server, self._key.server_port, sentence)
         return [refusal, *self._tell()]
 
@@ -236,15 +241,13 @@ class Flow:
         """Yield what ends the connection on both sides."""
         assert self._latest is not None
         assert self._stream is not None
-        assert self._verdict is not None
-        text = refusals.answer(self._reader.protocol, self._verdict.sentence)
         sequence = self._latest.acknowledgement
         if distance(sequence, self._expected) > 0:
             # The client has got it, and has not said so yet.
             sequence = self._expected
-        acknowledgement = self._stream.start + len(self._stream.data) + self._stream.is_complete
-        if text:
-            yield self._forge(sequence, acknowledgement, PSH | FIN | ACK, text)
+        acknowledgement = self._stream.start + self._known
+        if self._told:
+            yield self._forge(sequence, acknowledgement, PSH | FIN | ACK, self._told)
         else:
             yield self._forge(sequence, acknowledgement, RST | ACK)
         yield self._reset_server()
@@ -267,11 +270,11 @@ class Flow:
 
     # --- sending as the client ---------------------------------------------------------------------------------------
 
-    def _inject_from(self, at: int) -> Iterator[Step]:
-        """Yield the segments that carry the stream from octet *at* on, as far as it has come, and its end."""
+    def _inject_from(self, at: int, end: int) -> Iterator[Step]:
+        """Yield the segments that carry the stream from octet *at* to octet *end*; a FIN counts as one."""
         assert self._stream is not None
-        payload = bytes(self._stream.data[at:])
-        yield from self._inject(self._stream.start + at, payload, is_last=self._stream.is_complete)
+        payload = bytes(self._stream.data[at:end])
+        yield from self._inject(self._stream.start + at, payload, is_last=self._stream.is_complete and end > len(self._stream.data))
 
     def _inject(self, sequence: int, payload: bytes, *, is_last: bool = False) -> Iterator[Step]:
         """Yield *payload* in segments that the server and every path take; an empty one if there is none."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from netcore import limits
 from netcore.look.flow import Flow, Lost
-from netcore.look.segments import ACK, SYN, Segment
+from netcore.look.segments import ACK, FIN, RST, SYN, Segment
 from netcore.look.steps import Allows, FlowKey, Sender, Step
 from netcore.model import IPAddress
 
@@ -37,23 +37,22 @@ class Flows:
             flow = self._add(key, now)
         if self._octets.get(key.client, 0) + len(segment.payload) > limits.FIRST_DATA_PER_SANDBOX:
             return []
-        taking = flow
-        return self._counted(key, taking, lambda: taking.take_client(segment, held, sender, now))
+        return self._counted(key, flow, functools.partial(flow.take_client, segment, held, sender, now))
 
     def take_server(self, segment: Segment, now: float) -> list[Step]:
         """Take a segment of a server, which has passed."""
         key = FlowKey(segment.destination, segment.destination_port, segment.source, segment.source_port)
         flow = self._by_client.get(key.client, {}).get(key)
-        if flow is None:
-            if segment.flags & (SYN | ACK) != SYN | ACK:
-                return []
-            flow = self._add(key, now)
-        taking = flow
-        try:
-            return self._counted(key, taking, lambda: taking.take_server(segment, now))
-        except Lost:
-            self._forget(key)
-            return self.take_server(segment, now) if segment.flags & SYN else []
+        begins = segment.flags & (FIN | SYN | RST | ACK) == SYN | ACK
+        if flow is not None:
+            try:
+                return self._counted(key, flow, functools.partial(flow.take_server, segment, now))
+            except Lost:
+                self._forget(key)
+        if not begins:
+            return []
+        flow = self._add(key, now)
+        return self._counted(key, flow, functools.partial(flow.take_server, segment, now))
 
     def expire(self, now: float) -> list[Step]:
         """Return what is to be done about those that are late, and forget those of which nothing came."""

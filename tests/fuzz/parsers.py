@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ from netcore.cluster.state import ClusterState, EndpointRecord, Node
 from netcore.controller.drift import notices
 from netcore.desired import hostsfile
 from netcore.egress import read
+from netcore.desired.look_rules import FROM_CLIENT, FROM_SERVER
 from netcore.errors import InvalidRequest, NetcoreError, PluginFailed
-from netcore.kernel import netlink, routing_tables, rtnl
+from netcore.kernel import netlink, packet_log, routing_tables, rtnl
+from netcore.look import segments
 from netcore.look.findings import Name, NeedMore
 from netcore.look.first_data import FirstDataReader
+from netcore.look.flows import Flows
+from netcore.look.steps import Allowed, Forge, Inject, Sender
 from netcore.model import Endpoint, NetworkId, PluginIpam, Pool, Sandbox
 from netcore.plugins import client, discovery
 from netcore.plugins.ipam_driver import IpamDriver
@@ -256,6 +260,20 @@ def first_data(octets: bytes) -> None:
         assert at_once.name.isprintable()
 
 
+def packets(octets: bytes) -> None:
+    """A copy of a packet is read, and taken as one of a client and of a server; what is sent for it can be read."""
+    flows = Flows(lambda *_: Allowed(1))
+    for prefix in (FROM_SERVER, FROM_CLIENT, FROM_SERVER):
+        logged = packet_log.read_message(bytes(20) + netlink.attr(10, prefix.encode()) + netlink.attr(9, octets) + octets)
+        segment = segments.read(logged.packet)
+        if segment is None:
+            return
+        sender = Sender(logged.link, logged.mac, segment.source)
+        steps = flows.take_server(segment, 0.0) if prefix == FROM_SERVER else flows.take_client(segment, logged.mark, sender, 0.0)
+        for step in steps:
+            assert not isinstance(step, Inject | Forge) or segments.read(step.packet) is not None
+
+
 _BODIES = (schema.NetworkBody, schema.SandboxBody, schema.ConnectBody, schema.PruneBody, schema.ResolveBody)
 
 
@@ -345,6 +363,7 @@ def parsers() -> Iterator[dict[str, Parser]]:
                 "first data": Parser(first_data, _FIRST_DATA, (*_text(
                     "GET ", "/ ", "HTTP/1.1\r\n", "Host: a.example\r\n", "\r\n", "\n", "\r", " ", "\t", "http://", "@", ":80", "CONNECT ", "\0"),
                     *_ADDRESSES, b"\x16\3\1", b"\0\0", b"\x80\x2e\1", client_hellos.GREASE, client_hellos.server_names(b"b.example"))),
+                "packets": Parser(packets, _PACKETS, (b"\x45\0", b"\x60\0", b"\x50\x10", b"\xa0\x18", b"\2\4", b"\x08\x0a", b"\x16\3\1")),
                 "netlink": Parser(dumps, (_framed(bytes(range(200))), rtnl.get_link("eth0").body),
                                   (b"\0\0\0\0", b"\4\0\3\0", b"\xff\xff", b"\x10\0\0\0", b"eth0\0")),
             }  # fmt: skip
@@ -387,6 +406,14 @@ _PLUGIN = _text(
 _FIRST_DATA = (
     client_hellos.hello(), client_hellos.hello(b"a.example", client_hellos.OUTER_ECH, size=30), client_hellos.from_library("a.example"),
     *_text("GET / HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n", "GET http://a.example:80/ HTTP/1.0\nHost: a.example:80\n\n"),
+)  # fmt: skip
+_PACKETS = tuple(
+    segments.write(segments.Segment(
+        source=ip_address(source), destination=ip_address(destination), source_port=40_000, destination_port=443, sequence=1, acknowledgement=1,
+        flags=flags, payload=payload, options=segments.timestamps_option(1, 2),
+    ))
+    for source, destination in (("10.0.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1"))
+    for flags, payload in ((0x18, client_hellos.hello()), (0x12, b""), (0x10, b""))
 )  # fmt: skip
 _ETCD = (
     codec.encode_shared(_NODE), codec.encode_shared(_FAR), b"3", b"b",

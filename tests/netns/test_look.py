@@ -1,6 +1,5 @@
 """The look at TLS and HTTP: which connections reach a server, and that nothing of the others does."""
 
-
 import pytest
 
 from tests.support import look_lab
