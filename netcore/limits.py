@@ -332,3 +332,6 @@ LOOKED_PACKETS_PER_TURN = 64
 
 LOOK_PERIOD = 1.0
 """Seconds between two looks at which connections are late."""
+
+ACKNOWLEDGE_AFTER_SEGMENTS, ACKNOWLEDGE_AFTER_OCTETS = 8, 8000
+"""Held segments or octets after which a client is told that they have come: it sends ten, and no more before it hears of them."""

@@ -20,6 +20,9 @@ from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance, ti
 from netcore.look.steps import Allowed, Allows, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
 from netcore.look.stream import Changed, Stream
 
+_TIMESTAMPS = 12
+"""Octets of a segment that timestamps take."""
+
 
 class Phase(Enum):
     """How far a connection has come."""
@@ -40,7 +43,7 @@ class Flow:
 
     __slots__ = (
         "_acknowledged", "_allows", "_begun", "_end", "_expected", "_key", "_latest", "_mark", "_reader", "_repeated", "_segment_size",
-        "_stream", "_told",  "_waiting", "held", "last", "phase", "sender",
+        "_stream", "_taken", "_told", "_unacknowledged", "_waiting", "_window", "held", "last", "phase", "sender",
     )  # fmt: skip
 
     def __init__(self, key: FlowKey, allows: Allows, now: float) -> None:
@@ -54,6 +57,10 @@ class Flow:
         """The connection mark that its data had: another one is another connection."""
         self.sender: Sender | None = None
         self._segment_size = limits.SEGMENT_SIZE[key.client.version]
+        self._window = limits.FIRST_DATA
+        """As the server would tell it."""
+        self._unacknowledged = self._taken = 0
+        """Segments since the client was last told what has come, and the octets that it was told of."""
         self._stream: Stream | None = None
         """None as long as it is not known where the data begin."""
         self._waiting: list[Segment] = []
@@ -124,18 +131,31 @@ class Flow:
         finding = self._reader.feed(new) if new else self._reader.finding
         if isinstance(finding, NeedMore) and self._stream.is_complete:
             finding = Refused(self._reader.protocol, "its data end before they name a server")
-        return self._decide(finding)
+        return self._decide(finding, is_new=bool(new))
 
-    def _decide(self, finding: Finding) -> list[Step]:
+    def _decide(self, finding: Finding, *, is_new: bool) -> list[Step]:
         match finding:
             case NeedMore():
-                return []
+                return self._ask_for_more(is_new=is_new)
             case Name(name, protocol):
                 return self._carry_out(self._ask(name), name, protocol)
             case NoName():
                 return self._carry_out(self._ask(None), None, Protocol.OTHER)
             case Refused(protocol, reason):
                 return self._refuse(None, protocol, self._sentence(reason))
+
+    def _ask_for_more(self, *, is_new: bool) -> list[Step]:
+        """Acknowledge what has come, to a client that waits for that before it sends more: by its window, or by Nagle's algorithm.
+
+        It then has these octets no more, so they are sent again from here until the server has them.
+        """
+        assert self._stream is not None
+        self._unacknowledged += 1
+        is_waiting = not is_new or self._unacknowledged >= limits.ACKNOWLEDGE_AFTER_SEGMENTS
+        if not is_waiting and self._known - self._taken < limits.ACKNOWLEDGE_AFTER_OCTETS:
+            return []
+        self._taken, self._unacknowledged = self._known, 0
+        return [self._forge(self._next_of_server, self._stream.start + self._taken, ACK)] if self._taken else []
 
     def _ask(self, name: str | None) -> Verdict:
         assert self.sender is not None
@@ -169,8 +189,11 @@ class Flow:
         if segment.flags & RST:
             raise Lost
         self._expected = segment.sequence + segment.length + bool(segment.flags & SYN) + bool(segment.flags & FIN)
-        if segment.flags & SYN and (size := segment.maximum_segment_size):
-            self._segment_size = size
+        if segment.flags & SYN:
+            self._segment_size = segment.maximum_segment_size or self._segment_size
+            self._window = max(1, limits.FIRST_DATA >> segment.window_shift)
+        else:
+            self._window = segment.window
         if not segment.flags & ACK:
             return []
         if self._stream is None:
@@ -217,7 +240,9 @@ class Flow:
         return now - self.last > limits.LOOKED_FLOW_IDLE
 
     def expire(self, now: float) -> list[Step]:
-        """Refuse a connection that has begun to send and did not name its server in time."""
+        """Refuse a connection that has begun to send and did not name its server in time; send again what only we have."""
+        if self.phase is Phase.INJECTED and self._acknowledged < self._taken:
+            return list(self._inject_from(self._acknowledged, self._end))[: limits.INJECTED_AT_ONCE]
         is_late = self._begun is not None and now - self._begun > limits.FIRST_DATA_PATIENCE
         if self.phase is not Phase.READING or self._stream is None or not is_late:
             return []
@@ -241,16 +266,21 @@ class Flow:
         """Yield what ends the connection on both sides."""
         assert self._latest is not None
         assert self._stream is not None
-        sequence = self._latest.acknowledgement
-        if distance(sequence, self._expected) > 0:
-            # The client has got it, and has not said so yet.
-            sequence = self._expected
+        sequence = self._next_of_server
         acknowledgement = self._stream.start + self._known
         if self._told:
             yield self._forge(sequence, acknowledgement, PSH | FIN | ACK, self._told)
         else:
             yield self._forge(sequence, acknowledgement, RST | ACK)
         yield self._reset_server()
+
+    @property
+    def _next_of_server(self) -> int:
+        """The sequence number that the client expects of the server."""
+        assert self._latest is not None
+        said = self._latest.acknowledgement
+        # It may have got more than it has said yet.
+        return self._expected if distance(said, self._expected) > 0 else said
 
     def _forge(self, sequence: int, acknowledgement: int, flags: int, payload: bytes = b"") -> Forge:
         assert self._latest is not None
@@ -260,7 +290,7 @@ class Flow:
         key = self._key
         forged = Segment(
             source=key.server, destination=key.client, source_port=key.server_port, destination_port=key.client_port,
-            sequence=sequence, acknowledgement=acknowledgement, flags=flags, options=options, payload=payload,
+            sequence=sequence, acknowledgement=acknowledgement, flags=flags, window=self._window, options=options, payload=payload,
         )  # fmt: skip
         return Forge(segments.write(forged), key.client)
 
@@ -276,11 +306,14 @@ class Flow:
         payload = bytes(self._stream.data[at:end])
         yield from self._inject(self._stream.start + at, payload, is_last=self._stream.is_complete and end > len(self._stream.data))
 
+    @property
+    def _stamps_length(self) -> int:
+        return _TIMESTAMPS if self._latest is not None and self._latest.timestamps else 0
+
     def _inject(self, sequence: int, payload: bytes, *, is_last: bool = False) -> Iterator[Step]:
         """Yield *payload* in segments that the server and every path take; an empty one if there is none."""
         assert self._latest is not None
-        has_stamps = self._latest.timestamps is not None
-        size = max(1, min(self._segment_size, limits.LARGEST_SEGMENT) - (12 if has_stamps else 0))
+        size = max(1, min(self._segment_size, limits.LARGEST_SEGMENT) - self._stamps_length)
         for at in range(0, max(1, len(payload)), size):
             part = payload[at : at + size]
             is_end = at + size >= len(payload)

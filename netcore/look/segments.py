@@ -1,6 +1,6 @@
 """TCP segments as values: read from packets of IPv4 and IPv6, and made into such packets. Pure.
 
-Spec: RFC 9293 section 3.1, RFC 7323 section 3.2 (timestamps), RFC 791 section 3.1, RFC 8200 sections 3 and 8.1.
+Spec: RFC 9293 section 3.1, RFC 7323 sections 2 and 3, RFC 791 section 3.1, RFC 8200 sections 3 and 8.1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TTL = 64
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
 _HEADER = struct.Struct("!HHIIBBHHH")
-_MSS_KIND, _TIMESTAMPS_KIND, _END, _NO_OPERATION = 2, 8, 0, 1
+_MSS_KIND, _WINDOW_SCALE_KIND, _TIMESTAMPS_KIND, _END, _NO_OPERATION = 2, 3, 8, 0, 1
 _TIMESTAMPS = struct.Struct("!II")
 
 
@@ -49,6 +49,12 @@ class Segment:
         """What a SYN says of the largest segment that its sender takes."""
         value = _option(self.options, _MSS_KIND)
         return None if value is None or len(value) != 2 else int.from_bytes(value, "big")
+
+    @property
+    def window_shift(self) -> int:
+        """By how many bits windows are shifted that the sender of a SYN tells from then on (RFC 7323 section 2.2)."""
+        value = _option(self.options, _WINDOW_SCALE_KIND)
+        return min(value[0], 14) if value else 0
 
 
 def _option(options: bytes, wanted: int) -> bytes | None:

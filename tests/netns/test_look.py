@@ -135,3 +135,73 @@ def test_the_server_reads_what_was_read_or_nothing(lab, scenario, family):
 def test_an_open_connection_is_looked_at_again_when_it_begins_anew(lab):
     answer, sent, _ = attempt(lab, "reset_that_gets_lost", 4)
     assert sent == raw_tcp.ALLOWED
+
+
+def client(lab, sandbox, kind, name, family=4, port=443, number=1):
+    """Return what a client of `tls_clients` in *sandbox* prints."""
+    command = (
+        sys.executable,
+        "-m",
+        "tests.support.tls_clients",
+        kind,
+        look_lab.SERVERS[family],
+        str(port),
+        name,
+        "/run/ca.pem",
+        str(number),
+    )
+    return lab.out(*command, where=sandbox, timeout=60)
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("plain", 1),
+        ("large", 5000),
+        ("large", 12_000),
+        ("large", 24_000),
+        ("single_octets", 1),
+        ("single_octets", 100),
+        ("single_octets", 16_000),
+    ],
+)
+def test_large_and_scattered_hellos_pass(lab, kind, number, family):
+    assert client(lab, "nat", kind, ALLOWED, family, number=number).split()[0] == ALLOWED
+    before = look_lab.payloads(lab)
+    assert "access denied" in client(lab, "nat", kind, OTHER, family, number=number)
+    assert look_lab.payloads(lab) == before
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_a_request_in_several_writes_passes(lab, family):
+    assert client(lab, "nat", "line_by_line", ALLOWED, family, 80) == "HTTP/1.1 200 OK"
+    assert client(lab, "nat", "line_by_line", OTHER, family, 80) == "HTTP/1.1 403 Forbidden"
+
+
+@pytest.mark.parametrize(("name", "is_allowed"), [(ALLOWED, True), (OTHER, False)])
+def test_openssl_is_told_so(lab, name, is_allowed):
+    command = f"echo | openssl s_client -connect {look_lab.SERVERS[4]}:443 -servername {name} -CAfile /run/ca.pem 2>&1"
+    said = lab.shell(command, where="nat", check=False)
+    assert ("BEGIN CERTIFICATE" in said) is is_allowed
+    assert ("alert access denied" in said) is not is_allowed
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_on_other_ports_what_is_neither_goes_by_its_address(lab, family):
+    assert client(lab, "nat", "ended", "-", family, look_lab.OTHER_PORT, 3000) == "3000 octets"
+    assert client(lab, "nat", "plain", ALLOWED, family, look_lab.OTHER_PORT).split()[0] == ALLOWED
+    before = look_lab.payloads(lab)
+    assert "access denied" in client(lab, "nat", "plain", OTHER, family, look_lab.OTHER_PORT)
+    assert "Connection reset" in client(lab, "nat", "ended", "-", family, 443, 3000)
+    assert look_lab.payloads(lab) == before
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_quic_is_refused_at_once(lab, family):
+    said = client(lab, "nat", "datagram", "-", family)
+    assert said in ("PermissionError: [Errno 13] Permission denied", "OSError: [Errno 113] No route to host")
+
+
+def test_a_closed_port_is_a_closed_port(lab):
+    assert "Connection refused" in client(lab, "nat", "plain", ALLOWED, port=444)

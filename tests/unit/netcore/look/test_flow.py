@@ -215,6 +215,46 @@ def test_changed_data_are_refused():
     assert not connection.is_open
 
 
+def test_a_client_that_waits_is_told_what_has_come():
+    connection = Connection()
+    connection.shake_hands()
+    connection.send(0, HELLO[:10])
+    assert connection.told == []
+    connection.send(0, HELLO[:10])
+    (told,) = connection.told
+    assert (told.flags, told.payload, distance(connection.start, told.acknowledgement), told.sequence) == (
+        ACK,
+        b"",
+        10,
+        connection.server_next,
+    )
+    for at in range(10, 10 + limits.ACKNOWLEDGE_AFTER_SEGMENTS):
+        connection.send(at, HELLO[at : at + 1])
+    assert distance(connection.start, connection.told[-1].acknowledgement) == 10 + limits.ACKNOWLEDGE_AFTER_SEGMENTS
+    assert connection.received == b""
+
+
+def test_what_the_client_has_no_more_is_sent_again_from_here():
+    connection = Connection()
+    connection.shake_hands()
+    connection.send(0, HELLO[:50])
+    connection.send(0, HELLO[:50])
+    connection.send(50, HELLO[50:], lose=lambda: True)
+    assert connection.received == b""
+    connection.do(connection.flows.expire(1.0), lose=lambda: True)
+    connection.do(connection.flows.expire(2.0))
+    assert connection.received == HELLO
+    assert connection.is_open
+    assert connection.flows.expire(3.0) == []
+
+
+def test_what_the_client_still_has_is_not():
+    connection = Connection()
+    connection.shake_hands()
+    connection.send(0, HELLO, lose=lambda: True)
+    assert connection.flows.expire(1.0) == []
+
+
 def test_a_refusal_is_repeated_a_few_times():
     connection, _ = refused(EVIL_HELLO)
     for _ in range(20):
