@@ -335,3 +335,6 @@ LOOK_PERIOD = 1.0
 
 ACKNOWLEDGE_AFTER_SEGMENTS, ACKNOWLEDGE_AFTER_OCTETS = 8, 8000
 """Held segments or octets after which a client is told that they have come: it sends ten, and no more before it hears of them."""
+
+LOOK_DECISIONS = 4096
+"""Decisions that the next daemon is left with if this one is killed. Each matters for one round trip to a server."""

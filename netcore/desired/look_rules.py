@@ -13,10 +13,11 @@ from __future__ import annotations
 from netcore import limits
 
 HELD = 0x0100_0000
-"""First connection mark of those whose server is not known yet. The last 16 bits are a number that each beginning of a connection
-gets anew, so that what is decided about one never opens another one between the same ends."""
+"""First connection mark of those whose server is not known yet. The last 24 bits are a number that each beginning of a connection
+gets anew and by chance, so that what is decided about one never opens another one between the same ends."""
 
-LAST_HELD = HELD | 0xFFFF
+_NUMBERS = 1 << 24
+LAST_HELD = HELD + _NUMBERS - 1
 
 FORGED = 0x0400_0000
 """Bit set on packets that are sent to a client in the place of its server, until they have passed the first hook."""
@@ -51,7 +52,7 @@ _TOO_MANY = f"limit rate over {limits.LOOKED_PACKETS_PER_SECOND}/second burst {l
 
 CHAINS = f"""
   chain look_hold {{
-    ct mark set numgen inc mod 65536 offset {HELD}
+    ct mark set numgen random mod {_NUMBERS} offset {HELD}
   }}
   chain look_from_client {{
     # The handshake passes, and what only acknowledges or ends. With options or extension headers nothing does.

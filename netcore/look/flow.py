@@ -14,10 +14,11 @@ from enum import Enum
 
 from netcore import limits
 from netcore.look import refusals, segments
+from netcore.look.decisions import Decided
 from netcore.look.findings import Finding, Name, NeedMore, NoName, Protocol, Refused
 from netcore.look.first_data import FirstDataReader
 from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance, timestamps_option
-from netcore.look.steps import Allowed, Allows, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
+from netcore.look.steps import Allowed, Allows, Decide, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
 from netcore.look.stream import Changed, Stream
 
 _TIMESTAMPS = 12
@@ -42,13 +43,15 @@ class Flow:
     """One connection. Each method that takes a packet returns what is to be done, in this order."""
 
     __slots__ = (
-        "_acknowledged", "_allows", "_begun", "_end", "_expected", "_key", "_latest", "_mark", "_reader", "_repeated", "_segment_size",
-        "_stream", "_taken", "_told", "_unacknowledged", "_waiting", "_window", "held", "last", "phase", "sender",
+        "_acknowledged", "_allows", "_begun", "_decided", "_end", "_expected", "_key", "_latest", "_mark", "_reader", "_repeated",
+        "_segment_size", "_stream", "_taken", "_told", "_unacknowledged", "_waiting", "_window", "held", "last", "phase", "sender",
     )  # fmt: skip
 
-    def __init__(self, key: FlowKey, allows: Allows, now: float) -> None:
+    def __init__(self, key: FlowKey, allows: Allows, now: float, decided: Decided | None = None) -> None:
         self._key = key
         self._allows = allows
+        self._decided = decided
+        """What an earlier daemon has decided about it."""
         self._begun: float | None = None
         """When its first octets came."""
         self.last = now
@@ -166,7 +169,9 @@ class Flow:
             case Allowed(mark):
                 self.phase, self._mark = Phase.INJECTED, mark
                 self._end = self._known
-                return list(self._inject_from(0, self._end))
+                assert self._stream is not None
+                assert self.held is not None
+                return [Decide(self._key, self.held, self._stream.start + self._end, mark), *self._inject_from(0, self._end)]
             case Denied(sentence):
                 return self._refuse(name, protocol, sentence)
 
@@ -197,7 +202,7 @@ class Flow:
         if not segment.flags & ACK:
             return []
         if self._stream is None:
-            return self._begin(segment.acknowledgement)
+            return self._begin(segment.acknowledgement) if self.phase is Phase.READING else []
         acknowledged = distance(self._stream.start, segment.acknowledgement)
         match self.phase:
             case Phase.READING if acknowledged not in (0, 1) or (segment.flags & SYN and acknowledged):
@@ -217,12 +222,24 @@ class Flow:
 
     def _begin(self, start: int) -> list[Step]:
         """Read what has come, now that it is known where the data begin."""
-        self._stream = Stream(start)
         waiting, self._waiting = self._waiting, []
+        # A FIN may have passed by itself.
+        if self._decided is not None and waiting and distance(self._decided.end, start) in (0, 1):
+            return self._resume(self._decided.mark, waiting)
+        self._stream = Stream(start)
         steps: list[Step] = []
         for segment in waiting:
             if self.phase is Phase.READING:
                 steps += self._read(segment)
+        return steps
+
+    def _resume(self, mark: int, waiting: list[Segment]) -> list[Step]:
+        """Open a connection that an earlier daemon has allowed, and whose server has got all of it."""
+        assert self.held is not None
+        self.phase = Phase.OPENED
+        steps: list[Step] = [Open(self._key, self.held, mark)]
+        for segment in waiting:
+            steps += self._inject(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
         return steps
 
     def _open(self) -> list[Step]:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 
 from netcore import limits
+from netcore.look.decisions import Decided
 from netcore.look.flow import Flow, Lost
 from netcore.look.segments import ACK, FIN, RST, SYN, Segment
 from netcore.look.steps import Allows, FlowKey, Sender, Step
@@ -13,12 +14,17 @@ from netcore.model import IPAddress
 
 
 class Flows:
-    """The connections by client and ends, the oldest first. What is forgotten is asked for anew when it goes on."""
+    """The connections by client and ends, the oldest first. What is forgotten is asked for anew when it goes on.
 
-    __slots__ = ("_allows", "_by_client", "_count", "_octets")
+    *decided*: what an earlier daemon has allowed, and perhaps not opened, by held mark. Each holds for what comes first of a connection.
+    """
 
-    def __init__(self, allows: Allows) -> None:
+    __slots__ = ("_allows", "_by_client", "_count", "_decided", "_first_look", "_octets")
+
+    def __init__(self, allows: Allows, decided: dict[FlowKey, dict[int, Decided]] | None = None) -> None:
         self._allows = allows
+        self._decided = decided or {}
+        self._first_look: float | None = None
         self._by_client: dict[IPAddress, dict[FlowKey, Flow]] = {}
         self._octets: dict[IPAddress, int] = {}
         self._count = 0
@@ -34,7 +40,8 @@ class Flows:
             self._forget(key)
             flow = None
         if flow is None:
-            flow = self._add(key, now)
+            # Only by the mark that it had then: whoever begins anew between the same ends finds nothing.
+            flow = self._add(key, now, self._decided.pop(key, {}).get(held))
         if self._octets.get(key.client, 0) + len(segment.payload) > limits.FIRST_DATA_PER_SANDBOX:
             return []
         return self._counted(key, flow, functools.partial(flow.take_client, segment, held, sender, now))
@@ -51,12 +58,16 @@ class Flows:
                 self._forget(key)
         if not begins:
             return []
+        self._decided.pop(key, None)
         flow = self._add(key, now)
         return self._counted(key, flow, functools.partial(flow.take_server, segment, now))
 
     def expire(self, now: float) -> list[Step]:
         """Return what is to be done about those that are late, and forget those of which nothing came."""
         steps: list[Step] = []
+        self._first_look = now if self._first_look is None else self._first_look
+        if now - self._first_look > limits.FIRST_DATA_PATIENCE:
+            self._decided = {}
         for key, flow in list(self._all()):
             if flow.has_run_out(now):
                 self._forget(key)
@@ -78,14 +89,14 @@ class Flows:
         finally:
             self._octets[key.client] = self._octets.get(key.client, 0) + flow.octets - before
 
-    def _add(self, key: FlowKey, now: float) -> Flow:
+    def _add(self, key: FlowKey, now: float, decided: Decided | None = None) -> Flow:
         if self._count >= limits.LOOKED_FLOWS:
             # Of the sandbox that has most of them, so others keep theirs.
             self._forget(_first_idle(max(self._by_client.values(), key=len)))
         flows = self._by_client.setdefault(key.client, {})
         if len(flows) >= limits.LOOKED_FLOWS_PER_SANDBOX:
             self._forget(_first_idle(flows))
-        flow = flows[key] = Flow(key, self._allows, now)
+        flow = flows[key] = Flow(key, self._allows, now, decided)
         self._count += 1
         return flow
 

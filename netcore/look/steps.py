@@ -65,6 +65,16 @@ class Forge:
 
 
 @dataclass(frozen=True, slots=True)
+class Decide:
+    """Note that the connection is allowed, before anything of it is sent: it is to get *mark* once the server has all before *end*."""
+
+    key: FlowKey
+    held: int
+    end: int
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """Change the mark of the connection from *held* to *mark*, if it still has that one."""
 
@@ -85,4 +95,4 @@ class Refusal:
     sentence: str
 
 
-Step = Inject | Forge | Open | Refusal
+Step = Inject | Forge | Decide | Open | Refusal

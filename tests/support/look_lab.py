@@ -128,7 +128,7 @@ def _print(refusal: Refusal) -> None:
 
 
 async def _look(names: list[str]) -> None:
-    looker = Looker(lambda *asked: _allows(names, *asked), _print)
+    looker = Looker(lambda *asked: _allows(names, *asked), _print, "/run/decisions")
     print("looking", flush=True)
     try:
         await asyncio.Event().wait()

@@ -5,9 +5,12 @@ It prints what the server said, or the error.
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import sys
+import threading
+from collections import Counter
 from contextlib import suppress
 
 
@@ -64,6 +67,21 @@ def line_by_line(sock: socket.socket, name: str, ca: str, number: int) -> str:
     return sock.recv(1 << 16).decode().splitlines()[0]
 
 
+def twice(sock: socket.socket, name: str, ca: str, number: int) -> str:
+    """Say what the server says, wait for a line of input, and then ask for *number* octets on the same connection."""
+    with _context(ca).wrap_socket(sock, server_hostname=name) as connection:
+        print(_say(connection, name), flush=True)
+        sys.stdin.readline()
+        connection.sendall(f"GET /{number} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+        read = 0
+        while read < number:
+            octets = connection.recv(1 << 16)
+            if not octets:
+                break
+            read += len(octets)
+        return str(read >= number)
+
+
 def ended(sock: socket.socket, name: str, ca: str, number: int) -> str:
     """Octets that are neither TLS nor HTTP, and the end of them at once."""
     sock.sendall(b"\0" * number)
@@ -86,13 +104,44 @@ def datagram(address: str, port: int) -> str:
     return "silence"
 
 
-CLIENTS = {known.__name__: known for known in (plain, large, single_octets, line_by_line, ended)}
+def many(address: str, port: int, names: list[str], ca: str, number: int) -> str:
+    """Connect *number* times, eight at a time, to *names* in turn; say how often which outcome came."""
+    outcomes: Counter[str] = Counter()
+    work, lock = iter(range(number)), threading.Lock()
+
+    def run() -> None:
+        while True:
+            with lock:
+                item = next(work, None)
+            if item is None:
+                return
+            name = names[item % len(names)]
+            try:
+                with socket.create_connection((address, port), 60) as sock:
+                    outcome = plain(sock, name, ca, 1)
+            except OSError as error:
+                outcome = f"{name}: {error}"
+            with lock:
+                outcomes[outcome] += 1
+
+    running = [threading.Thread(target=run) for _ in range(8)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return json.dumps(outcomes)
+
+
+CLIENTS = {known.__name__: known for known in (plain, large, single_octets, line_by_line, twice, ended)}
 
 
 def main(client: str, address: str, port: str, name: str, ca: str, number: str = "1") -> None:
     try:
         if client == "datagram":
             print(datagram(address, int(port)))
+            return
+        if client == "many":
+            print(many(address, int(port), name.split(","), ca, int(number)))
             return
         with socket.create_connection((address, int(port)), 30) as sock:
             print(CLIENTS[client](sock, name, ca, int(number)))
