@@ -38,7 +38,7 @@ class LoggedPacket:
 
 
 class PacketLog:
-    """The copies of one group, in the namespace of the calling thread. Raises KernelError, with EBUSY if another process has the group."""
+    """The copies of one group, in the namespace of the calling thread. Raises KernelError, with EPERM if another process has the group."""
 
     def __init__(self, group: int) -> None:
         self._socket = open_socket(NETFILTER)

@@ -5,11 +5,12 @@ import random
 import pytest
 
 from netcore import limits
-from netcore.look import segments
+from netcore.look import decisions, segments
 from netcore.look.findings import Name, Protocol
 from netcore.look.first_data import FirstDataReader
+from netcore.look.flows import Flows
 from netcore.look.segments import ACK, FIN, PSH, RST, SYN, distance
-from netcore.look.steps import Inject, Open
+from netcore.look.steps import Decide, Inject, Open
 from tests.support import client_hellos as tls
 from tests.unit.netcore.look.simulation import ALLOWED, EVIL, HELD, OPENED, Connection
 
@@ -344,3 +345,79 @@ def test_a_hostile_client_reaches_nobody_but_whom_it_may():
         assert connection.mark != OPENED or isinstance(finding, Name), seed
         opened += connection.is_open
     assert opened > 20
+
+
+def begun_by_an_earlier_daemon(*, lost=False):
+    """Return a connection that was allowed, sent, and not opened, and what that daemon left of it."""
+    connection = Connection()
+    connection.shake_hands()
+    steps = connection.flows.take_client(connection.segment(0, HELLO), HELD, connection.sender, 0)
+    (decision, *sent) = steps
+    connection.do(sent, lose=lambda: True)
+    if not lost:
+        for step in sent:
+            connection.serve(step.packet)
+    return connection, decisions.decode(bytes(64) + decisions.encode(decision))
+
+
+def test_the_next_daemon_opens_what_was_allowed():
+    connection, left = begun_by_an_earlier_daemon()
+    connection.flows = Flows(connection.allows, left)
+    connection.send(len(HELLO), b"and more")
+    assert connection.is_open
+    assert connection.received == HELLO + b"and more"
+    assert connection.asked == [ALLOWED]
+
+
+def test_the_next_daemon_reads_what_the_server_has_not_got():
+    connection, left = begun_by_an_earlier_daemon(lost=True)
+    connection.flows = Flows(connection.allows, left)
+    connection.send(0, HELLO)
+    connection.acknowledge()
+    assert connection.received == HELLO
+    assert connection.asked == [ALLOWED, ALLOWED]
+    assert connection.is_open
+
+
+def test_without_what_it_left_nothing_is_opened():
+    connection, _ = begun_by_an_earlier_daemon()
+    connection.flows = Flows(connection.allows)
+    connection.send(len(HELLO), b"\x17\3\3\0\1x")
+    connection.acknowledge()
+    assert not connection.is_open
+    assert connection.received == HELLO
+
+
+@pytest.mark.parametrize("way", ["mark", "end", "beginning", "late"])
+def test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection(way):
+    connection, left = begun_by_an_earlier_daemon()
+    flows = connection.flows = Flows(connection.allows, left)
+    # Another connection between the same ends, that begins where the allowed data ended.
+    connection.start = connection.start + len(HELLO) + (way == "end") * 2
+    connection.got, connection.read = {}, bytearray()
+    match way:
+        case "mark":
+            connection.mark = HELD + 1
+            connection.send(0, EVIL_HELLO)
+            connection.mark = HELD
+        case "beginning":
+            connection.shake_hands()
+        case "late":
+            flows.expire(0.0)
+            flows.expire(limits.FIRST_DATA_PATIENCE + 1)
+    connection.send(0, EVIL_HELLO)
+    connection.acknowledge()
+    assert connection.received == b""
+    assert not connection.is_open
+
+
+def test_damaged_records_are_left_out():
+    _, left = begun_by_an_earlier_daemon()
+    ((key, by_mark),) = left.items()
+    ((held, (end, mark)),) = by_mark.items()
+    record = decisions.encode(Decide(key, held, end, mark))
+    assert len(record) == decisions.RECORD_LENGTH
+    assert decisions.decode(record) == left
+    for at in range(53):
+        assert decisions.decode(record[:at] + bytes([record[at] ^ 1]) + record[at + 1 :]) == {}
+    assert decisions.decode(record[:-1]) == {}
