@@ -5,6 +5,10 @@ Constant text: sets and chains for a table of the family inet. Which connections
 * `look_hold`, for what begins a connection that nothing but a name opens: it is held from now on.
 * `look_from_client` and `look_from_server`, for the packets of a connection whose mark is held. Both return for what may pass.
 
+A connection is opened while packets of it are between two rules. So whether it is open must be asked behind whether it is held (and may be
+asked before that too): what was held at one rule and is open at the next would else be neither. Only `look_hold` makes it held, and only
+what begins a connection goes there.
+
 What conntrack takes for no part of a connection (`ct state invalid`) has no connection mark, so it must be dropped before.
 """
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 
 from netcore import limits
-from netcore.desired.look_rules import FORGED, FROM_CLIENT, FROM_SERVER, GROUP
+from netcore.desired.look_rules import FORGED, FROM_CLIENT, FROM_SERVER, GROUP, HELD, LAST_HELD
 from netcore.errors import KernelError
 from netcore.kernel import flow_marks
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket
@@ -68,7 +68,7 @@ class Looker:
         match logged.prefix:
             case p if p == FROM_SERVER:
                 return self._flows.take_server(segment, self._loop.time())
-            case p if p == FROM_CLIENT and segment.length == len(segment.payload):
+            case p if p == FROM_CLIENT and segment.length == len(segment.payload) and HELD <= logged.mark <= LAST_HELD:
                 sender = Sender(logged.link, logged.mac, segment.source)
                 return self._flows.take_client(segment, logged.mark, sender, self._loop.time())
             case _:

@@ -28,14 +28,14 @@ table inet look {{
   {look_rules.CHAINS}
   chain forward {{
     type filter hook forward priority -15; policy accept;
-    iifname "br0" ct state invalid counter drop
+    iifname "br0" ct state invalid drop
     iifname "br0" ct direction original {look_rules.BEGINS} jump look_hold
-    ct mark {OPENED:#x} accept
     iifname "br0" udp dport 443 reject with icmpx admin-prohibited
     {look_rules.IS_HELD} ct direction original jump look_from_client
     {look_rules.IS_HELD} ct direction reply jump look_from_server
     {look_rules.IS_HELD} accept
-    iifname "br0" meta l4proto tcp counter reject with tcp reset
+    ct mark {OPENED:#x} accept
+    iifname "br0" meta l4proto tcp reject with tcp reset
   }}
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
