@@ -41,13 +41,17 @@ def talking(lab, *arguments):
     return process
 
 
-def wait_until_it_waits(lab):
-    """Wait until a client has sent what nobody acknowledges."""
-    lab.wait_for(
-        lambda: any(int(line.split()[1]) > 0 for line in lab.out("ss", "-Htn", "state", "established", where="nat").splitlines() if line)
-    )
+def wait_until_they_wait(lab, count=1):
+    """Wait until *count* clients have sent what nobody acknowledges."""
+
+    def waiting():
+        lines = lab.out("ss", "-Htn", "state", "established", where="nat").splitlines()
+        return sum(int(line.split()[1]) > 0 for line in lines)
+
+    lab.wait_for(lambda: waiting() >= count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", BOTH)
 def test_lost_packets_are_sent_again(lab, looker, family):
     """A seventh of what the server gets and of what it sends."""
@@ -67,15 +71,15 @@ def test_lost_packets_are_sent_again(lab, looker, family):
     assert all("access denied" in text or "reset" in text for text in refused)
 
 
-@pytest.mark.parametrize("family", BOTH)
-def test_while_nobody_looks_nothing_leaves_and_then_it_goes_on(lab, family):
+def test_while_nobody_looks_nothing_leaves_and_then_it_goes_on(lab):
     before = look_lab.payloads(lab)
-    allowed, other = lab.start(*command("plain", ALLOWED, family), where="nat"), lab.start(*command("plain", OTHER, family), where="nat")
-    wait_until_it_waits(lab)
+    clients = [(name, lab.start(*command("plain", name, family), where="nat")) for name in (ALLOWED, OTHER) for family in BOTH]
+    wait_until_they_wait(lab, len(clients))
     assert look_lab.payloads(lab) == before
     process = look_lab.start_looker(lab, ALLOWED)
-    assert allowed.stdout.readline() == f"{ALLOWED} {ALLOWED}\n"
-    assert "access denied" in other.stdout.readline()
+    for name, client in clients:
+        said = client.stdout.readline()
+        assert said == f"{ALLOWED} {ALLOWED}\n" if name == ALLOWED else "access denied" in said
     process.kill()
     process.wait()
 
@@ -87,8 +91,26 @@ def test_an_open_connection_outlives_the_looker(lab):
     process.kill()
     process.wait()
     client.stdin.write("\n")
-    client.stdin.flush()
+    client.stdin.close()
     assert client.stdout.readline() == "True\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("family", BOTH)
+def test_connections_through_twenty_kills(lab, family):
+    """None is refused, however far it was."""
+    process = look_lab.start_looker(lab, ALLOWED)
+    client = lab.start(*command("many", ALLOWED, family, 1500), where="nat")
+    for _ in range(20):
+        before = look_lab.payloads(lab)
+        lab.wait_for(lambda before=before: look_lab.payloads(lab) > before + 30 or client.poll() is not None)
+        process.kill()
+        process.wait()
+        process = look_lab.start_looker(lab, ALLOWED)
+    assert json.loads(client.stdout.readline()) == {f"{ALLOWED} {ALLOWED}": 1500}
+    process.kill()
+    process.wait()
 
 
 def test_what_was_allowed_when_it_was_killed_is_opened_by_the_next(lab):
@@ -99,7 +121,7 @@ def test_what_was_allowed_when_it_was_killed_is_opened_by_the_next(lab):
     before = look_lab.payloads(lab)
     client = lab.start(*command("plain", ALLOWED), where="nat")
     lab.wait_for(lambda: look_lab.payloads(lab) > before)
-    wait_until_it_waits(lab)
+    wait_until_they_wait(lab)
     process.kill()
     process.wait()
     handle = lab.shell("nft -a list chain inet look look_from_server | sed -n 's/.*flags.*handle //p'")

@@ -217,7 +217,7 @@ def reset_that_gets_lost(client: Client) -> None:
     client.put(bytes(packet))
     client.put(client.packet(at - 1, flags=SYN))
     client.received = []
-    client.insist((at, EVIL), times=3)
+    client.insist((at, EVIL), times=2)
     client.close(at)
 
 
@@ -225,7 +225,7 @@ def half(client: Client) -> None:
     client.connect()
     for at, payload in pieces(EVIL[:-1], 40):
         client.send(at, payload)
-    client.wait(RST, patience=1.0)
+    client.wait(RST, patience=0.3)
     client.close(0)
 
 
@@ -241,7 +241,7 @@ def options_in_the_header(client: Client) -> None:
         packet = packet[:4] + (len(packet) - 40 + 8).to_bytes(2, "big") + b"\x3c" + packet[7:40] + b"\6\0\1\4\0\0\0\0" + packet[40:]
     for _ in range(5):
         client.put(packet)
-    client.wait(RST, patience=1.0)
+    client.wait(RST, patience=0.3)
     client.close(0)
 
 

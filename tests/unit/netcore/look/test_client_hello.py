@@ -132,7 +132,7 @@ def test_a_library_reads_the_same_name_in_damaged_hellos():
     chance = random.Random("client hello")
     seeds = [hello(), hello(b"a.example", tls.OUTER_ECH), hello(size=40), tls.from_library("packages.example.org"), tls.from_library(None)]
     agreed = 0
-    for _ in range(3000):
+    for _ in range(1500):
         octets = bytearray(chance.choice(seeds))
         for _ in range(chance.choice((0, 1, 1, 2, 3))):
             at = chance.randrange(len(octets))
@@ -153,4 +153,4 @@ def test_a_library_reads_the_same_name_in_damaged_hellos():
                 assert seen is None, bytes(octets)
             case Refused() | NoName():
                 pass
-    assert agreed > 300
+    assert agreed > 150
