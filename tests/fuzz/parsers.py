@@ -21,8 +21,8 @@ import aiohttp
 from netcore.cluster.state import ClusterState, EndpointRecord, Node
 from netcore.controller.drift import notices
 from netcore.desired import hostsfile
-from netcore.egress import read
 from netcore.desired.look_rules import FROM_CLIENT, FROM_SERVER
+from netcore.egress import read
 from netcore.errors import InvalidRequest, NetcoreError, PluginFailed
 from netcore.kernel import netlink, packet_log, routing_tables, rtnl
 from netcore.look import segments

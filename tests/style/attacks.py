@@ -163,6 +163,9 @@ GROUPS = (
             ),
             Attack("add records that nobody asked for", "unit/resolver/test_answered.py::test_what_does_not_belong_to_the_question_opens_nothing"),
             Attack("hide the server name (ech)", "unit/resolver/test_answered.py::test_it_is_found_behind_any_number_of_parameters"),
+        ),
+    ),
+    Group(
         "A sandbox that may reach some names only",
         (
             Attack("name another server at the same address", "netns/test_look.py::test_other_names_are_refused_in_the_words_of_their_protocol"),

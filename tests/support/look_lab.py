@@ -90,7 +90,14 @@ def start_server(lab: Lab) -> None:
         " -addext 'subjectAltName=DNS:packages.example,DNS:evil.example,DNS:other.packages.example' 2>/dev/null; : > canary.log"
     )
     server = lab.start(
-        sys.executable, "-m", "tests.support.canary", "/run/ca.pem", "/run/ca.key", "/run/canary.log", *SERVERS.values(), where="outside"
+        sys.executable,
+        "-m",
+        "tests.support.looked_at_server",
+        "/run/ca.pem",
+        "/run/ca.key",
+        "/run/canary.log",
+        *SERVERS.values(),
+        where="outside",
     )
     assert server.stdout is not None
     line = server.stdout.readline()

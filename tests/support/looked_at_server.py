@@ -1,4 +1,4 @@
-"""A server that says what it was sent. As a program: `canary.py CERTIFICATE KEY LOG ADDRESS..` serves on ports 80, 443, 8080 and 8443.
+"""A server that says what it was sent. As a program: `looked_at_server.py CERTIFICATE KEY LOG ADDRESS..` serves on ports 80, 443, 8080 and 8443.
 
 TLS and HTTP are told apart by the first octet. Each connection that ends is a line of JSON in LOG: port, peer, octets received, the
 server name of TLS, the first octets as hexadecimal digits. An answer says the server name or the Host; `GET /N` is answered with N octets,
