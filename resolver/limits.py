@@ -288,3 +288,10 @@ ENDED_LOOK = 0.02
 
 HOLDER_GRACE = 10.0
 """Seconds in which the process that holds a sandbox has written the last output of a command that has ended; then it is killed."""
+
+EGRESS_LOOK_RETRY = 1.0
+"""Seconds until the look at names is tried again, where an earlier daemon that is ending still has its log group."""
+
+EGRESS_OPENED_FLOWS = 65_536
+"""Connections of which it is remembered for which name they were opened, 64 octets each. Of older ones all names of the address must stay
+allowed for them to go on when rules change."""

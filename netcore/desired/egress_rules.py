@@ -12,6 +12,7 @@ from ipaddress import collapse_addresses
 from zlib import crc32
 
 from netcore import limits
+from netcore.desired import look_rules
 from netcore.desired.objects import Element, FirewallSet, Order
 from netcore.desired.objects.kind import Between
 from netcore.egress import special
@@ -26,8 +27,6 @@ _INET, _BRIDGE = "inet", "bridge"
 
 ALLOWED_MARK = 0x8000_0000
 """Bit of the connection marks of what rules have allowed; the lower 24 bits are the generation of the sandbox's rules."""
-HELD_MARK = 0x0100_0000
-"""Bit beside it while a connection is held until its name is known. Such a mark is in no generation."""
 GENERATIONS = 1 << 24
 LOG_GROUP = 5301
 """The group of nfnetlink_log that refused packets are told to."""
@@ -70,17 +69,22 @@ HOST_OTHERS = FirewallSet(table=_INET, name="egress_host_others", key_types=("if
 CONFINED_PORTS = FirewallSet(table=_BRIDGE, name="confined_ports", key_types=("ifname",), data_types=("ether_addr",), order=_ORDER)
 CONFINED_MACS = FirewallSet(table=_BRIDGE, name="confined_macs", key_types=("ether_addr",), data_types=("ether_addr",), order=_ORDER)
 
+LOOKS = _sets("egress_looks", "address")
+
 NAMED = _sets("egress_named", "address", "address", "inet_proto", "inet_service")
 NAMED_RANGES = _sets("egress_named_ranges", "address", "address", "inet_proto", "inet_service", interval=True)
+ANSWERED = _sets("egress_answered", "address", "address", "inet_proto", "inet_service")
+ANSWERED_RANGES = _sets("egress_answered_ranges", "address", "address", "inet_proto", "inet_service", interval=True)
 ASKED = _sets("egress_asked", "address", "address", "mark")
-"""Filled by answers, each element with its time; `kernel.egress_elements` writes them. The last is looked at by no rule."""
+"""Filled by answers, each element with its time; `kernel.egress_elements` writes them. What is in the first two is looked at until its
+name is known, what is in the next two is not; the last is looked at by no rule."""
 
 SETS: tuple[FirewallSet, ...] = (
     CONFINED,
     *(
         of_family
         for of_families in (
-            GENERATIONS_OF, GENERATION, DENIED, DENIED_OTHERS, PREFIXES, PREFIXES_OTHERS, PEERS, PEERS_OTHERS, PUBLIC, ALL,
+            GENERATIONS_OF, GENERATION, DENIED, DENIED_OTHERS, PREFIXES, PREFIXES_OTHERS, PEERS, PEERS_OTHERS, PUBLIC, ALL, LOOKS,
         )
         for of_family in of_families.values()
     ),
@@ -102,6 +106,8 @@ def _dynamic(family: int) -> str:
     return f"""
   set {NAMED[family].name} {{ type {flow} . inet_service; flags timeout; }}
   set {NAMED_RANGES[family].name} {{ type {flow} . inet_service; flags interval,timeout; }}
+  set {ANSWERED[family].name} {{ type {flow} . inet_service; flags timeout; }}
+  set {ANSWERED_RANGES[family].name} {{ type {flow} . inet_service; flags interval,timeout; }}
   set {ASKED[family].name} {{ type {address} . {address} . mark; flags timeout; }}
   set egress_told{family} {{ type {flow} . inet_service; {size} 1s; }}
   set egress_told_others{family} {{ type {flow}; {size} 1s; }}
@@ -109,7 +115,7 @@ def _dynamic(family: int) -> str:
   set {REFUSALS[family]} {{ type {address}; {size} 1d; }}"""
 
 
-DYNAMIC_SETS = "".join(_dynamic(family) for _, family in _IPV)
+DYNAMIC_SETS = "".join(_dynamic(family) for _, family in _IPV) + look_rules.SETS.rstrip()
 
 
 def _special(family: int) -> str:
@@ -129,14 +135,23 @@ def _of_family(family: int) -> str:
     oifname @bridges goto egress_to_peers{family}
     {flow} @egress_denied{family} goto egress_refused
     {others} {addresses} @egress_denied_others{family} goto egress_refused
-    {flow} @egress_named{family} goto egress_admitted{family}
-    {flow} @egress_named_ranges{family} goto egress_admitted{family}
-    {flow} @egress_prefixes{family} goto egress_admitted{family}
-    {others} {addresses} @egress_prefixes_others{family} goto egress_admitted{family}
+    {flow} @egress_answered{family} goto egress_admitted{family}
+    {flow} @egress_answered_ranges{family} goto egress_admitted{family}
+    {flow} @egress_prefixes{family} goto egress_addressed{family}
+    {others} {addresses} @egress_prefixes_others{family} goto egress_addressed{family}
     meta l4proto {{ tcp, udp }} th dport {{ 53, 853 }} goto egress_refused
-    {ip} saddr @egress_all{family} goto egress_admitted{family}
-    {ip} saddr @egress_public{family} {ip} daddr != {{ {_special(family)} }} goto egress_admitted{family}
+    {ip} saddr @egress_all{family} goto egress_addressed{family}
+    {ip} saddr @egress_public{family} {ip} daddr != {{ {_special(family)} }} goto egress_addressed{family}
+    # Only a name opens it, so whatever it is, it must name its server first.
+    {flow} @egress_named{family} goto egress_look
+    {flow} @egress_named_ranges{family} goto egress_look
     goto egress_refused
+  }}
+  # Its address is allowed, but perhaps not every name of it.
+  chain egress_addressed{family} {{
+    {ip} saddr @egress_looks{family} meta l4proto tcp goto egress_look
+    {ip} saddr @egress_looks{family} udp dport 443 goto egress_refused
+    goto egress_admitted{family}
   }}
   chain egress_to_peers{family} {{
     {flow} @egress_peers{family} goto egress_admitted{family}
@@ -161,6 +176,7 @@ CHAINS = f"""
   chain egress_forward {{
     type filter hook forward priority -11; policy accept;
     iifname . ether saddr @confined goto egress
+    {look_rules.IS_HELD} ct direction reply jump look_from_server
     # A connection that a peer had before there were rules would seem to be begun by the peer.
     iifname . oifname @same ct state new tcp flags & (syn | rst | ack) != syn jump egress_not_begun
   }}
@@ -175,8 +191,27 @@ CHAINS = f"""
   chain egress {{
     # Who may begin a connection to it is for others to say: published ports, and the rules of those who begin.
     ct direction reply ct state {{ established, related }} accept
+    # Who begins anew is judged anew, also in a connection that is allowed.
+    {look_rules.BEGINS} goto egress_judged
     ip saddr . ct mark @egress_generations4 accept
     ip6 saddr . ct mark @egress_generations6 accept
+    {look_rules.IS_HELD} goto egress_held
+    # It may have been opened since the question before last.
+    ip saddr . ct mark @egress_generations4 accept
+    ip6 saddr . ct mark @egress_generations6 accept
+    goto egress_judged
+  }}
+  chain egress_held {{
+    jump look_from_client
+    accept
+  }}
+  # Only what begins a connection is held. What comes later by itself has named nobody.
+  chain egress_look {{
+    ct direction original {look_rules.BEGINS} jump look_hold
+    {look_rules.IS_HELD} goto egress_held
+    goto egress_refused
+  }}
+  chain egress_judged {{
     # With bridge-nf-call-iptables the search for a neighbour comes here too; it is not tracked.
     iifname . oifname @same icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
     ct state {{ invalid, untracked }} goto egress_refused
@@ -207,6 +242,7 @@ CHAINS = f"""
     meta l4proto tcp reject with tcp reset
     reject with icmpx admin-prohibited
   }}
+{look_rules.CHAINS.strip(chr(10))}
 """
 
 FRAME_CHAINS = """
@@ -242,11 +278,15 @@ class TimedElement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressFilter:
-    """What the firewall must hold of the rules of one sandbox. *subnets*: of its networks, by name."""
+    """What the firewall must hold of the rules of one sandbox.
+
+    *subnets*: of its networks, by name. *looks_at_all*: also at what its address alone would allow.
+    """
 
     boxes: Boxes
     generation: int
     subnets: tuple[tuple[str, tuple[IPNetwork, ...]], ...]
+    looks_at_all: bool = False
 
 
 def endpoint_elements(network: Network, endpoint: Endpoint, rules: EgressFilter) -> Iterable[Element]:
@@ -270,24 +310,35 @@ def opening_elements(source: IPAddress, opening: Opening, now: float) -> Iterato
     family, left = opening.address.version, max(1, int(1000 * (opening.until - now)))
     if source.version != family:
         return
-    spans = [*opening.ports.spans()]
+    for ports, single, ranges in (
+        (opening.ports - opening.unlooked, NAMED, NAMED_RANGES),
+        (opening.ports & opening.unlooked, ANSWERED, ANSWERED_RANGES),
+    ):
+        for element in _ports_elements(source, opening.address, ports, single[family], ranges[family]):
+            yield TimedElement(element=element, left=left)
+    asked = Element(set=ASKED[family], fields=(source, opening.address, crc32(opening.name.encode())))
+    yield TimedElement(element=asked, left=left, comment=opening.name[:_LONGEST_COMMENT])
+
+
+def _ports_elements(source: IPAddress, address: IPAddress, ports: Ports, single: FirewallSet, ranges: FirewallSet) -> Iterator[Element]:
+    """Yield an element for each port, or for each range if there are many."""
+    spans = [*ports.spans()]
     if sum(span.last - span.first + 1 for _, span in spans) <= limits.EGRESS_SINGLE_PORTS:
         for protocol, span in spans:
             for port in range(span.first, span.last + 1):
-                yield TimedElement(element=Element(set=NAMED[family], fields=(source, opening.address, protocol, port)), left=left)
-    else:
-        both = Between(source, source), Between(opening.address, opening.address)
-        for protocol, span in spans:
-            fields = (*both, protocol, Between(span.first, span.last))
-            yield TimedElement(element=Element(set=NAMED_RANGES[family], fields=fields), left=left)
-    asked = Element(set=ASKED[family], fields=(source, opening.address, crc32(opening.name.encode())))
-    yield TimedElement(element=asked, left=left, comment=opening.name[:_LONGEST_COMMENT])
+                yield Element(set=single, fields=(source, address, protocol, port))
+        return
+    both = Between(source, source), Between(address, address)
+    for protocol, span in spans:
+        yield Element(set=ranges, fields=(*both, protocol, Between(span.first, span.last)))
 
 
 def _address_elements(source: IPAddress, rules: EgressFilter) -> Iterable[Element]:
     family, mark = source.version, ALLOWED_MARK | rules.generation
     yield Element(set=GENERATIONS_OF[family], fields=(source, mark))
     yield Element(set=GENERATION[family], fields=(source,), data=(mark,))
+    if rules.looks_at_all:
+        yield Element(set=LOOKS[family], fields=(source,))
     parted: list[tuple[IPNetwork, Ports]] = []
     for box in rules.boxes.allowed:
         wide = {Wide.ALL: ALL, Wide.PUBLIC: PUBLIC}.get(box.addresses) if isinstance(box.addresses, Wide) else None

@@ -6,23 +6,24 @@ What is given is half the hold longer than needed, so that the same answer, give
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from netcore import limits
 from netcore.egress.policy import Flow, Policy, Verdict
-from netcore.egress.ports import Ports
+from netcore.egress.ports import NOTHING, Ports
 from netcore.model import IPAddress
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """*address* is open at *ports* for *name*, until a time on the caller's clock."""
+    """*address* is open at *ports* for *name*, until a time on the caller's clock. *unlooked*: at which the address alone counts."""
 
     name: str
     address: IPAddress
     ports: Ports
     until: float
+    unlooked: Ports = NOTHING
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class Openings:
                 continue
             ports = self.policy.ports(name, address)
             if ports:
-                made.append(Opening(name, address, ports, given))
+                made.append(Opening(name, address, ports, given, self.policy.unlooked(name, address)))
         return tuple(made)
 
     def room_for(self, opened: Sequence[Opening], now: float, live: Collection[IPAddress] | None = None) -> tuple[Opening, ...]:
@@ -195,16 +196,23 @@ class Openings:
         opening = known.names.get(name) if known is not None else None
         return opening is not None and opening.until > now
 
-    def may_go_on(self, address: IPAddress, protocol: str, port: int) -> bool:
-        """Return whether the policy allows a connection to *address*, which may be older than what is open now."""
-        names = (None, *(opening.name for opening in self.of_address(address)))
-        return any(
-            self.policy.ports(name, address).has(protocol, port) for name in names if name is None or self.policy.may_ask(name).allowed
-        )
+    def may_go_on(
+        self, policy: Policy, address: IPAddress, protocol: str, port: int, is_of: Callable[[str], bool] | None, *, any_name: bool = False
+    ) -> bool:
+        """Return whether *policy* allows a connection to *address* that was begun under this one, perhaps before what is open now.
 
-    def has_expired(self, now: float) -> bool:
-        """Return whether something is known that is not open any more: connections may be left that nothing but their mark lets pass."""
-        return any(opening.until <= now for opening in self)
+        *is_of*: whether it was begun for a name, None: nobody knows, so all that the address has must still be allowed. *any_name*: one
+        of them is enough, as its first data named none.
+        """
+        if policy.ports(None, address).has(protocol, port):
+            return True
+        names = [opening.name for opening in self.of_address(address) if opening.ports.has(protocol, port)]
+        still = [
+            policy.ports(name, address).has(protocol, port) and policy.may_ask(name).allowed
+            for name in names
+            if is_of is None or is_of(name)
+        ]
+        return any(still) if any_name else bool(still) and all(still)
 
     # --- another policy -----------------------------------------------------------------------------------------
 
@@ -214,12 +222,12 @@ class Openings:
         for address, known in self._addresses.items():
             for name, opening in known.names.items():
                 ports = policy.ports(name, address) if policy.may_ask(name).allowed or self.meant_by(name, now) else Ports()
-                if ports != opening.ports and opening.until > now:
+                kept = Opening(name, address, ports, opening.until, policy.unlooked(name, address) if ports else NOTHING)
+                if kept != opening and opening.until > now:
                     closed.append(opening)
                 if ports:
-                    kept = Opening(name, address, ports, opening.until)
                     left.apply(Change((kept,)), known.used)
-                    if ports != opening.ports and opening.until > now:
+                    if kept != opening and opening.until > now:
                         changed.append(kept)
         left._targets = dict(self._targets)
         for name, at in self._asked.items():

@@ -11,7 +11,7 @@ from enum import Enum
 from ipaddress import IPv6Network
 
 from netcore.egress import special
-from netcore.egress.ports import NOTHING, PROTOCOLS, Ports
+from netcore.egress.ports import EVERYTHING, FIRST, LAST, NOTHING, PROTOCOLS, Ports
 from netcore.egress.rules import Below, Name, OwnNetwork, Prefix, Rule, Wide
 from netcore.model import IPAddress, IPNetwork
 
@@ -27,6 +27,8 @@ class KnownNetwork:
     subnets: tuple[IPNetwork, ...]
     attached: bool = False
 
+
+_WITHOUT_LOOK = EVERYTHING - Ports.of("tcp", (FIRST, LAST))
 
 HOST = "host"
 Place = KnownNetwork | str | None
@@ -80,6 +82,14 @@ class Outcome(Enum):
     ABOVE = "a name below it is allowed"
     DENIED = "denied by a rule"
     UNKNOWN = "no rule allows it"
+
+
+class Basis(Enum):
+    """Which rules are meant that allow something."""
+
+    ANY = "all"
+    UNLOOKED = "those about addresses, and those about names that say +address"
+    UNLOOKED_NAME = "those about names that say +address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +173,7 @@ class Layer:
     def _denies_all(self) -> Rule | None:
         return next((rule for rule in self.denied if rule.target is Wide.ALL and rule.is_whole), None)
 
-    def ports(self, name: str | None, address: IPAddress, around: Surroundings) -> Ports:
+    def ports(self, name: str | None, address: IPAddress, around: Surroundings, basis: Basis = Basis.ANY) -> Ports:
         """Return what it allows of *address*, by which it knows the sandbox to mean *name*."""
         place = around.place(address)
         if place is HOST:
@@ -174,8 +184,12 @@ class Layer:
             return self.network_ports(place) if place.attached else NOTHING
         reason = around.why_closed(address)
         matching = self.matching(name) if name is not None else []
-        by_name = (rule for rule in matching if not rule.deny and (reason is None or (rule.private and reason == special.IS_PRIVATE)))
-        allowed = _union(by_name) | _union(rule for rule in self.allowed if _holds(rule, address))
+        by_name = [rule for rule in matching if not rule.deny and (reason is None or (rule.private and reason == special.IS_PRIVATE))]
+        if basis is not Basis.ANY:
+            by_name = [rule for rule in by_name if rule.by_address]
+        allowed = _union(by_name)
+        if basis is not Basis.UNLOOKED_NAME:
+            allowed |= _union(rule for rule in self.allowed if _holds(rule, address))
         forms = (address, *special.carried(address, around.nat64))
         denied = (rule for rule in self.denied if any(_holds(rule, form) for form in forms))
         return allowed - _union(rule for rule in matching if rule.deny) - _union(denied)
@@ -257,6 +271,19 @@ class Policy:
         for layer in self.layers[1:]:
             made &= layer.ports(name, address, self.around)
         return made
+
+    def unlooked(self, name: str, address: IPAddress) -> Ports:
+        """Return those ports of *address*, open for *name*, at which the address alone counts: TLS and HTTP are over TCP."""
+        made = self.ports(name, address)
+        basis = Basis.UNLOOKED_NAME if self.looks_at_all else Basis.UNLOOKED
+        for layer in self.layers:
+            made &= layer.ports(name, address, self.around, basis) | _WITHOUT_LOOK
+        return made
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether names are denied that addresses are open for: then every connection is looked at."""
+        return any(isinstance(rule.target, Name | Below) for layer in self.layers for rule in layer.denied)
 
     def allows(self, flow: Flow) -> Verdict:
         """Return whether it may send to this address, if *flow.name* is what it was answered for."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import IPv6Network, ip_network
 from typing import Any, NoReturn
 
@@ -20,7 +21,11 @@ from netcore.parse import addresses, names
 from netcore.parse.problems import Problems
 
 _Refuse = Callable[[str], NoReturn]
-_DENY, _PRIVATE, _NETWORK = "deny:", "+private", "network:"
+_DENY, _NETWORK = "deny:", "network:"
+_OPTIONS = {"+private": "its addresses may be private", "+address": "they alone count, and not what is said to them"}
+_CHECK = re.compile(r"check\s*=\s*[\"']?(\w+)[\"']?\Z")
+CHECKS = ("name", "address")
+"""What decides beside the address: the name that TLS and HTTP ask for, or nothing."""
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\Z")
 _SET_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
@@ -58,12 +63,11 @@ def rule(text: str, field: str = "egress") -> Rule:
     deny = written[: len(_DENY)].lower() == _DENY
     rest = written[len(_DENY) :] if deny else written
     target_text, ports_text, protocol = _split(rest, refuse)
-    private = target_text.lower().endswith(_PRIVATE)
-    if private:
-        target_text = target_text[: -len(_PRIVATE)]
+    target_text, options = _options(target_text)
     target = _target(target_text, refuse)
-    if private and (deny or not isinstance(target, Name | Below)):
-        refuse("+private is for a name that is allowed, whose addresses may be private then")
+    for option in options:
+        if deny or not isinstance(target, Name | Below):
+            refuse(f"{option} is for a name that is allowed: {_OPTIONS[option]}")
     if protocol is not None and protocol not in PROTOCOLS:
         refuse(f"{protocol!r} is none of the protocols {', '.join(PROTOCOLS)}; a path can't be part of a rule")
     first, last = _ports(ports_text, refuse) if ports_text is not None else (None, None)
@@ -71,10 +75,20 @@ def rule(text: str, field: str = "egress") -> Rule:
         refuse("a list has no port: its rules have theirs")
     if target is Wide.NONE and (deny or first is not None or protocol is not None):
         refuse("none stands alone: it allows the own networks and nothing else")
-    made = Rule(target=target, deny=deny, private=private, first=first, last=last, protocol=protocol)
+    private, by_address = "+private" in options, "+address" in options
+    made = Rule(target=target, deny=deny, private=private, by_address=by_address, first=first, last=last, protocol=protocol)
     if not made.ports:
         refuse(f"{target} does not open port {first}; name the server by its address, as in 9.9.9.9:{first}")
     return made
+
+
+def _options(target: str) -> tuple[str, list[str]]:
+    """Return (target, what stands behind it with a plus)."""
+    found: list[str] = []
+    while (option := next((one for one in _OPTIONS if target.lower().endswith(one) and one not in found), None)) is not None:
+        found.append(option)
+        target = target[: -len(option)]
+    return target, found
 
 
 def _split(text: str, refuse: _Refuse) -> tuple[str, str | None, str | None]:
@@ -218,14 +232,32 @@ def ascii_name(text: str) -> str | None:
 
 
 def lines(text: str, field: str) -> tuple[Rule, ...]:
-    """Return the rules of a file: one a line or several with commas, # begins a comment."""
-    return rules((part for part in (line.partition("#")[0].strip() for line in text.splitlines()) if part), field)
+    """Return the rules of a file: one a line or several with commas, # begins a comment; see `check_of`."""
+    written, check = check_of(text, field)
+    return with_check(rules(written, field), check)
+
+
+def check_of(text: str, field: str) -> tuple[list[str], str]:
+    """Return the lines of a file with rules, and which of CHECKS it has for all of them: a line may be `check = "address"`."""
+    found = [part for part in (line.partition("#")[0].strip() for line in text.splitlines()) if part]
+    said = [match[1] for match in map(_CHECK.match, found) if match is not None]
+    if len(said) > 1 or not set(said) <= set(CHECKS):
+        raise InvalidRequest(field, f'check is there once, and {" or ".join(CHECKS)}, as in check = "address"')
+    return [line for line in found if not _CHECK.match(line)], said[0] if said else CHECKS[0]
+
+
+def with_check(given: Iterable[Rule], check: str) -> tuple[Rule, ...]:
+    """Return *given*; with `address` as *check* the address alone counts for all names that they allow."""
+    if check == CHECKS[0]:
+        return tuple(given)
+    return tuple(replace(one, by_address=True) if isinstance(one.target, Name | Below) and not one.deny else one for one in given)
 
 
 def to_json(made: Rule) -> dict[str, Any]:
     """Return a rule as the API and `--format json` show it: its text, and its parts."""
     shown: dict[str, Any] = {"rule": str(made), "target": str(made.target), "action": "deny" if made.deny else "allow"}
     shown |= {"private": True} if made.private else {}
+    shown |= {"check": "address"} if made.by_address else {}
     shown |= {"ports": [made.first, made.last]} if made.first is not None else {}
     return shown | ({"protocol": made.protocol} if made.protocol is not None else {})
 
@@ -235,10 +267,10 @@ def from_json(value: object, field: str = "egress") -> Rule:
     if isinstance(value, str):
         return rule(value, field)
     if not isinstance(value, Mapping):
-        raise InvalidRequest(field, "a rule is a text, or an object with target, action, ports, protocol and private")
+        raise InvalidRequest(field, "a rule is a text, or an object with target, action, ports, protocol, private and check")
     if isinstance(value.get("rule"), str):
         return rule(value["rule"], field)
-    known = ("target", "action", "ports", "protocol", "private", "rule")
+    known = ("target", "action", "ports", "protocol", "private", "check", "rule")
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
@@ -246,7 +278,9 @@ def from_json(value: object, field: str = "egress") -> Rule:
     target, ports, action = value.get("target"), value.get("ports"), value.get("action", "allow")
     if not isinstance(target, str) or action not in ("allow", "deny"):
         raise InvalidRequest(field, "an object needs a target, and as action allow or deny")
-    text = f"{target}{_PRIVATE if value.get('private') is True else ''}"
+    if value.get("check", CHECKS[0]) not in CHECKS:
+        raise InvalidRequest(field, f"check is {' or '.join(CHECKS)}")
+    text = f"{target}{'+private' if value.get('private') is True else ''}{'+address' if value.get('check') == 'address' else ''}"
     if ports is not None:
         if not (isinstance(ports, list) and 1 <= len(ports) <= 2 and all(type(port) is int for port in ports)):
             raise InvalidRequest(field, "ports is a list of one port, or of the first and the last")

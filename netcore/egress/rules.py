@@ -85,11 +85,15 @@ Target = Name | Below | Prefix | OwnNetwork | SetName | Wide
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. *first*, *last*, *protocol* None: as the target has it, see `ports`. *private*: of a name, which may be private then."""
+    """One rule. *first*, *last*, *protocol* None: as the target has it, see `ports`.
+
+    Of a name: *private*: its addresses may be private; *by_address*: these alone count, what is said to them is not looked at.
+    """
 
     target: Target
     deny: bool = False
     private: bool = False
+    by_address: bool = False
     first: int | None = None
     last: int | None = None
     protocol: str | None = None
@@ -113,7 +117,7 @@ class Rule:
         return self.first is None and self.protocol is None
 
     def __str__(self) -> str:
-        target = f"{self.target}{'+private' if self.private else ''}"
+        target = f"{self.target}{'+private' if self.private else ''}{'+address' if self.by_address else ''}"
         ports = ""
         if self.first is not None:
             ports = f":{self.first}{f'-{self.last}' if self.last not in (None, self.first) else ''}"

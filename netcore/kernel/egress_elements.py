@@ -96,15 +96,17 @@ class EgressElements:
                         found.add(ip_address(target))
         return frozenset(found)
 
-    def keep_flows(self, sources: Sequence[IPAddress], before: int, after: int, may_go_on: Callable[[IPAddress, str, int], bool]) -> int:
+    def keep_flows(self, sources: Sequence[IPAddress], before: int, after: int, may_go_on: Callable[[TrackedFlow], bool] | None) -> int:
         """Have connections of *sources* that rules of generation *before* allowed go on under those of *after*; return how many do.
 
-        For those whose address is not open any more by itself: what is open is taken up again when the next packet comes.
+        *may_go_on*: None: only what is allowed by its address, which the next packet finds.
         """
         marked = [TimedElement(element=Element(set=GENERATIONS_OF[source.version], fields=(source, after)), left=0) for source in sources]
         with self._lock:
             nft.commit(self._opened(), requests(marked))
         kept = 0
+        if may_go_on is None:
+            return kept
         with self._open_socket() as netlink:
             for family in sorted({source.version for source in sources}):
                 packed = {source.packed for source in sources if source.version == family}
@@ -113,7 +115,7 @@ class EgressElements:
                 changes = []
                 for message in netlink.dump(Request(flow_filter.GET, 0, head + wanted, "list", "conntrack entries")):
                     flow = _flow(message[20:], family)
-                    if flow is not None and flow.source.packed in packed and may_go_on(flow.address, flow.protocol, flow.port):
+                    if flow is not None and flow.source.packed in packed and may_go_on(flow):
                         body = head + nested(flow_filter.TUPLE_ORIG, flow.tuple) + attr(_MARK, struct.pack("!I", after)) + flow.zone
                         changes.append(Request(flow_filter.NEW, 0, body, "mark", "conntrack entry"))
                 kept += sum(error is None for error in netlink.run(changes))
@@ -131,10 +133,11 @@ class EgressElements:
             self._socket = None
 
 
-class _Flow(NamedTuple):
+class TrackedFlow(NamedTuple):
     """A tracked connection as it began. *tuple*: its octets; *zone*: the attribute, nothing if it has none."""
 
     source: IPAddress
+    source_port: int
     address: IPAddress
     protocol: str
     port: int
@@ -142,7 +145,7 @@ class _Flow(NamedTuple):
     zone: bytes
 
 
-def _flow(body: bytes, family: int) -> _Flow | None:
+def _flow(body: bytes, family: int) -> TrackedFlow | None:
     original, reply = find(body, flow_filter.TUPLE_ORIG), find(body, flow_filter.TUPLE_REPLY)
     if original is None or reply is None:
         return None
@@ -152,12 +155,14 @@ def _flow(body: bytes, family: int) -> _Flow | None:
     address = find(reply, flow_filter.TUPLE_IP, source_end)
     number = find(original, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
     port = find(reply, flow_filter.TUPLE_PROTO, flow_filter.SOURCE_PORT)
+    source_port = find(original, flow_filter.TUPLE_PROTO, flow_filter.SOURCE_PORT)
     if source is None or address is None or number is None or find(original, flow_filter.TUPLE_IP, target_end) is None:
         return None
     protocol = next((name for name, value in flow_filter.PROTOCOLS.items() if value == number[0]), str(number[0]))
     zone = find(body, flow_filter.ZONE)
-    return _Flow(
-        ip_address(source), ip_address(address), protocol, int.from_bytes(port or b"", "big"), original,
+    return TrackedFlow(
+        ip_address(source), int.from_bytes(source_port or b"", "big"), ip_address(address), protocol,
+        int.from_bytes(port or b"", "big"), original,
         attr(flow_filter.ZONE, zone) if zone is not None else b"",
     )  # fmt: skip
 

@@ -43,7 +43,7 @@ class Flow:
     """One connection. Each method that takes a packet returns what is to be done, in this order."""
 
     __slots__ = (
-        "_acknowledged", "_allows", "_begun", "_decided", "_end", "_expected", "_key", "_latest", "_mark", "_reader", "_repeated",
+        "_acknowledged", "_allows", "_begun", "_decided", "_end", "_expected", "_key", "_latest", "_mark", "_name", "_reader", "_repeated",
         "_segment_size", "_stream", "_taken", "_told", "_unacknowledged", "_waiting", "_window", "held", "last", "phase", "sender",
     )  # fmt: skip
 
@@ -76,6 +76,7 @@ class Flow:
         self._end = self._acknowledged = 0
         """Octets of the stream that were injected, and that the server has acknowledged; a FIN counts as one."""
         self._mark = 0
+        self._name: str | None = None
         self._told = b""
         """What a refused client is told."""
         self._repeated = 0
@@ -167,7 +168,7 @@ class Flow:
     def _carry_out(self, verdict: Verdict, name: str | None, protocol: Protocol) -> list[Step]:
         match verdict:
             case Allowed(mark):
-                self.phase, self._mark = Phase.INJECTED, mark
+                self.phase, self._mark, self._name = Phase.INJECTED, mark, name or ""
                 self._end = self._known
                 assert self._stream is not None
                 assert self.held is not None
@@ -248,7 +249,7 @@ class Flow:
         self.phase = Phase.OPENED
         rest = self._known
         more = [] if rest <= self._end else list(self._inject_from(self._end, rest))
-        return [Open(self._key, self.held, self._mark), *more]
+        return [Open(self._key, self.held, self._mark, self._name), *more]
 
     # --- time --------------------------------------------------------------------------------------------------------
 

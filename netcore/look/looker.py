@@ -28,12 +28,16 @@ log = logging.getLogger(__name__)
 class Looker:
     """Looks at connections of the namespace of the calling thread, on the running loop, until it is closed.
 
-    *allows*: is asked for each name that was found. *refused*: is told of each refusal. *path*: of the file with decisions, which lasts
-    as long as the host runs. Raises KernelError if another process has the log group, OSError if the file can't be written.
+    *allows*: is asked for each name that was found. *refused*, *opened*: are told of each that was refused or opened. *path*: of the
+    file with decisions, which lasts as long as the host runs. Raises KernelError if another process has the log group, OSError if the
+    file can't be written.
     """
 
-    def __init__(self, allows: Allows, refused: Callable[[Refusal], None], path: str) -> None:
+    def __init__(
+        self, allows: Allows, refused: Callable[[Refusal], None], path: str, opened: Callable[[Open], None] = lambda _: None
+    ) -> None:
         self._refused = refused
+        self._opened = opened
         self._records = SharedRecords(path, decisions.RECORD_LENGTH, limits.LOOK_DECISIONS)
         self._undone: dict[tuple[FlowKey, int], tuple[int, bytes]] = {}
         """Where the record is of a connection that is not open yet."""
@@ -100,6 +104,7 @@ class Looker:
 
     def _open(self, step: Open) -> None:
         key = step.key
+        self._opened(step)
         request = flow_marks.exchange(key.client, key.client_port, key.server, key.server_port, step.held, step.mark)
         try:
             self._netlink.execute(request)

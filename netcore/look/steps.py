@@ -76,11 +76,15 @@ class Decide:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Change the mark of the connection from *held* to *mark*, if it still has that one."""
+    """Change the mark of the connection from *held* to *mark*, if it still has that one.
+
+    *name*: for which it is opened; "": for its address alone, None: nobody knows any more.
+    """
 
     key: FlowKey
     held: int
     mark: int
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,8 @@ def firewall_part(policy: Policy, sandbox: Sandbox) -> EgressFilter:
     rules = "\n".join(";".join(map(str, layer.rules)) for layer in policy.layers)
     digest = hashlib.sha256(f"{sandbox.id}\n{rules}".encode()).digest()
     attached = tuple((known.name, known.subnets) for known in policy.around.networks if known.attached)
-    return EgressFilter(boxes=boxes.boxes(policy), generation=int.from_bytes(digest[:4], "big") % GENERATIONS, subnets=attached)
+    generation = int.from_bytes(digest[:4], "big") % GENERATIONS
+    return EgressFilter(boxes=boxes.boxes(policy), generation=generation, subnets=attached, looks_at_all=policy.looks_at_all)
 
 
 def check_possible(

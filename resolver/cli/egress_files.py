@@ -27,8 +27,23 @@ def _expanded(texts: Iterable[str], directory: str, inside: tuple[str, ...]) -> 
                 yield rule
                 continue
             listed = [line.partition("#")[0].strip() for line in _read(path).splitlines()]
-            for member in _expanded(filter(None, listed), directory, (*inside, path)):
-                yield member if not denied or member.lower().startswith("deny:") else f"{denied}{member}"
+            is_checked = not any(line.startswith("check") and "=" in line for line in listed)
+            rules = filter(None, listed) if is_checked else _by_address(listed, path)
+            for member in _expanded(rules, directory, (*inside, path)):
+                yield member if not denied or member.lower().startswith("deny:") else f"{denied}{member.replace('+address', '')}"
+
+
+def _by_address(listed: Iterable[str], path: str) -> list[str]:
+    """Return the rules of a list that says `check = ..`, as that has them. Other lists that it names have their own."""
+    from netcore.egress import read  # Only where it is needed: `run` loads this module too.
+    from netcore.errors import InvalidRequest
+
+    try:
+        lines, check = read.check_of("\n".join(listed), path)
+        parts = [part.strip() for line in lines for part in line.split(",")]
+        return [part if "@" in part else str(read.with_check([read.rule(part, path)], check)[0]) for part in parts]
+    except InvalidRequest as error:
+        raise Refused(str(error)) from error
 
 
 def _path(name: str, directory: str) -> str | None:

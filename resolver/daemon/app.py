@@ -223,9 +223,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     await works.runs.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    egress_log = start_egress(controller, resolver.registry, resolver.service, events, stack, _wall_clock)
+    egress_log, look = start_egress(controller, resolver.registry, resolver.service, events, stack, _wall_clock, Path(config.run_dir))
     restoration = Restoration(controller, registry, records)
     importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
+    if settings.firewall:
+        look.start()
     restoration.start()
     stack.push_async_callback(restoration.close)
     keeper = KeeperWatch(kept)

@@ -48,7 +48,17 @@ def _rules(value: Any, key: str) -> tuple[Rule, ...]:
 def _sets(value: Any) -> dict[str, tuple[Rule, ...]]:
     if not isinstance(value, dict):
         raise ValueError('sets must be a table of lists, as in {build = ["packages.example.org"]}')
-    return {_name(name): _rules(texts, f"sets.{name}") for name, texts in value.items()}
+    return {_name(name): _set(given, f"sets.{name}") for name, given in value.items()}
+
+
+def _set(value: Any, key: str) -> tuple[Rule, ...]:
+    """Return the rules of a list: written as such, or as a table with `rules` and `check`."""
+    if not isinstance(value, dict):
+        return _rules(value, key)
+    check = value.get("check", read.CHECKS[0])
+    if set(value) - {"rules", "check"} or check not in read.CHECKS:
+        raise ValueError(f'{key} must be a list of rules, or a table as in {{rules = ["packages.example.org"], check = "address"}}')
+    return read.with_check(_rules(value.get("rules"), key), check)
 
 
 def _name(name: str) -> str:

@@ -11,7 +11,7 @@ from netcore.egress.ports import PROTOCOLS
 from netcore.egress.refusals import CONNECTION, QUESTION, Refusals, Refused
 from netcore.errors import NetcoreError
 from netcore.kernel.refused_packets import RefusedPacket, RefusedPackets
-from netcore.model import SandboxId
+from netcore.model import IPAddress, SandboxId
 from netcore.plan.host_state import HostState
 from resolver import limits
 from resolver.daemon.egress_states import EgressStates
@@ -68,6 +68,10 @@ class EgressLog:
             verdict = openings.policy.allows(Flow(address=packet.address, protocol=packet.protocol, port=packet.port))
         port = packet.port if packet.protocol in PROTOCOLS else 0
         self._put(identity, CONNECTION, name or "", str(packet.address), packet.protocol, port, verdict.reason, verdict.lacks)
+
+    def connection(self, identity: str, name: str, address: IPAddress, protocol: str, port: int, reason: str, lacks: str | None) -> None:
+        """Note a connection that was refused by what its first data ask for."""
+        self._put(identity, CONNECTION, name, str(address), protocol, port, reason, lacks)
 
     def _question(self, identity: str, name: str, reason: str, lacks: str | None) -> None:
         self._put(identity, QUESTION, name, "", "", 0, reason, lacks)

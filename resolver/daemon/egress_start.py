@@ -1,12 +1,14 @@
-"""Start what tells of egress rules and keeps them up: the log of refusals, and the asking again of names that are open."""
+"""Start what works beside egress rules: the log of refusals, the look at names, the asking again of names that are open."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from netcore.controller import Controller
 from resolver.daemon.egress_log import EgressLog
+from resolver.daemon.egress_look import EgressLook
 from resolver.daemon.egress_refresh import EgressRefresh
 from resolver.daemon.events import Events
 from resolver.daemon.registry import Registry
@@ -20,15 +22,21 @@ def start_egress(
     events: Events,
     stack: AsyncExitStack,
     wall_clock: Callable[[], float],
-) -> EgressLog:
-    """Start it all; *stack* ends it. Return where refusals are told. *wall_clock*: seconds since 1970."""
+    run_dir: Path,
+) -> tuple[EgressLog, EgressLook]:
+    """Start it all; *stack* ends it. *wall_clock*: seconds since 1970. *run_dir*: lasts as long as the host runs.
+
+    Return where refusals are told, and the look, which begins when the sandboxes of the last run are known.
+    """
     states = registry.egress
     stack.callback(states.close)
     egress_log = EgressLog(controller.state, states, events, wall_clock)
     stack.callback(egress_log.close)
     if controller.settings.firewall:
         egress_log.start()
+    look = EgressLook(states, egress_log, run_dir)
+    stack.callback(look.close)
     refresh = EgressRefresh(states, service, registry.client_by_id)
     stack.callback(refresh.close)
     refresh.start()
-    return egress_log
+    return egress_log, look

@@ -11,15 +11,18 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from netcore.desired.egress_rules import TimedElement, opening_elements
 from netcore.egress.new_names import NewNames
 from netcore.egress.openings import Change, NoRoom, Opening, Openings
-from netcore.egress.policy import Policy, Verdict
-from netcore.egress.ports import NOTHING
+from netcore.egress.policy import ALLOWED, Policy, Verdict
+from netcore.egress.ports import NOTHING, WEB
 from netcore.egress.settings import EgressSettings
 from netcore.errors import Exhausted, KernelError, NotFound
-from netcore.kernel.egress_elements import EgressElements
+from netcore.kernel.egress_elements import EgressElements, TrackedFlow
+from netcore.look.opened_flows import ADDRESS_ALONE, number_of
+from netcore.look.steps import FlowKey
 from netcore.model import IPAddress
 from resolver.daemon.egress_policy import EgressPolicy
 from resolver.zone.published import PublishedZone
@@ -90,6 +93,8 @@ class EgressStates:
         self.elements = elements
         self.clock = clock
         self.on_refused: OnRefused = lambda _sandbox, _name, _reason, _lacks: None
+        self.name_number: Callable[[FlowKey], int | None] = lambda _: None
+        """Of the name that a connection was opened for (`look.opened_flows`); set before use."""
         self._sandboxes: dict[str, _SandboxEgress] = {}
         self._owners: dict[IPAddress, str] = {}
         self._before: dict[IPAddress, list[Opening]] = {}
@@ -128,8 +133,10 @@ class EgressStates:
         opened += [one for source in fresh for opening in live for one in opening_elements(source, opening, now)]
         if timed or opened:
             self.elements.write(opened, timed)
-        if known.generation != generation and openings.has_expired(now):
-            self.elements.keep_flows(sources_before, known.generation, generation, openings.may_go_on)
+        if known.generation != generation and sources_before:
+            # What a name has opened is taken up by no rule: each connection was looked at when it began.
+            may_go_on = partial(self._may_go_on, before, policy) if len(before) else None
+            self.elements.keep_flows(sources_before, known.generation, generation, may_go_on)
         known.generation = generation
         known.openings, known.sources = openings, tuple(sources)
         for source in gone:
@@ -137,6 +144,13 @@ class EgressStates:
         self._owners.update(dict.fromkeys(sources, identity))
         self._sandboxes[identity] = known
         return EgressPolicy(openings, known.new_names, known, self.clock, lambda *refused: self.on_refused(identity, *refused), hidden)
+
+    def _may_go_on(self, before: Openings, policy: Policy, flow: TrackedFlow) -> bool:
+        number = self.name_number(FlowKey(flow.source, flow.source_port, flow.address, flow.port)) if flow.protocol == "tcp" else None
+        target = flow.address, flow.protocol, flow.port
+        if number is None or number == ADDRESS_ALONE:
+            return before.may_go_on(policy, *target, None, any_name=number is not None)
+        return before.may_go_on(policy, *target, lambda name: number_of(name) == number)
 
     def forget(self, identity: str) -> None:
         """A sandbox has no rules any more, or is gone: what it had open is closed."""
@@ -158,6 +172,24 @@ class EgressStates:
         """Return the openings of a sandbox with rules."""
         known = self._sandboxes.get(identity)
         return known.openings if known is not None else None
+
+    def generation_of(self, identity: str) -> int | None:
+        """Return the generation of the rules of a sandbox that has some."""
+        known = self._sandboxes.get(identity)
+        return known.generation if known is not None else None
+
+    def allows_first_data(self, identity: str, name: str | None, address: IPAddress, port: int) -> Verdict:
+        """Return whether a TCP connection may go on whose first data ask for *name*, None: they are neither TLS nor HTTP.
+
+        Then its address alone counts, but at the ports of both it must be a rule about addresses that allows it.
+        """
+        verdict = self.allows(identity, name, address, "tcp", port)
+        openings = self.openings_of(identity)
+        if verdict.allowed or name is not None or port in WEB or openings is None:
+            return verdict
+        if any(opening.ports.has("tcp", port) for opening in openings.of_address(address) if opening.until > self.clock()):
+            return ALLOWED
+        return verdict
 
     def allows(self, identity: str, name: str | None, address: IPAddress, protocol: str, port: int) -> Verdict:
         """Return whether a sandbox may send to *address*, if *name* is what it calls the server; NotFound if it has no rules."""
@@ -182,7 +214,8 @@ class EgressStates:
                 ports = policy.ports(opening.name, opening.address)
                 if ports and opening.until > now:
                     known.openings.asked(opening.name, now)
-                    known.openings.apply(Change((Opening(opening.name, opening.address, ports, opening.until),)), now)
+                    unlooked = policy.unlooked(opening.name, opening.address)
+                    known.openings.apply(Change((Opening(opening.name, opening.address, ports, opening.until, unlooked),)), now)
 
     @property
     def is_busy(self) -> bool:

@@ -47,8 +47,8 @@ def seen(lab: Lab) -> str:
 
 
 def fetch(lab: Lab, url: str, who: str = "job", seconds: int = 15) -> int:
-    """The exit code of curl: 0 for an answer, 6 for a name that does not exist, 7 for a refused connection, 28 for none."""
-    return lab.berth("exec", who, "curl", "-s", "-o", "/dev/null", "-m", str(seconds), url, check=False).returncode
+    """The exit code of curl: 0 for an answer, 6 for a name that does not exist, 7 for a refused connection, 22 for a 403, 28 for none."""
+    return lab.berth("exec", who, "curl", "-sf", "-o", "/dev/null", "-m", str(seconds), url, check=False).returncode
 
 
 def ask(lab: Lab, name: str, rtype: str = "A", who: str = "job", server: str = "127.0.0.11") -> tuple[str, list[str], str]:
@@ -166,7 +166,8 @@ _TALK = (
     "print('connected', flush=True)\n"
     "for line in sys.stdin:\n"
     "    try:\n"
-    "        sock.sendall(line.encode())\n"
+    "        host = f'Host: {sys.argv[3]}\\r\\nUser-Agent: {line.strip()}'\n"
+    "        sock.sendall(f'GET / HTTP/1.1\\r\\n{host}\\r\\n\\r\\n'.encode() if sys.argv[3] else line.encode())\n"
     "        print('ok' if sock.recv(100) else 'closed', flush=True)\n"
     "    except OSError as error:\n"
     "        print(type(error).__name__, flush=True)\n"
@@ -174,9 +175,9 @@ _TALK = (
 
 
 @contextmanager
-def talking_to(lab: Lab, address: str, port: int):
-    """A program in the sandbox that has a connection there."""
-    process = lab.start_talking("job", _TALK, address, str(port))
+def talking_to(lab: Lab, address: str, port: int, name: str = ""):
+    """A program in the sandbox that has a connection there, and asks for *name* in HTTP if it has one."""
+    process = lab.start_talking("job", _TALK, address, str(port), name)
     with process.stdin:
         yield process
 
@@ -210,7 +211,7 @@ def say(process) -> str:
 def test_rules_change_at_once_and_only_what_they_forbid_is_cut(fresh):
     ask(fresh, "ok.test")
     ask(fresh, "a.wild.test")
-    with talking_to(fresh, ALLOWED, 443) as kept, talking_to(fresh, ALLOWED, 80) as cut:
+    with talking_to(fresh, ALLOWED, 443, "a.wild.test") as kept, talking_to(fresh, ALLOWED, 80, "ok.test") as cut:
         change_rules(fresh, kept, cut)
 
 
@@ -219,7 +220,7 @@ def change_rules(fresh, kept, cut):
     assert change(fresh, remove=["ok.test"]) == ["*.wild.test:443"]
     assert say(kept) == "ok"
     assert say(cut) in ("ConnectionResetError", "closed")
-    several(fresh, {"http://ok.test/": 6, f"http://{ALLOWED}/": 7, f"http://{ALLOWED}:443/": 0})
+    several(fresh, {"http://ok.test/": 6, f"http://{ALLOWED}/": 7, f"http://{ALLOWED}:443/": 22, "http://a.wild.test:443/": 0})
     peer, peer6 = address(fresh, "peer"), address(fresh, "peer", 6)
     change(fresh, add=["network:a:80", "host:9001", "deny:192.0.2.1:443"])
     several(fresh, {f"http://{peer}/": 0, f"http://{bracketed(peer6)}/": 0, "http://peer/": 0, "http://172.17.0.1:9001/": 0,
@@ -239,17 +240,21 @@ def change_rules(fresh, kept, cut):
 
 def test_a_kill_opens_nothing_and_cuts_nothing_and_what_was_open_is_read_back(fresh):
     ask(fresh, "ok.test")
-    with talking_to(fresh, ALLOWED, 80) as talking:
+    with talking_to(fresh, ALLOWED, 80, "ok.test") as talking:
         kill_and_go_on(fresh, talking)
 
 
 def kill_and_go_on(fresh, talking):
+    assert say(talking) == "ok"
     fresh.stop_daemon(signal.SIGKILL)
     assert say(talking) == "ok"
-    assert (connects(fresh, ALLOWED), connects(fresh, OTHER)) == (True, False)
+    assert not connects(fresh, OTHER)
+    # It begins, and is held until somebody looks.
+    waiting = fresh.start("curl", "-sf", "-m", "60", "--resolve", f"ok.test:80:{ALLOWED}", "http://ok.test/", where="berth-job")
     fresh.start_daemon()
+    assert waiting.wait(60) == 0
     assert say(talking) == "ok"
-    several(fresh, {f"http://{ALLOWED}/": 0, f"http://{OTHER}/": 7, "http://nope.test/": 6})
+    several(fresh, {"http://ok.test/": 0, f"http://{OTHER}/": 7, "http://nope.test/": 6})
     assert 'comment "ok.test"' in fresh.shell("nft list set inet berth egress_asked4")
     change(fresh, rules=["*.wild.test:443"])
     assert say(talking) in ("ConnectionResetError", "closed")
@@ -266,7 +271,7 @@ def test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then(fresh)
     finally:
         fresh.daemon.send_signal(signal.SIGCONT)
     fresh.wait_for(lambda: fresh.run("nft", "list", "set", "inet", "berth", "egress_named4", check=False).returncode == 0)
-    several(fresh, {f"http://{ALLOWED}/": 0, f"http://{OTHER}/": 7})
+    several(fresh, {"http://ok.test/": 0, f"http://{ALLOWED}/": 22, f"http://{OTHER}/": 7})
 
 
 _ATTEMPTS = """
@@ -312,7 +317,7 @@ def test_what_root_in_the_sandbox_sends_by_other_protocols_reaches_nobody(fresh)
     def noted(who: str, before: int) -> set[str]:
         fresh.berth("exec", who, *arguments)
         # One that may be sent comes last, so everything before it is here then.
-        several(fresh, {f"http://{ALLOWED}/": 0}, who)
+        fresh.berth("exec", who, "curl", "-sf4", "-m", "15", "http://ok.test/")
         return {line for line in seen(fresh).splitlines()[before:] if line != "question ok.test."}
 
     before = seen(fresh).count("\n")
@@ -354,6 +359,55 @@ def test_only_addresses_that_the_resolver_knows_it_by_may_ask_at_the_gateway(lab
     finally:
         lab.berth("rm", "sly")
         lab.berth("network", "rm", "six")
+
+
+def curl(lab: Lab, *arguments: str) -> tuple[int, str]:
+    """(exit code, what it printed)."""
+    done = lab.berth("exec", "job", "curl", "-s", "-m", "15", *arguments, check=False)
+    return done.returncode, done.stdout
+
+
+def test_another_name_of_the_same_address_is_refused_in_the_words_of_its_protocol(fresh):
+    change(fresh, rules=["ok.test", "ok.test:5432"])
+    for family in ("A", "AAAA"):
+        ask(fresh, "ok.test", family)
+    before = seen(fresh).count("\n")
+    for at in (ALLOWED, ALLOWED6):
+        code, said = curl(fresh, "--resolve", f"evil.test:80:{at}", "http://evil.test/")
+        assert (code, said) == (
+            0, f"sandbox job may not reach evil.test ({at}) tcp port 80: no egress rule of sandbox job allows it; evil.test:80 would\n",
+        )  # fmt: skip
+        # 35: the server's alert.
+        assert curl(fresh, "--resolve", f"evil.test:443:{at}", "https://evil.test/")[0] == 35
+        assert curl(fresh, "-k", f"https://{bracketed(at)}/")[0] == 35
+        assert curl(fresh, "--resolve", f"evil.test:5432:{at}", "http://evil.test:5432/")[1].startswith(
+            "sandbox job may not reach evil.test"
+        )
+    # What names nobody counts by its address, but not at the ports of the web.
+    with talking_to(fresh, ALLOWED, 5432) as talking:
+        assert say(talking) == "ok"
+    with talking_to(fresh, ALLOWED, 80) as talking:
+        assert say(talking) in ("ConnectionResetError", "closed")
+    assert not [line for line in seen(fresh).splitlines()[before:] if "evil" in line]
+    refused = json.loads(fresh.berth("egress", "log", "--sandbox", "job", "--format", "json").stdout)
+    assert [(one["address"], one["port"], one["lacks"]) for one in refused if one["name"] == "evil.test"][:2] == [
+        (ALLOWED, 80, "evil.test:80"), (ALLOWED, 443, "evil.test:443"),
+    ]  # fmt: skip
+
+
+def test_the_look_can_be_turned_off_for_a_name_and_on_for_all(fresh):
+    change(fresh, rules=["ok.test+address"])
+    ask(fresh, "ok.test")
+    assert curl(fresh, "--resolve", f"evil.test:80:{ALLOWED}", "http://evil.test/") == (0, "ok\n")
+    change(fresh, rules=["ok.test"])
+    assert "may not reach" in curl(fresh, "--resolve", f"evil.test:80:{ALLOWED}", "http://evil.test/")[1]
+    # A name that is denied is denied at addresses that are allowed.
+    change(fresh, rules=["public", "deny:evil.test"])
+    several(fresh, {f"http://{ALLOWED}:5432/": 22, "http://ok.test/": 0, "http://evil.test/": 6})
+    code, said = curl(fresh, "--resolve", f"evil.test:80:{OTHER}", "http://evil.test/")
+    assert (code, said) == (
+        0, f"sandbox job may not reach evil.test ({OTHER}) tcp port 80: the egress rule deny:evil.test of sandbox job denies it\n",
+    )  # fmt: skip
 
 
 def test_the_first_thing_that_it_sends_is_judged(lab):
@@ -484,7 +538,7 @@ def test_what_others_change_of_it_is_put_right_and_nothing_else_is_noticed(fresh
     fresh.wait_for(lambda: held() == before)
     drifted = {line.split(" ", 3)[3] for line in fresh.events().splitlines() if " drift " in line}
     assert all("egress_prefixes4" in line or "confined" in line for line in drifted), drifted
-    several(fresh, {f"http://{ALLOWED}/": 0, f"http://{OTHER}/": 7})
+    several(fresh, {"http://ok.test/": 0, f"http://{ALLOWED}/": 22, f"http://{OTHER}/": 7})
 
 
 def test_commands(fresh):

@@ -92,6 +92,12 @@ meta l4proto != { tcp, udp, sctp } ip saddr . ip daddr @any4 goto other
 ct direction reply ct state { established, related } accept
 ct mark set ip saddr map @current accept
 ip saddr . ip daddr . meta l4proto . th dport @cidr4 accept
+ct mark set numgen random mod 16777216 offset 0x01000000
+meta mark set numgen random mod 7
+ct mark 0x01000000-0x01ffffff accept
+meta mark set ct mark log prefix "berth-client" group 48711 drop
+meta mark and 0x04000000 != 0 meta mark set meta mark and 0xfbffffff notrack
+tcp flags & (fin | syn | rst | ack) == syn goto other
 """
 BRIDGE = """
 ip option lsrr exists drop

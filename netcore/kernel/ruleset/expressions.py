@@ -110,6 +110,11 @@ def local_socket(key: int, into: int) -> bytes:
     return _expression("socket", _u32(1, key), _u32(2, into), _u32(3, 0))
 
 
+def random_number(into: int, count: int, first: int) -> bytes:
+    """Load one of *count* numbers from *first* on."""
+    return _expression("numgen", _u32(1, into), _u32(2, count), _u32(3, 1), _u32(4, first))
+
+
 # --- registers -------------------------------------------------------------------------------------------------------
 
 

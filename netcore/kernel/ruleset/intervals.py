@@ -6,6 +6,7 @@ Spec: libnftables, src/segtree.c.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 
@@ -22,11 +23,20 @@ Range = tuple[int, int]
 """First and last value."""
 
 
+_NUMBERS = re.compile(r"(0x[0-9a-f]+|[0-9]+)-(0x[0-9a-f]+|[0-9]+)")
+
+
+def is_range(word: str) -> bool:
+    """Return whether *word* is a range of numbers."""
+    return _NUMBERS.fullmatch(word) is not None
+
+
 def follow(words: Words) -> bool:
     """Return whether ranges are among the elements that come next."""
     at = 1
     while words.following(at)[-1] not in ("}", "\n") and len(words.following(at)) == at:
-        if _is_range(words.following(at)[-1]):
+        word = words.following(at)[-1]
+        if "/" in word or is_range(word):
             return True
         at += 1
     return False
@@ -67,11 +77,6 @@ def encoded(ranges: Sequence[Range], length: int) -> Iterable[bytes]:
             yield _ENDS + _key(last + 1, length)
 
 
-def _is_range(word: str) -> bool:
-    first, dash, last = word.partition("-")
-    return "/" in word or (bool(dash) and first.isdigit() and last.isdigit())
-
-
 def _range(words: Words, data_type: DataType) -> Range:
     word = words.take()
     try:
@@ -82,7 +87,7 @@ def _range(words: Words, data_type: DataType) -> Range:
             if network.max_prefixlen != 8 * data_type.length:
                 raise ValueError
             return int(network.network_address), int(network.broadcast_address)
-        texts = word.split("-") if _is_range(word) else [word, word]
+        texts = word.split("-") if is_range(word) else [word, word]
         first, last = (int.from_bytes(data_type.octets(text), "big") for text in texts)
     except (ValueError, KeyError, OverflowError) as error:
         raise RulesetError(f"ruleset: {word!r} is no such element: {words.line()}") from error

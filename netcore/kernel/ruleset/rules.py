@@ -15,7 +15,7 @@ from netcore.kernel.ruleset.data_types import BIG_ENDIAN, HOST_ORDER, TYPES, Dat
 from netcore.kernel.ruleset.elements import Elements, read_element, read_elements
 from netcore.kernel.ruleset.expressions import EQUAL, NOT_EQUAL, register
 from netcore.kernel.ruleset.fields import Conntrack, Field, Meta, Payload, field_of, order_of
-from netcore.kernel.ruleset.intervals import Range
+from netcore.kernel.ruleset.intervals import Range, is_range
 from netcore.kernel.ruleset.protocols import Protocols
 from netcore.kernel.ruleset.sets import INTERVAL, Set
 from netcore.kernel.ruleset.words import RulesetError, Words
@@ -151,7 +151,7 @@ class Rule:
             self._test_bits(field, _union(field.type, bits), NOT_EQUAL)
         elif "/" in word and isinstance(field.source, Payload) and operator in (None, EQUAL, NOT_EQUAL):
             self._compare_prefix(field, field.source, word, operator or EQUAL)
-        elif "-" in word and word.replace("-", "").isdigit():
+        elif is_range(word):
             self._compare_range(field, *word.split("-"), inverted=operator == NOT_EQUAL)
         elif operator in (None, EQUAL, NOT_EQUAL):
             value = self._value(field, word)
@@ -175,7 +175,7 @@ class Rule:
             self.expressions += [loaded, expressions.compare(_FIRST, operator, value[:octets])]
 
     def _compare_range(self, field: Field, low: str, high: str, *, inverted: bool) -> None:
-        if inverted or field.bits is not None or int(low) > int(high):
+        if inverted or field.bits is not None or int(low, 0) > int(high, 0):
             self._words.refuse("a range from a lower to a higher number of whole octets, and no `!=`, before this")
         self.expressions += self._load_in_order(field)
         self.expressions.append(expressions.compare(_FIRST, expressions.GREATER_OR_EQUAL, self._in_order(field, low)))
@@ -281,7 +281,9 @@ class Rule:
                 written = expressions.write_payload(base, offset, length, _FIRST, checksum)
             case _:
                 self._words.refuse("something that can be set before this")
-        if field_of(self._words.following(3)) is None:
+        if self._words.accept("numgen", "random", "mod"):
+            self.expressions.append(statements.random_number(self._words, _FIRST))
+        elif field_of(self._words.following(3)) is None:
             self.expressions.append(expressions.immediate(_FIRST, self._value(field, self._words.take())))
         else:
             given = self._key()

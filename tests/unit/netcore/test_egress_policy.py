@@ -268,3 +268,27 @@ def test_public_parts_of_a_prefix():
     assert boxes.public_parts(ip_network("10.1.0.0/16")) == []
     assert boxes.public_parts(ip_network("8.8.8.0/24")) == [ip_network("8.8.8.0/24")]
     assert all(part.subnet_of(ip_network("2000::/3")) for part in boxes.public_parts(ip_network("::/0")))
+
+
+# --- what is looked at ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "unlooked"),
+    [
+        ([["x.example:443"]], NOTHING),
+        ([["x.example+address:443"]], Ports.of("tcp", 443)),
+        ([["x.example:443", "*.example+address:443"]], Ports.of("tcp", 443)),
+        ([["x.example:443", "192.0.2.0/24:80"]], Ports.of("tcp", 80)),
+        ([["x.example+address:443"], ["*.example"]], NOTHING),
+        ([["x.example+address:443"], ["public"]], Ports.of("tcp", 443)),
+        ([["x.example:443/udp"]], Ports.of("udp", 443)),
+        # A name that is denied may be at any address, so only what says so itself is not looked at.
+        ([["x.example:443", "192.0.2.0/24", "deny:evil.example"]], EVERYTHING - Ports.of("tcp", (1, 65_535))),
+        ([["x.example+address:443", "deny:evil.example"], ["x.example+address"]], Ports.of("tcp", 443)),
+    ],
+)
+def test_ports_at_which_the_address_alone_counts(layers, unlooked):
+    made = policy(*layers)
+    assert made.unlooked("x.example", ip_address("192.0.2.1")) == unlooked
+    assert made.looks_at_all == any("deny" in rule for rules in layers for rule in rules)

@@ -80,6 +80,21 @@ def test_denied_and_private():
     assert (private.target, private.private, private.ports) == (Name("db.corp.example"), True, Ports.of("tcp", 5432))
     assert str(private) == "db.corp.example+private:5432"
     assert str(read.rule("*.corp.example+PRIVATE")) == "*.corp.example+private"
+    both = read.rule("x.example+Address+private:5432")
+    assert (both.private, both.by_address, str(both)) == (True, True, "x.example+private+address:5432")
+    assert read.rule(str(both)) == both == read.from_json(read.to_json(both))
+    assert read.from_json({"target": "x.example", "check": "address", "ports": [443]}) == read.rule("x.example+address:443")
+    with pytest.raises(InvalidRequest, match="check is name or address"):
+        read.from_json({"target": "x.example", "check": "none"})
+
+
+def test_a_file_can_say_that_addresses_alone_count():
+    text = 'check = "address"\nx.example:443, deny:y.example # and\n10.0.0.0/8\n@other\n'
+    assert [*map(str, read.lines(text, "list"))] == ["x.example+address:443", "deny:y.example", "10.0.0.0/8", "@other"]
+    assert [*map(str, read.lines("check = name\nx.example", "list"))] == ["x.example"]
+    for wrong in ("check = nothing\nx.example", "check = name\ncheck = name\nx.example"):
+        with pytest.raises(InvalidRequest, match="check is there once, and name or address"):
+            read.lines(wrong, "list")
     assert read.rule("deny:@ads") == Rule(target=SetName("ads"), deny=True)
 
 
@@ -140,6 +155,9 @@ def test_denied_and_private():
         ("deny:none", "none stands alone"),
         ("learn", "learn is no rule"),
         ("10.0.0.1+private", "+private is for a name that is allowed"),
+        ("deny:x.example+address", "+address is for a name that is allowed"),
+        ("@build+address", "+address is for a name that is allowed"),
+        ("x.example+private+private", "is no domain name"),
         ("public+private", "+private is for a name that is allowed"),
         ("deny:x.example+private", "+private is for a name that is allowed"),
         ("deny:deny:x", "is not a port"),

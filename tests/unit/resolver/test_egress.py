@@ -14,8 +14,10 @@ from netcore.egress.policy import KnownNetwork, Layer, Policy, Surroundings
 from netcore.egress.refusals import Refusals, Refused
 from netcore.egress.settings import EgressSettings
 from netcore.errors import Exhausted, KernelError, NotFound
-from netcore.kernel.egress_elements import Asked
+from netcore.kernel.egress_elements import Asked, TrackedFlow
 from netcore.kernel.refused_packets import RefusedPacket, read_packet
+from netcore.look.opened_flows import ADDRESS_ALONE, number_of
+from netcore.look.steps import FlowKey
 from resolver.cli.client import Refused as CommandRefused
 from resolver.cli.egress_files import with_files
 from resolver.daemon import egress_config
@@ -30,6 +32,9 @@ from resolver.zone.zone import Zone
 
 SOURCE = ip_address("10.0.0.2")
 AROUND = Surroundings(networks=(KnownNetwork(name="a", subnets=(ip_network("10.0.0.0/24"),), attached=True),))
+
+
+FLOW = TrackedFlow(SOURCE, 40_000, ip_address("192.0.2.1"), "tcp", 443, b"", b"")
 
 
 class Elements:
@@ -54,7 +59,7 @@ class Elements:
         return self.connections
 
     def keep_flows(self, sources, before, after, may_go_on):
-        self.kept.append((before, after, may_go_on(ip_address("192.0.2.1"), "tcp", 443)))
+        self.kept.append((before, after, may_go_on(FLOW) if may_go_on is not None else None))
 
     def named(self):
         return sorted(f"{key[4]} {key[6]}" for key in self.open if key[2].startswith("egress_named"))
@@ -263,17 +268,36 @@ def test_addresses_of_the_sandbox_come_and_go():
     assert world.states.owner_of(other) is None
 
 
-def test_connections_older_than_their_opening_are_kept_by_their_mark():
+def test_connections_to_names_that_are_still_allowed_are_kept_by_their_mark():
     world = World()
     world.rules("ok.test", generation=1)
-    world.answer("ok.test", "192.0.2.1")
     world.rules("ok.test", "b.test", generation=2)
-    assert world.elements.kept == [], "what is open is taken up again by itself"
-    world.now += 10_000
+    assert world.elements.kept == [(1, 2, None)], "nothing was opened, so there is nothing to be looked for"
+    world.answer("ok.test", "192.0.2.1")
     world.rules("ok.test", generation=3)
-    world.rules("b.test", generation=4)
-    assert world.elements.kept[0] == (2, 3, True)
-    assert [allowed for _, _, allowed in world.elements.kept[1:]] in ([], [False])
+    world.now += 10_000
+    world.rules("ok.test", "192.0.2.0/24", generation=4)
+    world.rules("192.0.2.0/24", generation=5)
+    assert world.elements.kept[1:] == [(2, 3, True), (3, 4, True), (4, 5, True)]
+    world.rules("b.test", generation=6)
+    assert world.elements.kept[4:] in ([(5, 6, None)], [(5, 6, False)])
+
+
+def test_a_connection_to_an_address_of_several_names_goes_on_only_if_all_may():
+    """Unless somebody knows for which of them it was begun."""
+    for number, is_kept in ((None, False), (number_of("ok.test"), True), (number_of("b.test"), False), (ADDRESS_ALONE, True)):
+        shared_address(number, is_kept)
+
+
+def shared_address(number, is_kept):
+    world = World()
+    world.states.name_number = {FlowKey(SOURCE, 40_000, FLOW.address, 443): number}.get
+    world.rules("ok.test", "b.test", generation=1)
+    world.answer("ok.test", "192.0.2.1")
+    world.answer("b.test", "192.0.2.1")
+    world.rules("ok.test", "b.test", "c.test", generation=2)
+    world.rules("ok.test", "c.test", generation=3)
+    assert world.elements.kept == [(1, 2, True), (2, 3, is_kept)]
 
 
 def test_exact_names_are_due_before_they_are_closed_and_others_are_not():
@@ -346,6 +370,8 @@ def test_configuration():
         "default": ["none"], "ceiling": ["none", "*.example.org"], "sets": {"b": ["x.test:1"]}, "hold": 60, "new_names": 600,
     }  # fmt: skip
     assert egress_config.parse(egress_config.as_table(made)) == made
+    by_address = egress_config.parse({"sets": {"cdn": {"rules": ["x.test", "deny:y.test"], "check": "address"}}})
+    assert [*map(str, by_address.sets["cdn"])] == ["x.test+address", "deny:y.test"]
 
 
 @pytest.mark.parametrize(
@@ -387,5 +413,11 @@ def test_files_of_the_user(tmp_path, monkeypatch):
     assert with_files(["@./list.txt", "y.test,x.test"]) == ["x.test", "m.test", "deny:n.test", "@theirs", "@./list.txt", "y.test"]
     assert with_files(["deny:@mine"]) == ["deny:m.test", "deny:n.test", "deny:@theirs"]
     assert with_files(["@unknown", "plain.test"]) == ["@unknown", "plain.test"]
+    (tmp_path / "cdn.txt").write_text('check = "address"\nc.test:443, @mine, 10.0.0.0/8\n')
+    assert with_files(["@./cdn.txt"]) == ["c.test+address:443", "m.test", "deny:n.test", "@theirs", "10.0.0.0/8"]
+    assert with_files(["deny:@./cdn.txt"])[0] == "deny:c.test:443"
+    (tmp_path / "bad.txt").write_text("check = x\nc.test\n")
+    with pytest.raises(CommandRefused, match="check is there once"):
+        with_files(["@./bad.txt"])
     with pytest.raises(CommandRefused, match=r"invalid egress list \./gone"):
         with_files(["@./gone"])
