@@ -338,3 +338,12 @@ ACKNOWLEDGE_AFTER_SEGMENTS, ACKNOWLEDGE_AFTER_OCTETS = 8, 8000
 
 LOOK_DECISIONS = 4096
 """Decisions that the next daemon is left with if this one is killed. Each matters for one round trip to a server."""
+
+CHUNK_LINE = 4096
+"""Octets of one line between the chunks of an HTTP body, and of one trailer."""
+
+FOLLOWED_DATA = 262_144
+"""Octets of an HTTP connection that are on their way to the server at a time: it is followed to its end, so this bounds its upload."""
+
+FOLLOWED_FLOW_IDLE = 3600.0
+"""Seconds after which an HTTP connection without packets is forgotten; a request that comes later is refused."""

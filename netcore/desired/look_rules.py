@@ -20,8 +20,13 @@ HELD = 0x0100_0000
 """First connection mark of those whose server is not known yet. The last 24 bits are a number that each beginning of a connection
 gets anew and by chance, so that what is decided about one never opens another one between the same ends."""
 
+FOLLOWED = 0x0200_0000
+"""First connection mark of HTTP connections, held to their end, because each of their requests may name another server."""
+
 _NUMBERS = 1 << 24
-LAST_HELD = HELD + _NUMBERS - 1
+NUMBER = _NUMBERS - 1
+"""Bits of the number in either mark."""
+LAST_HELD = FOLLOWED + _NUMBERS - 1
 
 FORGED = 0x0400_0000
 """Bit set on packets that are sent to a client in the place of its server, until they have passed the first hook."""

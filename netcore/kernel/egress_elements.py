@@ -17,6 +17,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from netcore.desired.egress_rules import ALLOWED_MARK, ASKED, GENERATIONS_OF, TimedElement
+from netcore.desired.look_rules import FOLLOWED, NUMBER
 from netcore.desired.objects import Element
 from netcore.errors import KernelError
 from netcore.kernel import flow_filter, nf_tables, nft
@@ -120,6 +121,23 @@ class EgressElements:
                         changes.append(Request(flow_filter.NEW, 0, body, "mark", "conntrack entry"))
                 kept += sum(error is None for error in netlink.run(changes))
         return kept
+
+    def cut_followed(self, sources: Sequence[IPAddress], may_go_on: Callable[[TrackedFlow], bool]) -> int:
+        """Have no rule know the HTTP connections of *sources* any more that are followed, unless they may go on; return how many."""
+        cut = 0
+        with self._open_socket() as netlink:
+            for family in sorted({source.version for source in sources}):
+                packed = {source.packed for source in sources if source.version == family}
+                head = flow_filter.head(family)
+                wanted = attr(_MARK, struct.pack("!I", FOLLOWED)) + attr(_MARK_MASK, struct.pack("!I", ~NUMBER & 0xFFFF_FFFF))
+                changes = []
+                for message in netlink.dump(Request(flow_filter.GET, 0, head + wanted, "list", "conntrack entries")):
+                    flow = _flow(message[20:], family)
+                    if flow is not None and flow.source.packed in packed and not may_go_on(flow):
+                        body = head + nested(flow_filter.TUPLE_ORIG, flow.tuple) + attr(_MARK, bytes(4)) + flow.zone
+                        changes.append(Request(flow_filter.NEW, 0, body, "mark", "conntrack entry"))
+                cut += sum(error is None for error in netlink.run(changes))
+        return cut
 
     def _opened(self) -> NetlinkSocket:
         if self._socket is None:

@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from enum import Enum
 
 from netcore import limits
+from netcore.desired.look_rules import FOLLOWED, NUMBER
 from netcore.look import refusals, segments
 from netcore.look.decisions import Decided
 from netcore.look.findings import Finding, Name, NeedMore, NoName, Protocol, Refused
 from netcore.look.first_data import FirstDataReader
+from netcore.look.http_requests import HttpRequests
 from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance, timestamps_option
 from netcore.look.steps import Allowed, Allows, Decide, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
 from netcore.look.stream import Changed, Stream
 
+_SWITCHING = b"HTTP/1.1 101"
 _TIMESTAMPS = 12
 """Octets of a segment that timestamps take."""
 
@@ -31,6 +34,8 @@ class Phase(Enum):
     READING = "reading"
     INJECTED = "injected"
     """Its server is allowed, and has not acknowledged all of the first data yet."""
+    FOLLOWED = "followed"
+    """It is HTTP, and each of its requests is read before the server gets it."""
     OPENED = "opened"
     REFUSED = "refused"
 
@@ -43,8 +48,31 @@ class Flow:
     """One connection. Each method that takes a packet returns what is to be done, in this order."""
 
     __slots__ = (
-        "_acknowledged", "_allows", "_begun", "_decided", "_end", "_expected", "_key", "_latest", "_mark", "_name", "_reader", "_repeated",
-        "_segment_size", "_stream", "_taken", "_told", "_unacknowledged", "_waiting", "_window", "held", "last", "phase", "sender",
+        "_acknowledged",
+        "_allows",
+        "_begun",
+        "_decided",
+        "_end",
+        "_expected",
+        "_key",
+        "_latest",
+        "_mark",
+        "_name",
+        "_reader",
+        "_repeated",
+        "_requests",
+        "_segment_size",
+        "_server_start",
+        "_stream",
+        "_taken",
+        "_told",
+        "_unacknowledged",
+        "_waiting",
+        "_window",
+        "held",
+        "last",
+        "phase",
+        "sender",
     )  # fmt: skip
 
     def __init__(self, key: FlowKey, allows: Allows, now: float, decided: Decided | None = None) -> None:
@@ -69,6 +97,10 @@ class Flow:
         self._waiting: list[Segment] = []
         """What came meanwhile."""
         self._reader = FirstDataReader()
+        self._requests: HttpRequests | None = None
+        """Of a connection that is followed."""
+        self._server_start: int | None = None
+        """The sequence number of the server's first octet."""
         self._latest: Segment | None = None
         """The client's latest segment with data."""
         self._expected = 0
@@ -100,7 +132,9 @@ class Flow:
 
     def take_client(self, segment: Segment, held: int, sender: Sender, now: float) -> list[Step]:
         """Take a segment with data, which the kernel has dropped. *held*: its connection mark."""
-        self.held, self.sender, self.last = held, sender, now
+        # One that was copied before the connection was marked as followed has the mark from before.
+        self.held = FOLLOWED | (held & NUMBER) if self.phase is Phase.FOLLOWED else held
+        self.sender, self.last = sender, now
         if self._begun is None:
             self._begun = now
         if segment.flags & (SYN | RST) or not segment.flags & ACK:
@@ -113,6 +147,8 @@ class Flow:
                 return self._read(segment)
             case Phase.INJECTED:
                 return self._repeat(segment)
+            case Phase.FOLLOWED:
+                return self._follow(segment)
             case Phase.OPENED:
                 # It was on its way while the connection was opened.
                 return list(self._inject(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN)))
@@ -141,6 +177,8 @@ class Flow:
         match finding:
             case NeedMore():
                 return self._ask_for_more(is_new=is_new)
+            case Name(_, Protocol.HTTP):
+                return self._begin_to_follow()
             case Name(name, protocol):
                 return self._carry_out(self._ask(name), name, protocol)
             case NoName():
@@ -187,6 +225,81 @@ class Flow:
             return []
         return list(self._inject_from(self._acknowledged, self._end))[: limits.INJECTED_AT_ONCE]
 
+    # --- HTTP --------------------------------------------------------------------------------------------------------
+
+    def _begin_to_follow(self) -> list[Step]:
+        """Keep the connection held, marked as one of HTTP: a later daemon must not take the middle of a request for something else."""
+        assert self._stream is not None
+        assert self.held is not None
+        self.phase, self._requests = Phase.FOLLOWED, HttpRequests()
+        self._stream.room = limits.FOLLOWED_DATA
+        before, self.held = self.held, FOLLOWED | (self.held & NUMBER)
+        steps = self._clear(bytes(self._stream.data), is_new=True)
+        if self.phase is Phase.REFUSED or before == self.held:
+            return steps
+        return [Open(self._key, before, self.held, self._name), *steps]
+
+    def _follow(self, segment: Segment) -> list[Step]:
+        assert self._stream is not None
+        try:
+            new = self._stream.take(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
+        except Changed as changed:
+            return self._refuse(None, Protocol.HTTP, self._sentence(str(changed)))
+        if not new and distance(self._stream.start, segment.sequence) < self._end:
+            sent = self._inject_from(self._acknowledged, self._end) if self._end else self._inject(self._stream.start - 1, b"")
+            return list(sent)[: limits.INJECTED_AT_ONCE]
+        return self._clear(new, is_new=bool(new))
+
+    def _clear(self, new: bytes, *, is_new: bool) -> list[Step]:
+        """Read *new*, the end of the stream; send what of it belongs to requests that are allowed."""
+        assert self._requests is not None
+        assert self._stream is not None
+        assert self.held is not None
+        cleared = self._requests.cleared
+        steps: list[Step] = []
+        for finding in self._requests.feed(new):
+            match finding:
+                case Name(name):
+                    verdict = self._ask(name)
+                    if isinstance(verdict, Denied):
+                        return self._refuse(name, Protocol.HTTP, verdict.sentence)
+                    if self._name not in (None, name):
+                        steps.append(Open(self._key, self.held, self.held, name))
+                    self._mark, self._name = verdict.mark, name
+                case Refused(protocol, reason):
+                    return self._refuse(None, protocol, self._sentence(reason))
+                case _:
+                    pass
+        before = self._end
+        self._end += self._requests.cleared - cleared
+        if self._stream.is_complete and self._end == len(self._stream.data):
+            self._end += 1
+        if self._end > before:
+            steps += self._inject_from(before, self._end)
+        if self._requests.is_between:
+            # The next daemon may go on here.
+            steps.insert(0, Decide(self._key, self.held, self._stream.start + self._end, 0))
+        elif self._end == before:
+            steps += self._ask_for_more(is_new=is_new)
+        return steps
+
+    def _take_acknowledgement(self, acknowledged: int, segment: Segment) -> list[Step]:
+        """Forget what the server has; open the connection if it has agreed to another protocol."""
+        assert self._stream is not None
+        assert self._requests is not None
+        assert self.held is not None
+        if acknowledged > self._end + 1 or segment.flags & FIN:
+            raise Lost
+        if acknowledged > 0:
+            count = min(acknowledged, len(self._stream.data))
+            self._stream.forget(count)
+            self._end = max(0, self._end - count)
+            self._taken = max(0, self._taken - count)
+        if self._requests.count == 1 and segment.sequence == self._server_start and segment.payload.startswith(_SWITCHING):
+            self.phase = Phase.OPENED
+            return [Open(self._key, self.held, self._mark, self._name), *self._inject_from(0, self._known)]
+        return []
+
     # --- what the server sends ---------------------------------------------------------------------------------------
 
     def take_server(self, segment: Segment, now: float) -> list[Step]:
@@ -198,6 +311,7 @@ class Flow:
         if segment.flags & SYN:
             self._segment_size = segment.maximum_segment_size or self._segment_size
             self._window = max(1, limits.FIRST_DATA >> segment.window_shift)
+            self._server_start = self._expected
         else:
             self._window = segment.window
         if not segment.flags & ACK:
@@ -209,6 +323,8 @@ class Flow:
             case Phase.READING if acknowledged not in (0, 1) or (segment.flags & SYN and acknowledged):
                 # All that it can have got is a FIN.
                 raise Lost
+            case Phase.FOLLOWED:
+                return self._take_acknowledgement(acknowledged, segment)
             case Phase.INJECTED:
                 # Also here a FIN may have passed by itself.
                 if acknowledged < 0 or acknowledged > self._end + 1:
@@ -224,6 +340,8 @@ class Flow:
     def _begin(self, start: int) -> list[Step]:
         """Read what has come, now that it is known where the data begin."""
         waiting, self._waiting = self._waiting, []
+        if waiting and self.held is not None and self.held >= FOLLOWED:
+            return self._go_on_to_follow(start, waiting)
         # A FIN may have passed by itself.
         if self._decided is not None and waiting and distance(self._decided.end, start) in (0, 1):
             return self._resume(self._decided.mark, waiting)
@@ -232,6 +350,18 @@ class Flow:
         for segment in waiting:
             if self.phase is Phase.READING:
                 steps += self._read(segment)
+        return steps
+
+    def _go_on_to_follow(self, start: int, waiting: list[Segment]) -> list[Step]:
+        """Go on with a connection of HTTP that is not known any more, if it is between two requests."""
+        self._stream = Stream(start)
+        if self._decided is None or self._decided.mark or distance(self._decided.end, start) not in (0, 1):
+            return self._refuse(None, Protocol.HTTP, self._sentence("nobody knows any more whether it is in the middle of a request"))
+        self.phase, self._requests, self._stream.room = Phase.FOLLOWED, HttpRequests(), limits.FOLLOWED_DATA
+        steps: list[Step] = []
+        for segment in waiting:
+            if self.phase is Phase.FOLLOWED:
+                steps += self._follow(segment)
         return steps
 
     def _resume(self, mark: int, waiting: list[Segment]) -> list[Step]:
@@ -255,11 +385,11 @@ class Flow:
 
     def has_run_out(self, now: float) -> bool:
         """Return whether the connection may be forgotten."""
-        return now - self.last > limits.LOOKED_FLOW_IDLE
+        return now - self.last > (limits.FOLLOWED_FLOW_IDLE if self.phase is Phase.FOLLOWED else limits.LOOKED_FLOW_IDLE)
 
     def expire(self, now: float) -> list[Step]:
         """Refuse a connection that has begun to send and did not name its server in time; send again what only we have."""
-        if self.phase is Phase.INJECTED and self._acknowledged < self._taken:
+        if self.phase in (Phase.INJECTED, Phase.FOLLOWED) and self._acknowledged < min(self._taken, self._end):
             return list(self._inject_from(self._acknowledged, self._end))[: limits.INJECTED_AT_ONCE]
         is_late = self._begun is not None and now - self._begun > limits.FIRST_DATA_PATIENCE
         if self.phase is not Phase.READING or self._stream is None or not is_late:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 
 from netcore import limits
+from netcore.desired.look_rules import NUMBER
 from netcore.look.decisions import Decided
 from netcore.look.flow import Flow, Lost
 from netcore.look.segments import ACK, FIN, RST, SYN, Segment
@@ -36,7 +37,7 @@ class Flows:
         """Take a segment with data of a client, which the kernel has dropped. *held*: the connection mark that it had."""
         key = FlowKey(segment.source, segment.source_port, segment.destination, segment.destination_port)
         flow = self._by_client.get(key.client, {}).get(key)
-        if flow is not None and flow.held not in (None, held):
+        if flow is not None and flow.held is not None and (flow.held ^ held) & NUMBER:
             self._forget(key)
             flow = None
         if flow is None:
@@ -66,8 +67,11 @@ class Flows:
         """Return what is to be done about those that are late, and forget those of which nothing came."""
         steps: list[Step] = []
         self._first_look = now if self._first_look is None else self._first_look
-        if now - self._first_look > limits.FIRST_DATA_PATIENCE:
-            self._decided = {}
+        late = now - self._first_look
+        if late > limits.FIRST_DATA_PATIENCE and self._decided:
+            # Connections of HTTP may go on later (their mark is 0): what was allowed then is asked again.
+            kept = {key: {held: one for held, one in by_mark.items() if not one.mark} for key, by_mark in self._decided.items()}
+            self._decided = {key: by_mark for key, by_mark in kept.items() if by_mark and late <= limits.FOLLOWED_FLOW_IDLE}
         for key, flow in list(self._all()):
             if flow.has_run_out(now):
                 self._forget(key)

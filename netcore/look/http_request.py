@@ -24,6 +24,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _REQUEST_LINE = re.compile(rb"([^ ]+) ([^ ]+) (HTTP/[0-9.]+)")
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(?:[/?#].*)?", re.IGNORECASE)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 _PORT = re.compile(rb"[0-9]{0,5}")
 
 
@@ -34,7 +35,7 @@ class _Malformed(ValueError):
 class HttpRequestReader:
     """Takes the octets of a connection in the order of the stream, in pieces of any size."""
 
-    __slots__ = ("_end", "_hosts", "_is_late", "_is_word_over", "_looked", "_octets", "_target", "_word")
+    __slots__ = ("_end", "_hosts", "_is_late", "_is_word_over", "_lengths", "_looked", "_octets", "_target", "_word", "body", "rest")
 
     def __init__(self) -> None:
         self._octets = bytearray()
@@ -51,6 +52,12 @@ class HttpRequestReader:
         self._target: bytes | None = None
         """The host in the request line, if there is one."""
         self._hosts: list[bytes] = []
+        self._lengths: list[tuple[bytes, bytes]] = []
+        """Headers that say how long the body is."""
+        self.body: int | None = 0
+        """Octets of the body, None: it comes in chunks. Of a request that is read."""
+        self.rest = b""
+        """What follows the headers."""
 
     def feed(self, octets: bytes) -> Finding:
         """Return what is known with *octets* too. After anything but NeedMore the reader is spent."""
@@ -101,6 +108,7 @@ class HttpRequestReader:
                 self._end = b"\r\n" if self._octets[max(end - 1, 0)] == _CR else b"\n"
                 self._target = _host_of_request_line(line)
             elif not line:
+                self.rest = bytes(self._octets[end + 1 :])
                 return self._found()
             else:
                 self._header(line)
@@ -126,6 +134,8 @@ class HttpRequestReader:
         name, colon, value = line.partition(b":")
         if not colon or not _TOKEN.fullmatch(name):
             raise _Malformed("a header has no name, or something between its name and the colon")
+        if name.lower() in (b"content-length", b"transfer-encoding"):
+            self._lengths.append((name.lower(), value.strip(b" \t")))
         if name.lower() == b"host":
             self._hosts.append(value.strip(b" \t"))
             if len(self._hosts) > 1:
@@ -137,7 +147,19 @@ class HttpRequestReader:
         name = _host(self._hosts[0], "the Host header")
         if self._target is not None and _host(self._target, "the request line") != name:
             raise _Malformed("the request line and the Host header name different servers")
+        self.body = self._length()
         return Name(name, Protocol.HTTP)
+
+    def _length(self) -> int | None:
+        """Return how many octets the body has, None if it comes in chunks (RFC 9112 section 6)."""
+        match self._lengths:
+            case []:
+                return 0
+            case [(b"content-length", value)] if _LENGTH.fullmatch(value):
+                return int(value)
+            case [(b"transfer-encoding", value)] if value.lower() == b"chunked":
+                return None
+        raise _Malformed("it is not clear how long the body is")
 
 
 def _host_of_request_line(line: bytes) -> bytes | None:

@@ -98,6 +98,8 @@ class Looker:
 
     def _note(self, step: Decide) -> None:
         record = decisions.encode(step)
+        if (before := self._undone.pop((step.key, step.held), None)) is not None:
+            self._records.erase(*before)
         self._undone[step.key, step.held] = self._records.write(record), record
         if len(self._undone) > limits.LOOK_DECISIONS:
             del self._undone[next(iter(self._undone))]

@@ -16,12 +16,13 @@ class Changed(ValueError):
 
 
 class Stream:
-    """The octets from sequence number *start* on, at most `limits.FIRST_DATA`. What is further away is left out: it comes again."""
+    """The octets from sequence number *start* on, at most *room*. What is further away is left out: it comes again."""
 
-    __slots__ = ("_ahead", "data", "end", "start")
+    __slots__ = ("_ahead", "data", "end", "room", "start")
 
     def __init__(self, start: int) -> None:
         self.start = start
+        self.room = limits.FIRST_DATA
         self.data = bytearray()
         """What has come without a gap."""
         self.end: int | None = None
@@ -48,7 +49,7 @@ class Stream:
             raise Changed("it sent more after the end of its data")
         if at < 0:
             payload, at = payload[-at:], 0
-        payload = payload[: max(0, limits.FIRST_DATA - at)]
+        payload = payload[: max(0, self.room - at)]
         if not payload:
             return b""
         self._compare(at, payload)
@@ -59,6 +60,14 @@ class Stream:
         self.data += payload[known - at :]
         self._join()
         return bytes(self.data[known:])
+
+    def forget(self, count: int) -> None:
+        """Forget the first *count* octets of `data`, which the server has."""
+        del self.data[:count]
+        self.start = (self.start + count) & 0xFFFF_FFFF
+        self._ahead = [(place - count, piece) for place, piece in self._ahead]
+        if self.end is not None:
+            self.end -= count
 
     def _note_end(self, end: int) -> None:
         furthest = max([len(self.data), *(at + len(piece) for at, piece in self._ahead)])

@@ -137,6 +137,8 @@ class EgressStates:
             # What a name has opened is taken up by no rule: each connection was looked at when it began.
             may_go_on = partial(self._may_go_on, before, policy) if len(before) else None
             self.elements.keep_flows(sources_before, known.generation, generation, may_go_on)
+            if may_go_on is not None:
+                self.elements.cut_followed(sources_before, may_go_on)
         known.generation = generation
         known.openings, known.sources = openings, tuple(sources)
         for source in gone:

@@ -239,13 +239,14 @@ def change_rules(fresh, kept, cut):
 
 
 def test_a_kill_opens_nothing_and_cuts_nothing_and_what_was_open_is_read_back(fresh):
+    change(fresh, add=["ok.test:5432"])
     ask(fresh, "ok.test")
-    with talking_to(fresh, ALLOWED, 80, "ok.test") as talking:
-        kill_and_go_on(fresh, talking)
+    with talking_to(fresh, ALLOWED, 5432) as talking, talking_to(fresh, ALLOWED, 80, "ok.test") as web:
+        kill_and_go_on(fresh, talking, web)
 
 
-def kill_and_go_on(fresh, talking):
-    assert say(talking) == "ok"
+def kill_and_go_on(fresh, talking, web):
+    assert say(talking) == say(web) == "ok"
     fresh.stop_daemon(signal.SIGKILL)
     assert say(talking) == "ok"
     assert not connects(fresh, OTHER)
@@ -253,11 +254,11 @@ def kill_and_go_on(fresh, talking):
     waiting = fresh.start("curl", "-sf", "-m", "60", "--resolve", f"ok.test:80:{ALLOWED}", "http://ok.test/", where="berth-job")
     fresh.start_daemon()
     assert waiting.wait(60) == 0
-    assert say(talking) == "ok"
+    assert say(talking) == say(web) == "ok"
     several(fresh, {"http://ok.test/": 0, f"http://{OTHER}/": 7, "http://nope.test/": 6})
     assert 'comment "ok.test"' in fresh.shell("nft list set inet berth egress_asked4")
     change(fresh, rules=["*.wild.test:443"])
-    assert say(talking) in ("ConnectionResetError", "closed")
+    assert {say(talking), say(web)} <= {"ConnectionResetError", "closed"}
     assert "ok.test" not in fresh.shell("nft list set inet berth egress_asked4")
 
 
@@ -393,6 +394,29 @@ def test_another_name_of_the_same_address_is_refused_in_the_words_of_its_protoco
     assert [(one["address"], one["port"], one["lacks"]) for one in refused if one["name"] == "evil.test"][:2] == [
         (ALLOWED, 80, "evil.test:80"), (ALLOWED, 443, "evil.test:443"),
     ]  # fmt: skip
+
+
+_REQUESTS = (
+    "import socket, sys\n"
+    "sock = socket.create_connection((sys.argv[1], 80))\n"
+    "sock.settimeout(15)\n"
+    "for host in sys.argv[2:]:\n"
+    "    sock.sendall(f'GET / HTTP/1.1\\r\\nHost: {host}\\r\\nContent-Length: 0\\r\\n\\r\\n'.encode())\n"
+    "    print(sock.recv(1000).split()[1].decode())\n"
+    "print('end' if not sock.recv(1000) else 'more')\n"
+)
+
+
+def test_each_request_of_a_connection_names_its_server(fresh):
+    change(fresh, rules=["ok.test", "b.wild.test"])
+    for family, at in (("A", ALLOWED), ("AAAA", ALLOWED6)):
+        ask(fresh, "ok.test", family)
+        ask(fresh, "b.wild.test", family)
+        before = seen(fresh).count("\n")
+        hosts = ("ok.test", "b.wild.test", "ok.test", "evil.test")
+        done = fresh.berth("exec", "job", sys.executable, "-c", _REQUESTS, at, *hosts)
+        assert done.stdout.split() == ["200", "200", "200", "403", "end"]
+        assert not [line for line in seen(fresh).splitlines()[before:] if "evil" in line]
 
 
 def test_the_look_can_be_turned_off_for_a_name_and_on_for_all(fresh):

@@ -76,7 +76,7 @@ async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     while line := await reader.readline():
         if line == b"\r\n":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n")
-        elif not line.startswith((b"GET", b"Host", b"User", b"Accept")):
+        elif not line.startswith((b"GET", b"Host", b"User", b"Accept", b"Content-Length")):
             writer.write(line)
     writer.close()
 

@@ -42,6 +42,7 @@ class Elements:
 
     def __init__(self):
         self.open, self.writes, self.before, self.connections, self.fails, self.kept = {}, 0, [], frozenset(), False, []
+        self.followed = []
 
     def write(self, opened, closed=()):
         if self.fails:
@@ -60,6 +61,9 @@ class Elements:
 
     def keep_flows(self, sources, before, after, may_go_on):
         self.kept.append((before, after, may_go_on(FLOW) if may_go_on is not None else None))
+
+    def cut_followed(self, sources, may_go_on):
+        self.followed.append(may_go_on(FLOW))
 
     def named(self):
         return sorted(f"{key[4]} {key[6]}" for key in self.open if key[2].startswith("egress_named"))
@@ -298,6 +302,7 @@ def shared_address(number, is_kept):
     world.rules("ok.test", "b.test", "c.test", generation=2)
     world.rules("ok.test", "c.test", generation=3)
     assert world.elements.kept == [(1, 2, True), (2, 3, is_kept)]
+    assert world.elements.followed == [True, is_kept]
 
 
 def test_exact_names_are_due_before_they_are_closed_and_others_are_not():

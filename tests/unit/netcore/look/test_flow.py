@@ -5,6 +5,7 @@ import random
 import pytest
 
 from netcore import limits
+from netcore.desired.look_rules import FOLLOWED, NUMBER
 from netcore.look import decisions, segments
 from netcore.look.findings import Name, Protocol
 from netcore.look.first_data import FirstDataReader
@@ -14,8 +15,11 @@ from netcore.look.steps import Decide, Inject, Open
 from tests.support import client_hellos as tls
 from tests.unit.netcore.look.simulation import ALLOWED, EVIL, HELD, OPENED, Connection
 
+UPLOAD = f"PUT / HTTP/1.1\r\nHost: {ALLOWED}\r\nContent-Length: 3000\r\n\r\n".encode() + b"x" * 3000
 HELLO, EVIL_HELLO = tls.hello(ALLOWED.encode()), tls.hello(EVIL.encode())
 REQUEST = f"GET / HTTP/1.1\r\nHost: {ALLOWED}\r\n\r\n".encode()
+REQUESTS = REQUEST + UPLOAD + REQUEST
+EVIL_REQUEST = REQUEST.replace(ALLOWED.encode(), EVIL.encode())
 
 
 def injected(connection):
@@ -23,7 +27,7 @@ def injected(connection):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize("octets", [HELLO, REQUEST, tls.hello(ALLOWED.encode(), tls.padding(5000), size=700)])
+@pytest.mark.parametrize("octets", [HELLO, tls.hello(ALLOWED.encode(), tls.padding(5000), size=700)])
 @pytest.mark.parametrize("piece", [1, 100, 20_000])
 def test_an_allowed_connection_is_opened_once_the_server_has_all_of_it(family, octets, piece):
     connection = Connection(family=family)
@@ -88,15 +92,20 @@ def test_the_end_goes_with_the_data():
     connection.send(0, REQUEST, ACK | FIN)
     assert connection.received == REQUEST
     assert connection.end == len(REQUEST)
-    assert connection.is_open
 
 
 def test_an_end_that_passed_by_itself_does_no_harm():
     connection = Connection()
     connection.shake_hands()
+    connection.end = len(HELLO)
+    connection.send(0, HELLO)
+    assert connection.is_open
+    connection = Connection()
+    connection.shake_hands()
     connection.end = len(REQUEST)
     connection.send(0, REQUEST)
-    assert connection.is_open
+    assert connection.received == REQUEST
+    assert not connection.refusals
 
 
 def test_urgent_data_are_ordinary_data():
@@ -298,22 +307,24 @@ def test_nothing_is_lost_on_a_bad_network():
             return chance.random() < 0.3
 
         connection = Connection(family=chance.choice((4, 6)), start=chance.randrange(1 << 32))
-        octets = chance.choice((HELLO, REQUEST, tls.hello(ALLOWED.encode(), tls.padding(5000), size=700)))
+        octets = chance.choice((HELLO, REQUESTS, tls.hello(ALLOWED.encode(), tls.padding(5000), size=700)))
         if not lose():
             connection.shake_hands()
         for _ in range(500):
-            if connection.is_open:
+            if connection.is_open or connection.received == REQUESTS:
                 break
             acknowledged = len(connection.received)
-            pieces = [(at, octets[at : at + 500]) for at in range(acknowledged, len(octets), 500)] or [(len(octets), b"more")]
+            pieces = [(at, octets[at : at + 500]) for at in range(acknowledged, len(octets), 500)]
+            pieces = pieces or [(len(octets), b"more")]
             chance.shuffle(pieces)
             for at, piece in pieces:
                 if not lose():
                     connection.send(at, piece, lose=lose)
             if not lose():
                 connection.acknowledge(lose)
-        assert connection.is_open, seed
+        assert connection.is_open == (octets is not REQUESTS), seed
         assert connection.received.startswith(octets), seed
+        assert not connection.refusals
 
 
 def test_a_hostile_client_reaches_nobody_but_whom_it_may():
@@ -421,3 +432,93 @@ def test_damaged_records_are_left_out():
     for at in range(53):
         assert decisions.decode(record[:at] + bytes([record[at] ^ 1]) + record[at + 1 :]) == {}
     assert decisions.decode(record[:-1]) == {}
+
+
+# --- HTTP -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("piece", [1, 100, 20_000])
+def test_each_request_of_a_connection_is_read_before_the_server_gets_it(family, piece):
+    connection = Connection(family=family, port=80)
+    connection.shake_hands()
+    for at in range(0, len(REQUESTS), piece):
+        connection.send(at, REQUESTS[at : at + piece])
+    assert connection.received == REQUESTS
+    assert connection.asked == [ALLOWED] * 3
+    assert connection.mark == FOLLOWED | (HELD & NUMBER)
+    connection.send(len(REQUESTS), EVIL_REQUEST[:20])
+    assert not connection.refusals
+    connection.send(len(REQUESTS) + 20, EVIL_REQUEST[20:])
+    assert [refusal.name for refusal in connection.refusals] == [EVIL]
+    assert connection.received == REQUESTS
+    assert connection.is_reset
+    assert connection.told[-1].payload.startswith(b"HTTP/1.1 403 ")
+
+
+def test_a_request_that_is_refused_takes_those_beside_it_along():
+    connection = Connection(port=80)
+    connection.shake_hands()
+    connection.send(0, REQUEST + EVIL_REQUEST)
+    assert (connection.received, connection.mark, len(connection.refusals)) == (b"", HELD, 1)
+
+
+def test_a_request_is_no_longer_in_memory_when_the_server_has_it():
+    connection = Connection(port=80)
+    connection.shake_hands()
+    for number in range(300):
+        connection.send(number * len(UPLOAD), UPLOAD)
+    assert connection.received == UPLOAD * 300
+    (flow,) = connection.flows._all()
+    assert flow[1].octets == 0
+
+
+def after_a_kill(connection):
+    """The next daemon, which knows what the last one has noted."""
+    notes = b"".join(decisions.encode(step) for step in connection.sent if isinstance(step, Decide))
+    connection.flows = Flows(connection.allows, decisions.decode(notes))
+
+
+def test_a_connection_goes_on_after_a_kill_between_two_requests():
+    connection = Connection(port=80)
+    connection.shake_hands()
+    connection.send(0, REQUESTS)
+    after_a_kill(connection)
+    connection.send(len(REQUESTS), UPLOAD)
+    connection.acknowledge()
+    assert connection.received == REQUESTS + UPLOAD
+    assert not connection.refusals
+
+
+@pytest.mark.parametrize("octets", [REQUEST, EVIL_REQUEST, b"not HTTP at all", HELLO])
+def test_in_the_middle_of_a_request_it_does_not(octets):
+    """Who reads what comes then as a new request would read something else than the server."""
+    connection = Connection(port=8080, allowed=(ALLOWED, None))
+    connection.shake_hands()
+    connection.send(0, REQUEST + UPLOAD[:-500])
+    after_a_kill(connection)
+    connection.send(len(REQUEST + UPLOAD) - 500, octets)
+    connection.acknowledge()
+    assert len(connection.refusals) == 1
+    assert connection.received == REQUEST + UPLOAD[:-500]
+    assert not connection.is_open
+
+
+def test_another_protocol_begins_only_when_the_server_has_agreed():
+    upgrade = REQUEST[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    connection = Connection(port=80)
+    connection.shake_hands()
+    connection.send(0, upgrade)
+    connection.do(connection.flows.take_server(connection.segment_of_server(ACK, b"HTTP/1.1 101 Switching Protocols\r\n"), 0))
+    assert connection.is_open
+    connection.send(len(upgrade), b"\x81\x05hello")
+    assert connection.received == upgrade + b"\x81\x05hello"
+    for answer, first in ((b"HTTP/1.1 200 OK\r\n", upgrade), (b"HTTP/1.1 101 Switching", REQUEST + upgrade)):
+        connection = Connection(port=80)
+        connection.shake_hands()
+        connection.send(0, first)
+        connection.do(connection.flows.take_server(connection.segment_of_server(ACK, answer), 0))
+        assert not connection.is_open
+        connection.send(len(first), b"\x81\x05hello")
+        assert connection.received == first
+        assert connection.refusals[0].name is None
