@@ -8,8 +8,9 @@ from ipaddress import ip_network
 
 from netcore.controller import Controller
 from netcore.egress import read
+from netcore.egress.openings import Opening
 from netcore.egress.policy import ALLOWED, Flow, Layer, Policy, Verdict
-from netcore.egress.ports import WEB
+from netcore.egress.ports import WEB, Ports
 from netcore.egress.refusals import Refused
 from netcore.egress.rules import Below, Name, Prefix
 from netcore.errors import InvalidRequest, NotFound
@@ -52,11 +53,7 @@ class EgressOperations:
             sandbox=sandbox.name,
             rules=list(sandbox.egress) if sandbox.egress is not None else None,
             layers=[shapes.EgressLayerView(layer.title, [read.to_json(rule) for rule in layer.rules]) for layer in self._layers(sandbox)],
-            openings=[
-                shapes.OpeningView(opening.name, str(opening.address), str(opening.ports), round(opening.until - now, 3))
-                for opening in openings or ()
-                if opening.until > now
-            ],
+            openings=[_opening_view(opening, now) for opening in openings or () if opening.until > now],
             refused=self._log.refusals.counts.get(sandbox.id, 0),
         )
 
@@ -111,6 +108,15 @@ class EgressOperations:
         """Yield what was refused since then, and from now on."""
         async for one in self._log.follow(self.identity(reference), since):
             yield _view(one)
+
+
+def _opening_view(opening: Opening, now: float) -> shapes.OpeningView:
+    by_address = opening.ports & opening.unlooked
+    without_name = opening.ports - by_address - Ports.of("tcp", *WEB)
+    return shapes.OpeningView(
+        opening.name, str(opening.address), str(opening.ports), round(opening.until - now, 3),
+        by_address=str(by_address) if by_address else "", without_name=str(without_name) if without_name else "",
+    )  # fmt: skip
 
 
 def _view(refused: Refused) -> shapes.RefusedView:

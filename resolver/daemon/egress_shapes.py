@@ -35,12 +35,17 @@ class EgressLayerView(msgspec.Struct, frozen=True):
 
 
 class OpeningView(msgspec.Struct, frozen=True):
-    """*left*: seconds for which *address* is still open for *name*."""
+    """*left*: seconds for which *address* is still open for *name*.
+
+    *by_address*: those of *ports* where the address alone counts, *without_name*: where it does if neither TLS nor HTTP is spoken.
+    """
 
     name: str
     address: str
     ports: str
     left: float
+    by_address: str
+    without_name: str
 
 
 class EgressView(msgspec.Struct, frozen=True):

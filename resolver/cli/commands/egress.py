@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,10 +41,20 @@ def show(sandbox: str, form: str) -> None:
         for rule in layer["rules"]:
             print(f"  {rule['rule']}")
     if shown["openings"]:
-        rows = [(opening["name"], opening["address"], opening["ports"], f"{opening['left']:.0f} s") for opening in shown["openings"]]
-        print_table(("NAME", "OPEN", "PORTS", "LEFT"), rows)
+        rows = [(one["name"], one["address"], one["ports"], f"{one['left']:.0f} s", _check(one)) for one in shown["openings"]]
+        print_table(("NAME", "OPEN", "PORTS", "LEFT", "CHECKED"), rows)
     if shown["refused"]:
         print(f"refused: {shown['refused']} (see `berth egress log --sandbox {shown['sandbox']}`)")
+
+
+def _check(opening: Mapping[str, Any]) -> str:
+    """Say what beside the address is looked at."""
+    if opening["by_address"] == opening["ports"]:
+        return "address alone"
+    said = ["name"]
+    said += [f"{opening['by_address']}: address alone"] if opening["by_address"] else []
+    said += [f"{opening['without_name']}: address alone, unless it is TLS or HTTP"] if opening["without_name"] else []
+    return "; ".join(said)
 
 
 @command("add", examples=("berth egress add job '*.mirror.example.org'",))
