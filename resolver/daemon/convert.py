@@ -79,7 +79,7 @@ class SandboxDetails:
     """A sandbox with what belongs to it. *networks*: at least those of its endpoints. *directory*: with its files.
 
     *stack_owner*: the sandbox whose network stack it shares, None if it has its own. *run*: of one that stays when its command has
-    ended, with its *run_directory*.
+    ended, with its *run_directory*. *hides*: see `SandboxView`.
     """
 
     sandbox: Sandbox
@@ -89,6 +89,7 @@ class SandboxDetails:
     stack_owner: Sandbox | None = None
     run: Run | None = None
     run_directory: Path = Path()
+    hides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +322,7 @@ def sandbox_view(
         run=run,
         health=None if sandbox.health is None else sandbox.health.value,
         health_check=health_shapes.view(sandbox.health_check),
+        hides=list(details.hides),
     )
 
 

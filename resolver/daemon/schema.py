@@ -96,6 +96,8 @@ class SandboxView(msgspec.Struct, frozen=True):
 
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
     and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
+
+    *hides*: directories of the host that its commands don't see, as it has egress rules, from wherever; they lack rights then too.
     """
 
     id: str
@@ -125,6 +127,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     run: RunView | None = None
     health: str | None = None
     health_check: HealthCheckView | None = None
+    hides: list[str] = []
 
 
 class PoolView(msgspec.Struct, frozen=True):

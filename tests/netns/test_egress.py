@@ -565,6 +565,37 @@ def test_what_others_change_of_it_is_put_right_and_nothing_else_is_noticed(fresh
     several(fresh, {"http://ok.test/": 0, f"http://{ALLOWED}/": 22, f"http://{OTHER}/": 7})
 
 
+_WAYS_OUT = """
+import ctypes, glob, os
+libc = ctypes.CDLL(None, use_errno=True)
+status = dict(line.split(":\\t") for line in open("/proc/self/status"))
+lacks = [number for number in (16, 19, 21, 39) if not any(int(status[kind], 16) >> number & 1 for kind in ("CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"))]
+print("lacks", lacks, "has", int(status["CapEff"], 16) >> 12 & 1)
+print("netns", glob.glob("/run/netns/*"), "run", sorted(glob.glob("/run/berth/*")), "state", glob.glob("/var/lib/berth/*.db"))
+print("resolver", "127.0.0.11" in open("/etc/resolv.conf").read())
+for what, tried in {
+    "umount": lambda: libc.umount2(b"/run/netns", 2), "mount": lambda: libc.mount(b"proc", b"/mnt", b"proc", 0, None),
+    "unshare": lambda: libc.unshare(0x20000), "namespace": lambda: libc.unshare(0x10020000) or libc.umount2(b"/run/netns", 2),
+}.items():
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if tried() < 0 else 1)
+    print(what, "refused" if os.waitpid(pid, 0)[1] == 0 else "done")
+"""
+
+
+def test_commands_in_it_have_no_rights_and_paths_to_other_namespaces(lab):
+    closed = ["lacks [16, 19, 21, 39] has 1", "netns [] run ['/run/berth/sandboxes'] state []", "resolver True"]
+    closed += [f"{what} refused" for what in ("umount", "mount", "unshare", "namespace")]
+    script = (sys.executable, "-c", _WAYS_OUT)
+    assert lab.berth("run", "--rm", "--network", "a", "--egress", "none", "--", *script).stdout.splitlines() == closed
+    assert lab.berth("exec", "job", *script).stdout.splitlines() == closed
+    assert lab.berth("run", "--rm", "--network", "container:job", "--", *script).stdout.splitlines() == closed
+    free = lab.berth("exec", "peer", *script).stdout
+    assert "lacks [] has 1" in free
+    assert "berth.sock" in free
+
+
 def test_commands(fresh):
     assert fresh.berth("egress", "add", "job", "198.51.100.0/24:22", "@./gone", check=False).returncode == 1
     added = fresh.berth("egress", "add", "job", "198.51.100.0/24:22").stdout.split()

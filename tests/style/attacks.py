@@ -148,6 +148,7 @@ GROUPS = (
             Attack(
                 "use the time without a firewall", "netns/test_egress.py::test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then"
             ),
+            Attack("enter another namespace, uncover berth's sockets", "netns/test_egress.py::test_commands_in_it_have_no_rights_and_paths_to_other_namespaces"),
             Attack("a way out of an adopted namespace's own", "netns/test_egress.py::test_an_adopted_namespace_with_a_way_out_of_its_own_is_refused"),
             Attack("modes and drivers that pass by the firewall", "netns/test_egress.py::test_rules_that_can_not_be_kept_are_refused_before_anything_happens"),
         ),
