@@ -167,7 +167,7 @@ class Flow:
         try:
             new = self._stream.take(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
         except Changed as changed:
-            return self._refuse(None, self._reader.protocol, self._sentence(str(changed)))
+            return self._refuse(None, self._reader.protocol, _sentence(self._key, str(changed)))
         finding = self._reader.feed(new) if new else self._reader.finding
         if isinstance(finding, NeedMore) and self._stream.is_complete:
             finding = Refused(self._reader.protocol, "its data end before they name a server")
@@ -184,7 +184,7 @@ class Flow:
             case NoName():
                 return self._carry_out(self._ask(None), None, Protocol.OTHER)
             case Refused(protocol, reason):
-                return self._refuse(None, protocol, self._sentence(reason))
+                return self._refuse(None, protocol, _sentence(self._key, reason))
 
     def _ask_for_more(self, *, is_new: bool) -> list[Step]:
         """Acknowledge what has come, to a client that waits for that before it sends more: by its window, or by Nagle's algorithm.
@@ -220,7 +220,7 @@ class Flow:
         try:
             self._stream.take(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
         except Changed as changed:
-            return self._refuse(None, self._reader.protocol, self._sentence(str(changed)))
+            return self._refuse(None, self._reader.protocol, _sentence(self._key, str(changed)))
         if distance(self._stream.start, segment.sequence) >= self._end:
             return []
         return list(self._inject_from(self._acknowledged, self._end))[: limits.INJECTED_AT_ONCE]
@@ -244,7 +244,7 @@ class Flow:
         try:
             new = self._stream.take(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
         except Changed as changed:
-            return self._refuse(None, Protocol.HTTP, self._sentence(str(changed)))
+            return self._refuse(None, Protocol.HTTP, _sentence(self._key, str(changed)))
         if not new and distance(self._stream.start, segment.sequence) < self._end:
             sent = self._inject_from(self._acknowledged, self._end) if self._end else self._inject(self._stream.start - 1, b"")
             return list(sent)[: limits.INJECTED_AT_ONCE]
@@ -267,7 +267,7 @@ class Flow:
                         steps.append(Open(self._key, self.held, self.held, name))
                     self._mark, self._name = verdict.mark, name
                 case Refused(protocol, reason):
-                    return self._refuse(None, protocol, self._sentence(reason))
+                    return self._refuse(None, protocol, _sentence(self._key, reason))
                 case _:
                     pass
         before = self._end
@@ -333,7 +333,7 @@ class Flow:
                 return self._open() if acknowledged >= self._end else []
             case Phase.REFUSED if segment.length and self._repeated < limits.REFUSALS_REPEATED:
                 self._repeated += 1
-                return [self._reset_server()]
+                return [self._as_client(self._stream.start + self._acknowledged, RST | ACK, b"")]
             case _:
                 return []
 
@@ -356,7 +356,7 @@ class Flow:
         """Go on with a connection of HTTP that is not known any more, if it is between two requests."""
         self._stream = Stream(start)
         if self._decided is None or self._decided.mark or distance(self._decided.end, start) not in (0, 1):
-            return self._refuse(None, Protocol.HTTP, self._sentence("nobody knows any more whether it is in the middle of a request"))
+            return self._refuse(None, Protocol.HTTP, _sentence(self._key, "nobody knows any more whether it is in the middle of a request"))
         self.phase, self._requests, self._stream.room = Phase.FOLLOWED, HttpRequests(), limits.FOLLOWED_DATA
         steps: list[Step] = []
         for segment in waiting:
@@ -395,13 +395,11 @@ class Flow:
         if self.phase is not Phase.READING or self._stream is None or not is_late:
             return []
         seconds = limits.FIRST_DATA_PATIENCE
-        return self._refuse(None, self._reader.protocol, self._sentence(f"its first data did not name a server within {seconds:.0f} s"))
+        return self._refuse(
+            None, self._reader.protocol, _sentence(self._key, f"its first data did not name a server within {seconds:.0f} s")
+        )
 
     # --- refusing ----------------------------------------------------------------------------------------------------
-
-    def _sentence(self, reason: str) -> str:
-        address = f"[{self._key.server}]" if self._key.server.version == 6 else str(self._key.server)
-        return f"connection to {address}:{self._key.server_port} is refused: {reason}"
 
     def _refuse(self, name: str | None, protocol: Protocol, sentence: str) -> list[Step]:
         assert self.sender is not None
@@ -420,7 +418,7 @@ class Flow:
             yield self._forge(sequence, acknowledgement, PSH | FIN | ACK, self._told)
         else:
             yield self._forge(sequence, acknowledgement, RST | ACK)
-        yield self._reset_server()
+        yield self._as_client(self._stream.start + self._acknowledged, RST | ACK, b"")
 
     @property
     def _next_of_server(self) -> int:
@@ -442,10 +440,6 @@ class Flow:
         )  # fmt: skip
         return Forge(segments.write(forged), key.client)
 
-    def _reset_server(self) -> Step:
-        assert self._stream is not None
-        return self._as_client(self._stream.start + self._acknowledged, RST | ACK, b"")
-
     # --- sending as the client ---------------------------------------------------------------------------------------
 
     def _inject_from(self, at: int, end: int) -> Iterator[Step]:
@@ -454,14 +448,10 @@ class Flow:
         payload = bytes(self._stream.data[at:end])
         yield from self._inject(self._stream.start + at, payload, is_last=self._stream.is_complete and end > len(self._stream.data))
 
-    @property
-    def _stamps_length(self) -> int:
-        return _TIMESTAMPS if self._latest is not None and self._latest.timestamps else 0
-
     def _inject(self, sequence: int, payload: bytes, *, is_last: bool = False) -> Iterator[Step]:
         """Yield *payload* in segments that the server and every path take; an empty one if there is none."""
         assert self._latest is not None
-        size = max(1, min(self._segment_size, limits.LARGEST_SEGMENT) - self._stamps_length)
+        size = max(1, min(self._segment_size, limits.LARGEST_SEGMENT) - (_TIMESTAMPS if self._latest.timestamps else 0))
         for at in range(0, max(1, len(payload)), size):
             part = payload[at : at + size]
             is_end = at + size >= len(payload)
@@ -478,3 +468,8 @@ class Flow:
             options=timestamps_option(*stamps) if stamps else b"", payload=payload, traffic_class=latest.traffic_class,
         )  # fmt: skip
         return Inject(segments.write(made), key.server)
+
+
+def _sentence(key: FlowKey, reason: str) -> str:
+    address = f"[{key.server}]" if key.server.version == 6 else str(key.server)
+    return f"connection to {address}:{key.server_port} is refused: {reason}"

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 
 from resolver.cli.client import Refused
 
+_NO_NAMES = ("deny", "network", "host", "public", "all", "none")
+"""What a rule may begin with in place of a name."""
+
 
 def with_files(texts: Iterable[str], directory: str = "") -> list[str]:
     """Return the rules in *texts*, with those of files in place of what names them. Raises Refused for a file that can't be read.
@@ -27,7 +30,7 @@ def _expanded(texts: Iterable[str], directory: str, inside: tuple[str, ...]) -> 
                 yield rule
                 continue
             listed = [line.partition("#")[0].strip() for line in _read(path).splitlines()]
-            is_checked = not any(line.startswith("check") and "=" in line for line in listed)
+            is_checked = not any(map(_says_check, listed))
             rules = filter(None, listed) if is_checked else _by_address(listed, path)
             for member in _expanded(rules, directory, (*inside, path)):
                 yield member if not denied or member.lower().startswith("deny:") else f"{denied}{member.replace('+address', '')}"
@@ -35,15 +38,26 @@ def _expanded(texts: Iterable[str], directory: str, inside: tuple[str, ...]) -> 
 
 def _by_address(listed: Iterable[str], path: str) -> list[str]:
     """Return the rules of a list that says `check = ..`, as that has them. Other lists that it names have their own."""
-    from netcore.egress import read  # Only where it is needed: `run` loads this module too.
-    from netcore.errors import InvalidRequest
+    lines = [line for line in listed if line]
+    said = [line.partition("=")[2].strip().strip("\"'") for line in lines if _says_check(line)]
+    if said not in (["name"], ["address"]):
+        raise Refused(f'invalid egress list {path}: check is there once, and name or address, as in check = "address"')
+    rules = [part.strip() for line in lines if not _says_check(line) for part in line.split(",")]
+    return [_unlooked(rule) for rule in rules] if said == ["address"] else rules
 
-    try:
-        lines, check = read.check_of("\n".join(listed), path)
-        parts = [part.strip() for line in lines for part in line.split(",")]
-        return [part if "@" in part else str(read.with_check([read.rule(part, path)], check)[0]) for part in parts]
-    except InvalidRequest as error:
-        raise Refused(str(error)) from error
+
+def _says_check(line: str) -> bool:
+    return line.partition("=")[0].strip() == "check"
+
+
+def _unlooked(rule: str) -> str:
+    """Return *rule* with `+address` behind its name, if it is one that allows a name."""
+    end = min((at for at in map(rule.find, ":/") if at >= 0), default=len(rule))
+    name = rule[:end]
+    is_address = not name.strip("0123456789.") or rule.count(":") > 1 or rule.startswith("[")
+    if is_address or rule.startswith("@") or name.lower() in _NO_NAMES or "+address" in name.lower():
+        return rule
+    return f"{name}+address{rule[end:]}"
 
 
 def _path(name: str, directory: str) -> str | None:

@@ -18,11 +18,12 @@ from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.health import Health
 from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
-from netcore.plan import egress, modes
+from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
+from resolver.daemon.egress_hiding import hidden_directories
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
@@ -319,19 +320,8 @@ class Operations:
             stack_owner=self._controller.state.sandboxes.get(shared_with) if shared_with is not None else None,
             run=self._runs.get(sandbox.id),
             run_directory=self._runs.directory_of(sandbox.id),
-            hides=self._hides(sandbox),
+            hides=hidden_directories(self._controller, self._runs.directory, sandbox),
         )
-
-    def _hides(self, sandbox: Sandbox) -> tuple[str, ...]:
-        """Return what commands in *sandbox* must not see of the host, nothing if the stack that it has is without egress rules."""
-        state, settings = self._controller.state, self._controller.settings
-        owner = state.sandboxes.get(sandbox.shared_with) if sandbox.shared_with is not None else sandbox
-        if owner is None or owner.stack is not Stack.OWN:
-            return ()
-        networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[owner.id]]
-        if not egress.layers_of(owner, networks, settings.egress):
-            return ()
-        return settings.run_directory, settings.netns_directory, str(self._runs.directory)
 
     async def told_by_plugins(self, sandbox: Sandbox) -> Mapping[str, dict[str, Any]]:
         """Return what network plugins tell of the endpoints of *sandbox*, by network id."""
