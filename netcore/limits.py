@@ -347,3 +347,9 @@ FOLLOWED_DATA = 262_144
 
 FOLLOWED_FLOW_IDLE = 3600.0
 """Seconds after which an HTTP connection without packets is forgotten; a request that comes later is refused."""
+
+EGRESS_NAMES_LEARNED = 16
+"""Names of one address that `--egress learn` makes rules for; the oldest go first."""
+
+EGRESS_RECORDS = 256
+"""Sandboxes of which it is kept what they have used, with `EGRESS_RULES` rules each; the oldest go first."""

@@ -295,3 +295,6 @@ EGRESS_LOOK_RETRY = 1.0
 EGRESS_OPENED_FLOWS = 65_536
 """Connections of which it is remembered for which name they were opened, 64 octets each. Of older ones all names of the address must stay
 allowed for them to go on when rules change."""
+
+EGRESS_RECORD_PAUSE = 1.0
+"""Seconds until what a sandbox has used is written, so that many connections are one change of the file."""

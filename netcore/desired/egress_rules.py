@@ -30,6 +30,8 @@ ALLOWED_MARK = 0x8000_0000
 GENERATIONS = 1 << 24
 LOG_GROUP = 5301
 """The group of nfnetlink_log that refused packets are told to."""
+LEARNED = "berth-learned"
+"""Prefix there of what is not refused but recorded."""
 
 _ORDER = Order.PORT_BINDING
 _LONGEST_COMMENT = 253
@@ -70,6 +72,7 @@ CONFINED_PORTS = FirewallSet(table=_BRIDGE, name="confined_ports", key_types=("i
 CONFINED_MACS = FirewallSet(table=_BRIDGE, name="confined_macs", key_types=("ether_addr",), data_types=("ether_addr",), order=_ORDER)
 
 LOOKS = _sets("egress_looks", "address")
+LEARNS = _sets("egress_learns", "address")
 
 NAMED = _sets("egress_named", "address", "address", "inet_proto", "inet_service")
 NAMED_RANGES = _sets("egress_named_ranges", "address", "address", "inet_proto", "inet_service", interval=True)
@@ -84,7 +87,7 @@ SETS: tuple[FirewallSet, ...] = (
     *(
         of_family
         for of_families in (
-            GENERATIONS_OF, GENERATION, DENIED, DENIED_OTHERS, PREFIXES, PREFIXES_OTHERS, PEERS, PEERS_OTHERS, PUBLIC, ALL, LOOKS,
+            GENERATIONS_OF, GENERATION, DENIED, DENIED_OTHERS, PREFIXES, PREFIXES_OTHERS, PEERS, PEERS_OTHERS, PUBLIC, ALL, LOOKS, LEARNS,
         )
         for of_family in of_families.values()
     ),
@@ -159,8 +162,16 @@ def _of_family(family: int) -> str:
     goto egress_refused
   }}
   chain egress_admitted{family} {{
+    {ip} saddr @egress_learns{family} jump egress_learn{family}
     ct mark set {ip} saddr map @egress_generation{family} accept
     goto egress_refused
+  }}
+  # The same for what is allowed, and recorded.
+  chain egress_learn{family} {{
+    {flow} @egress_told{family} return
+    {addresses} . meta l4proto @egress_told_others{family} return
+    meta l4proto {{ tcp, udp, sctp }} {tell} add @egress_told{family} {{ {flow} }} log prefix "{LEARNED}" group {LOG_GROUP} snaplen 128
+    {others} {tell} add @egress_told_others{family} {{ {addresses} . meta l4proto }} log prefix "{LEARNED}" group {LOG_GROUP} snaplen 128
   }}
   chain egress_tell{family} {{
     update @{REFUSALS[family]} {{ {ip} saddr counter }}
@@ -231,6 +242,8 @@ CHAINS = f"""
     goto egress_refused
   }}
   chain egress_host_services {{
+    ip saddr @egress_learns4 jump egress_learn4
+    ip6 saddr @egress_learns6 jump egress_learn6
     iifname . ether saddr . meta l4proto . th dport @egress_host accept
     meta l4proto != {{ tcp, udp, sctp }} iifname . ether saddr @egress_host_others accept
     goto egress_refused
@@ -280,13 +293,15 @@ class TimedElement:
 class EgressFilter:
     """What the firewall must hold of the rules of one sandbox.
 
-    *subnets*: of its networks, by name. *looks_at_all*: also at what its address alone would allow.
+    *subnets*: of its networks, by name. *looks_at_all*: also at what its address alone would allow. *learns*: what is
+    used is told.
     """
 
     boxes: Boxes
     generation: int
     subnets: tuple[tuple[str, tuple[IPNetwork, ...]], ...]
     looks_at_all: bool = False
+    learns: bool = False
 
 
 def endpoint_elements(network: Network, endpoint: Endpoint, rules: EgressFilter) -> Iterable[Element]:
@@ -337,6 +352,8 @@ def _address_elements(source: IPAddress, rules: EgressFilter) -> Iterable[Elemen
     family, mark = source.version, ALLOWED_MARK | rules.generation
     yield Element(set=GENERATIONS_OF[family], fields=(source, mark))
     yield Element(set=GENERATION[family], fields=(source,), data=(mark,))
+    if rules.learns:
+        yield Element(set=LEARNS[family], fields=(source,))
     if rules.looks_at_all:
         yield Element(set=LOOKS[family], fields=(source,))
     parted: list[tuple[IPNetwork, Ports]] = []

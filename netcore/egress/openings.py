@@ -59,6 +59,7 @@ class Openings:
         self._addresses: dict[IPAddress, _Address] = {}
         self._targets: dict[str, tuple[str, float]] = {}
         self._asked: dict[str, float] = {}
+        self._answered: dict[IPAddress, dict[str, None]] = {}
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -120,6 +121,21 @@ class Openings:
             known = self._addresses.setdefault(opening.address, _Address())
             known.names[opening.name] = opening
             known.used = now
+
+    def note_names(self, name: str, addresses: Iterable[IPAddress]) -> None:
+        """Note that *name* was answered with *addresses*, whether or not that opens anything."""
+        for address in addresses:
+            names = self._answered.pop(address, {})
+            names[name] = None
+            while len(names) > limits.EGRESS_NAMES_LEARNED:
+                del names[next(iter(names))]
+            self._answered[address] = names
+        while len(self._answered) > self._bound:
+            del self._answered[next(iter(self._answered))]
+
+    def noted_names(self, address: IPAddress) -> tuple[str, ...]:
+        """Return the names that were answered with *address*, as `note_names` has it."""
+        return tuple(self._answered.get(address, ()))
 
     def used(self, addresses: Iterable[IPAddress], now: float) -> None:
         """Note that an answer had *addresses*, which are open long enough."""
@@ -230,6 +246,7 @@ class Openings:
                     if kept != opening and opening.until > now:
                         changed.append(kept)
         left._targets = dict(self._targets)
+        left._answered = self._answered
         for name, at in self._asked.items():
             left.asked(name, at)
         return left, tuple(changed), tuple(closed)

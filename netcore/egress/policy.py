@@ -121,12 +121,15 @@ class Flow:
 class Layer:
     """One list of rules, without names of lists. *title*: whose rules they are, for sentences."""
 
-    __slots__ = ("_above", "_below", "_names", "allowed", "asks_everything", "denied", "has_names", "rules", "title")
+    __slots__ = ("_above", "_below", "_names", "allowed", "asks_everything", "denied", "has_names", "learns", "rules", "title")
 
     def __init__(self, rules: Iterable[Rule], title: str) -> None:
         self.rules = tuple(rules)
         self.title = title
         self.allowed = tuple(rule for rule in self.rules if not rule.deny)
+        self.learns = any(rule.target is Wide.LEARN for rule in self.allowed)
+        if self.learns:
+            self.allowed += (Rule(target=Wide.ALL), Rule(target=Wide.HOST))
         self.denied = tuple(rule for rule in self.rules if rule.deny)
         self._names: dict[str, list[Rule]] = {}
         self._below: dict[str, list[Rule]] = {}
@@ -279,6 +282,11 @@ class Policy:
         for layer in self.layers:
             made &= layer.ports(name, address, self.around, basis) | _WITHOUT_LOOK
         return made
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is recorded what the sandbox uses."""
+        return any(layer.learns for layer in self.layers)
 
     @property
     def looks_at_all(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from netcore import limits
 from netcore.egress.ports import PROTOCOLS
-from netcore.egress.rules import LEARN, WORDS, Below, Name, OwnNetwork, Prefix, Rule, SetName, Target, Wide
+from netcore.egress.rules import WORDS, Below, Name, OwnNetwork, Prefix, Rule, SetName, Target, Wide
 from netcore.errors import InvalidRequest, NetcoreError
 from netcore.model import IPNetwork
 from netcore.parse import addresses, names
@@ -73,8 +73,9 @@ def rule(text: str, field: str = "egress") -> Rule:
     first, last = _ports(ports_text, refuse) if ports_text is not None else (None, None)
     if isinstance(target, SetName) and (first is not None or protocol is not None):
         refuse("a list has no port: its rules have theirs")
-    if target is Wide.NONE and (deny or first is not None or protocol is not None):
-        refuse("none stands alone: it allows the own networks and nothing else")
+    if target in (Wide.NONE, Wide.LEARN) and (deny or first is not None or protocol is not None):
+        what = "the own networks and nothing else" if target is Wide.NONE else "everything, and records it"
+        refuse(f"{target} stands alone: it allows {what}")
     private, by_address = "+private" in options, "+address" in options
     made = Rule(target=target, deny=deny, private=private, by_address=by_address, first=first, last=last, protocol=protocol)
     if not made.ports:
@@ -151,8 +152,6 @@ def _target(text: str, refuse: _Refuse) -> Target:
         refuse("has no target; write one, as in packages.example.org:443")
     if lower in WORDS:
         return Wide(lower)
-    if lower == LEARN:
-        refuse("learn is no rule; the name is written learn., with a dot at its end")
     if text.startswith("@"):
         return SetName(_set_name(text[1:], refuse))
     if lower.startswith(_NETWORK):

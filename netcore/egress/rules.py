@@ -17,7 +17,7 @@ class Name:
 
     def __str__(self) -> str:
         # A name that is also a word of the language keeps its dot.
-        return f"{self.name}." if self.name in (*WORDS, LEARN) else self.name
+        return f"{self.name}." if self.name in WORDS else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,13 @@ class Wide(Enum):
     """Everything but the host: all addresses, and the networks that the sandbox is on."""
     NONE = "none"
     """The networks that the sandbox is on, but for the shared `default`."""
+    LEARN = "learn"
+    """All and host, and it is recorded what of it is used."""
 
     def __str__(self) -> str:
         return self.value
 
 
-LEARN = "learn"
-"""Kept free: a name of that text is written with a dot at its end."""
 WORDS = tuple(word.value for word in Wide)
 Target = Name | Below | Prefix | OwnNetwork | SetName | Wide
 

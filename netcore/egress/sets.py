@@ -35,7 +35,11 @@ def _expand(rules: Iterable[Rule], sets: RuleSets, inside: tuple[str, ...]) -> I
             continue
         for member in _expand(listed, sets, (*inside, name)):
             # What a denied list allows is denied; what it denies is denied as well.
-            yield replace(member, deny=True, private=False, by_address=False) if rule.deny and member.target is not Wide.NONE else member
+            yield (
+                replace(member, deny=True, private=False, by_address=False)
+                if rule.deny and member.target not in (Wide.NONE, Wide.LEARN)
+                else member
+            )
 
 
 def check(rules: Iterable[Rule], sets: RuleSets, field: str = "egress", inside: tuple[str, ...] = ()) -> None:

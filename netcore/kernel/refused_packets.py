@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from netcore.desired.egress_rules import LOG_GROUP
+from netcore.desired.egress_rules import LEARNED, LOG_GROUP
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, message_type
 from netcore.model import IPAddress
 
@@ -18,7 +18,7 @@ _SUBSYSTEM = 4
 _PACKET, _CONFIG = _SUBSYSTEM << 8, _SUBSYSTEM << 8 | 1
 _COMMAND, _MODE, _TIMEOUT, _QUEUE_THRESHOLD = 1, 2, 4, 5
 _BIND, _COPY_PACKET = 1, 2
-_PAYLOAD = 9
+_PAYLOAD, _PREFIX = 9, 10
 _BODY = 20
 _COPIED = 128
 """Octets of each packet: an IPv6 header with some extensions, and ports."""
@@ -30,12 +30,13 @@ _EXTENSIONS = (0, 43, 60)
 
 @dataclass(frozen=True, slots=True)
 class RefusedPacket:
-    """*protocol*: its name, or its number. *port*: of the destination, 0 if it has none."""
+    """*protocol*: its name, or its number. *port*: of the destination, 0 if it has none. *is_learned*: it was not refused but recorded."""
 
     source: IPAddress
     address: IPAddress
     protocol: str
     port: int
+    is_learned: bool = False
 
 
 class RefusedPackets:
@@ -62,12 +63,18 @@ class RefusedPackets:
 
     def read(self) -> list[RefusedPacket]:
         """Return what came; packets that can't be read are left out, as those are that the kernel had no room for."""
-        read = (read_packet(find(message[_BODY:], _PAYLOAD) or b"") for message in self._socket.take() if message_type(message) == _PACKET)
+        read = (_read_message(message[_BODY:]) for message in self._socket.take() if message_type(message) == _PACKET)
         return [packet for packet in read if packet is not None]
 
     def close(self) -> None:
         """Give the group back."""
         self._socket.close()
+
+
+def _read_message(body: bytes) -> RefusedPacket | None:
+    packet = read_packet(find(body, _PAYLOAD) or b"")
+    is_learned = (find(body, _PREFIX) or b"").rstrip(b"\0") == LEARNED.encode()
+    return replace(packet, is_learned=True) if packet is not None and is_learned else packet
 
 
 def read_packet(octets: bytes) -> RefusedPacket | None:

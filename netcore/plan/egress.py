@@ -90,7 +90,13 @@ def firewall_part(policy: Policy, sandbox: Sandbox) -> EgressFilter:
     digest = hashlib.sha256(f"{sandbox.id}\n{rules}".encode()).digest()
     attached = tuple((known.name, known.subnets) for known in policy.around.networks if known.attached)
     generation = int.from_bytes(digest[:4], "big") % GENERATIONS
-    return EgressFilter(boxes=boxes.boxes(policy), generation=generation, subnets=attached, looks_at_all=policy.looks_at_all)
+    return EgressFilter(
+        boxes=boxes.boxes(policy),
+        generation=generation,
+        subnets=attached,
+        looks_at_all=policy.looks_at_all,
+        learns=policy.learns,
+    )
 
 
 def check_possible(

@@ -77,6 +77,7 @@ EGRESS_ROWS: tuple[Row, ...] = (
     ("set", "Give a sandbox other egress rules.", "egress:set_rules"),
     ("test", "Say whether a sandbox may reach something.", "egress:test"),
     ("log", "Show what egress rules refused.", "egress:log"),
+    ("learn", "Show the egress rules that a sandbox has needed.", "egress:learn"),
 )
 COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),

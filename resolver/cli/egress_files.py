@@ -64,9 +64,28 @@ def _path(name: str, directory: str) -> str | None:
     """Return the file that *name* means, None if it is the daemon's to know."""
     if name.startswith(("./", "../", "/", "~/")):
         return os.path.join(directory, os.path.expanduser(name))
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    path = os.path.join(home, "berth", "egress", name)
+    path = os.path.join(_own_directory(), name)
     return path if name and "/" not in name and os.path.isfile(path) else None
+
+
+def _own_directory() -> str:
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(home, "berth", "egress")
+
+
+def save_list(name: str, rules: Iterable[str], what: str) -> str:
+    """Write *rules* to this user's list called *name*, in place of what it had; return its path. *what*: they are, for people."""
+    if not name.isascii() or not name[:1].isalnum() or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise Refused(f"invalid list {name!r}: its name has letters, digits, _ . and -")
+    path = os.path.join(_own_directory(), name)
+    try:
+        os.makedirs(_own_directory(), exist_ok=True)
+        with open(f"{path}~", "w", encoding="utf-8") as file:
+            file.write(f"# {what}\n" + "".join(f"{rule}\n" for rule in rules))
+        os.replace(f"{path}~", path)
+    except OSError as error:
+        raise Refused(f"egress list {path}: {error.strerror}") from error
+    return path
 
 
 def _read(path: str) -> str:

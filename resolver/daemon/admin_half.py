@@ -21,6 +21,7 @@ from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.egress_operations import EgressOperations
+from resolver.daemon.egress_records import EgressRecords
 from resolver.daemon.events import Events
 from resolver.daemon.health import Health
 from resolver.daemon.http_api import HttpApi
@@ -59,6 +60,7 @@ async def serve(
     firewall_warnings: Callable[[], tuple[str, ...]],
     exits_when_idle: bool,
     egress_log: EgressLog,
+    egress_records: EgressRecords,
     stop: Callable[[], None],
     stack: AsyncExitStack,
 ) -> AdminHalf:
@@ -77,7 +79,7 @@ async def serve(
     )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,
-        egress=EgressOperations(controller, resolver.registry.egress, egress_log, events),
+        egress=EgressOperations(controller, resolver.registry.egress, egress_log, egress_records, events),
         dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
         health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip

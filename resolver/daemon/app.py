@@ -223,7 +223,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     await works.runs.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    egress_log, look = start_egress(controller, resolver.registry, resolver.service, events, stack, _wall_clock, Path(config.run_dir))
+    egress_log, egress_records, look = start_egress(config, controller, registry, resolver.service, events, stack, _wall_clock)
     restoration = Restoration(controller, registry, records)
     importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
     if settings.firewall:
@@ -250,7 +250,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         automatic_networks=works.automatic_networks, owners=works.owners, events=events, doctor=doctor,
         state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
-        egress_log=egress_log, stop=stop.set, stack=stack,
+        egress_log=egress_log, egress_records=egress_records, stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
 

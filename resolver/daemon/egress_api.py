@@ -37,6 +37,10 @@ async def _follow(handlers: Handlers, request: ApiRequest[None]) -> AsyncGenerat
     return handlers.egress.follow(sandbox, since)
 
 
+async def _learned(handlers: Handlers, request: ApiRequest[None]) -> shapes.LearnedView:
+    return handlers.egress.learned(request.path["sandbox"])
+
+
 _SANDBOX = QueryParameter("sandbox", "Only of this sandbox.")
 _SINCE = QueryParameter("since", "Only what was refused since then; seconds since 1970.")
 
@@ -49,6 +53,10 @@ ROUTES: tuple[ApiRoute, ...] = (
         method="POST", path="/v1/sandboxes/{sandbox}/egress/test", operation_id="testEgress",
         summary="Say whether a sandbox may reach something", body=shapes.EgressTestBody, response=shapes.EgressTestView, handler=_test,
         reads_only=True,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/egress/learned/{sandbox}", operation_id="showLearned",
+        summary="The rules that a sandbox with the rule learn has needed", response=shapes.LearnedView, handler=_learned,
     ),
     ApiRoute(
         method="GET", path="/v1/egress/log", operation_id="showRefused", summary="What egress rules refused", query=(_SANDBOX, _SINCE),

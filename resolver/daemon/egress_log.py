@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 
+from netcore.egress.openings import Openings
 from netcore.egress.policy import Flow
 from netcore.egress.ports import PROTOCOLS
 from netcore.egress.refusals import CONNECTION, QUESTION, Refusals, Refused
@@ -16,6 +17,9 @@ from netcore.plan.host_state import HostState
 from resolver import limits
 from resolver.daemon.egress_states import EgressStates
 from resolver.daemon.events import Events
+
+OnLearned = Callable[[str, Openings, RefusedPacket], None]
+"""(sandbox id, its openings, the first packet of a connection)."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,8 @@ class EgressLog:
         self._packets: RefusedPackets | None = None
         self._listeners: set[asyncio.Queue[Refused | None]] = set()
         self.refusals = Refusals()
+        self.on_learned: OnLearned = lambda _identity, _openings, _packet: None
+        """Is told of what sandboxes use that learn their rules; set before use."""
         states.on_refused = self._question
 
     def start(self) -> None:
@@ -59,6 +65,9 @@ class EgressLog:
         identity = self._states.owner_of(packet.source)
         openings = self._states.openings_of(identity) if identity is not None else None
         if identity is None or openings is None:
+            return
+        if packet.is_learned:
+            self.on_learned(identity, openings, packet)
             return
         name = next(iter(openings.names_of(packet.address, self._states.clock())), None)
         flow = Flow(address=packet.address, protocol=packet.protocol, port=packet.port, name=name)

@@ -19,6 +19,7 @@ from netcore.plan import egress
 from resolver.daemon import convert
 from resolver.daemon import egress_shapes as shapes
 from resolver.daemon.egress_log import EgressLog
+from resolver.daemon.egress_records import EgressRecords
 from resolver.daemon.egress_states import EgressStates
 from resolver.daemon.events import Events
 
@@ -26,10 +27,11 @@ from resolver.daemon.events import Events
 class EgressOperations:
     """See the module."""
 
-    def __init__(self, controller: Controller, states: EgressStates, log: EgressLog, events: Events) -> None:
+    def __init__(self, controller: Controller, states: EgressStates, log: EgressLog, records: EgressRecords, events: Events) -> None:
         self._controller = controller
         self._states = states
         self._log = log
+        self._records = records
         self._events = events
 
     async def change(self, reference: str, change: shapes.EgressChange) -> Sandbox:
@@ -44,6 +46,12 @@ class EgressOperations:
         sandbox, _ = await self._controller.sandboxes.change_egress(reference, texts)
         self._events.emit("sandbox", "egress", sandbox.name, identity=sandbox.id)
         return sandbox
+
+    def learned(self, name: str) -> shapes.LearnedView:
+        """Return the rules that a sandbox with the rule learn has needed, also of one that is gone."""
+        sandbox = next((one for one in self._controller.state.sandboxes.values() if name in (one.id, one.short_id)), None)
+        known = sandbox.name if sandbox is not None else name
+        return shapes.LearnedView(known, self._records.rules(known))
 
     def show(self, reference: str) -> shapes.EgressView:
         """Return the rules of a sandbox, and what they have opened and refused."""

@@ -124,6 +124,8 @@ class EgressPolicy:
 
     def open(self, query: Query, received: Received) -> Awaitable[None] | None:
         """See `QueryPolicy`."""
+        if self._policy.learns and not self._is_asked_by_us:
+            self.openings.note_names(_text(query.qname), map(ip_address, answered(query, received).addresses))
         if not self._policy.opens_by_name:
             return None
         found = answered(query, received)

@@ -82,3 +82,10 @@ class EgressChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     add: list[str | dict[str, Any]] = []
     remove: list[str | dict[str, Any]] = []
     inherit: bool = False
+
+
+class LearnedView(msgspec.Struct, frozen=True):
+    """*rules*: that the sandbox called *sandbox* has needed while it had the rule learn. It may be gone."""
+
+    sandbox: str
+    rules: list[str]

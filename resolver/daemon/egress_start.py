@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from netcore.controller import Controller
+from resolver.daemon.config import DaemonConfig
 from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.egress_look import EgressLook
+from resolver.daemon.egress_records import EgressRecords
 from resolver.daemon.egress_refresh import EgressRefresh
 from resolver.daemon.events import Events
 from resolver.daemon.registry import Registry
@@ -16,27 +18,30 @@ from resolver.service import DnsService
 
 
 def start_egress(
+    config: DaemonConfig,
     controller: Controller,
     registry: Registry,
     service: DnsService,
     events: Events,
     stack: AsyncExitStack,
     wall_clock: Callable[[], float],
-    run_dir: Path,
-) -> tuple[EgressLog, EgressLook]:
-    """Start it all; *stack* ends it. *wall_clock*: seconds since 1970. *run_dir*: lasts as long as the host runs.
+) -> tuple[EgressLog, EgressRecords, EgressLook]:
+    """Start it all; *stack* ends it. *wall_clock*: seconds since 1970.
 
-    Return where refusals are told, and the look, which begins when the sandboxes of the last run are known.
+    Return where refusals are told, what was recorded, and the look, which begins when the sandboxes of the last run are known.
     """
     states = registry.egress
     stack.callback(states.close)
     egress_log = EgressLog(controller.state, states, events, wall_clock)
     stack.callback(egress_log.close)
+    records = EgressRecords(Path(config.state_dir, "egress-learned"), controller.state)
+    stack.callback(records.close)
+    egress_log.on_learned = records.put
     if controller.settings.firewall:
         egress_log.start()
-    look = EgressLook(states, egress_log, run_dir)
+    look = EgressLook(states, egress_log, Path(config.run_dir))
     stack.callback(look.close)
     refresh = EgressRefresh(states, service, registry.client_by_id)
     stack.callback(refresh.close)
     refresh.start()
-    return egress_log, look
+    return egress_log, records, look

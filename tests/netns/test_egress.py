@@ -596,6 +596,27 @@ def test_commands_in_it_have_no_rights_and_paths_to_other_namespaces(lab):
     assert "berth.sock" in free
 
 
+def test_what_a_run_needs_is_learned_and_is_enough(lab):
+    lab.berth("run", "-d", "--name", "study", "--network", "a", "--egress", "learn", "--", "sleep", "1000")
+    peer = address(lab, "peer")
+    urls = {"http://ok.test/": 0, "http://a.wild.test:443/": 0, f"http://{OTHER}/": 0, "http://inside.wild.test/": 0, "http://peer/": 0,
+            "http://172.17.0.1:9001/": 0}  # fmt: skip
+    several(lab, urls, "study")
+    # Two names have the same address.
+    both = ["a.wild.test:443", "a.wild.test:80", "ok.test:443", "ok.test:80"]
+    needed = sorted([*both, "192.0.2.66:80", "host:9001", "inside.wild.test+private:80", "network:a:80"])
+    lab.wait_for(lambda: lab.berth("egress", "learn", "study").stdout.split() == needed)
+    lab.berth("rm", "-f", "study")
+    assert lab.berth("egress", "learn", "study").stdout.split() == needed
+    saved = lab.berth("egress", "learn", "study", "--save", "studied").stdout
+    assert saved.endswith("studied: 8 rules, for --egress @studied\n")
+    lab.berth("run", "-d", "--name", "again", "--network", "a", "--egress", "@studied", "--", "sleep", "1000")
+    several(lab, urls, "again")
+    several(lab, {"http://b.wild.test/": 6, f"http://{OTHER}:22/": 7, f"http://{peer}:81/": 7}, "again")
+    lab.berth("rm", "-f", "again")
+    assert "nobody" in lab.berth("egress", "learn", "nobody", check=False).stderr
+
+
 def test_commands(fresh):
     assert fresh.berth("egress", "add", "job", "198.51.100.0/24:22", "@./gone", check=False).returncode == 1
     added = fresh.berth("egress", "add", "job", "198.51.100.0/24:22").stdout.split()

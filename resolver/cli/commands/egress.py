@@ -14,7 +14,7 @@ from resolver.cli.command_table import EGRESS_ROWS
 from resolver.cli.commands.declare import command, group, option
 from resolver.cli.commands.moments import moment
 from resolver.cli.commands.options import FORMAT, SANDBOX
-from resolver.cli.egress_files import with_files
+from resolver.cli.egress_files import save_list, with_files
 from resolver.cli.event_stream import event_stream
 from resolver.cli.output import print_json, print_table
 from resolver.printable import printable
@@ -134,6 +134,26 @@ def log(follow: bool, since: str | None, sandbox: str | None, form: str) -> None
         return
     for refused in listed:
         print(_line(refused))
+
+
+@command("learn", examples=("berth run --egress learn --name job -- make ci", "berth egress learn job", "berth egress learn job --save ci"))
+@click.argument("sandbox", type=SANDBOX)
+@option("--save", metavar="LIST", help="Write them to a list of yours, for `--egress @LIST`.")
+@FORMAT
+def learn(sandbox: str, save: str | None, form: str) -> None:
+    """Show the egress rules that a sandbox has needed.
+
+    A rule a line. It is recorded of sandboxes with the rule `learn`, and outlives them.
+    """
+    learned = call("GET", f"/v1/egress/learned/{segment(sandbox)}")
+    if save is not None:
+        path = save_list(save, learned["rules"], f"what sandbox {learned['sandbox']} has needed")
+        print(f"{path}: {len(learned['rules'])} rules, for --egress @{save}")
+    elif form == "json":
+        print_json(learned)
+    else:
+        for rule in learned["rules"]:
+            print(rule)
 
 
 def _line(refused: dict[str, Any]) -> str:

@@ -137,7 +137,7 @@ def test_rules_that_are_changed():
 
 def test_rules_as_they_are_stored():
     assert egress.checked(["X.test,y.test", "x.test"], SETTINGS) == ("x.test", "y.test")
-    for texts, says in (([], "no rule is given"), (["x.test", "learn"], "learn is no rule"), (["@gone"], "there is no list gone")):
+    for texts, says in (([], "no rule is given"), (["x.test", "learn:80"], "learn stands alone"), (["@gone"], "there is no list gone")):
         with pytest.raises(InvalidRequest, match=says):
             egress.checked(texts, SETTINGS)
 
