@@ -54,7 +54,7 @@ class Openings:
 
     def __init__(self, policy: Policy, hold: float, bound: int = limits.EGRESS_ADDRESSES) -> None:
         self.policy = policy
-        self._hold = hold
+        self.hold = hold
         self._bound = bound
         self._addresses: dict[IPAddress, _Address] = {}
         self._targets: dict[str, tuple[str, float]] = {}
@@ -74,8 +74,8 @@ class Openings:
         """Return what an answer of *name* needs of the kernel that it does not have for long enough. Nothing is changed."""
         if not self.policy.opens_by_name:
             return ()
-        needed = now + max(min(ttl, limits.EGRESS_LONGEST), self._hold)
-        given = needed + self._hold / 2
+        needed = now + max(min(ttl, limits.EGRESS_LONGEST), self.hold)
+        given = needed + self.hold / 2
         made = []
         for address in dict.fromkeys(addresses):
             known = self._addresses.get(address)
@@ -165,12 +165,12 @@ class Openings:
         return [
             (name, family)
             for (name, family), until in found.items()
-            if until - now < self._hold * 3 / 4 and now - self._asked.get(name, -limits.EGRESS_ASKED_LATELY) < limits.EGRESS_ASKED_LATELY
+            if until - now < self.hold * 3 / 4 and now - self._asked.get(name, -limits.EGRESS_ASKED_LATELY) < limits.EGRESS_ASKED_LATELY
         ]
 
     def lead_to(self, name: str, targets: Iterable[str], ttl: float, now: float) -> None:
         """Note that an answer of *name* leads to *targets* that a client asks for itself (SVCB, RFC 9460 section 3): as *name*, it may."""
-        until = now + max(min(ttl, limits.EGRESS_LONGEST), self._hold)
+        until = now + max(min(ttl, limits.EGRESS_LONGEST), self.hold)
         for target in targets:
             if target != name:
                 self._targets.pop(target, None)
@@ -234,7 +234,7 @@ class Openings:
 
     def under(self, policy: Policy, now: float) -> tuple[Openings, tuple[Opening, ...], tuple[Opening, ...]]:
         """Return what is left of it under another policy, what of that has other ports now, and what is to be closed."""
-        left, changed, closed = Openings(policy, self._hold, self._bound), [], []
+        left, changed, closed = Openings(policy, self.hold, self._bound), [], []
         for address, known in self._addresses.items():
             for name, opening in known.names.items():
                 ports = policy.ports(name, address) if policy.may_ask(name).allowed or self.meant_by(name, now) else Ports()

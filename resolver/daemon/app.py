@@ -47,7 +47,7 @@ from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
-from resolver.daemon.egress_start import start_egress
+from resolver.daemon.egress_start import follow_configuration, start_egress
 from resolver.daemon.events import Events
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
@@ -149,6 +149,7 @@ class _RunningDaemon:
         """Follow another configuration, in what can change while the daemon runs."""
         logs.configure(config.log_level)
         self.admin.handlers.set_proxies(config.proxies)
+        await follow_configuration(config, self.controller, self.registry)
         await self.registry.configure(config)
 
     async def log_status(self) -> None:

@@ -16,6 +16,6 @@ def hidden_directories(controller: Controller, state_directory: Path, sandbox: S
     if owner is None or owner.stack is not Stack.OWN:
         return ()
     networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[owner.id]]
-    if not egress.layers_of(owner, networks, settings.egress):
+    if not egress.layers_of(owner, networks, state.facts.egress):
         return ()
     return settings.run_directory, settings.netns_directory, str(state_directory)

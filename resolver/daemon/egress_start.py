@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from netcore.controller import Controller
+from netcore.controller.firewall_rewrite import follow_egress
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.egress_look import EgressLook
@@ -45,3 +47,16 @@ def start_egress(
     stack.callback(refresh.close)
     refresh.start()
     return egress_log, records, look
+
+
+async def follow_configuration(config: DaemonConfig, controller: Controller, registry: Registry) -> None:
+    """Have the egress rules of *config* hold, if they are others: what they don't allow any more is cut when this returns."""
+    settings = replace(config.egress, nat64=config.nat64_prefixes)
+    if settings == controller.state.facts.egress:
+        return
+
+    def rebuild_names() -> None:
+        registry.egress.configure(settings)
+        registry.rebuild_all()
+
+    await follow_egress(controller, settings, rebuild_names)

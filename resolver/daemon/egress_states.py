@@ -101,6 +101,13 @@ class EgressStates:
         self._free = asyncio.Event()
         self._free.set()
 
+    def configure(self, settings: EgressSettings) -> None:
+        """Follow other *settings*; the views of all sandboxes are made anew after that."""
+        self.settings = settings
+        for known in self._sandboxes.values():
+            known.openings.hold = settings.hold
+            known.new_names = NewNames(settings.new_names)
+
     # --- views --------------------------------------------------------------------------------------------------
 
     def policy(

@@ -310,7 +310,7 @@ class Registry:
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
         moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
         if any(gateway.network.common.forward for gateway in changed) or not moved.isdisjoint(self._host.content.nameservers):
-            self._rebuild_all()
+            self.rebuild_all()
             return
         for gateway in changed:
             if gateway.network.id in self._gateways:
@@ -344,7 +344,8 @@ class Registry:
             )
         )
 
-    def _rebuild_all(self) -> None:
+    def rebuild_all(self) -> None:
+        """Make all views anew."""
         for resolver in self._sandboxes.values():
             self._rebuild(resolver)
         for gateway in self._gateways.values():
@@ -371,7 +372,7 @@ class Registry:
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
         self._protect()
-        self._rebuild_all()
+        self.rebuild_all()
         await self.kernel(self.files.rewrite())
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------

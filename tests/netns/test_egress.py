@@ -665,3 +665,31 @@ def test_what_is_refused_is_told(fresh):
     )
     assert status == 0
     assert 'berth_egress_refused_total{sandbox="job"}' in metrics
+
+
+def test_the_configuration_is_followed_at_once(fresh):
+    """The default, the ceiling and lists: what they forbid is cut, and nothing else."""
+    fresh.stop_daemon(signal.SIGTERM)
+    fresh.write(
+        "/run/c.toml", '[egress]\nceiling = ["network:a", "host", "*.test", "*.test:5432"]\nsets = {web = ["ok.test", "ok.test:5432"]}\n'
+    )
+    fresh.start_daemon("--config", "/run/c.toml")
+    change(fresh, rules=["@web", "a.wild.test:5432"])
+    ask(fresh, "ok.test")
+    ask(fresh, "a.wild.test")
+    with talking_to(fresh, ALLOWED, 5432) as both, talking_to(fresh, ALLOWED, 80, "ok.test") as web:
+        assert say(both) == say(web) == "ok"
+        several(fresh, {f"http://{OTHER}/": 7}, "peer")
+        fresh.write("/run/c.toml", '[egress]\nceiling = ["network:a", "*.test:5432"]\nsets = {web = ["ok.test:5432"]}\n')
+        fresh.daemon.send_signal(signal.SIGHUP)
+        fresh.wait_for(lambda: "changed=egress" in fresh.shell("cat /run/daemon.log"))
+        assert say(both) == "ok"
+        assert say(web) in ("ConnectionResetError", "closed")
+        several(fresh, {"http://ok.test/": 7, "http://ok.test:5432/": 0})
+    fresh.write("/run/c.toml", "")
+    fresh.daemon.send_signal(signal.SIGHUP)
+    fresh.wait_for(lambda: fresh.shell("cat /run/daemon.log").count("changed=egress") == 2)
+    several(fresh, {f"http://{OTHER}/": 0}, "peer")
+    # Its list is gone: it allows nothing.
+    several(fresh, {"http://ok.test:5432/": 6, "http://a.wild.test:5432/": 0})
+    change(fresh, rules=["ok.test", "*.wild.test:443"])

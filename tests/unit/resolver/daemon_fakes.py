@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 from netcore.controller.set_aside import SetAside
 from netcore.controller.settings import Settings
+from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
@@ -42,6 +43,7 @@ class Step:
 class FakeState:
     def __init__(self):
         self.networks, self.sandboxes, self.endpoints = {}, {}, {}
+        self.facts = Facts(uplinks=())
 
     def find_network(self, reference):
         if reference in ("host", "none"):
