@@ -29,6 +29,7 @@ from netcore.look import segments
 from netcore.look.findings import Name, NeedMore
 from netcore.look.first_data import FirstDataReader
 from netcore.look.flows import Flows
+from netcore.look.http_requests import HttpRequests
 from netcore.look.steps import Allowed, Forge, Inject, Sender
 from netcore.model import Endpoint, NetworkId, PluginIpam, Pool, Sandbox
 from netcore.plugins import client, discovery
@@ -242,6 +243,22 @@ def egress_rules(octets: bytes) -> None:
             assert made.ports
 
 
+def http_requests(octets: bytes) -> None:
+    """The requests of a connection are the same however they are cut, and no more is cleared than has come."""
+
+    def read(size: int) -> tuple[list[object], int]:
+        reader = HttpRequests()
+        found: list[object] = []
+        for at in range(0, len(octets), size):
+            found += reader.feed(octets[at : at + size])
+            assert reader.cleared <= at + size
+            if found and not isinstance(found[-1], Name):
+                return found, 0
+        return found, reader.cleared
+
+    assert read(len(octets) or 1) == read(1) == read(17)
+
+
 def first_data(octets: bytes) -> None:
     """The first data of a connection mean the same however they are cut, and a name that is found is one."""
 
@@ -360,6 +377,9 @@ def parsers() -> Iterator[dict[str, Parser]]:
                 "plugin": Parser(plugin(loop), _PLUGIN, (*_JSON, *_ADDRESSES, *_text("unix://", "tcp://", "https://[", "Err", "RouteType"))),
                 "etcd": Parser(etcd_records, _ETCD, (*_JSON, *_ADDRESSES, *(f"{key}\n".encode() for key in _KEYS), b'"schema":', b"\xff")),
                 "local store": Parser(local_store, _STORE, (*_JSON, *_ADDRESSES)),
+                "http requests": Parser(http_requests, _REQUESTS, (*_text(
+                    "\r\n", "Content-Length: 5", "Transfer-Encoding: chunked", "0\r\n\r\n", "GET / HTTP/1.1", "Host: b.example", ";",
+                ),)),
                 "first data": Parser(first_data, _FIRST_DATA, (*_text(
                     "GET ", "/ ", "HTTP/1.1\r\n", "Host: a.example\r\n", "\r\n", "\n", "\r", " ", "\t", "http://", "@", ":80", "CONNECT ", "\0"),
                     *_ADDRESSES, b"\x16\3\1", b"\0\0", b"\x80\x2e\1", client_hellos.GREASE, client_hellos.server_names(b"b.example"))),
@@ -406,6 +426,10 @@ _PLUGIN = _text(
 _FIRST_DATA = (
     client_hellos.hello(), client_hellos.hello(b"a.example", client_hellos.OUTER_ECH, size=30), client_hellos.from_library("a.example"),
     *_text("GET / HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n", "GET http://a.example:80/ HTTP/1.0\nHost: a.example:80\n\n"),
+)  # fmt: skip
+_REQUESTS = _text(
+    "GET / HTTP/1.1\r\nHost: a.example\r\n\r\nPOST / HTTP/1.1\r\nHost: b.example\r\nContent-Length: 5\r\n\r\nhello",
+    "PUT / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: x\r\n\r\nGET / HTTP/1.1\r\nHost: c\r\n\r\n",
 )  # fmt: skip
 _PACKETS = tuple(
     segments.write(segments.Segment(
