@@ -13,17 +13,22 @@ class SharedRecords:
         self._size = size
         self._count = count
         self._next = 0
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.ftruncate(descriptor, size * count)
-            self._memory = mmap.mmap(descriptor, size * count)
-        finally:
-            os.close(descriptor)
+            os.ftruncate(self._descriptor, size * count)
+            self._memory = mmap.mmap(self._descriptor, size * count)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def take(self) -> bytes:
         """Return all records, in no order, and forget them."""
-        octets = self._memory[:]
-        self._memory[:] = bytes(len(octets))
+        # Not by the memory: what was never written takes none, and must not by being looked at.
+        octets = os.pread(self._descriptor, self._size * self._count, 0)
+        empty = bytes(self._size)
+        for at in range(0, len(octets), self._size):
+            if octets[at : at + self._size] != empty:
+                self._memory[at : at + self._size] = empty
         return octets
 
     def write(self, record: bytes) -> int:
@@ -41,3 +46,4 @@ class SharedRecords:
     def close(self) -> None:
         """Close the file; the records stay."""
         self._memory.close()
+        os.close(self._descriptor)

@@ -43,7 +43,8 @@ class OpenedFlows:
         self._known: dict[FlowKey, _Known] = {}
         octets = self._records.take()
         for at in range(0, len(octets), RECORD_LENGTH):
-            found = _decode(octets[at : at + RECORD_LENGTH])
+            # Most are empty, and there are many.
+            found = _decode(octets[at : at + RECORD_LENGTH]) if octets[at] else None
             if found is not None:
                 self._put(*found)
 
