@@ -23,8 +23,8 @@ class NetlinkSessions:
     """Use as a context manager. *netns_path*: sandbox id → path of its namespace.
 
     *announcements*: takes those that are sent again. *guard*: the one of this host, whose socket outlasts the run, as those of
-    *host_sockets* do. *deferred_deletes*: of links, held
-    off meanwhile. *ending*: the sandbox whose namespace goes next, so nothing has to be tidied in it.
+    *host_sockets* do. *deferred_deletes*: of links, held off meanwhile. *ending*: the sandbox whose namespace goes next, so nothing
+    has to be tidied in it.
     """
 
     def __init__(

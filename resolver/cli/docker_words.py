@@ -67,7 +67,6 @@ OPTION_ANSWERS = {
 
 _NO_SIZE = "sandboxes have no files of their own, so there is no size"
 _AFTER = "it comes after the command, as in `berth up {0}`, or after compose, as in `berth compose {0} up`"
-_ANEW = "`berth down`, then `berth up`"
 _WHOLE = "it is about the whole project; -f and --profile choose what belongs to it"
 _NO_INGRESS = "every network is there for all hosts that can have it; leave it out"
 OTHER_OPTION_ANSWERS = {
@@ -81,14 +80,8 @@ OTHER_OPTION_ANSWERS = {
     "berth up": {
         "--build": _NO_IMAGES,
         "--pull": _NO_IMAGES,
-        "--force-recreate": _ANEW,
-        "--no-recreate": _ANEW,
-        "--remove-orphans": "`berth down` removes everything of the project, whatever the file says by then",
-        "--scale": "write `scale:` of the service in the Compose file",
-        "--wait": "with -d it returns when all names resolve",
     },
     "berth down": {
-        "--remove-orphans": "everything of the project is removed, whatever the file says by now; leave it out",
         "--rmi": _NO_IMAGES,
     },
     "berth ps": {"-s": _NO_SIZE, "--size": _NO_SIZE},
@@ -97,7 +90,7 @@ OTHER_OPTION_ANSWERS = {
     "berth network disconnect": {"-f": "nothing has to be forced; leave it out", "--force": "nothing has to be forced; leave it out"},
 }
 """The same for options of other commands, by command."""
-OPERAND_ANSWERS = {"berth up": _WHOLE, "berth down": _WHOLE}
+OPERAND_ANSWERS = {"berth down": _WHOLE}
 """What is said of operands where a command takes none, by command."""
 
 

@@ -17,12 +17,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from resolver.cli import confine, keep_covered, mounts
-from resolver.cli.system_calls import EnterFailed, check
+from resolver.cli.system_calls import EnterFailed, check, end_with_parent
 from resolver.signal_names import START_NO_MORE
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
 _CLONE3 = 435
-_PR_SET_PDEATHSIG = 1
 _CAP_SYS_ADMIN = 21
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
@@ -168,7 +167,7 @@ def _init(
 ) -> NoReturn:
     """Be the first process of the PID namespace: prepare, start the command, reap, end with its status."""
     try:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
         check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         mounts.prepare(sandbox, own_proc=True)

@@ -8,7 +8,6 @@ the sandbox's directory; the daemon hears only of a change, at most once a secon
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -20,15 +19,13 @@ from typing import Any, NoReturn
 from resolver.cli import confine, enter
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.health_rules import OUTPUT, Result, Tracker, target_of, url_of
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.system_calls import EnterFailed, end_with_parent
+from resolver.cli.whole_file import write_whole
 
-_PR_SET_PDEATHSIG = 1
 _BETWEEN_REPORTS = 1.0
 """Seconds, at least, between what the daemon is told."""
 _GRACE = 5.0
 """Seconds that a probe gets to kill what it has started, beyond the timeout."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def start(sandbox: Mapping[str, Any], init: int, environment: dict[str, str], directory: enter.WorkingDirectory) -> int | None:
@@ -72,7 +69,7 @@ def stop(checker: int | None) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != parent:
         os._exit(0)
 
@@ -131,15 +128,8 @@ class _Checker:
         return True
 
     def _write(self) -> None:
-        """Leave what is known in the sandbox's directory: there whole or not at all."""
-        path = os.path.join(self._sandbox["directory"], "health")
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{path}.new")
-            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(self._tracker.record(), file)
-            os.rename(f"{path}.new", path)
+        """Leave what is known in the sandbox's directory."""
+        write_whole(os.path.join(self._sandbox["directory"], "health"), json.dumps(self._tracker.record()))
 
     def _probe(self) -> Result:
         """Return what one probe finds, by a process that enters the sandbox."""
@@ -198,7 +188,7 @@ class _Checker:
         pid = os.fork()
         if pid == 0:
             os.setsid()
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            end_with_parent()
             os.dup2(writing, 1)
             os.dup2(writing, 2)
             for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):

@@ -23,6 +23,7 @@ from resolver.cli.output_log import STREAMS, OutputLog
 from resolver.cli.restarting import Restarting
 from resolver.cli.sandbox_calls import register
 from resolver.cli.system_calls import EnterFailed, unread
+from resolver.cli.whole_file import write_whole
 
 _AT_ONCE = 65_536
 """Octets of output that are read at once."""
@@ -188,13 +189,6 @@ class _Monitor:
         return len(octets)
 
     def _note_exit(self, code: int) -> None:
-        """Leave the exit code where the daemon finds it: there whole or not at all."""
-        path = os.path.join(self._sandbox["directory"], "exit")
+        """Leave the exit code where the daemon finds it."""
         text = json.dumps({"code": code, "at": time.time()})  # noqa: TID251 (this is where the clock is read)
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{path}.new")
-            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            os.write(descriptor, text.encode())
-            os.close(descriptor)
-            os.rename(f"{path}.new", path)
+        write_whole(os.path.join(self._sandbox["directory"], "exit"), text)

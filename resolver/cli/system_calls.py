@@ -6,8 +6,12 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import sys
 import termios
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class EnterFailed(Exception):
@@ -21,6 +25,11 @@ def check(result: int, what: str) -> int:
         hint = "; run berth as root or through sudo" if code == errno.EPERM else ""
         raise EnterFailed(f"{what}: {os.strerror(code)}{hint}")
     return result
+
+
+def end_with_parent() -> None:
+    """Have this process killed when the thread that has started it ends (PR_SET_PDEATHSIG in prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def unread(pipe: int) -> int:

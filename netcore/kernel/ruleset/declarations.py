@@ -96,7 +96,7 @@ class _Table:
         self._words.expect("{")
         self._words.expect("}")
         empty = nested(4, attr(1, bytes(8)), attr(2, bytes(8)))
-        kind = attr(3, struct.pack("!I", expressions.OBJECT_COUNTER))
+        kind = expressions.u32(3, expressions.OBJECT_COUNTER)
         body = self._of_table() + expressions.text(2, name) + kind + empty
         self._counters.append(Request(nf_tables.NEWOBJ, CREATE, body, "create", f"counter {name} of table {self._family} {self._name}"))
 
@@ -252,5 +252,5 @@ class _Table:
         priority = words.number()
         words.expect(";", "policy")
         policy = words.one_of(_POLICIES)
-        where = nested(4, attr(1, struct.pack("!I", hook)), attr(2, struct.pack("!i", priority)))
-        return expressions.text(7, kind) + attr(5, struct.pack("!I", policy)) + where
+        where = nested(4, expressions.u32(1, hook), attr(2, struct.pack("!i", priority)))
+        return expressions.text(7, kind) + expressions.u32(5, policy) + where

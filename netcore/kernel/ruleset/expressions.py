@@ -42,7 +42,8 @@ def register(words: int) -> int:
 
 # Rules have much in common, and one sandbox's are the next one's but for two numbers.
 @lru_cache(1024)
-def _u32(type_: int, value: int) -> bytes:
+def u32(type_: int, value: int) -> bytes:
+    """Return an attribute with a number of four octets."""
     return attr(type_, struct.pack("!I", value & 0xFFFF_FFFF))
 
 
@@ -72,7 +73,7 @@ def data(value: bytes) -> bytes:
 
 def verdict(code: int, chain: str | None = None) -> bytes:
     """Return a verdict, as what gives or holds one has it. *chain*: where JUMP and GOTO lead."""
-    return nested(2, _u32(1, code), *(() if chain is None else (text(2, chain),)))
+    return nested(2, u32(1, code), *(() if chain is None else (text(2, chain),)))
 
 
 # --- values of a packet, into a register ----------------------------------------------------------------------------
@@ -80,39 +81,39 @@ def verdict(code: int, chain: str | None = None) -> bytes:
 
 @lru_cache(256)
 def meta(key: int, into: int) -> bytes:
-    return _expression("meta", _u32(2, key), _u32(1, into))
+    return _expression("meta", u32(2, key), u32(1, into))
 
 
 def conntrack(key: int, into: int) -> bytes:
-    return _expression("ct", _u32(2, key), _u32(1, into))
+    return _expression("ct", u32(2, key), u32(1, into))
 
 
 def route(key: int, into: int) -> bytes:
-    return _expression("rt", _u32(2, key), _u32(1, into))
+    return _expression("rt", u32(2, key), u32(1, into))
 
 
 @lru_cache(256)
 def payload(base: int, offset: int, length: int, into: int) -> bytes:
-    return _expression("payload", _u32(1, into), _u32(2, base), _u32(3, offset), _u32(4, length))
+    return _expression("payload", u32(1, into), u32(2, base), u32(3, offset), u32(4, length))
 
 
 def extension(header: int, offset: int, length: int, into: int, *, presence: bool, ipv4_option: bool) -> bytes:
     """Load octets of an IPv6 extension header or an IPv4 option. *presence*: whether it is there instead."""
-    place = attr(2, bytes([header])) + _u32(3, offset) + _u32(4, length)
-    return _expression("exthdr", _u32(1, into), place, _u32(6, 2 if ipv4_option else 0), _u32(5, int(presence)))
+    place = attr(2, bytes([header])) + u32(3, offset) + u32(4, length)
+    return _expression("exthdr", u32(1, into), place, u32(6, 2 if ipv4_option else 0), u32(5, int(presence)))
 
 
 def routing_look_up(flags: int, result: int, into: int) -> bytes:
-    return _expression("fib", _u32(3, flags), _u32(2, result), _u32(1, into))
+    return _expression("fib", u32(3, flags), u32(2, result), u32(1, into))
 
 
 def local_socket(key: int, into: int) -> bytes:
-    return _expression("socket", _u32(1, key), _u32(2, into), _u32(3, 0))
+    return _expression("socket", u32(1, key), u32(2, into), u32(3, 0))
 
 
 def random_number(into: int, count: int, first: int) -> bytes:
     """Load one of *count* numbers from *first* on."""
-    return _expression("numgen", _u32(1, into), _u32(2, count), _u32(3, 1), _u32(4, first))
+    return _expression("numgen", u32(1, into), u32(2, count), u32(3, 1), u32(4, first))
 
 
 # --- registers -------------------------------------------------------------------------------------------------------
@@ -122,28 +123,28 @@ def random_number(into: int, count: int, first: int) -> bytes:
 def masked(at: int, mask: bytes, inverted: bytes) -> bytes:
     """Replace what a register holds by its bits in *mask*, of which those in *inverted* are turned."""
     values = nested(4, data(mask)), nested(5, data(inverted))
-    return _expression("bitwise", _u32(1, at), _u32(2, at), _u32(6, 0), _u32(3, len(mask)), *values)
+    return _expression("bitwise", u32(1, at), u32(2, at), u32(6, 0), u32(3, len(mask)), *values)
 
 
 def shifted_right(at: int, length: int, bits: int) -> bytes:
-    return _expression("bitwise", _u32(1, at), _u32(2, at), _u32(6, 2), _u32(3, length), nested(7, data(struct.pack("=I", bits))))
+    return _expression("bitwise", u32(1, at), u32(2, at), u32(6, 2), u32(3, length), nested(7, data(struct.pack("=I", bits))))
 
 
 def in_network_order(at: int, length: int) -> bytes:
-    return _expression("byteorder", _u32(1, at), _u32(2, at), _u32(3, 1), _u32(4, length), _u32(5, 4 if length % 4 == 0 else 2))
+    return _expression("byteorder", u32(1, at), u32(2, at), u32(3, 1), u32(4, length), u32(5, 4 if length % 4 == 0 else 2))
 
 
 @lru_cache(256)
 def compare(at: int, operator: int, value: bytes) -> bytes:
-    return _expression("cmp", _u32(1, at), _u32(2, operator), nested(3, data(value)))
+    return _expression("cmp", u32(1, at), u32(2, operator), nested(3, data(value)))
 
 
 @lru_cache(256)
 def look_up(at: int, where: SetReference, *, inverted: bool = False, into: int | None = None) -> bytes:
     """Go on if the set has what a register holds, or lacks it (*inverted*). *into*: where the datum of a map goes."""
-    target = () if into is None else (_u32(3, into),)
-    flags = (_u32(5, 1),) if inverted else ()
-    return _expression("lookup", _u32(2, at), *target, text(1, where.name), _u32(4, where.number), *flags)
+    target = () if into is None else (u32(3, into),)
+    flags = (u32(5, 1),) if inverted else ()
+    return _expression("lookup", u32(2, at), *target, text(1, where.name), u32(4, where.number), *flags)
 
 
 def look_up_verdict(at: int, where: SetReference) -> bytes:
@@ -151,7 +152,7 @@ def look_up_verdict(at: int, where: SetReference) -> bytes:
 
 
 def immediate(into: int, value: bytes) -> bytes:
-    return _expression("immediate", _u32(1, into), nested(2, data(value)))
+    return _expression("immediate", u32(1, into), nested(2, data(value)))
 
 
 # --- what a rule does ------------------------------------------------------------------------------------------------
@@ -160,21 +161,21 @@ def immediate(into: int, value: bytes) -> bytes:
 @lru_cache(256)
 def give(code: int, chain: str | None = None) -> bytes:
     """Give a verdict."""
-    return _expression("immediate", _u32(1, _VERDICT), nested(2, verdict(code, chain)))
+    return _expression("immediate", u32(1, _VERDICT), nested(2, verdict(code, chain)))
 
 
 def set_meta(key: int, source: int) -> bytes:
-    return _expression("meta", _u32(2, key), _u32(3, source))
+    return _expression("meta", u32(2, key), u32(3, source))
 
 
 def set_conntrack(key: int, source: int) -> bytes:
-    return _expression("ct", _u32(2, key), _u32(4, source))
+    return _expression("ct", u32(2, key), u32(4, source))
 
 
 def write_payload(base: int, offset: int, length: int, source: int, checksum: int) -> bytes:
     """Write to the packet. *checksum*: the offset of the Internet checksum that is to be corrected, 0: nothing is."""
-    corrected = (_u32(6, 1), _u32(7, checksum)) if checksum else ()
-    return _expression("payload", _u32(5, source), _u32(2, base), _u32(3, offset), _u32(4, length), *corrected)
+    corrected = (u32(6, 1), u32(7, checksum)) if checksum else ()
+    return _expression("payload", u32(5, source), u32(2, base), u32(3, offset), u32(4, length), *corrected)
 
 
 def counter() -> bytes:
@@ -184,15 +185,15 @@ def counter() -> bytes:
 @lru_cache(64)
 def named_counter(name: str) -> bytes:
     # The kernel takes a name with or without its end.
-    return _expression("objref", _u32(1, OBJECT_COUNTER), attr(2, name.encode()))
+    return _expression("objref", u32(1, OBJECT_COUNTER), attr(2, name.encode()))
 
 
 def limit(rate: int, seconds: int, burst: int, *, over: bool) -> bytes:
-    return _expression("limit", _u64(1, rate), _u64(2, seconds), _u32(3, burst), _u32(4, 0), _u32(5, int(over)))
+    return _expression("limit", _u64(1, rate), _u64(2, seconds), u32(3, burst), u32(4, 0), u32(5, int(over)))
 
 
 def connection_count(most: int, *, over: bool) -> bytes:
-    return _expression("connlimit", _u32(1, most), _u32(2, int(over)))
+    return _expression("connlimit", u32(1, most), u32(2, int(over)))
 
 
 def change_set(operation: int, where: SetReference, at: int, timeout: int | None, inner: Sequence[bytes]) -> bytes:
@@ -204,20 +205,20 @@ def change_set(operation: int, where: SetReference, at: int, timeout: int | None
         case (one,):
             own = (nested(7, one),)
         case _:
-            own = (expression_list(10, inner), _u32(9, _SEVERAL_EXPRESSIONS))
-    return _expression("dynset", _u32(4, at), _u32(3, operation), *lasting, text(1, where.name), _u32(2, where.number), *own)
+            own = (expression_list(10, inner), u32(9, _SEVERAL_EXPRESSIONS))
+    return _expression("dynset", u32(4, at), u32(3, operation), *lasting, text(1, where.name), u32(2, where.number), *own)
 
 
 def log(group: int, prefix: str | None, snap_length: int | None, threshold: int | None) -> bytes:
     """Hand the packet to who listens to *group* (NFLOG). *snap_length*: octets of it. *threshold*: packets that are handed over at once."""
     before = () if prefix is None else (text(2, prefix),)
-    length = () if snap_length is None else (_u32(3, snap_length),)
+    length = () if snap_length is None else (u32(3, snap_length),)
     packets = () if threshold is None else (attr(4, struct.pack("!H", threshold)),)
     return _expression("log", *before, attr(1, struct.pack("!H", group)), *length, *packets)
 
 
 def reject(kind: int, code: int) -> bytes:
-    return _expression("reject", _u32(1, kind), attr(2, bytes([code])))
+    return _expression("reject", u32(1, kind), attr(2, bytes([code])))
 
 
 def masquerade() -> bytes:
@@ -226,12 +227,12 @@ def masquerade() -> bytes:
 
 def redirect(port: int) -> bytes:
     """*port*: the register that holds it."""
-    return _expression("redir", _u32(1, port), _u32(3, _PORT_IS_GIVEN))
+    return _expression("redir", u32(1, port), u32(3, _PORT_IS_GIVEN))
 
 
 def translate(kind: int, family: int, address: int, port: int | None) -> bytes:
     """*address*, *port*: the registers that hold them."""
-    return _expression("nat", _u32(1, kind), _u32(2, family), _u32(3, address), *(() if port is None else (_u32(5, port),)))
+    return _expression("nat", u32(1, kind), u32(2, family), u32(3, address), *(() if port is None else (u32(5, port),)))
 
 
 def no_tracking() -> bytes:

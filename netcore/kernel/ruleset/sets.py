@@ -13,7 +13,7 @@ from netcore.kernel import nf_tables
 from netcore.kernel.netlink import CREATE, Request, attr, nested
 from netcore.kernel.ruleset import fields
 from netcore.kernel.ruleset.data_types import NO_ORDER, TYPES, DataType, length_of, number_of
-from netcore.kernel.ruleset.expressions import SetReference
+from netcore.kernel.ruleset.expressions import SetReference, u32
 
 ANONYMOUS, CONSTANT, INTERVAL, MAP, TIMEOUT, DYNAMIC, CONCATENATION = 0x1, 0x2, 0x4, 0x8, 0x10, 0x20, 0x80
 FLAGS = {"constant": CONSTANT, "interval": INTERVAL, "timeout": TIMEOUT, "dynamic": DYNAMIC}
@@ -48,16 +48,16 @@ def creation(made: Set) -> Request:
     concatenated = CONCATENATION if made.flags & INTERVAL and len(made.key) > 1 else 0
     parts = [
         nf_tables.of_set(made.family, made.name, made.table),
-        _u32(3, made.flags | concatenated | (MAP if made.data else 0)),
-        _u32(4, number_of(made.key)),
-        _u32(5, length_of(made.key)),
+        u32(3, made.flags | concatenated | (MAP if made.data else 0)),
+        u32(4, number_of(made.key)),
+        u32(5, length_of(made.key)),
     ]
     if made.data:
-        parts += [_u32(6, number_of(made.data)), _u32(7, length_of(made.data))]
-    parts.append(_u32(10, made.number))
-    description = [] if made.size is None else [_u32(1, made.size)]
+        parts += [u32(6, number_of(made.data)), u32(7, length_of(made.data))]
+    parts.append(u32(10, made.number))
+    description = [] if made.size is None else [u32(1, made.size)]
     if concatenated:
-        description.append(nested(2, *(nested(1, _u32(1, one.length)) for one in made.key)))
+        description.append(nested(2, *(nested(1, u32(1, one.length)) for one in made.key)))
     if description:
         parts.append(nested(9, *description))
     if made.timeout is not None:
@@ -74,7 +74,7 @@ def filling(made: Set, elements: Sequence[tuple[bytes, bytes | None]]) -> Reques
 def filling_encoded(made: Set, elements: Iterable[bytes]) -> Request:
     """Return the request that adds constant elements, each given as its attributes."""
     encoded = [nested(at, element) for at, element in enumerate(elements, 1)]
-    body = nf_tables.of_set(made.family, made.name, made.table, elements=_u32(4, made.number) + nested(3, *encoded))
+    body = nf_tables.of_set(made.family, made.name, made.table, elements=u32(4, made.number) + nested(3, *encoded))
     return Request(nf_tables.NEWELEM, CREATE, body, "add elements to", _described(made))
 
 
@@ -106,7 +106,3 @@ def _user_data(made: Set) -> bytes:
 
 def _order(types: Sequence[DataType]) -> int:
     return types[0].order if len(types) == 1 else NO_ORDER
-
-
-def _u32(type_: int, value: int) -> bytes:
-    return attr(type_, struct.pack("!I", value))
