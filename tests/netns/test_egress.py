@@ -264,15 +264,39 @@ def kill_and_go_on(fresh, talking, web):
 
 def test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then(fresh):
     ask(fresh, "ok.test")
+    job, peer, peer6 = address(fresh, "job"), address(fresh, "peer"), bracketed(address(fresh, "peer", 6))
+    # It knows who has these addresses already.
+    several(fresh, {f"http://{peer}/": 7, f"http://{peer6}/": 7})
+    several(fresh, {f"http://{job}/": 0}, "peer")
     fresh.daemon.send_signal(signal.SIGSTOP)
     try:
         fresh.shell("nft flush ruleset")
-        reached = fresh.run("curl", "-s", "-m", "1", f"http://{ALLOWED}/", where="berth-job", check=False)
-        assert reached.returncode == 28
+        assert [exit_code(fresh, "job", where) for where in (ALLOWED, peer, peer6)] == [28, 28, 28]
+        assert exit_code(fresh, "peer", job) == 28
+        assert fresh.run("nft", "delete", "table", "bridge", "berth_guard", check=False).returncode != 0
     finally:
         fresh.daemon.send_signal(signal.SIGCONT)
     fresh.wait_for(lambda: fresh.run("nft", "list", "set", "inet", "berth", "egress_named4", check=False).returncode == 0)
-    several(fresh, {"http://ok.test/": 0, f"http://{ALLOWED}/": 22, f"http://{OTHER}/": 7})
+    several(fresh, {"http://ok.test/": 0, f"http://{ALLOWED}/": 22, f"http://{OTHER}/": 7, f"http://{peer}/": 7})
+
+
+def exit_code(lab: Lab, who: str, where: str) -> int:
+    """Of curl, also while no daemon runs, and after a second at the latest."""
+    return lab.run("curl", "-s", "-o", "/dev/null", "-m", "1", f"http://{where}/", where=f"berth-{who}", check=False).returncode
+
+
+def test_its_port_is_guarded_as_long_as_it_has_rules(fresh):
+    fresh.berth("run", "-d", "--name", "later", "--network", "a", "--", "sleep", "inf")
+    try:
+        port = next(endpoint["host_ifname"] for endpoint in fresh.inspect("later")["endpoints"])
+        guarded = fresh.shell("nft list table bridge berth_guard")
+        assert port not in guarded
+        fresh.berth("egress", "set", "later", "none")
+        assert port in fresh.shell("nft list table bridge berth_guard")
+        fresh.berth("egress", "set", "later", "--inherit")
+        assert fresh.shell("nft list table bridge berth_guard") == guarded
+    finally:
+        fresh.berth("rm", "-f", "later")
 
 
 _ATTEMPTS = """
