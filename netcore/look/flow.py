@@ -20,7 +20,7 @@ from netcore.look.findings import Finding, Name, NeedMore, NoName, Protocol, Ref
 from netcore.look.first_data import FirstDataReader
 from netcore.look.http_requests import HttpRequests
 from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance, timestamps_option
-from netcore.look.steps import Allowed, Allows, Decide, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
+from netcore.look.steps import Allowed, Allows, Asked, Decide, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
 from netcore.look.stream import Changed, Stream
 
 _SWITCHING = b"HTTP/1.1 101"
@@ -56,7 +56,6 @@ class Flow:
         "_expected",
         "_key",
         "_latest",
-        "_mark",
         "_name",
         "_reader",
         "_repeated",
@@ -107,7 +106,6 @@ class Flow:
         """The sequence number that the client expects next of the server, as far as the server's packets tell."""
         self._end = self._acknowledged = 0
         """Octets of the stream that were injected, and that the server has acknowledged; a FIN counts as one."""
-        self._mark = 0
         self._name: str | None = None
         self._told = b""
         """What a refused client is told."""
@@ -199,14 +197,14 @@ class Flow:
         self._taken, self._unacknowledged = self._known, 0
         return [self._forge(self._next_of_server, self._stream.start + self._taken, ACK)] if self._taken else []
 
-    def _ask(self, name: str | None) -> Verdict:
+    def _ask(self, name: str | None, *, goes_on: bool = False) -> Verdict:
         assert self.sender is not None
-        return self._allows(self.sender, name, self._key.server, self._key.server_port)
+        return self._allows(Asked(self.sender, name, self._key.server, self._key.server_port, goes_on))
 
     def _carry_out(self, verdict: Verdict, name: str | None, protocol: Protocol) -> list[Step]:
         match verdict:
             case Allowed(mark):
-                self.phase, self._mark, self._name = Phase.INJECTED, mark, name or ""
+                self.phase, self._name = Phase.INJECTED, name or ""
                 self._end = self._known
                 assert self._stream is not None
                 assert self.held is not None
@@ -260,12 +258,12 @@ class Flow:
         for finding in self._requests.feed(new):
             match finding:
                 case Name(name):
-                    verdict = self._ask(name)
+                    verdict = self._ask(name, goes_on=name == self._name)
                     if isinstance(verdict, Denied):
                         return self._refuse(name, Protocol.HTTP, verdict.sentence)
                     if self._name not in (None, name):
                         steps.append(Open(self._key, self.held, self.held, name))
-                    self._mark, self._name = verdict.mark, name
+                    self._name = name
                 case Refused(protocol, reason):
                     return self._refuse(None, protocol, _sentence(self._key, reason))
                 case _:
@@ -296,8 +294,7 @@ class Flow:
             self._end = max(0, self._end - count)
             self._taken = max(0, self._taken - count)
         if self._requests.count == 1 and segment.sequence == self._server_start and segment.payload.startswith(_SWITCHING):
-            self.phase = Phase.OPENED
-            return [Open(self._key, self.held, self._mark, self._name), *self._inject_from(0, self._known)]
+            return self._open(0)
         return []
 
     # --- what the server sends ---------------------------------------------------------------------------------------
@@ -330,7 +327,7 @@ class Flow:
                 if acknowledged < 0 or acknowledged > self._end + 1:
                     raise Lost
                 self._acknowledged = max(self._acknowledged, acknowledged)
-                return self._open() if acknowledged >= self._end else []
+                return self._open(self._end) if acknowledged >= self._end else []
             case Phase.REFUSED if segment.length and self._repeated < limits.REFUSALS_REPEATED:
                 self._repeated += 1
                 return [self._as_client(self._stream.start + self._acknowledged, RST | ACK, b"")]
@@ -373,13 +370,17 @@ class Flow:
             steps += self._inject(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
         return steps
 
-    def _open(self) -> list[Step]:
+    def _open(self, at: int) -> list[Step]:
+        """Open the connection, whose server has all before octet *at*, and send what came meanwhile."""
         assert self._stream is not None
         assert self.held is not None
+        # The rules may be others by now, and the mark of the earlier ones opens nothing any more.
+        verdict = self._ask(self._name or None, goes_on=True)
+        if isinstance(verdict, Denied):
+            return self._refuse(self._name or None, self._reader.protocol, verdict.sentence)
         self.phase = Phase.OPENED
-        rest = self._known
-        more = [] if rest <= self._end else list(self._inject_from(self._end, rest))
-        return [Open(self._key, self.held, self._mark, self._name), *more]
+        more = [] if self._known <= at else list(self._inject_from(at, self._known))
+        return [Open(self._key, self.held, verdict.mark, self._name), *more]
 
     # --- time --------------------------------------------------------------------------------------------------------
 
