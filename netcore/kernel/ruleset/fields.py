@@ -165,6 +165,8 @@ FIELDS: Mapping[tuple[str, ...], Field] = {
     ("ether", "type"): Field(TYPES["ether_type"], Payload(LINK, 12, 2, (_ETHER_TABLE, 3)), "ether"),
     ("arp", "saddr", "ether"): Field(_ETHER, Payload(NETWORK, 8, 6, (_ARP_TABLE, 6)), "arp"),
     ("arp", "saddr", "ip"): Field(_ADDRESS4, Payload(NETWORK, 14, 4, (_ARP_TABLE, 8)), "arp"),
+    ("arp", "daddr", "ether"): Field(_ETHER, Payload(NETWORK, 18, 6, (_ARP_TABLE, 7)), "arp"),
+    ("arp", "daddr", "ip"): Field(_ADDRESS4, Payload(NETWORK, 24, 4, (_ARP_TABLE, 9)), "arp"),
     ("ip", "hdrlength"): Field(integer(1), Payload(NETWORK, 0, 1, (_IP_TABLE, 2)), "ip", bits=(4, 0)),
     ("ip", "protocol"): Field(_PROTOCOL, Payload(NETWORK, 9, 1, (_IP_TABLE, 9)), "ip"),
     ("ip", "saddr"): Field(_ADDRESS4, Payload(NETWORK, 12, 4, (_IP_TABLE, 11)), "ip"),
