@@ -236,8 +236,8 @@ CHAINS = f"""
     goto egress_refused
   }}
   chain egress_judged {{
-    # With bridge-nf-call-iptables the search for a neighbour comes here too; it is not tracked.
-    iifname . oifname @same icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+    # With bridge-nf-call-iptables the search for a neighbour comes here too; it is not tracked. Nobody routes it: then it has one hop less.
+    iifname . oifname @same ip6 hoplimit 255 icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
     ct state {{ invalid, untracked }} goto egress_refused
     meta nfproto ipv4 goto egress4
     meta nfproto ipv6 goto egress6
@@ -303,6 +303,8 @@ FRAME_CHAINS = f"""
   chain arp_from_confined {{
     iifname @confined_talkers accept
     meta length 28 @nh,0,64 0x0001080006040002 arp saddr ip . arp daddr ether . arp daddr ip @arp_askers goto answer_of_confined
+    # No frame of ARP is longer, also where it was padded.
+    meta length > 46 drop
     @nh,0,64 0x0001080006040001 {_SEARCH}
     goto handed_to_host
   }}
@@ -310,6 +312,9 @@ FRAME_CHAINS = f"""
     iifname @confined_talkers accept
     # Its headers, flags, the one option and the address in that are as the kernel writes them.
     meta length 72 @nh,0,64 0x6000000000203aff @th,0,16 0x8800 jump whole_advertisement
+    # The host needs none that are longer, and is no router that could be asked for.
+    meta length > 72 drop
+    icmpv6 type nd-router-solicit drop
     icmpv6 type nd-neighbor-solicit {_SEARCH}
     goto handed_to_host
   }}

@@ -445,7 +445,7 @@ while True:
         continue
     if last in frame:
         break
-    if frame[6:12] == mac:
+    if frame[6:12] == mac or marker in frame:
         heard.append(frame.hex())
 print(" ".join(heard), flush=True)
 """

@@ -174,6 +174,7 @@ FIELDS: Mapping[tuple[str, ...], Field] = {
     ("ip", "option", "lsrr"): Field(_PRESENT, Extension(131, 0, 1, presence=True, ipv4_option=True), "ip"),
     ("ip", "option", "ssrr"): Field(_PRESENT, Extension(137, 0, 1, presence=True, ipv4_option=True), "ip"),
     ("ip6", "nexthdr"): Field(_PROTOCOL, Payload(NETWORK, 6, 1, (_IP6_TABLE, 6)), "ip6"),
+    ("ip6", "hoplimit"): Field(integer(1), Payload(NETWORK, 7, 1, (_IP6_TABLE, 7)), "ip6"),
     ("ip6", "saddr"): Field(_ADDRESS6, Payload(NETWORK, 8, 16, (_IP6_TABLE, 8)), "ip6"),
     ("ip6", "daddr"): Field(_ADDRESS6, Payload(NETWORK, 24, 16, (_IP6_TABLE, 9)), "ip6"),
     ("rt", "type"): Field(integer(1), Extension(43, 2, 1), "ip6"),
