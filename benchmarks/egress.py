@@ -101,7 +101,11 @@ def names(lab: Lab) -> tuple[list[list[str]], dict]:
     lab.berth("network", "create", "own")
     raw, rows = {}, []
     new = iter(range(1_000_000))
-    for what, kind, count in (("a local name", "free", 2000), ("an allowed name, repeated", "ok.test", 2000), ("a new name", "new", 300)):
+    for what, kind, count in (
+        ("a local name", "free", 2000),
+        ("an allowed name, repeated", "ok.test", 2000),
+        ("a new name", "new", 500 // TURNS),
+    ):
         found: dict[str, list[float]] = {_FREE: [], _CONFINED: []}
         beside: dict[str, list[float]] = {}
         for _ in range(TURNS):

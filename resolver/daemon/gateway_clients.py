@@ -16,7 +16,7 @@ from resolver.client import Client
 from resolver.engine.query_policy import NobodyAsked
 from resolver.engine.view import View
 
-Key = tuple[str, bytes]
+Key = tuple[NetworkId, bytes]
 """(id of a network, packed address)."""
 
 
@@ -36,7 +36,7 @@ class GatewayClients:
         self._clients: dict[Key, Client] = {}
         self._nobody = Client(View(suffix=suffix, policy=NobodyAsked(_REASON)))
 
-    def at(self, network_id: str) -> Callable[[bytes], Client | None]:
+    def at(self, network_id: NetworkId) -> Callable[[bytes], Client | None]:
         """Return what finds the client of who has an address (packed) on a network, None for a stranger."""
         return lambda address: self._clients.get((network_id, address))
 
@@ -62,7 +62,7 @@ class GatewayClients:
                 self._clients.pop(key, None)
         self._clients.update(dict.fromkeys(after, client))
 
-    def drop(self, network_id: str) -> None:
+    def drop(self, network_id: NetworkId) -> None:
         """A network is gone, and with it all links on it."""
         for key in [key for key, client in self._clients.items() if client is self._nobody and key[0] == network_id]:
             del self._clients[key]
