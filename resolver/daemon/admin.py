@@ -149,6 +149,8 @@ class Admin:
         if isinstance(found, Run) and request.body.name and request.body == schema.SandboxChange(name=request.body.name):
             await self.lifecycle.rename_stopped(found, request.body.name)
             return stopped_view(self.runs.get(found.id) or found, self.runs)
+        if isinstance(found, Run) and request.body.egress is not None and request.body == schema.SandboxChange(egress=request.body.egress):
+            return stopped_view(await self.egress.change_stopped(found, request.body.egress), self.runs)
         if request.body.restarting is not None:
             return self.sandbox_view(await self.lifecycle.note_restart(request.path["sandbox"], request.body.restarting))
         if request.body.start_no_more:
