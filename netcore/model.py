@@ -21,7 +21,6 @@ IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
-
 NetworkId = NewType("NetworkId", str)
 SandboxId = NewType("SandboxId", str)
 NetnsPath = NewType("NetnsPath", str)
@@ -189,7 +188,7 @@ class StaticRoute:
 class Network:
     """A network as it exists. *options* are as the user gave them; *common* and *driver_options* are what they mean.
 
-    *pools*: IPv4 first; of a bridge network at most one for each family.
+    *pools*: IPv4 first; of a bridge network at most one for each family. *egress*: rules of who joins without its own.
     """
 
     id: NetworkId
@@ -207,6 +206,7 @@ class Network:
     routes: tuple[StaticRoute, ...] = ()
     owner: Owner | None = None
     created: float = 0.0
+    egress: tuple[str, ...] | None = None
 
     @property
     def is_overlay(self) -> bool:
@@ -296,10 +296,7 @@ class EndpointRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginAnswer:
-    """What a network plugin has made for an endpoint. *link*: its name on the host, None if there is none.
-
-    *wants_gateway*: without a gateway of its own, sandboxes may get the outside by a bridge (GW-9).
-    """
+    """What a network plugin has made for an endpoint. *link*: its name on the host. *wants_gateway*: one of ours would do (GW-9)."""
 
     link: str | None
     gateway4: IPAddress | None = None
@@ -370,10 +367,7 @@ class Stack(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultRoute:
-    """A default route that an adopted namespace has by itself. *message*: as the kernel tells it, in hexadecimal.
-
-    *gateway* None: it has several, or none.
-    """
+    """A default route that an adopted namespace has by itself. *gateway* None: it has several, or none. *message*: as hexadecimal."""
 
     family: int
     gateway: IPAddress | None
@@ -395,6 +389,7 @@ class Sandbox:
     *own_sysctls*: (path, value) that an adopted namespace had of those that berth sets there.
     *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
     *health*: None without a *health_check*.
+    *egress*: its egress rules (`egress.read`), None: those of its networks, or the default.
     """
 
     id: SandboxId
@@ -425,6 +420,7 @@ class Sandbox:
     own_sysctls: tuple[tuple[str, str], ...] = ()
     health_check: HealthCheck | None = None
     health: Health | None = None
+    egress: tuple[str, ...] | None = None
 
     @property
     def short_id(self) -> str:
@@ -459,6 +455,7 @@ class NetworkRequest:
     ipam_options: tuple[tuple[str, str], ...] = ()
     owner: Owner | None = None
     predefined: bool = False
+    egress: tuple[str, ...] | None = None
     problems: tuple[tuple[str, str], ...] = ()
 
 
@@ -482,6 +479,7 @@ class SandboxRequest:
     forwards: bool = False
     sysctls: tuple[str, ...] = ()
     replaces_routes: bool = False
+    egress: tuple[str, ...] | None = None
     origin: str = "api"
     again: tuple[SandboxId, float] | None = None
     health_check: HealthCheck | None = None

@@ -312,3 +312,13 @@ HOSTS_BLOCK_PAUSE = 0.2
 
 UPDATES_WAITING = 64
 """Updates of static names that wait for those before them; more are dropped, and their senders ask again."""
+
+EGRESS_LOOK_RETRY = 1.0
+"""Seconds until the look at names is tried again, where an earlier daemon that is ending still has its log group."""
+
+EGRESS_OPENED_FLOWS = 65_536
+"""Connections of which it is remembered for which name they were opened, 64 octets each. Of older ones all names of the address must stay
+allowed for them to go on when rules change."""
+
+EGRESS_RECORD_PAUSE = 1.0
+"""Seconds until what a sandbox has used is written, so that many connections are one change of the file."""

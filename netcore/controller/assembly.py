@@ -56,8 +56,7 @@ def assemble(
     workers, locks, plugins, guard = Workers(), KeyedLocks(), PluginClient(), _guard(kept)
     sockets: SocketWatch[Concern] = SocketWatch()
     host_ports = HostPorts(kept, lambda sock: sockets.follow(sock, PORTS))
-    facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
-    writer = StateWriter(settings.run_directory, facts)
+    writer = StateWriter(settings.run_directory, _facts(settings))
     state = writer.state
     executor = Executor(writer.netns_path, workers.later, guard)
     host_look = HostLook(
@@ -109,6 +108,17 @@ def assemble(
             set_aside=set_aside,
             clock=clock,
         )
+    )
+
+
+def _facts(settings: Settings) -> Facts:
+    """Return what is known of the host before it has been looked at."""
+    return Facts(
+        uplinks=(),
+        firewall=settings.firewall,
+        vtep=settings.vtep,
+        resolver_at_gateways=settings.resolver_at_gateways,
+        egress=settings.egress,
     )
 
 

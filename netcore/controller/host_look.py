@@ -18,6 +18,7 @@ from netcore.controller.workers import Workers
 from netcore.drivers import host_routes, uplinks
 from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
 from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView, RouteKind
+from netcore.egress.settings import EgressSettings
 from netcore.errors import NotFound, Unavailable
 from netcore.kernel import host, namespace, netns, sysctl
 from netcore.kernel.host_changes import EVERY_LINK, HostChanges
@@ -60,6 +61,7 @@ class HostLook:
         on_addresses: Callable[[Sequence[IPAddress]], None],
     ) -> None:
         self._settings = settings
+        self._egress = settings.egress
         self._writer = writer
         self._workers = workers
         self._reserved = reserved
@@ -147,8 +149,14 @@ class HostLook:
                 sysctls=look.sysctls,
                 resolver_at_gateways=self._settings.resolver_at_gateways,
                 local=tuple(route.destination for route in look.snapshot.routes if route.kind is RouteKind.LOCAL),
+                egress=self._egress,
             )
         )
+
+    def follow_egress(self, settings: EgressSettings) -> None:
+        """From now on the configuration of egress rules is *settings*."""
+        self._egress = settings
+        self._writer.set_facts(replace(self._writer.state.facts, egress=settings))
 
     async def constraints(self) -> HostConstraints:
         """Return what a new network must fit in, as of now."""
@@ -171,6 +179,7 @@ class HostLook:
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
             routes=routes,
+            egress=facts.egress,
         )
 
     def aliases(self) -> dict[str, str]:

@@ -338,7 +338,8 @@ async def _bring(controller: Controller, left: _Leftovers, host: NamespaceInvent
     if controller.settings.firewall:
         # Before the links: a port that comes up is bound already.
         try:
-            await controller.workers.run(lambda: executor.write_tables([*desired, *shared]))
+            with controller.parts.names.rewriting() as openings:
+                await controller.workers.run(lambda: executor.write_tables([*desired, *shared], openings))
         except NetcoreError as error:
             controller.set_aside.put(Aside(kind="firewall", id="berth", name="berth", reason=str(error)))
     attempted = await controller.workers.run(body)

@@ -12,7 +12,7 @@ from netcore.errors import Conflict, TeardownFailed
 from netcore.kernel import host, process
 from netcore.model import EndpointRequest, NetnsPath, Network, Sandbox, SandboxId, SandboxRequest, Stack
 from netcore.parse import names
-from netcore.plan import modes, plans
+from netcore.plan import egress, modes, plans
 from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import sysctl_paths
 from netcore.plan.host_state import SandboxState
@@ -75,6 +75,8 @@ class SandboxOperations:
         if holder is None or not holder.ended:
             # What has ended gives its name away, see `free_name`.
             self._check_name_is_free(request.name, "exists already; choose another name or remove it with `berth rm`")
+        if request.egress is not None:
+            request = replace(request, egress=egress.checked(request.egress, self._state.facts.egress))
         kind, shared_with = modes.asked(request)
         return plan_sandbox.plan_sandbox(
             request,
@@ -149,6 +151,26 @@ class SandboxOperations:
                     self._check_name_is_free(after.name, "exists already; choose another name")
                 await self._transaction.change_facts(changes)
                 return after
+
+    async def change_egress(
+        self, reference: str, change: Callable[[tuple[str, ...] | None], tuple[str, ...] | None], *, dry_run: bool = False
+    ) -> tuple[Sandbox, Outcome]:
+        """Give a sandbox other egress rules, None: those of its networks or the default. What they don't allow any more is cut."""
+        sandbox = self._state.find_sandbox(reference)
+        networks = self._networks_of(sandbox)
+        async with self._parts.locks.hold(self._keys(sandbox, networks)):
+            before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
+            texts = change(before.sandbox.egress)
+            wanted = egress.checked(texts, self._state.facts.egress) if texts is not None else None
+            after = replace(before, sandbox=replace(before.sandbox, egress=wanted))
+            networks = self._networks_of(after.sandbox)
+            path = after.sandbox.netns_path if after.sandbox.adopted else None
+            lookups = await self._parts.host.lookups(path, before, ())
+            plans.check_egress(self._state, before, after.sandbox, networks, (), lookups)
+            steps = plans.change_steps(self._state, before, after)
+            if not dry_run and before.sandbox.egress != wanted:
+                await self._transaction.change_egress(before, after, steps)
+            return after.sandbox, Outcome(steps)
 
     async def revive(self, sandbox_id: SandboxId, change: Callable[[Sandbox], Sandbox]) -> Sandbox:
         """Have a sandbox that has ended run again in its network stack, which others share; NotFound if that has gone meanwhile."""

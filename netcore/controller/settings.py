@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netcore.egress.settings import NO_SETTINGS, EgressSettings
 from netcore.model import IPAddress, IPNetwork
 from netcore.plan import ipam
 
@@ -23,3 +24,4 @@ class Settings:
     uplinks: tuple[str, ...] = ()
     vtep: IPAddress | None = None
     resolver_at_gateways: bool = True
+    egress: EgressSettings = NO_SETTINGS

@@ -38,6 +38,7 @@ _RECEIVE = 1 << 20
 _SO_SNDBUFFORCE = 32
 _ROOM, _SENDING_TAKES = 1 << 17, 32
 """Octets that each socket can send at once, and what the kernel takes away from its buffer for itself."""
+_TAKEN_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,19 @@ class NetlinkSocket:
         size = _HEADER.size + len(request.body)
         header = _HEADER.pack(size, request.type, request.flags | REQUEST | flags, self._sequence, 0)
         return header + request.body + bytes(-size % 4)
+
+    def take(self) -> list[bytes]:
+        """Return the messages (header included) that have come unasked, without waiting. What the kernel dropped is not told."""
+        came: list[bytes] = []
+        for _ in range(_TAKEN_AT_ONCE):
+            try:
+                came += messages(self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+        return came
 
     def _send(self, octets: bytes) -> None:
         try:

@@ -90,6 +90,7 @@ def plan_sandbox(
         created=created,
         forwards=request.forwards,
         replaces_routes=request.replaces_routes,
+        egress=request.egress,
         sysctls=endpoint_options.sandbox_sysctls(request.sysctls),
         stack=kind,
         shared_with=target.id if target is not None else None,

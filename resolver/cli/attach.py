@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from resolver.cli.client import call
+from resolver.cli.egress_files import with_files
 from resolver.cli.outcome import outcome
 from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, sandbox_body
@@ -32,6 +33,8 @@ def _attach(arguments: list[str]) -> int:
         body = sandbox_body(values)
     except BadOption as error:
         usage_error("attach", error)
+    if "egress" in body:
+        body["egress"] = with_files(body["egress"])
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0

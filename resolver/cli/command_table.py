@@ -31,6 +31,7 @@ SANDBOXES: tuple[Row, ...] = (
 )
 NETWORKS: tuple[Row, ...] = (
     ("network", "Create and change networks.", "networks:network"),
+    ("egress", "Show and change what sandboxes may reach.", "egress:egress"),
     ("graph", "Print networks and sandboxes as a picture.", "topology:graph"),
 )
 PROJECTS: tuple[Row, ...] = (
@@ -75,6 +76,15 @@ RECORD_ROWS: tuple[Row, ...] = (
     ("add", "Add a static name to NETWORK.", "records:record_add"),
     ("ls", "List the static names of NETWORK.", "records:record_ls"),
     ("remove", "Remove static names from NETWORK.", "records:record_remove"),
+)
+EGRESS_ROWS: tuple[Row, ...] = (
+    ("show", "Show the egress rules of a sandbox, and what they have opened.", "egress:show"),
+    ("add", "Add egress rules to those of a sandbox.", "egress:add"),
+    ("remove", "Take egress rules from a sandbox.", "egress:remove"),
+    ("set", "Give a sandbox other egress rules.", "egress:set_rules"),
+    ("test", "Say whether a sandbox may reach something.", "egress:test"),
+    ("log", "Show what egress rules refused.", "egress:log"),
+    ("learn", "Show the egress rules that a sandbox has needed.", "egress:learn"),
 )
 COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from resolver.cli import keep_covered, mounts
+from resolver.cli import confine, keep_covered, mounts
 from resolver.cli.system_calls import EnterFailed, check, end_with_parent
 from resolver.signal_names import START_NO_MORE
 
@@ -171,12 +171,14 @@ def _init(
         check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         mounts.prepare(sandbox, own_proc=True)
+        confine.hide(sandbox)
         keep_covered.begin(sandbox)
         if not os.read(descriptors.release, 1):
             os._exit(FAILED)
         child = os.fork()
         if child == 0:
             prepare()
+            confine.give_up_rights(sandbox)
             execute(command, environment, directory, descriptors.report)
     except BaseException as error:
         os.write(descriptors.report, str(error).encode())
@@ -272,6 +274,7 @@ def join(
         if detached:
             os.setsid()
             release_streams()
+        confine.give_up_rights_or_report(sandbox, writing, FAILED)
         if identity is not None:
             _become(identity, writing)
         execute(command, environment, directory, writing)
@@ -300,6 +303,7 @@ def enter_sandbox(sandbox: dict[str, Any]) -> None:
     if not has_files:
         check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         mounts.prepare(sandbox, own_proc=False)
+        confine.hide(sandbox)
 
 
 def _become(identity: Identity, report: int) -> None:

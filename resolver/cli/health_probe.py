@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from resolver.cli import enter
+from resolver.cli import confine, enter
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.health_rules import OUTPUT, Result, Tracker, target_of, url_of
 from resolver.cli.system_calls import EnterFailed, end_with_parent
@@ -193,6 +193,7 @@ class _Checker:
             os.dup2(writing, 2)
             for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_DFL)
+            confine.give_up_rights_or_report(self._sandbox, failed, enter.FAILED)
             enter.execute(words, self._environment, self._directory, failed)
         os.close(writing)
         os.close(failed)

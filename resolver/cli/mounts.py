@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from resolver.cli.output import complain
 from resolver.cli.system_calls import check
 
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x1000, 0x4000, 0x8_0000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x8_0000
 _OPEN_TREE, _MOVE_MOUNT, _OPEN_TREE_CLONE, _RECURSIVE, _FROM_EMPTY_PATH, _AT_FDCWD = 428, 429, 1, 0x8000, 4, -100
 
 # Sockets through which the C library would have another program look up host names.
@@ -102,6 +102,22 @@ def _create_in_overlay(target: str, scratch: str) -> None:
         pass
     options = f"lowerdir={directory},upperdir={layers}/upper,workdir={layers}/work".encode()
     check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
+
+
+def hide(directories: Iterable[str], kept: Iterable[str]) -> None:
+    """Cover *directories* with empty ones that can't be written; the directories *kept* below them stay where they are. EnterFailed."""
+    trees = [(path, _clone(path)) for path in dict.fromkeys(map(os.path.realpath, kept)) if os.path.isdir(path)]
+    covered = [path for path in dict.fromkeys(map(os.path.realpath, directories)) if os.path.isdir(path)]
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    for path in covered:
+        check(_libc.mount(b"tmpfs", path.encode(), b"tmpfs", flags, b"size=64k,mode=0755"), f"hiding {path}")
+    for path, tree in trees:
+        check(tree, f"keeping {path}")
+        os.makedirs(path, exist_ok=True)
+        check(_libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, path.encode(), _FROM_EMPTY_PATH), f"keeping {path}")
+        os.close(tree)
+    for path in covered:
+        check(_libc.mount(None, path.encode(), None, flags | _MS_REMOUNT | _MS_BIND | _MS_RDONLY, None), f"hiding {path}")
 
 
 def show_own_links() -> str | None:

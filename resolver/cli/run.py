@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resolver.cli import enter
 from resolver.cli.client import Refused, call
+from resolver.cli.egress_files import with_files
 from resolver.cli.environment import explicit_environment
 from resolver.cli.output import complain, print_plan, print_warnings
 from resolver.cli.sandbox_calls import delete, hold_for_a_moment, register
@@ -244,6 +245,8 @@ def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
     check = _health_check(values)
     if check is not None:
         body["health_check"] = check
+    if "egress" in body:
+        body["egress"] = with_files(body["egress"])
     body.setdefault("name", _name(command))
     return {**body, "owner_pid": os.getpid(), "default_network": True}
 

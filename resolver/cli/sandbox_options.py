@@ -179,6 +179,8 @@ OPTIONS = (
            kind=_LIST, metavar="net.KEY=VALUE", compose="sysctls", docker="--sysctl"),
     Option(("--forward",), "Be a router: forward packets between the sandbox's networks.", "Sandbox", "forward",
            kind=_FLAG, compose="x-forward"),
+    Option(("--egress",), "What the sandbox may reach: names, addresses, networks, all, none; @./FILE and @LIST for lists.", "Networks",
+           "egress", kind=_LIST, metavar="RULE[,RULE...]", compose="x-egress"),
     Option(("--gateway",), "Let the networks replace the default route that the namespace has; it comes back on detach.", "Sandbox",
            "gateway", kind=_FLAG, commands=("attach",)),
 

@@ -5,23 +5,24 @@ HTTP itself is in `http_api`, the shapes are in `schema`, the document that desc
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
-from resolver.daemon import convert, health_shapes, lifecycle_handlers, openapi, record_handlers, schema
+from resolver.daemon import cache_shapes, convert, egress_api, health_shapes, lifecycle_handlers, openapi, record_handlers, schema
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
+from resolver.daemon.egress_operations import EgressOperations
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.health import Health
 from resolver.daemon.hosts_block import HostsBlock
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lifecycle_handlers import stopped_view
 from resolver.daemon.lookup import Lookup
+from resolver.daemon.moments import moment
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
 from resolver.daemon.record_operations import RecordOperations
@@ -30,9 +31,6 @@ from resolver.daemon.run_shapes import process
 from resolver.daemon.runs import Run, Runs
 from resolver.errors import Forbidden
 from resolver.numbers import whole_number
-
-_LAST_MOMENT = 253_402_300_800
-"""The end of the year 9999, in seconds since 1970."""
 
 
 class Admin:
@@ -47,6 +45,7 @@ class Admin:
         operations: Operations,
         lifecycle: Lifecycle,
         runs: Runs,
+        egress: EgressOperations,
         dry_run: DryRun,
         owners: Owners,
         lookup: Lookup,
@@ -64,6 +63,7 @@ class Admin:
         self.hosts_block = hosts_block
         self.lifecycle = lifecycle
         self.runs = runs
+        self.egress = egress
         self._dry_run = dry_run
         self.owners = owners
         self._lookup = lookup
@@ -160,6 +160,8 @@ class Admin:
         if isinstance(found, Run) and request.body.name and request.body == schema.SandboxChange(name=request.body.name):
             await self.lifecycle.rename_stopped(found, request.body.name)
             return stopped_view(self.runs.get(found.id) or found, self.runs)
+        if isinstance(found, Run) and request.body.egress is not None and request.body == schema.SandboxChange(egress=request.body.egress):
+            return stopped_view(await self.egress.change_stopped(found, request.body.egress), self.runs)
         if request.body.restarting is not None:
             return self.sandbox_view(await self.lifecycle.note_restart(request.path["sandbox"], request.body.restarting))
         if request.body.start_no_more:
@@ -169,6 +171,8 @@ class Admin:
             return self.sandbox_view(await self.lifecycle.note_health(request.path["sandbox"], health))
         owner = await self.owners.find(request.body.owner_pid)
         leader = await self.owners.find_child(request.body.leader_pid, request.caller.pid)
+        if request.body.egress is not None:
+            await self.egress.change(request.path["sandbox"], request.body.egress)
         sandbox = await self.operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)
         return self.sandbox_view(sandbox)
 
@@ -215,10 +219,10 @@ class Admin:
         sandbox = self.operations.find_sandbox(body.sandbox) if body.sandbox else None
         return await self._lookup.resolve(body.name, body.type, sandbox)
 
-    async def show_cache(self, request: ApiRequest[None]) -> schema.CacheView:
+    async def show_cache(self, request: ApiRequest[None]) -> cache_shapes.CacheView:
         service = self._lookup.service
         found, entries = await self._lookup.cached(request.query.get("name"), _limit(request))
-        return schema.CacheView(
+        return cache_shapes.CacheView(
             found=found,
             size=service.cache.size,
             bound=service.cache.settings.size,
@@ -227,8 +231,8 @@ class Admin:
             entries=entries,
         )
 
-    async def flush_cache(self, request: ApiRequest[schema.FlushBody]) -> schema.FlushView:
-        return schema.FlushView(self._lookup.forget(request.body.name))
+    async def flush_cache(self, request: ApiRequest[cache_shapes.FlushBody]) -> cache_shapes.FlushView:
+        return cache_shapes.FlushView(self._lookup.forget(request.body.name))
 
     # --- the daemon ---------------------------------------------------------------------------------------------
 
@@ -236,7 +240,7 @@ class Admin:
         return [convert.node_view(details) for details in await self.operations.nodes()]
 
     async def stream_events(self, request: ApiRequest[None]) -> AsyncGenerator[schema.EventView, None]:
-        return self._events.listen(_moment(request, _SINCE), _moment(request, _UNTIL))
+        return self._events.listen(moment(request, _SINCE), moment(request, _UNTIL))
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
         return await self._health.status()
@@ -290,19 +294,6 @@ def _limit(request: ApiRequest[None]) -> int:
     if limit is None:
         raise InvalidRequest("limit", f"{text!r:.60} is not a number from 1 to {limits.CACHE_SHOWN_MOST}")
     return limit
-
-
-def _moment(request: ApiRequest[None], parameter: QueryParameter) -> float | None:
-    text = request.query.get(parameter.name)
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not abs(seconds) <= _LAST_MOMENT:
-        raise InvalidRequest(parameter.name, f"{text!r:.60} is not a number of seconds since 1970")
-    return seconds
 
 
 _PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)
@@ -411,11 +402,11 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="GET", path="/v1/cache", operation_id="showCache", summary="Show cached answers of upstreams", query=(_NAME, _LIMIT),
-        response=schema.CacheView, handler=Admin.show_cache,
+        response=cache_shapes.CacheView, handler=Admin.show_cache,
     ),
     ApiRoute(
         method="POST", path="/v1/cache/flush", operation_id="flushCache", summary="Remove answers from the cache",
-        body=schema.FlushBody, response=schema.FlushView, handler=Admin.flush_cache,
+        body=cache_shapes.FlushBody, response=cache_shapes.FlushView, handler=Admin.flush_cache,
     ),
     ApiRoute(
         method="GET", path="/v1/events", operation_id="streamEvents", summary="Stream events, one JSON object a line",
@@ -454,5 +445,6 @@ ROUTES: tuple[ApiRoute, ...] = (
         method="GET", path="/v1/openapi.json", operation_id="showOpenApi", summary="This document",
         response=dict[str, Any], handler=Admin.show_openapi,
     ),
+    *egress_api.ROUTES,
 )  # fmt: skip
 """Every operation of the admin API."""

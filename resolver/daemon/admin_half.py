@@ -19,6 +19,9 @@ from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
+from resolver.daemon.egress_log import EgressLog
+from resolver.daemon.egress_operations import EgressOperations
+from resolver.daemon.egress_records import EgressRecords
 from resolver.daemon.events import Events
 from resolver.daemon.health import Health
 from resolver.daemon.host_side import HostSide
@@ -61,6 +64,8 @@ async def serve(
     drift: DriftWatch,
     firewall_warnings: Callable[[], tuple[str, ...]],
     exits_when_idle: bool,
+    egress_log: EgressLog,
+    egress_records: EgressRecords,
     stop: Callable[[], None],
     stack: AsyncExitStack,
 ) -> AdminHalf:
@@ -75,10 +80,11 @@ async def serve(
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=resolver.registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
-        repairs=drift.repairs, is_writable=lambda: unwritable() is None, clock=time.monotonic,
+        repairs=drift.repairs, refusals=egress_log.refusals, is_writable=lambda: unwritable() is None, clock=time.monotonic,
     )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,
+        egress=EgressOperations(controller, resolver.registry.egress, egress_log, egress_records, events, runs),
         dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup,
         records=RecordOperations(static_names, config.suffix), hosts_block=host_side.block, events=events, health=health, doctor=doctor,
         render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,

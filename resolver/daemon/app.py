@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,6 +44,7 @@ from resolver.daemon import clustering, convert, gateway_resolver, logs, queries
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor_checks import make_doctor
+from resolver.daemon.egress_start import follow_configuration, start_egress
 from resolver.daemon.events import Events
 from resolver.daemon.host_resolver import HostResolver
 from resolver.daemon.host_side import HostSide
@@ -153,6 +154,7 @@ class _RunningDaemon:
         """Follow another configuration, in what can change while the daemon runs."""
         logs.configure(config.log_level)
         self.admin.handlers.set_proxies(config.proxies)
+        await follow_configuration(config, self.controller, self.registry)
         await self.registry.configure(config)
 
     async def log_status(self) -> None:
@@ -195,10 +197,7 @@ async def _start(
     records = Records(store, boot)
     settings = await _settings(config)
     _claim_namespace(settings, stack)
-    kept = KeptSockets(config.run_dir, config.keep_sockets)
-    # Only the daemon that has the state may have its sockets.
-    await asyncio.to_thread(kept.open)
-    stack.callback(kept.close)
+    kept = await _open_kept(config, stack)
     queries = await asyncio.to_thread(queries_in_hand.take_over, kept)
 
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
@@ -234,14 +233,15 @@ async def _start(
     works = _make_operations(config, controller, records, events, watches, static_names, runs, lost)
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
+    egress_log, egress_records, look = start_egress(config, controller, registry, resolver.service, events, stack, _wall_clock)
     restoration = Restoration(controller, registry, records)
     importing = await _restore(controller, resolver, host_side.resolver, records, events, kept, queries.left, restoration)
+    if settings.firewall:
+        look.start()
     restoration.start()
     host_side.block.start()
     stack.push_async_callback(restoration.close)
-    keeper = KeeperWatch(kept)
-    stack.callback(keeper.close)
-    await keeper.start()
+    keeper = await _watch_keeper(kept, stack)
     doctor, state_warnings = await make_doctor(config, controller, store, records, events, restoration, watches.drift)
     writable = WritableAgain(config.state_dir, controller, works.operations, restoration, events)
     stack.callback(writable.close)
@@ -258,9 +258,25 @@ async def _start(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
         automatic_networks=works.automatic_networks, owners=works.owners, static_names=static_names, events=events, doctor=doctor,
         host_side=host_side, state_warnings=lambda: state_warnings, unwritable=lambda: store.unwritable, drift=watches.drift,
-        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
+        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
+        egress_log=egress_log, egress_records=egress_records, stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper, lost)
+
+
+async def _open_kept(config: DaemonConfig, stack: AsyncExitStack) -> KeptSockets:
+    """Open what outlives the daemon: only the one that has the state may have its sockets."""
+    kept = KeptSockets(config.run_dir, config.keep_sockets)
+    await asyncio.to_thread(kept.open)
+    stack.callback(kept.close)
+    return kept
+
+
+async def _watch_keeper(kept: KeptSockets, stack: AsyncExitStack) -> KeeperWatch:
+    keeper = KeeperWatch(kept)
+    stack.callback(keeper.close)
+    await keeper.start()
+    return keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +353,7 @@ async def _settings(config: DaemonConfig) -> Settings:
         uplinks=config.uplinks,
         vtep=await asyncio.to_thread(clustering.find_vtep, config),
         resolver_at_gateways=config.gateway_resolver,
+        egress=replace(config.egress, nat64=config.nat64_prefixes),
     )
 
 
@@ -404,7 +421,7 @@ async def _restore(
     recalled, registry = await recall(controller, records), resolver.registry
     state, resolvers = controller.state, registry.resolvers
     everyone = [sandbox for sandbox in state.sandboxes.values() if not sandbox.ended or state.stack_users(sandbox.id)]
-    restoration.publish(everyone)
+    restoration.publish(everyone, recalled.everything.sandboxes)
     resolvers.expect(unanswered)
     # Who is on an overlay waits for the names that other hosts publish, so as not to be told that they don't exist.
     shared = [network for network in state.networks_here() if network.is_overlay]

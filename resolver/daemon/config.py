@@ -18,14 +18,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from netcore.drivers.facts import HostConstraints
-from netcore.errors import NetcoreError
+from netcore.egress.settings import NO_SETTINGS, EgressSettings
+from netcore.errors import InvalidRequest, NetcoreError
 from netcore.model import DEFAULT_BRIDGE, IPNetwork, NetworkId
 from netcore.parse import addresses
 from netcore.parse.options import link_name
 from netcore.plan.network import prepare
 from netcore.store import etcd_settings
 from resolver import limits, resolvconf
-from resolver.daemon import convert, proxies, update_keys
+from resolver.daemon import convert, egress_config, proxies, update_keys
 from resolver.daemon.schema import NetworkBody
 from resolver.daemon.update_keys import UpdateKey
 from resolver.errors import ConfigError, ResolverError
@@ -82,6 +83,7 @@ class DaemonConfig:
     store_grace: int = 600
     keep_sockets: int = 60
     advertise: str = ""
+    egress: EgressSettings = NO_SETTINGS
     default_bridge: NetworkBody = field(default_factory=lambda: NetworkBody(name=DEFAULT_BRIDGE))
 
 
@@ -122,6 +124,7 @@ HELP: dict[str, str] = {
     "cache_max_ttl": "maximum time that an answer is cached, in seconds",
     "proxies": 'environment of commands, by network or `default`: `{default = {httpProxy = "http://10.0.0.1:3128"}}`',
     "default_bridge": 'the network `bridge`: `{subnets = ["10.88.0.0/16"], options = {icc = "false"}}`',
+    "egress": 'egress rules: `{default = ["none"], ceiling = ["none", "*.example.org"], sets = {build = ["packages.example.org"]}}`',
     "store": "`etcd://[USER:PASSWORD@]HOST:2379[,HOST..][/PREFIX]` (`etcds://` for TLS) that hosts share for overlay networks",
     "store_ca": "file of CA certificates for etcd",
     "store_certificate": "certificate that this host shows to etcd",
@@ -142,6 +145,10 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
         raw = _read(chosen or DEFAULT_PATH)
     config = parse(raw, chosen or DEFAULT_PATH)
     from_environment = {"run_dir": environment.get("BERTH_RUN_DIR"), "state_dir": environment.get("BERTH_STATE_DIR")}
+    try:
+        config = replace(config, egress=egress_config.with_files(config.egress))
+    except (ValueError, InvalidRequest) as error:
+        raise ConfigError(chosen or DEFAULT_PATH, (("egress", str(error)),)) from error
     for given, source in ((from_environment, "the environment"), (overrides, "the command line")):
         config = replace(config, **_values({key: value for key, value in given.items() if value}, source))
     return config
@@ -405,4 +412,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "advertise": lambda value: str(addresses.read(_text(value))),
     "proxies": _proxies,
     "default_bridge": _default_bridge,
+    "egress": egress_config.parse,
 }

@@ -6,7 +6,7 @@ a `*Details`, into what the API answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from netcore import drivers
 from netcore.cluster.state import EndpointRecord, Node
 from netcore.dns_settings import DnsSettings
+from netcore.egress import read
 from netcore.errors import InvalidRequest
 from netcore.model import (
     Endpoint,
@@ -79,7 +80,7 @@ class SandboxDetails:
     """A sandbox with what belongs to it. *networks*: at least those of its endpoints. *directory*: with its files.
 
     *stack_owner*: the sandbox whose network stack it shares, None if it has its own. *run*: of one that stays when its command has
-    ended, with its *run_directory*. *pid*: of its command, 0 if none runs.
+    ended, with its *run_directory*. *pid*: of its command, 0 if none runs. *hides*: see `SandboxView`.
     """
 
     sandbox: Sandbox
@@ -89,6 +90,7 @@ class SandboxDetails:
     stack_owner: Sandbox | None = None
     run: Run | None = None
     run_directory: Path = Path()
+    hides: tuple[str, ...] = ()
     pid: int = 0
 
 
@@ -125,6 +127,7 @@ def network_request(
         ipam_options=tuple(body.ipam_options.items()),
         owner=owner,
         predefined=predefined,
+        egress=egress_texts(body.egress),
         problems=(*_wrong_forward(body.options), *problems),
     )
 
@@ -210,9 +213,15 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
         forwards=body.forward,
         replaces_routes=body.gateway,
         sysctls=tuple(body.sysctls),
+        egress=egress_texts(body.egress),
         labels=tuple(body.labels.items()),
         health_check=None if body.health_check is None else health_shapes.health_check(body.health_check),
     )
+
+
+def egress_texts(rules: Sequence[str | Mapping[str, Any]] | None) -> tuple[str, ...] | None:
+    """Return *rules* as texts: each is one, or an object with its parts (`egress.read.from_json`)."""
+    return None if rules is None else tuple(rule if isinstance(rule, str) else str(read.from_json(rule)) for rule in rules)
 
 
 def _address(field: str, text: str) -> IPAddress:
@@ -256,6 +265,7 @@ def network_view(details: NetworkDetails, records: Iterable[RecordView] = (), wa
         options=dict(network.options),
         labels=dict(network.labels),
         routes=_route_texts(network.routes),
+        egress=list(network.egress) if network.egress is not None else None,
         members=[
             *(_member(sandbox, endpoint) for sandbox, endpoint in details.members),
             *(_remote_member(node, record) for node, record in details.remote_members),
@@ -303,6 +313,7 @@ def sandbox_view(
         stack=sandbox.stack.value,
         shared_with=stack_owner.name if stack_owner is not None else "",
         ended=sandbox.ended,
+        egress=list(sandbox.egress) if sandbox.egress is not None else None,
         environment=environment(proxies, [details.networks[endpoint.network_id].name for endpoint in in_gateway_order]),
         pid=details.pid,
         owner_pid=sandbox.owner.pid if sandbox.owner else None,
@@ -317,6 +328,7 @@ def sandbox_view(
         run=run,
         health=None if sandbox.health is None else sandbox.health.value,
         health_check=health_shapes.view(sandbox.health_check),
+        hides=list(details.hides),
     )
 
 

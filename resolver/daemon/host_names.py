@@ -10,10 +10,9 @@ from resolver.client import Client
 from resolver.daemon.config import DaemonConfig, parse_host_listen
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.engine.answer import has_service_form
-from resolver.engine.query_policy import Refusal
 from resolver.engine.view import AttachedZone, HostDomain, View
 from resolver.wire import name as names
-from resolver.wire.message import Rcode, Type
+from resolver.wire.message import Type
 from resolver.zone.published import NameChange, PublishedZone
 from resolver.zone.static_names import WILDCARD, RecordSet, StaticName
 from resolver.zone.subnets import Subnets
@@ -29,27 +28,6 @@ def are_shown(network: Network) -> bool:
     """Return whether the host finds the names of *network*."""
     wanted = network.common.host_names
     return network.has_names and (not network.internal if wanted is None else wanted)
-
-
-class OwnNamesOnly:
-    """The policy of the host's view: a query for any other name is for another name server (see `QueryPolicy`)."""
-
-    has_effects = False
-
-    def __init__(self, suffix: bytes, subnets: Subnets) -> None:
-        self._suffix = suffix
-        self._subnets = subnets
-        self._refusal = Refusal(Rcode.REFUSED, f"only names below {names.to_text(suffix)} and addresses of its networks are answered here")
-
-    def verdict(self, qname: bytes, qtype: int) -> Refusal | None:
-        """Return why the query is refused; None if it is for a name of ours."""
-        if names.is_below(qname, self._suffix):
-            return None
-        network = names.reverse_network(qname)
-        return None if network is not None and self._subnets.containing(network) is not None else self._refusal
-
-    def effect(self, qname: bytes, qtype: int, reply: bytes) -> None:
-        """Nothing has to happen before a response leaves."""
 
 
 class HostNames:
@@ -78,13 +56,11 @@ class HostNames:
         self.on_change()
         if self._address is None:
             return
-        subnets = Subnets(pool.subnet for gateway in shown for pool in gateway.network.pools)
         self.client.show(
             View(
                 attached=tuple(map(AttachedZone, self._zones)),
                 suffix=self._suffix,
-                subnets=subnets,
-                policy=OwnNamesOnly(self._suffix, subnets),
+                subnets=Subnets(pool.subnet for gateway in shown for pool in gateway.network.pools),
                 host=HostDomain(short_names=self._short_names, records=self._apex(self._address)),
             )
         )

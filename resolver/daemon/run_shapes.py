@@ -121,5 +121,6 @@ def stopped_view(run: Run, directory: Path, *, due: bool) -> SandboxView:
         endpoints=[],
         created=run.created,
         run=run_view(run, directory, waits=False, due=due),
+        egress=list(request.egress) if request.egress is not None else None,
         health_check=health_shapes.view(request.health_check),
     )

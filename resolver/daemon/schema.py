@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from netcore.plan.findings import Treatment
+from resolver.daemon.egress_shapes import EgressChange
 from resolver.daemon.record_shapes import RecordBody, RecordView
 
 
@@ -95,6 +96,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     *pid*: the command inside, or the process that it was adopted from; 0: none. *owner_pid*: the process outside with which it ends.
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
     and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
+
+    *hides*: directories of the host that its commands don't see, as it has egress rules, from wherever; they lack rights then too.
     """
 
     id: str
@@ -111,6 +114,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     shared_with: str
     ended: bool
     environment: dict[str, str]
+    egress: list[str] | None
     pid: int
     owner_pid: int | None
     origin: str
@@ -124,6 +128,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     run: RunView | None = None
     health: str | None = None
     health_check: HealthCheckView | None = None
+    hides: list[str] = []
 
 
 class PoolView(msgspec.Struct, frozen=True):
@@ -176,6 +181,7 @@ class NetworkView(msgspec.Struct, frozen=True):
     options: dict[str, str]
     labels: dict[str, str]
     routes: list[str]
+    egress: list[str] | None
     members: list[MemberView]
     created: float
     records: list[RecordView] = []
@@ -229,41 +235,6 @@ class UpstreamView(msgspec.Struct, frozen=True):
     rtt_ms: float
     queries: int
     failures: int
-
-
-class CachedView(msgspec.Struct, frozen=True):
-    """One cached answer. *flags*: of the query, those for which answers are cached apart (DO, CD, AD).
-
-    *stale*: its TTL has run out; it is served only while all upstreams fail.
-    """
-
-    name: str
-    type: str
-    flags: str
-    rcode: str
-    ttl: int
-    stale: bool
-    records: int
-    hits: int
-    size: int
-    upstreams: list[str]
-
-
-class CacheView(msgspec.Struct, frozen=True):
-    """*size* and *bound* in octets. *found*: how many cached answers match; *entries*: those of them that were served most."""
-
-    found: int
-    size: int
-    bound: int
-    hits: int
-    misses: int
-    entries: list[CachedView]
-
-
-class FlushView(msgspec.Struct, frozen=True):
-    """*removed*: how many cached answers."""
-
-    removed: int
 
 
 class StatusView(msgspec.Struct, frozen=True):
@@ -322,7 +293,7 @@ class EventView(msgspec.Struct, frozen=True):
 
     *id*: of the network or sandbox; of an endpoint, of its sandbox. *cause*: why a sandbox or network was removed: request, command
     ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known.
-    *network_id*: of the network of an endpoint.
+    *network_id*: of the network of an endpoint. *detail*: of what egress rules refuse, which and why.
     """
 
     time: float
@@ -335,6 +306,7 @@ class EventView(msgspec.Struct, frozen=True):
     cause: str | None = None
     exit_code: int | None = None
     network_id: str | None = None
+    detail: str | None = None
 
 
 class PrunedView(msgspec.Struct, frozen=True):
@@ -387,6 +359,7 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ipam_driver: str = "default"
     ipam_options: dict[str, str] = {}
     records: list[RecordBody] = []
+    egress: list[str | dict[str, Any]] | None = None
     owner_pid: int | None = None
 
 
@@ -465,6 +438,7 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward: bool = False
     gateway: bool = False
     sysctls: list[str] = []
+    egress: list[str | dict[str, Any]] | None = None
     labels: dict[str, str] = {}
     process: ProcessBody | None = None
     health_check: HealthCheckView | None = None
@@ -477,18 +451,13 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     somebody is about to end the command. *health*: what its health check has found: starting, healthy or unhealthy.
     """
 
+    egress: EgressChange | None = None
     name: str | None = None
     owner_pid: int | None = None
     leader_pid: int | None = None
     restarting: int | None = None
     start_no_more: bool = False
     health: str | None = None
-
-
-class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*name*: remove the answers for it and for names below it; null: all answers."""
-
-    name: str | None = None
 
 
 class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

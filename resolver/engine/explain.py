@@ -47,7 +47,7 @@ class Trace:
     failure: str | None = None
     is_stale: bool = False
     blocked: str | None = None
-    has_effect: bool = False
+    has_waited: bool = False
 
 
 def explain(trace: Trace) -> list[str]:
@@ -60,8 +60,8 @@ def explain(trace: Trace) -> list[str]:
     if trace.answer is not None:
         lines += [_local(trace.query, trace.answer)] if not isinstance(trace.answer, Forward) else []
         lines += _forwarding(trace) if _is_external(trace.answer) else []
-    if trace.has_effect:
-        lines.append("the response waited for an effect of the sandbox's policy")
+    if trace.has_waited:
+        lines.append("the response waited until the firewall had been opened for it")
     return lines
 
 

@@ -47,6 +47,8 @@ _MAILBOX = from_text("hostmaster.berth.internal")
 _POINTER_TO_QUESTION = b"\xc0\x0c"
 _LEAST_SRV = 12 + 6 + 1
 """Octets of the shortest SRV record."""
+_REFUSAL_TTL = 1
+"""Seconds: a rule may be added at any time."""
 LEAST_UDP = 512
 """Octets that every client can receive over UDP (RFC 1035 section 4.2.1)."""
 
@@ -118,6 +120,15 @@ def render_negative(query: Query, rcode: Rcode, apex: bytes, ttl: int, *, tcp: b
     return _assemble(query, rcode, [], [_soa(apex, ttl)], limit=size_limit(query, tcp=tcp))
 
 
+def render_refusal(query: Query, rcode: Rcode, text: str, *, tcp: bool) -> bytes:
+    """Return NXDOMAIN, NODATA or another *rcode* for a query that a policy blocks, with the reason; the first two last a second."""
+    opt = b""
+    if query.edns is not None:
+        opt = render_opt(do=query.edns.do, payload=limits.OUR_PAYLOAD, options=option_octets(ExtendedError.BLOCKED, text))
+    soa = [_soa(query.qname, _REFUSAL_TTL)] if rcode in (Rcode.NOERROR, Rcode.NXDOMAIN) else []
+    return _assemble(query, rcode, [], soa, limit=size_limit(query, tcp=tcp), opt=opt)
+
+
 def render_soa(query: Query, ttl: int, *, tcp: bool) -> bytes:
     """Return the SOA of the name asked for, which is the apex of a zone of ours."""
     return _assemble(query, Rcode.NOERROR, [_soa(query.qname, ttl)], limit=size_limit(query, tcp=tcp))
@@ -140,12 +151,13 @@ def _assemble(
     additional: Sequence[bytes] = (),
     *,
     limit: int,
+    opt: bytes | None = None,
 ) -> bytes:
     """Return the response with the records that fit into *limit* octets, in order; the additional section whole or not at all.
 
-    TC is set if a record of the answer or authority section is missing.
+    TC is set if a record of the answer or authority section is missing. *opt*: in place of one without options.
     """
-    opt = _opt(query)
+    opt = _opt(query) if opt is None else opt
     flags = QR | AA | RA | query.flags & (RD | CD) | rcode
     room = limit - HEADER.size - len(query.question) - len(opt)
     body = b"".join((*answer, *authority, *additional))

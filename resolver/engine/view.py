@@ -113,6 +113,13 @@ class View:
         """Return whether *qname* is a name of a network of this host, or below our own domain: no upstream is asked for it."""
         return names.is_below(qname, self.suffix) or self.find(qname, 0, 0) is not None or self.known.holding(qname) is not None
 
+    def is_own_domain(self, qname: bytes) -> bool:
+        """Return whether *qname* is below the suffix, or the reverse name of an address on a network of this view."""
+        if names.is_below(qname, self.suffix):
+            return True
+        network = names.reverse_network(qname)
+        return network is not None and self.subnets.containing(network) is not None
+
     def upstream_sets(self) -> Iterator[UpstreamSet]:
         """Yield all upstream sets of this view."""
         yield self.upstreams

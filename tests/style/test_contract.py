@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
-    "netcore/model", "netcore/common_options", "netcore/limits", "netcore/parse/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
+    "netcore/model", "netcore/common_options", "netcore/limits", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
+    "netcore/look/findings", "netcore/look/host_names", "netcore/look/client_hello", "netcore/look/http_request", "netcore/look/first_data",
+    "netcore/look/segments", "netcore/look/stream", "netcore/look/refusals", "netcore/look/flow", "netcore/look/flows", "netcore/look/steps", "netcore/look/decisions",
     "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/kernel/ruleset/", "netcore/kernel/nf_tables", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client", "resolver/reply_cache",
@@ -28,6 +30,7 @@ PURE = (
 FLOORS = (
     ("model", "common_options", "health", "dns_settings", "errors", "limits"),
     ("parse",),
+    ("egress",),
     ("desired",),
     ("drivers",),
     ("plan",),
@@ -35,7 +38,7 @@ FLOORS = (
     ("plugins",),
     ("kernel", "keeper"),
     ("cluster",),
-    ("relay",),
+    ("relay", "look"),
     ("controller",),
 )
 """The parts of netcore from the ground up. A part imports its own floor's and lower ones only, so there is no circle between them."""

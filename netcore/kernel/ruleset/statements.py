@@ -52,6 +52,12 @@ def rejection(words: Words) -> tuple[str, bytes]:
     return protocol, expressions.reject(kind, words.one_of(codes))
 
 
+def random_number(words: Words, into: int) -> bytes:
+    """Read `N offset M`, behind `numgen random mod`; return what puts such a number into a register."""
+    count = words.number()
+    return expressions.random_number(into, count, words.number() if words.accept("offset") else 0)
+
+
 def _counter(words: Words) -> list[bytes]:
     return [expressions.named_counter(words.take()) if words.accept("name") else expressions.counter()]
 

@@ -35,6 +35,7 @@ def _body(network: Record) -> dict[str, Any]:
         "labels": network.get("labels") or {},
         "routes": routes_of(network),
         **({"records": records} if (records := _records_of(network)) else {}),
+        **({"egress": [*egress_of(network)]} if egress_of(network) else {}),
         "subnets": subnets,
         "ip_ranges": [pool["ip_range"] for pool in pools if pool.get("ip_range")],
         "gateways": [pool["gateway"] for pool in pools if pool.get("gateway")],
@@ -54,6 +55,17 @@ def _records_of(network: Record) -> list[dict[str, Any]]:
         return [record_of(line) for line in given]
     except ValueError as error:
         raise ValueError(f"x-records {error}") from error
+
+
+def egress_of(record: Record) -> tuple[str, ...]:
+    """Return `x-egress` of a service or a network: a list of rules, or one text with commas between them."""
+    if "x-egress" not in record.extensions:
+        return ()
+    given = record.extensions["x-egress"]
+    rules = [given] if isinstance(given, str) else given
+    if not isinstance(rules, list) or not rules or not all(isinstance(rule, str) and rule.strip() for rule in rules):
+        raise ValueError("x-egress must be a list of rules, as in [packages.example.org, network:back]; for own networks alone write none")
+    return tuple(rules)
 
 
 def routes_of(record: Record) -> tuple[str, ...]:

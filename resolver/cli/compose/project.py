@@ -96,6 +96,7 @@ class Service:
     networks: tuple[ServiceNetwork, ...]
     network_mode: str | None = None
     forward: bool = False
+    egress: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from resolver.cli.compose.durations import nanoseconds_of
-from resolver.cli.compose.networks import routes_of
+from resolver.cli.compose.networks import egress_of, routes_of
 from resolver.cli.compose.project import Condition, Dependency, HealthCheck, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.compose.shapes import Record, boolean
 from resolver.cli.sandbox_options import OPTIONS, Kind, Option
@@ -188,5 +188,6 @@ _FORMS: dict[str, Callable[[Record], Any]] = {
     "extra_hosts": _extra_hosts,
     "ports": _ports,
     "networks.x-routes": routes_of,
+    "x-egress": egress_of,
 }
 """Compose key, as in `Option.compose` → what reads it, where its form is not that of the option's kind."""

@@ -15,6 +15,7 @@ from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refu
 from resolver.cli.compose.project import Project, Service
 from resolver.cli.run import run_detached, run_in_foreground
 from resolver.cli.starting import prepare_to_start
+from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.follow import stop_and_remove
 from resolver.cli.up.options import Options
 from resolver.cli.up.plan import UpPlan, environment, plan_up, process_of
@@ -56,7 +57,7 @@ class OneOff:
 def run_one_off(selection: Selection, asked: OneOff) -> int:
     """Run one command in a sandbox like those of a service; return its exit code, or 0 if it was detached."""
     loaded = load_project(replace(selection, profiles=(*selection.profiles, "*")))
-    project = loaded.project
+    project = with_project_files(loaded.project)
     service = next((one for one in project.services if one.name == asked.service), None)
     if service is None:
         raise Refused(f"no such service: {asked.service}{nearest_or_all(asked.service, [one.name for one in project.services])}")

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from netcore.controller.set_aside import SetAside
+from netcore.controller.settings import Settings
+from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
@@ -43,6 +45,7 @@ class Step:
 class FakeState:
     def __init__(self):
         self.networks, self.sandboxes, self.endpoints = {}, {}, {}
+        self.facts = Facts(uplinks=())
 
     def find_network(self, reference):
         if reference in ("host", "none"):
@@ -73,6 +76,7 @@ class FakeController:
             connect=self.connect,
             disconnect=self.disconnect,
         )
+        self.settings = Settings(run_directory="/run/berth")
         self.set_aside = SetAside()
         self.cluster = self.the_cluster()
         self.overlays = SimpleNamespace(cluster=self.cluster, known_elsewhere=self.known_elsewhere)

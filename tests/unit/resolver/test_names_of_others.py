@@ -88,7 +88,7 @@ def published(registry, network, name, address):
 async def test_networks_come_and_go_and_names_change(registry):
     await registry.network_up(FRONT)
     sandbox = SimpleNamespace(
-        id="s", name="s", hostname="s", short_id="s", dns=SimpleNamespace(servers=()), stack=Stack.OWN, shared_with=None
+        id="s", name="s", hostname="s", short_id="s", dns=SimpleNamespace(servers=()), stack=Stack.OWN, shared_with=None, egress=None
     )
     resolver = SandboxResolver(sandbox=sandbox, client=Client(View()), endpoints=(ENDPOINT,))
     registry._sandboxes["s"] = resolver

@@ -747,6 +747,27 @@ def test_more_replicas_than_a_host_may_have_are_refused():
         plan("services: {web: {command: x}}", scale={"wev": 2})
 
 
+def test_egress_rules_of_services_and_networks():
+    made = plan(
+        "name: app\nservices:\n  job:\n    command: x\n    networks: [back]\n"
+        "    x-egress: [packages.example.org, 'network:back:5432', deny:network:other]\n"
+        "  none:\n    command: x\n    x-egress: none\n  free:\n    command: x\nnetworks:\n  back:\n    x-egress: '*.example.org,network:back'\n"
+    )
+    bodies = {service.service.name: service.bodies[0] for service in made.services}
+    assert bodies["job"]["egress"] == ["packages.example.org", "network:app_back:5432", "deny:network:other"]
+    assert bodies["none"]["egress"] == ["none"]
+    assert "egress" not in bodies["free"]
+    networks = {network["name"]: network for network in made.networks}
+    assert networks["app_back"]["egress"] == ["*.example.org", "network:app_back"]
+    assert "egress" not in networks["app_default"]
+
+
+@pytest.mark.parametrize("given", ["[]", "{a: b}", "", "[1]", "['']"])
+def test_egress_rules_that_are_none_are_refused(given):
+    with pytest.raises(Exception, match="x-egress must be a list of rules"):
+        plan(f"name: app\nservices:\n  job:\n    command: x\n    x-egress: {given}\n")
+
+
 def test_one_at_a_time_changes_a_project():
     mine, held, let_go = ProjectLock("p"), threading.Event(), threading.Event()
     with mine, ProjectLock("q"):
