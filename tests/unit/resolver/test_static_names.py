@@ -321,8 +321,6 @@ async def test_failure_behind_an_alias_says_why():
 
 def test_policy_judges_what_an_alias_leads_to():
     class Policy:
-        has_effects = False
-
         def verdict(self, qname, qtype):
             return Refusal(5, "not there") if qname == from_text("example.com") else None
 
