@@ -327,10 +327,8 @@ def _make_operations(
     return _Works(operations, lifecycle, runs, owners, automatic_networks)
 
 
-def _claim_namespace(settings: Settings, stack: AsyncExitStack) -> None:
+def _claim_namespace(stack: AsyncExitStack) -> None:
     """Keep other daemons out of this namespace until *stack* closes. Without rules of ours there is nothing that they could empty."""
-    if not settings.firewall:
-        return
     try:
         nft.generation()
     except Unavailable as error:
