@@ -37,7 +37,7 @@ class Outcome:
                     continue
                 case "marker" if opened:
                     continue
-                case "stream" if note["how"] == str(NAMED) and (whole.startswith(octets) or (opened and octets.startswith(whole))):
+                case "stream" if note["how"] == str(NAMED) and (octets in whole or (opened and octets.startswith(whole))):
                     continue
             lines.append(f"{note['place']}: {note['what']} ({note['how']}) {octets[:300]!r}")
         return lines

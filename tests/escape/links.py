@@ -58,12 +58,13 @@ def _neighbour(here: Here, how: Arguments) -> None:
     """A message of neighbour discovery with the secret as an option of it, or behind it."""
     kind = {"solicitation": 135, "advertisement": 136, "router solicitation": 133, "router advertisement": 134, "redirect": 137}[str(how["message"])]
     source, peer = here.own(6), here.around["peer6"]
+    about = peer if how["about"] == "peer" else source
     target, to = {
         "peer": (peer, here.around["peer_mac"]), "nodes": ("ff02::1", "33:33:00:00:00:01"),
         "solicited": ("ff02::1:ff" + IPv6Address(peer).exploded[-7:], "33:33:ff:" + ":".join(here.around["peer_mac"].split(":")[3:])),
         "away": (here.target("fresh", 6), here.around["gateway_mac"]),
     }[str(how["to"])]  # fmt: skip
-    body = bytes(4) + (IPv6Address(peer).packed if kind in (135, 136, 137) else b"") + (IPv6Address(source).packed if kind == 137 else b"")
+    body = bytes(4) + (IPv6Address(about).packed if kind in (135, 136, 137) else b"") + (IPv6Address(source).packed if kind == 137 else b"")
     option = bytes([253 if how["as"] == "option" else 1, 10]) + here.secret.ljust(78, b".")
     packets.frame_out(here, frames.icmpv6(source, target, kind, body + (option if how["as"] != "behind" else b"\1\1" + frames.octets(here.around["mac"]) + here.secret)), to)
 
@@ -231,7 +232,7 @@ KINDS = (
     Kind(name="frames of other kinds", variants=lambda: crossed(type=_TYPES, to=(*_TO, "peer", "gateway")), make=_frame),
     Kind(name="frames with tags", variants=lambda: crossed(tags=("VLAN", "VLAN 0", "two", "many"), to=("peer", "gateway", "everybody"), family=_FAMILY), make=_tagged),
     Kind(name="ARP", variants=lambda: crossed(message=("request", "reply", "announcement", "inverse", "long addresses"), about=("own", "gateway", "peer", "fresh"), to=("everybody", "peer", "gateway")), make=_arp),
-    Kind(name="neighbour discovery", variants=lambda: crossed(message=("solicitation", "advertisement", "router solicitation", "router advertisement", "redirect"), to=("peer", "nodes", "solicited", "away"), **{"as": ("option", "link-layer address", "behind")}), make=_neighbour),
+    Kind(name="neighbour discovery", variants=lambda: crossed(message=("solicitation", "advertisement", "router solicitation", "router advertisement", "redirect"), about=("peer", "own"), to=("peer", "nodes", "solicited", "away"), **{"as": ("option", "link-layer address", "behind")}), make=_neighbour),
     Kind(name="groups", variants=lambda: crossed(group=("224.0.0.1", "224.0.0.251", "239.1.2.3", "255.255.255.255", "172.17.255.255", "ff02::1", "ff02::2", "ff02::fb", "ff05::1:3", "ff0e::1"), of=("udp", "icmp", "report")), make=_group),
     Kind(name="own addresses", variants=lambda: crossed(address=("free", "peer", "gateway", "host", "outside", "beside", "away"), family=_FAMILY), make=_address, exclusive=True),
     Kind(name="own routes", variants=lambda: crossed(via=("router", "peer", "free", "host", "outside", "link"), neighbour=("asked", "gateway", "router", "peer"), family=_FAMILY), make=_route, exclusive=True),
