@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from netcore.controller.set_aside import Aside
+from netcore.desired.egress_rules import TimedElement
+from netcore.desired.objects import HOST, GuardedPort, Sysctl
 from netcore.egress.settings import EgressSettings
 from netcore.errors import NetcoreError
+from netcore.kernel.guard import PORTS
 
 if TYPE_CHECKING:
     from netcore.controller import Controller
@@ -20,8 +23,15 @@ async def rewrite(controller: Controller, before: Callable[[], None] = lambda: N
     async with controller.parts.locks.hold(keys):
         before()
         wanted = [*state.firewall_objects()]
+
+        def write(openings: Sequence[TimedElement]) -> None:
+            # What egress rules need beside elements, on this side of the links: `plan.desired_state` has all of it.
+            controller.parts.executor.mend([each for each in wanted if isinstance(each, Sysctl) and each.sandbox_id is HOST])
+            controller.parts.guard.write((each.ifname for each in wanted if isinstance(each, GuardedPort)), PORTS)
+            controller.parts.executor.write_tables(wanted, openings)
+
         with controller.parts.names.rewriting() as openings:
-            await controller.workers.run(lambda: controller.parts.executor.write_tables(wanted, openings))
+            await controller.workers.run(lambda: write(openings))
 
 
 async def follow_egress(controller: Controller, settings: EgressSettings, rebuild_names: Callable[[], None]) -> None:

@@ -187,12 +187,15 @@ class Openings:
 
     # --- questions ----------------------------------------------------------------------------------------------
 
-    def allows(self, name: str | None, address: IPAddress, protocol: str, port: int, now: float) -> Verdict:
-        """Return whether the sandbox may send to *address*: of a *name* only if it was answered with that address, and still counts."""
+    def allows(self, name: str | None, address: IPAddress, protocol: str, port: int, now: float, *, goes_on: bool = False) -> Verdict:
+        """Return whether the sandbox may send to *address*: of a *name* only if it was answered with that address, and still counts.
+
+        *goes_on*: it was allowed for that name when it began, so the answer need not count any more.
+        """
         verdict = self.policy.allows(Flow(address=address, protocol=protocol, port=port, name=name))
         if not verdict.allowed or name is None:
             return verdict
-        if self.policy.ports(None, address).has(protocol, port) or self._is_open(name, address, now):
+        if goes_on or self.policy.ports(None, address).has(protocol, port) or self._is_open(name, address, now):
             return verdict
         reason = f"sandbox {self.policy.sandbox} may not reach {address} as {name}: that name was not answered with this address"
         return Verdict(allowed=False, reason=reason)
@@ -210,25 +213,30 @@ class Openings:
     def _is_open(self, name: str, address: IPAddress, now: float) -> bool:
         known = self._addresses.get(address)
         opening = known.names.get(name) if known is not None else None
-        return opening is not None and opening.until > now
+        # What was begun in time may say a little later what it is for.
+        return opening is not None and opening.until + limits.FIRST_DATA_PATIENCE > now
 
     def may_go_on(
         self, policy: Policy, address: IPAddress, protocol: str, port: int, is_of: Callable[[str], bool] | None, *, any_name: bool = False
     ) -> bool:
         """Return whether *policy* allows a connection to *address* that was begun under this one, perhaps before what is open now.
 
-        *is_of*: whether it was begun for a name, None: nobody knows, so all that the address has must still be allowed. *any_name*: one
-        of them is enough, as its first data named none.
+        *is_of*: whether it was begun for a name, None: nobody knows, so all names that the address has must still be allowed where
+        names count. *any_name*: its first data named none, so one of them is enough.
         """
-        if policy.ports(None, address).has(protocol, port):
+        is_quic = (protocol, port) == ("udp", 443) and policy.looks_at_all
+        by_address = not is_quic and policy.ports(None, address).has(protocol, port)
+        opened = [opening.name for opening in self.of_address(address) if opening.ports.has(protocol, port)]
+        names = [name for name in dict.fromkeys((*opened, *self.noted_names(address))) if is_of is None or is_of(name)]
+        still = [policy.ports(name, address).has(protocol, port) and (by_address or policy.may_ask(name).allowed) for name in names]
+        if is_of is not None:
+            # A name that was never asked for here may be one that is denied.
+            return all(still) if still else by_address and not policy.looks_at_all
+        if any_name or protocol != "tcp":
+            return by_address or any(still)
+        if any(kept and policy.unlooked(name, address).has(protocol, port) for name, kept in zip(names, still, strict=True)):
             return True
-        names = [opening.name for opening in self.of_address(address) if opening.ports.has(protocol, port)]
-        still = [
-            policy.ports(name, address).has(protocol, port) and policy.may_ask(name).allowed
-            for name in names
-            if is_of is None or is_of(name)
-        ]
-        return any(still) if any_name else bool(still) and all(still)
+        return all(still) and (by_address or bool(still))
 
     # --- another policy -----------------------------------------------------------------------------------------
 

@@ -248,6 +248,11 @@ class Policy:
         """Whether an answer can open anything: else all that it reaches is known beforehand."""
         return any(layer.has_names for layer in self.layers)
 
+    @property
+    def opens_without_names(self) -> bool:
+        """Whether it reaches addresses of names that no rule is about: then it is noted which names these are."""
+        return any(layer.asks_everything for layer in self.layers)
+
     def may_ask(self, name: str) -> Verdict:
         """Return whether anybody may be asked for *name* (lower case, ASCII, no dot at the end)."""
         for layer in self.layers:

@@ -120,10 +120,10 @@ def encoded_key(element: Element) -> bytes:
     return b"".join(encode_fields(types, fields) for fields in interval_fields(element.fields))
 
 
-def link_element_request(table: str, set_name: str, ifname: str, *, delete: bool) -> Request:
-    """Return the request that adds the name of a link to a set of *table* of the family inet, or deletes it."""
+def link_element_request(family: str, table: str, set_name: str, ifname: str, *, delete: bool) -> Request:
+    """Return the request that adds the name of a link to a set of *table*, or deletes it."""
     element = nested(_LIST_ELEM, _key(encode_fields(("ifname",), (ifname,))))
-    return _request("inet", table, set_name, [element], delete=delete)
+    return _request(family, table, set_name, [element], delete=delete)
 
 
 def raw_deletion(changed: FirewallSet, key: bytes) -> Request:

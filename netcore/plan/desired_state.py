@@ -12,6 +12,7 @@ from netcore.desired.objects import (
     DEFAULT6,
     HOST,
     Address,
+    GuardedPort,
     HostsLines,
     KernelObject,
     LinkUp,
@@ -79,6 +80,7 @@ def _egress(sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[N
             yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding4(bridge), value="1")
             if network.ipv6 and facts.ipv6 and facts.force_forwarding:
                 yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding6(bridge), value="1")
+        yield GuardedPort(ifname=endpoint.host_ifname)
         yield from egress_rules.endpoint_elements(network, endpoint, rules)
 
 

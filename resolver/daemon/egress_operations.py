@@ -13,7 +13,7 @@ from netcore.egress.policy import ALLOWED, Flow, Layer, Policy, Verdict
 from netcore.egress.ports import WEB, Ports
 from netcore.egress.refusals import Refused
 from netcore.egress.rules import Below, Name, Prefix
-from netcore.errors import InvalidRequest, NotFound
+from netcore.errors import InvalidRequest, NotFound, Unavailable
 from netcore.model import Sandbox, SandboxId
 from netcore.plan import egress
 from resolver.daemon import convert
@@ -49,9 +49,20 @@ class EgressOperations:
 
     def learned(self, name: str) -> shapes.LearnedView:
         """Return the rules that a sandbox with the rule learn has needed, also of one that is gone."""
-        sandbox = next((one for one in self._controller.state.sandboxes.values() if name in (one.id, one.short_id)), None)
-        known = sandbox.name if sandbox is not None else name
+        known = self._recorded_name(name)
         return shapes.LearnedView(known, self._records.rules(known))
+
+    def forget_learned(self, name: str) -> shapes.LearnedView:
+        """Forget these rules, and return them."""
+        known = self._recorded_name(name)
+        try:
+            return shapes.LearnedView(known, self._records.forget(known))
+        except OSError as error:
+            raise Unavailable(f"record of egress of {known}", str(error)) from error
+
+    def _recorded_name(self, name: str) -> str:
+        sandbox = next((one for one in self._controller.state.sandboxes.values() if name in (one.id, one.short_id)), None)
+        return sandbox.name if sandbox is not None else name
 
     def show(self, reference: str) -> shapes.EgressView:
         """Return the rules of a sandbox, and what they have opened and refused."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from netcore import limits
 from netcore.desired.egress_rules import TimedElement, opening_elements
 from netcore.egress.new_names import NewNames
 from netcore.egress.openings import Change, NoRoom, Opening, Openings
@@ -142,7 +143,8 @@ class EgressStates:
             self.elements.write(opened, timed)
         if known.generation != generation and sources_before:
             # What a name has opened is taken up by no rule: each connection was looked at when it began.
-            may_go_on = partial(self._may_go_on, before, policy) if len(before) else None
+            names_count = len(before) or before.policy.looks_at_all or policy.looks_at_all
+            may_go_on = partial(self._may_go_on, before, policy) if names_count else None
             self.elements.keep_flows(sources_before, known.generation, generation, may_go_on)
             if may_go_on is not None:
                 self.elements.cut_followed(sources_before, may_go_on)
@@ -187,25 +189,30 @@ class EgressStates:
         known = self._sandboxes.get(identity)
         return known.generation if known is not None else None
 
-    def allows_first_data(self, identity: str, name: str | None, address: IPAddress, port: int) -> Verdict:
+    def allows_first_data(self, identity: str, name: str | None, address: IPAddress, port: int, *, goes_on: bool) -> Verdict:
         """Return whether a TCP connection may go on whose first data ask for *name*, None: they are neither TLS nor HTTP.
 
-        Then its address alone counts, but at the ports of both it must be a rule about addresses that allows it.
+        Then its address alone counts, but at the ports of both it must be a rule about addresses that allows it. *goes_on*: the same
+        was allowed before, perhaps by other rules.
         """
-        verdict = self.allows(identity, name, address, "tcp", port)
+        verdict = self.allows(identity, name, address, "tcp", port, goes_on=goes_on)
         openings = self.openings_of(identity)
         if verdict.allowed or name is not None or port in WEB or openings is None:
             return verdict
-        if any(opening.ports.has("tcp", port) for opening in openings.of_address(address) if opening.until > self.clock()):
+        late = self.clock() - limits.FIRST_DATA_PATIENCE
+        if any(opening.ports.has("tcp", port) for opening in openings.of_address(address) if goes_on or opening.until > late):
             return ALLOWED
         return verdict
 
-    def allows(self, identity: str, name: str | None, address: IPAddress, protocol: str, port: int) -> Verdict:
-        """Return whether a sandbox may send to *address*, if *name* is what it calls the server; NotFound if it has no rules."""
+    def allows(self, identity: str, name: str | None, address: IPAddress, protocol: str, port: int, *, goes_on: bool = False) -> Verdict:
+        """Return whether a sandbox may send to *address*, if *name* is what it calls the server; NotFound if it has no rules.
+
+        *goes_on*: it was allowed to when it began.
+        """
         openings = self.openings_of(identity)
         if openings is None:
             raise NotFound("egress rules", identity)
-        return openings.allows(name, address, protocol, port, self.clock())
+        return openings.allows(name, address, protocol, port, self.clock(), goes_on=goes_on)
 
     # --- a start, and tables that are written anew --------------------------------------------------------------
 

@@ -370,10 +370,10 @@ class FakeGuard:
 
     protection = Protection.NONE
 
-    def write(self, links) -> None: ...
+    def write(self, links, family=None) -> None: ...
 
-    def is_whole(self) -> bool:
-        return True
+    def damaged(self) -> list[str]:
+        return []
 
     def close(self) -> None: ...
 

@@ -17,7 +17,7 @@ from netcore.kernel.nft_listing import ElementDrift
 from netcore.plan.drift import TABLES, Concern, Damage, Key, Part
 
 _STRUCTURE = "structure"
-_GUARD: Key = ("guard",)
+_GUARD = "guard"
 
 
 class TableComparison:
@@ -43,8 +43,8 @@ class TableComparison:
 
     async def _compare(self) -> list[Damage]:
         damages: list[Damage] = []
-        if not await self._parts.workers.run(self._parts.guard.is_whole):
-            damages.append(_damage(_GUARD, "table", "table inet berth_guard"))
+        for family in await self._parts.workers.run(self._parts.guard.damaged):
+            damages.append(_damage((_GUARD, family), "table", f"table {family} berth_guard"))
         different = await self._parts.workers.run(nft_listing.different_parts)
         damages += [_damage((_STRUCTURE, *part), part[1], _describe(part)) for part in different]
         if any(kind == "table" for _, kind, _ in different):
@@ -74,7 +74,7 @@ class TableComparison:
         return {}
 
     def _repair(self, keys: set[Key], elements: list[Element], openings: Sequence[TimedElement]) -> None:
-        if _GUARD in keys:
+        if any(key[0] == _GUARD for key in keys):
             self._parts.guard.rewrite()
         if any(key[0] == _STRUCTURE for key in keys):
             self._parts.executor.write_tables(elements, openings)
