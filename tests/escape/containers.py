@@ -33,7 +33,7 @@ events_logger = "file"
 lock_type = "file"
 runtime = "crun"
 """
-_NAME = f"berth-escape-{os.getpid()}"
+_GROUP = f"berth-escape-{os.getpid()}"
 
 
 def _with_groups(kind: str, command: Iterable[str]) -> list[str]:
@@ -50,19 +50,19 @@ def runc(*arguments: str) -> list[str]:
     return _with_groups("cgroup2", ("runc", *arguments))
 
 
-def start_podman(lab: Lab) -> int:
-    """Start the container `podman` and return the pid of its first process."""
+def start_podman(lab: Lab, name: str = "podman") -> int:
+    """Start a container and return the pid of its first process."""
     lab.shell(_ROOT)
     lab.write("/run/containers.conf", _PODMAN)
     options = ("--network", "none", "--privileged", "--cgroups", "disabled", "--no-hosts", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096")
-    lab.shell(f"{_quoted(podman('run', '-d', '--name', 'podman', *options, '--rootfs', '/run/root', 'sleep', 'infinity'))} < /dev/null > /run/podman.out 2>&1")
-    return int(lab.out(*podman("inspect", "-f", "{{.State.Pid}}", "podman")))
+    lab.shell(f"{_quoted(podman('run', '-d', '--name', name, *options, '--rootfs', '/run/root', 'sleep', 'infinity'))} < /dev/null > /run/podman.out 2>&1")
+    return int(lab.out(*podman("inspect", "-f", "{{.State.Pid}}", name)))
 
 
-def start_runc(lab: Lab) -> int:
-    """Start the container `runc` and return the pid of its first process."""
+def start_runc(lab: Lab, name: str = "runc") -> int:
+    """Start a container and return the pid of its first process."""
     lab.shell(_ROOT)
-    lab.shell("mkdir -p /run/bundle; cd /run/bundle; runc spec")
+    lab.shell("rm -rf /run/bundle; mkdir /run/bundle; cd /run/bundle; runc spec")
     config = json.loads(lab.shell("cat /run/bundle/config.json"))
     held = int(next(line.split()[1] for line in lab.shell("cat /proc/self/status").splitlines() if line.startswith("CapEff")), 16)
     capabilities = [f"CAP_{name}" for number, name in enumerate(_CAPABILITIES) if held >> number & 1]
@@ -70,16 +70,16 @@ def start_runc(lab: Lab) -> int:
     config["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), capabilities)
     config["root"] = {"path": "/run/root", "readonly": False}
     config["mounts"] = [mount for mount in config["mounts"] if mount["type"] != "cgroup"]
-    config["linux"] |= {"cgroupsPath": f"/{_NAME}", "maskedPaths": [], "readonlyPaths": []}
+    config["linux"] |= {"cgroupsPath": f"/{_GROUP}-{name}", "maskedPaths": [], "readonlyPaths": []}
     config["linux"].pop("resources", None)
     lab.write("/run/bundle/config.json", json.dumps(config))
-    lab.shell(f"cd /run/bundle; {_quoted(runc('run', '-d', 'runc'))} < /dev/null > /run/runc.out 2>&1 || {{ cat /run/runc.out; exit 1; }}")
-    return int(json.loads(lab.out(*runc("state", "runc")))["pid"])
+    lab.shell(f"cd /run/bundle; {_quoted(runc('run', '-d', name))} < /dev/null > /run/runc.out 2>&1 || {{ cat /run/runc.out; exit 1; }}")
+    return int(json.loads(lab.out(*runc("state", name)))["pid"])
 
 
-def close(lab: Lab) -> None:
-    """Take away what runc has made outside of the lab."""
-    lab.run(*runc("delete", "-f", "runc"), check=False)
+def end(lab: Lab, runtime: str, name: str) -> None:
+    """End a container. One of runc has a control group, which is not the lab's own: it must not stay."""
+    lab.run(*(podman("rm", "-f", "-t", "0", name) if runtime == "podman" else runc("delete", "-f", name)), check=False)
 
 
 def _quoted(command: Iterable[str]) -> str:

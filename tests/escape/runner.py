@@ -1,7 +1,10 @@
-"""Makes attempts, inside a namespace: `python -m tests.escape.runner`.
+"""Makes attempts, inside a namespace: `python -m tests.escape.runner [restless]`.
 
 Input: a line of JSON with who it is and what is around, then a line for each attempt, and an empty one at the end of a batch. Output: a
 line of JSON for each that was made, and `{"batch": ..}` behind all of a batch.
+
+`restless` makes the attempts of one batch again and again, whatever becomes of the links, until its input ends. It says how many rounds it
+has made whenever it gets a line.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.escape import questions
+from tests.escape import packets, questions
 from tests.escape.attempts import Here, Made, kinds
 
 HANDS = 8
@@ -45,17 +48,52 @@ def say(said: dict[str, Any]) -> None:
         print(json.dumps(said), flush=True)
 
 
+def read_batch() -> list[tuple[int, str, dict[str, Any]]]:
+    """Return the attempts of the next batch; none at the end of the input."""
+    batch = []
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        number, kind, arguments = json.loads(line)
+        batch.append((number, kind, arguments))
+    return batch
+
+
+def restless(start: dict[str, Any]) -> None:
+    """Nothing of it waits for an answer for long: there may be nobody yet, or nobody now, who answers."""
+    packets.PATIENCE = questions.PATIENCE = 0.3
+    batch, rounds, ended = read_batch(), [0] * HANDS, threading.Event()
+    print(json.dumps({"ready": start["who"]}), flush=True)
+
+    def go_on(hand: int) -> None:
+        while not ended.is_set():
+            for number, kind, arguments in batch[hand::HANDS]:
+                said = make(Here(start["who"], number, start["around"]), kind, arguments, ask=lambda _: None)
+                if "error" in said:
+                    say(said)
+            rounds[hand] += 1
+
+    hands = [threading.Thread(target=go_on, args=(hand,), daemon=True) for hand in range(HANDS)]
+    for hand in hands:
+        hand.start()
+    for _ in sys.stdin:
+        say({"rounds": min(rounds)})
+    ended.set()
+    for hand in hands:
+        hand.join()
+    say({"rounds": min(rounds)})
+
+
 def main() -> None:
     start = json.loads(sys.stdin.readline())
+    if sys.argv[1:] == ["restless"]:
+        restless(start)
+        return
     who, around = start["who"], start["around"]
     ask = questions.open_name if start["asks"] else (lambda _: None)
     pool = ThreadPoolExecutor(HANDS)
     print(json.dumps({"ready": who}), flush=True)
-    batch: list[tuple[int, str, dict[str, Any]]] = []
-    for line in sys.stdin:
-        if line.strip():
-            batch.append(tuple(json.loads(line)))
-            continue
+    while batch := read_batch():
         alone = [one for one in batch if _KINDS[one[1]].exclusive]
         shared = [one for one in batch if not _KINDS[one[1]].exclusive]
         for said in pool.map(lambda one: make(Here(who, one[0], around), one[1], one[2], ask=ask), shared):
@@ -63,7 +101,6 @@ def main() -> None:
         for number, kind, arguments in alone:
             say(make(Here(who, number, around), kind, arguments, ask=ask))
         say({"batch": len(batch)})
-        batch = []
 
 
 if __name__ == "__main__":

@@ -80,10 +80,11 @@ class Runner:
 
     def __init__(self, lab: Lab, name: str, command: Iterable[str], around: dict[str, str], *, asks: bool = True) -> None:
         self.name, self.who, self.around = name, WHO[name], around
+        self.command = tuple(command)
         self.results: list[dict[str, Any]] = []
         self.batches = 0
         self.process = subprocess.Popen(
-            [*lab._prefix("host"), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=lab.environment,
+            [*lab._prefix("host"), *self.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=lab.environment,
             start_new_session=True, cwd="/",
         )  # fmt: skip
         lab.started.append(self.process)
@@ -135,6 +136,7 @@ class World:
         lab.start_daemon("--config", "/run/c.toml")
         lab.berth("network", "create", "--ipv6", "--subnet", "172.17.0.0/16", "--subnet", "fd17::/64", "-o", "name=br-a", "a")
         lab.berth("network", "create", "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd18::/64", "-o", "name=br-b", "b")
+        lab.berth("network", "create", "--ipv6", "--subnet", "172.20.0.0/16", "--subnet", "fd20::/64", "-o", "name=br-c", "c")
         for name, network, *more in (("peer", "a"), ("router", "a", "--forward"), ("other", "b"), ("free", "a")):
             lab.berth("run", "-d", "--name", name, "--network", network, *more, "--", "sleep", "infinity")
         for name in ("peer", "router", "other"):
@@ -213,7 +215,7 @@ class World:
     def close(self) -> None:
         """Take away what lives outside of the lab."""
         if "runc" in self.runners:
-            containers.close(self.lab)
+            containers.end(self.lab, "runc", "runc")
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 

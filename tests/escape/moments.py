@@ -1,0 +1,220 @@
+"""Attempts at moments when something changes: what is sent before, while and after it, without a pause.
+
+Each moment has numbers of its own, so that what arrives says when it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tests.escape import containers
+from tests.escape.attempts import WHO, Attempt, all_attempts
+from tests.escape.world import RULES, World
+
+FIRST, EACH = 10_000, 100
+"""Numbers of the attempts of moments: the first, and so many for each."""
+_RESTLESS = (sys.executable, "-m", "tests.escape.runner", "restless")
+_CHOSEN: tuple[tuple[str, dict[str, object]], ...] = (
+    ("TCP to an address", {"target": "fresh", "port": 80}), ("TCP to an address", {"target": "fresh", "port": 8080}),
+    ("TCP to an address", {"target": "named", "port": 443}), ("TCP to an address", {"target": "private", "port": 443}),
+    ("TCP to an address", {"target": "metadata", "port": 80}), ("TCP to an address", {"target": "peer", "port": 80}),
+    ("UDP to an address", {"target": "fresh", "port": 53}), ("UDP to an address", {"target": "fresh", "port": 443}),
+    ("UDP to an address", {"target": "named", "port": 443}), ("UDP to an address", {"target": "peer", "port": 9999}),
+    ("data in the SYN", {"target": "fresh", "port": 443}), ("other protocols", {"target": "fresh", "protocol": 47}),
+    ("ICMP with a payload", {"target": "fresh", "type": 8}), ("ICMP with a payload", {"target": "fresh", "type": 128}),
+    ("fragments", {"how": "two", "of": "udp", "target": "fresh"}), ("spoofed sources", {"source": "free", "mac": "own", "of": "udp"}),
+    ("spoofed sources", {"source": "free", "mac": "free", "of": "icmp"}), ("spoofed sources", {"source": "own", "mac": "own", "of": "tcp"}),
+    ("frames to a neighbour that sends on", {"to": "router", "of": "udp", "target": "fresh"}), ("groups", {"of": "udp", "group": "224.0.0.251"}),
+    ("names in every form", {"form": "other", "server": "own", "over": "udp"}), ("names in every form", {"form": "other", "server": "gateway4"}),
+    ("other name servers", {"server": "outside", "way": "udp 53"}), ("other name servers", {"server": "fresh", "way": "tls 853"}),
+    ("requests", {"request": "other host", "port": 80}), ("hellos", {"hello": "other name", "port": 443}),
+    ("answers to nothing", {"as": "SYN-ACK", "target": "fresh"}),
+)  # fmt: skip
+
+
+def chosen() -> list[Attempt]:
+    """Return what is tried at each moment: attempts that take no time, by every way."""
+    return [
+        attempt
+        for attempt in all_attempts()
+        if any(attempt.kind == kind and wanted.items() <= attempt.arguments.items() for kind, wanted in _CHOSEN)
+    ]
+
+
+class Restless:
+    """Somebody who makes the same attempts again and again."""
+
+    def __init__(self, world: World, command: Iterable[str], who: str, around: dict[str, str], attempts: Iterable[Attempt]) -> None:
+        environment = world.lab.environment
+        self.process = subprocess.Popen(
+            [*world.lab._prefix("host"), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
+        world.lab.started.append(self.process)
+        self._world = world
+        self._say({"who": WHO[who], "around": around})
+        for attempt in attempts:
+            self._say((attempt.number, attempt.kind, dict(attempt.arguments)))
+        self._say()
+        assert self._hear() == {"ready": WHO[who]}
+
+    def _say(self, *content: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(json.dumps(one) for one in content) + "\n")
+        self.process.stdin.flush()
+
+    def _hear(self) -> dict[str, object]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "it has ended"
+        said: dict[str, object] = json.loads(line)
+        assert "error" not in said, said["error"]
+        return said
+
+    @property
+    def rounds(self) -> int:
+        self._say()
+        said = self._hear()["rounds"]
+        assert isinstance(said, int)
+        return said
+
+    def go_on(self, rounds: int = 1) -> None:
+        """Wait until everything was tried so many times again, begun after now."""
+        until = self.rounds + rounds + 1
+        self._world.lab.wait_for(lambda: self.rounds >= until, timeout=120)
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+@dataclass(slots=True)
+class Moments:
+    """What is tried at moments, in one world. *names*: of each moment so far, by the first number of its attempts."""
+
+    world: World
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    running: list[Restless] = field(default_factory=list)
+
+    def _next(self, name: str) -> list[Attempt]:
+        first = FIRST + EACH * len(self.names)
+        self.names[first] = name
+        made = [Attempt(first + at, one.kind, {"moment": name, **one.arguments}) for at, one in enumerate(chosen())]
+        assert len(made) <= EACH
+        self.attempts |= {one.number: one for one in made}
+        return [Attempt(one.number, one.kind, {key: value for key, value in one.arguments.items() if key != "moment"}) for one in made]
+
+    def during(self, name: str, who: Iterable[str], do: Callable[[], None], times: int = 1) -> None:
+        """Have all of *who* try everything while *do* is done *times*, and before and after it."""
+        for one in who:
+            runner = self.world.runners[one]
+            command = (*runner.command, "restless")
+            self.running.append(Restless(self.world, command, one, runner.around, self._next(f"{name}, {one}")))
+        for _ in range(times):
+            self.go_on()
+            do()
+        self.go_on()
+        while self.running:
+            self.running.pop().stop()
+
+    def go_on(self) -> None:
+        """Wait until everybody has tried everything once more."""
+        for restless in self.running:
+            restless.go_on()
+
+    # --- what changes ------------------------------------------------------------------------------------------------
+
+    def change_rules(self, who: Iterable[str]) -> None:
+        """Each set of rules allows something, and none of what is tried."""
+        berth = self.world.lab.berth
+        for name in who:
+            for rules in (("198.51.100.0/24:22", "a.other.test"), ("*.other.test", "deny:*.evils.test"), ("ok.test",)):
+                berth("egress", "set", name, *rules)
+            berth("egress", "set", name, *RULES.split(","))
+            berth("egress", "add", name, "b.other.test:22")
+            berth("egress", "remove", name, "b.other.test:22")
+
+    def kill(self) -> None:
+        self.world.lab.stop_daemon(signal.SIGKILL)
+        self.go_on()
+        self.start()
+
+    def start(self) -> None:
+        self.world.lab.start_daemon("--config", "/run/c.toml")
+
+    def restart(self) -> None:
+        self.world.lab.stop_daemon(signal.SIGTERM)
+        self.start()
+
+    def flush(self) -> None:
+        self.world.lab.shell("nft flush ruleset")
+        self._wait_for_rules()
+
+    def flush_without_daemon(self) -> None:
+        """Nobody puts the rules back before everything was tried."""
+        daemon = self.world.lab.daemon
+        assert daemon is not None
+        daemon.send_signal(signal.SIGSTOP)
+        try:
+            self.world.lab.shell("nft flush ruleset")
+            self.go_on()
+        finally:
+            daemon.send_signal(signal.SIGCONT)
+        self._wait_for_rules()
+
+    def _wait_for_rules(self) -> None:
+        lab = self.world.lab
+        lab.wait_for(lambda: lab.run("nft", "list", "chain", "inet", "berth", "egress", check=False).returncode == 0)
+
+    def connect(self, who: Iterable[str]) -> None:
+        """Another network comes and goes, and then their own one goes and comes."""
+        berth = self.world.lab.berth
+        for name in who:
+            berth("network", "connect", "c", name)
+            berth("network", "disconnect", "c", name)
+            around = self.world.runners[name].around
+            berth("network", "disconnect", "a", name)
+            self.go_on()
+            same = ("--ip", around["own4"], "--ip6", around["own6"], "--mac-address", around["mac"], "--ifname", around["link"])
+            berth("network", "connect", *same, "a", name)
+
+    def create(self, runtime: str, at: int) -> None:
+        """A sandbox is made whose command tries everything before it has a link, and goes on until there is none any more."""
+        world, lab = self.world, self.world.lab
+        name = f"new-{runtime}-{at}"
+        own = {"own4": f"172.17.9.{at + 1}", "own6": f"fd17::9:{at + 1}", "mac": f"02:42:ac:11:09:{at + 1:02x}"}
+        around = {**world.around("free"), **own}
+        options = ("--name", name, "--network", "a", "--ip", own["own4"], "--ip6", own["own6"], "--mac-address", own["mac"], "--egress", RULES)
+        attempts = self._next(f"creation, {runtime}")
+        path = ("env", f"PYTHONPATH={lab.environment['PYTHONPATH']}")
+        if runtime == "run":
+            restless = Restless(world, (sys.executable, "-m", "resolver", "run", *options, "--", *path, *_RESTLESS), runtime, around, attempts)
+            restless.go_on()
+            restless.stop()
+            lab.berth("rm", "-f", name, check=False)
+            return
+        if runtime == "netns":
+            lab.shell(f"ip netns add {name}; ip -n {name} link set lo up")
+            command, found = ("ip", "netns", "exec", name), ("--netns", f"/run/netns/{name}")
+        else:
+            pid = (containers.start_podman if runtime == "podman" else containers.start_runc)(lab, name)
+            command = tuple(containers.podman("exec", "-i", name) if runtime == "podman" else containers.runc("exec", name))
+            found = ("--pid", str(pid))
+        restless = Restless(world, (*command, *path, *_RESTLESS), runtime, around, attempts)
+        restless.go_on()
+        lab.berth("attach", *found, *options)
+        restless.go_on()
+        lab.berth("detach", name)
+        restless.go_on()
+        restless.stop()
+        if runtime == "netns":
+            lab.shell(f"ip netns del {name}")
+        else:
+            containers.end(lab, runtime, name)
