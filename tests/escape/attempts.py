@@ -112,12 +112,17 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A way to try, in each of its *variants*. *exclusive*: it changes links or routes for a while, so it is made alone."""
+    """A way to try, in each of its *variants*.
+
+    *exclusive*: it changes links or routes for a while, so it is made alone. *shown*: what the few variants have that get through where
+    there are no rules.
+    """
 
     name: str
     variants: Callable[[], Iterable[Arguments]]
     make: Callable[[Here, Arguments], Made | None]
     exclusive: bool = False
+    shown: Arguments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +155,14 @@ def all_attempts() -> list[Attempt]:
 def part_of(attempts: list[Attempt], seed: str, share: int) -> list[Attempt]:
     """Return one of *share* attempts by chance, and at least one of each kind."""
     chance = random.Random(seed)
-    chosen: list[Attempt] = []
-    for kind in kinds():
-        those = [attempt for attempt in attempts if attempt.kind == kind]
-        chosen += chance.sample(those, -(-len(those) // share))
-    return chosen
+    chosen: dict[int, Attempt] = {}
+    for kind in kinds().values():
+        those = [attempt for attempt in attempts if attempt.kind == kind.name]
+        several = chance.sample(those, -(-len(those) // share))
+        if kind.shown is not None:
+            several.append(chance.choice([attempt for attempt in those if kind.shown.items() <= attempt.arguments.items()]))
+        chosen |= {attempt.number: attempt for attempt in several}
+    return [*chosen.values()]
 
 
 def crossed(**values: Iterable[str | int]) -> Iterator[Arguments]:

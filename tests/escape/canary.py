@@ -119,13 +119,26 @@ def listen(notes: Notes, link: str) -> None:
     asyncio.get_running_loop().add_reader(sock, read)
 
 
+def is_about_an_answer(octets: bytes, how: str) -> bool:
+    """Return whether it is an error that quotes an answer of the resolver, for which nobody waits any more. The question is in it."""
+    if how == "raw 1":
+        return octets[20:21] == b"\3" and octets[48:50] == b"\0\x35"
+    return how == "raw 58" and octets[:1] == b"\1" and octets[48:50] == b"\0\x35"
+
+
 def listen_on_host(notes: Notes) -> None:
     """Note what comes to other sockets than those of TCP on the host."""
     loop = asyncio.get_running_loop()
 
     def add(sock: socket.socket, how: str) -> None:
         sock.setblocking(False)
-        loop.add_reader(sock, lambda: notes.markers(sock.recv(1 << 16), how))
+
+        def read() -> None:
+            octets = sock.recv(1 << 16)
+            if not is_about_an_answer(octets, how):
+                notes.markers(octets, how)
+
+        loop.add_reader(sock, read)
 
     for family, protocols in ((socket.AF_INET, (1, 2, 4, 47, 50, 132, 136, 253)), (socket.AF_INET6, (58, 4, 41, 47, 50, 132, 136, 253))):
         for protocol in protocols:

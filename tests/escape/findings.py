@@ -84,6 +84,11 @@ def figures(attempts: Iterable[Attempt], found: Mapping[int, Outcome], who: int)
     return [Figures(kind, count["made"], count["refused"], count["escaped"], count["shown"]) for kind, count in counted.items()]
 
 
+def total(rows: Iterable[Figures]) -> Figures:
+    several = list(rows)
+    return Figures("all", *(sum(getattr(row, name) for row in several) for name in ("attempts", "refused_at_once", "escaped", "shown")))
+
+
 def is_shown(found: Mapping[int, Outcome], number: int) -> bool:
     """Return whether the attempt gets through where there are no rules, so that its failure says something."""
     return any(found[who].escapes(number) for who in CONTROLS if who in found)

@@ -6,6 +6,7 @@ Each moment has numbers of its own, so that what arrives says when it was sent.
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -37,13 +38,15 @@ _CHOSEN: tuple[tuple[str, dict[str, object]], ...] = (
 )  # fmt: skip
 
 
-def chosen() -> list[Attempt]:
-    """Return what is tried at each moment: attempts that take no time, by every way."""
-    return [
+def chosen(seed: str = "", share: int = 1) -> list[Attempt]:
+    """Return what is tried at each moment: attempts that take no time, by every way; one of *share* by chance, and all questions."""
+    found = [
         attempt
         for attempt in all_attempts()
         if any(attempt.kind == kind and wanted.items() <= attempt.arguments.items() for kind, wanted in _CHOSEN)
     ]
+    drawn = set(random.Random(seed).sample(range(len(found)), len(found) // share))
+    return [attempt for at, attempt in enumerate(found) if at in drawn or attempt.kind == "names in every form"]
 
 
 class Restless:
@@ -96,9 +99,10 @@ class Restless:
 
 @dataclass(slots=True)
 class Moments:
-    """What is tried at moments, in one world. *names*: of each moment so far, by the first number of its attempts."""
+    """What is tried at moments, in one world. *chosen*: what, each time. *names*: of the moments so far, by their first number."""
 
     world: World
+    chosen: list[Attempt]
     attempts: dict[int, Attempt] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     running: list[Restless] = field(default_factory=list)
@@ -106,7 +110,7 @@ class Moments:
     def _next(self, name: str) -> list[Attempt]:
         first = FIRST + EACH * len(self.names)
         self.names[first] = name
-        made = [Attempt(first + at, one.kind, {"moment": name, **one.arguments}) for at, one in enumerate(chosen())]
+        made = [Attempt(first + at, one.kind, {"moment": name, **one.arguments}) for at, one in enumerate(self.chosen)]
         assert len(made) <= EACH
         self.attempts |= {one.number: one for one in made}
         return [Attempt(one.number, one.kind, {key: value for key, value in one.arguments.items() if key != "moment"}) for one in made]
@@ -128,6 +132,20 @@ class Moments:
         """Wait until everybody has tried everything once more."""
         for restless in self.running:
             restless.go_on()
+
+    def all(self, runtimes: list[str], times: int) -> None:
+        """Try everything at every moment, *times* each, in all of *runtimes* and in the sandbox without rules."""
+        who = [*runtimes, "free"]
+        moments: dict[str, Callable[[], None]] = {
+            "rules change": lambda: self.change_rules(runtimes), "the daemon is killed": self.kill, "the daemon restarts": self.restart,
+            "the firewall is flushed": self.flush, "the firewall is flushed without a daemon": self.flush_without_daemon,
+            "networks come and go": lambda: self.connect(runtimes),
+        }  # fmt: skip
+        for name, do in moments.items():
+            self.during(name, who, do, times)
+        for at in range(times):
+            for runtime in runtimes:
+                self.create(runtime, at)
 
     # --- what changes ------------------------------------------------------------------------------------------------
 
@@ -192,7 +210,7 @@ class Moments:
         own = {"own4": f"172.17.9.{at + 1}", "own6": f"fd17::9:{at + 1}", "mac": f"02:42:ac:11:09:{at + 1:02x}"}
         around = {**world.around("free"), **own}
         options = ("--name", name, "--network", "a", "--ip", own["own4"], "--ip6", own["own6"], "--mac-address", own["mac"], "--egress", RULES)
-        attempts = self._next(f"creation, {runtime}")
+        attempts = self._next(f"creation and end, {runtime}")
         path = ("env", f"PYTHONPATH={lab.environment['PYTHONPATH']}")
         if runtime == "run":
             restless = Restless(world, (sys.executable, "-m", "resolver", "run", *options, "--", *path, *_RESTLESS), runtime, around, attempts)

@@ -33,7 +33,7 @@ def exchange(address: str, octets: bytes, *, over: str = "udp", port: int = 53, 
     """Send a message and return what came back, b"" if nothing did."""
     kind = socket.SOCK_STREAM if over == "tcp" else socket.SOCK_DGRAM
     with socket.socket(packets.socket_family(address), kind) as sock, contextlib.suppress(OSError):
-        sock.settimeout(PATIENCE if wait else 0.5)
+        sock.settimeout(PATIENCE if wait else min(PATIENCE, 0.5))
         sock.connect((address, port))
         sock.sendall(struct.pack("!H", len(octets)) + octets if over == "tcp" else octets)
         return sock.recv(65_535)
@@ -165,7 +165,7 @@ _BOTH = ("udp", "tcp")
 KINDS = (
     Kind(name="names in every form", variants=lambda: crossed(form=FORMS, server=RESOLVERS, over=_BOTH), make=_named),
     Kind(name="questions of every type", variants=lambda: crossed(type=TYPES, server=RESOLVERS, over=_BOTH), make=_typed),
-    Kind(name="odd messages", variants=lambda: crossed(message=_ODD, server=RESOLVERS, over=_BOTH), make=_odd),
+    Kind(name="odd messages", variants=lambda: crossed(message=_ODD, server=RESOLVERS, over=_BOTH), make=_odd, shown={"message": "class ANY"}),
     Kind(name="other name servers", variants=lambda: crossed(server=_SERVERS, way=_WAYS, family=packets.FAMILIES), make=_elsewhere),
     Kind(name="questions to groups", variants=lambda: crossed(group=("224.0.0.251", "224.0.0.252", "239.1.2.3", "255.255.255.255", "ff02::fb", "ff02::1:3", "ff05::c"), port=(53, 137, 1900, 5353, 5355)), make=_groups),
 )  # fmt: skip

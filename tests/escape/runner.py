@@ -20,7 +20,8 @@ from typing import Any
 from tests.escape import packets, questions
 from tests.escape.attempts import Here, Made, kinds
 
-HANDS = 8
+HANDS, FEW = 8, 4
+"""Attempts at once; of somebody restless."""
 _KINDS = kinds()
 _NEEDS_NAME = ("named", "segments", "request", "hello", "seed", "quotes", "other", "via")
 """Words in what an attempt says of itself by which it needs the addresses of the allowed name."""
@@ -61,19 +62,21 @@ def read_batch() -> list[tuple[int, str, dict[str, Any]]]:
 
 def restless(start: dict[str, Any]) -> None:
     """Nothing of it waits for an answer for long: there may be nobody yet, or nobody now, who answers."""
-    packets.PATIENCE = questions.PATIENCE = 0.3
-    batch, rounds, ended = read_batch(), [0] * HANDS, threading.Event()
+    packets.PATIENCE = questions.PATIENCE = 0.1
+    batch, rounds, ended = read_batch(), [0] * FEW, threading.Event()
     print(json.dumps({"ready": start["who"]}), flush=True)
 
     def go_on(hand: int) -> None:
         while not ended.is_set():
-            for number, kind, arguments in batch[hand::HANDS]:
+            for number, kind, arguments in batch[hand::FEW]:
                 said = make(Here(start["who"], number, start["around"]), kind, arguments, ask=lambda _: None)
                 if "error" in said:
                     say(said)
             rounds[hand] += 1
+            # Others want to run too.
+            ended.wait(0.02)
 
-    hands = [threading.Thread(target=go_on, args=(hand,), daemon=True) for hand in range(HANDS)]
+    hands = [threading.Thread(target=go_on, args=(hand,), daemon=True) for hand in range(FEW)]
     for hand in hands:
         hand.start()
     for _ in sys.stdin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,8 @@ table inet everything {{
 }}
 END
 """
+_REDIRECTED = "table inet everything { chain redirected { type nat hook prerouting priority -100; fib daddr type local tcp dport != 53 redirect to :7; }; }"
+"""The canary of a neighbour answers on every port too. A router sends on what is for others."""
 _BARE = """
 set -e
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
@@ -140,6 +143,7 @@ class World:
         for name, network, *more in (("peer", "a"), ("router", "a", "--forward"), ("other", "b"), ("free", "a")):
             lab.berth("run", "-d", "--name", name, "--network", network, *more, "--", "sleep", "infinity")
         for name in ("peer", "router", "other"):
+            lab.run("nft", _REDIRECTED, where=f"berth-{name}")
             self.canary(name, "eth0", where=f"berth-{name}")
         self.canary("host", "-")
         self.runners: dict[str, Runner] = {}
@@ -203,6 +207,7 @@ class World:
     def _start_bare(self) -> None:
         """A namespace on a bridge of the host's own: what berth refuses to everybody gets through from here."""
         self.lab.shell(_BARE)
+        self.lab.run("nft", _REDIRECTED, where="barepeer")
         self.canary("barepeer", "eth0", where="barepeer")
         around = {"link": "eth0", "host4": HOST_ADDRESS, "host6": HOST_ADDRESS6, "outside4": OUTSIDE_ADDRESS, "outside6": OUTSIDE_ADDRESS6,
                   "gateway4": "172.31.0.1", "gateway6": "fd31::1", "gateway_mac": self._mac("br-bare"),
@@ -213,7 +218,10 @@ class World:
         self._add("bare", ("ip", "netns", "exec", "bare", *_RUNNER), "bare", around=around, asks=False)
 
     def close(self) -> None:
-        """Take away what lives outside of the lab."""
+        """Take away what lives outside of the lab, and let everybody end."""
+        for runner in self.runners.values():
+            assert runner.process.stdin is not None
+            runner.process.stdin.close()
         if "runc" in self.runners:
             containers.end(self.lab, "runc", "runc")
 
@@ -271,5 +279,8 @@ class World:
 
 def missing(runtime: str) -> str:
     """Return why *runtime* can't be tried here, "" if it can."""
-    program = {"podman": "podman", "runc": "runc"}.get(runtime, "ip")
-    return "" if shutil.which(program) else f"{program} is not installed: apt-get install {program}"
+    needs = {"podman": ("podman", "crun"), "runc": ("runc",)}.get(runtime, ())
+    if needs and os.geteuid() != 0:
+        return f"{runtime} needs root"
+    lacks = [program for program in needs if shutil.which(program) is None]
+    return f"{' and '.join(lacks)} not installed: apt-get install --no-install-recommends {' '.join(lacks)}" if lacks else ""
