@@ -278,6 +278,9 @@ EGRESS_REMEMBERED_NAMES = 4096
 EGRESS_LOGGED_PER_SECOND, EGRESS_LOGGED_AT_ONCE = 50, 100
 """Refused packets of one sandbox that are told to the daemon, each destination once a second. A reader takes some ten thousand."""
 
+EGRESS_NEIGHBORS_PER_SECOND, EGRESS_NEIGHBORS_AT_ONCE = 20, 100
+"""Searches for neighbours, and answers to those of neighbours, of one sandbox whose rules allow no peer."""
+
 EGRESS_SINGLE_PORTS = 64
 """Ports that an answer opens as elements of their own; more are ranges, whose set takes a millisecond for each change."""
 

@@ -378,7 +378,7 @@ async def _restore(
     recalled, registry = await recall(controller, records), resolver.registry
     state, resolvers = controller.state, registry.resolvers
     everyone = [sandbox for sandbox in state.sandboxes.values() if not sandbox.ended or state.stack_users(sandbox.id)]
-    restoration.publish(everyone)
+    restoration.publish(everyone, recalled.everything.sandboxes)
     resolvers.expect(unanswered)
     # Who is on an overlay waits for the names that other hosts publish, so as not to be told that they don't exist.
     shared = [network for network in state.networks_here() if network.is_overlay]

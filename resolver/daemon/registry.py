@@ -32,6 +32,7 @@ from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.egress_states import EgressStates
+from resolver.daemon.gateway_clients import GatewayClients
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
@@ -83,7 +84,7 @@ class Registry:
         self._every_host_address: tuple[IPv4Address | IPv6Address, ...] = ()
         self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
-        self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
+        self._at_gateways = GatewayClients(self._suffix)
         self._closed_queries = 0
         self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
         self.client_by_id: Callable[[str], Client | None] = lambda identity: _client_in(self._sandboxes, identity)
@@ -94,7 +95,7 @@ class Registry:
         self.resolvers = Resolvers(
             self._sandboxes,
             self._gateways,
-            client_at=lambda network_id: _client_at(self._by_address, network_id),
+            client_at=self._at_gateways.at,
             surroundings=self._surroundings,
             in_flight=self.in_flight,
             answers_at_gateways=config.gateway_resolver,
@@ -124,7 +125,7 @@ class Registry:
                 await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
             return
         self._closed_queries += resolver.client.queries
-        self._publish(resolver, (), {})
+        self._publish(resolver, (), {}, is_confined=resolver.client.view.policy is not None)
         _watch(self._gateways, resolver, ())
         await resolver.close()
         await self.kernel(lambda: self._kept.drop(*listeners.names_in_sandbox(sandbox)))
@@ -152,9 +153,10 @@ class Registry:
         resolver.sandbox = sandbox
         resolver.endpoints = tuple(endpoints)
         wanted = {endpoint.network_id: _records(sandbox, endpoint, networks[endpoint.network_id]) for endpoint in endpoints}
+        was_confined = resolver.client.view.policy is not None
         # A sandbox must see its new networks before others see it there, and lose them after.
         self._rebuild(resolver)
-        self._publish(resolver, tuple(endpoints), wanted)
+        self._publish(resolver, tuple(endpoints), wanted, is_confined=was_confined or resolver.client.view.policy is not None)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
         return self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
@@ -187,6 +189,7 @@ class Registry:
         gateway = self._gateways.pop(network.id, None)
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
+            self._at_gateways.drop(network.id)
             kept_names = gateway.kept_names()
             await gateway.close()
             if kept_names:
@@ -234,7 +237,25 @@ class Registry:
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
-    def _publish(self, resolver: SandboxResolver, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Record, ...]]) -> None:
+    def expect(self, sandbox: Sandbox, endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
+        """See `NamePublisher`."""
+        try:
+            known = [endpoint for endpoint in endpoints if endpoint.network_id in networks]
+            is_confined = egress.policy_of(sandbox, known, networks, self.egress.settings) is not None
+        except (NetcoreError, LookupError, ValueError):
+            # Nobody knows any more, so it is taken for one that is.
+            is_confined = True
+        if is_confined:
+            self._at_gateways.expect(_addresses(endpoints))
+
+    def _publish(
+        self,
+        resolver: SandboxResolver,
+        endpoints: tuple[Endpoint, ...],
+        wanted: Mapping[NetworkId, tuple[Record, ...]],
+        *,
+        is_confined: bool,
+    ) -> None:
         """Publish the records *wanted* in place of what is published for this sandbox."""
         for network_id in resolver.published.keys() | wanted.keys():
             old, new = resolver.published.get(network_id, ()), wanted.get(network_id, ())
@@ -242,16 +263,11 @@ class Registry:
             if old != new and gateway is not None:
                 gateway.zone.change(old, new)
         resolver.published = dict(wanted)
-        for key in resolver.addresses:
-            self._by_address.pop(key, None)
-        resolver.addresses = [
-            (endpoint.network_id, address.packed)
-            for endpoint in endpoints
-            if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
-            for address in endpoint.addresses()
-        ]
-        for key in resolver.addresses:
-            self._by_address[key] = resolver.client
+        before, resolver.addresses = (
+            resolver.addresses,
+            _addresses(endpoint for endpoint in endpoints if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))),
+        )
+        self._at_gateways.move(resolver.client, before, resolver.addresses, is_confined=is_confined)
 
     def _rebuild(self, resolver: SandboxResolver) -> None:
         rules = egress.policy_of(resolver.sandbox, resolver.endpoints, self._networks, self.egress.settings, self._every_host_address)
@@ -426,9 +442,9 @@ def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
     return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
 
 
-def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:
-    """Return what finds the client of the sandbox that has an address (packed) on a network."""
-    return lambda address: by_address.get((network_id, address))
+def _addresses(endpoints: Iterable[Endpoint]) -> list[tuple[NetworkId, bytes]]:
+    """Return what sandboxes are known by at gateways."""
+    return [(endpoint.network_id, address.packed) for endpoint in endpoints for address in endpoint.addresses()]
 
 
 def _client_in(sandboxes: Mapping[str, SandboxResolver], identity: str) -> Client | None:
