@@ -17,7 +17,7 @@ from collections import Counter
 
 HANDS = 8
 _PATIENCE = 60.0
-_CONNECT = 3.0
+_CONNECT = 1.5
 """Until the next address is tried: some are silent."""
 
 

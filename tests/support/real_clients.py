@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PACKAGE = "demo"
+from tests.support import sites
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """*needs*: the programs; *package*: of Debian, which has them. *copes*: with a family whose packets are dropped, within a short time."""
+    """*needs*: the programs; *package*: of Debian, which has them. *without*: kinds of sites that it does not cope with by itself."""
 
     name: str
     needs: tuple[str, ...]
     package: str
     script: str
-    copes: bool = False
+    without: tuple[str, ...] = ("silent6",)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind in sites.KINDS if kind not in self.without]
 
 
 _JAVA = r"""
@@ -135,14 +139,14 @@ echo "connections $((2 * done))"
 """
 
 CLIENTS = (
-    Client("curl", ("curl",), "curl", _CURL, copes=True),
+    Client("curl", ("curl",), "curl", _CURL, without=()),
     Client("git", ("git",), "git", _GIT),
     Client("pip", (), "", _PIP),
     Client("apt", ("apt-get",), "apt", _APT),
     Client("node", ("node",), "nodejs", _NODE),
     Client("npm", ("npm",), "npm", _NPM),
-    Client("Java", ("javac", "java", "keytool"), "default-jdk-headless", _JAVA),
-    Client("Go", ("go",), "golang-go", _GO, copes=True),
+    Client("Java", ("javac", "java", "keytool"), "default-jdk-headless", _JAVA, without=("silent6", "dead4")),
+    Client("Go", ("go",), "golang-go", _GO, without=()),
 )
 
 FILES = r"""

@@ -141,7 +141,7 @@ class Site:
         fields = {key.lower(): value.strip() for key, _, value in (header.partition(":") for header in headers if header)}
         await reader.readexactly(int(fields.get("content-length", "0")))
         host = fields.get("host", "")
-        body = f"{host}\n".encode() if path == "/" else self.files.get(path.partition("?")[0].replace("%2f", "/"))
+        body = f"{host}\n".encode() if path == "/" else self.files.get(path.partition("?")[0].replace("/./", "/"))
         status = "200 OK" if body is not None else "404 Not Found"
         kind = "application/json" if path.startswith("/npm") and not path.endswith(".tgz") else "text/html" if path.endswith("/") else "application/octet-stream"
         if body is not None and kind == "application/json":

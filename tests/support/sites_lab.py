@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 
 from tests.support import quick_client, real_clients, sites
 from tests.support.lab import Lab
@@ -19,8 +19,6 @@ CA = "/run/ca.pem"
 _RULES = "*.site.test"
 _numbers = count()
 ALL_KINDS = tuple(sites.KINDS)
-PATIENT_KINDS = tuple(kind for kind in sites.KINDS if kind != "silent6")
-"""Those where no client waits for packets that are dropped."""
 
 _CERTIFICATES = """
 set -e
@@ -63,6 +61,22 @@ def outcome(process: subprocess.Popen[str]) -> dict[str, int]:
     return found
 
 
+def restart_during(lab: Lab, process: subprocess.Popen[str], restarts: int, number: int) -> dict[str, int]:
+    """End the daemon and start it again *restarts* times while *process* makes *number* connections; return how often which outcome came."""
+    assert process.stdout is not None
+    done = 0
+    for line in process.stdout:
+        found: dict[str, int] = json.loads(line)
+        if "so far" not in found:
+            assert done == restarts, f"only {done} restarts"
+            return found
+        while done < restarts and found["so far"] * (restarts + 1) > number * (done + 1):
+            lab.stop_daemon(signal.SIGKILL if done % 2 == 0 else signal.SIGTERM)
+            lab.start_daemon()
+            done += 1
+    raise AssertionError("the client has ended without an outcome")
+
+
 def missing(client: Client) -> str:
     """Return why *client* can't be tried here, "" if it can."""
     lacks = [program for program in client.needs if shutil.which(program) is None]
@@ -72,7 +86,9 @@ def missing(client: Client) -> str:
 def run_client(lab: Lab, client: Client, kind: str, number: int, patience: float = 300.0) -> int:
     """Have *client* ask sites of *kind* for *number* times, and return how many connections it says it made."""
     directory = f"/run/clients/{next(_numbers)}"
-    environment = f"set -e; mkdir -p {directory}; cd {directory}; export NAME={kind}.site.test COUNT={number} CA={CA} PYTHON={sys.executable}"
+    # What is set for clients outside of the lab would count for more than what they are told here.
+    unset = "unset REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO http_proxy https_proxy HTTP_PROXY HTTPS_PROXY"
+    environment = f"set -e; {unset}; mkdir -p {directory}; cd {directory}; export NAME={kind}.site.test COUNT={number} CA={CA} PYTHON={sys.executable}"
     done = lab.berth("exec", "job", "sh", "-c", f"{environment}\n{client.script}", check=False, timeout=patience)
     assert done.returncode == 0, f"{client.name}, {kind}: {done.returncode}\n{done.stdout}{done.stderr}"
     return int(done.stdout.split("connections ")[1].split()[0])
@@ -82,7 +98,3 @@ def refusals(lab: Lab) -> list[dict[str, object]]:
     """Return what berth has refused to the sandbox."""
     found: list[dict[str, object]] = json.loads(lab.berth("egress", "log", "--sandbox", "job", "--format", "json").stdout)
     return found
-
-
-def log(lab: Lab) -> str:
-    return Path(f"/proc/{lab.pid}/root/run/daemon.log").read_text()[-3000:]
