@@ -137,7 +137,7 @@ class Attempt:
 
 
 def kinds() -> dict[str, Kind]:
-    from tests.escape import flows, links, packets, questions, segments, web  # noqa: PLC0415  # They need the values above.
+    from tests.escape import flows, links, packets, questions, segments, web  # They need the values above.
 
     found = [*packets.KINDS, *questions.KINDS, *web.KINDS, *segments.KINDS, *flows.KINDS, *links.KINDS]
     assert len({kind.name for kind in found}) == len(found)
@@ -173,7 +173,9 @@ def crossed(**values: Iterable[str | int]) -> Iterator[Arguments]:
         combined = [{**one, key: value} for one in combined for value in some]
     for one in combined:
         family = one.get("family")
-        if (family == 4 and one.get("target") in ("NAT64", "6to4", "Teredo", "compatible")) or (family == 6 and one.get("target") == "shared"):
+        if (family == 4 and one.get("target") in ("NAT64", "6to4", "Teredo", "compatible")) or (
+            family == 6 and one.get("target") == "shared"
+        ):
             continue
         yield one
 

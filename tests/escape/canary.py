@@ -205,7 +205,7 @@ class NameServer(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Any) -> None:
         try:
             self.transport.sendto(answer(data), addr)
-        except Exception:  # noqa: BLE001  # It is asked odd things; they are noted by who listens on the link.
+        except Exception:  # It is asked odd things; they are noted by who listens on the link.
             return
 
 
@@ -215,7 +215,7 @@ async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             octets = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
             made = answer(octets)
             writer.write(len(made).to_bytes(2, "big") + made)
-    except Exception:  # noqa: BLE001
+    except Exception:
         writer.close()
 
 

@@ -54,8 +54,21 @@ def start_podman(lab: Lab, name: str = "podman") -> int:
     """Start a container and return the pid of its first process."""
     lab.shell(_ROOT)
     lab.write("/run/containers.conf", _PODMAN)
-    options = ("--network", "none", "--privileged", "--cgroups", "disabled", "--no-hosts", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096")
-    lab.shell(f"{_quoted(podman('run', '-d', '--name', name, *options, '--rootfs', '/run/root', 'sleep', 'infinity'))} < /dev/null > /run/podman.out 2>&1")
+    options = (
+        "--network",
+        "none",
+        "--privileged",
+        "--cgroups",
+        "disabled",
+        "--no-hosts",
+        "--ulimit",
+        "nofile=4096:4096",
+        "--ulimit",
+        "nproc=4096:4096",
+    )
+    lab.shell(
+        f"{_quoted(podman('run', '-d', '--name', name, *options, '--rootfs', '/run/root', 'sleep', 'infinity'))} < /dev/null > /run/podman.out 2>&1"
+    )
     return int(lab.out(*podman("inspect", "-f", "{{.State.Pid}}", name)))
 
 
@@ -86,8 +99,45 @@ def _quoted(command: Iterable[str]) -> str:
     return " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
 
 
-_CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN "
-    "NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME "
-    "SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF"
-).split()
+_CAPABILITIES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+]

@@ -32,7 +32,9 @@ def _error_about_it(here: Here, how: Arguments) -> Made:
     with _open_connection(here, family) as (port, hello):
         own, named, target = here.own(family), here.target("named", family), here.target(str(how["target"]), family)
         quoted_ends = (named, own) if how["quotes"] == "the server" else (own, named)
-        segment = packets.tcp_message(*quoted_ends, port if how["quotes"] == "the server" else 443, here.secret, ACK, 443 if how["quotes"] == "the server" else port)
+        segment = packets.tcp_message(
+            *quoted_ends, port if how["quotes"] == "the server" else 443, here.secret, ACK, 443 if how["quotes"] == "the server" else port
+        )
         body = bytes(4) + packets.packet(*quoted_ends, frames.TCP, segment) + here.secret
         kind = {4: (3, 4, 11, 12), 6: (1, 2, 3, 4)}[family]
         for each in kind:

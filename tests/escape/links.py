@@ -18,7 +18,13 @@ _TYPES = {
     "experimental": 0x88B5, "LLDP": 0x88CC, "EAPOL": 0x888E, "PPPoE": 0x8863, "PPPoE session": 0x8864, "MPLS": 0x8847, "loopback": 0x9000,
     "IPX": 0x8137, "AppleTalk": 0x809B, "RARP": 0x8035, "WoL": 0x0842, "MACsec": 0x88E5, "802.3": 60, "TRILL": 0x22F3, "PTP": 0x88F7,
 }  # fmt: skip
-_TO = {"everybody": frames.BROADCAST, "bridges": frames.STP, "LLDP group": frames.LLDP, "LACP group": frames.LACP, "group": "01:00:5e:00:00:fb"}
+_TO = {
+    "everybody": frames.BROADCAST,
+    "bridges": frames.STP,
+    "LLDP group": frames.LLDP,
+    "LACP group": frames.LACP,
+    "group": "01:00:5e:00:00:fb",
+}
 
 
 def _mac(here: Here, to: str) -> str:
@@ -26,11 +32,18 @@ def _mac(here: Here, to: str) -> str:
 
 
 def _frame(here: Here, how: Arguments) -> None:
-    packets.send_frame(here, frames.ethernet(_mac(here, str(how["to"])), here.around["mac"], _TYPES[str(how["type"])], here.secret.ljust(60, b".")))
+    packets.send_frame(
+        here, frames.ethernet(_mac(here, str(how["to"])), here.around["mac"], _TYPES[str(how["type"])], here.secret.ljust(60, b"."))
+    )
 
 
 def _tagged(here: Here, how: Arguments) -> None:
-    tags = {"VLAN": ((frames.VLAN, 7),), "VLAN 0": ((frames.VLAN, 0),), "two": ((frames.SERVICE_VLAN, 7), (frames.VLAN, 8)), "many": ((frames.VLAN, 1),) * 8}
+    tags = {
+        "VLAN": ((frames.VLAN, 7),),
+        "VLAN 0": ((frames.VLAN, 0),),
+        "two": ((frames.SERVICE_VLAN, 7), (frames.VLAN, 8)),
+        "many": ((frames.VLAN, 1),) * 8,
+    }
     family = int(how["family"])
     where = "peer" if how["to"] == "peer" else "fresh"
     source, target = here.own(family), here.target(where, family)
@@ -43,7 +56,9 @@ def _tagged(here: Here, how: Arguments) -> None:
 def _arp(here: Here, how: Arguments) -> None:
     """A message of ARP with more behind it, or that claims an address, or has the secret in its fields."""
     own, mac = here.own(4), here.around["mac"]
-    about = {"own": own, "gateway": here.around["gateway4"], "peer": here.around["peer4"], "fresh": here.target("fresh", 4)}[str(how["about"])]
+    about = {"own": own, "gateway": here.around["gateway4"], "peer": here.around["peer4"], "fresh": here.target("fresh", 4)}[
+        str(how["about"])
+    ]
     to = _mac(here, str(how["to"]))
     target = here.around["peer4"]
     message = {
@@ -56,7 +71,9 @@ def _arp(here: Here, how: Arguments) -> None:
 
 def _neighbour(here: Here, how: Arguments) -> None:
     """A message of neighbour discovery with the secret as an option of it, or behind it."""
-    kind = {"solicitation": 135, "advertisement": 136, "router solicitation": 133, "router advertisement": 134, "redirect": 137}[str(how["message"])]
+    kind = {"solicitation": 135, "advertisement": 136, "router solicitation": 133, "router advertisement": 134, "redirect": 137}[
+        str(how["message"])
+    ]
     source, peer = here.own(6), here.around["peer6"]
     about = peer if how["about"] == "peer" else source
     target, to = {
@@ -66,7 +83,13 @@ def _neighbour(here: Here, how: Arguments) -> None:
     }[str(how["to"])]  # fmt: skip
     body = bytes(4) + (IPv6Address(about).packed if kind in (135, 136, 137) else b"") + (IPv6Address(source).packed if kind == 137 else b"")
     option = bytes([253 if how["as"] == "option" else 1, 10]) + here.secret.ljust(78, b".")
-    packets.frame_out(here, frames.icmpv6(source, target, kind, body + (option if how["as"] != "behind" else b"\1\1" + frames.octets(here.around["mac"]) + here.secret)), to)
+    packets.frame_out(
+        here,
+        frames.icmpv6(
+            source, target, kind, body + (option if how["as"] != "behind" else b"\1\1" + frames.octets(here.around["mac"]) + here.secret)
+        ),
+        to,
+    )
 
 
 def _group(here: Here, how: Arguments) -> None:
@@ -123,10 +146,14 @@ def send_all(here: Here, family: int, *, source: str | None = None, link: str | 
 def _address(here: Here, how: Arguments) -> None:
     family = int(how["family"])
     what = str(how["address"])
-    address = {"beside": {4: "172.17.77.77", 6: "fd77::77"}, "away": {4: "192.0.2.50", 6: "2001:db8:9::50"}}.get(what, {}).get(family) or here.target(what, family)
+    address = {"beside": {4: "172.17.77.77", 6: "fd77::77"}, "away": {4: "192.0.2.50", 6: "2001:db8:9::50"}}.get(what, {}).get(
+        family
+    ) or here.target(what, family)
     length = "32" if family == 4 else "128"
     nodad = ("nodad",) if family == 6 else ()
-    with changed([("addr", "add", f"{address}/{length}", "dev", here.link, *nodad)], [("addr", "del", f"{address}/{length}", "dev", here.link)]):
+    with changed(
+        [("addr", "add", f"{address}/{length}", "dev", here.link, *nodad)], [("addr", "del", f"{address}/{length}", "dev", here.link)]
+    ):
         send_all(here, family, source=address)
 
 
@@ -138,7 +165,9 @@ def _route(here: Here, how: Arguments) -> None:
     way = ("dev", here.link) if via == "link" else ("via", here.target(via, family), "dev", here.link, "onlink")
     flag = "-6" if family == 6 else "-4"
     neighbour = here.target("fresh", family) if via == "link" else here.target(via, family)
-    with changed([(flag, "route", "replace", target, *way)], [(flag, "route", "del", target), (flag, "neigh", "del", neighbour, "dev", here.link)]):
+    with changed(
+        [(flag, "route", "replace", target, *way)], [(flag, "route", "del", target), (flag, "neigh", "del", neighbour, "dev", here.link)]
+    ):
         if how["neighbour"] != "asked":
             ip("neigh", "replace", neighbour, "lladdr", here.around[f"{how['neighbour']}_mac"], "dev", here.link, "nud", "permanent")
         send_all(here, family)
@@ -149,7 +178,15 @@ def _own_mac(here: Here, how: Arguments) -> None:
     mac = "02:00:00:00:07:07" if how["mac"] == "random" else here.around[f"{how['mac']}_mac"]
     with changed([("link", "set", "dev", here.link, "address", mac)], [("link", "set", "dev", here.link, "address", here.around["mac"])]):
         send_all(here, family)
-        packets.frame_out(here, packets.packet(here.own(family), here.target("fresh", family), *packets.transport(here, "udp", here.own(family), here.target("fresh", family))), source=mac)
+        packets.frame_out(
+            here,
+            packets.packet(
+                here.own(family),
+                here.target("fresh", family),
+                *packets.transport(here, "udp", here.own(family), here.target("fresh", family)),
+            ),
+            source=mac,
+        )
 
 
 _MAKE: dict[str, tuple[str, ...]] = {
@@ -212,9 +249,11 @@ def _translation(here: Here, how: Arguments) -> None:
         "untracked": f"{ip_word} daddr {fresh} notrack", "mark": f"{ip_word} daddr {fresh} meta mark set 0x80000001", "connection mark": f"{ip_word} daddr {fresh} ct mark set 0x80000001",
         "copy": f"{ip_word} daddr {fresh} dup to {here.around[f'peer{family}']} device {here.link}",
     }[str(how["rule"])]  # fmt: skip
-    chain = {"source": "type nat hook postrouting priority 100", "destination": "type nat hook output priority -100", "untracked": "type filter hook output priority -300"}.get(
-        str(how["rule"]), "type filter hook output priority 0"
-    )
+    chain = {
+        "source": "type nat hook postrouting priority 100",
+        "destination": "type nat hook output priority -100",
+        "untracked": "type filter hook output priority -300",
+    }.get(str(how["rule"]), "type filter hook output priority 0")
     text = f"table {ip_word} escape {{ chain c {{ {chain}; {rule} }} }}"
     subprocess.run(("nft", text), capture_output=True, check=False)
     try:

@@ -10,10 +10,11 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.escape import containers
+from tests.escape import containers, old_flows
 from tests.escape.attempts import WHO, Attempt, all_attempts
 from tests.escape.world import RULES, World
 
@@ -61,9 +62,10 @@ class Restless:
         world.lab.started.append(self.process)
         self._world = world
         self._say({"who": WHO[who], "around": around})
-        for attempt in attempts:
-            self._say((attempt.number, attempt.kind, dict(attempt.arguments)))
-        self._say()
+        if several := [*attempts]:
+            for attempt in several:
+                self._say((attempt.number, attempt.kind, dict(attempt.arguments)))
+            self._say()
         assert self._hear() == {"ready": WHO[who]}
 
     def _say(self, *content: object) -> None:
@@ -78,6 +80,11 @@ class Restless:
         said: dict[str, object] = json.loads(line)
         assert "error" not in said, said["error"]
         return said
+
+    def tell(self, number: int) -> None:
+        """Have it send what has *number* on everything that it holds."""
+        self._say(number)
+        assert self._hear() == {"sent": number}
 
     @property
     def rounds(self) -> int:
@@ -107,20 +114,35 @@ class Moments:
     names: dict[int, str] = field(default_factory=dict)
     running: list[Restless] = field(default_factory=list)
 
-    def _next(self, name: str) -> list[Attempt]:
+    def numbers(self, name: str, attempts: list[Attempt], *, is_allowed: bool = False) -> list[Attempt]:
+        """Return *attempts* with numbers of their own, for the moment *name*. What *is_allowed* is no attempt, and may arrive."""
         first = FIRST + EACH * len(self.names)
         self.names[first] = name
-        made = [Attempt(first + at, one.kind, {"moment": name, **one.arguments}) for at, one in enumerate(self.chosen)]
+        made = [Attempt(first + at, one.kind, one.arguments) for at, one in enumerate(attempts)]
         assert len(made) <= EACH
-        self.attempts |= {one.number: one for one in made}
-        return [Attempt(one.number, one.kind, {key: value for key, value in one.arguments.items() if key != "moment"}) for one in made]
+        if not is_allowed:
+            self.attempts |= {one.number: Attempt(one.number, one.kind, {"moment": name, **one.arguments}) for one in made}
+        return made
+
+    @contextmanager
+    def holding(self, who: str) -> Iterator[Callable[[list[Attempt]], None]]:
+        """Have *who* hold flows, and give what has it send on each, with the numbers of attempts, and waits until that has arrived."""
+        runner = self.world.runners[who]
+        flows = Restless(self.world, (*runner.command, "flows"), who, runner.around, ())
+
+        def say(attempts: list[Attempt]) -> None:
+            flows.tell(attempts[0].number)
+            self.world.fence()
+
+        yield say
+        flows.stop()
 
     def during(self, name: str, who: Iterable[str], do: Callable[[], None], times: int = 1) -> None:
         """Have all of *who* try everything while *do* is done *times*, and before and after it."""
         for one in who:
             runner = self.world.runners[one]
             command = (*runner.command, "restless")
-            self.running.append(Restless(self.world, command, one, runner.around, self._next(f"{name}, {one}")))
+            self.running.append(Restless(self.world, command, one, runner.around, self.numbers(f"{name}, {one}", self.chosen)))
         for _ in range(times):
             self.go_on()
             do()
@@ -146,6 +168,7 @@ class Moments:
         for at in range(times):
             for runtime in runtimes:
                 self.create(runtime, at)
+        old_flows.try_all(self, runtimes, times)
 
     # --- what changes ------------------------------------------------------------------------------------------------
 
@@ -209,11 +232,26 @@ class Moments:
         name = f"new-{runtime}-{at}"
         own = {"own4": f"172.17.9.{at + 1}", "own6": f"fd17::9:{at + 1}", "mac": f"02:42:ac:11:09:{at + 1:02x}"}
         around = {**world.around("free"), **own}
-        options = ("--name", name, "--network", "a", "--ip", own["own4"], "--ip6", own["own6"], "--mac-address", own["mac"], "--egress", RULES)
-        attempts = self._next(f"creation and end, {runtime}")
+        options = (
+            "--name",
+            name,
+            "--network",
+            "a",
+            "--ip",
+            own["own4"],
+            "--ip6",
+            own["own6"],
+            "--mac-address",
+            own["mac"],
+            "--egress",
+            RULES,
+        )
+        attempts = self.numbers(f"creation and end, {runtime}", self.chosen)
         path = ("env", f"PYTHONPATH={lab.environment['PYTHONPATH']}")
         if runtime == "run":
-            restless = Restless(world, (sys.executable, "-m", "resolver", "run", *options, "--", *path, *_RESTLESS), runtime, around, attempts)
+            restless = Restless(
+                world, (sys.executable, "-m", "resolver", "run", *options, "--", *path, *_RESTLESS), runtime, around, attempts
+            )
             restless.go_on()
             restless.stop()
             lab.berth("rm", "-f", name, check=False)

@@ -198,13 +198,18 @@ def _quoted(here: Here, how: Arguments) -> None:
     source, target = here.own(family), here.target(str(how["target"]), family)
     quoted = packet(target, source, frames.UDP, udp_message(target, source, 53, here.secret)) + here.secret
     kind = 3 if family == 4 else 1
-    put(packet(source, target, frames.ICMP if family == 4 else frames.ICMPV6, icmp_message(source, target, kind, bytes(4) + quoted, 3)), target)
+    put(
+        packet(source, target, frames.ICMP if family == 4 else frames.ICMPV6, icmp_message(source, target, kind, bytes(4) + quoted, 3)),
+        target,
+    )
 
 
 def _tunnel(here: Here, how: Arguments) -> None:
     """VXLAN, GENEVE, GTP, L2TP, WireGuard, Teredo: a frame in a datagram."""
     family = int(how["family"])
-    inner = frames.ethernet(frames.BROADCAST, here.around["mac"], frames.IPV4, packet(here.own(4), here.target("fresh", 4), 17, here.secret))
+    inner = frames.ethernet(
+        frames.BROADCAST, here.around["mac"], frames.IPV4, packet(here.own(4), here.target("fresh", 4), 17, here.secret)
+    )
     datagram(here.target(str(how["target"]), family), int(how["port"]), b"\x08\0\0\0\0\0\x07\0" + inner)
 
 
@@ -302,7 +307,13 @@ _EXTENSIONS = (
 
 # --- spoofed sources ------------------------------------------------------------------------------------------------
 
-_FALSE4 = {"unspecified": "0.0.0.0", "loopback": "127.0.0.1", "group": "224.0.0.5", "everybody": "255.255.255.255", "link-local": "169.254.9.9"}
+_FALSE4 = {
+    "unspecified": "0.0.0.0",
+    "loopback": "127.0.0.1",
+    "group": "224.0.0.5",
+    "everybody": "255.255.255.255",
+    "link-local": "169.254.9.9",
+}
 _FALSE6 = {"unspecified": "::", "loopback": "::1", "group": "ff02::5", "mapped": "::ffff:10.9.0.2", "link-local": "fe80::9"}
 
 
@@ -318,7 +329,9 @@ def _spoofed(here: Here, how: Arguments) -> None:
 
 def _spoofed_variants() -> Iterable[Arguments]:
     neighbours = ("own", "peer", "free", "gateway", "host", "outside", "unspecified", "loopback", "group", "link-local", "fresh")
-    for how in crossed(source=neighbours, mac=("own", "peer", "free", "gateway", "random"), of=("udp", "tcp", "icmp"), target=("fresh",), family=FAMILIES):
+    for how in crossed(
+        source=neighbours, mac=("own", "peer", "free", "gateway", "random"), of=("udp", "tcp", "icmp"), target=("fresh",), family=FAMILIES
+    ):
         if how["source"] in ("own", "peer", "free") or how["mac"] in ("own", "random"):
             yield how
 
@@ -328,7 +341,9 @@ def _to_mac(here: Here, how: Arguments) -> None:
     family = int(how["family"])
     source, target = here.own(family), here.target(str(how["target"]), family)
     protocol, message = transport(here, str(how["of"]), source, target)
-    mac = {"everybody": frames.BROADCAST, "group": "01:00:5e:00:00:01", "nodes": "33:33:00:00:00:01", "unknown": "02:00:00:00:08:08"}.get(str(how["to"]))
+    mac = {"everybody": frames.BROADCAST, "group": "01:00:5e:00:00:01", "nodes": "33:33:00:00:00:01", "unknown": "02:00:00:00:08:08"}.get(
+        str(how["to"])
+    )
     frame_out(here, packet(source, target, protocol, message), mac or here.around[f"{how['to']}_mac"])
 
 

@@ -40,7 +40,15 @@ def exchange(address: str, octets: bytes, *, over: str = "udp", port: int = 53, 
     return b""
 
 
-def message(labels: Iterable[bytes], rtype: int = _A, *, rclass: int = _IN, flags: int = 0x0100, more: bytes = b"", counts: tuple[int, int, int, int] = (1, 0, 0, 0)) -> bytes:
+def message(
+    labels: Iterable[bytes],
+    rtype: int = _A,
+    *,
+    rclass: int = _IN,
+    flags: int = 0x0100,
+    more: bytes = b"",
+    counts: tuple[int, int, int, int] = (1, 0, 0, 0),
+) -> bytes:
     """Return a query made by hand."""
     name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
     return struct.pack("!HHHHHH", 0x4242, flags, *counts) + name + struct.pack("!HH", rtype, rclass) + more
@@ -128,7 +136,20 @@ def _odd(here: Here, how: Arguments) -> None:
 # --- other servers --------------------------------------------------------------------------------------------------
 
 _SERVERS = ("outside", "fresh", "named", "host", "peer", "free")
-_WAYS = ("udp 53", "tcp 53", "tls 853", "https 443", "quic 853", "udp 5353", "udp 5355", "udp 137", "udp 5300", "tcp 5300", "tcp 443", "tcp 80")
+_WAYS = (
+    "udp 53",
+    "tcp 53",
+    "tls 853",
+    "https 443",
+    "quic 853",
+    "udp 5353",
+    "udp 5355",
+    "udp 137",
+    "udp 5300",
+    "tcp 5300",
+    "tcp 443",
+    "tcp 80",
+)
 
 
 def _elsewhere(here: Here, how: Arguments) -> None:

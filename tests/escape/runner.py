@@ -1,4 +1,4 @@
-"""Makes attempts, inside a namespace: `python -m tests.escape.runner [restless]`.
+"""Makes attempts, inside a namespace: `python -m tests.escape.runner [restless | flows]`.
 
 Input: a line of JSON with who it is and what is around, then a line for each attempt, and an empty one at the end of a batch. Output: a
 line of JSON for each that was made, and `{"batch": ..}` behind all of a batch.
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.escape import packets, questions
+from tests.escape import old_flows, packets, questions
 from tests.escape.attempts import Here, Made, kinds
 
 HANDS, FEW = 8, 4
@@ -91,6 +91,9 @@ def main() -> None:
     start = json.loads(sys.stdin.readline())
     if sys.argv[1:] == ["restless"]:
         restless(start)
+        return
+    if sys.argv[1:] == ["flows"]:
+        old_flows.hold(start)
         return
     who, around = start["who"], start["around"]
     ask = questions.open_name if start["asks"] else (lambda _: None)

@@ -38,7 +38,9 @@ class Talk:
             if self.client.wait(octets=5, patience=0.4) or self.client.wait(RST, patience=0.0):
                 return
 
-    def changed(self, at: int, payload: bytes, flags: int = ACK | PSH, *, hops: int = 64, breaks: bool = False, options: bytes = b"") -> None:
+    def changed(
+        self, at: int, payload: bytes, flags: int = ACK | PSH, *, hops: int = 64, breaks: bool = False, options: bytes = b""
+    ) -> None:
         """Send a segment that will die on its way, or whose checksum is wrong."""
         packet = bytearray(self.client.packet(at, payload, flags, options))
         four = self.client.server.version == 4

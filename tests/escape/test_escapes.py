@@ -4,7 +4,6 @@ The whole is `tests/campaign/test_escapes.py`; `python -m tests.escape.attempts`
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -81,8 +80,8 @@ def run(attempts: list[Attempt], at_moments: list[Attempt], times: int, runtimes
 
 
 @pytest.fixture(scope="module")
-def tenth() -> Iterator[Run]:
-    yield run(part_of(all_attempts(), SEED, SHARE), chosen(SEED, 4), 1, [name for name in RUNTIMES if not missing(name)])
+def tenth() -> Run:
+    return run(part_of(all_attempts(), SEED, SHARE), chosen(SEED, 4), 1, [name for name in RUNTIMES if not missing(name)])
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -78,6 +78,7 @@ def _requests(ok: str, evil: str) -> dict[str, Content]:
         "absolute form": _request(ok, line=f"GET http://{evil}/ HTTP/1.1"), "absolute form, other host": _request(evil, line=f"GET http://{ok}/ HTTP/1.1"),
         "absolute form of https": _request(ok, line=f"GET https://{evil}/ HTTP/1.1"), "absolute form, upper case": _request(ok, line=f"GET HTTP://{evil}/ HTTP/1.1"),
         "absolute form with a user": _request(ok, line=f"GET http://{ok}@{evil}/ HTTP/1.1"), "absolute form of ftp": _request(ok, line=f"GET ftp://{evil}/ HTTP/1.1"),
+        "absolute form, number sign": _request(ok, line=f"GET http://{ok}#@{evil}/ HTTP/1.1"), "absolute form, question mark": _request(ok, line=f"GET http://{ok}?@{evil}/ HTTP/1.1"),
         "absolute form, backslash": _request(ok, line=f"GET http:\\\\{evil}/ HTTP/1.1"),
         "user in host": _request(f"{ok}@{evil}"), "list in host": _request(f"{ok}, {evil}"), "blank in host": _request(f"{ok} {evil}"),
         "tab in host": _request(f"{ok}\t{evil}"), "NUL in host": _request(f"{ok}\0{evil}"), "slash in host": _request(f"{evil}/{ok}"),
@@ -215,7 +216,9 @@ def _special(here: Here, how: Arguments) -> Made:
     return Made(reached=reached)
 
 
-def _variants(key: str, names: Callable[[], Iterable[str]], sent: tuple[str, ...], ports: tuple[int, ...] = PORTS) -> Callable[[], Iterable[Arguments]]:
+def _variants(
+    key: str, names: Callable[[], Iterable[str]], sent: tuple[str, ...], ports: tuple[int, ...] = PORTS
+) -> Callable[[], Iterable[Arguments]]:
     def variants() -> Iterable[Arguments]:
         for how in crossed(**{key: names()}, sent=sent, port=ports, family=packets.FAMILIES):
             if not (how["port"] == 9443 and how[key] in _OTHER_PROTOCOLS):

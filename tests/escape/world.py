@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.escape import containers, findings
-from tests.escape.attempts import FRESH, RUNTIMES, WHO, Attempt, Here
+from tests.escape.attempts import FRESH, RUNTIMES, WHO, Attempt
 from tests.support import raw_tcp
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
 
@@ -94,7 +94,8 @@ class Runner:
         self._put({"who": self.who, "around": around, "asks": asks})
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line and json.loads(line) == {"ready": self.who}, line
+        assert line, f"the runner in {name} has ended"
+        assert json.loads(line) == {"ready": self.who}
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 

@@ -52,7 +52,7 @@ def look_up(name: str, port: int, chance: random.Random) -> list[tuple[str, int]
     found = [entry[4][:2] for entry in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)]
     chance.shuffle(found)
     # One of the other family is never far.
-    chosen = found[:4] + [next((one for one in found if (":" in one[0]) is six), found[0]) for six in (False, True)]
+    chosen = found[:4] + [next((one for one in found if (":" in str(one[0])) is six), found[0]) for six in (False, True)]
     return [(str(address), int(number)) for address, number in dict.fromkeys(chosen)]
 
 

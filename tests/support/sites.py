@@ -30,7 +30,7 @@ KINDS = ("rotate", "many", "chain", "dead6", "dead4", "silent6", "shared", "serv
 ADDRESSES = 1000
 ALIASES = 8
 _TTL = 1
-_chance = random.Random(1)  # noqa: S311  # The same in each run.
+_chance = random.Random(1)  # The same in each run.
 
 DEAD4, DEAD6, SILENT6 = "46.2.0.0/16", "2001:db8:46:2::/64", "2001:db8:46:3::/64"
 SETUP = f"""
@@ -143,7 +143,13 @@ class Site:
         host = fields.get("host", "")
         body = f"{host}\n".encode() if path == "/" else self.files.get(path.partition("?")[0].replace("/./", "/"))
         status = "200 OK" if body is not None else "404 Not Found"
-        kind = "application/json" if path.startswith("/npm") and not path.endswith(".tgz") else "text/html" if path.endswith("/") else "application/octet-stream"
+        kind = (
+            "application/json"
+            if path.startswith("/npm") and not path.endswith(".tgz")
+            else "text/html"
+            if path.endswith("/")
+            else "application/octet-stream"
+        )
         if body is not None and kind == "application/json":
             # The registry says where its archives are: at the host that was asked.
             body = body.replace(b"HOST", host.encode())
