@@ -263,6 +263,9 @@ EGRESS_RULE_LENGTH = 320
 EGRESS_ADDRESSES = 16_384
 """Addresses that answers may have opened for one sandbox at a time: names that rotate a thousand addresses, sixteen of them."""
 
+EGRESS_NAMES = 32_768
+"""Names, each with each of its addresses, that are open for one sandbox at a time. A wildcard may have any number at one address."""
+
 EGRESS_LONGEST = 86_400.0
 """Seconds for which one answer opens an address, whatever its TTL: a day, after which whoever still needs it has asked again."""
 

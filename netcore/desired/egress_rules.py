@@ -389,7 +389,7 @@ def endpoint_elements(network: Network, endpoint: Endpoint, rules: EgressFilter)
 
 
 def opening_elements(source: IPAddress, opening: Opening, now: float) -> Iterator[TimedElement]:
-    """Yield what opens an address for *source*, and remembers for which name."""
+    """Yield what opens an address for *source*, and remembers for which name, if it has one."""
     family, left = opening.address.version, max(1, int(1000 * (opening.until - now)))
     if source.version != family:
         return
@@ -399,6 +399,8 @@ def opening_elements(source: IPAddress, opening: Opening, now: float) -> Iterato
     ):
         for element in _ports_elements(source, opening.address, ports, single[family], ranges[family]):
             yield TimedElement(element=element, left=left)
+    if not opening.name:
+        return
     asked = Element(set=ASKED[family], fields=(source, opening.address, crc32(opening.name.encode())))
     yield TimedElement(element=asked, left=left, comment=opening.name[:_LONGEST_COMMENT])
 

@@ -28,13 +28,33 @@ class Opening:
 
 @dataclass(slots=True)
 class _Address:
-    """*names*: each with its opening. *used*: when an answer last had the address."""
+    """*names*: each with its opening. *used*: when an answer last had the address. *longest*: ports, and those unlooked, → until when."""
 
     names: dict[str, Opening] = field(default_factory=dict)
     used: float = 0.0
+    longest: dict[tuple[Ports, Ports], float] = field(default_factory=dict)
 
     def until(self) -> float:
-        return max((opening.until for opening in self.names.values()), default=0.0)
+        return max(self.longest.values(), default=0.0)
+
+    def put(self, opening: Opening) -> None:
+        before = self.names.get(opening.name)
+        self.names[opening.name] = opening
+        ports = opening.ports, opening.unlooked
+        if before is not None and ((before.ports, before.unlooked) != ports or before.until > opening.until):
+            self._count_again()
+        else:
+            self.longest[ports] = max(self.longest.get(ports, 0.0), opening.until)
+
+    def remove(self, name: str) -> None:
+        if self.names.pop(name, None) is not None:
+            self._count_again()
+
+    def _count_again(self) -> None:
+        self.longest = {}
+        for opening in self.names.values():
+            ports = opening.ports, opening.unlooked
+            self.longest[ports] = max(self.longest.get(ports, 0.0), opening.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +70,17 @@ class NoRoom(Exception):
 
 
 class Openings:
-    """See the module. *hold*: seconds. *bound*: addresses at most."""
+    """See the module. *hold*: seconds. *bound*: addresses at most. *bound_of_names*: names of addresses at most, all together."""
 
-    def __init__(self, policy: Policy, hold: float, bound: int = limits.EGRESS_ADDRESSES) -> None:
+    def __init__(
+        self, policy: Policy, hold: float, bound: int = limits.EGRESS_ADDRESSES, bound_of_names: int = limits.EGRESS_NAMES
+    ) -> None:
         self.policy = policy
         self.hold = hold
         self._bound = bound
+        self._bound_of_names = bound_of_names
+        self._named: dict[tuple[str, IPAddress], None] = {}
+        """Each name with each of its addresses, the one whose answer is the oldest first."""
         self._addresses: dict[IPAddress, _Address] = {}
         self._targets: dict[str, tuple[str, float]] = {}
         self._asked: dict[str, float] = {}
@@ -95,10 +120,26 @@ class Openings:
         fresh = {opening.address for opening in opened if opening.address not in self._addresses}
         if len(fresh) > self._bound:
             raise NoRoom
+        needed = {opening.address for opening in opened}
+        return (*self._addresses_for(fresh, needed, now, live), *self._names_for(opened))
+
+    def _names_for(self, opened: Sequence[Opening]) -> Iterator[Opening]:
+        """Yield the oldest openings that make room for the names of *opened*: what has a connection goes on without them."""
+        new = {(opening.name, opening.address) for opening in opened}
+        lacking = len(self._named) + len(new - self._named.keys()) - self._bound_of_names
+        for name, address in self._named:
+            if lacking <= 0:
+                return
+            if (name, address) not in new:
+                lacking -= 1
+                yield self._addresses[address].names[name]
+
+    def _addresses_for(
+        self, fresh: Collection[IPAddress], needed: Collection[IPAddress], now: float, live: Collection[IPAddress] | None
+    ) -> tuple[Opening, ...]:
         lacking = len(self._addresses) + len(fresh) - self._bound
         if lacking <= 0:
             return ()
-        needed = {opening.address for opening in opened}
         over = [address for address, known in self._addresses.items() if known.until() <= now and address not in needed]
         victims = over[:lacking]
         if len(victims) < lacking:
@@ -116,11 +157,32 @@ class Openings:
     def apply(self, change: Change, now: float) -> None:
         """Note that *change* is in the kernel."""
         for closed in change.closed:
-            self._addresses.pop(closed.address, None)
+            self._named.pop((closed.name, closed.address), None)
+            known = self._addresses.get(closed.address)
+            if known is not None:
+                known.remove(closed.name)
+                if not known.names:
+                    del self._addresses[closed.address]
         for opening in change.opened:
             known = self._addresses.setdefault(opening.address, _Address())
-            known.names[opening.name] = opening
+            known.put(opening)
             known.used = now
+            self._named.pop((opening.name, opening.address), None)
+            self._named[opening.name, opening.address] = None
+
+    def longest(self, address: IPAddress, without: Collection[str] = ()) -> Iterator[Opening]:
+        """Yield what *address* is open for by its names together, but for those of *without*: an opening without a name for each kind."""
+        known = self._addresses.get(address)
+        if known is None:
+            return
+        if any(name in known.names for name in without):
+            left = _Address()
+            for opening in known.names.values():
+                if opening.name not in without:
+                    left.put(opening)
+            known = left
+        for (ports, unlooked), until in known.longest.items():
+            yield Opening("", address, ports, until, unlooked)
 
     def note_names(self, name: str, addresses: Iterable[IPAddress]) -> None:
         """Note that *name* was answered with *addresses*, whether or not that opens anything."""

@@ -51,8 +51,11 @@ class EgressElements:
 
     def write(self, opened: Iterable[TimedElement], closed: Iterable[TimedElement] = ()) -> None:
         """Remove *closed* and add *opened*, or give these another time; all or nothing. Raises KernelError."""
-        opened = [*opened]
-        changes = [*requests([*closed, *opened], destroy=True), *requests(opened)]
+        added = _encoded([*opened])
+        removed = _encoded([*closed])
+        for where, elements in added.items():
+            removed.setdefault(where, {}).update(elements)
+        changes = [*_requests(removed, destroy=True), *_requests(added, destroy=False)]
         with self._lock:
             try:
                 nft.commit(self._opened(), changes)
@@ -185,18 +188,31 @@ def _flow(body: bytes, family: int) -> TrackedFlow | None:
     )  # fmt: skip
 
 
-def requests(timed: Sequence[TimedElement], *, destroy: bool = False) -> list[Request]:
-    """Return the requests that add *timed*, or destroy them."""
-    by_set: dict[tuple[str, str], dict[bytes, bytes]] = {}
+def requests(timed: Sequence[TimedElement]) -> list[Request]:
+    """Return the requests that add *timed*."""
+    return _requests(_encoded(timed), destroy=False)
+
+
+_Encoded = dict[tuple[str, str], dict[bytes, TimedElement]]
+"""(table, set) → encoded keys."""
+
+
+def _encoded(timed: Sequence[TimedElement]) -> _Encoded:
+    by_set: _Encoded = {}
     # An address that several names have is open for the longest of them.
     for one in sorted(timed, key=lambda one: one.left):
         wanted = one.element.set
-        body = nft.element_key(one.element)
-        by_set.setdefault((wanted.table, wanted.name), {})[body] = body if destroy else body + _time(one)
+        by_set.setdefault((wanted.table, wanted.name), {})[nft.element_key(one.element)] = one
+    return by_set
+
+
+def _requests(encoded: _Encoded, *, destroy: bool) -> list[Request]:
     return [
         request
-        for (table, name), encoded in by_set.items()
-        for request in nft.raw_requests(table, name, [*encoded.values()], destroy=destroy)
+        for (table, name), elements in encoded.items()
+        for request in nft.raw_requests(
+            table, name, [key if destroy else key + _time(one) for key, one in elements.items()], destroy=destroy
+        )
     ]
 
 

@@ -49,7 +49,7 @@ class _SandboxEgress:
         return self.states.is_busy
 
     def open(self, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> None:
-        self.states.elements.write(self.timed(_with_others(self.openings, opened, now), now), self.timed(closed, now))
+        self.states.elements.write(self.timed(_with_others(self.openings, opened, closed, now), now), self.timed(closed, now))
         self.openings.apply(Change(tuple(opened), tuple(closed)), now)
 
     def timed(self, openings: Sequence[Opening], now: float) -> list[TimedElement]:
@@ -74,16 +74,14 @@ class _SandboxEgress:
         self.open(allowed, closed, self.states.clock())
 
 
-def _with_others(openings: Openings, changed: Sequence[Opening], now: float) -> list[Opening]:
-    """Return *changed*, and what other names have the same addresses open for: one element stands for all of them."""
-    new = {(opening.name, opening.address) for opening in changed}
-    others = [
-        other
-        for address in {opening.address for opening in changed}
-        for other in openings.of_address(address)
-        if other.until > now and (other.name, address) not in new
-    ]
-    return [*changed, *others]
+def _with_others(openings: Openings, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> list[Opening]:
+    """Return *opened*, and what other names have the same addresses open for: one element stands for all of them."""
+    gone: dict[IPAddress, set[str]] = {}
+    for opening in closed:
+        gone.setdefault(opening.address, set()).add(opening.name)
+    touched = dict.fromkeys(opening.address for opening in (*opened, *closed))
+    others = [other for address in touched for other in openings.longest(address, gone.get(address, ())) if other.until > now]
+    return [*opened, *others]
 
 
 class EgressStates:

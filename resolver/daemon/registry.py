@@ -32,7 +32,7 @@ from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.egress_states import EgressStates
-from resolver.daemon.gateway_clients import GatewayClients
+from resolver.daemon.gateway_clients import GatewayClients, keys_of
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
@@ -84,7 +84,8 @@ class Registry:
         self._every_host_address: tuple[IPv4Address | IPv6Address, ...] = ()
         self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
-        self._at_gateways = GatewayClients(self._suffix)
+        self._at_gateways = GatewayClients(self._suffix, lambda: self.egress.settings)
+        self.expect: Callable[[Sandbox, Sequence[Endpoint], Mapping[NetworkId, Network]], None] = self._at_gateways.expect
         self._closed_queries = 0
         self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
         self.client_by_id: Callable[[str], Client | None] = lambda identity: _client_in(self._sandboxes, identity)
@@ -237,17 +238,6 @@ class Registry:
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
-    def expect(self, sandbox: Sandbox, endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
-        """See `NamePublisher`."""
-        try:
-            known = [endpoint for endpoint in endpoints if endpoint.network_id in networks]
-            is_confined = egress.policy_of(sandbox, known, networks, self.egress.settings) is not None
-        except (NetcoreError, LookupError, ValueError):
-            # Nobody knows any more, so it is taken for one that is.
-            is_confined = True
-        if is_confined:
-            self._at_gateways.expect(_addresses(endpoints))
-
     def _publish(
         self,
         resolver: SandboxResolver,
@@ -263,9 +253,9 @@ class Registry:
             if old != new and gateway is not None:
                 gateway.zone.change(old, new)
         resolver.published = dict(wanted)
-        before, resolver.addresses = (
-            resolver.addresses,
-            _addresses(endpoint for endpoint in endpoints if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))),
+        before = resolver.addresses
+        resolver.addresses = keys_of(
+            endpoint for endpoint in endpoints if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
         )
         self._at_gateways.move(resolver.client, before, resolver.addresses, is_confined=is_confined)
 
@@ -440,11 +430,6 @@ def _watch(gateways: Mapping[NetworkId, GatewayResolver], resolver: SandboxResol
 def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
     """Return the subnets of all networks that have names here."""
     return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
-
-
-def _addresses(endpoints: Iterable[Endpoint]) -> list[tuple[NetworkId, bytes]]:
-    """Return what sandboxes are known by at gateways."""
-    return [(endpoint.network_id, address.packed) for endpoint in endpoints for address in endpoint.addresses()]
 
 
 def _client_in(sandboxes: Mapping[str, SandboxResolver], identity: str) -> Client | None:

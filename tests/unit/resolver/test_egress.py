@@ -178,6 +178,32 @@ def test_what_is_answered_is_in_the_kernel_when_open_returns():
         world.states.allows("other", "ok.test", ip_address("192.0.2.1"), "tcp", 443)
 
 
+def test_many_names_of_one_address_cost_each_answer_the_same():
+    world = World("*.wild.test", settings=EgressSettings(new_names=10_000))
+    written = []
+    original = world.elements.write
+    world.elements.write = lambda opened, closed=(): (written.append(len([*opened])), original(opened, closed))
+    for number in range(300):
+        world.answer(f"n{number}.wild.test", "192.0.2.1")
+    # Its two ports and its name; the ports once more for what others have the address open for.
+    assert set(written[1:]) == {5}
+
+
+def test_names_are_bounded_and_what_others_have_open_stays(monkeypatch):
+    monkeypatch.setattr("netcore.egress.openings.Openings.__init__.__defaults__", (100, 3))
+    world = World("*.wild.test")
+    world.answer("a.wild.test", "192.0.2.1", ttl=7200)
+    for number in range(9):
+        world.answer(f"n{number}.wild.test", "192.0.2.1")
+    assert world.elements.named() == ["192.0.2.1 443", "192.0.2.1 80"]
+    names = [key for key in world.elements.open if key[2].startswith("egress_asked")]
+    assert len(names) == 3
+    assert not world.states.allows("s", "a.wild.test", ip_address("192.0.2.1"), "tcp", 443).allowed
+    assert world.states.allows("s", "n8.wild.test", ip_address("192.0.2.1"), "tcp", 443).allowed
+    # It is open for as long as its names are, not as the one that is forgotten was.
+    assert {world.elements.open[key] for key in world.elements.open} == {450_000}
+
+
 def test_an_address_that_two_names_have_is_open_for_the_longer_of_both():
     world = World("*.test")
     world.answer("long.test", "192.0.2.1", ttl=3000)
@@ -229,7 +255,7 @@ async def test_answers_wait_while_the_tables_are_written_anew_and_what_is_open_g
 
 
 async def test_room_is_made_among_what_has_no_connections(monkeypatch):
-    monkeypatch.setattr("netcore.egress.openings.Openings.__init__.__defaults__", (2,))
+    monkeypatch.setattr("netcore.egress.openings.Openings.__init__.__defaults__", (2, 100))
     world = World("*.test")
     world.answer("a.test", "192.0.2.1")
     world.answer("a.test", "192.0.2.2")
