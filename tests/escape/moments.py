@@ -63,9 +63,10 @@ class Restless:
         self._world = world
         self._say({"who": WHO[who], "around": around})
         if several := [*attempts]:
-            for attempt in several:
-                self._say((attempt.number, attempt.kind, dict(attempt.arguments)))
+            for at, attempt in enumerate(several):
+                self._say((at, attempt.kind, dict(attempt.arguments)))
             self._say()
+            self.number(several[0].number)
         assert self._hear() == {"ready": WHO[who]}
 
     def _say(self, *content: object) -> None:
@@ -80,6 +81,10 @@ class Restless:
         said: dict[str, object] = json.loads(line)
         assert "error" not in said, said["error"]
         return said
+
+    def number(self, first: int) -> None:
+        """Give what it tries other numbers from now on: one after the other, from *first*."""
+        self._say({"first": first})
 
     def tell(self, number: int) -> None:
         """Have it send what has *number* on everything that it holds."""
@@ -112,7 +117,7 @@ class Moments:
     chosen: list[Attempt]
     attempts: dict[int, Attempt] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
-    running: list[Restless] = field(default_factory=list)
+    running: dict[str, Restless] = field(default_factory=dict)
 
     def numbers(self, name: str, attempts: list[Attempt], *, is_allowed: bool = False) -> list[Attempt]:
         """Return *attempts* with numbers of their own, for the moment *name*. What *is_allowed* is no attempt, and may arrive."""
@@ -137,34 +142,41 @@ class Moments:
         yield say
         flows.stop()
 
-    def during(self, name: str, who: Iterable[str], do: Callable[[], None], times: int = 1) -> None:
-        """Have all of *who* try everything while *do* is done *times*, and before and after it."""
+    @contextmanager
+    def restless(self, who: Iterable[str]) -> Iterator[None]:
+        """Have all of *who* try everything all the time, whatever `during` does meanwhile."""
         for one in who:
             runner = self.world.runners[one]
-            command = (*runner.command, "restless")
-            self.running.append(Restless(self.world, command, one, runner.around, self.numbers(f"{name}, {one}", self.chosen)))
+            self.running[one] = Restless(self.world, (*runner.command, "restless"), one, runner.around, self.chosen)
+        yield
+        for restless in self.running.values():
+            restless.stop()
+        self.running.clear()
+
+    def during(self, name: str, do: Callable[[], None], times: int = 1) -> None:
+        """Do something *times*, and have everybody try everything before, while and after it, with numbers of their own."""
+        for one, restless in self.running.items():
+            restless.number(self.numbers(f"{name}, {one}", self.chosen)[0].number)
         for _ in range(times):
             self.go_on()
             do()
         self.go_on()
-        while self.running:
-            self.running.pop().stop()
 
     def go_on(self) -> None:
         """Wait until everybody has tried everything once more."""
-        for restless in self.running:
+        for restless in self.running.values():
             restless.go_on()
 
     def all(self, runtimes: list[str], times: int) -> None:
         """Try everything at every moment, *times* each, in all of *runtimes* and in the sandbox without rules."""
-        who = [*runtimes, "free"]
         moments: dict[str, Callable[[], None]] = {
             "rules change": lambda: self.change_rules(runtimes), "the daemon is killed": self.kill, "the daemon restarts": self.restart,
             "the firewall is flushed": self.flush, "the firewall is flushed without a daemon": self.flush_without_daemon,
             "networks come and go": lambda: self.connect(runtimes),
         }  # fmt: skip
-        for name, do in moments.items():
-            self.during(name, who, do, times)
+        with self.restless([*runtimes, "free"]):
+            for name, do in moments.items():
+                self.during(name, do, times)
         for at in range(times):
             for runtime in runtimes:
                 self.create(runtime, at)

@@ -3,8 +3,8 @@
 Input: a line of JSON with who it is and what is around, then a line for each attempt, and an empty one at the end of a batch. Output: a
 line of JSON for each that was made, and `{"batch": ..}` behind all of a batch.
 
-`restless` makes the attempts of one batch again and again, whatever becomes of the links, until its input ends. It says how many rounds it
-has made whenever it gets a line.
+`restless` makes the attempts of one batch again and again, whatever becomes of the links, until its input ends. A line `{"first": NUMBER}`
+gives them numbers, and may come again; whenever it gets an empty line, it says how many rounds it has made.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ def restless(start: dict[str, Any]) -> None:
     """Nothing of it waits for an answer for long: there may be nobody yet, or nobody now, who answers."""
     packets.PATIENCE = questions.PATIENCE = 0.1
     batch, rounds, ended = read_batch(), [0] * FEW, threading.Event()
+    firsts = [json.loads(sys.stdin.readline())["first"]]
     print(json.dumps({"ready": start["who"]}), flush=True)
 
     def go_on(hand: int) -> None:
         while not ended.is_set():
             for number, kind, arguments in batch[hand::FEW]:
-                said = make(Here(start["who"], number, start["around"]), kind, arguments, ask=lambda _: None)
+                said = make(Here(start["who"], firsts[-1] + number, start["around"]), kind, arguments, ask=lambda _: None)
                 if "error" in said:
                     say(said)
             rounds[hand] += 1
@@ -79,8 +80,11 @@ def restless(start: dict[str, Any]) -> None:
     hands = [threading.Thread(target=go_on, args=(hand,), daemon=True) for hand in range(FEW)]
     for hand in hands:
         hand.start()
-    for _ in sys.stdin:
-        say({"rounds": min(rounds)})
+    for line in sys.stdin:
+        if line.strip():
+            firsts.append(json.loads(line)["first"])
+        else:
+            say({"rounds": min(rounds)})
     ended.set()
     for hand in hands:
         hand.join()
