@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-_BULK = 2 << 30
+_BULK = 1 << 29
 
 
 def ask(server: str, port: str, name: str, count: str) -> list[float]:

@@ -24,6 +24,10 @@ def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _FREQUENT:
+        if arguments[0].startswith("-"):
+            from resolver.cli.docker_options import without_accepted
+
+            arguments = without_accepted(arguments)
         from resolver.cli.docker_words import translated
 
         arguments = translated(arguments)
@@ -66,6 +70,10 @@ def run_command(arguments: list[str]) -> int:
             from resolver.cli import compose_command
 
             return compose_command.main(arguments[1:], run_command)
+        case ["up" | "down" | "config"]:
+            from resolver.cli import compose_command
+
+            return compose_command.main_of_files(arguments)
     from resolver.cli import commands
 
     return commands.main(arguments)

@@ -759,6 +759,22 @@ def test_commands(fresh):
     assert "has no egress rules" in fresh.berth("egress", "show", "job").stdout
 
 
+def test_rules_that_were_changed_hold_after_a_restart_too(fresh):
+    fresh.berth("run", "-d", "--name", "again", "--network", "a", "--egress", "ok.test,b.test", "--", "sleep", "600")
+    try:
+        fresh.berth("egress", "remove", "again", "b.test")
+        fresh.berth("restart", "-t", "0", "again")
+        assert fresh.inspect("again")["egress"] == ["ok.test"]
+        fresh.berth("stop", "-t", "0", "again")
+        assert fresh.berth("egress", "set", "again", "c.test", "none").stdout.split() == ["c.test", "none"]
+        assert "c.test" in fresh.berth("egress", "show", "again").stdout
+        assert "is no domain name" in fresh.berth("egress", "add", "again", "a..b", check=False).stderr
+        fresh.berth("start", "again")
+        assert fresh.inspect("again")["egress"] == ["c.test", "none"]
+    finally:
+        fresh.berth("rm", "-f", "again")
+
+
 def test_what_is_refused_is_told(fresh):
     ask(fresh, "nope.test")
     ask(fresh, "ok.test")

@@ -72,7 +72,7 @@ _WHERE = option(
 )
 
 
-@group(rows=SERVICE_ROWS)
+@group(rows=SERVICE_ROWS, examples=("berth service install",))
 def service() -> None:
     """Run the daemon by systemd."""
 
