@@ -175,7 +175,7 @@ def packets(lab: Lab) -> tuple[list[list[str]], dict]:
     rows, raw = [], {}
 
     def flood(who: str) -> float:
-        return float(lab.run("/tmp/berth-egress-flood", SERVER, "9999", "2000000", where=f"berth-{who}", timeout=300).stdout)
+        return float(lab.run("/tmp/berth-egress-flood", SERVER, "9999", "400000", where=f"berth-{who}", timeout=300).stdout)
 
     def measured(what: str) -> None:
         found: dict[str, list[float]] = {_FREE: [], _CONFINED: []}

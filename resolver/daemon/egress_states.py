@@ -21,7 +21,7 @@ from netcore.egress.policy import ALLOWED, Policy, Verdict
 from netcore.egress.ports import NOTHING, WEB
 from netcore.egress.settings import EgressSettings
 from netcore.errors import Exhausted, KernelError, NotFound
-from netcore.kernel.egress_elements import EgressElements, TrackedFlow
+from netcore.kernel.egress_elements import EgressElements, Move, TrackedFlow
 from netcore.look.opened_flows import ADDRESS_ALONE, number_of
 from netcore.look.steps import FlowKey
 from netcore.model import IPAddress
@@ -97,6 +97,8 @@ class EgressStates:
         self._sandboxes: dict[str, _SandboxEgress] = {}
         self._owners: dict[IPAddress, str] = {}
         self._before: dict[IPAddress, list[Opening]] = {}
+        self._moves: list[Move] = []
+        self._is_together = False
         self._free = asyncio.Event()
         self._free.set()
 
@@ -143,9 +145,9 @@ class EgressStates:
             # What a name has opened is taken up by no rule: each connection was looked at when it began.
             names_count = len(before) or before.policy.looks_at_all or policy.looks_at_all
             may_go_on = partial(self._may_go_on, before, policy) if names_count else None
-            self.elements.keep_flows(sources_before, known.generation, generation, may_go_on)
-            if may_go_on is not None:
-                self.elements.cut_followed(sources_before, may_go_on)
+            self._moves.append(Move(sources_before, known.generation, generation, may_go_on))
+            if not self._is_together:
+                self._move()
         known.generation = generation
         known.openings, known.sources = openings, tuple(sources)
         for source in gone:
@@ -153,6 +155,21 @@ class EgressStates:
         self._owners.update(dict.fromkeys(sources, identity))
         self._sandboxes[identity] = known
         return EgressPolicy(openings, known.new_names, known, self.clock, lambda *refused: self.on_refused(identity, *refused), hidden)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Several sandboxes get other policies: their connections are looked at once for all, at the end."""
+        self._is_together = True
+        try:
+            yield
+        finally:
+            self._is_together = False
+            self._move()
+
+    def _move(self) -> None:
+        moves, self._moves = self._moves, []
+        if moves:
+            self.elements.move_flows(moves)
 
     def _may_go_on(self, before: Openings, policy: Policy, flow: TrackedFlow) -> bool:
         number = self.name_number(FlowKey(flow.source, flow.source_port, flow.address, flow.port)) if flow.protocol == "tcp" else None

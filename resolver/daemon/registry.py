@@ -335,9 +335,10 @@ class Registry:
 
     def _rebuild_confined(self) -> None:
         """Sandboxes with egress rules must not reach the networks and addresses that this host has now by a name."""
-        for resolver in self._sandboxes.values():
-            if resolver.client.view.policy is not None:
-                self._rebuild(resolver)
+        with self.egress.together():
+            for resolver in self._sandboxes.values():
+                if resolver.client.view.policy is not None:
+                    self._rebuild(resolver)
 
     def _protect(self) -> None:
         """No answer of an upstream may point to the networks and private addresses that there are now."""
@@ -352,8 +353,9 @@ class Registry:
 
     def rebuild_all(self) -> None:
         """Make all views anew."""
-        for resolver in self._sandboxes.values():
-            self._rebuild(resolver)
+        with self.egress.together():
+            for resolver in self._sandboxes.values():
+                self._rebuild(resolver)
         for gateway in self._gateways.values():
             self._rebuild_gateway(gateway)
         self._drop_unused_upstreams()

@@ -42,7 +42,7 @@ class Elements:
 
     def __init__(self):
         self.open, self.writes, self.before, self.connections, self.fails, self.kept = {}, 0, [], frozenset(), False, []
-        self.followed = []
+        self.moved = 0
 
     def write(self, opened, closed=()):
         if self.fails:
@@ -59,11 +59,9 @@ class Elements:
     def live(self, sources):
         return self.connections
 
-    def keep_flows(self, sources, before, after, may_go_on):
-        self.kept.append((before, after, may_go_on(FLOW) if may_go_on is not None else None))
-
-    def cut_followed(self, sources, may_go_on):
-        self.followed.append(may_go_on(FLOW))
+    def move_flows(self, moves):
+        self.moved += 1
+        self.kept += [(move.before, move.after, move.may_go_on(FLOW) if move.may_go_on is not None else None) for move in moves]
 
     def named(self):
         return sorted(f"{key[4]} {key[6]}" for key in self.open if key[2].startswith("egress_named"))
@@ -313,6 +311,15 @@ def test_connections_to_names_that_are_still_allowed_are_kept_by_their_mark():
     assert world.elements.kept[4:] in ([(5, 6, None)], [(5, 6, False)])
 
 
+def test_connections_of_many_sandboxes_are_looked_at_once():
+    world = World()
+    with world.states.together():
+        for generation in (1, 2, 3):
+            world.rules("ok.test", generation=generation)
+        assert world.elements.moved == 0
+    assert (world.elements.moved, [after for _, after, _ in world.elements.kept]) == (1, [2, 3])
+
+
 def test_a_connection_to_an_address_of_several_names_goes_on_only_if_all_may():
     """Unless somebody knows for which of them it was begun."""
     for number, is_kept in ((None, False), (number_of("ok.test"), True), (number_of("b.test"), False), (ADDRESS_ALONE, True)):
@@ -328,7 +335,6 @@ def shared_address(number, is_kept):
     world.rules("ok.test", "b.test", "c.test", generation=2)
     world.rules("ok.test", "c.test", generation=3)
     assert world.elements.kept == [(1, 2, True), (2, 3, is_kept)]
-    assert world.elements.followed == [True, is_kept]
 
 
 def test_exact_names_are_due_before_they_are_closed_and_others_are_not():
