@@ -44,7 +44,7 @@ def sites_lab() -> Iterator[Lab]:
         yield lab
 
 
-def names(kinds: tuple[str, ...], each: int = 10) -> list[str]:
+def names(kinds: tuple[str, ...], each: int = 2) -> list[str]:
     return [f"s{number}.{kind}.site.test" for number in range(each) for kind in kinds]
 
 
