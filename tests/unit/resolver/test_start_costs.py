@@ -40,8 +40,8 @@ def imported(tmp_path, *arguments):
         ("ps", 20, 75),
         ("network ls", 18, 75),
         ("ps -q", 20, 75),
-        ("run --dry-run -- true", 17, 70),
-        ("run --dry-run -q -- true", 19, 72),
+        ("run --dry-run -- true", 18, 71),
+        ("run --dry-run -q -- true", 20, 73),
     ],
 )
 def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_them):
