@@ -16,7 +16,7 @@ from resolver.cli.compose.project import Dependency, Restart, RestartWhen, Servi
 from resolver.cli.output_log import OutputLog
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import command, conditions, down, processes
+from resolver.cli.up import command, conditions, down, processes, shared_stacks
 from resolver.cli.up.conditions import Condition, Met
 from resolver.cli.up.options import Options
 from resolver.cli.up.plan import Ending, check_signals, ending, environment, exit_code, plan_up, process_of, table
@@ -589,6 +589,29 @@ def test_what_was_removed_but_for_its_stack_is_made_anew_with_those_that_share_i
     changes, found = steps(text, before)
     assert found == {"p-a-1": Step.RECREATE, "p-b-1": Step.RECREATE}
     assert "p-a-1 is made anew: only its network stack is left" in summary(changes, remove_orphans=False)
+
+
+def test_what_others_that_stay_share_is_made_anew_unless_its_stack_keeps_what_the_new_one_needs():
+    def check(text, *others, asked=None):
+        before = [*there(plan(text), p_a_1={"networks": ["p_default"]}), *others]
+        changes, _ = steps(text, before, asked=asked or Asked(force=True))
+        shared_stacks.check(changes, before)
+
+    text = "name: p\nservices:\n  a: {command: x%s}\n"
+    fixed = text % ", networks: {default: {ipv4_address: 10.9.0.5}}"
+    cap = {"id": "id-cap", "name": "cap", "labels": {}, "run": {"state": "running"}, "shared_with": "p-a-1"}
+    check(text % ", ports: ['80:80']", cap)
+    check(fixed)
+    check(fixed, cap | {"run": {"state": "exited"}})
+    check(fixed, cap, asked=Asked())
+    with pytest.raises(Refused, match=r"service a: p-a-1 can't be made anew: cap shares its .* keeps 10\.9\.0\.5; remove cap first$"):
+        check(fixed, cap)
+    before = plan(text % "")
+    old = [{**network, "labels": {**network["labels"], "": "another"}} for network in networks_of(before)]
+    views = [*there(before, p_a_1={"networks": ["p_default"]}), cap]
+    changes, _ = steps(text % "", views, networks=old)
+    with pytest.raises(Refused, match="stays on network p_default, whose settings have changed; remove cap first"):
+        shared_stacks.check(changes, views)
 
 
 def test_stop_of_services_that_depend_on_each_other_in_a_circle():
