@@ -607,7 +607,7 @@ def test_what_others_that_stay_share_is_made_anew_unless_its_stack_keeps_what_th
     with pytest.raises(Refused, match=r"service a: p-a-1 can't be made anew: cap shares its .* keeps 10\.9\.0\.5; remove cap first$"):
         check(fixed, cap)
     before = plan(text % "")
-    old = [{**network, "labels": {**network["labels"], "": "another"}} for network in networks_of(before)]
+    old = [{**network, "labels": {**network["labels"], "berth.config-hash": "another"}} for network in networks_of(before)]
     views = [*there(before, p_a_1={"networks": ["p_default"]}), cap]
     changes, _ = steps(text % "", views, networks=old)
     with pytest.raises(Refused, match="stays on network p_default, whose settings have changed; remove cap first"):
