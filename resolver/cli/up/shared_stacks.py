@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from resolver.cli.client import Refused
-from resolver.cli.up.reconcile import Changes, Replica, Step, View, is_stopped
+from resolver.cli.sandbox_fields import is_stopped
+from resolver.cli.up.reconcile import Changes, Replica, Step, View
 
 _FIXED = ("ip", "ip6", "mac_address")
 

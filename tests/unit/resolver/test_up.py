@@ -736,10 +736,10 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     assert down.down(Selection(project_name="p")) == 0
     assert "project p is not up, so there is nothing to remove" in capsys.readouterr().err
     client.listed = [
-        {"id": "1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
-        {"id": "2", "labels": {}, "directory": "/nonexistent"},
-        {"id": "3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
-        {"id": "4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
+        {"id": "1", "name": "n1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
+        {"id": "2", "name": "n2", "labels": {}, "directory": "/nonexistent"},
+        {"id": "3", "name": "n3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
+        {"id": "4", "name": "n4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
     ]
     child = subprocess.Popen(["sleep", "600"])
     client.holders = {"3": child.pid}
@@ -753,6 +753,30 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     assert client.requests.index("POST /v1/sandboxes/3/stop") < client.requests.index("DELETE /v1/sandboxes/3")
     assert client.bodies[client.requests.index("POST /v1/sandboxes/3/stop")] == {"timeout": 3.0}
     assert capsys.readouterr().out == "project p is down: removed 3 sandboxes and 3 networks\n"
+
+
+def test_down_names_who_shares_what_is_left_and_keeps_a_network(monkeypatch, capsys):
+    project_of = {"labels": {"berth.project": "p"}, "networks": ["p_default"]}
+    left = project_of | {"id": "1", "name": "p-vpn-1", "ended": True}
+    tor = {"id": "2", "name": "tor", "labels": {}, "networks": [], "shared_with": "p-vpn-1"}
+    deleted = []
+
+    def client(method, path, *_, **__):
+        if method == "DELETE":
+            deleted.append(path)
+            return {"warnings": []}
+        return (
+            [left, tor]
+            if "sandboxes" in path
+            else [project_of | {"id": "n1", "name": "p_default"}, project_of | {"id": "n2", "name": "p_b"}]
+        )
+
+    monkeypatch.setattr(down, "call", client)
+    assert down.down(Selection(project_name="p")) == 0
+    shown = capsys.readouterr()
+    assert deleted == ["/v1/sandboxes/1", "/v1/networks/n2"]
+    assert "network p_default stays: tor shares the network stack of what is removed; remove tor and then p_default" in shown.err
+    assert shown.out == "project p is down: removed 1 sandbox and 1 network\n"
 
 
 def test_deleting_what_is_gone_is_no_failure():
