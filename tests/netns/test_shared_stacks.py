@@ -108,11 +108,13 @@ def test_the_name_of_one_that_is_removed_is_free_and_its_stack_stays(lab):
 
 
 def test_up_brings_back_one_that_has_ended_and_one_that_was_removed(lab):
-    lab.write("/run/n/compose.yaml", FILE.replace("w: {command: sleep 500}", 'w: {command: [sh, -c, "test -e /run/once || sleep 500"]}'))
-    lab.shell("touch /run/once")
+    # It ends once the other one is in its stack, and stays when it is started again.
+    command = "test -e /run/again && exec sleep 500; until test -e /run/once; do sleep 0.05; done"
+    lab.write("/run/n/compose.yaml", FILE.replace("w: {command: sleep 500}", f"w: {{command: [sh, -c, {json.dumps(command)}]}}"))
     compose(lab, "up", "-d")
+    lab.shell("touch /run/once")
     lab.wait_for(lambda: states(lab)["n-w-1"] == "exited")
-    lab.shell("rm /run/once")
+    lab.shell("touch /run/again")
     compose(lab, "up", "-d")
     before = both_run_in_one_stack(lab)
     lab.berth("rm", "n-w-1")
@@ -122,6 +124,7 @@ def test_up_brings_back_one_that_has_ended_and_one_that_was_removed(lab):
     lab.write("/run/n/compose.yaml", FILE)
 
 
+@pytest.mark.slow
 def test_one_whose_end_no_daemon_saw_is_stopped_with_its_stack(lab):
     lab.berth("run", "-d", "--name", "w", "--", "sh", "-c", "while ! test -e /run/end; do sleep 0.01; done; exit 7")
     lab.berth("run", "-d", "--name", "x", "--network", "container:w", "--", "sleep", "100")
