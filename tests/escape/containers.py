@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from tests.support.lab import Lab
 
@@ -25,7 +27,15 @@ for folder in usr etc root work opt home; do
 done
 for link in bin sbin lib lib64; do ln -s usr/$link $link; done
 mkdir -p proc sys dev run tmp var/tmp mnt
+# The checkout and its Python, wherever they are.
+for folder in "$@"; do
+  test ! -d "$PWD$folder" || continue
+  mkdir -p "$PWD$folder"
+  mount --bind "$folder" "$PWD$folder"
+  mount -o remount,bind,ro "$PWD$folder"
+done
 """
+_SEEN = (str(Path(__file__).parents[2]), sys.prefix, sys.base_prefix)
 _PODMAN = """
 [engine]
 cgroup_manager = "cgroupfs"
@@ -50,9 +60,13 @@ def runc(*arguments: str) -> list[str]:
     return _with_groups("cgroup2", ("runc", *arguments))
 
 
+def _make_root(lab: Lab) -> None:
+    lab.run("sh", "-c", _ROOT, "sh", *_SEEN)
+
+
 def start_podman(lab: Lab, name: str = "podman") -> int:
     """Start a container and return the pid of its first process."""
-    lab.shell(_ROOT)
+    _make_root(lab)
     lab.write("/run/containers.conf", _PODMAN)
     options = (
         "--network",
@@ -74,7 +88,7 @@ def start_podman(lab: Lab, name: str = "podman") -> int:
 
 def start_runc(lab: Lab, name: str = "runc") -> int:
     """Start a container and return the pid of its first process."""
-    lab.shell(_ROOT)
+    _make_root(lab)
     lab.shell("rm -rf /run/bundle; mkdir /run/bundle; cd /run/bundle; runc spec")
     config = json.loads(lab.shell("cat /run/bundle/config.json"))
     held = int(next(line.split()[1] for line in lab.shell("cat /proc/self/status").splitlines() if line.startswith("CapEff")), 16)
