@@ -37,6 +37,12 @@ def state(sandbox: Mapping[str, Any]) -> str:
     return "running" if sandbox["leader"] is not None else "created"
 
 
+def is_stopped(sandbox: Mapping[str, Any]) -> bool:
+    """Return whether the command of *sandbox* has ended."""
+    run = sandbox.get("run")
+    return run is not None and bool(run["state"] == "exited")
+
+
 def status(sandbox: Mapping[str, Any], now: float) -> str:
     """Return what STATUS shows: one of `STATES`, but `Exited (3) 2 minutes ago` and `Restarting (1) 5 seconds ago` as Docker has it."""
     run = sandbox.get("run")

@@ -344,6 +344,7 @@ def test_exec_has_the_variables_and_the_directory_of_the_command(lab, how):
         assert lab.inspect("told")["environment"] == {"A": "secret"}
 
 
+@pytest.mark.slow
 def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
     lab.berth("run", "-d", "--name", "ends", "--", "sh", "-c", "while ! test -e /run/end; do sleep 0.01; done; echo last; exit 7")
     lab.berth(
@@ -490,6 +491,7 @@ def shop(lab):
     return ["--project-directory", "/mnt/shop", "-f", "/mnt/shop/compose.yaml"]
 
 
+@pytest.mark.slow
 def test_services_of_up_d_are_started_again_and_stopped_as_the_file_says(lab, shop):
     lab.berth("up", "-d", *shop)
     ended = wait_until_exited(lab, "shop-fails-1")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, sandboxes_path, service_members
+from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, missing_service, sandboxes_path, service_members
 from resolver.cli.commands.options import each
 
 
@@ -27,7 +27,7 @@ def meant(
         found = [member for name in names for member in service_members(members, name, project)]
         for name in names:
             if not service_members(members, name, project):
-                raise Refused(f"there is no service {name} in project {project}", "not-found")
+                raise missing_service(name, project)
         return _replica(found if names else members, members, project, index)
     if names:
         return [find_sandbox(name, stopped=stopped) for name in names]

@@ -9,6 +9,7 @@ from typing import Any
 
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERVICE_LABEL, Refused
 from resolver.cli.compose.project import Condition, Service
+from resolver.cli.sandbox_fields import is_stopped
 from resolver.cli.up.plan import ServicePlan, UpPlan
 from resolver.cli.words import nearest_or_all
 
@@ -224,12 +225,6 @@ def looked_at_again(change: ServiceChange, sandboxes: Iterable[View]) -> Service
         else:
             raise Refused(f"{one.name} was removed meanwhile by another command on the project")
     return replace(change, replicas=tuple(replicas))
-
-
-def is_stopped(sandbox: View) -> bool:
-    """Return whether the command of *sandbox* has ended."""
-    run = sandbox.get("run")
-    return run is not None and bool(run["state"] == "exited")
 
 
 def _replica(
