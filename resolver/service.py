@@ -113,21 +113,23 @@ class DnsService:
         local = answer(view, query.qname, query.qtype, None if trace is None else trace.lookups)
         if trace is not None:
             trace.query, trace.answer = query, local
-        if view.policy is not None and (isinstance(local, Forward) or _is_foreign(local)):
-            refused = self._refused(view.policy, query, tcp=tcp, trace=trace)
+        if view.policy is not None and (isinstance(local, Forward) or _is_missing(local)):
+            refused = self._refused(
+                view.policy, query, tcp=tcp, trace=trace, is_ours=not (isinstance(local, Forward) or _is_foreign(local))
+            )
             if refused is not None:
                 return self._count(refused)
         if isinstance(local, Forward):
             return self._external(ClientQuery(client, query, octets, sender, peer, tcp, trace))
-        if isinstance(local, Aliased) and (isinstance(local.end, Forward) or (view.policy is not None and _is_foreign(local.end))):
+        if isinstance(local, Aliased) and (isinstance(local.end, Forward) or (view.policy is not None and _is_missing(local.end))):
             return self._behind_alias(ClientQuery(client, query, octets, sender, peer, tcp, trace), local)
         if tcp or not _is_plain(query, octets) or not _is_told_of_changes(local):
             return self._count(render(query, local, random.randrange(limits.ROTATIONS), tcp=tcp))
         return self._count(self._remember_local(client, query, octets, local))
 
-    def _refused(self, policy: QueryPolicy, query: Query, *, tcp: bool, trace: Trace | None) -> bytes | None:
-        """Return the response to a query that *policy* does not allow, None if it does."""
-        refusal = policy.verdict(query.qname, query.qtype)
+    def _refused(self, policy: QueryPolicy, query: Query, *, tcp: bool, trace: Trace | None, is_ours: bool = False) -> bytes | None:
+        """Return the response to a query that *policy* does not allow, None if it does. *is_ours*: nobody else would be asked."""
+        refusal = policy.hidden(query.qname) if is_ours else policy.verdict(query.qname, query.qtype)
         if refusal is None:
             return None
         self.counters["refused"] += 1
@@ -143,7 +145,8 @@ class DnsService:
         query, octets = aliasing.target_query(asked.query, aliased)
         sender = _BehindAlias(asked, lambda reply: aliasing.render(asked.query, aliased, reply, tcp=asked.tcp))
         policy = asked.client.view.policy
-        reply = None if policy is None else self._refused(policy, query, tcp=asked.tcp, trace=asked.trace)
+        is_ours = not (isinstance(aliased.end, Forward) or _is_foreign(aliased.end))
+        reply = None if policy is None else self._refused(policy, query, tcp=asked.tcp, trace=asked.trace, is_ours=is_ours)
         if reply is not None:
             return self._count(sender.render(reply))
         if not isinstance(aliased.end, Forward):
@@ -362,6 +365,11 @@ class _BehindAlias:
 def _is_foreign(answer: Answer) -> bool:
     """Return whether it is the answer for a name on a network that the client is not on, or may not know of."""
     return isinstance(answer, Negative) and answer.is_foreign
+
+
+def _is_missing(answer: Answer) -> bool:
+    """Return whether it says that the name does not exist, for this client."""
+    return isinstance(answer, Negative) and (answer.is_foreign or answer.rcode is Rcode.NXDOMAIN)
 
 
 def _is_told_of_changes(local: Local) -> bool:

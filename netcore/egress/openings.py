@@ -83,6 +83,8 @@ class Openings:
         """Each name with each of its addresses, the one whose answer is the oldest first."""
         self._addresses: dict[IPAddress, _Address] = {}
         self._targets: dict[str, tuple[str, float]] = {}
+        self._aliases: dict[str, str] = {}
+        """Alias of ours → the name outside that it led to when a connection was last allowed by it."""
         self._asked: dict[str, float] = {}
         self._answered: dict[IPAddress, dict[str, None]] = {}
 
@@ -263,6 +265,23 @@ class Openings:
         reason = f"sandbox {self.policy.sandbox} may not reach {address} as {name}: that name was not answered with this address"
         return Verdict(allowed=False, reason=reason)
 
+    def allows_alias(
+        self, alias: str, target: str, address: IPAddress, protocol: str, port: int, now: float, *, goes_on: bool = False
+    ) -> Verdict:
+        """Return the same for *alias*, a name of ours that leads to the name *target* outside: rules must allow both.
+
+        So whoever writes aliases lets a sandbox reach nothing that its rules don't name.
+        """
+        verdict = self.policy.allows(Flow(address=address, protocol=protocol, port=port, name=alias))
+        if verdict.allowed:
+            verdict = self.allows(target, address, protocol, port, now, goes_on=goes_on)
+        if verdict.allowed:
+            self._aliases.pop(alias, None)
+            self._aliases[alias] = target
+            if len(self._aliases) > limits.EGRESS_TARGETS:
+                del self._aliases[next(iter(self._aliases))]
+        return verdict
+
     def of_address(self, address: IPAddress) -> tuple[Opening, ...]:
         """Return what is known of *address*."""
         known = self._addresses.get(address)
@@ -293,8 +312,13 @@ class Openings:
         names = [name for name in dict.fromkeys((*opened, *self.noted_names(address))) if is_of is None or is_of(name)]
         still = [policy.ports(name, address).has(protocol, port) and (by_address or policy.may_ask(name).allowed) for name in names]
         if is_of is not None:
+            if still:
+                return all(still)
+            by_alias = next(((alias, target) for alias, target in self._aliases.items() if is_of(alias)), None)
+            if by_alias is not None:
+                return all(policy.ports(name, address).has(protocol, port) and policy.may_ask(name).allowed for name in by_alias)
             # A name that was never asked for here may be one that is denied.
-            return all(still) if still else by_address and not policy.looks_at_all
+            return by_address and not policy.looks_at_all
         if any_name or protocol != "tcp":
             return by_address or any(still)
         if any(kept and policy.unlooked(name, address).has(protocol, port) for name, kept in zip(names, still, strict=True)):
@@ -318,6 +342,7 @@ class Openings:
                         changed.append(kept)
         left._targets = dict(self._targets)
         left._answered = self._answered
+        left._aliases = self._aliases
         for name, at in self._asked.items():
             left.asked(name, at)
         return left, tuple(changed), tuple(closed)

@@ -307,6 +307,17 @@ class Policy:
                 return self._refused(f"ask for {name or 'the root'}", layer, rule, name or None)
         return ALLOWED
 
+    def may_know(self, name: str, network: KnownNetwork) -> Verdict:
+        """Return whether it may know *name* on a network of this host: if it may reach anything there, or could if it were on it."""
+        ports = EVERYTHING
+        for layer in self.layers:
+            opened = layer.network_ports(network)
+            ports &= opened
+            if not opened or not ports:
+                denying = next((rule for rule in layer.denied if rule.target in (Wide.ALL, OwnNetwork(network.name))), None)
+                return self._refused(f"ask for {name} on network {network.name}", layer, denying, f"network:{network.name}")
+        return ALLOWED
+
     def is_above(self, name: str) -> bool:
         """Return whether *name* must exist, because an allowed one may be below it (RFC 8020)."""
         return all(layer.outcome(name)[0] in (Outcome.ABOVE, Outcome.ALLOWED) for layer in self.layers)

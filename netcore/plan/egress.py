@@ -76,10 +76,7 @@ def policy_of(
     layers = layers_of(sandbox, (networks[network_id] for network_id in attached if network_id in networks), settings)
     if not layers:
         return None
-    known = tuple(
-        KnownNetwork(name=network.name, subnets=tuple(pool.subnet for pool in network.pools), attached=network.id in attached)
-        for network in networks.values()
-    )
+    known = tuple(known_network(network, attached=network.id in attached) for network in networks.values())
     gateways = (interface.ip for network in networks.values() for interface in drivers.of(network).host_addresses(network))
     around = Surroundings(networks=known, addresses=frozenset((*addresses, *gateways)), nat64=settings.nat64)
     return Policy(sandbox.name, layers, around)
@@ -163,9 +160,9 @@ def known_networks(networks: Iterable[Network], policy: Policy) -> tuple[Network
 
 def may_know_names(policy: Policy, network: Network) -> bool:
     """Return whether the sandbox, which is not on *network*, may know the names of what is there, if that network shows them."""
-    known = KnownNetwork(name=network.name, subnets=(), attached=False)
-    first, *others = policy.layers
-    ports = first.network_ports(known)
-    for layer in others:
-        ports &= layer.network_ports(known)
-    return bool(ports)
+    return policy.may_know("names", known_network(network, attached=False)).allowed
+
+
+def known_network(network: Network, *, attached: bool) -> KnownNetwork:
+    """Return *network* as rules know it. *attached*: the sandbox is on it."""
+    return KnownNetwork(name=network.name, subnets=tuple(pool.subnet for pool in network.pools), attached=attached)

@@ -10,12 +10,12 @@ from typing import Protocol
 from netcore.egress.new_names import NewNames
 from netcore.egress.openings import NoRoom, Opening, Openings
 from netcore.model import IPAddress
+from resolver.daemon.hidden_names import NOTHING_HIDDEN, HiddenNames
 from resolver.engine.answered import answered, without_ech
 from resolver.engine.query_policy import Refusal
 from resolver.engine.received import Received
 from resolver.wire import name as names
 from resolver.wire.message import Query, Rcode
-from resolver.zone.published import PublishedZone
 
 _SERVICE_OF_A_PORT = re.compile(r"_\d{1,5}\._https\.(.+)", re.ASCII)
 """The HTTPS record of a server at another port (RFC 9460 section 9.1)."""
@@ -38,7 +38,7 @@ class Opener(Protocol):
 
 
 class EgressPolicy:
-    """See the module. *hidden*: (name, zone) of networks that the sandbox is on and its rules do not open.
+    """See the module. *hidden*: the names of networks that its rules do not open, and nothing else keeps from it.
 
     *refused*: is told of each question that is refused, with the reason and the rule that would allow it.
     """
@@ -50,7 +50,7 @@ class EgressPolicy:
         opener: Opener,
         clock: Callable[[], float],
         refused: Callable[[str, str, str | None], None],
-        hidden: Sequence[tuple[str, PublishedZone]] = (),
+        hidden: HiddenNames = NOTHING_HIDDEN,
         *,
         is_asked_by_us: bool = False,
     ) -> None:
@@ -60,7 +60,7 @@ class EgressPolicy:
         self._opener = opener
         self._clock = clock
         self._refused = refused
-        self._hidden = tuple(hidden)
+        self._hidden = hidden
         self._is_asked_by_us = is_asked_by_us
 
     def asked_by_us(self) -> EgressPolicy:
@@ -80,14 +80,22 @@ class EgressPolicy:
             return self._bounded(name)
         if self._policy.is_above(name):
             return Refusal(Rcode.NOERROR, f"{name or 'the root'} is above a name that sandbox {self._policy.sandbox} may ask for")
-        verdict, lacks = self._policy.may_ask(name), self._policy.may_ask(name).lacks
-        reason = verdict.reason
-        for network, zone in self._hidden:
-            if zone.current.look(qname) is not None:
-                lacks = f"network:{network}"
-                reason = f"sandbox {self._policy.sandbox} may not ask for {name}, which is on network {network}: {lacks} would allow it"
-        self._refused(name, reason, lacks)
-        return Refusal(Rcode.NXDOMAIN, reason)
+        hidden = self.hidden(qname)
+        if hidden is not None:
+            return hidden
+        verdict = self._policy.may_ask(name)
+        self._refused(name, verdict.reason, verdict.lacks)
+        return Refusal(Rcode.NXDOMAIN, verdict.reason)
+
+    def hidden(self, qname: bytes) -> Refusal | None:
+        """See `QueryPolicy`."""
+        network = self._hidden.network_of(qname)
+        if network is None:
+            return None
+        name = names.to_text(qname)[:-1]
+        verdict = self._policy.may_know(name, network)
+        self._refused(name, verdict.reason, verdict.lacks)
+        return Refusal(Rcode.NXDOMAIN, verdict.reason)
 
     def _bounded(self, name: str) -> Refusal | None:
         if self._policy.is_unbounded(name) or self._new_names.take(name, self._clock()):

@@ -26,7 +26,7 @@ from netcore.look.opened_flows import ADDRESS_ALONE, number_of
 from netcore.look.steps import FlowKey
 from netcore.model import IPAddress
 from resolver.daemon.egress_policy import EgressPolicy
-from resolver.zone.published import PublishedZone
+from resolver.daemon.hidden_names import NOTHING_HIDDEN, HiddenNames
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,8 @@ class EgressStates:
         self.on_refused: OnRefused = lambda _sandbox, _name, _reason, _lacks: None
         self.name_number: Callable[[FlowKey], int | None] = lambda _: None
         """Of the name that a connection was opened for (`look.opened_flows`); set before use."""
+        self.target_of: Callable[[str, str], str | None] = lambda _sandbox, _name: None
+        """(sandbox id, name) → the name outside that an alias of ours leads to; set before use."""
         self._sandboxes: dict[str, _SandboxEgress] = {}
         self._owners: dict[IPAddress, str] = {}
         self._before: dict[IPAddress, list[Opening]] = {}
@@ -117,7 +119,7 @@ class EgressStates:
         policy: Policy,
         generation: int,
         sources: Sequence[IPAddress],
-        hidden: Sequence[tuple[str, PublishedZone]],
+        hidden: HiddenNames = NOTHING_HIDDEN,
     ) -> EgressPolicy:
         """Return the policy for the view of a sandbox: *policy* holds from now on, for what it sends from *sources*.
 
@@ -227,7 +229,11 @@ class EgressStates:
         openings = self.openings_of(identity)
         if openings is None:
             raise NotFound("egress rules", identity)
-        return openings.allows(name, address, protocol, port, self.clock(), goes_on=goes_on)
+        verdict = openings.allows(name, address, protocol, port, self.clock(), goes_on=goes_on)
+        target = self.target_of(identity, name) if name is not None and not verdict.allowed else None
+        if name is None or target is None:
+            return verdict
+        return openings.allows_alias(name, target, address, protocol, port, self.clock(), goes_on=goes_on)
 
     # --- a start, and tables that are written anew --------------------------------------------------------------
 

@@ -27,12 +27,13 @@ from netcore.plan import egress
 from netcore.plan.drift import Concern
 from netcore.plan.endpoint_names import label_of
 from resolver.client import Client, Strangers
-from resolver.daemon import endpoint_records, listeners, names_of_others, numeric_names, replaced_names
+from resolver.daemon import alias_targets, endpoint_records, listeners, names_of_others, numeric_names, replaced_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.egress_states import EgressStates
 from resolver.daemon.gateway_clients import GatewayClients, keys_of
 from resolver.daemon.gateway_resolver import GatewayResolver
+from resolver.daemon.hidden_names import HiddenNames
 from resolver.daemon.host_names import HostNames
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
@@ -93,6 +94,7 @@ class Registry:
         self._closed_queries = 0
         self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
         self.client_by_id: Callable[[str], Client | None] = lambda identity: _client_in(self._sandboxes, identity)
+        self.egress.target_of = lambda identity, name: alias_targets.of(self.client_by_id(identity), name)
         self.rewriting: Callable[[], AbstractContextManager[Sequence[TimedElement]]] = self.egress.rewriting
         self.kernel: RunBlocking
         self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
@@ -269,19 +271,27 @@ class Registry:
     def _rebuild(self, resolver: SandboxResolver) -> None:
         rules = egress.policy_of(resolver.sandbox, resolver.endpoints, self._networks, self.egress.settings, self._every_host_address)
         served = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._gateways]
-        policy = None
+        own = [self._gateways[endpoint.network_id].network for endpoint in served]
+        policy, kept = None, set[NetworkId]()
+        if rules is not None:
+            kept = {network.id for network in own} - {network.id for network in egress.known_networks(own, rules)}
+            served = [endpoint for endpoint in served if endpoint.network_id not in kept]
+        hidden = [(egress.known_network(network, attached=True), self._gateways[network.id].zone) for network in own if network.id in kept]
+        own = [network for network in own if network.id not in kept]
+        others = _of_others(self._gateways, own)
         if rules is None:
             self.egress.forget(resolver.sandbox.id)
         else:
-            known = {network.id for network in egress.known_networks(self._networks.values(), rules)}
-            hidden = [endpoint.network_id for endpoint in served if endpoint.network_id not in known]
-            served = [endpoint for endpoint in served if endpoint.network_id in known]
+            # To be found on another network is one thing, to be told to who is confined another.
+            known = [gateway for gateway in others if egress.may_know_names(rules, gateway.network)]
+            hidden += [(egress.known_network(one.network, attached=False), one.zone) for one in others if one not in known]
+            others = known
             policy = self.egress.policy(
                 resolver.sandbox.id,
                 rules,
                 ALLOWED_MARK | egress.firewall_part(rules, resolver.sandbox).generation,
                 [address for endpoint in resolver.endpoints for address in endpoint.addresses()],
-                [(self._networks[network_id].name, self._gateways[network_id].zone) for network_id in hidden],
+                HiddenNames(self._suffix, hidden),
             )
         zones = tuple(
             AttachedZone(
@@ -294,11 +304,6 @@ class Registry:
             )
             for endpoint in served
         )
-        own = [self._gateways[endpoint.network_id].network for endpoint in served]
-        others = _of_others(self._gateways, own)
-        if rules is not None:
-            # To be found on another network is one thing, to be told to who is confined another.
-            others = [gateway for gateway in others if egress.may_know_names(rules, gateway.network)]
         _watch(self._gateways, resolver, [*(network.id for network in own), *(gateway.network.id for gateway in others)])
         present = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._networks]
         chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses, confined=rules is not None)

@@ -138,6 +138,12 @@ def answer(view: View, qname: bytes, qtype: int, lookups: Lookups = None, follow
     return _FORWARD
 
 
+def target_outside(view: View, qname: bytes) -> bytes | None:
+    """Return the name outside, in lower case, that the alias *qname* of ours leads to; None if it is none, or leads to none."""
+    found = answer(view, qname, Type.A)
+    return found.links[-1][2].lower() if isinstance(found, Aliased) and isinstance(found.end, Forward) else None
+
+
 def _service(view: View, qname: bytes, qtype: int, match: Match) -> Answer:
     if qtype not in (Type.SRV, _ANY):
         return _no_data(view, qname, match)

@@ -28,6 +28,9 @@ class QueryPolicy(Protocol):
     def verdict(self, qname: bytes, qtype: int) -> Refusal | None:
         """Return why nobody may be asked; None if somebody may. Called before cache and upstreams, and again before an answer leaves."""
 
+    def hidden(self, qname: bytes) -> Refusal | None:
+        """Return why a name of ours does not exist for this sandbox, if it is the rules that keep it from it."""
+
     def shown(self, query: Query, received: Received) -> Received:
         """Return what the sandbox may see of *received*: the same object, if that is all. Called for each answer of others."""
 
@@ -48,6 +51,9 @@ class NobodyAsked:
     def verdict(self, qname: bytes, qtype: int) -> Refusal:
         """See `QueryPolicy`."""
         return self._refusal
+
+    def hidden(self, qname: bytes) -> None:
+        """See `QueryPolicy`."""
 
     def shown(self, query: Query, received: Received) -> Received:
         """See `QueryPolicy`."""

@@ -22,12 +22,14 @@ from resolver.cli.client import Refused as CommandRefused
 from resolver.cli.egress_files import with_files
 from resolver.daemon import egress_config
 from resolver.daemon.egress_states import EgressStates
+from resolver.daemon.hidden_names import NOTHING_HIDDEN, HiddenNames
 from resolver.engine import received as relaying
 from resolver.engine.request import screen
 from resolver.wire.message import HEADER
 from resolver.wire.name import from_text
 from resolver.zone.build import records
 from resolver.zone.published import PublishedZone
+from resolver.zone.static_names import RecordSet, StaticName
 from resolver.zone.zone import Zone
 
 SOURCE = ip_address("10.0.0.2")
@@ -76,7 +78,7 @@ class World:
         if rules:
             self.rules(*rules)
 
-    def rules(self, *rules, sources=(SOURCE,), hidden=(), generation=None):
+    def rules(self, *rules, sources=(SOURCE,), hidden=NOTHING_HIDDEN, generation=None):
         made = Policy("job", [Layer(read.rules(rules), "sandbox job")], AROUND)
         self.policy = self.states.policy("s", made, hash(rules) if generation is None else generation, sources, hidden)
 
@@ -151,10 +153,28 @@ def test_a_name_of_a_network_that_is_not_open_says_which_rule_would_do():
     zone = Zone("n", from_text("a"), 5).with_changes(
         (), records(endpoint="e", network="a", endpoint_names=["web"], addresses=[ip_address("10.0.0.3")])
     )
+    zone = zone.with_changes((), records(endpoint="f", network="a", endpoint_names=["*.app"], addresses=[ip_address("10.0.0.4")]))
+    zone = zone.with_static({from_text("www.shop"): StaticName((RecordSet(16, 5, (b"\1x",)),))})
+    known = KnownNetwork(name="a", subnets=(), attached=True)
     world = World()
-    world.rules("ok.test", hidden=[("a", PublishedZone(zone))])
-    assert world.verdict("web").reason.endswith("network:a would allow it")
-    assert world.refused[0][3] == "network:a"
+    world.rules("ok.test", hidden=HiddenNames(from_text("berth.internal"), [(known, PublishedZone(zone))]))
+    for name in ("web", "web.a", "web.a.berth.internal", "x.y.app", "x.app.a", "www.shop", "shop", "a", "3.0.0.10.in-addr.arpa"):
+        world.refused.clear()
+        refusal = world.policy.hidden(from_text(name))
+        assert (refusal.rcode, refusal.reason.endswith("no egress rule of sandbox job allows it; network:a would")) == (3, True), name
+        assert world.refused == [("s", name, refusal.reason, "network:a")]
+    assert (
+        world.verdict("web").reason
+        == "sandbox job may not ask for web on network a: no egress rule of sandbox job allows it; network:a would"
+    )
+    for name in ("nobody", "web.b", "x.web", "b.berth.internal", "berth.internal", "ok.test"):
+        assert world.policy.hidden(from_text(name)) is None, name
+    assert world.verdict("nobody").reason.endswith("nobody would")
+    # No other rule helps where one denies it.
+    world.rules("all", "deny:network:a", hidden=HiddenNames(from_text("berth.internal"), [(known, PublishedZone(zone))]))
+    refusal = world.policy.hidden(from_text("web"))
+    assert refusal.reason.endswith("the egress rule deny:network:a of sandbox job denies it")
+    assert world.refused[-1][3] is None
 
 
 # --- answers --------------------------------------------------------------------------------------------------------

@@ -122,3 +122,52 @@ async def test_internal_names_are_as_if_they_did_not_exist(registry):
     view = registry._gateways[FRONT.id].strangers.common.view
     assert answer(view, from_text("vault.secret"), Type.A).rcode is Rcode.NXDOMAIN
     assert isinstance(answer(view, from_text("vault"), Type.A), Forward)
+
+
+# --- under egress rules -------------------------------------------------------------------------------------------
+
+
+class Elements:
+    """The kernel's part of egress rules, which has nothing open."""
+
+    def write(self, opened, closed=()):
+        assert not [*opened, *closed]
+
+    def move_flows(self, moves):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("rules", "found", "lacks"),
+    [
+        (("network:front", "network:back"), True, None),
+        (("all",), True, None),
+        (("none",), False, "network:back"),
+        (("network:front", "db", "db.back", "back"), False, "network:back"),
+        (("all", "deny:network:back"), False, None),
+        # Whose names are kept from it has none to give it either.
+        (("network:back",), False, None),
+    ],
+)
+async def test_rules_say_which_of_the_other_networks_are_known(registry, rules, found, lacks):
+    registry.egress.elements, refused = Elements(), []
+    registry.egress.on_refused = lambda _identity, name, _reason, missing: refused.append((name, missing))
+    for one in (FRONT, BACK):
+        await registry.network_up(one)
+    published(registry, BACK, "db", "10.2.0.9")
+    sandbox = SimpleNamespace(
+        id="s", name="s", hostname="s", short_id="s", dns=SimpleNamespace(servers=()), stack=Stack.OWN, shared_with=None, egress=rules
+    )
+    resolver = SandboxResolver(sandbox=sandbox, client=Client(View()), endpoints=(ENDPOINT,))
+    registry._sandboxes["s"] = resolver
+    registry._networks = {FRONT.id: FRONT, BACK.id: BACK}
+    registry._rebuild(resolver)
+    view = resolver.client.view
+    for name in ("db", "db.back", "db.back.berth.internal"):
+        assert isinstance(answer(view, from_text(name), Type.A), Addresses) is found, name
+    assert isinstance(answer(view, reverse(ip_address("10.2.0.9")), Type.PTR), Pointer) is found
+    assert (resolver.client in registry._gateways[BACK.id].zone.watchers) is found
+    if lacks is not None:
+        kept = ["db", "db.back.berth.internal", "9.0.2.10.in-addr.arpa"]
+        assert [view.policy.hidden(from_text(name)).rcode for name in kept] == [Rcode.NXDOMAIN] * 3
+        assert refused == [(name, lacks) for name in kept]

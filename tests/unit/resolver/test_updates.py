@@ -17,12 +17,14 @@ import pytest
 
 from netcore.errors import Unavailable
 from resolver import limits
+from resolver.client import Client
 from resolver.daemon.config import parse
 from resolver.daemon.gateway_resolver import GatewayResolver, show_static_names
 from resolver.daemon.record_operations import RecordOperations
 from resolver.daemon.static_names import StaticNames
 from resolver.daemon.update_keys import UpdateKey, read_secrets
 from resolver.daemon.updates import Updates
+from resolver.engine.view import AttachedZone, View
 from resolver.errors import ConfigError
 from resolver.wire.name import from_text
 from resolver.zone.build import records
@@ -31,7 +33,8 @@ from resolver.zone.update import UpdateRefused, ZoneUpdate
 from resolver.zone.zone import Zone
 from tests.support.memory_store import MemoryStore
 from tests.support.networks import bridge_network, pool
-from tests.unit.resolver.test_service import World
+from tests.unit.resolver.test_egress import World as Rules
+from tests.unit.resolver.test_service import OUTSIDE, World
 
 SECRET, OTHER = b"0123456789abcdef0123456789abcdef", b"another secret of 32 octets ...."
 FRONT, BACK = (bridge_network(name, pool(f"10.{number}.0.0/24")) for number, name in enumerate(("front", "back"), 1))
@@ -44,7 +47,7 @@ class Served:
     def __init__(self):
         self.static_names = StaticNames(MemoryStore())
         self.operations = RecordOperations(self.static_names, "berth.internal")
-        zones = {}
+        self.zones = zones = {}
         for network in (FRONT, BACK):
             zone = Zone(network.id, from_text(network.name), 5)
             if network is FRONT:
@@ -314,16 +317,47 @@ async def test_updates_reach_the_service_only_with_keys(served):
     assert world.service.on_query(world.client, made.to_wire(), sender, b"p", tcp=False) is None
     await served.updates._task
     assert served.kept() == ["db 60 A 10.9.0.1"]
-    assert sender.count == 1
+    assert len(sender.replies) == 1
+    await world.service.close()
+    await served.updates.close()
+
+
+@pytest.mark.parametrize("keys", [KEYS, None], ids=["with its key", "without"])
+async def test_updates_of_a_sandbox_with_egress_rules_open_nothing(served, keys):
+    rules = Rules("ok.test", "network:front")
+    zones = tuple(AttachedZone(served.zones[network.id].zone) for network in (FRONT, BACK))
+    client, world, sender = Client(View(attached=zones, upstreams=OUTSIDE, policy=rules.policy)), World(), Sender()
+    world.service.on_update = served.updates.take
+    more = {"keyring": keys, "keyname": "ddns", "keyalgorithm": "hmac-sha256"} if keys else {}
+    mine = dns.update.UpdateMessage("berth.internal", **more)
+    for name, rtype, value in (
+        ("ok.test", "A", "198.51.100.66"), ("ok.test", "HTTPS", "1 bad.test. ipv4hint=198.51.100.67"), ("out", "CNAME", "bad.test."), ("*.x", "CNAME", "out"),
+    ):  # fmt: skip
+        mine.add(f"{name}.front", 60, rtype, value)
+    others = dns.update.UpdateMessage("back.berth.internal", **more)
+    others.add("db", 60, "A", "198.51.100.66")
+    for made in (mine, others):
+        assert world.service.on_query(client, made.to_wire(), sender, b"p", tcp=False) is None
+    await served.updates._task
+    assert [dns.rcode.to_text(octets[3] & 0xF) for octets in sender.replies] == ["NOERROR" if keys else "REFUSED", "REFUSED"]
+    asked = [world.ask(name, rtype, client=client) for name, rtype in (("ok.test", "A"), ("ok.test", "HTTPS"), ("out", "A"), ("a.x", "A"))]
+    if keys:
+        assert [sent.rcode() for sent in asked] == [0, 0, dns.rcode.NXDOMAIN, dns.rcode.NXDOMAIN]
+        assert asked[0].answer[0][0].address == "198.51.100.66"
+        assert world.pool.asked == []
+    assert rules.elements.open == {}
+    for address in ("198.51.100.66", "198.51.100.67"):
+        assert not rules.states.allows("s", "ok.test", ip_address(address), "tcp", 443).allowed
     await world.service.close()
     await served.updates.close()
 
 
 class Sender:
-    count = 0
+    def __init__(self):
+        self.replies = []
 
     def reply(self, peer, octets):
-        self.count += 1
+        self.replies.append(octets)
 
 
 async def test_a_flood_is_bounded(served):
@@ -332,7 +366,7 @@ async def test_a_flood_is_bounded(served):
     for _ in range(10 * limits.UPDATES_WAITING):
         served.updates.take(octets, sender, b"")
     await asyncio.wait_for(served.updates._task, 60)
-    assert sender.count == limits.UPDATES_WAITING
+    assert len(sender.replies) == limits.UPDATES_WAITING
 
 
 # --- keys ---------------------------------------------------------------------------------------------------------
