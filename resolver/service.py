@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from resolver import limits
 from resolver.client import Client
+from resolver.engine import aliased as aliasing
 from resolver.engine import received as relaying
 from resolver.engine import response
 from resolver.engine.answer import Addresses, Aliased, Answer, Forward, Local, Negative, Services, answer, render
@@ -139,9 +140,6 @@ class DnsService:
 
     def _behind_alias(self, asked: ClientQuery, aliased: Aliased) -> bytes | None:
         """The same for a name of ours that leads to one that is not: that is judged, asked for and opened as if it had been asked for."""
-        # It imports dnspython, which takes long, and few have such aliases.
-        from resolver.engine import aliased as aliasing
-
         query, octets = aliasing.target_query(asked.query, aliased)
         sender = _BehindAlias(asked, lambda reply: aliasing.render(asked.query, aliased, reply, tcp=asked.tcp))
         policy = asked.client.view.policy

@@ -8,7 +8,10 @@ from ipaddress import ip_address
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netcore.errors import Conflict, Exhausted, InvalidRequest, NotFound
 from netcore.model import NetworkRequest
@@ -17,9 +20,12 @@ from resolver import limits
 from resolver.daemon.record_operations import RecordOperations
 from resolver.daemon.record_shapes import RecordBody
 from resolver.daemon.static_names import StaticNames
+from resolver.engine.aliased import render, target_query
 from resolver.engine.answer import Addresses, Aliased, Forward, Negative, Pointer, Records, Services, answer
 from resolver.engine.explain import Trace, explain
 from resolver.engine.query_policy import Refusal
+from resolver.engine.request import screen
+from resolver.wire import name as names
 from resolver.wire.message import Rcode, Type
 from resolver.wire.name import from_text, reverse
 from resolver.zone.record_text import data_text, read, type_text
@@ -308,6 +314,79 @@ async def test_alias_of_an_external_name_is_asked_for_outside():
     assert len(texts(reply(world, "out.", "A").answer)) == 3
     assert reply(world, "example.com.", "A").answer[0][0].address == "192.0.2.1"
     await world.service.close()
+
+
+RECORDS = [
+    "A 192.0.2.1", "A 192.0.2.2", "AAAA 2001:db8::1", "TXT hello", "MX 10 mail.ok.test.", "MX 20 mx.example.", "NS ns.test.", "NS ns2.test.",
+    "PTR ok.test.", "SRV 0 5 5060 sip.ok.test.", "SOA ns.test. admin.ok.test. 1 2 3 4 5", "RP admin.ok.test. txt.ok.test.",
+    "AFSDB 1 db.ok.test.", "NAPTR 1 1 s a b ok.test.", "HTTPS 1 . alpn=h2", "CAA 0 issue ca.test", "CNAME next.ok.test.",
+]  # fmt: skip
+SECTION = st.lists(
+    st.tuples(st.sampled_from(["ok.test.", "next.ok.test.", "a.b.ok.test.", "other.example.", "."]), st.sampled_from(RECORDS)), max_size=12
+)
+
+
+@given(SECTION, SECTION, SECTION, st.integers(1, 3), st.sampled_from(["x.", "a-rather-long-alias.with-labels.front."]), st.booleans())
+def test_names_behind_an_alias_are_those_of_the_answer(answers, authorities, additionals, links, name, edns):
+    chain = [
+        (from_text(f"l{number}.test."), 5, from_text(f"L{number + 1}.test." if number + 1 < links else "OK.test."))
+        for number in range(links)
+    ]
+    aliased = Aliased(((from_text(name), 5, chain[0][2]), *chain[1:]), Forward(), "network front")
+    asked = screen(query(name, "A", use_edns=0 if edns else -1).to_wire())
+    _, octets = target_query(asked, aliased)
+    made = dns.message.make_response(dns.message.from_wire(octets), recursion_available=True)
+    for section, given_records in ((made.answer, answers), (made.authority, authorities), (made.additional, additionals)):
+        for owner, text in given_records:
+            section.append(dns.rrset.from_text(owner, 60, "IN", *text.split(" ", 1)))
+    sent = dns.message.from_wire(render(asked, aliased, made.to_wire(), tcp=True), one_rr_per_rrset=True)
+    assert texts(sent.answer)[:links] == [
+        f"{owner} 5 CNAME {names.to_text(target)}"
+        for owner, (_, _, target) in zip([name, *[f"l{at}.test." for at in range(1, links)]], aliased.links, strict=True)
+    ]
+    assert texts(sent.answer)[links:] == texts(made.answer)
+    assert (texts(sent.authority), texts(sent.additional)) == (texts(made.authority), texts(made.additional))
+    assert (sent.edns >= 0, sent.rcode()) == (edns, 0)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        # A pointer at the end of what pointers reach, a name that leaves its data, and one that does not end.
+        b"\xff\xff\0\1\0\1\0\0\0\5\0\4abcd",
+        b"\xc0\x0c\0\5\0\1\0\0\0\5\0\1\x05\xc0\x0c\0\1\0\1\0\0\0\5\0\4abcd",
+        b"\xc0\x0c\0\2\0\1\0\0\0\5\0\2\x3f\x01",
+        b"\xc0\x0c\0\1\0\1",
+    ],
+)
+def test_answers_that_can_not_be_told_behind_an_alias_are_servfail(record):
+    aliased = Aliased(((from_text("out"), 5, from_text("ok.test")),), Forward(), "network front")
+    asked = screen(query("out.", "A", use_edns=0).to_wire())
+    _, octets = target_query(asked, aliased)
+    sent = dns.message.from_wire(
+        render(asked, aliased, octets[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked_for("ok.test") + record, tcp=False)
+    )
+    assert (sent.rcode(), "can't be told" in sent.options[0].text) == (dns.rcode.SERVFAIL, True)
+
+
+def asked_for(name):
+    return from_text(name) + b"\0\1\0\1"
+
+
+def test_large_answers_behind_an_alias_are_truncated_over_udp():
+    aliased = Aliased(((from_text("out"), 5, from_text("ok.test")),), Forward(), "network front")
+    asked = screen(query("out.", "A", use_edns=0).to_wire())
+    _, octets = target_query(asked, aliased)
+    made = dns.message.make_response(dns.message.from_wire(octets))
+    made.answer.append(dns.rrset.from_text("ok.test.", 60, "IN", "A", *(f"10.0.{number // 250}.{number % 250}" for number in range(3000))))
+    reply = made.to_wire(max_size=65_535)
+    whole, cut = (dns.message.from_wire(render(asked, aliased, reply, tcp=tcp)) for tcp in (True, False))
+    assert (len(whole.answer[1]), whole.flags & dns.flags.TC) == (3000, 0)
+    assert cut.flags & dns.flags.TC
+    assert 20 < len(cut.answer[1]) < 100
+    # What was cut off already says so.
+    again = dns.message.from_wire(render(asked, aliased, reply[:2] + b"\x83\x80" + reply[4:], tcp=True))
+    assert again.flags & dns.flags.TC
 
 
 async def test_failure_behind_an_alias_says_why():
