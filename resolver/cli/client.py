@@ -12,8 +12,9 @@ from resolver.cli.connection import PATIENCE, NoDaemon, Refused, Unanswered, con
 
 # What a connection is made of is to be had here too.
 __all__ = [
-    "CONFIG_LABEL", "DEPENDS_LABEL", "PROJECT_LABEL", "SERVICE_LABEL", "NoDaemon", "Refused", "Unanswered", "call", "connect", "exchange",
-    "find_sandbox", "missing_service", "run_directory", "sandboxes_path", "segment", "send", "service_members", "socket_path",
+    "CONFIG_LABEL", "DEPENDS_LABEL", "ONE_OFF_LABEL", "PROJECT_LABEL", "SERVICE_LABEL", "NoDaemon", "Refused", "Unanswered", "call",
+    "connect", "exchange", "find_sandbox", "missing_service", "run_directory", "sandboxes_path", "segment", "send", "service_members",
+    "socket_path",
 ]  # fmt: skip
 
 _STOPPING_PAUSE = 0.02
@@ -24,6 +25,8 @@ PROJECT_LABEL, SERVICE_LABEL = "berth.project", "berth.service"
 """Labels of what `berth up` makes."""
 CONFIG_LABEL, DEPENDS_LABEL = "berth.config-hash", "berth.depends-on"
 """Labels of what `berth up` makes: what it was made by, and `SERVICE:CONDITION:RESTART` of what it depends on, with commas."""
+ONE_OFF_LABEL = "berth.one-off"
+"""Label of what `berth compose run` makes: the service that it is like. It has no SERVICE_LABEL, as it is no replica."""
 
 
 def call(method: str, path: str, body: Any = None, *, autostart: bool | None = None, patience: float | None = PATIENCE) -> Any:

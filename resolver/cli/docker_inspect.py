@@ -37,6 +37,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "Env": [f"{name}={value}" for name, value in shown["environment"].items()],
             "WorkingDir": shown.get("working_directory", ""),
             "StopSignal": _stop_signal(shown),
+            "ExposedPorts": {key: {} for key in sorted(_bindings(shown))},
             "Labels": Texts(shown["labels"]),
             **_health_check(shown),
         },
@@ -159,6 +160,10 @@ def _bindings(shown: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+_OF_SWARM: Mapping[str, Any] = {"Attachable": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False}
+"""What Docker says of each network that is none of Swarm's."""
+
+
 def network(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return Docker's fields of a network, and those of the admin API by their own names."""
     return {
@@ -171,6 +176,7 @@ def network(shown: Mapping[str, Any]) -> dict[str, Any]:
         "EnableIPv4": shown["ipv4"],
         "EnableIPv6": shown["ipv6"],
         "Internal": shown["internal"],
+        **_OF_SWARM,
         "IPAM": {
             "Driver": shown["ipam_driver"],
             "Config": [

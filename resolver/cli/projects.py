@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import ps as sandbox_list
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, call, sandboxes_path
+from resolver.cli.client import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, call, sandboxes_path
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
@@ -91,12 +91,28 @@ def ps(
         services(named)
     if known is not None:
         members = [sandbox for sandbox in members if sandbox["labels"].get(SERVICE_LABEL) in known()]
-    wanted = [sandbox for sandbox in members if not named or sandbox["labels"].get(SERVICE_LABEL) in named]
+    label = _service_or_one_off if values.get("all", False) else _service
+    wanted = [sandbox for sandbox in members if label(sandbox) in named or (not named and (label(sandbox) or not is_one_off(sandbox)))]
     try:
         sandbox_list.show(sandbox_list.chosen(wanted, values), values, more=compose_fields)
     except (BadFilter, BadFormat) as error:
         usage_error(_PS, error)
     return 0
+
+
+def is_one_off(sandbox: Mapping[str, Any]) -> bool:
+    """Return whether `berth compose run` has made it: most commands on a project without names of services pass it by, as Compose's do."""
+    return ONE_OFF_LABEL in sandbox["labels"]
+
+
+def _service(sandbox: Mapping[str, Any]) -> str | None:
+    label: str | None = sandbox["labels"].get(SERVICE_LABEL)
+    return label
+
+
+def _service_or_one_off(sandbox: Mapping[str, Any]) -> str | None:
+    label: str | None = sandbox["labels"].get(ONE_OFF_LABEL)
+    return label or _service(sandbox)
 
 
 def of_project(sandboxes: list[dict[str, Any]], project: str) -> list[dict[str, Any]]:

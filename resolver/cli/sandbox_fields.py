@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resolver.cli import age
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
+from resolver.cli.client import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.filters import BadFilter, Test, has_label
 from resolver.cli.output import port_texts, shown_id
 from resolver.cli.table import tied
@@ -111,7 +111,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "Mounts": "",
         "LocalVolumes": "0",
         "Size": "0B",
-        "Service": sandbox["labels"].get(SERVICE_LABEL, ""),
+        "Service": sandbox["labels"].get(SERVICE_LABEL) or sandbox["labels"].get(ONE_OFF_LABEL, ""),
         "Project": sandbox["labels"].get(PROJECT_LABEL, ""),
         "Addresses": ",".join(sandbox["addresses"]),
         "Pid": sandbox["pid"],

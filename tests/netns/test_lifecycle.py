@@ -553,6 +553,10 @@ def test_one_more_command_of_a_service_finds_what_it_depends_on(lab):
     assert name == "behind\n"
     assert lab.berth("port", "behind", "80").stdout.startswith("0.0.0.0:8097")
     assert lab.berth("compose", "-p", "single", "ps", "--services").stdout == "db\n"
+    names = ("--format", "{{.Name}} {{.Service}}")
+    assert lab.berth("compose", "-p", "single", "ps", *names).stdout == "single-db-1 db\n"
+    assert sorted(lab.berth("compose", "-p", "single", "ps", "-a", *names).stdout.splitlines()) == ["behind tool", "single-db-1 db"]
+    assert lab.berth("compose", "-p", "single", "restart", "-t", "0").stdout == "single-db-1\n"
     missing = lab.berth(*run, "tol", check=False)
     assert (missing.returncode, missing.stderr) == (125, "berth: no such service: tol; did you mean tool?\n")
     lab.berth("compose", "-p", "single", "stop", "db")

@@ -152,6 +152,13 @@ def test_one_that_is_made_anew_has_its_ports_and_names_though_another_project_sh
     addresses = {line.split()[0] for line in lab.in_sandbox("web", "getent", "ahostsv4", "w").splitlines()}
     assert addresses == set(lab.inspect("web")["addresses"])
     assert states(lab)["x"] == "running"
+    # `up` brings one of a project into the new one.
+    lab.shell("mkdir -p /run/side")
+    lab.write("/run/side/compose.yaml", "services: {cap: {command: sleep 500, network_mode: 'container:web'}}")
+    lab.berth("compose", "-f", "/run/side/compose.yaml", "up", "-d")
+    compose(lab, "up", "-d", "--force-recreate")
+    lab.berth("compose", "-f", "/run/side/compose.yaml", "up", "-d")
+    assert lab.inspect("side-cap-1")["shared_with"] == "web"
 
 
 @pytest.mark.slow

@@ -205,7 +205,7 @@ def test_inspect_knows_networks_and_docker_fields(berth, daemon):  # noqa: F811
         ('{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}', "8080"),
         ("{{.State.Paused}} {{.State.OOMKilled}} {{.State.Dead}} [{{.State.Error}}]", "false false false []"),
         ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"), ("{{if .Config.Healthcheck}}yes{{end}}", ""),
-        ("{{.RestartCount}} [{{.LogPath}}]", "0 []"),
+        ("{{.RestartCount}} [{{.LogPath}}]", "0 []"), ("{{json .Config.ExposedPorts}}", '{"443/tcp":{},"53/udp":{},"80/tcp":{}}'),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_printed_as_docker_prints_it(berth, daemon, template, printed):  # noqa: F811

@@ -614,6 +614,13 @@ def test_what_others_that_stay_share_is_made_anew_unless_its_stack_keeps_what_th
         shared_stacks.check(changes, views)
 
 
+def test_who_shares_what_is_left_of_a_container_that_was_made_anew_is_made_anew_too():
+    text = "name: p\nservices: {tor: {command: x, network_mode: 'container:vpn'}}"
+    for shared, step in (("vpn", Step.KEEP), ("60ae1c34b538", Step.RECREATE), (None, Step.KEEP)):
+        _, found = steps(text, there(plan(text), p_tor_1={"shared_with": shared}))
+        assert found == {"p-tor-1": step}
+
+
 def test_stop_of_services_that_depend_on_each_other_in_a_circle():
     views = [{"id": one, "labels": {"berth.service": one, "berth.depends-on": f"{other}:x:false"}} for one, other in ("ab", "ba")]
     assert stop_waves(views) == [views]
