@@ -310,8 +310,20 @@ HOSTS_BLOCK_LOOK = 10.0
 HOSTS_BLOCK_PAUSE = 0.2
 """Seconds for which changes of names are collected before /etc/hosts is written."""
 
+STATIC_VALUES = 256
+"""Static records of one name and type: each that is added is compared with those there are."""
+
+STATIC_OCTETS = 4 << 20
+"""Octets of data of the static records of one network."""
+
 UPDATES_WAITING = 64
-"""Updates of static names that wait for those before them; more are dropped, and their senders ask again."""
+"""Signed updates of static names that wait for those before them; more are dropped, and their senders ask again."""
+
+UPDATE_RECORDS = 1000
+"""Records of one update, with its prerequisites and its signature."""
+
+UPDATES_TOLD_AGAIN = 1.0
+"""Seconds between two lines of the log about updates that are not signed as they should be."""
 
 EGRESS_LOOK_RETRY = 1.0
 """Seconds until the look at names is tried again, where an earlier daemon that is ending still has its log group."""

@@ -68,6 +68,11 @@ class StaticNames:
             count = sum(map(len, after.values()))
             if count > limits.STATIC_RECORDS and count > sum(map(len, existing.values())):
                 raise Exhausted("network", network.name, because=f"it has {limits.STATIC_RECORDS} static records, which is the most")
+            octets = sum(len(record.data) // 2 for records in after.values() for record in records)
+            if octets > limits.STATIC_OCTETS and octets > sum(len(one.data) // 2 for has in existing.values() for one in has):
+                raise Exhausted(
+                    "network", network.name, because=f"its static records have {limits.STATIC_OCTETS} octets, which is the most"
+                )
             if not changed:
                 return
             await self._write(network.id, changed)

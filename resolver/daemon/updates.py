@@ -17,9 +17,6 @@ import dns.message
 import dns.name
 import dns.opcode
 import dns.rcode
-import dns.rdataclass
-import dns.rdatatype
-import dns.rdtypes.ANY.TSIG
 import dns.tsig
 import dns.update
 
@@ -29,15 +26,12 @@ from netcore.plan.endpoint_names import label_of
 from resolver import limits
 from resolver.daemon.static_names import StaticNames
 from resolver.daemon.update_keys import UpdateKey
+from resolver.daemon.update_signature import bare, refusal
 from resolver.transport.udp import ReplySender
-from resolver.wire.message import HEADER, OPCODE, QR, RA
 from resolver.zone.update import UpdateRefused, ZoneUpdate
 from resolver.zone.zone import Zone
 
 log = logging.getLogger(__name__)
-
-_TSIG = int(dns.rdatatype.TSIG)
-_FUDGE = 300
 
 
 class Updates:
@@ -65,9 +59,14 @@ class Updates:
         self._clock = clock
         self._waiting: deque[tuple[bytes, ReplySender, bytes]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._told_at = 0.0
 
     def take(self, octets: bytes, sender: ReplySender, peer: bytes) -> None:
         """Carry out the update in *octets* soon; the response goes through *sender*."""
+        refused = self._refused(octets)
+        if refused is not None:
+            sender.reply(peer, refused)
+            return
         if len(self._waiting) >= limits.UPDATES_WAITING:
             return
         self._waiting.append((octets, sender, peer))
@@ -84,23 +83,32 @@ class Updates:
     async def _work(self) -> None:
         while self._waiting:
             octets, sender, peer = self._waiting.popleft()
-            reply = await self.answer(octets)
-            if reply is not None:
-                sender.reply(peer, reply)
-            await asyncio.sleep(0)
+            sender.reply(peer, await self._answer(octets))
 
-    async def answer(self, octets: bytes) -> bytes | None:
-        """Return the response to the update in *octets*; None: no response."""
+    async def answer(self, octets: bytes) -> bytes:
+        """Return the response to the update in *octets*."""
+        return self._refused(octets) or await self._answer(octets)
+
+    def _refused(self, octets: bytes) -> bytes | None:
+        """Return the response to an update that is not signed by a key of ours, None if it is."""
+        found = refusal(octets, self._keyring, self._clock())
+        if found is None:
+            return None
+        octets, reason = found
+        if self._clock() - self._told_at > limits.UPDATES_TOLD_AGAIN:
+            # Anybody may send them.
+            self._told_at = self._clock()
+            log.info("update refused rcode=%s reason=%s", dns.rcode.to_text(dns.rcode.Rcode(octets[3] & 0xF)), reason)
+        return octets
+
+    async def _answer(self, octets: bytes) -> bytes:
         try:
-            message = dns.message.from_wire(octets, keyring=self._keyring, one_rr_per_rrset=True)
-        except dns.message.UnknownTSIGKey:
-            return _unverified(octets, dns.rcode.BADKEY, self._clock())
-        except (dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadAlgorithm, dns.tsig.BadTime) as error:
-            return _unverified(octets, dns.rcode.BADTIME if isinstance(error, dns.tsig.BadTime) else dns.rcode.BADSIG, self._clock())
+            # Not on the loop: names can be so long that it takes a while.
+            message = await asyncio.to_thread(lambda: dns.message.from_wire(octets, keyring=self._keyring, one_rr_per_rrset=True))
         except (dns.exception.DNSException, ValueError, NotImplementedError):
-            return _bare(octets, dns.rcode.FORMERR)
-        if not isinstance(message, dns.update.UpdateMessage) or len(message.zone) != 1:
-            return _bare(octets, dns.rcode.FORMERR)
+            return bare(octets, dns.rcode.FORMERR)
+        if not isinstance(message, dns.update.UpdateMessage) or len(message.zone) != 1 or not message.had_tsig:
+            return bare(octets, dns.rcode.FORMERR)
         response = dns.message.make_response(message)
         response.set_rcode(await self._carry_out(message))
         return response.to_wire()
@@ -130,8 +138,7 @@ class Updates:
 
     def _allowed(self, message: dns.update.UpdateMessage, origin: dns.name.Name) -> tuple[Network, UpdateKey]:
         """Return the network whose zone *origin* is, and the key that may change it."""
-        if not message.had_tsig or message.keyname is None:
-            raise UpdateRefused(dns.rcode.REFUSED, "it is not signed; use a key of update_keys")
+        assert message.keyname is not None
         network = next((one for one in self._networks() if one.has_names and self._is_for(message, origin, one)), None)
         if network is None:
             raise UpdateRefused(dns.rcode.NOTAUTH, "no network of this host has that zone")
@@ -151,37 +158,3 @@ class Updates:
     def _origins(self, network: Network) -> tuple[dns.name.Name, dns.name.Name]:
         label = label_of(network)
         return dns.name.from_text(f"{label}.{self._suffix}"), dns.name.from_text(label)
-
-
-def _bare(octets: bytes, rcode: dns.rcode.Rcode) -> bytes | None:
-    """Return a response without records and without signature."""
-    if len(octets) < HEADER.size:
-        return None
-    identity, flags, *_ = HEADER.unpack_from(octets)
-    return HEADER.pack(identity, QR | RA | flags & OPCODE | rcode, 0, 0, 0, 0)
-
-
-def _unverified(octets: bytes, error: dns.rcode.Rcode, clock: float) -> bytes | None:
-    """Return NOTAUTH with the reason in a TSIG record that is not signed (RFC 8945 section 5.3.2)."""
-    bare = _bare(octets, dns.rcode.NOTAUTH)
-    try:
-        # The last record is the TSIG one: it is read without its signature being checked.
-        message = dns.message.from_wire(octets, continue_on_error=True, keyring=False)
-        tsig = message.tsig[0] if message.tsig is not None else None
-        keyname = message.keyname
-    except (dns.exception.DNSException, ValueError, NotImplementedError, AttributeError):
-        return bare
-    if bare is None or tsig is None or keyname is None:
-        return bare
-    now = int(clock)
-    other = now.to_bytes(6, "big") if error == dns.rcode.BADTIME else b""
-    rdata = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]
-        dns.rdataclass.ANY, dns.rdatatype.TSIG, tsig.algorithm, now, _FUDGE, b"", tsig.original_id, error, other
-    ).to_wire()
-    assert rdata is not None
-    owner = keyname.to_wire()
-    assert owner is not None
-    record = (
-        owner + _TSIG.to_bytes(2, "big") + int(dns.rdataclass.ANY).to_bytes(2, "big") + bytes(4) + len(rdata).to_bytes(2, "big") + rdata
-    )
-    return bare[:10] + b"\0\1" + record

@@ -27,7 +27,9 @@ def added(existing: Sequence[StaticRecord], record: StaticRecord) -> tuple[Stati
     size = sum(len(one.data) // 2 for one in (*others, record))
     if size > limits.STATIC_DATA:
         raise ValueError(f"{record.name} would have {size} octets of data of this type; at most {limits.STATIC_DATA} fit into a response")
-    kept = [replace(one, ttl=ttl) if one.rtype == record.rtype else one for one in existing]
+    if len(others) >= limits.STATIC_VALUES:
+        raise ValueError(f"{record.name} has {len(others)} records of this type, which is the most")
+    kept = [replace(one, ttl=ttl) if one.rtype == record.rtype and one.ttl != ttl else one for one in existing]
     return tuple(kept) if any(one.key == record.key for one in kept) else (*kept, replace(record, ttl=ttl))
 
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import dns.name
 import dns.rcode
@@ -160,5 +161,6 @@ class ZoneUpdate:
             raise UpdateRefused(dns.rcode.REFUSED, str(error)) from error
 
 
+@lru_cache(maxsize=4096)
 def _rdata(rtype: int, wire: bytes) -> dns.rdata.Rdata:
     return dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.RdataType.make(rtype), wire, 0, len(wire))

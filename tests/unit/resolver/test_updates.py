@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import struct
+import time
 from ipaddress import ip_address
 
 import dns.message
@@ -61,7 +63,7 @@ class Served:
         self.networks = [FRONT, BACK]
         self.updates = Updates(
             [key], {"ddns": SECRET}, self.static_names, "berth.internal", lambda: self.networks,
-            lambda network: zones[network.id].zone.current, lambda: 1_700_000_000.0,
+            lambda network: zones[network.id].zone.current, lambda: time.clock_gettime(time.CLOCK_REALTIME),
         )  # fmt: skip
 
     async def send(self, update):
@@ -70,6 +72,11 @@ class Served:
 
     async def rcode(self, update):
         return dns.rcode.to_text((await self.send(update)).rcode())
+
+    async def finish(self):
+        """Wait until what was taken is carried out."""
+        while self.updates._task is not None and not self.updates._task.done():
+            await asyncio.sleep(0.001)
 
     def kept(self):
         return [f"{view.name} {view.ttl} {view.type} {view.data}" for view in self.operations.views(FRONT)]
@@ -338,7 +345,7 @@ async def test_updates_of_a_sandbox_with_egress_rules_open_nothing(served, keys)
     others.add("db", 60, "A", "198.51.100.66")
     for made in (mine, others):
         assert world.service.on_query(client, made.to_wire(), sender, b"p", tcp=False) is None
-    await served.updates._task
+    await served.finish()
     assert [dns.rcode.to_text(octets[3] & 0xF) for octets in sender.replies] == ["NOERROR" if keys else "REFUSED", "REFUSED"]
     asked = [world.ask(name, rtype, client=client) for name, rtype in (("ok.test", "A"), ("ok.test", "HTTPS"), ("out", "A"), ("a.x", "A"))]
     if keys:
@@ -367,6 +374,48 @@ async def test_a_flood_is_bounded(served):
         served.updates.take(octets, sender, b"")
     await asyncio.wait_for(served.updates._task, 60)
     assert len(sender.replies) == limits.UPDATES_WAITING
+
+
+async def test_who_has_no_key_keeps_nobody_waiting(served, monkeypatch):
+    """Such updates are answered at once, whatever is in them, are not read, and take no place of those that are signed."""
+    monkeypatch.setattr(dns.message, "from_wire", lambda *_, **__: pytest.fail("it is read"))
+    long = b"".join(b"\1a" for _ in range(120)) + b"\0"
+    record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes(4)
+    sender = Sender()
+    for count, number in ((limits.UPDATE_RECORDS, 5), (limits.UPDATE_RECORDS + 1, 5), (4000, 5)):
+        head = struct.pack("!HHHHHH", 1, dns.opcode.UPDATE << 11, 1, 0, count, 0)
+        served.updates.take(head + long + b"\0\6\0\1" + count * record, sender, b"")
+        assert sender.replies.pop()[3] & 0xF == number
+    for keys, number in ((None, 5), ({dns.name.from_text("ddns"): dns.tsig.Key("ddns", OTHER, "hmac-sha256")}, 9)):
+        made = dns.update.UpdateMessage(ORIGIN, **({"keyring": keys, "keyname": "ddns", "keyalgorithm": "hmac-sha256"} if keys else {}))
+        made.add("db", 60, "A", "10.9.0.1")
+        octets = made.to_wire()
+        for _ in range(2 * limits.UPDATES_WAITING):
+            served.updates.take(octets, sender, b"")
+        assert [reply[3] & 0xF for reply in sender.replies] == [number] * 2 * limits.UPDATES_WAITING
+        sender.replies.clear()
+    assert served.updates._task is None
+
+
+async def test_changed_or_cut_off_updates_are_none(served):
+    made = update()
+    made.add("db", 60, "A", "10.9.0.1")
+    octets = made.to_wire()
+    for at in range(12, len(octets)):
+        for changed in (octets[:at], octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :], octets[:at] + b"\0" + octets[at:]):
+            assert (await served.updates.answer(changed))[3] & 0xF in (1, 5, 9), at
+    assert served.kept() == []
+
+
+async def test_what_one_key_may_store_is_bounded(served, monkeypatch):
+    many = update()
+    many.add("db", 60, "A", *(f"10.8.{number // 250}.{number % 250}" for number in range(limits.STATIC_VALUES + 1)))
+    assert await served.rcode(many) == "REFUSED"
+    monkeypatch.setattr(limits, "STATIC_OCTETS", 1000)
+    large = update()
+    large.add("db", 60, "TXT", " ".join([f'"{"x" * 250}"'] * 4))
+    assert await served.rcode(large) == "REFUSED"
+    assert served.kept() == []
 
 
 # --- keys ---------------------------------------------------------------------------------------------------------
