@@ -160,6 +160,22 @@ def test_an_answer_through_a_chain_opens_for_the_name_that_is_allowed(fresh):
     assert 'comment "chain.wild.test"' in fresh.shell("nft list set inet berth egress_asked4")
 
 
+def test_an_alias_is_the_server_that_it_leads_to_where_rules_allow_both(fresh):
+    fresh.berth("network", "record", "add", "a", "out", "CNAME", "ok.test.")
+    try:
+        assert ask(fresh, "out")[2].endswith("on network a: no egress rule of sandbox job allows it; network:a would")
+        change(fresh, add=["network:a"])
+        assert ask(fresh, "out")[1] == ["ok.test.", ALLOWED]
+        # It is open, but nothing says that this server may be called so.
+        several(fresh, {"http://out/": 22, "http://ok.test/": 0})
+        change(fresh, add=["out", "*.berth.internal:80"])
+        several(fresh, {"http://out/": 0, "http://out.a.berth.internal/": 0, "http://out.a/": 22})
+        change(fresh, remove=["ok.test"])
+        several(fresh, {"http://out/": 6})
+    finally:
+        fresh.berth("network", "record", "remove", "a", "out")
+
+
 _TALK = (
     "import socket, sys\n"
     "sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
