@@ -118,7 +118,8 @@ def _resolvconf(server: Server, _read: Read) -> Setup:
 
 
 def _openresolv(server: Server, _read: Read) -> Setup:
-    block = Block("/etc/resolvconf.conf", (f'name_servers="{_only_53(server)} $name_servers"',))
+    # Beside a name server of the loopback it would leave out all others (resolvconf.conf(5)), and berth asks nobody for the host.
+    block = Block("/etc/resolvconf.conf", (f'name_servers="{_only_53(server)} $name_servers"', "resolv_conf_local_only=NO"))
     return Setup((block,), (("resolvconf", "-u"),))
 
 

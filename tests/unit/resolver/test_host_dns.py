@@ -166,7 +166,7 @@ def test_each_kind_is_told_in_its_own_words(host):
     assert "stub-addr: 127.0.0.153@5353" in shown(host, "unbound", odd)["/etc/unbound/unbound.conf"]
     host.has(unbound='include-toplevel: "/etc/unbound/unbound.conf.d/*.conf"\n')
     assert list(shown(host, "unbound")) == ["/etc/unbound/unbound.conf.d/berth.conf"]
-    assert shown(host, "openresolv") == {"/etc/resolvconf.conf": 'name_servers="127.0.0.153 $name_servers"'}
+    assert shown(host, "openresolv") == {"/etc/resolvconf.conf": 'name_servers="127.0.0.153 $name_servers"\nresolv_conf_local_only=NO'}
     assert shown(host, "resolvconf") == {"/etc/resolvconf/resolv.conf.d/head": "nameserver 127.0.0.153"}
     for kind in ("resolvconf", "openresolv"):
         with pytest.raises(Unusable, match="no port"):
