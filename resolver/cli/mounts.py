@@ -104,13 +104,29 @@ def _create_in_overlay(target: str, scratch: str) -> None:
     check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
 
 
-def hide(directories: Iterable[str], kept: Iterable[str]) -> None:
-    """Cover *directories* with empty ones that can't be written; the directories *kept* below them stay where they are. EnterFailed."""
+_EMPTY_FILE = ".empty"
+
+
+def hide(paths: Iterable[str], kept: Iterable[str]) -> None:
+    """Cover directories and files with empty ones that can't be written; the directories *kept* below them stay where they are.
+
+    EnterFailed if that can't be done. What is not there stays so.
+    """
     trees = [(path, _clone(path)) for path in dict.fromkeys(map(os.path.realpath, kept)) if os.path.isdir(path)]
-    covered = [path for path in dict.fromkeys(map(os.path.realpath, directories)) if os.path.isdir(path)]
+    real = [*dict.fromkeys(map(os.path.realpath, paths))]
+    covered = [path for path in real if os.path.isdir(path)]
+    files = [path for path in real if os.path.isfile(path)]
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     for path in covered:
         check(_libc.mount(b"tmpfs", path.encode(), b"tmpfs", flags, b"size=64k,mode=0755"), f"hiding {path}")
+    for path in files:
+        # Those in a directory that is covered are gone.
+        if os.path.isfile(path) and covered:
+            empty = f"{covered[0]}/{_EMPTY_FILE}"
+            with open(empty, "a"):
+                pass
+            check(_libc.mount(empty.encode(), path.encode(), None, _MS_BIND, None), f"hiding {path}")
+            check(_libc.mount(None, path.encode(), None, flags | _MS_REMOUNT | _MS_BIND | _MS_RDONLY, None), f"hiding {path}")
     for path, tree in trees:
         check(tree, f"keeping {path}")
         os.makedirs(path, exist_ok=True)

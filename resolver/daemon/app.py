@@ -317,6 +317,7 @@ def _make_operations(
         controller, automatic_networks, owners, events, runs, removals,
         remove_aside=lambda aside: remains.remove(controller, records, aside), forget_network=static_names.drop,
         check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
+        secret_files=tuple(key.secret_file for key in config.update_keys),
     )  # fmt: skip
     lifecycle = Lifecycle(
         controller, operations, runs, removals, events,

@@ -24,7 +24,7 @@ from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
 from resolver.daemon.command_pids import CommandPids
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
-from resolver.daemon.egress_hiding import hidden_directories
+from resolver.daemon.egress_hiding import hidden_paths
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
@@ -63,6 +63,7 @@ class Operations:
         forget_network: Callable[[NetworkId], Awaitable[None]],
         check_firewalls: Callable[[], Awaitable[None]],
         firewall_warnings: Callable[[], tuple[str, ...]],
+        secret_files: tuple[str, ...] = (),
     ) -> None:
         self._controller = controller
         self._automatic_networks = automatic_networks
@@ -75,6 +76,7 @@ class Operations:
         self._forget_network = forget_network
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
+        self._secret_files = secret_files
         self._command_pids = CommandPids()
 
     # --- networks -----------------------------------------------------------------------------------------------
@@ -331,7 +333,7 @@ class Operations:
             stack_owner=self._controller.state.sandboxes.get(shared_with) if shared_with is not None else None,
             run=self._runs.get(sandbox.id),
             run_directory=self._runs.directory_of(sandbox.id),
-            hides=hidden_directories(self._controller, self._runs.directory, sandbox),
+            hides=hidden_paths(self._controller, self._runs.directory, self._secret_files, sandbox),
             pid=self._command_pids.of(sandbox),
         )
 

@@ -97,7 +97,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
     and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
 
-    *hides*: directories of the host that its commands don't see, as it has egress rules, from wherever; they lack rights then too.
+    *hides*: directories and files of the host that its commands don't see, as it has egress rules; they lack rights then too.
     """
 
     id: str

@@ -91,6 +91,14 @@ def test_a_program_that_speaks_rfc_2136_changes_static_names(lab: Lab):
     assert asked(lab, db, "A") == []
 
 
+def test_a_sandbox_with_egress_rules_does_not_see_the_keys(lab: Lab):
+    read = ("sh", "-c", "cat /run/ddns.key; umount /run/ddns.key; cat /run/ddns.key; echo x >> /run/ddns.key")
+    assert SECRET in lab.berth("run", "--network", "front", "--", "cat", "/run/ddns.key").stdout
+    done = lab.berth("run", "--network", "front", "--egress", "none", "--", *read, check=False)
+    assert (done.stdout, done.returncode != 0) == ("", True)
+    assert lab.shell("cat /run/ddns.key") == KEY.strip()
+
+
 def test_the_host_is_answered_again_after_a_restart(lab: Lab):
     lab.stop_daemon(signal.SIGKILL)
     waiting = lab.start("dig", "+short", "+tries=1", "+time=20", "@127.0.0.153", "web.front.berth.internal")
