@@ -13,7 +13,8 @@ import sys
 import time
 from typing import Any
 
-DEFAULT_RUN_DIR = "/run/berth"
+from resolver.rootless import places
+
 _READ_ONLY = "berth-ro.sock"
 _START_TIMEOUT = 10.0
 _PATIENCE = 120.0
@@ -38,8 +39,17 @@ class NoDaemon(Refused):
 
 
 def run_directory() -> str:
-    """Return the directory of the daemon's socket."""
-    return os.environ.get("BERTH_RUN_DIR") or DEFAULT_RUN_DIR
+    """Return the directory of the daemon's socket: root's daemon for those whom its socket lets in, else the caller's own."""
+    if uses_daemon_of_root():
+        return places.ROOT.run_dir
+    return places.places(os.geteuid(), os.environ).run_dir
+
+
+def uses_daemon_of_root() -> bool:
+    """Return whether this ordinary user is in the group of the socket of root's daemon, and names no other run directory."""
+    if os.geteuid() == 0 or os.environ.get(places.RUN):
+        return False
+    return any(os.access(f"{places.ROOT.run_dir}/{name}", os.W_OK) for name in ("berth.sock", _READ_ONLY))
 
 
 def socket_path() -> str:
