@@ -22,6 +22,8 @@ _RESOLVER_SOCKETS = (
     "/run/systemd/resolve/io.systemd.Resolve.Monitor",
 )
 
+_MNT_DETACH = 2
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,20 +52,23 @@ def prepare(sandbox: dict[str, Any], *, own_proc: bool) -> None:
 
 def cover_files(sandbox: Mapping[str, Any]) -> None:
     """Cover what of the host's files is not covered by the sandbox's; EnterFailed, OSError."""
-    # Again after something was covered: an overlay for an absent file hides what was covered in its directory before.
-    if _cover_uncovered(sandbox):
-        _cover_uncovered(sandbox)
+    uncovered = _uncovered(sandbox)
+    absent = [target for _, target, required in uncovered if required and not os.path.lexists(target)]
+    for directory in dict.fromkeys(map(os.path.dirname, absent)):
+        _make_room(directory, [os.path.basename(target) for target in absent if os.path.dirname(target) == directory], sandbox["directory"])
+    # What was covered in such a directory before is to be covered again.
+    for source, target, required in _uncovered(sandbox) if absent else uncovered:
+        cover(source, target, required=required)
 
 
-def _cover_uncovered(sandbox: Mapping[str, Any]) -> bool:
-    """Cover each file that is not covered; return whether there was one."""
-    was_uncovered = False
-    for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
-        source, target = f"{sandbox['files']}/{name}", f"/etc/{name}"
-        if os.path.exists(source) and not _is_covered(source, target):
-            was_uncovered = True
-            cover(source, target, required=name in ("resolv.conf", "hosts"), scratch=sandbox["directory"])
-    return was_uncovered
+def _uncovered(sandbox: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Return (source, target, whether a sandbox must have it) of each file that is not covered."""
+    pairs = [(f"{sandbox['files']}/{name}", f"/etc/{name}", name) for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf")]
+    return [
+        (source, target, name in ("resolv.conf", "hosts"))
+        for source, target, name in pairs
+        if os.path.exists(source) and not _is_covered(source, target)
+    ]
 
 
 def _is_covered(source: str, target: str) -> bool:
@@ -73,7 +78,7 @@ def _is_covered(source: str, target: str) -> bool:
         return False
 
 
-def cover(source: str, target: str, *, required: bool, scratch: str) -> None:
+def cover(source: str, target: str, *, required: bool) -> None:
     """Bind the file *source* over *target*. A symbolic link is covered itself, so its target need not exist."""
     if os.path.islink(target):
         tree = _libc.syscall(_OPEN_TREE, _AT_FDCWD, source.encode(), _OPEN_TREE_CLONE | os.O_CLOEXEC)
@@ -82,32 +87,37 @@ def cover(source: str, target: str, *, required: bool, scratch: str) -> None:
             os.close(tree)
             if moved == 0:
                 return
-    if not os.path.exists(target):
-        if not required:
-            return
-        _create_in_overlay(target, scratch)
+    if not required and not os.path.exists(target):
+        return
     check(_libc.mount(source.encode(), target.encode(), None, _MS_BIND, None), f"binding {target}")
 
 
-def _create_in_overlay(target: str, scratch: str) -> None:
-    """Create an absent *target* in an overlay over its directory, which only this mount namespace sees."""
-    directory, name = os.path.split(target)
-    # The layers are in memory and vanish with the mount namespace.
+def _make_room(directory: str, names: Iterable[str], scratch: str) -> None:
+    """Put an overlay with empty files called *names* over *directory*, which only this mount namespace sees.
+
+    It hides what is mounted below the directory. *scratch*: a directory for its layers, where nothing is left.
+    """
     layers = f"{scratch}/layers"
     os.makedirs(layers, exist_ok=True)
-    check(_libc.mount(b"tmpfs", layers.encode(), b"tmpfs", 0, b"size=1m,mode=0755"), f"making a place for {target}")
+    check(_libc.mount(b"tmpfs", layers.encode(), b"tmpfs", 0, b"size=1m,mode=0755"), f"making a place for {directory}")
     os.mkdir(f"{layers}/upper")
     os.mkdir(f"{layers}/work")
-    with open(f"{layers}/upper/{name}", "w"):
-        pass
+    for name in names:
+        with open(f"{layers}/upper/{name}", "w"):
+            pass
     options = f"lowerdir={directory},upperdir={layers}/upper,workdir={layers}/work".encode()
-    check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place for {target}")
+    check(_libc.mount(b"overlay", directory.encode(), b"overlay", 0, options), f"making a place in {directory}")
+    # The layers are in memory, and the overlay has them.
+    _libc.umount2(layers.encode(), _MNT_DETACH)
+    os.rmdir(layers)
 
 
 def hide(directories: Iterable[str], kept: Iterable[str]) -> None:
     """Cover *directories* with empty ones that can't be written; the directories *kept* below them stay where they are. EnterFailed."""
     trees = [(path, _clone(path)) for path in dict.fromkeys(map(os.path.realpath, kept)) if os.path.isdir(path)]
-    covered = [path for path in dict.fromkeys(map(os.path.realpath, directories)) if os.path.isdir(path)]
+    there = [path for path in dict.fromkeys(map(os.path.realpath, directories)) if os.path.isdir(path)]
+    # What is below another one is gone with that.
+    covered = [path for path in there if not any(path.startswith(f"{other}/") for other in there)]
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     for path in covered:
         check(_libc.mount(b"tmpfs", path.encode(), b"tmpfs", flags, b"size=64k,mode=0755"), f"hiding {path}")

@@ -230,3 +230,19 @@ def test_port_53_at_a_gateway_address_is_for_others(lab: Lab):
         assert ask(lab, (address, "asking A"), sandbox="asking") == [lab.inspect("asking")["addresses"][0]] * 2
         lab.berth("rm", "hole")
     lab.berth("rm", "asking")
+
+
+@pytest.mark.parametrize("absent", ["hosts", "resolv.conf", "hosts resolv.conf"])
+def test_files_that_the_host_lacks_hide_no_other_ones(lab, absent):
+    lab.shell(f"mkdir /run/aside; for name in {absent}; do mv /etc/$name /run/aside/; done")
+    try:
+        script = "cat /etc/resolv.conf /etc/hosts; awk '{print $5}' /proc/self/mountinfo | grep -c /layers"
+        said = lab.berth("run", "--hostname", "bare", "--", "sh", "-c", script, check=False)
+    finally:
+        lab.shell("mv /run/aside/* /etc/; rmdir /run/aside")
+    lines = said.stdout.splitlines()
+    assert [line for line in lines if line.startswith("nameserver")] == ["nameserver 127.0.0.11"]
+    assert any(line.endswith("\tbare") for line in lines)
+    assert said.stderr == ""
+    # Nothing is left of the layers, so that the directory of the sandbox can be removed.
+    assert lines[-1] == "0"
