@@ -86,6 +86,8 @@ def run_in_foreground(
     # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    # Until there is somebody to hand them on to they wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     if process is not None:
         hold_for_a_moment()
     sandbox = call("POST", "/v1/sandboxes", body if process is None else {**body, "process": process})
@@ -183,6 +185,7 @@ def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:
 
     for number in _FORWARDED:
         signal.signal(number, hand_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     return enter.wait(pid)
 
 
