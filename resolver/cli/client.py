@@ -11,12 +11,14 @@ import os
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any
 
 from resolver.rootless import places
 
 _READ_ONLY = "berth-ro.sock"
-_START_TIMEOUT = 10.0
+_START_TIMEOUT = 30.0
+"""Seconds for a daemon to answer after its start, which takes one; a busy machine may take its time."""
 _PATIENCE = 120.0
 """Seconds for the daemon to answer: a plugin may take 30 for a call, and other requests may be before this one."""
 _BUSY_PAUSE = 0.01
@@ -54,7 +56,7 @@ def uses_daemon_of_root() -> bool:
 
 def socket_path() -> str:
     """Return the path of the daemon's socket."""
-    return f"{run_directory()}/berth.sock"
+    return f"{places.socket_directory(run_directory())}/berth.sock"
 
 
 def call(method: str, path: str, body: Any = None, *, autostart: bool | None = None, patience: float | None = _PATIENCE) -> Any:
@@ -108,7 +110,9 @@ def connect(path: str, *, reads_only: bool = False) -> socket.socket:
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             raise NoDaemon(f"no berth daemon answers at {path}; start one with `berth daemon`") from error
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise Refused(f"{path}: permission denied; use sudo, or join the socket's group") from error
+            raise Refused(
+                f"{path}: permission denied; use sudo, join the socket's group, or unset BERTH_RUN_DIR for a daemon of your own"
+            ) from error
         raise Refused(f"{path}: {error.strerror}") from error
     return sock
 
@@ -206,16 +210,46 @@ def service_members(sandboxes: list[dict[str, Any]], service: str, project: str 
 
 def start_daemon() -> None:
     """Start a daemon that exits when nothing needs it any more; return when it answers."""
-    import subprocess
+    from resolver.rootless.holder_words import DAEMON_ENDED
 
-    directory = run_directory()
+    directory, is_nest = run_directory(), places.is_nest()
+    if is_nest and not _is_holder(1):
+        raise Refused("this command is in a sandbox, from where no daemon is started")
     try:
         os.makedirs(directory, mode=0o711, exist_ok=True)
         log = open(f"{directory}/daemon.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115 (handed on)
     except OSError as error:
-        hint = "; berth needs root: use sudo" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        hint = "; set BERTH_RUN_DIR to a directory that you may write to" if error.errno in (errno.EACCES, errno.EPERM) else ""
         raise Refused(f"{directory}: {error.strerror}{hint}") from error
     start = log.tell()
+    has_ended = _have_holder_start_one(log) if is_nest else _start_one(log)
+    log.close()
+    end = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < end:
+        try:
+            connect(socket_path()).close()
+        except Refused:
+            if has_ended():
+                break
+            time.sleep(0.01)
+        else:
+            return
+    with open(f"{directory}/daemon.log", errors="replace") as file:
+        file.seek(start)
+        output = [line for line in file.read().strip().splitlines() if not line.startswith(DAEMON_ENDED)]
+    if any("another berth daemon" in line for line in output):
+        # Two clients started one at the same time; the other client's daemon serves both.
+        _wait_until_it_answers(end)
+        return
+    if not has_ended():
+        raise Refused(f"the daemon has not answered within {_START_TIMEOUT:g} s; its log is {directory}/daemon.log")
+    raise Refused(f"no daemon could be started: {output[-1].removeprefix('berth: ') if output else 'it exited without output'}")
+
+
+def _start_one(log: IO[bytes]) -> Callable[[], bool]:
+    """Start a daemon that outlives this process; return what tells whether it has ended."""
+    import subprocess
+
     process = subprocess.Popen(
         [sys.executable, "-m", "resolver", "daemon", "--exit-when-idle"],
         stdin=subprocess.DEVNULL,
@@ -224,27 +258,36 @@ def start_daemon() -> None:
         start_new_session=True,
         cwd="/",
     )
-    log.close()
-    end = time.monotonic() + _START_TIMEOUT
-    while time.monotonic() < end:
-        try:
-            connect(socket_path()).close()
-        except Refused:
-            if process.poll() is not None:
-                break
-            time.sleep(0.01)
-        else:
-            # Nobody waits for it: it outlives this process.
-            process.returncode = 0
-            return
-    with open(f"{directory}/daemon.log", errors="replace") as file:
-        file.seek(start)
-        output = file.read().strip().splitlines()
-    if any("another berth daemon" in line for line in output):
-        # Two clients started one at the same time; the other client's daemon serves both.
-        _wait_until_it_answers(end)
-        return
-    raise Refused(f"no daemon could be started: {output[-1].removeprefix('berth: ') if output else 'it exited without output'}")
+
+    def has_ended() -> bool:
+        process.returncode = None
+        code = process.poll()
+        # Nobody waits for one that runs: it outlives this process.
+        process.returncode = code or 0
+        return code is not None
+
+    return has_ended
+
+
+def _is_holder(pid: int) -> bool:
+    """Return whether *pid* is the first process of a nest, and not that of a sandbox."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b"resolver.rootless.holder" in file.read()
+
+
+def _have_holder_start_one(log: IO[bytes]) -> Callable[[], bool]:
+    """Have the first process of the nest start a daemon, which is its child; return what tells whether it has ended."""
+    from resolver.rootless.holder_words import DAEMON_ENDED, DAEMON_WANTED
+
+    start = log.tell()
+    os.kill(1, DAEMON_WANTED)
+
+    def has_ended() -> bool:
+        with open(log.name, "rb") as file:
+            file.seek(start)
+            return any(line.startswith(DAEMON_ENDED.encode()) for line in file)
+
+    return has_ended
 
 
 def _wait_until_it_answers(end: float) -> None:

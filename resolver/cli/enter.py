@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from resolver.cli import confine, keep_covered, mounts
 from resolver.cli.system_calls import EnterFailed, check, end_with_parent
+from resolver.rootless import places
 from resolver.signal_names import START_NO_MORE
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
@@ -69,7 +70,7 @@ def check_privilege() -> None:
     if not effective >> _CAP_SYS_ADMIN & 1:
         raise EnterFailed(
             "running a command in a sandbox needs root: use sudo; the socket's group may do everything else, such as create, connect, "
-            "inspect, rename and remove networks and sandboxes"
+            "inspect, rename and remove networks and sandboxes; with BERTH_RUN_DIR set to a directory of yours you have your own daemon"
         )
 
 
@@ -199,6 +200,7 @@ def release_streams() -> None:
 def _reap(child: int) -> int:
     for number in _FORWARDED:
         signal.signal(number, lambda received, _: os.kill(child, received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     # From a terminal these come to the command directly.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
@@ -223,6 +225,7 @@ def execute(command: Sequence[str], environment: dict[str, str], directory: Work
     """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
     for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, START_NO_MORE):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     try:
         os.chdir(directory.path)
     except OSError as error:
@@ -313,7 +316,8 @@ def _become(identity: Identity, report: int) -> None:
         os.setgid(identity.gid)
         os.setuid(identity.uid)
     except OSError as error:
-        os.write(report, f"becoming user {identity.uid}: {error.strerror}".encode())
+        hint = "; without root only ids that are mapped are there, see `berth doctor`" if places.is_nest() else ""
+        os.write(report, f"becoming user {identity.uid}: {error.strerror}{hint}".encode())
         os._exit(FAILED)
 
 

@@ -32,6 +32,7 @@ from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
 from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
+from netcore.edge.connection import Edge
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
@@ -42,7 +43,7 @@ from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
-from resolver.daemon import clustering, convert, logs, sandbox_process, signals, startup
+from resolver.daemon import clustering, convert, logs, outside, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
@@ -196,9 +197,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.callback(kept.close)
     queries = await asyncio.to_thread(_take_over_queries, kept)
 
+    edge = Edge(settings.edge) if settings.edge else None
+
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
-            return open_datagram(upstream, kind)
+            return await outside.open_to_host(edge, controller.workers.run, upstream, kind)
         path = controller.netns_path(SandboxId(sandbox_id))
         return await controller.workers.run(lambda: _inside(path, lambda: open_datagram(upstream, kind)))
 
@@ -210,7 +213,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
 
     resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack)
     registry = resolver.registry
-    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
+    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock, edge=edge)
     registry.kernel = controller.workers.run
     registry.follow_socket = controller.parts.sockets.follow
     resolver.poller.on_error = controller.parts.sockets.note
@@ -322,6 +325,7 @@ async def _settings(config: DaemonConfig) -> Settings:
         vtep=await asyncio.to_thread(clustering.find_vtep, config),
         resolver_at_gateways=config.gateway_resolver,
         egress=replace(config.egress, nat64=config.nat64_prefixes),
+        edge=outside.edge_path(config.run_dir),
     )
 
 

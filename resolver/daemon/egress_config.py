@@ -73,7 +73,10 @@ def _number(value: Mapping[str, Any], key: str, default: int, least: int, most: 
 
 
 def with_files(settings: EgressSettings, directory: str) -> EgressSettings:
-    """Return *settings* with the lists in *directory* too, one in each file of its name; those of the configuration come first. Checks that every list is there."""
+    """Return *settings* with the lists in *directory* too, one in each file; those of the configuration come first.
+
+    Checks that every list is there.
+    """
     found: dict[str, tuple[Rule, ...]] = {}
     path = Path(directory)
     files = sorted(path.iterdir()) if path.is_dir() else []

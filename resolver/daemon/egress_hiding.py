@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from netcore.controller import Controller
 from netcore.model import Sandbox, Stack
 from netcore.plan import egress
+from resolver.rootless import places
 
 
 def hidden_directories(controller: Controller, state_directory: Path, sandbox: Sandbox) -> tuple[str, ...]:
@@ -18,4 +20,12 @@ def hidden_directories(controller: Controller, state_directory: Path, sandbox: S
     networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[owner.id]]
     if not egress.layers_of(owner, networks, state.facts.egress):
         return ()
-    return settings.run_directory, settings.netns_directory, str(state_directory)
+    return *_of_session(settings.edge), settings.run_directory, settings.netns_directory, str(state_directory)
+
+
+def _of_session(edge: str) -> tuple[str, ...]:
+    """Return where the sockets of a user's session are, in a nest: by its bus a command would start others outside of every sandbox."""
+    if not edge:
+        return ()
+    user = places.user_of(0, os.environ)
+    return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{user}", f"/run/user/{user}"

@@ -1,4 +1,4 @@
-"""Where berth has its files: root's places, or those of a user (XDG Base Directory Specification). Pure.
+"""Where berth has its files: root's places, or those of a user (XDG Base Directory Specification).
 
 A user's commands run in a user namespace in which he is root. So what tells whose places they are is not the uid alone:
 `BERTH_ROOTLESS` has the uid that the user has outside.
@@ -6,6 +6,7 @@ A user's commands run in a user namespace in which he is root. So what tells who
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -41,15 +42,31 @@ def places(uid: int, environment: Mapping[str, str]) -> Places:
     run_dir = environment.get(RUN) or own.run_dir
     # Whoever has another run directory has another daemon, whose namespaces are its own.
     netns_dir = own.netns_dir if user == 0 else f"{run_dir}/netns"
-    return Places(
-        run_dir, environment.get(STATE) or own.state_dir, environment.get(NETNS) or netns_dir, environment.get(CONFIG) or own.config, own.lists
-    )
+    state_dir, config = environment.get(STATE) or own.state_dir, environment.get(CONFIG) or own.config
+    return Places(run_dir, state_dir, environment.get(NETNS) or netns_dir, config, own.lists)
 
 
 def _of_user(uid: int, environment: Mapping[str, str]) -> Places:
     home = environment.get("HOME") or "/"
-    runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
+    # Without a login session there is none; the directory is checked before it is used (`resolver.rootless.nest`).
+    common = f"/run/user/{uid}" if os.path.isdir(f"/run/user/{uid}") else f"/tmp/berth-{uid}"
+    runtime = environment.get("XDG_RUNTIME_DIR") or common
     state = environment.get("XDG_STATE_HOME") or f"{home}/.local/state"
     config = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
     run_dir = f"{runtime}/berth"
     return Places(run_dir, f"{state}/berth", f"{run_dir}/netns", f"{config}/berth/berth.toml", f"{config}/berth/egress")
+
+
+def is_nest(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process is in the nest of an ordinary user."""
+    return os.geteuid() == 0 and user_of(0, environment) != 0
+
+
+def socket_directory(run_dir: str) -> str:
+    """Return where the admin sockets are. A nest covers its run directory; what is to be seen outside is in one below it."""
+    return f"{run_dir}/{OUTSIDE}" if is_nest() and os.path.isdir(f"{run_dir}/{OUTSIDE}") else run_dir
+
+
+OUTSIDE = "outside"
+EDGE = "edge"
+"""Below the run directory of a nest: what it was before it was covered; the socket of the process outside."""

@@ -11,7 +11,8 @@ def test_root_has_what_it_always_had():
     assert places(0, {**HOME, "XDG_RUNTIME_DIR": "/run/user/0", "XDG_STATE_HOME": "/s"}) == ROOT
 
 
-def test_user_has_everything_below_own_directories():
+def test_user_has_everything_below_own_directories(monkeypatch):
+    monkeypatch.setattr("os.path.isdir", lambda path: path == "/run/user/1000")
     made = places(1000, HOME)
     assert made.run_dir == "/run/user/1000/berth"
     assert made.netns_dir == "/run/user/1000/berth/netns"
@@ -31,6 +32,11 @@ def test_variables_go_before_both(uid):
 def test_namespaces_follow_the_run_directory_of_a_user_only():
     assert places(1000, {**HOME, "BERTH_RUN_DIR": "/a"}).netns_dir == "/a/netns"
     assert places(0, {**HOME, "BERTH_RUN_DIR": "/a"}).netns_dir == "/run/netns"
+
+
+def test_user_without_a_session_has_a_directory_below_tmp(monkeypatch):
+    monkeypatch.setattr("os.path.isdir", lambda path: False)
+    assert places(1000, HOME).run_dir == "/tmp/berth-1000/berth"
 
 
 def test_who_is_root_in_a_nest_has_the_places_of_its_user():
