@@ -263,6 +263,9 @@ EGRESS_RULE_LENGTH = 320
 EGRESS_ADDRESSES = 16_384
 """Addresses that answers may have opened for one sandbox at a time: names that rotate a thousand addresses, sixteen of them."""
 
+EGRESS_NAMES = 32_768
+"""Names, each with each of its addresses, that are open for one sandbox at a time. A wildcard may have any number at one address."""
+
 EGRESS_LONGEST = 86_400.0
 """Seconds for which one answer opens an address, whatever its TTL: a day, after which whoever still needs it has asked again."""
 
@@ -277,6 +280,9 @@ EGRESS_REMEMBERED_NAMES = 4096
 
 EGRESS_LOGGED_PER_SECOND, EGRESS_LOGGED_AT_ONCE = 50, 100
 """Refused packets of one sandbox that are told to the daemon, each destination once a second. A reader takes some ten thousand."""
+
+EGRESS_NEIGHBORS_PER_SECOND, EGRESS_NEIGHBORS_AT_ONCE = 20, 100
+"""Searches for neighbours, and answers to those of neighbours, of one sandbox whose rules allow no peer."""
 
 EGRESS_SINGLE_PORTS = 64
 """Ports that an answer opens as elements of their own; more are ranges, whose set takes a millisecond for each change."""

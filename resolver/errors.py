@@ -6,7 +6,8 @@ ResolverError
 ├─ ConfigError(source, problems)  everything that is wrong with a configuration, at once
 ├─ Unauthenticated(reason)        a client of the admin API does not show who it is
 ├─ Forbidden(subject, reason)     a client may not do this
-└─ Busy(reason)                   a client asks for too much at once
+├─ Busy(reason)                   a client asks for too much at once
+└─ Stopping()                     the daemon ends; the next one can do what is asked for
 
 They are reported as those of `netcore.errors` are: by `kind`, `status` and `subject`.
 """
@@ -99,3 +100,13 @@ class Busy(ResolverError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, subject=None)
+
+
+class Stopping(ResolverError):
+    """This daemon ends and changes nothing any more. Nothing was done: whoever asks the next one asks for the first time."""
+
+    kind = "stopping"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the daemon stops, and nothing was changed; ask the next one", subject=None)

@@ -274,6 +274,12 @@ RESOLVERS_AT_ONCE = 32
 STOP_WITHIN = 15.0
 """Seconds in which a daemon that stops is done with the work at hand. Then it ends as if it were killed: the next undoes the rest."""
 
+LAST_CHANGES = 2.0
+"""Seconds in which a daemon that stops ends the changes that it has begun before it goes on; further ones are refused."""
+
+LAST_REQUESTS = 0.5
+"""Seconds that a daemon which stops waits for the request of somebody who has just connected, to send him to the next daemon."""
+
 LAST_ANSWERS = 0.3
 """Seconds for which a daemon that stops waits for name servers, so that what was asked is answered; new queries wait for the next."""
 

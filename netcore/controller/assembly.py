@@ -32,6 +32,7 @@ from netcore.kernel.socket_watch import SocketWatch
 from netcore.model import IPAddress
 from netcore.plan import published_ports
 from netcore.plan.drift import PORTS, Concern, Repairs
+from netcore.plan.host_state import HostState
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
@@ -87,12 +88,6 @@ def assemble(
         set_aside=set_aside,
     )
 
-    def is_internal_client(address: IPAddress, scope: int) -> bool:
-        if edge is not None:
-            # Whoever comes from outside of the nest is on none of its networks.
-            return False
-        return published_ports.is_internal_client(state.networks.values(), address, host.link_name(scope) or None)
-
     return Controller(
         Collaborators(
             settings=settings,
@@ -108,7 +103,7 @@ def assemble(
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
             sockets=sockets,
-            relays=PortProxies(host_ports, is_internal_client, kept, keeps_source=edge is not None),
+            relays=_relays(host_ports, state, kept, edge),
             late_routes=LateRoutes(state, workers, executor, locks, writer.netns_path),
             plugin_client=plugins,
             network_plugins=network_plugins,
@@ -121,6 +116,14 @@ def assemble(
             clock=clock,
         )
     )
+
+
+def _relays(host_ports: HostPorts, state: HostState, kept: KeptSockets, edge: Edge | None) -> PortProxies:
+    def is_internal_client(address: IPAddress, scope: int) -> bool:
+        # Whoever comes from outside of a nest is on none of its networks.
+        return edge is None and published_ports.is_internal_client(state.networks.values(), address, host.link_name(scope) or None)
+
+    return PortProxies(host_ports, is_internal_client, kept, keeps_source=edge is not None)
 
 
 def _facts(settings: Settings) -> Facts:

@@ -19,6 +19,9 @@ class NamePublisher(Protocol):
     async def close(self, sandbox: Sandbox) -> None:
         """The opposite of `open`; never fails."""
 
+    def expect(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
+        """The links of *endpoints* come, or may be there still: of one with egress rules nothing is answered there before `update`."""
+
     async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
         """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them."""
 

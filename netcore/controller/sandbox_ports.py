@@ -32,7 +32,7 @@ class SandboxPorts:
 
     async def plan(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], find_busy: FindBusy, *, strict: bool = True) -> PortPlan:
         """Return what *sandbox* publishes by *endpoints*; *strict*: see `published_ports.plan_ports`."""
-        if not sandbox.port_requests and not sandbox.publish_all:
+        if not published_ports.asks_for_ports(sandbox):
             return PortPlan()
         taken, start = plans.taken_ports(self._state, sandbox), self._next_port
         ports = await self._parts.workers.run(
@@ -59,7 +59,8 @@ class SandboxPorts:
         by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
         if ports.mappings or ports.warnings or by_plugin:
             return ports
-        return replace(ports, warnings=(published_ports.FREED if sandbox.ports else published_ports.IGNORED,))
+        warn = published_ports.freed if sandbox.ports else published_ports.ignored
+        return replace(ports, warnings=(warn(sandbox.name),))
 
     async def keep(self, claim: Claim, sandbox: Sandbox, ports: PortPlan, undo: Undo) -> None:
         """Go on holding the ports that are needed, and let go of what was only tried. *sandbox*: with the ports that it had."""

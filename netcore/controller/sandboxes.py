@@ -10,7 +10,7 @@ from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.transaction import Transaction
 from netcore.errors import Conflict, TeardownFailed
 from netcore.kernel import host, process
-from netcore.model import EndpointRequest, NetnsPath, Network, Sandbox, SandboxRequest, Stack
+from netcore.model import EndpointRequest, NetnsPath, Network, Sandbox, SandboxId, SandboxRequest, Stack
 from netcore.parse import names
 from netcore.plan import egress, modes, plans
 from netcore.plan import sandbox as plan_sandbox
@@ -44,7 +44,7 @@ class SandboxOperations:
 
     async def create(self, request: SandboxRequest, *, dry_run: bool = False) -> tuple[Sandbox, Outcome]:
         """Create or adopt a sandbox and connect it to its networks; its names answer when this returns."""
-        sandbox = self._plan(request)
+        sandbox = self._plan(request, dry_run=dry_run)
         warnings = modes.check(request, sandbox.stack)
         requests = request.networks if sandbox.stack is Stack.OWN else ()
         targets = [self._state.find_network(asked.network) for asked in requests]
@@ -70,8 +70,11 @@ class SandboxOperations:
         finally:
             self._names_being_taken.discard(sandbox.name)
 
-    def _plan(self, request: SandboxRequest) -> Sandbox:
-        self._check_name_is_free(request.name, "exists already; choose another name or remove it with `berth rm`")
+    def _plan(self, request: SandboxRequest, *, dry_run: bool) -> Sandbox:
+        holder = self._state.sandbox_named(request.name) if dry_run else None
+        if holder is None or not holder.ended:
+            # What has ended gives its name away, see `free_name`.
+            self._check_name_is_free(request.name, "exists already; choose another name or remove it with `berth rm`")
         if request.egress is not None:
             request = replace(request, egress=egress.checked(request.egress, self._state.facts.egress))
         kind, shared_with = modes.asked(request)
@@ -169,11 +172,29 @@ class SandboxOperations:
                 await self._transaction.change_egress(before, after, steps)
             return after.sandbox, Outcome(steps)
 
-    async def remove(self, reference: str, *, dry_run: bool = False) -> Outcome:
-        """Remove a sandbox with everything it has; parts that fail are reported after all were tried."""
+    async def revive(self, sandbox_id: SandboxId, change: Callable[[Sandbox], Sandbox]) -> Sandbox:
+        """Have a sandbox that has ended run again in its network stack, which others share; NotFound if that has gone meanwhile."""
+
+        def run_again(sandbox: Sandbox) -> Sandbox:
+            if not sandbox.ended:
+                raise Conflict("sandbox", sandbox.name, "runs already")
+            return change(replace(sandbox, ended=False))
+
+        return await self.change(sandbox_id, run_again)
+
+    async def free_name(self, name: str) -> None:
+        """Take the name of a sandbox that has ended, but for its network stack: that is called by its id from now on."""
+        holder = self._state.sandbox_named(name)
+        if holder is not None and holder.ended and name != holder.short_id:
+            await self.change(holder.id, lambda sandbox: replace(sandbox, name=sandbox.short_id))
+
+    async def remove(self, reference: str, *, dry_run: bool = False, if_ended: bool = False) -> Outcome:
+        """Remove a sandbox with everything it has; parts that fail are reported after all were tried. *if_ended*: unless it runs again."""
         sandbox = self._state.find_sandbox(reference)
         async with self._parts.locks.hold(self._keys(sandbox, self._networks_of(sandbox))):
             sandbox = self._state.find_sandbox(sandbox.id)
+            if if_ended and not sandbox.ended:
+                return Outcome(())
             users = self._state.stack_users(sandbox.id)
             if users:
                 if not dry_run and not sandbox.ended:
@@ -185,7 +206,7 @@ class SandboxOperations:
             reasons = await self._transaction.remove_sandbox(plan)
         owner = self._state.sandboxes.get(sandbox.shared_with) if sandbox.shared_with is not None else None
         if owner is not None and owner.ended and not self._state.stack_users(owner.id):
-            await self.remove(owner.id)
+            await self.remove(owner.id, if_ended=True)
         if reasons:
             raise TeardownFailed(plan.target, tuple(reasons))
         return Outcome(plan.steps)

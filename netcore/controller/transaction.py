@@ -178,6 +178,7 @@ class Transaction:
             if len(endpoints) != len(after.endpoints):
                 after = plans.with_ports(self._state, sandbox, endpoints, ports.mappings)
         steps = plans.change_steps(self._state, plan.before, after)
+        parts.names.expect(sandbox, after.endpoints, self._state.networks)
         await self._apply(steps, undo)
         undo.push(lambda: parts.plugin_endpoints.update_external_connectivity(sandbox, after.endpoints, plan.present))
         await parts.plugin_endpoints.update_external_connectivity(sandbox, plan.present, after.endpoints)
@@ -250,6 +251,7 @@ class Transaction:
             ports = await self._ports.plan(before.sandbox, endpoints, claim.try_hold, strict=False)
             after = plans.with_ports(self._state, before.sandbox, endpoints, ports.mappings)
             await self._record_intent(plan, after, undo)
+            self._parts.names.expect(after.sandbox, after.endpoints, self._state.networks)
             await self._apply(plans.change_steps(self._state, before, after), undo)
             await self._ports.keep(claim, before.sandbox, ports, undo)
             await self._commit(before, after, undo)

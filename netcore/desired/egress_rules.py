@@ -12,7 +12,7 @@ from ipaddress import collapse_addresses
 from zlib import crc32
 
 from netcore import limits
-from netcore.desired import look_rules
+from netcore.desired import frame_rules, look_rules
 from netcore.desired.objects import Element, FirewallSet, Order
 from netcore.desired.objects.kind import Between
 from netcore.egress import special
@@ -32,6 +32,8 @@ LOG_GROUP = 5301
 """The group of nfnetlink_log that refused packets are told to."""
 LEARNED = "berth-learned"
 """Prefix there of what is not refused but recorded."""
+SOUGHT = "berth-sought"
+"""Prefix there of the search for a neighbour, in ARP or neighbour discovery."""
 
 _ORDER = Order.PORT_BINDING
 _LONGEST_COMMENT = 253
@@ -78,6 +80,13 @@ OUTSIDE_HOST = {
 CONFINED_PORTS = FirewallSet(table=_BRIDGE, name="confined_ports", key_types=("ifname",), data_types=("ether_addr",), order=_ORDER)
 CONFINED_MACS = FirewallSet(table=_BRIDGE, name="confined_macs", key_types=("ether_addr",), data_types=("ether_addr",), order=_ORDER)
 
+CONFINED_TALKERS = FirewallSet(table=_BRIDGE, name="confined_talkers", key_types=("ifname",), order=_ORDER)
+"""Ports whose rules allow something on their own network."""
+CONFINED_LINKS = FirewallSet(table=_BRIDGE, name="confined_links", key_types=("ifname", "payload48"), order=_ORDER)
+"""Which address of a link a port may tell in neighbour discovery."""
+CONFINED4 = FirewallSet(table=_BRIDGE, name="confined4", key_types=("ipv4_addr",), family=4, order=_ORDER)
+CONFINED6 = FirewallSet(table=_BRIDGE, name="confined6", key_types=("payload128",), family=6, order=_ORDER)
+
 LOOKS = _sets("egress_looks", "address")
 LEARNS = _sets("egress_learns", "address")
 
@@ -103,6 +112,10 @@ SETS: tuple[FirewallSet, ...] = (
     *OUTSIDE_HOST.values(),
     CONFINED_PORTS,
     CONFINED_MACS,
+    CONFINED_TALKERS,
+    CONFINED_LINKS,
+    CONFINED4,
+    CONFINED6,
 )  # fmt: skip
 """Those whose elements follow from rules."""
 
@@ -238,8 +251,8 @@ CHAINS = f"""
     goto egress_refused
   }}
   chain egress_judged {{
-    # With bridge-nf-call-iptables the search for a neighbour comes here too; it is not tracked.
-    iifname . oifname @same icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+    # With bridge-nf-call-iptables the search for a neighbour comes here too; it is not tracked. Nobody routes it: then it has one hop less.
+    iifname . oifname @same ip6 hoplimit 255 icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
     ct state {{ invalid, untracked }} goto egress_refused
     meta nfproto ipv4 goto egress4
     meta nfproto ipv6 goto egress6
@@ -273,25 +286,75 @@ CHAINS = f"""
 {look_rules.CHAINS.strip(chr(10))}
 """
 
-FRAME_CHAINS = """
+FRAME_SETS = f"""
+  set arp_askers {{ type ipv4_addr . ether_addr . ipv4_addr; size {limits.BOUNDED_NEIGHBORS}; flags dynamic,timeout; timeout 10s; }}
+  set nd_askers {{ typeof @th,64,128 . ip6 saddr; size {limits.BOUNDED_NEIGHBORS}; flags dynamic,timeout; timeout 10s; }}
+  set confined_answers {{ type ifname; size {limits.BOUNDED_SENDERS}; flags dynamic,timeout; timeout 1m; }}
+  set confined_searches {{ type ifname; size {limits.BOUNDED_SENDERS}; flags dynamic,timeout; timeout 1m; }}"""
+
+_LIMIT = f"{limits.EGRESS_NEIGHBORS_PER_SECOND}/second burst {limits.EGRESS_NEIGHBORS_AT_ONCE} packets"
+_SEARCH = f'update @confined_searches {{ iifname limit rate {_LIMIT} }} log prefix "{SOUGHT}" group {LOG_GROUP} snaplen 128'
+_ANSWERS_TOO_OFTEN = f"update @confined_answers {{ iifname limit rate over {_LIMIT} }}"
+
+FRAME_CHAINS = f"""
   # All that a sandbox with rules sends, and is sent, passes the host: see table inet berth.
-  chain confined {
+  chain confined {{
     type filter hook prerouting priority -305; policy accept;
     iifname @confined_ports goto from_confined
-    meta protocol { ip, ip6 } ether daddr @confined_macs goto to_confined
-  }
-  chain from_confined {
-    ether type arp accept
-    icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
-    meta pkttype { broadcast, multicast } drop
+    meta protocol {{ ip, ip6 }} ether daddr @confined_macs goto to_confined
+  }}
+  chain from_confined {{
+    ether type arp goto arp_from_confined
+    icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} goto discovery_from_confined
+    meta pkttype {{ broadcast, multicast }} drop
+    goto handed_to_host
+  }}
+  # The host alone gets it, also where it is for a group.
+  chain handed_to_host {{
     ether daddr set iifname map @confined_ports meta pkttype set unicast accept
     drop
-  }
-  chain to_confined {
-    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+  }}
+  # Peers that its rules do not allow get nothing but the one answer to what they have asked, which has no room for anything else.
+  chain arp_from_confined {{
+    iifname @confined_talkers accept
+    meta length 28 @nh,0,64 0x0001080006040002 arp saddr ip . arp daddr ether . arp daddr ip @arp_askers goto answer_of_confined
+    # No frame of ARP is longer, also where it was padded.
+    meta length > 46 drop
+    @nh,0,64 0x0001080006040001 {_SEARCH}
+    goto handed_to_host
+  }}
+  chain discovery_from_confined {{
+    iifname @confined_talkers accept
+    # Its headers, flags, the one option and the address in that are as the kernel writes them.
+    meta length 72 @nh,0,64 0x6000000000203aff @th,0,16 0x8800 jump whole_advertisement
+    # The host needs none that are longer, and is no router that could be asked for.
+    meta length > 72 drop
+    icmpv6 type nd-router-solicit drop
+    icmpv6 type nd-neighbor-solicit {_SEARCH}
+    goto handed_to_host
+  }}
+  chain whole_advertisement {{
+    @th,32,32 and 0x1fffffff != 0 return
+    @th,192,16 0x0201 iifname . @th,208,48 @confined_links @th,64,128 . ip6 daddr @nd_askers goto answer_of_confined
+  }}
+  chain answer_of_confined {{
+    {_ANSWERS_TOO_OFTEN} goto handed_to_host
+    accept
+  }}
+  chain to_confined {{
+    icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
     ether daddr set ether daddr map @confined_macs meta pkttype set unicast accept
     drop
-  }
+  }}
+  # From any port of ours, with the sender's own addresses.
+  chain known_arp {{
+    @nh,0,64 0x0001080006040001 arp daddr ip @confined4 update @arp_askers {{ arp daddr ip . arp saddr ether . arp saddr ip }}
+    accept
+  }}
+  chain known_solicitation {{
+    @th,64,128 @confined6 update @nd_askers {{ @th,64,128 . ip6 saddr }}
+    accept
+  }}
 """
 
 
@@ -326,6 +389,11 @@ def endpoint_elements(network: Network, endpoint: Endpoint, rules: EgressFilter)
     bridge, mac = options.bridge_name, endpoint.mac
     yield Element(set=CONFINED_PORTS, fields=(endpoint.host_ifname,), data=(options.bridge_mac,))
     yield Element(set=CONFINED_MACS, fields=(mac,), data=(options.bridge_mac,))
+    yield Element(set=CONFINED_LINKS, fields=(endpoint.host_ifname, mac))
+    if any(name == network.name and ports for name, ports in rules.boxes.networks):
+        yield Element(set=CONFINED_TALKERS, fields=(endpoint.host_ifname,))
+    for address in (*endpoint.addresses(), *(() if endpoint.ipv6 is None else (frame_rules.link_local(mac),))):
+        yield Element(set=CONFINED4 if address.version == 4 else CONFINED6, fields=(address,))
     yield Element(set=CONFINED, fields=(bridge, mac))
     for protocol, span in rules.boxes.host.spans():
         yield Element(set=HOST, fields=(bridge, mac, protocol, Between(span.first, span.last)))
@@ -336,7 +404,7 @@ def endpoint_elements(network: Network, endpoint: Endpoint, rules: EgressFilter)
 
 
 def opening_elements(source: IPAddress, opening: Opening, now: float) -> Iterator[TimedElement]:
-    """Yield what opens an address for *source*, and remembers for which name."""
+    """Yield what opens an address for *source*, and remembers for which name, if it has one."""
     family, left = opening.address.version, max(1, int(1000 * (opening.until - now)))
     if source.version != family:
         return
@@ -346,6 +414,8 @@ def opening_elements(source: IPAddress, opening: Opening, now: float) -> Iterato
     ):
         for element in _ports_elements(source, opening.address, ports, single[family], ranges[family]):
             yield TimedElement(element=element, left=left)
+    if not opening.name:
+        return
     asked = Element(set=ASKED[family], fields=(source, opening.address, crc32(opening.name.encode())))
     yield TimedElement(element=asked, left=left, comment=opening.name[:_LONGEST_COMMENT])
 

@@ -8,13 +8,13 @@ from netcore.drivers.host_routes import HostRoute, RouteKind
 from netcore.edge.connection import Edge
 from netcore.errors import Unavailable
 from netcore.kernel import routing_tables
-from netcore.kernel.netlink import ROUTE, NetlinkSocket
+from netcore.kernel.netlink import FAMILY, ROUTE, NetlinkSocket
 from netcore.model import IPNetwork
 
 
 def open_bound(edge: Edge) -> socket.socket:
     """Return a netlink socket for routes that belongs to the host's namespace."""
-    made = edge.open(socket.AF_NETLINK, socket.SOCK_RAW, ROUTE)
+    made = edge.open(FAMILY, socket.SOCK_RAW, ROUTE)
     made.setblocking(True)
     made.bind((0, 0))
     return made

@@ -28,13 +28,33 @@ class Opening:
 
 @dataclass(slots=True)
 class _Address:
-    """*names*: each with its opening. *used*: when an answer last had the address."""
+    """*names*: each with its opening. *used*: when an answer last had the address. *longest*: ports, and those unlooked, → until when."""
 
     names: dict[str, Opening] = field(default_factory=dict)
     used: float = 0.0
+    longest: dict[tuple[Ports, Ports], float] = field(default_factory=dict)
 
     def until(self) -> float:
-        return max((opening.until for opening in self.names.values()), default=0.0)
+        return max(self.longest.values(), default=0.0)
+
+    def put(self, opening: Opening) -> None:
+        before = self.names.get(opening.name)
+        self.names[opening.name] = opening
+        ports = opening.ports, opening.unlooked
+        if before is not None and ((before.ports, before.unlooked) != ports or before.until > opening.until):
+            self._count_again()
+        else:
+            self.longest[ports] = max(self.longest.get(ports, 0.0), opening.until)
+
+    def remove(self, name: str) -> None:
+        if self.names.pop(name, None) is not None:
+            self._count_again()
+
+    def _count_again(self) -> None:
+        self.longest = {}
+        for opening in self.names.values():
+            ports = opening.ports, opening.unlooked
+            self.longest[ports] = max(self.longest.get(ports, 0.0), opening.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +70,17 @@ class NoRoom(Exception):
 
 
 class Openings:
-    """See the module. *hold*: seconds. *bound*: addresses at most."""
+    """See the module. *hold*: seconds. *bound*: addresses at most. *bound_of_names*: names of addresses at most, all together."""
 
-    def __init__(self, policy: Policy, hold: float, bound: int = limits.EGRESS_ADDRESSES) -> None:
+    def __init__(
+        self, policy: Policy, hold: float, bound: int = limits.EGRESS_ADDRESSES, bound_of_names: int = limits.EGRESS_NAMES
+    ) -> None:
         self.policy = policy
         self.hold = hold
         self._bound = bound
+        self._bound_of_names = bound_of_names
+        self._named: dict[tuple[str, IPAddress], None] = {}
+        """Each name with each of its addresses, the one whose answer is the oldest first."""
         self._addresses: dict[IPAddress, _Address] = {}
         self._targets: dict[str, tuple[str, float]] = {}
         self._asked: dict[str, float] = {}
@@ -95,10 +120,26 @@ class Openings:
         fresh = {opening.address for opening in opened if opening.address not in self._addresses}
         if len(fresh) > self._bound:
             raise NoRoom
+        needed = {opening.address for opening in opened}
+        return (*self._addresses_for(fresh, needed, now, live), *self._names_for(opened))
+
+    def _names_for(self, opened: Sequence[Opening]) -> Iterator[Opening]:
+        """Yield the oldest openings that make room for the names of *opened*: what has a connection goes on without them."""
+        new = {(opening.name, opening.address) for opening in opened}
+        lacking = len(self._named) + len(new - self._named.keys()) - self._bound_of_names
+        for name, address in self._named:
+            if lacking <= 0:
+                return
+            if (name, address) not in new:
+                lacking -= 1
+                yield self._addresses[address].names[name]
+
+    def _addresses_for(
+        self, fresh: Collection[IPAddress], needed: Collection[IPAddress], now: float, live: Collection[IPAddress] | None
+    ) -> tuple[Opening, ...]:
         lacking = len(self._addresses) + len(fresh) - self._bound
         if lacking <= 0:
             return ()
-        needed = {opening.address for opening in opened}
         over = [address for address, known in self._addresses.items() if known.until() <= now and address not in needed]
         victims = over[:lacking]
         if len(victims) < lacking:
@@ -116,11 +157,32 @@ class Openings:
     def apply(self, change: Change, now: float) -> None:
         """Note that *change* is in the kernel."""
         for closed in change.closed:
-            self._addresses.pop(closed.address, None)
+            self._named.pop((closed.name, closed.address), None)
+            known = self._addresses.get(closed.address)
+            if known is not None:
+                known.remove(closed.name)
+                if not known.names:
+                    del self._addresses[closed.address]
         for opening in change.opened:
             known = self._addresses.setdefault(opening.address, _Address())
-            known.names[opening.name] = opening
+            known.put(opening)
             known.used = now
+            self._named.pop((opening.name, opening.address), None)
+            self._named[opening.name, opening.address] = None
+
+    def longest(self, address: IPAddress, without: Collection[str] = ()) -> Iterator[Opening]:
+        """Yield what *address* is open for by its names together, but for those of *without*: an opening without a name for each kind."""
+        known = self._addresses.get(address)
+        if known is None:
+            return
+        if any(name in known.names for name in without):
+            left = _Address()
+            for opening in known.names.values():
+                if opening.name not in without:
+                    left.put(opening)
+            known = left
+        for (ports, unlooked), until in known.longest.items():
+            yield Opening("", address, ports, until, unlooked)
 
     def note_names(self, name: str, addresses: Iterable[IPAddress]) -> None:
         """Note that *name* was answered with *addresses*, whether or not that opens anything."""
@@ -187,12 +249,15 @@ class Openings:
 
     # --- questions ----------------------------------------------------------------------------------------------
 
-    def allows(self, name: str | None, address: IPAddress, protocol: str, port: int, now: float) -> Verdict:
-        """Return whether the sandbox may send to *address*: of a *name* only if it was answered with that address, and still counts."""
+    def allows(self, name: str | None, address: IPAddress, protocol: str, port: int, now: float, *, goes_on: bool = False) -> Verdict:
+        """Return whether the sandbox may send to *address*: of a *name* only if it was answered with that address, and still counts.
+
+        *goes_on*: it was allowed for that name when it began, so the answer need not count any more.
+        """
         verdict = self.policy.allows(Flow(address=address, protocol=protocol, port=port, name=name))
         if not verdict.allowed or name is None:
             return verdict
-        if self.policy.ports(None, address).has(protocol, port) or self._is_open(name, address, now):
+        if goes_on or self.policy.ports(None, address).has(protocol, port) or self._is_open(name, address, now):
             return verdict
         reason = f"sandbox {self.policy.sandbox} may not reach {address} as {name}: that name was not answered with this address"
         return Verdict(allowed=False, reason=reason)
@@ -210,25 +275,30 @@ class Openings:
     def _is_open(self, name: str, address: IPAddress, now: float) -> bool:
         known = self._addresses.get(address)
         opening = known.names.get(name) if known is not None else None
-        return opening is not None and opening.until > now
+        # What was begun in time may say a little later what it is for.
+        return opening is not None and opening.until + limits.FIRST_DATA_PATIENCE > now
 
     def may_go_on(
         self, policy: Policy, address: IPAddress, protocol: str, port: int, is_of: Callable[[str], bool] | None, *, any_name: bool = False
     ) -> bool:
         """Return whether *policy* allows a connection to *address* that was begun under this one, perhaps before what is open now.
 
-        *is_of*: whether it was begun for a name, None: nobody knows, so all that the address has must still be allowed. *any_name*: one
-        of them is enough, as its first data named none.
+        *is_of*: whether it was begun for a name, None: nobody knows, so all names that the address has must still be allowed where
+        names count. *any_name*: its first data named none, so one of them is enough.
         """
-        if policy.ports(None, address).has(protocol, port):
+        is_quic = (protocol, port) == ("udp", 443) and policy.looks_at_all
+        by_address = not is_quic and policy.ports(None, address).has(protocol, port)
+        opened = [opening.name for opening in self.of_address(address) if opening.ports.has(protocol, port)]
+        names = [name for name in dict.fromkeys((*opened, *self.noted_names(address))) if is_of is None or is_of(name)]
+        still = [policy.ports(name, address).has(protocol, port) and (by_address or policy.may_ask(name).allowed) for name in names]
+        if is_of is not None:
+            # A name that was never asked for here may be one that is denied.
+            return all(still) if still else by_address and not policy.looks_at_all
+        if any_name or protocol != "tcp":
+            return by_address or any(still)
+        if any(kept and policy.unlooked(name, address).has(protocol, port) for name, kept in zip(names, still, strict=True)):
             return True
-        names = [opening.name for opening in self.of_address(address) if opening.ports.has(protocol, port)]
-        still = [
-            policy.ports(name, address).has(protocol, port) and policy.may_ask(name).allowed
-            for name in names
-            if is_of is None or is_of(name)
-        ]
-        return any(still) if any_name else bool(still) and all(still)
+        return all(still) and (by_address or bool(still))
 
     # --- another policy -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Who wants to know asks here: the resolver, whoever reads the name in a ClientHel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv6Network
@@ -118,10 +118,53 @@ class Flow:
         return f"{target} {self.protocol}{f' port {self.port}' if self.protocol in PROTOCOLS else ''}"
 
 
+class _AboutAddresses:
+    """Rules about addresses, found by the lengths of their prefixes: of which there are few, however many rules there are."""
+
+    __slots__ = ("_by_prefix", "_wide")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._wide: list[Rule] = []
+        self._by_prefix: dict[tuple[int, int], dict[int, list[Rule]]] = {}
+        for rule in rules:
+            match rule.target:
+                case Prefix(network):
+                    shift = network.max_prefixlen - network.prefixlen
+                    known = self._by_prefix.setdefault((network.version, shift), {})
+                    known.setdefault(int(network.network_address) >> shift, []).append(rule)
+                case Wide.ALL | Wide.PUBLIC:
+                    self._wide.append(rule)
+                case _:
+                    pass
+
+    def holding(self, address: IPAddress) -> Iterator[Rule]:
+        """Yield those that are about *address*, which is outside."""
+        number = int(address)
+        for (version, shift), known in self._by_prefix.items():
+            if version == address.version:
+                yield from known.get(number >> shift, ())
+        for rule in self._wide:
+            if rule.target is Wide.ALL or special.is_public(address):
+                yield rule
+
+
 class Layer:
     """One list of rules, without names of lists. *title*: whose rules they are, for sentences."""
 
-    __slots__ = ("_above", "_below", "_names", "allowed", "asks_everything", "denied", "has_names", "learns", "rules", "title")
+    __slots__ = (
+        "_above",
+        "_allowed_addresses",
+        "_below",
+        "_denied_addresses",
+        "_names",
+        "allowed",
+        "asks_everything",
+        "denied",
+        "has_names",
+        "learns",
+        "rules",
+        "title",
+    )
 
     def __init__(self, rules: Iterable[Rule], title: str) -> None:
         self.rules = tuple(rules)
@@ -131,6 +174,7 @@ class Layer:
         if self.learns:
             self.allowed += (Rule(target=Wide.ALL), Rule(target=Wide.HOST))
         self.denied = tuple(rule for rule in self.rules if rule.deny)
+        self._allowed_addresses, self._denied_addresses = _AboutAddresses(self.allowed), _AboutAddresses(self.denied)
         self._names: dict[str, list[Rule]] = {}
         self._below: dict[str, list[Rule]] = {}
         self._above: set[str] = set()
@@ -192,9 +236,11 @@ class Layer:
             by_name = [rule for rule in by_name if rule.by_address]
         allowed = _union(by_name)
         if basis is not Basis.UNLOOKED_NAME:
-            allowed |= _union(rule for rule in self.allowed if _holds(rule, address))
+            allowed |= _union(self._allowed_addresses.holding(address))
+        if not self.denied:
+            return allowed
         forms = (address, *special.carried(address, around.nat64))
-        denied = (rule for rule in self.denied if any(_holds(rule, form) for form in forms))
+        denied = (rule for form in forms for rule in self._denied_addresses.holding(form))
         return allowed - _union(rule for rule in matching if rule.deny) - _union(denied)
 
     def network_ports(self, network: KnownNetwork) -> Ports:
@@ -247,6 +293,11 @@ class Policy:
     def opens_by_name(self) -> bool:
         """Whether an answer can open anything: else all that it reaches is known beforehand."""
         return any(layer.has_names for layer in self.layers)
+
+    @property
+    def opens_without_names(self) -> bool:
+        """Whether it reaches addresses of names that no rule is about: then it is noted which names these are."""
+        return any(layer.asks_everything for layer in self.layers)
 
     def may_ask(self, name: str) -> Verdict:
         """Return whether anybody may be asked for *name* (lower case, ASCII, no dot at the end)."""

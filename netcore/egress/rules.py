@@ -106,6 +106,9 @@ class Rule:
             ports = Ports.of(self.protocol or "tcp", (self.first, self.last or self.first))
         elif is_name and not self.deny:
             ports = Ports.of(self.protocol or "tcp", *WEB)
+            if self.by_address and self.protocol is None:
+                # QUIC can't be looked at, so it passes where nothing is.
+                ports |= Ports.of("udp", WEB[-1])
         else:
             ports = Ports.of(self.protocol, (FIRST, LAST)) if self.protocol is not None else EVERYTHING
         names_port = isinstance(self.target, OwnNetwork) and self.first is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from threading import Lock
@@ -51,8 +51,11 @@ class EgressElements:
 
     def write(self, opened: Iterable[TimedElement], closed: Iterable[TimedElement] = ()) -> None:
         """Remove *closed* and add *opened*, or give these another time; all or nothing. Raises KernelError."""
-        opened = [*opened]
-        changes = [*requests([*closed, *opened], destroy=True), *requests(opened)]
+        added = _encoded([*opened])
+        removed = _encoded([*closed])
+        for where, elements in added.items():
+            removed.setdefault(where, {}).update(elements)
+        changes = [*_requests(removed, destroy=True), *_requests(added, destroy=False)]
         with self._lock:
             try:
                 nft.commit(self._opened(), changes)
@@ -97,47 +100,34 @@ class EgressElements:
                         found.add(ip_address(target))
         return frozenset(found)
 
-    def keep_flows(self, sources: Sequence[IPAddress], before: int, after: int, may_go_on: Callable[[TrackedFlow], bool] | None) -> int:
-        """Have connections of *sources* that rules of generation *before* allowed go on under those of *after*; return how many do.
-
-        *may_go_on*: None: only what is allowed by its address, which the next packet finds.
-        """
-        marked = [TimedElement(element=Element(set=GENERATIONS_OF[source.version], fields=(source, after)), left=0) for source in sources]
+    def move_flows(self, moves: Sequence[Move]) -> None:
+        """Have connections go on, or be known to no rule any more, as *moves* say. The table of connections is walked once for all."""
+        marked = [
+            TimedElement(element=Element(set=GENERATIONS_OF[source.version], fields=(source, move.after)), left=0)
+            for move in moves
+            for source in move.sources
+        ]
         with self._lock:
             nft.commit(self._opened(), requests(marked))
-        kept = 0
-        if may_go_on is None:
-            return kept
+        asking = [move for move in moves if move.may_go_on is not None]
+        by_source = {source: move for move in asking for source in move.sources}
+        if not by_source:
+            return
+        whole = ALLOWED_MARK if len(asking) > 1 else 0xFFFF_FFFF
         with self._open_socket() as netlink:
-            for family in sorted({source.version for source in sources}):
-                packed = {source.packed for source in sources if source.version == family}
-                head = flow_filter.head(family)
-                wanted = attr(_MARK, struct.pack("!I", before)) + attr(_MARK_MASK, b"\xff\xff\xff\xff")
+            for family in sorted({source.version for source in by_source}):
+                allowed = _marked(netlink, family, asking[0].before & whole, whole)
                 changes = []
-                for message in netlink.dump(Request(flow_filter.GET, 0, head + wanted, "list", "conntrack entries")):
-                    flow = _flow(message[20:], family)
-                    if flow is not None and flow.source.packed in packed and may_go_on(flow):
-                        body = head + nested(flow_filter.TUPLE_ORIG, flow.tuple) + attr(_MARK, struct.pack("!I", after)) + flow.zone
-                        changes.append(Request(flow_filter.NEW, 0, body, "mark", "conntrack entry"))
-                kept += sum(error is None for error in netlink.run(changes))
-        return kept
-
-    def cut_followed(self, sources: Sequence[IPAddress], may_go_on: Callable[[TrackedFlow], bool]) -> int:
-        """Have no rule know the HTTP connections of *sources* any more that are followed, unless they may go on; return how many."""
-        cut = 0
-        with self._open_socket() as netlink:
-            for family in sorted({source.version for source in sources}):
-                packed = {source.packed for source in sources if source.version == family}
-                head = flow_filter.head(family)
-                wanted = attr(_MARK, struct.pack("!I", FOLLOWED)) + attr(_MARK_MASK, struct.pack("!I", ~NUMBER & 0xFFFF_FFFF))
-                changes = []
-                for message in netlink.dump(Request(flow_filter.GET, 0, head + wanted, "list", "conntrack entries")):
-                    flow = _flow(message[20:], family)
-                    if flow is not None and flow.source.packed in packed and not may_go_on(flow):
-                        body = head + nested(flow_filter.TUPLE_ORIG, flow.tuple) + attr(_MARK, bytes(4)) + flow.zone
-                        changes.append(Request(flow_filter.NEW, 0, body, "mark", "conntrack entry"))
-                cut += sum(error is None for error in netlink.run(changes))
-        return cut
+                for mark, flow in allowed:
+                    move = by_source.get(flow.source)
+                    if move is not None and move.before == mark and move.may_go_on is not None and move.may_go_on(flow):
+                        changes.append(_remark(family, flow, move.after))
+                # HTTP connections that are followed have no generation.
+                for _, flow in _marked(netlink, family, FOLLOWED, ~NUMBER & 0xFFFF_FFFF):
+                    move = by_source.get(flow.source)
+                    if move is not None and move.may_go_on is not None and not move.may_go_on(flow):
+                        changes.append(_remark(family, flow, 0))
+                netlink.run(changes)
 
     def _opened(self) -> NetlinkSocket:
         if self._socket is None:
@@ -163,6 +153,32 @@ class TrackedFlow(NamedTuple):
     zone: bytes
 
 
+class Move(NamedTuple):
+    """Other rules for who sends from *sources*: what had the mark *before* is to have the mark *after*, if it may go on.
+
+    *may_go_on*: None: what is allowed by its address alone goes on, which its next packet finds.
+    """
+
+    sources: tuple[IPAddress, ...]
+    before: int
+    after: int
+    may_go_on: Callable[[TrackedFlow], bool] | None
+
+
+def _marked(netlink: NetlinkSocket, family: int, mark: int, mask: int) -> Iterator[tuple[int, TrackedFlow]]:
+    """Yield the connections of a family with this mark, each with its own."""
+    wanted = attr(_MARK, struct.pack("!I", mark)) + attr(_MARK_MASK, struct.pack("!I", mask))
+    for message in netlink.dump(Request(flow_filter.GET, 0, flow_filter.head(family) + wanted, "list", "conntrack entries")):
+        flow = _flow(message[20:], family)
+        if flow is not None:
+            yield int.from_bytes(find(message[20:], _MARK) or b"", "big"), flow
+
+
+def _remark(family: int, flow: TrackedFlow, mark: int) -> Request:
+    body = flow_filter.head(family) + nested(flow_filter.TUPLE_ORIG, flow.tuple) + attr(_MARK, struct.pack("!I", mark)) + flow.zone
+    return Request(flow_filter.NEW, 0, body, "mark", "conntrack entry")
+
+
 def _flow(body: bytes, family: int) -> TrackedFlow | None:
     original, reply = find(body, flow_filter.TUPLE_ORIG), find(body, flow_filter.TUPLE_REPLY)
     if original is None or reply is None:
@@ -185,18 +201,31 @@ def _flow(body: bytes, family: int) -> TrackedFlow | None:
     )  # fmt: skip
 
 
-def requests(timed: Sequence[TimedElement], *, destroy: bool = False) -> list[Request]:
-    """Return the requests that add *timed*, or destroy them."""
-    by_set: dict[tuple[str, str], dict[bytes, bytes]] = {}
+def requests(timed: Sequence[TimedElement]) -> list[Request]:
+    """Return the requests that add *timed*."""
+    return _requests(_encoded(timed), destroy=False)
+
+
+_Encoded = dict[tuple[str, str], dict[bytes, TimedElement]]
+"""(table, set) → encoded keys."""
+
+
+def _encoded(timed: Sequence[TimedElement]) -> _Encoded:
+    by_set: _Encoded = {}
     # An address that several names have is open for the longest of them.
     for one in sorted(timed, key=lambda one: one.left):
         wanted = one.element.set
-        body = nft.element_key(one.element)
-        by_set.setdefault((wanted.table, wanted.name), {})[body] = body if destroy else body + _time(one)
+        by_set.setdefault((wanted.table, wanted.name), {})[nft.element_key(one.element)] = one
+    return by_set
+
+
+def _requests(encoded: _Encoded, *, destroy: bool) -> list[Request]:
     return [
         request
-        for (table, name), encoded in by_set.items()
-        for request in nft.raw_requests(table, name, [*encoded.values()], destroy=destroy)
+        for (table, name), elements in encoded.items()
+        for request in nft.raw_requests(
+            table, name, [key if destroy else key + _time(one) for key, one in elements.items()], destroy=destroy
+        )
     ]
 
 

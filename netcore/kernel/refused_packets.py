@@ -1,4 +1,4 @@
-"""Packets that egress rules refused, as the kernel tells them by a log group (nfnetlink_log).
+"""Packets that egress rules refused, and searches for neighbours, as the kernel tells them by a log group (nfnetlink_log).
 
 Spec: Linux include/uapi/linux/netfilter/nfnetlink_log.h; RFC 791, RFC 8200.
 """
@@ -10,15 +10,16 @@ import struct
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from netcore.desired.egress_rules import LEARNED, LOG_GROUP
+from netcore.desired.egress_rules import LEARNED, LOG_GROUP, SOUGHT
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, message_type
+from netcore.kernel.sought_neighbors import Sought, read_search
 from netcore.model import IPAddress
 
 _SUBSYSTEM = 4
 _PACKET, _CONFIG = _SUBSYSTEM << 8, _SUBSYSTEM << 8 | 1
 _COMMAND, _MODE, _TIMEOUT, _QUEUE_THRESHOLD = 1, 2, 4, 5
 _BIND, _COPY_PACKET = 1, 2
-_PAYLOAD, _PREFIX = 9, 10
+_PORT, _HARDWARE_ADDRESS, _PAYLOAD, _PREFIX = 6, 8, 9, 10
 _BODY = 20
 _COPIED = 128
 """Octets of each packet: an IPv6 header with some extensions, and ports."""
@@ -61,7 +62,7 @@ class RefusedPackets:
         """Return the descriptor that is readable once something came."""
         return self._socket.fileno()
 
-    def read(self) -> list[RefusedPacket]:
+    def read(self) -> list[RefusedPacket | Sought]:
         """Return what came; packets that can't be read are left out, as those are that the kernel had no room for."""
         read = (_read_message(message[_BODY:]) for message in self._socket.take() if message_type(message) == _PACKET)
         return [packet for packet in read if packet is not None]
@@ -71,10 +72,14 @@ class RefusedPackets:
         self._socket.close()
 
 
-def _read_message(body: bytes) -> RefusedPacket | None:
-    packet = read_packet(find(body, _PAYLOAD) or b"")
-    is_learned = (find(body, _PREFIX) or b"").rstrip(b"\0") == LEARNED.encode()
-    return replace(packet, is_learned=True) if packet is not None and is_learned else packet
+def _read_message(body: bytes) -> RefusedPacket | Sought | None:
+    prefix, octets = (find(body, _PREFIX) or b"").rstrip(b"\0"), find(body, _PAYLOAD) or b""
+    if prefix == SOUGHT.encode():
+        # Behind its length and two octets that mean nothing.
+        mac = (find(body, _HARDWARE_ADDRESS) or b"")[4:10]
+        return read_search(int.from_bytes(find(body, _PORT) or b"", "big"), mac, octets)
+    packet = read_packet(octets)
+    return replace(packet, is_learned=True) if packet is not None and prefix == LEARNED.encode() else packet
 
 
 def read_packet(octets: bytes) -> RefusedPacket | None:

@@ -4,7 +4,7 @@ The kernel lets the handshake pass, and drops what has a payload. So the server 
 whatever the client repeats, overlaps or changes, the server reads what was read here. Where its data begin only the server may say:
 a client could have sent several SYNs. The connection is opened once the server has acknowledged all that was injected.
 
-Spec: RFC 9293 sections 3.4 and 3.10, RFC 5961 section 3 (a reset has exactly the expected number), RFC 7323 section 5 (PAWS).
+Spec: RFC 9293 sections 3.4 and 3.10, RFC 5961 section 3 (a reset has exactly the expected number).
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from enum import Enum
 
 from netcore import limits
 from netcore.desired.look_rules import FOLLOWED, NUMBER
-from netcore.look import refusals, segments
+from netcore.look import refusals
 from netcore.look.decisions import Decided
+from netcore.look.ends import Ends
 from netcore.look.findings import Finding, Name, NeedMore, NoName, Protocol, Refused
 from netcore.look.first_data import FirstDataReader
 from netcore.look.http_requests import HttpRequests
-from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance, timestamps_option
-from netcore.look.steps import Allowed, Allows, Decide, Denied, FlowKey, Forge, Inject, Open, Refusal, Sender, Step, Verdict
+from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance
+from netcore.look.steps import Allowed, Allows, Asked, Decide, Denied, FlowKey, Open, Refusal, Sender, Step, Verdict
 from netcore.look.stream import Changed, Stream
 
 _SWITCHING = b"HTTP/1.1 101"
-_TIMESTAMPS = 12
-"""Octets of a segment that timestamps take."""
 
 
 class Phase(Enum):
@@ -53,22 +52,17 @@ class Flow:
         "_begun",
         "_decided",
         "_end",
-        "_expected",
+        "_ends",
         "_key",
-        "_latest",
-        "_mark",
         "_name",
         "_reader",
         "_repeated",
         "_requests",
-        "_segment_size",
-        "_server_start",
         "_stream",
         "_taken",
         "_told",
         "_unacknowledged",
         "_waiting",
-        "_window",
         "held",
         "last",
         "phase",
@@ -87,9 +81,7 @@ class Flow:
         self.held: int | None = None
         """The connection mark that its data had: another one is another connection."""
         self.sender: Sender | None = None
-        self._segment_size = limits.SEGMENT_SIZE[key.client.version]
-        self._window = limits.FIRST_DATA
-        """As the server would tell it."""
+        self._ends = Ends(key)
         self._unacknowledged = self._taken = 0
         """Segments since the client was last told what has come, and the octets that it was told of."""
         self._stream: Stream | None = None
@@ -99,15 +91,8 @@ class Flow:
         self._reader = FirstDataReader()
         self._requests: HttpRequests | None = None
         """Of a connection that is followed."""
-        self._server_start: int | None = None
-        """The sequence number of the server's first octet."""
-        self._latest: Segment | None = None
-        """The client's latest segment with data."""
-        self._expected = 0
-        """The sequence number that the client expects next of the server, as far as the server's packets tell."""
         self._end = self._acknowledged = 0
         """Octets of the stream that were injected, and that the server has acknowledged; a FIN counts as one."""
-        self._mark = 0
         self._name: str | None = None
         self._told = b""
         """What a refused client is told."""
@@ -121,7 +106,7 @@ class Flow:
 
     @property
     def has_data(self) -> bool:
-        return self._latest is not None
+        return self._ends.has_client_spoken
 
     @property
     def _known(self) -> int:
@@ -139,7 +124,7 @@ class Flow:
             self._begun = now
         if segment.flags & (SYN | RST) or not segment.flags & ACK:
             return []
-        self._latest = segment
+        self._ends.client_sent(segment)
         match self.phase:
             case Phase.READING if self._stream is None:
                 return self._wait(segment)
@@ -151,7 +136,7 @@ class Flow:
                 return self._follow(segment)
             case Phase.OPENED:
                 # It was on its way while the connection was opened.
-                return list(self._inject(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN)))
+                return list(self._ends.in_segments(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN)))
             case Phase.REFUSED:
                 self._repeated += 1
                 return list(self._tell()) if self._repeated <= limits.REFUSALS_REPEATED else []
@@ -160,7 +145,7 @@ class Flow:
         """Keep data whose place is not known, and ask the server: it answers what is before its window (RFC 9293 section 3.10.7.4)."""
         if self.octets + len(segment.payload) <= limits.FIRST_DATA and len(self._waiting) < limits.FIRST_DATA_PIECES:
             self._waiting.append(segment)
-        return list(self._inject(segment.sequence - 1, b""))
+        return list(self._ends.in_segments(segment.sequence - 1, b""))
 
     def _read(self, segment: Segment) -> list[Step]:
         assert self._stream is not None
@@ -197,16 +182,16 @@ class Flow:
         if not is_waiting and self._known - self._taken < limits.ACKNOWLEDGE_AFTER_OCTETS:
             return []
         self._taken, self._unacknowledged = self._known, 0
-        return [self._forge(self._next_of_server, self._stream.start + self._taken, ACK)] if self._taken else []
+        return [self._ends.as_server(self._stream.start + self._taken, ACK)] if self._taken else []
 
-    def _ask(self, name: str | None) -> Verdict:
+    def _ask(self, name: str | None, *, goes_on: bool = False) -> Verdict:
         assert self.sender is not None
-        return self._allows(self.sender, name, self._key.server, self._key.server_port)
+        return self._allows(Asked(self.sender, name, self._key.server, self._key.server_port, goes_on))
 
     def _carry_out(self, verdict: Verdict, name: str | None, protocol: Protocol) -> list[Step]:
         match verdict:
             case Allowed(mark):
-                self.phase, self._mark, self._name = Phase.INJECTED, mark, name or ""
+                self.phase, self._name = Phase.INJECTED, name or ""
                 self._end = self._known
                 assert self._stream is not None
                 assert self.held is not None
@@ -246,7 +231,7 @@ class Flow:
         except Changed as changed:
             return self._refuse(None, Protocol.HTTP, _sentence(self._key, str(changed)))
         if not new and distance(self._stream.start, segment.sequence) < self._end:
-            sent = self._inject_from(self._acknowledged, self._end) if self._end else self._inject(self._stream.start - 1, b"")
+            sent = self._inject_from(self._acknowledged, self._end) if self._end else self._ends.in_segments(self._stream.start - 1, b"")
             return list(sent)[: limits.INJECTED_AT_ONCE]
         return self._clear(new, is_new=bool(new))
 
@@ -260,12 +245,12 @@ class Flow:
         for finding in self._requests.feed(new):
             match finding:
                 case Name(name):
-                    verdict = self._ask(name)
+                    verdict = self._ask(name, goes_on=name == self._name)
                     if isinstance(verdict, Denied):
                         return self._refuse(name, Protocol.HTTP, verdict.sentence)
                     if self._name not in (None, name):
                         steps.append(Open(self._key, self.held, self.held, name))
-                    self._mark, self._name = verdict.mark, name
+                    self._name = name
                 case Refused(protocol, reason):
                     return self._refuse(None, protocol, _sentence(self._key, reason))
                 case _:
@@ -295,9 +280,8 @@ class Flow:
             self._stream.forget(count)
             self._end = max(0, self._end - count)
             self._taken = max(0, self._taken - count)
-        if self._requests.count == 1 and segment.sequence == self._server_start and segment.payload.startswith(_SWITCHING):
-            self.phase = Phase.OPENED
-            return [Open(self._key, self.held, self._mark, self._name), *self._inject_from(0, self._known)]
+        if self._requests.count == 1 and segment.sequence == self._ends.server_start and segment.payload.startswith(_SWITCHING):
+            return self._open(0)
         return []
 
     # --- what the server sends ---------------------------------------------------------------------------------------
@@ -307,13 +291,7 @@ class Flow:
         self.last = now
         if segment.flags & RST:
             raise Lost
-        self._expected = segment.sequence + segment.length + bool(segment.flags & SYN) + bool(segment.flags & FIN)
-        if segment.flags & SYN:
-            self._segment_size = segment.maximum_segment_size or self._segment_size
-            self._window = max(1, limits.FIRST_DATA >> segment.window_shift)
-            self._server_start = self._expected
-        else:
-            self._window = segment.window
+        self._ends.server_sent(segment)
         if not segment.flags & ACK:
             return []
         if self._stream is None:
@@ -330,10 +308,10 @@ class Flow:
                 if acknowledged < 0 or acknowledged > self._end + 1:
                     raise Lost
                 self._acknowledged = max(self._acknowledged, acknowledged)
-                return self._open() if acknowledged >= self._end else []
+                return self._open(self._end) if acknowledged >= self._end else []
             case Phase.REFUSED if segment.length and self._repeated < limits.REFUSALS_REPEATED:
                 self._repeated += 1
-                return [self._as_client(self._stream.start + self._acknowledged, RST | ACK, b"")]
+                return [self._ends.as_client(self._stream.start + self._acknowledged, RST | ACK)]
             case _:
                 return []
 
@@ -370,16 +348,20 @@ class Flow:
         self.phase = Phase.OPENED
         steps: list[Step] = [Open(self._key, self.held, mark)]
         for segment in waiting:
-            steps += self._inject(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
+            steps += self._ends.in_segments(segment.sequence, segment.payload, is_last=bool(segment.flags & FIN))
         return steps
 
-    def _open(self) -> list[Step]:
+    def _open(self, at: int) -> list[Step]:
+        """Open the connection, whose server has all before octet *at*, and send what came meanwhile."""
         assert self._stream is not None
         assert self.held is not None
+        # The rules may be others by now, and the mark of the earlier ones opens nothing any more.
+        verdict = self._ask(self._name or None, goes_on=True)
+        if isinstance(verdict, Denied):
+            return self._refuse(self._name or None, self._reader.protocol, verdict.sentence)
         self.phase = Phase.OPENED
-        rest = self._known
-        more = [] if rest <= self._end else list(self._inject_from(self._end, rest))
-        return [Open(self._key, self.held, self._mark, self._name), *more]
+        more = [] if self._known <= at else list(self._inject_from(at, self._known))
+        return [Open(self._key, self.held, verdict.mark, self._name), *more]
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -410,35 +392,13 @@ class Flow:
 
     def _tell(self) -> Iterator[Step]:
         """Yield what ends the connection on both sides."""
-        assert self._latest is not None
         assert self._stream is not None
-        sequence = self._next_of_server
         acknowledgement = self._stream.start + self._known
         if self._told:
-            yield self._forge(sequence, acknowledgement, PSH | FIN | ACK, self._told)
+            yield self._ends.as_server(acknowledgement, PSH | FIN | ACK, self._told)
         else:
-            yield self._forge(sequence, acknowledgement, RST | ACK)
-        yield self._as_client(self._stream.start + self._acknowledged, RST | ACK, b"")
-
-    @property
-    def _next_of_server(self) -> int:
-        """The sequence number that the client expects of the server."""
-        assert self._latest is not None
-        said = self._latest.acknowledgement
-        # It may have got more than it has said yet.
-        return self._expected if distance(said, self._expected) > 0 else said
-
-    def _forge(self, sequence: int, acknowledgement: int, flags: int, payload: bytes = b"") -> Forge:
-        assert self._latest is not None
-        stamps = self._latest.timestamps
-        # What the client echoes is the server's latest, so it is not too old for it.
-        options = timestamps_option(stamps[1], stamps[0]) if stamps else b""
-        key = self._key
-        forged = Segment(
-            source=key.server, destination=key.client, source_port=key.server_port, destination_port=key.client_port,
-            sequence=sequence, acknowledgement=acknowledgement, flags=flags, window=self._window, options=options, payload=payload,
-        )  # fmt: skip
-        return Forge(segments.write(forged), key.client)
+            yield self._ends.as_server(acknowledgement, RST | ACK)
+        yield self._ends.as_client(self._stream.start + self._acknowledged, RST | ACK)
 
     # --- sending as the client ---------------------------------------------------------------------------------------
 
@@ -446,28 +406,9 @@ class Flow:
         """Yield the segments that carry the stream from octet *at* to octet *end*; a FIN counts as one."""
         assert self._stream is not None
         payload = bytes(self._stream.data[at:end])
-        yield from self._inject(self._stream.start + at, payload, is_last=self._stream.is_complete and end > len(self._stream.data))
-
-    def _inject(self, sequence: int, payload: bytes, *, is_last: bool = False) -> Iterator[Step]:
-        """Yield *payload* in segments that the server and every path take; an empty one if there is none."""
-        assert self._latest is not None
-        size = max(1, min(self._segment_size, limits.LARGEST_SEGMENT) - (_TIMESTAMPS if self._latest.timestamps else 0))
-        for at in range(0, max(1, len(payload)), size):
-            part = payload[at : at + size]
-            is_end = at + size >= len(payload)
-            flags = ACK | (PSH if part and is_end else 0) | (FIN if is_last and is_end else 0)
-            yield self._as_client(sequence + at, flags, part)
-
-    def _as_client(self, sequence: int, flags: int, payload: bytes) -> Inject:
-        latest, key = self._latest, self._key
-        assert latest is not None
-        stamps = latest.timestamps
-        made = Segment(
-            source=key.client, destination=key.server, source_port=key.client_port, destination_port=key.server_port,
-            sequence=sequence, acknowledgement=latest.acknowledgement, flags=flags, window=latest.window,
-            options=timestamps_option(*stamps) if stamps else b"", payload=payload, traffic_class=latest.traffic_class,
-        )  # fmt: skip
-        return Inject(segments.write(made), key.server)
+        yield from self._ends.in_segments(
+            self._stream.start + at, payload, is_last=self._stream.is_complete and end > len(self._stream.data)
+        )
 
 
 def _sentence(key: FlowKey, reason: str) -> str:

@@ -172,6 +172,8 @@ def _host_of_request_line(line: bytes) -> bytes | None:
     method, target, version = parts.groups()
     if version not in _VERSIONS or not _TOKEN.fullmatch(method):
         raise _Malformed("the request line is not of HTTP/1.0 or HTTP/1.1")
+    if b"#" in target:
+        raise _Malformed("the request line has a fragment")
     if method.upper() == b"CONNECT":
         raise _Malformed("CONNECT asks for a tunnel to somewhere else")
     if target.startswith(b"/") or target == b"*":
@@ -179,6 +181,9 @@ def _host_of_request_line(line: bytes) -> bytes | None:
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise _Malformed("the request line names no path and no http or https address")
+    # Some look for the user name before they look where the host ends.
+    if b"@" in target.split(b"/")[2]:
+        raise _Malformed("the request line has a user name")
     return absolute[1]
 
 

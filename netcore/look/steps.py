@@ -34,8 +34,22 @@ class Denied:
 
 Verdict = Allowed | Denied
 
-Allows = Callable[[Sender, str | None, IPAddress, int], Verdict]
-"""Whether a sandbox may reach a name (None: nothing but the address is known) at an address and a TCP port."""
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whether *sender* may reach *name* at *address* and a TCP *port*. *name*: None if nothing but the address is known.
+
+    *goes_on*: the same was allowed for this connection before, perhaps by other rules.
+    """
+
+    sender: Sender
+    name: str | None
+    address: IPAddress
+    port: int
+    goes_on: bool
+
+
+Allows = Callable[[Asked], Verdict]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def changed(now: tuple[str, ...] | None, add: Sequence[str], remove: Sequence[st
     return tuple(rules)
 
 
-def _layer(texts: Sequence[str], settings: EgressSettings, title: str) -> Layer:
+def layer(texts: Sequence[str], settings: EgressSettings, title: str) -> Layer:
+    """Return the layer of *texts*, with the rules of the lists that they name."""
     return Layer(sets.expanded(read.rules(texts), settings.sets), title)
 
 
@@ -51,9 +52,9 @@ def layers_of(sandbox: Sandbox, networks: Iterable[Network], settings: EgressSet
     """Return the layers of rules that *sandbox* has on *networks*; none: it is not confined."""
     made: list[Layer] = []
     if sandbox.egress is not None:
-        made.append(_layer(sandbox.egress, settings, f"sandbox {sandbox.name}"))
+        made.append(layer(sandbox.egress, settings, f"sandbox {sandbox.name}"))
     else:
-        made += [_layer(network.egress, settings, f"network {network.name}") for network in networks if network.egress is not None]
+        made += [layer(network.egress, settings, f"network {network.name}") for network in networks if network.egress is not None]
         if not made and settings.default is not None:
             made.append(Layer(sets.expanded(settings.default, settings.sets), "the default of this host"))
     if settings.ceiling is not None:

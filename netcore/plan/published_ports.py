@@ -23,8 +23,23 @@ from netcore.model import (
 from netcore.parse import ports
 from netcore.plan import gateway, port_allocation
 
-IGNORED = "published ports are ignored: no bridge network of the sandbox gives its default gateway"
-FREED = "its published ports are free for others; it takes them again with the next bridge network that gives its default gateway"
+_IGNORED = "published ports are ignored: no bridge network of the sandbox gives its default gateway"
+_FREED = "its published ports are free for others; it takes them again with the next bridge network that gives its default gateway"
+
+
+def ignored(name: str) -> str:
+    """Return the warning that nothing publishes the ports that the sandbox called *name* asks for."""
+    return f"{name}: {_IGNORED}"
+
+
+def freed(name: str) -> str:
+    """Return the warning that nothing publishes the ports of the sandbox called *name* any more."""
+    return f"{name}: {_FREED}"
+
+
+def asks_for_ports(sandbox: Sandbox) -> bool:
+    """Return whether *sandbox* is to publish any: `--publish-all` alone publishes nothing where nothing is exposed."""
+    return bool(sandbox.port_requests or _exposed(sandbox))
 
 
 def assign_ports(

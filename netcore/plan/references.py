@@ -16,7 +16,7 @@ _Id = TypeVar("_Id", NetworkId, SandboxId)
 _CLOSE = 0.65
 """How alike two names are (difflib) of which one may be meant for the other: two letters of three changed places."""
 _LISTED = 5
-_COMPARED = 200
+COMPARED = 200
 """Beyond this nothing is guessed: it would take milliseconds."""
 
 
@@ -68,10 +68,10 @@ class References(Generic[_Id, _Named]):
         return matches[0]
 
     def _hint(self, reference: str) -> str | None:
-        return _hint(reference, [named.name for named in self._known.values() if named.name]) if len(self._known) <= _COMPARED else None
+        return hint(reference, [named.name for named in self._known.values() if named.name]) if len(self._known) <= COMPARED else None
 
 
-def _hint(reference: str, names: Sequence[str]) -> str | None:
+def hint(reference: str, names: Sequence[str]) -> str | None:
     """Return what may have been meant: a name that is a slip away, or which names there are if these are few."""
     near = difflib.get_close_matches(reference, names, n=1, cutoff=_CLOSE)
     if near:

@@ -25,6 +25,10 @@ def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _FREQUENT:
+        if arguments[0].startswith("-"):
+            from resolver.cli.docker_options import without_accepted
+
+            arguments = without_accepted(arguments)
         from resolver.cli.docker_words import translated
 
         arguments = translated(arguments)
@@ -33,7 +37,8 @@ def main() -> int:
 
 def _run_without_root(arguments: list[str]) -> int:
     """As `run_command`, for an ordinary user: in his nest, unless root's daemon lets him in or the command needs none."""
-    from resolver.cli.client import uses_daemon_of_root
+    from resolver.cli import without_daemon
+    from resolver.cli.connection import uses_daemon_of_root
     from resolver.rootless import entry
     from resolver.rootless.commands import Where, where
 
@@ -44,7 +49,8 @@ def _run_without_root(arguments: list[str]) -> int:
         from resolver.rootless import examination
 
         examination.examine()
-    return entry.run_inside(lambda: run_command(arguments), starts=place is Where.STARTS)
+    starts = place is Where.STARTS or (place is Where.SHOWS and without_daemon.has_saved_state())
+    return entry.run_inside(lambda: run_command(arguments), starts=starts)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -83,6 +89,10 @@ def run_command(arguments: list[str]) -> int:
             from resolver.cli import compose_command
 
             return compose_command.main(arguments[1:], run_command)
+        case ["up" | "down" | "config"]:
+            from resolver.cli import compose_command
+
+            return compose_command.main_of_files(arguments)
     from resolver.cli import commands
 
     return commands.main(arguments)

@@ -33,6 +33,9 @@ def _pid_in_nest(pid: int) -> int:
 
 def _attach(arguments: list[str]) -> int:
     values, operands = arguments_of("attach", arguments)
+    if operands and not {"pid", "netns"} & values.keys():
+        usage_error("attach", f"`berth logs -f {operands[0]}` shows what {operands[0]} prints, as docker attach; `berth attach` adopts a "
+                    "network namespace that exists, with --pid or --netns")  # fmt: skip
     if operands:
         usage_error("attach", f"{operands[0]!r} is not an option; attach starts no command")
     if "pid" not in values and "netns" not in values:

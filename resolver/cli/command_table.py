@@ -84,6 +84,7 @@ COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),
     ("ps", "List the sandboxes of a Compose project.", ""),
     ("run", "Run a command in one more sandbox of a service.", "compose_run:run"),
+    ("scale", "Start or remove replicas of services.", "compose_scale:scale"),
 )
 CACHE_ROWS: tuple[Row, ...] = (
     ("ls", "List cached responses.", "names:cache_ls"),

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from resolver.cli import compose_options
 from resolver.cli.client import SERVICE_LABEL, Refused, connect, exchange, socket_path
-from resolver.cli.compose_command import ALONE
-from resolver.cli.compose_command import split as split_compose
+from resolver.cli.command_table import COMPOSE_ROWS
 from resolver.cli.docker_words import translated
 from resolver.cli.reference.model import CommandHelp, OptionHelp
 from resolver.cli.reference.own import OWN, own_command
@@ -179,8 +179,11 @@ def _own_words(words: list[str]) -> list[str]:
     words = translated(words) if len(words) > 1 else words
     if words[:1] != ["compose"]:
         return words
-    _, rest = split_compose(words[1:])
-    return rest if rest and rest[0] not in ALONE else ["compose", *rest]
+    try:
+        rest = [*compose_options.read(None, words[1:]).operands]
+    except compose_options.BadOption:
+        rest = []
+    return rest if rest and rest[0] not in [name for name, _, _ in COMPOSE_ROWS] else ["compose", *rest]
 
 
 def _tree() -> CommandHelp:

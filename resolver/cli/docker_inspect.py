@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resolver.cli.go_maps import Lists, Texts
 from resolver.cli.output import host_address
 from resolver.cli.sandbox_fields import network_mode, ports_of, state
 
@@ -12,6 +13,9 @@ from resolver.cli.sandbox_fields import network_mode, ports_of, state
 def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
     """Return Docker's fields of a sandbox, and those of the admin API by their own names. *command*: that runs in it."""
     networks = {endpoint["network"]: _endpoint(endpoint) for endpoint in shown["endpoints"]}
+    if not networks:
+        # Of one that is stopped, those that it will be on: as with Docker without addresses.
+        networks = {name: _endpoint({**_NO_ENDPOINT}) for name in shown["networks"]}
     first = next(iter(networks.values()), None)
     running = state(shown) in ("running", "adopted")
     return {
@@ -30,13 +34,17 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "Hostname": shown["hostname"],
             "Domainname": shown["domainname"],
             "Cmd": command.split(" ") if command else [],
-            "Labels": dict(shown["labels"]),
+            "Env": [f"{name}={value}" for name, value in shown["environment"].items()],
+            "WorkingDir": shown.get("working_directory", ""),
+            "StopSignal": _stop_signal(shown),
+            "Labels": Texts(shown["labels"]),
             **_health_check(shown),
         },
         "HostConfig": {
             "NetworkMode": network_mode(shown) or next(iter(networks), "none"),
             "PortBindings": _bindings(shown),
             "RestartPolicy": _restart_policy(shown),
+            "AutoRemove": _goes_with_its_command(shown),
         },
         "NetworkSettings": {
             "SandboxID": shown["id"],
@@ -56,12 +64,15 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
 
 
 _NEVER = "0001-01-01T00:00:00Z"
+_NEVER_SO = {"Paused": False, "OOMKilled": False, "Dead": False, "Error": ""}
+"""What a sandbox never is: it can't be paused, no limit on memory kills it, and one that can't be started is not there."""
 
 
 def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
     found = state(shown)
     run = shown.get("run")
-    told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"] or 0}
+    told = {"Status": "running" if running else found, "Running": running, "Restarting": found == "restarting", "Pid": shown["pid"]}
+    told |= {**_NEVER_SO, "Health": None}
     if shown.get("health") is not None:
         log = [_logged(entry) for entry in shown.get("health_log", {}).get("log", ())]
         told["Health"] = {"Status": shown["health"], "FailingStreak": shown.get("health_log", {}).get("failing_streak", 0), "Log": log}
@@ -76,25 +87,43 @@ def _logged(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _health_check(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Config.Healthcheck, if there is a health check: times in nanoseconds."""
+    """Return Config.Healthcheck, null if there is none: times in nanoseconds."""
     check = shown.get("health_check")
     if check is None:
-        return {}
+        return {"Healthcheck": None}
     times = {"Interval": "interval", "Timeout": "timeout", "StartPeriod": "start_period", "StartInterval": "start_interval"}
     nanoseconds = {name: int(check[field] * 1e9) for name, field in times.items()}
     return {"Healthcheck": {"Test": list(check["test"]), **nanoseconds, "Retries": check["retries"]}}
 
 
 def _run(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Docker says at the top of a container whose command was started to stay."""
+    """Return what Docker says at the top of a container of its restarts and its output, which is kept if its command was to stay."""
     run = shown.get("run")
-    return {} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
+    return {"RestartCount": 0, "LogPath": ""} if run is None else {"RestartCount": run["restarts"], "LogPath": run["output"]}
+
+
+def _stop_signal(shown: Mapping[str, Any]) -> str:
+    """Return the signal that asks the command to end, as Docker writes it: SIGTERM, or a number."""
+    run = shown.get("run")
+    text = "TERM" if run is None else str(run["stop_signal"]).upper()
+    return text if text.isdigit() or text.startswith("SIG") else f"SIG{text}"
+
+
+def _goes_with_its_command(shown: Mapping[str, Any]) -> bool:
+    """Return whether nothing is kept when the command has ended, as with `run --rm`, and in the foreground."""
+    run = shown.get("run")
+    return bool(run["remove"]) if run is not None else shown["leader"] is not None and not shown["adopted"]
 
 
 def _restart_policy(shown: Mapping[str, Any]) -> dict[str, Any]:
     run = shown.get("run")
     kind, _, most = ("no" if run is None else run["restart"]).partition(":")
     return {"Name": kind, "MaximumRetryCount": int(most or 0)}
+
+
+_NO_ENDPOINT: Mapping[str, Any] = {
+    "network_id": "", "id": "", "mac": "", "addresses": (), "gateway_addresses": (), "names": (), "gateway_priority": 0,
+}  # fmt: skip
 
 
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +148,7 @@ def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bindings(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return `80/tcp` → where it is published on the host; null if it is only exposed."""
-    found: dict[str, Any] = {}
+    found = Lists()
     for port in ports_of(shown):
         key = f"{port['sandbox_port']}/{port['protocol']}"
         if port["host_port"]:
@@ -149,20 +178,31 @@ def network(shown: Mapping[str, Any]) -> dict[str, Any]:
                     "Subnet": pool["subnet"],
                     "IPRange": pool["ip_range"] or "",
                     "Gateway": pool["gateway"] or "",
-                    "AuxiliaryAddresses": pool["auxiliary"],
+                    "AuxiliaryAddresses": Texts(pool["auxiliary"]),
                 }
                 for pool in shown["pools"]
             ],
         },
-        "Containers": {member["sandbox_id"] or member["sandbox"]: _member(member) for member in shown["members"]},
-        "Options": dict(shown["options"]),
-        "Labels": dict(shown["labels"]),
+        "Containers": {member["sandbox_id"] or member["sandbox"]: _member(member, shown["pools"]) for member in shown["members"]},
+        "Options": Texts(shown["options"]),
+        "Labels": Texts(shown["labels"]),
     }
 
 
-def _member(member: Mapping[str, Any]) -> dict[str, Any]:
-    ipv4, ipv6 = _by_family(member["addresses"])
+def _member(member: Mapping[str, Any], pools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    ipv4, ipv6 = (_with_length(address, pools) for address in _by_family(member["addresses"]))
     return {"Name": member["sandbox"], "MacAddress": member["mac"], "IPv4Address": ipv4, "IPv6Address": ipv6}
+
+
+def _with_length(address: str, pools: Sequence[Mapping[str, Any]]) -> str:
+    """Return *address* with the length of the prefix of its subnet behind it, as Docker has it."""
+    if not address or "/" in address:
+        return address
+    from ipaddress import ip_address, ip_network
+
+    subnets = [ip_network(pool["subnet"], strict=False) for pool in pools]
+    length = next((subnet.prefixlen for subnet in subnets if ip_address(address) in subnet), None)
+    return address if length is None else f"{address}/{length}"
 
 
 def _by_family(addresses: Sequence[str]) -> tuple[str, str]:

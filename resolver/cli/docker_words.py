@@ -18,7 +18,6 @@ _NO_FILES = "sandboxes have no files of their own but a few below /etc: copy on 
 _NO_SWARM = "there is no Swarm: networks span hosts by `berth daemon --store etcd://…`; see docs/many-hosts.md"
 _NO_VOLUMES = "there are no volumes: sandboxes see the host's files"
 _NO_PAUSE = "sandboxes can't be paused; `berth kill -s STOP NAME` stops its command, `-s CONT` lets it go on"
-_BOUNDED = "the last 30 MB of output are kept in files, for `berth logs`; nothing else takes it, so leave it out"
 ANSWERS = {
     **dict.fromkeys(("images", "image", "rmi", "build", "builder", "buildx", "bake", "commit", "history", "tag", "search"), _NO_IMAGES),
     **dict.fromkeys(("pull", "push", "save", "load", "import", "export", "login", "logout", "manifest", "trust", "publish"), _NO_IMAGES),
@@ -28,70 +27,35 @@ ANSWERS = {
     **dict.fromkeys(("volume", "volumes"), _NO_VOLUMES),
     **dict.fromkeys(("pause", "unpause"), _NO_PAUSE),
     "create": "a sandbox is created and started at once by `berth run -d`; a network is created by `berth network create`",
-    "update": "sandboxes have no limits to change; `berth rename` and `berth network connect` change what they have",
+    "update": "sandboxes have no limits to change; another restart policy is given by `berth rm NAME` and `berth run -d --restart POLICY`",
     "plugin": "plugins are started on their own and found in /run/docker/plugins; see docs/drivers/plugins.md",
     "context": "berth talks to the daemon of this host only; BERTH_RUN_DIR says where its socket is",
     "checkpoint": "processes can't be saved and brought back",
-    "scale": "write `scale:` of the service in the Compose file, then `berth down` and `berth up`",
+    "scale": "`berth compose scale web=3` starts or removes replicas of a service",
     "watch": "files are the host's, so a service sees each change at once; nothing has to be copied",
     "serve": "`berth daemon` runs the daemon",
 }
 """Commands of Docker and Compose that berth has not → why, and what to do."""
+_NO_SERVICES = f"{_NO_SWARM}; `berth service` runs the daemon by systemd, `berth compose ps --services` lists services of a project"
+GROUP_ANSWERS: dict[str, dict[str, str]] = {
+    "container": {"attach": "`berth logs -f NAME` shows what its command prints; `berth exec -it NAME sh` gives a shell beside it"},
+    "system": {"dial-stdio": "the admin socket is $BERTH_RUN_DIR/berth.sock; reach it from another host by `ssh -L`, or by api_listen"},
+    "service": dict.fromkeys(("create", "inspect", "logs", "ls", "ps", "rm", "rollback", "scale", "update"), _NO_SERVICES),
+    "node": dict.fromkeys(("demote", "inspect", "promote", "ps", "rm", "update"), _NO_SWARM),
+}
+"""Words behind a group of commands that berth has not there → why, and what to do."""
+SYNONYMS = {
+    "delete": "rm", "del": "rm", "destroy": "rm", "erase": "rm", "add": "create", "new": "create", "make": "create", "show": "inspect",
+    "log": "logs", "shell": "exec", "ssh": "exec", "attach": "connect", "detach": "disconnect", "processes": "top", "ports": "port",
+}  # fmt: skip
+"""Words for commands that neither docker nor berth has → what is meant."""
 COMPOSE_ANSWERS = {
     **ANSWERS,
-    "attach": "`berth up` without -d shows the output of all services",
+    "bridge": "there is no Kubernetes or Helm here; `berth compose config` prints the project for what converts it",
+    "attach": "`berth compose logs -f SERVICE` shows what it prints, `berth compose kill -s INT SERVICE` sends it what Ctrl-C would",
     "create": "services are created and started at once by `berth up -d`",
 }
 """The same for what follows `berth compose`."""
-
-_LIMITS = "there are no limits on resources; run the command by `systemd-run --scope -p …`, or `berth attach` what another runtime made"
-_RIGHTS = "a command has the rights of who runs berth; use setpriv or `su` in the command, or `berth attach` what another runtime made"
-_BOUND = "files can't be bound: the command sees the host's files where they are"
-OPTION_ANSWERS = {
-    **dict.fromkeys(("-v", "--volume", "--mount", "--volumes-from", "--tmpfs"), _BOUND),
-    **dict.fromkeys(("-m", "--memory", "--cpus", "-c", "--cpu-shares", "--cpuset-cpus", "--pids-limit", "--ulimit", "--shm-size",
-                     "--memory-swap", "--blkio-weight", "--device", "--gpus"), _LIMITS),
-    **dict.fromkeys(("-u", "--user", "--privileged", "--cap-add", "--cap-drop", "--security-opt", "--read-only", "--userns",
-                     "--group-add"), _RIGHTS),
-    **dict.fromkeys(("--pull", "--platform", "--disable-content-trust"), _NO_IMAGES),
-    "--entrypoint": "there are no images, so the whole command is written after the options",
-    "-a": "the streams of the caller are the command's; leave it out",
-    "--ipc": "IPC is the host's",
-    "--pid": "each sandbox has processes of its own; `berth exec` joins them",
-    "--log-driver": _BOUNDED,
-    "--log-opt": _BOUNDED,
-    "--cidfile": "`berth run -d` prints the name; write it to a file with >",
-    "--detach-keys": "nothing stands between the terminal and the command; Ctrl-C is the command's",
-}  # fmt: skip
-"""Options of `docker run` and `exec` that berth has not → why, and what to do."""
-
-_NO_SIZE = "sandboxes have no files of their own, so there is no size"
-_AFTER = "it comes after the command, as in `berth up {0}`, or after compose, as in `berth compose {0} up`"
-_WHOLE = "it is about the whole project; -f and --profile choose what belongs to it"
-_NO_INGRESS = "every network is there for all hosts that can have it; leave it out"
-OTHER_OPTION_ANSWERS = {
-    "berth": {
-        "-f": _AFTER.format("-f FILE"),
-        "--file": _AFTER.format("-f FILE"),
-        "-p": _AFTER.format("-p NAME"),
-        "--profile": _AFTER.format("--profile NAME"),
-        "-H": "the socket is $BERTH_RUN_DIR/berth.sock",
-    },
-    "berth up": {
-        "--build": _NO_IMAGES,
-        "--pull": _NO_IMAGES,
-    },
-    "berth down": {
-        "--rmi": _NO_IMAGES,
-    },
-    "berth ps": {"-s": _NO_SIZE, "--size": _NO_SIZE},
-    "berth inspect": {"-s": _NO_SIZE, "--size": _NO_SIZE},
-    "berth network create": {"--scope": _NO_INGRESS, "--ingress": _NO_INGRESS},
-    "berth network disconnect": {"-f": "nothing has to be forced; leave it out", "--force": "nothing has to be forced; leave it out"},
-}
-"""The same for options of other commands, by command."""
-OPERAND_ANSWERS = {"berth down": _WHOLE}
-"""What is said of operands where a command takes none, by command."""
 
 
 def translated(arguments: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resolver.cli.filters import Test
+from resolver.cli.go_maps import Texts
 
 FILTERS = ("type", "event", "sandbox", "container", "network", "id", "cause")
 SENSELESS = {
@@ -18,6 +19,9 @@ SENSELESS = {
 }
 _DOCKER_TYPES = {"sandbox": "container", "endpoint": "network"}
 _DOCKER_ACTIONS = {("sandbox", "stop"): "die", ("sandbox", "remove"): "destroy", ("network", "remove"): "destroy"}
+
+_LEAST = 4
+"""Characters of an id that are taken for one."""
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -44,16 +48,20 @@ def _time(seconds: float) -> str:
 
 def docker_fields(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `docker events --format`, and those of the admin API by their own names."""
-    kind, action = event["kind"], event["action"]
+    kind, action, identity = event["kind"], event["action"], event.get("id") or ""
     attributes = {"name": event["name"], **{key: value for key, value in _more(event).items() if key != "id"}}
     if event.get("exit_code") is not None:
         attributes["exitCode"] = str(event["exit_code"])
+    if kind == "endpoint":
+        # For Docker a network is connected; which sandbox is on it now is an attribute.
+        attributes |= {"name": event["network"], "container": identity, "sandbox": event["name"]}
+        identity = event.get("network_id") or ""
     return {
         **event,
         "Type": _DOCKER_TYPES.get(kind, kind),
         "Action": _DOCKER_ACTIONS.get((kind, action), action),
-        "Actor": {"ID": event.get("id") or "", "Attributes": attributes},
-        "ID": event.get("id") or "",
+        "Actor": {"ID": identity, "Attributes": Texts(attributes)},
+        "ID": identity,
         "Status": _DOCKER_ACTIONS.get((kind, action), action),
         "From": "",
         "Scope": "local" if event["node"] is None else "swarm",
@@ -69,6 +77,11 @@ def tests(event: Mapping[str, Any]) -> dict[str, Test]:
         named = event["kind"] in ("sandbox", "endpoint", "egress") and text == event["name"]
         return named or (event["kind"] == "sandbox" and _is_id(event, text))
 
+    def is_network(text: str) -> bool:
+        if event["kind"] == "network":
+            return text == event["name"] or _is_id(event, text)
+        return text == event["network"] or (len(text) >= _LEAST and (event.get("network_id") or "").startswith(text))
+
     return {
         "type": lambda text: text in (event["kind"], _DOCKER_TYPES.get(event["kind"])),
         "event": lambda text: (
@@ -76,11 +89,11 @@ def tests(event: Mapping[str, Any]) -> dict[str, Test]:
         ),
         "sandbox": is_sandbox,
         "container": is_sandbox,
-        "network": lambda text: text == event["network"] or (event["kind"] == "network" and (text == event["name"] or _is_id(event, text))),
+        "network": is_network,
         "id": lambda text: _is_id(event, text),
         "cause": lambda text: text.replace("-", " ") == event.get("cause"),
     }
 
 
 def _is_id(event: Mapping[str, Any], text: str) -> bool:
-    return len(text) >= 4 and (event.get("id") or "").startswith(text)
+    return len(text) >= _LEAST and (event.get("id") or "").startswith(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from resolver.cli import enter
+from resolver.cli import command_record, enter
 from resolver.cli.client import find_sandbox
 from resolver.cli.environment import explicit_environment
 from resolver.cli.run import check_streams, exit_code
@@ -34,11 +34,15 @@ def _exec(arguments: list[str]) -> int:
     sandbox = find_sandbox(name, project=values.get("project"), index=number)
     identity = _identity(values.get("user"))
     home = {"HOME": identity.home} if identity is not None and identity.home else {}
+    record = command_record.read(sandbox)
+    given = {} if record is None else record.variables
+    asked = values.get("workdir")
+    of_sandbox = None if record is None or asked is not None else enter.WorkingDirectory(record.directory, False)
     return enter.join(
         sandbox,
         command,
-        environment={**os.environ, **home, **sandbox["environment"], **explicit_environment(values)},
-        directory=enter.working_directory(values.get("workdir")),
+        environment={**os.environ, **home, **sandbox["environment"], **given, **explicit_environment(values)},
+        directory=of_sandbox or enter.working_directory(asked),
         identity=identity,
         detached=values.get("detach", False),
     )

@@ -202,7 +202,10 @@ class _Checker:
         while ended in watched:
             ready, _, _ = select.select(watched, [], [], max(end - time.monotonic(), 0.0))
             if not ready or time.monotonic() > end:
-                os.killpg(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                # It may not have made its group yet.
+                os.kill(pid, signal.SIGKILL)
                 raise TimeoutError
             if reading in ready:
                 octets = os.read(reading, 65_536)

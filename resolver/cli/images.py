@@ -27,10 +27,15 @@ def looks_like_one(word: str) -> bool:
     return found is not None and (bool(found["tag"] or found["digest"]) or "/" in word or word in _WELL_KNOWN)
 
 
-def hint(command: Sequence[str]) -> str:
-    """Return the end of a sentence for a *command* that was not found and may begin with an image; "" if it does not."""
+def hint(command: Sequence[str], *, run: str = "berth run") -> str:
+    """Return the end of a sentence for a *command* that was not found and may begin with an image; "" if it does not.
+
+    *run*: what was written before it.
+    """
     if not looks_like_one(command[0]):
         return ""
     rest = list(command[1:])
-    instead = f"leave the image out: `berth run {shlex.join(rest)}`" if rest else "give a program, with its arguments"
+    # Options behind an image are for a program that only the image knows.
+    has_program = rest and not rest[0].startswith("-")
+    instead = f"leave the image out: `{run} {shlex.join(rest)}`" if has_program else "give a program, with its arguments"
     return f"; berth runs programs of this host, not images: {instead}"

@@ -50,7 +50,8 @@ COMMANDS = (
         "ps", (), "berth ps [OPTIONS]", "List sandboxes.",
         "STATUS is running, created (nothing was started in it yet), adopted, Exited (code), Restarting (code), or ended (others use "
         "its network stack). --all, --last, --latest and a filter by status, exited, before or since list those that are stopped too. "
-        "Below 100 columns, and in a pipe, SANDBOX ID and COMMAND are left out; COLUMNS=200 or --no-trunc shows them.",
+        "On a terminal below 100 columns SANDBOX ID and COMMAND are left out; --no-trunc shows them. Elsewhere nothing is left out, cut "
+        "or wrapped.",
         ("berth ps --filter network=front", "berth ps --format '{{.Names}}: {{.Ports}}'"),
     ),
     Command(
@@ -58,7 +59,8 @@ COMMANDS = (
     ),
     Command(
         "compose ps", (("SERVICE...", "sandbox"),), "berth compose [-f FILE | -p NAME] ps [OPTIONS] [SERVICE...]",
-        "List the sandboxes of a Compose project.", "", ("berth compose -p shop ps --services",),
+        "List the sandboxes of a Compose project.", "Templates have Compose's fields too: .Name, .Health, .ExitCode, .Publishers.",
+        ("berth compose -p shop ps --services",),
     ),
     Command(
         "network ls", (), "berth network ls [OPTIONS]", "List networks.", "",

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from resolver.cli import enter, health_probe
+from resolver.cli import command_record, enter, health_probe
 from resolver.cli.client import Refused, call
 from resolver.cli.output_log import STREAMS, OutputLog
 from resolver.cli.restarting import Restarting
@@ -64,13 +64,15 @@ class _Monitor:
         self._sandbox = sandbox
         self._process = process
         self._report = report
-        self._restarting = Restarting(sandbox["id"], process["restart"])
+        run = sandbox.get("run")
+        self._restarting = Restarting(sandbox["id"], process["restart"], 0 if run is None else run["restarts"])
         self._log = OutputLog(sandbox["directory"])
 
     def run(self) -> int:
         """Start the command, and again for as long as its policy says so; return its last exit code."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
+        command_record.write(self._sandbox, self._process["explicit"], self._process["directory"])
         try:
             init, outputs = self._start(patient=False)
         except (EnterFailed, Refused, OSError) as error:
@@ -94,25 +96,21 @@ class _Monitor:
         os.close(self._report)
 
     def _hold(self, init: int, outputs: dict[int, str]) -> int:
-        while True:
-            began = time.monotonic()
+        running = init, outputs
+
+        def wait() -> int:
+            init, outputs = running
             checker = health_probe.start(self._sandbox, init, self._environment(), self._directory())
             self._follow(init, outputs)
             code = enter.wait(init)
             health_probe.stop(checker)
-            while True:
-                if not self._restarting.comes_again(code, time.monotonic() - began):
-                    return code
-                try:
-                    init, outputs = self._start(patient=True)
-                    break
-                except Refused:
-                    # The sandbox has been removed.
-                    return code
-                except (EnterFailed, OSError) as error:
-                    code, text = enter.failure(str(error))
-                    self._log.write("stderr", f"berth: {text}\n".encode())
-                    began = time.monotonic()
+            return code
+
+        def start_again() -> None:
+            nonlocal running
+            running = self._start(patient=True)
+
+        return self._restarting.hold(wait, start_again, lambda text: self._log.write("stderr", f"berth: {text}\n".encode()))
 
     def _start(self, *, patient: bool) -> tuple[int, dict[int, str]]:
         """Start the command; return the pid of its init, and what it prints as descriptor → stream."""

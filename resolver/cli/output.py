@@ -7,8 +7,6 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from resolver.cli import terminal
-from resolver.cli.table import lay_out
 from resolver.printable import printable
 
 
@@ -22,6 +20,10 @@ def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: Collection[str] = (), keep: Sequence[str] = (), whole: bool = False
 ) -> None:
     """Print a table, as wide as the terminal. *cut*, *keep*: see `lay_out`; *whole*: one line for each row, however long."""
+    # `run` and `exec` print none.
+    from resolver.cli import terminal
+    from resolver.cli.table import lay_out
+
     cells = [[printable(cell) for cell in row] for row in rows]
     heading, *lines = lay_out(columns, cells, None if whole else terminal.width(), cut, keep)
     print(terminal.styled(heading, "bold"))

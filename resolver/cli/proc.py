@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,23 @@ def command_pid(init: int) -> int:
     """Return the process that the init of a sandbox has started, the init itself if that can't be told."""
     children = _read(f"/proc/{init}/task/{init}/children").split()
     return int(children[0]) if children else init
+
+
+def seconds_lasted(init: int) -> float:
+    """Return how long the command that *init* has started has run, without the time that it waited for a processor; 0 if it has ended."""
+    try:
+        with open(f"/proc/{init}/task/{init}/children") as file:
+            children = file.read().split()
+    except OSError:
+        # A kernel that does not tell children.
+        children = [str(init)]
+    fields = _read(f"/proc/{children[0]}/stat").rpartition(")")[2].split() if children else []
+    if not fields or fields[0] in "ZX":
+        return 0.0
+    began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    # Time on the processor, and time that it waited for one, in nanoseconds.
+    scheduled = _read(f"/proc/{children[0]}/schedstat").split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began - (int(scheduled[1]) / 1e9 if len(scheduled) > 1 else 0.0)
 
 
 def command_line(pid: int) -> str:

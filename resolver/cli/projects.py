@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import ps as sandbox_list
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, Refused, call
+from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, call, sandboxes_path
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
-from resolver.cli.output import counted
-from resolver.cli.sandbox_fields import state
+from resolver.cli.sandbox_fields import ports_of, state
 from resolver.cli.sandbox_parser import parse_all, usage_error
 
 _LS, _PS = "compose ls", "compose ps"
@@ -41,8 +41,11 @@ def ls(arguments: list[str]) -> int:
 
 
 def existing(*, stopped: bool) -> list[dict[str, Any]]:
-    """Return the projects of which there is anything: Name, Status (Compose's, `running(3)`), Networks. *stopped*: or was, and is kept."""
-    sandboxes: list[dict[str, Any]] = call("GET", "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes")
+    """Return the projects of which there is anything: Name, Status, Networks.
+
+    Status is Compose's, `running(3)`, or `no sandboxes` if only networks are left. *stopped*: or was, and is kept.
+    """
+    sandboxes: list[dict[str, Any]] = call("GET", sandboxes_path(stopped=stopped))
     networks: list[dict[str, Any]] = call("GET", "/v1/networks")
     names = sorted({thing["labels"][PROJECT_LABEL] for thing in (*sandboxes, *networks) if PROJECT_LABEL in thing["labels"]})
     found = []
@@ -51,39 +54,62 @@ def existing(*, stopped: bool) -> list[dict[str, Any]]:
         found.append(
             {
                 "Name": name,
-                "Status": ", ".join(f"{kind}({states.count(kind)})" for kind in dict.fromkeys(states)) or "created(0)",
+                "Status": ", ".join(f"{kind}({states.count(kind)})" for kind in dict.fromkeys(states)) or "no sandboxes",
                 "Networks": [network["name"] for network in networks if network["labels"].get(PROJECT_LABEL) == name],
             }
         )
     return found
 
 
-def ps(project: str, arguments: list[str]) -> int:
-    """Run `berth compose ps` *arguments* for the project called *project*."""
-    values, services = parse_all(_PS, arguments, of_list(_PS))
+def ps(
+    project: str,
+    arguments: list[str],
+    services: Callable[[Sequence[str]], object] | None = None,
+    known: Callable[[], Collection[str]] | None = None,
+) -> int:
+    """Run `berth compose ps` *arguments* for the project called *project*.
+
+    *services*: raises Refused if one of those that are named is not there; *known*: only of these services.
+    """
+    values, named = parse_all(_PS, arguments, of_list(_PS))
     values.setdefault("filter", []).extend(f"status={status}" for status in values.get("status", ()))
     try:
         sandbox_list.check(values)
     except (BadFilter, BadFormat) as error:
         usage_error(_PS, error)
     members = of_project(call("GET", sandbox_list.path(values)), project)
-    known = {sandbox["labels"].get(SERVICE_LABEL) for sandbox in members}
-    for service in services:
-        if service not in known:
-            raise Refused(f"project {project} has no service {service} that is up; it has {', '.join(sorted(map(str, known))) or 'none'}")
-    wanted = [sandbox for sandbox in members if not services or sandbox["labels"].get(SERVICE_LABEL) in services]
+    if services is not None:
+        services(named)
+    if known is not None:
+        members = [sandbox for sandbox in members if sandbox["labels"].get(SERVICE_LABEL) in known()]
+    wanted = [sandbox for sandbox in members if not named or sandbox["labels"].get(SERVICE_LABEL) in named]
     try:
-        sandbox_list.show(sandbox_list.chosen(wanted, values), values)
+        sandbox_list.show(sandbox_list.chosen(wanted, values), values, more=compose_fields)
     except (BadFilter, BadFormat) as error:
         usage_error(_PS, error)
     return 0
 
 
 def of_project(sandboxes: list[dict[str, Any]], project: str) -> list[dict[str, Any]]:
-    """Return the sandboxes of the project called *project*; Refused if it has none."""
-    members = [sandbox for sandbox in sandboxes if sandbox["labels"].get(PROJECT_LABEL) == project]
-    if not members:
-        others = sorted({sandbox["labels"][PROJECT_LABEL] for sandbox in sandboxes if PROJECT_LABEL in sandbox["labels"]})
-        raise Refused(f"project {project} is not up; {counted(len(others), 'project')} {'is' if len(others) == 1 else 'are'} up"
-                      + (f": {', '.join(others)}" if others else ""))  # fmt: skip
-    return members
+    """Return the sandboxes of the project called *project*; none if it is not up."""
+    return [sandbox for sandbox in sandboxes if sandbox["labels"].get(PROJECT_LABEL) == project]
+
+
+def compose_fields(sandbox: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that `docker compose ps --format` has beside those of `docker ps --format`."""
+    run = sandbox.get("run")
+    return {
+        "Name": sandbox["name"],
+        "Created": int(sandbox["created"]),
+        "ExitCode": run["exit_code"] or 0 if run is not None and run["state"] == "exited" else 0,
+        "Health": sandbox.get("health") or "",
+        "Publishers": [
+            {
+                "URL": port["host_address"] if port["host_port"] else "",
+                "TargetPort": port["sandbox_port"],
+                "PublishedPort": port["host_port"],
+                "Protocol": port["protocol"],
+            }
+            for port in ports_of(sandbox)
+        ],
+    }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import proc, sandbox_fields, terminal
-from resolver.cli.client import SERVICE_LABEL, call
+from resolver.cli.client import SERVICE_LABEL, call, sandboxes_path
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
@@ -55,7 +55,7 @@ def path(values: Mapping[str, Any]) -> str:
     """Return the request for what the options *values* are about: as with Docker, some mean those that are stopped too."""
     with_stopped = any(values.get(name) for name in ("all", "latest", "last"))
     with_stopped = with_stopped or any(text.partition("=")[0] in _MEAN_STOPPED for text in values.get("filter", ()))
-    return "/v1/sandboxes?all=1" if with_stopped else "/v1/sandboxes"
+    return sandboxes_path(stopped=with_stopped)
 
 
 def _filters(values: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -70,15 +70,18 @@ def chosen(sandboxes: Sandboxes, values: Mapping[str, Any]) -> Sandboxes:
     return found if last is None else sorted(found, key=lambda sandbox: sandbox["created"], reverse=True)[: int(last)]
 
 
-def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None:
-    """Print *sandboxes* as the options *values* ask for; BadFormat says what is wrong with `--format`."""
+def show(
+    sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any], more: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+) -> None:
+    """Print *sandboxes* as the options *values* ask for; BadFormat says what is wrong with `--format`. *more*: fields for templates."""
     if values.get("services"):
         for name in dict.fromkeys(sandbox["labels"].get(SERVICE_LABEL) for sandbox in sandboxes):
             if name:
                 print(name)
         return
     now, whole = time.time(), values.get("no_trunc", False)  # noqa: TID251 (this is where the clock is read)
-    narrow = not whole and terminal.width() < _WIDE
+    columns = None if whole else terminal.width()
+    narrow = columns is not None and columns < _WIDE
     left_out = _LEFT_OUT[values.get("all", False)] if narrow else ()
     shown = [at for at, column in enumerate(sandbox_fields.COLUMNS) if column not in left_out]
 
@@ -90,7 +93,10 @@ def show(sandboxes: Sequence[dict[str, Any]], values: Mapping[str, Any]) -> None
         things=sandboxes,
         columns=[sandbox_fields.COLUMNS[at] for at in shown],
         cells=cells,
-        fields=lambda sandbox: sandbox_fields.docker_fields(sandbox, proc.command_of(sandbox), now, whole=whole),
+        fields=lambda sandbox: {
+            **sandbox_fields.docker_fields(sandbox, proc.command_of(sandbox), now, whole=whole),
+            **(more(sandbox) if more is not None else {}),
+        },
         id_of=lambda sandbox: shown_id(sandbox, whole=whole),
         headings=sandbox_fields.HEADINGS,
         cut=("COMMAND",),

@@ -7,23 +7,30 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from resolver.cli.client import NoDaemon, Refused, call
-from resolver.cli.restart_policy import Restarts, policy_of
+from resolver.cli import enter
+from resolver.cli.client import NoDaemon, Refused, Unanswered, call
+from resolver.cli.system_calls import EnterFailed
+from resolver.restart_policy import Restarts, policy_of
 from resolver.signal_names import START_NO_MORE
 
 _LOOK = 0.2
-"""Seconds between tries to reach a daemon that is not there."""
+"""Seconds between tries to reach a daemon that is not there, or can't do now what it is asked for."""
+_PASSING = ("busy", "unavailable")
+"""Refusals that end by themselves: too many requests, or a state that can't be written."""
 
 
 class Restarting:
-    """Of one sandbox. *policy*: as `run --restart` has it. From its making on, the signal of the daemon ends restarts."""
+    """Of one sandbox. *policy*: as `run --restart` has it. *already*: how often its command was started again by another holder.
 
-    def __init__(self, sandbox_id: str, policy: str) -> None:
+    From its making on, the signal of the daemon ends restarts.
+    """
+
+    def __init__(self, sandbox_id: str, policy: str, already: int = 0) -> None:
         self._path = f"/v1/sandboxes/{sandbox_id}"
-        self._restarts = Restarts(policy_of(policy))
+        self._restarts = Restarts(policy_of(policy), already)
         self.is_last = False
         # A signal ends the pause before a restart by this.
         self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -34,6 +41,28 @@ class Restarting:
         self.is_last = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b"1")
+
+    def hold(self, wait: Callable[[], int], start: Callable[[], None], on_failure: Callable[[str], None]) -> int:
+        """Wait for the command, and start it again as often as its policy says so; return its last exit code.
+
+        *wait*: for the command that runs; returns its exit code. *start*: starts it again; raises Refused if the sandbox has been removed.
+        *on_failure*: told why it could not be started.
+        """
+        while True:
+            began = time.monotonic()
+            code = wait()
+            while True:
+                if not self.comes_again(code, time.monotonic() - began):
+                    return code
+                try:
+                    start()
+                    break
+                except Refused:
+                    return code
+                except (EnterFailed, OSError) as error:
+                    code, text = enter.failure(str(error))
+                    on_failure(text)
+                    began = time.monotonic()
 
     def comes_again(self, code: int, ran: float) -> bool:
         """Return, when it is time, whether the command is to be started again that ended with *code* after it *ran* so many seconds."""
@@ -49,11 +78,15 @@ class Restarting:
         while True:
             try:
                 call("PATCH", self._path, body, autostart=False)
-            except NoDaemon:
+            except (NoDaemon, Unanswered):
+                # What it has done all the same, it does once more: that a command has ended, or which one is there.
                 if self.is_last and not required:
                     return False
                 time.sleep(_LOOK)
-            except Refused:
+            except Refused as error:
+                if error.kind in _PASSING and (required or not self.is_last):
+                    time.sleep(_LOOK)
+                    continue
                 if required:
                     raise
                 return False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _ABOUT_THE_END = ("restart", "stop_signal", "stop_timeout")
 """Options for which the daemon must know of a command in the foreground how it is to end."""
+_DEFAULT_NETWORK = "default"
+"""Where a sandbox is that names no network; the daemon makes it."""
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -96,6 +98,9 @@ def run_in_foreground(
     restarting = None if process is None else _restarting(sandbox["id"], process["restart"])
     # An explicit variable wins, in its own spelling only (PX-3).
     environment = {**os.environ, **sandbox["environment"], **explicit}
+    from resolver.cli import command_record
+
+    command_record.write(sandbox, explicit, directory.path)
 
     def start(tell: Callable[[int], None]) -> int:
         pid = enter.start(
@@ -120,14 +125,17 @@ def run_in_foreground(
     return _remove(path, _wait(pid) if restarting is None else _wait_and_start_again(pid, start, restarting))
 
 
-def _about_images(error: EnterFailed, command: list[str]) -> str:
-    """Return what is to be said to somebody who gave an image, as docker run takes it, in the place of a program; "" to others."""
+def _about_images(error: EnterFailed, command: list[str], run: str = "berth run") -> str:
+    """Return what is to be said to somebody who gave an image, as docker run takes it, in the place of a program; "" to others.
+
+    *run*: what was written before the command.
+    """
     code, _ = enter.failure(str(error))
     if code != enter.NOT_FOUND:
         return ""
     from resolver.cli import images
 
-    return images.hint(command)
+    return images.hint(command, run=run)
 
 
 _checkers: list[int | None] = []
@@ -155,22 +163,13 @@ def _restarting(sandbox_id: str, policy: str) -> Restarting:
 
 def _wait_and_start_again(pid: int, start: Callable[[Callable[[int], None]], int], restarting: Restarting) -> int:
     """Wait for the command's init *pid*, and as often as its policy says so *start* the command again; return the last exit code."""
-    while True:
-        began = time.monotonic()
-        code = _wait(pid, restarting.start_no_more)
-        while True:
-            if not restarting.comes_again(code, time.monotonic() - began):
-                return code
-            try:
-                pid = start(restarting.register)
-                break
-            except Refused:
-                # The sandbox has been removed.
-                return code
-            except EnterFailed as error:
-                code, text = enter.failure(str(error))
-                complain(text)
-                began = time.monotonic()
+    running = pid
+
+    def start_again() -> None:
+        nonlocal running
+        running = start(restarting.register)
+
+    return restarting.hold(lambda: _wait(running, restarting.start_no_more), start_again, complain)
 
 
 def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:
@@ -198,7 +197,10 @@ def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
     print_warnings(sandbox)
     try:
         monitor.start(sandbox, process)
-    except (EnterFailed, Refused):
+    except EnterFailed as error:
+        delete(f"/v1/sandboxes/{sandbox['id']}", call)
+        raise EnterFailed(f"{error}{_about_images(error, process['command'], 'berth run -d')}") from error
+    except Refused:
         delete(f"/v1/sandboxes/{sandbox['id']}", call)
         raise
     print(sandbox["name"])
@@ -210,6 +212,8 @@ def process_body(values: Mapping[str, Any], command: list[str], explicit: dict[s
     directory = enter.working_directory(values.get("workdir"))
     try:
         timeout = float(values.get("stop_timeout", 10))
+        if not math.isfinite(timeout):
+            raise ValueError("it has no end")
     except ValueError:
         usage_error("run", f"--stop-timeout must be a number of seconds, not {values['stop_timeout']!r}")
     return {
@@ -238,7 +242,7 @@ def _remove(path: str, code: int) -> int:
 
 def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
     try:
-        body = sandbox_body(values)
+        body = sandbox_body(values, default_network=_DEFAULT_NETWORK)
     except BadOption as error:
         usage_error("run", error)
     check = _health_check(values)
@@ -270,10 +274,11 @@ def _name(command: list[str]) -> str:
 
 
 def check_streams(command: str, values: Mapping[str, Any]) -> None:
-    """Exit with 2 if `-i` or `-t` ask for what berth *command* can't give: detached there is no input, and no terminal is made."""
-    if values.get("detach") and (values.get("interactive") or values.get("tty")):
-        usage_error(
-            command, "-i and -t are for a command in the foreground: with -d its input is empty and there is no terminal; leave them out"
-        )
+    """Exit with 2 if `-t` asks berth *command* for a terminal that nobody has; say that what is detached has none, and no input."""
+    asked = [flag for flag, name in (("-i", "interactive"), ("-t", "tty")) if values.get(name)]
+    if values.get("detach"):
+        if asked:
+            complain(f"warning: {' and '.join(asked)} without effect: with -d the command has no terminal, and its input is empty")
+        return
     if values.get("tty") and not os.isatty(0):
         usage_error(command, "-t needs a terminal, and standard input is none; leave -t out")

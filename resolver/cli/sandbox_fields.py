@@ -108,7 +108,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "Service": sandbox["labels"].get(SERVICE_LABEL, ""),
         "Project": sandbox["labels"].get(PROJECT_LABEL, ""),
         "Addresses": ",".join(sandbox["addresses"]),
-        "Pid": sandbox["pid"] or 0,
+        "Pid": sandbox["pid"],
     }
 
 

@@ -60,7 +60,8 @@ class Option(NamedTuple):
     *flags*: as options of `run`, `exec` and `attach`; none if it is only a key. *key*: its name inside `--network NAME,key=value`
     and, after `--`, as an option of `network connect`. *field*: of the API. *commands*: which commands have it. *compose*: its
     key below `services.NAME` in a Compose file, `networks.` standing for `networks.NETWORK.`. *docker*: Docker's name for it,
-    None if Docker has no such thing. *completes*: what the shell completes the value with.
+    None if Docker has no such thing. *completes*: what the shell completes the value with. *only*: values that it may have, any
+    if there are none; *otherwise*: what is said of others.
     """
 
     flags: tuple[str, ...]
@@ -76,6 +77,8 @@ class Option(NamedTuple):
     compose: str | None = None
     docker: str | None = None
     completes: str | None = None
+    only: tuple[str, ...] = ()
+    otherwise: str = ""
 
     @property
     def name(self) -> str:
@@ -228,8 +231,8 @@ OPTIONS = (
             kind=_LIST, metavar="KEY[=VALUE]", compose="environment", docker="--env"),
     _client(("--env-file",), "File of environment variables, one on each line.", ("run", "exec"),
             kind=_LIST, metavar="FILE", compose="env_file", docker="--env-file", completes="file"),
-    _client(("-w", "--workdir"), "Directory to run in.", ("run", "exec"),
-            metavar="DIRECTORY", default="the current one", compose="working_dir", docker="--workdir", completes="directory"),
+    _client(("-w", "--workdir"), "Directory to run in.", ("run", "exec"), metavar="DIRECTORY",
+            default="the current one; for exec, the sandbox's", compose="working_dir", docker="--workdir", completes="directory"),
     _client(("-d", "--detach"), "Return as soon as the command runs, and of run: its names resolve.", ("run", "exec"),
             kind=_FLAG, docker="--detach"),
     _client(("-u", "--user"), "User and group to run as, by name or number.", ("exec",),
@@ -254,7 +257,6 @@ OPTIONS = (
             docker="--health-start-period"),
     _health("--health-start-interval", "Time between checks in it.", "DURATION", default="5s", docker="--health-start-interval"),
     _health("--no-healthcheck", "Check nothing, as without --health options.", None, kind=_FLAG, docker="--no-healthcheck"),
-    _habit(("--init",), "Have an init reap what is left: there always is one.", ("run",), docker="--init"),
     _habit(("-i", "--interactive"), "Let the command read standard input: it always can, unless detached.", ("run", "exec"),
            docker="--interactive"),
     _habit(("-t", "--tty"), "Let the command have the terminal: it always has, unless detached.", ("run", "exec"), docker="--tty"),
@@ -345,8 +347,11 @@ def network_option(text: str) -> dict[str, Any]:
     return endpoint
 
 
-def sandbox_body(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of `POST /v1/sandboxes` that *values* mean: `Option.dest` → what was given, None or empty if nothing was."""
+def sandbox_body(values: Mapping[str, Any], *, default_network: str | None = None) -> dict[str, Any]:
+    """Return the body of `POST /v1/sandboxes` that *values* mean: `Option.dest` → what was given, None or empty if nothing was.
+
+    *default_network*: what options of an endpoint are about where no network is named.
+    """
     body: dict[str, Any] = {"networks": []}
     of_first_network: list[tuple[Option, Any]] = []
     for option in OPTIONS:
@@ -359,6 +364,8 @@ def sandbox_body(values: Mapping[str, Any]) -> dict[str, Any]:
         elif option.scope is Scope.ENDPOINT:
             of_first_network.append((option, value))
     for option, value in of_first_network:
+        if not body["networks"] and default_network is not None:
+            body["networks"] = [{"network": default_network}]
         if not body["networks"]:
             raise BadOption(f"--{option.name} needs a --network: it is about the sandbox's endpoint there")
         first = body["networks"][0]

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from resolver.cli.sandbox_options import OPTIONS, BadOption, Kind, Option, Scope, flags_of, help_flags, is_required, of_command
-from resolver.cli.words import nearest
 
 Parsed = tuple[dict[str, Any], list[str]]
 """The options that were given, as `Option.dest` → text, list of texts or True; and the operands."""
@@ -54,15 +53,14 @@ def parse(command: str, arguments: list[str], options: Sequence[Option] | None =
             raise HelpWanted
         if word.startswith("--"):
             flag, equals, text = word.partition("=")
-            option = _find(known, flag, command)
-            if option.kind is Kind.FLAG and equals:
-                raise BadOption(f"{flag} takes no value")
-            _put(values, option, flag, text if equals else None, words)
+            value = text if equals else None
+            _put(values, _find(known, flag, command, value), flag, value, words)
         else:
             _take_letters(values, known, word[1:], words, command)
     operands += words
     missing = [option.name for option in options if is_required(option, command) and option.dest not in values]
-    if missing:
+    # Whoever gives operands to `attach` means something else.
+    if missing and not operands:
         raise BadOption(f"--{missing[0]} is required")
     return values, operands
 
@@ -78,32 +76,54 @@ def _take_letters(values: dict[str, Any], known: dict[str, Option], letters: str
         return
 
 
+_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+"""What may follow an option that takes no value, behind `=`: as Go's flags have it, by any case."""
+
+
 def _put(values: dict[str, Any], option: Option, flag: str, text: str | None, words: Iterator[str]) -> None:
     if option.kind is Kind.FLAG:
-        values[option.dest] = True
+        wanted = True if text is None else _TRUTH.get(text.lower())
+        if wanted is None:
+            raise BadOption(f"{flag} takes no value but true or false")
+        _check_value(option, flag, str(wanted).lower())
+        if wanted:
+            values[option.dest] = True
+        else:
+            values.pop(option.dest, None)
         return
     if text is None:
         text = next(words, None)
     if text is None:
         raise BadOption(f"{flag} needs a value, {option.metavar}")
+    _check_value(option, flag, text)
     if option.kind.repeats:
         values.setdefault(option.dest, []).append(text)
     else:
         values[option.dest] = text
 
 
-def _find(known: dict[str, Option], flag: str, command: str) -> Option:
+def _check_value(option: Option, flag: str, value: str) -> None:
+    if option.only and value not in option.only:
+        raise BadOption(f"{flag} {value}: {option.otherwise}")
+
+
+def _find(known: dict[str, Option], flag: str, command: str, value: str | None = None) -> Option:
+    """Return the row of *flag*. *value*: what follows it behind `=`."""
     option = known.get(flag)
     if option is not None:
         return option
     if command == "attach" and any(flag in other.flags for other in OPTIONS if other.scope is Scope.CLIENT):
         raise BadOption(f"{flag} is for a command that berth starts, and attach starts none; use it with `berth run` or `berth exec`")
-    from resolver.cli.docker_words import OPTION_ANSWERS, OTHER_OPTION_ANSWERS
+    from resolver.cli import docker_options
 
-    if command in ("run", "exec") and flag in OPTION_ANSWERS:
-        raise BadOption(f"there is no option {flag}: {OPTION_ANSWERS[flag]}")
-    if flag in OTHER_OPTION_ANSWERS.get(f"berth {command}", ()):
-        raise BadOption(f"there is no option {flag}: {OTHER_OPTION_ANSWERS[f'berth {command}'][flag]}")
+    habit = docker_options.find(command, flag)
+    if habit is not None and (habit.is_accepted or (value is not None and habit.accepts(value))):
+        return docker_options.option_of(habit)
+    answer = docker_options.answer(command, flag)
+    if answer:
+        raise BadOption(f"there is no option {flag}: {answer}")
+    from resolver.cli.words import nearest
+
     raise BadOption(f"there is no option {flag}{nearest(flag, known)}")
 
 

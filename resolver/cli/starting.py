@@ -7,14 +7,16 @@ does it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from resolver.cli import enter, monitor
-from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.client import NoDaemon, Refused, call, sandboxes_path
 from resolver.cli.output import complain, print_warnings
 from resolver.cli.sandbox_calls import hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
@@ -57,7 +59,7 @@ def start_stopped(sandbox: dict[str, Any]) -> None:
 def due() -> list[dict[str, Any]]:
     """Return the sandboxes that their restart policy starts now, as a daemon has started, the oldest one first."""
     for _ in range(_LOOKS):
-        everything = call("GET", "/v1/sandboxes?all=1", autostart=False)
+        everything = call("GET", sandboxes_path(stopped=True), autostart=False)
         if not any(map(_has_ended_unnoticed, everything)):
             break
         time.sleep(_LOOK)
@@ -67,34 +69,48 @@ def due() -> list[dict[str, Any]]:
 
 
 def _has_ended_unnoticed(sandbox: dict[str, Any]) -> bool:
-    run = sandbox["run"]
-    return run is not None and run["state"] != "exited" and sandbox["pid"] is not None and not os.path.exists(f"/proc/{sandbox['pid']}")
+    run, holder = sandbox["run"], sandbox["owner_pid"]
+    return run is not None and run["state"] != "exited" and holder is not None and not os.path.exists(f"/proc/{holder}")
 
 
-def launch(state_dir: str, run_dir: str) -> None:
-    """Start the process that starts what is due as soon as this one, which becomes the daemon, answers; if anything may be due."""
-    try:
-        if not any(os.scandir(f"{state_dir}/sandboxes")):
-            return
-    except OSError:
-        return
+_LAUNCHER = 'while read -r _; do ("$@" </dev/null &); done'
+"""A shell that starts its arguments as a program for each line it reads, and ends with the daemon, whose end of the pipe closes then."""
+
+
+def launch(state_dir: str, run_dir: str) -> Callable[[], None]:
+    """Start the process that, each time the returned function is called, starts what is due; once now, if anything may be due.
+
+    For this process, which becomes the daemon and gives up the rights that it takes to start commands. A shell waits with these rights.
+    """
+    waiting, writing = os.pipe2(os.O_CLOEXEC)
     daemon = os.getpid()
     child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    try:
-        # Not the daemon's child: the daemon would have to take its exit code.
-        if os.fork() == 0:
-            os.setsid()
-            # What systemd has handed to the daemon is not for commands.
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            os.chdir("/")
-            os.execve(
-                sys.executable, [sys.executable, "-m", "resolver.cli.starting", str(daemon)], {**os.environ, "BERTH_RUN_DIR": run_dir}
-            )
-    finally:
-        os._exit(0)
+    if child == 0:
+        try:
+            # Not the daemon's child: the daemon would have to take its exit code.
+            if os.fork() == 0:
+                os.setsid()
+                os.dup2(waiting, 0)
+                # What systemd has handed to the daemon is not for commands.
+                os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+                os.chdir("/")
+                command = [sys.executable, "-m", "resolver.cli.starting", str(daemon)]
+                os.execve("/bin/sh", ["sh", "-c", _LAUNCHER, "sh", *command], {**os.environ, "BERTH_RUN_DIR": run_dir})
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(waiting)
+    os.set_blocking(writing, False)
+
+    def start_due() -> None:
+        # One that has too much to do, or is gone, starts nothing: what is due stays so.
+        with contextlib.suppress(OSError):
+            os.write(writing, b"\n")
+
+    with contextlib.suppress(OSError), os.scandir(f"{state_dir}/sandboxes") as entries:
+        if any(entries):
+            start_due()
+    return start_due
 
 
 def start_due(daemon: int) -> None:
@@ -119,7 +135,16 @@ def start_due(daemon: int) -> None:
         try:
             start_stopped(sandbox)
         except Refused as error:
-            complain(f"{sandbox['name']} can't be started by its restart policy: {error}")
+            if not _runs_by_now(sandbox):
+                complain(f"{sandbox['name']} can't be started by its restart policy: {error}")
+
+
+def _runs_by_now(sandbox: dict[str, Any]) -> bool:
+    """Return whether somebody else has started *sandbox*, or has removed it."""
+    try:
+        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}", autostart=False)["run"]["state"] != "exited")
+    except Refused as error:
+        return error.kind == "not-found"
 
 
 def _pid_that_answers() -> int | None:

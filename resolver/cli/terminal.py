@@ -7,15 +7,27 @@ import sys
 from typing import TextIO
 
 WIDTH = 80
-"""Of what is no terminal, and of a terminal that does not say."""
+"""Of a terminal that does not say."""
 _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
 _DIGITS = 5
 """No terminal has a number of columns as long."""
 
+COLOURS = ("auto", "never", "always")
+"""When there are colours: auto is on terminals, unless NO_COLOR is set."""
+_chosen = COLOURS[:1]
 
-def width() -> int:
-    """Return the columns of the terminal: COLUMNS, or what the terminal says, or 80."""
+
+def show_colours(when: str) -> None:
+    """Show colours *when*, one of `COLOURS`, from now on."""
+    global _chosen
+    _chosen = (when,)
+
+
+def width() -> int | None:
+    """Return the columns of the terminal: COLUMNS, or what the terminal says, or 80; None, as many as you like, if it is none."""
+    if not sys.stdout.isatty():
+        return None
     given = os.environ.get("COLUMNS", "")
     if given.isascii() and given.isdigit() and len(given) < _DIGITS and int(given):
         return int(given)
@@ -31,5 +43,7 @@ def styled(text: str, style: str, stream: TextIO | None = None) -> str:
 
 
 def has_colours(stream: TextIO | None = None) -> bool:
-    """Whether *stream* is a terminal with colours, and nobody has asked for none (https://no-color.org)."""
+    """Whether *stream* is a terminal with colours, and nobody has asked for none (https://no-color.org) or for some."""
+    if _chosen != ("auto",):
+        return _chosen == ("always",)
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and (stream or sys.stdout).isatty()

@@ -130,9 +130,11 @@ class Admin:
             raise Forbidden("pid", f"process {pid} is not yours; only root may adopt the namespace of another user's process")
 
     async def list_sandboxes(self, request: ApiRequest[None]) -> list[schema.SandboxView]:
-        views = [convert.sandbox_view(details, self._proxies) for details in self._operations.sandboxes()]
+        stopped = {run.id: run for run in self.lifecycle.stopped()}
+        running = [details for details in self._operations.sandboxes() if details.sandbox.id not in stopped]
+        views = [convert.sandbox_view(details, self._proxies) for details in running]
         if request.flag(_ALL.name):
-            views = sorted([*views, *(stopped_view(run, self.runs) for run in self.lifecycle.stopped())], key=lambda view: view.name)
+            views = sorted([*views, *(stopped_view(run, self.runs) for run in stopped.values())], key=lambda view: view.name)
         return views
 
     async def show_sandbox(self, request: ApiRequest[None]) -> schema.SandboxView:
@@ -147,6 +149,8 @@ class Admin:
         if isinstance(found, Run) and request.body.name and request.body == schema.SandboxChange(name=request.body.name):
             await self.lifecycle.rename_stopped(found, request.body.name)
             return stopped_view(self.runs.get(found.id) or found, self.runs)
+        if isinstance(found, Run) and request.body.egress is not None and request.body == schema.SandboxChange(egress=request.body.egress):
+            return stopped_view(await self.egress.change_stopped(found, request.body.egress), self.runs)
         if request.body.restarting is not None:
             return self.sandbox_view(await self.lifecycle.note_restart(request.path["sandbox"], request.body.restarting))
         if request.body.start_no_more:
@@ -394,7 +398,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     ApiRoute(
         method="POST", path="/v1/stop", operation_id="stopDaemon", summary="Stop the daemon; sandboxes go on",
-        response=schema.OutcomeView, handler=Admin.stop_daemon,
+        ends_daemon=True, response=schema.OutcomeView, handler=Admin.stop_daemon,
     ),
     ApiRoute(
         method="GET", path="/healthz", operation_id="showLiveness", summary="Report that the process is alive",

@@ -79,7 +79,7 @@ async def serve(
     )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,
-        egress=EgressOperations(controller, resolver.registry.egress, egress_log, egress_records, events),
+        egress=EgressOperations(controller, resolver.registry.egress, egress_log, egress_records, events, runs),
         dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
         health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip

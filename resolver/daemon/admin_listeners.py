@@ -21,7 +21,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -66,6 +66,9 @@ class Listener:
         self._tls = tls
         self._socket: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # Whoever has connected and sent nothing yet.
+        self._silent: set[_Connection] = set()
+        self._heard = asyncio.Event()
 
     def open(self, listening: socket.socket) -> None:
         """Accept at *listening* from now on, in place of where it was before."""
@@ -81,6 +84,24 @@ class Listener:
             self._socket.close()
             self._socket = None
 
+    async def finish(self) -> None:
+        """Accept those who have connected already, and nobody else; wait a moment for their requests, so that each has an answer."""
+        listening = self._socket
+        if listening is None:
+            return
+        self._loop.remove_reader(listening)
+        self._take_all(listening)
+        # Who connects from now on is refused at once. Who came in between stays in the queue of a Unix socket.
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RD)
+        self._take_all(listening)
+        self.close()
+        end = self._loop.time() + limits.LAST_REQUESTS
+        while (self._tasks or self._silent) and self._loop.time() < end:
+            self._heard.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._heard.wait(), end - self._loop.time())
+
     def _accept(self, listening: socket.socket) -> None:
         try:
             accepted, address = listening.accept()
@@ -92,13 +113,31 @@ class Listener:
             self._loop.remove_reader(listening)
             self._loop.call_later(limits.API_ACCEPT_PAUSE, self._accept_again, listening)
             return
+        self._take(accepted, address)
+
+    def _take_all(self, listening: socket.socket) -> None:
+        """Serve everybody who is in the queue of *listening*."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._take(*listening.accept())
+
+    def _take(self, accepted: socket.socket, address: Any) -> None:
+        """Serve a connection that was accepted."""
         peer: Peer = address[0] if accepted.family != socket.AF_UNIX else process.peer(accepted)[1]
         if not self._admission.connect(peer):
             accepted.close()
             return
         task = self._loop.create_task(self._serve(accepted, peer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._heard.set()
+
+    def _has_sent(self, connection: _Connection) -> None:
+        self._silent.discard(connection)
+        self._heard.set()
 
     def _accept_again(self, listening: socket.socket) -> None:
         if self._socket is listening:
@@ -107,7 +146,8 @@ class Listener:
     async def _serve(self, accepted: socket.socket, peer: Peer) -> None:
         server = self._runner.server
         assert server is not None, "set up before it listens"
-        connection = _Connection(server(), lambda: self._admission.disconnect(peer))
+        connection = _Connection(server(), lambda: self._admission.disconnect(peer), self._has_sent)
+        self._silent.add(connection)
         handshake = None if self._tls is None else limits.API_HANDSHAKE
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted, ssl=self._tls, ssl_handshake_timeout=handshake)
@@ -118,23 +158,29 @@ class Listener:
 
 
 class _Connection(asyncio.Protocol):
-    """A protocol that also calls *on_end* once, at the end of the connection or, by `end`, if none was made."""
+    """A protocol that also calls *on_end* once, at the end of the connection or, by `end`, if none was made.
 
-    def __init__(self, inner: asyncio.Protocol, on_end: Callable[[], None]) -> None:
+    *on_data*: called with it when something comes, and at its end.
+    """
+
+    def __init__(self, inner: asyncio.Protocol, on_end: Callable[[], None], on_data: Callable[[_Connection], None]) -> None:
         self._inner = inner
         self._on_end: Callable[[], None] | None = on_end
+        self._on_data = on_data
 
     def end(self) -> None:
         """Note that there is no connection any more."""
         if self._on_end is not None:
             self._on_end()
             self._on_end = None
+            self._on_data(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         self._inner.data_received(data)
+        self._on_data(self)
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -202,11 +248,11 @@ class UnixListener:
             else:
                 log.warning("admin socket was removed and is made again path=%s", self._path)
 
-    def close(self) -> None:
-        """Accept no more, and remove the socket."""
-        self._listener.close()
+    async def close(self) -> None:
+        """Remove the socket, and accept no more but who has connected already."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+        await self._listener.finish()
 
 
 class _Application(Protocol):
@@ -228,7 +274,7 @@ async def serve(
     for name, scope, group in (("berth.sock", Scope.CHANGE, config.socket_group), ("berth-ro.sock", Scope.READ, config.read_group)):
         runner = await _set_up(application(admission, scope), stack)
         unix = UnixListener(run_directory / name, group or None, Listener(runner, admission))
-        stack.callback(unix.close)
+        stack.push_async_callback(unix.close)
         try:
             unix.make()
         except OSError as error:
@@ -239,7 +285,7 @@ async def serve(
     if remote is not None:
         runner = await _set_up(application(admission, remote.scope, token=remote.token), stack)
         listener = Listener(runner, admission, remote.tls)
-        stack.callback(listener.close)
+        stack.push_async_callback(listener.finish)
         listener.open(socket.create_server(remote.address, family=remote.family, backlog=_BACKLOG))
 
 

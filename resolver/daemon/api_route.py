@@ -89,6 +89,7 @@ class ApiRoute:
     *handler*: called with the object of handlers and an `ApiRequest`; returns a *response*, or an `ApiReply` of one of
     *other_responses*. *body*: None if there is none; *body_required* False: an empty one means one of defaults.
     *stream*: the handler returns an asynchronous generator, and each value of it is sent as one line as soon as it is there.
+    *ends_daemon*: it may be asked for while the daemon stops.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]
@@ -105,6 +106,7 @@ class ApiRoute:
     media_type: str = JSON
     stream: bool = False
     reads_only: bool = False
+    ends_daemon: bool = False
 
     @property
     def changes(self) -> bool:

@@ -32,7 +32,6 @@ from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
 from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import recall, restore
 from netcore.controller.settings import Settings
-from netcore.edge.connection import Edge
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
@@ -54,6 +53,7 @@ from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
 from resolver.daemon.lifecycle import Lifecycle
+from resolver.daemon.lost_holders import LostHolders
 from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
@@ -84,15 +84,15 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+def run(load: Callable[[], DaemonConfig], *, exit_when_idle: bool, start_due: Callable[[], None]) -> None:
     """Run the daemon until it is told to stop, or is idle; raises what kept it from starting.
 
-    *load*: reads the configuration, now and when it is to be read again.
+    *load*: reads the configuration, now and when it is to be read again. *start_due*: has what restart policies start now started.
     """
-    uvloop.run(_main(load, exit_when_idle=exit_when_idle))
+    uvloop.run(_main(load, exit_when_idle=exit_when_idle, start_due=start_due))
 
 
-async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> None:
+async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool, start_due: Callable[[], None]) -> None:
     config = load()
     logs.configure(config.log_level)
     # First the limit: the right to raise it is given up.
@@ -104,7 +104,7 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
     stop, read_again, report = asyncio.Event(), asyncio.Event(), asyncio.Event()
     signals.handle(stop=stop.set, reload=read_again.set, report=report.set)
     async with AsyncExitStack() as stack:
-        daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle)
+        daemon = await _start(config, stack, stop, exits_when_idle=exit_when_idle, start_due=start_due)
         reload = Reload(config, load, daemon.configure)
         period = startup.watchdog_period()
         _in_background(stack, _at_each(read_again, reload.run), _at_each(report, daemon.log_status))
@@ -114,9 +114,13 @@ async def _main(load: Callable[[], DaemonConfig], *, exit_when_idle: bool) -> No
         counts = daemon.operations.counts()
         log.info("daemon started run_dir=%s networks=%d sandboxes=%d", config.run_dir, counts.networks, counts.sandboxes)
         descriptor_store.notify("READY=1")
-        if not exit_when_idle:
+        if exit_when_idle:
+            await wait_until_idle(stop, daemon.is_busy)
+        else:
             await stop.wait()
-        elif await wait_until_idle(stop, daemon.is_busy) or not daemon.is_needed():
+        # From here on whoever asks for a change is sent to the next daemon: nothing of what is taken down now is used again.
+        is_done = await daemon.admin.http_api.take_no_more_changes(limits.LAST_CHANGES)
+        if exit_when_idle and is_done and not daemon.is_needed():
             await daemon.leave_nothing_behind()
         if not daemon.has_anything():
             await daemon.keeper.end()
@@ -145,6 +149,7 @@ class _RunningDaemon:
     watches: _Watches
     registry: Registry
     keeper: KeeperWatch
+    lost: LostHolders
 
     async def configure(self, config: DaemonConfig) -> None:
         """Follow another configuration, in what can change while the daemon runs."""
@@ -167,8 +172,9 @@ class _RunningDaemon:
         return self.is_needed() or self.admin.http_api.requests_in_flight > 0
 
     def is_needed(self) -> bool:
-        """Return whether a sandbox, an owner or a network that somebody asked for exists."""
-        return self.operations.counts().sandboxes > 0 or self.owners.is_busy() or self.operations.has_networks_of_users()
+        """Return whether a sandbox, an owner or a network that somebody asked for exists, or a sandbox is about to be started again."""
+        is_used = self.operations.counts().sandboxes > 0 or self.operations.has_networks_of_users()
+        return is_used or self.owners.is_busy() or self.lost.is_busy()
 
     async def leave_nothing_behind(self) -> None:
         """Remove the networks that nobody asked for, and with the last network all rules in firewalls."""
@@ -182,7 +188,9 @@ class _RunningDaemon:
             await self.controller.remove_firewall()
 
 
-async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool) -> _RunningDaemon:
+async def _start(
+    config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Event, *, exits_when_idle: bool, start_due: Callable[[], None]
+) -> _RunningDaemon:
     startup.make_run_directory(config.run_dir)
     boot = process.boot_id()
     store = await open_store(config.state_dir, config.run_dir)
@@ -197,7 +205,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.callback(kept.close)
     queries = await asyncio.to_thread(_take_over_queries, kept)
 
-    edge = Edge(settings.edge) if settings.edge else None
+    edge = outside.edge_at(settings.edge)
 
     async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
         if not sandbox_id:
@@ -221,10 +229,11 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
     stack.push_async_callback(registry.resolvers.stop)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
-    works = _make_operations(config, controller, records, events, watches, Runs(
-        store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle
-    ))  # fmt: skip
-    await works.runs.load()
+    runs = Runs(store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle)
+    await runs.load()
+    lost = LostHolders(runs, start_due, _wall_clock)
+    stack.callback(lost.close)
+    works = _make_operations(config, controller, records, events, watches, runs, lost)
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
     egress_log, egress_records, look = start_egress(config, controller, registry, resolver.service, events, stack, _wall_clock)
@@ -256,7 +265,7 @@ async def _start(config: DaemonConfig, stack: AsyncExitStack, stop: asyncio.Even
         firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
         egress_log=egress_log, egress_records=egress_records, stop=stop.set, stack=stack,
     )  # fmt: skip
-    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper)
+    return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper, lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +280,7 @@ class _Works:
 
 
 def _make_operations(
-    config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, runs: Runs
+    config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, runs: Runs, lost: LostHolders
 ) -> _Works:
     run_blocking = controller.workers.run
     owners = Owners(run_blocking)
@@ -283,7 +292,7 @@ def _make_operations(
         await sandbox_process.end_restarts(holder, run_blocking)
 
     removals = Removals(
-        controller, runs, events,
+        controller, runs, events, lost,
         end_process=lambda leader: sandbox_process.end(leader, run_blocking), end_restarts=end_restarts,
     )  # fmt: skip
     operations = Operations(
@@ -319,7 +328,7 @@ async def _settings(config: DaemonConfig) -> Settings:
         run_directory=config.run_dir,
         netns_directory=config.netns_dir,
         pools4=tuple((base, size) for base, size in pools if base.version == 4) or ipam.DEFAULT_POOLS4,
-        pools6=tuple((base, size) for base, size in pools if base.version == 6) or (ipam.ula_pool(_host_id(config)),),
+        pools6=tuple((base, size) for base, size in pools if base.version == 6) or (ipam.ula_pool(startup.host_id(config.state_dir)),),
         firewall=config.firewall == "nftables",
         uplinks=config.uplinks,
         vtep=await asyncio.to_thread(clustering.find_vtep, config),
@@ -382,7 +391,7 @@ async def _restore(
     recalled, registry = await recall(controller, records), resolver.registry
     state, resolvers = controller.state, registry.resolvers
     everyone = [sandbox for sandbox in state.sandboxes.values() if not sandbox.ended or state.stack_users(sandbox.id)]
-    restoration.publish(everyone)
+    restoration.publish(everyone, recalled.everything.sandboxes)
     resolvers.expect(unanswered)
     # Who is on an overlay waits for the names that other hosts publish, so as not to be told that they don't exist.
     shared = [network for network in state.networks_here() if network.is_overlay]
@@ -485,14 +494,6 @@ def _take_over_queries(kept: KeptSockets) -> _Queries:
 def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:
     with netns.opened(netns_path) as descriptor:
         return netns.run_inside(descriptor, work)
-
-
-def _host_id(config: DaemonConfig) -> str:
-    """Return a stable id of this host, for its ULA prefix."""
-    try:
-        return Path("/etc/machine-id").read_text().strip() or config.state_dir
-    except OSError:
-        return config.state_dir
 
 
 def _wall_clock() -> float:

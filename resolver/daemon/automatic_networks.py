@@ -1,7 +1,6 @@
 """The networks that berth makes by itself when a sandbox first needs them.
 
-`default`  for a sandbox that names no network; removed when the daemon exits because it is idle. Only that makes it:
-           a request that names a network `default` needs one that exists.
+`default`  for a sandbox that names no network, or this one; removed when the daemon exits because it is idle
 `bridge`   Docker's predefined network, where nobody has a name (rule DNS-41), as configured
 """
 
@@ -35,10 +34,10 @@ class AutomaticNetworks:
     def needed(self, references: Iterable[str], *, on_default: bool) -> NetworkRequest | None:
         """Return the automatic network that an operation on the networks *references* needs.
 
-        *on_default*: a sandbox that names no network is to be on `default`.
+        *on_default*: a sandbox that names no network is to be on `default`, and so is one that names it before it exists.
         """
         named = tuple(references)
-        if on_default and not named:
+        if on_default and (not named or (DEFAULT_NETWORK.name in named and self.find(DEFAULT_NETWORK) is None)):
             return DEFAULT_NETWORK
         return self._default_bridge if DEFAULT_BRIDGE in named else None
 

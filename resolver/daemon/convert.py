@@ -79,7 +79,7 @@ class SandboxDetails:
     """A sandbox with what belongs to it. *networks*: at least those of its endpoints. *directory*: with its files.
 
     *stack_owner*: the sandbox whose network stack it shares, None if it has its own. *run*: of one that stays when its command has
-    ended, with its *run_directory*. *hides*: see `SandboxView`.
+    ended, with its *run_directory*. *pid*: of its command, 0 if none runs. *hides*: see `SandboxView`.
     """
 
     sandbox: Sandbox
@@ -90,6 +90,7 @@ class SandboxDetails:
     run: Run | None = None
     run_directory: Path = Path()
     hides: tuple[str, ...] = ()
+    pid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,8 @@ def sandbox_view(
         ended=sandbox.ended,
         egress=list(sandbox.egress) if sandbox.egress is not None else None,
         environment=environment(proxies, [details.networks[endpoint.network_id].name for endpoint in in_gateway_order]),
-        pid=sandbox.owner.pid if sandbox.owner else None,
+        pid=details.pid,
+        owner_pid=sandbox.owner.pid if sandbox.owner else None,
         origin=sandbox.origin,
         labels=dict(sandbox.labels),
         networks=[endpoint.network for endpoint in endpoints],

@@ -13,7 +13,7 @@ from netcore.model import EndpointRequest, Network, NetworkRequest, SandboxReque
 from netcore.plan.endpoint import check_endpoint_request
 from netcore.plan.modes import check_connectable
 from netcore.plan.plans import Outcome
-from netcore.plan.published_ports import IGNORED
+from netcore.plan.published_ports import ignored
 from netcore.plan.sandbox import check_networks
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.schema import PlanView
@@ -53,7 +53,7 @@ class DryRun:
         connects = _connects(request.name, endpoints, network)
         _, outcome = await self._controller.sandboxes.create(replace(request, networks=on_others), dry_run=True)
         # The network that is only planned publishes them.
-        outcome = replace(outcome, warnings=tuple(warning for warning in outcome.warnings if warning != IGNORED))
+        outcome = replace(outcome, warnings=tuple(warning for warning in outcome.warnings if warning != ignored(request.name)))
         return _joined(_planned(made), _planned(outcome), connects)
 
     async def remove_sandbox(self, reference: str) -> PlanView:

@@ -41,6 +41,10 @@ async def _learned(handlers: Handlers, request: ApiRequest[None]) -> shapes.Lear
     return handlers.egress.learned(request.path["sandbox"])
 
 
+async def _forget_learned(handlers: Handlers, request: ApiRequest[None]) -> shapes.LearnedView:
+    return handlers.egress.forget_learned(request.path["sandbox"])
+
+
 _SANDBOX = QueryParameter("sandbox", "Only of this sandbox.")
 _SINCE = QueryParameter("since", "Only what was refused since then; seconds since 1970.")
 
@@ -57,6 +61,10 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="GET", path="/v1/egress/learned/{sandbox}", operation_id="showLearned",
         summary="The rules that a sandbox with the rule learn has needed", response=shapes.LearnedView, handler=_learned,
+    ),
+    ApiRoute(
+        method="DELETE", path="/v1/egress/learned/{sandbox}", operation_id="forgetLearned",
+        summary="Forget the rules that a sandbox with the rule learn has needed", response=shapes.LearnedView, handler=_forget_learned,
     ),
     ApiRoute(
         method="GET", path="/v1/egress/log", operation_id="showRefused", summary="What egress rules refused", query=(_SANDBOX, _SINCE),

@@ -7,12 +7,13 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 
 from netcore.egress.openings import Openings
-from netcore.egress.policy import Flow
+from netcore.egress.policy import Flow, KnownNetwork
 from netcore.egress.ports import PROTOCOLS
 from netcore.egress.refusals import CONNECTION, QUESTION, Refusals, Refused
 from netcore.errors import NetcoreError
 from netcore.kernel.refused_packets import RefusedPacket, RefusedPackets
-from netcore.model import IPAddress, SandboxId
+from netcore.kernel.sought_neighbors import NeighborAnswers, Sought
+from netcore.model import BridgeOptions, IPAddress, SandboxId
 from netcore.plan.host_state import HostState
 from resolver import limits
 from resolver.daemon.egress_states import EgressStates
@@ -33,6 +34,7 @@ class EgressLog:
         self._events = events
         self._clock = clock
         self._packets: RefusedPackets | None = None
+        self._answers: NeighborAnswers | None = None
         self._listeners: set[asyncio.Queue[Refused | None]] = set()
         self.refusals = Refusals()
         self.on_learned: OnLearned = lambda _identity, _openings, _packet: None
@@ -42,6 +44,7 @@ class EgressLog:
     def start(self) -> None:
         """Listen to the kernel. Where that is refused, connections are refused without being told."""
         try:
+            self._answers = NeighborAnswers()
             self._packets = RefusedPackets()
         except (NetcoreError, OSError) as error:
             log.warning("refused connections are not told reason=%s", error)
@@ -53,13 +56,30 @@ class EgressLog:
         if self._packets is not None:
             asyncio.get_running_loop().remove_reader(self._packets.fileno())
             self._packets.close()
+        if self._answers is not None:
+            self._answers.close()
         for queue in tuple(self._listeners):
             queue.put_nowait(None)
 
     def _read(self) -> None:
         assert self._packets is not None
         for packet in self._packets.read():
-            self._packet(packet)
+            if isinstance(packet, Sought):
+                self._sought(packet)
+            else:
+                self._packet(packet)
+
+    def _sought(self, sought: Sought) -> None:
+        """Answer in the place of a peer, so that what is sent to it comes here and is refused at once."""
+        assert self._answers is not None
+        identity = self._states.owner_of(sought.source)
+        openings = self._states.openings_of(identity) if identity is not None else None
+        if openings is None or sought.address == sought.source:
+            return
+        place = openings.policy.around.place(sought.address)
+        network = next((one for one in self._state.networks.values() if isinstance(place, KnownNetwork) and one.name == place.name), None)
+        if network is not None and isinstance(network.driver_options, BridgeOptions):
+            self._answers.send(sought, bytes.fromhex(network.driver_options.bridge_mac.replace(":", "")))
 
     def _packet(self, packet: RefusedPacket) -> None:
         identity = self._states.owner_of(packet.source)

@@ -14,8 +14,7 @@ from netcore.desired.egress_rules import ALLOWED_MARK
 from netcore.errors import NetcoreError, NotFound
 from netcore.look.looker import Looker
 from netcore.look.opened_flows import OpenedFlows
-from netcore.look.steps import Allowed, Denied, Refusal, Sender, Verdict
-from netcore.model import IPAddress
+from netcore.look.steps import Allowed, Asked, Denied, Refusal, Verdict
 from resolver import limits
 from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.egress_states import EgressStates
@@ -59,13 +58,13 @@ class EgressLook:
             if part is not None:
                 part.close()
 
-    def allows(self, sender: Sender, name: str | None, address: IPAddress, port: int) -> Verdict:
-        """Return whether the connection of *sender* to *address* may go on, whose first data ask for *name*."""
-        identity = self._states.owner_of(sender.address)
+    def allows(self, asked: Asked) -> Verdict:
+        """Return whether a connection may go on."""
+        identity = self._states.owner_of(asked.sender.address)
         generation = self._states.generation_of(identity) if identity is not None else None
         if identity is None or generation is None:
             return Denied("the sandbox has no egress rules any more")
-        verdict = self._states.allows_first_data(identity, name, address, port)
+        verdict = self._states.allows_first_data(identity, asked.name, asked.address, asked.port, goes_on=asked.goes_on)
         return Allowed(ALLOWED_MARK | generation) if verdict.allowed else Denied(verdict.reason)
 
     def _refused(self, refusal: Refusal) -> None:

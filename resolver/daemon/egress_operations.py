@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import asdict
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import asdict, replace
 from ipaddress import ip_network
 
 from netcore.controller import Controller
@@ -13,7 +13,7 @@ from netcore.egress.policy import ALLOWED, Flow, Layer, Policy, Verdict
 from netcore.egress.ports import WEB, Ports
 from netcore.egress.refusals import Refused
 from netcore.egress.rules import Below, Name, Prefix
-from netcore.errors import InvalidRequest, NotFound
+from netcore.errors import InvalidRequest, NotFound, Unavailable
 from netcore.model import Sandbox, SandboxId
 from netcore.plan import egress
 from resolver.daemon import convert
@@ -22,45 +22,70 @@ from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.egress_records import EgressRecords
 from resolver.daemon.egress_states import EgressStates
 from resolver.daemon.events import Events
+from resolver.daemon.runs import Run, Runs
 
 
 class EgressOperations:
     """See the module."""
 
-    def __init__(self, controller: Controller, states: EgressStates, log: EgressLog, records: EgressRecords, events: Events) -> None:
+    def __init__(
+        self, controller: Controller, states: EgressStates, log: EgressLog, records: EgressRecords, events: Events, runs: Runs
+    ) -> None:
         self._controller = controller
         self._states = states
         self._log = log
         self._records = records
         self._events = events
+        self._runs = runs
 
     async def change(self, reference: str, change: shapes.EgressChange) -> Sandbox:
         """Give a sandbox other rules. What they don't allow any more is cut when this returns."""
-        rules, add, remove = (convert.egress_texts(texts) for texts in (change.rules, change.add, change.remove))
-        if change.inherit and (rules is not None or add or remove):
-            raise InvalidRequest("egress", "inherit stands alone: the rules of the networks are taken as they are")
-
-        def texts(now: tuple[str, ...] | None) -> tuple[str, ...] | None:
-            return None if change.inherit else egress.changed(rules if rules is not None else now, add or (), remove or ())
-
-        sandbox, _ = await self._controller.sandboxes.change_egress(reference, texts)
+        sandbox, _ = await self._controller.sandboxes.change_egress(reference, _changing(change))
+        # It has them at its next start too.
+        await self._runs.change_request(sandbox.id, lambda run: _with_rules(run, sandbox.egress))
         self._events.emit("sandbox", "egress", sandbox.name, identity=sandbox.id)
         return sandbox
 
+    async def change_stopped(self, run: Run, change: shapes.EgressChange) -> Run:
+        """Give a sandbox that is stopped other rules, which it has from its next start on."""
+        texts, settings = _changing(change), self._controller.state.facts.egress
+
+        def changed(now: Run) -> Run:
+            wanted = texts(now.request.egress)
+            return _with_rules(now, egress.checked(wanted, settings) if wanted is not None else None)
+
+        return await self._runs.change(run, changed)
+
     def learned(self, name: str) -> shapes.LearnedView:
         """Return the rules that a sandbox with the rule learn has needed, also of one that is gone."""
-        sandbox = next((one for one in self._controller.state.sandboxes.values() if name in (one.id, one.short_id)), None)
-        known = sandbox.name if sandbox is not None else name
+        known = self._recorded_name(name)
         return shapes.LearnedView(known, self._records.rules(known))
 
+    def forget_learned(self, name: str) -> shapes.LearnedView:
+        """Forget these rules, and return them."""
+        known = self._recorded_name(name)
+        try:
+            return shapes.LearnedView(known, self._records.forget(known))
+        except OSError as error:
+            raise Unavailable(f"record of egress of {known}", str(error)) from error
+
+    def _recorded_name(self, name: str) -> str:
+        sandbox = next((one for one in self._controller.state.sandboxes.values() if name in (one.id, one.short_id)), None)
+        return sandbox.name if sandbox is not None else name
+
     def show(self, reference: str) -> shapes.EgressView:
-        """Return the rules of a sandbox, and what they have opened and refused."""
+        """Return the rules of a sandbox, and what they have opened and refused. One that is stopped has those of its own alone."""
+        stopped = self._runs.find_stopped(reference)
+        if stopped is not None:
+            rules = stopped.request.egress
+            layers = () if rules is None else (egress.layer(rules, self._controller.state.facts.egress, f"sandbox {stopped.name}"),)
+            return shapes.EgressView(stopped.name, None if rules is None else list(rules), _layer_views(layers), openings=[], refused=0)
         sandbox = self._owner(reference)
         openings, now = self._states.openings_of(sandbox.id), self._states.clock()
         return shapes.EgressView(
             sandbox=sandbox.name,
             rules=list(sandbox.egress) if sandbox.egress is not None else None,
-            layers=[shapes.EgressLayerView(layer.title, [read.to_json(rule) for rule in layer.rules]) for layer in self._layers(sandbox)],
+            layers=_layer_views(self._layers(sandbox)),
             openings=[_opening_view(opening, now) for opening in openings or () if opening.until > now],
             refused=self._log.refusals.counts.get(sandbox.id, 0),
         )
@@ -116,6 +141,24 @@ class EgressOperations:
         """Yield what was refused since then, and from now on."""
         async for one in self._log.follow(self.identity(reference), since):
             yield _view(one)
+
+
+def _changing(change: shapes.EgressChange) -> Callable[[tuple[str, ...] | None], tuple[str, ...] | None]:
+    """Return what makes the rules that there are those that are asked for."""
+    rules, add, remove = (convert.egress_texts(texts) for texts in (change.rules, change.add, change.remove))
+    if change.inherit and (rules is not None or add or remove):
+        raise InvalidRequest("egress", "inherit stands alone: the rules of the networks are taken as they are")
+    if change.inherit:
+        return lambda _: None
+    return lambda now: egress.changed(rules if rules is not None else now, add or (), remove or ())
+
+
+def _with_rules(run: Run, rules: tuple[str, ...] | None) -> Run:
+    return replace(run, request=replace(run.request, egress=rules))
+
+
+def _layer_views(layers: Iterable[Layer]) -> list[shapes.EgressLayerView]:
+    return [shapes.EgressLayerView(layer.title, [read.to_json(rule) for rule in layer.rules]) for layer in layers]
 
 
 def _opening_view(opening: Opening, now: float) -> shapes.OpeningView:

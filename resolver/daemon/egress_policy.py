@@ -124,11 +124,13 @@ class EgressPolicy:
 
     def open(self, query: Query, received: Received) -> Awaitable[None] | None:
         """See `QueryPolicy`."""
-        if self._policy.learns and not self._is_asked_by_us:
-            self.openings.note_names(_text(query.qname), map(ip_address, answered(query, received).addresses))
-        if not self._policy.opens_by_name:
+        if not self._policy.opens_by_name and not self._policy.opens_without_names:
             return None
         found = answered(query, received)
+        if self._policy.opens_without_names and not self._is_asked_by_us:
+            self.openings.note_names(_text(query.qname), map(ip_address, found.addresses))
+        if not self._policy.opens_by_name:
+            return None
         if not found.addresses and not found.targets:
             return None
         now, asked = self._clock(), _text(query.qname)

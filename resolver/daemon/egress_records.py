@@ -15,6 +15,7 @@ from netcore.egress.openings import Openings
 from netcore.errors import NotFound
 from netcore.kernel.refused_packets import RefusedPacket
 from netcore.model import SandboxId
+from netcore.parse.names import check_object_name
 from netcore.plan.host_state import HostState
 from resolver.limits import EGRESS_RECORD_PAUSE
 
@@ -47,10 +48,22 @@ class EgressRecords:
 
     def rules(self, name: str) -> list[str]:
         """Return the rules that the sandbox called *name* has needed, in their order; NotFound if nothing is recorded of one."""
-        known = self._read(name)
+        # It is the name of a file.
+        known = self._read(check_object_name("sandbox", name))
         if not known and not any(sandbox.name == name for sandbox in self._state.sandboxes.values()):
             raise NotFound("record of egress", name)
         return sorted(known)
+
+    def forget(self, name: str) -> list[str]:
+        """Forget what is recorded of the sandbox called *name*, which goes on to be recorded if it is there, and return what it was.
+
+        NotFound as `rules`; OSError if the file can't be removed.
+        """
+        known = self.rules(name)
+        (self._directory / name).unlink(missing_ok=True)
+        self._unwritten.discard(name)
+        del self._rules[name]
+        return known
 
     def close(self) -> None:
         """Write what is not written."""

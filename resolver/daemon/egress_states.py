@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from netcore import limits
 from netcore.desired.egress_rules import TimedElement, opening_elements
 from netcore.egress.new_names import NewNames
 from netcore.egress.openings import Change, NoRoom, Opening, Openings
@@ -20,7 +21,7 @@ from netcore.egress.policy import ALLOWED, Policy, Verdict
 from netcore.egress.ports import NOTHING, WEB
 from netcore.egress.settings import EgressSettings
 from netcore.errors import Exhausted, KernelError, NotFound
-from netcore.kernel.egress_elements import EgressElements, TrackedFlow
+from netcore.kernel.egress_elements import EgressElements, Move, TrackedFlow
 from netcore.look.opened_flows import ADDRESS_ALONE, number_of
 from netcore.look.steps import FlowKey
 from netcore.model import IPAddress
@@ -48,7 +49,7 @@ class _SandboxEgress:
         return self.states.is_busy
 
     def open(self, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> None:
-        self.states.elements.write(self.timed(_with_others(self.openings, opened, now), now), self.timed(closed, now))
+        self.states.elements.write(self.timed(_with_others(self.openings, opened, closed, now), now), self.timed(closed, now))
         self.openings.apply(Change(tuple(opened), tuple(closed)), now)
 
     def timed(self, openings: Sequence[Opening], now: float) -> list[TimedElement]:
@@ -73,16 +74,14 @@ class _SandboxEgress:
         self.open(allowed, closed, self.states.clock())
 
 
-def _with_others(openings: Openings, changed: Sequence[Opening], now: float) -> list[Opening]:
-    """Return *changed*, and what other names have the same addresses open for: one element stands for all of them."""
-    new = {(opening.name, opening.address) for opening in changed}
-    others = [
-        other
-        for address in {opening.address for opening in changed}
-        for other in openings.of_address(address)
-        if other.until > now and (other.name, address) not in new
-    ]
-    return [*changed, *others]
+def _with_others(openings: Openings, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> list[Opening]:
+    """Return *opened*, and what other names have the same addresses open for: one element stands for all of them."""
+    gone: dict[IPAddress, set[str]] = {}
+    for opening in closed:
+        gone.setdefault(opening.address, set()).add(opening.name)
+    touched = dict.fromkeys(opening.address for opening in (*opened, *closed))
+    others = [other for address in touched for other in openings.longest(address, gone.get(address, ())) if other.until > now]
+    return [*opened, *others]
 
 
 class EgressStates:
@@ -98,6 +97,8 @@ class EgressStates:
         self._sandboxes: dict[str, _SandboxEgress] = {}
         self._owners: dict[IPAddress, str] = {}
         self._before: dict[IPAddress, list[Opening]] = {}
+        self._moves: list[Move] = []
+        self._is_together = False
         self._free = asyncio.Event()
         self._free.set()
 
@@ -142,10 +143,11 @@ class EgressStates:
             self.elements.write(opened, timed)
         if known.generation != generation and sources_before:
             # What a name has opened is taken up by no rule: each connection was looked at when it began.
-            may_go_on = partial(self._may_go_on, before, policy) if len(before) else None
-            self.elements.keep_flows(sources_before, known.generation, generation, may_go_on)
-            if may_go_on is not None:
-                self.elements.cut_followed(sources_before, may_go_on)
+            names_count = len(before) or before.policy.looks_at_all or policy.looks_at_all
+            may_go_on = partial(self._may_go_on, before, policy) if names_count else None
+            self._moves.append(Move(sources_before, known.generation, generation, may_go_on))
+            if not self._is_together:
+                self._move()
         known.generation = generation
         known.openings, known.sources = openings, tuple(sources)
         for source in gone:
@@ -153,6 +155,21 @@ class EgressStates:
         self._owners.update(dict.fromkeys(sources, identity))
         self._sandboxes[identity] = known
         return EgressPolicy(openings, known.new_names, known, self.clock, lambda *refused: self.on_refused(identity, *refused), hidden)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Several sandboxes get other policies: their connections are looked at once for all, at the end."""
+        self._is_together = True
+        try:
+            yield
+        finally:
+            self._is_together = False
+            self._move()
+
+    def _move(self) -> None:
+        moves, self._moves = self._moves, []
+        if moves:
+            self.elements.move_flows(moves)
 
     def _may_go_on(self, before: Openings, policy: Policy, flow: TrackedFlow) -> bool:
         number = self.name_number(FlowKey(flow.source, flow.source_port, flow.address, flow.port)) if flow.protocol == "tcp" else None
@@ -187,25 +204,30 @@ class EgressStates:
         known = self._sandboxes.get(identity)
         return known.generation if known is not None else None
 
-    def allows_first_data(self, identity: str, name: str | None, address: IPAddress, port: int) -> Verdict:
+    def allows_first_data(self, identity: str, name: str | None, address: IPAddress, port: int, *, goes_on: bool) -> Verdict:
         """Return whether a TCP connection may go on whose first data ask for *name*, None: they are neither TLS nor HTTP.
 
-        Then its address alone counts, but at the ports of both it must be a rule about addresses that allows it.
+        Then its address alone counts, but at the ports of both it must be a rule about addresses that allows it. *goes_on*: the same
+        was allowed before, perhaps by other rules.
         """
-        verdict = self.allows(identity, name, address, "tcp", port)
+        verdict = self.allows(identity, name, address, "tcp", port, goes_on=goes_on)
         openings = self.openings_of(identity)
         if verdict.allowed or name is not None or port in WEB or openings is None:
             return verdict
-        if any(opening.ports.has("tcp", port) for opening in openings.of_address(address) if opening.until > self.clock()):
+        late = self.clock() - limits.FIRST_DATA_PATIENCE
+        if any(opening.ports.has("tcp", port) for opening in openings.of_address(address) if goes_on or opening.until > late):
             return ALLOWED
         return verdict
 
-    def allows(self, identity: str, name: str | None, address: IPAddress, protocol: str, port: int) -> Verdict:
-        """Return whether a sandbox may send to *address*, if *name* is what it calls the server; NotFound if it has no rules."""
+    def allows(self, identity: str, name: str | None, address: IPAddress, protocol: str, port: int, *, goes_on: bool = False) -> Verdict:
+        """Return whether a sandbox may send to *address*, if *name* is what it calls the server; NotFound if it has no rules.
+
+        *goes_on*: it was allowed to when it began.
+        """
         openings = self.openings_of(identity)
         if openings is None:
             raise NotFound("egress rules", identity)
-        return openings.allows(name, address, protocol, port, self.clock())
+        return openings.allows(name, address, protocol, port, self.clock(), goes_on=goes_on)
 
     # --- a start, and tables that are written anew --------------------------------------------------------------
 

@@ -84,13 +84,13 @@ class Events:
         """
         self.emit("sandbox", "remove", sandbox.name, identity=sandbox.id, cause=cause, exit_code=exit_code)
 
-    def endpoint_connected(self, sandbox: Sandbox, network_name: str) -> None:
+    def endpoint_connected(self, sandbox: Sandbox, network: Network) -> None:
         """`endpoint connect`: a sandbox is on one more network; also for each network that it was created with."""
-        self.emit("endpoint", "connect", sandbox.name, network_name, identity=sandbox.id)
+        self.emit("endpoint", "connect", sandbox.name, network.name, identity=sandbox.id, network_id=network.id)
 
-    def endpoint_disconnected(self, sandbox: Sandbox, network_name: str) -> None:
+    def endpoint_disconnected(self, sandbox: Sandbox, network: Network) -> None:
         """`endpoint disconnect`: a sandbox has left a network."""
-        self.emit("endpoint", "disconnect", sandbox.name, network_name, identity=sandbox.id)
+        self.emit("endpoint", "disconnect", sandbox.name, network.name, identity=sandbox.id, network_id=network.id)
 
     def emit(
         self,
@@ -103,6 +103,7 @@ class Events:
         identity: str = "",
         cause: Cause | None = None,
         exit_code: int | None = None,
+        network_id: str | None = None,
         detail: str | None = None,
     ) -> None:
         """Tell all listeners that *action* happened to the *kind* called *name*, and log what was made or removed.
@@ -110,7 +111,7 @@ class Events:
         *node*: the host where it happened, if that is another one of the cluster. *detail*: a sentence more.
         """
         why = cause.value if cause is not None else None
-        event = EventView(self._clock(), kind, action, name, network, node, identity, why, exit_code, detail)
+        event = EventView(self._clock(), kind, action, name, network, node, identity, why, exit_code, network_id, detail)
         if kind in _LOGGED:
             log.info("%s", _log_line(event))
         self._past.append(event)

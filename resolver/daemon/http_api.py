@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,7 +24,7 @@ from resolver.daemon.admin_listeners import caller_of
 from resolver.daemon.admission import Admission, Scope
 from resolver.daemon.api_route import DRY_RUN, JSON, ApiReply, ApiRequest, ApiRoute, Caller
 from resolver.daemon.schema import ErrorBody, ErrorView, PlanView
-from resolver.errors import Busy, Forbidden, ResolverError, Unauthenticated
+from resolver.errors import Busy, Forbidden, ResolverError, Stopping, Unauthenticated
 
 log = logging.getLogger(__name__)
 _Body = TypeVar("_Body", bound=msgspec.Struct)
@@ -38,6 +38,9 @@ class HttpApi:
         self._handlers = handlers
         self.requests_in_flight = 0
         self._streams = 0
+        self._changes = 0
+        self._is_stopping = False
+        self._changes_done = asyncio.Event()
 
     def application(self, admission: Admission, scope: Scope, *, token: str | None = None) -> web.Application:
         """Return the aiohttp application for one listener. *token*: what each request must carry, if anything."""
@@ -46,6 +49,34 @@ class HttpApi:
             handler = _read_only if route.changes and scope is Scope.READ else self._handler(route)
             application.router.add_route(route.method, route.path, handler)
         return application
+
+    async def take_no_more_changes(self, within: float) -> bool:
+        """Refuse all changes from now on; return whether those at hand are done, for which it waits so many seconds at most."""
+        self._is_stopping = True
+        if not self._changes:
+            return True
+        self._changes_done.clear()
+        try:
+            await asyncio.wait_for(self._changes_done.wait(), within)
+        except TimeoutError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _change(self, route: ApiRoute) -> Iterator[None]:
+        """Have a daemon that is about to stop wait for what is done inside; Stopping if it takes no more changes."""
+        if not route.changes or route.ends_daemon:
+            yield
+            return
+        if self._is_stopping:
+            raise Stopping
+        self._changes += 1
+        try:
+            yield
+        finally:
+            self._changes -= 1
+            if not self._changes:
+                self._changes_done.set()
 
     def _middleware(self) -> Any:
         @web.middleware
@@ -58,7 +89,7 @@ class HttpApi:
             except web.HTTPException as error:
                 return _error(error.status, "invalid" if error.status < 500 else "internal", request.path, error.reason)
             except (NetcoreError, ResolverError) as error:
-                level = _level(request, error.status)
+                level = _level(request, error)
                 log.log(level, "request refused method=%s path=%s status=%d reason=%s", request.method, request.path, error.status, error)
                 return _error(error.status, error.kind, error.subject or "", _with_notes(error))
             except Exception as error:
@@ -73,8 +104,10 @@ class HttpApi:
         async def handle(request: web.Request) -> web.StreamResponse:
             if DRY_RUN.name in request.query and DRY_RUN not in route.query:
                 raise InvalidRequest(DRY_RUN.name, f"{route.method} {route.path} has no dry run")
-            decoded = ApiRequest(await _body(route, request), request.match_info, request.query, caller_of(request.transport))
-            result = await route.handler(self._handlers, decoded)
+            body = await _body(route, request)
+            decoded = ApiRequest(body, request.match_info, request.query, caller_of(request.transport))
+            with self._change(route):
+                result = await route.handler(self._handlers, decoded)
             if route.stream:
                 return await self._stream(route, request, result)
             status, view = (result.status, result.view) if isinstance(result, ApiReply) else (route.status, result)
@@ -125,11 +158,11 @@ async def _read_only(request: web.Request) -> web.StreamResponse:
     raise Forbidden(request.path, "this socket or port is for reading; changes are for berth.sock")
 
 
-def _level(request: web.Request, status: int) -> int:
+def _level(request: web.Request, error: NetcoreError | ResolverError) -> int:
     """Return how loud a refusal is. That something is not there is the answer to a question, not an event."""
-    if status >= 500:
+    if error.status >= 500 and not isinstance(error, Stopping):
         return logging.ERROR
-    return logging.DEBUG if status == 404 and request.method == "GET" else logging.INFO
+    return logging.DEBUG if error.status == 404 and request.method == "GET" else logging.INFO
 
 
 def _log_change(request: web.Request, caller: Caller, name: str) -> None:

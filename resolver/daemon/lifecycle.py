@@ -7,6 +7,7 @@ again by its restart policy. When that process ends, `Operations` notes how the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from dataclasses import replace
 from netcore.controller import Controller
 from netcore.errors import Conflict, InvalidRequest, NotFound
 from netcore.health import Health
-from netcore.model import EndpointRequest, Owner, Sandbox
+from netcore.model import EndpointRequest, Owner, Sandbox, Stack
 from netcore.parse import names
 from resolver import limits
 from resolver.daemon.convert import passes
@@ -57,15 +58,19 @@ class Lifecycle:
         self._wait_for = wait_for
 
     def stopped(self) -> tuple[Run, ...]:
-        """Return what is left of the sandboxes that are stopped, by name."""
-        return tuple(run for run in self._runs.stopped() if run.id not in self._controller.state.sandboxes)
+        """Return what is left of the sandboxes that are stopped, by name; others may have kept the network stack of one."""
+        sandboxes = self._controller.state.sandboxes
+        return tuple(run for run in self._runs.stopped() if run.id not in sandboxes or sandboxes[run.id].ended)
 
     async def rename_stopped(self, run: Run, name: str) -> None:
         """Rename a sandbox that is stopped."""
         names.check_object_name("sandbox", name)
         self._runs.check_name(name, run.id)
+        await self._controller.sandboxes.free_name(name)
         if any(sandbox.name == name for sandbox in self._controller.state.sandboxes.values()):
             raise Conflict("sandbox", name, "exists already; choose another name")
+        if run.id in self._controller.state.sandboxes:
+            await self._controller.sandboxes.change(run.id, lambda sandbox: replace(sandbox, name=name))
         await self._runs.rename(run.id, name)
 
     async def connect_stopped(self, reference: str, request: EndpointRequest, *, dry_run: bool = False) -> Run:
@@ -110,7 +115,10 @@ class Lifecycle:
         return changed
 
     async def start(self, reference: str, owner: Owner) -> tuple[Sandbox, Process, tuple[str, ...]]:
-        """Make a stopped sandbox again, for *owner* to start the returned command in; return it with warnings. Conflict if it runs."""
+        """Make a stopped sandbox again, for *owner* to start the returned command in; return it with warnings. Conflict if it runs.
+
+        One whose network stack others share is in that stack again.
+        """
         found = self._operations.find(reference)
         if isinstance(found, Sandbox):
             raise Conflict("sandbox", found.name, "runs already")
@@ -118,11 +126,40 @@ class Lifecycle:
             run = self._runs.get(found.id)
             if run is None:
                 raise NotFound("sandbox", found.name)
-            if run.id in self._controller.state.sandboxes:
-                raise Conflict("sandbox", run.name, "still has a network stack that others share; end these first")
-            sandbox, warnings = await self._operations.create_sandbox(replace(run.request, owner=owner), on_default=run.on_default)
+            sandbox, warnings = await self._make_again(run, owner)
             await self._runs.begin_again(run)
         return sandbox, run.process, warnings
+
+    async def _make_again(self, run: Run, owner: Owner) -> tuple[Sandbox, tuple[str, ...]]:
+        if run.id in self._controller.state.sandboxes:
+            with contextlib.suppress(NotFound):
+                return await self._revive(run, owner), ()
+        return await self._operations.create_sandbox(replace(run.request, owner=owner), on_default=run.on_default)
+
+    async def _revive(self, run: Run, owner: Owner) -> Sandbox:
+        """Have the sandbox of *run* run again in its network stack, which others have kept, on the networks that it is to be on now.
+
+        NotFound if the stack has gone meanwhile.
+        """
+        sandboxes, state = self._controller.sandboxes, self._controller.state
+
+        def change(sandbox: Sandbox) -> Sandbox:
+            return replace(sandbox, owner=owner, leader=None, health=None if sandbox.health_check is None else Health.STARTING)
+
+        sandbox = await sandboxes.revive(run.id, change)
+        await self._operations.watch(owner)
+        self._events.sandbox_started(sandbox)
+        networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[run.id]]
+        present = {network.name: network for network in networks if not network.is_gateway_bridge}
+        wanted = {endpoint.network: endpoint for endpoint in networks_of(run)} if sandbox.stack is Stack.OWN else {}
+        for name in present.keys() - wanted.keys() if wanted else ():
+            await sandboxes.disconnect(run.id, name)
+            self._events.endpoint_disconnected(sandbox, present[name])
+        for name, endpoint in wanted.items():
+            if name not in present:
+                await sandboxes.connect(run.id, endpoint)
+                self._events.endpoint_connected(sandbox, state.find_network(name))
+        return sandbox
 
     async def stop(self, reference: str, *, grace: float | None = None, signal_name: str | None = None) -> str:
         """Stop the command in a sandbox and return when all that it had is free; return its name. One that is stopped is done."""
@@ -196,8 +233,9 @@ class Lifecycle:
             if run.ended is not None and sandbox is not None and not sandbox.ended:
                 # The last daemon was killed while it started or ended this one. What is left of it, its owner's end removes.
                 await self._runs.change(run, lambda now: replace(now, ended=None))
-            if run.ended is None and run.id not in state.sandboxes and aside.find("sandbox", run.id) is None:
-                ended = await self._runs.end(run)
+            has_gone = sandbox is None or sandbox.ended
+            if run.ended is None and has_gone and aside.find("sandbox", run.id) is None:
+                ended, _ = await self._runs.end(run)
                 log.info("sandbox has ended while no daemon was there name=%s exit_code=%d", run.name, ended.exit_code or 0)
                 if run.process.remove:
                     await self._runs.drop(ended)

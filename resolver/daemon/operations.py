@@ -22,6 +22,7 @@ from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
+from resolver.daemon.command_pids import CommandPids
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.egress_hiding import hidden_directories
 from resolver.daemon.events import Cause, Events
@@ -72,13 +73,14 @@ class Operations:
         self._remove_aside = remove_aside
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
+        self._command_pids = CommandPids()
 
     # --- networks -----------------------------------------------------------------------------------------------
 
     async def create_network(self, request: NetworkRequest) -> tuple[Network, tuple[str, ...]]:
         """Create a network; return it with warnings."""
         network, outcome = await self._controller.networks.create(request)
-        await self._watch(request.owner)
+        await self.watch(request.owner)
         self._events.network_created(network)
         await self._check_firewalls()
         return network, (*outcome.warnings, *self._firewall_warnings())
@@ -124,10 +126,11 @@ class Operations:
         *process*: what the caller will start in it; the sandbox stays, stopped, when that has ended.
         """
         self._runs.check_name(request.name, request.again[0] if request.again is not None else None)
+        await self._controller.sandboxes.free_name(request.name)
         asked = request
         references = [endpoint.network for endpoint in request.networks]
-        if on_default and request.again is not None and DEFAULT_NETWORK.name in references:
-            # It was on `default` and on others.
+        if on_default and DEFAULT_NETWORK.name in references:
+            # It may be on others that are made when they are needed, too.
             await self._ensure_automatic_network([], on_default=True)
         automatic = await self._ensure_automatic_network(references, on_default=on_default)
         if automatic is not None and not request.networks:
@@ -139,10 +142,10 @@ class Operations:
             except BaseException:
                 await self._controller.sandboxes.remove(sandbox.id)
                 raise
-        await self._watch(request.owner)
+        await self.watch(request.owner)
         self._events.sandbox_created(sandbox) if request.again is None else self._events.sandbox_started(sandbox)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():
-            self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network).name)
+            self._events.endpoint_connected(sandbox, self._controller.state.find_network(endpoint.network))
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     def _name_warnings(self, sandbox: Sandbox) -> tuple[str, ...]:
@@ -159,8 +162,9 @@ class Operations:
 
         if name:
             self._runs.check_name(name)
+            await self._controller.sandboxes.free_name(name)
         sandbox = await self._controller.sandboxes.change(reference, change)
-        await self._watch(owner)
+        await self.watch(owner)
         run = self._runs.get(sandbox.id)
         if leader is not None and run is not None and run.restarts:
             await self._runs.note_start(run)
@@ -183,8 +187,7 @@ class Operations:
             return await self._drop_aside(aside), ()
         found = self.find(reference)
         if isinstance(found, Run):
-            await self._removals.remove_stopped(found, cause)
-            warnings: tuple[str, ...] = ()
+            warnings = await self._removals.remove_stopped(found, cause)
         else:
             warnings = await self._removals.remove(found, cause, exit_code)
         if wait:
@@ -209,7 +212,7 @@ class Operations:
         outcome = await self._controller.sandboxes.connect(sandbox_reference, replace(request, network=network.id))
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         await self._runs.change_request(sandbox.id, lambda run: with_endpoint(run, replace(request, network=network.name)))
-        self._events.endpoint_connected(sandbox, network.name)
+        self._events.endpoint_connected(sandbox, network)
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     async def disconnect(self, sandbox_reference: str, network_reference: str, *, wait: bool = False) -> tuple[Sandbox, tuple[str, ...]]:
@@ -219,7 +222,7 @@ class Operations:
         outcome = await self._controller.sandboxes.disconnect(sandbox_reference, network.id)
         sandbox = self._controller.state.find_sandbox(sandbox_reference)
         await self._runs.change_request(sandbox.id, lambda run: without_endpoint(run, network.name))
-        self._events.endpoint_disconnected(sandbox, network.name)
+        self._events.endpoint_disconnected(sandbox, network)
         if wait:
             await self._controller.wait_for_deletes()
         return sandbox, outcome.warnings
@@ -231,9 +234,10 @@ class Operations:
         owners = {sandbox.owner for sandbox in self._controller.state.sandboxes.values()}
         owners |= {network.owner for network in self._controller.state.networks.values()}
         for owner in owners:
-            await self._watch(owner)
+            await self.watch(owner)
 
-    async def _watch(self, owner: Owner | None) -> None:
+    async def watch(self, owner: Owner | None) -> None:
+        """Remove what *owner* has when it ends."""
         await self._owners.watch(owner, self.remove_owned_by)
 
     async def remove_owned_by(self, owner: Owner, exit_code: ExitCode = lambda: None) -> None:
@@ -292,6 +296,7 @@ class Operations:
 
     def sandboxes(self) -> list[SandboxDetails]:
         """Return all sandboxes, by name."""
+        self._command_pids.forget_all_but(len(self._controller.state.sandboxes))
         return [self.details_of_sandbox(sandbox) for sandbox in sorted(self._controller.state.sandboxes.values(), key=_name)]
 
     def find_sandbox(self, reference: str) -> Sandbox:
@@ -321,6 +326,7 @@ class Operations:
             run=self._runs.get(sandbox.id),
             run_directory=self._runs.directory_of(sandbox.id),
             hides=hidden_directories(self._controller, self._runs.directory, sandbox),
+            pid=self._command_pids.of(sandbox),
         )
 
     async def told_by_plugins(self, sandbox: Sandbox) -> Mapping[str, dict[str, Any]]:

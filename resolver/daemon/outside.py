@@ -18,6 +18,11 @@ def edge_path(run_dir: str) -> str:
     return str(path) if places.is_nest() and path.exists() else ""
 
 
+def edge_at(path: str) -> Edge | None:
+    """Return the way to the edge whose socket is at *path*, None for ""."""
+    return Edge(path) if path else None
+
+
 async def open_to_host(edge: Edge | None, run_blocking: RunBlocking, upstream: Upstream, kind: int) -> socket.socket:
     """Open a socket to one of the host's name servers."""
     return open_datagram(upstream, kind) if edge is None else await run_blocking(lambda: open_datagram(upstream, kind, edge.open))

@@ -8,6 +8,7 @@ from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, NotFound
 from netcore.model import Network, Sandbox
+from netcore.plan import references
 from resolver.daemon.runs import Run, Runs
 
 
@@ -36,10 +37,19 @@ class References:
         run = self._runs.find_stopped(reference)
         try:
             sandbox = self._controller.state.find_sandbox(reference)
-        except NotFound:
-            if run is None:
+        except NotFound as error:
+            if run is not None:
+                return run
+            stopped, sandboxes = self._runs.stopped(), self._controller.state.sandboxes
+            if not stopped or len(stopped) + len(sandboxes) > references.COMPARED:
                 raise
-            return run
+            # Those that are stopped may have been meant, too.
+            names = {sandbox.name for sandbox in sandboxes.values()} | {run.name for run in stopped}
+            raise NotFound("sandbox", reference, references.hint(reference, sorted(names))) from error
+        left = self._runs.get(sandbox.id) if sandbox.ended else None
+        if left is not None and left.ended is not None:
+            # It is stopped, and others share its network stack.
+            return left
         # A name goes before the beginning of another one's id.
         return run if run is not None and run.id != sandbox.id and reference == run.name else sandbox
 

@@ -32,6 +32,7 @@ from resolver.daemon import listeners, numeric_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.egress_states import EgressStates
+from resolver.daemon.gateway_clients import GatewayClients, keys_of
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
@@ -83,7 +84,8 @@ class Registry:
         self._every_host_address: tuple[IPv4Address | IPv6Address, ...] = ()
         self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
-        self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
+        self._at_gateways = GatewayClients(self._suffix, lambda: self.egress.settings)
+        self.expect: Callable[[Sandbox, Sequence[Endpoint], Mapping[NetworkId, Network]], None] = self._at_gateways.expect
         self._closed_queries = 0
         self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
         self.client_by_id: Callable[[str], Client | None] = lambda identity: _client_in(self._sandboxes, identity)
@@ -94,7 +96,7 @@ class Registry:
         self.resolvers = Resolvers(
             self._sandboxes,
             self._gateways,
-            client_at=lambda network_id: _client_at(self._by_address, network_id),
+            client_at=self._at_gateways.at,
             surroundings=self._surroundings,
             in_flight=self.in_flight,
             answers_at_gateways=config.gateway_resolver,
@@ -124,7 +126,7 @@ class Registry:
                 await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
             return
         self._closed_queries += resolver.client.queries
-        self._publish(resolver, (), {})
+        self._publish(resolver, (), {}, is_confined=resolver.client.view.policy is not None)
         _watch(self._gateways, resolver, ())
         await resolver.close()
         await self.kernel(lambda: self._kept.drop(*listeners.names_in_sandbox(sandbox)))
@@ -152,9 +154,10 @@ class Registry:
         resolver.sandbox = sandbox
         resolver.endpoints = tuple(endpoints)
         wanted = {endpoint.network_id: _records(sandbox, endpoint, networks[endpoint.network_id]) for endpoint in endpoints}
+        was_confined = resolver.client.view.policy is not None
         # A sandbox must see its new networks before others see it there, and lose them after.
         self._rebuild(resolver)
-        self._publish(resolver, tuple(endpoints), wanted)
+        self._publish(resolver, tuple(endpoints), wanted, is_confined=was_confined or resolver.client.view.policy is not None)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
         return self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
@@ -187,6 +190,7 @@ class Registry:
         gateway = self._gateways.pop(network.id, None)
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
+            self._at_gateways.drop(network.id)
             kept_names = gateway.kept_names()
             await gateway.close()
             if kept_names:
@@ -234,7 +238,14 @@ class Registry:
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
-    def _publish(self, resolver: SandboxResolver, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Record, ...]]) -> None:
+    def _publish(
+        self,
+        resolver: SandboxResolver,
+        endpoints: tuple[Endpoint, ...],
+        wanted: Mapping[NetworkId, tuple[Record, ...]],
+        *,
+        is_confined: bool,
+    ) -> None:
         """Publish the records *wanted* in place of what is published for this sandbox."""
         for network_id in resolver.published.keys() | wanted.keys():
             old, new = resolver.published.get(network_id, ()), wanted.get(network_id, ())
@@ -242,16 +253,11 @@ class Registry:
             if old != new and gateway is not None:
                 gateway.zone.change(old, new)
         resolver.published = dict(wanted)
-        for key in resolver.addresses:
-            self._by_address.pop(key, None)
-        resolver.addresses = [
-            (endpoint.network_id, address.packed)
-            for endpoint in endpoints
-            if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
-            for address in endpoint.addresses()
-        ]
-        for key in resolver.addresses:
-            self._by_address[key] = resolver.client
+        before = resolver.addresses
+        resolver.addresses = keys_of(
+            endpoint for endpoint in endpoints if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
+        )
+        self._at_gateways.move(resolver.client, before, resolver.addresses, is_confined=is_confined)
 
     def _rebuild(self, resolver: SandboxResolver) -> None:
         rules = egress.policy_of(resolver.sandbox, resolver.endpoints, self._networks, self.egress.settings, self._every_host_address)
@@ -329,9 +335,10 @@ class Registry:
 
     def _rebuild_confined(self) -> None:
         """Sandboxes with egress rules must not reach the networks and addresses that this host has now by a name."""
-        for resolver in self._sandboxes.values():
-            if resolver.client.view.policy is not None:
-                self._rebuild(resolver)
+        with self.egress.together():
+            for resolver in self._sandboxes.values():
+                if resolver.client.view.policy is not None:
+                    self._rebuild(resolver)
 
     def _protect(self) -> None:
         """No answer of an upstream may point to the networks and private addresses that there are now."""
@@ -346,8 +353,9 @@ class Registry:
 
     def rebuild_all(self) -> None:
         """Make all views anew."""
-        for resolver in self._sandboxes.values():
-            self._rebuild(resolver)
+        with self.egress.together():
+            for resolver in self._sandboxes.values():
+                self._rebuild(resolver)
         for gateway in self._gateways.values():
             self._rebuild_gateway(gateway)
         self._drop_unused_upstreams()
@@ -424,11 +432,6 @@ def _watch(gateways: Mapping[NetworkId, GatewayResolver], resolver: SandboxResol
 def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
     """Return the subnets of all networks that have names here."""
     return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
-
-
-def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:
-    """Return what finds the client of the sandbox that has an address (packed) on a network."""
-    return lambda address: by_address.get((network_id, address))
 
 
 def _client_in(sandboxes: Mapping[str, SandboxResolver], identity: str) -> Client | None:

@@ -88,8 +88,9 @@ class Runs:
         self._keeps_stopped = keeps_stopped
         self._runs: dict[SandboxId, Run] = {}
         self._locks: dict[SandboxId, asyncio.Lock] = {}
-        # Those that an earlier daemon knew, and that nobody started or stopped since.
+        # Those that an earlier daemon knew, or whose holder was killed, and that nobody started or stopped since.
         self._of_before: set[SandboxId] = set()
+        self._lost: set[SandboxId] = set()
         # A change is of the record as the one before it has left it.
         self._writing = asyncio.Lock()
 
@@ -162,9 +163,24 @@ class Runs:
         """Record that a stopped run was started, and forget how it ended before."""
         await self._run_blocking(lambda: (self.directory_of(run.id) / _EXIT).unlink(missing_ok=True))
         await self._run_blocking(lambda: self._make_directory(run.id))
-        self._of_before.discard(run.id)
+        is_restart = run.id in self._lost
+        self._forget_due(run)
         at = self._clock()
-        return await self.change(run, lambda now: replace(now, started=at, ended=None, exit_code=None, restarts=0, stopped_by_user=False))
+
+        def begun(now: Run) -> Run:
+            restarts = now.restarts + 1 if is_restart else 0
+            return replace(now, started=at, ended=None, exit_code=None, restarts=restarts, stopped_by_user=False)
+
+        return await self.change(run, begun)
+
+    def expect(self, run: Run) -> None:
+        """Note that *run*, whose holder was killed, is to be started again by its policy now: one more restart."""
+        self._of_before.add(run.id)
+        self._lost.add(run.id)
+
+    def _forget_due(self, run: Run) -> None:
+        self._of_before.discard(run.id)
+        self._lost.discard(run.id)
 
     async def note_restart(self, run: Run, exit_code: int) -> None:
         """Record that the command has ended and is to be started again by the process that holds the sandbox."""
@@ -177,18 +193,18 @@ class Runs:
 
     async def note_stop(self, run: Run) -> None:
         """Record that somebody wants it stopped."""
-        self._of_before.discard(run.id)
+        self._forget_due(run)
         await self.change(run, lambda now: replace(now, stopped_by_user=True))
 
     def is_due(self, run: Run) -> bool:
-        """Return whether *run* is to be started by its policy as this daemon has started."""
+        """Return whether *run* is to be started by its policy, as this daemon has started, or as its holder was killed."""
         return run.id in self._of_before and is_due(run, keeps_stopped=self._keeps_stopped)
 
-    async def end(self, run: Run) -> Run:
-        """Record that a run has ended, with the exit code that the holder of its sandbox has written."""
+    async def end(self, run: Run) -> tuple[Run, bool]:
+        """Record that a run has ended, with the exit code that the holder of its sandbox has written; return whether it had done that."""
         written = await self._run_blocking(lambda: self._read_exit(run.id))
         code, at = written if written is not None else (LOST, self._clock())
-        return await self.change(run, lambda now: replace(now, ended=at, exit_code=code))
+        return await self.change(run, lambda now: replace(now, ended=at, exit_code=code)), written is not None
 
     def _read_exit(self, identity: str) -> tuple[int, float] | None:
         try:

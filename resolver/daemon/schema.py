@@ -90,10 +90,9 @@ class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
     *directory*: holds what belongs to this sandbox alone; *files*: holds its hosts, resolv.conf and hostname files.
-
     *stack*: own, none, host or container; *shared_with*: name of the sandbox whose network stack it shares. *ended*: removed,
     except for its network stack, which others share. *environment*: proxy settings for the commands in it.
-
+    *pid*: the command inside, or the process that it was adopted from; 0: none. *owner_pid*: the process outside with which it ends.
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
     and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
 
@@ -115,7 +114,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     ended: bool
     environment: dict[str, str]
     egress: list[str] | None
-    pid: int | None
+    pid: int
+    owner_pid: int | None
     origin: str
     labels: dict[str, str]
     networks: list[str]
@@ -296,8 +296,8 @@ class EventView(msgspec.Struct, frozen=True):
     """*action* happened to the *kind* (network, sandbox, endpoint or node) called *name*. *node*: on another host.
 
     *id*: of the network or sandbox; of an endpoint, of its sandbox. *cause*: why a sandbox or network was removed: request, command
-    ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known. *detail*: of what
-    egress rules refuse, which and why.
+    ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known.
+    *network_id*: of the network of an endpoint. *detail*: of what egress rules refuse, which and why.
     """
 
     time: float
@@ -309,6 +309,7 @@ class EventView(msgspec.Struct, frozen=True):
     id: str = ""
     cause: str | None = None
     exit_code: int | None = None
+    network_id: str | None = None
     detail: str | None = None
 
 
@@ -417,8 +418,8 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*netns* (a path), *pid* or *pid* with *fd*: what to adopt; none of them: make a namespace.
 
     *gateway*: replace the default route that the adopted namespace has. *default_network*: if *networks* is empty, connect to the
-    network `default`, which is made when it is first needed. *process*: the sandbox stays, stopped, when this command has ended.
-    *health_check*: the caller carries it out and tells what it finds.
+    network `default`; it is made when it is first needed, also by *networks*. *process*: the sandbox stays, stopped, when this
+    command has ended. *health_check*: the caller carries it out and tells what it finds.
     """
 
     name: str

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from resolver.engine.received import Received
-from resolver.wire.message import Query
+from resolver.wire.message import Query, Rcode
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -37,3 +37,21 @@ class QueryPolicy(Protocol):
         Called for each answer of others but not for remembered replies, which last a second: what it does must hold that long and longer.
         If it raises, or what is waited for does, the client gets SERVFAIL with the text of the error.
         """
+
+
+class NobodyAsked:
+    """The policy of those that may ask nothing. *reason*: a sentence for them."""
+
+    def __init__(self, reason: str) -> None:
+        self._refusal = Refusal(Rcode.REFUSED, reason)
+
+    def verdict(self, qname: bytes, qtype: int) -> Refusal:
+        """See `QueryPolicy`."""
+        return self._refusal
+
+    def shown(self, query: Query, received: Received) -> Received:
+        """See `QueryPolicy`."""
+        return received
+
+    def open(self, query: Query, received: Received) -> None:
+        """See `QueryPolicy`: nothing is answered."""

@@ -7,24 +7,22 @@ from enum import Enum
 
 
 class Where(Enum):
-    """OUTSIDE: it needs no daemon. ENTERS: in the nest, if there is one. STARTS: in the nest, which is started if need be."""
+    """OUTSIDE: it needs no daemon. ENTERS: in the nest, if there is one. SHOWS: the same, and it is started if something is saved.
+
+    STARTS: in the nest, which is started if need be.
+    """
 
     OUTSIDE = 0
     ENTERS = 1
-    STARTS = 2
+    SHOWS = 2
+    STARTS = 3
 
 
 _OUTSIDE = {"service", "completion", "__complete", "config", "--help", "-h", "--version"}
-_LOOKS = {
-    "ps", "inspect", "port", "top", "stats", "kill", "wait", "logs", "stop", "status", "version", "events", "node", "doctor", "graph",
-    "resolve", "cache", "upgrade", "backup", "restore",
-}  # fmt: skip
+_ABOUT_THE_DAEMON = {"status", "info", "version", "events", "node", "doctor", "resolve", "cache", "upgrade", "backup", "restore"}
 """What has nothing to do where there is no daemon, or works on files."""
-_LOOKS_IN_GROUPS = {
-    "network": {"ls", "inspect"},
-    "egress": {"show", "test", "log", "learn"},
-    "daemon": {"stop"},
-}
+_SHOWS = {"ps", "inspect", "port", "top", "stats", "kill", "wait", "logs", "stop", "graph"}
+_SHOWS_IN_GROUPS = {"network": {"ls", "inspect"}, "egress": {"show", "test", "log", "learn"}}
 
 
 def where(arguments: Sequence[str]) -> Where:
@@ -34,8 +32,10 @@ def where(arguments: Sequence[str]) -> Where:
     first, second = arguments[0], arguments[1] if len(arguments) > 1 else ""
     if first == "daemon" and "--check-config" in arguments:
         return Where.OUTSIDE
-    if first in _LOOKS or second in _LOOKS_IN_GROUPS.get(first, ()):
+    if first in _ABOUT_THE_DAEMON or (first, second) == ("daemon", "stop"):
         return Where.ENTERS
+    if first in _SHOWS or second in _SHOWS_IN_GROUPS.get(first, ()):
+        return Where.SHOWS
     return Where.STARTS
 
 

@@ -152,9 +152,34 @@ def test_without_daemon_one_is_started_and_goes_when_idle(lab):
     lab.wait_for(lambda: lab.shell("ip -o link show type bridge; ip -o link show type veth | grep -v up0 || true") == "")
     # What keeps a second daemon out goes with the process, just after its socket.
     lab.wait_for(lambda: "berth" not in lab.shell("nft list tables"))
-    assert lab.berth("ps", check=False).returncode == 1
+    assert lab.berth("ps").stdout.split()[0] == "NAME"
+    assert lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 1
     # That nothing is kept any more is no accident.
     assert "keeper" not in lab.out("cat", "/run/berth/daemon.log")
+
+
+def test_a_change_that_meets_a_daemon_which_stops_is_done_by_the_next_one(lab):
+    lab.start_daemon()
+    lab.berth("network", "create", "first")
+    lab.shell(
+        "for at in 1 2 3 4 5 6; do python3 -m resolver network create n$at >/run/$at.out 2>&1; echo $? >/run/$at.code; done &"
+        " sleep 0.4; python3 -m resolver daemon stop; wait"
+    )
+    assert lab.shell("cat /run/*.code; cat /run/*.out | grep berth || true").split() == ["0"] * 6
+    assert set(lab.berth("network", "ls", "--format", "{{.Name}}").stdout.split()) == {"first", *(f"n{at}" for at in range(1, 7))}
+    lab.wait_for(lambda: lab.daemon.poll() is not None)
+
+
+def test_what_is_stopped_is_within_reach_without_a_daemon(lab):
+    def is_gone():
+        return lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 1
+
+    lab.berth("run", "-d", "--name", "job", "--", "sh", "-c", "echo hi; exit 3")
+    lab.wait_for(is_gone)
+    assert lab.berth("logs", "job").stdout == "hi\n"
+    lab.berth("daemon", "stop")
+    assert is_gone()
+    assert lab.berth("start", "job").stdout == "job\n"
 
 
 def test_bad_requests_leave_everything_as_it_was(lab):

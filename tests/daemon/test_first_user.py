@@ -293,7 +293,7 @@ def test_messages(lab):
         (("run", "--network", "front,ip=10.71.0.9", "--", "true"), "address already in use on network front by sandbox web"),
         (("run", "-p", "99999:80", "--", "true"), "99999 is no port: ports are 1 to 65535"),
         (("run", "-p", "90-80:90-80", "--", "true"), "'90-80' is not a range: its lower number comes first"),
-        (("run", "--link", "web", "--", "true"), "--link needs a --network"),
+        (("run", "--link", "wbe", "--", "true"), "wbe"),
         (("network", "create", "-o", "mtu=many", "x"), "'many': must be 0 (that of the egress route) or 68 to 65535"),
         (("node", "ls"), "berth daemon --store etcd://"),
     ):

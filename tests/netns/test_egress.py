@@ -175,9 +175,9 @@ _TALK = (
 
 
 @contextmanager
-def talking_to(lab: Lab, address: str, port: int, name: str = ""):
+def talking_to(lab: Lab, address: str, port: int, name: str = "", who: str = "job"):
     """A program in the sandbox that has a connection there, and asks for *name* in HTTP if it has one."""
-    process = lab.start_talking("job", _TALK, address, str(port), name)
+    process = lab.start_talking(who, _TALK, address, str(port), name)
     with process.stdin:
         yield process
 
@@ -271,8 +271,9 @@ def test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then(fresh)
     fresh.daemon.send_signal(signal.SIGSTOP)
     try:
         fresh.shell("nft flush ruleset")
-        assert [exit_code(fresh, "job", where) for where in (ALLOWED, peer, peer6)] == [28, 28, 28]
-        assert exit_code(fresh, "peer", job) == 28
+        tried = {("job", ALLOWED): 28, ("job", peer): 28, ("job", peer6): 28, ("peer", job): 28}
+        with ThreadPoolExecutor() as pool:
+            assert dict(zip(tried, pool.map(lambda one: exit_code(fresh, *one), tried), strict=True)) == tried
         assert fresh.run("nft", "delete", "table", "bridge", "berth_guard", check=False).returncode != 0
     finally:
         fresh.daemon.send_signal(signal.SIGCONT)
@@ -378,12 +379,102 @@ def test_only_addresses_that_the_resolver_knows_it_by_may_ask_at_the_gateway(lab
         def asked(source: str, server: str, name: str, seconds: str) -> str:
             return lab.run(sys.executable, "-c", script, source, server, name, seconds, where="berth-sly", check=False).stdout.strip()
 
-        assert asked(address(lab, "sly"), four, "secret1.test", "15") == asked(address(lab, "sly", 6), six, "secret2.test", "15") == "3"
-        assert asked("169.254.7.7", four, "secret3.test", "1") == asked(local, six, "secret4.test", "1") == ""
+        own, own6 = address(lab, "sly"), address(lab, "sly", 6)
+        tried = {
+            (own, four, "secret1.test", "15"): "3",
+            (own6, six, "secret2.test", "15"): "3",
+            ("169.254.7.7", four, "secret3.test", "1"): "",
+            (local, six, "secret4.test", "1"): "",
+        }
+        with ThreadPoolExecutor() as pool:
+            assert dict(zip(tried, pool.map(lambda one: asked(*one), tried), strict=True)) == tried
         assert "secret" not in "".join(line for line in seen(lab).splitlines() if line != "question secret.test.")
     finally:
         lab.berth("rm", "sly")
         lab.berth("network", "rm", "six")
+
+
+_MANY_FRAMES = """
+import socket, struct, sys, zlib
+from ipaddress import ip_address
+own4, own6, peer4, peer6, peer_mac, marker = sys.argv[1:]
+own4, own6, peer4, peer6 = (ip_address(text).packed for text in (own4, own6, peer4, peer6))
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sock.bind(("eth0", 0))
+mac = sock.getsockname()[4]
+peer_mac = bytes.fromhex(peer_mac.replace(":", ""))
+words = marker.encode()
+broadcast = b"\\xff" * 6
+
+def checksum(source, target, body):
+    octets = source + target + struct.pack("!II", len(body), 58) + body + bytes(len(body) % 2)
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+def discovery(to, type_, target, body):
+    body = bytes([type_, 0, 0, 0]) + body
+    body = body[:2] + struct.pack("!H", checksum(own6, target, body)) + body[4:]
+    return to + mac + b"\\x86\\xdd" + struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + own6 + target + body
+
+all_nodes, nodes_mac = ip_address("ff02::1").packed, bytes.fromhex("333300000001")
+option = bytes([253, 2]) + words.ljust(14, b".")
+for to in (broadcast, peer_mac):
+    for operation in (1, 2, 3, 8, 9):
+        for target in (peer4, own4, words[:4]):
+            for tail in (words, words.ljust(300, b"."), b""):
+                for there in (bytes(6), words[:6], peer_mac):
+                    sock.send(to + mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, operation) + mac + own4 + there + target + tail)
+for to, target in ((nodes_mac, all_nodes), (peer_mac, peer6), (peer_mac, all_nodes)):
+    for body in (bytes(4) + peer6 + option, words[:4] + own6 + b"\\2\\1" + words[:6], bytes(4) + own6 + b"\\2\\1" + mac + words):
+        for type_ in (133, 135, 136):
+            sock.send(discovery(to, type_, target, body))
+    sock.send(discovery(to, 133, target, bytes(4) + option))
+"""
+_HEARD = """
+import socket, sys
+marker, mac, last = sys.argv[1].encode(), bytes.fromhex(sys.argv[2].replace(":", "")), sys.argv[3].encode()
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+sock.bind(("eth0", 3))
+print("listening", flush=True)
+heard = []
+while True:
+    frame, where = sock.recvfrom(2048)
+    if where[2] == 4:
+        continue
+    if last in frame:
+        break
+    if frame[6:12] == mac or marker in frame:
+        heard.append(frame.hex())
+print(" ".join(heard), flush=True)
+"""
+
+
+def test_the_search_for_neighbours_tells_peers_nothing(fresh):
+    job, peer = fresh.inspect("job")["endpoints"][0], fresh.inspect("peer")["endpoints"][0]
+    listener = fresh.start_talking("peer", _HEARD, "seCret", job["mac"], "all-is-sent")
+    own = [address(fresh, who, family) for who in ("job", "peer") for family in (4, 6)]
+    fresh.run(sys.executable, "-c", _MANY_FRAMES, *own, peer["mac"], "seCret", where="berth-job")
+    # Behind all of that, by the same way.
+    fresh.run(sys.executable, "-c", _SENT_LAST, own[2], where="host")
+    with listener.stdin:
+        assert listener.stdout.readline().split() == []
+    # Peers that ask are answered, in both families, also when they have forgotten who it is.
+    fresh.shell("ip neigh flush all", where="berth-peer")
+    several(fresh, {f"http://{own[0]}/": 0, f"http://[{own[1]}]/": 0}, "peer")
+    # And who may not reach peers is told so at once, not after a search.
+    fresh.shell("ip neigh flush all", where="berth-job")
+    for text in (own[2], f"[{own[3]}]"):
+        said = fresh.run("curl", "-sv", "-o", "/dev/null", "-m", "15", f"http://{text}/", where="berth-job", check=False).stderr
+        assert "Connection refused" in said, said
+
+
+_SENT_LAST = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.sendto(b"all-is-sent", (sys.argv[1], 9))
+"""
 
 
 def curl(lab: Lab, *arguments: str) -> tuple[int, str]:
@@ -477,8 +568,7 @@ def test_connections_to_peers_from_before_there_were_rules_are_cut(lab):
         peer = address(lab, "echo")
         reach = (sys.executable, "-c", "import socket, sys; socket.create_connection((sys.argv[1], 7777), 1)", peer)
         lab.wait_for(lambda: lab.run(*reach, where="berth-free", check=False).returncode == 0)
-        process = lab.start_talking("free", _TALK, peer, "7777")
-        with process.stdin:
+        with talking_to(lab, peer, 7777, who="free") as process:
             assert say(process) == "ok"
             status, _ = lab.api("PATCH", "/v1/sandboxes/free", {"egress": {"rules": ["ok.test"]}})
             assert status == 200
@@ -623,22 +713,24 @@ def test_commands_in_it_have_no_rights_and_paths_to_other_namespaces(lab):
 def test_what_a_run_needs_is_learned_and_is_enough(lab):
     lab.berth("run", "-d", "--name", "study", "--network", "a", "--egress", "learn", "--", "sleep", "1000")
     peer = address(lab, "peer")
+    # Two names have the same address, and which were asked for counts.
+    assert ask(lab, "ok.test", who="study")[1] == ask(lab, "a.wild.test", who="study")[1] == [ALLOWED]
     urls = {"http://ok.test/": 0, "http://a.wild.test:443/": 0, f"http://{OTHER}/": 0, "http://inside.wild.test/": 0, "http://peer/": 0,
             "http://172.17.0.1:9001/": 0}  # fmt: skip
     several(lab, urls, "study")
-    # Two names have the same address.
     both = ["a.wild.test:443", "a.wild.test:80", "ok.test:443", "ok.test:80"]
     needed = sorted([*both, "192.0.2.66:80", "host:9001", "inside.wild.test+private:80", "network:a:80"])
     lab.wait_for(lambda: lab.berth("egress", "learn", "study").stdout.split() == needed)
     lab.berth("rm", "-f", "study")
     assert lab.berth("egress", "learn", "study").stdout.split() == needed
-    saved = lab.berth("egress", "learn", "study", "--save", "studied").stdout
+    saved = lab.berth("egress", "learn", "study", "--save", "studied", "--clear").stdout
     assert saved.endswith("studied: 8 rules, for --egress @studied\n")
     lab.berth("run", "-d", "--name", "again", "--network", "a", "--egress", "@studied", "--", "sleep", "1000")
     several(lab, urls, "again")
     several(lab, {"http://b.wild.test/": 6, f"http://{OTHER}:22/": 7, f"http://{peer}:81/": 7}, "again")
     lab.berth("rm", "-f", "again")
-    assert "nobody" in lab.berth("egress", "learn", "nobody", check=False).stderr
+    for name in ("nobody", "study"):
+        assert name in lab.berth("egress", "learn", name, check=False).stderr
 
 
 def test_commands(fresh):
@@ -665,6 +757,22 @@ def test_commands(fresh):
     assert "ok.test:22 would" in fresh.berth("egress", "test", "job", "ok.test:22", check=False).stdout
     assert fresh.berth("egress", "set", "job", "--inherit").stdout == ""
     assert "has no egress rules" in fresh.berth("egress", "show", "job").stdout
+
+
+def test_rules_that_were_changed_hold_after_a_restart_too(fresh):
+    fresh.berth("run", "-d", "--name", "again", "--network", "a", "--egress", "ok.test,b.test", "--", "sleep", "600")
+    try:
+        fresh.berth("egress", "remove", "again", "b.test")
+        fresh.berth("restart", "-t", "0", "again")
+        assert fresh.inspect("again")["egress"] == ["ok.test"]
+        fresh.berth("stop", "-t", "0", "again")
+        assert fresh.berth("egress", "set", "again", "c.test", "none").stdout.split() == ["c.test", "none"]
+        assert "c.test" in fresh.berth("egress", "show", "again").stdout
+        assert "is no domain name" in fresh.berth("egress", "add", "again", "a..b", check=False).stderr
+        fresh.berth("start", "again")
+        assert fresh.inspect("again")["egress"] == ["c.test", "none"]
+    finally:
+        fresh.berth("rm", "-f", "again")
 
 
 def test_what_is_refused_is_told(fresh):

@@ -135,8 +135,27 @@ def test_links_names_and_hosts_of_run(lab):
     assert published.returncode == 0
     ports = lab.inspect("pub")["endpoints"][0]["ports"]
     assert {(port["protocol"], port["sandbox_port"]) for port in ports} == {("tcp", 80), ("udp", 53)}
+    for options in (("-P",), ("--network", "n", "-P")):
+        # Nothing is exposed, so nothing is missed.
+        assert lab.berth("run", *options, "--", "true").stderr == ""
     lab.berth("rm", "db", "pub")
     lab.berth("network", "rm", "n")
+
+
+def test_options_of_an_endpoint_without_a_network_are_about_the_default_one(lab):
+    lab.berth("network", "prune", "-f")
+    mac = "02:42:0a:00:00:77"
+    lab.berth("run", "-d", "--rm", "--name", "db", "--network-alias", "store", "--mac-address", mac, "--", "sleep", "100")
+    assert [(one["network"], one["mac"]) for one in lab.inspect("db")["endpoints"]] == [("default", mac)]
+    found = lab.berth("run", "--link", "db:mine", "--", "sh", "-c", "for name in store mine db; do getent hosts $name; done").stdout
+    assert [line.split()[0] for line in found.splitlines()] == [lab.inspect("db")["addresses"][0]] * 3
+    member = lab.berth("network", "inspect", "-f", "{{range .Containers}}{{.IPv4Address}}{{end}}", "default").stdout.strip()
+    assert member == lab.inspect("db")["endpoints"][0]["addresses"][0]
+    connected = lab.berth("events", "--since", "1h", "--until", "0s", "-f", "event=connect", "--format", "{{.Actor.ID}}").stdout.split()
+    assert json.loads(lab.berth("network", "inspect", "default").stdout)[0]["id"] in connected
+    refused = lab.berth("run", "--link", "nobody", "--", "true", check=False)
+    assert (refused.returncode, "nobody" in refused.stderr) == (125, True), refused.stderr
+    lab.berth("rm", "db")
 
 
 def test_given_addresses_order_and_mac(lab):

@@ -81,8 +81,9 @@ def test_modes_keep_neighbours_apart_and_reach_the_outside(lab, network, mode):
 
 def test_published_ports_are_ignored_with_a_warning(lab, network):
     network(*ADDRESSING, "-o", "parent=lan0")
-    done = lab.berth("run", "--network", "lan", "-p", "8088:80", "--", "true")
-    assert "published ports are ignored" in done.stderr
+    done = lab.berth("run", "--name", "web", "--network", "lan", "-p", "8088:80", "--", "true")
+    assert "berth: warning: web: published ports are ignored" in done.stderr
+    assert "ignored" not in lab.berth("run", "--network", "lan", "-P", "--", "true").stderr
 
 
 def test_several_subnets_and_ranges_of_one_subnet(lab, network):

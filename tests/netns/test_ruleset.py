@@ -14,7 +14,13 @@ from tests.support.libnftables import messages, readable
 
 SKELETON = render_skeleton()
 REDIRECT = redirect.render(4321, 54321, replace=True)
-OURS = {"skeleton": SKELETON, "removal": REMOVE_TABLES, "redirect": REDIRECT, "its removal": remains._REDIRECT, "guard": guard._RULES}
+OURS = {
+    "skeleton": SKELETON,
+    "removal": REMOVE_TABLES,
+    "redirect": REDIRECT,
+    "its removal": remains._REDIRECT,
+    **{f"guard of {family}": text for family, text in guard._RULES.items()},
+}
 
 
 def sent(text):

@@ -1,6 +1,7 @@
 """`berth up` on what is up already, and on services that wait for others: in a lab, with commands that are small shell scripts."""
 
 import json
+import re
 import signal
 import sys
 
@@ -227,6 +228,97 @@ def test_wait(lab):
     assert refused.returncode == 1
     assert "shop-later-1 has exited (1)" in refused.stderr
     assert up(lab, "--wait", "app").returncode == 0
+
+
+def test_wait_never_takes_what_fails_at_once_for_running(lab):
+    for command, code in (("false", 1), ("true", 0), ("false", 1)):
+        write(lab, f"name: shop\nservices: {{a: {{command: '{command}'}}, b: {{command: sleep 600}}}}\n")
+        refused = up(lab, "-d", "--wait", "--force-recreate", check=False)
+        assert (refused.returncode, f"shop-a-1 has exited ({code})" in refused.stderr) == (1, True)
+
+
+MIXED = """
+name: shop
+services:
+  a: {command: sleep 600, scale: 3}
+  r: {command: sleep 600, depends_on: [a]}
+  shared: {command: sleep 600, network_mode: "service:r"}
+  image: {image: nginx}
+"""
+
+
+def compose(lab, *words, check=True):
+    return lab.berth("compose", "-f", "/run/shop/compose.yaml", *words, check=check)
+
+
+def names(lab, *services):
+    return compose(lab, "ps", "-a", "--format", "{{.Name}}", *services).stdout.split()
+
+
+def test_one_more_command_leaves_the_number_of_replicas_alone(lab):
+    write(lab, MIXED)
+    shown = compose(lab, "up", "-d", "--scale", "a=4").stdout
+    # What has no address of its own is up too.
+    assert re.search(r"^shop-shared-1 +container:shop-r-1$", shown, re.MULTILINE)
+    before = ids(lab)
+    lab.berth("stop", "shop-a-2")
+    assert compose(lab, "run", "--rm", "r", "echo", "hi").stdout == "hi\n"
+    assert run_of(lab, "shop-a-2")["state"] == "running"
+    compose(lab, "scale", "r=2")
+    assert (len(names(lab, "a")), names(lab, "r")) == (4, ["shop-r-1", "shop-r-2"])
+    assert {name: identity for name, identity in ids(lab).items() if before.get(name) != identity}.keys() == {"shop-r-2"}
+
+
+def test_services_with_an_image_only_are_no_failure(lab):
+    write(lab, MIXED.replace("scale: 3", "scale: 1").replace('  shared: {command: sleep 600, network_mode: "service:r"}\n', ""))
+    compose(lab, "up", "-d")
+    for command in ("stop", "start", "kill"):
+        assert compose(lab, command).stdout.split() == ["shop-a-1", "shop-r-1"]
+        named = compose(lab, command, "image", check=False)
+        assert (named.returncode, named.stdout) == (1, "")
+        assert "shop-image-1: service image has no `command` in the file, so nothing of it was started by berth" in named.stderr
+    assert compose(lab, "--dry-run", "start").stdout == "shop-a-1 is started\nshop-r-1 is started\n"
+    assert compose(lab, "start", "--wait").returncode == 0
+    assert run_of(lab, "shop-a-1")["state"] == "running"
+    assert compose(lab, "down", "r").stdout == "r of project shop is down: removed 1 sandbox and 0 networks\n"
+    assert names(lab) == ["shop-a-1", "shop-image-1"]
+    done = lab.start(sys.executable, "-m", "resolver", "compose", "-p", "shop", "wait", "--down-project", "a")
+    lab.berth("kill", "-s", "TERM", "shop-a-1")
+    assert (done.wait(), done.stdout.read(), ids(lab)) == (143, "143\n", {})
+
+
+def test_several_at_once_wait_for_each_other(lab):
+    write(
+        lab,
+        MIXED
+        + "  late: {command: sleep 600, depends_on: {once: {condition: service_completed_successfully}}}\n  once: {command: 'true'}\n",
+    )
+    for others in ([["up", "-d"], ["up", "-d"]], [["up", "-d"], ["down", "-t", "0"]]):
+        started = [lab.start(sys.executable, "-m", "resolver", *words, "-f", "/run/shop/compose.yaml") for words in [["up", "-d"], *others]]
+        for one in started:
+            said = one.communicate()
+            assert one.returncode == 0 or "was removed meanwhile by another command on the project" in said[1], said
+    compose(lab, "down", "-t", "0")
+    assert ids(lab) == {}
+
+
+def test_what_is_up_is_shown_before_it_prints_anything(lab):
+    write(
+        lab,
+        "name: shop\nservices:\n  a: {command: echo one}\n  b: {command: echo two, depends_on: {a: {condition: service_completed_successfully}}}\n",
+    )
+    lines = up(lab, "--timestamps").stdout.splitlines()
+    first = {line.split()[0]: line for line in reversed(lines) if line}
+    assert {name: "shop_default" in first[name] for name in ("shop-a-1", "shop-b-1")} == {"shop-a-1": True, "shop-b-1": True}, lines
+    assert [line.split()[0] for line in lines[:3]] == ["NAME", "shop-a-1", "Ctrl-C"]
+    assert re.fullmatch(r"shop-a-1 \| \d{4}-\d\d-\d\dT\S+ one", next(line for line in lines if line.endswith(" one")))
+    # Whose output is printed.
+    for options, shown in (
+        (["b"], ["two"]), (["--attach-dependencies", "b"], ["one", "two"]), (["--attach", "a"], ["one"]), (["--no-attach", "a"], ["two"])
+    ):  # fmt: skip
+        said = up(lab, *options).stdout
+        assert [line.rpartition(" ")[2] for line in said.splitlines() if line.endswith((" one", " two"))] == shown, said
+    assert "--attach c: there is no such service; there are a, b" in up(lab, "--attach", "c", check=False).stderr
 
 
 def test_restart_policy_of_a_service(lab):

@@ -149,6 +149,8 @@ class FakeNames:
         self.failing.call(f"publish {sandbox.name}")
         self.names[sandbox.id] = [networks[endpoint.network_id].name for endpoint in endpoints]
 
+    def expect(self, sandbox, endpoints, networks) -> None: ...
+
     def remote(self, network, before, after) -> None:
         if before is not None:
             self.remotes.pop(before.id, None)

@@ -13,8 +13,7 @@ import sys
 
 from netcore.desired import look_rules
 from netcore.look.looker import Looker
-from netcore.look.steps import Allowed, Denied, Refusal, Sender, Verdict
-from netcore.model import IPAddress
+from netcore.look.steps import Allowed, Asked, Denied, Refusal, Verdict
 from tests.support.lab import OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
 
 OPENED = 0x8000_0001
@@ -120,10 +119,10 @@ def payloads(lab: Lab) -> int:
     return counted
 
 
-def _allows(names: list[str], _: Sender, name: str | None, address: IPAddress, port: int) -> Verdict:
-    if name in names or (name is None and port == OTHER_PORT):
+def _allows(names: list[str], asked: Asked) -> Verdict:
+    if asked.name in names or (asked.name is None and asked.port == OTHER_PORT):
         return Allowed(OPENED)
-    return Denied(f"sandbox may not reach {name or address}")
+    return Denied(f"sandbox may not reach {asked.name or asked.address}")
 
 
 def _print(refusal: Refusal) -> None:
@@ -135,7 +134,7 @@ def _print(refusal: Refusal) -> None:
 
 
 async def _look(names: list[str]) -> None:
-    looker = Looker(lambda *asked: _allows(names, *asked), _print, "/run/decisions")
+    looker = Looker(lambda asked: _allows(names, asked), _print, "/run/decisions")
     print("looking", flush=True)
     try:
         await asyncio.Event().wait()

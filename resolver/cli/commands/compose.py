@@ -29,7 +29,11 @@ _SELECTION = (
         "--project-directory", type=DIRECTORY, metavar="DIRECTORY",
         help="Where relative paths start (default: the directory of the first file).",
     ),
+    option("--compatibility", is_flag=True, help="Name sandboxes with _ between the parts, as version 1 of Compose: shop_web_1."),
+    option("--all-resources", is_flag=True, help="Networks that no service uses too."),
 )  # fmt: skip
+_OWN = ("files", "project_name", "profiles", "env_files", "project_directory", "compatibility", "all_resources")
+"""The fields of a `Selection`."""
 
 
 _LONG_SELECTION = tuple(
@@ -40,6 +44,12 @@ _LONG_SELECTION = tuple(
         ("--profile", "profiles", "NAME", "Include the services of this profile; that of SERVICE is included."),
         ("--env-file", "env_files", "FILE", "File of variables for the Compose file."),
         ("--project-directory", "project_directory", "DIRECTORY", "Where relative paths start."),
+    )
+) + tuple(
+    option(flag, is_flag=True, help=meaning, group="Project")
+    for flag, meaning in (
+        ("--compatibility", "Name sandboxes with _ between the parts."),
+        ("--all-resources", "Networks that no service uses too."),
     )
 )
 """The same for a command that has other options with their short names: `berth compose` hands them on."""
@@ -90,18 +100,31 @@ def selection_of(given: dict[str, Any]) -> Selection:
     group="When it ends",
     help="Exit with the code of this service; implies --abort-on-container-exit.",
 )
-@option("--no-log-prefix", is_flag=True, help="Without the name before each line.")
+@option("--attach", multiple=True, metavar="SERVICE", group="Output", help="Print the output of these only.")
+@option("--no-attach", multiple=True, metavar="SERVICE", group="Output", help="Do not print the output of these.")
+@option("--attach-dependencies", is_flag=True, group="Output", help="Print that of what SERVICE depends on too.")
+@option("--timestamps", is_flag=True, help="Each line with its time.", group="Output")
+@option("--no-log-prefix", is_flag=True, help="Without the name before each line.", group="Output")
+@option(
+    "--progress",
+    type=click.Choice(["auto", "quiet"]),
+    default="auto",
+    show_default=True,
+    group="Output",
+    help="Whether what takes longer than a second is told on standard error.",
+)
 @option("--dry-run", is_flag=True, help="Print what would be done and do nothing.")
 def up(*, services: tuple[str, ...], **given: Any) -> int:
     """Start a Compose project.
 
     Creates its networks and sandboxes, runs its commands, and shows their output. Ctrl-C ends everything. What is up already and has
     not changed stays, what has changed is made anew, what is missing comes. SERVICE limits it to these and what they depend on.
+    Options about images, such as --build and --pull, are accepted: there are no images to build or pull.
     """
-    from resolver.cli.up import session
+    from resolver.cli.up import command as whole
+    from resolver.cli.up.options import Attached, Options
     from resolver.cli.up.reconcile import Asked
 
-    own = ("files", "project_name", "profiles", "env_files", "project_directory")
     attached = given["abort_on_container_exit"] or given["abort_on_container_failure"] or given["exit_code_from"]
     detach = given["detach"] or given["wait"]
     if attached and detach:
@@ -113,9 +136,11 @@ def up(*, services: tuple[str, ...], **given: Any) -> int:
         raise _usage("--no-recreate can't go with --force-recreate or --always-recreate-deps: leave one of them out")
     if given["wait_timeout"] is not None and not given["wait"]:
         raise _usage("--wait-timeout is for --wait: add it")
-    return session.up(
-        selection_of({name: given[name] for name in own}),
-        session.Options(
+    if given["attach"] and given["attach_dependencies"]:
+        raise _usage("--attach can't go with --attach-dependencies: leave one of them out")
+    return whole.up(
+        selection_of({name: given[name] for name in _OWN}),
+        Options(
             detach=detach,
             asked=Asked(
                 services=services,
@@ -123,6 +148,7 @@ def up(*, services: tuple[str, ...], **given: Any) -> int:
                 force=given["force_recreate"],
                 always_recreate_deps=given["always_recreate_deps"],
                 keep=given["no_recreate"],
+                all_networks=given["all_resources"],
             ),
             scale=dict(map(_scale, given["scales"])),
             remove_orphans=given["remove_orphans"],
@@ -132,29 +158,31 @@ def up(*, services: tuple[str, ...], **given: Any) -> int:
             abort_on_exit=given["abort_on_container_exit"] or given["exit_code_from"] is not None,
             abort_on_failure=given["abort_on_container_failure"],
             exit_code_from=given["exit_code_from"],
+            attached=Attached(only=given["attach"], without=given["no_attach"], dependencies=given["attach_dependencies"]),
             has_prefix=not given["no_log_prefix"],
+            timestamps=given["timestamps"],
+            quiet=given["progress"] == "quiet",
             dry_run=given["dry_run"],
         ),
     )
 
 
 def _scale(text: str) -> tuple[str, int]:
-    from resolver.cli.up.plan import MOST_REPLICAS
-    from resolver.numbers import whole_number
+    from resolver.cli.up.options import scale_of
 
-    service, equals, number = text.partition("=")
-    replicas = whole_number(number, 0, MOST_REPLICAS)
-    if not service or not equals or replicas is None:
-        raise _usage(f"--scale {text}: it should be like web=3, with a number from 0 to {MOST_REPLICAS}")
-    return service, replicas
+    try:
+        return scale_of(text)
+    except ValueError as error:
+        raise _usage(f"--scale {error}") from error
 
 
 def _usage(text: str) -> click.UsageError:
     return click.UsageError(text, click.get_current_context())
 
 
-@command(examples=("berth down -p shop",))
+@command(examples=("berth down -p shop", "berth down -t 1 web"))
 @takes_project()
+@click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @option(
     "-t",
     "--timeout",
@@ -164,42 +192,61 @@ def _usage(text: str) -> click.UsageError:
 )
 @option("-v", "--volumes", is_flag=True, help="Remove volumes too: there are none.", group="Always so", expose_value=False)
 @option("--remove-orphans", is_flag=True, help="Remove what the file no longer has.", group="Always so", expose_value=False)
-def down(*, timeout: float | None, **selection: Any) -> int:
+@option("--dry-run", is_flag=True, help="Print what would be removed and do nothing.")
+def down(*, services: tuple[str, ...], timeout: float | None, dry_run: bool, **selection: Any) -> int:
     """Remove a Compose project.
 
-    Each command gets its stop signal, what depends on others first, and KILL when its grace has passed.
+    Each command gets its stop signal, what depends on others first, and KILL when its grace has passed. SERVICE limits it to the
+    sandboxes of these; the networks go with the last one.
     """
     from resolver.cli.up.down import down as take_down
 
-    return take_down(selection_of(selection), timeout)
+    return take_down(selection_of(selection), services, timeout, dry_run=dry_run)
 
 
 @command(examples=("berth config", "berth config --format json -f compose.yaml -f compose.test.yaml", "berth config --services"))
 @takes_project()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True, help="How to print.")
-@option("--services", "listed", flag_value="services", help="Print the names of the services only.")
-@option("--networks", "listed", flag_value="networks", help="Print the names of the networks only.")
-@option("--volumes", "listed", flag_value="volumes", help="Print the names of the volumes only.")
-@option("--images", "listed", flag_value="images", help="Print the names of the images only.")
-@option("--profiles", "listed", flag_value="profiles", help="Print the names of the profiles only.")
-@option("--environment", "listed", flag_value="environment", help="Print the variables that the file is read with.")
+@option("--services", "listed", flag_value="services", help="Print the names of the services only.", group="Only names")
+@option("--networks", "listed", flag_value="networks", help="Print the names of the networks only.", group="Only names")
+@option("--volumes", "listed", flag_value="volumes", help="Print the names of the volumes only.", group="Only names")
+@option("--images", "listed", flag_value="images", help="Print the names of the images only.", group="Only names")
+@option("--models", "listed", flag_value="models", help="Print the names of the models only.", group="Only names")
+@option("--profiles", "listed", flag_value="profiles", help="Print the names of the profiles only.", group="Only names")
+@option("--environment", "listed", flag_value="environment", help="Print the variables that the file is read with.", group="Only names")
+@option("--variables", "listed", flag_value="variables", help="Print the variables that the files ask for.", group="Only names")
+@option("--hash", "hashed", metavar="SERVICE", help="Print what changes when the service does; * for all.", group="Only names")
+@option("--no-normalize", is_flag=True, help="Without what is so where nothing is said.", group="How it is read")
+@option("--no-path-resolution", is_flag=True, help="Leave relative paths as they are.", group="How it is read")
+@option("--no-consistency", is_flag=True, help="Do not check whether what is referred to is there.", group="How it is read")
+@option("--no-env-resolution", is_flag=True, help="Leave files of variables unread.", group="How it is read")
 @option("-q", "--quiet", is_flag=True, help="Print nothing; only say what is wrong.")
 @option("-o", "--output", type=FILE, metavar="FILE", help="Write to this file.")
-def config(*, services: tuple[str, ...], form: str, listed: str | None, quiet: bool, output: str | None, **selection: Any) -> int:
+def config(
+    *, services: tuple[str, ...], form: str, listed: str | None, hashed: str | None, no_normalize: bool,
+    no_path_resolution: bool, no_consistency: bool, no_env_resolution: bool, quiet: bool, output: str | None, **selection: Any,
+) -> int:  # fmt: skip
     """Print a Compose project as it is read.
 
     All files are merged, variables substituted, short forms written out. SERVICE limits it to these and what they depend on.
     """
-    from resolver.cli.up.config import print_config
+    from resolver.cli.compose.sources import Steps
+    from resolver.cli.up.config import Wanted, print_config
 
-    return print_config(selection_of(selection), services, form, listed, quiet=quiet, output=output)
+    steps = Steps(
+        normalizes=not no_normalize, makes_absolute=not no_path_resolution,
+        checks=not no_consistency, reads_env_files=not no_env_resolution,
+    )  # fmt: skip
+    wanted = Wanted(services=services, form=form, listed=listed, hashed=hashed, quiet=quiet, output=output, steps=steps)
+    return print_config(selection_of(selection), wanted)
 
 
-@group(rows=COMPOSE_ROWS)
+@group(rows=COMPOSE_ROWS, examples=("berth compose -p shop ps", "berth compose run --rm db sh"))
 def compose() -> None:
     """Commands as `docker compose` has them, options before the command too.
 
-    -f, -p, --profile, --env-file and --project-directory come before the command. up, down and config are those of berth; exec,
-    port, top, stats, kill, wait, events, logs, stop, start, restart and rm mean services of the project.
+    -f, -p, --profile, --env-file, --project-directory, --ansi, --progress, --dry-run and --compatibility come before the command. up,
+    down and config are those of berth; exec, port, top, stats, kill, wait, events, logs, stop, start, restart and rm mean services of
+    the project. `scale web=3` starts or removes replicas, `start --wait` waits as `up --wait`, `wait --down-project` ends the project.
     """

@@ -23,6 +23,7 @@ from resolver.cli.run import exit_code
 @option("--rm", "rm_", is_flag=True, help="Keep nothing when the command ends: with -d the sandbox stays, stopped, otherwise.")
 @option("--name", metavar="NAME", help="Name of the sandbox (default: PROJECT-SERVICE-run- and a random end).")
 @option("-e", "--env", "env", multiple=True, metavar="KEY[=VALUE]", help="Environment variable, over those of the service.")
+@option("--env-from-file", "env_file", multiple=True, metavar="FILE", help="File of environment variables.")
 @option("-w", "--workdir", metavar="DIRECTORY", help="Directory to run in (default: the service's).")
 @option("--entrypoint", metavar="COMMAND", help="Go before COMMAND in the place of the service's `entrypoint`.")
 @option("--no-deps", is_flag=True, help="Do not start what the service depends on.")
@@ -30,10 +31,14 @@ from resolver.cli.run import exit_code
 @option("-p", "--publish", multiple=True, metavar="[IP:][HOST:]PORT[/PROTO]", help="Publish a port.")
 @option("--use-aliases", is_flag=True, help="Have the service's names too.")
 @option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of the sandbox.")
+@option("-q", "--quiet", is_flag=True, help="With -d: do not print the name.")
+@option("--remove-orphans", is_flag=True, help="Remove sandboxes of services that the file no longer has.")
 @option("-i", "--interactive", is_flag=True, help="Let the command read standard input.", group="Always so", expose_value=False)
-@option("-T", "--no-TTY", is_flag=True, help="Make no terminal: none is made.", group="Always so", expose_value=False)
+@option("-t", "--tty", is_flag=True, help="Let the command have the terminal: it has.", group="Always so", expose_value=False)
+@option("-T", "--no-TTY", "--no-tty", is_flag=True, help="Make no terminal: none is made.", group="Always so", expose_value=False)
 def run(
-    *, service: str, words: tuple[str, ...], detach: bool, rm_: bool, name: str | None, env: tuple[str, ...], workdir: str | None,
+    *, service: str, words: tuple[str, ...], detach: bool, rm_: bool, name: str | None, env: tuple[str, ...], env_file: tuple[str, ...],
+    workdir: str | None, quiet: bool, remove_orphans: bool,
     entrypoint: str | None, no_deps: bool, service_ports: bool, publish: tuple[str, ...], use_aliases: bool, labels: tuple[str, ...],
     **selection: Any,
 ) -> int:  # fmt: skip
@@ -46,7 +51,8 @@ def run(
 
     asked = OneOff(
         service=service, command=words, name=name, detach=detach, remove=rm_, alone=no_deps, ports=service_ports, aliases=use_aliases,
-        publish=publish, labels=pairs(labels), variables=explicit_environment({"env": env}),
+        publish=publish, labels=pairs(labels), variables=explicit_environment({"env": env, "env_file": env_file}),
+        quiet=quiet, remove_orphans=remove_orphans,
         entrypoint=None if entrypoint is None else tuple(shlex.split(entrypoint)),
         directory=None if workdir is None else os.path.abspath(workdir),
     )  # fmt: skip

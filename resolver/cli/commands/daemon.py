@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.client import NoDaemon, Refused, call, sandboxes_path
 from resolver.cli.command_table import NODE_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.options import CONFIG, FORMAT, RUN_DIR, STATE_DIR
+from resolver.cli.commands.options import CONFIG, FORMAT, RUN_DIR, STATE_DIR, check_template
 from resolver.cli.listing import print_by_template
 from resolver.cli.output import complain, counted, print_json, print_table
 from resolver.printable import printable
@@ -28,7 +28,7 @@ _STOP_PATIENCE = 30
 @RUN_DIR
 @option("--store", metavar="etcd://HOST:2379[,HOST..]", help="Store that hosts share, for overlay networks.")
 @option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log.")
-@option("--exit-when-idle", is_flag=True, help="Exit when no sandbox, no owner and no network that somebody made is left.")
+@option("--exit-when-idle", is_flag=True, help="Exit when no sandbox runs and no network that somebody made is left.")
 @option("--check-config", is_flag=True, help="Print the effective configuration and exit.")
 def daemon(
     action: str | None,
@@ -42,8 +42,8 @@ def daemon(
 ) -> int:
     """Run the daemon in the foreground, or stop the one that runs.
 
-    Commands that change something start a daemon if none runs, with --exit-when-idle. Sandboxes and their processes go on
-    when the daemon is stopped.
+    Without one, commands that change something start a daemon with --exit-when-idle, and those that ask for sandboxes or networks do
+    if any are saved. Sandboxes and their processes go on when the daemon is stopped.
     """
     if action == "stop":
         return _stop()
@@ -64,10 +64,10 @@ def daemon(
         effective = read()
         from resolver.cli import starting
 
-        starting.launch(effective.state_dir, effective.run_dir)
+        start_due = starting.launch(effective.state_dir, effective.run_dir)
         from resolver.daemon import app
 
-        app.run(read, exit_when_idle=exit_when_idle)
+        app.run(read, exit_when_idle=exit_when_idle, start_due=start_due)
     except (NetcoreError, ConfigError, OSError) as error:
         complain(error)
         return 1
@@ -91,16 +91,26 @@ def _stop() -> int:
     return 0
 
 
-@command(examples=("berth status",))
-@FORMAT
+@command(examples=("berth status", "berth status --format '{{.ServerVersion}} {{.Containers}}'"))
+@option(
+    "-f", "--format", "form", default="table", show_default=True, metavar="FORMAT",
+    help="table, json, or a Go template with Docker's field names.",
+)  # fmt: skip
 def status(form: str) -> int:
     """Show the daemon's state.
 
     Its upstream name servers are listed, and warnings about what needs attention.
     """
+    check_template(form)
     report = call("GET", "/v1/status")
     if form == "json":
         print_json(report)
+        return 0
+    if form != "table":
+        from resolver.cli import docker_info
+        from resolver.cli.sandbox_fields import state
+
+        print_by_template(form, [docker_info.fields(report, list(map(state, call("GET", sandboxes_path(stopped=True)))))])
         return 0
     guard = f", guard {report['guard']}" if report["guard"] != "none" else ""
     print(f"berth {report['version']}, pid {report['pid']}, up {report['uptime_seconds']:.0f} s, firewall {report['firewall']}{guard}")
@@ -141,7 +151,7 @@ def version(form: str) -> None:
         print_by_template(form, [found])
 
 
-@group(rows=NODE_ROWS)
+@group(rows=NODE_ROWS, examples=("berth node ls",))
 def node() -> None:
     """Show the hosts of a cluster."""
 

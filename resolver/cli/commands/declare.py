@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +20,25 @@ class Command(click.Command):
         super().__init__(*given, **more)
         self.examples = tuple(examples)
         self.sections = sections
+        self._habits_of: str | None = None
+
+    def accept_habits(self, path: str) -> None:
+        """Give the command, which is typed as *path*, the options of docker that ask for what is so anyway."""
+        if self._habits_of is not None:
+            return
+        from resolver.cli.docker_options import GROUP, accepted
+
+        self._habits_of = path
+        for habit in accepted(path):
+            self.params.append(
+                Option(
+                    habit.flags, is_flag=habit.metavar is None, metavar=habit.metavar, help=habit.meaning, group=GROUP, expose_value=False
+                )
+            )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read *args*; as with Docker, an option without a value may have one behind `=`, true or false."""
+        return super().parse_args(ctx, list(_without_truth(self, args)))
 
     def get_help(self, ctx: click.Context) -> str:
         """Return the help, 80 columns wide."""
@@ -29,11 +48,28 @@ class Command(click.Command):
         return page(command_help(self, ctx.command_path)).rstrip("\n")
 
 
-class Group(click.Group):
-    """A group of commands, each of which is imported when it is used. *rows*: what the group has."""
+def _without_truth(command: Command, args: Sequence[str]) -> Iterator[str]:
+    """Yield *args* with `--flag=true` as `--flag`, and without `--flag=false`, where *command* takes its options."""
+    flags = {flag for parameter in command.params if isinstance(parameter, click.Option) and parameter.is_flag for flag in parameter.opts}
+    words = iter(args)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if word == "--" or (not word.startswith("-") and not command.allow_interspersed_args):
+            yield word
+            break
+        if equals and flag in flags and value.lower() in ("true", "t", "1"):
+            yield flag
+        elif not (equals and flag in flags and value.lower() in ("false", "f", "0")):
+            yield word
+    yield from words
 
-    def __init__(self, *given: Any, rows: Sequence[Row], **more: Any) -> None:
+
+class Group(click.Group):
+    """A group of commands, each of which is imported when it is used. *rows*: what the group has; *examples*: whole command lines."""
+
+    def __init__(self, *given: Any, rows: Sequence[Row], examples: Sequence[str] = (), **more: Any) -> None:
         super().__init__(*given, **more)
+        self.examples = tuple(examples)
         self.summaries = {name: summary for name, summary, _ in rows}
         self._where = {name: where for name, _, where in rows}
 
@@ -50,6 +86,8 @@ class Group(click.Group):
         if not module:
             return _without_click(cmd_name, self.summaries[cmd_name])
         found: click.Command = getattr(import_module(f"resolver.cli.commands.{module}"), attribute)
+        if isinstance(found, Command):
+            found.accept_habits(cmd_name if self.name == "berth" else f"{self.name} {cmd_name}")
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
@@ -81,9 +119,9 @@ def command(name: str | None = None, **more: Any) -> Callable[[Any], Command]:
     return click.command(name, cls=Command, context_settings={**HELP, **more.pop("context_settings", {})}, **more)
 
 
-def group(name: str | None = None, *, rows: Sequence[Row]) -> Callable[[Any], Group]:
-    """Return the decorator that makes a function a group of the commands *rows*."""
-    return click.group(name, cls=Group, rows=rows, context_settings=HELP)
+def group(name: str | None = None, *, rows: Sequence[Row], examples: Sequence[str] = ()) -> Callable[[Any], Group]:
+    """Return the decorator that makes a function a group of the commands *rows*; *examples*: whole command lines."""
+    return click.group(name, cls=Group, rows=rows, examples=examples, context_settings=HELP)
 
 
 def option(*flags: str, **more: Any) -> Callable[[Any], Any]:

@@ -136,16 +136,27 @@ def log(follow: bool, since: str | None, sandbox: str | None, form: str) -> None
         print(_line(refused))
 
 
-@command("learn", examples=("berth run --egress learn --name job -- make ci", "berth egress learn job", "berth egress learn job --save ci"))
+@command(
+    "learn",
+    examples=("berth run --egress learn --name job -- make ci", "berth egress learn job", "berth egress learn job --save ci --clear"),
+)
 @click.argument("sandbox", type=SANDBOX)
 @option("--save", metavar="LIST", help="Write them to a list of yours, for `--egress @LIST`.")
+@option("--clear", is_flag=True, help="Forget them then: the next run begins anew.")
 @FORMAT
-def learn(sandbox: str, save: str | None, form: str) -> None:
+def learn(sandbox: str, save: str | None, clear: bool, form: str) -> None:
     """Show the egress rules that a sandbox has needed.
 
     A rule a line. It is recorded of sandboxes with the rule `learn`, and outlives them.
     """
-    learned = call("GET", f"/v1/egress/learned/{segment(sandbox)}")
+    path = f"/v1/egress/learned/{segment(sandbox)}"
+    learned = call("GET", path)
+    _tell_learned(learned, save, form)
+    if clear:
+        call("DELETE", path)
+
+
+def _tell_learned(learned: Mapping[str, Any], save: str | None, form: str) -> None:
     if save is not None:
         path = save_list(save, learned["rules"], f"what sandbox {learned['sandbox']} has needed")
         print(f"{path}: {len(learned['rules'])} rules, for --egress @{save}")

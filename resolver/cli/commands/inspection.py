@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from resolver.cli import docker_inspect, proc
+from resolver.cli import command_record, docker_inspect, proc
 from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import NETWORK, PROJECT, SANDBOX, TEMPLATE, check_template
@@ -35,7 +35,6 @@ def inspect(names: tuple[str, ...], form: str, kind: str | None) -> int:
 @command("inspect", examples=("berth network inspect front", "berth network inspect -f '{{len .Containers}}' front"))
 @click.argument("names", nargs=-1, required=True, type=NETWORK, metavar="NETWORK...")
 @TEMPLATE
-@option("-v", "--verbose", is_flag=True, help="Show everything: it always is shown.", group="Always so", expose_value=False)
 def network_inspect(names: tuple[str, ...], form: str) -> int:
     """Show networks as JSON."""
     check_template(form)
@@ -80,6 +79,10 @@ def _found(name: str, kind: str | None) -> Found:
             if neither.kind != "not-found":
                 raise
             raise Refused(f"there is no sandbox and no network {name}; `berth ps` and `berth network ls` list them", "not-found") from error
+    record = command_record.read(shown)
+    if record is not None:
+        shown["environment"] = {**shown["environment"], **record.variables}
+        shown["working_directory"] = record.directory
     if shown.get("health") is not None:
         # Who may not read the directory of the sandbox is told the state without its reasons.
         with contextlib.suppress(OSError, ValueError):

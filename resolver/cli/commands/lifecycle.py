@@ -19,7 +19,7 @@ from resolver.cli.client import SERVICE_LABEL, NoDaemon, Refused, call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.moments import moment
-from resolver.cli.commands.options import PROJECT, SANDBOX, each
+from resolver.cli.commands.options import PROJECT, SANDBOX, Seconds, each
 from resolver.cli.commands.processes import recorded_exit_code, send_signal
 from resolver.cli.commands.prune_filters import prune_body
 from resolver.cli.output_lines import Line, Reader, chosen, stamp
@@ -33,7 +33,7 @@ _LOOKS_AT_STATE = 5
 
 _NAMES = click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
 _TIMEOUT = option(
-    "-t", "--timeout", "--time", "timeout", type=float, metavar="SECONDS",
+    "-t", "--timeout", "--time", "timeout", type=Seconds(), metavar="SECONDS",
     help="Seconds between the signal and KILL; -1 for no KILL (default: as started, 10).",
 )  # fmt: skip
 _SIGNAL = option("-s", "--signal", "name", metavar="SIGNAL", help="Signal that asks the command to end (default: as started, TERM).")
@@ -55,7 +55,10 @@ def stop(names: tuple[str, ...], timeout: float | None, name: str | None, projec
 
 @command(examples=("berth start web",))
 @_NAMES
-@option("-a", "--attach", is_flag=True, help="Print what one prints, hand signals on to it, and exit with its exit code.")
+@option(
+    "-a", "--attach", "-i", "--interactive", "attach", is_flag=True,
+    help="Print what one prints, hand signals on to it, and exit with its exit code.",
+)  # fmt: skip
 @option("--due", is_flag=True, help="Those that their restart policy starts when a daemon has started; for its service.")
 @PROJECT
 def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None) -> int:
@@ -67,7 +70,7 @@ def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None) 
     if attach:
         return _start_attached(names, project)
     if not due:
-        return for_each(names, project, start_stopped)
+        return for_each(names, project, start_stopped, shared_first=True)
     if names or project is not None:
         raise click.UsageError("--due is about all sandboxes; leave their names out", click.get_current_context())
     found = {sandbox["name"]: sandbox for sandbox in starting.due()}
@@ -112,7 +115,8 @@ def _start_attached(names: tuple[str, ...], project: str | None) -> int:
 @_TIMEOUT
 @_SIGNAL
 @PROJECT
-def restart(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None) -> int:
+@option("--no-deps", is_flag=True, help="With --project: without services that are restarted with these.")
+def restart(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None, no_deps: bool) -> int:
     """Stop sandboxes and start them again.
 
     Those that are stopped are only started. Needs root.
@@ -124,8 +128,8 @@ def restart(names: tuple[str, ...], timeout: float | None, name: str | None, pro
         _stop(sandbox, timeout, name)
         start_stopped(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
 
-    code = for_each(names, project, restart_one)
-    others = _restarted_with(names, project)
+    code = for_each(names, project, restart_one, shared_first=True)
+    others = () if no_deps else _restarted_with(names, project)
     return max(code, for_each(others, project, restart_one)) if others else code
 
 
@@ -178,10 +182,11 @@ def prune(force: bool, filters: tuple[str, ...], networks: bool) -> None:
 @option("--until", metavar="TIME", help="Lines until then.")
 @option("-t", "--timestamps", is_flag=True, help="Each line with its time.")
 @option("--no-log-prefix", is_flag=True, help="Without the name before each line, where several are shown.")
+@option("--index", type=click.IntRange(min=1), metavar="NUMBER", help="With --project: only this replica of each service.")
 @PROJECT
 def logs(
     names: tuple[str, ...], follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool, no_log_prefix: bool,
-    project: str | None,
+    project: str | None, index: int | None,
 ) -> None:  # fmt: skip
     """Print what the commands of sandboxes have printed.
 
@@ -192,7 +197,7 @@ def logs(
         raise click.UsageError(f"--tail {tail}: it should be a number of lines, or all", click.get_current_context())
     first = None if since is None else stamp(moment("--since", since))
     last = None if until is None else stamp(moment("--until", until))
-    sandboxes = meant(names, project, stopped=True)
+    sandboxes = meant(names, project, stopped=True, index=index)
     for sandbox in sandboxes if names else ():
         if sandbox.get("run") is None or _is_in_foreground(sandbox):
             raise Refused(f"output is kept of `run -d` and `up -d` only; that of {sandbox['name']} went where it was started")
@@ -271,7 +276,7 @@ def _follow(readers: list[tuple[dict[str, Any], str | None, Reader]], timestamps
 
 def _runs(sandbox: dict[str, Any]) -> bool:
     try:
-        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}")["run"]["state"] != "exited")
+        return bool(call("GET", f"/v1/sandboxes/{sandbox['id']}", autostart=False)["run"]["state"] != "exited")
     except NoDaemon:
         # It goes on without one.
         return True

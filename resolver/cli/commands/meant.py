@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import Refused, call, find_sandbox, service_members
+from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, sandboxes_path, service_members
 from resolver.cli.commands.options import each
 
 
-def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, stopped: bool = False) -> list[dict[str, Any]]:
+def meant(
+    names: tuple[str, ...], project: str | None, *, or_all: bool = False, stopped: bool = False, index: int | None = None
+) -> list[dict[str, Any]]:
     """Return the sandboxes that *names* mean, in *project* if there is one; without names all of the project, or with *or_all* all.
 
-    With a project each name is that of a service, and means all of its replicas. *stopped*: those that are stopped too.
+    With a project each name is that of a service, and means all of its replicas. *stopped*: those that are stopped too. *index*: only this
+    replica of each service.
     """
-    path = "/v1/sandboxes?all=1" if stopped else "/v1/sandboxes"
+    path = sandboxes_path(stopped=stopped)
     if project is not None:
         from resolver.cli.projects import of_project
 
@@ -25,7 +28,7 @@ def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, 
         for name in names:
             if not service_members(members, name, project):
                 raise Refused(f"there is no service {name} in project {project}", "not-found")
-        return found if names else members
+        return _replica(found if names else members, members, project, index)
     if names:
         return [find_sandbox(name, stopped=stopped) for name in names]
     if or_all:
@@ -34,8 +37,31 @@ def meant(names: tuple[str, ...], project: str | None, *, or_all: bool = False, 
     raise click.UsageError("SANDBOX is missing", click.get_current_context())
 
 
-def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict[str, Any]], None], *, stopped: bool = True) -> int:
-    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`."""
+def _replica(found: list[dict[str, Any]], members: list[dict[str, Any]], project: str, index: int | None) -> list[dict[str, Any]]:
+    """Return those of *found* that are replica *index* of their service, or all. *members*: of the *project*."""
+    if index is None:
+        return found
+    replicas = {
+        service: service_members(members, service, project) for service in {one["labels"].get(SERVICE_LABEL) for one in found} if service
+    }
+    chosen = [all_of_it[index - 1] for all_of_it in replicas.values() if len(all_of_it) >= index]
+    if found and not chosen:
+        raise Refused(f"--index {index}: there is no such replica", "not-found")
+    return [one for one in found if one in chosen]
+
+
+def for_each(
+    names: tuple[str, ...],
+    project: str | None,
+    action: Callable[[dict[str, Any]], None],
+    *,
+    stopped: bool = True,
+    shared_first: bool = False,
+) -> int:
+    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`.
+
+    *shared_first*: of a project, those whose network stacks others share before these.
+    """
     if names and project is None:
 
         def one(given: str) -> None:
@@ -44,10 +70,23 @@ def for_each(names: tuple[str, ...], project: str | None, action: Callable[[dict
             print(given)
 
         return each(names, one)
-    members = {sandbox["name"]: sandbox for sandbox in meant(names, project, stopped=stopped)}
+    found = meant(names, project, stopped=stopped)
+    if shared_first:
+        found = sorted(found, key=lambda sandbox: bool(sandbox["shared_with"]))
+    members = {sandbox["name"]: sandbox for sandbox in found}
+    if not names:
+        # What runs in a service with an image was not started by berth; only who names one is told so.
+        members = {name: sandbox for name, sandbox in members.items() if _has_command(sandbox)}
 
     def member(name: str) -> None:
+        if not _has_command(members[name]):
+            service = members[name]["labels"].get(SERVICE_LABEL)
+            raise Refused(f"{name}: service {service} has no `command` in the file, so nothing of it was started by berth")
         action(members[name])
         print(name)
 
     return each(tuple(members), member)
+
+
+def _has_command(sandbox: dict[str, Any]) -> bool:
+    return sandbox.get("run") is not None or sandbox["leader"] is not None

@@ -42,7 +42,7 @@ def resolve(name: str, rtype: str, sandbox: str | None, explain: bool, form: str
     return 0 if response["records"] else 1
 
 
-@group(rows=CACHE_ROWS)
+@group(rows=CACHE_ROWS, examples=("berth cache ls example.org", "berth cache flush"))
 def cache() -> None:
     """Show or clear the DNS cache."""
 

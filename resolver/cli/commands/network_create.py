@@ -72,7 +72,6 @@ def _sections() -> Sequence[Any]:
     group=_REACH,
     help="What sandboxes that join without rules of their own may reach; @./FILE and @LIST for lists.",
 )
-@option("--attachable", is_flag=True, help="Let anybody connect: everybody may.", group="Always so", expose_value=False)
 @DRY_RUN
 def create(**given: Any) -> None:
     """Create a network called NAME."""

@@ -16,7 +16,7 @@ from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import of_command, value_of
 
 
-@group(rows=NETWORK_ROWS)
+@group(rows=NETWORK_ROWS, examples=("berth network create front", "berth network connect --alias www front web"))
 def network() -> None:
     """Create and change networks."""
 
@@ -66,7 +66,7 @@ def _connect_options(function: Callable[..., None]) -> Callable[..., None]:
 @DRY_RUN
 def connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
     """Connect SANDBOX to NETWORK."""
-    body = {"sandbox": find_sandbox(sandbox, autostart=True)["id"]}
+    body = {"sandbox": find_sandbox(sandbox)["id"]}
     for row in of_command("connect"):
         value = given[row.field]
         if value not in (None, ()):
@@ -82,7 +82,7 @@ def connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> Non
 @DRY_RUN
 def disconnect(network_name: str, sandbox: str, wait: bool, dry_run: bool) -> None:
     """Disconnect SANDBOX from NETWORK."""
-    body = {"sandbox": find_sandbox(sandbox, autostart=True)["id"]}
+    body = {"sandbox": find_sandbox(sandbox)["id"]}
     path = f"/v1/networks/{segment(network_name)}/disconnect"
     disconnected = call("POST", taking_away(path, dry_run=dry_run, wait=wait), body)
     print_plan(disconnected) if dry_run else print_warnings(disconnected)

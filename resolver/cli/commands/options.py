@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import click
@@ -18,6 +19,15 @@ class Name(click.types.StringParamType):
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+class Seconds(click.types.FloatParamType):
+    """A number of seconds: none that is not finite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return *value* as a number."""
+        number: float = super().convert(value, param, ctx)
+        return number if isfinite(number) else self.fail(f"{value!r} is not a number of seconds", param, ctx)
 
 
 NETWORK, SANDBOX, DRIVER = Name("network"), Name("sandbox"), Name("driver")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -12,15 +13,15 @@ from typing import Any, NamedTuple
 
 import click
 
-from resolver.cli import proc, traffic
-from resolver.cli.client import Refused, call, find_sandbox
-from resolver.cli.commands.declare import command, option
+from resolver.cli import proc, ps_program, traffic
+from resolver.cli.client import NoDaemon, Refused, call, find_sandbox
+from resolver.cli.commands.declare import HELP, command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.options import PROJECT, SANDBOX, check_template
 from resolver.cli.enter import check_runs, open_leader
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import Listing, print_listing
-from resolver.cli.output import print_table, shown_id
+from resolver.cli.output import complain, print_table, shown_id
 from resolver.cli.system_calls import EnterFailed
 from resolver.signal_names import WHAT_IS_ONE, signal_number
 
@@ -33,14 +34,16 @@ _RECORDED_LOOK = 0.02
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-@command(examples=("berth top web",))
-@click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
+@command(examples=("berth top web", "berth top web aux", "berth top web -eo pid,user,args"))
+@click.argument("words", nargs=-1, type=SANDBOX, metavar="SANDBOX... [PS_OPTION]...")
 @PROJECT
-def top(names: tuple[str, ...], project: str | None) -> None:
+def top(words: tuple[str, ...], project: str | None) -> None:
     """List the processes in a sandbox.
 
-    PID and PPID are those of the host. The first one is the init that berth runs there. Needs root.
+    PID and PPID are those of the host. The first one is the init that berth runs there. With options of ps, as `docker top` takes
+    them, it is what that prints of these processes. Needs root.
     """
+    names, options = (words, ()) if project is not None else _names_and_options(words)
     sandboxes = meant(names, project)
     for sandbox in sandboxes:
         try:
@@ -52,16 +55,47 @@ def top(names: tuple[str, ...], project: str | None) -> None:
             print(sandbox["name"])
         if not pids and os.geteuid() != 0:
             raise Refused("the processes of others can be listed by root only: use sudo")
+        if options:
+            print("\n".join(_by_ps(options, pids)))
+            continue
         rows = [process.row() for process in map(proc.process, pids) if process is not None]
         print_table(proc.COLUMNS, rows, cut=("CMD",))
+
+
+top.context_settings = {**HELP, "ignore_unknown_options": True}
+
+
+def _names_and_options(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of sandboxes, and the options of ps that follow them: from the first word on that is no sandbox."""
+    if words and words[0].startswith("-"):
+        raise click.NoSuchOption(words[0], ctx=click.get_current_context())
+    for at, word in enumerate(words):
+        if at and (word.startswith("-") or (word.isalpha() and not _exists(word))):
+            return words[:at], words[at:]
+    return words, ()
+
+
+def _by_ps(options: tuple[str, ...], pids: list[int]) -> list[str]:
+    try:
+        return ps_program.listed(options, pids)
+    except Refused as error:
+        raise Refused(str(error) if options[0].startswith("-") else f"{error}; and no sandbox is called {options[0]}") from error
+
+
+def _exists(name: str) -> bool:
+    try:
+        find_sandbox(name)
+    except Refused as error:
+        if error.kind != "not-found":
+            raise
+        return False
+    return True
 
 
 @command(examples=("berth stats --no-stream", "berth stats --format '{{.Name}} {{.NetIO}}' web"))
 @click.argument("names", nargs=-1, type=SANDBOX, metavar="[SANDBOX...]")
 @option("--no-stream", is_flag=True, help="Print once and end.")
 @option("--no-trunc", is_flag=True, help="Cut nothing.")
-@option("-a", "--all", "everything", is_flag=True, help="Also those that do not run: they are always shown.", group="Always so",
-        expose_value=False)  # fmt: skip
 @option("--format", "form", default="table", show_default=True, metavar="FORMAT", help="table, json (one array), or a Go template.")
 @PROJECT
 def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, project: str | None) -> None:
@@ -188,15 +222,17 @@ def _leader(sandbox: dict[str, Any]) -> int:
 def wait(names: tuple[str, ...], project: str | None) -> int:
     """Wait until sandboxes have ended, and print their exit codes.
 
-    In the order of the names, and exits with 0. Of one that is stopped, its exit code is printed; of one that is gone, what the daemon
-    remembers. Where the kernel does not tell an exit code (before Linux 6.15), a ? is printed, and the command's own is 1.
+    In the order of the names; exits with 0, or with 1 if there is none of some name. Of one that is stopped, its exit code is printed;
+    of one that is gone, what the daemon remembers. Where the kernel does not tell an exit code (before Linux 6.15), a ? is printed, and
+    the command's own is 1.
     """
     from netcore.kernel import process
 
     found: list[int | None] = []
+    known, missing = _meant_or_gone(names, project)
     with ExitStack() as opened:
         waiting: list[tuple[dict[str, Any], int | None] | _Gone] = []
-        for given in _meant_or_gone(names, project):
+        for given in known:
             if isinstance(given, _Gone):
                 waiting.append(given)
                 continue
@@ -217,7 +253,10 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
             found.append(recorded_exit_code(sandbox, code) if sandbox.get("run") is not None else code)
     for code in found:
         print("?" if code is None else code)
-    return int(None in found)
+    for reason in missing:
+        sys.stdout.flush()
+        complain(reason)
+    return int(bool(missing) or None in found)
 
 
 def _leader_of_running(sandbox: dict[str, Any]) -> int | None:
@@ -255,27 +294,33 @@ class _Gone(NamedTuple):
     exit_code: int | None
 
 
-def _meant_or_gone(names: tuple[str, ...], project: str | None) -> list[dict[str, Any] | _Gone]:
-    """Return the sandboxes that are meant; one that has ended may be remembered by events."""
+def _meant_or_gone(names: tuple[str, ...], project: str | None) -> tuple[list[dict[str, Any] | _Gone], list[Refused]]:
+    """Return the sandboxes that are meant, and why others are not: one that has ended may be remembered by events."""
     if project is not None or not names:
-        return [*meant(names, project, stopped=True)]
+        return [*meant(names, project, stopped=True)], []
     found: list[dict[str, Any] | _Gone] = []
+    missing = []
     for name in names:
         try:
             found.append(find_sandbox(name))
         except Refused as error:
-            gone = _gone(name) if error.kind == "not-found" else None
-            if gone is None:
+            if error.kind != "not-found":
                 raise
-            found.append(gone)
-    return found
+            gone = _gone(name)
+            if gone is None:
+                missing.append(error)
+            else:
+                found.append(gone)
+    return found, missing
 
 
 def _gone(name: str) -> _Gone | None:
     """Return the last sandbox with this name or id that has ended, None if the daemon remembers none."""
     now = time.time()  # noqa: TID251 (this is where the clock is read)
     found: _Gone | None = None
-    for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
-        if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
-            found = _Gone(event["exit_code"])
+    # Where nothing is saved, no daemon is there to ask.
+    with contextlib.suppress(NoDaemon):
+        for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
+            if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
+                found = _Gone(event["exit_code"])
     return found

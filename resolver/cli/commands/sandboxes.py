@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from resolver.cli.client import Refused, call, find_sandbox, segment
+from resolver.cli.client import Refused, call, find_sandbox, sandboxes_path, segment
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import meant
 from resolver.cli.commands.options import DRY_RUN, SANDBOX, WAIT, each, remove, taking_away
@@ -16,7 +16,6 @@ from resolver.cli.sandbox_calls import delete
 @click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
 @option("-f", "--force", is_flag=True, help="It is no failure if one does not exist. With --project: do not ask.")
 @option("-s", "--stop", is_flag=True, help="With --project: stop those that run first.")
-@option("-v", "--volumes", is_flag=True, help="Remove its volumes: it has none.", group="Always so", expose_value=False)
 @WAIT
 @DRY_RUN
 @option("--project", metavar="NAME", help="Remove only what is stopped of this Compose project; SANDBOX is one of its services.")
@@ -50,7 +49,7 @@ def _remove_services(names: tuple[str, ...], project: str, *, force: bool, stop:
             if member["run"] is not None and member["run"]["state"] != "exited":
                 call("POST", f"/v1/sandboxes/{member['id']}/stop", {}, patience=None)
         # Of one that keeps nothing, nothing is left.
-        members = [member for member in call("GET", "/v1/sandboxes?all=1") if member["id"] in {one["id"] for one in members}]
+        members = [member for member in call("GET", sandboxes_path(stopped=True)) if member["id"] in {one["id"] for one in members}]
     found = {member["name"]: member for member in members if member["run"] is not None and (stop or member["run"]["state"] == "exited")}
     if not found:
         complain(f"nothing of project {project} is stopped" if not names else f"no sandbox of {', '.join(names)} is stopped")
@@ -72,7 +71,7 @@ def _remove_services(names: tuple[str, ...], project: str, *, force: bool, stop:
 def _to_remove(name: str) -> str:
     """Return the id of the sandbox that *name* means; the name itself if there is none, but some are set aside: it may be one."""
     try:
-        identity: str = find_sandbox(name, autostart=True)["id"]
+        identity: str = find_sandbox(name)["id"]
     except Refused as error:
         if error.kind != "not-found" or not _has_set_aside():
             raise
@@ -95,7 +94,7 @@ def rename(sandbox: str, name: str) -> None:
 
     NAME resolves at once; the old name no longer does.
     """
-    call("PATCH", f"/v1/sandboxes/{find_sandbox(sandbox, autostart=True)['id']}", {"name": name})
+    call("PATCH", f"/v1/sandboxes/{find_sandbox(sandbox)['id']}", {"name": name})
 
 
 @command(examples=("berth detach legacy",))
@@ -105,7 +104,7 @@ def detach(sandbox: str) -> None:
 
     Its namespace and its processes stay; what berth added to the namespace is removed.
     """
-    found = find_sandbox(sandbox, autostart=True)
+    found = find_sandbox(sandbox)
     if not found["adopted"]:
         raise Refused(f"{found['name']} is not adopted, so nothing would be left of it; `berth rm` ends its processes and removes it")
     print_warnings(call("DELETE", f"/v1/sandboxes/{found['id']}"))

@@ -95,7 +95,7 @@ _WHERE = option(
 _FOR_USER = option("--user", "for_user", is_flag=True, help="For the daemon of this user, who needs no right of root's.")
 
 
-@group(rows=SERVICE_ROWS)
+@group(rows=SERVICE_ROWS, examples=("berth service install",))
 def service() -> None:
     """Run the daemon by systemd."""
 

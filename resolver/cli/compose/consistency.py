@@ -35,6 +35,11 @@ def _service(project: Mapping[str, Any], name: str, service: Mapping[str, Any], 
         for key, reference in used:
             if reference not in (project.get(kind) or {}):
                 yield (*where, key), f"services.{name} uses {kind[:-1]} {reference}, which is not in {kind}"
+    for key, context in ((service.get("build") or {}).get("additional_contexts") or {}).items():
+        other = context.removeprefix("service:")
+        if other != context and not (enabled.get(other) or {}).get("build"):
+            what = "has no build" if other in enabled else "is not a service"
+            yield (*where, "build"), f"services.{name}.build.additional_contexts.{key} is what {other} builds, which {what}"
     for other, dependency in (service.get("depends_on") or {}).items():
         if other in enabled:
             continue

@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from resolver.cli.compose.documents import Budget, Document, documents
-from resolver.cli.compose.sources import STDIN, Files
+from resolver.cli.compose.interpolate import Variable
+from resolver.cli.compose.sources import EVERY_STEP, STDIN, Files, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """*directory*: of the project; *current*: that of the user; *environment*: the variables; *home*: what `~` stands for."""
+    """*directory*: of the project; *current*: that of the user; *environment*: the variables; *home*: what `~` stands for.
+
+    *steps*: those that are done. *asked*: is given the variables that the files ask for.
+    """
 
     files: Files
     directory: str
@@ -21,6 +25,8 @@ class Context:
     home: str
     budget: Budget
     warn: Callable[[str], None]
+    steps: Steps = EVERY_STEP
+    asked: dict[str, Variable] = field(default_factory=dict)
     _peeked: dict[str, list[Document]] = field(default_factory=dict)
 
     def label(self, path: str) -> str:

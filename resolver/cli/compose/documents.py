@@ -6,15 +6,18 @@ and `22:22` are texts. Aliases are copied out within a budget, so a file of a fe
 
 from __future__ import annotations
 
+import base64
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import yaml
 
-from resolver.cli.compose.tree import ComposeError, Located, Path, Position, Problem
+from resolver.cli.compose.tree import ComposeError, Located, Moment, Path, Position, Problem
 
 MAX_DEPTH = 64
 MAX_VALUES = 500_000
@@ -31,6 +34,11 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+_DATE = re.compile(r"[0-9]{4}-")
+_MOMENT = re.compile(
+    r"(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2})(?:(?P<between>[Tt ])(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{1,2})"
+    r":(?P<second>[0-9]{1,2})(?P<fraction>\.[0-9]+)?(?P<zone>Z|[-+][0-9]{2}:[0-9]{2})?)?\Z"
+)
 _MOST_DIGITS = 300
 # libyaml takes a tab for a space, as Compose does, and is ten times as fast; PyYAML may have been built without it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -125,6 +133,9 @@ class _Reader:
         """Take the next event; return the root of a document that it ends."""
         line = event.start_mark.line + 1 if event.start_mark else 1
         match event:
+            case yaml.DocumentStartEvent(version=version) if version not in (None, (1, 1)):
+                number = ".".join(map(str, version))
+                raise self._refusal(line, f"%YAML {number}: Compose reads documents of YAML 1.1 only by that name; leave the line out")
             case yaml.DocumentStartEvent():
                 self._stack, self._anchors = [_Collection(line, None, is_mapping=False, members=[])], {}
             case yaml.DocumentEndEvent():
@@ -183,10 +194,10 @@ class _Builder:
         return [self.build(member, None, depth + 1) for member in node.members]
 
     def _scalar(self, node: _Scalar) -> Any:
-        if not node.is_plain or node.tag in ("tag:yaml.org,2002:str", "!str"):
-            return node.text
         try:
-            return value_of(node.text)
+            if node.tag in _TAGGED:
+                return _TAGGED[node.tag](node.text)
+            return value_of(node.text) if node.is_plain and node.tag not in ("tag:yaml.org,2002:str", "!str") else node.text
         except ValueError as error:
             raise self._refusal(node, str(error)) from error
 
@@ -238,12 +249,41 @@ class _Builder:
         return ComposeError(Problem(Position(self._file, node.line), text))
 
 
+def _of_kind(text: str, kind: type, name: str) -> Any:
+    """Return the value of *text*, which has the tag !!*name*; ValueError if it is of another kind."""
+    value = value_of(text)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{text[:80]!r} has the tag !!{name} and is none")
+    return value
+
+
+def _binary(text: str) -> str:
+    try:
+        return base64.b64decode("".join(text.splitlines()), validate=True).decode()
+    except ValueError as error:
+        raise ValueError(f"{text[:80]!r} has the tag !!binary and is no text in base64") from error
+
+
+_TAGGED: dict[str | None, Callable[[str], Any]] = {
+    "tag:yaml.org,2002:binary": _binary,
+    **{
+        f"tag:yaml.org,2002:{name}": partial(_of_kind, kind=kind, name=name)
+        for name, kind in (("int", int), ("float", float), ("bool", bool), ("null", type(None)), ("timestamp", Moment))
+    },
+}
+"""Tag → what makes the value of a text that has it, in quotes or not."""
+
+
 def value_of(text: str) -> Any:
     """Return the value of a scalar without quotes; ValueError for a number of absurd length."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in "+-.0123456789":
         return text
+    if _DATE.match(text) and (moment := _moment(text)) is not None:
+        return moment
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"a value of {len(text)} digits is no number that Compose takes: write it in quotes")
     # Underscores may be anywhere in a number, but not in one that begins with its fraction.
@@ -255,6 +295,22 @@ def value_of(text: str) -> Any:
             return _whole(int(re.sub("0[xXoObB]", "", digits, count=1), base), digits)
     number = float(digits) if _FLOAT.match(digits) else math.inf
     return text if math.isinf(number) else number
+
+
+def _moment(text: str) -> Moment | None:
+    """Return the date, or date and time, that *text* is to Compose; None if it is none."""
+    found = _MOMENT.match(text)
+    if found is None or (found["between"] in (None, " ")) != (found["zone"] is None):
+        return None
+    numbers = [int(found[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")]
+    try:
+        datetime(*numbers)  # type: ignore[arg-type]  # noqa: DTZ001 (only whether there is such a day)
+    except ValueError:
+        return None
+    year, month, day, hour, minute, second = numbers
+    fraction = (found["fraction"] or "").rstrip("0").rstrip(".")
+    zone = found["zone"] if found["zone"] not in (None, "Z", "+00:00", "-00:00") else "Z"
+    return Moment(text, f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}")
 
 
 def _whole(number: int, text: str) -> int | float:

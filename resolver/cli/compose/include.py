@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from resolver.cli.compose.casts import text_of
 from resolver.cli.compose.context import Context
 from resolver.cli.compose.paths import absolute
 from resolver.cli.compose.schema import validate
 from resolver.cli.compose.sources import variables_of
 from resolver.cli.compose.tree import ComposeError, Located, Position, Problem, position_of
+from resolver.cli.words import nearest
 
 _KINDS = ("services", "volumes", "networks", "secrets", "configs", "models")
+_KEYS = ("path", "env_file", "project_directory")
 _MAX_NESTING = 30
 
 Load = Callable[[tuple[str, ...], Context, tuple[str, ...]], Located]
@@ -27,11 +30,33 @@ def apply_includes(tree: Located, context: Context, included: tuple[str, ...], l
         return
     where = position_of(tree, "include")
     alone = Located()
-    alone.put("include", tree.pop("include"), where)
+    given = tree.pop("include")
+    alone.put("include", [_known_part(entry, where, context) for entry in given] if isinstance(given, list) else given, where)
     validate(alone)
     for entry in alone["include"]:
+        if isinstance(entry, dict) and entry.get("path") in (None, []):
+            # As Compose does, though it says nothing.
+            context.warn(f"{_at(where)}an entry of include has no path, so nothing is included")
+            continue
         paths, inner = _what(entry, where, context, included)
         _take_over(load(paths, inner, included), tree, where)
+
+
+def _known_part(entry: Any, where: Position | None, context: Context) -> Any:
+    """Return *entry* without the keys that Compose ignores, with a warning."""
+    if not isinstance(entry, Located):
+        return entry
+    kept = Located()
+    for key, value in entry.items():
+        if key not in _KEYS:
+            context.warn(f"{_at(where)}include: {key} is not known and ignored{nearest(key, _KEYS)}")
+        elif value is not None:
+            kept.put(key, text_of(value) if isinstance(value, int | float) else value, position_of(entry, key))
+    return kept
+
+
+def _at(where: Position | None) -> str:
+    return f"{where.file}:{where.line}: " if where is not None else ""
 
 
 def _what(entry: Any, where: Position | None, context: Context, included: tuple[str, ...]) -> tuple[tuple[str, ...], Context]:

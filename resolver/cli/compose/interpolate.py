@@ -14,7 +14,7 @@ Any other dollar sign stays as it is: `$(date)`, `^a$`, `$1`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
@@ -33,6 +33,32 @@ class Variables(NamedTuple):
 
     values: Mapping[str, str]
     warn: Callable[[str], None]
+
+
+class Variable(NamedTuple):
+    """A variable that a text asks for. *default*, *alternate*: what stands for it if it is not set, and if it is."""
+
+    name: str
+    required: bool = False
+    default: str = ""
+    alternate: str = ""
+
+
+def variables_in(text: str, nesting: int = 0) -> Iterator[Variable]:
+    """Yield the variables that *text* asks for, those in defaults too."""
+    at = 0
+    while nesting <= _MAX_NESTING and (match := _VARIABLE.search(text, at)):
+        at = match.end()
+        name = match["named"] or match["braced"]
+        if name is None:
+            continue
+        operator, word = (match["operator"] or " ")[-1], ""
+        if match["braced"]:
+            end = _closing_brace(text, match.start(), len(text))
+            at, word = (end + 1, text[at:end]) if end >= 0 else (len(text), text[at:])
+        yield Variable(name, required=operator == "?", default=word if operator == "-" else "", alternate=word if operator == "+" else "")
+        if operator != "?":
+            yield from variables_in(word, nesting + 1)
 
 
 def interpolate(text: str, variables: Variables, nesting: int = 0) -> str:

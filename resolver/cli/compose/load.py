@@ -10,7 +10,7 @@ from resolver.cli.compose.context import Context
 from resolver.cli.compose.documents import Document
 from resolver.cli.compose.extends import Extends, ServicesOfFile, by_service, drop
 from resolver.cli.compose.include import apply_includes
-from resolver.cli.compose.interpolate import Variables
+from resolver.cli.compose.interpolate import Variables, variables_in
 from resolver.cli.compose.merge import merge, without_repetitions
 from resolver.cli.compose.normalize import resolved
 from resolver.cli.compose.paths import make_absolute
@@ -43,7 +43,8 @@ class _Loader:
                 tree = self._add(tree, document, path, (*included, path))
         set_defaults(tree)
         check(tree)
-        make_absolute(tree, self._context.directory, self._context.home)
+        if self._context.steps.makes_absolute:
+            make_absolute(tree, self._context.directory, self._context.home)
         self._resolve_bare_variables(tree)
         return tree
 
@@ -73,9 +74,19 @@ class _Loader:
     def _read(self, document: Document, path: str) -> Located:
         if not isinstance(document.value, Located):
             raise ComposeError(Problem(Position(self._context.label(path), 1), "a Compose file must be a mapping, with services in it"))
+        self._note_variables(document.value)
         tree = self._interpolation.of(document.value)
         assert isinstance(tree, Located)
         return tree
+
+    def _note_variables(self, value: object) -> None:
+        """Remember which variables the texts in *value* ask for."""
+        if isinstance(value, str):
+            if "$" in value:
+                self._context.asked.update((one.name, one) for one in variables_in(value))
+        elif isinstance(value, dict | list):
+            for inner in value.values() if isinstance(value, dict) else value:
+                self._note_variables(inner)
 
     def _open(self, path: str, where: Position | None) -> ServicesOfFile:
         """Return the services of the file *path*, which `extends` names at *where*."""

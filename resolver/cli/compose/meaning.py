@@ -14,8 +14,11 @@ from resolver.cli.compose.services import service_of
 from resolver.cli.compose.tree import ComposeError, Path, Problem
 
 
-def project_of(reading: Reading) -> Project:
-    """Return the project; ComposeError with all that berth can't make anything of."""
+def project_of(reading: Reading, *, separator: str = "-", all_networks: bool = False) -> Project:
+    """Return the project; ComposeError with all that berth can't make anything of.
+
+    *separator*: of names; *all_networks*: also those that no service uses.
+    """
     problems: list[Problem] = []
     enabled = reading.services
     # What a provider stands for is somewhere else.
@@ -27,7 +30,7 @@ def project_of(reading: Reading) -> Project:
     used = used_resources(ours).get("networks", set())
     networks: list[NetworkSpec] = []
     for key, network in (reading.model.get("networks") or {}).items():
-        if key in used:
+        if all_networks or key in used:
             with _noting(problems, reading, ("networks", key)):
                 networks.append(network_of(key, network))
     if not services and not problems:
@@ -38,6 +41,7 @@ def project_of(reading: Reading) -> Project:
     order = in_order(services, lambda name: [dependency.service for dependency in services[name].depends_on])
     return Project(
         name=reading.name,
+        separator=separator,
         directory=reading.sources.directory,
         services=tuple(services[name] for name in order),
         networks=tuple(networks),

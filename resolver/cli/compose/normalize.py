@@ -15,7 +15,6 @@ PULL_POLICIES = {"if_not_present": "missing"}
 
 def normalize(tree: Located, name: str, environment: Mapping[str, str]) -> None:
     """Put into *tree*, which is canonical and of the project *name*, what follows from it. *environment*: for variables without a value."""
-    tree["name"] = name
     services = tree.get("services")
     if services is not None:
         for service in services.values():

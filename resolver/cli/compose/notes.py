@@ -11,9 +11,12 @@ from resolver.cli.compose.shapes import Record
 _SECURITY = {
     "cap_add": "processes get no capabilities by it",
     "cap_drop": "processes keep their capabilities",
+    "device_cgroup_rules": "processes may use the devices that who runs berth may use",
     "group_add": "processes get no groups by it",
+    "isolation": "processes run on the host's kernel as all others do",
     "privileged": "processes get no privileges by it",
     "read_only": "files can be written",
+    "runtime": "commands are started by berth, on the host's kernel, by no other runtime",
     "security_opt": "it restricts nothing",
     "user": "processes run as who runs berth",
     "userns_mode": "no user namespace is made or left by it",
@@ -25,6 +28,11 @@ _SHARED = {
     "pid": "processes have their own process ids, or see those of the host",
     "uts": "the host name is the sandbox's own",
 }
+_LIMITS = (
+    "blkio_config", "cpu_percent", "cpu_quota", "cpus", "cpuset", "mem_limit", "memswap_limit", "oom_kill_disable", "pids_limit",
+    "storage_opt", "ulimits",
+)  # fmt: skip
+_OF_A_TERMINAL = ("stdin_open", "tty")
 _TOP_LEVEL = ("volumes", "configs", "secrets", "models")
 
 
@@ -36,13 +44,22 @@ def notes_of(model: Record, services: Mapping[str, Record]) -> tuple[str, ...]:
         names = [name for name, service in services.items() if concerns(service)]
         if names:
             lines.append(f"{text} of {_listed(names)}")
+    limits = [key for key in _LIMITS if _having(services, key)] + ["deploy.resources.limits"] * bool(_limited(services))
+    if limits:
+        names = list(dict.fromkeys(name for key in limits for name in _having(services, key) or _limited(services)))
+        lines.append(f"{', '.join(limits)} of {_listed(names)}: nothing is limited; `systemd-run --scope -p …` in the command limits it")
     unwaited = _unwaited(services)
     if unwaited:
         text = "what runs in a service with an image is somebody else's, so its health or its end is not waited for: that"
         lines.append(f"{text} of {_listed(unwaited)}")
-    quiet = {key for service in services.values() for key, value in service.items() if value not in (None, "", 0, [], {})}
+    quiet = {
+        key
+        for service in services.values()
+        for key, value in service.items()
+        if value not in (None, "", 0, [], {}) and (_is_run_elsewhere(service) or key not in _OF_A_TERMINAL)
+    }
     quiet |= {key for key in _TOP_LEVEL if model.get(key)}
-    ignored = sorted(quiet - SERVICE_KEYS - set(loud) - _SAID)
+    ignored = sorted(quiet - SERVICE_KEYS - set(loud) - set(_LIMITS) - _SAID)
     return (*lines, *([f"ignored, not about networking: {', '.join(ignored)}"] if ignored else []))
 
 
@@ -52,6 +69,10 @@ def _line(key: str, services: Mapping[str, Record], consequence: str) -> str:
 
 def _having(services: Mapping[str, Record], key: str) -> list[str]:
     return [name for name, service in services.items() if service.get(key)]
+
+
+def _limited(services: Mapping[str, Record]) -> list[str]:
+    return [name for name, service in services.items() if ((service.get("deploy") or {}).get("resources") or {}).get("limits")]
 
 
 def _listed(names: list[str]) -> str:
@@ -75,6 +96,10 @@ def _restart_word_is_unknown(service: Record) -> bool:
     return (service.get("restart") or "no").partition(":")[0] not in RESTARTS
 
 
+def _wants_a_terminal(service: Record) -> bool:
+    return not _is_run_elsewhere(service) and any(service.get(key) for key in _OF_A_TERMINAL)
+
+
 def _is_run_elsewhere(service: Record) -> bool:
     return bool(service.get("image") or service.get("build"))
 
@@ -88,7 +113,8 @@ _SPECIAL: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("provider: nothing is run for it, start yourself what it stands for: that", lambda service: bool(service.get("provider"))),
     ("use_api_socket: there is no socket of Docker to hand over: that", lambda service: bool(service.get("use_api_socket"))),
     ("restart: not a word that Docker knows, which counts as no: that", _restart_word_is_unknown),
+    ("tty, stdin_open: what `up` starts has no terminal, and nothing to read (`berth compose run` has both): that", _wants_a_terminal),
     ("healthcheck is for who runs the image, nothing else asks for the health: that", _checks_health_elsewhere),
 )
 """What is said, before ` of service …`, and of which services."""
-_SAID = {"provider", "use_api_socket", "restart", "healthcheck"}
+_SAID = {"init", "provider", "use_api_socket", "restart", "healthcheck"}

@@ -88,8 +88,8 @@ class HealthCheck:
 class Service:
     """A service. *network_mode*: host, none, service:NAME, container:NAME, or the name of a network; None for one on *networks*.
 
-    *has_image*: something else runs it, so its *command* is not ours to start. *entrypoint*: what *command* begins with. *environment*:
-    with that of its env files; None for a variable that has no value anywhere. *stop_grace*: in seconds.
+    *has_image*: something else runs it, so its *command* is not ours to start. *entrypoint*: what *command* begins with. *attach*: `up`
+    prints its output. *environment*: with that of its env files; None for a variable that has no value anywhere. *stop_grace*: in seconds.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Service:
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     has_image: bool = False
+    attach: bool = True
     environment: Mapping[str, str | None] = field(default_factory=dict)
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -136,10 +137,18 @@ class NetworkSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A project. *services*: each after those that it depends on; *directory*: relative paths start there; *notes*: for the user."""
+    """A project. *services*: each after those that it depends on; *directory*: relative paths start there; *notes*: for the user.
+
+    *separator*: between the parts of the name of a sandbox.
+    """
 
     name: str
     directory: str
     services: tuple[Service, ...]
     networks: tuple[NetworkSpec, ...]
     notes: tuple[str, ...] = ()
+    separator: str = "-"
+
+    def sandbox_name(self, *parts: str) -> str:
+        """Return the name of a sandbox of the project, of a service and a number for example."""
+        return self.separator.join((self.name, *parts))

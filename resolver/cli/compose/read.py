@@ -11,10 +11,11 @@ from resolver.cli.compose import consistency, specification
 from resolver.cli.compose.context import Context
 from resolver.cli.compose.documents import Budget
 from resolver.cli.compose.environment import resolve_environment, resolve_labels
+from resolver.cli.compose.interpolate import Variable
 from resolver.cli.compose.load import load, name_in
 from resolver.cli.compose.normalize import normalize
 from resolver.cli.compose.shapes import Form, Record, printed
-from resolver.cli.compose.sources import Files, Request, Sources, locate
+from resolver.cli.compose.sources import EVERY_STEP, Files, Request, Sources, Steps, locate
 from resolver.cli.compose.tree import BadValue, ComposeError, Located, Path, Position, Problem, position_at
 
 _FITS = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
@@ -25,7 +26,7 @@ class Reading:
     """What the files of a project mean.
 
     *model*: by the shapes of `specification`, with the enabled services only; *disabled*: the others, by name. *profiles*: all that
-    a service has.
+    a service has. *variables*: those that the files ask for.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Reading:
     disabled: Mapping[str, Record]
     profiles: tuple[str, ...]
     _tree: Located
+    variables: tuple[Variable, ...] = ()
 
     @property
     def services(self) -> dict[str, Record]:
@@ -44,13 +46,13 @@ class Reading:
         """Return where the deepest known key on *path* stands."""
         return position_at(self._tree, path)
 
-    def printed(self, form: Form) -> dict[str, Any]:
-        """Return the project as `berth config` prints it: only what the enabled services use."""
+    def printed(self, form: Form, *, everything: bool = False) -> dict[str, Any]:
+        """Return the project as `berth config` prints it: of resources only what the enabled services use, or *everything*."""
         used = consistency.used_resources(self.services)
         shown = Record(self.model.keys_of)
         shown.extensions = self.model.extensions
         for kind, value in self.model.items():
-            if kind in ("name", "services"):
+            if everything or kind in ("name", "services"):
                 shown[kind] = value
             else:
                 shown[kind] = {name: inner for name, inner in (value or {}).items() if name in used.get(kind, ())}
@@ -75,10 +77,10 @@ class Reading:
         return replace(self, model=model)
 
 
-def read(request: Request, files: Files, warn: Callable[[str], None], *, with_env_files: bool = True) -> Reading:
+def read(request: Request, files: Files, warn: Callable[[str], None], steps: Steps = EVERY_STEP) -> Reading:
     """Return what the files of *request* mean. ComposeError with all that is wrong; *warn*: is told what the user should know.
 
-    *with_env_files*: whether the `env_file`s of services are read, which need not be there otherwise.
+    *steps*: those that are done; without that of `env_file`s, these need not be there.
     """
     sources = locate(request, files, warn)
     context = Context(
@@ -89,18 +91,23 @@ def read(request: Request, files: Files, warn: Callable[[str], None], *, with_en
         home=sources.home,
         budget=Budget(),
         warn=warn,
+        steps=steps,
     )
     name = project_name(request.project_name, sources, lambda: name_in(sources.files, context))
     environment = {**sources.environment, "COMPOSE_PROJECT_NAME": name}
     tree = load(sources.files, replace(context, environment=environment))
     if not tree:
         raise ComposeError(Problem(Position(context.label(sources.files[0]), 1), "there is no service to start"))
-    normalize(tree, name, environment)
+    tree["name"] = name
+    if steps.normalizes:
+        normalize(tree, name, environment)
     model = _shaped(tree)
     enabled, disabled = _by_profile(model.get("services") or {}, sources.profiles)
     model["services"] = enabled
-    consistency.check(model, enabled, disabled, tree)
-    if with_env_files:
+    if steps.checks:
+        consistency.check(model, enabled, disabled, tree)
+        _scale_deployed(enabled)
+    if steps.reads_env_files:
         resolve_environment(enabled, environment, files, tree, warn)
         resolve_labels(enabled, files, tree, warn)
     all_services = [*enabled.values(), *disabled.values()]
@@ -112,6 +119,7 @@ def read(request: Request, files: Files, warn: Callable[[str], None], *, with_en
         disabled=disabled,
         profiles=tuple(sorted(profiles)),
         _tree=tree,
+        variables=tuple(sorted(context.asked.values())),
     )
 
 
@@ -148,6 +156,13 @@ def _shaped(tree: Located) -> Record:
         if service is None:
             raise ComposeError(Problem(position_at(tree, ("services", name)), f"services.{name} has neither command nor image"))
     return model
+
+
+def _scale_deployed(services: Mapping[str, Record]) -> None:
+    """Give services with `deploy` the number of replicas that their `scale` says, as Compose does."""
+    for service in services.values():
+        if service.get("scale") is not None and service.get("deploy") is not None:
+            service["deploy"]["replicas"] = service["scale"]
 
 
 def _by_profile(services: Mapping[str, Record], profiles: tuple[str, ...]) -> tuple[dict[str, Record], dict[str, Record]]:

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from resolver.cli.compose.tree import ComposeError, Path, Problem, position_at
+from resolver.cli.compose.tree import ComposeError, Moment, Path, Problem, position_at
 from resolver.cli.words import nearest
 
 
@@ -157,15 +157,21 @@ class _Compiler:
                 for check in checks:
                     yield from check(inner, (*path, key))
                 if is_closed and not checks:
-                    yield _Fault((*path, key), _unknown(key, path, names))
+                    yield _Fault((*path, key), _unknown(key, path, names, is_service=_looks_like_a_service(inner)))
 
         return run
 
 
-def _unknown(key: str, path: Path, names: list[str]) -> str:
+def _looks_like_a_service(value: Any) -> bool:
+    return isinstance(value, dict) and not {"image", "build", "command", "ports", "environment"}.isdisjoint(value)
+
+
+def _unknown(key: str, path: Path, names: list[str], *, is_service: bool) -> str:
     if not names:
         return f"{_name((*path, key))}: a name consists of letters, digits and . _ -"
     few = f"; known are {', '.join(names)}" if len(names) <= _MAX_LISTED else ""
+    if not path and is_service:
+        return f"{key} is not known at the top of a file; if it is a service, it belongs below `services:`"
     return f"{_name((*path, key))} is not known{nearest(key, names) or few}"
 
 
@@ -183,6 +189,8 @@ def _type(kinds: str | list[str]) -> Callable[[Any, Path], _Fault | None]:
         for test in tests:
             if test(value):
                 return None
+        if isinstance(value, Moment):
+            return _Fault(path, f"{_name(path)}: {value.written} is a date to YAML: write it in quotes", is_kind=False)
         shown = "" if isinstance(value, dict | list) else f", not {'nothing' if value is None else _shown(value)}"
         return _Fault(path, f"{_name(path)} must be {words}{shown}", is_kind=True)
 

@@ -24,8 +24,8 @@ _NETWORK_OPTIONS = tuple(option for option in OPTIONS if option.compose and opti
 _DEFAULT_GRACE = 10.0
 
 SERVICE_KEYS = {option.compose for option in _SERVICE_OPTIONS if option.compose} | {
-    "build", "command", "container_name", "depends_on", "deploy", "entrypoint", "external_links", "image", "mac_address", "network_mode",
-    "profiles", "scale", "stop_grace_period", "stop_signal",
+    "attach", "build", "command", "container_name", "depends_on", "deploy", "entrypoint", "external_links", "image", "mac_address",
+    "network_mode", "profiles", "scale", "stop_grace_period", "stop_signal",
 }  # fmt: skip
 """The keys of a service that are about what berth does."""
 
@@ -39,6 +39,7 @@ def service_of(name: str, service: Record, enabled: Mapping[str, Record]) -> Ser
         command=() if has_image else (*(service.get("entrypoint") or ()), *(service.get("command") or ())),
         entrypoint=() if has_image else tuple(service.get("entrypoint") or ()),
         has_image=has_image,
+        attach=service.get("attach") is not False,
         container_name=service.get("container_name") or None,
         depends_on=_dependencies(service, enabled),
         external_links=tuple(service.get("external_links") or ()),

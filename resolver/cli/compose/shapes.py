@@ -13,7 +13,7 @@ from typing import Any
 
 from resolver.cli.compose.casts import text_of, to_boolean, to_float, to_single, to_whole
 from resolver.cli.compose.durations import duration_text, nanoseconds_of, octets_of
-from resolver.cli.compose.tree import BadValue
+from resolver.cli.compose.tree import BadValue, Moment
 from resolver.cli.compose.words import words_of
 
 Shape = Callable[[Any], Any]
@@ -94,6 +94,8 @@ def printed(value: Any, form: Form) -> Any:
         return _printed_record(value, form)
     if isinstance(value, dict):
         return {key: printed(value[key], form) for key in sorted(value)}
+    if isinstance(value, Moment):
+        return value.shown
     return [printed(member, form) for member in value] if isinstance(value, list) else value
 
 
@@ -173,6 +175,14 @@ def whole(value: Any) -> int:
     return int(value)
 
 
+def unsigned(value: Any) -> int:
+    """A whole number from 0 on."""
+    number = whole(value)
+    if number < 0:
+        raise ValueError(f"{number} is less than 0")
+    return number
+
+
 def single(value: Any) -> int | float:
     """A number with 32 bits, as Go has it."""
     if isinstance(value, bool):
@@ -184,7 +194,8 @@ def single(value: Any) -> int | float:
 def octets(value: Any) -> str:
     """A size, printed as a text of digits."""
     # -1 is no limit; Compose prints it as a text, which it would not read again.
-    number = octets_of(value) if isinstance(value, str) and value != "-1" else int(value)
+    # A number with a fraction it drops.
+    number = 0 if isinstance(value, float) else octets_of(value) if isinstance(value, str) and value != "-1" else int(value)
     return str(number) if number else ""
 
 

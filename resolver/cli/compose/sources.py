@@ -50,6 +50,19 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Steps:
+    """Which steps of the reading are done: what follows from what is said, absolute paths, what refers to what, files of variables."""
+
+    normalizes: bool = True
+    makes_absolute: bool = True
+    checks: bool = True
+    reads_env_files: bool = True
+
+
+EVERY_STEP = Steps()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sources:
     """Where everything is. *directory*: of the project. *environment*: that of the caller, and behind it that of the env files."""
 

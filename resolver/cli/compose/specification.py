@@ -26,6 +26,7 @@ from resolver.cli.compose.shapes import (
     test,
     text,
     texts,
+    unsigned,
     variables,
     whole,
 )
@@ -147,7 +148,7 @@ _health = record(
         "test": test,
         "timeout": _given(duration),
         "interval": _given(duration),
-        "retries": _given(whole),
+        "retries": _given(unsigned),
         "start_period": _given(duration),
         "start_interval": _given(duration),
         "disable": boolean,

@@ -34,6 +34,13 @@ class Located(dict[str, Any]):
             self.positions[key] = position
 
 
+class Moment(NamedTuple):
+    """A date, or a date and a time, which YAML knows and no key takes. *written*: in the file; *shown*: as Compose prints it."""
+
+    written: str
+    shown: str
+
+
 class Problem(NamedTuple):
     """Something wrong in a file. *position*: None if it is about no place in particular."""
 

@@ -31,6 +31,7 @@ def overview(group: Any, path: str) -> CommandHelp:
         description=description,
         options=_options(group, click.Context(group, info_name=path, **group.context_settings)),
         commands=tuple(CommandHelp(path=f"{path} {name}", usage="", summary=inner) for name, inner in group.summaries.items()),
+        examples=group.examples,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resolver.cli import list_options
+from resolver.cli import docker_options, list_options
 from resolver.cli.reference.model import CommandHelp, OperandHelp, OptionHelp, Section
 from resolver.cli.sandbox_options import COMMANDS, OPTIONS, Kind, Option, flags_of, help_flags, is_required, of_command
 
@@ -21,7 +21,7 @@ def own_command(name: str) -> CommandHelp:
         description=command.description or None,
         operands=tuple(OperandHelp(metavar=metavar, completes=completes) for metavar, completes in command.operands),
         options=(
-            *(_sandbox_option(option, name) for option in options),
+            *(_sandbox_option(option, name) for option in (*options, *map(docker_options.option_of, docker_options.accepted(name)))),
             OptionHelp(flags=help_flags(name), meaning="Show the help.", group="Help"),
         ),
         examples=command.examples,

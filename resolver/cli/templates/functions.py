@@ -34,7 +34,7 @@ def shown(value: Any) -> str:
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
         try:
-            value = value.get(key) if isinstance(value, Mapping) else value[key]
+            value = value[key] if not isinstance(value, Mapping) or key in value or hasattr(value, "__missing__") else None
         except (IndexError, TypeError, KeyError) as error:
             raise BadTemplate(f"index: {shown(value)} has nothing at {shown(key)}") from error
     return value

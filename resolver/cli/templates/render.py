@@ -105,7 +105,8 @@ def _followed(value: Any, path: Sequence[str]) -> Any:
     for name in path:
         if isinstance(value, Mapping):
             # Go's structures have fields in capitals, and a field that is not there is a mistake; in a map it is not.
-            if name not in value and name[:1].isupper() and any(key[:1].isupper() for key in value):
+            is_structure = not hasattr(value, "__missing__") and any(key[:1].isupper() for key in value)
+            if is_structure and name not in value and name[:1].isupper():
                 raise BadTemplate(f"there is no field {name}{nearest(name, value)}; there are {', '.join(value)}")
             value = value.get(name)
         elif value is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -31,8 +31,15 @@ class Verdict:
 _YES = Verdict(met=Met.YES)
 
 
-def healthy(views: Sequence[View], *, or_running: bool = False) -> Verdict:
-    """Return whether all of *views*, the sandboxes of a service, are healthy. *or_running*: running will do without a health check."""
+LASTED = 0.5
+"""Seconds that a command must have run to count as running: one that fails does so by then. Compose looks after as long."""
+
+
+def healthy(views: Sequence[View], *, runs: Callable[[View], bool] | None = None) -> Verdict:
+    """Return whether all of *views*, the sandboxes of a service, are healthy.
+
+    *runs*: running will do without a health check, if it says that the command has run for a while.
+    """
     waiting = ""
     for view in views:
         run, name = view.get("run"), view["name"]
@@ -43,9 +50,9 @@ def healthy(views: Sequence[View], *, or_running: bool = False) -> Verdict:
             return Verdict(met=Met.NEVER, text=f"{name} has exited ({run['exit_code']})")
         health = view.get("health")
         if health is None:
-            if not or_running:
+            if runs is None:
                 return Verdict(met=Met.NEVER, text=f"{name} has no health check; give it one, or wait for service_started")
-            if run["state"] != "running":
+            if run["state"] != "running" or not runs(view):
                 waiting = waiting or f"{name} to run"
         elif health == "unhealthy":
             return Verdict(met=Met.NEVER, text=f"{name} is unhealthy")
@@ -79,7 +86,10 @@ def verdict(dependency: Dependency, views: Sequence[View]) -> Verdict:
             return completed(views)
 
 
-def readiness(service: Service, views: Sequence[View], services: Iterable[Service]) -> Verdict:
-    """Return whether *service* is as `--wait` waits for it: running or healthy, or completed if another one depends on that."""
+def readiness(service: Service, views: Sequence[View], services: Iterable[Service], runs: Callable[[View], bool]) -> Verdict:
+    """Return whether *service* is as `--wait` waits for it: running or healthy, or completed if another one depends on that.
+
+    *runs*: see `healthy`.
+    """
     is_job = any(one.service == service.name and one.condition is Condition.COMPLETED for other in services for one in other.depends_on)
-    return completed(views) if is_job else healthy(views, or_running=True)
+    return completed(views) if is_job else healthy(views, runs=runs)

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
+from typing import Any
 
-from resolver.cli.client import PROJECT_LABEL, Refused, call
+from resolver.cli.client import SERVICE_LABEL, Refused, call, sandboxes_path
+from resolver.cli.compose.sources import Steps
 from resolver.cli.output import complain, counted
+from resolver.cli.projects import of_project
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up.follow import stop_and_remove
-from resolver.cli.up.project_file import Selection, read_project
+from resolver.cli.up.project_file import Selection, read_project, services_of
+from resolver.cli.up.project_lock import ProjectLock
+from resolver.cli.words import nearest_or_all
 
 
-def down(selection: Selection, timeout: float | None = None) -> int:
-    """Remove everything of the project that *selection* names, or of that in its files. *timeout*: see `stop_and_remove`."""
+def down(selection: Selection, services: tuple[str, ...] = (), timeout: float | None = None, *, dry_run: bool = False) -> int:
+    """Remove everything of the project that *selection* names, or of that in its files. *timeout*: see `stop_and_remove`.
+
+    *services*: only the sandboxes of these, and the networks with the last one. *dry_run*: print it only.
+    """
     name = _name(selection)
-    sandboxes, networks = remove_project(name, timeout, call)
+    sandboxes, networks = _what_goes(name, services, lambda: services_of(selection))
     if not sandboxes and not networks:
-        complain(f"project {name} is not up, so there is nothing to remove; `berth compose ls` lists those that are")
+        what = f"{', '.join(services)} of project {name}" if services else f"project {name}"
+        complain(f"{what} is not up, so there is nothing to remove; `berth compose ls` lists those that are")
         return 0
-    print(f"project {name} is down: removed {counted(sandboxes, 'sandbox')} and {counted(networks, 'network')}")
+    if dry_run:
+        for view in sandboxes:
+            print(f"{view['name']} is removed")
+        for view in networks:
+            print(f"network {view['name']} is removed")
+        return 0
+    gone = remove_project(name, timeout, call, lambda: _what_goes(name, services, lambda: services_of(selection)))
+    what = f"{', '.join(services)} of project {name} {'are' if len(services) > 1 else 'is'} down" if services else f"project {name} is down"
+    print(f"{what}: removed {counted(gone[0], 'sandbox')} and {counted(gone[1], 'network')}")
     return 0
 
 
@@ -26,7 +44,7 @@ def _name(selection: Selection) -> str:
     if selection.project_name and not selection.files:
         return selection.project_name
     try:
-        return read_project(selection, with_env_files=False)[0].name
+        return read_project(selection, Steps(reads_env_files=False))[0].name
     except Refused:
         name = os.environ.get("COMPOSE_PROJECT_NAME")
         if selection.files or not name:
@@ -34,12 +52,28 @@ def _name(selection: Selection) -> str:
         return name
 
 
-def remove_project(name: str, timeout: float | None, call: Call) -> tuple[int, int]:
-    """Stop and remove the sandboxes, then the networks of project *name*; return how many of each."""
-    everything = call("GET", "/v1/sandboxes?all=1", autostart=True)
-    sandboxes = [sandbox for sandbox in everything if sandbox["labels"].get(PROJECT_LABEL) == name]
-    networks = [network for network in call("GET", "/v1/networks") if network["labels"].get(PROJECT_LABEL) == name]
-    stop_and_remove(sandboxes, timeout, call)
-    for network in networks:
-        delete(f"/v1/networks/{network['id']}", call)
+Views = list[dict[str, Any]]
+
+
+def _what_goes(name: str, services: tuple[str, ...], known: Callable[[], Collection[str]]) -> tuple[Views, Views]:
+    """Return the sandboxes and the networks of project *name* that go; Refused for one of *services* that is nowhere."""
+    everything = of_project(call("GET", sandboxes_path(stopped=True)), name)
+    networks = of_project(call("GET", "/v1/networks"), name)
+    if not services:
+        return everything, networks
+    there = {sandbox["labels"].get(SERVICE_LABEL) for sandbox in everything}
+    for service in services:
+        if service not in there and service not in (names := sorted({*known(), *filter(None, there)})):
+            raise Refused(f"there is no service {service} in project {name}{nearest_or_all(service, names)}")
+    sandboxes = [sandbox for sandbox in everything if sandbox["labels"].get(SERVICE_LABEL) in services]
+    return sandboxes, networks if len(sandboxes) == len(everything) else []
+
+
+def remove_project(name: str, timeout: float | None, call: Call, find: Callable[[], tuple[Views, Views]] | None = None) -> tuple[int, int]:
+    """Stop and remove the sandboxes, then the networks of project *name*; return how many of each. *find*: what goes, not all."""
+    with ProjectLock(name):
+        sandboxes, networks = _what_goes(name, (), tuple) if find is None else find()
+        stop_and_remove(sandboxes, timeout, call)
+        for network in networks:
+            delete(f"/v1/networks/{network['id']}", call)
     return len(sandboxes), len(networks)

@@ -26,14 +26,15 @@ _LOOKS_AT_STATE = 5
 class Followed:
     """A sandbox that is followed. *holder*: pid of our child that holds it, None for one that was there before.
 
-    *code*: None while its command runs.
+    *code*: None while its command runs. *is_shown*: whether what it prints is printed.
     """
 
-    def __init__(self, view: Mapping[str, Any], reader: Reader, holder: int | None) -> None:
+    def __init__(self, view: Mapping[str, Any], reader: Reader, holder: int | None, *, is_shown: bool) -> None:
         self.view = view
         self.name = str(view["name"])
         self.reader = reader
         self.holder = holder
+        self.is_shown = is_shown
         self.restarts = 0
         self.code: int | None = None
 
@@ -48,23 +49,27 @@ class Followed:
 
 
 class Follower:
-    """Prints what services print, each line with the name of its sandbox, and notes how they end. *width*: of the names."""
+    """Prints what services print, each line with the name of its sandbox, and notes how they end. *width*: of the names.
 
-    def __init__(self, call: Call, width: int, *, has_prefix: bool = True) -> None:
+    *timestamps*: each line with its time too.
+    """
+
+    def __init__(self, call: Call, width: int, *, has_prefix: bool = True, timestamps: bool = False) -> None:
         self._call = call
         self._width = width
         self._has_prefix = has_prefix
+        self._timestamps = timestamps
         self._looks = 0
         self._stopping: list[threading.Thread] = []
         self.members: list[Followed] = []
 
-    def add(self, view: Mapping[str, Any], holder: int | None) -> None:
-        """Follow the sandbox *view*; of one that was there before, what it prints from now on."""
+    def add(self, view: Mapping[str, Any], holder: int | None, *, is_shown: bool = True) -> None:
+        """Follow the sandbox *view*; of one that was there before, what it prints from now on. *is_shown*: see `Followed`."""
         reader = Reader(view["run"]["output"])
         if holder is None or view["run"]["ended"] is not None:
             for _ in reader.lines():
                 continue
-        self.members.append(Followed(view, reader, holder))
+        self.members.append(Followed(view, reader, holder, is_shown=is_shown))
 
     @property
     def running(self) -> list[Followed]:
@@ -82,7 +87,8 @@ class Follower:
         lines = [(line, one) for one in followed for line in one.reader.lines()]
         lines += [(line, one) for one in ended for line in one.reader.rest()]
         for line, one in sorted(lines, key=lambda pair: pair[0].time):
-            self._print(one, line)
+            if one.is_shown:
+                self._print(one, line)
         for one, code in restarted:
             print(f"{self._prefix(one)}exited with code {code} (restarting)")
         for one in ended:
@@ -98,7 +104,7 @@ class Follower:
             if one.holder is not None and one.view["run"].get("restart", "no") == "no":
                 continue
             try:
-                run = self._call("GET", f"/v1/sandboxes/{one.view['id']}")["run"]
+                run = self._call("GET", f"/v1/sandboxes/{one.view['id']}", autostart=False)["run"]
             except Refused as error:
                 if error.kind == "not-found" and one.holder is None:
                     one.code = 0
@@ -115,9 +121,10 @@ class Follower:
         return f"{one.name.ljust(self._width)} | " if self._has_prefix else ""
 
     def _print(self, one: Followed, line: Line) -> None:
+        when = f"{line.time} " if self._timestamps else ""
         # A progress bar rewrites its line; here each state is a line, so that nothing covers the prefix.
         for part in line.text.rstrip(b"\r\n").decode(errors="replace").split("\r"):
-            sys.stdout.write(f"{self._prefix(one)}{printable(part)}\n")
+            sys.stdout.write(f"{self._prefix(one)}{when}{printable(part)}\n")
 
     # --- the end ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from resolver.cli import enter
-from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, segment
+from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
 from resolver.cli.compose.project import Project, Service
 from resolver.cli.run import run_detached, run_in_foreground
 from resolver.cli.starting import prepare_to_start
 from resolver.cli.up.egress_rules import with_project_files
+from resolver.cli.up.follow import stop_and_remove
+from resolver.cli.up.options import Options
 from resolver.cli.up.plan import UpPlan, environment, plan_up, process_of
 from resolver.cli.up.project_file import Selection, load_project
-from resolver.cli.up.reconcile import Asked
-from resolver.cli.up.session import Options, Session
-from resolver.cli.words import nearest
+from resolver.cli.up.project_lock import ProjectLock
+from resolver.cli.up.reconcile import Asked, Spared, orphans
+from resolver.cli.up.session import Session
+from resolver.cli.words import nearest_or_all
 
 _OWN = ("ip", "ip6", "link_local_ips", "mac_address")
 """What of an endpoint the replicas of the service have for themselves."""
@@ -29,6 +34,7 @@ class OneOff:
     """What is asked for. *name*: of the sandbox, None: made up. *ports*: publish those of the service; *publish*: and these.
 
     *aliases*: it has the service's names too. *variables*: go over those of the service. *alone*: nothing else is started.
+    *quiet*: do not print the name of what is detached.
     """
 
     service: str
@@ -44,6 +50,8 @@ class OneOff:
     variables: Mapping[str, str]
     entrypoint: tuple[str, ...] | None = None
     directory: str | None = None
+    quiet: bool = False
+    remove_orphans: bool = False
 
 
 def run_one_off(selection: Selection, asked: OneOff) -> int:
@@ -52,16 +60,19 @@ def run_one_off(selection: Selection, asked: OneOff) -> int:
     project = with_project_files(loaded.project)
     service = next((one for one in project.services if one.name == asked.service), None)
     if service is None:
-        raise Refused(f"no such service: {asked.service}{nearest(asked.service, [one.name for one in project.services])}")
+        raise Refused(f"no such service: {asked.service}{nearest_or_all(asked.service, [one.name for one in project.services])}")
     command = _command(service, asked)
     prepare_to_start()
     # As `up` plans it, for one replica whatever its scale.
     services = tuple(replace(one, replicas=1) if one is service else one for one in project.services)
     plan = plan_up(replace(project, services=services), pid=os.getpid())
     directory = Path(project.directory)
-    _ensure_networks(plan)
+    with ProjectLock(project.name):
+        _ensure_networks(plan)
     if not asked.alone:
         _ensure_dependencies(project, plan, service, loaded.known)
+    if asked.remove_orphans:
+        stop_and_remove(orphans(plan, call("GET", sandboxes_path(stopped=True)), loaded.known), None, call)
     (own,) = (one for one in plan.services if one.service.name == service.name)
     session = Session(replace(plan, services=(own,)), call, Options(detach=True), loaded.known)
     (with_hosts,) = session.with_linked_hosts(own, own.bodies)
@@ -72,7 +83,8 @@ def run_one_off(selection: Selection, asked: OneOff) -> int:
         return run_in_foreground(body, command, explicit, where)
     process = {**process_of(service, project.directory), "environment": enter.inherited()}
     told = {"command": command, "explicit": explicit, "directory": where.path, "restart": "no", "remove": asked.remove}
-    return run_detached(body, {**process, **told})
+    with contextlib.redirect_stdout(io.StringIO()) if asked.quiet else contextlib.nullcontext():
+        return run_detached(body, {**process, **told})
 
 
 def _command(service: Service, asked: OneOff) -> list[str]:
@@ -93,7 +105,7 @@ def _body(project: Project, body: Mapping[str, Any], asked: OneOff) -> dict[str,
     return {
         **{key: value for key, value in body.items() if key not in ("publish", "owner_pid", "process")},
         **({"publish": published} if published else {}),
-        "name": asked.name or f"{project.name}-{asked.service}-run-{os.urandom(6).hex()}",
+        "name": asked.name or project.sandbox_name(asked.service, "run", os.urandom(6).hex()),
         "labels": labels,
         "networks": networks if asked.aliases else [{key: value for key, value in one.items() if key != "aliases"} for one in networks],
     }
@@ -110,10 +122,10 @@ def _ensure_networks(plan: UpPlan) -> None:
 
 
 def _ensure_dependencies(project: Project, plan: UpPlan, service: Service, known: frozenset[str]) -> None:
-    """Start what *service* depends on, directly or not, unless it runs."""
+    """Start what *service* depends on, directly or not, unless it runs; nothing of it is removed, and no replica added."""
     needed = tuple(sorted(_needed(project, service.name)))
     if needed:
-        asked = Asked(services=needed, keep=True)
+        asked = Asked(services=needed, spared=Spared.EVERYTHING)
         Session(plan, call, Options(detach=True, shows=False, asked=asked), known).run()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERVICE_LABEL, Refused
 from resolver.cli.compose.project import HealthCheck, Project, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.output import port_texts
+from resolver.cli.sandbox_fields import network_mode
 from resolver.cli.sandbox_options import OPTIONS, Kind, Scope, link_option
 from resolver.cli.words import nearest_or_all
 from resolver.signal_names import WHAT_IS_ONE, signal_number
@@ -70,7 +71,7 @@ def plan_up(project: Project, *, pid: int, scale: Mapping[str, int] | None = Non
     for name in scale or ():
         if name not in {service.name for service in scaled}:
             raise Refused(f"--scale {name}: there is no such service{nearest_or_all(name, [service.name for service in scaled])}")
-    sandboxes = {service.name: service.container_name or f"{project.name}-{service.name}-1" for service in scaled}
+    sandboxes = {service.name: service.container_name or project.sandbox_name(service.name, "1") for service in scaled}
     modes = [service.network_mode for service in scaled if _is_named_network(service.network_mode)]
     return UpPlan(
         project=project.name,
@@ -135,7 +136,7 @@ def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Ma
     own = {PROJECT_LABEL: project.name, SERVICE_LABEL: service.name, **({DEPENDS_LABEL: depends} if depends else {})}
     body = {
         **_named({name: value for name, value in given.items() if value}, project),
-        "name": service.container_name or f"{project.name}-{service.name}-{number}",
+        "name": service.container_name or project.sandbox_name(service.name, str(number)),
         "networks": _endpoints(project, service, sandboxes),
         **process,
         **health,
@@ -225,9 +226,11 @@ def environment(service: Service) -> dict[str, str]:
 
 
 def table(sandboxes: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Return what came up as rows: name, network, addresses and ports, a row for each endpoint."""
+    """Return what came up as rows: name, network, addresses and ports, a row for each endpoint, one for what has none of its own."""
     rows: list[tuple[str, ...]] = [("NAME", "NETWORK", "ADDRESSES", "PORTS")]
     for sandbox in sandboxes:
+        if not sandbox["endpoints"]:
+            rows.append((sandbox["name"], network_mode(sandbox) or "", "", ""))
         for i, endpoint in enumerate(sandbox["endpoints"]):
             addresses = " ".join(address.partition("/")[0] for address in endpoint["addresses"])
             rows.append((sandbox["name"] if i == 0 else "", endpoint["network"], addresses, " ".join(port_texts(endpoint["ports"]))))

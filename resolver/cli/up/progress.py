@@ -12,9 +12,10 @@ QUIET = 1.0
 
 
 class Progress:
-    """Collects lines, and prints them as soon as the work takes longer than `QUIET`."""
+    """Collects lines, and prints them as soon as the work takes longer than `QUIET`; never if it is to be *quiet*."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._is_quiet = quiet
         self._began = time.monotonic()
         self._unsaid: list[tuple[str, str]] = []
         self._states: dict[str, str] = {}
@@ -28,7 +29,7 @@ class Progress:
 
     def tick(self) -> None:
         """Print what is to be said by now."""
-        if time.monotonic() - self._began < QUIET:
+        if self._is_quiet or time.monotonic() - self._began < QUIET:
             return
         for name, state in self._unsaid:
             style = "yellow" if state.startswith("waits") else "green"

@@ -18,7 +18,7 @@ from resolver.cli import compose
 from resolver.cli.client import Refused
 from resolver.cli.compose import ComposeError, Reading, Request
 from resolver.cli.compose.project import Project
-from resolver.cli.compose.sources import STDIN
+from resolver.cli.compose.sources import EVERY_STEP, STDIN, Steps
 from resolver.cli.compose.tree import Problem
 
 _MAX_OCTETS = 32 * 1024 * 1024
@@ -102,9 +102,20 @@ class Selection:
     project_directory: str | None = None
     env_files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
+    compatibility: bool = False
+    all_resources: bool = False
 
 
-def read_project(selection: Selection, *, with_env_files: bool = True) -> tuple[Reading, tuple[str, ...]]:
+def services_of(selection: Selection) -> tuple[str, ...]:
+    """Return the services that the files of *selection* have, those that are switched off too; none if they can't be read."""
+    try:
+        reading, _ = read_project(selection, Steps(reads_env_files=False))
+    except Refused:
+        return ()
+    return *reading.services, *reading.disabled
+
+
+def read_project(selection: Selection, steps: Steps = EVERY_STEP) -> tuple[Reading, tuple[str, ...]]:
     """Return what the files of *selection* mean, and warnings. Refused with everything that is wrong."""
     request = Request(
         directory=str(Path.cwd()),
@@ -117,7 +128,7 @@ def read_project(selection: Selection, *, with_env_files: bool = True) -> tuple[
     )
     warnings: list[str] = []
     with refused():
-        reading = compose.read(request, Disk(), warnings.append, with_env_files=with_env_files)
+        reading = compose.read(request, Disk(), warnings.append, steps)
     return reading, tuple(dict.fromkeys(warnings))
 
 
@@ -129,9 +140,14 @@ def load_project(selection: Selection, services: tuple[str, ...] = ()) -> Loaded
         more = [profile for service in named for profile in service.get("profiles") or ()]
         reading, warnings = read_project(replace(selection, profiles=(*reading.sources.profiles, *more)))
     with refused():
-        project = compose.project_of(reading)
+        separator = "_" if selection.compatibility or _is_true("COMPOSE_COMPATIBILITY") else "-"
+        project = compose.project_of(reading, separator=separator, all_networks=selection.all_resources)
     known = frozenset([*reading.services, *reading.disabled])
     return LoadedProject(project=project, warnings=(*warnings, *project.notes), known=known)
+
+
+def _is_true(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true", "t")
 
 
 @contextmanager

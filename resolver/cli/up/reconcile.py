@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -16,11 +16,20 @@ View = Mapping[str, Any]
 """A sandbox or a network as the admin API shows it."""
 
 
+class Spared(Enum):
+    """Of which services only what is missing comes: what is stopped is started, what is there stays as it is, however much of it."""
+
+    NOTHING = "nothing"
+    DEPENDENCIES = "dependencies"
+    EVERYTHING = "everything"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What the user asks for. *services*: these only, and what they depend on, but with *no_deps*; all if there are none.
 
     *force*: make services anew though nothing has changed, with *always_recreate_deps* what they depend on too; *keep*: never do.
+    *all_networks*: also those that no service uses. *spared*: of these services, or of all and of networks too, only what is missing comes.
     """
 
     services: tuple[str, ...] = ()
@@ -28,6 +37,12 @@ class Asked:
     force: bool = False
     always_recreate_deps: bool = False
     keep: bool = False
+    all_networks: bool = False
+    spared: Spared = Spared.NOTHING
+
+    def spares(self, service: str) -> bool:
+        """Return whether of *service* only what is missing comes."""
+        return self.spared is Spared.EVERYTHING or (self.spared is Spared.DEPENDENCIES and service not in self.services)
 
 
 class Step(Enum):
@@ -103,18 +118,35 @@ def reconcile(plan: UpPlan, sandboxes: Iterable[View], networks: Iterable[View],
     """Return what *plan* changes. *known*: all services that the files have, those that are not switched on too."""
     own = [sandbox for sandbox in sandboxes if sandbox["labels"].get(PROJECT_LABEL) == plan.project]
     chosen = chosen_services(plan, asked, known)
-    network_changes = _network_changes(plan, networks, chosen)
+    network_changes = _network_changes(plan, networks, chosen, asked)
     anew = {change.body["name"] for change in network_changes if change.found is not None and not change.stays}
     changed: dict[str, ServiceChange] = {}
     for service in plan.services:
-        if service.service.name in chosen:
+        if service.service.name in chosen or _loses_its_stack(service, own, changed):
             changed[service.service.name] = _service_change(service, own, changed, anew, asked)
     return Changes(
         networks=network_changes,
         services=tuple(changed.values()),
-        # What `compose run` has made is of no service.
-        orphans=tuple(sandbox for sandbox in own if SERVICE_LABEL in sandbox["labels"] and sandbox["labels"][SERVICE_LABEL] not in known),
+        orphans=orphans(plan, own, known),
     )
+
+
+def orphans(plan: UpPlan, sandboxes: Iterable[View], known: Collection[str]) -> tuple[View, ...]:
+    """Return those of *sandboxes* that are of the project, and of a service that the files do not have."""
+    # What `compose run` has made is of no service.
+    return tuple(
+        sandbox
+        for sandbox in sandboxes
+        if sandbox["labels"].get(PROJECT_LABEL) == plan.project
+        and SERVICE_LABEL in sandbox["labels"]
+        and sandbox["labels"][SERVICE_LABEL] not in known
+    )
+
+
+def _loses_its_stack(plan: ServicePlan, own: Iterable[View], before: Mapping[str, ServiceChange]) -> bool:
+    """Return whether a service that nobody has named is there, and in a network stack that goes as its owner is made anew."""
+    is_there = any(sandbox["labels"].get(SERVICE_LABEL) == plan.service.name for sandbox in own)
+    return is_there and any(_is_made_anew(before.get(other)) for other in _shared_with(plan))
 
 
 def chosen_services(plan: UpPlan, asked: Asked, known: Collection[str]) -> set[str]:
@@ -136,7 +168,7 @@ def chosen_services(plan: UpPlan, asked: Asked, known: Collection[str]) -> set[s
     return chosen
 
 
-def _network_changes(plan: UpPlan, networks: Iterable[View], chosen: Collection[str]) -> tuple[NetworkChange, ...]:
+def _network_changes(plan: UpPlan, networks: Iterable[View], chosen: Collection[str], asked: Asked) -> tuple[NetworkChange, ...]:
     used = {
         endpoint["network"] for one in plan.services if one.service.name in chosen for body in one.bodies for endpoint in body["networks"]
     }
@@ -144,8 +176,9 @@ def _network_changes(plan: UpPlan, networks: Iterable[View], chosen: Collection[
     changes = []
     for body in plan.networks:
         found = own.get(body["name"])
-        if body["name"] in used:
-            changes.append(NetworkChange(body=body, found=found, stays=found is not None and _hash(found) in (None, _hash(body))))
+        if asked.all_networks or body["name"] in used:
+            stays = found is not None and (asked.spared is Spared.EVERYTHING or _hash(found) in (None, _hash(body)))
+            changes.append(NetworkChange(body=body, found=found, stays=stays))
     return tuple(changes)
 
 
@@ -159,9 +192,44 @@ def _service_change(
 ) -> ServiceChange:
     name = plan.service.name
     found = {sandbox["name"]: sandbox for sandbox in own if sandbox["labels"].get(SERVICE_LABEL) == name}
+    if asked.spares(name) and found:
+        return ServiceChange(plan=plan, replicas=tuple(map(_as_it_is, sorted(found.values(), key=place))))
     replicas = tuple(_replica(plan, body, found.get(body["name"]), before, networks_anew, asked) for body in plan.bodies)
     names = {body["name"] for body in plan.bodies}
     return ServiceChange(plan=plan, replicas=replicas, surplus=tuple(view for key, view in found.items() if key not in names))
+
+
+def _as_it_is(found: View) -> Replica:
+    """Return what is done about a sandbox of which only its running matters."""
+    step = Step.START if is_stopped(found) else Step.KEEP
+    return Replica(body={"name": found["name"], "networks": ()}, step=step, found=found)
+
+
+def place(sandbox: View) -> tuple[int, str]:
+    """Return what replicas are sorted by: their number."""
+    return len(sandbox["name"]), sandbox["name"]
+
+
+def looked_at_again(change: ServiceChange, sandboxes: Iterable[View]) -> ServiceChange:
+    """Return *change* as it is left to do after another command was at work on the project; Refused for what that has removed."""
+    now = {sandbox["name"]: sandbox for sandbox in sandboxes}
+    replicas = []
+    for one in change.replicas:
+        found = now.get(one.name)
+        if found is not None:
+            step = Step.START if is_stopped(found) else Step.KEEP
+            replicas.append(replace(one, found=found, step=one.step if one.step is Step.RESTART and is_stopped(found) else step))
+        elif one.step in (Step.CREATE, Step.RECREATE):
+            replicas.append(one)
+        else:
+            raise Refused(f"{one.name} was removed meanwhile by another command on the project")
+    return replace(change, replicas=tuple(replicas))
+
+
+def is_stopped(sandbox: View) -> bool:
+    """Return whether the command of *sandbox* has ended."""
+    run = sandbox.get("run")
+    return run is not None and bool(run["state"] == "exited")
 
 
 def _replica(
@@ -177,9 +245,9 @@ def _replica(
     reason = _reason_to_recreate(plan, body, found, before, networks_anew, asked)
     if reason:
         return Replica(body=body, step=Step.RECREATE, found=found, reason=reason)
-    run = found.get("run")
-    if run is not None and run["state"] == "exited":
+    if is_stopped(found):
         return Replica(body=body, step=Step.START, found=found)
+    run = found.get("run")
     for dependency in plan.service.depends_on:
         if run is not None and dependency.restart and _is_made_anew(before.get(dependency.service)):
             return Replica(body=body, step=Step.RESTART, found=found, reason=f"{dependency.service} is made anew")
@@ -201,6 +269,8 @@ def _reason_to_recreate(
     for other in _shared_with(plan):
         if _is_made_anew(before.get(other)):
             return f"{other} is made anew"
+    if found.get("ended") and found.get("run") is None:
+        return "only its network stack is left"
     if asked.keep:
         return ""
     is_meant = not asked.services or plan.service.name in asked.services or asked.always_recreate_deps

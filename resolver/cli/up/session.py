@@ -3,100 +3,49 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from resolver.cli import enter
-from resolver.cli.client import NoDaemon, Refused, call, segment
+from resolver.cli import proc
+from resolver.cli.client import Refused, sandboxes_path, segment
 from resolver.cli.compose.project import Condition, Service
-from resolver.cli.output import complain, print_table, print_warnings
-from resolver.cli.sandbox_calls import Call, delete, hold_for_a_moment
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.output import complain
+from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up import conditions, processes
 from resolver.cli.up.conditions import Met
-from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.follow import Follower, stop_and_remove
-from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code, plan_up, table
+from resolver.cli.up.options import Options
+from resolver.cli.up.plan import Ending, ServicePlan, UpPlan, ending, exit_code
 from resolver.cli.up.progress import Progress
-from resolver.cli.up.project_file import Selection, load_project
-from resolver.cli.up.reconcile import Asked, Changes, NetworkChange, Replica, ServiceChange, Step, chosen_services, reconcile, summary
-from resolver.cli.words import nearest_or_all
+from resolver.cli.up.project_lock import ProjectLock
+from resolver.cli.up.reconcile import (
+    Changes,
+    NetworkChange,
+    Replica,
+    ServiceChange,
+    Step,
+    chosen_services,
+    looked_at_again,
+    reconcile,
+)
+from resolver.cli.up.shown import Shown
 
 _AT_ONCE = 16
-_LOOK = 0.1
+LOOK = 0.1
 """Seconds between looks at what services print, and at what is waited for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How `berth up` goes about it. *timeout*: seconds of grace in place of what services have.
-
-    *wait*, *wait_timeout*: return when all is up and healthy, Refused after so many seconds. *abort_on_exit*, *abort_on_failure*: stop
-    everything as soon as a command has ended, or failed. *exit_code_from*: the service whose exit code is ours. *shows*: print what is up.
-    """
-
-    detach: bool = False
-    asked: Asked = field(default_factory=Asked)
-    scale: Mapping[str, int] = field(default_factory=dict)
-    remove_orphans: bool = False
-    timeout: float | None = None
-    wait: bool = False
-    wait_timeout: float | None = None
-    abort_on_exit: bool = False
-    abort_on_failure: bool = False
-    exit_code_from: str | None = None
-    has_prefix: bool = True
-    dry_run: bool = False
-    shows: bool = True
 
 
 class DependencyFailed(Refused):
     """What a service waits for will not come. What was started stays, so that one can look why."""
 
 
-def up(selection: Selection, options: Options) -> int:
-    """Bring the project of *selection* up; follow its output until Ctrl-C or its end unless it is to be detached."""
-    loaded = load_project(selection, options.asked.services)
-    for warning in loaded.warnings:
-        print(f"berth: {warning}", file=sys.stderr)
-    plan = plan_up(with_project_files(loaded.project), pid=os.getpid(), scale=options.scale)
-    chosen_services(plan, options.asked, loaded.known)
-    if options.exit_code_from is not None and options.exit_code_from not in {one.service.name for one in plan.services}:
-        names = [one.service.name for one in plan.services]
-        raise Refused(f"--exit-code-from {options.exit_code_from}: there is no such service{nearest_or_all(options.exit_code_from, names)}")
-    if options.dry_run:
-        return _print_changes(plan, options, loaded.known)
-    if any(service.service.command for service in plan.services):
-        try:
-            enter.check_privilege()
-        except EnterFailed as error:
-            raise Refused(str(error)) from error
-    hold_for_a_moment()
-    session = Session(plan, call, options, loaded.known)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, session.on_stop)
-    try:
-        return session.run()
-    except processes.NotExecutable as error:
-        complain(error)
-        return enter.NOT_EXECUTABLE
-
-
-def _print_changes(plan: UpPlan, options: Options, known: frozenset[str]) -> int:
-    try:
-        sandboxes, networks = call("GET", "/v1/sandboxes?all=1"), call("GET", "/v1/networks")
-    except NoDaemon:
-        sandboxes, networks = [], []
-    changes = reconcile(plan, sandboxes, networks, options.asked, known=known)
-    for line in summary(changes, remove_orphans=options.remove_orphans):
-        print(line)
-    return 0
+def runs_for_a_while(view: Mapping[str, Any]) -> bool:
+    """Return whether the command in a sandbox really runs, and has not just been started."""
+    leader = view.get("leader")
+    return leader is not None and proc.seconds_lasted(leader["pid"]) >= conditions.LASTED
 
 
 class Session:
@@ -109,10 +58,14 @@ class Session:
         self._known = known
         self._networks: list[dict[str, Any]] = []
         self._made: list[dict[str, Any]] = []
-        self._shown: list[Mapping[str, Any]] = []
-        names = [body["name"] for service in plan.services for body in service.bodies]
-        self._follower = Follower(call, max(map(len, names), default=0), has_prefix=options.has_prefix)
-        self._progress = Progress()
+        self._shown = Shown(call, detach=options.detach)
+        # Service → its sandboxes; those that are there already may be others than the file has.
+        self._names = {one.service.name: [str(body["name"]) for body in one.bodies] for one in plan.services}
+        self._chosen = chosen_services(plan, options.asked, known)
+        width = max((len(name) for names in self._names.values() for name in names), default=0)
+        self._follower = Follower(call, width, has_prefix=options.has_prefix, timestamps=options.timestamps)
+        self._progress = Progress(quiet=options.quiet)
+        self._lock = ProjectLock(plan.project)
         self._warned: set[str] = set()
         self._stays = False
         self._is_aborted = False
@@ -127,7 +80,7 @@ class Session:
             if is_up and self._options.wait:
                 self._wait_until_ready()
             if is_up and self._options.shows:
-                self._show()
+                self._shown.print(is_last=True)
         except BaseException as error:
             if not (self._options.detach and isinstance(error, DependencyFailed)):
                 self._take_down()
@@ -155,24 +108,46 @@ class Session:
                 self._call("GET", f"/v1/networks/{segment(name)}", autostart=True)
             except Refused as error:
                 raise Refused(f"external network {name}: {error}; create it with `berth network create`") from error
-        sandboxes = self._call("GET", "/v1/sandboxes?all=1", autostart=True)
+        waiting: list[ServiceChange] | None = None
+        while waiting is None or waiting:
+            # What is waited for may take long, and others must be able to take the project down meanwhile.
+            with self._lock:
+                if waiting is None:
+                    waiting = self._begin()
+                elif not self._lock.is_ours_since:
+                    waiting = self._look_again(waiting)
+                done = [change for change in waiting if self._start_service(change, waiting)]
+            waiting = [change for change in waiting if change not in done]
+            if waiting:
+                self._shown.print()
+                self._pump()
+                if self._has_to_end and not self._options.detach:
+                    return False
+                if not done:
+                    self._progress.tick()
+                    time.sleep(LOOK)
+        return True
+
+    def _begin(self) -> list[ServiceChange]:
+        """Find out what is to be done, do what comes before services are started, and return what is left to do."""
+        sandboxes = self._call("GET", sandboxes_path(stopped=True), autostart=True)
         changes = reconcile(self._plan, sandboxes, self._call("GET", "/v1/networks"), self._options.asked, known=self._known)
+        self._names |= {change.service.name: [one.name for one in change.replicas] for change in changes.services}
         self._clear(changes)
         for network in changes.networks:
             self._make_network(network)
         # Nothing of ours runs in a service with an image; such a project stays until it is stopped.
         self._stays = any(change.service.has_image and change.replicas for change in changes.services)
-        waiting = list(changes.services)
-        while waiting:
-            done = [change for change in waiting if self._start_service(change, waiting)]
-            waiting = [change for change in waiting if change not in done]
-            self._pump()
-            if waiting and self._has_to_end and not self._options.detach:
-                return False
-            if waiting and not done:
-                self._progress.tick()
-                time.sleep(_LOOK)
-        return True
+        return list(changes.services)
+
+    def _look_again(self, waiting: Sequence[ServiceChange]) -> list[ServiceChange]:
+        """Return what is left to do after another command was at work on the project; Refused if it has removed what we made."""
+        sandboxes = self._call("GET", sandboxes_path(stopped=True))
+        there = {sandbox["id"] for sandbox in sandboxes}
+        for sandbox in self._made:
+            if sandbox["id"] not in there:
+                raise Refused(f"{sandbox['name']} was removed meanwhile by another command on the project")
+        return [looked_at_again(change, sandboxes) for change in waiting]
 
     def _clear(self, changes: Changes) -> None:
         """Remove what is too much or made anew, and stop what is restarted."""
@@ -200,23 +175,25 @@ class Session:
     def _start_service(self, change: ServiceChange, waiting: Sequence[ServiceChange]) -> bool:
         """Bring up a service if what it depends on is there; return whether it is up."""
         if all(one.step is Step.KEEP for one in change.replicas):
+            self._shown.begin()
             for one in change.replicas:
-                self._note_kept(one)
+                self._note_kept(change.service, one)
             return True
         if not self._may_start(change, {one.service.name for one in waiting}):
             return False
+        self._shown.begin()
         new = [one for one in change.replicas if one.step in (Step.CREATE, Step.RECREATE)]
         for sandbox in self._create_sandboxes(change.plan, [one.body for one in new]):
-            print_warnings(sandbox)
-            self._shown.append(sandbox)
+            self._print_warnings(change.service, sandbox)
+            self._shown.add(sandbox)
             if change.service.command:
                 process = processes.body_with_variables(next(one.body for one in new if one.name == sandbox["name"]))["process"]
-                self._note_started(sandbox, processes.start(change.service, sandbox, process))
+                self._note_started(change.service, sandbox, processes.start(change.service, sandbox, process))
             else:
                 self._progress.note(sandbox["name"], "is created")
         for one in change.replicas:
             if one.step is Step.KEEP:
-                self._note_kept(one)
+                self._note_kept(change.service, one)
             elif one.step in (Step.START, Step.RESTART):
                 self._start_again(change.service, one)
         return True
@@ -224,6 +201,8 @@ class Session:
     def _may_start(self, change: ServiceChange, waiting: set[str]) -> bool:
         """Return whether what is waited for is there; DependencyFailed if it will not come."""
         for dependency in change.service.depends_on:
+            if self._options.asked.no_deps and dependency.service not in self._chosen:
+                continue
             if dependency.service in waiting:
                 return False
             result = conditions.verdict(
@@ -248,8 +227,7 @@ class Session:
 
     def _views_of(self, service: str) -> list[Mapping[str, Any]]:
         """Return the sandboxes of a service of this project as they are now."""
-        names = [body["name"] for one in self._plan.services if one.service.name == service for body in one.bodies]
-        return [self._call("GET", f"/v1/sandboxes/{segment(name)}") for name in names]
+        return [self._call("GET", f"/v1/sandboxes/{segment(name)}") for name in self._names[service]]
 
     # --- sandboxes and their commands ---------------------------------------------------------------------------
 
@@ -291,29 +269,35 @@ class Session:
             started = self._call("POST", f"/v1/sandboxes/{replica.found['id']}/start", {"owner_pid": os.getpid()})
         except Refused as error:
             raise Refused(f"service {service.name}: {error}", error.kind) from error
-        print_warnings(started["sandbox"])
-        self._shown.append(started["sandbox"])
-        self._note_started(started["sandbox"], processes.start(service, started["sandbox"], started["process"]))
+        self._print_warnings(service, started["sandbox"])
+        self._shown.add(started["sandbox"])
+        self._note_started(service, started["sandbox"], processes.start(service, started["sandbox"], started["process"]))
 
-    def _note_started(self, sandbox: Mapping[str, Any], holder: int) -> None:
+    def _print_warnings(self, service: Service, sandbox: Mapping[str, Any]) -> None:
+        """Print the warnings of a response, those that all replicas have once."""
+        for warning in sandbox["warnings"]:
+            self._warn_once(f"warning: service {service.name}: {warning}")
+
+    def _note_started(self, service: Service, sandbox: Mapping[str, Any], holder: int) -> None:
         self._progress.note(sandbox["name"], "is started")
         if not self._options.detach:
-            self._follower.add(sandbox, holder)
+            self._follower.add(sandbox, holder, is_shown=self._options.attached.shows(service, self._options.asked))
 
-    def _note_kept(self, replica: Replica) -> None:
+    def _note_kept(self, service: Service, replica: Replica) -> None:
         assert replica.found is not None
-        self._shown.append(replica.found)
+        self._shown.add(replica.found)
         if not self._options.detach and replica.found.get("run") is not None:
-            self._follower.add(replica.found, None)
+            self._follower.add(replica.found, None, is_shown=self._options.attached.shows(service, self._options.asked))
 
     def _wait_until_ready(self) -> None:
         """Wait until all services are running, healthy or completed; DependencyFailed if one will not be, or after too long."""
         end = None if self._options.wait_timeout is None else time.monotonic() + self._options.wait_timeout
         services = [one.service for one in self._plan.services]
-        chosen = chosen_services(self._plan, self._options.asked, self._known)
         while True:
             results = [
-                conditions.readiness(service, self._views_of(service.name), services) for service in services if service.name in chosen
+                conditions.readiness(service, self._views_of(service.name), services, runs_for_a_while)
+                for service in services
+                if service.name in self._chosen
             ]
             failed = next((result for result in results if result.met is Met.NEVER), None)
             if failed is not None:
@@ -324,33 +308,9 @@ class Session:
             if end is not None and time.monotonic() >= end:
                 raise self._failed(f"not everything is up and healthy after {self._options.wait_timeout:g} s; waited for {left[0]}")
             self._progress.note("berth", f"waits for {left[0]}")
-            time.sleep(_LOOK)
+            time.sleep(LOOK)
 
     # --- show and follow ----------------------------------------------------------------------------------------
-
-    def _show(self) -> None:
-        """Print what is up: name, network, addresses, ports."""
-        now = [self._current(sandbox) for sandbox in self._shown]
-        # What has ended already is shown as it was created.
-        heading, *rows = table([current if current["endpoints"] else made for current, made in zip(now, self._shown, strict=True)])
-        print_table(heading, rows)
-        if not self._options.detach:
-            print("Ctrl-C ends everything.", flush=True)
-            return
-        for current in now:
-            run = current.get("run")
-            if run is not None and run["exit_code"] is not None:
-                print(f"{current['name']} exited with code {run['exit_code']}")
-
-    def _current(self, sandbox: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return *sandbox* as it is now, or as it was created if it is gone already."""
-        try:
-            current: Mapping[str, Any] = self._call("GET", f"/v1/sandboxes/{sandbox['id']}")
-        except Refused as error:
-            if error.kind != "not-found":
-                raise
-            return sandbox
-        return current
 
     @property
     def _has_to_end(self) -> bool:
@@ -377,7 +337,7 @@ class Session:
                 case Ending.KILL:
                     self._follower.kill()
                 case Ending.NOTHING:
-                    time.sleep(_LOOK)
+                    time.sleep(LOOK)
             # One that comes meanwhile is for the next turn.
             answered = requests
         self._follower.settle()
@@ -385,7 +345,7 @@ class Session:
 
     def _exit_code(self) -> int:
         if self._options.exit_code_from is not None:
-            names = {body["name"] for one in self._plan.services if one.service.name == self._options.exit_code_from for body in one.bodies}
+            names = self._names[self._options.exit_code_from]
             return next((one.code for one in self._follower.members if one.name in names and one.code), 0)
         if self._is_aborted:
             return self._abort_code or 0
@@ -396,7 +356,18 @@ class Session:
     def _take_down(self) -> None:
         """Remove what this `berth up` has made."""
         self._follower.close()
-        with ThreadPoolExecutor(_AT_ONCE) as workers:
+        if not self._made and not self._networks:
+            return
+        with self._lock, ThreadPoolExecutor(_AT_ONCE) as workers:
             list(workers.map(lambda sandbox: delete(f"/v1/sandboxes/{sandbox['id']}", self._call), self._made))
-        for network in self._networks:
+            for network in self._networks:
+                self._remove_network(network)
+
+    def _remove_network(self, network: Mapping[str, Any]) -> None:
+        try:
             delete(f"/v1/networks/{network['id']}", self._call)
+        except Refused as error:
+            # Another command has put something on it meanwhile, which may stay.
+            if error.kind != "conflict":
+                raise
+            complain(f"warning: {error}")

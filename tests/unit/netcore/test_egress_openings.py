@@ -149,6 +149,53 @@ def test_whoever_was_answered_may_connect_for_as_long_as_was_promised(steps):
         assert all(openings.allows("a.example", one, "tcp", 443, now).allowed for one, until in promised.items() if until > now)
 
 
+# --- connections when rules change ----------------------------------------------------------------------------------
+
+ONE = "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "flow", "begun_for", "goes_on"),
+    [
+        # One name of an address is denied: whose connection it was counts, and where the address alone counts any name will do.
+        (["*.example"], ["*.example", "deny:b.example"], (ONE, "tcp", 443), "a.example", True),
+        (["*.example"], ["*.example", "deny:b.example"], (ONE, "tcp", 443), "b.example", False),
+        (["*.example"], ["*.example", "deny:b.example"], (ONE, "tcp", 443), None, False),
+        (["*.example:9/udp"], ["*.example:9/udp", "deny:b.example"], (ONE, "udp", 9), None, True),
+        (["*.example:9/udp"], ["a.test:9/udp"], (ONE, "udp", 9), None, False),
+        (["*.example+address"], ["*.example+address", "deny:b.example"], (ONE, "tcp", 443), None, True),
+        # What an address opens goes on unless it may be of a name that is denied now.
+        (["public"], ["public", "deny:b.example"], (ONE, "tcp", 443), None, False),
+        (["public"], ["public", "deny:c.example"], (ONE, "tcp", 443), None, True),
+        (["public"], ["public", "deny:b.example"], ("192.0.2.99", "tcp", 443), None, True),
+        (["public"], ["public", "deny:b.example"], ("192.0.2.99", "udp", 443), None, False),
+        (["public", "deny:x.example"], ["public", "deny:b.example"], (ONE, "tcp", 443), "a.example", True),
+        (["public", "deny:x.example"], ["public", "deny:b.example"], (ONE, "tcp", 443), "b.example", False),
+        (["public", "deny:x.example"], ["public", "deny:b.example"], (ONE, "tcp", 443), "never-asked.example", False),
+        (["public", "deny:x.example"], ["public"], (ONE, "tcp", 443), "never-asked.example", True),
+        (["a.example"], ["192.0.2.0/24"], (ONE, "tcp", 443), "a.example", True),
+    ],
+)
+def test_connections_go_on_that_the_new_rules_allow(before, after, flow, begun_for, goes_on):
+    openings = made(*before)
+    for name in ("a.example", "b.example"):
+        openings.note_names(name, addresses(ONE))
+        answer(openings, name, ONE)
+    address, protocol, port = flow
+    is_of = None if begun_for is None else lambda name: name == begun_for
+    assert openings.may_go_on(policy(*after), ip_address(address), protocol, port, is_of) is goes_on
+
+
+def test_a_connection_that_goes_on_needs_no_answer_that_counts():
+    openings = made("a.example")
+    answer(openings, "a.example", ONE)
+    late = HOLD * 1.5 + limits.FIRST_DATA_PATIENCE
+    assert openings.allows("a.example", ip_address(ONE), "tcp", 443, late - 1).allowed, "what began in time may say its name a little later"
+    assert not openings.allows("a.example", ip_address(ONE), "tcp", 443, late + 1).allowed
+    assert openings.allows("a.example", ip_address(ONE), "tcp", 443, late + 1, goes_on=True).allowed
+    assert not openings.allows("b.example", ip_address(ONE), "tcp", 443, late + 1, goes_on=True).allowed
+
+
 # --- new names ------------------------------------------------------------------------------------------------------
 
 

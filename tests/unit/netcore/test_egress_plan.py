@@ -57,6 +57,13 @@ def test_without_a_rule_there_is_nothing():
     assert egress.policy_of(SANDBOX, [ENDPOINT], NETWORKS, SETTINGS) is None
 
 
+def test_who_may_reach_no_peer_does_not_search_for_peers():
+    assert "confined_talkers" not in elements(with_rules("x.test"))
+    assert "confined_talkers" not in elements(with_rules("public", "network:other"))
+    for rule in ("none", "all", "network:a", "network:a:80"):
+        assert elements(with_rules(rule))["confined_talkers"] == ["veth1"]
+
+
 def test_what_the_firewall_holds_of_rules():
     found = elements(with_rules("x.test", "10.1.0.0/16:5432", "192.0.2.1", "deny:10.1.9.0/24", "host:8080-8081", "network:a:80", "public"))
     mark = found["egress_generation4"][0].split(" . ")[1]
@@ -64,6 +71,9 @@ def test_what_the_firewall_holds_of_rules():
     assert found == {
         "confined_ports": [f"veth1 . {NETWORK.bridge.bridge_mac}"],
         "confined_macs": [f"{ENDPOINT.mac} . {NETWORK.bridge.bridge_mac}"],
+        "confined4": ["10.0.0.2"],
+        "confined_links": [f"veth1 . {ENDPOINT.mac}"],
+        "confined_talkers": ["veth1"],
         "confined": [f"{NETWORK.bridge.bridge_name} . {ENDPOINT.mac}"],
         "egress_host": [f"{NETWORK.bridge.bridge_name} . {ENDPOINT.mac} . tcp . 8080-8081"],
         "egress_generations4": [f"10.0.0.2 . {mark}"],

@@ -88,6 +88,14 @@ def test_denied_and_private():
         read.from_json({"target": "x.example", "check": "none"})
 
 
+def test_quic_passes_where_nothing_is_looked_at():
+    assert read.rule("x.example").ports == Ports.of("tcp", 80, 443)
+    assert read.rule("x.example+address").ports == Ports.of("tcp", 80, 443) | Ports.of("udp", 443)
+    assert read.rule("*.example+private+address").ports == Ports.of("tcp", 80, 443) | Ports.of("udp", 443)
+    assert read.rule("x.example+address:443").ports == Ports.of("tcp", 443)
+    assert read.rule("x.example+address:443/udp").ports == read.rule("x.example:443/udp").ports == Ports.of("udp", 443)
+
+
 def test_a_file_can_say_that_addresses_alone_count():
     text = 'check = "address"\nx.example:443, deny:y.example # and\n10.0.0.0/8\n@other\n'
     assert [*map(str, read.lines(text, "list"))] == ["x.example+address:443", "deny:y.example", "10.0.0.0/8", "@other"]

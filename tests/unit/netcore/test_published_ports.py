@@ -54,6 +54,19 @@ def full_plan(texts, *names, ports=(), host_ipv6=True, **more):
     return made, published_ports.assign_ports(endpoints, NETWORKS, made.mappings)
 
 
+def test_who_exposes_nothing_asks_for_no_port():
+    plain = Sandbox(id="s", name="s", hostname="s", netns_path="/x", boot_id="")
+    assert not published_ports.asks_for_ports(plain)
+    assert not published_ports.asks_for_ports(replace(plain, publish_all=True))
+    assert published_ports.asks_for_ports(replace(plain, publish_all=True, exposed=("80/tcp",)))
+    assert published_ports.asks_for_ports(replace(plain, port_requests=(parse_port("80"),)))
+
+
+def test_warnings_say_whose_ports_are_ignored():
+    assert published_ports.ignored("shop-web-1").startswith("shop-web-1: published ports are ignored: ")
+    assert published_ports.freed("shop-web-1").startswith("shop-web-1: its published ports are free for others; ")
+
+
 def shown(endpoints):
     return sorted(
         (item.network_id, mapping.family, str(mapping.host_address or "*"), mapping.host_port, mapping.proxied)

@@ -16,12 +16,13 @@ from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
-from netcore.plan.published_ports import IGNORED
+from netcore.plan.published_ports import ignored
 from netcore.plan.references import References
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.lifecycle import Lifecycle
+from resolver.daemon.lost_holders import LostHolders
 from resolver.daemon.operations import Operations
 from resolver.daemon.removals import Removals
 from resolver.daemon.runs import Runs
@@ -70,6 +71,7 @@ class FakeController:
             create=self.create_sandbox,
             remove=self.remove_sandbox,
             change=self.change_sandbox,
+            free_name=self.free_name,
             connect=self.connect,
             disconnect=self.disconnect,
         )
@@ -154,7 +156,7 @@ class FakeController:
             self.state.sandboxes[sandbox.id], self.state.endpoints[sandbox.id] = sandbox, endpoints
         return sandbox, Outcome(
             (Step(f"create hosts file of {request.name}"), *(Step(f"veth {e.network_id}") for e in endpoints)),
-            ("sandbox warning", *([IGNORED] if request.publish and not endpoints else [])),
+            ("sandbox warning", *([ignored(request.name)] if request.publish and not endpoints else [])),
         )
 
     def _endpoint(self, request):
@@ -175,7 +177,10 @@ class FakeController:
         self.state.sandboxes[sandbox.id] = sandbox
         return sandbox
 
-    async def remove_sandbox(self, reference, *, dry_run=False):
+    async def free_name(self, name):
+        """Nothing here has ended but for its network stack."""
+
+    async def remove_sandbox(self, reference, *, dry_run=False, if_ended=False):
         sandbox = self.state.find_sandbox(reference)
         self._begin("remove sandbox", sandbox.name, dry_run)
         if not dry_run:
@@ -256,7 +261,8 @@ class World:
         self.directory = Path(tempfile.mkdtemp())
         self.store = MemoryStore()
         self.runs = Runs(self.store, self.directory, run_blocking, lambda: 2.0)
-        removals = Removals(self.controller, self.runs, self.events, end_process=end_process, end_restarts=end_restarts)
+        self.lost = LostHolders(self.runs, lambda: self.journal.append("start due"), lambda: 2.0)
+        removals = Removals(self.controller, self.runs, self.events, self.lost, end_process=end_process, end_restarts=end_restarts)
         self.operations = Operations(
             self.controller, automatic_networks, self.owners, self.events, self.runs, removals,
             remove_aside=self.remove_aside, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
@@ -267,7 +273,7 @@ class World:
         )  # fmt: skip
         self.dry_run = DryRun(self.controller, automatic_networks)
 
-    def emit(self, *what, identity="", cause=None, exit_code=None):
+    def emit(self, *what, identity="", cause=None, exit_code=None, network_id=None):
         why = [f"({cause.value})"] if cause is not None else []
         self.journal.append(" ".join(("event", *what, *why, *([] if exit_code is None else [str(exit_code)]))))
 

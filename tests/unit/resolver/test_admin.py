@@ -100,7 +100,7 @@ async def test_sandboxes(world):
 async def test_owner_is_the_process_that_is_named_or_else_the_one_adopted(world):
     for number, (body, owner) in enumerate((({"pid": 5}, 5), ({"pid": 5, "owner_pid": 6}, 6), ({"owner_pid": 6}, 6), ({}, None))):
         view = await world.admin.create_sandbox(request(schema.SandboxBody(name=f"n{number}", **body)))
-        assert view.pid == owner
+        assert view.owner_pid == owner
 
 
 @pytest.mark.parametrize(

@@ -247,3 +247,23 @@ def test_users_that_ask_no_longer_are_forgotten(monkeypatch):
         counted.ask(f"192.0.2.{number}")
     assert len(counted._allowances) <= 12
     assert Scope("read") is Scope.READ
+
+
+async def test_who_has_connected_is_answered_when_the_socket_goes_and_nobody_can_connect_any_more(tmp_path):
+    """A client is in the queue when the daemon stops; it sends its request a moment later."""
+    served = HttpApi((ApiRoute(method="POST", path="/x", operation_id="x", summary="x", response=dict, handler=None),), object())
+    async with AsyncExitStack() as stack:
+        await serve(served.application, DaemonConfig(run_dir=str(tmp_path)), admission(), stack)
+        await served.take_no_more_changes(0.0)
+        waiting = socket.socket(socket.AF_UNIX)
+        # Nothing is accepted before this has returned to the loop.
+        waiting.connect(str(tmp_path / "berth.sock"))
+        stopping = asyncio.create_task(stack.aclose())
+        while (tmp_path / "berth.sock").exists():
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(sock=waiting)
+        writer.write(b"POST /x HTTP/1.1\r\nHost: berth\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+        assert b'"kind":"stopping"' in await reader.read()
+        writer.close()
+        await stopping

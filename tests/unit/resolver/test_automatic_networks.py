@@ -14,12 +14,18 @@ BRIDGE = NetworkRequest(name="bridge", predefined=True)
 @pytest.mark.parametrize(
     ("references", "on_default", "needed"),
     [
-        ([], True, DEFAULT_NETWORK), ([], False, None), (["front"], True, None), (["default"], True, None),
+        ([], True, DEFAULT_NETWORK), ([], False, None), (["front"], True, None), (["default"], True, DEFAULT_NETWORK), (["default"], False, None),
         (["bridge"], True, BRIDGE), (["front", "bridge"], False, BRIDGE), (["host"], True, None),
     ],
 )  # fmt: skip
 async def test_need(references, on_default, needed):
     assert AutomaticNetworks(lambda: (), BRIDGE).needed(references, on_default=on_default) == needed
+
+
+def test_default_that_exists_needs_nothing():
+    existing = AutomaticNetworks(lambda: (bridge_network("default"),), BRIDGE)
+    assert existing.needed(["default"], on_default=True) is None
+    assert existing.needed(["default", "bridge"], on_default=True) == BRIDGE
 
 
 async def test_made_once_for_all_who_need_it_at_the_same_time():

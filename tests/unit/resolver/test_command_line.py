@@ -297,8 +297,44 @@ def test_the_daemon_is_told_how_a_command_in_the_foreground_is_to_end(daemon, be
     assert [sent.get("restarting") for sent in told] == [None, 4, None, 4, None]
 
 
+@pytest.fixture
+def restarting(daemon, handlers, monkeypatch):
+    """What starts the command of `web` again, and the answers that the daemon gives to it in turn."""
+    from resolver.cli import restarting
+
+    monkeypatch.setattr(restarting, "_LOOK", 0.001)
+    answers = []
+
+    def call(method, path, body, *, autostart):
+        assert autostart is False
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(restarting, "call", call)
+    return restarting.Restarting(WEB["id"], "on-failure:2", 1), answers
+
+
+def test_a_daemon_that_is_away_ends_or_can_not_now_ends_no_restarts(restarting):
+    made, answers = restarting
+    answers += [NoDaemon("none"), client.Unanswered(), Refused("too many", "busy"), Refused("full", "unavailable"), WEB]
+    assert made.comes_again(1, 60.0)
+    assert not answers
+    # One restart is left of what another holder had: it was the second.
+    assert not made.comes_again(1, 60.0)
+
+
+@pytest.mark.parametrize("kind", ["not-found", "conflict"])
+def test_a_sandbox_that_is_gone_ends_restarts(restarting, kind):
+    made, answers = restarting
+    answers.append(Refused("gone", kind))
+    assert not made.comes_again(1, 60.0)
+
+
 def test_what_can_not_be_said_of_the_end_is_refused(daemon, berth):
-    assert "--stop-timeout must be a number of seconds, not 'x'" in berth("run", "-d", "--stop-timeout", "x", "--", "server")[2]
+    for text in ("x", "nan", "inf"):
+        assert f"--stop-timeout must be a number of seconds, not '{text}'" in berth("run", "-d", "--stop-timeout", text, "--", "server")[2]
     for detach in ([], ["-d"]):
         code, _, said = berth("run", *detach, "--rm", "--restart", "always", "--", "server")
         assert (code, daemon.requests) == (2, [])
@@ -319,10 +355,36 @@ def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        ("nginx:latest", "give a program, with its arguments"), ("ghcr.io/a/b:1 sh", "leave the image out: `{run} sh`"),
+        ("library/nginx", "give a program, with its arguments"), ("redis redis-server", "leave the image out: `{run} redis-server`"),
+        ("slep 5", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("detach", [(), ("-d",)])
+def test_an_image_in_the_place_of_a_program_is_told_what_berth_runs(daemon, berth, monkeypatch, handlers, command, instead, detach):
+    daemon.responses["POST /v1/sandboxes"] = WEB | {"warnings": []}
+    name, *_ = command.split()
+
+    def fail(*_, **__):
+        raise EnterFailed(f"127:{name}: command not found")
+
+    monkeypatch.setattr(enter, "start", fail)
+    monkeypatch.setattr(monitor, "start", fail)
+    told = (
+        "" if instead is None else f"; berth runs programs of this host, not images: {instead.format(run=' '.join(('berth run', *detach)))}"
+    )
+    code, shown, said = berth("run", *detach, *command.split())
+    assert (code, shown) == (127, "")
+    assert f"berth: {name}: command not found{told}\n" in said
+    assert daemon.requests[-1][0] == "DELETE"
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
         (("run",), 2, "a command is missing"),
-        (("run", "--ip", "10.0.0.1", "ls"), 2, "--ip needs a --network"),
         (("exec",), 2, "a sandbox and a command are missing"),
         (("exec", "web"), 2, "a command is missing"),
         (("exec", "nobody", "ls"), 125, "not found"),
@@ -371,7 +433,6 @@ def test_exec_as_another_user_detached_or_in_a_replica(daemon, berth, monkeypatc
         ("exec -u 0:groupless web ls", 125, "--user 0:groupless: the host has no group 'groupless'; give a name of /etc/group or a number"),
         ("exec --index x web ls", 2, "--index must be a number from 1 on, not 'x'; see `berth exec --help`"),
         ("exec --project shop dbb ls", 125, "there is no service dbb in project shop"),
-        ("run -dit ls", 2, "-i and -t are for a command in the foreground"),
         ("exec -t web ls", 2, "-t needs a terminal, and standard input is none; leave -t out; see `berth exec --help`"),
     ],
 )
@@ -394,6 +455,18 @@ def test_version_of_command_and_daemon(daemon, berth):
     assert berth("version", "--format", "{{.Client.Version}} {{.Server.Version}}")[1] == "0.3.0 0.2.9\n"
 
 
+def test_info_takes_templates(daemon, berth):
+    daemon.responses |= {
+        "GET /v1/status": {"version": "0.2.9", "pid": 7, "warnings": []},
+        "GET /v1/sandboxes?all=1": [WEB, WEB | {"name": "old", "run": {"state": "exited"}}],
+    }
+    template = "{{.ServerVersion}} {{.Containers}} {{.ContainersRunning}} {{.ContainersStopped}} {{.OSType}} {{len .Warnings}} {{.pid}}"
+    for words in (("info", "-f"), ("system", "info", "--format"), ("status", "--format")):
+        assert berth(*words, template) == (0, "0.2.9 2 1 1 linux 0 7\n", "")
+    assert "there is no field Driver; there are" in berth("info", "--format", "{{.Driver}}")[2]
+    assert berth("info", "--format", "yaml")[0] == 2
+
+
 def test_interruption_has_its_code():
     def interrupted():
         raise KeyboardInterrupt
@@ -403,7 +476,7 @@ def test_interruption_has_its_code():
 
 def test_responses_that_are_none(daemon):
     daemon.responses["GET /x"] = b"HTTP/1.0 nonsense\r\n\r\n"
-    with pytest.raises(Refused, match="closed the connection without a response"):
+    with pytest.raises(Refused, match="is no berth daemon"):
         client.call("GET", "/x")
     daemon.responses["GET /x"] = (503, {})
     with pytest.raises(Refused, match="the daemon answered 503"):
@@ -414,55 +487,10 @@ def test_no_daemon(monkeypatch, tmp_path, berth):
     monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
     with pytest.raises(NoDaemon, match="no berth daemon answers"):
         client.call("GET", "/v1/status")
-    assert berth("ps")[0] == 1
+    assert berth("status")[0] == 1
     (tmp_path / "berth.sock").mkdir()
     with pytest.raises(Refused):
         client.connect(str(tmp_path / "berth.sock" / "x"))
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "run true", "attach --name x --pid 1", "rm web", "rename web www", "detach web", "network create front", "network rm front",
-        "network prune -f", "network connect front web", "network disconnect front web", "down -p shop",
-    ],
-)  # fmt: skip
-def test_what_changes_something_starts_a_daemon(monkeypatch, tmp_path, berth, command, handlers):
-    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
-    started = []
-
-    def start():
-        started.append(command)
-        raise Refused("no daemon today")
-
-    monkeypatch.setattr(client, "start_daemon", start)
-    assert "no daemon today" in berth(*command.split())[2]
-    assert started == [command]
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["ps", "inspect web", "exec web true", "status", "events", "doctor", "doctor --remove", "node ls", "network ls", "network inspect x", "resolve web", "cache ls",
-     "cache flush", "daemon stop"],
-)  # fmt: skip
-def test_what_changes_nothing_starts_none(monkeypatch, tmp_path, berth, command):
-    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
-    monkeypatch.setattr(client, "start_daemon", lambda: pytest.fail("a daemon was started"))
-    code, _, said = berth(*command.split())
-    assert code in (1, 125)
-    assert "no berth daemon answers" in said
-
-
-def test_daemon_that_can_not_start_says_why(monkeypatch, tmp_path):
-    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
-    python = sys.executable
-    for script, text in (("", "it exited without output"), ("import sys; sys.exit('berth: no capability')", "no capability")):
-        interpreter = tmp_path / "python"
-        interpreter.write_text(f'#!/bin/sh\nexec {python} -c "{script}"\n')
-        interpreter.chmod(0o755)
-        monkeypatch.setattr(client.sys, "executable", str(interpreter))
-        with pytest.raises(Refused, match=f"no daemon could be started: {text}"):
-            client.start_daemon()
 
 
 def test_resolve_cache_status_and_nodes(daemon, berth):
@@ -548,6 +576,15 @@ def test_events(daemon, berth, monkeypatch):
         "events", "-f", "type=container", "-f", "event=destroy", "--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.exitCode}}"
     )[1]
     assert shown == "container destroy 3\n"
+    connected |= {"network_id": "f" * 64}
+    daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(connected).encode() + b"\n"
+    template = (
+        '{{.Type}} {{.Actor.ID}} {{.Actor.Attributes.name}} {{.Actor.Attributes.container}} {{.ID}} [{{index .Actor.Attributes "x"}}]'
+    )
+    assert berth("events", "--format", template)[1] == f"network {'f' * 64} front {'w' * 64} {'f' * 64} []\n"
+    assert len(berth("events", "-f", "type=network", "-f", "network=ffff")[1].splitlines()) == 1
+    assert not berth("events", "-f", "network=fffe")[1]
+    daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + lines
     for text, number in (("network=front", 1), ("sandbox=web", 2), ("id=wwww", 2), ("cause=command-ended", 1), ("event=create", 0)):
         assert len(berth("events", "--filter", text)[1].splitlines()) == number, text
     assert berth("events", "--filter", "image=x")[2] == "berth: --filter image=x: there are no images; see `berth events --help`\n"
@@ -615,7 +652,7 @@ def test_control_characters_never_reach_the_terminal(daemon, berth):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("stauts", "berth: there is no command berth stauts; did you mean stats?; see `berth --help`\n"),
+        ("stauts", "berth: there is no command berth stauts; did you mean status?; see `berth --help`\n"),
         ("netwrok ls", "berth: there is no command berth netwrok; did you mean network?; see `berth --help`\n"),
         ("conatiner ls", "berth: there is no command berth conatiner; did you mean container?; see `berth --help`\n"),
         ("container lss", "berth: there is no command berth container lss; did you mean ls?; see `berth --help`\n"),
@@ -647,13 +684,6 @@ def test_every_command_of_compose_is_there_or_answered(berth, word):
         assert code == 0 or word == "config"
     else:
         assert (code, shown, said) == (2, "", f"berth: compose {word}: {docker_words.COMPOSE_ANSWERS[word]}\n")
-
-
-@pytest.mark.parametrize("flag", sorted(docker_words.OPTION_ANSWERS))
-def test_options_of_docker_run_that_have_no_sense_here_are_answered_in_a_line(berth, flag):
-    assert berth("run", flag, "x", "true") == (
-        2, "", f"berth: there is no option {flag}: {docker_words.OPTION_ANSWERS[flag]}; see `berth run --help`\n",
-    )  # fmt: skip
 
 
 def test_node_ls_and_status_count(daemon, berth):

@@ -179,7 +179,7 @@ def shell(daemon, monkeypatch, tmp_path):
         script = tmp_path / f"script.{name}"
         script.write_text(SCRIPTS[name].text)
         environment = os.environ | {
-            "PATH": f"{binaries}:{os.environ['PATH']}",
+            "PATH": f"{binaries}:/usr/bin:/bin",
             "SCRIPT": str(script),
             "HOME": str(tmp_path),
             "PYTHONPATH": root,

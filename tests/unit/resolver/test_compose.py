@@ -9,6 +9,7 @@ import pytest
 from resolver.cli.client import Refused
 from resolver.cli.compose import ComposeError
 from resolver.cli.compose.documents import MAX_VALUES, Budget, documents
+from resolver.cli.compose.interpolate import variables_in
 from resolver.cli.compose.project import Condition, Dependency, HealthCheck, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.compose.specification import NETWORK, SERVICE
 from resolver.cli.compose.words import words_of
@@ -87,7 +88,9 @@ def test_everything_people_have():
     assert networks["front"].body["ipv6"] is True
     assert networks["front"].body["subnets"] == ["10.5.0.0/24", "fd05::/64"]
     assert networks["front"].body["auxiliary"] == {"a": "10.5.0.3"}
-    assert made.notes == ("ignored, not about networking: tty",)
+    assert made.notes == (
+        "tty, stdin_open: what `up` starts has no terminal, and nothing to read (`berth compose run` has both): that of service web",
+    )
     assert len(project(FULL, profiles=("debug",)).services) == 3
 
 
@@ -178,11 +181,11 @@ def test_what_is_waited_for_and_started_again_is_in_the_values():
 def test_what_is_asked_for_and_not_given_is_said_line_by_line():
     text = """
 services:
-  a: {command: x, cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}, f: {condition: service_healthy}}}
-  b: {command: x, cap_drop: [ALL], security_opt: [no-new-privileges:true], healthcheck: {test: x}, volumes: ["v:/v"], links: [c], ipc: host}
+  a: {command: x, init: true, runtime: runsc, mem_limit: 1g, cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}, f: {condition: service_healthy}}}
+  b: {command: x, pids_limit: 3, deploy: {resources: {limits: {cpus: "1", pids: 3}}}, cap_drop: [ALL], security_opt: [no-new-privileges:true], healthcheck: {test: x}, volumes: ["v:/v"], links: [c], ipc: host}
   c: {command: x, depends_on: {b: {condition: service_started, restart: false}}, restart: sometimes}
   e: {provider: {type: cloud}}
-  f: {image: x, healthcheck: {test: x}}
+  f: {image: x, healthcheck: {test: x}, stdin_open: true}
 volumes: {v: }
 """
     with_circle = text
@@ -191,14 +194,17 @@ volumes: {v: }
     assert made.notes == (
         "cap_drop of services a, b is not honoured: processes keep their capabilities",
         "read_only of service a is not honoured: files can be written",
+        "runtime of service a is not honoured: commands are started by berth, on the host's kernel, by no other runtime",
         "security_opt of service b is not honoured: it restricts nothing",
         "user of service a is not honoured: processes run as who runs berth",
         "ipc of service b is not honoured: processes share what who runs berth shares",
         "provider: nothing is run for it, start yourself what it stands for: that of service e",
         "restart: not a word that Docker knows, which counts as no: that of service c",
+        "tty, stdin_open: what `up` starts has no terminal, and nothing to read (`berth compose run` has both): that of service a",
         "healthcheck is for who runs the image, nothing else asks for the health: that of service f",
+        "mem_limit, pids_limit, deploy.resources.limits of services a, b: nothing is limited; `systemd-run --scope -p …` in the command limits it",
         "what runs in a service with an image is somebody else's, so its health or its end is not waited for: that of service f",
-        "ignored, not about networking: tty, volumes",
+        "ignored, not about networking: stdin_open, volumes",
     )
     assert [service.name for service in made.services] == ["c", "b", "f", "a"]
 
@@ -243,6 +249,11 @@ volumes: {v: }
         ("a: 1\na: 2\n", "compose.yaml:2: key 'a' is given twice, first in line 1"),
         ("? [1]\n: 2\n", "a key must be a text"),
         ("a:\n  <<: 5\n", "<< takes a mapping"),
+        (
+            "services: {a: {command: x, environment: {A: 2020-01-01}}}",
+            "services.a.environment.A: 2020-01-01 is a date to YAML: write it in quotes",
+        ),
+        ("web: {image: x, ports: [80]}", "web is not known at the top of a file; if it is a service, it belongs below `services:`"),
         ("include: [https://example.com/compose.yaml]\n", "only files of this host are read"),
     ],
 )
@@ -251,7 +262,8 @@ def test_refusals_name_line_and_key(text, said):
 
 
 def test_a_tag_of_yaml_1_1_is_no_mistake():
-    assert project("services: {a: {command: x, environment: {A: !!binary x}}}\n").services
+    (service,) = project("services: {a: {command: x, environment: {A: !!binary aGk=}}}\n").services
+    assert service.environment == {"A": "hi"}
 
 
 def test_all_problems_of_a_kind_come_at_once():
@@ -408,3 +420,11 @@ def schema():
 def test_a_command_of_millions_of_characters_is_split():
     # Each character costs the same: a text that grew by one at a time was copied each time.
     assert words_of("a" * 2_000_000 + " 'b c'") == ["a" * 2_000_000, "b c"]
+
+
+def test_variables_of_a_text_are_found_in_bounded_time():
+    nested = "${A:-" * 5000 + "x" + "}" * 5000
+    assert len(list(variables_in(nested))) == 33
+    found = {one.name: one for one in variables_in("${A:-${B:-c}}${D:?${E}} $F $$G ${H+i}")}
+    assert list(found) == ["A", "B", "D", "F", "H"]
+    assert (found["A"].default, found["D"].required, found["H"].alternate) == ("${B:-c}", True, "i")

@@ -127,3 +127,56 @@ def test_variables_that_double_each_other_are_bounded(berth, monkeypatch, tmp_pa
     (tmp_path / "shop/.env").write_text("\n".join(lines) + "\n")
     code, _, said = berth("config", "-f", "shop/compose.yaml")
     assert (code, "it becomes longer than 10000 characters" in said) == (1, True)
+
+
+STEPS = """
+services:
+  a: {image: "x:${TAG:-1}", environment: {A: "${NAME:?must}", B: "$$x", C: "${G:+alt}", D: $D}, env_file: db.env, build: .}
+networks: {unused: {}}
+"""
+
+
+def test_steps_of_the_reading_can_be_left_out(berth, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path / "shop")
+    (tmp_path / "shop/compose.yaml").write_text(STEPS)
+
+    def config(*options):
+        return json.loads(berth("config", "--format", "json", *options)[1])
+
+    assert config()["services"]["a"]["build"] == {"context": str(tmp_path / "shop"), "dockerfile": "Dockerfile"}
+    assert config("--no-normalize")["services"]["a"].keys() == {"build", "command", "entrypoint", "environment", "image"}
+    assert config("--no-path-resolution")["services"]["a"]["build"]["context"] == "."
+    assert config("--no-env-resolution")["services"]["a"]["env_file"] == [{"path": str(tmp_path / "shop/db.env"), "required": True}]
+    assert (config().keys(), config("--all-resources")["networks"]["unused"]) == (
+        {"name", "services", "networks"},
+        {"name": "shop_unused", "ipam": {}},
+    )
+    # As Compose prints it.
+    assert json.loads(berth("config", "--variables", "--format", "json")[1])["G"] == {
+        "Name": "G", "DefaultValue": "", "PresenceValue": "alt", "Required": False
+    }  # fmt: skip
+    assert berth("config", "--variables")[1].splitlines() == [
+        "NAME  REQUIRED  DEFAULT VALUE  ALTERNATE VALUE", "D     false", "G     false                    alt", "NAME  true", "TAG   false     1",
+    ]  # fmt: skip
+    (tmp_path / "shop/compose.yaml").write_text("services: {a: {image: x, networks: [nope]}}")
+    assert berth("config")[0] == 1
+    assert config("--no-consistency")["services"]["a"]["networks"] == {"nope": None}
+
+
+def test_a_hash_changes_with_its_service(berth, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path / "shop")
+    before = dict(line.split() for line in berth("config", "--hash", "*")[1].splitlines())
+    (tmp_path / "shop/compose.yaml").write_text(COMPOSE.replace("nginx:", "other:").replace("depends_on: [db], ", ""))
+    after = dict(line.split() for line in berth("config", "--hash", "web,db")[1].splitlines())
+    assert {name: before[name] == after[name] for name in after} == {"web": False, "db": True}
+    assert berth("config", "--hash", "nope")[2].endswith("--hash nope: there is no such service; there are db, web\n")
+
+
+def test_names_as_of_version_1(berth, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path / "shop")
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    (tmp_path / "shop/compose.yaml").write_text("services: {a: {command: x}}")
+    assert berth("compose", "--compatibility", "--dry-run", "up")[1].splitlines()[-1] == "shop_a_1 is created"
+    assert berth("compose", "--dry-run", "up")[1].splitlines()[-1] == "shop-a-1 is created"
+    monkeypatch.setenv("COMPOSE_COMPATIBILITY", "true")
+    assert berth("up", "--dry-run", "-d")[1].splitlines()[-1] == "shop_a_1 is created"

@@ -166,10 +166,10 @@ def test_sandbox_view():
     )  # fmt: skip
     details = convert.SandboxDetails(
         sandbox=sandbox(owner=OWNER, domainname="d", forwards=True, labels=(("k", "v"),), created=5.0), endpoints=endpoints,
-        networks={network.id: network for network in (FRONT, BACK)}, directory=Path("/run/berth/sandboxes/a"),
+        networks={network.id: network for network in (FRONT, BACK)}, directory=Path("/run/berth/sandboxes/a"), pid=9,
     )  # fmt: skip
     view = convert.sandbox_view(details, {"front": {"httpProxy": "http://p"}}, ("careful",), {"back": {"x": 1}})
-    assert (view.name, view.hostname, view.domainname, view.netns, view.pid) == ("web", "h", "d", "/run/netns/web", 7)
+    assert (view.name, view.hostname, view.domainname, view.netns, view.pid, view.owner_pid) == ("web", "h", "d", "/run/netns/web", 9, 7)
     assert view.directory == view.files == "/run/berth/sandboxes/a"
     assert (view.stack, view.shared_with, view.forward, view.ended, view.origin) == ("own", "", True, False, "api")
     assert (view.networks, view.addresses) == (["front", "back"], ["10.1.0.2", "10.2.0.2"])
@@ -196,7 +196,7 @@ def test_files_of_a_sandbox_that_shares_a_stack_are_those_of_its_owner():
         f"/run/x/{'b' * 64}",
         "owner",
         "container",
-        None,
+        0,
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from netcore.errors import Conflict, InvalidRequest, NotFound
 from netcore.model import EndpointRequest, NetworkRequest, SandboxRequest
-from netcore.plan.published_ports import IGNORED
+from netcore.plan.published_ports import ignored
 from tests.unit.resolver.daemon_fakes import OWNER, World
 
 
@@ -62,7 +62,7 @@ async def test_ports_are_published_by_a_network_that_is_only_planned(world):
     assert view.warnings == ["network warning", "sandbox warning"]
     # Without any network they are not.
     view = await world.dry_run.create_sandbox(SandboxRequest(name="x", publish=("8080:80",)), on_default=False)
-    assert view.warnings == ["sandbox warning", IGNORED]
+    assert view.warnings == ["sandbox warning", ignored("x")]
 
 
 async def test_automatic_network_that_exists_is_planned_with(world):

@@ -42,7 +42,7 @@ class Elements:
 
     def __init__(self):
         self.open, self.writes, self.before, self.connections, self.fails, self.kept = {}, 0, [], frozenset(), False, []
-        self.followed = []
+        self.moved = 0
 
     def write(self, opened, closed=()):
         if self.fails:
@@ -59,11 +59,9 @@ class Elements:
     def live(self, sources):
         return self.connections
 
-    def keep_flows(self, sources, before, after, may_go_on):
-        self.kept.append((before, after, may_go_on(FLOW) if may_go_on is not None else None))
-
-    def cut_followed(self, sources, may_go_on):
-        self.followed.append(may_go_on(FLOW))
+    def move_flows(self, moves):
+        self.moved += 1
+        self.kept += [(move.before, move.after, move.may_go_on(FLOW) if move.may_go_on is not None else None) for move in moves]
 
     def named(self):
         return sorted(f"{key[4]} {key[6]}" for key in self.open if key[2].startswith("egress_named"))
@@ -178,6 +176,32 @@ def test_what_is_answered_is_in_the_kernel_when_open_returns():
         world.states.allows("other", "ok.test", ip_address("192.0.2.1"), "tcp", 443)
 
 
+def test_many_names_of_one_address_cost_each_answer_the_same():
+    world = World("*.wild.test", settings=EgressSettings(new_names=10_000))
+    written = []
+    original = world.elements.write
+    world.elements.write = lambda opened, closed=(): (written.append(len([*opened])), original(opened, closed))
+    for number in range(300):
+        world.answer(f"n{number}.wild.test", "192.0.2.1")
+    # Its two ports and its name; the ports once more for what others have the address open for.
+    assert set(written[1:]) == {5}
+
+
+def test_names_are_bounded_and_what_others_have_open_stays(monkeypatch):
+    monkeypatch.setattr("netcore.egress.openings.Openings.__init__.__defaults__", (100, 3))
+    world = World("*.wild.test")
+    world.answer("a.wild.test", "192.0.2.1", ttl=7200)
+    for number in range(9):
+        world.answer(f"n{number}.wild.test", "192.0.2.1")
+    assert world.elements.named() == ["192.0.2.1 443", "192.0.2.1 80"]
+    names = [key for key in world.elements.open if key[2].startswith("egress_asked")]
+    assert len(names) == 3
+    assert not world.states.allows("s", "a.wild.test", ip_address("192.0.2.1"), "tcp", 443).allowed
+    assert world.states.allows("s", "n8.wild.test", ip_address("192.0.2.1"), "tcp", 443).allowed
+    # It is open for as long as its names are, not as the one that is forgotten was.
+    assert {world.elements.open[key] for key in world.elements.open} == {450_000}
+
+
 def test_an_address_that_two_names_have_is_open_for_the_longer_of_both():
     world = World("*.test")
     world.answer("long.test", "192.0.2.1", ttl=3000)
@@ -229,7 +253,7 @@ async def test_answers_wait_while_the_tables_are_written_anew_and_what_is_open_g
 
 
 async def test_room_is_made_among_what_has_no_connections(monkeypatch):
-    monkeypatch.setattr("netcore.egress.openings.Openings.__init__.__defaults__", (2,))
+    monkeypatch.setattr("netcore.egress.openings.Openings.__init__.__defaults__", (2, 100))
     world = World("*.test")
     world.answer("a.test", "192.0.2.1")
     world.answer("a.test", "192.0.2.2")
@@ -287,6 +311,15 @@ def test_connections_to_names_that_are_still_allowed_are_kept_by_their_mark():
     assert world.elements.kept[4:] in ([(5, 6, None)], [(5, 6, False)])
 
 
+def test_connections_of_many_sandboxes_are_looked_at_once():
+    world = World()
+    with world.states.together():
+        for generation in (1, 2, 3):
+            world.rules("ok.test", generation=generation)
+        assert world.elements.moved == 0
+    assert (world.elements.moved, [after for _, after, _ in world.elements.kept]) == (1, [2, 3])
+
+
 def test_a_connection_to_an_address_of_several_names_goes_on_only_if_all_may():
     """Unless somebody knows for which of them it was begun."""
     for number, is_kept in ((None, False), (number_of("ok.test"), True), (number_of("b.test"), False), (ADDRESS_ALONE, True)):
@@ -302,7 +335,6 @@ def shared_address(number, is_kept):
     world.rules("ok.test", "b.test", "c.test", generation=2)
     world.rules("ok.test", "c.test", generation=3)
     assert world.elements.kept == [(1, 2, True), (2, 3, is_kept)]
-    assert world.elements.followed == [True, is_kept]
 
 
 def test_exact_names_are_due_before_they_are_closed_and_others_are_not():

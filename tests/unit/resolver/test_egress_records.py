@@ -10,7 +10,7 @@ from netcore import limits
 from netcore.egress import read
 from netcore.egress.openings import Openings
 from netcore.egress.policy import Layer, Policy, Surroundings
-from netcore.errors import NotFound
+from netcore.errors import InvalidRequest, NotFound
 from netcore.kernel.refused_packets import RefusedPacket
 from resolver.cli.client import Refused
 from resolver.cli.egress_files import save_list, with_files
@@ -43,6 +43,32 @@ async def test_the_next_daemon_reads_what_this_one_has_recorded(tmp_path):
     assert again.rules("job") == ["192.0.2.2:22", "ok.test:443", "ok.test:80"]
     with pytest.raises(NotFound):
         again.rules("other")
+
+
+async def test_what_is_recorded_can_be_forgotten(tmp_path):
+    records = EgressRecords(tmp_path / "learned", STATE)
+    records.put("s", openings("learn"), packet(443))
+    assert records.forget("job") == ["ok.test:443"]
+    assert records.rules("job") == []
+    records.put("s", openings("learn"), packet(80))
+    records.close()
+    again = EgressRecords(tmp_path / "learned", SimpleNamespace(sandboxes={}))
+    assert again.forget("job") == ["ok.test:80"]
+    with pytest.raises(NotFound):
+        again.forget("job")
+    assert not [*(tmp_path / "learned").iterdir()]
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/etc/passwd", ".hidden", ""])
+def test_nothing_but_records_is_read(tmp_path, name):
+    (tmp_path / "secret").write_text("words\n")
+    (tmp_path / "learned").mkdir()
+    (tmp_path / "learned" / ".hidden").write_text("words\n")
+    records = EgressRecords(tmp_path / "learned", STATE)
+    for read_or_forget in (records.rules, records.forget):
+        with pytest.raises(InvalidRequest, match="sandbox name"):
+            read_or_forget(name)
+    assert (tmp_path / "secret").exists()
 
 
 async def test_what_is_recorded_is_written_by_itself(tmp_path, monkeypatch):

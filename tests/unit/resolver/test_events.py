@@ -34,8 +34,8 @@ FRONT = bridge_network("front", identity="f1")
         ("sandbox_created", (WEB,), ("sandbox", "create", "web", None, None, "w1")),
         ("sandbox_renamed", (WEB,), ("sandbox", "rename", "web", None, None, "w1")),
         ("sandbox_removed", (WEB, Cause.COMMAND_ENDED, 3), ("sandbox", "remove", "web", None, None, "w1", "command ended", 3)),
-        ("endpoint_connected", (WEB, "front"), ("endpoint", "connect", "web", "front", None, "w1")),
-        ("endpoint_disconnected", (WEB, "front"), ("endpoint", "disconnect", "web", "front", None, "w1")),
+        ("endpoint_connected", (WEB, FRONT), ("endpoint", "connect", "web", "front", None, "w1", None, None, "f1")),
+        ("endpoint_disconnected", (WEB, FRONT), ("endpoint", "disconnect", "web", "front", None, "w1", None, None, "f1")),
     ],
 )
 async def test_words(method, arguments, event, caplog):

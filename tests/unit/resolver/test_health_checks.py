@@ -192,7 +192,17 @@ def view_of(health, **more):
         "hostname": "h",
         "domainname": "",
     }
-    base |= {"labels": {}, "endpoints": [], "networks": [], "addresses": [], "stack": "own", "files": "/f", "netns": "/n", "pid": 7}
+    base |= {
+        "labels": {},
+        "endpoints": [],
+        "networks": [],
+        "addresses": [],
+        "stack": "own",
+        "files": "/f",
+        "netns": "/n",
+        "pid": 7,
+        "environment": {},
+    }
     return base | {"health": health, "health_check": None if health is None else CHECK} | more
 
 
@@ -213,4 +223,5 @@ def test_inspected_as_docker_has_it():
     entry = {"Start": "1970-01-01T00:00:00Z", "End": "1970-01-01T00:00:01.500000Z", "ExitCode": 1, "Output": "no"}
     assert shown["State"]["Health"] == {"Status": "unhealthy", "FailingStreak": 2, "Log": [entry]}
     assert shown["Config"]["Healthcheck"]["Interval"] == 30 * 10**9
-    assert "Health" not in inspected(view_of(None), "x")["State"]
+    assert inspected(view_of(None), "x")["State"]["Health"] is None
+    assert inspected(view_of(None), "x")["Config"]["Healthcheck"] is None

@@ -32,12 +32,17 @@ class Handlers:
     def __init__(self):
         self.requests = []
         self.answer = {"done": True}
-        self.released, self.ended = asyncio.Event(), asyncio.Event()
+        self.released, self.ended, self.going_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def handle(self, request):
         self.requests.append(request)
         if isinstance(self.answer, Exception):
             raise self.answer
+        return self.answer
+
+    async def slowly(self, request):
+        self.requests.append(request)
+        await self.going_on.wait()
         return self.answer
 
     async def stream(self, request):
@@ -59,7 +64,7 @@ def route(method, path, handler=Handlers.handle, **more):
 ROUTES = (
     route("GET", "/things/{thing}"), route("GET", "/plain", media_type="text/plain; charset=utf-8"),
     route("POST", "/things", body=Body, status=201, query=(DRY_RUN,)),
-    route("POST", "/look", reads_only=True),
+    route("POST", "/look", reads_only=True), route("POST", "/stop", ends_daemon=True), route("DELETE", "/slow", Handlers.slowly),
     route("POST", "/prune", body=Body, body_required=False), route("GET", "/stream", Handlers.stream, stream=True, media_type="application/x-ndjson"),
 )  # fmt: skip
 
@@ -240,3 +245,29 @@ async def test_followers_are_bounded(api, monkeypatch):
         assert (await api.error("GET", "/stream"))[:2] == (429, "busy")
         api.handlers.released.set()
         await api.handlers.ended.wait()
+
+
+async def test_daemon_that_stops_ends_the_changes_at_hand_and_takes_no_more(api):
+    at_hand = asyncio.create_task(api.ask("DELETE", "/slow"))
+    while not api.handlers.requests:
+        await asyncio.sleep(0)
+    assert not await api.http_api.take_no_more_changes(0.0)
+    stopping = asyncio.create_task(api.http_api.take_no_more_changes(30.0))
+    status, kind, _, _ = await api.error("POST", "/things", data=b"{}")
+    assert (status, kind) == (503, "stopping")
+    assert (await api.error("POST", "/prune"))[1] == "stopping"
+    # Questions, and another wish that it stops, are answered.
+    assert (await api.ask("GET", "/things/x"))[0] == 200
+    assert (await api.ask("POST", "/look"))[0] == 200
+    assert (await api.ask("POST", "/stop"))[0] == 200
+    assert not stopping.done()
+    api.handlers.going_on.set()
+    assert await at_hand == (200, {"done": True})
+    assert await stopping
+
+
+async def test_refusal_of_a_daemon_that_stops_is_no_error_of_it(api, caplog):
+    await api.http_api.take_no_more_changes(0.0)
+    with caplog.at_level(logging.INFO):
+        await api.ask("POST", "/things", data=b"{}")
+    assert {record.levelno for record in caplog.records if record.name == "resolver.daemon.http_api"} == {logging.INFO}

@@ -21,6 +21,8 @@ INSTEAD = "; berth runs programs of this host, not images: "
 )
 def test_images(word):
     assert images.hint([word]) == f"{INSTEAD}give a program, with its arguments"
+    assert images.hint([word, "-g", "daemon off;"]) == f"{INSTEAD}give a program, with its arguments"
+    assert images.hint([word, "sh"], run="berth run -d") == f"{INSTEAD}leave the image out: `berth run -d sh`"
     assert images.hint([word, "sh", "-c", "echo 1"]) == f"{INSTEAD}leave the image out: `berth run sh -c 'echo 1'`"
 
 

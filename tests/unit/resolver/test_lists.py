@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from resolver.cli import age, compose_command, docker_inspect, proc, traffic
+from resolver.cli import age, compose_command, docker_inspect, proc, terminal, traffic
 from resolver.cli.docker_words import translated
 from resolver.cli.sandbox_fields import docker_fields
 from resolver.cli.topology import picture
@@ -85,9 +85,9 @@ def test_filters(berth, filters, names):  # noqa: F811
         ("ps web", "'web' is not an option; --filter name=web shows sandboxes by name"),
         ("network ls -f internal=perhaps", "'perhaps' is neither true nor false"),
         ("network ls front", "'front' is not an option"),
-        ("compose -p shop ps db", "project shop has no service db that is up; it has api, web"),
-        ("compose -p shopp ps", "project shopp is not up; 1 project is up: shop"),
-        ("compose --ansi never ps", "compose --ansi: there is no option --ansi before the command"),
+        ("compose -p shop ps db", "there is no service db in project shop; there are api, web"),
+        ("compose --ansi red ps", "--ansi red: it should be one of auto, never, always"),
+        ("compose --anis never ps", "compose --anis: there is no option --anis before the command; did you mean --ansi?"),
     ],
 )
 def test_mistakes_are_told_in_a_line(berth, arguments, said):  # noqa: F811
@@ -120,6 +120,51 @@ def test_projects(berth, daemon):  # noqa: F811
     assert berth("compose", "-p", "shop", "port", "web", "80")[1] == "0.0.0.0:8080\n[::]:8080\n"
 
 
+@pytest.fixture
+def file(monkeypatch, tmp_path):
+    """A Compose file of the project, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compose.yaml").write_text("name: down\nservices: {db: {command: x}, debug: {command: x, profiles: [d]}}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("ps -q", ""), ("ps --services db", ""), ("logs", ""), ("logs db", ""), ("stop", ""), ("stop debug", ""), ("restart", ""), ("rm -f", ""),
+        ("kill", ""), ("top", ""), ("down", ""), ("ls -q", "shop\n"),
+    ],
+)  # fmt: skip
+def test_commands_on_a_project_that_is_not_up_do_nothing(berth, file, words, shown):  # noqa: F811
+    assert berth("compose", *words.split())[:2] == (0, shown)
+
+
+@pytest.mark.parametrize(
+    "words", ["exec db true", "port db 80", "start", "start db", "wait", "stop nope", "ps nope", "logs nope", "down nope"]
+)
+def test_commands_that_need_something_that_is_up(berth, file, words):  # noqa: F811
+    code, shown, said = berth("compose", *words.split())
+    assert (code, shown, said.count("\n")) == (1, "", 1)
+    assert ("there is no service nope in project down; there are db, debug" in said) == words.endswith("nope")
+
+
+def test_fields_of_compose(berth, daemon):  # noqa: F811
+    daemon.responses["GET /v1/sandboxes?all=1"][-1]["labels"] = {"berth.project": "shop", "berth.service": "old"}
+    form = "{{.Name}} {{.Service}} {{.State}} {{.Health}} {{.ExitCode}} {{.Created}} {{.Project}}{{range .Publishers}} {{.URL}}:{{.PublishedPort}}/{{.Protocol}}{{end}}"
+    rows = berth("compose", "-p", "shop", "ps", "-a", "--format", form)[1].splitlines()
+    assert rows[0] == f"web web running  0 {int(CREATED)} shop 0.0.0.0:8080/tcp :::8080/tcp 127.0.0.1:53/udp :0/tcp"
+    assert rows[2] == f"old old exited  3 {int(CREATED) - 60} shop"
+    assert berth("compose", "-p", "shop", "ps", "--format", "{{json .Publishers}}", "web")[1].startswith(
+        '[{"URL":"0.0.0.0","TargetPort":80,"PublishedPort":8080,"Protocol":"tcp"}'
+    )
+
+
+def test_orphans_are_left_out_on_request(berth, file, daemon):  # noqa: F811
+    rows = ("-p", "shop", "ps", "--format", "{{.Service}}")
+    assert berth("compose", *rows)[1].split() == ["web", "api"]
+    assert berth("compose", *rows, "--orphans=false")[1].split() == []
+    assert berth("compose", "-p", "shop", "version", "--short")[1].count("\n") == 1
+
+
 def test_inspect_knows_networks_and_docker_fields(berth, daemon):  # noqa: F811
     daemon.responses |= {"GET /v1/sandboxes/web": SHOP, f"GET /v1/sandboxes/{WEB['id']}?plugins=1": SHOP, "GET /v1/networks/front": FRONT}
     template = (
@@ -141,6 +186,42 @@ def test_inspect_knows_networks_and_docker_fields(berth, daemon):  # noqa: F811
 
 
 @pytest.mark.parametrize(
+    ("template", "printed"),
+    [
+        ('{{index .Config.Labels "team"}}', "a"), ('{{index .Config.Labels "none"}}', ""), ("{{.Config.Labels.none}}", "<no value>"),
+        ("{{.Config.Labels.None}}", "<no value>"), ('{{if index .Config.Labels "none"}}yes{{else}}no{{end}}', "no"),
+        ('{{index .NetworkSettings.Ports "81/tcp"}}', "[]"), ('{{len (index .NetworkSettings.Ports "80/tcp")}}', "2"),
+        ('{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}', "8080"),
+        ("{{.State.Paused}} {{.State.OOMKilled}} {{.State.Dead}} [{{.State.Error}}]", "false false false []"),
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"), ("{{if .Config.Healthcheck}}yes{{end}}", ""),
+        ("{{.RestartCount}} [{{.LogPath}}]", "0 []"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_printed_as_docker_prints_it(berth, daemon, template, printed):  # noqa: F811
+    daemon.responses |= {"GET /v1/sandboxes/web": SHOP, f"GET /v1/sandboxes/{WEB['id']}?plugins=1": SHOP}
+    assert berth("inspect", "-f", template, "web") == (0, f"{printed}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("template", "printed"),
+    [
+        ('{{index .Labels "team"}} [{{index .Labels "none"}}] {{.Labels.none}}', "a [] <no value>"), ('[{{index .Options "mtu"}}]', "[]"),
+        ("{{range .Containers}}{{.Name}} {{.IPv4Address}} {{.IPv6Address}}{{end}}", "web 10.5.0.2/24 fd00::2/64"),
+        ('{{range .IPAM.Config}}[{{index .AuxiliaryAddresses "router"}}]{{end}}', "[][]"),
+    ],
+)  # fmt: skip
+def test_networks_are_inspected_as_docker_inspects_them(berth, daemon, template, printed):  # noqa: F811
+    pools = [*FRONT["pools"], {"subnet": "fd00::/64", "ip_range": None, "gateway": None, "auxiliary": {}}]
+    member = FRONT["members"][0] | {"addresses": ["10.5.0.2", "fd00::2"]}
+    daemon.responses["GET /v1/networks/front"] = FRONT | {"pools": pools, "members": [member]}
+    assert berth("network", "inspect", "-f", template, "front") == (0, f"{printed}\n", "")
+
+
+def test_a_label_that_is_not_there_is_nothing_in_a_list(berth):  # noqa: F811
+    assert berth("ps", "-f", "name=web", "--format", '[{{.Label "team"}}] [{{.Label "none"}}]')[1] == "[a] []\n"
+
+
+@pytest.mark.parametrize(
     ("typed", "meant"),
     [
         ("ls", "ps"), ("container ls -a", "ps -a"), ("container rm -f web", "rm -f web"), ("network list", "network ls"), ("info", "status"),
@@ -155,18 +236,42 @@ def test_spellings(typed, meant):
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("-f a.yaml -p shop up -d", ["up", "-f", "a.yaml", "-p", "shop", "-d"]),
+        ("-f a.yaml -p shop up -d", ["up", "--file=a.yaml", "--project-name=shop", "-d"]),
         ("--file=a.yaml down -v", ["down", "--file=a.yaml", "-v"]),
+        ("--compatibility --profile a --profile=b --ansi never config", ["config", "--profile=a", "--profile=b", "--compatibility"]),
+        ("--progress quiet --parallel 3 up", ["up", "--progress", "quiet"]),
+        ("--dry-run up -d", ["up", "--dry-run", "-d"]),
+        ("help up", ["up", "--help"]),
+        ("convert --format json", ["config", "--format=json"]),
+        ("-p shop logs --no-color --tail 3 web", ["logs", "--project", "shop", "--tail=3", "web"]),
+        ("-p shop events --json web", ["events", "--project", "shop", "--json", "--service=web"]),
+        ("-p shop port --protocol udp web 53", ["port", "--project", "shop", "web", "53/udp"]),
+        ("-p shop port web 80", ["port", "--project", "shop", "web", "80/tcp"]),
+        (
+            "-p shop exec -Te A=1 --index=2 web ls --color -l",
+            ["exec", "--project", "shop", "-T", "-e", "A=1", "--index=2", "web", "ls", "--color", "-l"],
+        ),
+        ("-p shop rm -fsv", ["rm", "--project", "shop", "-f", "-s"]),
+        ("-p shop restart --no-deps -t 3 web api", ["restart", "--project", "shop", "--no-deps", "-t", "3", "web", "api"]),
         ("-p shop exec -T web ls", ["exec", "--project", "shop", "-T", "web", "ls"]),
         ("--project-name=shop kill -s HUP", ["kill", "--project", "shop", "-s", "HUP"]),
         ("version", ["version"]),
         ("", ["compose", "--help"]),
     ],
 )
-def test_compose_commands(typed, meant):
+def test_compose_commands(typed, meant, monkeypatch):
+    monkeypatch.setattr(terminal, "_chosen", ("auto",))
     ran = []
     assert compose_command.main(typed.split(), lambda words: ran.append(words) or 0) == 0
     assert ran == [meant]
+
+
+@pytest.mark.parametrize(("ansi", "shown"), [("never", False), ("always", True), ("auto", False)])
+def test_colours_are_shown_as_asked_for(monkeypatch, ansi, shown):
+    monkeypatch.setattr(terminal, "_chosen", ("auto",))
+    compose_command.main(["--ansi", ansi, "up"], lambda _: 0)
+    # It is no terminal.
+    assert (terminal.styled("x", "bold") != "x") == shown
 
 
 @pytest.mark.parametrize(
@@ -258,6 +363,40 @@ def test_inspection_has_the_fields_of_docker():
     assert (fields["State"]["Running"], fields["State"]["Pid"], fields["State"]["ExitCode"]) == (True, 7, 0)
     assert fields["State"]["StartedAt"] == fields["Created"]
     assert fields["NetworkSettings"]["Ports"]["80/tcp"][0] == {"HostIp": "0.0.0.0", "HostPort": "8080"}
+
+
+def test_inspection_of_a_stopped_sandbox_has_its_networks():
+    fields = docker_inspect.sandbox(SHOP | {"hostname": "h", "endpoints": [], "addresses": [], "networks": ["back", "front"]}, "sleep 600")
+    networks = fields["NetworkSettings"]["Networks"]
+    assert list(networks) == ["back", "front"]
+    assert {networks["front"][key] for key in ("IPAddress", "MacAddress", "Gateway", "EndpointID")} == {""}
+    assert (fields["NetworkSettings"]["IPAddress"], fields["HostConfig"]["NetworkMode"]) == ("", "back")
+
+
+def test_inspection_tells_how_the_command_was_started_and_is_stopped():
+    shown = SHOP | {"hostname": "h", "environment": {"A": "1", "EMPTY": ""}, "working_directory": "/srv"}
+    fields = docker_inspect.sandbox(shown, "sleep 600")
+    assert (fields["Config"]["Env"], fields["Config"]["WorkingDir"], fields["Config"]["StopSignal"]) == (
+        ["A=1", "EMPTY="],
+        "/srv",
+        "SIGTERM",
+    )
+    assert fields["HostConfig"]["AutoRemove"] is True
+    run = {
+        "state": "running",
+        "restart": "no",
+        "restarts": 0,
+        "exit_code": None,
+        "started": 1.0,
+        "ended": None,
+        "output": "/o",
+        "remove": False,
+    }
+    for text, signal in (("TERM", "SIGTERM"), ("SIGHUP", "SIGHUP"), ("quit", "SIGQUIT"), ("15", "15"), ("RTMIN+3", "SIGRTMIN+3")):
+        fields = docker_inspect.sandbox(shown | {"run": run | {"stop_signal": text}}, "sleep 600")
+        assert (fields["Config"]["StopSignal"], fields["HostConfig"]["AutoRemove"]) == (signal, False)
+    adopted = docker_inspect.sandbox(shown | {"adopted": True}, "")
+    assert adopted["HostConfig"]["AutoRemove"] is False
 
 
 def test_inspection_of_a_sandbox_without_networks():

@@ -278,7 +278,7 @@ async def test_end_of_the_holder_leaves_a_run_with_the_exit_code(world):
 async def test_run_that_is_not_to_stay_goes_with_its_command(world):
     await started(world, remove=True)
     await world.owners.end(HOLDER)
-    assert world.took() == ("controller remove sandbox web", "event sandbox remove web (command ended) 255")
+    assert world.took() == ("controller remove sandbox web", "event sandbox remove web (owner ended) 255")
     assert world.runs.all() == ()
 
 
@@ -286,7 +286,7 @@ async def test_stop_ends_restarts_first_and_returns_when_all_is_free(world):
     await started(world, stop_signal="INT", stop_timeout=7.0)
     assert await world.lifecycle.stop("web") == "web"
     assert world.took() == (
-        "end restarts 8", "end 9 SIGINT 7.0", "wait for 8", "event sandbox stop web (command ended) 255", "controller remove sandbox web",
+        "end restarts 8", "end 9 SIGINT 7.0", "wait for 8", "event sandbox stop web (owner ended) 255", "controller remove sandbox web",
     )  # fmt: skip
     assert await world.lifecycle.stop("web") == "web"
     assert world.took() == ()

@@ -8,8 +8,8 @@ import pytest
 from resolver.cli import output_log
 from resolver.cli.output_lines import Reader, chosen, stamp
 from resolver.cli.output_log import OutputLog
-from resolver.cli.restart_policy import next_pause, policy_of
 from resolver.cli.table import lay_out, tied
+from resolver.restart_policy import next_pause, policy_of
 
 
 @pytest.fixture

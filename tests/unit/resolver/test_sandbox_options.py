@@ -63,7 +63,6 @@ def test_attach_lacks_only_what_is_about_a_command():
         "restart",
         "stop-signal",
         "stop-timeout",
-        "init",
         "interactive",
         "tty",
     }

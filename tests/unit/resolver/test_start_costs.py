@@ -34,11 +34,23 @@ def imported(tmp_path, *arguments):
 
 @pytest.mark.parametrize(
     ("command", "ours", "all_of_them"),
-    [("--help", 4, 6), ("run --help", 28, 110), ("ps", 22, 75), ("network ls", 20, 75), ("ps -q", 22, 75)],
+    [
+        ("--help", 4, 6),
+        ("run --help", 28, 110),
+        ("ps", 22, 75),
+        ("network ls", 20, 75),
+        ("ps -q", 22, 75),
+        ("run --dry-run -- true", 21, 72),
+        ("run --dry-run -q -- true", 23, 74),
+    ],
 )
 def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_them):
     with FakeDaemon(tmp_path) as daemon:
-        daemon.responses |= {"GET /v1/sandboxes": [WEB], "GET /v1/networks": [FRONT]}
+        daemon.responses |= {
+            "GET /v1/sandboxes": [WEB],
+            "GET /v1/networks": [FRONT],
+            "POST /v1/sandboxes?dry_run=1": {"steps": ["x"], "warnings": []},
+        }
         found = imported(tmp_path, *command.split())
     if command != "run --help":
         assert not {name for name in found if name in HEAVY or name.partition(".")[0] in HEAVY}

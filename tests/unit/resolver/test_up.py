@@ -16,12 +16,14 @@ from resolver.cli.compose.project import Dependency, Restart, RestartWhen, Servi
 from resolver.cli.output_log import OutputLog
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import conditions, down, processes, session
+from resolver.cli.up import command, conditions, down, processes
 from resolver.cli.up.conditions import Condition, Met
+from resolver.cli.up.options import Options
 from resolver.cli.up.plan import Ending, check_signals, ending, environment, exit_code, plan_up, process_of, table
 from resolver.cli.up.project_file import Selection, load_project
+from resolver.cli.up.project_lock import ProjectLock
 from resolver.cli.up.reconcile import Asked, Step, reconcile, restarts_with, stop_waves, summary
-from resolver.cli.up.session import Options, Session
+from resolver.cli.up.session import Session
 from tests.support.compose_files import project
 
 TEXT = """
@@ -198,12 +200,12 @@ def test_stop_signal(name):
 def test_what_is_no_stop_signal_is_refused(name, monkeypatch, tmp_path):
     (tmp_path / "compose.yaml").write_text(f"services:\n  a: {{command: x, stop_signal: '{name}'}}\n")
     client = Client()
-    monkeypatch.setattr(session, "call", client)
+    monkeypatch.setattr(command, "call", client)
     with pytest.raises(Refused, match=f"service a: invalid stop_signal: {re.escape(repr(name))} is no signal; one is TERM"):
         check_signals([Service(name="a", networks=(), stop_signal=name)])
     if name:
         with pytest.raises(Refused, match="service a: invalid stop_signal"):
-            session.up(Selection(files=(str(tmp_path / "compose.yaml"),)), Options(detach=True))
+            command.up(Selection(files=(str(tmp_path / "compose.yaml"),)), Options(detach=True))
     assert client.requests == []
 
 
@@ -442,7 +444,7 @@ def test_project_with_images_stays_until_it_is_stopped(tmp_path, capsys):
 
     made._follower.pump = stop_at_the_third_turn
     assert made.run() == 0
-    assert turns == [False, True, True]
+    assert turns == [True, True, True]
     assert client.requests[-2:] == ["DELETE /v1/sandboxes/id-p-a-1", "DELETE /v1/networks/id-p_default"]
 
 
@@ -570,6 +572,25 @@ def test_what_goes_with_another_one():
     assert [view["name"] for wave in stop_waves(views[:1]) for view in wave] == ["p-a-1"]
 
 
+def test_who_shares_a_stack_that_is_made_anew_is_too_though_nobody_named_it():
+    text = "name: p\nservices:\n  a: {command: x}\n  b: {command: x, network_mode: 'service:a'}\n"
+    before = there(plan(text))
+    asked = Asked(services=("a",), force=True)
+    assert steps(text, before, asked=asked)[1] == {"p-a-1": Step.RECREATE, "p-b-1": Step.RECREATE}
+    assert steps(text, before, asked=Asked(services=("a",)))[1] == {"p-a-1": Step.KEEP}
+    # One that was not up stays away.
+    assert steps(text, before[:1], asked=asked)[1] == {"p-a-1": Step.RECREATE}
+
+
+def test_what_was_removed_but_for_its_stack_is_made_anew_with_those_that_share_it():
+    text = "name: p\nservices:\n  a: {command: x}\n  b: {command: x, network_mode: 'service:a'}\n"
+    before = there(plan(text))
+    before[0] = {**before[0], "ended": True, "run": None}
+    changes, found = steps(text, before)
+    assert found == {"p-a-1": Step.RECREATE, "p-b-1": Step.RECREATE}
+    assert "p-a-1 is made anew: only its network stack is left" in summary(changes, remove_orphans=False)
+
+
 def test_stop_of_services_that_depend_on_each_other_in_a_circle():
     views = [{"id": one, "labels": {"berth.service": one, "berth.depends-on": f"{other}:x:false"}} for one, other in ("ab", "ba")]
     assert stop_waves(views) == [views]
@@ -612,11 +633,19 @@ def test_conditions(condition, views, met, text):
 
 def test_what_wait_waits_for():
     a, b = Service(name="a", networks=()), Service(name="b", networks=(), depends_on=(Dependency(service="a", condition=COMPLETED),))
-    assert conditions.readiness(a, [view_of("exited", 0)], [a, b]).met is Met.YES
-    assert conditions.readiness(a, [view_of("exited", 0)], [a]).text == "n has exited (0)"
-    assert conditions.readiness(b, [view_of()], [a, b]).met is Met.YES
-    assert conditions.readiness(b, [view_of(health="starting")], [a, b]).met is Met.NOT_YET
-    assert conditions.readiness(b, [view_of("restarting", 1)], [a, b]).text == "n to run"
+    asked = []
+
+    def ready(service, view, services, *, runs=True):
+        return conditions.readiness(service, [view], services, lambda view: asked.append(view) or runs)
+
+    assert ready(a, view_of("exited", 0), [a, b]).met is Met.YES
+    assert ready(a, view_of("exited", 0), [a]).text == "n has exited (0)"
+    assert ready(b, view_of(), [a, b]).met is Met.YES
+    # One that has just been started may fail at once.
+    assert ready(b, view_of(), [a, b], runs=False).text == "n to run"
+    assert ready(b, view_of(health="starting"), [a, b]).met is Met.NOT_YET
+    assert ready(b, view_of("restarting", 1), [a, b]).text == "n to run"
+    assert len(asked) == 2
 
 
 # --- processes, files, down ---------------------------------------------------------------------------------------
@@ -647,13 +676,13 @@ def test_file_is_found_with_its_variables(monkeypatch, tmp_path):
     with pytest.raises(Refused, match=r"there is no compose.yaml here"):
         load_project(Selection())
     (tmp_path / "compose.yml").write_text(
-        "services:\n  a: {command: 'x ${WHAT} $UNSET', tty: true}\n  b: {command: y, profiles: [debug]}\n"
+        "services:\n  a: {command: 'x ${WHAT} $UNSET', shm_size: 1m}\n  b: {command: y, profiles: [debug]}\n"
     )
     (tmp_path / ".env").write_text("WHAT=that\nCOMPOSE_PROFILES=debug\nCOMPOSE_PROJECT_NAME=named\n")
     loaded = load_project(Selection())
     assert (loaded.project.name, loaded.project.directory) == ("named", str(tmp_path))
     assert [service.command for service in loaded.project.services] == [("x", "that"), ("y",)]
-    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: tty")
+    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: shm_size")
     (tmp_path / "bad.yaml").write_text("services:\n  a: {command: '${X:?must}'}\n")
     with pytest.raises(Refused, match=r"bad.yaml:2: services.a.command: variable X is required: must"):
         load_project(Selection(files=("bad.yaml",)))
@@ -665,10 +694,10 @@ def test_up_reads_the_file_and_runs_a_session(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text("services:\n  a: {image: x, tty: true}\n")
     client = Client()
-    monkeypatch.setattr(session, "call", client)
+    monkeypatch.setattr(command, "call", client)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        assert session.up(Selection(project_name="p"), Options(detach=True)) == 0
+        assert command.up(Selection(project_name="p"), Options(detach=True)) == 0
         assert signal.getsignal(signal.SIGTERM).__name__ == "on_stop"
     finally:
         for number, handler in handlers.items():
@@ -691,7 +720,7 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     ]
     child = subprocess.Popen(["sleep", "600"])
     client.holders = {"3": child.pid}
-    assert down.down(Selection(project_name="p"), 3.0) == 0
+    assert down.down(Selection(project_name="p"), timeout=3.0) == 0
     child.wait()
     removed = [request for request in client.requests if request.startswith("DELETE")]
     assert sorted(removed[:3]) == [f"DELETE /v1/sandboxes/{one}" for one in (1, 3, 4)]
@@ -737,3 +766,36 @@ def test_egress_rules_of_services_and_networks():
 def test_egress_rules_that_are_none_are_refused(given):
     with pytest.raises(Exception, match="x-egress must be a list of rules"):
         plan(f"name: app\nservices:\n  job:\n    command: x\n    x-egress: {given}\n")
+
+
+def test_one_at_a_time_changes_a_project():
+    mine, held, let_go = ProjectLock("p"), threading.Event(), threading.Event()
+    with mine, ProjectLock("q"):
+        assert mine.is_ours_since is False
+    with mine:
+        assert mine.is_ours_since
+    # Another process; a lock is a process's own.
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with ProjectLock("p"):
+            os.write(writing, b"x")
+            signal.pause()
+        os._exit(0)
+    os.read(reading, 1)
+
+    def end_it():
+        held.wait()
+        os.kill(pid, signal.SIGKILL)
+        let_go.set()
+
+    thread = threading.Thread(target=end_it)
+    thread.start()
+    held.set()
+    with mine:
+        assert let_go.wait(60)
+        assert not mine.is_ours_since
+    thread.join()
+    os.waitpid(pid, 0)
+    for descriptor in (reading, writing):
+        os.close(descriptor)

@@ -17,7 +17,7 @@ class Connection:
     """One connection through a looker. *allowed*: names. *port*: of the server."""
 
     def __init__(self, *, family=4, start=0xFFFF_FF00, port=SERVER_PORT, allowed=(ALLOWED,), size=1460, stamps=False):
-        self.asked = []
+        self.asked, self.asked_again = [], []
         self.allowed = allowed
         self.flows = Flows(self.allows)
         self.client, self.server = ENDS[family]
@@ -29,6 +29,7 @@ class Connection:
         self.now = 0.0
         self.held = HELD
         self.mark = HELD
+        self.opened = OPENED
         self.server_next = 9001
         self.got = {}
         self.read = bytearray()
@@ -38,10 +39,10 @@ class Connection:
         self.refusals = []
         self.sent = []
 
-    def allows(self, sender, name, address, port):
-        self.asked.append(name)
-        assert (sender, address, port) == (self.sender, self.server, self.port)
-        return Allowed(OPENED) if name in self.allowed else Denied(f"may not reach {name}")
+    def allows(self, asked):
+        (self.asked_again if asked.goes_on else self.asked).append(asked.name)
+        assert (asked.sender, asked.address, asked.port) == (self.sender, self.server, self.port)
+        return Allowed(self.opened) if asked.name in self.allowed else Denied(f"may not reach {asked.name}")
 
     # --- the server --------------------------------------------------------------------------------------------------
 

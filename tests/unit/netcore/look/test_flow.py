@@ -399,6 +399,20 @@ def test_without_what_it_left_nothing_is_opened():
     assert connection.received == HELLO
 
 
+def test_rules_that_change_before_it_is_open_count():
+    for allowed, mark in (((ALLOWED,), OPENED + 1), ((), None)):
+        connection = Connection()
+        connection.shake_hands()
+        connection.send(0, HELLO, lose=lambda: True)
+        connection.allowed, connection.opened = allowed, OPENED + 1
+        connection.send(0, HELLO)
+        if mark is None:
+            assert [refusal.name for refusal in connection.refusals] == [ALLOWED]
+            assert connection.is_reset
+        else:
+            assert (connection.mark, connection.refusals) == (mark, [])
+
+
 @pytest.mark.parametrize("way", ["mark", "end", "beginning", "late"])
 def test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection(way):
     connection, left = begun_by_an_earlier_daemon()
@@ -445,7 +459,7 @@ def test_each_request_of_a_connection_is_read_before_the_server_gets_it(family, 
     for at in range(0, len(REQUESTS), piece):
         connection.send(at, REQUESTS[at : at + piece])
     assert connection.received == REQUESTS
-    assert connection.asked == [ALLOWED] * 3
+    assert (connection.asked, connection.asked_again) == ([ALLOWED], [ALLOWED] * 2)
     assert connection.mark == FOLLOWED | (HELD & NUMBER)
     connection.send(len(REQUESTS), EVIL_REQUEST[:20])
     assert not connection.refusals

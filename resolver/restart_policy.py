@@ -35,10 +35,10 @@ def policy_of(text: str) -> Policy:
 class Restarts:
     """Counts how often one command is started again. *count*: so far."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, count: int = 0) -> None:
         self._policy = policy
         self._pause = 0.0
-        self.count = 0
+        self.count = count
 
     def next(self, exit_code: int, ran: float) -> float | None:
         """Return the seconds after which a command that ended with *exit_code* is started again, None: it is not.
