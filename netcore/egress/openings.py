@@ -126,7 +126,8 @@ class Openings:
     def _names_for(self, opened: Sequence[Opening]) -> Iterator[Opening]:
         """Yield the oldest openings that make room for the names of *opened*: what has a connection goes on without them."""
         new = {(opening.name, opening.address) for opening in opened}
-        lacking = len(self._named) + len(new - self._named.keys()) - self._bound_of_names
+        # Not by a difference of sets, which would walk through all that is known.
+        lacking = len(self._named) + sum(key not in self._named for key in new) - self._bound_of_names
         for name, address in self._named:
             if lacking <= 0:
                 return

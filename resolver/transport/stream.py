@@ -49,7 +49,8 @@ class _Connection(asyncio.Protocol):
         message = self.pending.add(pending)
         if pads and has_plain_opt(message):
             message = padded(message)
-        if self._transport is not None:
+        # What is closing takes nothing more; what is pending is sent again once it is gone.
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(len(message).to_bytes(2, "big") + message)
 
     def data_received(self, data: bytes) -> None:

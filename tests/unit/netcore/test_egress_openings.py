@@ -1,6 +1,6 @@
 """Which addresses answers open, for how long, and what makes room for them; the bound on new names."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 from hypothesis import given
@@ -147,6 +147,26 @@ def test_whoever_was_answered_may_connect_for_as_long_as_was_promised(steps):
         promised[address] = now + max(ttl * 200.0, HOLD)
         assert len(openings) <= 8
         assert all(openings.allows("a.example", one, "tcp", 443, now).allowed for one, until in promised.items() if until > now)
+
+
+class Counted(IPv4Address):
+    """An address that counts how often it is looked for."""
+
+    looks = 0
+
+    def __hash__(self):
+        Counted.looks += 1
+        return super().__hash__()
+
+
+def test_an_answer_costs_the_same_with_any_number_of_openings():
+    openings, looks = made("*.example"), []
+    for number in range(300):
+        before = Counted.looks
+        opened = openings.answered(f"n{number}.example", [Counted(0xC000_0200 + number)], 1.0, 0.0)
+        openings.apply(Change(opened, openings.room_for(opened, 0.0)), 0.0)
+        looks.append(Counted.looks - before)
+    assert len(set(looks[1:])) == 1
 
 
 # --- connections when rules change ----------------------------------------------------------------------------------
