@@ -14,7 +14,6 @@ import asyncio
 import importlib
 import logging
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -35,9 +34,9 @@ from netcore.controller.settings import Settings
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.kernel import capabilities, claim, netns, nft, process
-from netcore.kernel.notifications import PATHS, Notifications
-from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
+from netcore.kernel import capabilities, claim, nft, process
+from netcore.kernel.notifications import Notifications
+from netcore.model import Owner, Sandbox
 from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
@@ -68,13 +67,11 @@ from resolver.daemon.restoration import Restoration
 from resolver.daemon.runs import Runs
 from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
-from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
 from resolver.transport import in_hand
 from resolver.transport.in_hand import InHand, Unanswered
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import OpenSocket, UpstreamPool
-from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
 
 if TYPE_CHECKING:
@@ -206,20 +203,10 @@ async def _start(
     queries = await asyncio.to_thread(_take_over_queries, kept)
 
     edge = outside.edge_at(settings.edge)
-
-    async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
-        if not sandbox_id:
-            return await outside.open_to_host(edge, controller.workers.run, upstream, kind)
-        path = controller.netns_path(SandboxId(sandbox_id))
-        return await controller.workers.run(lambda: _inside(path, lambda: open_datagram(upstream, kind)))
-
-    async def subscribe(sandbox_id: str | None) -> Notifications:
-        if not sandbox_id:
-            return Notifications(*PATHS)
-        path = controller.netns_path(SandboxId(sandbox_id))
-        return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
-
-    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack)
+    sockets = outside.Sockets(edge, lambda: controller)
+    resolver = _make_resolver(
+        config, sockets.open, sockets.subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack
+    )
     registry = resolver.registry
     controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock, edge=edge)
     registry.kernel = controller.workers.run
@@ -489,11 +476,6 @@ def _take_over_queries(kept: KeptSockets) -> _Queries:
     if left is not None:
         os.close(left)
     return _Queries(unanswered, InHand(here))
-
-
-def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:
-    with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, work)
 
 
 def _wall_clock() -> float:

@@ -40,8 +40,8 @@ def imported(tmp_path, *arguments):
         ("ps", 22, 75),
         ("network ls", 20, 75),
         ("ps -q", 22, 75),
-        ("run --dry-run -- true", 21, 72),
-        ("run --dry-run -q -- true", 23, 74),
+        ("run --dry-run -- true", 21, 74),
+        ("run --dry-run -q -- true", 23, 76),
     ],
 )
 def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_them):
