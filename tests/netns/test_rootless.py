@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -223,7 +224,8 @@ def test_subnets_of_the_host_are_left_out(lab):
 
 
 def test_namespaces_of_other_programs_are_adopted_when_started_inside(lab):
-    # bubblewrap, podman and others that the user starts himself, see docs/rootless.md.
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
     lab.start_berth("unshare", "--", "bwrap", "--dev-bind", "/", "/", "--unshare-net", "sleep", "4713")
     lab.wait_for(lambda: lab.processes("^sleep 4713"))
     (pid,) = lab.processes("^sleep 4713")
@@ -234,6 +236,26 @@ def test_namespaces_of_other_programs_are_adopted_when_started_inside(lab):
     lab.wait_for(lambda: lab.processes("^sleep 4714"))
     refused = lab.berth("attach", "--name", "x", "--pid", str(lab.processes("^sleep 4714")[0]), check=False)
     assert "start it there, with `berth unshare -- COMMAND`" in refused.stderr
+
+
+_PODMAN = """
+cd; mkdir -p rootfs/bin rootfs/etc rootfs/proc rootfs/sys rootfs/dev; cp $(which busybox) rootfs/bin/
+for name in sleep nslookup; do ln -sf busybox rootfs/bin/$name; done
+echo nameserver 127.0.0.11 > resolv.conf
+podman() { command podman --cgroup-manager=cgroupfs --storage-driver=vfs "$@"; }
+podman run -d --cgroups=disabled --name legacy --network none -v ~/resolv.conf:/etc/resolv.conf:ro --rootfs ~/rootfs /bin/sleep 3600 &&
+  BERTH attach --name legacy --network front --pid $(podman inspect -f "{{.State.Pid}}" legacy) && podman exec legacy nslookup client
+podman rm -ft 0 legacy
+"""
+
+
+def test_container_of_podman_is_adopted(lab):
+    if shutil.which("podman") is None:
+        pytest.skip("podman is not installed")
+    said = lab.berth("unshare", "--", "sh", "-c", _PODMAN.replace("BERTH", lab.quoted()), timeout=120)
+    address = next(line.split()[0] for line in lab.berth("exec", "client", "getent", "ahostsv4", "client").stdout.splitlines())
+    assert address in said.stdout, said.stderr
+    lab.wait_for(lambda: "legacy" not in lab.berth("ps", "-a").stdout or lab.berth("detach", "legacy", check=False).returncode == 0)
 
 
 def test_way_out_that_is_killed_comes_back(lab):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,9 @@ for name in ann bob; do
   chown $uid:$uid /mnt/home/$name /run/user/$uid; chmod 700 /mnt/home/$name /run/user/$uid
 done
 echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range
+# What programs of the user would leave on the real host; and podman has no place where both versions of cgroups are mounted.
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+if [ -d /sys/fs/cgroup ]; then mount -t tmpfs tmpfs /sys/fs/cgroup; fi
 """
 _OUTSIDE = f"""
 ip addr add {SERVER}/32 dev lo; ip -6 addr add {SERVER6}/128 dev lo nodad
@@ -42,7 +46,9 @@ cd /run; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -k
 
 def why_no_user() -> str:
     """Return why no lab with a user can be built here, "" if one can."""
-    return "" if os.geteuid() == 0 else "only root can become another user"
+    if os.geteuid() != 0:
+        return "only root can become another user"
+    return "" if shutil.which("newuidmap") else "newuidmap is not installed (package uidmap)"
 
 
 def _hidden_by(path: Path) -> Path | None:
