@@ -389,3 +389,6 @@ WAY_OUT_TURN = 64
 
 WAY_OUT_ROUTES = 1000
 """Subnets of the host that a nest leaves out."""
+
+WAY_OUT_LARGE_PIPES = 16
+"""Pipes of connections that are enlarged to 1 MiB because they were full; an ordinary user's pipes may have 64 MiB altogether."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from netcore import limits
 from netcore.edge.connection import Edge
 from netcore.look.segments import Segment
-from netcore.relay.carried import Carried
+from netcore.relay.carried import Carried, LargePipes
 from netcore.relay.tcp_relay import keep_alive
 from netcore.relay.transparent import make_transparent
 from netcore.way_out import packets
@@ -48,6 +48,7 @@ class TcpWayOut:
         self._again = again
         self._to_client = to_client
         self._most = most
+        self._large_pipes = LargePipes(limits.WAY_OUT_LARGE_PIPES)
         self._loop = asyncio.get_running_loop()
         self._connecting: dict[_Key, asyncio.Task[None]] = {}
         self._ready: dict[_Key, socket.socket] = {}
@@ -115,7 +116,7 @@ class TcpWayOut:
         for sock in (client, outside):
             keep_alive(sock)
         try:
-            carried = Carried(client, outside)
+            carried = Carried(client, outside, large_pipes=self._large_pipes)
         except OSError as error:
             log.warning("a connection is not carried reason=%s", error)
             client.close()

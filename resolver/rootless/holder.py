@@ -28,7 +28,7 @@ from resolver.rootless.places import EDGE, OUTSIDE
 _HEARD = (signal.SIGCHLD, DAEMON_WANTED, signal.SIGTERM)
 _LOOK = 1.0
 """Seconds between looks whether anybody is left."""
-_LOOKS = 5
+_LOOKS = 2
 """After so many in a row without anybody the nest ends."""
 _GRACE = 5.0
 """Seconds for the daemon to end."""

@@ -392,7 +392,7 @@ def test_nothing_but_networks_and_names_is_left_by_kill_and_the_next_start_takes
     lab.wait_for(lambda: not lab.processes("resolver|sleep 4712|netcore|edge"))
     assert sorted(lab.out("ls", RUN_DIR).split()) == ["berth-ro.sock", "berth.sock", "lock"]
     assert "berth.db" in lab.out("ls", STATE_DIR)
-    assert lab.out("ss", "-Hlnt", "sport", "8080") == ""
+    lab.wait_for(lambda: lab.out("ss", "-Hlnt", "sport", "8080") == "")
     # Two first commands at the same time have one nest, and neither needs /dev/net/tun.
     both = [lab.start_berth("run", "--", *ASK, OUTSIDE_ADDRESS, "7000") for _ in range(2)]
     assert [one.communicate(timeout=60)[0] for one in both] == [f"{HOST_ADDRESS}\n"] * 2
