@@ -89,9 +89,15 @@ def start_time(pid: int) -> int | None:
 
 def _check_owner(run_dir: str) -> None:
     """Raise NoNest unless nobody else could have put something into *run_dir*."""
-    status = os.lstat(run_dir)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise NoNest(f"{run_dir} must be a directory that only its user can write to; remove it, or set XDG_RUNTIME_DIR to another place")
+    status, above = os.lstat(run_dir), os.stat(os.path.dirname(run_dir) or "/")
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+    # Whoever may rename it could put another one in its place.
+    is_kept = above.st_uid in (0, os.geteuid()) and (not above.st_mode & 0o022 or above.st_mode & stat.S_ISVTX)
+    if not is_ours or not is_kept:
+        raise NoNest(
+            f"{run_dir} must be a directory that only its user can write to, in one where nobody else can rename it; remove it, or set "
+            "XDG_RUNTIME_DIR to another place"
+        )
 
 
 def start(own: Places) -> Nest:

@@ -312,6 +312,16 @@ def test_readme_has_the_command_and_it_works(lab):
     assert "www.example.org" in said.stdout
 
 
+@pytest.mark.parametrize(
+    "made", ["mkdir -m 777 hers/berth", "mkdir -m 700 hers/berth; chown ann: hers/berth", "mkdir his; ln -s ../his hers/berth"]
+)
+def test_directory_that_others_can_change_is_refused(lab, made):
+    lab.shell(f"cd /mnt; rm -rf hers his; mkdir -m 777 hers; {made}")
+    refused = lab.berth("run", "--", "true", environment={"XDG_RUNTIME_DIR": "/mnt/hers"}, check=False)
+    assert refused.returncode == 125
+    assert "/mnt/hers/berth must be a directory that only its user can write to" in refused.stderr
+
+
 def test_signals_and_exit_codes_pass_through(lab):
     assert lab.berth("run", "--", "sh", "-c", "exit 7", check=False).returncode == 7
     run = lab.start_berth("run", "--", "sh", "-c", "trap 'echo ended; exit 3' TERM; echo runs; while :; do sleep 0.1; done")
