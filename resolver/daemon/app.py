@@ -270,7 +270,7 @@ def _make_operations(
     config: DaemonConfig, controller: Controller, records: Records, events: Events, watches: _Watches, runs: Runs, lost: LostHolders
 ) -> _Works:
     run_blocking = controller.workers.run
-    owners = Owners(run_blocking)
+    owners = Owners(run_blocking, is_nest=bool(controller.settings.edge))
     automatic_networks = AutomaticNetworks(
         lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
     )

@@ -322,6 +322,14 @@ def test_directory_that_others_can_change_is_refused(lab, made):
     assert "/mnt/hers/berth must be a directory that only its user can write to" in refused.stderr
 
 
+def test_pid_of_outside_is_taken_for_no_process_of_inside(lab):
+    request = ("curl", "-s", "--unix-socket", f"{RUN_DIR}/berth.sock", "http://berth/v1/networks", "-d")
+    said = lab.as_user(*request, json.dumps({"name": "owned", "owner_pid": 1})).stdout
+    assert "1 is a pid of outside, which is another process's here" in said
+    assert json.loads(lab.as_user(*request, json.dumps({"name": "free"})).stdout)["name"] == "free"
+    lab.berth("network", "rm", "free")
+
+
 def test_signals_and_exit_codes_pass_through(lab):
     assert lab.berth("run", "--", "sh", "-c", "exit 7", check=False).returncode == 7
     run = lab.start_berth("run", "--", "sh", "-c", "trap 'echo ended; exit 3' TERM; echo runs; while :; do sleep 0.1; done")
