@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 PROTOCOLS = ("tcp", "udp", "sctp")
@@ -78,9 +79,12 @@ class Ports:
     def __bool__(self) -> bool:
         return bool(self.tcp or self.udp or self.sctp or self.others)
 
+    # The same few are put together for each address of each answer.
+    @lru_cache(4096)  # noqa: B019  # They are small values, and few.
     def __and__(self, other: Ports) -> Ports:
         return Ports(_cut(self.tcp, other.tcp), _cut(self.udp, other.udp), _cut(self.sctp, other.sctp), self.others and other.others)
 
+    @lru_cache(4096)  # noqa: B019
     def __or__(self, other: Ports) -> Ports:
         return Ports(
             _joined(self.tcp + other.tcp),
@@ -89,6 +93,7 @@ class Ports:
             self.others or other.others,
         )
 
+    @lru_cache(4096)  # noqa: B019
     def __sub__(self, other: Ports) -> Ports:
         return Ports(
             _without(self.tcp, other.tcp),

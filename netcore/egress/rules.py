@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from netcore.egress.ports import DNS, EVERYTHING, FIRST, LAST, WEB, Ports
 from netcore.model import IPNetwork
@@ -101,18 +102,11 @@ class Rule:
     @property
     def ports(self) -> Ports:
         """What it allows or denies of its target. Of what is no address it allows name servers only by a port that it says itself."""
-        is_name, is_prefix = isinstance(self.target, Name | Below), isinstance(self.target, Prefix)
-        if self.first is not None:
-            ports = Ports.of(self.protocol or "tcp", (self.first, self.last or self.first))
-        elif is_name and not self.deny:
-            ports = Ports.of(self.protocol or "tcp", *WEB)
-            if self.by_address and self.protocol is None:
-                # QUIC can't be looked at, so it passes where nothing is.
-                ports |= Ports.of("udp", WEB[-1])
-        else:
-            ports = Ports.of(self.protocol, (FIRST, LAST)) if self.protocol is not None else EVERYTHING
-        names_port = isinstance(self.target, OwnNetwork) and self.first is not None
-        return ports if self.deny or is_prefix or names_port else ports - DNS
+        target = self.target
+        return _ports(
+            self.first, self.last, self.protocol, is_name=isinstance(target, Name | Below), is_prefix=isinstance(target, Prefix),
+            is_network=isinstance(target, OwnNetwork), deny=self.deny, by_address=self.by_address,
+        )  # fmt: skip
 
     @property
     def is_whole(self) -> bool:
@@ -127,3 +121,29 @@ class Rule:
             if isinstance(self.target, Prefix) and self.target.network.version == 6:
                 target = f"[{target}]"
         return f"{'deny:' if self.deny else ''}{target}{ports}{f'/{self.protocol}' if self.protocol is not None else ''}"
+
+
+@lru_cache(4096)
+def _ports(
+    first: int | None,
+    last: int | None,
+    protocol: str | None,
+    *,
+    is_name: bool,
+    is_prefix: bool,
+    is_network: bool,
+    deny: bool,
+    by_address: bool,
+) -> Ports:
+    """Return the ports of a rule, see there: they are asked for with each address of each answer."""
+    if first is not None:
+        ports = Ports.of(protocol or "tcp", (first, last or first))
+    elif is_name and not deny:
+        ports = Ports.of(protocol or "tcp", *WEB)
+        if by_address and protocol is None:
+            # QUIC can't be looked at, so it passes where nothing is.
+            ports |= Ports.of("udp", WEB[-1])
+    else:
+        ports = Ports.of(protocol, (FIRST, LAST)) if protocol is not None else EVERYTHING
+    names_port = is_network and first is not None
+    return ports if deny or is_prefix or names_port else ports - DNS

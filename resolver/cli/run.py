@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from resolver.cli import enter
 from resolver.cli.client import Refused, call
-from resolver.cli.egress_files import with_files
 from resolver.cli.environment import explicit_environment
 from resolver.cli.output import complain, print_plan, print_warnings
 from resolver.cli.sandbox_calls import delete, hold_for_a_moment, register
@@ -249,6 +248,9 @@ def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
     if check is not None:
         body["health_check"] = check
     if "egress" in body:
+        # Few have rules, and each module that is imported is waited for.
+        from resolver.cli.egress_files import with_files
+
         body["egress"] = with_files(body["egress"])
     body.setdefault("name", _name(command))
     return {**body, "owner_pid": os.getpid(), "default_network": True}

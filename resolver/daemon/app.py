@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,20 +30,19 @@ from netcore.controller.assembly import assemble
 from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
 from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import recall, restore
-from netcore.controller.settings import Settings
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import capabilities, claim, nft, process
 from netcore.kernel.notifications import Notifications
 from netcore.model import Owner, Sandbox
-from netcore.plan import ipam
 from netcore.store.records import Records
 from netcore.store.sqlite import SqliteStore, open_store
 from resolver import limits
 from resolver.daemon import clustering, convert, logs, outside, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.controller_settings import settings_of
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.drift_check import DriftCheck
 from resolver.daemon.egress_start import follow_configuration, start_egress
@@ -193,7 +192,7 @@ async def _start(
     store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
     records = Records(store, boot)
-    settings = await _settings(config)
+    settings = await settings_of(config)
     if settings.firewall:
         _claim_namespace(stack)
     kept = KeptSockets(config.run_dir, config.keep_sockets)
@@ -307,22 +306,6 @@ def _claim_namespace(stack: AsyncExitStack) -> None:
     claimed = claim.claim()
     if claimed is not None:
         stack.callback(claimed.close)
-
-
-async def _settings(config: DaemonConfig) -> Settings:
-    pools = config.default_address_pools
-    return Settings(
-        run_directory=config.run_dir,
-        netns_directory=config.netns_dir,
-        pools4=tuple((base, size) for base, size in pools if base.version == 4) or ipam.DEFAULT_POOLS4,
-        pools6=tuple((base, size) for base, size in pools if base.version == 6) or (ipam.ula_pool(startup.host_id(config.state_dir)),),
-        firewall=config.firewall == "nftables",
-        uplinks=config.uplinks,
-        vtep=await asyncio.to_thread(clustering.find_vtep, config),
-        resolver_at_gateways=config.gateway_resolver,
-        egress=replace(config.egress, nat64=config.nat64_prefixes),
-        edge=outside.edge_path(config.run_dir),
-    )
 
 
 def _make_resolver(

@@ -47,14 +47,6 @@ def make_run_directory(path: str) -> None:
         log.error("the run directory can't be made reason=%s", error)
 
 
-def host_id(state_dir: str) -> str:
-    """Return a stable id of this host, for its ULA prefix."""
-    try:
-        return Path("/etc/machine-id").read_text().strip() or state_dir
-    except OSError:
-        return state_dir
-
-
 def set_umask() -> None:
     """Have files of sandboxes readable inside for everybody, whatever the shell was set to that started us."""
     os.umask(_UMASK)

@@ -152,7 +152,7 @@ def test_without_daemon_one_is_started_and_goes_when_idle(lab):
     lab.wait_for(lambda: lab.shell("ip -o link show type bridge; ip -o link show type veth | grep -v up0 || true") == "")
     # What keeps a second daemon out goes with the process, just after its socket.
     lab.wait_for(lambda: "berth" not in lab.shell("nft list tables"))
-    assert lab.berth("ps").stdout.split()[0] == "NAME"
+    assert lab.berth("ps").stdout.split()[0] == "SANDBOX"
     assert lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode == 1
     # That nothing is kept any more is no accident.
     assert "keeper" not in lab.out("cat", "/run/berth/daemon.log")
