@@ -12,8 +12,9 @@ import pytest
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6
 from tests.support.user_lab import RUN_DIR, SERVER6, STATE_DIR, UID, UserLab, why_no_user
 
-if why_no_user():
-    pytest.skip(why_no_user(), allow_module_level=True)
+WHY_NOT = why_no_user()
+if WHY_NOT:
+    pytest.skip(WHY_NOT, allow_module_level=True)
 
 ASK = (sys.executable, str(Path(__file__).parents[1] / "support" / "who_are_you.py"), "ask")
 ROOT = Path(__file__).parents[2]

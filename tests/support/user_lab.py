@@ -48,7 +48,11 @@ def why_no_user() -> str:
     """Return why no lab with a user can be built here, "" if one can."""
     if os.geteuid() != 0:
         return "only root can become another user"
-    return "" if shutil.which("newuidmap") else "newuidmap is not installed (package uidmap)"
+    if shutil.which("newuidmap") is None:
+        return "newuidmap is not installed (package uidmap)"
+    own = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true")
+    done = subprocess.run(["setpriv", "--reuid", str(UID), "--clear-groups", *own], capture_output=True, text=True, check=False)
+    return f"ordinary users have no namespaces here: {done.stderr.strip()}" if done.returncode else ""
 
 
 def _hidden_by(path: Path) -> Path | None:
