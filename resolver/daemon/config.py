@@ -148,8 +148,11 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
     if places.user_of(uid, environment) and environment.get(places.RUN):
         # Who has another run directory has other namespaces.
         from_environment["netns_dir"] = places.places(uid, environment).netns_dir
-    for given, source in ((from_environment, "the environment"), (overrides, "the command line")):
-        config = replace(config, **_values({key: value for key, value in given.items() if value}, source))
+    for given, where in ((from_environment, "the environment"), (overrides, "the command line")):
+        config = replace(config, **_values({key: value for key, value in given.items() if value}, where))
+    if places.is_nest(environment) and config.run_dir != places.places(uid, environment).run_dir:
+        reason = "without root BERTH_RUN_DIR names it, because every command needs it before the configuration is read"
+        raise ConfigError("the command line" if overrides.get("run_dir") else source, (("run_dir", reason),))
     return config
 
 

@@ -182,3 +182,16 @@ def test_octets_that_are_no_toml_are_refused_with_their_file(tmp_path, octets):
     with pytest.raises(ConfigError) as caught:
         load(str(path), {}, {})
     assert str(path) in str(caught.value)
+
+
+def test_run_directory_of_a_user_is_named_by_the_variable_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    inside = {"BERTH_ROOTLESS": "1000", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/r"}
+    assert load(None, {}, inside).run_dir == "/r/berth"
+    assert load(None, {}, inside | {"BERTH_RUN_DIR": "/a"}).netns_dir == "/a/netns"
+    path = tmp_path / "berth.toml"
+    path.write_text('run_dir = "/file"\n')
+    for given, overrides, source in ((str(path), {}, str(path)), (None, {"run_dir": "/line"}, "the command line")):
+        with pytest.raises(ConfigError, match="without root BERTH_RUN_DIR names it") as caught:
+            load(given, overrides, inside)
+        assert caught.value.source == source
