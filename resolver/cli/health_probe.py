@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from resolver.cli import confine, enter
+from resolver.cli import enter, rights
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.health_rules import OUTPUT, Result, Tracker, target_of, url_of
 from resolver.cli.system_calls import EnterFailed, end_with_parent
@@ -82,6 +82,7 @@ class _Checker:
         self._check: dict[str, Any] = sandbox["health_check"]
         self._environment = environment
         self._directory = directory
+        self._rights = rights.rights_of(sandbox)
         self._tracker = Tracker(self._check)
         self._told = self._tracker.status
         self._tell_at = 0.0
@@ -193,7 +194,7 @@ class _Checker:
             os.dup2(writing, 2)
             for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_DFL)
-            confine.give_up_rights_or_report(self._sandbox, failed, enter.FAILED)
+            rights.take_or_report(self._rights, failed, enter.FAILED)
             enter.execute(words, self._environment, self._directory, failed)
         os.close(writing)
         os.close(failed)

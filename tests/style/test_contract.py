@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
-    "netcore/model", "netcore/limits", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
+    "netcore/model", "netcore/isolation", "netcore/limits", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
     "netcore/look/findings", "netcore/look/host_names", "netcore/look/client_hello", "netcore/look/http_request", "netcore/look/first_data",
     "netcore/look/segments", "netcore/look/stream", "netcore/look/refusals", "netcore/look/flow", "netcore/look/flows", "netcore/look/steps", "netcore/look/decisions",
     "netcore/way_out/packets", "netcore/way_out/rules",
@@ -24,13 +24,13 @@ PURE = (
     "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",
     "resolver/cli/list_options", "resolver/cli/filters", "resolver/cli/age", "resolver/cli/sandbox_fields", "resolver/cli/network_fields",
     "resolver/cli/templates/", "resolver/cli/compose/", "resolver/cli/duration",
-    "resolver/cli/up/plan", "resolver/cli/up/reconcile", "resolver/cli/up/conditions", "resolver/cli/health_rules", "resolver/cli/health_options", "resolver/daemon/health_shapes", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree", "resolver/cli/reference/own",
+    "resolver/cli/up/plan", "resolver/cli/up/reconcile", "resolver/cli/up/conditions", "resolver/cli/health_rules", "resolver/cli/health_options", "resolver/daemon/health_shapes", "resolver/daemon/isolation_shapes", "resolver/isolation/", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree", "resolver/cli/reference/own",
     "resolver/cli/reference/man", "resolver/cli/reference/text", "resolver/cli/reference/markdown",
 )  # fmt: skip
 
 
 FLOORS = (
-    ("model", "health", "dns_settings", "errors", "limits"),
+    ("model", "health", "isolation", "dns_settings", "errors", "limits"),
     ("parse",),
     ("egress",),
     ("desired",),

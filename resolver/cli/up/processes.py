@@ -8,6 +8,7 @@ from typing import Any
 from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Service
+from resolver.cli.environment import inherited
 from resolver.cli.system_calls import EnterFailed
 
 
@@ -29,4 +30,5 @@ def body_with_variables(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the *body* of a request that makes a sandbox, its `process` with the caller's variables."""
     if "process" not in body:
         return dict(body)
-    return {**body, "process": {**body["process"], "environment": enter.inherited(), "remove": False}}
+    user = body.get("isolation", {}).get("user", "")
+    return {**body, "process": {**body["process"], "environment": inherited(user=user), "remove": False}}
