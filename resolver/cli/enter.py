@@ -26,6 +26,8 @@ from resolver.signal_names import START_NO_MORE
 
 _CLONE_NEWNS, _CLONE_NEWCGROUP, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000
 _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
+_NAMESPACES = {"mnt": _CLONE_NEWNS, "uts": _CLONE_NEWUTS, "ipc": _CLONE_NEWIPC, "cgroup": _CLONE_NEWCGROUP}
+"""What a further command enters beside the network and the processes."""
 _CLONE3 = 435
 _CAP_SYS_ADMIN = 21
 
@@ -354,9 +356,13 @@ def _enter_leader(sandbox: dict[str, Any], netns: int) -> bool:
         from resolver.cli import cgroups
 
         cgroups.join(cgroups.groups_of(sandbox, pid))
-    shares_mounts = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    # One that is the caller's too is not entered: the host's may be closed to who comes from a nest.
+    others = [
+        flag for name, flag in _NAMESPACES.items() if os.stat(f"/proc/{pid}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino
+    ]
+    shares_mounts = _CLONE_NEWNS not in others
     confined = _open_confined(pid) if isolation["confine"] else None
-    kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWCGROUP
+    kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | sum(others)
     check(_libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
     check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
     if confined is not None:

@@ -158,7 +158,7 @@ def test_changed_mac_is_dropped(lab):
     url = f"http://{HOST_ADDRESS}:9001/"
     # In one go: berth gives the link its address back soon after.
     once = f"ip link set eth0 address 02:42:de:ad:be:ef && curl -s -o /dev/null -m 0.15 {url}"
-    assert lab.berth("exec", "b2", "sh", "-c", once, check=False).returncode == 28
+    assert lab.berth("exec", "--privileged", "b2", "sh", "-c", once, check=False).returncode == 28
     lab.berth("exec", "--privileged", "b2", "ip", "link", "set", "eth0", "address", mac)
     assert reaches(lab, "b2", f"http://{HOST_ADDRESS}:9001/")
 
