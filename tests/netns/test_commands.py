@@ -340,6 +340,28 @@ def test_what_is_confined_writes_to_its_directory_and_has_no_right(lab, options)
 
 
 @NEEDS_BUBBLEWRAP
+def test_what_is_confined_has_no_devices_of_the_host(lab):
+    shown = set(said(lab, "run", "--confine", "--", "ls", "/dev").split())
+    assert shown <= {
+        "console",
+        "core",
+        "fd",
+        "full",
+        "null",
+        "ptmx",
+        "pts",
+        "random",
+        "shm",
+        "stderr",
+        "stdin",
+        "stdout",
+        "tty",
+        "urandom",
+        "zero",
+    }
+
+
+@NEEDS_BUBBLEWRAP
 def test_exec_of_a_confined_sandbox_is_confined_with_it(lab):
     lab.shell("mkdir -p /run/work")
     lab.berth(

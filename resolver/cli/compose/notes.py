@@ -50,8 +50,9 @@ def notes_of(model: Record, services: Mapping[str, Record]) -> tuple[str, ...]:
         for key, value in service.items()
         if value not in (None, "", 0, [], {}) and (_is_run_elsewhere(service) or key not in _OF_A_TERMINAL)
     }
-    quiet |= {key for key in _TOP_LEVEL if model.get(key)}
-    ignored = sorted(quiet - SERVICE_KEYS - set(loud) - set(_LIMITS) - _SAID)
+    elsewhere = {"volumes" for service in services.values() if _is_run_elsewhere(service) and service.get("volumes")}
+    of_all = {key for key in _TOP_LEVEL if model.get(key)}
+    ignored = sorted((quiet - SERVICE_KEYS - set(loud) - set(_LIMITS) - _SAID) | elsewhere | of_all)
     return (*lines, *([f"ignored, not about networking: {', '.join(ignored)}"] if ignored else []))
 
 
