@@ -14,7 +14,7 @@ from resolver.cli.kernel_files import MASKED
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.users import Identity
 from resolver.isolation import rights
-from resolver.isolation.files import tmpfs_of, volume_of
+from resolver.isolation.files import check_confined, tmpfs_of, volume_of
 from resolver.isolation.told import isolation_of
 
 PROGRAM = "bwrap"
@@ -34,7 +34,7 @@ def program() -> str:
 
 def confined(
     sandbox: Mapping[str, Any],
-    path: str,
+    bubblewrap: str,
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
@@ -42,7 +42,7 @@ def confined(
     kept: int,
     identity: Identity | None,
 ) -> list[str]:
-    """Return the words that run *command* under bubblewrap at *path*.
+    """Return the words that run *command* under *bubblewrap*.
 
     *kept*: bits of the capabilities that were asked for. *directory*: where it runs. Called in the process that executes them: it leaves
     descriptors of files in memory open for it.
@@ -53,21 +53,26 @@ def confined(
     name = who.name or ("root" if who.uid == 0 else "user")
     shell = environment.get("SHELL") or who.shell or "/bin/sh"
     words = [
-        path, "--unshare-user", "--uid", str(who.uid), "--gid", str(who.gid), "--unshare-pid", "--die-with-parent", "--new-session",
+        bubblewrap, "--unshare-user", "--uid", str(who.uid), "--gid", str(who.gid), "--unshare-pid", "--die-with-parent", "--new-session",
         "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
     ]  # fmt: skip
+    own = os.path.realpath(isolation["confine"])
+    check_confined(own)
+    places = (*_PRIVATE, *(() if home == "/" else (home,)))
+    private = [path for path in dict.fromkeys(map(os.path.realpath, places)) if os.path.isdir(path) and path != own]
+    below = [path for path in private if path.startswith(f"{own}/")]
+    for path in private:
+        words += [] if path in below else ["--tmpfs", path]
+    words += ["--ro-bind" if isolation["read_only"] else "--bind", own, own]
+    for path in below:
+        words += ["--tmpfs", path]
     for masked in filter(os.path.exists, MASKED):
         words += ["--tmpfs", masked, "--remount-ro", masked] if os.path.isdir(masked) else ["--ro-bind", "/dev/null", masked]
-    for private in dict.fromkeys((*_PRIVATE, *(() if home == "/" else (home,)))):
-        if os.path.isdir(private):
-            words += ["--tmpfs", os.path.realpath(private)]
     words += ["--ro-bind-data", str(_in_memory(f"{name}:x:{who.uid}:{who.gid}::{home}:{shell}\n")), "/etc/passwd"]
     words += ["--ro-bind-data", str(_in_memory(f"{name}:x:{who.gid}:\n")), "/etc/group"]
     for file in _SANDBOX_FILES:
         # What /etc has there may lead to /run.
         words += ["--ro-bind", f"/etc/{file}", os.path.realpath(f"/etc/{file}")] if os.path.exists(f"/etc/{file}") else []
-    own = os.path.realpath(isolation["confine"])
-    words += ["--ro-bind" if isolation["read_only"] else "--bind", own, own]
     for text in isolation["tmpfs"]:
         tmpfs = tmpfs_of(text)
         size = next((part.removeprefix("size=") for part in tmpfs.data.split(",") if part.startswith("size=")), "")

@@ -32,8 +32,7 @@ def isolation(body: IsolationView) -> Isolation:
         raise InvalidRequest("timeout", f"{body.timeout:g} is no number of seconds from 0 to {LONGEST:g}")
     if body.confine and body.privileged:
         raise InvalidRequest("privileged", "a command that is confined can't be; leave --confine or --privileged out")
-    if body.confine and not body.confine.startswith("/"):
-        raise InvalidRequest("confine", f"{body.confine!r} is no absolute path")
+    _check("confine", filter(None, (body.confine,)), files.check_confined)
     for field, texts in (("user", [body.user]), ("group-add", body.groups)):
         if any("\0" in text or "\n" in text for text in texts):
             raise InvalidRequest(field, "it has an octet that no name has")

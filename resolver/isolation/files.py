@@ -27,6 +27,13 @@ class Tmpfs(NamedTuple):
     data: str
 
 
+def check_confined(path: str) -> None:
+    """ValueError unless the directory *path* can be the one that a confined command may write to."""
+    clean = _clean(path)
+    if not path.startswith("/") or clean == "/" or clean.split("/")[1] in ("proc", "sys", "dev"):
+        raise ValueError(f"{path!r} can't be the directory that is left writable; give one that the command may change, such as ./work")
+
+
 def volume_of(text: str) -> Volume:
     """Return what `SOURCE:TARGET[:OPTIONS]` means; ValueError. Both are absolute paths by now."""
     source, _, rest = text.partition(":")
@@ -64,7 +71,11 @@ def tmpfs_of(text: str) -> Tmpfs:
 def _target(text: str, path: str) -> str:
     if not path.startswith("/"):
         raise ValueError(f"{text!r}: {path!r} is no absolute path in the sandbox")
-    clean = f"/{posixpath.normpath(path).lstrip('/')}"
+    clean = _clean(path)
     if clean in _HIDDEN_BY_KERNEL or clean.startswith(("/proc/", "/sys/")):
         raise ValueError(f"{text!r}: nothing can be put over {clean}")
     return clean
+
+
+def _clean(path: str) -> str:
+    return f"/{posixpath.normpath(path).lstrip('/')}"

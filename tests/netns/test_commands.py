@@ -183,7 +183,7 @@ def test_descriptors_above_2_are_closed_but_those_that_are_named(lab, command):
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--user", "nobody"), ("--cap-add", "ALL", "--cap-drop", "SYS_ADMIN"), pytest.param(("--confine",), marks=NEEDS_BUBBLEWRAP)]
+    "options", [(), ("--user", "nobody"), ("--cap-add", "ALL", "--cap-drop", "SYS_ADMIN"), pytest.param(("--confine=/srv",), marks=NEEDS_BUBBLEWRAP)]
 )  # fmt: skip
 def test_a_command_does_not_command_the_daemon(lab, options):
     connect = (sys.executable, "-m", "resolver", "network", "connect", "front", "jail")
@@ -341,7 +341,8 @@ def test_what_is_confined_writes_to_its_directory_and_has_no_right(lab, options)
 
 @NEEDS_BUBBLEWRAP
 def test_what_is_confined_has_no_devices_of_the_host(lab):
-    shown = set(said(lab, "run", "--confine", "--", "ls", "/dev").split())
+    lab.shell("mkdir -p /run/work")
+    shown = set(said(lab, "run", "--confine=/run/work", "--", "ls", "/dev").split())
     assert shown <= {
         "console",
         "core",
@@ -359,6 +360,17 @@ def test_what_is_confined_has_no_devices_of_the_host(lab):
         "urandom",
         "zero",
     }
+
+
+@NEEDS_BUBBLEWRAP
+def test_what_is_empty_stays_so_whatever_directory_is_left_writable(lab):
+    lab.shell("mkdir -p /mnt/home/of /mnt/home/work; touch /mnt/home/of/secret; ln -sfn / /run/everything")
+    script = "ls $HOME; touch $HOME/../work/made && touch $HOME/own && echo done"
+    assert said(lab, "run", "--confine=/mnt/home", "-e", "HOME=/mnt/home/of", "--", "sh", "-c", script) == "done\n"
+    assert lab.out("ls", "/mnt/home/of", "/mnt/home/work").split() == ["/mnt/home/of:", "secret", "/mnt/home/work:", "made"]
+    # The commands of the lab run in /, which is the default then.
+    for options in (("--confine",), ("--confine=/",), ("--confine=/run/..",), ("--confine=/run/everything",), ("--confine=/proc",)):
+        assert "can't be the directory that is left writable" in said(lab, "run", *options, "--", "true", code=125)
 
 
 @NEEDS_BUBBLEWRAP
@@ -393,12 +405,12 @@ def test_options_of_files_mean_the_same_to_what_is_confined(lab):
     assert done.stdout == f"here\ntmp\nCapEff:\t{1 << 12:016x}\n"
     assert done.stderr.count("Read-only file system") == 2
     assert "a command that is confined can't be" in said(lab, "run", "--confine", "--privileged", "--", "true", code=125)
-    assert "nosuch: command not found" in said(lab, "run", "--confine", "--", "nosuch", code=127)
+    assert "nosuch: command not found" in said(lab, "run", "--confine=/run/work", "--", "nosuch", code=127)
 
 
 def test_without_bubblewrap_its_package_is_named(lab):
     lab.shell(f"mkdir -p /run/bin; ln -sf {sys.executable} /run/bin/python3")
-    done = lab.run("env", "PATH=/run/bin", sys.executable, "-m", "resolver", "run", "--confine", "--", "python3", check=False)
+    done = lab.run("env", "PATH=/run/bin", sys.executable, "-m", "resolver", "run", "--confine=/run/bin", "--", "python3", check=False)
     assert (done.returncode, "install the package bubblewrap" in done.stderr) == (125, True)
 
 

@@ -131,6 +131,8 @@ def test_directories_in_memory(text, tmpfs):
         ({"timeout": -1.0}, "timeout"),
         ({"shm_size": -1}, "shm-size"),
         ({"confine": "here"}, "confine"),
+        ({"confine": "/run/.."}, "confine"),
+        ({"confine": "/dev/shm"}, "confine"),
         ({"confine": "/a", "privileged": True}, "privileged"),
         ({"user": "a\nb"}, "user"),
         ({"groups": ["a\0"]}, "group-add"),
