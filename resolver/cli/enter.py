@@ -307,6 +307,9 @@ def join(
 
     *detached*: return 0 as soon as it runs; it reads and writes nothing.
     """
+    # What is loaded later, as by the search of the PATH, would be what the sandbox has at its place.
+    import warnings  # noqa: F401
+
     reading, writing = os.pipe2(os.O_CLOEXEC)
     enter_sandbox(sandbox)
     pid = os.fork()

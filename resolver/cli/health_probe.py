@@ -163,8 +163,9 @@ class _Checker:
     def _be_probe(self, report: int) -> NoReturn:
         """Be the process of one probe: enter the sandbox, look, and write exit code and output to *report*."""
         try:
-            enter.enter_sandbox(self._sandbox)
             kind, *words = self._check["test"]
+            _load(kind)
+            enter.enter_sandbox(self._sandbox)
             match kind:
                 case "CMD":
                     found = self._command(words)
@@ -220,6 +221,16 @@ class _Checker:
             code, message = enter.failure(text.decode(errors="replace"))
             return code, message
         return code, output.decode(errors="replace")
+
+
+def _load(kind: str) -> None:
+    """Load what a probe needs before the sandbox is entered: later that would be what the sandbox has at its place."""
+    import warnings  # noqa: F401
+
+    if kind in ("TCP", "HTTP"):
+        import socket  # noqa: F401
+    if kind == "HTTP":
+        import http.client  # noqa: F401
 
 
 def _connect(target: str, timeout: float) -> tuple[int, str]:

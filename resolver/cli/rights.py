@@ -53,6 +53,9 @@ def rights_of(sandbox: Mapping[str, Any], *, user: str | None = None, privileged
         identity = identity_of(wanted or "0", isolation["groups"])
     limits: tuple[tuple[int, int, int], ...] = ()
     if isolation["ulimits"]:
+        # Loaded here, for later modules would be those that the sandbox has at their place.
+        import resource  # noqa: F401
+
         from resolver.isolation.bounds import limit_of
 
         limits = tuple(map(limit_of, isolation["ulimits"]))

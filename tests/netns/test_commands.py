@@ -179,6 +179,13 @@ def test_descriptors_above_2_are_closed_but_those_that_are_named(lab, command):
     assert (refused.returncode, "--preserve-fd 9: descriptor 9 is not open" in refused.stderr) == (2, True)
 
 
+def test_what_stays_keeps_no_descriptor_of_the_caller(lab):
+    berth = f"{sys.executable} -m resolver"
+    script = f"exec 5>/run/locked; flock 5; {berth} run -d --name stays -- sleep 1000 >/dev/null; exec 5>&-; flock -n /run/locked echo free"
+    assert lab.shell(script) == "free"
+    lab.berth("rm", "-f", "stays")
+
+
 # --- what is not in sight -----------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from resolver.isolation.rights import DEFAULT, NAMES
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6
 from tests.support.user_lab import RUN_DIR, RUNTIME, SERVER6, STATE_DIR, UID, UserLab, why_no_user
 
@@ -200,6 +201,37 @@ def test_a_command_does_not_see_the_session(lab):
         assert "nameserver 127.0.0.11" in said
     # Who names it means it.
     assert "bus" in lab.berth("run", "-v", f"{RUNTIME}:/mnt/shown", "--", "ls", "/mnt/shown").stdout
+
+
+LOOK = (
+    "grep -E 'CapEff|NoNewPrivs' /proc/self/status; id -u; id -G; test -e $0 && echo sees; mount -t tmpfs x /mnt 2>/dev/null && echo mounts; "
+    "ip link set lo down 2>/dev/null && echo changes; unshare -Urm umount $0 2>/dev/null && echo uncovers; test ! -s /proc/keys && echo masked"
+)
+
+
+@pytest.mark.parametrize("command", ["run", "exec"])
+def test_a_command_gets_no_more_than_one_of_roots_does(lab, command):
+    words = ("run", "--") if command == "run" else ("exec", "client")
+    shown = lab.berth(*words, "sh", "-c", LOOK, f"{RUN_DIR}/berth.sock").stdout.split("\n")
+    usual = sum(1 << NAMES.index(name) for name in DEFAULT)
+    assert shown == [f"CapEff:\t{usual:016x}", "NoNewPrivs:\t1", "0", "0", "masked", ""]
+
+
+def test_other_users_and_confinement_are_there_and_bounds_say_why_they_are_not(lab):
+    assert lab.berth("run", "--user", "1000:1001", "--group-add", "7", "--", "sh", "-c", "id -u; id -G").stdout.split() == [
+        "1000",
+        "1001",
+        "7",
+    ]
+    refused = lab.berth("run", "-m", "64m", "--", "true", check=False)
+    assert (refused.returncode, "--memory: " in refused.stderr) == (125, True)
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed (package bubblewrap)")
+    lab.as_user("mkdir", "-p", "work")
+    script = "touch made ~/own; touch /mnt/home/ann/../x 2>/dev/null; ls -A ~; ls $XDG_RUNTIME_DIR; grep -c . /etc/passwd; grep CapEff /proc/self/status"
+    shown = lab.berth("run", "--confine=work", "-w", "work", "-e", "XDG_RUNTIME_DIR", "--", "sh", "-c", script, check=False)
+    assert shown.stdout.split() == ["own", "work", "1", "CapEff:", "0" * 16]
+    assert lab.out("stat", "-c", "%u", "/mnt/home/ann/work/made") == str(UID)
 
 
 def test_loopback_of_the_host_is_not_reached(lab):

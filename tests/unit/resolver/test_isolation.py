@@ -6,13 +6,14 @@ import pytest
 
 from netcore.errors import InvalidRequest
 from netcore.isolation import Isolation
-from resolver.cli import cgroups
+from resolver.cli import cgroups, docker_inspect
 from resolver.cli.environment import inherited
 from resolver.cli.system_calls import EnterFailed
 from resolver.daemon import isolation_shapes
 from resolver.daemon.schema import IsolationView
 from resolver.isolation import bounds, files, rights
 from resolver.isolation.told import isolation_of, withheld_of
+from tests.unit.resolver.test_command_line import WEB
 
 DOCKER = 0xA80425FB
 """What a container has by default."""
@@ -211,3 +212,13 @@ def test_files_of_both_versions():
         "memory": [("memory.limit_in_bytes", "10", True), ("memory.memsw.limit_in_bytes", "20", False)],
         "pids": [("pids.max", "7", True)],
     }
+
+
+def test_inspection_has_dockers_fields():
+    asked = {"user": "nobody", "cap_add": ["NET_ADMIN"], "cpus": 0.5, "memory": 7, "ulimits": ["nofile=1:2"], "tmpfs": ["/a:size=1m"]}
+    shown = {**WEB, "hostname": "web", "domainname": "", "files": "/x", "owner_pid": None, "endpoints": [], "isolation": asked}
+    fields = docker_inspect.sandbox(shown, "serve")
+    assert fields["Config"]["User"] == "nobody"
+    host = fields["HostConfig"]
+    assert (host["CapAdd"], host["NanoCpus"], host["Memory"], host["Privileged"]) == (["NET_ADMIN"], 500_000_000, 7, False)
+    assert (host["Ulimits"], dict(host["Tmpfs"])) == ([{"Name": "nofile", "Soft": 1, "Hard": 2}], {"/a": "size=1m"})
