@@ -6,8 +6,10 @@ cgroup_namespaces(7); a user namespace may mount sysfs and proc only where it co
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterable
 
 from resolver.cli import mount_calls
 from resolver.cli.mount_calls import NODEV, NOEXEC, NOSUID, RDONLY
@@ -76,20 +78,26 @@ def mask() -> None:
 
 
 _UNPRIVILEGED = {
-    "/proc/sys/net/ipv4/ip_unprivileged_port_start": ("1024", "0"),
-    "/proc/sys/net/ipv4/ping_group_range": ("1\t0", "0\t2147483647"),
+    "/proc/sys/net/ipv4/ip_unprivileged_port_start": ("1024", ("0",)),
+    # Where but one id is mapped there is one group only.
+    "/proc/sys/net/ipv4/ping_group_range": ("1\t0", ("0\t2147483647", "0\t0")),
 }
-"""File → what it has by default, and what it gets."""
+"""File → what it has by default, and what it gets: the first that is taken."""
 
 
 def let_everybody_listen_and_ping() -> None:
     """Let users who are not root listen on ports below 1024 and ping in this network namespace, as Docker does, if it is left to us."""
     for path, (default, wanted) in _UNPRIVILEGED.items():
-        try:
-            with open(path, "r+") as file:
-                if file.read().strip() == default:
-                    file.seek(0)
-                    file.write(wanted)
-        except OSError:
-            # Where but one id is mapped the groups can be no others.
-            continue
+        with contextlib.suppress(OSError):
+            with open(path) as file:
+                is_ours = file.read().strip() == default
+            if is_ours:
+                _write_first(path, wanted)
+
+
+def _write_first(path: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        with contextlib.suppress(OSError), open(path, "w") as file:
+            file.write(text)
+            file.flush()
+            return

@@ -150,15 +150,18 @@ def _become(identity: Identity | None) -> None:
             os.setgroups(groups)
     except PermissionError as error:
         if groups or not places.is_nest():
-            raise EnterFailed(f"taking groups: {error.strerror}") from error
+            raise EnterFailed(f"taking groups {', '.join(map(str, groups))}: {error.strerror}{_hint()}") from error
     if identity is None:
         return
     try:
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:
-        hint = "; without root only ids that are mapped are there, see `berth doctor`" if places.is_nest() else ""
-        raise EnterFailed(f"becoming user {identity.uid}:{identity.gid}: {error.strerror}{hint}") from error
+        raise EnterFailed(f"becoming user {identity.uid}:{identity.gid}: {error.strerror}{_hint()}") from error
+
+
+def _hint() -> str:
+    return "; without root only ids that are mapped are there, see `berth doctor`" if places.is_nest() else ""
 
 
 def _keep_only(capabilities: int) -> None:
