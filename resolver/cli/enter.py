@@ -14,11 +14,12 @@ import os
 import signal
 import struct
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from resolver.cli import mounts, rights
-from resolver.cli.reaping import FORWARDED, command_of, exit_code, reap
+from resolver.cli.reaping import FORWARDED, command_of, exit_code, first_child, reap
 from resolver.cli.rights import Rights, rights_of
 from resolver.cli.system_calls import EnterFailed, check, end_with_parent
 from resolver.isolation.told import isolation_of
@@ -30,6 +31,8 @@ _NAMESPACES = {"mnt": _CLONE_NEWNS, "uts": _CLONE_NEWUTS, "ipc": _CLONE_NEWIPC, 
 """What a further command enters beside the network and the processes."""
 _CLONE3 = 435
 _CAP_SYS_ADMIN = 21
+_LOOK, _LOOKS = 0.01, 500
+"""Seconds between looks whether what is confined has begun, and how many there are."""
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
 
@@ -375,12 +378,19 @@ def _enter_leader(sandbox: dict[str, Any], netns: int) -> bool:
 
 
 def _open_confined(init: int) -> int:
-    """Return a descriptor of the command that runs under bubblewrap below *init*."""
-    with open(f"/proc/{init}/task/{init}/children") as file:
-        bubblewrap = file.read().split()
-    if not bubblewrap:
-        raise EnterFailed("the command has ended")
-    return os.pidfd_open(command_of(int(bubblewrap[0])))
+    """Return a descriptor of the command that runs under bubblewrap below *init*, as soon as it is there; EnterFailed if it is not."""
+    for _ in range(_LOOKS):
+        bubblewrap = first_child(init)
+        command = None if bubblewrap is None else command_of(bubblewrap)
+        if bubblewrap is not None and command is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process = os.pidfd_open(command)
+                # Otherwise it has ended, and the pid may be another's.
+                if command_of(bubblewrap) == command:
+                    return process
+                os.close(process)
+        time.sleep(_LOOK)
+    raise EnterFailed("its command does not run under bubblewrap, or has ended")
 
 
 def check_runs(sandbox: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def reap(child: int, sandbox: Mapping[str, Any]) -> int:
     def hand_on(number: int, _: object) -> None:
         # It may have ended by now.
         with contextlib.suppress(ProcessLookupError):
-            os.kill(command_of(child) if is_confined else child, number)
+            os.kill((command_of(child) or child) if is_confined else child, number)
 
     for number in FORWARDED:
         signal.signal(number, hand_on)
@@ -56,15 +56,23 @@ def reap(child: int, sandbox: Mapping[str, Any]) -> int:
             return TIMED_OUT if watch.has_timed_out else exit_code(status)
 
 
-def command_of(bubblewrap: int) -> int:
-    """Return the pid of the command that runs under *bubblewrap*; of the last process on the way while it is not there."""
-    pid = bubblewrap
-    # Its own child is the first process of a namespace, whose child is the command.
-    for _ in range(2):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as file:
+def command_of(bubblewrap: int) -> int | None:
+    """Return the pid of the command that runs under *bubblewrap*, None while there is none.
+
+    The child of bubblewrap is the first process of its namespaces, and makes them what they are to be; then it starts the command.
+    """
+    first = first_child(bubblewrap)
+    return None if first is None else first_child(first)
+
+
+def first_child(pid: int) -> int | None:
+    """Return the first child of *pid*, None if it has none (proc(5), /proc/PID/task/TID/children)."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
             children = file.read().split()
-            pid = int(children[0]) if children else pid
-    return pid
+    except OSError:
+        return None
+    return int(children[0]) if children else None
 
 
 class _Watch:
@@ -111,7 +119,7 @@ class _Watch:
     def _terminate(self) -> None:
         self.has_timed_out = True
         with contextlib.suppress(ProcessLookupError):
-            os.kill(command_of(self._child) if self._is_confined else self._child, signal.SIGTERM)
+            os.kill((command_of(self._child) or self._child) if self._is_confined else self._child, signal.SIGTERM)
 
     def _kill(self) -> None:
         # Everything in this PID namespace ends with its first process.

@@ -9,6 +9,7 @@ from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Service
 from resolver.cli.environment import inherited
+from resolver.cli.run import warn_of_withheld
 from resolver.cli.system_calls import EnterFailed
 
 
@@ -18,6 +19,7 @@ class NotExecutable(Refused):
 
 def start(service: Service, sandbox: Mapping[str, Any], process: Mapping[str, Any]) -> int:
     """Start the command of *service* and return the pid of the process that holds it. *process*: with the caller's variables."""
+    warn_of_withheld(sandbox)
     try:
         return monitor.start(sandbox, process)
     except EnterFailed as error:
