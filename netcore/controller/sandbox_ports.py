@@ -32,7 +32,7 @@ class SandboxPorts:
 
     async def plan(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], find_busy: FindBusy, *, strict: bool = True) -> PortPlan:
         """Return what *sandbox* publishes by *endpoints*; *strict*: see `published_ports.plan_ports`."""
-        if not published_ports.asks_for_ports(sandbox):
+        if sandbox.ended or not published_ports.asks_for_ports(sandbox):
             return PortPlan()
         taken, start = plans.taken_ports(self._state, sandbox), self._next_port
         ports = await self._parts.workers.run(

@@ -172,15 +172,17 @@ class SandboxOperations:
                 await self._transaction.change_egress(before, after, steps)
             return after.sandbox, Outcome(steps)
 
-    async def revive(self, sandbox_id: SandboxId, change: Callable[[Sandbox], Sandbox]) -> Sandbox:
-        """Have a sandbox that has ended run again in its network stack, which others share; NotFound if that has gone meanwhile."""
+    async def revive(self, sandbox_id: SandboxId, change: Callable[[Sandbox], Sandbox]) -> tuple[Sandbox, tuple[str, ...]]:
+        """Have a sandbox that has ended run again in its network stack, which others share; return it with warnings.
 
-        def run_again(sandbox: Sandbox) -> Sandbox:
-            if not sandbox.ended:
+        NotFound if the stack has gone meanwhile, Conflict if somebody has one of its ports now.
+        """
+        sandbox = self._state.find_sandbox(sandbox_id)
+        async with self._parts.locks.hold(self._keys(sandbox, self._networks_of(sandbox))):
+            before = self._state.sandbox_state(self._state.find_sandbox(sandbox_id).id)
+            if not before.sandbox.ended:
                 raise Conflict("sandbox", sandbox.name, "runs already")
-            return change(replace(sandbox, ended=False))
-
-        return await self.change(sandbox_id, run_again)
+            return await self._transaction.revive_sandbox(before, change(replace(before.sandbox, ended=False)))
 
     async def free_name(self, name: str) -> None:
         """Take the name of a sandbox that has ended, but for its network stack: that is called by its id from now on."""
@@ -197,8 +199,9 @@ class SandboxOperations:
                 return Outcome(())
             users = self._state.stack_users(sandbox.id)
             if users:
-                if not dry_run and not sandbox.ended:
-                    await self._transaction.end_sandbox(sandbox)
+                failed = [] if dry_run or sandbox.ended else await self._transaction.end_sandbox(self._state.sandbox_state(sandbox.id))
+                if failed:
+                    raise TeardownFailed(f"published ports of {sandbox.name}", tuple(failed))
                 return Outcome((), (f"the network stack of {sandbox.name} stays until {', '.join(users)} ends",))
             plan = plans.plan_removal(self._state, SandboxState(sandbox, self._state.endpoints[sandbox.id]))
             if dry_run:

@@ -255,8 +255,14 @@ def _check_wishes(mac: str | None, wishes: Collection[IPAddress], network: Netwo
         for address in endpoint.addresses():
             if address in wishes:
                 field = "ip" if address.version == 4 else "ip6"
-                because = f"address already in use on network {network.name} by sandbox {sandbox.name}"
+                because = f"address already in use on network {network.name} by {_holder(sandbox)}"
                 raise Conflict(field, str(address), because=because)
+
+
+def _holder(sandbox: Sandbox) -> str:
+    if sandbox.ended:
+        return f"what is left of sandbox {sandbox.name}; remove the sandboxes that share its network stack"
+    return f"sandbox {sandbox.name}"
 
 
 def complete_endpoints(
@@ -284,6 +290,12 @@ def with_ports(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint]
     """Return *sandbox* with *endpoints*, each family's published ports on the endpoint of its gateway."""
     after = published_ports.assign_ports(endpoints, state.networks, mappings)
     return SandboxState(replace(sandbox, ports=tuple(mappings)), after)
+
+
+def ended(before: SandboxState) -> SandboxState:
+    """Return what is left of a sandbox that has ended while others share its network stack: that publishes nothing any more."""
+    sandbox = replace(before.sandbox, ended=True, owner=None, leader=None, health=None, ports=())
+    return SandboxState(sandbox, tuple(replace(endpoint, ports=()) for endpoint in before.endpoints))
 
 
 def host_gateway_warnings(state: HostState, after: SandboxState) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "WorkingDir": shown.get("working_directory", ""),
             "User": isolation["user"],
             "StopSignal": _stop_signal(shown),
+            "ExposedPorts": {key: {} for key in sorted(_bindings(shown))},
             "Labels": Texts(shown["labels"]),
             **_health_check(shown),
         },
@@ -183,6 +184,10 @@ def _bindings(shown: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+_OF_SWARM: Mapping[str, Any] = {"Attachable": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False}
+"""What Docker says of each network that is none of Swarm's."""
+
+
 def network(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return Docker's fields of a network, and those of the admin API by their own names."""
     return {
@@ -195,6 +200,7 @@ def network(shown: Mapping[str, Any]) -> dict[str, Any]:
         "EnableIPv4": shown["ipv4"],
         "EnableIPv6": shown["ipv6"],
         "Internal": shown["internal"],
+        **_OF_SWARM,
         "IPAM": {
             "Driver": shown["ipam_driver"],
             "Config": [

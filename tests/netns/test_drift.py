@@ -78,6 +78,7 @@ def test_damage_in_a_sandbox_is_repaired(lab, boxes, kind):
     damage_and_wait(lab, IN_THE_SANDBOX[kind], INSIDE)
 
 
+@pytest.mark.slow
 def test_what_root_in_a_sandbox_breaks_again_is_left_until_somebody_asks(lab, boxes):
     boxes(fresh=True)
     lab.follow_events()

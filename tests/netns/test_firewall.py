@@ -56,6 +56,7 @@ def test_same_network_reaches_each_other(lab):
     assert reaches(lab, "i1", f"http://{ip(lab, 'i2')}/")
 
 
+@pytest.mark.slow
 def test_unprotected_network_is_open_to_other_networks_of_the_host(lab):
     for family in (4, 6):
         address = ip(lab, "o1", family)

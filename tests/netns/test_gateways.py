@@ -158,6 +158,7 @@ def test_ports_when_the_gateway_moves_to_a_routed_network_and_back(lab, sandbox)
         assert published(lab) == nat
 
 
+@pytest.mark.slow
 def test_sandbox_without_a_network_gives_its_ports_free_and_takes_them_back(lab, sandbox):
     sandbox("--network", "a", "-p", "8097:80", "-p", "127.0.0.1:8096:80")
     said = lab.berth("network", "disconnect", "a", "s").stderr

@@ -304,6 +304,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 """
 
 
+@pytest.mark.slow
 def test_programs_of_the_host_are_answered_at_the_gateway_unless_that_is_off(lab):
     targets = [gateway(lab, "br-all"), gateway(lab, "br-all", 6)]
     here = lab.inspect("in-all")["addresses"]

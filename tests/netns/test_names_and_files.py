@@ -178,6 +178,7 @@ def everybody_is_served(lab: Lab) -> None:
         assert ports(lab, *hosts, *gateways(lab, "net" if network == "apart" else "apart"), sandbox=sandbox) == ['"hole"'] * 8
 
 
+@pytest.mark.slow
 def test_port_53_is_published_beside_the_resolvers_at_gateways(lab: Lab):
     options = ("-p", "53:53", "-p", "53:53/udp")
     done = lab.berth("run", "-d", "--name", "hole", "--network", "net", *options, "--", sys.executable, "-c", SERVER, "hole")

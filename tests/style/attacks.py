@@ -50,6 +50,12 @@ def _forbidden(module: Any) -> Sequence[str]:
     return [*module.forbidden(evil, evil, "10.0.0.1", "02:00:00:00:00:02")]
 
 
+def _escapes(_: Any) -> Sequence[str]:
+    from tests.escape.attempts import kinds  # Only for this line.
+
+    return [*kinds()]
+
+
 def _parameters(name: str) -> Callable[[Any], Sequence[str]]:
     """Return what gives the ids of the parameters of test *name*."""
 
@@ -125,6 +131,7 @@ GROUPS = (
                 "reach addresses, ports, peers and the host that no rule names",
                 "netns/test_egress.py::test_an_allowed_name_is_reached_at_its_ports_and_nothing_else_is",
             ),
+            Attack("whatever a runtime's root can send, in more than four thousand variants, and at each moment when something changes", "escape/test_escapes.py::test_nothing_gets_through", _escapes),
             Attack("ask for names that no rule allows", "netns/test_egress.py::test_questions_are_refused_with_the_reason_and_never_leave"),
             Attack(
                 "ask at the gateway from an address that the resolver does not know it by",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resolver.cli import enter
-from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
+from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, ONE_OFF_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
 from resolver.cli.compose.project import Project, Service
 from resolver.cli.environment import inherited
 from resolver.cli.run import Variables, run_detached, run_in_foreground
@@ -101,7 +101,7 @@ def _command(service: Service, asked: OneOff) -> list[str]:
 
 def _body(project: Project, body: Mapping[str, Any], asked: OneOff) -> dict[str, Any]:
     networks = [{key: value for key, value in endpoint.items() if key not in _OWN} for endpoint in body["networks"]]
-    labels = {**body["labels"], **asked.labels, "berth.one-off": asked.service}
+    labels = {**body["labels"], **asked.labels, ONE_OFF_LABEL: asked.service}
     # It is no replica: `exec` and names of the service do not mean it.
     for name in (SERVICE_LABEL, CONFIG_LABEL, DEPENDS_LABEL):
         labels.pop(name, None)

@@ -11,6 +11,7 @@ import pytest
 from resolver import cli
 from resolver.cli import client, compose_command, docker_words, enter, monitor, output, ps, run
 from resolver.cli.client import NoDaemon, Refused
+from resolver.cli.output_log import OutputLog
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.users import Identity
 from resolver.signal_names import START_NO_MORE
@@ -32,7 +33,7 @@ def daemon(monkeypatch, tmp_path):
     monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
     with FakeDaemon(tmp_path) as made:
         made.responses |= {
-            "GET /v1/sandboxes": [WEB], "GET /v1/sandboxes/web": WEB, "GET /v1/networks": [FRONT], "GET /v1/networks/front": FRONT,
+            "GET /v1/sandboxes": [WEB], "GET /v1/sandboxes?all=1": [WEB], "GET /v1/sandboxes/web": WEB, "GET /v1/networks": [FRONT], "GET /v1/networks/front": FRONT,
             f"DELETE /v1/sandboxes/{WEB['id']}": {"warnings": ["its stack stays"]},
         }  # fmt: skip
         yield made
@@ -194,9 +195,16 @@ def test_a_service_is_found_by_its_name(daemon, berth):
     assert client.find_sandbox("shop", index=2)["name"] == "web2"
     with pytest.raises(Refused, match="service shop has 2 replicas, and no number 3"):
         client.find_sandbox("shop", index=3)
+    daemon.responses["GET /v1/sandboxes?all=1"] = daemon.responses["GET /v1/sandboxes"]
     with pytest.raises(Refused, match="there is no service shop in project other"):
         client.find_sandbox("shop", project="other")
-    daemon.responses["GET /v1/sandboxes"] = [WEB, WEB | {"name": "web2", "labels": {"berth.service": "shop", "berth.project": "other"}}]
+    other = WEB | {"name": "web2", "labels": {"berth.service": "shop", "berth.project": "other"}}
+    daemon.responses["GET /v1/sandboxes?all=1"] = [WEB, other | {"run": {"state": "exited"}}]
+    for command in ("top shop", "stats --no-stream shop", "port shop 80", "exec shop true"):
+        words = command.split()
+        said = berth(words[0], "--project", "other", *words[1:])[2]
+        assert said == "berth: service shop of project other is stopped; `berth compose start shop` starts it\n", command
+    daemon.responses["GET /v1/sandboxes"] = [WEB, other]
     with pytest.raises(Refused, match="shop is ambiguous: it can be web, web2"):
         client.find_sandbox("shop")
     assert client.find_sandbox("shop", project="other")["name"] == "web2"
@@ -568,7 +576,9 @@ def test_events(daemon, berth, monkeypatch):
     connected = EVENT | {"kind": "endpoint", "action": "connect", "network": "front", "cause": None, "exit_code": None}
     lines = b"".join(json.dumps(event).encode() + b"\n" for event in (connected, EVENT))
     daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + lines
-    assert berth("events")[1].splitlines() == [
+    code, shown, said = berth("events")
+    assert (code, "the daemon has ended, or" in said) == (1, True)
+    assert shown.splitlines() == [
         f"2025-11-26T00:00:00.000+00:00 endpoint connect web id={'w' * 12} network=front",
         f"2025-11-26T00:00:00.000+00:00 sandbox remove web id={'w' * 12} cause=command-ended exit_code=3",
     ]
@@ -594,6 +604,8 @@ def test_events(daemon, berth, monkeypatch):
 def test_events_of_the_past(daemon, berth):
     daemon.responses["GET /v1/events?since=1764115200.000&until=1764115201.500"] = b"HTTP/1.1 200 OK\r\n\r\n"
     assert berth("events", "--since", "2025-11-26T00:00:00+00:00", "--until", "1764115201.5") == (0, "", "")
+    daemon.responses["GET /v1/events?until=99999999999.000"] = b"HTTP/1.1 200 OK\r\n\r\n"
+    assert berth("events", "--until", "99999999999")[0] == 1
     assert "--since soon: it should be like 24h" in berth("events", "--since", "soon")[2]
 
 
@@ -606,6 +618,21 @@ def test_wait_asks_once_for_a_sandbox_that_is_gone(daemon, berth, monkeypatch):
     assert [path for _, path, _ in daemon.requests].count(past) == 1
     code, _, said = berth("wait", "nobody")
     assert (code, "not found" in said) == (1, True)
+
+
+@pytest.mark.parametrize("state", ["exited", "running"])
+def test_logs_that_are_followed_begin_with_as_many_lines_as_those_that_are_not(daemon, berth, monkeypatch, tmp_path, state):
+    log = OutputLog(str(tmp_path))
+    log.write("stdout", b"a\nb\nlast")
+    log.flush("stdout")
+    log.close()
+    web = WEB | {"run": {"state": state, "output": str(tmp_path / "output.log")}}
+    daemon.responses["GET /v1/sandboxes/web"] = web
+    daemon.responses[f"GET /v1/sandboxes/{WEB['id']}"] = web | {"run": web["run"] | {"state": "exited"}}
+    for number, lines in ((0, ""), (1, "last"), (2, "b\nlast"), (9, "a\nb\nlast")):
+        assert berth("logs", "-n", str(number), "web")[1] == lines
+        if number or state == "exited":
+            assert berth("logs", "-f", "-n", str(number), "web")[1] == lines
 
 
 def test_completion_is_printed_and_installed(berth, monkeypatch, tmp_path):

@@ -17,7 +17,7 @@ from resolver.cli.environment import inherited
 from resolver.cli.output_log import OutputLog
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import command, conditions, down, processes
+from resolver.cli.up import command, conditions, down, processes, shared_stacks
 from resolver.cli.up.conditions import Condition, Met
 from resolver.cli.up.options import Options
 from resolver.cli.up.plan import Ending, check_signals, ending, environment, exit_code, plan_up, process_of, table
@@ -592,6 +592,36 @@ def test_what_was_removed_but_for_its_stack_is_made_anew_with_those_that_share_i
     assert "p-a-1 is made anew: only its network stack is left" in summary(changes, remove_orphans=False)
 
 
+def test_what_others_that_stay_share_is_made_anew_unless_its_stack_keeps_what_the_new_one_needs():
+    def check(text, *others, asked=None):
+        before = [*there(plan(text), p_a_1={"networks": ["p_default"]}), *others]
+        changes, _ = steps(text, before, asked=asked or Asked(force=True))
+        shared_stacks.check(changes, before)
+
+    text = "name: p\nservices:\n  a: {command: x%s}\n"
+    fixed = text % ", networks: {default: {ipv4_address: 10.9.0.5}}"
+    cap = {"id": "id-cap", "name": "cap", "labels": {}, "run": {"state": "running"}, "shared_with": "p-a-1"}
+    check(text % ", ports: ['80:80']", cap)
+    check(fixed)
+    check(fixed, cap | {"run": {"state": "exited"}})
+    check(fixed, cap, asked=Asked())
+    with pytest.raises(Refused, match=r"service a: p-a-1 can't be made anew: cap shares its .* keeps 10\.9\.0\.5; remove cap first$"):
+        check(fixed, cap)
+    before = plan(text % "")
+    old = [{**network, "labels": {**network["labels"], "berth.config-hash": "another"}} for network in networks_of(before)]
+    views = [*there(before, p_a_1={"networks": ["p_default"]}), cap]
+    changes, _ = steps(text % "", views, networks=old)
+    with pytest.raises(Refused, match="stays on network p_default, whose settings have changed; remove cap first"):
+        shared_stacks.check(changes, views)
+
+
+def test_who_shares_what_is_left_of_a_container_that_was_made_anew_is_made_anew_too():
+    text = "name: p\nservices: {tor: {command: x, network_mode: 'container:vpn'}}"
+    for shared, step in (("vpn", Step.KEEP), ("60ae1c34b538", Step.RECREATE), (None, Step.KEEP)):
+        _, found = steps(text, there(plan(text), p_tor_1={"shared_with": shared}))
+        assert found == {"p-tor-1": step}
+
+
 def test_stop_of_services_that_depend_on_each_other_in_a_circle():
     views = [{"id": one, "labels": {"berth.service": one, "berth.depends-on": f"{other}:x:false"}} for one, other in ("ab", "ba")]
     assert stop_waves(views) == [views]
@@ -714,10 +744,10 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     assert down.down(Selection(project_name="p")) == 0
     assert "project p is not up, so there is nothing to remove" in capsys.readouterr().err
     client.listed = [
-        {"id": "1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
-        {"id": "2", "labels": {}, "directory": "/nonexistent"},
-        {"id": "3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
-        {"id": "4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
+        {"id": "1", "name": "n1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
+        {"id": "2", "name": "n2", "labels": {}, "directory": "/nonexistent"},
+        {"id": "3", "name": "n3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
+        {"id": "4", "name": "n4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
     ]
     child = subprocess.Popen(["sleep", "600"])
     client.holders = {"3": child.pid}
@@ -731,6 +761,30 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     assert client.requests.index("POST /v1/sandboxes/3/stop") < client.requests.index("DELETE /v1/sandboxes/3")
     assert client.bodies[client.requests.index("POST /v1/sandboxes/3/stop")] == {"timeout": 3.0}
     assert capsys.readouterr().out == "project p is down: removed 3 sandboxes and 3 networks\n"
+
+
+def test_down_names_who_shares_what_is_left_and_keeps_a_network(monkeypatch, capsys):
+    project_of = {"labels": {"berth.project": "p"}, "networks": ["p_default"]}
+    left = project_of | {"id": "1", "name": "p-vpn-1", "ended": True}
+    tor = {"id": "2", "name": "tor", "labels": {}, "networks": [], "shared_with": "p-vpn-1"}
+    deleted = []
+
+    def client(method, path, *_, **__):
+        if method == "DELETE":
+            deleted.append(path)
+            return {"warnings": []}
+        return (
+            [left, tor]
+            if "sandboxes" in path
+            else [project_of | {"id": "n1", "name": "p_default"}, project_of | {"id": "n2", "name": "p_b"}]
+        )
+
+    monkeypatch.setattr(down, "call", client)
+    assert down.down(Selection(project_name="p")) == 0
+    shown = capsys.readouterr()
+    assert deleted == ["/v1/sandboxes/1", "/v1/networks/n2"]
+    assert "network p_default stays: tor shares the network stack of what is removed; remove tor and then p_default" in shown.err
+    assert shown.out == "project p is down: removed 1 sandbox and 1 network\n"
 
 
 def test_deleting_what_is_gone_is_no_failure():
