@@ -359,3 +359,36 @@ EGRESS_NAMES_LEARNED = 16
 
 EGRESS_RECORDS = 256
 """Sandboxes of which it is kept what they have used, with `EGRESS_RULES` rules each; the oldest go first."""
+
+WAY_OUT_CONNECTIONS = 16_384
+"""Connections from one nest to the outside at once."""
+
+WAY_OUT_DESCRIPTORS = 8
+"""Descriptors of one such connection: two sockets, four ends of pipes, and room for others."""
+
+WAY_OUT_BACKLOG = 1024
+"""Connections that were answered and are not accepted yet."""
+
+WAY_OUT_READY = 10.0
+"""Seconds for a client to take a connection that the outside has taken."""
+
+WAY_OUT_FLOWS = 4096
+"""Pairs of client and server that exchange datagrams; the one that was silent for longest gives way."""
+
+WAY_OUT_PINGS = 256
+"""Programs that ping, times addresses."""
+
+WAY_OUT_UNANSWERED, WAY_OUT_IDLE = 30.0, 180.0
+"""Seconds of silence after which a flow of datagrams ends: before the first answer, and after it (as nf_conntrack_udp_timeout)."""
+
+WAY_OUT_LOOK = 5.0
+"""Seconds between looks for what is silent."""
+
+WAY_OUT_TURN = 64
+"""Packets, datagrams or connections that are taken before the loop looks at others."""
+
+WAY_OUT_ROUTES = 1000
+"""Subnets of the host that a nest leaves out."""
+
+WAY_OUT_LARGE_PIPES = 16
+"""Pipes of connections that are enlarged to 1 MiB because they were full; an ordinary user's pipes may have 64 MiB altogether."""

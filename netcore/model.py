@@ -16,6 +16,7 @@ from typing import Literal, NewType
 from netcore.common_options import CommonOptions
 from netcore.dns_settings import DnsSettings
 from netcore.health import Health, HealthCheck
+from netcore.isolation import Isolation
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -388,8 +389,7 @@ class Sandbox:
     adopted namespace has by itself; with *replaces_routes* ours take their place while there are any, otherwise they stay.
     *own_sysctls*: (path, value) that an adopted namespace had of those that berth sets there.
     *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
-    *health*: None without a *health_check*.
-    *egress*: its egress rules (`egress.read`), None: those of its networks, or the default.
+    *health*: None without a *health_check*. *egress*: its rules (`egress.read`), None: those of its networks, or the default.
     """
 
     id: SandboxId
@@ -420,6 +420,7 @@ class Sandbox:
     own_sysctls: tuple[tuple[str, str], ...] = ()
     health_check: HealthCheck | None = None
     health: Health | None = None
+    isolation: Isolation = field(default_factory=Isolation)
     egress: tuple[str, ...] | None = None
 
     @property
@@ -483,3 +484,4 @@ class SandboxRequest:
     origin: str = "api"
     again: tuple[SandboxId, float] | None = None
     health_check: HealthCheck | None = None
+    isolation: Isolation = field(default_factory=Isolation)

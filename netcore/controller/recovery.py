@@ -145,7 +145,7 @@ async def serve(controller: Controller, sandbox: Sandbox) -> None:
 
     if sandbox.ports:
         await controller.workers.run(hold)
-    parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
+    parts.relays.settle(sandbox.id, published_ports.proxies(endpoints, everything=bool(parts.settings.edge)))
     parts.host_ports.block_unopened(sandbox.ports)
 
 

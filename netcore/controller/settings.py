@@ -14,6 +14,7 @@ class Settings:
     """*pools4*, *pools6*: (block, prefix length of the subnets cut from it). *uplinks*: more links that lead outside.
 
     *vtep*: the address that other hosts send VXLAN to, None on a host that is alone. *resolver_at_gateways*: see `Facts`.
+    *edge*: path of the socket of the process that is outside of a nest (`netcore.edge`), "" for a daemon that is the host's own.
     """
 
     run_directory: str
@@ -25,3 +26,4 @@ class Settings:
     vtep: IPAddress | None = None
     resolver_at_gateways: bool = True
     egress: EgressSettings = NO_SETTINGS
+    edge: str = ""

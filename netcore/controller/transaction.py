@@ -288,7 +288,7 @@ class Transaction:
     async def _make_known(self, after: SandboxState) -> None:
         parts, sandbox = self._parts, after.sandbox
         parts.writer.put_sandbox(after)
-        parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints))
+        parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints, everything=bool(parts.settings.edge)))
         await parts.names.update(sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
 
     async def change_facts(self, changes: Sequence[tuple[SandboxState, SandboxState]]) -> None:

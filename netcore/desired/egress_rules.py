@@ -70,6 +70,13 @@ HOST = FirewallSet(
     table=_INET, name="egress_host", key_types=("ifname", "ether_addr", "inet_proto", "inet_service"), order=_ORDER, interval=True
 )
 HOST_OTHERS = FirewallSet(table=_INET, name="egress_host_others", key_types=("ifname", "ether_addr"), order=_ORDER)
+OUTSIDE_HOST = {
+    family: FirewallSet(
+        table=_INET, name=f"outside_host{family}", key_types=(f"ipv{family}_addr",), family=family, order=Order.FORWARDING_GUARD
+    )
+    for _, family in _IPV
+}
+"""The addresses of the host itself where this is the nest of an ordinary user: packets for them are forwarded. Elsewhere there are none."""
 CONFINED_PORTS = FirewallSet(table=_BRIDGE, name="confined_ports", key_types=("ifname",), data_types=("ether_addr",), order=_ORDER)
 CONFINED_MACS = FirewallSet(table=_BRIDGE, name="confined_macs", key_types=("ether_addr",), data_types=("ether_addr",), order=_ORDER)
 
@@ -102,6 +109,7 @@ SETS: tuple[FirewallSet, ...] = (
     ),
     HOST,
     HOST_OTHERS,
+    *OUTSIDE_HOST.values(),
     CONFINED_PORTS,
     CONFINED_MACS,
     CONFINED_TALKERS,
@@ -149,6 +157,7 @@ def _of_family(family: int) -> str:
     return f"""
   chain egress{family} {{
     oifname @bridges goto egress_to_peers{family}
+    {ip} daddr @outside_host{family} goto egress_to_outside_host{family}
     {flow} @egress_denied{family} goto egress_refused
     {others} {addresses} @egress_denied_others{family} goto egress_refused
     {flow} @egress_answered{family} goto egress_admitted{family}
@@ -172,6 +181,12 @@ def _of_family(family: int) -> str:
   chain egress_to_peers{family} {{
     {flow} @egress_peers{family} goto egress_admitted{family}
     {others} {addresses} @egress_peers_others{family} goto egress_admitted{family}
+    goto egress_refused
+  }}
+  # Its services, as those at a gateway.
+  chain egress_to_outside_host{family} {{
+    iifname . ether saddr . meta l4proto . th dport @egress_host goto egress_admitted{family}
+    {others} iifname . ether saddr @egress_host_others goto egress_admitted{family}
     goto egress_refused
   }}
   chain egress_admitted{family} {{

@@ -18,6 +18,7 @@ class Facts:
     that only IPv4 or only IPv6 leaves by. *sysctls*: path → value as it is now, of what forwarding on uplinks depends on
     (see `uplinks.sysctl_paths`). *resolver_at_gateways*: berth answers DNS queries at the gateway addresses of its networks.
     *local*: what the host takes for its own addresses; None: not known. *egress*: what the configuration says of egress rules.
+    *outside*: in the nest of an ordinary user, the addresses of the host itself, which are reached by the uplink.
     """
 
     uplinks: tuple[str, ...]
@@ -30,6 +31,7 @@ class Facts:
     resolver_at_gateways: bool = True
     local: tuple[IPNetwork, ...] | None = None
     egress: EgressSettings = NO_SETTINGS
+    outside: tuple[IPNetwork, ...] = ()
 
     def uplinks_of(self, family: int) -> tuple[str, ...]:
         """Return the links that traffic of *family* leaves by."""
@@ -52,6 +54,7 @@ class HostConstraints:
     *pools4*, *pools6*: (block, prefix length of the subnets cut from it). *reserved*: subnets of the host that the pools berth
     chooses must not overlap. *links*: by name. *now*: seconds since the epoch. *tunnel_overhead*: octets of the outer IP, UDP
     and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5). *routes*: what the host's links and routes forbid.
+    *is_nest*: this is the nest of an ordinary user, where the host's own links are not.
     """
 
     pools4: Sequence[tuple[IPNetwork, int]]
@@ -64,3 +67,4 @@ class HostConstraints:
     tunnel_overhead: int = 50
     routes: HostRoutes = field(default_factory=HostRoutes)
     egress: EgressSettings = NO_SETTINGS
+    is_nest: bool = False

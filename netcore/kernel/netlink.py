@@ -52,6 +52,10 @@ class Request:
     target: str
 
 
+FAMILY = socket.AF_NETLINK
+"""For who has sockets made elsewhere."""
+
+
 def open_socket(protocol: int) -> socket.socket:
     """Return a bare netlink socket in the namespace of the calling thread. Only `notifications` needs it beside this module."""
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)

@@ -44,7 +44,7 @@ class PacketLog:
         self._socket = open_socket(NETFILTER)
         try:
             netlink = NetlinkSocket(NETFILTER, self._socket)
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+            _make_room(self._socket)
             for body in (
                 attr(_COMMAND, bytes([_BIND])),
                 # Each at once: somebody waits for what is decided.
@@ -76,6 +76,14 @@ class PacketLog:
     def close(self) -> None:
         """Stop; the rules then log to nobody."""
         self._socket.close()
+
+
+def _make_room(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+    except PermissionError:
+        # In a user namespace net.core.rmem_max bounds it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
 
 
 def read_message(message: bytes) -> LoggedPacket:

@@ -119,14 +119,14 @@ def write(segment: Segment) -> bytes:
     header = _HEADER.pack(*ports, *numbers, offset, segment.flags, segment.window, 0, 0)
     body = header + segment.options + segment.payload
     pseudo = source + destination + struct.pack("!II", len(body), _TCP)
-    body = body[:16] + struct.pack("!H", _checksum(pseudo + body)) + body[18:]
+    body = body[:16] + struct.pack("!H", checksum(pseudo + body)) + body[18:]
     if segment.source.version == 4:
         start = _IPV4.pack(0x45, traffic_class, _IPV4.size + len(body), 0, 0, _TTL, _TCP, 0, source, destination)
-        return start[:10] + struct.pack("!H", _checksum(start)) + start[12:] + body
+        return start[:10] + struct.pack("!H", checksum(start)) + start[12:] + body
     return _IPV6.pack(6 << 28 | traffic_class << 20, len(body), _TCP, _TTL, source, destination) + body
 
 
-def _checksum(octets: bytes) -> int:
+def checksum(octets: bytes) -> int:
     """Return the complement of the ones' complement sum (RFC 1071), which is a remainder."""
     number = int.from_bytes(octets + bytes(len(octets) % 2), "big")
     return ~((number % 0xFFFF) or (0xFFFF if number else 0)) & 0xFFFF

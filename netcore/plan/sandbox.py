@@ -95,5 +95,6 @@ def plan_sandbox(
         stack=kind,
         shared_with=target.id if target is not None else None,
         health_check=request.health_check,
+        isolation=request.isolation,
         health=Health.STARTING if request.health_check is not None else None,
     )

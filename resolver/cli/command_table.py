@@ -28,6 +28,7 @@ SANDBOXES: tuple[Row, ...] = (
     ("rename", "Rename a sandbox.", "sandboxes:rename"),
     ("attach", "Adopt an existing network namespace as a sandbox.", ""),
     ("detach", "Release an adopted sandbox.", "sandboxes:detach"),
+    ("unshare", "Run a command where the sandboxes of an ordinary user are.", "unshare:unshare"),
 )
 NETWORKS: tuple[Row, ...] = (
     ("network", "Create and change networks.", "networks:network"),
@@ -109,6 +110,6 @@ SERVICE_ROWS: tuple[Row, ...] = (
 
 SUMMARY = "Docker's container networking for any process."
 DESCRIPTION = (
-    "berth gives processes networks, addresses, names, a gateway and published ports. The admin socket is $BERTH_RUN_DIR/berth.sock, "
-    "/run/berth/berth.sock by default."
+    "berth gives processes networks, addresses, names, a gateway and published ports. The admin socket is $BERTH_RUN_DIR/berth.sock: "
+    "of root /run/berth/berth.sock, of others $XDG_RUNTIME_DIR/berth/berth.sock by default."
 )

@@ -81,7 +81,7 @@ class Admin:
     # --- networks -----------------------------------------------------------------------------------------------
 
     async def create_network(self, request: ApiRequest[schema.NetworkBody]) -> schema.NetworkView | ApiReply:
-        owner = await self.owners.find(request.body.owner_pid)
+        owner = await self.owners.find(request.body.owner_pid, request.caller.pid)
         problems = self.records.problems(request.body.records, request.body.name)
         wanted = convert.network_request(request.body, owner, problems=problems)
         if request.dry_run:
@@ -116,9 +116,9 @@ class Admin:
         body = request.body
         if request.caller.uid != 0:
             await self._check_rights(body, request.caller)
-        owner = await self.owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
+        owner = await self.owners.find(body.owner_pid if body.owner_pid is not None else body.pid, request.caller.pid)
         # A descriptor says nothing of the other namespaces of the process that holds it.
-        leader = await self.owners.find(body.pid) if body.netns is None and body.fd is None else None
+        leader = await self.owners.find(body.pid, request.caller.pid) if body.netns is None and body.fd is None else None
         wanted = convert.sandbox_request(body, _adopted_netns(request), owner, leader)
         started = None if body.process is None else process(body.process)
         if started is not None and wanted.netns is not None:
@@ -169,7 +169,7 @@ class Admin:
         if request.body.health is not None:
             health = health_shapes.health(request.body.health)
             return self.sandbox_view(await self.lifecycle.note_health(request.path["sandbox"], health))
-        owner = await self.owners.find(request.body.owner_pid)
+        owner = await self.owners.find(request.body.owner_pid, request.caller.pid)
         leader = await self.owners.find_child(request.body.leader_pid, request.caller.pid)
         if request.body.egress is not None:
             await self.egress.change(request.path["sandbox"], request.body.egress)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -32,13 +31,13 @@ from netcore.controller.recovery import recall, restore
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.kernel import capabilities, claim, netns, nft, process
-from netcore.kernel.notifications import PATHS, Notifications
-from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
+from netcore.kernel import capabilities, claim, nft, process
+from netcore.kernel.notifications import Notifications
+from netcore.model import Owner, Sandbox
 from netcore.store.records import Records
 from netcore.store.sqlite import open_store
 from resolver import limits
-from resolver.daemon import clustering, convert, gateway_resolver, logs, queries_in_hand, sandbox_process, signals, startup
+from resolver.daemon import clustering, convert, gateway_resolver, logs, outside, queries_in_hand, sandbox_process, signals, startup
 from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.controller_settings import settings_of
@@ -67,12 +66,10 @@ from resolver.daemon.static_names import StaticNames, load_static_names
 from resolver.daemon.update_start import take_updates
 from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
-from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
 from resolver.transport.in_hand import InHand, Unanswered
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import OpenSocket, UpstreamPool
-from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
 
 if TYPE_CHECKING:
@@ -200,24 +197,14 @@ async def _start(
     kept = await _open_kept(config, stack)
     queries = await asyncio.to_thread(queries_in_hand.take_over, kept)
 
-    async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
-        if not sandbox_id:
-            return open_datagram(upstream, kind)
-        path = controller.netns_path(SandboxId(sandbox_id))
-        return await controller.workers.run(lambda: _inside(path, lambda: open_datagram(upstream, kind)))
-
-    async def subscribe(sandbox_id: str | None) -> Notifications:
-        if not sandbox_id:
-            return Notifications(*PATHS)
-        path = controller.netns_path(SandboxId(sandbox_id))
-        return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
-
+    edge = outside.edge_at(settings.edge)
+    sockets = outside.Sockets(edge, lambda: controller)
     static_names = await load_static_names(store)
     resolver = _make_resolver(
-        config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, static_names, queries.here, stack
+        config, sockets.open, sockets.subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, static_names, queries.here, stack
     )
     registry = resolver.registry
-    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
+    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock, edge=edge)
     _connect(resolver, controller)
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
@@ -301,7 +288,7 @@ def _make_operations(
     lost: LostHolders,
 ) -> _Works:
     run_blocking = controller.workers.run
-    owners = Owners(run_blocking)
+    owners = Owners(run_blocking, is_nest=bool(controller.settings.edge))
     automatic_networks = AutomaticNetworks(
         lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
     )
@@ -455,11 +442,6 @@ def _in_background(stack: AsyncExitStack, *work: Coroutine[Any, Any, None]) -> N
     """Do each *work* beside everything else until *stack* closes."""
     for task in [asyncio.create_task(coroutine) for coroutine in work]:
         stack.callback(task.cancel)
-
-
-def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:
-    with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, work)
 
 
 def _wall_clock() -> float:

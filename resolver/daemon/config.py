@@ -1,6 +1,7 @@
 """Configuration: one TOML file, a few environment variables, the command line. All errors at once, with their path.
 
-Precedence: default < file < environment (BERTH_RUN_DIR, BERTH_STATE_DIR, BERTH_CONFIG) < command line.
+Precedence: default < file < environment (BERTH_RUN_DIR, BERTH_STATE_DIR, BERTH_NETNS_DIR, BERTH_CONFIG) < command line.
+The defaults of an ordinary user are below his own directories: `resolver.rootless.places`.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from resolver.daemon.schema import NetworkBody
 from resolver.daemon.update_keys import UpdateKey
 from resolver.errors import ConfigError, ResolverError
 from resolver.numbers import whole_number
+from resolver.rootless import places
 from resolver.wire import name as names
 
 _T = TypeVar("_T")
-DEFAULT_PATH = "/etc/berth/berth.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,19 +140,35 @@ HELP: dict[str, str] = {
 
 def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> DaemonConfig:
     """Return the effective configuration. *path* None: the default file if it is there. Raises ConfigError."""
-    chosen = path or environment.get("BERTH_CONFIG")
+    uid = os.geteuid()
+    own = places.places(uid, {key: value for key, value in environment.items() if key not in _DIRECTORIES.values()})
+    source = path or own.config
     raw: dict[str, Any] = {}
-    if chosen or Path(DEFAULT_PATH).exists():
-        raw = _read(chosen or DEFAULT_PATH)
-    config = parse(raw, chosen or DEFAULT_PATH)
-    from_environment = {"run_dir": environment.get("BERTH_RUN_DIR"), "state_dir": environment.get("BERTH_STATE_DIR")}
+    if path or environment.get(places.CONFIG) or Path(own.config).exists():
+        raw = _read(source)
+    config = parse({**_directories(own), **raw}, source)
     try:
-        config = replace(config, egress=egress_config.with_files(config.egress))
+        config = replace(config, egress=egress_config.with_files(config.egress, own.lists))
     except (ValueError, InvalidRequest) as error:
-        raise ConfigError(chosen or DEFAULT_PATH, (("egress", str(error)),)) from error
-    for given, source in ((from_environment, "the environment"), (overrides, "the command line")):
-        config = replace(config, **_values({key: value for key, value in given.items() if value}, source))
+        raise ConfigError(source, (("egress", str(error)),)) from error
+    from_environment = {key: environment.get(variable) for key, variable in _DIRECTORIES.items()}
+    if places.user_of(uid, environment) and environment.get(places.RUN):
+        # Who has another run directory has other namespaces.
+        from_environment["netns_dir"] = places.places(uid, environment).netns_dir
+    for given, where in ((from_environment, "the environment"), (overrides, "the command line")):
+        config = replace(config, **_values({key: value for key, value in given.items() if value}, where))
+    if places.is_nest(environment) and config.run_dir != places.places(uid, environment).run_dir:
+        reason = "without root BERTH_RUN_DIR names it, because every command needs it before the configuration is read"
+        raise ConfigError("the command line" if overrides.get("run_dir") else source, (("run_dir", reason),))
     return config
+
+
+_DIRECTORIES = {"run_dir": places.RUN, "state_dir": places.STATE, "netns_dir": places.NETNS}
+"""Key → variable that goes before the file."""
+
+
+def _directories(own: places.Places) -> dict[str, Any]:
+    return {key: getattr(own, key) for key in _DIRECTORIES}
 
 
 def _read(path: str) -> dict[str, Any]:

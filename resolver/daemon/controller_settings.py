@@ -8,7 +8,7 @@ from pathlib import Path
 
 from netcore.controller.settings import Settings
 from netcore.plan import ipam
-from resolver.daemon import clustering
+from resolver.daemon import clustering, outside
 from resolver.daemon.config import DaemonConfig
 
 
@@ -25,6 +25,7 @@ async def settings_of(config: DaemonConfig) -> Settings:
         vtep=await asyncio.to_thread(clustering.find_vtep, config),
         resolver_at_gateways=config.gateway_resolver,
         egress=replace(config.egress, nat64=config.nat64_prefixes),
+        edge=outside.edge_path(config.run_dir),
     )
 
 

@@ -37,7 +37,7 @@ from netcore.plan import gateway
 from netcore.plan.endpoint import parse_endpoint_address
 from netcore.plan.endpoint_names import names_of
 from resolver import resolvconf
-from resolver.daemon import health_shapes
+from resolver.daemon import health_shapes, isolation_shapes
 from resolver.daemon.proxies import environment
 from resolver.daemon.record_shapes import RecordView
 from resolver.daemon.run_shapes import run_view
@@ -80,7 +80,7 @@ class SandboxDetails:
     """A sandbox with what belongs to it. *networks*: at least those of its endpoints. *directory*: with its files.
 
     *stack_owner*: the sandbox whose network stack it shares, None if it has its own. *run*: of one that stays when its command has
-    ended, with its *run_directory*. *pid*: of its command, 0 if none runs. *hides*: see `SandboxView`.
+    ended, with its *run_directory*. *pid*: of its command, 0 if none runs. *hides*, *withheld*: see `SandboxView`.
     """
 
     sandbox: Sandbox
@@ -91,6 +91,7 @@ class SandboxDetails:
     run: Run | None = None
     run_directory: Path = Path()
     hides: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
     pid: int = 0
 
 
@@ -216,6 +217,7 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
         egress=egress_texts(body.egress),
         labels=tuple(body.labels.items()),
         health_check=None if body.health_check is None else health_shapes.health_check(body.health_check),
+        isolation=isolation_shapes.isolation(body.isolation),
     )
 
 
@@ -329,6 +331,8 @@ def sandbox_view(
         health=None if sandbox.health is None else sandbox.health.value,
         health_check=health_shapes.view(sandbox.health_check),
         hides=list(details.hides),
+        withheld=list(details.withheld),
+        isolation=isolation_shapes.view(sandbox.isolation),
     )
 
 

@@ -15,8 +15,6 @@ from netcore.egress.rules import Rule, SetName
 from netcore.egress.settings import NO_SETTINGS, EgressSettings
 from netcore.errors import InvalidRequest
 
-DIRECTORY = "/etc/berth/egress"
-"""One list in each file; its name is the file's."""
 KEYS = ("default", "ceiling", "sets", "hold", "new_names")
 _LONGEST_FILE = 1 << 20
 
@@ -74,8 +72,11 @@ def _number(value: Mapping[str, Any], key: str, default: int, least: int, most: 
     return number
 
 
-def with_files(settings: EgressSettings, directory: str = DIRECTORY) -> EgressSettings:
-    """Return *settings* with the lists in *directory* too; those of the configuration come first. Checks that every list is there."""
+def with_files(settings: EgressSettings, directory: str) -> EgressSettings:
+    """Return *settings* with the lists in *directory* too, one in each file; those of the configuration come first.
+
+    Checks that every list is there.
+    """
     found: dict[str, tuple[Rule, ...]] = {}
     path = Path(directory)
     files = sorted(path.iterdir()) if path.is_dir() else []

@@ -24,8 +24,8 @@ from resolver.daemon import numeric_names
 from resolver.daemon.automatic_networks import DEFAULT_NETWORK, AutomaticNetworks, is_automatic
 from resolver.daemon.command_pids import CommandPids
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
-from resolver.daemon.egress_hiding import hidden_paths
 from resolver.daemon.events import Cause, Events
+from resolver.daemon.hiding import hidden_paths, withheld_capabilities
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
 from resolver.daemon.removals import Removals
@@ -333,7 +333,8 @@ class Operations:
             stack_owner=self._controller.state.sandboxes.get(shared_with) if shared_with is not None else None,
             run=self._runs.get(sandbox.id),
             run_directory=self._runs.directory_of(sandbox.id),
-            hides=hidden_paths(self._controller, self._runs.directory, self._secret_files, sandbox),
+            hides=hidden_paths(self._controller, self._runs.directory, self._secret_files),
+            withheld=withheld_capabilities(self._controller, sandbox),
             pid=self._command_pids.of(sandbox),
         )
 

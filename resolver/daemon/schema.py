@@ -87,6 +87,31 @@ class HealthCheckView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_interval: float = 5.0
 
 
+class IsolationView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a command in a sandbox has of the host beside the network, in Docker's words; nothing means the default.
+
+    *user*: `USER[:GROUP]`; *groups*: additional ones. *confine*: the directory that is writable under bubblewrap, "": not confined.
+    *memory*, *shm_size*: in octets; *timeout*: in seconds; 0: without bound.
+    """
+
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    privileged: bool = False
+    security_options: list[str] = []
+    user: str = ""
+    groups: list[str] = []
+    read_only: bool = False
+    tmpfs: list[str] = []
+    volumes: list[str] = []
+    confine: str = ""
+    memory: int = 0
+    cpus: float = 0.0
+    pids: int = 0
+    ulimits: list[str] = []
+    shm_size: int = 0
+    timeout: float = 0.0
+
+
 class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
@@ -97,7 +122,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
     and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
 
-    *hides*: directories and files of the host that its commands don't see, as it has egress rules; they lack rights then too.
+    *hides*: directories and files of the host that its commands don't see. *withheld*: capabilities that none of them has, as it has egress
+    rules, from wherever. *isolation*: what they have of the host else.
     """
 
     id: str
@@ -129,6 +155,8 @@ class SandboxView(msgspec.Struct, frozen=True):
     health: str | None = None
     health_check: HealthCheckView | None = None
     hides: list[str] = []
+    withheld: list[str] = []
+    isolation: IsolationView = IsolationView()
 
 
 class PoolView(msgspec.Struct, frozen=True):
@@ -442,6 +470,7 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: dict[str, str] = {}
     process: ProcessBody | None = None
     health_check: HealthCheckView | None = None
+    isolation: IsolationView = IsolationView()
 
 
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -262,7 +262,11 @@ class Moments:
         path = ("env", f"PYTHONPATH={lab.environment['PYTHONPATH']}")
         if runtime == "run":
             restless = Restless(
-                world, (sys.executable, "-m", "resolver", "run", *options, "--", *path, *_RESTLESS), runtime, around, attempts
+                world,
+                (sys.executable, "-m", "resolver", "run", "--privileged", *options, "--", *path, *_RESTLESS),
+                runtime,
+                around,
+                attempts,
             )
             restless.go_on()
             restless.stop()

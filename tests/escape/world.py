@@ -182,7 +182,11 @@ class World:
     def _start_run(self) -> None:
         self.lab.berth("run", "-d", "--name", "run", "--network", "a", "--egress", RULES, "--", "sleep", "infinity")
         path = self.lab.environment["PYTHONPATH"]
-        self._add("run", (sys.executable, "-m", "resolver", "exec", "-i", "run", "env", f"PYTHONPATH={path}", *_RUNNER), "berth-run")
+        self._add(
+            "run",
+            (sys.executable, "-m", "resolver", "exec", "-i", "--privileged", "run", "env", f"PYTHONPATH={path}", *_RUNNER),
+            "berth-run",
+        )
 
     def _start_netns(self) -> None:
         self.lab.shell("ip netns add plain; ip -n plain link set lo up")

@@ -28,11 +28,13 @@ LINKS = "ls /sys/class/net; test -e /sys/fs/cgroup/kept && test -e '/sys/fs/cgro
 
 def test_sys_shows_the_links_of_the_sandbox(lab: Lab):
     assert "up0" in lab.shell("ls /sys/class/net")
-    assert links_of(lab.berth("run", "--network", "net", "--", "sh", "-c", LINKS).stdout) == ["eth0", "kept", "lo"]
-    assert links_of(lab.berth("run", "--network", "none", "--", "sh", "-c", LINKS).stdout) == ["kept", "lo"]
+    # What is mounted below it is the host's, and only for who wants to be without protection.
+    assert links_of(lab.berth("run", "--network", "net", "--", "sh", "-c", LINKS, check=False).stdout) == ["eth0", "lo"]
+    assert links_of(lab.berth("run", "--network", "net", "--privileged", "--", "sh", "-c", LINKS).stdout) == ["eth0", "kept", "lo"]
+    assert links_of(lab.berth("run", "--network", "none", "--", "ls", "/sys/class/net").stdout) == ["lo"]
     lab.berth("run", "-d", "--name", "web", "--network", "net", "--", "sleep", "600")
-    assert links_of(lab.in_sandbox("web", "sh", "-c", LINKS)) == ["eth0", "kept", "lo"]
-    assert links_of(lab.berth("run", "--network", "container:web", "--", "sh", "-c", LINKS).stdout) == ["eth0", "kept", "lo"]
+    assert links_of(lab.in_sandbox("web", "ls", "/sys/class/net")) == ["eth0", "lo"]
+    assert links_of(lab.berth("run", "--network", "container:web", "--", "ls", "/sys/class/net").stdout) == ["eth0", "lo"]
     assert "up0" in lab.berth("run", "--network", "host", "--", "ls", "/sys/class/net").stdout
     # A link that comes later is there too.
     lab.berth("network", "connect", "inside", "web")
@@ -61,7 +63,9 @@ def test_sys_that_is_read_only_stays_so(lab: Lab):
 
 def test_sys_that_can_not_be_mounted_is_said(lab: Lab):
     """A user namespace may mount sysfs for network namespaces of its own only."""
-    script = "from resolver.cli import mounts; print(mounts.show_own_links()); import os; print(os.listdir('/sys/class/net'))"
+    script = (
+        "from resolver.cli import kernel_files; print(kernel_files.own_sys(whole=False)); import os; print(os.listdir('/sys/class/net'))"
+    )
     said = lab.out("unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", script)
     assert said.startswith("mounting sysfs: Operation not permitted\n")
     assert "up0" in said
@@ -256,3 +260,19 @@ def test_static_names_and_wildcards_last(lab: Lab):
     lab.berth("network", "create", "front")
     assert lab.api("GET", "/v1/networks/front")[1]["records"] == []
     lab.berth("network", "rm", "front")
+
+
+@pytest.mark.parametrize("absent", ["hosts", "resolv.conf", "hosts resolv.conf"])
+def test_files_that_the_host_lacks_hide_no_other_ones(lab, absent):
+    lab.shell(f"mkdir /run/aside; for name in {absent}; do mv /etc/$name /run/aside/; done")
+    try:
+        script = "cat /etc/resolv.conf /etc/hosts; awk '{print $5}' /proc/self/mountinfo | grep -c /layers"
+        said = lab.berth("run", "--hostname", "bare", "--", "sh", "-c", script, check=False)
+    finally:
+        lab.shell("mv /run/aside/* /etc/; rmdir /run/aside")
+    lines = said.stdout.splitlines()
+    assert [line for line in lines if line.startswith("nameserver")] == ["nameserver 127.0.0.11"]
+    assert any(line.endswith("\tbare") for line in lines)
+    assert said.stderr == ""
+    # Nothing is left of the layers, so that the directory of the sandbox can be removed.
+    assert lines[-1] == "0"

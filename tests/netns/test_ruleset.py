@@ -58,6 +58,8 @@ ct mark set meta mark and 0xff
 meta mark set ct mark
 meta mark set 0x10
 tcp dport 443 reject with tcp reset
+meta l4proto tcp socket transparent 1 meta mark set 0x1 accept
+meta l4proto tcp tproxy to :50080 meta mark set 0x1 accept
 reject with tcp reset
 reject with icmp admin-prohibited
 reject with icmpv6 admin-prohibited

@@ -161,6 +161,25 @@ GROUPS = (
         ),
     ),
     Group(
+        "A command, to its host",
+        (
+            Attack("command berth's daemon", "netns/test_commands.py::test_a_command_does_not_command_the_daemon"),
+            Attack(
+                "read berth's state, files of other sandboxes, namespaces",
+                "netns/test_commands.py::test_state_and_other_sandboxes_files_are_hidden_and_the_rest_of_run_is_not",
+            ),
+            Attack("change what is read and written as root for it", "netns/test_commands.py::test_a_command_writes_nothing_that_the_daemon_reads"),
+            Attack(
+                "enter the first process, mount, uncover, make devices, write sysctls",
+                "netns/test_commands.py::test_what_is_the_whole_hosts_is_masked_and_can_not_be_changed",
+            ),
+            Attack("have the caller's groups", "netns/test_commands.py::test_groups_of_the_caller_are_given_up"),
+            Attack("have the caller's descriptors", "netns/test_commands.py::test_descriptors_above_2_are_closed_but_those_that_are_named"),
+            Attack("write beside its directory, confined", "netns/test_commands.py::test_what_is_confined_writes_to_its_directory_and_has_no_right"),
+            Attack("use the bus of the user's session, without root", "netns/test_rootless.py::test_a_command_does_not_see_the_session"),
+        ),
+    ),
+    Group(
         "A name server, to a sandbox with egress rules",
         (
             Attack(

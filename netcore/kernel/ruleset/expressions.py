@@ -230,6 +230,11 @@ def redirect(port: int) -> bytes:
     return _expression("redir", u32(1, port), u32(3, _PORT_IS_GIVEN))
 
 
+def hand_to_socket(family: int, port: int) -> bytes:
+    """Have the packet go to the socket that has its connection, else to the one that listens at a port (*port*: the register)."""
+    return _expression("tproxy", u32(1, family), u32(3, port))
+
+
 def translate(kind: int, family: int, address: int, port: int | None) -> bytes:
     """*address*, *port*: the registers that hold them."""
     return _expression("nat", u32(1, kind), u32(2, family), u32(3, address), *(() if port is None else (u32(5, port),)))

@@ -159,6 +159,7 @@ FIELDS: Mapping[tuple[str, ...], Field] = {
     ("fib", "daddr", "type"): Field(TYPES["fib_addrtype"], RoutingLookUp(2, 3)),
     ("rt", "ip", "nexthop"): Field(_ADDRESS4, Route(1)),
     ("rt", "ip6", "nexthop"): Field(_ADDRESS6, Route(2)),
+    ("socket", "transparent"): Field(integer(1), LocalSocket(0)),
     ("socket", "wildcard"): Field(integer(1), LocalSocket(2)),
     ("ether", "daddr"): Field(_ETHER, Payload(LINK, 0, 6, (_ETHER_TABLE, 1), _NO_CHECKSUM), "ether"),
     ("ether", "saddr"): Field(_ETHER, Payload(LINK, 6, 6, (_ETHER_TABLE, 2), _NO_CHECKSUM), "ether"),

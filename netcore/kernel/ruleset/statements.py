@@ -94,12 +94,23 @@ def _redirect(words: Words) -> list[bytes]:
     return [expressions.immediate(expressions.register(0), port.to_bytes(2, "big")), expressions.redirect(expressions.register(0))]
 
 
+def _hand_to_socket(words: Words) -> list[bytes]:
+    words.expect("to")
+    port = int(words.take().removeprefix(":"))
+    at = expressions.register(0)
+    return [expressions.immediate(at, port.to_bytes(2, "big")), expressions.hand_to_socket(_EITHER_FAMILY, at)]
+
+
+_EITHER_FAMILY = 0
+"""NFPROTO_UNSPEC."""
+
 STATEMENTS: Mapping[str, Callable[[Words], list[bytes]]] = {
     "counter": _counter,
     "limit": _limit,
     "ct": _connection_count,
     "log": _log,
     "redirect": _redirect,
+    "tproxy": _hand_to_socket,
     "masquerade": lambda _: [expressions.masquerade()],
     "notrack": lambda _: [expressions.no_tracking()],
 }

@@ -22,6 +22,7 @@ from resolver.signal_names import WHAT_IS_ONE, signal_number
 _SANDBOX_OPTIONS = tuple(
     option for option in OPTIONS if option.scope is Scope.SANDBOX and option.compose and option.kind is not Kind.NETWORKS
 )
+_ISOLATION_OPTIONS = tuple(option for option in OPTIONS if option.scope is Scope.ISOLATION and option.compose)
 _ENDPOINT_OPTIONS = tuple(
     option for option in OPTIONS if option.scope is Scope.ENDPOINT and option.compose and option.kind is not Kind.LINKS
 )
@@ -132,6 +133,8 @@ def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Ma
     given = {option.field: getattr(service, field_of(option)) for option in _SANDBOX_OPTIONS}
     process = {"process": process_of(service, project.directory)} if service.command else {}
     health = {"health_check": _health_body(service.health)} if service.command and service.health else {}
+    asked = {option.field: getattr(service, field_of(option)) for option in _ISOLATION_OPTIONS} if service.command else {}
+    isolation = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items() if value}
     depends = ",".join(f"{one.service}:{one.condition.value}:{str(one.restart).lower()}" for one in service.depends_on)
     own = {PROJECT_LABEL: project.name, SERVICE_LABEL: service.name, **({DEPENDS_LABEL: depends} if depends else {})}
     body = {
@@ -140,6 +143,7 @@ def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Ma
         "networks": _endpoints(project, service, sandboxes),
         **process,
         **health,
+        **({"isolation": isolation} if isolation else {}),
     }
     return _with_hash(body, {**service.labels, **own})
 

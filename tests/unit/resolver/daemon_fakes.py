@@ -215,11 +215,11 @@ class FakeOwners:
     async def uid(self, pid):
         return self.uids.get(pid, 0)
 
-    async def find(self, pid):
+    async def find(self, pid, caller):
         return None if pid is None else replace(OWNER, pid=pid)
 
     async def find_child(self, pid, parent):
-        return await self.find(pid)
+        return await self.find(pid, parent)
 
     async def watch(self, owner, on_end):
         if owner is not None:

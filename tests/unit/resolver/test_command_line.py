@@ -13,6 +13,7 @@ from resolver.cli import client, compose_command, docker_words, enter, monitor, 
 from resolver.cli.client import NoDaemon, Refused
 from resolver.cli.output_log import OutputLog
 from resolver.cli.system_calls import EnterFailed
+from resolver.cli.users import Identity
 from resolver.signal_names import START_NO_MORE
 from tests.support.fake_daemon import FakeDaemon
 
@@ -307,7 +308,7 @@ def test_the_daemon_is_told_how_a_command_in_the_foreground_is_to_end(daemon, be
     daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH {path}": WEB, f"DELETE {path}?exit_code=0": {"warnings": []}}
     starts = []
 
-    def start(sandbox, command, *, environment, directory, register):
+    def start(sandbox, command, *, environment, directory, register, descriptors):
         starts.append(command)
         pid = os.fork()
         if pid == 0:
@@ -444,9 +445,9 @@ def test_exec_as_another_user_detached_or_in_a_replica(daemon, berth, monkeypatc
     joined = {}
     monkeypatch.setattr(enter, "join", lambda sandbox, command, **more: joined.update(more, name=sandbox["name"]) or 0)
     assert berth("exec", "-d", "-u", "1234:5678", "--project", "shop", "--index", "2", "web", "ls")[0] == 0
-    assert (joined["name"], joined["detached"], joined["identity"]) == ("shop-web-2", True, enter.Identity(1234, 5678, (5678,), None))
+    assert (joined["name"], joined["detached"], joined["given"].identity) == ("shop-web-2", True, Identity(1234, 5678))
     assert berth("exec", "-T", "-u", "root", "web", "ls")[0] == 0
-    assert (joined["identity"].uid, joined["identity"].home, joined["environment"]["HOME"]) == (0, "/root", "/root")
+    assert (joined["given"].identity.uid, joined["given"].identity.home, joined["environment"]["HOME"]) == (0, "/root", "/root")
 
 
 @pytest.mark.parametrize(

@@ -182,28 +182,26 @@ def test_what_is_waited_for_and_started_again_is_in_the_values():
 def test_what_is_asked_for_and_not_given_is_said_line_by_line():
     text = """
 services:
-  a: {command: x, init: true, runtime: runsc, mem_limit: 1g, cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}, f: {condition: service_healthy}}}
+  a: {command: x, init: true, runtime: runsc, mem_limit: 1g, cpuset: "0", cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}, f: {condition: service_healthy}}}
   b: {command: x, pids_limit: 3, deploy: {resources: {limits: {cpus: "1", pids: 3}}}, cap_drop: [ALL], security_opt: [no-new-privileges:true], healthcheck: {test: x}, volumes: ["v:/v"], links: [c], ipc: host}
   c: {command: x, depends_on: {b: {condition: service_started, restart: false}}, restart: sometimes}
   e: {provider: {type: cloud}}
-  f: {image: x, healthcheck: {test: x}, stdin_open: true}
+  f: {image: x, healthcheck: {test: x}, stdin_open: true, user: nobody}
 volumes: {v: }
 """
     with_circle = text
     assert "depends on itself: b -> c -> b" in problems(with_circle)
     made = project(text.replace(", depends_on: {b: {condition: service_started, restart: false}}", ""))
     assert made.notes == (
-        "cap_drop of services a, b is not honoured: processes keep their capabilities",
-        "read_only of service a is not honoured: files can be written",
         "runtime of service a is not honoured: commands are started by berth, on the host's kernel, by no other runtime",
-        "security_opt of service b is not honoured: it restricts nothing",
-        "user of service a is not honoured: processes run as who runs berth",
-        "ipc of service b is not honoured: processes share what who runs berth shares",
+        "ipc of service b is not honoured: each service has an IPC namespace of its own",
         "provider: nothing is run for it, start yourself what it stands for: that of service e",
+        "volumes: only files and directories of the host are bound, there are no volumes with names: that of service b",
+        "user, capabilities, files and bounds of processes are for who runs the image to see to: those of service f",
         "restart: not a word that Docker knows, which counts as no: that of service c",
         "tty, stdin_open: what `up` starts has no terminal, and nothing to read (`berth compose run` has both): that of service a",
         "healthcheck is for who runs the image, nothing else asks for the health: that of service f",
-        "mem_limit, pids_limit, deploy.resources.limits of services a, b: nothing is limited; `systemd-run --scope -p …` in the command limits it",
+        "cpuset of service a: nothing is limited by that; mem_limit, cpus, pids_limit and ulimits are, and deploy.resources.limits",
         "what runs in a service with an image is somebody else's, so its health or its end is not waited for: that of service f",
         "ignored, not about networking: stdin_open, volumes",
     )

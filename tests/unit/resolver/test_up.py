@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from resolver.cli import enter, monitor
+from resolver.cli import monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Dependency, Restart, RestartWhen, Service
+from resolver.cli.environment import inherited
 from resolver.cli.output_log import OutputLog
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
@@ -426,7 +427,7 @@ def test_detached_returns_when_everything_is_up(monkeypatch, capsys, tmp_path):
         "command": ["x"], "explicit": {"A": "own"}, "directory": "/case/sub", "directory_required": True, "stop_signal": "USR1",
         "stop_timeout": 10.0, "restart": "on-failure:3", "remove": False,
     }  # fmt: skip
-    assert process["environment"] == enter.inherited()
+    assert process["environment"] == inherited()
     assert not [request for request in client.requests if request.startswith("DELETE")]
     assert "Ctrl-C" not in capsys.readouterr().out
 
@@ -706,13 +707,13 @@ def test_file_is_found_with_its_variables(monkeypatch, tmp_path):
     with pytest.raises(Refused, match=r"there is no compose.yaml here"):
         load_project(Selection())
     (tmp_path / "compose.yml").write_text(
-        "services:\n  a: {command: 'x ${WHAT} $UNSET', shm_size: 1m}\n  b: {command: y, profiles: [debug]}\n"
+        "services:\n  a: {command: 'x ${WHAT} $UNSET', cgroup_parent: x}\n  b: {command: y, profiles: [debug]}\n"
     )
     (tmp_path / ".env").write_text("WHAT=that\nCOMPOSE_PROFILES=debug\nCOMPOSE_PROJECT_NAME=named\n")
     loaded = load_project(Selection())
     assert (loaded.project.name, loaded.project.directory) == ("named", str(tmp_path))
     assert [service.command for service in loaded.project.services] == [("x", "that"), ("y",)]
-    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: shm_size")
+    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: cgroup_parent")
     (tmp_path / "bad.yaml").write_text("services:\n  a: {command: '${X:?must}'}\n")
     with pytest.raises(Refused, match=r"bad.yaml:2: services.a.command: variable X is required: must"):
         load_project(Selection(files=("bad.yaml",)))
