@@ -137,8 +137,8 @@ _EMPTY_FILE = ".empty"
 def hide(paths: Iterable[str], kept: Iterable[str]) -> None:
     """Cover directories and files with empty ones that can't be written; the directories *kept* below them stay where they are.
 
-    EnterFailed. What is not there stays so. Nothing can be written to what is kept by its path either: who holds the sandbox reads and writes there as
-    root of the host.
+    EnterFailed. What is not there stays so. Nothing can be written to what is kept by its path either: who holds the sandbox reads and
+    writes there as root of the host.
     """
     real = [*dict.fromkeys(map(os.path.realpath, paths))]
     there = [path for path in real if os.path.isdir(path)]
