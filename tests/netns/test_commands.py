@@ -433,6 +433,7 @@ def test_a_command_ends_by_term_as_without_a_namespace_and_orphans_are_reaped(la
     assert said(lab, "run", "--", "sh", "-c", script) == "reaped\n"
 
 
+@pytest.mark.slow
 def test_a_command_that_runs_too_long_is_ended_first_by_term(lab):
     script = "trap 'echo asked; exit 3' TERM; while :; do sleep 0.02; done"
     assert said(lab, "run", "--timeout", "0.3s", "--", "sh", "-c", script, code=124) == "asked\n"
@@ -473,6 +474,7 @@ def in_group(lab):
             directory.rmdir()
 
 
+@pytest.mark.slow
 @NEEDS_V1
 def test_memory_processes_and_processors_are_bounded(lab, in_group):
     berth = f"{sys.executable} -m resolver"
@@ -543,6 +545,7 @@ def test_services_get_what_their_file_says_and_nothing_of_the_caller_else(lab):
     assert not [one for one in found if "SECRET" in one["environment"] or "PYTHONPATH" in one["environment"]]
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_is_so_after_a_restart_too(lab):
     options = ("--user", "65534:4", "--cap-drop", "ALL", "--tmpfs", "/mnt", "--restart", "always", "-e", "A=1")
     lab.berth("run", "-d", "--name", "saved", *options, "--", "sleep", "infinity")

@@ -158,6 +158,7 @@ def test_files_are_the_users_and_ids_are_his(lab):
     assert said.stdout == "1000\n"
 
 
+@pytest.mark.slow
 def test_users_and_root_do_not_see_each_other(lab):
     assert lab.berth("network", "create", "front", name="bob").returncode == 0
     assert "client" not in lab.berth("ps", name="bob").stdout
@@ -247,6 +248,7 @@ def test_links_of_the_host_are_refused_with_the_reason(lab):
     assert "up0 is no link of this user's; the host's own can be used by root's berth only" in refused.stderr
 
 
+@pytest.mark.slow
 def test_subnets_of_the_host_are_left_out(lab):
     lab.berth("network", "create", "first")
     subnet = lab.pool("first")
@@ -260,6 +262,7 @@ def test_subnets_of_the_host_are_left_out(lab):
     lab.wait_for(lambda: f"{subnet} via" not in lab.in_nest("ip route"))
 
 
+@pytest.mark.slow
 def test_namespaces_of_other_programs_are_adopted_when_started_inside(lab):
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
@@ -327,6 +330,7 @@ def test_service_of_a_user_is_a_unit_of_his_own(lab):
     assert "an ordinary user has `berth service install --user`" in refused.stderr
 
 
+@pytest.mark.slow
 def test_daemon_in_the_foreground_serves_until_it_is_told_to_stop(lab):
     daemon = lab.start_berth("daemon", name="bob")
     lab.wait_for(lambda: lab.berth("status", name="bob", check=False).returncode == 0)
@@ -391,6 +395,7 @@ def test_shop_comes_up_with_its_published_port(lab):
     lab.berth("down", "-f", shop)
 
 
+@pytest.mark.slow
 def test_one_id_is_enough_and_said(lab):
     # Bob has no subordinate ids.
     lab.end_nest_of_bob()
@@ -419,6 +424,7 @@ def test_shell_in_a_user_namespace_of_its_own_is_told_so(lab):
     assert "this shell is in a user namespace of its own" in refused.stderr
 
 
+@pytest.mark.slow
 def test_services_of_the_host_need_the_rule_that_names_the_host(lab):
     listener = lab.start_listening("who_are_you.py", HOST_ADDRESS)
     name = f"{HOST_ADDRESS.replace('.', '-')}.hostile.test"
@@ -441,6 +447,7 @@ def test_command_in_a_sandbox_that_can_not_see_the_daemon_starts_none(lab):
     assert "this command is in a sandbox, from where no daemon is started" in said.stderr
 
 
+@pytest.mark.slow
 def test_nothing_but_networks_and_names_is_left_by_kill_and_the_next_start_takes_over(lab):
     lab.shell("if [ -d /dev/net ]; then mount -t tmpfs tmpfs /dev/net; fi")
     lab.berth("run", "-d", "--name", "web", "-p", "8080:7000", "--", "sleep", "4712")
