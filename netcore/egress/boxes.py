@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from netcore.egress import special
-from netcore.egress.policy import Layer, Policy
+from netcore.egress.layer import Layer
+from netcore.egress.policy import Policy
 from netcore.egress.ports import Ports
 from netcore.egress.rules import Prefix, Rule, Wide
 from netcore.model import IPNetwork

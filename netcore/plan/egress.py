@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from netcore import drivers
 from netcore.desired.egress_rules import GENERATIONS, EgressFilter
 from netcore.egress import boxes, read, sets
-from netcore.egress.policy import KnownNetwork, Layer, Policy, Surroundings
+from netcore.egress.layer import Layer
+from netcore.egress.policy import Policy
 from netcore.egress.settings import EgressSettings
+from netcore.egress.surroundings import KnownNetwork, Surroundings
 from netcore.errors import InvalidRequest
 from netcore.model import BridgeOptions, Endpoint, IPAddress, Network, NetworkId, Sandbox, Stack
 

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from netcore import limits
 from netcore.egress import read
+from netcore.egress.layer import Layer
 from netcore.egress.new_names import NewNames
 from netcore.egress.openings import Change, NoRoom, Openings
-from netcore.egress.policy import Layer, Policy, Surroundings
+from netcore.egress.policy import Policy
 from netcore.egress.ports import Ports
+from netcore.egress.surroundings import Surroundings
 
 HOLD = 300.0
 

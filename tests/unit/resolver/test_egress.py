@@ -10,9 +10,11 @@ import pytest
 
 from netcore import limits
 from netcore.egress import read
-from netcore.egress.policy import KnownNetwork, Layer, Policy, Surroundings
+from netcore.egress.layer import Layer
+from netcore.egress.policy import Policy
 from netcore.egress.refusals import Refusals, Refused
 from netcore.egress.settings import EgressSettings
+from netcore.egress.surroundings import KnownNetwork, Surroundings
 from netcore.errors import Exhausted, KernelError, NotFound
 from netcore.kernel.egress_elements import Asked, TrackedFlow
 from netcore.kernel.refused_packets import RefusedPacket, read_packet
