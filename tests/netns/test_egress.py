@@ -278,6 +278,27 @@ def kill_and_go_on(fresh, talking, web):
     assert "ok.test" not in fresh.shell("nft list set inet berth egress_asked4")
 
 
+def test_what_it_said_first_while_no_daemon_ran_waits_for_the_next_one(fresh):
+    """The next daemon has it, so that nothing depends on when the client sends it again."""
+    assert fetch(fresh, "http://ok.test/") == 0
+    fresh.stop_daemon(signal.SIGKILL)
+    headers = "-H", "Host: ok.test", "-A", 200 * "x"
+    client = fresh.start("curl", "-s", "-o", "/dev/null", "-m", "25", *headers, f"http://{ALLOWED}/", where="berth-job")
+
+    def has_spoken():
+        lines = fresh.out("ss", "-Htn", "state", "established", "dport = :80", where="berth-job").splitlines()
+        return any(int(line.split()[1]) > 0 for line in lines)
+
+    fresh.wait_for(has_spoken)
+    chain = "add chain inet mute output { type filter hook output priority 0; }"
+    fresh.run("nft", f"add table inet mute; {chain}; add rule inet mute output tcp dport 80 meta length > 200 drop", where="berth-job")
+    try:
+        fresh.start_daemon()
+        assert client.wait(30) == 0
+    finally:
+        fresh.run("nft", "delete table inet mute", where="berth-job")
+
+
 def test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then(fresh):
     ask(fresh, "ok.test")
     job, peer, peer6 = address(fresh, "job"), address(fresh, "peer"), bracketed(address(fresh, "peer", 6))
