@@ -273,6 +273,11 @@ class Openings:
         if goes_on or self.policy.ports(None, address).has(protocol, port) or self._is_open(name, address, now):
             return verdict
         reason = f"sandbox {self.policy.sandbox} may not reach {address} as {name}: that name was not answered with this address"
+        if len(self._named) >= self._bound_of_names or len(self._addresses) >= self._bound:
+            reason += (
+                f", or that was given up: as many addresses ({len(self._addresses)}) and names of them ({len(self._named)}) are open as may"
+                " be; look the name up again"
+            )
         return Verdict(allowed=False, reason=reason)
 
     def allows_alias(

@@ -109,6 +109,23 @@ def test_the_bound_gives_up_what_has_not_been_used_for_longest_and_nothing_that_
     assert len(closed) == 1
 
 
+def test_who_was_given_up_is_not_told_that_it_was_never_answered():
+    openings = Openings(made("*.example").policy, HOLD, bound_of_names=3)
+    given_up = ip_address("192.0.2.1")
+
+    def reason():
+        return openings.allows("a.example", given_up, "tcp", 443, 1.0).reason
+
+    answer(openings, "b.example", "192.0.2.1")
+    assert reason().endswith("that name was not answered with this address")
+    for name in ("a.example", "c.example", "d.example"):
+        answer(openings, name, "192.0.2.1")
+    assert openings.allows("b.example", given_up, "tcp", 443, 1.0).reason.endswith(
+        "that name was not answered with this address, or that was given up: as many addresses (1) and names of them (3) are open as may be;"
+        " look the name up again"
+    )
+
+
 def test_names_that_a_service_leads_to():
     openings = made("a.example")
     openings.lead_to("a.example", ["pool.cdn.test"], 60, 0.0)
