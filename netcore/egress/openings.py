@@ -99,6 +99,11 @@ class Openings:
         for known in self._addresses.values():
             yield from known.names.values()
 
+    def is_known(self, name: str | None, address: IPAddress) -> bool:
+        """Return whether *address* is, or was, open for *name*; None: for any."""
+        known = self._addresses.get(address)
+        return known is not None and (name is None or name in known.names)
+
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answered(self, name: str, addresses: Sequence[IPAddress], ttl: float, now: float) -> tuple[Opening, ...]:

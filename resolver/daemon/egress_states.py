@@ -49,7 +49,17 @@ class _SandboxEgress:
         return self.states.is_busy
 
     def open(self, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> None:
-        self.states.elements.write(self.timed(_with_others(self.openings, opened, closed, now), now), self.timed(closed, now))
+        # Of an address that was not open nothing is in the kernel, and of one that was nothing of a new name.
+        there, fresh = [*_others(self.openings, opened, closed, now)], []
+        for opening in opened:
+            if self.openings.is_known(opening.name, opening.address):
+                there.append(opening)
+            elif self.openings.is_known(None, opening.address):
+                there.append(Opening("", opening.address, opening.ports, opening.until, opening.unlooked))
+                fresh.append(Opening(opening.name, opening.address, NOTHING, opening.until))
+            else:
+                fresh.append(opening)
+        self.states.elements.write(self.timed(there, now), self.timed(closed, now), self.timed(fresh, now))
         self.openings.apply(Change(tuple(opened), tuple(closed)), now)
 
     def timed(self, openings: Sequence[Opening], now: float) -> list[TimedElement]:
@@ -74,14 +84,18 @@ class _SandboxEgress:
         self.open(allowed, closed, self.states.clock())
 
 
-def _with_others(openings: Openings, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> list[Opening]:
-    """Return *opened*, and what other names have the same addresses open for: one element stands for all of them."""
+def _others(openings: Openings, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> Iterator[Opening]:
+    """Yield what other names have the addresses of *opened* and *closed* open for, and longer: one element stands for all of them."""
     gone: dict[IPAddress, set[str]] = {}
     for opening in closed:
         gone.setdefault(opening.address, set()).add(opening.name)
     touched = dict.fromkeys(opening.address for opening in (*opened, *closed))
-    others = [other for address in touched for other in openings.longest(address, gone.get(address, ())) if other.until > now]
-    return [*opened, *others]
+    for address in touched:
+        new = [one for one in opened if one.address == address]
+        for other in openings.longest(address, gone.get(address, ())):
+            is_covered = any(one.until >= other.until and (one.ports, one.unlooked) == (other.ports, other.unlooked) for one in new)
+            if other.until > now and not is_covered:
+                yield other
 
 
 def _everything(openings: Openings, now: float) -> Iterator[Opening]:
