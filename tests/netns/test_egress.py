@@ -32,6 +32,8 @@ def lab(request):
         made.shell(_OUTSIDE, where="outside")
         made.canary = made.start(sys.executable, CANARY, "/run/canary", where="outside")
         assert made.canary.stdout.readline() == "listening\n"
+        # Lists of whoever types it are not the host's.
+        made.environment["XDG_CONFIG_HOME"] = "/mnt/config"
         made.start_daemon()
         made.berth("network", "create", "--ipv6", "-o", "name=br-a", "a")
         made.berth("network", "create", "--internal", "-o", "name=br-i", "inside")
