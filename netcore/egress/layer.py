@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 
@@ -57,24 +58,23 @@ class AtAddress:
         return made - _union(rule for rule in about if rule.deny) - self.denied
 
 
-class _AboutAddresses:
+class AboutAddresses:
     """Rules about addresses, found by the lengths of their prefixes: of which there are few, however many rules there are."""
 
-    __slots__ = ("_by_prefix", "_wide")
+    __slots__ = ("_by_prefix", "_wide", "rules")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rule for rule in rules if isinstance(rule.target, Prefix) or rule.target in (Wide.ALL, Wide.PUBLIC))
         self._wide: list[Rule] = []
         self._by_prefix: dict[tuple[int, int], dict[int, list[Rule]]] = {}
-        for rule in rules:
+        for rule in self.rules:
             match rule.target:
                 case Prefix(network):
                     shift = network.max_prefixlen - network.prefixlen
                     known = self._by_prefix.setdefault((network.version, shift), {})
                     known.setdefault(int(network.network_address) >> shift, []).append(rule)
-                case Wide.ALL | Wide.PUBLIC:
-                    self._wide.append(rule)
                 case _:
-                    pass
+                    self._wide.append(rule)
 
     def holding(self, address: IPAddress) -> Iterator[Rule]:
         """Yield those that are about *address*, which is outside."""
@@ -92,16 +92,17 @@ class Layer:
 
     __slots__ = (
         "_above",
-        "_allowed_addresses",
         "_below",
-        "_denied_addresses",
         "_names",
         "allowed",
+        "allowed_addresses",
         "asks_everything",
         "denied",
+        "denied_addresses",
         "has_names",
         "learns",
         "rules",
+        "text",
         "title",
     )
 
@@ -113,7 +114,7 @@ class Layer:
         if self.learns:
             self.allowed += (Rule(target=Wide.ALL), Rule(target=Wide.HOST))
         self.denied = tuple(rule for rule in self.rules if rule.deny)
-        self._allowed_addresses, self._denied_addresses = _AboutAddresses(self.allowed), _AboutAddresses(self.denied)
+        self.allowed_addresses, self.denied_addresses = AboutAddresses(self.allowed), AboutAddresses(self.denied)
         self._names: dict[str, list[Rule]] = {}
         self._below: dict[str, list[Rule]] = {}
         self._above: set[str] = set()
@@ -127,8 +128,15 @@ class Layer:
                     self._note_above(f"*.{domain}", rule)
                 case _:
                     pass
+        self.text = ";".join(map(str, self.rules))
         self.has_names = any(isinstance(rule.target, Name | Below) for rule in self.allowed)
         self.asks_everything = any(rule.target in (Wide.ALL, Wide.PUBLIC) for rule in self.allowed)
+
+    def titled(self, title: str) -> Layer:
+        """Return the same rules as somebody else's."""
+        made = copy(self)
+        made.title = title
+        return made
 
     def _note_above(self, name: str, rule: Rule) -> None:
         while not rule.deny and name:
@@ -166,10 +174,10 @@ class Layer:
             return AtAddress(fixed=self.host_ports())
         if isinstance(place, KnownNetwork):
             return AtAddress(fixed=self.network_ports(place) if place.attached else NOTHING)
-        allowed, denied = _union(self._allowed_addresses.holding(address)), NOTHING
+        allowed, denied = _union(self.allowed_addresses.holding(address)), NOTHING
         if self.denied:
             forms = (address, *special.carried(address, around.nat64))
-            denied = _union(rule for form in forms for rule in self._denied_addresses.holding(form))
+            denied = _union(rule for form in forms for rule in self.denied_addresses.holding(form))
         return AtAddress(reason=around.why_closed(address), allowed=allowed, denied=denied)
 
     def network_ports(self, network: KnownNetwork) -> Ports:
