@@ -92,7 +92,9 @@ class Layer:
 
     __slots__ = (
         "_above",
+        "_allowed_here",
         "_below",
+        "_denied_here",
         "_names",
         "allowed",
         "allowed_addresses",
@@ -115,6 +117,7 @@ class Layer:
             self.allowed += (Rule(target=Wide.ALL), Rule(target=Wide.HOST))
         self.denied = tuple(rule for rule in self.rules if rule.deny)
         self.allowed_addresses, self.denied_addresses = AboutAddresses(self.allowed), AboutAddresses(self.denied)
+        self._allowed_here, self._denied_here = _here(self.allowed), _here(self.denied)
         self._names: dict[str, list[Rule]] = {}
         self._below: dict[str, list[Rule]] = {}
         self._above: set[str] = set()
@@ -184,16 +187,25 @@ class Layer:
         """Return what it allows on a network of this host: packets only if the sandbox is on it, but its names else too."""
 
         def is_about(rule: Rule) -> bool:
-            if rule.target is Wide.NONE:
-                return network.attached and network.name != SHARED_NETWORK
-            return rule.target is Wide.ALL or rule.target == OwnNetwork(network.name)
+            match rule.target:
+                case OwnNetwork(name):
+                    return name == network.name
+                case Wide.NONE:
+                    return network.attached and network.name != SHARED_NETWORK
+                case target:
+                    return target is Wide.ALL
 
-        return _union(filter(is_about, self.allowed)) - _union(filter(is_about, self.denied))
+        return _union(filter(is_about, self._allowed_here)) - _union(filter(is_about, self._denied_here))
 
     def host_ports(self) -> Ports:
         """Return what it allows of the host's services."""
-        allowed = _union(rule for rule in self.allowed if rule.target is Wide.HOST)
-        return allowed - _union(rule for rule in self.denied if rule.target in (Wide.HOST, Wide.ALL))
+        allowed = _union(rule for rule in self._allowed_here if rule.target is Wide.HOST)
+        return allowed - _union(rule for rule in self._denied_here if rule.target in (Wide.HOST, Wide.ALL))
+
+
+def _here(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return those of *rules* that may be about this host and its networks."""
+    return tuple(rule for rule in rules if isinstance(rule.target, OwnNetwork | Wide))
 
 
 def _union(rules: Iterable[Rule]) -> Ports:
