@@ -291,6 +291,6 @@ class _Connection(asyncio.BufferedProtocol):
         """Close the connection at once; what was not sent is lost. Who still waits for an answer sees a reset, and may ask again."""
         if not self._ended:
             self._ended = True
-            if not self._waiting and not self._buffer:
+            if not self._waiting and not (self._stopped and self._buffer):
                 self._end_by(_IN_ORDER)
             self._transport.abort()
