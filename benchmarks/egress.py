@@ -51,9 +51,9 @@ def ready(lab: Lab) -> None:
     add(lab, _CONFINED, rules())
 
 
-def add(lab: Lab, name: str, egress: list[str] | None) -> None:
+def add(lab: Lab, name: str, egress: list[str] | None, network: str = "a") -> None:
     status, body = lab.api(
-        "POST", "/v1/sandboxes", {"name": name, "networks": [{"network": "a"}], **({} if egress is None else {"egress": egress})}
+        "POST", "/v1/sandboxes", {"name": name, "networks": [{"network": network}], **({} if egress is None else {"egress": egress})}
     )
     assert status < 300, body
 
@@ -71,6 +71,11 @@ def pair(lab: Lab, *arguments: str, turns: int = TURNS) -> dict[str, list[float]
         for who, samples in found.items():
             samples += client(lab, who, *arguments)
     return found
+
+
+def told(*figures: object) -> None:
+    """Print what is known already: a part takes minutes, and may be ended."""
+    print(*figures, file=sys.stderr, flush=True)
 
 
 def row(what: str, found: dict[str, list[float]], unit: str, scale: float = 1.0, others: dict[str, list[float]] | None = None) -> list[str]:
@@ -214,11 +219,13 @@ def many(lab: Lab) -> tuple[list[list[str]], dict]:
     count = int(os.environ.get("SANDBOXES", "1000"))
     raw: dict = {"sandboxes": count}
     rows: list[list[str]] = []
+    # A bridge takes no more.
+    lab.berth("network", "create", "b")
     for kind, egress in (("without rules", None), ("with 100 rules", rules())):
         before, kernel = daemon_figures(lab), slab(lab)
         begun = time.monotonic()
         for number in range(count):
-            add(lab, f"{'f' if egress is None else 'c'}{number}", egress)
+            add(lab, f"{'f' if egress is None else 'c'}{number}", egress, "a" if egress is None else "b")
         seconds = time.monotonic() - begun
         after = daemon_figures(lab)
         time.sleep(10)
@@ -227,11 +234,12 @@ def many(lab: Lab) -> tuple[list[list[str]], dict]:
             "each MiB": (after[0] - before[0]) / count, "each kernel MiB": (slab(lab) - kernel) / count, "seconds": seconds,
             "cpu each": (after[1] - before[1]) / count, "idle cpu share": (idle[1] - after[1]) / 10,
         }  # fmt: skip
-        told = raw[kind]
+        each = raw[kind]
         rows.append([
-            f"{count} sandboxes {kind}", f"{told['each MiB'] * 1024:.0f} KiB daemon each", f"{told['each kernel MiB'] * 1024:.0f} KiB kernel each",
-            f"{1000 * told['cpu each']:.1f} ms CPU each to make", f"{100 * told['idle cpu share']:.1f} % of a core idle",
+            f"{count} sandboxes {kind}", f"{each['each MiB'] * 1024:.0f} KiB daemon each", f"{each['each kernel MiB'] * 1024:.0f} KiB kernel each",
+            f"{1000 * each['cpu each']:.1f} ms CPU each to make", f"{100 * each['idle cpu share']:.1f} % of a core idle",
         ])  # fmt: skip
+        told(rows[-1], each)
     single = []
     for number in range(20):
         begun = time.monotonic()
@@ -239,16 +247,18 @@ def many(lab: Lab) -> tuple[list[list[str]], dict]:
         single.append(time.monotonic() - begun)
         assert status == 200
     raw["one change"] = single
+    told("one change", statistics.median(single))
     whole = []
     for at in range(3):
         lab.write(
             "/run/c.toml", f'[egress]\nceiling = ["public", "all", "*.test", "10.0.0.0/8", "192.0.2.0/24", "host", "203.0.113.{at}"]\n'
         )
-        told = lab.shell("cat /run/daemon.log").count("changed=egress")
-        begun = time.monotonic()
+        before = lab.shell("cat /run/daemon.log").count("changed=egress")
+        begun, cpu = time.monotonic(), daemon_figures(lab)[1]
         lab.daemon.send_signal(signal.SIGHUP)
-        lab.wait_for(lambda told=told: lab.shell("cat /run/daemon.log").count("changed=egress") > told, timeout=120)
+        lab.wait_for(lambda before=before: lab.shell("cat /run/daemon.log").count("changed=egress") > before, timeout=120)
         whole.append(time.monotonic() - begun)
+        told("all changed", whole[-1], "CPU of the daemon", daemon_figures(lab)[1] - cpu)
     raw["all changed"] = whole
     rows.append(["a change of the rules of one (with curl)", f"{1000 * statistics.median(single):.1f} ms", "-", "-", "-"])
     rows.append([f"a change of the ceiling of {count}", f"{min(whole):.2f} to {max(whole):.2f} s", "-", "-", "-"])

@@ -342,8 +342,12 @@ LOOK_PERIOD = 1.0
 ACKNOWLEDGE_AFTER_SEGMENTS, ACKNOWLEDGE_AFTER_OCTETS = 8, 8000
 """Held segments or octets after which a client is told that they have come: it sends ten, and no more before it hears of them."""
 
-LOOK_DECISIONS = 4096
-"""Decisions that the next daemon is left with if this one is killed. Each matters for one round trip to a server."""
+LOOK_DECISIONS = 16_384
+"""Decisions that the next daemon is left with if this one is killed, two of a connection: each matters for one round trip to a server, or
+for as long as a connection of HTTP lasts."""
+
+FOLLOWED_NOTED = 1 << 28
+"""Octets of a body after which it is noted again how much of it is left: sequence numbers say nothing of more than 2^31."""
 
 CHUNK_LINE = 4096
 """Octets of one line between the chunks of an HTTP body, and of one trailer."""

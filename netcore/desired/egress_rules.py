@@ -410,9 +410,9 @@ def opening_elements(source: IPAddress, opening: Opening, now: float) -> Iterato
         return
     for ports, single, ranges in (
         (opening.ports - opening.unlooked, NAMED, NAMED_RANGES),
-        (opening.ports & opening.unlooked, ANSWERED, ANSWERED_RANGES),
+        (opening.ports & opening.unlooked if opening.unlooked else opening.unlooked, ANSWERED, ANSWERED_RANGES),
     ):
-        for element in _ports_elements(source, opening.address, ports, single[family], ranges[family]):
+        for element in _ports_elements(source, opening.address, ports, single[family], ranges[family]) if ports else ():
             yield TimedElement(element=element, left=left)
     if not opening.name:
         return

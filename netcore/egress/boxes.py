@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from netcore.egress import special
-from netcore.egress.policy import Layer, Policy
+from netcore.egress.layer import AboutAddresses
+from netcore.egress.policy import Policy
 from netcore.egress.ports import Ports
-from netcore.egress.rules import Prefix, Rule, Wide
+from netcore.egress.rules import Prefix, Wide
 from netcore.model import IPNetwork
 
 Addresses = IPNetwork | Wide
@@ -37,9 +39,7 @@ class Boxes:
 def boxes(policy: Policy) -> Boxes:
     """Return what the firewall must hold of *policy*."""
     first, *others = policy.layers
-    allowed = _allowed(first)
-    for layer in others:
-        allowed = [box for one in allowed for other in _allowed(layer) for box in _cut(one, other)]
+    allowed, denied = _of_addresses(tuple((layer.allowed_addresses, layer.denied_addresses) for layer in policy.layers))
     networks = []
     for network in (known for known in policy.around.networks if known.attached):
         ports = first.network_ports(network)
@@ -50,27 +50,29 @@ def boxes(policy: Policy) -> Boxes:
     host = first.host_ports()
     for layer in others:
         host &= layer.host_ports()
-    return Boxes(
-        allowed=tuple(dict.fromkeys(allowed)),
-        denied=tuple(dict.fromkeys(Box(addresses, rule.ports) for layer in policy.layers for addresses, rule in _about(layer.denied))),
-        networks=tuple(networks),
-        host=host,
-    )
+    return Boxes(allowed=allowed, denied=denied, networks=tuple(networks), host=host)
 
 
-def _allowed(layer: Layer) -> list[Box]:
-    return [Box(addresses, rule.ports) for addresses, rule in _about(layer.allowed)]
+@lru_cache(1024)
+def _of_addresses(layers: tuple[tuple[AboutAddresses, AboutAddresses], ...]) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
+    """Return what layers with these rules, allowing and denying ones, allow and deny: many sandboxes have the same."""
+    first, *others = (_boxes(allowed) for allowed, _ in layers)
+    for boxes_of_layer in others:
+        first = [box for one in first for other in boxes_of_layer for box in _cut(one, other)]
+    return tuple(dict.fromkeys(first)), tuple(dict.fromkeys(box for _, denied in layers for box in _boxes(denied)))
 
 
-def _about(rules: Sequence[Rule]) -> Iterator[tuple[Addresses, Rule]]:
-    for rule in rules:
+def _boxes(about: AboutAddresses) -> list[Box]:
+    found = []
+    for rule in about.rules:
         match rule.target:
             case Prefix(network):
-                yield network, rule
-            case Wide.ALL | Wide.PUBLIC as wide:
-                yield wide, rule
+                found.append(Box(network, rule.ports))
+            case Wide() as wide:
+                found.append(Box(wide, rule.ports))
             case _:
                 pass
+    return found
 
 
 def _cut(one: Box, other: Box) -> Iterator[Box]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netcore.egress import read, special
-from netcore.egress.policy import HOST, KnownNetwork, Surroundings
 from netcore.egress.ports import DNS, PROTOCOLS
+from netcore.egress.surroundings import HOST, KnownNetwork, Surroundings
 from netcore.errors import InvalidRequest
 from netcore.model import IPAddress
 

@@ -6,7 +6,7 @@ What is given is half the hold longer than needed, so that the same answer, give
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netcore import limits
@@ -91,9 +91,18 @@ class Openings:
     def __len__(self) -> int:
         return len(self._addresses)
 
+    def addresses(self) -> Iterator[IPAddress]:
+        """Yield the addresses that are, or were, open for a name."""
+        yield from self._addresses
+
     def __iter__(self) -> Iterator[Opening]:
         for known in self._addresses.values():
             yield from known.names.values()
+
+    def is_known(self, name: str | None, address: IPAddress) -> bool:
+        """Return whether *address* is, or was, open for *name*; None: for any."""
+        known = self._addresses.get(address)
+        return known is not None and (name is None or name in known.names)
 
     # --- answers ------------------------------------------------------------------------------------------------
 
@@ -109,10 +118,16 @@ class Openings:
             opening = known.names.get(name) if known is not None else None
             if opening is not None and opening.until >= needed:
                 continue
-            ports = self.policy.ports(name, address)
+            ((ports, unlooked),) = self.policy.open_for((name,), address)
             if ports:
-                made.append(Opening(name, address, ports, given, self.policy.unlooked(name, address)))
+                made.append(Opening(name, address, ports, given, unlooked))
         return tuple(made)
+
+    def recall(self, address: IPAddress, names: Mapping[str, float], now: float) -> None:
+        """Take back what an earlier daemon had opened *address* for: *names*, each until when. What is not allowed any more is left out."""
+        allowed = zip(names.items(), self.policy.open_for(names, address), strict=True)
+        opened = [Opening(name, address, ports, until, unlooked) for (name, until), (ports, unlooked) in allowed if ports]
+        self.apply(Change(tuple(opened)), now)
 
     def room_for(self, opened: Sequence[Opening], now: float, live: Collection[IPAddress] | None = None) -> tuple[Opening, ...]:
         """Return what must be closed to make room for *opened*: what has not been used for longest, never what has connections.
@@ -263,6 +278,11 @@ class Openings:
         if goes_on or self.policy.ports(None, address).has(protocol, port) or self._is_open(name, address, now):
             return verdict
         reason = f"sandbox {self.policy.sandbox} may not reach {address} as {name}: that name was not answered with this address"
+        if len(self._named) >= self._bound_of_names or len(self._addresses) >= self._bound:
+            reason += (
+                f", or that was given up: as many addresses ({len(self._addresses)}) and names of them ({len(self._named)}) are open as may"
+                " be; look the name up again"
+            )
         return Verdict(allowed=False, reason=reason)
 
     def allows_alias(
@@ -329,11 +349,16 @@ class Openings:
 
     def under(self, policy: Policy, now: float) -> tuple[Openings, tuple[Opening, ...], tuple[Opening, ...]]:
         """Return what is left of it under another policy, what of that has other ports now, and what is to be closed."""
-        left, changed, closed = Openings(policy, self.hold, self._bound), [], []
+        if policy.decides_as(self.policy):
+            self.policy = policy
+            return self, (), ()
+        left, changed, closed = Openings(policy, self.hold, self._bound, self._bound_of_names), [], []
+        may_ask = {name: policy.may_ask(name).allowed or self.meant_by(name, now) is not None for name in {name for name, _ in self._named}}
         for address, known in self._addresses.items():
-            for name, opening in known.names.items():
-                ports = policy.ports(name, address) if policy.may_ask(name).allowed or self.meant_by(name, now) else Ports()
-                kept = Opening(name, address, ports, opening.until, policy.unlooked(name, address) if ports else NOTHING)
+            for opening, (ports, unlooked) in zip(known.names.values(), policy.open_for(known.names, address), strict=True):
+                if not may_ask[opening.name]:
+                    ports = unlooked = NOTHING
+                kept = Opening(opening.name, address, ports, opening.until, unlooked if ports else NOTHING)
                 if kept != opening and opening.until > now:
                     closed.append(opening)
                 if ports:

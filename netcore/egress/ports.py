@@ -79,34 +79,39 @@ class Ports:
     def __bool__(self) -> bool:
         return bool(self.tcp or self.udp or self.sctp or self.others)
 
-    # The same few are put together for each address of each answer.
-    @lru_cache(4096)  # noqa: B019  # They are small values, and few.
+    # The same few are put together for each address of each answer, and often with nothing.
+
     def __and__(self, other: Ports) -> Ports:
-        return Ports(_cut(self.tcp, other.tcp), _cut(self.udp, other.udp), _cut(self.sctp, other.sctp), self.others and other.others)
+        return self if self is other else _both(self, other)
 
-    @lru_cache(4096)  # noqa: B019
     def __or__(self, other: Ports) -> Ports:
-        return Ports(
-            _joined(self.tcp + other.tcp),
-            _joined(self.udp + other.udp),
-            _joined(self.sctp + other.sctp),
-            self.others or other.others,
-        )
+        return self if not other else other if not self else _either(self, other)
 
-    @lru_cache(4096)  # noqa: B019
     def __sub__(self, other: Ports) -> Ports:
-        return Ports(
-            _without(self.tcp, other.tcp),
-            _without(self.udp, other.udp),
-            _without(self.sctp, other.sctp),
-            self.others and not other.others,
-        )
+        return self if not other else _first_alone(self, other)
 
     def __str__(self) -> str:
         if self == EVERYTHING:
             return "everything"
         listed = [f"{span.first}{'' if span.first == span.last else f'-{span.last}'}/{protocol}" for protocol, span in self.spans()]
         return ", ".join([*listed, *(["other protocols"] if self.others else [])]) or "nothing"
+
+
+@lru_cache(4096)
+def _both(one: Ports, other: Ports) -> Ports:
+    return Ports(_cut(one.tcp, other.tcp), _cut(one.udp, other.udp), _cut(one.sctp, other.sctp), one.others and other.others)
+
+
+@lru_cache(4096)
+def _either(one: Ports, other: Ports) -> Ports:
+    tcp, udp, sctp = _joined(one.tcp + other.tcp), _joined(one.udp + other.udp), _joined(one.sctp + other.sctp)
+    return Ports(tcp, udp, sctp, one.others or other.others)
+
+
+@lru_cache(4096)
+def _first_alone(one: Ports, other: Ports) -> Ports:
+    tcp, udp, sctp = _without(one.tcp, other.tcp), _without(one.udp, other.udp), _without(one.sctp, other.sctp)
+    return Ports(tcp, udp, sctp, one.others and not other.others)
 
 
 _ALL = (Span(FIRST, LAST),)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
 
 from netcore.egress.ports import DNS, EVERYTHING, FIRST, LAST, WEB, Ports
 from netcore.model import IPNetwork
@@ -99,14 +98,12 @@ class Rule:
     last: int | None = None
     protocol: str | None = None
 
-    @property
-    def ports(self) -> Ports:
-        """What it allows or denies of its target. Of what is no address it allows name servers only by a port that it says itself."""
-        target = self.target
-        return _ports(
-            self.first, self.last, self.protocol, is_name=isinstance(target, Name | Below), is_prefix=isinstance(target, Prefix),
-            is_network=isinstance(target, OwnNetwork), deny=self.deny, by_address=self.by_address,
-        )  # fmt: skip
+    ports: Ports = field(init=False, compare=False, repr=False)
+    """What it allows or denies of its target. Of what is no address it allows name servers only by a port that it says itself."""
+
+    def __post_init__(self) -> None:
+        # Asked for with each address of each answer.
+        object.__setattr__(self, "ports", _ports(self))
 
     @property
     def is_whole(self) -> bool:
@@ -123,27 +120,16 @@ class Rule:
         return f"{'deny:' if self.deny else ''}{target}{ports}{f'/{self.protocol}' if self.protocol is not None else ''}"
 
 
-@lru_cache(4096)
-def _ports(
-    first: int | None,
-    last: int | None,
-    protocol: str | None,
-    *,
-    is_name: bool,
-    is_prefix: bool,
-    is_network: bool,
-    deny: bool,
-    by_address: bool,
-) -> Ports:
-    """Return the ports of a rule, see there: they are asked for with each address of each answer."""
-    if first is not None:
-        ports = Ports.of(protocol or "tcp", (first, last or first))
-    elif is_name and not deny:
-        ports = Ports.of(protocol or "tcp", *WEB)
-        if by_address and protocol is None:
+def _ports(rule: Rule) -> Ports:
+    is_name, is_prefix = isinstance(rule.target, Name | Below), isinstance(rule.target, Prefix)
+    if rule.first is not None:
+        ports = Ports.of(rule.protocol or "tcp", (rule.first, rule.last or rule.first))
+    elif is_name and not rule.deny:
+        ports = Ports.of(rule.protocol or "tcp", *WEB)
+        if rule.by_address and rule.protocol is None:
             # QUIC can't be looked at, so it passes where nothing is.
             ports |= Ports.of("udp", WEB[-1])
     else:
-        ports = Ports.of(protocol, (FIRST, LAST)) if protocol is not None else EVERYTHING
-    names_port = is_network and first is not None
-    return ports if deny or is_prefix or names_port else ports - DNS
+        ports = Ports.of(rule.protocol, (FIRST, LAST)) if rule.protocol is not None else EVERYTHING
+    names_port = isinstance(rule.target, OwnNetwork) and rule.first is not None
+    return ports if rule.deny or is_prefix or names_port else ports - DNS

@@ -52,6 +52,9 @@ def check(rules: Iterable[Rule], sets: RuleSets, field: str = "egress", inside: 
             raise InvalidRequest(f"{field} rule {str(rule)!r}", f"the lists name each other in a circle: {' → '.join((*inside, name))}")
         if name not in sets:
             known = ", ".join(f"@{one}" for one in sorted(sets)[:20]) or "none"
-            reason = f"there is no list {name}: it would be the file /etc/berth/egress/{name}, or egress.sets.{name}; there are: {known}"
+            reason = (
+                f"there is no list {name}: it would be the file /etc/berth/egress/{name}, or egress.sets.{name}, which the daemon reads at"
+                f" its start and on `systemctl reload berth`; there are: {known}"
+            )
             raise InvalidRequest(f"{field} rule {str(rule)!r}", reason)
         check(sets[name], sets, field, (*inside, name))

@@ -1,7 +1,8 @@
 """What answers open in the firewall: elements with a time, written in one transaction before the answer leaves. Blocking, 50 us.
 
-Adding an element changes no chain, so it costs the same on any host. An element that is there already gets its time by being
-destroyed and made again in the same transaction, which no packet sees: kernels before 6.12 would leave its time as it is.
+Adding an element changes no chain, so it costs the same on any host. An element that is there already gets its time by being added
+again; on kernels before 6.12, which would leave its time as it is, it is destroyed and made again in the same transaction, which no
+packet sees.
 
 Spec: Linux include/uapi/linux/netfilter/nf_tables.h (NFT_MSG_DESTROYSETELEM since 6.3).
 """
@@ -9,10 +10,13 @@ Spec: Linux include/uapi/linux/netfilter/nf_tables.h (NFT_MSG_DESTROYSETELEM sin
 from __future__ import annotations
 
 import errno
+import os
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple
 
@@ -42,18 +46,26 @@ class Asked:
 
 
 class EgressElements:
-    """Writes and reads them, in the namespace of the thread that first does. *open_socket*: of nfnetlink."""
+    """Writes and reads them, in the namespace of the thread that first does. *open_socket*: of nfnetlink.
 
-    def __init__(self, open_socket: Callable[[], NetlinkSocket] = lambda: NetlinkSocket(NETFILTER)) -> None:
+    *renews*: whether the kernel gives an element that is added again its new time; None: as its version says.
+    """
+
+    def __init__(self, open_socket: Callable[[], NetlinkSocket] = lambda: NetlinkSocket(NETFILTER), *, renews: bool | None = None) -> None:
         self._open_socket = open_socket
+        self._renews = _kernel_renews(os.uname().release) if renews is None else renews
         self._socket: NetlinkSocket | None = None
         self._lock = Lock()
 
-    def write(self, opened: Iterable[TimedElement], closed: Iterable[TimedElement] = ()) -> None:
-        """Remove *closed* and add *opened*, or give these another time; all or nothing. Raises KernelError."""
-        added = _encoded([*opened])
+    def write(self, opened: Iterable[TimedElement], closed: Iterable[TimedElement] = (), fresh: Iterable[TimedElement] = ()) -> None:
+        """Remove *closed* and add *opened*, or give these another time, and add *fresh*, none of which is there; all or nothing.
+
+        Raises KernelError.
+        """
+        before = [*opened]
+        added = _encoded([*before, *fresh])
         removed = _encoded([*closed])
-        for where, elements in added.items():
+        for where, elements in _encoded(before).items() if not self._renews else ():
             removed.setdefault(where, {}).update(elements)
         changes = [*_requests(removed, destroy=True), *_requests(added, destroy=False)]
         with self._lock:
@@ -141,6 +153,15 @@ class EgressElements:
             self._socket = None
 
 
+def _kernel_renews(release: str) -> bool:
+    major, _, rest = release.partition(".")
+    minor = re.match(r"\d*", rest)
+    return (int(major or 0), int((minor and minor[0]) or 0)) >= _RENEWS_SINCE if major.isdigit() else False
+
+
+_RENEWS_SINCE = 6, 12
+
+
 class TrackedFlow(NamedTuple):
     """A tracked connection as it began. *tuple*: its octets; *zone*: the attribute, nothing if it has none."""
 
@@ -213,10 +234,25 @@ _Encoded = dict[tuple[str, str], dict[bytes, TimedElement]]
 def _encoded(timed: Sequence[TimedElement]) -> _Encoded:
     by_set: _Encoded = {}
     # An address that several names have is open for the longest of them.
-    for one in sorted(timed, key=lambda one: one.left):
+    for one in sorted(timed, key=attrgetter("left")):
         wanted = one.element.set
-        by_set.setdefault((wanted.table, wanted.name), {})[nft.element_key(one.element)] = one
+        by_set.setdefault((wanted.table, wanted.name), {})[_key(one.element)] = one
     return by_set
+
+
+def _key(element: Element) -> bytes:
+    """Return the attributes with the key of *element*, quickly if it is of an address and a port."""
+    match element.fields:
+        case (IPv4Address() | IPv6Address() as source, IPv4Address() | IPv6Address() as address, str(protocol), int(port)):
+            encoded = source.packed + address.packed + _PROTOCOL_OF[protocol] + _PORT.pack(port)
+            return _KEY_HEADS[len(encoded)] + encoded
+        case _:
+            return nft.element_key(element)
+
+
+_PORT = struct.Struct("!Hxx")
+_PROTOCOL_OF = {name: bytes([flow_filter.PROTOCOLS[name], 0, 0, 0]) for name in ("tcp", "udp", "sctp")}
+_KEY_HEADS = {length: nested(_KEY, attr(_VALUE, bytes(length)))[:-length] for length in (16, 40)}
 
 
 def _requests(encoded: _Encoded, *, destroy: bool) -> list[Request]:
@@ -229,11 +265,14 @@ def _requests(encoded: _Encoded, *, destroy: bool) -> list[Request]:
     ]
 
 
+_TIMEOUT_HEAD, _EXPIRATION_HEAD = attr(_TIMEOUT, bytes(8))[:4], attr(_EXPIRATION, bytes(8))[:4]
+
+
 def _time(timed: TimedElement) -> bytes:
     if not timed.left:
         return b""
     left = _MILLISECONDS.pack(timed.left)
-    made = attr(_TIMEOUT, left) + attr(_EXPIRATION, left)
+    made = _TIMEOUT_HEAD + left + _EXPIRATION_HEAD + left
     if timed.comment:
         text = timed.comment.encode() + b"\0"
         made += attr(_USERDATA, bytes([_COMMENT, len(text)]) + text)

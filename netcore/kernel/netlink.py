@@ -75,6 +75,7 @@ class NetlinkSocket:
         self._socket = opened if opened is not None else open_socket(protocol)
         self._sequence = 0
         self._room = _ROOM
+        self._port: int | None = None
         self.is_broken = False
         """An answer was lost, or may still come."""
         for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
@@ -105,8 +106,11 @@ class NetlinkSocket:
     @property
     def port(self) -> int:
         """The socket's address in netlink: notifications of what it changes bear it."""
-        address: tuple[int, int] = self._socket.getsockname()
-        return address[0] & 0xFFFF_FFFF
+        if self._port is None:
+            address: tuple[int, int] = self._socket.getsockname()
+            # None yet before the first message.
+            self._port = address[0] & 0xFFFF_FFFF or None
+        return self._port or 0
 
     def close(self) -> None:
         self._socket.close()

@@ -9,8 +9,10 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, message_type, messages, open_socket, walk
+from netcore.kernel import netns
+from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, is_of, message_type, messages, open_socket, walk
 
 _SUBSYSTEM = 4
 _PACKET, _CONFIG = _SUBSYSTEM << 8, _SUBSYSTEM << 8 | 1
@@ -24,6 +26,8 @@ _HEAD_END = 20
 _RECEIVE = 1 << 18
 _ROOM = 4 << 20
 _SO_RCVBUFFORCE = 33
+_BOUND = Path("/proc/self/net/netfilter/nfnetlink_log")
+"""A line for each group that has a listener: its number, and the listener's address in netlink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,16 @@ class LoggedPacket:
 
 
 class PacketLog:
-    """The copies of one group, in the namespace of the calling thread. Raises KernelError, with EPERM if another process has the group."""
+    """The copies of one group, in the namespace of the calling thread. Raises KernelError, with EPERM if another process has the group.
 
-    def __init__(self, group: int) -> None:
+    *left*: the socket that an earlier process had for it, see `listens`; what has come since then is in it.
+    """
+
+    def __init__(self, group: int, left: socket.socket | None = None) -> None:
+        if left is not None:
+            self._socket = left
+            self._socket.setblocking(False)
+            return
         self._socket = open_socket(NETFILTER)
         try:
             netlink = NetlinkSocket(NETFILTER, self._socket)
@@ -84,6 +95,14 @@ def _make_room(sock: socket.socket) -> None:
     except PermissionError:
         # In a user namespace net.core.rmem_max bounds it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+
+
+def listens(sock: socket.socket, group: int) -> bool:
+    """Return whether *sock* gets the copies of *group* in this process's namespace. Raises OSError."""
+    if not is_of(sock, NETFILTER) or not netns.is_own_socket(sock):
+        return False
+    address = sock.getsockname()[0] & 0xFFFF_FFFF
+    return any([int(number) for number in line.split()[:2]] == [group, address] for line in _BOUND.read_text().splitlines())
 
 
 def read_message(message: bytes) -> LoggedPacket:

@@ -21,7 +21,7 @@ from netcore.look.findings import Finding, Name, NeedMore, NoName, Protocol, Ref
 from netcore.look.first_data import FirstDataReader
 from netcore.look.http_requests import HttpRequests
 from netcore.look.segments import ACK, FIN, PSH, RST, SYN, Segment, distance
-from netcore.look.steps import Allowed, Allows, Asked, Decide, Denied, FlowKey, Open, Refusal, Sender, Step, Verdict
+from netcore.look.steps import Allowed, Allows, Asked, Decide, Denied, FlowKey, Open, Refusal, Sender, Step, Undecided
 from netcore.look.stream import Changed, Stream
 
 _SWITCHING = b"HTTP/1.1 101"
@@ -40,11 +40,11 @@ class Phase(Enum):
 
 
 class Lost(Exception):
-    """What is known of the connection does not fit what its server says: it must be begun anew."""
+    """What is known of the connection does not fit what its server says, or nobody knows its sandbox yet: it must be begun anew."""
 
 
 class Flow:
-    """One connection. Each method that takes a packet returns what is to be done, in this order."""
+    """One connection. Each method that takes a packet returns what is to be done, in this order, or raises Lost."""
 
     __slots__ = (
         "_acknowledged",
@@ -55,6 +55,7 @@ class Flow:
         "_ends",
         "_key",
         "_name",
+        "_noted",
         "_reader",
         "_repeated",
         "_requests",
@@ -69,11 +70,13 @@ class Flow:
         "sender",
     )  # fmt: skip
 
-    def __init__(self, key: FlowKey, allows: Allows, now: float, decided: Decided | None = None) -> None:
+    def __init__(self, key: FlowKey, allows: Allows, now: float, decided: tuple[Decided, ...] = ()) -> None:
         self._key = key
         self._allows = allows
         self._decided = decided
-        """What an earlier daemon has decided about it."""
+        """What an earlier daemon has decided about it: its last notes."""
+        self._noted: Decide | None = None
+        """Where a later one can go on, if it is followed."""
         self._begun: float | None = None
         """When its first octets came."""
         self.last = now
@@ -184,11 +187,15 @@ class Flow:
         self._taken, self._unacknowledged = self._known, 0
         return [self._ends.as_server(self._stream.start + self._taken, ACK)] if self._taken else []
 
-    def _ask(self, name: str | None, *, goes_on: bool = False) -> Verdict:
+    def _ask(self, name: str | None, *, goes_on: bool = False) -> Allowed | Denied:
+        """Return the verdict; raises Lost if there is none yet."""
         assert self.sender is not None
-        return self._allows(Asked(self.sender, name, self._key.server, self._key.server_port, goes_on))
+        verdict = self._allows(Asked(self.sender, name, self._key.server, self._key.server_port, goes_on))
+        if isinstance(verdict, Undecided):
+            raise Lost
+        return verdict
 
-    def _carry_out(self, verdict: Verdict, name: str | None, protocol: Protocol) -> list[Step]:
+    def _carry_out(self, verdict: Allowed | Denied, name: str | None, protocol: Protocol) -> list[Step]:
         match verdict:
             case Allowed(mark):
                 self.phase, self._name = Phase.INJECTED, name or ""
@@ -219,10 +226,28 @@ class Flow:
         self.phase, self._requests = Phase.FOLLOWED, HttpRequests()
         self._stream.room = limits.FOLLOWED_DATA
         before, self.held = self.held, FOLLOWED | (self.held & NUMBER)
-        steps = self._clear(bytes(self._stream.data), is_new=True)
+        steps = [*self._note_place(), *self._clear(bytes(self._stream.data), is_new=True)]
         if self.phase is Phase.REFUSED or before == self.held:
             return steps
-        return [Open(self._key, before, self.held, self._name), *steps]
+        # First the notes: a later daemon must know where it is of each connection with the other mark.
+        notes = [step for step in steps if isinstance(step, Decide)]
+        return [*notes, Open(self._key, before, self.held, self._name), *(step for step in steps if not isinstance(step, Decide))]
+
+    def _note_place(self) -> list[Step]:
+        """Return the note by which a later daemon can go on behind what was injected, unless the last note says the same."""
+        assert self._stream is not None
+        assert self._requests is not None
+        assert self.held is not None
+        if self._requests.place is None:
+            return []
+        left, in_chunks = self._requests.place
+        end, noted = self._stream.start + self._end, self._noted
+        if noted is not None and noted.in_chunks == in_chunks:
+            came = noted.left - left
+            if 0 <= came < limits.FOLLOWED_NOTED and distance(noted.end, end) == came:
+                return []
+        self._noted = Decide(self._key, self.held, end, 0, left, in_chunks)
+        return [self._noted]
 
     def _follow(self, segment: Segment) -> list[Step]:
         assert self._stream is not None
@@ -261,12 +286,9 @@ class Flow:
             self._end += 1
         if self._end > before:
             steps += self._inject_from(before, self._end)
-        if self._requests.is_between:
-            # The next daemon may go on here.
-            steps.insert(0, Decide(self._key, self.held, self._stream.start + self._end, 0))
-        elif self._end == before:
+        elif not self._requests.is_between:
             steps += self._ask_for_more(is_new=is_new)
-        return steps
+        return [*self._note_place(), *steps]
 
     def _take_acknowledgement(self, acknowledged: int, segment: Segment) -> list[Step]:
         """Forget what the server has; open the connection if it has agreed to another protocol."""
@@ -287,7 +309,7 @@ class Flow:
     # --- what the server sends ---------------------------------------------------------------------------------------
 
     def take_server(self, segment: Segment, now: float) -> list[Step]:
-        """Take any segment of the server, which has passed; raises Lost."""
+        """Take any segment of the server, which has passed."""
         self.last = now
         if segment.flags & RST:
             raise Lost
@@ -320,9 +342,10 @@ class Flow:
         waiting, self._waiting = self._waiting, []
         if waiting and self.held is not None and self.held >= FOLLOWED:
             return self._go_on_to_follow(start, waiting)
-        # A FIN may have passed by itself.
-        if self._decided is not None and waiting and distance(self._decided.end, start) in (0, 1):
-            return self._resume(self._decided.mark, waiting)
+        for decided in self._decided:
+            # A FIN may have passed by itself.
+            if waiting and distance(decided.end, start) in (0, 1):
+                return self._resume(decided.mark, waiting)
         self._stream = Stream(start)
         steps: list[Step] = []
         for segment in waiting:
@@ -331,16 +354,21 @@ class Flow:
         return steps
 
     def _go_on_to_follow(self, start: int, waiting: list[Segment]) -> list[Step]:
-        """Go on with a connection of HTTP that is not known any more, if it is between two requests."""
+        """Go on with a connection of HTTP that is not known any more, if one of the last notes says what comes at *start*."""
         self._stream = Stream(start)
-        if self._decided is None or self._decided.mark or distance(self._decided.end, start) not in (0, 1):
-            return self._refuse(None, Protocol.HTTP, _sentence(self._key, "nobody knows any more whether it is in the middle of a request"))
-        self.phase, self._requests, self._stream.room = Phase.FOLLOWED, HttpRequests(), limits.FOLLOWED_DATA
-        steps: list[Step] = []
-        for segment in waiting:
-            if self.phase is Phase.FOLLOWED:
-                steps += self._follow(segment)
-        return steps
+        for decided in self._decided:
+            # A FIN may have passed by itself.
+            came = distance(decided.end, start)
+            if decided.mark or not 0 <= came <= decided.left + 1:
+                continue
+            self.phase, self._stream.room = Phase.FOLLOWED, limits.FOLLOWED_DATA
+            self._requests = HttpRequests(max(0, decided.left - came), in_chunks=decided.in_chunks)
+            steps = self._note_place()
+            for segment in waiting:
+                if self.phase is Phase.FOLLOWED:
+                    steps += self._follow(segment)
+            return steps
+        return self._refuse(None, Protocol.HTTP, _sentence(self._key, "nobody knows any more whether it is in the middle of a request"))
 
     def _resume(self, mark: int, waiting: list[Segment]) -> list[Step]:
         """Open a connection that an earlier daemon has allowed, and whose server has got all of it."""
@@ -356,7 +384,11 @@ class Flow:
         assert self._stream is not None
         assert self.held is not None
         # The rules may be others by now, and the mark of the earlier ones opens nothing any more.
-        verdict = self._ask(self._name or None, goes_on=True)
+        try:
+            verdict = self._ask(self._name or None, goes_on=True)
+        except Lost:
+            # The server's next acknowledgement asks again.
+            return []
         if isinstance(verdict, Denied):
             return self._refuse(self._name or None, self._reader.protocol, verdict.sentence)
         self.phase = Phase.OPENED

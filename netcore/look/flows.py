@@ -22,7 +22,7 @@ class Flows:
 
     __slots__ = ("_allows", "_by_client", "_count", "_decided", "_first_look", "_octets")
 
-    def __init__(self, allows: Allows, decided: dict[FlowKey, dict[int, Decided]] | None = None) -> None:
+    def __init__(self, allows: Allows, decided: dict[FlowKey, dict[int, tuple[Decided, ...]]] | None = None) -> None:
         self._allows = allows
         self._decided = decided or {}
         self._first_look: float | None = None
@@ -42,10 +42,14 @@ class Flows:
             flow = None
         if flow is None:
             # Only by the mark that it had then: whoever begins anew between the same ends finds nothing.
-            flow = self._add(key, now, self._decided.pop(key, {}).get(held))
+            flow = self._add(key, now, self._decided.pop(key, {}).get(held, ()))
         if self._octets.get(key.client, 0) + len(segment.payload) > limits.FIRST_DATA_PER_SANDBOX:
             return []
-        return self._counted(key, flow, functools.partial(flow.take_client, segment, held, sender, now))
+        try:
+            return self._counted(key, flow, functools.partial(flow.take_client, segment, held, sender, now))
+        except Lost:
+            self._forget(key)
+            return []
 
     def take_server(self, segment: Segment, now: float) -> list[Step]:
         """Take a segment of a server, which has passed."""
@@ -68,9 +72,12 @@ class Flows:
         steps: list[Step] = []
         self._first_look = now if self._first_look is None else self._first_look
         late = now - self._first_look
-        if late > limits.FIRST_DATA_PATIENCE and self._decided:
+        if late > limits.LOOKED_FLOW_IDLE and self._decided:
             # Connections of HTTP may go on later (their mark is 0): what was allowed then is asked again.
-            kept = {key: {held: one for held, one in by_mark.items() if not one.mark} for key, by_mark in self._decided.items()}
+            kept = {
+                key: {held: some for held, some in by_mark.items() if not any(one.mark for one in some)}
+                for key, by_mark in self._decided.items()
+            }
             self._decided = {key: by_mark for key, by_mark in kept.items() if by_mark and late <= limits.FOLLOWED_FLOW_IDLE}
         for key, flow in list(self._all()):
             if flow.has_run_out(now):
@@ -93,7 +100,7 @@ class Flows:
         finally:
             self._octets[key.client] = self._octets.get(key.client, 0) + flow.octets - before
 
-    def _add(self, key: FlowKey, now: float, decided: Decided | None = None) -> Flow:
+    def _add(self, key: FlowKey, now: float, decided: tuple[Decided, ...] = ()) -> Flow:
         if self._count >= limits.LOOKED_FLOWS:
             # Of the sandbox that has most of them, so others keep theirs.
             self._forget(_first_idle(max(self._by_client.values(), key=len)))

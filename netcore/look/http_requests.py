@@ -30,26 +30,45 @@ class _Part(Enum):
 
 
 class HttpRequests:
-    """Takes the octets of a connection in the order of the stream. *cleared*: how many of them may be sent, if the names may."""
+    """Takes the octets of a connection in the order of the stream. *cleared*: how many of them may be sent, if the names may.
+
+    *left*, *in_chunks*: where it goes on, see `place`.
+    """
 
     __slots__ = ("_count", "_in_chunks", "_left", "_line", "_part", "_reader", "cleared", "count")
 
-    def __init__(self) -> None:
+    def __init__(self, left: int = 0, *, in_chunks: bool = False) -> None:
         self.cleared = 0
         self.count = 0
         """Requests whose names were told."""
         self._count = 0
-        self._part = _Part.REQUEST
+        self._part = _Part.BODY if left else _Part.CHUNK_END if in_chunks else _Part.REQUEST
         self._reader = HttpRequestReader()
-        self._left = 0
+        self._left = left
         """Octets of the body or chunk that have not come."""
-        self._in_chunks = False
+        self._in_chunks = in_chunks
         self._line = b""
 
     @property
     def is_between(self) -> bool:
         """Whether all octets that have come are of whole requests."""
         return self._part is _Part.REQUEST and self.cleared == self._count
+
+    @property
+    def place(self) -> tuple[int, bool] | None:
+        """What follows the octets that are cleared, so that somebody else can go on: the octets left of a body, or of a chunk (True).
+
+        None: it is the middle of a line between chunks.
+        """
+        match self._part:
+            case _Part.REQUEST:
+                return 0, False
+            case _Part.BODY:
+                return self._left, self._in_chunks
+            case _Part.CHUNK_END if not self._line:
+                return 0, True
+            case _:
+                return None
 
     def feed(self, octets: bytes) -> Iterator[Finding]:
         """Yield the name of each request that begins in *octets*, or why the connection is refused: nothing counts behind that."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from netcore import limits
-from netcore.desired.look_rules import FORGED, FROM_CLIENT, FROM_SERVER, GROUP, HELD, LAST_HELD
+from netcore.desired.look_rules import FORGED, FROM_CLIENT, FROM_SERVER, HELD, LAST_HELD
 from netcore.errors import KernelError
 from netcore.kernel import flow_marks
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket
@@ -19,6 +19,7 @@ from netcore.kernel.packet_log import LoggedPacket, PacketLog
 from netcore.kernel.raw_packets import RawPackets
 from netcore.kernel.shared_records import SharedRecords
 from netcore.look import decisions, segments
+from netcore.look.decisions import Decided
 from netcore.look.flows import Flows
 from netcore.look.steps import Allows, Decide, FlowKey, Forge, Inject, Open, Refusal, Sender, Step
 
@@ -28,27 +29,27 @@ log = logging.getLogger(__name__)
 class Looker:
     """Looks at connections of the namespace of the calling thread, on the running loop, until it is closed.
 
-    *allows*: is asked for each name that was found. *refused*, *opened*: are told of each that was refused or opened. *path*: of the
-    file with decisions, which lasts as long as the host runs. Raises KernelError if another process has the log group, OSError if the
-    file can't be written.
+    *packets*: the copies, of the group `look_rules.GROUP`. *allows*: is asked for each name that was found. *refused*, *opened*: are told
+    of each that was refused or opened. *path*: of the file with decisions, which lasts as long as the host runs. Raises OSError if that
+    can't be written, KernelError.
     """
 
     def __init__(
-        self, allows: Allows, refused: Callable[[Refusal], None], path: str, opened: Callable[[Open], None] = lambda _: None
+        self,
+        packets: PacketLog,
+        allows: Allows,
+        refused: Callable[[Refusal], None],
+        path: str,
+        opened: Callable[[Open], None] = lambda _: None,
     ) -> None:
         self._refused = refused
         self._opened = opened
         self._records = SharedRecords(path, decisions.RECORD_LENGTH, limits.LOOK_DECISIONS)
-        self._undone: dict[tuple[FlowKey, int], tuple[int, bytes]] = {}
-        """Where the record is of a connection that is not open yet."""
-        decided = decisions.decode(self._records.take())
-        for key, by_mark in decided.items():
-            for held, (end, mark) in by_mark.items():
-                # For the case that this one does not live long either.
-                self._note(Decide(key, held, end, mark))
-        self._flows = Flows(allows, decided)
+        self._undone: dict[tuple[FlowKey, int], list[tuple[int, bytes]]] = {}
+        """Where the records are of a connection that is not open yet, the last ones."""
+        self._flows = Flows(allows, self._take_over())
         self._loop = asyncio.get_running_loop()
-        self._packets = PacketLog(GROUP)
+        self._packets = packets
         self._as_client, self._as_server = RawPackets(), RawPackets(FORGED)
         self._netlink = NetlinkSocket(NETFILTER)
         self._loop.add_reader(self._packets.fileno(), self._read)
@@ -60,6 +61,20 @@ class Looker:
         self._loop.remove_reader(self._packets.fileno())
         for part in (self._packets, self._as_client, self._as_server, self._netlink, self._records):
             part.close()
+
+    def _take_over(self) -> dict[FlowKey, dict[int, tuple[Decided, ...]]]:
+        """Return what an earlier daemon has decided; it stays noted, for the case that this one does not live long either."""
+        found: dict[FlowKey, dict[int, tuple[Decided, ...]]] = {}
+        for place, record in self._records.left.items():
+            decoded = decisions.decode(record)
+            if decoded is None:
+                self._records.erase(place, record)
+                continue
+            key, held, decided = decoded
+            by_mark = found.setdefault(key, {})
+            by_mark[held] = (*by_mark.get(held, ()), decided)
+            self._undone.setdefault((key, held), []).append((place, record))
+        return found
 
     def _read(self) -> None:
         for logged in self._packets.read(limits.LOOKED_PACKETS_PER_TURN):
@@ -98,11 +113,16 @@ class Looker:
 
     def _note(self, step: Decide) -> None:
         record = decisions.encode(step)
-        if (before := self._undone.pop((step.key, step.held), None)) is not None:
-            self._records.erase(*before)
-        self._undone[step.key, step.held] = self._records.write(record), record
-        if len(self._undone) > limits.LOOK_DECISIONS:
-            del self._undone[next(iter(self._undone))]
+        # The one before stays too: the server may not have got what is sent after this one.
+        before = self._undone.pop((step.key, step.held), [])
+        self._undone[step.key, step.held] = [*before[-1:], (self._records.write(record), record)]
+        self._erase(before[:-1])
+        if len(self._undone) > limits.LOOK_DECISIONS // 2:
+            self._erase(self._undone.pop(next(iter(self._undone))))
+
+    def _erase(self, noted: Iterable[tuple[int, bytes]]) -> None:
+        for place, record in noted:
+            self._records.erase(place, record)
 
     def _open(self, step: Open) -> None:
         key = step.key
@@ -113,5 +133,5 @@ class Looker:
         except KernelError as error:
             # It has ended meanwhile, or somebody has flushed the table; then it goes on as one that is not known.
             log.info("connection is not opened reason=%s", error)
-        if (undone := self._undone.pop((key, step.held), None)) is not None:
-            self._records.erase(*undone)
+        if step.mark != step.held:
+            self._erase(self._undone.pop((key, step.held), ()))

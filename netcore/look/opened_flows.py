@@ -41,12 +41,12 @@ class OpenedFlows:
         self._records = SharedRecords(path, RECORD_LENGTH, count)
         self._count = count
         self._known: dict[FlowKey, _Known] = {}
-        octets = self._records.take()
-        for at in range(0, len(octets), RECORD_LENGTH):
-            # Most are empty, and there are many.
-            found = _decode(octets[at : at + RECORD_LENGTH]) if octets[at] else None
-            if found is not None:
-                self._put(*found)
+        for place, record in self._records.left.items():
+            found = _decode(record)
+            if found is None or found[0] in self._known:
+                self._records.erase(place, record)
+            else:
+                self._known[found[0]] = _Known(found[1], place, record)
 
     def opened(self, key: FlowKey, name: str | None) -> None:
         """Note that a connection was opened for *name*: "" for its address alone, None: nobody knows."""

@@ -32,7 +32,12 @@ class Denied:
     sentence: str
 
 
-Verdict = Allowed | Denied
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Nobody knows yet: the client's next packet asks again."""
+
+
+Verdict = Allowed | Denied | Undecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,17 @@ class Forge:
 
 @dataclass(frozen=True, slots=True)
 class Decide:
-    """Note that the connection is allowed, before anything of it is sent: it is to get *mark* once the server has all before *end*."""
+    """Note that the connection is allowed, before anything of it is sent: it is to get *mark* once the server has all before *end*.
+
+    *mark* 0: it is followed on, and *left* octets of a body, or of a chunk if *in_chunks*, come behind *end*.
+    """
 
     key: FlowKey
     held: int
     end: int
     mark: int
+    left: int = 0
+    in_chunks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from netcore import drivers
 from netcore.desired.egress_rules import GENERATIONS, EgressFilter
 from netcore.egress import boxes, read, sets
-from netcore.egress.policy import KnownNetwork, Layer, Policy, Surroundings
+from netcore.egress.layer import Layer
+from netcore.egress.policy import Policy
+from netcore.egress.rules import Rule
+from netcore.egress.sets import RuleSets
 from netcore.egress.settings import EgressSettings
+from netcore.egress.surroundings import KnownNetwork, Surroundings
 from netcore.errors import InvalidRequest
 from netcore.model import BridgeOptions, Endpoint, IPAddress, Network, NetworkId, Sandbox, Stack
 
@@ -45,7 +49,33 @@ def changed(now: tuple[str, ...] | None, add: Sequence[str], remove: Sequence[st
 
 def layer(texts: Sequence[str], settings: EgressSettings, title: str) -> Layer:
     """Return the layer of *texts*, with the rules of the lists that they name."""
-    return Layer(sets.expanded(read.rules(texts), settings.sets), title)
+    return _LAYERS.of(tuple(texts), lambda: read.rules(texts), settings.sets).titled(title)
+
+
+class _Layers:
+    """Layers by what they are made of: many sandboxes have the same rules, and they are asked for again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, int], tuple[object, Layer]] = {}
+
+    def of(self, key: object, rules: Callable[[], Iterable[Rule]], lists: RuleSets, kept: object = None) -> Layer:
+        """Return the layer of *rules*, with those of *lists* that they name. *kept*: what *key* is the id of."""
+        whole = key, id(lists)
+        known = self._known.get(whole)
+        if known is None:
+            while len(self._known) >= _MOST_LAYERS:
+                del self._known[next(iter(self._known))]
+            # What an id is of must live as long as the id is known.
+            known = self._known[whole] = (lists, kept), Layer(sets.expanded(rules(), lists), "")
+        return known[1]
+
+
+_MOST_LAYERS = 1024
+_LAYERS = _Layers()
+
+
+def _configured(rules: tuple[Rule, ...], settings: EgressSettings, title: str) -> Layer:
+    return _LAYERS.of(id(rules), lambda: rules, settings.sets, rules).titled(title)
 
 
 def layers_of(sandbox: Sandbox, networks: Iterable[Network], settings: EgressSettings) -> tuple[Layer, ...]:
@@ -56,9 +86,9 @@ def layers_of(sandbox: Sandbox, networks: Iterable[Network], settings: EgressSet
     else:
         made += [layer(network.egress, settings, f"network {network.name}") for network in networks if network.egress is not None]
         if not made and settings.default is not None:
-            made.append(Layer(sets.expanded(settings.default, settings.sets), "the default of this host"))
+            made.append(_configured(settings.default, settings, "the default of this host"))
     if settings.ceiling is not None:
-        made.append(Layer(sets.expanded(settings.ceiling, settings.sets), "the ceiling of this host"))
+        made.append(_configured(settings.ceiling, settings, "the ceiling of this host"))
     return tuple(made)
 
 
@@ -84,7 +114,7 @@ def policy_of(
 
 def firewall_part(policy: Policy, sandbox: Sandbox) -> EgressFilter:
     """Return what the firewall must hold of *policy*. Its generation is another one for other rules, and the same for the same."""
-    rules = "\n".join(";".join(map(str, layer.rules)) for layer in policy.layers)
+    rules = "\n".join(layer.text for layer in policy.layers)
     digest = hashlib.sha256(f"{sandbox.id}\n{rules}".encode()).digest()
     attached = tuple((known.name, known.subnets) for known in policy.around.networks if known.attached)
     generation = int.from_bytes(digest[:4], "big") % GENERATIONS

@@ -42,6 +42,7 @@ from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.controller_settings import settings_of
 from resolver.daemon.doctor_checks import make_doctor
+from resolver.daemon.egress_look import EgressLook
 from resolver.daemon.egress_start import follow_configuration, start_egress
 from resolver.daemon.events import Events
 from resolver.daemon.host_resolver import HostResolver
@@ -220,11 +221,9 @@ async def _start(
     works = _make_operations(config, controller, records, events, watches, static_names, runs, lost)
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
-    egress_log, egress_records, look = start_egress(config, controller, registry, resolver.service, events, stack, _wall_clock)
+    egress_log, egress_records, look = start_egress(config, controller, registry, resolver.service, events, stack, _wall_clock, kept)
     restoration = Restoration(controller, registry, records)
-    importing = await _restore(controller, resolver, host_side.resolver, records, events, kept, queries.left, restoration)
-    if settings.firewall:
-        look.start()
+    importing = await _restore(controller, resolver, host_side.resolver, records, events, kept, queries.left, restoration, look)
     restoration.start()
     host_side.block.start()
     stack.push_async_callback(restoration.close)
@@ -383,6 +382,7 @@ async def _restore(
     kept: KeptSockets,
     unanswered: Sequence[Unanswered],
     restoration: Restoration,
+    look: EgressLook,
 ) -> asyncio.Future[ModuleType]:
     """Bring back the networks and sandboxes of the last run, names before all else, and join the cluster.
 
@@ -403,6 +403,8 @@ async def _restore(
         resolvers.answer_again(of_host)
     await restoration.answer_all(sandbox for sandbox in everyone if sandbox.id not in waiting)
     log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
+    if controller.settings.firewall:
+        look.start()
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
     if controller.cluster is not None:
         controller.cluster.open()

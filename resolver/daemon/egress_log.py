@@ -7,9 +7,10 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 
 from netcore.egress.openings import Openings
-from netcore.egress.policy import Flow, KnownNetwork
+from netcore.egress.policy import Flow
 from netcore.egress.ports import PROTOCOLS
 from netcore.egress.refusals import CONNECTION, QUESTION, Refusals, Refused
+from netcore.egress.surroundings import KnownNetwork
 from netcore.errors import NetcoreError
 from netcore.kernel.refused_packets import RefusedPacket, RefusedPackets
 from netcore.kernel.sought_neighbors import NeighborAnswers, Sought

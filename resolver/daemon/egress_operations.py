@@ -8,8 +8,9 @@ from ipaddress import ip_network
 
 from netcore.controller import Controller
 from netcore.egress import read
+from netcore.egress.layer import Layer
 from netcore.egress.openings import Opening
-from netcore.egress.policy import ALLOWED, Flow, Layer, Policy, Verdict
+from netcore.egress.policy import ALLOWED, Flow, Policy, Verdict
 from netcore.egress.ports import WEB, Ports
 from netcore.egress.refusals import Refused
 from netcore.egress.rules import Below, Name, Prefix

@@ -76,7 +76,7 @@ class EgressPolicy:
         if qname.endswith((names.IN_ADDR_ARPA, names.IP6_ARPA)):
             return self._reverse(qname)
         name = _text(qname)
-        if self._meant(name) is not None or self._policy.may_ask(name).allowed:
+        if self._policy.may_ask(name).allowed or self._meant(name) is not None:
             return self._bounded(name)
         if self._policy.is_above(name):
             return Refusal(Rcode.NOERROR, f"{name or 'the root'} is above a name that sandbox {self._policy.sandbox} may ask for")

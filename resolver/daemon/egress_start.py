@@ -9,6 +9,7 @@ from pathlib import Path
 
 from netcore.controller import Controller
 from netcore.controller.firewall_rewrite import follow_egress
+from netcore.keeper.kept_sockets import KeptSockets
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.egress_log import EgressLog
 from resolver.daemon.egress_look import EgressLook
@@ -27,6 +28,7 @@ def start_egress(
     events: Events,
     stack: AsyncExitStack,
     wall_clock: Callable[[], float],
+    kept: KeptSockets,
 ) -> tuple[EgressLog, EgressRecords, EgressLook]:
     """Start it all; *stack* ends it. *wall_clock*: seconds since 1970.
 
@@ -41,7 +43,7 @@ def start_egress(
     egress_log.on_learned = records.put
     if controller.settings.firewall:
         egress_log.start()
-    look = EgressLook(states, egress_log, Path(config.run_dir))
+    look = EgressLook(states, egress_log, kept, Path(config.run_dir))
     stack.callback(look.close)
     refresh = EgressRefresh(states, service, registry.client_by_id)
     stack.callback(refresh.close)

@@ -49,7 +49,17 @@ class _SandboxEgress:
         return self.states.is_busy
 
     def open(self, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> None:
-        self.states.elements.write(self.timed(_with_others(self.openings, opened, closed, now), now), self.timed(closed, now))
+        # Of an address that was not open nothing is in the kernel, and of one that was nothing of a new name.
+        there, fresh = [*_others(self.openings, opened, closed, now)], []
+        for opening in opened:
+            if self.openings.is_known(opening.name, opening.address):
+                there.append(opening)
+            elif self.openings.is_known(None, opening.address):
+                there.append(Opening("", opening.address, opening.ports, opening.until, opening.unlooked))
+                fresh.append(Opening(opening.name, opening.address, NOTHING, opening.until))
+            else:
+                fresh.append(opening)
+        self.states.elements.write(self.timed(there, now), self.timed(closed, now), self.timed(fresh, now))
         self.openings.apply(Change(tuple(opened), tuple(closed)), now)
 
     def timed(self, openings: Sequence[Opening], now: float) -> list[TimedElement]:
@@ -74,14 +84,27 @@ class _SandboxEgress:
         self.open(allowed, closed, self.states.clock())
 
 
-def _with_others(openings: Openings, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> list[Opening]:
-    """Return *opened*, and what other names have the same addresses open for: one element stands for all of them."""
+def _others(openings: Openings, opened: Sequence[Opening], closed: Sequence[Opening], now: float) -> Iterator[Opening]:
+    """Yield what other names have the addresses of *opened* and *closed* open for, and longer: one element stands for all of them."""
     gone: dict[IPAddress, set[str]] = {}
     for opening in closed:
         gone.setdefault(opening.address, set()).add(opening.name)
     touched = dict.fromkeys(opening.address for opening in (*opened, *closed))
-    others = [other for address in touched for other in openings.longest(address, gone.get(address, ())) if other.until > now]
-    return [*opened, *others]
+    for address in touched:
+        new = [one for one in opened if one.address == address]
+        for other in openings.longest(address, gone.get(address, ())):
+            is_covered = any(one.until >= other.until and (one.ports, one.unlooked) == (other.ports, other.unlooked) for one in new)
+            if other.until > now and not is_covered:
+                yield other
+
+
+def _everything(openings: Openings, now: float) -> Iterator[Opening]:
+    """Yield all that is open: the ports of each address once, however many names it has, and each of these without ports."""
+    for address in openings.addresses():
+        yield from (opening for opening in openings.longest(address) if opening.until > now)
+    for opening in openings:
+        if opening.until > now:
+            yield Opening(opening.name, opening.address, NOTHING, opening.until)
 
 
 class EgressStates:
@@ -98,7 +121,8 @@ class EgressStates:
         """(sandbox id, name) → the name outside that an alias of ours leads to; set before use."""
         self._sandboxes: dict[str, _SandboxEgress] = {}
         self._owners: dict[IPAddress, str] = {}
-        self._before: dict[IPAddress, list[Opening]] = {}
+        self._before: dict[IPAddress, dict[IPAddress, dict[str, float]]] = {}
+        """What an earlier daemon had open: by source and address, for each name until when."""
         self._moves: list[Move] = []
         self._is_together = False
         self._free = asyncio.Event()
@@ -129,7 +153,8 @@ class EgressStates:
         known = self._sandboxes.get(identity)
         if known is None:
             known = _SandboxEgress(self, Openings(policy, self.settings.hold), NewNames(self.settings.new_names), (), generation)
-            self._recall(known, sources, now)
+            # What was recalled of these is in the kernel.
+            known.sources = self._recall(known, sources, now)
         before, sources_before = known.openings, known.sources
         openings, changed, closed = before.under(policy, now)
         gone = [address for address in sources_before if address not in sources]
@@ -241,18 +266,19 @@ class EgressStates:
         """Take what the kernel has open from an earlier daemon: it counts for the sandboxes that have these addresses."""
         now = self.clock()
         for asked in self.elements.asked():
-            opening = Opening(asked.name, asked.address, NOTHING, now + asked.left)
-            self._before.setdefault(asked.source, []).append(opening)
+            until = now + asked.left
+            self._before.setdefault(asked.source, {}).setdefault(asked.address, {})[asked.name] = until
 
-    def _recall(self, known: _SandboxEgress, sources: Sequence[IPAddress], now: float) -> None:
-        policy = known.openings.policy
-        for source in sources:
-            for opening in self._before.pop(source, ()):
-                ports = policy.ports(opening.name, opening.address)
-                if ports and opening.until > now:
-                    known.openings.asked(opening.name, now)
-                    unlooked = policy.unlooked(opening.name, opening.address)
-                    known.openings.apply(Change((Opening(opening.name, opening.address, ports, opening.until, unlooked),)), now)
+    def _recall(self, known: _SandboxEgress, sources: Sequence[IPAddress], now: float) -> tuple[IPAddress, ...]:
+        """Take what was read back of *sources*; return those of which there was something."""
+        left = [source for source in sources if source in self._before]
+        for source in left:
+            found = self._before.pop(source)
+            for address, names in found.items():
+                known.openings.recall(address, {name: until for name, until in names.items() if until > now}, now)
+            for name in dict.fromkeys(name for names in found.values() for name in names):
+                known.openings.asked(name, now)
+        return tuple(left)
 
     @property
     def is_busy(self) -> bool:
@@ -270,11 +296,7 @@ class EgressStates:
         was_free = self._free.is_set()
         self._free.clear()
         try:
-            yield [
-                timed
-                for known in self._sandboxes.values()
-                for timed in known.timed([opening for opening in known.openings if opening.until > now], now)
-            ]
+            yield [timed for known in self._sandboxes.values() for timed in known.timed([*_everything(known.openings, now)], now)]
         finally:
             if was_free:
                 self._free.set()

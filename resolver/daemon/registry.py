@@ -396,8 +396,10 @@ class Registry:
         return [self.host_names.client, *(resolver.client for resolver in self._sandboxes.values()), *strangers]
 
     async def configure(self, config: DaemonConfig) -> None:
-        """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
-        self._config = config
+        """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`); egress rules are followed elsewhere."""
+        before, self._config = self._config, config
+        if replace(config, egress=before.egress) == before:
+            return
         self._upstreams.configure(config)
         self.files.configure(config)
         await self.host_changed()

@@ -4,6 +4,7 @@ Outside there are a name server that notes each question, and servers that note 
 """
 
 import json
+import os
 import re
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from netcore.kernel.egress_elements import _kernel_renews
 from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Lab
 
 CANARY = str(Path(__file__).parents[1] / "support" / "canary.py")
@@ -30,6 +32,8 @@ def lab(request):
         made.shell(_OUTSIDE, where="outside")
         made.canary = made.start(sys.executable, CANARY, "/run/canary", where="outside")
         assert made.canary.stdout.readline() == "listening\n"
+        # Lists of whoever types it are not the host's.
+        made.environment["XDG_CONFIG_HOME"] = "/mnt/config"
         made.start_daemon()
         made.berth("network", "create", "--ipv6", "-o", "name=br-a", "a")
         made.berth("network", "create", "--internal", "-o", "name=br-i", "inside")
@@ -276,6 +280,48 @@ def kill_and_go_on(fresh, talking, web):
     change(fresh, rules=["*.wild.test:443"])
     assert {say(talking), say(web)} <= {"ConnectionResetError", "closed"}
     assert "ok.test" not in fresh.shell("nft list set inet berth egress_asked4")
+
+
+def test_what_is_opened_again_has_its_new_time(fresh):
+    """Also on kernels that leave the time of an element that is added again as it is."""
+    script = (
+        "import sys\n"
+        "from ipaddress import ip_address\n"
+        "from netcore.desired.egress_rules import opening_elements\n"
+        "from netcore.egress.openings import Opening\n"
+        "from netcore.egress.ports import Ports\n"
+        "from netcore.kernel.egress_elements import EgressElements\n"
+        "for renews in ([False, True] if sys.argv[1] == 'both' else [False]):\n"
+        "    elements = EgressElements(renews=renews)\n"
+        "    for seconds in (50.0, 500.0, 5000.0):\n"
+        "        opening = Opening('again.test', ip_address('192.0.2.200'), Ports.of('tcp', 80), seconds)\n"
+        "        elements.write([*opening_elements(ip_address('172.17.0.200'), opening, 0.0)])\n"
+        "        print([round(one.left, -1) for one in elements.asked() if one.name == 'again.test'])\n"
+    )
+    renews = _kernel_renews(os.uname().release)
+    lines = fresh.run(sys.executable, "-c", script, "both" if renews else "one").stdout.splitlines()
+    assert lines == ["[50.0]", "[500.0]", "[5000.0]"] * (1 + renews)
+
+
+def test_what_it_said_first_while_no_daemon_ran_waits_for_the_next_one(fresh):
+    """The next daemon has it, so that nothing depends on when the client sends it again."""
+    assert fetch(fresh, "http://ok.test/") == 0
+    fresh.stop_daemon(signal.SIGKILL)
+    headers = "-H", "Host: ok.test", "-A", 200 * "x"
+    client = fresh.start("curl", "-s", "-o", "/dev/null", "-m", "25", *headers, f"http://{ALLOWED}/", where="berth-job")
+
+    def has_spoken():
+        lines = fresh.out("ss", "-Htn", "state", "established", "dport = :80", where="berth-job").splitlines()
+        return any(int(line.split()[1]) > 0 for line in lines)
+
+    fresh.wait_for(has_spoken)
+    chain = "add chain inet mute output { type filter hook output priority 0; }"
+    fresh.run("nft", f"add table inet mute; {chain}; add rule inet mute output tcp dport 80 meta length > 200 drop", where="berth-job")
+    try:
+        fresh.start_daemon()
+        assert client.wait(30) == 0
+    finally:
+        fresh.run("nft", "delete table inet mute", where="berth-job")
 
 
 def test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then(fresh):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from netcore.desired import look_rules
+from netcore.kernel.packet_log import PacketLog
 from netcore.look.looker import Looker
 from netcore.look.steps import Allowed, Asked, Denied, Refusal, Verdict
 from tests.support.lab import OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
@@ -134,7 +135,7 @@ def _print(refusal: Refusal) -> None:
 
 
 async def _look(names: list[str]) -> None:
-    looker = Looker(lambda asked: _allows(names, asked), _print, "/run/decisions")
+    looker = Looker(PacketLog(look_rules.GROUP), lambda asked: _allows(names, asked), _print, "/run/decisions")
     print("looking", flush=True)
     try:
         await asyncio.Event().wait()

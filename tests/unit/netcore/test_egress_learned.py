@@ -5,7 +5,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from netcore.egress import learned, read
-from netcore.egress.policy import Flow, KnownNetwork, Layer, Policy, Surroundings
+from netcore.egress.layer import Layer
+from netcore.egress.policy import Flow, Policy
+from netcore.egress.surroundings import KnownNetwork, Surroundings
 
 AROUND = Surroundings(
     networks=(KnownNetwork(name="build", subnets=(ip_network("10.20.0.0/16"),), attached=True),),

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from netcore import limits
 from netcore.egress import read
+from netcore.egress.layer import Layer
 from netcore.egress.new_names import NewNames
 from netcore.egress.openings import Change, NoRoom, Openings
-from netcore.egress.policy import Layer, Policy, Surroundings
+from netcore.egress.policy import Policy
 from netcore.egress.ports import Ports
+from netcore.egress.surroundings import Surroundings
 
 HOLD = 300.0
 
@@ -105,6 +107,23 @@ def test_the_bound_gives_up_what_has_not_been_used_for_longest_and_nothing_that_
     # What is over needs nobody's word.
     _, closed = answer(openings, "a.example", "192.0.2.6", now=1000.0)
     assert len(closed) == 1
+
+
+def test_who_was_given_up_is_not_told_that_it_was_never_answered():
+    openings = Openings(made("*.example").policy, HOLD, bound_of_names=3)
+    given_up = ip_address("192.0.2.1")
+
+    def reason():
+        return openings.allows("a.example", given_up, "tcp", 443, 1.0).reason
+
+    answer(openings, "b.example", "192.0.2.1")
+    assert reason().endswith("that name was not answered with this address")
+    for name in ("a.example", "c.example", "d.example"):
+        answer(openings, name, "192.0.2.1")
+    assert openings.allows("b.example", given_up, "tcp", 443, 1.0).reason.endswith(
+        "that name was not answered with this address, or that was given up: as many addresses (1) and names of them (3) are open as may be;"
+        " look the name up again"
+    )
 
 
 def test_names_that_a_service_leads_to():

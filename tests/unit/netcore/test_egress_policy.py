@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netcore.egress import boxes, read, special
-from netcore.egress.policy import HOST, Flow, KnownNetwork, Layer, Outcome, Policy, Surroundings
+from netcore.egress.layer import Layer, Outcome
+from netcore.egress.policy import Flow, Policy
 from netcore.egress.ports import DNS, EVERYTHING, NOTHING, Ports
 from netcore.egress.rules import Wide
+from netcore.egress.surroundings import HOST, KnownNetwork, Surroundings
 
 AROUND = Surroundings(
     networks=(

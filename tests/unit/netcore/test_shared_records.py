@@ -17,10 +17,24 @@ def test_the_next_one_takes_what_is_left(path):
     # The place has another record by now.
     first.erase(0, b"aaaa")
     first.erase(8, b"cccc")
-    second = SharedRecords(path, 4, 3)
-    assert second.take() == b"ddddbbbb\0\0\0\0"
-    assert second.take() == bytes(12)
+    for _ in range(2):
+        second = SharedRecords(path, 4, 3)
+        assert second.left == {0: b"dddd", 4: b"bbbb"}
+        second.close()
     first.close()
+
+
+def test_a_record_stays_as_long_as_there_is_another_place(path):
+    first = SharedRecords(path, 4, 3)
+    lasting = first.write(b"aaaa")
+    for _ in range(5):
+        first.erase(first.write(b"bbbb"), b"bbbb")
+    first.close()
+    second = SharedRecords(path, 4, 3)
+    for _ in range(5):
+        second.erase(second.write(b"bbbb"), b"bbbb")
+    assert second.left == {lasting: b"aaaa"}
+    assert [second.write(b"cccc"), second.write(b"dddd"), second.write(b"eeee")] == [4, 8, 0]
     second.close()
 
 

@@ -8,8 +8,10 @@ import pytest
 
 from netcore import limits
 from netcore.egress import read
+from netcore.egress.layer import Layer
 from netcore.egress.openings import Openings
-from netcore.egress.policy import Layer, Policy, Surroundings
+from netcore.egress.policy import Policy
+from netcore.egress.surroundings import Surroundings
 from netcore.errors import InvalidRequest, NotFound
 from netcore.kernel.refused_packets import RefusedPacket
 from resolver.cli.client import Refused

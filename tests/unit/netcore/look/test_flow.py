@@ -276,7 +276,7 @@ def test_a_refusal_is_repeated_a_few_times():
 def test_who_does_not_name_a_server_in_time_is_refused():
     connection = Connection()
     connection.shake_hands()
-    connection.do(connection.flows.expire(limits.FIRST_DATA_PATIENCE + 1))
+    connection.do(connection.flows.expire(limits.LOOKED_FLOW_IDLE + 1))
     assert connection.refusals == []
     connection.now = 10.0
     connection.send(0, HELLO[:-1])
@@ -358,6 +358,16 @@ def test_a_hostile_client_reaches_nobody_but_whom_it_may():
     assert opened > 20
 
 
+def left_by(notes):
+    """What the next daemon finds of *notes*."""
+    found = {}
+    for note in notes:
+        key, held, decided = decisions.decode(decisions.encode(note))
+        by_mark = found.setdefault(key, {})
+        by_mark[held] = (*by_mark.get(held, ()), decided)
+    return found
+
+
 def begun_by_an_earlier_daemon(*, lost=False):
     """Return a connection that was allowed, sent, and not opened, and what that daemon left of it."""
     connection = Connection()
@@ -368,7 +378,7 @@ def begun_by_an_earlier_daemon(*, lost=False):
     if not lost:
         for step in sent:
             connection.serve(step.packet)
-    return connection, decisions.decode(bytes(64) + decisions.encode(decision))
+    return connection, left_by([decision])
 
 
 def test_the_next_daemon_opens_what_was_allowed():
@@ -429,7 +439,7 @@ def test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection(way)
             connection.shake_hands()
         case "late":
             flows.expire(0.0)
-            flows.expire(limits.FIRST_DATA_PATIENCE + 1)
+            flows.expire(limits.LOOKED_FLOW_IDLE + 1)
     connection.send(0, EVIL_HELLO)
     connection.acknowledge()
     assert connection.received == b""
@@ -439,13 +449,14 @@ def test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection(way)
 def test_damaged_records_are_left_out():
     _, left = begun_by_an_earlier_daemon()
     ((key, by_mark),) = left.items()
-    ((held, (end, mark)),) = by_mark.items()
-    record = decisions.encode(Decide(key, held, end, mark))
+    ((held, (decided,)),) = by_mark.items()
+    record = decisions.encode(Decide(key, held, *decided))
     assert len(record) == decisions.RECORD_LENGTH
-    assert decisions.decode(record) == left
-    for at in range(53):
-        assert decisions.decode(record[:at] + bytes([record[at] ^ 1]) + record[at + 1 :]) == {}
-    assert decisions.decode(record[:-1]) == {}
+    assert decisions.decode(record) == (key, held, decided)
+    for at in range(62):
+        assert decisions.decode(record[:at] + bytes([record[at] ^ 1]) + record[at + 1 :]) is None
+    assert decisions.decode(record[:-1]) is None
+    assert decisions.decode(bytes(64)) is None
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------
@@ -488,9 +499,9 @@ def test_a_request_is_no_longer_in_memory_when_the_server_has_it():
 
 
 def after_a_kill(connection):
-    """The next daemon, which knows what the last one has noted."""
-    notes = b"".join(decisions.encode(step) for step in connection.sent if isinstance(step, Decide))
-    connection.flows = Flows(connection.allows, decisions.decode(notes))
+    """The next daemon, which knows what the last one has noted last."""
+    notes = [step for step in connection.sent if isinstance(step, Decide)]
+    connection.flows = Flows(connection.allows, left_by(notes[-2:]))
 
 
 def test_a_connection_goes_on_after_a_kill_between_two_requests():
@@ -504,17 +515,76 @@ def test_a_connection_goes_on_after_a_kill_between_two_requests():
     assert not connection.refusals
 
 
+@pytest.mark.parametrize("before", [b"", REQUEST])
+@pytest.mark.parametrize("upload", [REQUEST, UPLOAD])
+def test_what_was_noted_and_not_sent_is_read_again(before, upload):
+    connection = Connection(port=80)
+    connection.shake_hands()
+    if before:
+        connection.send(0, before)
+    connection.send(len(before), upload, lose=lambda: True)
+    assert connection.received == before
+    after_a_kill(connection)
+    connection.send(len(before), upload)
+    connection.acknowledge()
+    connection.send(len(before + upload), EVIL_REQUEST)
+    assert connection.received == before + upload
+    assert [refusal.name for refusal in connection.refusals] == [EVIL]
+
+
+CHUNKED = f"POST / HTTP/1.1\r\nHost: {ALLOWED}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("left", [500, 1])
+@pytest.mark.parametrize("upload", [UPLOAD, CHUNKED + b"bb8\r\n" + b"x" * 3000])
+def test_a_body_goes_on_after_a_kill(upload, left):
+    """What is left of it is body, whatever it looks like; what comes behind is read."""
+    connection = Connection(port=80)
+    connection.shake_hands()
+    upload = upload[:-left] + EVIL_REQUEST.ljust(left, b"y")[:left]
+    connection.send(0, REQUEST + upload[: -left - 100])
+    connection.send(len(REQUEST + upload) - left - 100, upload[-left - 100 : -left])
+    for _ in range(2):
+        after_a_kill(connection)
+        connection.send(len(REQUEST + upload) - left, upload[-left:])
+        connection.acknowledge()
+        assert connection.received == REQUEST + upload
+        assert not connection.refusals
+    behind = b"\r\n0\r\n\r\n" if upload.startswith(CHUNKED) else b""
+    connection.send(len(REQUEST + upload), behind + REQUEST)
+    assert connection.received == REQUEST + upload + behind + REQUEST
+    connection.send(len(REQUEST + upload + behind + REQUEST), EVIL_REQUEST)
+    assert [refusal.name for refusal in connection.refusals] == [EVIL]
+    assert connection.received == REQUEST + upload + behind + REQUEST
+
+
+def test_a_long_body_is_noted_again(monkeypatch):
+    monkeypatch.setattr(limits, "FOLLOWED_NOTED", 1000)
+    connection = Connection(port=80)
+    connection.shake_hands()
+    for at in range(0, len(UPLOAD), 100):
+        connection.send(at, UPLOAD[at : at + 100])
+    assert connection.received == UPLOAD
+    # Where the connection begins, behind the headers, and twice in the body.
+    assert len([step for step in connection.sent if isinstance(step, Decide)]) == 4
+    after_a_kill(connection)
+    connection.send(len(UPLOAD), EVIL_REQUEST)
+    connection.acknowledge()
+    assert [refusal.name for refusal in connection.refusals] == [EVIL]
+
+
 @pytest.mark.parametrize("octets", [REQUEST, EVIL_REQUEST, b"not HTTP at all", HELLO])
-def test_in_the_middle_of_a_request_it_does_not(octets):
+def test_in_the_middle_of_a_line_it_does_not(octets):
     """Who reads what comes then as a new request would read something else than the server."""
     connection = Connection(port=8080, allowed=(ALLOWED, None))
     connection.shake_hands()
-    connection.send(0, REQUEST + UPLOAD[:-500])
+    begun = REQUEST + CHUNKED + b"3\r\nabc\r\n5;"
+    connection.send(0, begun)
     after_a_kill(connection)
-    connection.send(len(REQUEST + UPLOAD) - 500, octets)
+    connection.send(len(begun), octets)
     connection.acknowledge()
     assert len(connection.refusals) == 1
-    assert connection.received == REQUEST + UPLOAD[:-500]
+    assert connection.received == begun
     assert not connection.is_open
 
 
