@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netcore.egress.policy import KnownNetwork
+from netcore.egress.surroundings import KnownNetwork
 from resolver.wire import name as names
 from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
