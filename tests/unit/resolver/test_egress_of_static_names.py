@@ -10,7 +10,9 @@ import dns.rrset
 import pytest
 
 from netcore.egress import read
-from netcore.egress.policy import KnownNetwork, Layer, Policy, Surroundings
+from netcore.egress.layer import Layer
+from netcore.egress.policy import Policy
+from netcore.egress.surroundings import KnownNetwork, Surroundings
 from netcore.look.opened_flows import number_of
 from netcore.plan.egress import may_know_names
 from resolver.daemon import alias_targets
