@@ -160,6 +160,9 @@ def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[st
     if places.is_nest(environment) and config.run_dir != places.places(uid, environment).run_dir:
         reason = "without root BERTH_RUN_DIR names it, because every command needs it before the configuration is read"
         raise ConfigError("the command line" if overrides.get("run_dir") else source, (("run_dir", reason),))
+    if places.is_nest(environment) and config.host_listen:
+        reason = "without root the daemon is in a network namespace of its own, where the host can't ask it; leave it out"
+        raise ConfigError(source, (("host_listen", reason),))
     return config
 
 

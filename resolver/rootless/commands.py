@@ -18,7 +18,7 @@ class Where(Enum):
     STARTS = 3
 
 
-_OUTSIDE = {"service", "completion", "__complete", "config", "--help", "-h", "--version"}
+_OUTSIDE = {"service", "host-dns", "completion", "__complete", "config", "--help", "-h", "--version"}
 _ABOUT_THE_DAEMON = {"status", "info", "version", "events", "node", "doctor", "resolve", "cache", "upgrade", "backup", "restore"}
 """What has nothing to do where there is no daemon, or works on files."""
 _SHOWS = {"ps", "inspect", "port", "top", "stats", "kill", "wait", "logs", "stop", "graph"}

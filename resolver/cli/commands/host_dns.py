@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,8 @@ def enable(kind: str | None, hosts: bool, config_path: str | None, root: str, no
     from resolver.cli.host_dns.apply import Files
 
     files = Files(root)
+    if not dry_run:
+        _check_rights(root)
     if hosts and kind:
         raise click.UsageError("--hosts and --by exclude each other")
     try:
@@ -85,6 +88,8 @@ def disable(root: str, no_restart: bool, dry_run: bool) -> int:
     from resolver.cli.host_dns.apply import Files
     from resolver.cli.host_dns.setups import Server
 
+    if not dry_run:
+        _check_rights(root)
     files = Files(root)
     found = list(files.found())
     for _, path in found:
@@ -127,6 +132,11 @@ def status(config_path: str | None, root: str) -> int:
         print(str(error))
     by_server = any(kind != "hosts" for kind, _ in found)
     return 0 if found and ((all(is_answered) and is_answered) or not by_server) else 1
+
+
+def _check_rights(root: str) -> None:
+    if root == "/" and os.geteuid() != 0:
+        raise Refused("the files of this host are root's: use sudo; it is about root's daemon, as the host can't ask those of other users")
 
 
 def _chosen(kind: str | None, files: Files, config_path: str | None) -> tuple[str, Setup]:

@@ -195,3 +195,7 @@ def test_run_directory_of_a_user_is_named_by_the_variable_alone(tmp_path, monkey
         with pytest.raises(ConfigError, match="without root BERTH_RUN_DIR names it") as caught:
             load(given, overrides, inside)
         assert caught.value.source == source
+    path.write_text('host_listen = "127.0.0.153:53"\n')
+    with pytest.raises(ConfigError, match="host_listen: without root the daemon is in a network namespace of its own"):
+        load(str(path), {}, inside)
+    assert load(str(path), {}, {}).host_listen

@@ -197,6 +197,15 @@ def berth(host, tmp_path, monkeypatch):
     return run
 
 
+def test_files_of_the_host_are_roots(host, berth, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    for command in ("enable", "disable"):
+        done = CliRunner().invoke(getattr(host_dns, command), [], standalone_mode=False)
+        assert str(done.exception).startswith("the files of this host are root's: use sudo")
+    HOSTS["dnsmasq"](host)
+    assert berth("enable", "--dry-run")[0] == 0
+
+
 HOSTS = {
     "resolved": lambda host: host.link("resolv_conf", "/run/systemd/resolve/stub-resolv.conf"),
     "networkmanager": lambda host: host.has(resolv_conf=LOCAL, nm="[main]\ndns=dnsmasq"),

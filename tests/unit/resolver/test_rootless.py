@@ -32,7 +32,7 @@ def test_subordinate_ids_are_found_by_name_and_by_number():
         ("exec web true", Where.STARTS), ("daemon", Where.STARTS), ("unshare -- ip addr", Where.STARTS), ("egress add job x", Where.STARTS),
         ("ps", Where.SHOWS), ("network ls", Where.SHOWS), ("daemon stop", Where.ENTERS), ("status", Where.ENTERS), ("egress log", Where.SHOWS),
         ("doctor", Where.ENTERS), ("logs web", Where.SHOWS),
-        ("", Where.OUTSIDE), ("--help", Where.OUTSIDE), ("run --help", Where.OUTSIDE), ("service install --user", Where.OUTSIDE),
+        ("", Where.OUTSIDE), ("--help", Where.OUTSIDE), ("run --help", Where.OUTSIDE), ("service install --user", Where.OUTSIDE), ("host-dns enable", Where.OUTSIDE),
         ("daemon --check-config", Where.OUTSIDE), ("completion", Where.OUTSIDE), ("config", Where.OUTSIDE),
         ("run -- ls --help", Where.STARTS),
     ],
